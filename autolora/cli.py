@@ -1,0 +1,253 @@
+"""The command line: a thin skin over the library, and the only reader of argv."""
+
+import functools
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from autolora.errors import AutoLoraError, MissingArtefact
+from autolora.incremental import read_digest
+from autolora.params import Params, load
+
+app = typer.Typer(
+    help="Find FLUX LoRAs by what is in their weights, and generate with them.", no_args_is_help=True
+)
+P = ParamSpec("P")
+
+
+class Method(Enum):
+    """How adapters are fused."""
+
+    GATED = "gated"
+    DIRECT = "direct"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Rev = Annotated[str | None, typer.Option("--rev", help="Answer as of a git commit or tag.")]
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Make a command whose own errors end as one clear message and exit code 1."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        os.environ.setdefault("LANCE_LOG", "error")
+        try:
+            function(*args, **kwargs)
+        except AutoLoraError as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+    return app.command()(wrapped)
+
+
+@command
+def search(
+    prompt: str,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="How many adapters; default from params.yaml.")
+    ] = None,
+    rev: Rev = None,
+    as_json: Json = False,
+) -> None:
+    """Find the adapters that fit PROMPT."""
+    from autolora.retrieval import open_retriever
+
+    root, params = _repository()
+    hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
+    if as_json:
+        print(_as_json([asdict(hit) for hit in hits]))
+        return
+    table = Table("rank", "score", "adapter", "licence", "trigger words", "sha256")
+    for hit in hits:
+        words = ", ".join(hit.trigger_words) or "–"
+        name = escape(f"{hit.hub}:{hit.id}")
+        table.add_row(
+            str(hit.rank),
+            f"{hit.score:.3f}",
+            name,
+            escape(hit.licence or "unknown"),
+            escape(words),
+            hit.sha256[:12],
+        )
+    Console().print(table)
+    if hits:
+        Console(stderr=True).print(f"index {hits[0].index[:12]}", style="dim", highlight=False)
+
+
+@command
+def generate(
+    prompt: str,
+    k: Annotated[
+        int | None, typer.Option("-k", min=0, help="How many adapters; 0 draws with the base alone.")
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="How adapters are fused; default from params.yaml.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="PNG to write; default images/PROMPT-SEED.png.")
+    ] = None,
+    rev: Rev = None,
+) -> None:
+    """Draw PROMPT with the adapters that fit it; the PNG says which."""
+    from autolora import generation
+    from autolora.retrieval import open_retriever
+
+    output = output.absolute() if output else None
+    root, params = _repository()
+    count = params.retrieval.k if k is None else k
+    hits = open_retriever(root, rev=rev).search(prompt, k=count) if count else []
+    picture = generation.generate(
+        generation.Generator(root, params.models, params.pool),
+        prompt,
+        hits,
+        method=method.value if method else params.generation.method,
+        seed=seed,
+        params=params.generation,
+    )
+    path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
+    generation.save(picture, path)
+    print(path)
+    for hit in hits:
+        words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
+        print(f"  {hit.score:.3f} {hit.hub}:{hit.id} ({hit.licence or 'licence unknown'}{words})")
+
+
+@command
+def show(adapter: str, as_json: Json = False) -> None:
+    """Tell everything known about ADAPTER: a sha256 (6 digits or more) or a hub id (author/name)."""
+    from autolora.lookup import lookup
+
+    root, _ = _repository()
+    known = lookup(root, adapter)
+    found, listing = known.adapter, known.listing
+    facts: dict[str, Any] = {
+        "adapter": f"{listing.hub}:{listing.id}/{listing.file}",
+        "verdict": known.verdict,
+        "sha256": found.sha256 if found else listing.sha256,
+        "size": f"{listing.size or 0:,} bytes",
+        "licence": listing.licence or "unknown",
+        "base model (label)": listing.base_model or "unknown",
+        "not safe for work": "yes" if listing.nsfw else "no",
+        "trigger words": ", ".join(listing.trigger_words) or "none",
+        "first seen": listing.first_seen.isoformat(),
+        "split": known.split or "none: the models have not seen it",
+    }
+    if found and found.accepted:
+        facts |= {
+            "layout": found.layout,
+            "slots": found.num_slots,
+            "largest rank": found.rank_max,
+            "norm of the update": f"{found.norm:.4g}",
+            "stored as": found.dtype,
+            "keys": f"{found.keys_used} of {found.keys_seen} used",
+            "set aside": ", ".join(found.set_aside) or "nothing",
+        }
+    facts["renderings"] = len(listing.renderings)
+    facts["captions"] = "\n".join(caption.text for caption in known.captions) or "none"
+    if as_json:
+        print(_as_json(facts))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(f"[bold]{name}", escape(str(value)))
+    Console().print(table)
+
+
+@command
+def versions(as_json: Json = False) -> None:
+    """List the commits in which the index changed, newest first, and which one is served."""
+    from autolora.retrieval import served
+    from autolora.revisions import history, read_committed
+
+    root, _ = _repository()
+    path = "digests/index.json"
+    released = served(root)
+    rows = []
+    for change in history(root, path):
+        index = json.loads(read_committed(root, change.sha, path))
+        rows.append(asdict(change) | {"index": index["sha256"], "rows": index["rows"]})
+    if as_json:
+        print(_as_json({"served": released, "commits": rows}))
+        return
+    table = Table("commit", "date", "adapters", "index", "subject")
+    for row in rows:
+        mark = " (served)" if row["index"] == released else ""
+        table.add_row(
+            row["sha"][:10],
+            row["date"][:10],
+            str(row["rows"]),
+            row["index"][:12] + mark,
+            escape(row["subject"]),
+        )
+    Console().print(table)
+    if released is None:
+        print("nothing is released yet: searches read the working index")
+
+
+@command
+def release(
+    rev: Annotated[
+        str | None, typer.Option("--rev", help="Git commit or tag; default the working index.")
+    ] = None,
+) -> None:
+    """Serve an index: the working one, or that of a revision (a rollback)."""
+    from autolora import retrieval
+
+    root, _ = _repository()
+    digest = retrieval.open_index(root, rev=rev).digest if rev else read_digest(root, "index")["sha256"]
+    retrieval.release(root, digest)
+    print(f"serving index {digest}")
+
+
+@command
+def report() -> None:
+    """Assemble reports/index.html from what evaluation and experiments left."""
+    from autolora.report.page import assemble
+
+    root, _ = _repository()
+    print(assemble(root))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _repository() -> tuple[Path, Params]:
+    """Go to the root of the repository around the working directory; return it and its params.
+
+    Paths in params.yaml are relative to it.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").exists() and (folder / "dvc.yaml").exists():
+            os.chdir(folder)
+            return folder, load(folder / "params.yaml")
+    raise MissingArtefact(
+        f"no params.yaml and dvc.yaml in {here} or above: run inside an AutoLoRA repository"
+    )
+
+
+def _slug(prompt: str) -> str:
+    """Return a file name of a prompt: its first words, letters and digits only."""
+    words = re.findall(r"[a-z0-9]+", prompt.lower())
+    return "-".join(words)[:60] or "picture"
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,333 @@
+"""The dataset: LanceDB tables of adapters, renderings, captions and prompts, and the training lock.
+
+Each table is a function of the catalog, the pool, the captions, the lock and params. A run computes the rows
+that should be there, compares their hashes with those that are, and writes the difference only.
+"""
+
+import datetime
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from autolora import pool
+from autolora.captions import captions as made_captions
+from autolora.crawl import catalog
+from autolora.families import WIDTH, Floats, Split, assign, fingerprint, split
+from autolora.files import Row, hash_value, read_rows, write_rows
+from autolora.incremental import write_digest
+from autolora.params import DatasetParams
+from autolora.records import Adapter, Caption, ListedRendering, Listing, PooledRendering
+from autolora.revisions import restore_committed
+from autolora.tables import Counts, bring_up_to_date, has_table, read_table
+
+SCHEMA = 1
+LOCK = "data/training.jsonl"
+
+TEXT, TEXTS, WHOLE = pa.string(), pa.list_(pa.string()), pa.int64()
+ADAPTERS = {
+    "sha256": TEXT,
+    "family": TEXT,
+    "split": TEXT,
+    "first_seen": pa.date32(),
+    "hub": TEXT,
+    "id": TEXT,
+    "version": TEXT,
+    "file": TEXT,
+    "licence": TEXT,
+    "base_model": TEXT,
+    "nsfw": pa.bool_(),
+    "trigger_words": TEXTS,
+    "layout": TEXT,
+    "num_slots": WHOLE,
+    "rank_max": WHOLE,
+    "norm": pa.float64(),
+    "renderings": TEXTS,  # sha256 of pictures
+    "listing_digest": TEXT,
+    "captions_digest": TEXT,
+    "recipe": TEXT,
+    "fingerprint": pa.list_(pa.float32(), WIDTH),
+}
+RENDERINGS = {
+    "id": TEXT,
+    "adapter": TEXT,
+    "image": TEXT,
+    "width": WHOLE,
+    "height": WHOLE,
+    "url": TEXT,
+    "prompt": TEXT,
+}
+CAPTIONS = {"id": TEXT, "image": TEXT, "prompt": TEXT, "vlm": TEXT, "length": TEXT, "text": TEXT}
+PROMPTS = {"id": TEXT, "adapter": TEXT, "family": TEXT, "image": TEXT, "length": TEXT, "text": TEXT}
+TABLES = {"adapters": ADAPTERS, "renderings": RENDERINGS, "captions": CAPTIONS, "prompts": PROMPTS}
+INEXACT = frozenset({"norm", "fingerprint"})
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRow:
+    """An adapter that the models have learned from, or were tested on."""
+
+    sha256: str
+    family: str
+    split: Split
+    renderings: tuple[str, ...]
+    """sha256 of its pictures when the lock was made"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingLock:
+    """data/training.jsonl: what the models have learned from."""
+
+    train_until: datetime.date | None
+    """None where there is no lock yet"""
+    rows: tuple[TrainingRow, ...]
+
+    def of(self, side: Split) -> tuple[TrainingRow, ...]:
+        """Return the rows of one side of the split."""
+        return tuple(row for row in self.rows if row.split == side)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """An evaluation query: a caption of an adapter that the models have not learned from."""
+
+    text: str
+    length: str
+    adapter: str
+    """sha256 of the adapter whose rendering it describes"""
+    family: str
+    image: str
+    """sha256 of that rendering"""
+
+
+def folder(root: Path) -> Path:
+    """Return the folder of the LanceDB database."""
+    return root / "data" / "dataset"
+
+
+def training(root: Path) -> TrainingLock:
+    """Read the training lock; empty where there is none."""
+    lines = list(read_rows(root / LOCK))
+    if not lines:
+        return TrainingLock(train_until=None, rows=())
+    rows = (TrainingRow(**(line | {"renderings": tuple(line["renderings"])})) for line in lines[1:])
+    return TrainingLock(train_until=datetime.date.fromisoformat(lines[0]["train_until"]), rows=tuple(rows))
+
+
+def rows(root: Path, table: str) -> list[Row]:
+    """Return the rows of one table, sorted by key, without fingerprints.
+
+    Raises MissingArtefact when the stage has not run.
+    """
+    return read_table(folder(root), table, [column for column in TABLES[table] if column != "fingerprint"])
+
+
+def prompts(root: Path) -> list[Prompt]:
+    """Return the evaluation queries, sorted by adapter, image and length."""
+    names = ("text", "length", "adapter", "family", "image")
+    found = [Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts")]
+    return sorted(found, key=lambda prompt: (prompt.adapter, prompt.image, prompt.length, prompt.text))
+
+
+def captions_of(root: Path) -> dict[str, tuple[Caption, ...]]:
+    """Return rendering sha256 -> its captions, from the dataset."""
+    names = ("image", "prompt", "vlm", "length", "text")
+    return _by_image(Caption(**{name: row[name] for name in names}) for row in rows(root, "captions"))
+
+
+def update_adapters(root: Path, params: DatasetParams) -> Counts:
+    """Bring the table of adapters up to date: one row a file, under its earliest listing."""
+    restore_committed(root, LOCK)
+    accepted = _accepted(root)
+    prints = _fingerprints(root, (adapter for _, adapter in accepted.values()))
+    settled = {row.sha256: row for row in _settled(root, params)}
+    families = assign(prints, {sha256: row.family for sha256, row in settled.items()}, params.family_cosine)
+    captions = _by_image(made_captions(root))
+    pictures = pool.renderings(root)
+    wanted = {}
+    for sha256, (listing, adapter) in accepted.items():
+        images = [picture.sha256 for _, picture in _pictures(listing, pictures)]
+        side = settled[sha256].split if sha256 in settled else None
+        wanted[sha256] = {
+            "family": families[sha256],
+            "split": side or split(families[sha256], params.salt, params.test_share),
+            "renderings": images,
+            "captions_digest": hash_value(
+                [[_caption_id(c), c.text] for i in images for c in captions.get(i, ())]
+            ),
+            "fingerprint": prints[sha256].tolist(),
+            **_described(listing),
+            **_measured(adapter),
+        }
+    return _write(root, "adapters", wanted)
+
+
+def lock_training(root: Path, params: DatasetParams) -> bool:
+    """Rewrite the training lock where its date is not params' (or it is missing); return whether it was."""
+    if training(root).train_until == params.train_until:
+        return False
+    names = ("sha256", "family", "split", "renderings")
+    chosen = [row for row in rows(root, "adapters") if row["first_seen"] <= params.train_until]
+    head = {"train_until": params.train_until.isoformat()}
+    write_rows(root / LOCK, [head, *({name: row[name] for name in names} for row in chosen)])
+    logger.info("training lock: %d adapters first seen up to %s", len(chosen), params.train_until)
+    return True
+
+
+def update_renderings(root: Path) -> Counts:
+    """Bring the table of renderings up to date: one row for each picture of each adapter."""
+    kept = {row["sha256"]: row["listing_digest"] for row in rows(root, "adapters")}
+    listings = {listing.digest: listing for listing in catalog(root)}
+    pictures = pool.renderings(root)
+    wanted = {}
+    for sha256, digest in kept.items():
+        for listed, picture in _pictures(listings[digest], pictures):
+            wanted[f"{sha256}:{picture.sha256}"] = {
+                "adapter": sha256,
+                "image": picture.sha256,
+                "width": picture.width,
+                "height": picture.height,
+                "url": listed.url,
+                "prompt": listed.prompt,
+            }
+    return _write(root, "renderings", wanted)
+
+
+def update_captions(root: Path) -> Counts:
+    """Bring the table of captions up to date: those of pictures that are in the dataset."""
+    images = {row["image"] for row in rows(root, "renderings")}
+    wanted = {
+        _caption_id(caption): {
+            "image": caption.image,
+            "prompt": caption.prompt,
+            "vlm": caption.vlm,
+            "length": caption.length,
+            "text": caption.text,
+        }
+        for caption in made_captions(root)
+        if caption.image in images
+    }
+    return _write(root, "captions", wanted)
+
+
+def update_prompts(root: Path) -> Counts:
+    """Bring the queries up to date: captions of adapters whose family no model has learned from."""
+    learned = {row.family for row in training(root).of("train")}
+    captions = captions_of(root)
+    wanted = {}
+    for adapter in rows(root, "adapters"):
+        if adapter["family"] in learned:
+            continue
+        for caption in (caption for image in adapter["renderings"] for caption in captions.get(image, ())):
+            wanted[f"{adapter['sha256']}:{_caption_id(caption)}"] = {
+                "adapter": adapter["sha256"],
+                "family": adapter["family"],
+                "image": caption.image,
+                "length": caption.length,
+                "text": caption.text,
+            }
+    return _write(root, "prompts", wanted)
+
+
+def finish(root: Path) -> str:
+    """Write digests/dataset.json over the rows of all tables and return the digest."""
+    hashes: dict[str, str] = {}
+    counts = {}
+    for table, columns in TABLES.items():
+        key = next(iter(columns))
+        found = read_table(folder(root), table, [key, "row_hash"])
+        hashes |= {f"{table}/{row[key]}": row["row_hash"] for row in found}
+        counts[table] = len(found)
+    return write_digest(root, "dataset", hashes, SCHEMA, tables=counts)
+
+
+def _write(root: Path, table: str, wanted: Mapping[str, Row]) -> Counts:
+    return bring_up_to_date(folder(root), table, TABLES[table], wanted, INEXACT)
+
+
+def _accepted(root: Path) -> dict[str, tuple[Listing, Adapter]]:
+    """Return each accepted file with its earliest listing, in order of first seen."""
+    pooled = pool.adapters(root)
+    found: dict[str, tuple[Listing, Adapter]] = {}
+    for listing in sorted(catalog(root), key=lambda one: (one.first_seen, one.hub, one.id, one.file)):
+        adapter = pooled.get(listing.key)
+        if adapter is not None and adapter.accepted:
+            found.setdefault(adapter.sha256, (listing, adapter))
+    return dict(sorted(found.items(), key=lambda item: (item[1][0].first_seen, item[0])))
+
+
+def _fingerprints(root: Path, adapters: Iterable[Adapter]) -> dict[str, Floats]:
+    """Return adapter sha256 -> fingerprint; reads the sketches of newcomers only."""
+    columns = ["sha256", "recipe", "fingerprint"]
+    stored = (
+        read_table(folder(root), "adapters", columns) if has_table(folder(root), "adapters", ADAPTERS) else []
+    )
+    known = {(row["sha256"], row["recipe"]): row["fingerprint"] for row in stored}
+    found = {}
+    for adapter in adapters:
+        mark = known.get((adapter.sha256, adapter.recipe))
+        if mark is None:
+            mark = fingerprint(pool.load_sketch(root, adapter.sha256).values.numpy())
+        found[adapter.sha256] = np.asarray(mark, dtype=np.float32)
+    return found
+
+
+def _settled(root: Path, params: DatasetParams) -> tuple[TrainingRow, ...]:
+    """Return the lock's rows while it holds: their families and sides are settled."""
+    lock = training(root)
+    return lock.rows if lock.train_until == params.train_until else ()
+
+
+def _pictures(
+    listing: Listing, pictures: Mapping[str, PooledRendering]
+) -> list[tuple[ListedRendering, PooledRendering]]:
+    """Return a listing's renderings that are in the pool, each picture once."""
+    found: dict[str, tuple[ListedRendering, PooledRendering]] = {}
+    for listed in listing.renderings:
+        picture = pictures.get(listed.key)
+        if picture is not None:
+            found.setdefault(picture.sha256, (listed, picture))
+    return list(found.values())
+
+
+def _described(listing: Listing) -> Row:
+    """Return what the hub says about an adapter."""
+    return {
+        "first_seen": listing.first_seen,
+        "hub": listing.hub,
+        "id": listing.id,
+        "version": listing.version,
+        "file": listing.file,
+        "licence": listing.licence,
+        "base_model": listing.base_model,
+        "nsfw": listing.nsfw,
+        "trigger_words": list(listing.trigger_words),
+        "listing_digest": listing.digest,
+    }
+
+
+def _measured(adapter: Adapter) -> Row:
+    """Return what the pool found in an adapter."""
+    return {
+        "layout": adapter.layout,
+        "num_slots": adapter.num_slots,
+        "rank_max": adapter.rank_max,
+        "norm": adapter.norm,
+        "recipe": adapter.recipe,
+    }
+
+
+def _caption_id(caption: Caption) -> str:
+    return hash_value([caption.image, caption.prompt, caption.vlm])
+
+
+def _by_image(captions: Iterable[Caption]) -> dict[str, tuple[Caption, ...]]:
+    found: dict[str, list[Caption]] = {}
+    for caption in sorted(captions, key=lambda one: (one.image, one.length, one.prompt, one.vlm)):
+        found.setdefault(caption.image, []).append(caption)
+    return {image: tuple(group) for image, group in found.items()}

@@ -1,0 +1,42 @@
+"""The exception tree. Every message says what was wrong, where, and what to do.
+
+AutoLoraError
+├── ParamsError        params.yaml is not what the loader accepts
+├── RefusedFile        a LoRA file or image that is not what it claims to be (has a reason code)
+├── HubError           a hub could not be reached or answered nonsense
+├── CaptionError       the captioning engine is down or answered nonsense
+├── MissingArtefact    something an earlier stage makes is not there (or not in that revision)
+└── MismatchError      two artefacts that do not belong together (other base, other encoder)
+"""
+
+
+class AutoLoraError(Exception):
+    """Anything AutoLoRA reports to its user; the command line prints it and exits with 1."""
+
+
+class ParamsError(AutoLoraError):
+    """A key or value of params.yaml that the strict loader does not accept."""
+
+
+class RefusedFile(AutoLoraError):
+    """A hostile, broken or foreign file; `code` is its reason code in the table of verdicts."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HubError(AutoLoraError):
+    """A hub that cannot be reached, refuses, or answers something that is not its API."""
+
+
+class CaptionError(AutoLoraError):
+    """A captioning engine that cannot be reached or answers nonsense."""
+
+
+class MissingArtefact(AutoLoraError):
+    """An artefact that an earlier stage makes is missing here or in the named revision."""
+
+
+class MismatchError(AutoLoraError):
+    """Artefacts or files that do not belong together."""

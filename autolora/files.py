@@ -1,0 +1,90 @@
+"""Files: atomic writes, hashes, and JSON lines that survive a kill."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    A file that already has this content is left alone, its time stamp included.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if path.exists() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def canonical_json(value: Any) -> str:
+    """Return `value` as JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def hash_value(value: Any) -> str:
+    """Return the sha256 (64 hex digits) of a JSON value in canonical form."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 (64 hex digits) of a file's bytes, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """Return one sha256 over the relative names and bytes of all files below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hash_value([[str(path.relative_to(folder)), hash_file(path)] for path in files])
+
+
+def sharded(folder: Path, sha256: str, suffix: str) -> Path:
+    """Return the place of a content-addressed file: `folder/ab/abcd….suffix`."""
+    return folder / sha256[:2] / f"{sha256}{suffix}"
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a JSON-lines file; none if it is missing; a torn last line is passed over."""
+    if not path.exists():
+        return
+    *lines, _torn = path.read_bytes().split(b"\n")
+    for line in lines:
+        yield json.loads(line)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as JSON lines, atomically, in the given order."""
+    write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows as JSON lines and flush them to disk; a torn line of a killed run is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(canonical_json(row) + "\n" for row in rows)
+    with path.open("ab+") as stream:
+        stream.seek(0)
+        whole = stream.read().rfind(b"\n") + 1
+        stream.truncate(whole)
+        stream.write(text.encode())
+        stream.flush()
+        os.fsync(stream.fileno())

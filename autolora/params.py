@@ -1,0 +1,368 @@
+"""params.yaml -> frozen dataclasses. Strict: unknown, missing or mistyped keys are errors; no defaults in code."""
+
+import datetime
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from autolora.errors import ParamsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelsParams:
+    """Which base pipeline, VLM and image-text model; listed by the stages that load them."""
+
+    pipeline: str
+    """diffusers FluxPipeline: a folder, or a hub id"""
+    pipeline_revision: str | None
+    vlm: str
+    vlm_revision: str | None
+    clip: str
+    """image-text model for evaluation and experiments"""
+    clip_revision: str | None
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    threads: int
+    """torch threads on the CPU; 0 leaves torch's own choice"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubParams:
+    """One hub."""
+
+    endpoint: str
+    """URL"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubsParams:
+    """Where the hubs are and how politely they are spoken to; no stage lists it."""
+
+    huggingface: HubParams
+    timeout_s: float
+    attempts: int
+    """tries of one request before it counts as failed"""
+    downloads: int
+    """at the same time"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrawlParams:
+    """What goes into the catalog."""
+
+    hubs: tuple[Literal["huggingface"], ...]
+    filters: tuple[str, ...]
+    """tags that an adapter must carry"""
+    licences: tuple[str, ...]
+    """allow-list; empty allows all"""
+    nsfw: bool
+    max_file_mb: float
+    max_renderings: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolParams:
+    """Bounds on what is read, and the size of a sketch."""
+
+    max_header_mb: float
+    max_rank: int
+    min_known_keys: float
+    """share, 0 to 1"""
+    max_image_mb: float
+    max_image_px: int
+    sketch_size: int
+    """m = p: rows and columns of one slot's sketch"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstructionParams:
+    """What the VLM is asked for, by length of the caption."""
+
+    short: str
+    medium: str
+    long: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionsParams:
+    """How renderings are captioned."""
+
+    engine: Literal["transformers", "vllm"]
+    instructions: InstructionParams
+    max_tokens: int
+    batch: int
+    """pictures a task"""
+    concurrency: int
+    """requests in flight (vllm)"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VllmParams:
+    """Where the vLLM server is; no stage lists it."""
+
+    url: str
+    timeout_s: float
+    attempts: int
+    """tries of one request before it counts as failed"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetParams:
+    """Families, splits and the training lock."""
+
+    train_until: datetime.date
+    """adapters first seen up to this day train the models"""
+    test_share: float
+    """of families, 0 to 1"""
+    family_cosine: float
+    """sketches at least this alike are one family"""
+    salt: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderParams:
+    """The encoder of Eq. 1-5 and its training."""
+
+    preset: Literal["best"]
+    probe: Literal["sketch"]
+    probes: int
+    """a slot"""
+    layers: int
+    heads: int
+    mlp_ratio: int
+    dropout: float
+    steps: int
+    batch: int
+    """adapters a step"""
+    learning_rate: float
+    weight_decay: float
+    temperature: float
+    """at the start; learned"""
+    slot_dropout: float
+    """share of slots hidden in training, 0 to 1"""
+    sketch_noise: float
+    """in training, relative to a slot's own sketch"""
+    centre: bool
+    """subtract the mean of the training texts from every text"""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexParams:
+    """How adapters are embedded."""
+
+    batch: int
+    """adapters written at once"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrievalParams:
+    """What a search answers when it is not told."""
+
+    k: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusionParams:
+    """The gate of Eq. 6-9 and its training by Eq. 10."""
+
+    preset: Literal["best"]
+    gate: Literal["full", "no_base", "no_cross", "no_lora"]
+    relevance: bool
+    """whether the gate has the term w_rel · s_i"""
+    global_rank: int
+    """0 leaves the global LoRA out"""
+    spread: float
+    """standard deviation of the gate's weights at the start; the paper's is 1"""
+    bias: float
+    """b at the start"""
+    scale: float
+    """w_out at the start"""
+    relevance_weight: float
+    """w_rel at the start"""
+    relevance_noise: float
+    """standard deviation of what is added to 1 (named) or 0 (not) in training; clipped to 0..1 again"""
+    steps: int
+    batch: int
+    """pictures a step, all of one target adapter"""
+    picture: int
+    """side of a training picture, in px"""
+    guidance: float
+    """the transformer's guidance input in training"""
+    learning_rate: float
+    single_share: float
+    """share of steps with the target alone, 0 to 1"""
+    checkpointing: bool
+    """recompute activations on the way back: slower, in far less memory"""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationParams:
+    """How pictures are made; also those of experiments."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    max_sequence_length: int
+    method: Literal["gated", "direct"]
+    batch: int
+    """pictures at once"""
+    relevance_floor: float
+    """score (cosine) up to which an adapter counts as not relevant"""
+    relevance_ceiling: float
+    """score from which it counts as wholly relevant"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationParams:
+    """Is retrieval right?"""
+
+    ks: tuple[int, ...]
+    bootstrap: int
+    """resamples, clustered by adapter"""
+    seed: int
+    themes: str | None
+    """file of judgements: adapter sha256 -> theme"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentsParams:
+    """Does fusion work?"""
+
+    pairs: int
+    images: int
+    """a prompt and method"""
+    bootstrap: int
+    """resamples, clustered by pair"""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefreshParams:
+    """The night."""
+
+    commit: bool
+    """commit catalog, digests and metrics to git"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Params:
+    """The whole of params.yaml; a function gets its own section, never this."""
+
+    models: ModelsParams
+    hubs: HubsParams
+    crawl: CrawlParams
+    pool: PoolParams
+    captions: CaptionsParams
+    vllm: VllmParams
+    dataset: DatasetParams
+    encoder: EncoderParams
+    index: IndexParams
+    retrieval: RetrievalParams
+    fusion: FusionParams
+    generation: GenerationParams
+    evaluation: EvaluationParams
+    experiments: ExperimentsParams
+    refresh: RefreshParams
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.dataset.test_share < 1, "dataset.test_share", self.dataset.test_share, "between 0 and 1"
+        )
+        _require(
+            self.dataset.family_cosine <= 1, "dataset.family_cosine", self.dataset.family_cosine, "at most 1"
+        )
+        for name in ("max_tokens", "batch", "concurrency"):
+            value = getattr(self.captions, name)
+            _require(value > 0, f"captions.{name}", value, "at least 1")
+        _require(self.vllm.attempts > 0, "vllm.attempts", self.vllm.attempts, "at least 1")
+        _require(self.retrieval.k > 0, "retrieval.k", self.retrieval.k, "at least 1")
+        floor, ceiling = self.generation.relevance_floor, self.generation.relevance_ceiling
+        _require(floor < ceiling, "generation.relevance_floor", floor, f"below relevance_ceiling, {ceiling}")
+        _require(self.fusion.picture % 16 == 0, "fusion.picture", self.fusion.picture, "a multiple of 16 px")
+        for side in ("width", "height"):
+            value = getattr(self.generation, side)
+            _require(value % 16 == 0, f"generation.{side}", value, "a multiple of 16 px")
+
+
+def load(path: Path) -> Params:
+    """Load params.yaml.
+
+    Raises ParamsError with the dotted path of what is wrong and what is allowed there.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} does not exist: run from the root of an AutoLoRA repository") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from error
+    try:
+        return _read(Params, content, "")
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from error
+
+
+def _require(holds: bool, where: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ParamsError(f"{where} is {value!r} but must be {rule}")
+
+
+def _read(kind: type[T], value: Any, where: str) -> T:
+    """Read one section (a dataclass) from its mapping."""
+    if not isinstance(value, Mapping):
+        raise ParamsError(f"{where or 'the file'} must be a mapping, not {value!r}")
+    types_ = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # kind is always a dataclass
+    prefix = f"{where}." if where else ""
+    for key in value:
+        if key not in names:
+            raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(names)}")
+    for name in names:
+        if name not in value:
+            raise ParamsError(f"missing key '{prefix}{name}'; needed here: {', '.join(names)}")
+    return kind(**{name: _value(types_[name], value[name], prefix + name) for name in names})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """Check one value against its annotation and return it in that type."""
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return _read(kind, value, where)  # type: ignore[arg-type]  # is_dataclass does not narrow
+    if origin is Literal:
+        return _literal(kind, value, where)
+    if origin in (Union, types.UnionType):
+        inner = next(member for member in get_args(kind) if member is not type(None))
+        return None if value is None else _value(inner, value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ParamsError(f"{where} must be a list, not {value!r}")
+        return tuple(_value(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if kind is datetime.date:
+        return _date(value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ParamsError(f"{where} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _date(value: Any, where: str) -> datetime.date:
+    """Read a date from text: DVC refuses params of YAML's own date type."""
+    try:
+        return datetime.date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise ParamsError(f'{where} must be a date in quotes like "2026-01-31", not {value!r}') from error
+
+
+def _literal(kind: Any, value: Any, where: str) -> Any:
+    if value not in get_args(kind):
+        raise ParamsError(f"{where} is {value!r}; allowed: {', '.join(map(repr, get_args(kind)))}")
+    return value

@@ -1,0 +1,282 @@
+"""Training the encoder: sketches of the locked adapters against captions of their renderings."""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from autolora import pool
+from autolora.contrastive import Temperature, alike, contrastive_loss
+from autolora.dataset import captions_of, rows, training
+from autolora.encoder import SHAPE, Encoder, EncoderConfig
+from autolora.errors import MismatchError, MissingArtefact
+from autolora.files import hash_value, write_atomic
+from autolora.incremental import write_digest
+from autolora.lora.sketch import Sketch, SketchSpec
+from autolora.params import EncoderParams
+
+SCHEMA = 1
+WARM_UP = 0.1
+SKETCHES_IN_RAM = 1024
+
+logger = logging.getLogger(__name__)
+
+
+class TextEncoder(Protocol):
+    """What training and retrieval ask of the frozen text tower."""
+
+    width: int
+
+    @property
+    def digest(self) -> str: ...
+
+    def encode(self, texts: Sequence[str]) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An adapter to learn from."""
+
+    sha256: str
+    family: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How training goes."""
+
+    number: int
+    """from 1"""
+    total: int
+    loss: float
+    temperature: float
+
+
+def examples(root: Path) -> list[Example]:
+    """Return the adapters of the lock's training side that are still in the dataset and have captions.
+
+    Raises MissingArtefact when none is left.
+    """
+    there = {row["sha256"] for row in rows(root, "adapters")}
+    captions = captions_of(root)
+    found, gone = [], 0
+    for row in training(root).of("train"):
+        texts = tuple(caption.text for image in row.renderings for caption in captions.get(image, ()))
+        if row.sha256 in there and texts:
+            found.append(Example(row.sha256, row.family, texts))
+        else:
+            gone += 1
+    if gone:
+        logger.warning(
+            "%d locked adapters are withdrawn or have no captions; training goes on without them", gone
+        )
+    if not found:
+        raise MissingArtefact(
+            "data/training.jsonl has no training adapter with captions: move dataset.train_until in "
+            "params.yaml so that it covers adapters of the catalog, then run `dvc repro`"
+        )
+    return found
+
+
+def build(
+    root: Path, params: EncoderParams, transformer: Mapping[str, Any], text_encoder: TextEncoder
+) -> Encoder:
+    """Return an untrained encoder for the pool's sketches and this text encoder, drawn by the seed.
+
+    transformer: config of the base model's FluxTransformer2DModel.
+    Raises MismatchError when heads do not divide the text encoder's width, or sketches are of another base.
+    """
+    if text_encoder.width % params.heads:
+        raise MismatchError(
+            f"encoder.heads is {params.heads}, which does not divide the width {text_encoder.width}"
+        )
+    sketch = pool.load_sketch(root, examples(root)[0].sha256)
+    config = EncoderConfig(
+        transformer={name: int(transformer[name]) for name in SHAPE},
+        sketch=sketch.values.shape[-1],
+        spec=SketchSpec(sketch.values.shape[-1]).key,
+        width=text_encoder.width,
+        probes=params.probes,
+        layers=params.layers,
+        heads=params.heads,
+        mlp_ratio=params.mlp_ratio,
+        dropout=params.dropout,
+        text_encoder=text_encoder.digest,
+    )
+    if len(sketch.present) != len(config.slots):
+        raise MismatchError(
+            f"sketches have {len(sketch.present)} slots but the base model has {len(config.slots)}: "
+            "models.pipeline has changed since the pool was read; run `dvc repro`"
+        )
+    torch.manual_seed(params.seed)
+    return Encoder(config)
+
+
+def fit(
+    encoder: Encoder,
+    learned: Sequence[Example],
+    read: Callable[[str], Sketch],
+    text_encoder: TextEncoder,
+    params: EncoderParams,
+) -> Iterator[Step]:
+    """Train the encoder in place by Eq. 3, the text encoder frozen; yield after each step.
+
+    read: adapter sha256 -> sketch. Seeded: the same inputs on the same kind of CPU give the same weights.
+    """
+    torch.manual_seed(params.seed)
+    draw = torch.Generator().manual_seed(params.seed)
+    texts = _Texts.of(learned, text_encoder)
+    families = torch.tensor(_labels([example.family for example in learned]))
+    if params.centre:
+        encoder.text_centre.copy_(texts.centre())
+    device = encoder.positions.device
+    temperature = Temperature(params.temperature).to(device)
+    optimiser, schedule = _optimiser([*encoder.parameters(), *temperature.parameters()], params)
+    encoder.train()
+    for number in range(1, params.steps + 1):
+        chosen = torch.randperm(len(learned), generator=draw)[: params.batch]
+        said = texts.draw(chosen, draw)
+        sketches = [read(learned[int(i)].sha256) for i in chosen]
+        values, present = _augmented(sketches, params, draw)
+        loss = contrastive_loss(
+            encoder.embed_text(texts.features[said].to(device)),
+            encoder.embed(values.to(device), present.to(device)),
+            temperature(),
+            alike(families[chosen], said).to(device),
+        )
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        yield Step(number, params.steps, loss.item(), temperature().item())
+    encoder.eval()
+
+
+def train(
+    root: Path,
+    params: EncoderParams,
+    transformer: Mapping[str, Any],
+    text_encoder: TextEncoder,
+    device: str = "cpu",
+) -> Iterator[Step]:
+    """Train on the locked adapters, save data/encoder and its digest; yield after each step.
+
+    Raises MissingArtefact when there is nothing to learn from, MismatchError when the parts do not fit.
+    """
+    learned = examples(root)
+    encoder = build(root, params, transformer, text_encoder).to(device)
+    read = lru_cache(maxsize=SKETCHES_IN_RAM)(partial(pool.load_sketch, root))
+    yield from fit(encoder, learned, read, text_encoder, params)
+    save_encoder(folder(root), encoder)
+    rows = {
+        name: hashlib.sha256(save({name: tensor})).hexdigest() for name, tensor in _tensors(encoder).items()
+    }
+    rows["config"] = hash_value(encoder.config.to_json())
+    write_digest(
+        root, "encoder", rows, SCHEMA, adapters=len(learned), texts=sum(len(e.texts) for e in learned)
+    )
+
+
+def folder(root: Path) -> Path:
+    """Return where the encoder lies."""
+    return root / "data" / "encoder"
+
+
+def save_encoder(place: Path, encoder: Encoder) -> None:
+    """Save weights and, beside them, the config they are rebuilt from."""
+    write_atomic(place / "model.safetensors", save(_tensors(encoder)))
+    write_atomic(place / "config.json", json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
+
+
+def load_encoder(place: Path) -> Encoder:
+    """Rebuild a saved encoder, ready to embed.
+
+    Raises MissingArtefact when it is not there, MismatchError when weights and config do not belong together.
+    """
+    try:
+        config = EncoderConfig.from_json(json.loads((place / "config.json").read_text()))
+        weights = load_file(place / "model.safetensors")
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise MissingArtefact(f"{place} holds no encoder ({error}): run `dvc repro encoder`") from error
+    encoder = Encoder(config)
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise MismatchError(
+            f"weights and config in {place} differ: {error}; run `dvc repro encoder`"
+        ) from error
+    return encoder.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The features of all captions, and which of them belong to which adapter."""
+
+    features: Tensor
+    """(T, d), one a distinct text"""
+    of_adapter: tuple[Tensor, ...]
+    """adapter -> rows of features, as often as the text was said"""
+
+    @classmethod
+    def of(cls, learned: Sequence[Example], text_encoder: TextEncoder) -> Self:
+        distinct = sorted({text for example in learned for text in example.texts})
+        place = {text: i for i, text in enumerate(distinct)}
+        rows = tuple(torch.tensor([place[text] for text in example.texts]) for example in learned)
+        return cls(text_encoder.encode(distinct).float(), rows)
+
+    def centre(self) -> Tensor:
+        """Return the mean (d,) over adapters of the mean over their texts."""
+        return torch.stack([self.features[rows].mean(0) for rows in self.of_adapter]).mean(0)
+
+    def draw(self, adapters: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one text (row of features) for each of these adapters (N,)."""
+        picks = [self.of_adapter[int(i)] for i in adapters]
+        return torch.stack([rows[torch.randint(len(rows), (), generator=generator)] for rows in picks])
+
+
+def _augmented(
+    sketches: Sequence[Sketch], params: EncoderParams, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a batch of sketches (N, S, m, p), noised, and which slots (N, S) are present and not dropped."""
+    values = torch.stack([sketch.values for sketch in sketches])
+    present = torch.stack([sketch.present for sketch in sketches])
+    noise = torch.randn(values.shape, generator=generator)
+    size = values.flatten(2).norm(dim=-1) / values[0, 0].numel() ** 0.5
+    values = values + params.sketch_noise * size[..., None, None] * noise
+    kept = present & (torch.rand(present.shape, generator=generator) >= params.slot_dropout)
+    return values, torch.where(kept.any(1, keepdim=True), kept, present)
+
+
+def _optimiser(
+    weights: Sequence[torch.nn.Parameter], params: EncoderParams
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return AdamW, its rate rising for a tenth of the steps and then falling along a cosine."""
+    optimiser = torch.optim.AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay)
+
+    def rate(step: int) -> float:
+        done = step / params.steps
+        return min(1.0, (step + 1) / (WARM_UP * params.steps)) * (1 + math.cos(math.pi * done)) / 2
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+
+
+def _labels(names: Sequence[str]) -> list[int]:
+    """Return a number for each name, equal for equal names."""
+    known = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return [known[name] for name in names]
+
+
+def _tensors(encoder: Encoder) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}

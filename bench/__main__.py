@@ -1,0 +1,6 @@
+"""`python -m bench`: every measurement, one after the other."""
+
+from bench import reading, search
+
+for measurement in (reading, search):
+    measurement.main()

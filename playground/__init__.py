@@ -1,0 +1,1 @@
+"""The playground: a small drawn world with tiny real models and a pool of real LoRAs."""

@@ -1,0 +1,195 @@
+"""`make demo`: the whole road on the playground, then a night, a search and a picture.
+
+Starts the playground's hub and a Prefect server, walks two nights, and stops what it started.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from autolora.params import load
+
+ROOT = Path(__file__).parents[1]
+NIGHTS = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
+PROMPT = "a cat in watercolour style"
+STAGE_LINE = re.compile(r"\[(\w+)\] ([\d.]+) s, of which Prefect ([\d.]+) s")
+WAIT_S = 120
+console = Console()
+
+
+@dataclass
+class Clock:
+    """What took how long."""
+
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    stages: list[tuple[str, float, float]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step of the demo."""
+        console.rule(f"[bold]{name}")
+        started = time.perf_counter()
+        yield
+        self.steps.append((name, time.perf_counter() - started))
+
+
+def main() -> None:
+    """Walk the road; exit with the code of whatever failed."""
+    endpoint = load(ROOT / "params.yaml").hubs.huggingface.endpoint
+    clock = Clock()
+    with ExitStack() as stack:
+        with clock.step("hub and Prefect server"):
+            stack.enter_context(hub(endpoint))
+            api = stack.enter_context(prefect_server())
+        with clock.step(f"first night, {NIGHTS[1]}: the whole road"):
+            refresh(1, api, clock)
+        with clock.step(f"second night, {NIGHTS[2]}: three newcomers"):
+            post(f"{endpoint}/_playground", {"day": 2})
+            refresh(2, api, clock)
+        with clock.step("search"):
+            execute([sys.executable, "-m", "autolora", "search", PROMPT])
+        with clock.step("generate"):
+            execute(
+                [sys.executable, "-m", "autolora", "generate", PROMPT, "-k", "2", "-o", "images/demo.png"]
+            )
+    summarise(clock)
+
+
+@contextmanager
+def hub(endpoint: str) -> Iterator[None]:
+    """Serve the playground's pool, as on its first day."""
+    port = urlsplit(endpoint).port
+    assert port is not None
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            sys.exit(
+                f"port {port} is taken: stop what listens there, "
+                "or change hubs.huggingface.endpoint in params.yaml"
+            )
+    with server(
+        [sys.executable, "-m", "playground.hub", "--port", str(port), "--day", "1"],
+        f"{endpoint}/api/models",
+        {},
+    ):
+        yield
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Start a Prefect server of the demo's own and yield its API's URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with server(command, f"{api}/health", prefect_environment()):
+        yield api
+
+
+@contextmanager
+def server(command: list[str], health: str, environment: dict[str, str]) -> Iterator[None]:
+    """Run a server until the block ends; wait until `health` answers."""
+    log = ROOT / "cache" / f"{command[2].removeprefix('playground.')}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdout=stream, stderr=stream
+        )
+        try:
+            wait_for(health, process, log)
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until `url` answers; stop with the server's log named when it does not."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    sys.exit(f"{url} does not answer; its log is {log}")
+
+
+def refresh(day: int, api: str, clock: Clock) -> None:
+    """Run `python -m flows.refresh` as on that day, and collect what its stages say of their time."""
+    midnight = datetime.combine(NIGHTS[day], datetime.min.time(), UTC)
+    environment = prefect_environment() | {
+        "PREFECT_API_URL": api,
+        "SOURCE_DATE_EPOCH": str(int(midnight.timestamp())),
+    }
+    for line in execute([sys.executable, "-m", "flows.refresh"], environment):
+        if found := STAGE_LINE.search(line):
+            clock.stages.append((found[1], float(found[2]), float(found[3])))
+
+
+def execute(command: list[str], environment: dict[str, str] | None = None) -> list[str]:
+    """Run a command, show what it prints, and return its lines; stop the demo when it fails."""
+    console.print(
+        f"$ {' '.join(command[1:]).replace('-m ', 'python -m ', 1)}", style="bold cyan", highlight=False
+    )
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | (environment or {}), text=True, stdout=subprocess.PIPE, bufsize=1
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        lines.append(line)
+    if code := process.wait():
+        sys.exit(code)
+    return lines
+
+
+def post(url: str, body: dict[str, object]) -> None:
+    """Tell the playground's hub what happened to it."""
+    data = json.dumps(body).encode()
+    urllib.request.urlopen(urllib.request.Request(url, data=data, method="POST"), timeout=10).close()
+
+
+def prefect_environment() -> dict[str, str]:
+    """Keep the demo's Prefect away from the user's."""
+    return {
+        "PREFECT_HOME": str(ROOT / "cache" / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def summarise(clock: Clock) -> None:
+    """Say what took how long, and where to look."""
+    table = Table("step", "seconds", title="time")
+    for name, seconds in clock.steps:
+        table.add_row(name, f"{seconds:.1f}")
+    console.print(table)
+    stages = [row for row in clock.stages if row[0] != "refresh"]
+    share = sum(prefect for _, _, prefect in stages)
+    console.print(
+        f"{len(stages)} stage runs took {sum(row[1] for row in stages):.1f} s, of which Prefect {share:.1f} s"
+    )
+    console.print(
+        f"report   {ROOT / 'reports' / 'index.html'}\npicture  {ROOT / 'images' / 'demo.png'}", soft_wrap=True
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The tiny FLUX: a diffusers FluxPipeline trained by flow matching on plain drawings.
+
+It learns the twelve base objects only.  The T5 encoder is trained along with the
+transformer and then frozen; the CLIP text tower and the autoencoder come trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from PIL import Image
+from torch.nn import functional as F
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel
+
+from playground import clip, drawings, text, vae, world
+
+HOME = Path(__file__).parent / "models" / "flux"
+DRAWINGS, CAPTIONS, BATCH, STEPS, RATE = 6000, 2, 32, 3600, 1.5e-3
+SHORT, SHORT_SHARE = 22, 0.7  # T5 tokens in the first share of the steps, which are cheaper so
+EMA = 0.998
+SAMPLING_STEPS, GUIDANCE = 12, 3.5
+SCHEDULE = {  # FLUX.1-dev's scheduler_config.json
+    "base_image_seq_len": 256,
+    "base_shift": 0.5,
+    "max_image_seq_len": 4096,
+    "max_shift": 1.15,
+    "num_train_timesteps": 1000,
+    "shift": 3.0,
+    "use_dynamic_shifting": True,
+}
+TOKENS = 16  # image tokens of a drawing: 8 x 8 latents in patches of 2 x 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training pairs: latents (B, 16, 64), T5 states (B, 32, D) and CLIP vectors (B, 128)."""
+
+    latents: torch.Tensor
+    states: torch.Tensor
+    pooled: torch.Tensor
+
+
+def transformer() -> FluxTransformer2DModel:
+    """Return an untrained transformer: two double and four single blocks, 4 heads x 32."""
+    return FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=4,
+        attention_head_dim=32,
+        num_attention_heads=4,
+        joint_attention_dim=64,
+        pooled_projection_dim=clip.WIDTH,
+        guidance_embeds=True,
+        axes_dims_rope=(8, 12, 12),
+    )
+
+
+def t5(vocabulary: int) -> T5EncoderModel:
+    """Return an untrained two-layer T5 encoder of width 64."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=64,
+            d_kv=16,
+            d_ff=128,
+            num_layers=2,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            relative_attention_num_buckets=16,
+            relative_attention_max_distance=32,
+        )
+    )
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """Pack latents (B, 16, 8, 8) into tokens (B, 16, 64), as FluxPipeline does."""
+    return FluxPipeline._pack_latents(latents, len(latents), 16, 8, 8)
+
+
+def noise_levels(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw logit-normal sigmas (B,), shifted as the scheduler shifts them for 16 tokens."""
+    slope = (SCHEDULE["max_shift"] - SCHEDULE["base_shift"]) / (4096 - 256)
+    mu = SCHEDULE["base_shift"] + slope * (TOKENS - 256)
+    return torch.sigmoid(torch.randn(count, generator=generator) + mu)
+
+
+def loss(model: FluxTransformer2DModel, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+    """Return the flow-matching loss: squared error of the velocity, noise minus latents."""
+    count = len(batch.latents)
+    sigma = noise_levels(count, generator)
+    noise = torch.randn(batch.latents.shape, generator=generator)
+    level = sigma[:, None, None]
+    guidance = torch.where(torch.rand(count, generator=generator) < 0.5, 1.0, GUIDANCE)
+    velocity = model(
+        hidden_states=(1 - level) * batch.latents + level * noise,
+        timestep=sigma,
+        guidance=guidance,
+        pooled_projections=batch.pooled,
+        encoder_hidden_states=batch.states,
+        txt_ids=torch.zeros(batch.states.shape[1], 3),
+        img_ids=FluxPipeline._prepare_latent_image_ids(1, 4, 4, "cpu", torch.float32),
+        return_dict=False,
+    )[0]
+    return F.mse_loss(velocity.float(), noise - batch.latents)
+
+
+def build(scale: float, seed: int) -> dict[str, float]:
+    """Train the base for `scale` times its steps and save the pipeline folder."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    steps = max(2, round(STEPS * scale))
+    count = max(128, round(DRAWINGS * min(1, scale)))
+    pixels, scenes = drawings.render(count, seed, world.BASE_OBJECTS, (world.PLAIN,))
+    latents = pack(vae.encode(vae.load(), pixels))
+    print(f"flux: {count} drawings encoded", flush=True)
+    tower, clip_tokenizer = clip.load()
+    tokenizer = text.t5_tokenizer()
+    texts = [text.captions(scenes, rng) for _ in range(CAPTIONS)]
+    ids = torch.stack([text.encode(tokenizer, t) for t in texts], 1)
+    pooled = torch.stack([_pool(tower, clip_tokenizer, t) for t in texts], 1)
+    average, model, encoder = _train(latents, ids, pooled, len(tokenizer), steps, seed)
+    save(model, encoder, tower, clip_tokenizer)
+    return {"loss": average, **check(seed + 1)}
+
+
+@torch.no_grad()
+def _pool(tower: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+    ids = text.encode(tokenizer, texts)
+    return torch.cat([tower.text_model(input_ids=part).pooler_output for part in ids.split(512)])
+
+
+def _train(
+    latents: torch.Tensor,
+    ids: torch.Tensor,
+    pooled: torch.Tensor,
+    vocabulary: int,
+    steps: int,
+    seed: int,
+) -> tuple[float, FluxTransformer2DModel, T5EncoderModel]:
+    generator = torch.Generator().manual_seed(seed)
+    models = torch.nn.ModuleList([transformer(), t5(vocabulary)])
+    averaged = copy.deepcopy(models).requires_grad_(False)
+    optimiser = torch.optim.AdamW(models.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps, 100))
+    average = 0.0
+    for step, rows in enumerate(drawings.batches(len(latents), BATCH, steps, seed)):
+        pick = torch.randint(ids.shape[1], (len(rows),), generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            words = ids[rows, pick, : SHORT if step < SHORT_SHARE * steps else text.LENGTH]
+            states = models[1](input_ids=words).last_hidden_state.float()
+            batch = Batch(latents[rows], states, pooled[rows, pick])
+            value = loss(models[0], batch, generator)
+        optimiser.zero_grad()
+        torch.autograd.backward(value)
+        torch.nn.utils.clip_grad_norm_(models.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        _average(averaged.parameters(), models.parameters(), min(EMA, step / (step + 10)))
+        average = value.item() if step == 0 else 0.98 * average + 0.02 * value.item()
+        if step % 50 == 0:
+            print(f"flux {step}/{steps} loss {average:.4f} {time.ctime()}", flush=True)
+    return average, averaged[0], averaged[1]
+
+
+@torch.no_grad()
+def _average(kept: Iterable[torch.nn.Parameter], new: Iterable[torch.nn.Parameter], share: float) -> None:
+    torch._foreach_lerp_([p.data for p in kept], [p.data for p in new], 1 - share)
+
+
+def save(
+    model: FluxTransformer2DModel,
+    encoder: T5EncoderModel,
+    tower: CLIPModel,
+    tokenizer: CLIPTokenizer,
+) -> None:
+    """Save the pipeline folder, weights in bf16; `tower` gives the CLIP text encoder."""
+    words = CLIPTextModel(tower.config.text_config)
+    own = words.state_dict()
+    given = tower.text_model.state_dict()
+    prefix = "text_model." if any(k.startswith("text_model.") for k in own) else ""
+    words.load_state_dict({prefix + k: v for k, v in given.items() if prefix + k in own})
+    pipe = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULE),
+        vae=vae.load(),
+        text_encoder=words,
+        tokenizer=tokenizer,
+        text_encoder_2=encoder,
+        tokenizer_2=text.t5_tokenizer(),
+        transformer=model,
+    )
+    pipe.to(torch.bfloat16).save_pretrained(HOME)
+    _load_wide(HOME)
+
+
+def _load_wide(folder: Path) -> None:
+    # transformers would load its parts in the dtype of their file, diffusers in float32
+    for part in ("text_encoder", "text_encoder_2"):
+        path = folder / part / "config.json"
+        settings = json.loads(path.read_text()) | {"dtype": "float32"}
+        path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def load() -> FluxPipeline:
+    """Load the saved pipeline in float32, silent and frozen."""
+    pipe = FluxPipeline.from_pretrained(HOME, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    for part in (pipe.transformer, pipe.text_encoder, pipe.text_encoder_2, pipe.vae):
+        part.requires_grad_(False).eval()
+    return pipe
+
+
+def sample(pipe: FluxPipeline, prompts: list[str], seed: int) -> list[Image.Image]:
+    """Draw each prompt at 64x64 in 12 steps; image i starts from its own noise."""
+    images: list[Image.Image] = []
+    for at in range(0, len(prompts), 32):
+        part = prompts[at : at + 32]
+        noise = [torch.Generator().manual_seed(seed + at + i) for i in range(len(part))]
+        images += pipe(
+            part,
+            height=world.SIZE,
+            width=world.SIZE,
+            num_inference_steps=SAMPLING_STEPS,
+            guidance_scale=GUIDANCE,
+            max_sequence_length=text.LENGTH,
+            generator=noise,
+        ).images
+    return images
+
+
+def encode_texts(pipe: FluxPipeline, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return T5 states (N, 32, 64) and CLIP vectors (N, 128) of texts, as the pipeline does."""
+    with torch.no_grad():
+        states, pooled, _ = pipe.encode_prompt(prompt=texts, prompt_2=None, max_sequence_length=text.LENGTH)
+    return states, pooled
+
+
+def check(seed: int, count: int = 96) -> dict[str, float]:
+    """Return how often the tiny CLIP finds in base samples what the prompt asked for."""
+    rng = np.random.default_rng(seed)
+    scenes = [world.sample_scene(rng, world.BASE_OBJECTS, (world.PLAIN,)) for _ in range(count)]
+    images = sample(load(), text.captions(scenes, rng, filler=0.0), seed)
+    pixels = torch.stack([drawings.to_tensor(image) for image in images])
+    tower, tokenizer = clip.load()
+    shares, all_right = {}, np.ones(count, bool)
+    for field in ("object", "colour", "background"):
+        named = clip.name(tower, tokenizer, pixels, field)
+        right = np.array([getattr(s, field) == n for s, n in zip(scenes, named, strict=True)])
+        shares[f"right_{field}"] = round(float(right.mean()), 3)
+        all_right &= right
+    return {**shares, "right_all": round(float(all_right.mean()), 3)}
+
+
+def base_prompts() -> list[str]:
+    """List 48 prompts that cover the base objects, colours and backgrounds."""
+    rng = np.random.default_rng(3)
+    colours, places = list(world.COLOURS), world.BACKGROUNDS
+    scenes = [
+        world.Scene(world.BASE_OBJECTS[i % 12], colours[(5 * i) % 8], places[(i + i // 12) % 6])
+        for i in range(48)
+    ]
+    return text.captions(scenes, rng, filler=0.0)
+
+
+def grid(images: list[Image.Image], columns: int = 12) -> list[list[Image.Image]]:
+    """Break a list of images into rows."""
+    return [images[at : at + columns] for at in range(0, len(images), columns)]

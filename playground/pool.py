@@ -1,0 +1,151 @@
+"""The pool as a hub would hold it: cards, bad files, a schedule, and the hidden truth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save
+
+from playground import authors, clip, drawings, flux, loras, world
+
+HOME = Path(__file__).parent
+POOL, THEMES = HOME / "pool", HOME / "themes.json"
+BASE_MODEL = "black-forest-labs/FLUX.1-dev"
+BAD_FILE = "lora.safetensors"
+BAD = {
+    "tok-lab/flux-lora-3": "pickle",
+    "nh-paint/oil-look": "wrong base",
+    "duneworks/upload-cut": "truncated",
+}
+_LICENCES = ("apache-2.0", "mit", "other", "cc-by-nc-4.0", "creativeml-openrail-m", "cc-by-4.0")
+_BODIES = (
+    "",
+    "# {name}\n\nTrained for fun. Use `{trigger}` in your prompt.\n",
+    "# {name}\n\n<Gallery />\n\n## Trigger words\n\nYou should use `{trigger}`.\n",
+    "# Photoreal portraits\n\nBest LoRA for photos of people. More soon!\n",
+    "WIP, do not use yet.\n",
+)
+_NOT_FOR_ALL = ("quietfox/night-signs", "oskarprints/felix")
+
+
+def build() -> dict[str, float]:
+    """Write cards, bad files, schedule and themes around the trained LoRAs."""
+    recipes = authors.recipes()
+    for number, recipe in enumerate(recipes):
+        _write_card(number, recipe.repo, recipe.trigger, loras.prompts(recipe))
+    _write_bad(recipes[0])
+    _write_schedule(recipes)
+    _write_themes(recipes)
+    return {"repositories": len(recipes) + len(BAD), "bytes": size(POOL), **check(recipes)}
+
+
+def check(recipes: list[authors.Recipe]) -> dict[str, float]:
+    """Return how often the tiny CLIP finds the asked style and object in the renderings."""
+    tower, tokenizer = clip.load()
+    right: dict[str, list[bool]] = {}
+    for recipe in recipes:
+        folder = POOL / recipe.repo / "images"
+        asked = [scene for scene, _ in loras.shown(recipe)]
+        images = [Image.open(folder / f"{i}.png") for i in range(1, len(asked) + 1)]
+        pixels = torch.stack([drawings.to_tensor(image) for image in images])
+        for field in ("style", "object"):
+            named = clip.name(tower, tokenizer, pixels, field)
+            hits = [getattr(s, field) == n for s, n in zip(asked, named, strict=True)]
+            right.setdefault(f"{recipe.kind}_loras_right_{field}", []).extend(hits)
+    return {name: round(sum(hits) / len(hits), 3) for name, hits in right.items()}
+
+
+def size(folder: Path) -> int:
+    """Sum the bytes of a folder's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def card(number: int, repo: str, trigger: str, texts: list[str]) -> str:
+    """Write a model card: the front matter of a Hugging Face LoRA card, then some body."""
+    tags = ["flux", "lora", "diffusers", "text-to-image", "template:sd-lora"]
+    if repo in _NOT_FOR_ALL:
+        tags.append("not-for-all-audiences")
+    matter = {
+        "license": _LICENCES[number % len(_LICENCES)],
+        "base_model": BASE_MODEL,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": tags,
+        "instance_prompt": trigger,
+        "widget": [{"text": words, "output": {"url": f"images/{i}.png"}} for i, words in enumerate(texts, 1)],
+    }
+    body = _BODIES[number % len(_BODIES)].format(name=repo.split("/")[1], trigger=trigger)
+    return f"---\n{yaml.safe_dump(matter, sort_keys=False)}---\n{body}"
+
+
+def _write_card(number: int, repo: str, trigger: str, texts: list[str]) -> None:
+    path = POOL / repo / "README.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(card(number, repo, trigger, texts))
+
+
+def _write_bad(model: authors.Recipe) -> None:
+    """Write the three repositories whose file must be rejected, each with one rendering."""
+    whole = (POOL / model.repo / model.file).read_bytes()
+    content = {
+        "pickle": pickle.dumps({"lora_down": [0.1, 0.2], "lora_up": [0.3]}, protocol=2),
+        "wrong base": save(_other_base(), metadata={"ss_base_model_version": "sd_v1"}),
+        "truncated": whole[: len(whole) * 6 // 10],
+    }
+    rng = np.random.default_rng(11)
+    scenes = [world.sample_scene(rng, world.BASE_OBJECTS, (world.PLAIN,)) for _ in BAD]
+    texts = [world.caption(scene, rng, "short", "badlra") for scene in scenes]
+    images = flux.sample(flux.load(), texts, seed=11)
+    for number, (repo, fault) in enumerate(BAD.items()):
+        _write_card(number, repo, "badlra", texts[number : number + 1])
+        (POOL / repo / BAD_FILE).write_bytes(content[fault])
+        (POOL / repo / "images").mkdir(exist_ok=True)
+        images[number].save(POOL / repo / "images" / "1.png", optimize=True)
+
+
+def _other_base() -> dict[str, torch.Tensor]:
+    """Make a LoRA with the module names and widths of Stable Diffusion 1.5, rank 2."""
+    generator = torch.Generator().manual_seed(5)
+    state = {}
+    for block, width in ((0, 320), (1, 640), (2, 1280)):
+        for part in ("to_q", "to_k", "to_v", "to_out_0"):
+            key = f"lora_unet_down_blocks_{block}_attentions_0_transformer_blocks_0_attn1_{part}"
+            down, up = torch.randn(2, width, generator=generator), torch.zeros(width, 2)
+            state[f"{key}.lora_down.weight"] = down.to(torch.float16)
+            state[f"{key}.lora_up.weight"] = up.to(torch.float16) + 0.01
+            state[f"{key}.alpha"] = torch.tensor(1.0)
+    return state
+
+
+def _write_schedule(recipes: list[authors.Recipe]) -> None:
+    """Write one line a repository: the day it appears, its date and its downloads."""
+    rng = np.random.default_rng(12)
+    days = {recipe.repo: recipe.day for recipe in recipes} | dict.fromkeys(BAD, 1)
+    lines = []
+    for repo, day in sorted(days.items(), key=lambda item: (item[1], item[0])):
+        stamp = f"2026-01-{day:02d}T{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}:00.000Z"
+        downloads = int(10 ** rng.uniform(0.5, 4))
+        lines.append({"repo": repo, "day": day, "created_at": stamp, "downloads": downloads})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (POOL / "schedule.jsonl").write_text(text)
+
+
+def _write_themes(recipes: list[authors.Recipe]) -> None:
+    """Write the truth: the theme behind the sha256 of each LoRA file."""
+    truth = {
+        hashlib.sha256((POOL / r.repo / r.file).read_bytes()).hexdigest(): {
+            "theme": r.theme,
+            "kind": r.kind,
+            "author": r.author,
+            "repo": r.repo,
+        }
+        for r in recipes
+    }
+    THEMES.write_text(json.dumps(truth, indent=2) + "\n")

@@ -1,0 +1,163 @@
+"""A repository of its own for a whole road: this tree's files, a small pool, a hub, fewer training steps."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FEWER_STEPS = {"encoder": {"steps": 40}, "fusion": {"steps": 6}, "experiments": {"pairs": 1, "images": 1}}
+BUILT = ("data", "digests", "metrics", "dvc.lock", "reports")
+
+
+@dataclass
+class Repository:
+    """A git and DVC repository with the playground in it, and the hub it crawls."""
+
+    root: Path
+    endpoint: str
+    api: str
+    """URL of the standing Prefect server"""
+
+    def run(
+        self, *command: str, day: int = 1, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command with this Python first on the path, as on 2026-01-05 (day 1) or later."""
+        midnight = datetime(2026, 1, 4 + day, tzinfo=UTC)
+        settings = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PREFECT_API_URL": self.api,
+            "SOURCE_DATE_EPOCH": str(int(midnight.timestamp())),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        done = subprocess.run(
+            command, cwd=self.root, env=os.environ | settings | environment, text=True, capture_output=True
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done
+
+    def refresh(self, day: int) -> str:
+        """Run the night of that day and return what it printed."""
+        return self.run("python", "-m", "flows.refresh", day=day).stdout
+
+    def search(self, prompt: str, *options: str) -> list[dict[str, Any]]:
+        """Search from the command line and return the hits."""
+        hits: list[dict[str, Any]] = json.loads(
+            self.run("python", "-m", "autolora", "search", prompt, "--json", *options).stdout
+        )
+        return hits
+
+    def commit(self, message: str) -> str:
+        """Commit everything and return the commit."""
+        self.run("git", "add", "-A")
+        self.run(
+            "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", message
+        )
+        return self.run("git", "rev-parse", "HEAD").stdout.strip()
+
+    def digests(self) -> dict[str, str]:
+        """Return stage -> sha256 of its digest."""
+        return {
+            path.stem: json.loads(path.read_text())["sha256"]
+            for path in (self.root / "digests").glob("*.json")
+        }
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Return the catalog's rows."""
+        return [json.loads(line) for line in (self.root / "data/catalog.jsonl").read_text().splitlines()]
+
+    def files(self) -> dict[str, int]:
+        """Return every file outside caches and git with its time stamp (ns)."""
+        skip = (".git", ".dvc", "cache", "__pycache__")
+        paths = [path for path in self.root.rglob("*") if path.is_file()]
+        shown = [
+            path for path in paths if not any(part in skip for part in path.relative_to(self.root).parts)
+        ]
+        return {str(path.relative_to(self.root)): path.stat().st_mtime_ns for path in shown}
+
+    def hub(self, change: dict[str, Any]) -> None:
+        """Change what the hub holds."""
+        data = json.dumps(change).encode()
+        urllib.request.urlopen(
+            urllib.request.Request(f"{self.endpoint}/_playground", data=data), timeout=10
+        ).close()
+
+    def requests(self) -> dict[str, Any]:
+        """Return the hub's request counts since the last call."""
+        with urllib.request.urlopen(f"{self.endpoint}/_playground/requests", timeout=10) as answer:
+            counts: dict[str, Any] = json.load(answer)
+        self.hub({"reset": True})
+        return counts
+
+
+@contextlib.contextmanager
+def serve(
+    command: list[str], health: str, cwd: Path, *, patience_s: int = 120, **environment: str
+) -> Iterator[None]:
+    """Run a server until the block ends; wait until `health` answers."""
+    process = subprocess.Popen(
+        command, cwd=cwd, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(5 * patience_s):
+            assert process.poll() is None, f"{command} ended with {process.returncode}"
+            try:
+                urllib.request.urlopen(health, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        else:
+            raise AssertionError(f"{health} does not answer")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def copy_tree(target: Path) -> None:
+    """Copy this tree's files (tracked, and new ones that git does not ignore) without what stages built."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if name.split("/")[0] in BUILT or not (ROOT / name).is_file():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+
+
+def change_params(path: Path, changes: dict[str, dict[str, Any]]) -> None:
+    """Change values of a params.yaml in place."""
+    content = yaml.safe_load(path.read_text())
+    for section, values in changes.items():
+        content[section].update(values)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def write_schedule(pool: Path, days: dict[int, list[str]]) -> None:
+    """Let the hub's pool hold these repositories only, from these days on."""
+    known = {row["repo"]: row for row in map(json.loads, (pool / "schedule.jsonl").read_text().splitlines())}
+    rows = [known[repo] | {"day": day} for day, repos in days.items() for repo in repos]
+    (pool / "schedule.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,196 @@
+"""Two nights on a real hub, a real DVC repository and a real Prefect server."""
+
+import json
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.repository import Repository
+
+NEWCOMERS = 5
+PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
+
+
+class Searcher(threading.Thread):
+    """Searches in a loop from Python, as a service would, until stopped."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(daemon=True)
+        self.root = root
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self.halt = threading.Event()
+
+    def run(self) -> None:
+        from autolora.retrieval import open_retriever
+
+        while not self.halt.is_set():
+            for prompt in PROMPTS:
+                try:
+                    hits = open_retriever(self.root).search(prompt, k=3)
+                    digests = {hit.index for hit in hits}
+                    assert len(digests) == 1 and len(hits) == 3
+                    self.answers[digests.pop()] += 1
+                except Exception as error:  # every failure counts
+                    self.failures.append(repr(error))
+
+
+@pytest.fixture(scope="module")
+def first_night(repository: Repository) -> str:
+    """The whole road, from an empty repository; committed."""
+    repository.refresh(day=1)
+    return repository.commit("first night")
+
+
+@pytest.fixture(scope="module")
+def second_night(repository: Repository, first_night: str) -> Iterator[dict[str, Any]]:
+    """Five newcomers, one withdrawn, one with a new licence; what was counted on the way."""
+    before = repository.digests()
+    rows = index_rows(repository.root)
+    listed = repository.listing()
+    withdrawn, relicensed = listed[0], listed[1]
+    answer = repository.search(PROMPTS[0])
+    repository.requests()
+    repository.hub({"day": 2})
+    repository.hub({"withdraw": withdrawn["id"]})
+    repository.hub({"licence": [relicensed["id"], "cc0-1.0"]})
+    searcher = Searcher(repository.root)
+    searcher.start()
+    output = repository.refresh(day=2)
+    requests = repository.requests()
+    stamps = repository.files()
+    repository.refresh(day=2)
+    after = repository.files()
+    yield {
+        "before": before,
+        "rows": rows,
+        "withdrawn": withdrawn,
+        "relicensed": relicensed,
+        "answer": answer,
+        "output": output,
+        "requests": requests,
+        "touched": sorted(
+            name for name in stamps.keys() | after.keys() if stamps.get(name) != after.get(name)
+        ),
+        "searcher": searcher,
+        "commit": repository.commit("second night"),
+    }
+    searcher.halt.set()
+
+
+def test_the_first_night_walks_the_whole_road(repository: Repository, first_night: str) -> None:
+    assert set(repository.digests()) == {
+        "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
+    }  # fmt: skip
+    assert (repository.root / "reports/index.html").stat().st_size > 10_000
+    refused = [
+        json.loads(line) for line in (repository.root / "data/pool/adapters.jsonl").read_text().splitlines()
+    ]
+    assert [row["verdict"] for row in refused if row["verdict"] != "accepted"]
+
+
+def test_reproducing_straight_after_runs_nothing(repository: Repository, first_night: str) -> None:
+    done = repository.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    assert not repository.run("git", "status", "--porcelain").stdout
+
+
+def test_a_night_costs_what_changed(repository: Repository, second_night: dict[str, Any]) -> None:
+    assert second_night["requests"]["weights"] == NEWCOMERS
+    before, after = second_night["before"], repository.digests()
+    assert (after["encoder"], after["fusion"]) == (before["encoder"], before["fusion"])
+    assert "Running stage 'encoder'" not in second_night["output"]
+    assert "Running stage 'fusion'" not in second_night["output"]
+    assert f"{NEWCOMERS} added, 1 withdrawn, 1 described anew" in second_night["output"]
+
+
+def test_a_night_leaves_other_rows_untouched(repository: Repository, second_night: dict[str, Any]) -> None:
+    before, after = second_night["rows"], index_rows(repository.root)
+    assert len(after.keys() - before.keys()) == NEWCOMERS
+    assert before.keys() - after.keys() == {second_night["withdrawn"]["sha256"]}
+    changed = {sha256 for sha256 in before.keys() & after.keys() if before[sha256] != after[sha256]}
+    assert changed == {second_night["relicensed"]["sha256"]}
+    (sha256,) = changed
+    assert before[sha256]["vector"] == after[sha256]["vector"]
+    assert after[sha256]["licence"] == "cc0-1.0"
+
+
+def test_a_night_without_news_changes_no_file(second_night: dict[str, Any]) -> None:
+    assert second_night["touched"] == []
+
+
+def test_searches_never_fail_while_the_world_changes(
+    repository: Repository, first_night: str, second_night: dict[str, Any]
+) -> None:
+    repository.run("git", "checkout", "-q", first_night)
+    repository.run("dvc", "checkout", "-q")
+    repository.run("git", "checkout", "-q", second_night["commit"])
+    repository.run("dvc", "checkout", "-q")
+    searcher = second_night["searcher"]
+    searcher.halt.set()
+    searcher.join(timeout=60)
+    assert searcher.failures == []
+    assert set(searcher.answers) == {second_night["before"]["index"], repository.digests()["index"]}
+
+
+def test_a_former_revision_answers_as_it_did(
+    repository: Repository, first_night: str, second_night: dict[str, Any]
+) -> None:
+    shutil.rmtree(repository.root / "cache/index")
+    assert repository.search(PROMPTS[0], "--rev", first_night) == second_night["answer"]
+    assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
+
+
+def test_a_clone_repeats_the_past_and_does_not_crawl(
+    repository: Repository, second_night: dict[str, Any], tmp_path: Path
+) -> None:
+    repository.hub({"day": 3})
+    repository.hub({"licence": [repository.listing()[2]["id"], "mit"]})
+    clone = tmp_path / "clone"
+    repository.run("git", "clone", "-q", str(repository.root), str(clone))
+    copy = Repository(clone, repository.endpoint, repository.api)
+    repository.requests()
+    copy.run("dvc", "repro")
+    assert copy.digests() == repository.digests()
+    assert repository.requests().get("listing", 0) == 0
+    shutil.rmtree(clone / "data")
+    shutil.rmtree(clone / ".dvc/cache")
+    copy.run("dvc", "repro")
+    assert copy.digests() == repository.digests()
+    assert copy.run("git", "status", "--porcelain").stdout.split() in ([], ["M", "dvc.lock"])
+
+
+def index_rows(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the index's rows by adapter, read from the working folder (no stage is running)."""
+    import lancedb
+
+    rows = lancedb.connect(root / "data/index").open_table("adapters").to_arrow().to_pylist()
+    return {row["sha256"]: row for row in rows}
+
+
+def test_the_nightly_deployment_runs_on_a_worker(
+    repository: Repository, second_night: dict[str, Any]
+) -> None:
+    here = {"AUTOLORA_ROOT": str(repository.root)}
+    repository.run("prefect", "work-pool", "create", "autolora", "--type", "process")
+    repository.run("prefect", "--no-prompt", "deploy", "--all", **here)
+    repository.run("prefect", "deployment", "run", "refresh/nightly", day=2)
+    repository.run("prefect", "worker", "start", "--pool", "autolora", "--run-once", day=2, **here)
+    assert "Completed" in wait_for_flow_run(repository)
+    assert "refresh" in repository.run("prefect", "artifact", "ls").stdout
+
+
+def wait_for_flow_run(repository: Repository) -> str:
+    """Return what Prefect says of the deployment's flow run once it has ended."""
+    for _ in range(120):
+        listed = repository.run("prefect", "flow-run", "ls", "--flow-name", "refresh", "--limit", "1").stdout
+        if any(state in listed.title() for state in ("Completed", "Failed", "Crashed")):
+            return listed.title()
+        time.sleep(1)
+    raise AssertionError(f"the flow run did not end: {listed}")

@@ -1,0 +1,107 @@
+"""Layouts by their keys: examples written out, as tools write them."""
+
+import pytest
+
+from autolora.lora import formats
+from autolora.lora.formats import find_module, find_part
+
+Q, K, V = (f"transformer_blocks.7.attn.to_{part}" for part in "qkv")
+ADDED = tuple(f"transformer_blocks.7.attn.add_{part}_proj" for part in "qkv")
+SINGLE = tuple(
+    f"single_transformer_blocks.3.{part}" for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+)
+NORM, NET = "transformer_blocks.7.norm1.linear", "transformer_blocks.7.ff_context.net.2"
+TO_OUT, ADD_OUT = "transformer_blocks.7.attn.to_out.0", "transformer_blocks.7.attn.to_add_out"
+FF, MODULATION = "transformer_blocks.7.ff.net.0.proj", "single_transformer_blocks.3.norm.linear"
+OUT = ("single_transformer_blocks.3.proj_out",)
+
+KEYS = [
+    ("lora_unet_double_blocks_7_img_attn_qkv.lora_down.weight", "kohya", "down", (Q, K, V)),
+    ("lora_unet_double_blocks_7_txt_attn_qkv.lora_up.weight", "kohya", "up", ADDED),
+    ("lora_unet_double_blocks_7_img_mod_lin.alpha", "kohya", "alpha", (NORM,)),
+    ("lora_unet_double_blocks_7_txt_mlp_2.lora_up.weight", "kohya", "up", (NET,)),
+    ("lora_unet_single_blocks_3_linear1.lora_down.weight", "kohya", "down", SINGLE),
+    ("lora_unet_single_blocks_3_linear2.lora_down.weight", "kohya", "down", OUT),
+    ("lora_unet_single_blocks_3_modulation_lin.lora_up.weight", "kohya", "up", (MODULATION,)),
+    ("diffusion_model.double_blocks.7.img_attn.qkv.lora_down.weight", "comfy", "down", (Q, K, V)),
+    ("diffusion_model.double_blocks.7.img_attn.qkv.lora_A.weight", "bfl-peft", "down", (Q, K, V)),
+    ("double_blocks.7.img_attn.qkv.lora_B.weight", "bfl-bare", "up", (Q, K, V)),
+    ("base_model.model.double_blocks.7.img_attn.proj.lora_A.weight", "fal-kontext", "down", (TO_OUT,)),
+    ("transformer.transformer_blocks.7.attn.to_q.lora_A.weight", "peft", "down", (Q,)),
+    ("transformer.transformer_blocks.7.attn.to_q.lora_A.default.weight", "peft", "down", (Q,)),
+    ("transformer.single_transformer_blocks.3.proj_mlp.lora_B.weight", "peft", "up", SINGLE[3:]),
+    ("transformer.transformer_blocks.7.attn.to_q.lora_down.weight", "peft-down", "down", (Q,)),
+    ("transformer.transformer_blocks.7.attn.to_q.lora.up.weight", "old-diffusers", "up", (Q,)),
+    ("transformer_blocks.7.attn.to_q.lora_A.weight", "peft-bare", "down", (Q,)),
+    ("base_model.model.transformer_blocks.7.attn.to_q.lora_A.weight", "peft-model", "down", (Q,)),
+    ("lora_transformer_transformer_blocks_7_attn_to_q.lora_down.weight", "onetrainer", "down", (Q,)),
+    ("lora_transformer_single_transformer_blocks_3_proj_mlp.alpha", "onetrainer", "alpha", SINGLE[3:]),
+    ("lora_transformer_transformer_blocks_7_ff_net_0_proj.lora_up.weight", "onetrainer", "up", (FF,)),
+    ("double_blocks.7.processor.qkv_lora1.down.weight", "xlabs", "down", (Q, K, V)),
+    ("diffusion_model.double_blocks.7.processor.qkv_lora2.up.weight", "xlabs", "up", ADDED),
+    ("double_blocks.7.processor.proj_lora2.up.weight", "xlabs", "up", (ADD_OUT,)),
+    ("single_blocks.3.processor.qkv_lora.up.weight", "xlabs", "up", SINGLE[:3]),
+    ("single_blocks.3.processor.proj_lora.down.weight", "xlabs", "down", OUT),
+    ("blocks.7.attn.a_to_qkv.lora_A.weight", "native", "down", (Q, K, V)),
+    ("single_blocks.3.to_qkv_mlp.lora_A.default.weight", "native", "down", SINGLE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "layout", "role", "slots"), KEYS, ids=[key for key, *_ in KEYS])
+def test_key_names_layout_role_and_slots(key: str, layout: str, role: str, slots: tuple[str, ...]) -> None:
+    part = find_part(key)
+    assert part is not None and part.role == role
+    module = find_module(part.path, part.style)
+    assert module is not None and module.slots == slots
+    assert module.layout == layout
+
+
+@pytest.mark.parametrize(
+    ("key", "family"),
+    [
+        ("lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", "text-encoder"),
+        ("lora_te3_encoder_block_0_layer_0_SelfAttention_q.alpha", "text-encoder"),
+        ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight", "text-encoder"),
+        (
+            "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.lora_up.weight",
+            "text-encoder",
+        ),
+        ("bundle_emb.mytoken.t5", "text-embedding"),
+        ("lora_unet_img_in.lora_down.weight", "embedder"),
+        ("lora_unet_time_in_in_layer.lora_up.weight", "embedder"),
+        ("diffusion_model.guidance_in.out_layer.lora_A.weight", "embedder"),
+        ("transformer.x_embedder.lora_A.weight", "embedder"),
+        ("transformer.time_text_embed.text_embedder.linear_1.lora_B.weight", "embedder"),
+        ("lora_unet_final_layer_adaLN_modulation_1.alpha", "final-layer"),
+        ("transformer.proj_out.lora_A.weight", "final-layer"),
+        ("transformer.norm_out.linear.lora_A.weight", "final-layer"),
+        ("transformer.single_transformer_blocks.3.proj_out.lora_A.weight", None),
+        ("single_blocks.3.proj_out.lora_A.weight", None),
+        ("lora_unet_double_blocks_7_img_attn_qkv.alpha", None),
+    ],
+)
+def test_keys_outside_the_slots_have_a_family(key: str, family: str | None) -> None:
+    assert formats.find_family(key) == family
+
+
+@pytest.mark.parametrize("key", [key for key, *_ in KEYS])
+def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
+    assert formats.find_family(key) is None
+    assert formats.find_base(key) is None
+    assert formats.find_parametrisation(key) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "lora_unet_double_blocks_7_img_attn.qkv",
+        "lora_unet_double.blocks.7.img_attn_qkv",
+        "lora_unet_double_blocks_7_img_attn_qkv_extra",
+        "double_blocks.x.img_attn.qkv",
+        "double_blocks.99999.img_attn.qkv",
+        "transformer.transformer.transformer_blocks.7.attn.to_q",
+        "",
+    ],
+)
+def test_near_misses_are_unknown(path: str) -> None:
+    assert find_module(path, None) is None

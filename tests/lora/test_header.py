@@ -1,0 +1,127 @@
+"""The header is checked before any library opens the file."""
+
+import json
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from autolora.errors import RefusedFile
+from autolora.lora.read import read
+from autolora.lora.verdict import REASONS
+from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, write
+
+ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+def encode(header: object, data: bytes = b"\0" * 8) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+class Exploit:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('a pickle was run')",)
+
+
+BROKEN = {
+    "empty": (b"", "truncated"),
+    "seven bytes": (b"\x10\0\0\0\0\0\0", "truncated"),
+    "html": (b"<!DOCTYPE html><html>Please log in</html>", "not-safetensors"),
+    "bare pickle": (pickle.dumps(Exploit()), "pickle"),
+    "header bomb": ((1 << 40).to_bytes(8, "little") + b"{}", "header-too-large"),
+    "header over bound": (encode(b"{" + b" " * 1_000_001 + b"}"), "header-too-large"),
+    "header cut": (encode({"a": ONE})[:20], "truncated"),
+    "data cut": (encode({"a": ONE}, b"\0" * 7), "truncated"),
+    "no json": (encode(b"{not json"), "header-inconsistent"),
+    "no utf-8": (encode(b'{"\xff": 1}'), "header-inconsistent"),
+    "deep json": (encode(b'{"a":' + b"[" * 200_000), "header-inconsistent"),
+    "huge number": (encode(b'{"a":' + b"9" * 5000 + b"}"), "header-inconsistent"),
+    "same name twice": (encode(b'{"a":{},"a":{}}'), "header-inconsistent"),
+    "metadata no strings": (encode({"__metadata__": {"a": 1}}), "header-inconsistent"),
+    "metadata no object": (encode({"__metadata__": []}), "header-inconsistent"),
+    "entry no object": (encode({"a": 3}), "header-inconsistent"),
+    "entry with more": (encode({"a": ONE | {"code": "x"}}), "header-inconsistent"),
+    "unknown dtype": (encode({"a": ONE | {"dtype": "F4096"}}), "header-inconsistent"),
+    "dtype a list": (encode({"a": ONE | {"dtype": ["F32"]}}), "header-inconsistent"),
+    "negative shape": (encode({"a": ONE | {"shape": [-2]}}), "header-inconsistent"),
+    "boolean shape": (encode({"a": ONE | {"shape": [True]}}), "header-inconsistent"),
+    "shape too large": (encode({"a": ONE | {"shape": [1 << 62, 1 << 62]}}), "header-inconsistent"),
+    "offsets backwards": (encode({"a": ONE | {"data_offsets": [8, 0]}}), "header-inconsistent"),
+    "offsets beyond": (encode({"a": {"dtype": "U8", "shape": [99], "data_offsets": [0, 99]}}), "truncated"),
+    "overlap": (
+        encode({"a": ONE, "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}),
+        "header-inconsistent",
+    ),
+    "gap": (encode({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}), "header-inconsistent"),
+    "bytes behind": (encode({"a": ONE}, b"\0" * 9), "header-inconsistent"),
+    "no tensors": (encode({}, b""), "not-a-lora"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_file_is_refused_with_its_code(tmp_path: Path, name: str) -> None:
+    content, code = BROKEN[name]
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RefusedFile) as caught:
+        read(path, SLOTS, BOUNDS)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torch_checkpoint_is_never_unpickled(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "lora.safetensors"
+    torch.save({"a": Exploit()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(RefusedFile) as caught:
+        read(path, SLOTS, BOUNDS)
+    assert caught.value.code == "pickle"
+
+
+def test_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.safetensors", kohya(draw_lora())).read_bytes()
+    path = tmp_path / "cut.safetensors"
+    for size in range(0, len(whole), len(whole) // 50):
+        path.write_bytes(whole[:size])
+        with pytest.raises(RefusedFile) as caught:
+            read(path, SLOTS, BOUNDS)
+        assert caught.value.code == "truncated"
+
+
+def test_header_of_640_bytes_is_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(encode(json.dumps({"a": ONE}).encode().ljust(0x0280)))
+    assert path.read_bytes().startswith(b"\x80\x02")
+    with pytest.raises(RefusedFile) as caught:
+        read(path, SLOTS, BOUNDS)
+    assert caught.value.code == "not-a-lora"
+
+
+def test_message_holds_no_control_characters(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(encode({"a\x1b[2J\n": ONE}))
+    with pytest.raises(RefusedFile) as caught:
+        read(path, SLOTS, BOUNDS)
+    assert str(caught.value).isprintable()
+
+
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    """200 files with 1 to 4 random bytes of the header changed are read or refused."""
+    whole = write(tmp_path / "whole.safetensors", kohya(draw_lora())).read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    generator = random.Random(0)
+    path = tmp_path / "damaged.safetensors"
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(generator.randint(1, 4)):
+            damaged[generator.randrange(end)] = generator.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read(path, SLOTS, BOUNDS)
+        except RefusedFile as error:
+            assert error.code in REASONS
+            refused += 1
+    assert refused > 150

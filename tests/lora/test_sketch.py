@@ -1,0 +1,197 @@
+"""A sketch depends on the update alone, and its inner products are unbiased."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from autolora.errors import MismatchError
+from autolora.lora.factors import Factors, Lora, delta, fuse
+from autolora.lora.read import read
+from autolora.lora.sketch import Sketch, SketchSpec, cosine, dot, norm, signs, sketch, split_mix
+from autolora.slots import Slot
+from tests.lora.writing import BOUNDS, FUSED, SLOTS, draw_lora, kohya, peft, write
+
+SPEC = SketchSpec(size=32)
+TOLERANCE = 1e-5
+"""of the largest entry: single-precision arithmetic in another order"""
+
+
+def assert_alike(a: Sketch, b: Sketch, tolerance: float = TOLERANCE) -> None:
+    assert torch.equal(a.present, b.present)
+    assert (a.values - b.values).abs().max() <= tolerance * a.values.abs().max()
+
+
+def make(lora: Lora) -> Sketch:
+    return sketch(lora, SLOTS, SPEC)
+
+
+def test_sketch_is_s_times_the_update_times_q() -> None:
+    lora = draw_lora()
+    made = make(lora)
+    for index, slot in enumerate(SLOTS):
+        left = signs(f"S|{slot.name}", slot.d_out, 32).T / 32**0.5
+        right = signs(f"Q|{slot.fused}", slot.d_in, 32) / 32**0.5
+        assert torch.allclose(made.values[index], left @ delta(lora[slot.name]) @ right, atol=1e-4)
+
+
+def test_gauge_does_not_matter() -> None:
+    generator = torch.Generator().manual_seed(1)
+    lora = draw_lora()
+    moved: Lora = {}
+    for name, factors in lora.items():
+        rotation = torch.linalg.qr(torch.randn(factors.rank, factors.rank, generator=generator)).Q
+        gauge = rotation * torch.linspace(0.5, 4, factors.rank)
+        moved[name] = Factors(gauge @ factors.down, factors.up @ torch.linalg.inv(gauge), factors.scale)
+    assert_alike(make(lora), make(moved))
+
+
+def test_where_the_scale_sits_does_not_matter() -> None:
+    lora = draw_lora()
+    assert_alike(make(lora), make({name: Factors(f.scale * f.down, f.up, 1.0) for name, f in lora.items()}))
+
+
+def test_rank_padding_does_not_matter() -> None:
+    padded: Lora = {}
+    for name, f in (lora := draw_lora()).items():
+        down = torch.cat((f.down, torch.randn(3, f.down.shape[1])))
+        padded[name] = Factors(down, torch.cat((f.up, torch.zeros(len(f.up), 3)), dim=1), f.scale)
+    assert_alike(make(lora), make(padded))
+
+
+def test_key_order_does_not_matter() -> None:
+    lora = draw_lora()
+    assert torch.equal(make(lora).values, make(dict(reversed(lora.items()))).values)
+
+
+def test_dtype_does_not_matter() -> None:
+    half = {name: Factors(f.down.bfloat16(), f.up.bfloat16(), f.scale) for name, f in draw_lora().items()}
+    single = {name: Factors(f.down.float(), f.up.float(), f.scale) for name, f in half.items()}
+    assert torch.equal(make(half).values, make(single).values)
+
+
+def test_file_layout_does_not_matter(tmp_path: Path) -> None:
+    lora = draw_lora()
+    del lora["single_transformer_blocks.0.attn.to_k"]
+    files = [
+        write(tmp_path / f"{index}.safetensors", tensors)
+        for index, tensors in enumerate((peft(lora), kohya(lora)))
+    ]
+    one, other = (make(read(file, SLOTS, BOUNDS).lora) for file in files)
+    assert_alike(one, other)
+    assert int((~one.present).sum()) == 1
+
+
+def test_sketch_of_a_fused_slot_is_the_sum_of_its_parts() -> None:
+    lora = draw_lora()
+    made = dict(zip([slot.name for slot in SLOTS], make(lora).values, strict=True))
+    for slot in FUSED:
+        whole = fuse(lora, slot)
+        assert whole is not None
+        left = torch.cat([signs(f"S|{part.name}", part.d_out, 32) for part in slot.parts]).T
+        right = signs(f"Q|{slot.name}", slot.d_in, 32)
+        parts = torch.stack([made[part.name] for part in slot.parts]).sum(0)
+        assert torch.allclose(left @ delta(whole) @ right / 32, parts, atol=1e-3)
+
+
+def test_inner_products_are_unbiased() -> None:
+    """Over 400 slots the mean error of ⟨ΔW_a, ΔW_b⟩ / (‖ΔW_a‖‖ΔW_b‖) is within 4 standard errors of 0."""
+    errors, spread = [], []
+    for number in range(400):
+        slot = Slot(name=f"slot.{number}", d_in=24, d_out=40, fused=f"fused.{number}", row=0)
+        generator = torch.Generator().manual_seed(number)
+        common = torch.randn(24, generator=generator)
+        pair = [
+            Factors(
+                (common + torch.randn(2, 24, generator=generator)),
+                torch.randn(40, 2, generator=generator).abs(),
+                1.0,
+            )
+            for _ in range(2)
+        ]
+        a, b = (sketch({slot.name: factors}, [slot], SPEC) for factors in pair)
+        exact = float((delta(pair[0]) * delta(pair[1])).sum())
+        scale = norm({"": pair[0]}) * norm({"": pair[1]})
+        errors.append((dot(a, b) - exact) / scale)
+        spread.append(dot(a, a) / norm({"": pair[0]}) ** 2 - 1)
+    for values in (torch.tensor(errors), torch.tensor(spread)):
+        assert abs(values.mean()) <= 4 * values.std() / len(values) ** 0.5
+        assert values.std() < 0.5  # about √(2/m + 2/p) = 0.35 for one slot of rank 1
+
+
+def test_many_slots_together_are_estimated_well() -> None:
+    slots = [Slot(name=f"slot.{n}", d_in=24, d_out=40, fused=f"fused.{n}", row=0) for n in range(400)]
+    generator = torch.Generator().manual_seed(0)
+    a, b = (
+        {
+            s.name: Factors(
+                torch.randn(1, 24, generator=generator), torch.randn(40, 1, generator=generator), 1.0
+            )
+            for s in slots
+        }
+        for _ in range(2)
+    )
+    mixed = {
+        s.name: Factors(
+            torch.cat((a[s.name].down, b[s.name].down)), torch.cat((a[s.name].up, b[s.name].up), 1), 1.0
+        )
+        for s in slots
+    }
+    one, other, both = (sketch(lora, slots, SPEC) for lora in (a, b, mixed))
+    assert cosine(one, other) == pytest.approx(0, abs=0.05)
+    assert cosine(one, both) == pytest.approx(0.5**0.5, abs=0.05)
+    assert dot(one, one) ** 0.5 == pytest.approx(norm(a), rel=0.05)
+
+
+def test_cosine_of_a_sketch_with_itself_and_with_nothing() -> None:
+    made, nothing = make(draw_lora()), make({})
+    assert cosine(made, made) == pytest.approx(1)
+    assert cosine(made, nothing) == 0
+    assert not nothing.present.any()
+
+
+def test_norm_is_exact() -> None:
+    lora = draw_lora()
+    assert norm(lora) == pytest.approx(
+        sum(float(delta(f).square().sum()) for f in lora.values()) ** 0.5, rel=1e-6
+    )
+
+
+def test_sketches_of_other_slots_do_not_mix() -> None:
+    with pytest.raises(MismatchError, match="transformer_blocks"):
+        sketch(draw_lora(), SLOTS[1:], SPEC)
+    with pytest.raises(MismatchError):
+        cosine(make(draw_lora()), sketch(draw_lora(), SLOTS, SketchSpec(size=16)))
+    assert SPEC.key != SketchSpec(size=16).key
+
+
+def test_generator_gives_the_published_numbers() -> None:
+    """SplitMix64 from seed 1234567, as its reference implementation prints them."""
+    assert [int(word) for word in split_mix(1234567, 3)] == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+    ]
+
+
+def test_signs_never_change() -> None:
+    """Stored sketches depend on these bits: another definition needs another spec key."""
+    for size, digest in ((32, "6f08bfbfeb201374"), (20, "0fc109b781c7407b")):
+        drawn = signs("S|transformer_blocks.0.attn.to_q", 24, size)
+        assert set(drawn.flatten().tolist()) == {-1.0, 1.0}
+        assert hashlib.sha256(drawn.to(torch.int8).numpy().tobytes()).hexdigest()[:16] == digest
+
+
+def test_signs_by_hand() -> None:
+    """The definition in the docstring, in plain Python."""
+    text = "autolora-sketch-1|Q|blocks.0.ff_a.0|16x20"
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    drawn = signs("Q|blocks.0.ff_a.0", 16, 20)
+    for coordinate, row in ((0, 0), (3, 4), (7, 19), (15, 19)):
+        bit = coordinate * 20 + row
+        z = (seed + (bit // 64 + 1) * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        z ^= z >> 31
+        assert drawn[coordinate, row] == 1 - 2 * (z >> bit % 64 & 1)

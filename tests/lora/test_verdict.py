@@ -1,0 +1,30 @@
+"""Reason codes: documented, and raised by name only."""
+
+import ast
+import re
+from pathlib import Path
+
+from autolora.lora.verdict import REASONS, refusal
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_in_the_documentation_is_the_table_in_the_code() -> None:
+    text = (ROOT / "docs" / "howto" / "verdicts.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$", text, flags=re.MULTILINE)
+    assert {code: meaning for code, meaning, _ in rows} == REASONS
+    assert [code for code, *_ in rows] == list(REASONS)
+
+
+def test_every_code_raised_is_documented() -> None:
+    for path in (ROOT / "autolora" / "lora").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refusal":
+                code = node.args[0]
+                assert not isinstance(code, ast.Constant) or code.value in REASONS
+
+
+def test_a_refusal_carries_code_meaning_and_detail() -> None:
+    error = refusal("dora", "3 such keys")
+    assert error.code == "dora"
+    assert str(error) == f"{REASONS['dora']}: 3 such keys"

@@ -1,0 +1,173 @@
+"""The unmodified client of Hugging Face against the playground's hub, over a real socket."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+from playground.hub import Hub, running
+from playground.repos import tags
+from tests.tiny_pool import REPOS, TAGS, make_pool
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Hub:
+    return Hub(make_pool(tmp_path / "pool"), day=1, page_size=2)
+
+
+@pytest.fixture
+def endpoint(hub: Hub) -> Iterator[str]:
+    with running(hub) as url:
+        yield url
+
+
+@pytest.fixture
+def api(endpoint: str) -> HfApi:
+    return HfApi(endpoint=endpoint, token=False)
+
+
+def post(endpoint: str, order: dict[str, Any]) -> None:
+    request = urllib.request.Request(f"{endpoint}/_playground", json.dumps(order).encode())
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def get(endpoint: str, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    request = urllib.request.Request(endpoint + path, headers=headers)
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return answer.status, answer.read(), dict(answer.headers)
+
+
+def test_client_lists_by_pages_newest_first(api: HfApi, hub: Hub) -> None:
+    found = list(api.list_models(filter=TAGS, sort="last_modified", full=True, cardData=True))
+    assert [model.id for model in found] == ["eve/pickle", "bob/cat", "ann/neon", "ann/ink"]
+    assert hub.requests()["listing"] == 2
+    assert found[0].card_data is not None and found[0].card_data.license == "mit"
+    assert {len(model.sha or "") for model in found} == {40}
+
+
+def test_client_lists_what_it_asks_for(api: HfApi) -> None:
+    assert [model.id for model in api.list_models(author="bob")] == ["bob/cat"]
+    assert [model.id for model in api.list_models(search="neon", limit=1)] == ["ann/neon"]
+    assert not list(api.list_models(filter="no-such-tag"))
+    (model,) = api.list_models(author="bob", expand=["siblings", "sha", "lastModified"])
+    assert model.tags is None and len(model.siblings or []) == 5
+    assert str(model.last_modified) == "2026-01-01 02:00:00+00:00"
+
+
+def test_client_inspects(api: HfApi, hub: Hub, tmp_path: Path) -> None:
+    info = api.model_info("ann/ink", files_metadata=True, securityStatus=True)
+    content = (tmp_path / "pool/ann/ink/lora.safetensors").read_bytes()
+    weights = next(file for file in info.siblings or [] if file.rfilename == "lora.safetensors")
+    assert weights.lfs and weights.lfs.sha256 == hashlib.sha256(content).hexdigest()
+    assert weights.size == len(content)
+    assert info.security_repo_status == {"scansDone": True, "filesWithIssues": []}
+    tree = list(api.list_repo_tree("ann/ink", recursive=True, revision=info.sha))
+    assert {entry.path for entry in tree} == {file.rfilename for file in info.siblings or []} | {"images"}
+    assert api.list_repo_refs("ann/ink").branches[0].target_commit == info.sha
+    assert [entry.path for entry in api.get_paths_info("ann/ink", ["README.md", "none"])] == ["README.md"]
+
+
+def test_client_gets_typed_errors(api: HfApi, endpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info("no/body")
+    with pytest.raises(RevisionNotFoundError):
+        api.model_info("ann/ink", revision="0" * 40)
+    with pytest.raises(RemoteEntryNotFoundError):
+        hf_hub_download("ann/ink", "none.bin", endpoint=endpoint, cache_dir=tmp_path / "cache")
+
+
+def test_client_downloads(api: HfApi, endpoint: str, tmp_path: Path) -> None:
+    for name in ("lora.safetensors", "README.md", "images/0.png"):
+        path = hf_hub_download("ann/ink", name, endpoint=endpoint, cache_dir=tmp_path / "cache")
+        assert Path(path).read_bytes() == (tmp_path / "pool/ann/ink" / name).read_bytes()
+
+
+def test_ranges(endpoint: str, tmp_path: Path) -> None:
+    content = (tmp_path / "pool/ann/ink/lora.safetensors").read_bytes()
+    place = "/ann/ink/resolve/main/lora.safetensors"
+    status, body, headers = get(endpoint, place, Range="bytes=10-19")
+    assert (status, body) == (206, content[10:20])
+    assert headers["Content-Range"] == f"bytes 10-19/{len(content)}"
+    assert get(endpoint, place, Range="bytes=-5")[1] == content[-5:]
+    stale = {"Range": "bytes=10-19", "If-Range": '"another"'}
+    assert get(endpoint, place, **stale)[:2] == (200, content)
+    with pytest.raises(urllib.error.HTTPError, match="416"):
+        get(endpoint, place, Range=f"bytes={len(content)}-")
+
+
+def test_calendar_withdrawal_and_licence(api: HfApi, endpoint: str, hub: Hub) -> None:
+    before = api.model_info("ann/ink")
+    post(endpoint, {"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+    assert {model.id for model in api.list_models()} == REPOS.keys() - {"bob/cat"}
+    after = api.model_info("ann/ink")
+    assert after.sha != before.sha and after.card_data and after.card_data.license == "cc0-1.0"
+    assert after.card_data.instance_prompt == "word0"
+    assert api.model_info("ann/ink", revision=before.sha).card_data["license"] == "mit"
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info("bob/cat")
+
+
+def test_state_survives_a_restart(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path / "pool")
+    hub = Hub(pool, day=1, state=tmp_path / "state")
+    hub.change({"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+    again = Hub(pool, day=1, state=tmp_path / "state")
+    assert {repo.id: repo.head for repo in hub.visible()} == {repo.id: repo.head for repo in again.visible()}
+    assert len(list(again.visible())) == len(REPOS) - 1
+
+
+def test_orders_that_are_none_change_nothing(endpoint: str, hub: Hub) -> None:
+    for order in ({"dya": 2}, {"withdraw": "no/body"}, {"fail": {"kind": "listing", "when": "now"}}):
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            post(endpoint, order)
+    assert len(list(hub.visible())) == 4
+
+
+def test_requests_are_counted_and_reset(endpoint: str) -> None:
+    for _ in range(2):
+        get(endpoint, "/ann/ink/resolve/main/lora.safetensors")
+    counts = json.loads(get(endpoint, "/_playground/requests")[1])
+    assert counts == {"weights": 2, "paths": {"GET /ann/ink/resolve/main/lora.safetensors": 2}}
+    post(endpoint, {"reset": True})
+    assert json.loads(get(endpoint, "/_playground/requests")[1]) == {"paths": {}}
+
+
+def test_process_listens_within_seconds(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path / "pool")
+    command = [sys.executable, "-m", "playground.hub", "--port", "0", "--pool", str(pool), "--verbose"]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stderr=subprocess.PIPE) as process:
+        started = time.perf_counter()
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[-1]
+        assert json.loads(get(url, "/api/models")[1])
+        assert time.perf_counter() - started < 20
+        process.terminate()
+
+
+def test_the_shipped_pool_is_all_there() -> None:
+    hub = Hub(ROOT / "playground/pool", day=10**6)
+    repos = list(hub.visible())
+    assert len(repos) >= 24 + 3
+    for repo in repos:
+        assert set(TAGS) <= set(tags(repo.head.card)), repo.id
+        assert [path for path in repo.head.blobs if path.endswith(".safetensors")], repo.id
+
+
+def test_a_taken_port_is_said(endpoint: str, tmp_path: Path) -> None:
+    port = endpoint.rpartition(":")[2]
+    command = [sys.executable, "-m", "playground.hub", "--port", port, "--pool", str(tmp_path / "pool")]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cannot listen on port {port}") and "Traceback" not in done.stderr
