@@ -71,21 +71,18 @@ def search(
     if as_json:
         print(_as_json([asdict(hit) for hit in hits]))
         return
-    table = Table("rank", "score", "adapter", "licence", "trigger words", "sha256")
+    if not hits:
+        print("the index is empty: no adapter of the catalog was accepted")
+        return
+    table = Table(
+        "score", "adapter", "licence", "trigger words", "sha256", title=f"index {hits[0].index[:12]}"
+    )
+    table.columns[1].overflow = "fold"
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
-        name = escape(f"{hit.hub}:{hit.id}")
-        table.add_row(
-            str(hit.rank),
-            f"{hit.score:.3f}",
-            name,
-            escape(hit.licence or "unknown"),
-            escape(words),
-            hit.sha256[:12],
-        )
+        row = (f"{hit.score:.3f}", hit.id, hit.licence or "unknown", words, hit.sha256[:8])
+        table.add_row(*map(escape, row))
     Console().print(table)
-    if hits:
-        Console(stderr=True).print(f"index {hits[0].index[:12]}", style="dim", highlight=False)
 
 
 @command
@@ -163,6 +160,8 @@ def show(adapter: str, as_json: Json = False) -> None:
         print(_as_json(facts))
         return
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(f"[bold]{name}", escape(str(value)))
     Console().print(table)

@@ -15,6 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from autolora.changes import Snapshot, compare, snapshot, to_markdown
 from autolora.errors import AutoLoraError
 from autolora.incremental import read_digest
+from autolora.report import page
 from autolora.retrieval import release
 from flows.stage import ROOT, params, run, task
 
@@ -49,6 +50,12 @@ def promote() -> str:
 
 
 @task()
+def assemble() -> None:
+    """Put the report together from what evaluation and experiments left."""
+    page.assemble(ROOT)
+
+
+@task()
 def commit(summary: str) -> None:
     """Commit the night to git."""
     present = [path for path in COMMITTED if (ROOT / path).exists()]
@@ -71,6 +78,7 @@ async def refresh() -> None:
         await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
         raise
     digest = promote()
+    assemble()
     summary = to_markdown(compare(before, snapshot(ROOT)))
     await report(f"{summary}\n\nServed index: `{digest}`")
     if params().refresh.commit:

@@ -83,10 +83,10 @@ def test_a_failing_hub_leaves_the_catalog_as_it_was(night: Night) -> None:
     night.crawl(MONDAY)
     before = crawl.catalog_path(night.root).read_bytes()
     night.hub.change({"day": 2, "fail": {"kind": "listing", "path": "", "status": 500, "times": 1}})
-    with pytest.raises(HubError, match="answered 500; the catalog was not changed"):
+    with pytest.raises(HubError, match=r"answered 500 \(the catalog was not changed\)"):
         night.crawl(TUESDAY)
     night.hub.stop()
-    with pytest.raises(HubError, match=r"cannot be reached: .*; the catalog was not changed"):
+    with pytest.raises(HubError, match=r"cannot be reached: .* \(the catalog was not changed\)"):
         night.crawl(TUESDAY)
     assert crawl.catalog_path(night.root).read_bytes() == before
 

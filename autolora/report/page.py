@@ -95,7 +95,8 @@ def tiles(
 
 def _found(methods: Mapping[str, Any], level: str, metric: str) -> dict[str, str]:
     ours, chance = methods["encoder"][metric], methods["random"][metric]["value"]
-    interval = f"[{ours['low']:.2f}, {ours['high']:.2f}], chance {chance:.2f}, n = {ours['n']}"
+    interval = f"[{ours['low']:.2f}, {ours['high']:.2f}], chance {chance:.2f}"
+    interval += f"; {ours['n']} queries, {ours['clusters']} adapters"
     return _tile(f"{ours['value']:.2f}", f"{metric} of the right {level}, unseen adapters", interval)
 
 

@@ -51,7 +51,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> It
 
 
 def small_pool() -> dict[int, list[str]]:
-    """Choose the first day's adapters (a bad file among them) and the second day's."""
+    """Choose what the hub holds from which day on: first 11 and a bad file, then 1, then 5, then the rest."""
     schedule = [
         json.loads(line) for line in (ROOT / "playground/pool/schedule.jsonl").read_text().splitlines()
     ]
@@ -59,7 +59,13 @@ def small_pool() -> dict[int, list[str]]:
     first = [row["repo"] for row in schedule if row["day"] == 1 and row["repo"] in good]
     later = [row["repo"] for row in schedule if row["day"] > 1]
     bad = [row["repo"] for row in schedule if row["repo"] not in good]
-    return {1: first[:NUM_FIRST_DAY] + bad[:1], 2: later[:NUM_NEWCOMERS]}
+    newcomers = 1 + NUM_NEWCOMERS
+    return {
+        1: first[:NUM_FIRST_DAY] + bad[:1],
+        2: later[:1],
+        3: later[1:newcomers],
+        4: later[newcomers:],
+    }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -81,14 +81,21 @@ class Repository:
         """Return the catalog's rows."""
         return [json.loads(line) for line in (self.root / "data/catalog.jsonl").read_text().splitlines()]
 
-    def files(self) -> dict[str, int]:
-        """Return every file outside caches and git with its time stamp (ns)."""
+    def files(self) -> dict[str, int | bytes]:
+        """Return every file outside caches and git with its time stamp (ns).
+
+        A forced stage makes DVC write dvc.lock again, so of that the content counts.
+        """
         skip = (".git", ".dvc", "cache", "__pycache__")
         paths = [path for path in self.root.rglob("*") if path.is_file()]
         shown = [
             path for path in paths if not any(part in skip for part in path.relative_to(self.root).parts)
         ]
-        return {str(path.relative_to(self.root)): path.stat().st_mtime_ns for path in shown}
+        stamps: dict[str, int | bytes] = {
+            str(path.relative_to(self.root)): path.stat().st_mtime_ns for path in shown
+        }
+        lock = self.root / "dvc.lock"
+        return stamps | ({"dvc.lock": lock.read_bytes()} if lock.exists() else {})
 
     def hub(self, change: dict[str, Any]) -> None:
         """Change what the hub holds."""

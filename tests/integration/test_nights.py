@@ -1,4 +1,4 @@
-"""Two nights on a real hub, a real DVC repository and a real Prefect server."""
+"""Nights on a real hub, a real DVC repository and a real Prefect server."""
 
 import json
 import shutil
@@ -42,30 +42,33 @@ class Searcher(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def first_night(repository: Repository) -> str:
-    """The whole road, from an empty repository; committed."""
+def first_nights(repository: Repository) -> str:
+    """The whole road, from an empty repository, and one newcomer a day later; committed."""
     repository.refresh(day=1)
-    return repository.commit("first night")
+    repository.hub({"day": 2})
+    repository.refresh(day=2)
+    return repository.commit("first nights")
 
 
 @pytest.fixture(scope="module")
-def second_night(repository: Repository, first_night: str) -> Iterator[dict[str, Any]]:
+def third_night(repository: Repository, first_nights: str) -> Iterator[dict[str, Any]]:
     """Five newcomers, one withdrawn, one with a new licence; what was counted on the way."""
     before = repository.digests()
     rows = index_rows(repository.root)
     listed = repository.listing()
-    withdrawn, relicensed = listed[0], listed[1]
+    withdrawn = next(row for row in listed if row["first_seen"] == "2026-01-06")
+    relicensed = next(row for row in listed if row["first_seen"] == "2026-01-05" and row["sha256"] in rows)
     answer = repository.search(PROMPTS[0])
     repository.requests()
-    repository.hub({"day": 2})
+    repository.hub({"day": 3})
     repository.hub({"withdraw": withdrawn["id"]})
     repository.hub({"licence": [relicensed["id"], "cc0-1.0"]})
     searcher = Searcher(repository.root)
     searcher.start()
-    output = repository.refresh(day=2)
+    output = repository.refresh(day=3)
     requests = repository.requests()
     stamps = repository.files()
-    repository.refresh(day=2)
+    repository.refresh(day=3)
     after = repository.files()
     yield {
         "before": before,
@@ -79,12 +82,12 @@ def second_night(repository: Repository, first_night: str) -> Iterator[dict[str,
             name for name in stamps.keys() | after.keys() if stamps.get(name) != after.get(name)
         ),
         "searcher": searcher,
-        "commit": repository.commit("second night"),
+        "commit": repository.commit("third night"),
     }
     searcher.halt.set()
 
 
-def test_the_first_night_walks_the_whole_road(repository: Repository, first_night: str) -> None:
+def test_the_first_nights_walks_the_whole_road(repository: Repository, first_nights: str) -> None:
     assert set(repository.digests()) == {
         "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
     }  # fmt: skip
@@ -95,63 +98,63 @@ def test_the_first_night_walks_the_whole_road(repository: Repository, first_nigh
     assert [row["verdict"] for row in refused if row["verdict"] != "accepted"]
 
 
-def test_reproducing_straight_after_runs_nothing(repository: Repository, first_night: str) -> None:
+def test_reproducing_straight_after_runs_nothing(repository: Repository, first_nights: str) -> None:
     done = repository.run("dvc", "repro")
     assert "Running stage" not in done.stdout
     assert not repository.run("git", "status", "--porcelain").stdout
 
 
-def test_a_night_costs_what_changed(repository: Repository, second_night: dict[str, Any]) -> None:
-    assert second_night["requests"]["weights"] == NEWCOMERS
-    before, after = second_night["before"], repository.digests()
+def test_a_night_costs_what_changed(repository: Repository, third_night: dict[str, Any]) -> None:
+    assert third_night["requests"]["weights"] == NEWCOMERS
+    before, after = third_night["before"], repository.digests()
     assert (after["encoder"], after["fusion"]) == (before["encoder"], before["fusion"])
-    assert "Running stage 'encoder'" not in second_night["output"]
-    assert "Running stage 'fusion'" not in second_night["output"]
-    assert f"{NEWCOMERS} added, 1 withdrawn, 1 described anew" in second_night["output"]
+    assert "Running stage 'encoder'" not in third_night["output"]
+    assert "Running stage 'fusion'" not in third_night["output"]
+    assert f"{NEWCOMERS} added, 1 withdrawn, 1 described anew" in third_night["output"]
 
 
-def test_a_night_leaves_other_rows_untouched(repository: Repository, second_night: dict[str, Any]) -> None:
-    before, after = second_night["rows"], index_rows(repository.root)
+def test_a_night_leaves_other_rows_untouched(repository: Repository, third_night: dict[str, Any]) -> None:
+    before, after = third_night["rows"], index_rows(repository.root)
     assert len(after.keys() - before.keys()) == NEWCOMERS
-    assert before.keys() - after.keys() == {second_night["withdrawn"]["sha256"]}
+    assert before.keys() - after.keys() == {third_night["withdrawn"]["sha256"]}
     changed = {sha256 for sha256 in before.keys() & after.keys() if before[sha256] != after[sha256]}
-    assert changed == {second_night["relicensed"]["sha256"]}
+    assert changed == {third_night["relicensed"]["sha256"]}
     (sha256,) = changed
     assert before[sha256]["vector"] == after[sha256]["vector"]
     assert after[sha256]["licence"] == "cc0-1.0"
 
 
-def test_a_night_without_news_changes_no_file(second_night: dict[str, Any]) -> None:
-    assert second_night["touched"] == []
+def test_a_night_without_news_changes_no_file(third_night: dict[str, Any]) -> None:
+    assert third_night["touched"] == []
 
 
 def test_searches_never_fail_while_the_world_changes(
-    repository: Repository, first_night: str, second_night: dict[str, Any]
+    repository: Repository, first_nights: str, third_night: dict[str, Any]
 ) -> None:
-    repository.run("git", "checkout", "-q", first_night)
+    repository.run("git", "checkout", "-q", first_nights)
     repository.run("dvc", "checkout", "-q")
-    repository.run("git", "checkout", "-q", second_night["commit"])
+    repository.run("git", "checkout", "-q", third_night["commit"])
     repository.run("dvc", "checkout", "-q")
-    searcher = second_night["searcher"]
+    searcher = third_night["searcher"]
     searcher.halt.set()
     searcher.join(timeout=60)
     assert searcher.failures == []
-    assert set(searcher.answers) == {second_night["before"]["index"], repository.digests()["index"]}
+    assert set(searcher.answers) == {third_night["before"]["index"], repository.digests()["index"]}
 
 
 def test_a_former_revision_answers_as_it_did(
-    repository: Repository, first_night: str, second_night: dict[str, Any]
+    repository: Repository, first_nights: str, third_night: dict[str, Any]
 ) -> None:
     shutil.rmtree(repository.root / "cache/index")
-    assert repository.search(PROMPTS[0], "--rev", first_night) == second_night["answer"]
+    assert repository.search(PROMPTS[0], "--rev", first_nights) == third_night["answer"]
     assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
 
 
 def test_a_clone_repeats_the_past_and_does_not_crawl(
-    repository: Repository, second_night: dict[str, Any], tmp_path: Path
+    repository: Repository, third_night: dict[str, Any], tmp_path: Path
 ) -> None:
-    repository.hub({"day": 3})
-    repository.hub({"licence": [repository.listing()[2]["id"], "mit"]})
+    repository.hub({"day": 4})
+    repository.hub({"licence": [repository.listing()[-1]["id"], "mit"]})
     clone = tmp_path / "clone"
     repository.run("git", "clone", "-q", str(repository.root), str(clone))
     copy = Repository(clone, repository.endpoint, repository.api)
@@ -174,14 +177,12 @@ def index_rows(root: Path) -> dict[str, dict[str, Any]]:
     return {row["sha256"]: row for row in rows}
 
 
-def test_the_nightly_deployment_runs_on_a_worker(
-    repository: Repository, second_night: dict[str, Any]
-) -> None:
+def test_the_nightly_deployment_runs_on_a_worker(repository: Repository, third_night: dict[str, Any]) -> None:
     here = {"AUTOLORA_ROOT": str(repository.root)}
     repository.run("prefect", "work-pool", "create", "autolora", "--type", "process")
     repository.run("prefect", "--no-prompt", "deploy", "--all", **here)
-    repository.run("prefect", "deployment", "run", "refresh/nightly", day=2)
-    repository.run("prefect", "worker", "start", "--pool", "autolora", "--run-once", day=2, **here)
+    repository.run("prefect", "deployment", "run", "refresh/nightly", day=3)
+    repository.run("prefect", "worker", "start", "--pool", "autolora", "--run-once", day=3, **here)
     assert "Completed" in wait_for_flow_run(repository)
     assert "refresh" in repository.run("prefect", "artifact", "ls").stdout
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
+import pickletools
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,8 @@ def test_files_have_the_layout_they_claim(recipe: authors.Recipe) -> None:
 def test_bad_files_are_bad() -> None:
     path = {fault: pool.POOL / repo / pool.BAD_FILE for repo, fault in pool.BAD.items()}
     assert path["pickle"].read_bytes()[:2] == b"\x80\x02"
-    assert set(pickle.loads(path["pickle"].read_bytes())) == {"lora_down", "lora_up"}
+    named = [value for _, value, _ in pickletools.genops(path["pickle"].read_bytes())]
+    assert {"lora_down", "lora_up"} <= {value for value in named if isinstance(value, str)}
     for fault in ("pickle", "truncated"):
         with pytest.raises(SafetensorError):
             safe_open(path[fault], framework="pt").keys()
