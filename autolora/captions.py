@@ -9,13 +9,16 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autolora import crawl, pool
 from autolora.files import append_rows, hash_value, read_rows, write_rows
 from autolora.incremental import Pending, pending, write_digest
 from autolora.params import CaptionsParams
 from autolora.records import Caption, Listing
-from autolora.vlm import Captioner
+
+if TYPE_CHECKING:  # searching needs captions, and no VLM
+    from autolora.vlm import Captioner
 
 SCHEMA = 1
 Key = tuple[str, str, str]
@@ -66,7 +69,7 @@ def plan(root: Path, params: CaptionsParams, vlm: str) -> list[Batch]:
     return batches
 
 
-def caption_batch(root: Path, params: CaptionsParams, batch: Batch, engine: Captioner) -> int:
+def caption_batch(root: Path, params: CaptionsParams, batch: Batch, engine: "Captioner") -> int:
     """Ask the engine about one batch, append its captions, and return how many there are.
 
     Raises CaptionError when the engine is down or answers nonsense: then nothing of the batch is kept.

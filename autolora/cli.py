@@ -77,7 +77,8 @@ def search(
     table = Table(
         "score", "adapter", "licence", "trigger words", "sha256", title=f"index {hits[0].index[:12]}"
     )
-    table.columns[1].overflow = "fold"
+    for column in table.columns:
+        column.overflow = "fold"
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
         row = (f"{hit.score:.3f}", hit.id, hit.licence or "unknown", words, hit.sha256[:8])

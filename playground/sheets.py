@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from playground import flux, world
 
 HOME = Path(__file__).parent
 SHEETS = HOME / "sheets"
+PICTURES = HOME.parent / "docs" / "pictures"
+FUSION_METHODS = ("base", "direct", "gated")
+LABEL_PX = 80
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], scale: int = 1) -> Image.Image:
@@ -60,6 +63,26 @@ def pool_sheet() -> Image.Image:
     return sheet([a + b for a, b in _side_by_side(rows, half)])
 
 
+def fusion_sheet() -> Image.Image:
+    """Show each pair's first picture (columns) by each method (rows), out of the stage `experiments`."""
+    folder = HOME.parent / "data" / "experiments"
+    report = json.loads((folder / "report.json").read_text())
+    pairs = [trial for trial in report["shown"] if trial["outcome"] == "pairs"]
+    rows = [[_first(folder / trial["strips"][method]) for trial in pairs] for method in FUSION_METHODS]
+    pictures = sheet(rows, scale=2)
+    page = Image.new("RGB", (pictures.width + LABEL_PX, pictures.height), (255, 255, 255))
+    page.paste(pictures, (LABEL_PX, 0))
+    pen, cell = ImageDraw.Draw(page), pictures.height // len(rows)
+    for y, method in enumerate(FUSION_METHODS):
+        pen.text((LABEL_PX - 10, y * cell + cell // 2), method, (70, 70, 70), anchor="rm", font_size=18)
+    return page
+
+
+def _first(strip: Path) -> Image.Image:
+    """Return the first picture of a strip."""
+    return Image.open(strip).convert("RGB").crop((0, 0, world.SIZE, world.SIZE))
+
+
 def _side_by_side(
     rows: list[list[Image.Image]], half: int
 ) -> list[tuple[list[Image.Image], list[Image.Image]]]:
@@ -77,6 +100,9 @@ def main() -> None:
         base_sheet().save(SHEETS / "base.png")
     if (HOME / "themes.json").exists():
         pool_sheet().save(SHEETS / "pool.png")
+    if (HOME.parent / "data" / "experiments" / "report.json").exists():
+        PICTURES.mkdir(exist_ok=True)
+        fusion_sheet().save(PICTURES / "fusion.png")
 
 
 if __name__ == "__main__":
