@@ -3,7 +3,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test check soak bench playground serve
+.PHONY: demo test check bench playground serve
 
 demo: .venv/installed        ## the whole road on the playground, then a night, a search and a picture
 	python -m playground.demo

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from autolora.crawl import catalog
 from autolora.records import Listing
@@ -19,7 +19,16 @@ class Snapshot:
     """by Listing.key"""
     digests: dict[str, str]
     """stage -> sha256"""
-    metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"listings": [listing.to_row() for listing in self.listings.values()], "digests": self.digests}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Read the JSON form back."""
+        listings = [Listing.from_row(row) for row in content["listings"]]
+        return cls({listing.key: listing for listing in listings}, content["digests"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +47,13 @@ class Changes:
 
 
 def snapshot(root: Path) -> Snapshot:
-    """Read catalog, digests and metrics as they are now; what is missing counts as empty."""
+    """Read catalog and digests as they are now; what is missing counts as empty."""
     listings = catalog(root) if (root / "data" / "catalog.jsonl").exists() else []
     digests = {
         path.stem: json.loads(path.read_text())["sha256"]
         for path in sorted((root / "digests").glob("*.json"))
     }
-    metrics = {path.stem: json.loads(path.read_text()) for path in sorted((root / "metrics").glob("*.json"))}
-    return Snapshot({listing.key: listing for listing in listings}, digests, metrics)
+    return Snapshot({listing.key: listing for listing in listings}, digests)
 
 
 def compare(before: Snapshot, after: Snapshot) -> Changes:

@@ -34,6 +34,7 @@ class Method(Enum):
     DIRECT = "direct"
 
 
+Prompt = Annotated[str, typer.Argument(help="What the picture should show.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rev = Annotated[str | None, typer.Option("--rev", help="Answer as of a git commit or tag.")]
 
@@ -56,7 +57,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 @command
 def search(
-    prompt: str,
+    prompt: Prompt,
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="How many adapters; default from params.yaml.")
     ] = None,
@@ -88,7 +89,7 @@ def search(
 
 @command
 def generate(
-    prompt: str,
+    prompt: Prompt,
     k: Annotated[
         int | None, typer.Option("-k", min=0, help="How many adapters; 0 draws with the base alone.")
     ] = None,
@@ -106,6 +107,10 @@ def generate(
     from autolora.retrieval import open_retriever
 
     output = output.absolute() if output else None
+    if output and (output.is_dir() or output.suffix.lower() != ".png"):
+        raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
+    if rev and k == 0:
+        raise typer.BadParameter("-k 0 asks no index, so --rev has no effect", param_hint="--rev")
     root, params = _repository()
     count = params.retrieval.k if k is None else k
     hits = open_retriever(root, rev=rev).search(prompt, k=count) if count else []
@@ -197,6 +202,8 @@ def versions(as_json: Json = False) -> None:
     Console().print(table)
     if released is None:
         print("nothing is released yet: searches read the working index")
+    elif released not in {row["index"] for row in rows}:
+        print(f"served: {released[:12]}, which no commit holds yet")
 
 
 @command

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from autolora.errors import MissingArtefact
+
 Row = dict[str, Any]
 
 
@@ -64,12 +66,21 @@ def sharded(folder: Path, sha256: str, suffix: str) -> Path:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a JSON-lines file; none if it is missing; a torn last line is passed over."""
+    """Yield the rows of a JSON-lines file; none if it is missing; a torn last line is passed over.
+
+    Raises MissingArtefact that names a line that is not JSON.
+    """
     if not path.exists():
         return
-    *lines, _torn = path.read_bytes().split(b"\n")
-    for line in lines:
-        yield json.loads(line)
+    *whole, _torn = path.read_bytes().split(b"\n")
+    for number, line in enumerate(whole, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise MissingArtefact(
+                f"{path}, line {number} is not JSON ({error}): put the file back with `dvc checkout`, "
+                "or `git checkout` where it is in git"
+            ) from error
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

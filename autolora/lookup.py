@@ -46,12 +46,15 @@ def lookup(root: Path, name: str) -> Known:
         )
     if len(matches) > 1:
         several = ", ".join(f"{row.hub}:{row.id}/{row.file}" for row in matches)
-        raise MissingArtefact(f"'{name}' is the name of several adapters: {several}; name one by its sha256")
+        raise MissingArtefact(
+            f"'{name}' is the name of several adapters: {several}; name one as this list does"
+        )
     return _known(root, matches[0], adapters.get(matches[0].key))
 
 
 def _matches(listing: Listing, adapter: Adapter | None, name: str) -> bool:
-    names = {listing.id, f"{listing.hub}:{listing.id}", f"{listing.id}/{listing.file}"}
+    short = {listing.id, f"{listing.id}/{listing.file}"}
+    names = short | {f"{listing.hub}:{name}" for name in short}
     sha256 = adapter.sha256 if adapter else listing.sha256
     return name in names or bool(sha256 and len(name) >= SHORTEST_PREFIX and sha256.startswith(name.lower()))
 

@@ -27,7 +27,12 @@ logger = logging.getLogger(__name__)
 
 
 def set_threads(params: ModelsParams) -> None:
-    """Set torch's threads on the CPU; 0 leaves torch's own choice."""
+    """Set torch's threads on the CPU; 0 leaves torch's own choice.
+
+    Raises ParamsError when the device is a GPU that is not there.
+    """
+    if params.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ParamsError(f"models.device is '{params.device}' but torch sees no GPU here: set it to cpu")
     if params.threads:
         torch.set_num_threads(params.threads)
 

@@ -13,6 +13,21 @@ from autolora.errors import ParamsError
 
 T = TypeVar("T")
 
+AT_LEAST_ONE = {
+    "hubs": ("attempts", "downloads"),
+    "pool": ("max_rank", "max_image_px", "sketch_size"),
+    "captions": ("max_tokens", "batch", "concurrency"),
+    "vllm": ("attempts",),
+    "encoder": ("probes", "layers", "heads", "mlp_ratio", "steps", "batch"),
+    "index": ("batch",),
+    "retrieval": ("k",),
+    "fusion": ("steps", "batch", "picture"),
+    "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
+    "evaluation": ("bootstrap",),
+    "experiments": ("pairs", "images", "bootstrap"),
+}
+"""whole numbers that count something, by section"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsParams:
@@ -280,11 +295,10 @@ class Params:
         _require(
             self.dataset.family_cosine <= 1, "dataset.family_cosine", self.dataset.family_cosine, "at most 1"
         )
-        for name in ("max_tokens", "batch", "concurrency"):
-            value = getattr(self.captions, name)
-            _require(value > 0, f"captions.{name}", value, "at least 1")
-        _require(self.vllm.attempts > 0, "vllm.attempts", self.vllm.attempts, "at least 1")
-        _require(self.retrieval.k > 0, "retrieval.k", self.retrieval.k, "at least 1")
+        for section, names in AT_LEAST_ONE.items():
+            for name in names:
+                value = getattr(getattr(self, section), name)
+                _require(value >= 1, f"{section}.{name}", value, "at least 1")
         floor, ceiling = self.generation.relevance_floor, self.generation.relevance_ceiling
         _require(floor < ceiling, "generation.relevance_floor", floor, f"below relevance_ceiling, {ceiling}")
         _require(self.fusion.picture % 16 == 0, "fusion.picture", self.fusion.picture, "a multiple of 16 px")

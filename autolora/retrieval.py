@@ -118,6 +118,11 @@ def open_index(root: Path, rev: str | None = None) -> Index:
     """
     if rev is not None:
         return _open_revision(root, rev)
+    if not working_folder(root).exists() and served(root) is None:
+        raise MissingArtefact(
+            f"{working_folder(root)} does not exist: there is no index here yet; run `dvc repro` (a hub or a DVC "
+            "remote must hold the adapters), or `make demo` for the playground"
+        )
     for attempt in range(TRIES):
         try:
             return _open_current(root)
@@ -227,10 +232,11 @@ def _fetch(root: Path, rev: str, place: Path) -> None:
     quiet = {"DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        reason = next((line for line in lines if "ERROR" in line or "No module" in line), lines[-1])
         raise MissingArtefact(
-            f"DVC cannot fetch data/index of revision '{rev}': {reason[0]}; name a remote that has it "
-            "(`dvc remote add`), and see that the extra `operate` is installed"
+            f"DVC cannot fetch data/index of revision '{rev}': {reason}; it is neither in DVC's cache here nor in a "
+            "remote: name one that has it (`dvc remote add`), and see that the extra `operate` is installed"
         )
 
 

@@ -3,10 +3,14 @@
 `dvc repro` decides what runs. A failed night leaves the served index as it was.
 """
 
+import fcntl
+import json
 import os
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import prefect
@@ -14,31 +18,39 @@ from prefect.artifacts import create_markdown_artifact
 
 from autolora.changes import Snapshot, compare, snapshot, to_markdown
 from autolora.errors import AutoLoraError
+from autolora.files import canonical_json, write_atomic
 from autolora.incremental import read_digest
 from autolora.report import page
 from autolora.retrieval import release
 from flows.stage import ROOT, params, run, task
 
 TAIL_LINES = 40
+LOCK, MEMORY = "cache/refresh.lock", "cache/refresh.json"
 COMMITTED = ("data/catalog.jsonl", "data/training.jsonl", "digests", "metrics", "dvc.lock")
 
 
 @task()
 def remember() -> Snapshot:
-    """Remember catalog and digests before the night."""
-    return snapshot(ROOT)
+    """Return catalog and digests as the last night that ended well left them.
+
+    A killed or failed night leaves its own memory behind, so that the next one tells all that has changed.
+    """
+    memory = ROOT / MEMORY
+    if not memory.exists():
+        write_atomic(memory, canonical_json(snapshot(ROOT).to_json()))
+    return Snapshot.from_json(json.loads(memory.read_text()))
 
 
 @task()
-def crawl() -> None:
+def crawl(lock: int) -> None:
     """Look at the hubs: the only stage that does, and only when forced."""
-    _dvc("repro", "--force", "--single-item", "crawl")
+    _dvc(lock, "repro", "--force", "--single-item", "crawl")
 
 
 @task()
-def reproduce() -> None:
+def reproduce(lock: int) -> None:
     """Run whatever depends on what the crawl found."""
-    _dvc("repro")
+    _dvc(lock, "repro")
 
 
 @task()
@@ -57,32 +69,51 @@ def assemble() -> None:
 
 @task()
 def commit(summary: str) -> None:
-    """Commit the night to git."""
+    """Commit the night to git, and nothing else that may be staged."""
     present = [path for path in COMMITTED if (ROOT / path).exists()]
-    subprocess.run(["git", "add", *present], cwd=ROOT, check=True)
-    staged = subprocess.run(["git", "diff", "--cached", "--quiet"], cwd=ROOT)
-    if staged.returncode:
-        subprocess.run(
-            ["git", "commit", "-q", "-m", f"Refresh {datetime.now(UTC):%Y-%m-%d}\n\n{summary}"], cwd=ROOT
-        )
+    _git("add", "--", *present)
+    if _git("status", "--porcelain", "--", *present):
+        _git("commit", "--quiet", "-m", f"Refresh {datetime.now(UTC):%Y-%m-%d}\n\n{summary}", "--", *present)
 
 
 @prefect.flow(name="refresh")
 async def refresh() -> None:
     """Refresh the pool and everything that is made of it."""
-    before = remember()
-    try:
-        crawl()
-        reproduce()
-    except AutoLoraError as error:
-        await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
-        raise
-    digest = promote()
-    assemble()
-    summary = to_markdown(compare(before, snapshot(ROOT)))
-    await report(f"{summary}\n\nServed index: `{digest}`")
-    if params().refresh.commit:
-        commit(summary)
+    with alone() as lock:
+        before = remember()
+        try:
+            crawl(lock)
+            reproduce(lock)
+            digest = promote()
+            assemble()
+        except AutoLoraError as error:
+            await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
+            raise
+        summary = to_markdown(compare(before, snapshot(ROOT)))
+        await report(f"{summary}\n\nServed index: `{digest}`")
+        if params().refresh.commit:
+            commit(summary)
+        (ROOT / MEMORY).unlink()
+
+
+@contextmanager
+def alone() -> Iterator[int]:
+    """Hold the repository's lock and yield its file descriptor.
+
+    DVC inherits it, so what a killed refresh left running holds the lock until it ends.
+    Raises AutoLoraError when somebody else has it.
+    """
+    path = ROOT / LOCK
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AutoLoraError(
+                f"another refresh is at work in {ROOT}, or what a killed one left running (`pgrep -af dvc`): "
+                "wait until it has ended, then run again"
+            ) from error
+        yield stream.fileno()
 
 
 async def report(markdown: str) -> None:
@@ -91,14 +122,20 @@ async def report(markdown: str) -> None:
     await create_markdown_artifact(markdown, key="refresh", description="what the night changed")
 
 
-def _dvc(*arguments: str) -> None:
+def _dvc(lock: int, *arguments: str) -> None:
     """Run DVC with this interpreter; its output is passed on, and its tail is the error when it fails."""
     beside = os.path.dirname(sys.executable)
     environment = os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(lock,),
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -106,6 +143,14 @@ def _dvc(*arguments: str) -> None:
         tail.append(line)
     if process.wait():
         raise AutoLoraError(f"`dvc {' '.join(arguments)}` failed; its last lines:\n{''.join(tail)}")
+
+
+def _git(*arguments: str) -> str:
+    """Run git and return what it prints."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, text=True, capture_output=True)
+    if done.returncode:
+        raise AutoLoraError(f"`git {arguments[0]}` failed: {done.stderr.strip()}; the night is not committed")
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Starts the playground's hub and a Prefect server, walks two nights, and stops wh
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from autolora.params import load
 
 ROOT = Path(__file__).parents[1]
 NIGHTS = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
-PROMPT = "a cat in watercolour style"
+PROMPT = "a rocket in mosaic style"
 STAGE_LINE = re.compile(r"\[(\w+)\] ([\d.]+) s, of which Prefect ([\d.]+) s")
 WAIT_S = 120
 console = Console()
@@ -56,6 +57,10 @@ def main() -> None:
             stack.enter_context(hub(endpoint))
             api = stack.enter_context(prefect_server())
         with clock.step(f"first night, {NIGHTS[1]}: the whole road"):
+            console.print(
+                "The repository holds the state after the second night; on the first one the hub has three adapters "
+                "less, so they leave the catalog now and join it a night later."
+            )
             refresh(1, api, clock)
         with clock.step(f"second night, {NIGHTS[2]}: three newcomers"):
             post(f"{endpoint}/_playground", {"day": 2})
@@ -143,9 +148,7 @@ def refresh(day: int, api: str, clock: Clock) -> None:
 
 def execute(command: list[str], environment: dict[str, str] | None = None) -> list[str]:
     """Run a command, show what it prints, and return its lines; stop the demo when it fails."""
-    console.print(
-        f"$ {' '.join(command[1:]).replace('-m ', 'python -m ', 1)}", style="bold cyan", highlight=False
-    )
+    console.print(f"$ python {shlex.join(command[1:])}", style="bold cyan", highlight=False, markup=False)
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | (environment or {}), text=True, stdout=subprocess.PIPE, bufsize=1
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from autolora import pool
 from autolora.captions import captions
 from autolora.dataset import TrainingRow
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtefact, RefusedFile
 from autolora.fusion.training import Example
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
@@ -60,12 +60,20 @@ def encode(
 def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams) -> Lora:
     """Read an adapter's updates from the pool.
 
-    Raises MissingArtefact when the pool does not hold it, RefusedFile when the file is damaged.
+    Raises MissingArtefact when the pool does not hold it, or holds it damaged.
     """
     path = pool.weights_path(root, sha256)
     if not path.exists():
-        raise MissingArtefact(f"{path} does not exist: fetch the pool (`dvc pull pool` or `dvc repro pool`)")
-    return read(path, slots, bounds).lora
+        raise MissingArtefact(
+            f"{path} does not exist: put it back with `dvc checkout data/pool`, or `dvc repro pool` where a hub has "
+            "it; an adapter that was withdrawn cannot be had any more"
+        )
+    try:
+        return read(path, slots, bounds).lora
+    except RefusedFile as error:
+        raise MissingArtefact(
+            f"{path} is damaged ({error}): put it back with `dvc checkout data/pool`"
+        ) from error
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 Every message is quoted in docs/howto/errors.md, with `…` for what varies; `said` compares.
 """
 
+import fcntl
 import re
 import shutil
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def test_a_corrupt_params_file(bare: Repository) -> None:
 
 def test_a_query_before_there_is_an_index(bare: Repository) -> None:
     before = bare.files()
-    assert "run `dvc repro" in said(bare, "autolora", "search", "a cat")
+    assert "there is no index here yet" in said(bare, "autolora", "search", "a cat")
     assert bare.files() == before
 
 
@@ -76,6 +77,7 @@ def test_a_revision_that_git_does_not_know(bare: Repository) -> None:
 
 def test_a_hub_that_does_not_answer(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
+    shutil.rmtree(bare.root / "data/pool")
     before = bare.files()
     assert "cannot be reached" in said(bare, "python", "-m", "flows.crawl")
     assert "not in the pool" in said(bare, "python", "-m", "flows.pool")
@@ -89,7 +91,7 @@ def test_a_refresh_that_fails_serves_what_it_served(bare: Repository) -> None:
 
 
 def test_generating_before_there_are_gates(bare: Repository) -> None:
-    assert "run `dvc repro" in said(bare, "autolora", "generate", "a cat")
+    assert "there is no index here yet" in said(bare, "autolora", "generate", "a cat")
     assert not (bare.root / "images").exists()
 
 
@@ -117,6 +119,21 @@ def test_an_adapter_for_another_base(name: str, d_in: int) -> None:
         pass
     message = f"MismatchError: {caught.value}"
     assert any(re.fullmatch(pattern(line), message) for line in DOCUMENTED)
+
+
+def test_a_damaged_row_of_the_pool(bare: Repository) -> None:
+    put_one_rendering(bare.root, bare.endpoint)
+    path = bare.root / "data/pool/adapters.jsonl"
+    path.write_text("{broken\n" + path.read_text())
+    assert "is not JSON" in said(bare, "autolora", "show", "a/b")
+
+
+def test_two_refreshes_at_once(bare: Repository) -> None:
+    lock = bare.root / "cache/refresh.lock"
+    lock.parent.mkdir()
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert "another refresh is at work" in said(bare, "python", "-m", "flows.refresh")
 
 
 def put_one_rendering(root: Path, endpoint: str) -> None:
