@@ -69,7 +69,7 @@ def main() -> None:
             execute([sys.executable, "-m", "autolora", "search", PROMPT])
         with clock.step("generate"):
             execute(
-                [sys.executable, "-m", "autolora", "generate", PROMPT, "-k", "2", "-o", "images/demo.png"]
+                [sys.executable, "-m", "autolora", "generate", PROMPT, "-k", "3", "-o", "images/demo.png"]
             )
     summarise(clock)
 
