@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.repository import Repository
 
-NEWCOMERS = 5
+NEWCOMERS, LENGTHS = 5, 3
 PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
 
 
@@ -56,6 +56,7 @@ def third_night(repository: Repository, first_nights: str) -> Iterator[dict[str,
     """Five newcomers, one withdrawn, one with a new licence; what was counted on the way."""
     before = repository.digests()
     rows = index_rows(repository.root)
+    made = made_once(repository.root)
     listed = repository.listing()
     withdrawn = next(row for row in listed if row["first_seen"] == "2026-01-06")
     relicensed = next(row for row in listed if row["first_seen"] == "2026-01-05" and row["sha256"] in rows)
@@ -74,6 +75,7 @@ def third_night(repository: Repository, first_nights: str) -> Iterator[dict[str,
     yield {
         "before": before,
         "rows": rows,
+        "made": made,
         "withdrawn": withdrawn,
         "relicensed": relicensed,
         "answer": answer,
@@ -107,6 +109,13 @@ def test_reproducing_straight_after_runs_nothing(repository: Repository, first_n
 
 def test_a_night_costs_what_changed(repository: Repository, third_night: dict[str, Any]) -> None:
     assert third_night["requests"]["weights"] == NEWCOMERS
+    sketches, captions = made_once(repository.root)
+    sketches_before, captions_before = third_night["made"]
+    pictures = [len(row["renderings"]) for row in repository.listing() if row["first_seen"] == "2026-01-07"]
+    assert len(sketches - sketches_before) == len(pictures) == NEWCOMERS
+    assert len(captions - captions_before) == LENGTHS * sum(pictures)
+    assert third_night["requests"]["renderings"] == sum(pictures)
+    assert f"{NEWCOMERS} embedded, 1 updated, 1 removed" in third_night["output"]
     before, after = third_night["before"], repository.digests()
     assert (after["encoder"], after["fusion"]) == (before["encoder"], before["fusion"])
     assert "Running stage 'encoder'" not in third_night["output"]
@@ -168,6 +177,12 @@ def test_a_clone_repeats_the_past_and_does_not_crawl(
     copy.run("dvc", "repro")
     assert copy.digests() == repository.digests()
     assert copy.run("git", "status", "--porcelain").stdout.split() in ([], ["M", "dvc.lock"])
+
+
+def made_once(root: Path) -> tuple[set[str], set[str]]:
+    """Return the names of the sketches and the lines of the captions that lie in data/."""
+    sketches = {path.name for path in (root / "data/pool/sketches").rglob("*.safetensors")}
+    return sketches, set((root / "data/captions/captions.jsonl").read_text().splitlines())
 
 
 def index_rows(root: Path) -> dict[str, dict[str, Any]]:
