@@ -38,7 +38,8 @@ from autolora.revisions import read_committed
 from autolora.tables import read_arrow, read_table, version_of, write_copy
 from autolora.training import TextEncoder
 
-TRIES = 120
+TRIES, TRIES_WITHOUT_FOLDER = 120, 12
+"""a writer takes a while; while DVC replaces the folder it is gone, but not for long"""
 PAUSE_S = 0.25
 VERSIONS_BACK = 50
 """how many writes ago the wanted state of the working index may lie"""
@@ -118,17 +119,17 @@ def open_index(root: Path, rev: str | None = None) -> Index:
     """
     if rev is not None:
         return _open_revision(root, rev)
-    if not working_folder(root).exists() and served(root) is None:
-        raise MissingArtefact(
-            f"{working_folder(root)} does not exist: there is no index here yet; run `dvc repro` (a hub or a DVC "
-            "remote must hold the adapters), or `make demo` for the playground"
-        )
     for attempt in range(TRIES):
         try:
             return _open_current(root)
         except _BeingWrittenError as error:
             logger.info("%s; try %d of %d", error, attempt + 1, TRIES)
-            time.sleep(PAUSE_S)
+        if attempt >= TRIES_WITHOUT_FOLDER and not working_folder(root).exists():
+            raise MissingArtefact(
+                f"{working_folder(root)} does not exist: there is no index here yet; run `dvc repro` (a hub or a DVC "
+                "remote must hold the adapters), or `make demo` for the playground"
+            )
+        time.sleep(PAUSE_S)
     raise MissingArtefact(
         f"{working_folder(root)} does not hold what digests/index.json says: the stage 'index' is at work or "
         "was stopped; try again, or run `dvc repro index`"

@@ -66,8 +66,14 @@ def test_a_corrupt_params_file(bare: Repository) -> None:
 
 def test_a_query_before_there_is_an_index(bare: Repository) -> None:
     before = bare.files()
-    assert "there is no index here yet" in said(bare, "autolora", "search", "a cat")
+    assert "run `dvc repro index`" in said(bare, "autolora", "search", "a cat")
     assert bare.files() == before
+
+
+def test_a_query_in_a_clone_without_data(bare: Repository) -> None:
+    (bare.root / "digests").mkdir()
+    shutil.copy(ROOT / "digests/index.json", bare.root / "digests")
+    assert "there is no index here yet" in said(bare, "autolora", "search", "a cat")
 
 
 def test_a_revision_that_git_does_not_know(bare: Repository) -> None:
@@ -91,7 +97,7 @@ def test_a_refresh_that_fails_serves_what_it_served(bare: Repository) -> None:
 
 
 def test_generating_before_there_are_gates(bare: Repository) -> None:
-    assert "there is no index here yet" in said(bare, "autolora", "generate", "a cat")
+    assert "run `dvc repro index`" in said(bare, "autolora", "generate", "a cat")
     assert not (bare.root / "images").exists()
 
 
