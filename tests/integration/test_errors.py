@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 
 from autolora import models, pool
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtefact
 from autolora.files import write_rows
+from autolora.fusion.examples import load_lora
 from autolora.fusion.install import fused
 from autolora.lora.factors import Factors
 from autolora.params import load
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
+from autolora.slots import slots
 from tests.integration.repository import ROOT, Repository, change_params, copy_tree, free_port
 
 DOCUMENTED = re.findall(r"^    (\w+: .*)$", (ROOT / "docs/howto/errors.md").read_text(), flags=re.MULTILINE)
@@ -74,6 +76,8 @@ def test_a_query_in_a_clone_without_data(bare: Repository) -> None:
     (bare.root / "digests").mkdir()
     shutil.copy(ROOT / "digests/index.json", bare.root / "digests")
     assert "there is no index here yet" in said(bare, "autolora", "search", "a cat")
+    bare.commit("digests without data")
+    assert "DVC cannot fetch" in said(bare, "autolora", "search", "a cat", "--rev", "HEAD")
 
 
 def test_a_revision_that_git_does_not_know(bare: Repository) -> None:
@@ -140,6 +144,16 @@ def test_two_refreshes_at_once(bare: Repository) -> None:
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         assert "another refresh is at work" in said(bare, "python", "-m", "flows.refresh")
+
+
+def test_a_damaged_weights_file(tmp_path: Path) -> None:
+    path = pool.weights_path(tmp_path, "3" * 64)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    params = load(ROOT / "params.yaml")
+    with pytest.raises(MissingArtefact) as caught:
+        load_lora(tmp_path, "3" * 64, slots(models.transformer_config(params.models)), params.pool)
+    assert any(re.fullmatch(pattern(line), f"MissingArtefact: {caught.value}") for line in DOCUMENTED)
 
 
 def put_one_rendering(root: Path, endpoint: str) -> None:
