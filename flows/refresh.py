@@ -84,8 +84,8 @@ async def refresh() -> None:
         try:
             crawl(lock)
             reproduce(lock)
-            digest = promote()
             assemble()
+            digest = promote()
         except AutoLoraError as error:
             await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
             raise
