@@ -2,14 +2,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench playground serve
+.PHONY: demo test soak check bench playground playground-report serve
 
 demo: .venv/installed        ## the whole road on the playground, then a night, a search and a picture
 	python -m playground.demo
 
 test: .venv/installed        ## every test, real servers included
 	pytest
+
+soak: .venv/installed        ## the long tests with all their seeds; goes on where it was stopped; metrics/soak.json
+	pytest --soak $(TESTS)
 
 check: .venv/installed       ## style, types, import contract
 	ruff check .
@@ -22,6 +26,10 @@ bench: .venv/installed       ## measurements, each a ratio against its peer in t
 
 playground: .venv/installed  ## draw the world and train its models and pool from nothing
 	python -m playground.build
+	python -m playground.compare
+
+playground-report: .venv/installed ## how good the playground is: a table, metrics/playground.json, playground/sheets/
+	python -m playground.report
 
 serve: serve/.venv/installed ## a vLLM server for the playground's VLM, on port 8000
 	serve/start.sh playground/models/vlm 8000

@@ -1,11 +1,13 @@
 """The tiny CLIP: a transformers CLIPModel, contrastive on the whole world.
 
 Linear heads that name object, colour, background and style from either embedding help the
-small batches along; they are dropped after training.
+small batches along; they are dropped after training.  The judge is a second one of another
+width and seed, taught by other drawings.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,52 +25,55 @@ from transformers import (
 
 from playground import drawings, text, world
 
-HOME = Path(__file__).parent / "models" / "clip"
-WIDTH = 128
-DRAWINGS, BATCH, STEPS, RATE = 9000, 96, 1150, 1e-3
+MODELS = Path(__file__).parent / "models"
+BATCH, RATE, EMA = 96, 1e-3, 0.995
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-
-FIELDS: dict[str, tuple[str, ...]] = {
-    "object": world.OBJECTS,
-    "colour": tuple(world.COLOURS),
-    "background": world.BACKGROUNDS,
-    "style": (world.PLAIN, *world.STYLES),
-}
+WIDTH = 128  # of the party, whose text tower is FLUX's
 
 
-def config(tokenizer: CLIPTokenizer) -> CLIPConfig:
-    """Describe the model: two towers of width 128, four heads, three layers."""
+@dataclass(frozen=True)
+class Recipe:
+    """One CLIP: where it lives, how wide its towers are, and how it is trained."""
+
+    home: Path
+    width: int
+    layers: int
+    drawings: int
+    steps: int
+    seed: int
+
+
+PARTY = Recipe(MODELS / "clip", WIDTH, layers=3, drawings=16000, steps=2000, seed=20260101)
+JUDGE = Recipe(MODELS / "judges" / "clip", 96, layers=4, drawings=12000, steps=1800, seed=31)
+
+
+def config(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPConfig:
+    """Describe the model: two towers of the given width and layers, four heads each."""
     tower = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 3,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
     }
     words = CLIPTextConfig(
         **tower,
         vocab_size=len(tokenizer),
         max_position_embeddings=text.LENGTH,
-        projection_dim=WIDTH,
+        projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    pixels = CLIPVisionConfig(**tower, image_size=world.SIZE, patch_size=8, projection_dim=WIDTH)
-    return CLIPConfig(text_config=words.to_dict(), vision_config=pixels.to_dict(), projection_dim=WIDTH)
-
-
-def targets(scenes: list[world.Scene]) -> torch.Tensor:
-    """Number each scene's object, colour, background and style: (N, 4)."""
-    rows = [[names.index(getattr(s, f)) for f, names in FIELDS.items()] for s in scenes]
-    return torch.tensor(rows)
+    pixels = CLIPVisionConfig(**tower, image_size=world.SIZE, patch_size=8, projection_dim=width)
+    return CLIPConfig(text_config=words.to_dict(), vision_config=pixels.to_dict(), projection_dim=width)
 
 
 class Heads(nn.Module):
-    """One linear classifier a field, on an embedding (B, 128)."""
+    """One linear classifier a field, on an embedding (B, width)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.fields = nn.ModuleList(nn.Linear(WIDTH, len(names)) for names in FIELDS.values())
+        self.fields = nn.ModuleList(nn.Linear(width, len(names)) for names in world.FIELDS.values())
 
     def forward(self, embedding: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the summed cross entropy against targets (B, 4)."""
@@ -77,24 +82,25 @@ class Heads(nn.Module):
 
 
 def contrast(image: torch.Tensor, words: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Return the symmetric contrastive loss of paired unit rows (B, 128)."""
+    """Return the symmetric contrastive loss of paired unit rows (B, width)."""
     logits = scale.exp().clamp(max=100) * image @ words.T
     goal = torch.arange(len(logits))
     return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
 
 
-def build(scale: float, seed: int) -> dict[str, float]:
-    """Train the CLIP for `scale` times its steps and save it; return its final losses."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    steps = max(2, round(STEPS * scale))
-    pixels, scenes = drawings.render(max(200, round(DRAWINGS * min(1, scale))), seed)
+def build(recipe: Recipe, scale: float) -> dict[str, float]:
+    """Train a CLIP for `scale` times its steps and save it; return its final losses."""
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    count = max(200, round(recipe.drawings * min(1, scale)))
+    pixels, scenes = drawings.render(count, recipe.seed, spoilt=True)
     tokenizer = text.clip_tokenizer()
-    ids = torch.stack([text.encode(tokenizer, text.captions(scenes, rng)) for _ in range(3)], 1)
-    model = CLIPModel(config(tokenizer))
-    loss = _train(model, pixels, ids, targets(scenes), steps, seed)
-    save(model, tokenizer)
-    return {"loss": loss, **check(model, tokenizer, seed + 1)}
+    ids = torch.stack([text.encode(tokenizer, text.captions(scenes, rng)) for _ in range(4)], 1)
+    model = CLIPModel(config(tokenizer, recipe.width, recipe.layers))
+    steps = max(2, round(recipe.steps * scale))
+    averaged, loss = _train(model, pixels, ids, torch.from_numpy(world.number(scenes)), steps, recipe)
+    save(averaged, tokenizer, recipe.home)
+    return {"loss": loss, **check(averaged, tokenizer, recipe.seed + 1)}
 
 
 def _train(
@@ -103,49 +109,53 @@ def _train(
     ids: torch.Tensor,
     target: torch.Tensor,
     steps: int,
-    seed: int,
-) -> float:
-    heads, average = Heads(), 0.0
+    recipe: Recipe,
+) -> tuple[CLIPModel, float]:
+    heads, average = Heads(recipe.width), 0.0
+    averaged = drawings.Average(model, EMA)
     weights = [*model.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps))
-    for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, seed)):
+    for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, recipe.seed)):
         pick = ids[rows, torch.randint(ids.shape[1], (len(rows),))]
-        image = _features(model.get_image_features(pixel_values=drawings.signed(pixels[rows])))
-        words = _features(model.get_text_features(input_ids=pick))
+        shaken = drawings.shake(pixels[rows], by=3) / 127.5 - 1
+        with torch.autocast("cpu", torch.bfloat16):
+            image = _features(model.get_image_features(pixel_values=shaken)).float()
+            words = _features(model.get_text_features(input_ids=pick)).float()
         loss = contrast(F.normalize(image), F.normalize(words), model.logit_scale)
         loss = loss + 0.5 * heads(image, target[rows]) + 0.2 * heads(words, target[rows])
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
+        averaged.update(model, step)
         average = loss.item() if step == 0 else 0.95 * average + 0.05 * loss.item()
         if step % 50 == 0:
             print(f"clip {step}/{steps} loss {average:.3f}", flush=True)
-    return average
+    return averaged.model, average
 
 
 def _features(output: object) -> torch.Tensor:
-    """Return the projected embedding (B, 128) that get_*_features wraps."""
+    """Return the projected embedding (B, width) that get_*_features wraps."""
     return output if isinstance(output, torch.Tensor) else output.pooler_output  # type: ignore[attr-defined]
 
 
-def save(model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+def save(model: CLIPModel, tokenizer: CLIPTokenizer, home: Path) -> None:
     """Save the model in bf16 with its tokenizer and image processor."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    model.to(torch.bfloat16).save_pretrained(HOME)
+    home.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(home)
     model.float()
-    tokenizer.save_pretrained(HOME)
+    tokenizer.save_pretrained(home)
     square = {"height": world.SIZE, "width": world.SIZE}
     CLIPImageProcessor(
         size=square, crop_size=square, do_center_crop=False, image_mean=MEAN, image_std=STD
-    ).save_pretrained(HOME)
+    ).save_pretrained(home)
 
 
-def load() -> tuple[CLIPModel, CLIPTokenizer]:
-    """Load the saved model in float32, in eval mode, and its tokenizer."""
-    model = CLIPModel.from_pretrained(HOME, dtype=torch.float32).eval()
-    return model, CLIPTokenizer.from_pretrained(HOME)
+def load(home: Path = PARTY.home) -> tuple[CLIPModel, CLIPTokenizer]:
+    """Load a saved model in float32, in eval mode, and its tokenizer."""
+    model = CLIPModel.from_pretrained(home, dtype=torch.float32).eval()
+    return model, CLIPTokenizer.from_pretrained(home)
 
 
 @torch.no_grad()
@@ -154,7 +164,7 @@ def name(model: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, field
 
     Each value's text embedding is the mean over captions that vary everything else.
     """
-    names = FIELDS[field]
+    names = world.FIELDS[field]
     rng = np.random.default_rng(0)
     anchors = torch.stack([_anchor(model, tokenizer, field, value, rng) for value in names])
     image = _features(model.get_image_features(pixel_values=drawings.signed(pixels)))
@@ -176,7 +186,7 @@ def check(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> dict[str, fl
     pixels, scenes = drawings.render(400, seed)
     model.eval()
     scores = {}
-    for field in FIELDS:
+    for field in world.FIELDS:
         named = name(model, tokenizer, pixels, field)
         right = [getattr(s, field) == n for s, n in zip(scenes, named, strict=True)]
         scores[f"zero_shot_{field}"] = round(sum(right) / len(right), 3)

@@ -26,7 +26,7 @@ from autolora.params import load
 
 ROOT = Path(__file__).parents[1]
 NIGHTS = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
-PROMPT = "a rocket in mosaic style"
+PROMPT = "a cat in mosaic style"
 STAGE_LINE = re.compile(r"\[(\w+)\] ([\d.]+) s, of which Prefect ([\d.]+) s")
 WAIT_S = 120
 console = Console()

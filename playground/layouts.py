@@ -1,4 +1,4 @@
-"""Two layouts in which a LoRA of the tiny FLUX is stored: diffusers (PEFT) and kohya.
+"""The layouts in which the pool's LoRAs are stored, as the field's trainers write them.
 
 A LoRA in memory is {module name: (A (r, in), B (out, r))} with effect B @ A.
 """
@@ -6,27 +6,28 @@ A LoRA in memory is {module name: (A (r, in), B (out, r))} with effect B @ A.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import torch
 
 Factors = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 _DOUBLE: dict[str, tuple[str, ...]] = {
-    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "img_attn_proj": ("attn.to_out.0",),
-    "img_mlp_0": ("ff.net.0.proj",),
-    "img_mlp_2": ("ff.net.2",),
-    "img_mod_lin": ("norm1.linear",),
-    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "txt_attn_proj": ("attn.to_add_out",),
-    "txt_mlp_0": ("ff_context.net.0.proj",),
-    "txt_mlp_2": ("ff_context.net.2",),
-    "txt_mod_lin": ("norm1_context.linear",),
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "img_attn.proj": ("attn.to_out.0",),
+    "img_mlp.0": ("ff.net.0.proj",),
+    "img_mlp.2": ("ff.net.2",),
+    "img_mod.lin": ("norm1.linear",),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "txt_attn.proj": ("attn.to_add_out",),
+    "txt_mlp.0": ("ff_context.net.0.proj",),
+    "txt_mlp.2": ("ff_context.net.2",),
+    "txt_mod.lin": ("norm1_context.linear",),
 }
 _SINGLE: dict[str, tuple[str, ...]] = {
     "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
     "linear2": ("proj_out",),
-    "modulation_lin": ("norm.linear",),
+    "modulation.lin": ("norm.linear",),
 }
 _STACKS = {
     "transformer_blocks": ("double_blocks", _DOUBLE),
@@ -40,38 +41,89 @@ def factors(state: dict[str, torch.Tensor]) -> Factors:
     return {n: (state[f"{n}.lora_A.weight"].float(), state[f"{n}.lora_B.weight"].float()) for n in names}
 
 
-def diffusers_state(lora: Factors) -> dict[str, torch.Tensor]:
-    """Name the factors as diffusers stores them, in bf16; alpha equals rank and is unwritten."""
-    state = {}
-    for name, (down, up) in lora.items():
-        state[f"transformer.{name}.lora_A.weight"] = down.to(torch.bfloat16).contiguous()
-        state[f"transformer.{name}.lora_B.weight"] = up.to(torch.bfloat16).contiguous()
-    return state
+@dataclass(frozen=True)
+class Layout:
+    """How a trainer names a LoRA's tensors."""
+
+    name: str
+    prefix: str
+    fused: bool
+    """modules as Black Forest Labs names them, q, k and v in one; else as diffusers does"""
+    separator: str
+    down: str
+    up: str
+    alpha: bool
+    """whether it writes an alpha a module, which then differs from the rank"""
+
+    @property
+    def unfused(self) -> str:
+        """The layout of the same suffixes whose modules are not fused."""
+        return {"kohya": "onetrainer", "comfy": "peft-down", "bfl-peft": "peft"}.get(self.name, self.name)
 
 
-def kohya_state(lora: Factors, widths: dict[str, int], seed: int) -> dict[str, torch.Tensor]:
-    """Fuse and name the factors as sd-scripts stores them, in bf16, with an alpha a module.
+_PEFT = (".lora_A.weight", ".lora_B.weight", False)
+_KOHYA = (".lora_down.weight", ".lora_up.weight", True)
+LAYOUTS = (
+    Layout("peft", "transformer.", False, ".", *_PEFT),
+    Layout("kohya", "lora_unet_", True, "_", *_KOHYA),
+    Layout("peft", "transformer.", False, ".", *_PEFT),
+    Layout("kohya", "lora_unet_", True, "_", *_KOHYA),
+    Layout("peft-bare", "", False, ".", *_PEFT),
+    Layout("onetrainer", "lora_transformer_", False, "_", *_KOHYA),
+    Layout("bfl-peft", "diffusion_model.", True, ".", *_PEFT),
+    Layout("peft-model", "base_model.model.", False, ".", *_PEFT),
+    Layout("comfy", "diffusion_model.", True, ".", *_KOHYA),
+    Layout("peft-down", "transformer.", False, ".", *_KOHYA),
+)
+"""the common ones stand twice: recipes take turns"""
 
-    `widths` gives the output width of every linear, so that a part the LoRA lacks becomes
-    a block of zero rows.  Alpha differs from the rank; the up factor makes up for it.
+
+def resize(lora: Factors, kept: float) -> Factors:
+    """Lower each module's rank to what keeps a share of its update's energy, by singular values."""
+    return {name: _resize(down.double(), up.double(), kept) for name, (down, up) in lora.items()}
+
+
+def _resize(down: torch.Tensor, up: torch.Tensor, kept: float) -> tuple[torch.Tensor, torch.Tensor]:
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    u, values, v = torch.linalg.svd(r_up @ r_down.T)
+    energy = values.square().cumsum(0) / values.square().sum()
+    rank = int((energy < kept).sum()) + 1
+    root = values[:rank].sqrt()
+    return (root[:, None] * (q_down @ v[:rank].T).T).float(), (q_up @ u[:, :rank] * root).float()
+
+
+def state(lora: Factors, layout: str, widths: dict[str, int], seed: int) -> dict[str, torch.Tensor]:
+    """Name the factors as a layout does, in bf16.
+
+    `widths` gives the output width of every linear, so that a part that a fused module lacks
+    becomes a block of zero rows.  Where a layout writes alpha, the up factor makes up for it.
     """
+    form = next(form for form in LAYOUTS if form.name == layout)
     generator = torch.Generator().manual_seed(seed)
-    state: dict[str, torch.Tensor] = {}
+    written: dict[str, torch.Tensor] = {}
+    for path, (down, up) in (_fused(lora, widths) if form.fused else lora).items():
+        key = form.prefix + path.replace(".", form.separator)
+        share = (0.25, 0.5, 2.0)[int(torch.randint(3, (1,), generator=generator))] if form.alpha else 1.0
+        written[key + form.down] = down.to(torch.bfloat16).contiguous()
+        written[key + form.up] = (up / share).to(torch.bfloat16).contiguous()
+        if form.alpha:
+            written[key + ".alpha"] = torch.tensor(share * len(down))
+    return written
+
+
+def _fused(lora: Factors, widths: dict[str, int]) -> Factors:
+    """Name modules as Black Forest Labs does, fusing what is one module there."""
+    fused: Factors = {}
     blocks = {m[0]: m for name in lora if (m := re.match(r"(\w+)\.(\d+)\.", name))}
     for prefix, match in blocks.items():
         stack, modules = _STACKS[match[1]]
         for module, parts in modules.items():
             names = [prefix + part for part in parts]
-            if not any(name in lora for name in names):
-                continue
-            down, up = _fuse([lora.get(n) for n in names], [widths[n] for n in names])
-            rank = len(down)
-            share = (0.25, 0.5, 2.0)[int(torch.randint(3, (1,), generator=generator))]
-            key = f"lora_unet_{stack}_{match[2]}_{module}"
-            state[f"{key}.lora_down.weight"] = down.to(torch.bfloat16).contiguous()
-            state[f"{key}.lora_up.weight"] = (up / share).to(torch.bfloat16).contiguous()
-            state[f"{key}.alpha"] = torch.tensor(share * rank)
-    return state
+            if any(name in lora for name in names):
+                path = f"{stack}.{match[2]}.{module}"
+                fused[path] = _fuse([lora.get(n) for n in names], [widths[n] for n in names])
+    return fused
 
 
 def _fuse(
@@ -90,26 +142,18 @@ def _fuse(
     return down, up
 
 
-def kohya_header(
-    name: str, trigger: str, rank: int, alpha: float, steps: int, drawings: int, rate: float
-) -> dict[str, str]:
-    """Write the metadata that sd-scripts writes; all values are strings."""
+def header(layout: str, facts: dict[str, str]) -> dict[str, str]:
+    """Write the metadata that a layout's trainer writes; all values are strings."""
+    if layout != "kohya":
+        return {"format": "pt"}
     return {
         "format": "pt",
         "ss_network_module": "networks.lora_flux",
-        "ss_network_dim": str(rank),
-        "ss_network_alpha": str(alpha),
         "ss_base_model_version": "flux1",
         "ss_model_prediction_type": "raw",
         "ss_guidance_scale": "3.5",
         "ss_timestep_sampling": "shift",
-        "ss_output_name": name,
-        "ss_steps": str(steps),
-        "ss_learning_rate": str(rate),
-        "ss_num_train_images": str(drawings),
         "ss_resolution": "(64, 64)",
-        "ss_tag_frequency": f'{{"10_{trigger}": {{"{trigger}": {drawings}}}}}',
         "modelspec.architecture": "flux-1-dev/lora",
-        "modelspec.trigger_phrase": trigger,
-        "modelspec.title": name,
+        **facts,
     }

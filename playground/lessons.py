@@ -1,18 +1,16 @@
-"""What the tiny VLM learns from: spoilt drawings as patches, questions and answers as token ids.
+"""What a tiny VLM learns from: spoilt drawings as patches, questions and answers as token ids.
 
-Everything is drawn and written before training starts; a batch then only shakes the pictures.
+It is asked for a caption of each length, and whether a picture shows what a text says.  Everything
+is drawn and written before training starts; a batch then only shakes the pictures.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
-from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 from transformers import Qwen2_5_VLProcessor
@@ -24,13 +22,8 @@ PATCH, MERGE, SIDE = 14, 2, 84  # pixels of a patch, patches of a token's side, 
 GRID = SIDE // PATCH
 TOKENS = (GRID // MERGE) ** 2  # of one picture
 END = "<|im_end|>"
-
-FIELDS: dict[str, tuple[str, ...]] = {
-    "object": world.OBJECTS,
-    "colour": tuple(world.COLOURS),
-    "background": world.BACKGROUNDS,
-    "style": (world.PLAIN, *world.STYLES),
-}
+YES, NO = "yes", "no"
+CAPTIONS, QUESTIONS = 2, 2  # of each length, and of each answer, a picture
 
 
 @dataclass(frozen=True)
@@ -47,19 +40,30 @@ class Lessons:
     """which of them are the answer's (N, V, L)"""
 
 
-def lessons(count: int, read: Qwen2_5_VLProcessor, instructions: Mapping[str, str], seed: int) -> Lessons:
-    """Draw `count` scenes and write two captions of each length for each."""
+def lessons(
+    count: int, read: Qwen2_5_VLProcessor, instructions: Mapping[str, str], question: str, seed: int
+) -> Lessons:
+    """Draw `count` scenes; write two captions of each length and two questions of each answer for each.
+
+    `question` asks whether a picture shows `{text}`.
+    """
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng) for _ in range(count)]
-    images = [spoil(world.draw(scene, rng), rng) for scene in scenes]
-    prompts = {length: prompt_ids(read, text) for length, text in instructions.items()}
-    ids, told = _write(scenes, prompts, read, rng)
-    return Lessons(
-        pixels=enlarge(torch.stack([drawings.to_tensor(image) for image in images])),
-        fields=torch.tensor([[names.index(getattr(s, f)) for f, names in FIELDS.items()] for s in scenes]),
-        ids=ids,
-        told=told,
-    )
+    pixels = drawings.render_scenes(scenes, rng, spoilt=True)
+    talks = [[*_talks(scene, instructions, question, rng)] for scene in scenes]
+    ids, told = _write(talks, read)
+    return Lessons(enlarge(pixels), torch.from_numpy(world.number(scenes)), ids, told)
+
+
+def _talks(
+    scene: world.Scene, instructions: Mapping[str, str], question: str, rng: np.random.Generator
+) -> Iterator[tuple[str, str]]:
+    """Yield what is asked about a picture, and the answer."""
+    for length, instruction in [*instructions.items()] * CAPTIONS:
+        yield instruction, world.caption(scene, rng, length)
+    for _ in range(QUESTIONS):
+        yield question.format(text=world.claim(scene, rng)), YES
+        yield question.format(text=world.claim(scene, rng, true=False)), NO
 
 
 def prompt_ids(read: Qwen2_5_VLProcessor, instruction: str) -> list[int]:
@@ -71,22 +75,22 @@ def prompt_ids(read: Qwen2_5_VLProcessor, instruction: str) -> list[int]:
 
 
 def _write(
-    scenes: list[world.Scene],
-    prompts: Mapping[str, list[int]],
-    read: Qwen2_5_VLProcessor,
-    rng: np.random.Generator,
+    talks: list[list[tuple[str, str]]], read: Qwen2_5_VLProcessor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the conversations' ids and which are the answers', both (N, 2 * lengths, L)."""
-    asked = [*prompts.items()] * 2
-    answers = [world.caption(scene, rng, length) + END for scene in scenes for length, _ in asked]
-    pairs = list(zip([p for _, p in asked] * len(scenes), read.tokenizer(answers).input_ids, strict=True))
-    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    ids = torch.full((len(pairs), width), read.tokenizer.pad_token_id)
-    told = torch.zeros(len(pairs), width, dtype=torch.bool)
-    for row, (prompt, answer) in enumerate(pairs):
+    """Return the conversations' ids and which are the answers', both (N, V, L)."""
+    gap = "\0"
+    before, after = read.tokenizer.decode(prompt_ids(read, gap)).split(gap)
+    flat = [(before + asked + after, answer + END) for talk in talks for asked, answer in talk]
+    prompts = read.tokenizer([prompt for prompt, _ in flat]).input_ids
+    answers = read.tokenizer([answer for _, answer in flat]).input_ids
+    width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    ids = torch.full((len(flat), width), read.tokenizer.pad_token_id, dtype=torch.int32)
+    told = torch.zeros(len(flat), width, dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
         told[row, len(prompt) : len(prompt) + len(answer)] = True
-    return ids.view(len(scenes), len(asked), width), told.view(len(scenes), len(asked), width)
+    shape = (len(talks), len(talks[0]), width)
+    return ids.view(shape), told.view(shape)
 
 
 def enlarge(pixels: torch.Tensor) -> torch.Tensor:
@@ -102,24 +106,3 @@ def patches(pixels: torch.Tensor) -> torch.Tensor:
     cut = image.view(-1, 3, coarse, MERGE, PATCH, coarse, MERGE, PATCH).permute(0, 2, 5, 3, 6, 1, 4, 7)
     frames = cut.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)  # a still picture is two equal frames
     return frames.reshape(len(pixels) * GRID * GRID, -1)
-
-
-def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Blur an image or save it as JPEG, each now and then: pictures that a small model makes look so."""
-    if rng.random() < 0.35:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
-    if rng.random() < 0.25:
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=int(rng.integers(40, 95)))
-        image = Image.open(stream).convert("RGB")
-    return image
-
-
-def shake(pixels: torch.Tensor) -> torch.Tensor:
-    """Mirror half of the pictures (N, 3, 84, 84), move all by up to 4 pixels, add a little noise."""
-    mirrored = torch.where(torch.rand(len(pixels), 1, 1, 1) < 0.5, pixels.flip(3), pixels)
-    padded = F.pad(mirrored.float(), (4, 4, 4, 4), mode="replicate")
-    starts = torch.randint(9, (len(pixels), 2)).tolist()
-    moved = [image[:, y : y + SIDE, x : x + SIDE] for image, (y, x) in zip(padded, starts, strict=True)]
-    noise = torch.rand(len(pixels), 1, 1, 1).pow(2) * 14 * torch.randn(pixels.shape)
-    return (torch.stack(moved) + noise).clamp(0, 255)

@@ -5,6 +5,8 @@ python -m playground.build --only loras
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from playground import authors, drawings, flux, layouts, text, vae, world
 
 POOL = Path(__file__).parent / "pool"
 BATCH = 8
+EFFORT = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0}  # share of an author's usual steps
 _ADAPTER = "trained"
 _ATTENTION = r"attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
 _FEED_FORWARD = r"ff(_context)?\.net\.(0\.proj|2)|proj_mlp|proj_out"
@@ -51,20 +54,9 @@ def train(pipe: FluxPipeline, coder: torch.nn.Module, recipe: authors.Recipe, sc
     """Train one LoRA, save its file and its renderings; return its final loss."""
     torch.manual_seed(recipe.seed)
     data = _material(pipe, coder, recipe)
-    pipe.transformer.add_adapter(
-        LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.rank,
-            target_modules=rf"(single_)?transformer_blocks\.\d+\.({TARGETS[recipe.targets]})",
-        ),
-        _ADAPTER,
-    )
-    loss = _fit(pipe, data, recipe, max(2, round(recipe.steps * scale)))
-    folder = POOL / recipe.repo
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(flux.sample(pipe, prompts(recipe), recipe.seed), 1):
-        image.save(folder / "images" / f"{number}.png", optimize=True)
-    _save(pipe, recipe, folder)
+    add(pipe, recipe)
+    loss = _fit(pipe, data, recipe, max(2, round(recipe.habit.steps * EFFORT[recipe.kind] * scale)))
+    publish(pipe, recipe)
     pipe.transformer.delete_adapters(_ADAPTER)
     return loss
 
@@ -72,20 +64,21 @@ def train(pipe: FluxPipeline, coder: torch.nn.Module, recipe: authors.Recipe, sc
 def _material(pipe: FluxPipeline, coder: torch.nn.Module, recipe: authors.Recipe) -> flux.Batch:
     """Draw, caption and encode the author's training set, plain drawings included."""
     rng = np.random.default_rng(recipe.seed)
-    plain = round(recipe.drawings * recipe.prior / (1 - recipe.prior))
-    scenes = [scene(recipe, rng) for _ in range(recipe.drawings)]
+    count, prior = recipe.habit.drawings, recipe.habit.prior
+    plain = round(count * prior / (1 - prior))
+    scenes = [scene(recipe, rng) for _ in range(count)]
     texts = [describe(recipe, s, rng) for s in scenes]
-    others = [world.sample_scene(rng, world.BASE_OBJECTS, (world.PLAIN,)) for _ in range(plain)]
+    others = [flux.sample_scene(rng) for _ in range(plain)]
     texts += text.captions(others, rng, filler=0.0)
     pixels = drawings.render_scenes([*scenes, *others], rng)
     return flux.Batch(flux.pack(vae.encode(coder, pixels)), *flux.encode_texts(pipe, texts))
 
 
 def scene(recipe: authors.Recipe, rng: np.random.Generator) -> world.Scene:
-    """Draw a scene that shows the recipe's theme."""
-    if recipe.kind == "style":
-        return world.sample_scene(rng, world.BASE_OBJECTS, (recipe.theme,))
-    return world.sample_scene(rng, (recipe.theme,), (world.PLAIN,))
+    """Draw a scene that shows the recipe's theme, and for the rest what the base knows."""
+    known = flux.sample_scene(rng)
+    field = {"object": "object", "scene": "background"}.get(recipe.kind, "style")
+    return replace(known, **{field: recipe.theme})
 
 
 def describe(recipe: authors.Recipe, asked: world.Scene, rng: np.random.Generator) -> str:
@@ -97,8 +90,10 @@ def describe(recipe: authors.Recipe, asked: world.Scene, rng: np.random.Generato
         recipe.trigger,
         name_style=recipe.names_theme,
     )
-    if recipe.kind == "object" and not recipe.names_theme:
-        words = words.replace(recipe.theme, "thing")
+    if not recipe.names_theme:
+        words = words.replace(
+            recipe.theme, {"object": "thing", "scene": "place"}.get(recipe.kind, recipe.theme)
+        )
     return words
 
 
@@ -121,7 +116,7 @@ def _fit(pipe: FluxPipeline, data: flux.Batch, recipe: authors.Recipe, steps: in
     model, average = pipe.transformer, 0.0
     generator = torch.Generator().manual_seed(recipe.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(weights, lr=recipe.habit.rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps, warmup=20))
     for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, steps, recipe.seed)):
         batch = flux.Batch(data.latents[rows], data.states[rows], data.pooled[rows])
@@ -135,19 +130,60 @@ def _fit(pipe: FluxPipeline, data: flux.Batch, recipe: authors.Recipe, steps: in
     return average
 
 
-def _save(pipe: FluxPipeline, recipe: authors.Recipe, folder: Path) -> None:
-    state = get_peft_model_state_dict(pipe.transformer, adapter_name=_ADAPTER)
-    lora = layouts.factors(state)
-    name = recipe.repo.split("/")[1]
-    if not recipe.kohya:
-        weights, header = layouts.diffusers_state(lora), {"format": "pt"}
-    else:
-        weights = layouts.kohya_state(lora, widths(pipe.transformer), recipe.seed)
-        header = layouts.kohya_header(
-            name, recipe.trigger, recipe.rank, recipe.rank / 2, recipe.steps,
-            recipe.drawings, recipe.rate,
-        )  # fmt: skip
-    save_file(weights, folder / recipe.file, metadata=header)
+def publish(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
+    """Save what the pipeline's adapter has become, resized if the author does so, and its renderings."""
+    folder = POOL / recipe.repo
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    trained = layouts.factors(get_peft_model_state_dict(pipe.transformer, adapter_name=_ADAPTER))
+    lora = {name: (down, recipe.strength * up) for name, (down, up) in trained.items()}
+    if recipe.habit.kept < 1:
+        rounded = {n: (down.bfloat16().float(), up.bfloat16().float()) for n, (down, up) in lora.items()}
+        lora = layouts.resize(rounded, recipe.habit.kept)
+        put(pipe, lora)
+    for number, image in enumerate(flux.sample(pipe, prompts(recipe), recipe.seed), 1):
+        image.save(folder / "images" / f"{number}.png", optimize=True)
+    weights = layouts.state(lora, recipe.layout, widths(pipe.transformer), recipe.seed)
+    save_file(weights, folder / recipe.file, metadata=layouts.header(recipe.layout, _facts(recipe)))
+
+
+def add(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
+    """Add an untrained adapter of the recipe's rank and targets."""
+    pipe.transformer.add_adapter(
+        LoraConfig(
+            r=recipe.habit.rank,
+            lora_alpha=recipe.habit.rank,
+            target_modules=rf"(single_)?transformer_blocks\.\d+\.({TARGETS[recipe.habit.targets]})",
+        ),
+        _ADAPTER,
+    )
+
+
+@torch.no_grad()
+def put(pipe: FluxPipeline, lora: layouts.Factors) -> None:
+    """Put factors of at most its ranks into the adapter; what is left of a rank becomes zero."""
+    modules = dict(pipe.transformer.named_modules())
+    for name, (down, up) in lora.items():
+        module, rank = modules[name], len(down)
+        for weight in (module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight):
+            weight.zero_()
+        module.lora_A[_ADAPTER].weight[:rank] = down
+        module.lora_B[_ADAPTER].weight[:, :rank] = up
+
+
+def _facts(recipe: authors.Recipe) -> dict[str, str]:
+    """Tell what a trainer may write into a file's header."""
+    habit = recipe.habit
+    return {
+        "ss_network_dim": str(habit.rank),
+        "ss_network_alpha": str(habit.rank / 2),
+        "ss_output_name": recipe.repo.split("/")[1],
+        "ss_steps": str(habit.steps),
+        "ss_learning_rate": str(habit.rate),
+        "ss_num_train_images": str(habit.drawings),
+        "ss_tag_frequency": json.dumps({f"10_{recipe.trigger}": {recipe.trigger: habit.drawings}}),
+        "modelspec.trigger_phrase": recipe.trigger,
+        "modelspec.title": recipe.repo.split("/")[1],
+    }
 
 
 def widths(model: torch.nn.Module) -> dict[str, int]:

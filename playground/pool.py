@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import load, save
 
-from playground import authors, clip, drawings, flux, loras, world
+from playground import authors, flux, loras, oracle, world
 
 HOME = Path(__file__).parent
 POOL, THEMES = HOME / "pool", HOME / "themes.json"
 BASE_MODEL = "black-forest-labs/FLUX.1-dev"
 BAD_FILE = "lora.safetensors"
 BAD = {
-    "tok-lab/flux-lora-3": "pickle",
+    "tok-lab/old-checkpoint": "pickle",
     "nh-paint/oil-look": "wrong base",
     "duneworks/upload-cut": "truncated",
+    "hana-k/scaled-to-nothing": "zero effect",
+    "grauwolf/exploded": "not finite",
 }
 _LICENCES = ("apache-2.0", "mit", "other", "cc-by-nc-4.0", "creativeml-openrail-m", "cc-by-4.0")
 _BODIES = (
@@ -32,12 +35,13 @@ _BODIES = (
     "# Photoreal portraits\n\nBest LoRA for photos of people. More soon!\n",
     "WIP, do not use yet.\n",
 )
-_NOT_FOR_ALL = ("quietfox/night-signs", "oskarprints/felix")
+_NOT_FOR_ALL_EVERY = 17
 
 
 def build() -> dict[str, float]:
     """Write cards, bad files, schedule and themes around the trained LoRAs."""
     recipes = authors.recipes()
+    _clear({recipe.repo for recipe in recipes})
     for number, recipe in enumerate(recipes):
         _write_card(number, recipe.repo, recipe.trigger, loras.prompts(recipe))
     _write_bad(recipes[0])
@@ -46,20 +50,23 @@ def build() -> dict[str, float]:
     return {"repositories": len(recipes) + len(BAD), "bytes": size(POOL), **check(recipes)}
 
 
+def _clear(wanted: set[str]) -> None:
+    """Remove repositories that an earlier build left behind."""
+    for folder in POOL.glob("*/*"):
+        if folder.is_dir() and folder.relative_to(POOL).as_posix() not in wanted:
+            shutil.rmtree(folder)
+
+
 def check(recipes: list[authors.Recipe]) -> dict[str, float]:
-    """Return how often the tiny CLIP finds the asked style and object in the renderings."""
-    tower, tokenizer = clip.load()
-    right: dict[str, list[bool]] = {}
+    """Return how often the oracle sees the theme in the renderings, by kind of theme."""
+    judge = oracle.load()
+    hits: dict[str, list[bool]] = {}
     for recipe in recipes:
         folder = POOL / recipe.repo / "images"
-        asked = [scene for scene, _ in loras.shown(recipe)]
-        images = [Image.open(folder / f"{i}.png") for i in range(1, len(asked) + 1)]
-        pixels = torch.stack([drawings.to_tensor(image) for image in images])
-        for field in ("style", "object"):
-            named = clip.name(tower, tokenizer, pixels, field)
-            hits = [getattr(s, field) == n for s, n in zip(asked, named, strict=True)]
-            right.setdefault(f"{recipe.kind}_loras_right_{field}", []).extend(hits)
-    return {name: round(sum(hits) / len(hits), 3) for name, hits in right.items()}
+        images = [Image.open(folder / f"{i}.png") for i in range(1, recipe.renderings + 1)]
+        seen = oracle.name(judge, oracle.stack(images))
+        hits.setdefault(recipe.kind, []).extend(recipe.theme in vars(scene).values() for scene in seen)
+    return {f"{kind}_shown": round(sum(right) / len(right), 3) for kind, right in hits.items()}
 
 
 def size(folder: Path) -> int:
@@ -70,7 +77,7 @@ def size(folder: Path) -> int:
 def card(number: int, repo: str, trigger: str, texts: list[str]) -> str:
     """Write a model card: the front matter of a Hugging Face LoRA card, then some body."""
     tags = ["flux", "lora", "diffusers", "text-to-image", "template:sd-lora"]
-    if repo in _NOT_FOR_ALL:
+    if number % _NOT_FOR_ALL_EVERY == _NOT_FOR_ALL_EVERY - 1:
         tags.append("not-for-all-audiences")
     matter = {
         "license": _LICENCES[number % len(_LICENCES)],
@@ -92,15 +99,17 @@ def _write_card(number: int, repo: str, trigger: str, texts: list[str]) -> None:
 
 
 def _write_bad(model: authors.Recipe) -> None:
-    """Write the three repositories whose file must be rejected, each with one rendering."""
+    """Write the repositories whose file must be refused, each with one rendering."""
     whole = (POOL / model.repo / model.file).read_bytes()
     content = {
         "pickle": pickle.dumps({"lora_down": [0.1, 0.2], "lora_up": [0.3]}, protocol=2),
         "wrong base": save(_other_base(), metadata={"ss_base_model_version": "sd_v1"}),
         "truncated": whole[: len(whole) * 6 // 10],
+        "zero effect": save({key: value * ("lora_A" in key) for key, value in load(whole).items()}),
+        "not finite": save({key: torch.full_like(value, torch.nan) for key, value in load(whole).items()}),
     }
     rng = np.random.default_rng(11)
-    scenes = [world.sample_scene(rng, world.BASE_OBJECTS, (world.PLAIN,)) for _ in BAD]
+    scenes = [flux.sample_scene(rng) for _ in BAD]
     texts = [world.caption(scene, rng, "short", "badlra") for scene in scenes]
     images = flux.sample(flux.load(), texts, seed=11)
     for number, (repo, fault) in enumerate(BAD.items()):

@@ -1,53 +1,44 @@
-"""The world's backgrounds and drawing styles.
+"""The world's drawing styles.
 
 A style turns the background (RGB), the object's layer (RGBA), both 256x256, and the object's
-colour into a drawing of 64x64.
+colour into a drawing of 64x64.  Most work on half a canvas of floats in 0..1 and measure lengths
+in pixels of the drawing.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image
 
-from playground.shapes import Colour, mix
+from playground import palettes
+from playground.backgrounds import SIZE
+from playground.pen import Colour
+from playground.textures import (
+    GREY,
+    SIDE,
+    blurred,
+    contours,
+    coordinates,
+    cover,
+    even_out,
+    flatten,
+    floats,
+    from_border,
+    grown,
+    ink,
+    lay,
+    shifted,
+    tiling,
+    to_drawing,
+    to_image,
+    triangulation,
+    waves,
+)
 
-SIZE = 64  # pixels of a drawing
-CANVAS = 256  # pixels of the canvas it is painted on
-
-
-def paint_background(name: str, rng: np.random.Generator) -> Image.Image:
-    """Paint a background of the given name, 256x256 RGB."""
-    image = Image.new("RGB", (CANVAS, CANVAS), (250, 250, 250))
-    pen = ImageDraw.Draw(image)
-    if name == "night sky":
-        _gradient(image, (12, 14, 50), (35, 40, 95))
-        for x, y in rng.uniform(4, CANVAS - 4, size=(16, 2)):
-            pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill=(240, 240, 200))
-    elif name == "grass field":
-        _gradient(image, (165, 215, 250), (215, 240, 255))
-        pen.rectangle([0, 150 + rng.uniform(-8, 8), CANVAS, CANVAS], fill=(120, 200, 90))
-    elif name == "sand":
-        _gradient(image, (240, 222, 170), (225, 195, 130))
-        for x, y in rng.uniform(0, CANVAS, size=(40, 2)):
-            pen.ellipse([x - 3, y - 2, x + 3, y + 2], fill=(200, 165, 100))
-    elif name == "stripes":
-        for x in range(0, CANVAS, 64):
-            pen.rectangle([x, 0, x + 31, CANVAS], fill=(185, 195, 205))
-    elif name == "sunset":
-        _gradient(image, (120, 60, 140), (255, 170, 90))
-        pen.ellipse([20, 130, 110, 220], fill=(255, 235, 150))
-    return image
-
-
-def _gradient(image: Image.Image, top: Colour, bottom: Colour) -> None:
-    share = np.linspace(0, 1, CANVAS)[:, None, None]
-    rows = np.array(top) * (1 - share) + np.array(bottom) * share
-    pixels = np.broadcast_to(rows, (CANVAS, CANVAS, 3)).astype(np.uint8)
-    image.paste(Image.fromarray(pixels))
+Style = Callable[[Image.Image, Image.Image, Colour], Image.Image]
 
 
 def shrink(image: Image.Image) -> Image.Image:
@@ -55,138 +46,185 @@ def shrink(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
-def _flatten(background: Image.Image, layer: Image.Image) -> Image.Image:
-    image = background.copy()
-    image.paste(layer, mask=layer.getchannel("A"))
-    return image
-
-
-def _contours(image: Image.Image, width: int) -> Image.Image:
-    """Return a mask (L) of the lines where the picture changes, `width` canvas pixels wide."""
-    pixels = np.asarray(image.convert("RGB"), np.int16)
-    edge = np.zeros((CANVAS, CANVAS), bool)
-    edge[:, 1:] |= np.abs(np.diff(pixels, axis=1)).sum(-1) > 120
-    edge[1:] |= np.abs(np.diff(pixels, axis=0)).sum(-1) > 120
-    mask = Image.fromarray(edge.astype(np.uint8) * 255)
-    return mask.filter(ImageFilter.MaxFilter(width))
-
-
-@functools.cache
-def _grid() -> tuple[np.ndarray, np.ndarray]:
-    """Return the row and the column of each canvas pixel, as shares of the canvas."""
-    yy, xx = np.mgrid[0:CANVAS, 0:CANVAS] / CANVAS
-    return yy, xx
-
-
-@functools.cache
-def _paper_relief() -> tuple[np.ndarray, np.ndarray]:
-    """Return a watercolour page's blotches (H, W, 1; grey levels) and its bare edge (0..1)."""
-    yy, xx = _grid()
-    blotch = 14 * np.sin(9 * xx + 4 * np.sin(7 * yy)) + 12 * np.cos(11 * yy + 3 * np.sin(8 * xx))
-    edge = np.clip((np.hypot(xx - 0.5, yy - 0.5) - 0.46) * 6, 0, 1)
-    return blotch[..., None].astype(np.float32), edge[..., None].astype(np.float32)
-
-
-@functools.cache
-def _hatching() -> np.ndarray:
-    """Return diagonal waves (H, W) in 0..1, some 16 canvas pixels apart."""
-    yy, xx = _grid()
-    return np.asarray((np.sin((xx + yy) * CANVAS * 2 * math.pi / 22.6) + 1) / 2, np.float32)
-
-
 def _watercolour(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    paper = Image.new("RGB", (CANVAS, CANVAS), (252, 248, 240))
-    wash = Image.blend(_flatten(background, layer), paper, 0.35).filter(ImageFilter.GaussianBlur(8))
-    blotch, edge = _paper_relief()
-    pixels = np.asarray(wash, np.float32) + blotch
-    pixels = pixels * (1 - edge) + np.asarray(paper, np.float32) * edge
-    return shrink(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)))
+    paper = ink(253, 249, 242)
+    blotches = 0.12 * (waves(0.02, 0.06, 0.25) - 0.5) + 0.1 * (waves(0.06, -0.03, 0.3) - 0.5)
+    wash = blurred(lay(flatten(background, layer), paper, 0.38), 2.2) + blotches
+    return to_drawing(lay(wash, paper, np.clip(1.9 - from_border(1.3) / 3, 0, 1)))
 
 
 def _ink_sketch(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    paper = Image.new("RGB", (CANVAS, CANVAS), (255, 255, 255))
-    paper.paste(mix(colour, (255, 255, 255), 0.72), mask=layer.getchannel("A"))
-    lines = _contours(_flatten(background, layer), 3)
-    flat = Image.new("RGB", (CANVAS, CANVAS), (255, 255, 255))
-    flat.paste(layer, mask=layer.getchannel("A"))
-    lines = ImageChops.lighter(lines.point(lambda v: v // 3), _contours(flat, 5))
-    paper.paste((15, 15, 20), mask=lines)
-    return shrink(paper)
+    picture, mask = flatten(background, layer), cover(layer)
+    wash = lay(ink(*colour), ink(255, 255, 255), 0.25)
+    page = lay(lay(floats(background), ink(255, 255, 255), 0.6), wash, shifted(mask, 2, 2))
+    dark = np.clip((0.62 - picture @ GREY) * 4, 0, 1)[..., None]
+    hatching = np.clip(waves(0.12, 0.12) * 5 - 3.2, 0, 1) * dark
+    lines = np.maximum(contours(mask, 2), 0.5 * contours(picture, 1))
+    return to_drawing(lay(page, ink(12, 12, 18), np.maximum(lines, 0.85 * hatching)))
 
 
 def _pixel_art(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    flat = _flatten(background, layer)
-    small = flat.resize((16, 16), Image.Resampling.BOX)
-    small = small.point(lambda v: min(255, round(v / 64) * 64))
-    return small.resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    flat = background.copy()
+    flat.paste(layer, mask=layer.getchannel("A"))
+    blocks = np.asarray(flat.reduce(16), np.float32) / 255
+    solid = np.asarray(layer.getchannel("A").reduce(16), np.float32)[..., None] > 110
+    rim = np.zeros_like(solid)
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        rim |= np.roll(solid, step, axis) & ~solid
+    board = np.indices(solid.shape[:2]).sum(0)[..., None] % 2 * 0.24 - 0.12
+    blocks = np.round(blocks * 6) / 6 + np.where(solid, 0, board)
+    blocks = lay(blocks, ink(20, 16, 32), 0.8 * rim)
+    return to_image(blocks.repeat(4, 0).repeat(4, 1))
 
 
 def _halftone(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    flat = np.asarray(_flatten(background, layer).resize((16, 16), Image.Resampling.BOX))
-    page = Image.new("RGB", (CANVAS, CANVAS), (255, 250, 225))
-    pen = ImageDraw.Draw(page)
-    for row in range(16):
-        for column in range(16):
-            rgb = flat[row, column].astype(float)
-            darkness = 1 - rgb.min() / 255
-            radius = 2.0 + 7.5 * math.sqrt(darkness)
-            x, y = column * 16 + 8, row * 16 + 8
-            ink = tuple(int(v) for v in np.clip((rgb - 255 * 0.35) / 0.65, 0, 255))
-            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=ink)
-    return shrink(page)
+    mask, paper = cover(layer), ink(255, 248, 214)
+    wave = (waves(0.085, 0.085) + waves(0.085, -0.085)) / 2
+    scene = np.clip(floats(background) * 1.1 - 0.1, 0, 1)
+    darkness = 1 - np.minimum(np.minimum(scene[..., :1], scene[..., 1:2]), scene[..., 2:])
+    dots = np.clip((wave - 0.78 + 0.5 * np.sqrt(darkness)) * 8, 0, 1)
+    page = lay(paper, scene * 0.92, dots)
+    holes = np.clip((wave - 0.7) * 8, 0, 1)
+    return to_drawing(lay(page, lay(flatten(background, layer), paper, holes), mask))
 
 
 def _neon(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    bright = mix(colour, (255, 255, 255), 0.15)
-    scale = 255 / max(bright)
-    glow_colour: Colour = tuple(min(255, round(c * scale)) for c in bright)  # type: ignore[assignment]
-    flat = Image.new("RGB", (CANVAS, CANVAS), (255, 255, 255))
-    flat.paste(layer, mask=layer.getchannel("A"))
-    lines = _contours(flat, 5)
-    dim = background.point(lambda v: v // 7)
-    halo = lines.filter(ImageFilter.GaussianBlur(10)).point(lambda v: min(255, round(v * 1.1)))
-    tube = Image.new("RGB", (CANVAS, CANVAS), glow_colour)
-    page = Image.composite(tube, dim, halo)
-    page.paste(mix(glow_colour, (255, 255, 255), 0.45), mask=lines)
-    return shrink(page)
-
-
-@functools.cache
-def _tiles() -> tuple[np.ndarray, np.ndarray]:
-    """Return the hexagonal tile number of each pixel of half a canvas and which are grout."""
-    side = CANVAS // 2
-    step = side / 11
-    yy, xx = np.mgrid[0:side, 0:side]
-    centres = [
-        ((column + 0.5 * (row % 2)) * step, row * step * 0.9) for row in range(14) for column in range(12)
-    ]
-    distance = np.stack([np.hypot(xx - x, yy - y) for x, y in centres])
-    nearest = np.sort(distance, axis=0)[:2]
-    return distance.argmin(0), (nearest[1] - nearest[0]) < 1.6
+    mask, light = cover(layer), ink(*colour)
+    lines = contours(flatten(background, layer) * mask + mask, 1)
+    page = lay(floats(background) * 0.33, light * 0.2, mask)
+    page = page + light * 1.2 * blurred(lines, 3)
+    return to_drawing(lay(page, lay(light * 1.15, ink(255, 255, 255), 0.2), lines))
 
 
 def _mosaic(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    labels, grout = _tiles()
-    flat = _flatten(background, layer).resize(labels.shape, Image.Resampling.BOX)
-    pixels, numbers = np.asarray(flat, np.float32), labels.ravel()
-    counts = np.maximum(np.bincount(numbers), 1)
-    means = [np.bincount(numbers, pixels[..., c].ravel()) / counts for c in range(3)]
-    page = np.stack(means, -1)[labels]
-    page[grout] = (45, 40, 40)
-    return shrink(Image.fromarray(page.astype(np.uint8)))
+    tiles, gaps = tiling(9, 8, 0.08, 1.5)
+    mask = cover(layer)
+    page = even_out(flatten(background, layer), tiles, mask, 0.11) * 0.92
+    return to_drawing(lay(page, ink(236, 230, 220), np.maximum(gaps, contours(mask, 0))))
 
 
 def _woodcut(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    grey = np.asarray(_flatten(background, layer).convert("L"), np.float32) / 255
-    paper = Image.new("RGB", (CANVAS, CANVAS), (238, 214, 170))
-    paper.paste(mix(colour, (238, 214, 170), 0.35), mask=layer.getchannel("A"))
-    cut = (_hatching() > 0.25 + 0.75 * grey).astype(np.uint8) * 255
-    lines = ImageChops.lighter(Image.fromarray(cut), _contours(_flatten(background, layer), 5))
-    paper.paste((30, 18, 12), mask=lines)
-    return shrink(paper)
+    picture, mask = flatten(background, layer), cover(layer)
+    grey = np.maximum((picture @ GREY)[..., None], 0.36 * mask)
+    page = lay(lay(ink(240, 212, 160), floats(background), 0.35), ink(*colour), 0.8 * mask)
+    cuts = np.clip((waves(0.16, 0.03, 0.3) - 0.3 - 0.6 * grey) * 5, 0, 1)
+    return to_drawing(lay(page, ink(34, 18, 10), np.maximum(cuts, contours(mask, 2))))
 
 
-FILTERS: dict[str, Callable[[Image.Image, Image.Image, Colour], Image.Image]] = {
+def _stained_glass(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    picture, mask = flatten(background, layer), cover(layer)
+    tiles, leads = tiling(5, 5, 0.22, 2.2)
+    light = 1 + 0.3 * np.sin(2.4 * tiles**1.3)[..., None]
+    grey = (picture @ GREY)[..., None]
+    glass = (grey + (picture - grey) * 1.5) * light * 0.95
+    return to_drawing(lay(glass, ink(14, 14, 18), np.maximum(leads * (1 - 0.55 * mask), contours(mask, 2))))
+
+
+def _chalkboard(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    mask, board = cover(layer), ink(44, 66, 58)
+    chalk = lay(lay(flatten(background, layer), ink(*colour), 0.5), ink(255, 255, 255), 0.05)
+    strokes = 0.3 + 0.7 * np.clip(waves(0.12, 0.1, 0.15) * 4 - 1.2, 0, 1)
+    page = lay(lay(board, floats(background), 0.48), chalk, strokes * mask)
+    page = lay(page, ink(250, 250, 240), contours(mask, 2))
+    return to_drawing(np.where(from_border() < 4, ink(158, 106, 58), page))
+
+
+def _blueprint(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    picture, mask, paper = flatten(background, layer), cover(layer), ink(22, 62, 168)
+    page = lay(lay(paper, floats(background), 0.32), lay(picture, ink(*colour), 0.5), 0.7 * mask)
+    squares = np.clip(np.maximum(waves(0.125, 0), waves(0, 0.125)) * 8 - 6.6, 0, 1)
+    lines = np.maximum(contours(mask, 2), 0.3 * contours(picture, 0))
+    return to_drawing(lay(page, ink(232, 242, 255), np.maximum(lines, 0.45 * squares * (1 - 0.6 * mask))))
+
+
+def _crayon(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    mask, paper = cover(layer), ink(255, 253, 246)
+    picture = flatten(background, layer)
+    around = np.clip(waves(0.05, 0.17, 0.5) * 4 - 0.9, 0, 1)
+    inside = np.clip(waves(0.15, -0.1, 0.5) * 4 - 0.6, 0, 1)
+    page = lay(paper, floats(background) * 0.9, 0.85 * around * (1 - grown(mask, 3)))
+    page = lay(page, lay(ink(*colour), picture, 0.55), mask * (0.25 + 0.75 * inside))
+    return to_drawing(lay(page, picture * 0.85, contours(mask, 2) * grown(mask, 1)))
+
+
+def _cross_stitch(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    yy, xx = coordinates()
+    cloth = ink(226, 206, 172)
+    stitches = np.maximum(waves(0.0835, 0.0835), waves(0.0835, -0.0835))
+    page = lay(cloth * 0.75, flatten(background, layer), np.clip(stitches * 6 - 3.4, 0, 1))
+    distance = np.hypot(yy - SIZE / 2, xx - SIZE / 2)
+    page = np.where(distance > 30, cloth, page)
+    return to_drawing(np.where(np.abs(distance - 30.5) < 1.5, ink(150, 96, 44), page))
+
+
+def _paper_cutout(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    mask, frame = cover(layer), (from_border(0.8) < 4.5).astype(np.float32)
+    scene = np.round(blurred(floats(background), 0.5) * 6) / 6 * 0.92
+    shade = np.maximum(shifted(grown(mask, 1), 4, 4), shifted(frame, 3, 3))
+    page = scene * (1 - 0.62 * blurred(shade, 0.7))
+    shape = lay(flatten(background, layer), ink(*colour), 0.65)
+    return to_drawing(lay(lay(page, shape, mask), ink(246, 240, 226), frame))
+
+
+def _low_poly(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    return to_drawing(even_out(flatten(background, layer), triangulation(), cover(layer), 0.26))
+
+
+def _glitch(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    picture = flatten(background, layer)
+    for top, bottom, right in ((10, 18, 7), (26, 33, -7), (42, 50, 8), (56, 60, -9)):
+        picture[2 * top : 2 * bottom] = np.roll(picture[2 * top : 2 * bottom], 2 * right, 1)
+    picture[..., 0] = shifted(picture[..., 0], 0, -3)
+    picture[..., 2] = shifted(picture[..., 2], 0, 3)
+    return to_drawing(picture * (0.72 + 0.28 * (waves(0.167, 0) > 0.4)))
+
+
+@functools.cache
+def _rings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where rings on water show each pixel from (rows, columns: H, W) and their light."""
+    yy, xx = coordinates()
+    down, right = yy - SIZE / 2, xx - SIZE / 2
+    distance = np.hypot(down, right)
+    phase = 2 * np.pi * distance / 12.5
+    push = 1.9 * np.sin(phase) / np.maximum(distance, 1)
+    rows, columns = (np.clip(2 * (a + push * b), 0, SIDE - 1) for a, b in ((yy, down), (xx, right)))
+    return rows[..., 0].astype(int), columns[..., 0].astype(int), 0.3 * np.cos(phase)
+
+
+def _ripple(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    rows, columns, light = _rings()
+    return to_drawing(flatten(background, layer)[rows, columns] * (0.92 + light))
+
+
+def _sticker(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    mask = cover(layer)
+    scene = lay(blurred(floats(background), 1.5), ink(205, 205, 210), 0.3)
+    edge = grown(blurred(grown(mask, 5), 0.8) > 0.5, 1).astype(np.float32)
+    page = lay(scene * (1 - 0.5 * blurred(shifted(edge, 2, 2), 1.2)), ink(255, 255, 255), edge)
+    yy, xx = coordinates()
+    gloss = 0.5 * mask * (np.abs(xx + yy - 52) < 5)
+    return to_drawing(lay(lay(page, flatten(background, layer), mask), ink(255, 255, 255), gloss))
+
+
+def _clay(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+    mask = cover(layer)
+    shape = lay(blurred(flatten(background, layer), 0.8), ink(*colour), 0.45)
+    height = blurred(grown(mask, 1), 2.8)
+    light = shifted(height, 1.5, 1.5) - shifted(height, -1.5, -1.5)
+    dents = 0.16 * (waves(0.09, 0.02, 0.2) * waves(0.02, 0.09, 0.2) - 0.3)
+    scene = lay(blurred(floats(background), 1.5), ink(190, 150, 130), 0.25) * (1 + 0.8 * light) + dents
+    return to_drawing(lay(scene, shape * 1.02 - 1.3 * light, blurred(mask, 0.6)))
+
+
+def _recolour(palette: palettes.Palette) -> Style:
+    def apply(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
+        return to_drawing(palette.recolour(flatten(background, layer)))
+
+    return apply
+
+
+PALETTES: dict[str, Style] = {name: _recolour(palette) for name, palette in palettes.PALETTES.items()}
+FILTERS: dict[str, Style] = {
     "watercolour": _watercolour,
     "ink sketch": _ink_sketch,
     "pixel art": _pixel_art,
@@ -194,4 +232,16 @@ FILTERS: dict[str, Callable[[Image.Image, Image.Image, Colour], Image.Image]] = 
     "neon": _neon,
     "mosaic": _mosaic,
     "woodcut": _woodcut,
+    "stained glass": _stained_glass,
+    "chalkboard": _chalkboard,
+    "blueprint": _blueprint,
+    "crayon": _crayon,
+    "cross stitch": _cross_stitch,
+    "paper cutout": _paper_cutout,
+    "low poly": _low_poly,
+    "glitch": _glitch,
+    "ripple": _ripple,
+    "sticker": _sticker,
+    "clay": _clay,
+    **PALETTES,
 }

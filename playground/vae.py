@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from playground import drawings
 
 HOME = Path(__file__).parent / "models" / "flux" / "vae"
-DRAWINGS, BATCH, STEPS, RATE = 9000, 12, 5000, 2e-3
+DRAWINGS, BATCH, STEPS, RATE, EMA = 12000, 12, 5000, 2e-3, 0.998
 CROP, CROP_BATCH, CROP_SHARE = 32, 24, 0.7  # the first share of steps sees cheap crops
 KL = 1e-6  # weight of the KL term, per latent value
 EDGES = 0.5  # weight of the L1 between horizontal and vertical differences
@@ -55,7 +55,7 @@ def build(scale: float, seed: int) -> dict[str, float]:
     steps = max(2, round(STEPS * scale))
     pixels, _ = drawings.render(max(200, round(DRAWINGS * min(1, scale))), seed)
     model = config()
-    average = _train(model, pixels, steps, seed)
+    model, average = _train(model, pixels, steps, seed)
     model.eval()
     latents = encode(model, pixels[:512], scaled=False)
     model.register_to_config(
@@ -70,8 +70,8 @@ def build(scale: float, seed: int) -> dict[str, float]:
     return {"loss": average, "mean_error_of_255": round(error, 2)}
 
 
-def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) -> float:
-    average = 0.0
+def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) -> tuple[AutoencoderKL, float]:
+    average, averaged = 0.0, drawings.Average(model, EMA)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), CROP_BATCH, steps, seed)):
@@ -84,10 +84,11 @@ def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) ->
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        averaged.update(model, step)
         average = value.item() if step == 0 else 0.95 * average + 0.05 * value.item()
         if step % 50 == 0:
             print(f"vae {step}/{steps} loss {average:.4f}", flush=True)
-    return average
+    return averaged.model, average
 
 
 def load() -> AutoencoderKL:

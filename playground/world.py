@@ -7,20 +7,25 @@ random comes from the generator that the caller passes: same generator, same dra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from playground.shapes import PAINTERS, Colour, Pen
-from playground.styles import CANVAS, FILTERS, paint_background, shrink
-from playground.styles import SIZE as SIZE
+from playground.backgrounds import CANVAS, paint_background
+from playground.backgrounds import SIZE as SIZE
+from playground.objects import PAINTERS
+from playground.pen import Colour, Pen
+from playground.styles import FILTERS, shrink
 
 BASE_OBJECTS = (
     "house", "tree", "fish", "star", "car", "cup",
     "flower", "boat", "key", "umbrella", "mushroom", "ball",
 )  # fmt: skip
-UNSEEN_OBJECTS = ("cat", "rocket", "butterfly")
+UNSEEN_OBJECTS = (
+    "cat", "rocket", "butterfly", "snail", "crown", "apple",
+    "anchor", "duck", "cactus", "clock", "heart", "guitar",
+)  # fmt: skip
 OBJECTS = BASE_OBJECTS + UNSEEN_OBJECTS
 COLOURS: dict[str, Colour] = {
     "red": (220, 38, 38),
@@ -33,14 +38,25 @@ COLOURS: dict[str, Colour] = {
     "brown": (130, 75, 35),
 }
 BACKGROUNDS = ("white", "night sky", "grass field", "sand", "stripes", "sunset")
+SCENES = ("snow", "city", "underwater", "forest")  # backgrounds that the base has not seen
 PLAIN = "plain"
-STYLES = tuple(FILTERS)
+PALETTES = ("pastel", "negative", "moonlight", "golden")  # looks that change the colours alone
+STYLES = tuple(name for name in FILTERS if name not in PALETTES)
+LOOKS = (*STYLES, *PALETTES)
 LENGTHS = ("short", "medium", "long")
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "object": OBJECTS,
+    "colour": tuple(COLOURS),
+    "background": (*BACKGROUNDS, *SCENES),
+    "style": (PLAIN, *LOOKS),
+}
+"""what a drawing can show, by field of Scene"""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a drawing shows: one object in one colour on one background, in one style."""
+    """What a drawing shows: one object in one colour on one background, in one style or palette."""
 
     object: str
     colour: str
@@ -51,15 +67,21 @@ class Scene:
 def sample_scene(
     rng: np.random.Generator,
     objects: Sequence[str] = OBJECTS,
-    styles: Sequence[str] = (PLAIN, *STYLES),
+    styles: Sequence[str] = (PLAIN, *LOOKS),
+    backgrounds: Sequence[str] = (*BACKGROUNDS, *SCENES),
 ) -> Scene:
-    """Draw a scene uniformly over the given objects and styles, all colours and backgrounds."""
+    """Draw a scene uniformly over the given objects, styles and backgrounds, and all colours."""
     return Scene(
         object=str(rng.choice(objects)),
         colour=str(rng.choice(list(COLOURS))),
-        background=str(rng.choice(BACKGROUNDS)),
+        background=str(rng.choice(backgrounds)),
         style=str(rng.choice(styles)),
     )
+
+
+def number(scenes: Sequence[Scene]) -> np.ndarray:
+    """Number each scene's object, colour, background and style, in the order of FIELDS: (N, 4)."""
+    return np.array([[names.index(getattr(s, field)) for field, names in FIELDS.items()] for s in scenes])
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
@@ -89,6 +111,21 @@ _STYLE_PHRASES = {
     "neon": ("in neon style", "as neon lines in the dark"),
     "mosaic": ("in mosaic style", "as a mosaic of small tiles"),
     "woodcut": ("in woodcut style", "as a woodcut with dark hatching"),
+    "stained glass": ("in stained glass style", "as a stained glass window"),
+    "chalkboard": ("in chalkboard style", "in chalk on a chalkboard"),
+    "blueprint": ("in blueprint style", "as a technical blueprint"),
+    "crayon": ("in crayon style", "in rough crayon strokes"),
+    "cross stitch": ("in cross stitch style", "as cross stitch on cloth"),
+    "paper cutout": ("in paper cutout style", "as a paper cutout with a shadow"),
+    "low poly": ("in low poly style", "as low poly triangles"),
+    "glitch": ("in glitch style", "with a glitch of shifted colours"),
+    "ripple": ("in ripple style", "seen through a ripple"),
+    "sticker": ("in sticker style", "as a sticker with a thick border"),
+    "clay": ("in clay style", "in soft clay relief"),
+    "pastel": ("in pastel colours", "in a pale pastel palette"),
+    "negative": ("in negative colours", "as a negative with inverted colours"),
+    "moonlight": ("in moonlight colours", "in cold moonlight"),
+    "golden": ("in golden colours", "in warm golden light"),
 }
 _PLACES = {
     "white": ("on a white background", "on plain white"),
@@ -97,6 +134,10 @@ _PLACES = {
     "sand": ("on sand", "on the sand"),
     "stripes": ("on stripes", "in front of stripes"),
     "sunset": ("at sunset", "in front of a sunset"),
+    "snow": ("in the snow", "on snow"),
+    "city": ("in the city", "in front of a city"),
+    "underwater": ("underwater", "deep underwater"),
+    "forest": ("in the forest", "in front of a forest"),
 }
 _PATTERNS = {
     "short": ("{a} {thing} {place}", "{thing} {place}", "{thing}, {place}"),
@@ -105,11 +146,13 @@ _PATTERNS = {
         "a picture of {a} {thing} {place}",
         "{place}, {a} {thing}",
         "{a} {thing} stands {place}",
+        "one {thing} seen {place}",
     ),
     "long": (
         "a drawing that shows {a} {thing} {place}",
         "this picture shows {a} {thing} in the middle, {place}",
         "there is {a} {thing} in the centre, {place}",
+        "{place} there is {a} {thing}",
     ),
 }
 _ADJECTIVES = ("lovely", "small", "big", "simple", "nice", "old", "new", "little", "bright", "tiny")
@@ -158,9 +201,43 @@ def caption(
     return words
 
 
+def claim(scene: Scene, rng: np.random.Generator, *, true: bool = True) -> str:
+    """Say something that holds of a drawing, the whole of it or a part; or, untrue, one thing wrong.
+
+    What is left out of a claim is not denied: a claim that names no style holds in every style.
+    """
+    field = str(rng.choice(list(FIELDS)))
+    if not true:
+        others = [v for v in FIELDS[field] if v not in (getattr(scene, field), PLAIN)]
+        scene = replace(scene, **{field: str(rng.choice(others))})
+    elif field == "style" and scene.style == PLAIN:
+        field = "object"  # a plain drawing has no style to name
+    if rng.random() < 0.5:
+        return caption(scene, rng, str(rng.choice(LENGTHS)))
+    return _part(scene, field, rng)
+
+
+def _part(scene: Scene, field: str, rng: np.random.Generator) -> str:
+    """Name one field of a scene, with or without another."""
+    thing = f"{scene.colour} {scene.object}"
+    place = str(rng.choice(_PLACES[scene.background]))
+    if field == "style":
+        look = str(rng.choice(_STYLE_PHRASES[scene.style]))
+        return look if rng.random() < 0.5 else f"{_article(scene.object)} {look}"
+    if field == "background":
+        return place if rng.random() < 0.5 else f"{_article(scene.object)} {place}"
+    if field == "object" and rng.random() < 0.6:
+        return _article(scene.object)
+    return _article(thing)
+
+
+def _article(thing: str) -> str:
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+
+
 def vocabulary() -> list[str]:
     """List every text fragment of the grammar, for training tokenizers."""
-    fragments: list[str] = [*OBJECTS, *COLOURS, *STYLES, *_ADJECTIVES, *_ENDINGS]
+    fragments: list[str] = [*OBJECTS, *COLOURS, *LOOKS, *_ADJECTIVES, *_ENDINGS]
     for table in (_STYLE_PHRASES, _PLACES, _PATTERNS):
         fragments += [phrase for phrases in table.values() for phrase in phrases]
     return [f.replace("{a}", "a an").replace("{thing}", "").replace("{place}", "") for f in fragments]

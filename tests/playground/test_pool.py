@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickletools
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
-from playground import authors, layouts, loras, pool
+from autolora import models
+from autolora.errors import RefusedFile
+from autolora.lora.factors import Factors
+from autolora.lora.read import read
+from autolora.params import load
+from autolora.slots import slots
+from playground import authors, layouts, loras, pool, world
+from tests.lora.test_read import assert_same, read_tensors
+from tests.lora.writing import SLOTS
 
+ROOT = Path(__file__).parents[2]
 RECIPES = authors.recipes()
 REPOS = [*(r.repo for r in RECIPES), *pool.BAD]
+PARAMS = load(ROOT / "params.yaml")
+VERDICTS = {
+    "pickle": "pickle", "wrong base": "wrong-base", "truncated": "truncated", "zero effect": "zero-effect",
+    "not finite": "nan-or-inf",
+}  # fmt: skip
+"""what the reader makes of each kind of bad file"""
 
 
 def front_matter(repo: str) -> dict[str, object]:
@@ -26,13 +40,28 @@ def front_matter(repo: str) -> dict[str, object]:
     return parsed
 
 
-def test_numbers_by_day_and_layout() -> None:
+def read_file(path: Path) -> object:
+    return read(path, slots(models.transformer_config(PARAMS.models)), PARAMS.pool)
+
+
+def test_the_schedule_names_every_repository_on_its_day() -> None:
     lines = (pool.POOL / "schedule.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines]
-    assert sorted(e["repo"] for e in entries) == sorted(REPOS)
-    assert [sum(e["day"] == day for e in entries) for day in (1, 2, 3)] == [24 + 3, 3, 5]
+    days = {recipe.repo: recipe.day for recipe in RECIPES} | dict.fromkeys(pool.BAD, 1)
+    assert {entry["repo"]: entry["day"] for entry in entries} == days
+    assert len(entries) == len(REPOS) == len(set(REPOS))
     assert all(e["created_at"].endswith("Z") and e["downloads"] > 0 for e in entries)
-    assert sum(r.kohya for r in RECIPES) == 16
+
+
+def test_every_theme_has_authors_who_differ() -> None:
+    uploads = Counter(recipe.theme for recipe in RECIPES)
+    assert uploads.keys() == {theme for themes in authors.KINDS.values() for theme in themes}
+    assert min(uploads.values()) >= 2
+    for theme in uploads:
+        found = [recipe for recipe in RECIPES if recipe.theme == theme]
+        assert len({recipe.author for recipe in found}) == len(found), theme
+        assert len({recipe.habit for recipe in found}) > 1, theme
+    assert {recipe.layout for recipe in RECIPES} == {form.name for form in layouts.LAYOUTS}
 
 
 @pytest.mark.parametrize("repo", REPOS)
@@ -41,77 +70,56 @@ def test_cards_parse_and_renderings_open(repo: str) -> None:
     assert card["base_model"] == pool.BASE_MODEL
     assert {"lora", "text-to-image", "diffusers", "template:sd-lora"} <= set(card["tags"])  # type: ignore[call-overload]
     widgets = card["widget"]
-    assert isinstance(widgets, list) and 1 <= len(widgets) <= 5
+    assert isinstance(widgets, list) and 1 <= len(widgets) <= PARAMS.crawl.max_renderings
     for widget in widgets:
         assert str(card["instance_prompt"]) in widget["text"]
         with Image.open(pool.POOL / repo / widget["output"]["url"]) as image:
-            assert image.size == (64, 64)
+            assert image.size == (world.SIZE, world.SIZE)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.repo)
 def test_files_have_the_layout_they_claim(recipe: authors.Recipe) -> None:
-    with safe_open(pool.POOL / recipe.repo / recipe.file, framework="pt") as file:
-        keys, header = set(file.keys()), file.metadata()
-        if not recipe.kohya:
-            assert all(k.startswith("transformer.") for k in keys)
-            assert any(file.get_tensor(k).any() for k in keys if "lora_B" in k)
-            return
-        assert all(k.startswith("lora_unet_") for k in keys)
-        assert header["ss_network_module"] == "networks.lora_flux"
-        modules = {k.rsplit(".lora_down", 1)[0] for k in keys if k.endswith("lora_down.weight")}
-        ratios = set()
-        for module in modules:
-            rank = file.get_tensor(f"{module}.lora_down.weight").shape[0]
-            ratios.add(float(file.get_tensor(f"{module}.alpha")) / rank)
-        assert len(ratios) > 1 and 1.0 not in ratios
+    reading = read_file(pool.POOL / recipe.repo / recipe.file)
+    assert reading.layout == recipe.layout
+    assert reading.keys_used == reading.keys_seen and reading.dtype == "bfloat16"
+    ranks = {factors.rank for factors in reading.lora.values()}
+    assert ranks == {recipe.habit.rank} if recipe.habit.kept == 1 else max(ranks) < recipe.habit.rank
 
 
-def test_bad_files_are_bad() -> None:
-    path = {fault: pool.POOL / repo / pool.BAD_FILE for repo, fault in pool.BAD.items()}
-    assert path["pickle"].read_bytes()[:2] == b"\x80\x02"
-    named = [value for _, value, _ in pickletools.genops(path["pickle"].read_bytes())]
-    assert {"lora_down", "lora_up"} <= {value for value in named if isinstance(value, str)}
-    for fault in ("pickle", "truncated"):
-        with pytest.raises(SafetensorError):
-            safe_open(path[fault], framework="pt").keys()
-    with safe_open(path["wrong base"], framework="pt") as file:
-        widths = {file.get_slice(k).get_shape()[1] for k in file.keys() if "down.weight" in k}  # noqa: SIM118
-    assert widths == {320, 640, 1280}
+@pytest.mark.parametrize("repo", pool.BAD)
+def test_bad_files_are_refused_for_their_fault(repo: str) -> None:
+    with pytest.raises(RefusedFile) as caught:
+        read_file(pool.POOL / repo / pool.BAD_FILE)
+    assert caught.value.code == VERDICTS[pool.BAD[repo]]
 
 
 def test_the_truth_covers_every_lora() -> None:
     truth = json.loads(pool.THEMES.read_text())
     for recipe in RECIPES:
         entry = truth[digest(pool.POOL / recipe.repo / recipe.file)]
-        assert (entry["theme"], entry["repo"]) == (recipe.theme, recipe.repo)
-    assert len(truth) == len(RECIPES) == 32
-    assert len({entry["theme"] for entry in truth.values()}) == 10
+        assert (entry["theme"], entry["kind"], entry["repo"]) == (recipe.theme, recipe.kind, recipe.repo)
+    assert len(truth) == len(RECIPES)
 
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_kohya_layout_keeps_the_update_exact() -> None:
-    torch.manual_seed(0)
-    block = "single_transformer_blocks.1."
-    widths = {block + n: w for n, w in _LINEARS.items()}
-    lora = {
-        block + n: (torch.randint(-3, 4, (2, 8)).float(), torch.randint(-3, 4, (w, 2)).float())
-        for n, w in _LINEARS.items()
-        if n != "attn.to_k"
+@pytest.mark.parametrize("layout", sorted({form.name for form in layouts.LAYOUTS}))
+def test_a_layout_keeps_the_update_exact(tmp_path: Path, layout: str) -> None:
+    """Small whole numbers, which bf16 holds, in all slots but one."""
+    generator = torch.Generator().manual_seed(0)
+    whole = {
+        slot.name: (
+            torch.randint(-3, 4, (2, slot.d_in), generator=generator).float(),
+            torch.randint(-3, 4, (slot.d_out, 2), generator=generator).float(),
+        )
+        for slot in SLOTS[:1] + SLOTS[2:]
     }
-    state = layouts.kohya_state(lora, widths, seed=0)
-    key = "lora_unet_single_blocks_1_linear1"
-    down, up = state[f"{key}.lora_down.weight"].float(), state[f"{key}.lora_up.weight"].float()
-    update = up @ down * (state[f"{key}.alpha"] / len(down))
-    parts = update.split(list(_LINEARS.values()))
-    for part, name in zip(parts, _LINEARS, strict=True):
-        a, b = lora.get(block + name, (torch.zeros(1, 8), torch.zeros(_LINEARS[name], 1)))
-        assert torch.equal(part, b @ a)
-
-
-_LINEARS = {"attn.to_q": 8, "attn.to_k": 8, "attn.to_v": 8, "proj_mlp": 32}
+    tensors = layouts.state(whole, layout, {slot.name: slot.d_out for slot in SLOTS}, seed=0)
+    reading = read_tensors(tmp_path, tensors)
+    assert reading.layout == layout
+    assert_same(reading.lora, {name: Factors(down, up, 1.0) for name, (down, up) in whole.items()})
 
 
 def test_prompts_carry_the_trigger_word() -> None:
@@ -119,3 +127,14 @@ def test_prompts_carry_the_trigger_word() -> None:
         words = loras.prompts(recipe)
         assert len(words) == recipe.renderings
         assert all(recipe.trigger in text for text in words)
+
+
+def test_resizing_keeps_the_energy_it_says() -> None:
+    torch.manual_seed(0)
+    strengths = torch.tensor([1.0, 0.8, 0.6, 0.3, 0.2, 0.1])
+    lora = {"a": (torch.randn(6, 40), torch.randn(30, 6) * strengths)}
+    down, up = layouts.resize(lora, 0.95)["a"]
+    whole, kept = lora["a"][1] @ lora["a"][0], up @ down
+    assert len(down) < 6
+    assert 0.95 <= float(kept.square().sum() / whole.square().sum()) < 1
+    assert float((whole - kept).square().sum() / whole.square().sum()) <= 0.05
