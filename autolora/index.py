@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from autolora import dataset, pool, training
+from autolora import dataset, training
 from autolora.encoder import Encoder
-from autolora.errors import MismatchError
 from autolora.files import Row, hash_value, write_atomic
 from autolora.incremental import pending, read_digest, write_digest
-from autolora.lora.sketch import SketchSpec
+from autolora.params import PoolParams
 from autolora.tables import Columns, has_table, hash_row, open_table, read_table, remove, upsert
+from autolora.updates import Updates
 
 SCHEMA = 1
 TABLE = "adapters"
@@ -109,14 +109,16 @@ def plan(root: Path, batch: int) -> Plan:
     return found
 
 
-def embed(root: Path, batch: Sequence[str]) -> int:
+def embed(root: Path, batch: Sequence[str], bounds: PoolParams) -> int:
     """Embed these adapters and write their rows; return how many.
 
-    Raises MismatchError when the encoder has learned from sketches of another kind.
+    bounds: on weights, which are read where the encoder's probe is full. Raises MismatchError when the encoder
+    has learned from sketches of another kind, MissingArtefact when weights are missing.
     """
     encoder = training.load_encoder(training.folder(root))
     wanted = _wanted(root)
-    rows = [_row(wanted[sha256], _embed(encoder, root, sha256)) for sha256 in batch]
+    read = training.reader(root, encoder.config, bounds)
+    rows = [_row(wanted[sha256], _embed(encoder, read(sha256))) for sha256 in batch]
     kinds = columns(encoder.config.width)
     upsert(open_table(folder(root), TABLE, kinds), kinds, rows)
     return len(rows)
@@ -190,17 +192,9 @@ def _row(exact: Row, vector: Sequence[float]) -> Row:
     return row | {"row_hash": hash_vector_row(row)}
 
 
-def _embed(encoder: Encoder, root: Path, sha256: str) -> list[float]:
+def _embed(encoder: Encoder, updates: Updates) -> list[float]:
     """Return the unit vector of one adapter, embedded alone: its last bits must not depend on its batch."""
-    sketch = pool.load_sketch(root, sha256)
-    expected = (len(encoder.config.slots), encoder.config.sketch, encoder.config.sketch)
-    if sketch.values.shape != expected or SketchSpec(encoder.config.sketch).key != encoder.config.spec:
-        raise MismatchError(
-            f"the sketch of {sha256} is {tuple(sketch.values.shape)} but the encoder has learned from "
-            f"{expected} ({encoder.config.spec}): run `dvc repro encoder`, or move dataset.train_until in "
-            "params.yaml to train anew"
-        )
     with torch.inference_mode():
-        vector = encoder.embed(sketch.values[None], sketch.present[None])[0]
+        vector = encoder.embed(updates.values, updates.present)[0]
     found: list[float] = vector.tolist()
     return found

@@ -1,4 +1,4 @@
-"""Training the encoder: sketches of the locked adapters against captions of their renderings."""
+"""Training the encoder: the locked adapters, by sketch or weights, against captions of their renderings."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -22,12 +22,17 @@ from autolora.encoder import SHAPE, Encoder, EncoderConfig
 from autolora.errors import MismatchError, MissingArtefact
 from autolora.files import hash_value, write_atomic
 from autolora.incremental import write_digest
-from autolora.lora.sketch import Sketch, SketchSpec
-from autolora.params import EncoderParams
+from autolora.lora.sketch import SketchSpec
+from autolora.params import EncoderParams, PoolParams
+from autolora.presets import ENCODER, EncoderForm, resolve
+from autolora.updates import Updates, join, norms
+from autolora.weights import load_lora
 
 SCHEMA = 1
 WARM_UP = 0.1
-SKETCHES_IN_RAM = 1024
+ADAPTERS_IN_RAM = 1024
+NOISE_RANK = 4
+"""of the random update that disturbs one in training"""
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +97,7 @@ def examples(root: Path) -> list[Example]:
 def build(
     root: Path, params: EncoderParams, transformer: Mapping[str, Any], text_encoder: TextEncoder
 ) -> Encoder:
-    """Return an untrained encoder for the pool's sketches and this text encoder, drawn by the seed.
+    """Return an untrained encoder for the pool and this text encoder, drawn by the seed.
 
     transformer: config of the base model's FluxTransformer2DModel.
     Raises MismatchError when heads do not divide the text encoder's width, or sketches are of another base.
@@ -101,63 +106,95 @@ def build(
         raise MismatchError(
             f"encoder.heads is {params.heads}, which does not divide the width {text_encoder.width}"
         )
-    sketch = pool.load_sketch(root, examples(root)[0].sha256)
+    form = resolve(ENCODER, params)
+    sketch = pool.load_sketch(root, examples(root)[0].sha256) if params.probe == "sketch" else None
     config = EncoderConfig(
         transformer={name: int(transformer[name]) for name in SHAPE},
-        sketch=sketch.values.shape[-1],
-        spec=SketchSpec(sketch.values.shape[-1]).key,
+        form=form,
+        probe=params.probe,
+        sketch=sketch.values.shape[-1] if sketch else None,
+        spec=SketchSpec(sketch.values.shape[-1]).key if sketch else None,
         width=text_encoder.width,
-        probes=params.probes,
         layers=params.layers,
         heads=params.heads,
-        mlp_ratio=params.mlp_ratio,
-        dropout=params.dropout,
+        hidden=params.mlp_ratio * text_encoder.width,
+        dropout=params.dropout if form.regularise else 0.0,
         text_encoder=text_encoder.digest,
     )
-    if len(sketch.present) != len(config.slots):
+    if sketch and len(sketch.present) != len(config.canonical):
         raise MismatchError(
-            f"sketches have {len(sketch.present)} slots but the base model has {len(config.slots)}: "
+            f"sketches have {len(sketch.present)} slots but the base model has {len(config.canonical)}: "
             "models.pipeline has changed since the pool was read; run `dvc repro`"
         )
     torch.manual_seed(params.seed)
     return Encoder(config)
 
 
+def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[str], Updates]:
+    """Return what reads an adapter of the pool as this encoder needs it: its sketch, or its weights.
+
+    bounds: on weights. Raises, when it reads, MismatchError where a sketch is of another kind than the encoder
+    has learned from, MissingArtefact where weights are missing or damaged.
+    """
+
+    def read_sketch(sha256: str) -> Updates:
+        sketch = pool.load_sketch(root, sha256)
+        assert config.sketch is not None
+        expected = (len(config.canonical), config.sketch, config.sketch)
+        if sketch.values.shape != expected or SketchSpec(config.sketch).key != config.spec:
+            raise MismatchError(
+                f"the sketch of {sha256} is {tuple(sketch.values.shape)} but the encoder has learned from "
+                f"{expected} ({config.spec}): run `dvc repro encoder`, or move dataset.train_until in "
+                "params.yaml to train anew"
+            )
+        return config.read_sketch(sketch)
+
+    def read_weights(sha256: str) -> Updates:
+        return config.read_lora(load_lora(root, sha256, config.canonical, bounds))
+
+    return read_sketch if config.probe == "sketch" else read_weights
+
+
 def fit(
     encoder: Encoder,
     learned: Sequence[Example],
-    read: Callable[[str], Sketch],
+    read: Callable[[str], Updates],
     text_encoder: TextEncoder,
     params: EncoderParams,
 ) -> Iterator[Step]:
     """Train the encoder in place by Eq. 3, the text encoder frozen; yield after each step.
 
-    read: adapter sha256 -> sketch. Seeded: the same inputs on the same kind of CPU give the same weights.
+    read: adapter sha256 -> a batch of one. Seeded: the same inputs on the same kind of CPU give the same weights.
     """
+    form = encoder.config.form
     torch.manual_seed(params.seed)
     draw = torch.Generator().manual_seed(params.seed)
     texts = _Texts.of(learned, text_encoder)
     families = torch.tensor(_labels([example.family for example in learned]))
-    if params.centre:
+    if form.centre:
         encoder.text_centre.copy_(texts.centre())
     device = encoder.positions.device
-    temperature = Temperature(params.temperature).to(device)
-    optimiser, schedule = _optimiser([*encoder.parameters(), *temperature.parameters()], params)
+    temperature = Temperature(form.temperature, form.temperature_learned).to(device)
+    optimiser, schedule = _optimiser([*encoder.parameters(), *temperature.parameters()], params, form)
     encoder.train()
     for number in range(1, params.steps + 1):
-        chosen = torch.randperm(len(learned), generator=draw)[: params.batch]
-        said = texts.draw(chosen, draw)
-        sketches = [read(learned[int(i)].sha256) for i in chosen]
-        values, present = _augmented(sketches, params, draw)
+        chosen, said = _draw(texts, form, params.batch, draw)
+        batch = join([read(learned[int(i)].sha256) for i in chosen])
+        if form.regularise:
+            batch = _augmented(batch, params, form, draw)
+        batch = batch.to(device)
+        same = alike(families[chosen], said) if form.negatives == "others" else torch.eye(len(chosen)) > 0
         loss = contrastive_loss(
             encoder.embed_text(texts.features[said].to(device)),
-            encoder.embed(values.to(device), present.to(device)),
+            encoder.embed(batch.values, batch.present),
             temperature(),
-            alike(families[chosen], said).to(device),
+            same.to(device),
+            form.loss_factor,
         )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        if form.clip:
+            torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         yield Step(number, params.steps, loss.item(), temperature().item())
@@ -169,15 +206,17 @@ def train(
     params: EncoderParams,
     transformer: Mapping[str, Any],
     text_encoder: TextEncoder,
+    bounds: PoolParams,
     device: str = "cpu",
 ) -> Iterator[Step]:
     """Train on the locked adapters, save data/encoder and its digest; yield after each step.
 
+    bounds: on weights, which are read where the probe is full.
     Raises MissingArtefact when there is nothing to learn from, MismatchError when the parts do not fit.
     """
-    learned = examples(root)
     encoder = build(root, params, transformer, text_encoder).to(device)
-    read = lru_cache(maxsize=SKETCHES_IN_RAM)(partial(pool.load_sketch, root))
+    read = lru_cache(maxsize=ADAPTERS_IN_RAM)(reader(root, encoder.config, bounds))
+    learned = _accepted(examples(root), read, encoder.config.form)
     yield from fit(encoder, learned, read, text_encoder, params)
     save_encoder(folder(root), encoder)
     rows = {
@@ -187,6 +226,20 @@ def train(
     write_digest(
         root, "encoder", rows, SCHEMA, adapters=len(learned), texts=sum(len(e.texts) for e in learned)
     )
+
+
+def _accepted(learned: list[Example], read: Callable[[str], Updates], form: EncoderForm) -> list[Example]:
+    """Return the adapters that the form accepts; MissingArtefact when there is none."""
+    if form.absent != "refuse":
+        return learned
+    whole = [example for example in learned if bool(read(example.sha256).present.all())]
+    logger.warning("%d of %d adapters have every slot; the others are refused", len(whole), len(learned))
+    if not whole:
+        raise MissingArtefact(
+            "no training adapter has every slot, and encoder.absent is 'refuse': set it to 'mask' or 'zero' "
+            "in params.yaml"
+        )
+    return whole
 
 
 def folder(root: Path) -> Path:
@@ -208,7 +261,7 @@ def load_encoder(place: Path) -> Encoder:
     try:
         config = EncoderConfig.from_json(json.loads((place / "config.json").read_text()))
         weights = load_file(place / "model.safetensors")
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise MissingArtefact(f"{place} holds no encoder ({error}): run `dvc repro encoder`") from error
     encoder = Encoder(config)
     try:
@@ -246,26 +299,55 @@ class _Texts:
         return torch.stack([rows[torch.randint(len(rows), (), generator=generator)] for rows in picks])
 
 
+def _draw(texts: _Texts, form: EncoderForm, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a batch: adapters (N,) and, for each, one of its texts (row of features)."""
+    if form.draw == "adapters":
+        chosen = torch.randperm(len(texts.of_adapter), generator=generator)[:count]
+        return chosen, texts.draw(chosen, generator)
+    owners = torch.cat([torch.full_like(rows, i) for i, rows in enumerate(texts.of_adapter)])
+    picks = torch.randint(len(owners), (count,), generator=generator)
+    return owners[picks], torch.cat(texts.of_adapter)[picks]
+
+
 def _augmented(
-    sketches: Sequence[Sketch], params: EncoderParams, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return a batch of sketches (N, S, m, p), noised, and which slots (N, S) are present and not dropped."""
-    values = torch.stack([sketch.values for sketch in sketches])
-    present = torch.stack([sketch.present for sketch in sketches])
+    batch: Updates, params: EncoderParams, form: EncoderForm, generator: torch.Generator
+) -> Updates:
+    """Return the batch, noised, with some slots hidden where the form can hide them."""
+    values = batch.values
+    if isinstance(values, Tensor):
+        values = _noised(values, params.sketch_noise, generator)
+    else:
+        values = tuple(_disturbed(down, up, params.sketch_noise, generator) for down, up in values)
+    if form.absent != "mask":
+        return Updates(values, batch.present)
+    kept = batch.present & (torch.rand(batch.present.shape, generator=generator) >= params.slot_dropout)
+    return Updates(values, torch.where(kept.any(1, keepdim=True), kept, batch.present))
+
+
+def _noised(values: Tensor, level: float, generator: torch.Generator) -> Tensor:
+    """Return sketches (N, S, m, p) with noise of `level` times a slot's own size."""
     noise = torch.randn(values.shape, generator=generator)
-    size = values.flatten(2).norm(dim=-1) / values[0, 0].numel() ** 0.5
-    values = values + params.sketch_noise * size[..., None, None] * noise
-    kept = present & (torch.rand(present.shape, generator=generator) >= params.slot_dropout)
-    return values, torch.where(kept.any(1, keepdim=True), kept, present)
+    size: Tensor = values.flatten(2).norm(dim=-1) / values[0, 0].numel() ** 0.5
+    return values + level * size[..., None, None] * noise
+
+
+def _disturbed(down: Tensor, up: Tensor, level: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return stacked factors with a random update, of `level` times a slot's own norm, in further ranks."""
+    more_down = torch.randn(*down.shape[:2], NOISE_RANK, down.shape[3], generator=generator)
+    more_up = torch.randn(*up.shape[:3], NOISE_RANK, generator=generator)
+    size = level * norms(down, up) / (NOISE_RANK * down.shape[3] * up.shape[2]) ** 0.5
+    return torch.cat((down, more_down), 2), torch.cat((up, size[..., None, None] * more_up), 3)
 
 
 def _optimiser(
-    weights: Sequence[torch.nn.Parameter], params: EncoderParams
+    weights: Sequence[torch.nn.Parameter], params: EncoderParams, form: EncoderForm
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return AdamW, its rate rising for a tenth of the steps and then falling along a cosine."""
+    """Return AdamW and its rate: constant, or rising for a tenth of the steps and falling along a cosine."""
     optimiser = torch.optim.AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay)
 
     def rate(step: int) -> float:
+        if form.schedule == "constant":
+            return 1.0
         done = step / params.steps
         return min(1.0, (step + 1) / (WARM_UP * params.steps)) * (1 + math.cos(math.pi * done)) / 2
 

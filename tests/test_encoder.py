@@ -8,18 +8,21 @@ from torch import Tensor
 
 from autolora.encoder import Encoder, EncoderConfig
 from autolora.lora.factors import Factors, Lora
-from autolora.lora.sketch import sketch
+from autolora.lora.sketch import signs, sketch
+from autolora.presets import ENCODER
+from autolora.updates import join
 from tests.fabricated import CONFIG, SLOTS, SPEC, fabricate_lora
 
 CONFIGURED = EncoderConfig(
     transformer=CONFIG,
+    form=replace(ENCODER["best"], probes=3),
+    probe="sketch",
     sketch=SPEC.size,
     spec=SPEC.key,
     width=32,
-    probes=3,
     layers=2,
     heads=4,
-    mlp_ratio=2,
+    hidden=64,
     dropout=0.1,
     text_encoder="t" * 64,
 )
@@ -29,6 +32,15 @@ CONFIGURED = EncoderConfig(
 def encoder() -> Encoder:
     """Draw an encoder in which everything shows."""
     return drawn(CONFIGURED)
+
+
+def configured(preset: str, probe: str) -> EncoderConfig:
+    """Return the config of a preset on sketches or on weights."""
+    known = CONFIGURED if probe == "sketch" else replace(CONFIGURED, probe="full", sketch=None, spec=None)
+    return replace(known, form=replace(ENCODER[preset], probes=3))
+
+
+EVERY = [(preset, probe) for preset in ENCODER for probe in ("sketch", "full")]
 
 
 def drawn(config: EncoderConfig) -> Encoder:
@@ -43,8 +55,9 @@ def drawn(config: EncoderConfig) -> Encoder:
 
 def embed(encoder: Encoder, lora: Lora) -> Tensor:
     """Return the vector (d,) of one LoRA."""
-    found = sketch(lora, SLOTS, SPEC)
-    return encoder.embed(found.values[None], found.present[None])[0]
+    config = encoder.config
+    found = config.read_sketch(sketch(lora, SLOTS, SPEC)) if config.sketch else config.read_lora(lora)
+    return encoder.embed(found.values, found.present)[0]
 
 
 def changed(lora: Lora, down: float, up: float, scale: float) -> Lora:
@@ -52,7 +65,9 @@ def changed(lora: Lora, down: float, up: float, scale: float) -> Lora:
     return {name: Factors(down * one.down, up * one.up, scale * one.scale) for name, one in lora.items()}
 
 
-def test_vector_does_not_depend_on_how_the_update_is_factored(encoder: Encoder) -> None:
+@pytest.mark.parametrize(("preset", "probe"), EVERY)
+def test_vector_does_not_depend_on_how_the_update_is_factored(preset: str, probe: str) -> None:
+    encoder = drawn(configured(preset, probe))
     lora = fabricate_lora("mosaic", 0)
     vector = embed(encoder, lora)
     turned = {}
@@ -73,7 +88,9 @@ def test_vector_does_not_depend_on_how_the_update_is_factored(encoder: Encoder) 
         assert torch.allclose(embed(encoder, other), vector, atol=1e-5)
 
 
-def test_strong_and_weak_adapters_of_one_style_have_one_vector(encoder: Encoder) -> None:
+@pytest.mark.parametrize("probe", ["sketch", "full"])
+def test_strong_and_weak_adapters_of_one_style_have_one_vector(probe: str) -> None:
+    encoder = drawn(configured("best", probe))
     lora = fabricate_lora("mosaic", 0)
     vector = embed(encoder, lora)
     for strength in (1e-4, 0.5, 1e3):
@@ -100,6 +117,35 @@ def test_absent_slots_are_masked_out(encoder: Encoder) -> None:
     )
 
 
+@pytest.mark.parametrize(("preset", "probe"), EVERY)
+def test_a_joined_batch_is_its_members(preset: str, probe: str) -> None:
+    encoder = drawn(configured(preset, probe))
+    loras = [fabricate_lora("mosaic", n, rank=1 + n, skip=("norm",) * (n % 2)) for n in range(3)]
+    read = encoder.config.read_lora
+    if probe == "sketch":
+        read = lambda lora: encoder.config.read_sketch(sketch(lora, SLOTS, SPEC))  # noqa: E731
+    batch = join([read(lora) for lora in loras])
+    together = encoder.embed(batch.values, batch.present)
+    for vector, lora in zip(together, loras, strict=True):
+        assert torch.allclose(vector, embed(encoder, lora), atol=1e-5)
+
+
+def test_sketches_are_encoded_as_the_weights_in_their_span() -> None:
+    """With q = (Q·a)ᵀ and W = Sᵀ·C the two probes have the same tokens."""
+    config = configured("paper", "sketch")
+    encoder, full = drawn(config), drawn(configured("paper", "full"))
+    for place, slot in enumerate(config.fused):
+        q = signs(f"Q|{slot.name}", slot.d_in, SPEC.size) / SPEC.size**0.5
+        s = torch.cat([signs(f"S|{part.name}", part.d_out, SPEC.size) for part in slot.parts])
+        full.probes[place][0] = encoder.probes[place] @ q.T
+        full.projections[place].weight.copy_(encoder.projections[place].weight @ s.T / SPEC.size**0.5)
+        full.projections[place].bias.copy_(encoder.projections[place].bias)
+    lora = fabricate_lora("mosaic", 0)
+    ours, theirs = config.read_sketch(sketch(lora, SLOTS, SPEC)), full.config.read_lora(lora)
+    tokens = encoder.tokens(ours.values, ours.present), full.tokens(theirs.values, theirs.present)
+    torch.testing.assert_close(tokens[0], tokens[1], atol=1e-4, rtol=1e-4)
+
+
 def test_a_batch_is_its_members(encoder: Encoder) -> None:
     sketches = [sketch(fabricate_lora("mosaic", n, skip=("norm",) * (n % 2)), SLOTS, SPEC) for n in range(3)]
     values = torch.stack([one.values for one in sketches])
@@ -112,7 +158,7 @@ def test_a_batch_is_its_members(encoder: Encoder) -> None:
 
 
 def test_tokens_are_equation_1_restricted_to_the_sketch() -> None:
-    encoder = drawn(replace(CONFIGURED, probes=1))
+    encoder = drawn(replace(CONFIGURED, form=replace(CONFIGURED.form, probes=1)))
     found = sketch(fabricate_lora("mosaic", 0), SLOTS, SPEC)
     tokens = encoder.tokens(found.values[None], found.present[None])[0]
     norms = found.values.flatten(1).norm(dim=1)

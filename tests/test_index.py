@@ -16,6 +16,7 @@ from autolora.models import TextEncoder
 from autolora.pool import save_sketch
 from autolora.tables import read_table
 from tests.fabricated import (
+    BOUNDS,
     DAY,
     ENCODER,
     SLOTS,
@@ -122,7 +123,7 @@ def test_completes_what_a_kill_left(root: Path) -> None:
     shutil.rmtree(root / "data" / "index")
     (root / "digests" / "index.json").unlink()
     first, *_ = index.plan(root, batch=4).embed
-    index.embed(root, first)
+    index.embed(root, first, BOUNDS)
     assert write_index(root)["embedded"] == 9 - 4
     assert read_digest(root, "index") == whole
 
@@ -145,7 +146,7 @@ def test_exact_digest_leaves_vectors_out(root: Path) -> None:
 def test_sketches_of_another_size_are_refused(root: Path, made: list[Made]) -> None:
     save_sketch(root, made[0].sha256, sketch(made[0].lora, SLOTS, SketchSpec(size=8)))
     with pytest.raises(MismatchError, match="learned from"):
-        index.embed(root, [made[0].sha256])
+        index.embed(root, [made[0].sha256], BOUNDS)
 
 
 def test_before_there_is_an_encoder_says_what_to_run(tmp_path: Path) -> None:

@@ -13,17 +13,22 @@ from autolora.errors import MismatchError, MissingArtefact
 from autolora.incremental import read_digest
 from autolora.models import TextEncoder
 from autolora.pool import load_sketch
+from autolora.presets import ENCODER as ENCODERS
 from tests.fabricated import (
+    BOUNDS,
     CONFIG,
     DATASET,
     ENCODER,
     Made,
+    fabricate_lora,
     make_pool,
     state,
     text_tower,
     write_dataset,
     write_encoder,
+    write_index,
     write_root,
+    write_weights,
 )
 
 
@@ -83,9 +88,43 @@ def test_steps_are_told_and_the_loss_falls(trained: tuple[Path, list[Made], str]
     root, _, _ = trained
     learned = training.examples(root)
     encoder = training.build(root, ENCODER, CONFIG, tower)
-    steps = list(training.fit(encoder, learned, lambda sha256: load_sketch(root, sha256), tower, ENCODER))
+    read = training.reader(root, encoder.config, BOUNDS)
+    steps = list(training.fit(encoder, learned, read, tower, ENCODER))
     assert [step.number for step in steps] == list(range(1, ENCODER.steps + 1))
     assert sum(step.loss for step in steps[-5:]) < 0.7 * sum(step.loss for step in steps[:5])
+
+
+@pytest.mark.parametrize("preset", ENCODERS)
+@pytest.mark.parametrize("probe", ["sketch", "full"])
+def test_every_preset_trains_and_embeds_by_sketch_and_by_weights(
+    copied: Path, trained: tuple[Path, list[Made], str], tower: TextEncoder, preset: str, probe: str
+) -> None:
+    params = replace(ENCODER, preset=preset, probe=probe, probes=None, steps=4)
+    if probe == "full":
+        with pytest.raises(MissingArtefact, match="dvc checkout data/pool"):
+            write_encoder(copied, tower, params)
+        write_weights(copied, trained[1])
+    first = write_encoder(copied, tower, params)
+    assert write_encoder(copied, tower, params) == first
+    config = training.load_encoder(copied / "data" / "encoder").config
+    assert (config.probe, config.form) == (probe, ENCODERS[preset])
+    assert write_index(copied)["embedded"] == len(trained[1])
+
+
+def test_a_form_that_refuses_partial_adapters_learns_from_the_others(
+    copied: Path, trained: tuple[Path, list[Made], str], tower: TextEncoder
+) -> None:
+    made = [
+        replace(one, lora=fabricate_lora(one.theme, one.author, skip=("norm",) if one.author else ()))
+        for one in trained[1]
+    ]
+    write_root(copied, made)
+    write_dataset(copied)
+    refusing = replace(ENCODER, preset="released", absent="refuse", steps=2)
+    write_encoder(copied, tower, refusing)
+    assert read_digest(copied, "encoder")["adapters"] < len(training.examples(copied))
+    with pytest.raises(MismatchError, match=r"absent is .refuse."):
+        write_index(copied)
 
 
 def test_learns_from_the_training_side_only(trained: tuple[Path, list[Made], str]) -> None:
@@ -131,7 +170,7 @@ def test_missing_or_damaged_encoder_is_named(copied: Path, tmp_path: Path) -> No
         training.load_encoder(tmp_path)
     place = copied / "data" / "encoder"
     config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps(config | {"probes": 7}))
+    (place / "config.json").write_text(json.dumps(config | {"layers": 7}))
     with pytest.raises(MismatchError, match="differ"):
         training.load_encoder(place)
     (place / "config.json").write_text("{}")

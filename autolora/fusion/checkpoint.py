@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtefact
 from autolora.files import canonical_json, hash_value, write_atomic
-from autolora.fusion.gate import Gates, GateSpec
-from autolora.slots import Slot
+from autolora.fusion.gate import Gates, GateSpec, unescape
+from autolora.slots import FusedSlot, Slot
 
 SCHEMA = 1
+BIAS = re.compile(r"model_dict\.(\w+)\.bias")
+"""the tensor that every gate has, whatever its form"""
 
 
 def folder(root: Path) -> Path:
@@ -25,13 +28,16 @@ def folder(root: Path) -> Path:
     return root / "data" / "fusion"
 
 
-def build(slots: Sequence[Slot], spec: GateSpec) -> Gates:
+def build(slots: Sequence[Slot] | Sequence[FusedSlot], spec: GateSpec) -> Gates:
     """Return untrained gates for these slots."""
     return Gates({slot.name: slot.d_out for slot in slots}, spec)
 
 
 def save(gates: Gates, slots: Sequence[Slot], folder: Path) -> None:
-    """Write config.json and model.safetensors, each atomically."""
+    """Write config.json and model.safetensors, each atomically.
+
+    slots: the base's canonical ones, whatever view the gates have.
+    """
     config = {"schema": SCHEMA, "slots": digest_of(slots), "spec": asdict(gates.spec)}
     write_atomic(folder / "config.json", canonical_json(config) + "\n")
     write_atomic(folder / "model.safetensors", save_tensors(_tensors(gates)))
@@ -40,8 +46,8 @@ def save(gates: Gates, slots: Sequence[Slot], folder: Path) -> None:
 def load(slots: Sequence[Slot], folder: Path) -> Gates:
     """Read trained gates back, frozen, in float32.
 
-    Raises MissingArtefact when there are none or they are damaged, MismatchError when they were trained for
-    another base.
+    slots: the base's canonical ones. Raises MissingArtefact when there are no gates or they are damaged,
+    MismatchError when they were trained for another base.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -57,9 +63,27 @@ def load(slots: Sequence[Slot], folder: Path) -> Gates:
         ) from error
     if config["slots"] != digest_of(slots):
         raise MismatchError(f"the gates in {folder} were trained for another base; run `dvc repro fusion`")
+    return assemble(tensors, spec)
+
+
+def assemble(tensors: Mapping[str, Tensor], spec: GateSpec) -> Gates:
+    """Return frozen gates with these tensors, in float32; their names and widths say which slots they are of.
+
+    Raises MismatchError when the tensors are not those of such gates.
+    """
     with torch.device("meta"):
-        gates = build(slots, spec)
-    gates.load_state_dict(tensors, assign=True)
+        gates = Gates(
+            {
+                unescape(match[1]): len(one)
+                for name, one in tensors.items()
+                if (match := BIAS.fullmatch(name))
+            },
+            spec,
+        )
+    try:
+        gates.load_state_dict({name: one.float() for name, one in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise MismatchError(f"these are no gates of the form '{spec.form}': {error}") from error
     return gates.eval().requires_grad_(False)
 
 

@@ -14,12 +14,7 @@ from torch import Tensor
 from autolora import pool
 from autolora.captions import captions
 from autolora.dataset import TrainingRow
-from autolora.errors import MissingArtefact, RefusedFile
 from autolora.fusion.training import Example
-from autolora.lora.factors import Lora
-from autolora.lora.read import read
-from autolora.params import PoolParams
-from autolora.slots import Slot
 
 AT_ONCE = 16
 
@@ -46,7 +41,7 @@ def encode(
             )
             continue
         described = [(index, text) for index, image in enumerate(images) for text in texts[image]]
-        states, pooled = _encode_texts(pipeline, [text for _, text in described], tokens)
+        states, pooled = encode_texts(pipeline, [text for _, text in described], tokens)
         yield Example(
             sha256=row.sha256,
             family=row.family,
@@ -57,27 +52,9 @@ def encode(
         )
 
 
-def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams) -> Lora:
-    """Read an adapter's updates from the pool.
-
-    Raises MissingArtefact when the pool does not hold it, or holds it damaged.
-    """
-    path = pool.weights_path(root, sha256)
-    if not path.exists():
-        raise MissingArtefact(
-            f"{path} does not exist: put it back with `dvc checkout data/pool`, or `dvc repro pool` where a hub has "
-            "it; an adapter that was withdrawn cannot be had any more"
-        )
-    try:
-        return read(path, slots, bounds).lora
-    except RefusedFile as error:
-        raise MissingArtefact(
-            f"{path} is damaged ({error}): put it back with `dvc checkout data/pool`"
-        ) from error
-
-
 @torch.no_grad()
-def _encode_texts(pipeline: Any, texts: Sequence[str], tokens: int) -> tuple[Tensor, Tensor]:
+def encode_texts(pipeline: Any, texts: Sequence[str], tokens: int) -> tuple[Tensor, Tensor]:
+    """Return T5 states (N, tokens, D) and CLIP features (N, d) of texts, on the CPU."""
     parts = [
         pipeline.encode_prompt(prompt=list(part), prompt_2=None, max_sequence_length=tokens)
         for part in _parts(texts)

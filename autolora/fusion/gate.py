@@ -6,15 +6,17 @@ Beyond the paper, Eq. 7 may have one more term, w_rel · s_i, with s_i the relev
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-EPS = 1e-5
+from autolora.presets import Form
 
-Form = Literal["full", "no_base", "no_cross", "no_lora"]
-TERMS: Mapping[str, tuple[str, ...]] = {
+EPS = 1e-5
+CANONICAL = ("transformer_blocks", "single_transformer_blocks")
+"""how the names of canonical slots begin"""
+
+TERMS: Mapping[Form, tuple[str, ...]] = {
     "full": ("base", "lora", "cross"),
     "no_base": ("lora", "cross"),
     "no_cross": ("lora",),
@@ -97,13 +99,18 @@ class Gate(nn.Module):
 
 
 class Gates(nn.Module):
-    """One gate a slot; parameter names are those of the published checkpoints."""
+    """One gate a slot, canonical or fused; parameter names are those of the published checkpoints."""
 
     def __init__(self, widths: Mapping[str, int], spec: GateSpec) -> None:
         """Build gates for `widths`: slot name -> d_out. Draws from torch's global generator."""
         super().__init__()
         self.spec = spec
         self.model_dict = nn.ModuleDict({escape(name): Gate(width, spec) for name, width in widths.items()})
+
+    @property
+    def fused(self) -> bool:
+        """Whether the gates are of fused slots."""
+        return not any(name.startswith(CANONICAL) for name in self.model_dict)
 
     def of(self, slot: str) -> Gate:
         """Return the gate of a slot; KeyError when it has none."""
@@ -118,6 +125,11 @@ class Gates(nn.Module):
 def escape(slot: str) -> str:
     """Return a slot's name as a module name, which may hold no dots."""
     return slot.replace(".", "___")
+
+
+def unescape(name: str) -> str:
+    """Return the slot of a module name."""
+    return name.replace("___", ".")
 
 
 def calibrate(scores: Sequence[float], floor: float, ceiling: float) -> tuple[float, ...]:

@@ -10,13 +10,15 @@ from autolora import models
 from autolora.dataset import training
 from autolora.errors import MissingArtefact
 from autolora.fusion import checkpoint
-from autolora.fusion.examples import encode, load_lora
+from autolora.fusion.examples import encode, encode_texts
 from autolora.fusion.gate import GateSpec
 from autolora.fusion.training import Progress, fit
 from autolora.incremental import write_digest
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams, ModelsParams, PoolParams
-from autolora.slots import slots
+from autolora.presets import FUSION, resolve
+from autolora.slots import fused_slots, slots
+from autolora.weights import load_lora
 
 ADAPTERS_IN_MEMORY = 64
 SHOWN = 50
@@ -26,14 +28,15 @@ logger = logging.getLogger(__name__)
 
 def spec(params: FusionParams) -> GateSpec:
     """Return what the params say of a gate."""
+    form = resolve(FUSION, params)
     return GateSpec(
-        form=params.gate,
-        relevance=params.relevance,
-        spread=params.spread,
-        bias=params.bias,
-        scale=params.scale,
-        relevance_weight=params.relevance_weight,
-        global_rank=params.global_rank,
+        form=form.gate,
+        relevance=form.relevance,
+        spread=form.spread,
+        bias=form.bias,
+        scale=form.scale,
+        relevance_weight=form.relevance_weight,
+        global_rank=form.global_rank,
     )
 
 
@@ -52,8 +55,9 @@ def train(
         )
     pipeline = models.load_pipeline(base)
     table = slots(pipeline.transformer.config)
+    gated = fused_slots(pipeline.transformer.config) if resolve(FUSION, params).slots == "fused" else table
     torch.manual_seed(params.seed)
-    gates = checkpoint.build(table, spec(params)).to(base.device)
+    gates = checkpoint.build(gated, spec(params)).to(base.device)
     if params.checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
 
@@ -64,7 +68,8 @@ def train(
     examples = list(encode(root, rows, pipeline, params.picture, tokens))
     logger.info("%d adapters, %d pictures", len(examples), sum(len(one.latents) for one in examples))
     sigmas = models.training_sigmas(pipeline, examples[0].latents.shape[1]) if examples else torch.ones(1)
-    losses = fit(gates, pipeline.transformer, examples, lora_of, sigmas, params, progress)
+    blank = encode_texts(pipeline, [""], tokens)
+    losses = fit(gates, pipeline.transformer, examples, lora_of, sigmas, params, progress, blank)
     checkpoint.save(gates, table, checkpoint.folder(root))
     return write_digest(
         root,

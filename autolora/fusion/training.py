@@ -1,7 +1,10 @@
-"""Interference-resistant training of the gates (Eq. 10): one adapter's pictures with a stranger loaded."""
+"""Interference-resistant training of the gates (Eq. 10): one adapter's pictures with a stranger loaded.
+
+The released code adds max(0, h - the loss of the same pictures under the stranger's caption): `hinge` is h.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams
+from autolora.presets import FUSION, resolve
 
 Progress = Callable[[int, int, float], None]
 """gets steps done, steps in all, and the loss of the step"""
@@ -58,10 +62,12 @@ def fit(
     sigmas: Tensor,
     params: FusionParams,
     progress: Progress,
+    blank: tuple[Tensor, Tensor],
 ) -> list[float]:
     """Train the gates in place and return each step's loss; nothing else learns.
 
     sigmas: (S,), the noise levels that steps draw from. lora_of: an adapter's updates by its sha256.
+    blank: states (1, L, D) and features (1, d) of no caption.
     Deterministic by params.seed. Raises MissingArtefact when there are no two families to tell apart.
     """
     if len({example.family for example in examples}) < 2:
@@ -69,18 +75,27 @@ def fit(
             "the gates need training adapters of two or more families, with captioned pictures: "
             "check data/training.jsonl and run `dvc repro captions dataset`, or move dataset.train_until"
         )
+    form = resolve(FUSION, params)
     draw = torch.Generator().manual_seed(params.seed)
     optimiser = torch.optim.Adam(gates.parameters(), lr=params.learning_rate, fused=True)
     losses = []
     for step in range(params.steps):
-        target, others = _pick(examples, params.single_share, draw)
-        batch = _batch(target, sigmas, params.batch, draw, transformer.device)
+        target, others = _pick(examples, form.single_share, draw)
+        batch = _batch(target, target, sigmas, params.batch, draw, transformer.device)
+        if form.caption_dropout and float(torch.rand((), generator=draw)) < form.caption_dropout:
+            batch = _without_caption(batch, blank)
         relevance = _relevance(len(others), params, draw)
         loras = [lora_of(example.sha256) for example in (target, *others)]
+        optimiser.zero_grad()
         with fused(transformer, loras, gates=gates, relevance=relevance):
-            loss = F.mse_loss(_predict(transformer, batch, params.guidance).float(), batch.velocity.float())
-            optimiser.zero_grad()
+            loss = _error(transformer, batch, params.guidance)
             loss.backward()  # type: ignore[no-untyped-call]  # within `fused`: checkpointing runs the hooks again
+        if form.hinge and others:
+            other = _batch(target, others[0], sigmas, params.batch, draw, transformer.device)
+            with fused(transformer, loras, gates=gates, relevance=relevance.flip(0)):
+                disturbed = (form.hinge - _error(transformer, other, params.guidance)).clamp_min(0)
+                disturbed.backward()  # type: ignore[no-untyped-call]
+            loss = loss.detach() + disturbed.detach()
         optimiser.step()
         losses.append(loss.item())
         progress(step + 1, params.steps, losses[-1])
@@ -98,21 +113,45 @@ def _pick(
     return target, (strangers[_below(len(strangers), draw)],)
 
 
-def _batch(example: Example, sigmas: Tensor, size: int, draw: torch.Generator, device: torch.device) -> Batch:
-    """Draw captions with replacement, each with its picture, a noise level and noise of its own."""
+def _batch(
+    example: Example,
+    speaker: Example,
+    sigmas: Tensor,
+    size: int,
+    draw: torch.Generator,
+    device: torch.device,
+) -> Batch:
+    """Draw captions with replacement, each with its picture, a noise level and noise of its own.
+
+    speaker: whose captions stand beside the pictures; a stranger's belong to none of them.
+    """
     chosen = torch.randint(len(example.picture), (size,), generator=draw)
     sigma = sigmas[torch.randint(len(sigmas), (size,), generator=draw)]
     clean = example.latents[example.picture[chosen]]
     noise = torch.randn(clean.shape, generator=draw).to(clean.dtype)
     level = sigma.to(clean.dtype)[:, None, None]
+    said = chosen if speaker is example else torch.randint(len(speaker.picture), (size,), generator=draw)
     tensors = {
         "noised": (1 - level) * clean + level * noise,
         "velocity": noise - clean,
         "sigma": sigma,
-        "states": example.states[chosen],
-        "pooled": example.pooled[chosen],
+        "states": speaker.states[said],
+        "pooled": speaker.pooled[said],
     }
     return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def _without_caption(batch: Batch, blank: tuple[Tensor, Tensor]) -> Batch:
+    states, pooled = (
+        text.to(known).expand_as(known)
+        for text, known in zip(blank, (batch.states, batch.pooled), strict=True)
+    )
+    return replace(batch, states=states, pooled=pooled)
+
+
+def _error(transformer: Any, batch: Batch, guidance: float) -> Tensor:
+    """Return Eq. 10's mean squared error of the predicted velocity."""
+    return F.mse_loss(_predict(transformer, batch, guidance).float(), batch.velocity.float())
 
 
 def _relevance(strangers: int, params: FusionParams, draw: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """Factors: one slot's low-rank update ΔW = scale · up · down, and a LoRA as a mapping of slots to factors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def fuse(lora: Mapping[str, Factors], slot: FusedSlot) -> Factors | None:
     if not present:
         return None
     downs = [lora[part.name].down.float() for part in present]
-    up = torch.zeros(slot.d_out, sum(down.shape[0] for down in downs))
+    up = torch.zeros(slot.d_out, sum(down.shape[0] for down in downs), device=downs[0].device)
     column = 0
     for part in present:
         factors = lora[part.name]
@@ -67,6 +67,18 @@ def fuse(lora: Mapping[str, Factors], slot: FusedSlot) -> Factors | None:
         block.copy_(factors.scale * factors.up.float())
         column += factors.rank
     return Factors(down=torch.cat(downs), up=up, scale=1.0)
+
+
+def fuse_all(lora: Mapping[str, Factors], slots: Sequence[FusedSlot]) -> Lora:
+    """Return the fused view of a LoRA, in the order of the fused slots; those without an update are not in it."""
+    found = {slot.name: fuse(lora, slot) for slot in slots}
+    return {name: factors for name, factors in found.items() if factors is not None}
+
+
+def with_one_scale(lora: Mapping[str, Factors]) -> Lora:
+    """Return the LoRA with its first slot's scale everywhere: the released loader takes one alpha for a file."""
+    first = next((factors.scale for factors in lora.values()), 1.0)
+    return {name: replace(factors, scale=first) for name, factors in lora.items()}
 
 
 def split(down: Tensor, up: Tensor, scale: float, rows: Sequence[int]) -> list[Factors]:

@@ -78,15 +78,16 @@ def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec)
 
 def sketch_slot(factors: Factors, slot: Slot, spec: SketchSpec) -> Tensor:
     """Return M = S·ΔW·Q (m, p) of one slot, float32."""
-    left = signs(f"S|{slot.name}", slot.d_out, spec.size).T @ factors.up.float()
+    left = (factors.up.float().T @ signs(f"S|{slot.name}", slot.d_out, spec.size)).T
     right = factors.down.float() @ signs(f"Q|{slot.fused}", slot.d_in, spec.size)
     return (left @ right) * (factors.scale / spec.size)
 
 
 def signs(name: str, coordinates: int, size: int) -> Tensor:
     """Return the signs of a named matrix (coordinates, size): ±1 in float32, not yet divided by √size."""
-    bits = np.unpackbits(_bits(name, coordinates, size), bitorder="little", count=coordinates * size)
-    return 1 - 2 * torch.from_numpy(bits).view(coordinates, size).float()
+    # one look-up a byte: three times as fast as unpacking its bits
+    drawn = _signs_of_bytes().take(_bits(name, coordinates, size), axis=0).ravel()
+    return torch.from_numpy(drawn[: coordinates * size]).view(coordinates, size)
 
 
 def dot(a: Sketch, b: Sketch) -> float:
@@ -108,6 +109,13 @@ def cosine(a: Sketch, b: Sketch) -> float:
 def norm(lora: Mapping[str, Factors]) -> float:
     """Return ‖ΔW‖ over all slots: exact, from the factors."""
     return math.sqrt(sum(energy(factors) for factors in lora.values()))
+
+
+@lru_cache(maxsize=1)
+def _signs_of_bytes() -> npt.NDArray[np.float32]:
+    """Return the eight signs (256, 8) that each value of a byte of bits stands for."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return np.where(bits, np.float32(-1), np.float32(1))
 
 
 @lru_cache(maxsize=CACHED)

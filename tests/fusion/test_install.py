@@ -10,9 +10,10 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.fusion import checkpoint
 from autolora.fusion.gate import Gates, GateSpec
-from autolora.fusion.install import fused
-from autolora.lora.factors import Factors, delta
-from autolora.slots import slots
+from autolora.fusion.global_lora import global_lora
+from autolora.fusion.install import fused, update
+from autolora.lora.factors import Factors, delta, fuse, fuse_all
+from autolora.slots import fused_slots, slots
 from tests.tiny_flux import CONFIG, random_lora
 
 SPEC = GateSpec(
@@ -118,6 +119,57 @@ def test_a_gate_that_is_open_is_the_plain_sum(transformer: Any) -> None:
         gated = run(transformer)
     with fused(transformer, loras):
         torch.testing.assert_close(gated, run(transformer), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def wide() -> Gates:
+    """Draw gates on fused slots."""
+    torch.manual_seed(1)
+    return checkpoint.build(fused_slots(CONFIG), SPEC)
+
+
+def test_fused_gates_see_the_parts_of_a_slot_side_by_side(transformer: Any, wide: Gates) -> None:
+    loras, scores = [random_lora(1), random_lora(2, rank=5, share=0.5)], [0.9, 0.3]
+    x = torch.randn(2, 3, 32)
+    parts = global_lora([fuse_all(lora, fused_slots(CONFIG)) for lora in loras], SPEC.global_rank)
+    for slot in fused_slots(CONFIG):
+        linears = [transformer.get_submodule(part.name) for part in slot.parts]
+        given = x if slot.d_in == 32 else torch.randn(2, 3, slot.d_in)
+        base = torch.cat([linear(given) for linear in linears], dim=-1)
+        known = [(fuse(lora, slot), score) for lora, score in zip(loras, scores, strict=True)]
+        known.append((parts.get(slot.name), 0.0))
+        gated = wide.of(slot.name)(
+            base, [(update(one, given), torch.tensor(score)) for one, score in known if one is not None]
+        )
+        with fused(transformer, loras, gates=wide, relevance=scores):
+            for order in (linears, linears[::-1]):
+                found = {id(linear): linear(given) for linear in order}
+                joined = torch.cat([found[id(linear)] for linear in linears], dim=-1)
+                torch.testing.assert_close(joined, gated, atol=1e-5, rtol=1e-5)
+
+
+def test_fused_gates_that_are_open_are_the_plain_sum(transformer: Any) -> None:
+    spec = GateSpec(
+        form="full", relevance=False, spread=0.0, bias=40.0, scale=1.0, relevance_weight=0.0, global_rank=0
+    )
+    loras = [random_lora(1), random_lora(2, share=0.4)]
+    with fused(transformer, loras, gates=checkpoint.build(fused_slots(CONFIG), spec)):
+        gated = run(transformer)
+    with fused(transformer, loras):
+        torch.testing.assert_close(gated, run(transformer), atol=1e-5, rtol=1e-5)
+
+
+def test_fused_gates_leave_no_trace_and_nothing_of_a_zero_adapter(transformer: Any, wide: Gates) -> None:
+    before = run(transformer)
+    zero = {name: Factors(part.down, torch.zeros_like(part.up), 1.0) for name, part in random_lora(1).items()}
+    for loras in ([], [zero], [zero, zero]):
+        with fused(transformer, loras, gates=wide):
+            assert torch.equal(run(transformer), before)
+    with fused(transformer, [random_lora(1)], gates=wide):
+        first = run(transformer)
+        assert torch.equal(run(transformer), first) and not torch.equal(first, before)
+    assert torch.equal(run(transformer), before)
+    assert not any(module._forward_hooks for module in transformer.modules())
 
 
 def test_the_global_lora_joins_two_adapters_but_not_one(transformer: Any) -> None:

@@ -17,14 +17,16 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.training import Example, fit
 from autolora.incremental import read_digest
 from autolora.params import FusionParams, ModelsParams, load
+from autolora.presets import FUSION, resolve
 from autolora.records import Caption
-from autolora.slots import slots
+from autolora.slots import fused_slots, slots
 from tests.tiny_flux import CONFIG, TOKENS, random_lora, save_peft, save_pipeline
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
 PARAMS = replace(SHIPPED.fusion, steps=6, batch=4, picture=32, global_rank=2)
 LORAS = {"a": random_lora(1), "b": random_lora(2), "c": random_lora(3)}
 SIGMAS = torch.linspace(1, 0.01, 50)
+BLANK = (torch.zeros(1, 5, 16), torch.zeros(1, 16))
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,18 @@ EXAMPLES = [example(sha256, seed) for seed, sha256 in enumerate(LORAS)]
 
 def fitted(transformer: Any, params: FusionParams) -> tuple[Gates, list[float]]:
     torch.manual_seed(params.seed)
-    gates = checkpoint.build(slots(CONFIG), stage.spec(params))
+    table = fused_slots(CONFIG) if resolve(FUSION, params).slots == "fused" else slots(CONFIG)
+    gates = checkpoint.build(table, stage.spec(params))
     steps: list[int] = []
     losses = fit(
-        gates, transformer, EXAMPLES, LORAS.__getitem__, SIGMAS, params, lambda done, *_: steps.append(done)
+        gates,
+        transformer,
+        EXAMPLES,
+        LORAS.__getitem__,
+        SIGMAS,
+        params,
+        lambda done, *_: steps.append(done),
+        BLANK,
     )
     assert steps == list(range(1, params.steps + 1))
     return gates, losses
@@ -72,13 +82,24 @@ def test_only_the_gates_learn_and_a_seed_repeats(transformer: Any) -> None:
     assert not any(module._forward_hooks for module in transformer.modules())
 
 
-def test_recomputed_activations_give_the_same_gates(transformer: Any) -> None:
-    plain, _ = fitted(transformer, PARAMS)
+@pytest.mark.parametrize("preset", FUSION)
+def test_recomputed_activations_give_the_same_gates(transformer: Any, preset: str) -> None:
+    params = replace(PARAMS, preset=preset, steps=3, global_rank=None)
+    plain, _ = fitted(transformer, params)
     transformer.enable_gradient_checkpointing()
-    recomputed, _ = fitted(transformer, PARAMS)
+    recomputed, _ = fitted(transformer, params)
     transformer.disable_gradient_checkpointing()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(recomputed.state_dict()[name], value, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("departure", [{"hinge": 9.0}, {"caption_dropout": 1.0}], ids=lambda d: next(iter(d)))
+def test_departures_of_training_are_heard(transformer: Any, departure: dict[str, float]) -> None:
+    params = replace(PARAMS, steps=2, single_share=0.0)
+    plain, losses = fitted(transformer, params)
+    other, changed = fitted(transformer, replace(params, **departure))
+    assert checkpoint.digest(plain) != checkpoint.digest(other)
+    assert ("hinge" in departure) == (changed[0] > losses[0] + 1)
 
 
 def test_gates_learn_to_close_on_what_only_disturbs(transformer: Any) -> None:
@@ -92,7 +113,7 @@ def test_gates_learn_to_close_on_what_only_disturbs(transformer: Any) -> None:
 def test_one_family_is_not_enough(transformer: Any) -> None:
     gates = checkpoint.build(slots(CONFIG), stage.spec(PARAMS))
     with pytest.raises(MissingArtefact, match="two or more families"):
-        fit(gates, transformer, EXAMPLES[:1], LORAS.__getitem__, SIGMAS, PARAMS, lambda *_: None)
+        fit(gates, transformer, EXAMPLES[:1], LORAS.__getitem__, SIGMAS, PARAMS, lambda *_: None, BLANK)
 
 
 @pytest.fixture
