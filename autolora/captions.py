@@ -6,7 +6,7 @@ nothing else does. The engine is not part of it: both engines run the same model
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,16 +72,15 @@ def plan(root: Path, params: CaptionsParams, vlm: str) -> list[Batch]:
 def caption_batch(root: Path, params: CaptionsParams, batch: Batch, engine: "Captioner") -> int:
     """Ask the engine about one batch, append its captions, and return how many there are.
 
-    Raises CaptionError when the engine is down or answers nonsense: then nothing of the batch is kept.
+    Raises CaptionError when the engine is down or answers nonsense: what it has answered is kept.
     """
     paths = [pool.rendering_path(root, image) for image in batch.images]
-    texts = engine.describe(paths, batch.instruction, params.max_tokens)
-    rows = [
-        Caption(image=image, prompt=batch.prompt, vlm=batch.vlm, length=batch.length, text=text)
-        for image, text in zip(batch.images, texts, strict=True)
-    ]
-    with _appending:
-        append_rows(captions_path(root), map(asdict, rows))
+    rows: list[Caption] = []
+    try:
+        for place, text in engine.describe(paths, batch.instruction, params.max_tokens):
+            rows.append(_caption(batch, batch.images[place], text))
+    finally:
+        _append(root, rows)
     return len(rows)
 
 
@@ -106,6 +105,16 @@ def wanted_images(root: Path) -> Iterator[str]:
         adapter = adapters.get(listing.key)
         if adapter is not None and adapter.accepted:
             yield from (renderings[key].sha256 for key in _rendering_keys(listing) if key in renderings)
+
+
+def _caption(batch: Batch, image: str, text: str) -> Caption:
+    return Caption(image=image, prompt=batch.prompt, vlm=batch.vlm, length=batch.length, text=text)
+
+
+def _append(root: Path, rows: Sequence[Caption]) -> None:
+    if rows:
+        with _appending:
+            append_rows(captions_path(root), map(asdict, rows))
 
 
 def _rendering_keys(listing: Listing) -> Iterable[str]:

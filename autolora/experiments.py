@@ -1,4 +1,4 @@
-"""Does fusion work? The same prompts and seeds under every method, measured by CLIP, with paired differences.
+"""Does fusion work? The same prompts and seeds under every method, measured by judges, with paired differences.
 
 Methods: `base` loads nothing; `direct` sums all updates; `selected` sums those of adapters whose relevance
 to the prompt (the retriever's score, calibrated) is above one half; `gated` lets the trained gates decide.
@@ -22,18 +22,19 @@ from PIL import Image
 from autolora import models, pool, training
 from autolora.evaluation import embed_texts
 from autolora.files import Row, hash_value, write_atomic
-from autolora.fusion.examples import load_lora
 from autolora.fusion.gate import calibrate
 from autolora.fusion.install import fused
 from autolora.generation import Generator, images
 from autolora.incremental import read_digest, write_digest
+from autolora.judging import Pictures, measure
 from autolora.metrics.bootstrap import estimate
-from autolora.metrics.clip import Clip, image_features, load_clip, similarity, text_features
 from autolora.metrics.judgements import read_judgements
+from autolora.metrics.judges import Judges
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
 from autolora.training import TextEncoder
 from autolora.trials import Subject, Trial, draw_trials, subjects
+from autolora.weights import load_lora
 
 SCHEMA = 1
 METHODS = ("base", "direct", "selected", "gated")
@@ -43,8 +44,6 @@ TILE_PX = 256
 """largest side of one picture in a strip"""
 
 Floats = NDArray[np.float64]
-Pictures = dict[str, list[Image.Image]]
-"""method -> the pictures of all seeds"""
 Progress = Callable[[int, int, str], None]
 """gets trials done, trials in all, and the outcome of the last"""
 
@@ -60,7 +59,7 @@ class Shown:
     """of each loaded adapter to the prompt, 0 to 1"""
     pictures: Pictures
     values: dict[str, dict[str, Floats]]
-    """method -> metric -> (seeds,)"""
+    """method -> metric -> (seeds,), nan where the metric does not apply"""
 
 
 def experiment(
@@ -70,6 +69,7 @@ def experiment(
     base: ModelsParams,
     bounds: PoolParams,
     themes: str | None,
+    judges: Judges,
     progress: Progress,
 ) -> str:
     """Draw trials from the training lock, paint and measure them, write this stage's half of the report.
@@ -80,28 +80,28 @@ def experiment(
     known = {s.sha256: s for s in subjects(root, read_judgements(root / themes if themes else None))}
     trials = draw_trials(list(known.values()), params.pairs, params.seed)
     generator = Generator(root, base, bounds)
-    clip = load_clip(models.resolve(base.clip, base.clip_revision), base.device)
-    score = scorer(root, models.load_text_encoder(base))
+    score = scorer(root, models.load_text_encoder(base), bounds)
     shown = []
     for trial in trials:
         relevance = calibrate(score(trial), generation.relevance_floor, generation.relevance_ceiling)
         pictures = paint(generator, trial, relevance, params, generation)
-        values = measure(clip, trial, pictures, lambda sha256: _renderings(root, known[sha256]))
+        values = measure(judges, trial, pictures, lambda sha256: _renderings(root, known[sha256]))
         shown.append(Shown(trial=trial, relevance=relevance, pictures=pictures, values=values))
         progress(len(shown), len(trials), trial.outcome)
     facts = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
-    return write(root, shown, params, facts | {"clip": clip.digest, "generation": asdict(generation)})
+    return write(root, shown, params, facts | judges.facts | {"generation": asdict(generation)})
 
 
-def scorer(root: Path, text_encoder: TextEncoder) -> Callable[[Trial], list[float]]:
+def scorer(root: Path, text_encoder: TextEncoder, bounds: PoolParams) -> Callable[[Trial], list[float]]:
     """Return what scores a trial's adapters as the retriever does: cosine of prompt and adapter."""
     encoder = training.load_encoder(training.folder(root))
+    read = training.reader(root, encoder.config, bounds)
 
     @cache
     def vector(sha256: str) -> Floats:
-        sketch = pool.load_sketch(root, sha256)
+        updates = read(sha256)
         with torch.inference_mode():
-            return encoder.embed(sketch.values[None], sketch.present[None])[0].double().numpy()
+            return encoder.embed(updates.values, updates.present)[0].double().numpy()
 
     def score(trial: Trial) -> list[float]:
         prompt = embed_texts(encoder, text_encoder, [trial.prompt])[0]
@@ -135,29 +135,6 @@ def paint(
     with fused(generator.pipeline.transformer, loras, gates=generator.gates, relevance=relevance):
         gated = drawn()
     return {name: painted[parts] for name, parts in sums.items()} | {"gated": gated}
-
-
-def measure(
-    clip: Clip, trial: Trial, pictures: Pictures, renderings: Callable[[str], list[Image.Image]]
-) -> dict[str, dict[str, Floats]]:
-    """Measure a trial's pictures: method -> metric -> (seeds,).
-
-    Sim is the mean cosine to the `renderings` of an adapter (by its sha256), text the cosine to the prompt,
-    `like base` the cosine to the base's picture from the same seed.
-    """
-    features = {method: image_features(clip, made) for method, made in pictures.items()}
-    text = text_features(clip, [trial.prompt])
-    own = [image_features(clip, renderings(sha256)) for sha256 in trial.adapters]
-    values = {}
-    for method, found in features.items():
-        row = {"text": similarity(found, text)}
-        if trial.outcome == "base kept":
-            row["like base"] = (found.astype(np.float64) * features["base"]).sum(axis=1)
-        else:
-            names = ("Sim 1", "Sim 2") if len(trial.adapters) > 1 else ("Sim",)
-            row |= {name: similarity(found, one) for name, one in zip(names, own, strict=True)}
-        values[method] = row
-    return values
 
 
 def compare(shown: Sequence[Shown], params: ExperimentsParams) -> dict[str, Any]:
@@ -228,4 +205,11 @@ def _joined(members: Sequence[Shown], method: str) -> dict[str, Floats]:
 
 
 def _estimates(values: Mapping[str, Floats], clusters: Sequence[str], params: ExperimentsParams) -> Row:
-    return {m: asdict(estimate(v, clusters, params.bootstrap, params.seed)) for m, v in values.items()}
+    """Estimate each metric where it applies; leave out those that never do."""
+    table = {}
+    for metric, value in values.items():
+        counts = ~np.isnan(value)
+        if counts.any():
+            of = [cluster for cluster, count in zip(clusters, counts, strict=True) if count]
+            table[metric] = asdict(estimate(value[counts], of, params.bootstrap, params.seed))
+    return table

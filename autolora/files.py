@@ -83,8 +83,15 @@ def read_rows(path: Path) -> Iterator[Row]:
             ) from error
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of this file left beside it; for a file that has one writer at a time."""
+    for stray in path.parent.glob(f".{path.name}.*"):
+        stray.unlink(missing_ok=True)
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as JSON lines, atomically, in the given order."""
+    """Write rows as JSON lines, atomically, in the given order; one writer at a time."""
+    remove_leftovers(path)
     write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
 
 

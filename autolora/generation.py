@@ -16,12 +16,12 @@ from autolora import models
 from autolora.errors import MissingArtefact
 from autolora.files import write_atomic
 from autolora.fusion import checkpoint
-from autolora.fusion.examples import load_lora
 from autolora.fusion.gate import Gates, calibrate
 from autolora.fusion.install import fused
 from autolora.params import GenerationParams, ModelsParams, PoolParams
 from autolora.records import Hit
 from autolora.slots import Slot, slots
+from autolora.weights import load_lora
 
 PROVENANCE = "autolora"
 """name of the PNG's text chunk"""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from autolora.errors import MissingArtefact
-from autolora.files import hash_value, write_atomic
+from autolora.files import hash_value, remove_leftovers, write_atomic
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -52,7 +52,9 @@ def write_digest(root: Path, stage: str, rows: Mapping[str, str], schema: int, *
     """
     sha256 = digest_of(rows, schema)
     content = {"rows": len(rows), "schema": schema, "sha256": sha256, **facts}
-    write_atomic(digest_path(root, stage), json.dumps(content, indent=2, sort_keys=True) + "\n")
+    path = digest_path(root, stage)
+    remove_leftovers(path)
+    write_atomic(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return sha256
 
 

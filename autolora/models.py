@@ -57,12 +57,10 @@ def resolve(name: str, revision: str | None, parts: Sequence[str] = ()) -> Path:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise MissingArtefact(
             f"{name} is not a folder: build the models (`make playground`) or name a folder or a hub id "
-            "(owner/name) in section `models` of params.yaml"
+            "(owner/name) in params.yaml"
         )
     if revision is None:
-        raise ParamsError(
-            f"{name} is a hub id and needs its revision (a commit) in section `models` of params.yaml"
-        )
+        raise ParamsError(f"{name} is a hub id and needs its revision (a commit) in params.yaml")
     return _snapshot(name, revision, parts)
 
 
@@ -76,7 +74,7 @@ def _snapshot(name: str, revision: str, parts: Sequence[str]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise HubError(
             f"cannot download {name}@{revision}: {error}; check the id, the revision and your access, "
-            "or name a local folder in section `models` of params.yaml"
+            "or name a local folder in params.yaml"
         ) from error
 
 

@@ -10,6 +10,21 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from autolora.errors import ParamsError
+from autolora.presets import (
+    Absent,
+    Alpha,
+    Draw,
+    Form,
+    Negatives,
+    Preset,
+    Probe,
+    Projections,
+    Schedule,
+    Start,
+    Strength,
+    Tokens,
+    View,
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -23,6 +38,7 @@ AT_LEAST_ONE = {
     "retrieval": ("k",),
     "fusion": ("steps", "batch", "picture"),
     "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
+    "judges": ("batch",),
     "evaluation": ("bootstrap",),
     "experiments": ("pairs", "images", "bootstrap"),
 }
@@ -31,16 +47,13 @@ AT_LEAST_ONE = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsParams:
-    """Which base pipeline, VLM and image-text model; listed by the stages that load them."""
+    """Which base pipeline and VLM; listed by the stages that load them."""
 
     pipeline: str
     """diffusers FluxPipeline: a folder, or a hub id"""
     pipeline_revision: str | None
     vlm: str
     vlm_revision: str | None
-    clip: str
-    """image-text model for evaluation and experiments"""
-    clip_revision: str | None
     device: str
     dtype: Literal["float32", "bfloat16", "float16"]
     threads: int
@@ -144,10 +157,28 @@ class DatasetParams:
 class EncoderParams:
     """The encoder of Eq. 1-5 and its training."""
 
-    preset: Literal["best"]
-    probe: Literal["sketch"]
-    probes: int
-    """a slot"""
+    preset: Preset
+    probe: Probe
+    """what an adapter is encoded from: its sketch, or its weights in full"""
+    slots: View | None
+    """this and what follows it, down to `centre`: null has the preset's value; see presets.EncoderForm"""
+    alpha: Alpha | None
+    probes: int | None
+    tokens: Tokens | None
+    strength: Strength | None
+    projections: Projections | None
+    causal: bool | None
+    absent: Absent | None
+    start: Start | None
+    temperature: float | None
+    temperature_learned: bool | None
+    loss_factor: float | None
+    negatives: Negatives | None
+    draw: Draw | None
+    schedule: Schedule | None
+    clip: bool | None
+    regularise: bool | None
+    centre: bool | None
     layers: int
     heads: int
     mlp_ratio: int
@@ -157,14 +188,10 @@ class EncoderParams:
     """adapters a step"""
     learning_rate: float
     weight_decay: float
-    temperature: float
-    """at the start; learned"""
     slot_dropout: float
     """share of slots hidden in training, 0 to 1"""
     sketch_noise: float
-    """in training, relative to a slot's own sketch"""
-    centre: bool
-    """subtract the mean of the training texts from every text"""
+    """in training, relative to a slot's own update"""
     seed: int
 
 
@@ -187,20 +214,19 @@ class RetrievalParams:
 class FusionParams:
     """The gate of Eq. 6-9 and its training by Eq. 10."""
 
-    preset: Literal["best"]
-    gate: Literal["full", "no_base", "no_cross", "no_lora"]
-    relevance: bool
-    """whether the gate has the term w_rel · s_i"""
-    global_rank: int
-    """0 leaves the global LoRA out"""
-    spread: float
-    """standard deviation of the gate's weights at the start; the paper's is 1"""
-    bias: float
-    """b at the start"""
-    scale: float
-    """w_out at the start"""
-    relevance_weight: float
-    """w_rel at the start"""
+    preset: Preset
+    slots: View | None
+    """this and what follows it, down to `caption_dropout`: null has the preset's value; see presets.FusionForm"""
+    gate: Form | None
+    relevance: bool | None
+    relevance_weight: float | None
+    global_rank: int | None
+    spread: float | None
+    bias: float | None
+    scale: float | None
+    single_share: float | None
+    hinge: float | None
+    caption_dropout: float | None
     relevance_noise: float
     """standard deviation of what is added to 1 (named) or 0 (not) in training; clipped to 0..1 again"""
     steps: int
@@ -211,8 +237,6 @@ class FusionParams:
     guidance: float
     """the transformer's guidance input in training"""
     learning_rate: float
-    single_share: float
-    """share of steps with the target alone, 0 to 1"""
     checkpointing: bool
     """recompute activations on the way back: slower, in far less memory"""
     seed: int
@@ -234,6 +258,25 @@ class GenerationParams:
     """score (cosine) up to which an adapter counts as not relevant"""
     relevance_ceiling: float
     """score from which it counts as wholly relevant"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgesParams:
+    """Who measures pictures; none of them makes or learns from what it judges."""
+
+    clip: str
+    """transformers CLIPModel: a folder, or a hub id"""
+    clip_revision: str | None
+    vlm: str
+    """vision-language model that answers the question: a folder, or a hub id"""
+    vlm_revision: str | None
+    classifier: str | None
+    """folder of a transformers image classifier with labels `field:value`; null where there is none"""
+    question: str
+    """of VQAScore; {text} is what the picture should show"""
+    engine: Literal["transformers", "vllm"]
+    batch: int
+    """pictures at once (transformers) or requests in flight (vllm)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -284,6 +327,7 @@ class Params:
     retrieval: RetrievalParams
     fusion: FusionParams
     generation: GenerationParams
+    judges: JudgesParams
     evaluation: EvaluationParams
     experiments: ExperimentsParams
     refresh: RefreshParams
@@ -298,7 +342,13 @@ class Params:
         for section, names in AT_LEAST_ONE.items():
             for name in names:
                 value = getattr(getattr(self, section), name)
-                _require(value >= 1, f"{section}.{name}", value, "at least 1")
+                _require(value is None or value >= 1, f"{section}.{name}", value, "at least 1")
+        _require(
+            "{text}" in self.judges.question,
+            "judges.question",
+            self.judges.question,
+            "a question with {text} in it",
+        )
         floor, ceiling = self.generation.relevance_floor, self.generation.relevance_ceiling
         _require(floor < ceiling, "generation.relevance_floor", floor, f"below relevance_ceiling, {ceiling}")
         _require(self.fusion.picture % 16 == 0, "fusion.picture", self.fusion.picture, "a multiple of 16 px")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import lance
-import lancedb
 import pyarrow as pa
 
 from autolora.errors import MismatchError, MissingArtefact
@@ -79,7 +78,7 @@ def bring_up_to_date(
 def open_table(folder: Path, table: str, columns: Columns) -> Any:
     """Open a table for writing; make it where it is missing, half-made, or has other columns."""
     schema = schema_of(columns)
-    database = lancedb.connect(folder)
+    database = _database(folder)
     if version_of(folder, table) is None:
         return database.create_table(table, schema=schema)
     if not has_table(folder, table, columns):
@@ -151,7 +150,14 @@ def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | 
 
 def write_copy(folder: Path, table: str, rows: pa.Table) -> None:
     """Write a table anew, compact, into a folder that has none of that name."""
-    lancedb.connect(folder).create_table(table, data=rows)
+    _database(folder).create_table(table, data=rows)
+
+
+def _database(folder: Path) -> Any:
+    """Open a folder for writing. Readers, who want to answer at once, do without the import: it takes a second."""
+    import lancedb
+
+    return lancedb.connect(folder)
 
 
 def _place(folder: Path, table: str) -> str:

@@ -60,8 +60,12 @@ class Trial:
 
     outcome: Outcome
     prompt: str
+    content: str
+    """the prompt without trigger words, for judges that have never met them"""
     adapters: tuple[str, ...]
     """sha256"""
+    themes: tuple[str | None, ...]
+    """of the adapters, where judged"""
     cluster: str
     """trials of one cluster are not independent"""
     unseen: int
@@ -99,13 +103,13 @@ def draw_trials(subjects: Sequence[Subject], pairs: int, seed: int) -> list[Tria
     trials: dict[tuple[str, tuple[str, ...], str], Trial] = {}
     for first, second in draw_pairs(usable, pairs, rng):
         cluster = f"{first.sha256[:12]}+{second.sha256[:12]}"
-        joint = joint_prompt(first, second, usable, rng)
+        joint = joint_parts(first, second, usable, rng)
         found = [_trial("pairs", joint, (first, second), cluster)]
         found += [_trial("single", _named(one, rng), (one,), one.sha256[:12]) for one in (first, second)]
         bystanders = [s for s in usable if s.topic not in (first.topic, second.topic)]
         if bystanders:
             bystander = bystanders[int(rng.integers(len(bystanders)))]
-            found.append(_trial("base kept", _caption(bystander, rng), (first, second), cluster))
+            found.append(_trial("base kept", (_caption(bystander, rng),), (first, second), cluster))
         for trial in found:
             key = (trial.outcome, trial.adapters, "" if trial.outcome == "single" else trial.prompt)
             trials.setdefault(key, trial)
@@ -137,13 +141,13 @@ def draw_pairs(
     return drawn
 
 
-def joint_prompt(
+def joint_parts(
     first: Subject, second: Subject, everyone: Sequence[Subject], rng: np.random.Generator
-) -> str:
-    """Return the prompt that asks for both, by the template above; parts that are missing are left out."""
+) -> tuple[str, ...]:
+    """Return the parts of the prompt that asks for both, by the template above, without those that are missing."""
     others = [s for s in everyone if s.topic != second.topic]
-    parts = (_named(first, rng), distinctive_phrase(second, others), *second.trigger_words)
-    return ", ".join(part for part in parts if part)
+    parts = (*_named(first, rng), distinctive_phrase(second, others), *second.trigger_words)
+    return tuple(part for part in parts if part)
 
 
 def distinctive_phrase(subject: Subject, others: Sequence[Subject]) -> str:
@@ -201,15 +205,18 @@ def _caption(subject: Subject, rng: np.random.Generator) -> str:
     return short[int(rng.integers(len(short)))].strip().rstrip(".")
 
 
-def _named(subject: Subject, rng: np.random.Generator) -> str:
-    return ", ".join((_caption(subject, rng), *subject.trigger_words))
+def _named(subject: Subject, rng: np.random.Generator) -> tuple[str, ...]:
+    return (_caption(subject, rng), *subject.trigger_words)
 
 
-def _trial(outcome: Outcome, prompt: str, subjects: tuple[Subject, ...], cluster: str) -> Trial:
+def _trial(outcome: Outcome, parts: Sequence[str], subjects: tuple[Subject, ...], cluster: str) -> Trial:
+    triggers = {word for subject in subjects for word in subject.trigger_words}
     return Trial(
         outcome=outcome,
-        prompt=prompt,
+        prompt=", ".join(parts),
+        content=", ".join(part for part in parts if part not in triggers),
         adapters=tuple(subject.sha256 for subject in subjects),
+        themes=tuple(subject.theme for subject in subjects),
         cluster=cluster,
         unseen=sum(subject.unseen for subject in subjects),
     )

@@ -1,17 +1,25 @@
 """The stage `captions`: asks what is missing, once, and survives a kill."""
 
+import base64
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
 
 from autolora import captions as stage
 from autolora import vlm
 from autolora.errors import CaptionError
 from autolora.incremental import read_digest
-from autolora.params import CaptionsParams, InstructionParams, load
+from autolora.params import CaptionsParams, InstructionParams, VllmParams, load
+from autolora.vlm.served import Served
+from tests import killing
+from tests.chat import Server
 from tests.pictures import draw_pictures, write_pictures
 
 ROOT = Path(__file__).parents[1]
@@ -34,11 +42,14 @@ class Teller:
         self.asked = 0
         self.fails_at = fails_at
 
-    def describe(self, images: Sequence[Path], instruction: str, max_tokens: int) -> list[str]:
-        self.asked += len(images)
-        if self.fails_at is not None and self.asked >= self.fails_at:
-            raise CaptionError("the server is down")
-        return [f"{instruction} {image.stem[:8]}" for image in images]
+    def describe(
+        self, images: Sequence[Path], instruction: str, max_tokens: int
+    ) -> Iterator[tuple[int, str]]:
+        for place, image in enumerate(images):
+            self.asked += 1
+            if self.asked == self.fails_at:
+                raise CaptionError("the server is down")
+            yield place, f"{instruction} {image.stem[:8]}"
 
 
 @pytest.fixture
@@ -90,14 +101,14 @@ def test_second_run_asks_and_writes_nothing(root: Path) -> None:
     assert list(written(root)) == before
 
 
-def test_killed_run_loses_one_batch_and_ends_equal(root: Path, tmp_path: Path) -> None:
+def test_failed_run_keeps_what_was_answered_and_ends_equal(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CaptionError):
-        run(root, engine=Teller(fails_at=7))
-    assert len(stage.captions(root)) == 6
+        run(root, engine=Teller(fails_at=8))
+    assert len(stage.captions(root)) == 7
     assert not (root / "digests").exists()
     with stage.captions_path(root).open("a") as stream:
         stream.write('{"image": "torn')
-    assert run(root).asked == 6
+    assert run(root).asked == 5
     straight = tmp_path / "straight"
     write_pictures(straight, SHOWN, refused=["c/bad"])
     run(straight)
@@ -129,6 +140,59 @@ def test_new_picture_is_all_that_is_asked_about(root: Path) -> None:
     run(root)
     write_pictures(root, SHOWN)
     assert run(root).asked == 3
+
+
+def caption_all(root: Path, url: str) -> None:
+    """Run the stage against a server as its flow does, several batches at once."""
+    engine = Served(VllmParams(url=url, timeout_s=60, attempts=1), VLM, PARAMS.concurrency)
+    with ThreadPoolExecutor(2) as pool:
+        batches = stage.plan(root, PARAMS, VLM)
+        list(pool.map(lambda batch: stage.caption_batch(root, PARAMS, batch, engine), batches))
+    stage.finish(root, PARAMS, VLM)
+
+
+def question(request: dict[str, Any]) -> tuple[str, str]:
+    """Return the picture (sha256) and the prompt's digest that a request is about."""
+    picture, text = request["messages"][0]["content"]
+    image = base64.b64decode(picture["image_url"]["url"].partition(",")[2])
+    return hashlib.sha256(image).hexdigest(), stage.prompt_digest(text["text"], request["max_tokens"])
+
+
+@pytest.fixture(scope="module")
+def teller() -> Iterator[tuple[Server, str]]:
+    with HTTPServer(host="127.0.0.1", threaded=True) as http:
+        server = Server(http, VLM)
+        server.reply = lambda request: "shows " + "".join(question(request))
+        yield server, http.url_for("/v1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, teller: tuple[Server, str]) -> tuple[Path, float]:
+    """A root whose stage was let alone, and the seconds it took."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    write_pictures(root, SHOWN)
+    killing.run(caption_all, root, teller[1])
+    again = tmp_path_factory.mktemp("again")
+    write_pictures(again, SHOWN)
+    return root, killing.run(caption_all, again, teller[1])
+
+
+@pytest.mark.long(full=200, sample=3)
+def test_a_stage_killed_anywhere_ends_equal_and_asks_nothing_twice(
+    tmp_path: Path, teller: tuple[Server, str], undisturbed: tuple[Path, float], seed: int
+) -> None:
+    (server, url), (whole, seconds), rng = teller, undisturbed, random.Random(seed)
+    write_pictures(tmp_path, SHOWN)
+    kept: set[tuple[str, str]] = set()
+    for moment in (rng.uniform(0, 1.1 * seconds), rng.uniform(0, seconds), None):
+        server.asked.clear()
+        if moment is None:
+            killing.run(caption_all, tmp_path, url)
+        else:
+            killing.kill(caption_all, tmp_path, url, after_s=moment)
+        assert not kept & {question(request) for request in server.asked}
+        kept = {(row.image, row.prompt) for row in stage.captions(tmp_path)}
+    assert [row[:2] for row in written(tmp_path)] == [row[:2] for row in written(whole)]
 
 
 @pytest.mark.parametrize(

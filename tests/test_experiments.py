@@ -15,11 +15,11 @@ from autolora import evaluation, experiments, models
 from autolora.errors import MissingArtefact
 from autolora.incremental import read_digest
 from autolora.metrics.judgements import read_judgements
+from autolora.metrics.judges import load_judges
 from autolora.params import EvaluationParams, ExperimentsParams, ModelsParams
 from autolora.report.page import assemble
-from autolora.trials import Subject, distinctive_phrase, draw_pairs, draw_trials, joint_prompt, subjects
-from tests import small_root
-from tests.test_metrics import save_clip
+from autolora.trials import Subject, distinctive_phrase, draw_pairs, draw_trials, joint_parts, subjects
+from tests import small_root, tiny_judges
 from tests.tiny_flux import TOKENS
 
 PARAMS = ExperimentsParams(pairs=2, images=2, bootstrap=100, seed=0)
@@ -89,8 +89,8 @@ def test_adapters_without_pictures_or_captions_are_passed_over() -> None:
 
 def test_a_prompt_names_both_adapters() -> None:
     first, second = crowd()[1], crowd()[4]
-    prompt = joint_prompt(first, second, crowd(), np.random.default_rng(0))
-    assert prompt == "a rocket thing, word1, mosaic, word4"
+    parts = joint_parts(first, second, crowd(), np.random.default_rng(0))
+    assert parts == ("a rocket thing", "word1", "mosaic", "word4")
 
 
 @pytest.mark.parametrize(
@@ -110,33 +110,36 @@ def test_the_distinctive_phrase_is_what_other_captions_lack(captions: tuple[str,
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_clip(tmp_path_factory.mktemp("models") / "clip")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    themes = small_root.build(root, small_root.base(root, clip))
+    themes = small_root.build(root, small_root.base(root))
     judged = {sha256: {"theme": theme, "kind": small_root.KINDS[theme]} for sha256, theme in themes.items()}
     (root / "themes.json").write_text(json.dumps(judged))
     return root
 
 
 @pytest.fixture(scope="module")
-def base(root: Path, clip: Path) -> ModelsParams:
-    return small_root.base(root, clip)
+def base(root: Path) -> ModelsParams:
+    return small_root.base(root)
 
 
 @pytest.fixture(scope="module")
 def run(root: Path, base: ModelsParams) -> Callable[[], str]:
     """Return what runs the whole stage."""
     values = small_root.params()
+    judges = load_judges(tiny_judges.params(root / "judges"), base, values.vllm)
     generation = replace(values.generation, width=32, height=32, steps=2, max_sequence_length=TOKENS)
 
     def run() -> str:
         return experiments.experiment(
-            root, PARAMS, generation, base, values.pool, "themes.json", lambda done, total, outcome: None
+            root,
+            PARAMS,
+            generation,
+            base,
+            values.pool,
+            "themes.json",
+            judges,
+            lambda done, total, outcome: None,
         )
 
     return run
@@ -164,6 +167,11 @@ def test_the_stage_writes_its_half_and_then_nothing(root: Path, made: Path, run:
     assert set(report["outcomes"]) == {"pairs", "single", "base kept"}
     assert set(report["outcomes"]["pairs"]["methods"]) == set(experiments.METHODS)
     assert report["outcomes"]["pairs"]["methods"]["gated"]["Sim 1"]["n"] == 4
+    measured = {name: set(tables["methods"]["gated"]) for name, tables in report["outcomes"].items()}
+    assert measured["pairs"] == {"text", "Sim 1", "Sim 2", "VQA", "shows 1", "shows 2", "shows both"}
+    assert measured["single"] == {"text", "Sim", "VQA", "shows"}
+    assert measured["base kept"] == {"text", "like base", "VQA", "shows neither"}
+    assert {"clip", "vlm", "classifier", "question", "encoder", "fusion", "generation"} == set(report["of"])
     assert report["outcomes"]["base kept"]["methods"]["base"]["like base"]["value"] == pytest.approx(
         1, abs=1e-5
     )

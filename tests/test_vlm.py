@@ -23,7 +23,7 @@ MODELS = replace(VALUES.models, vlm=str(ROOT / "playground/models/vlm"), threads
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, str]]:
-    monkeypatch.setattr(vlm, "FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr("autolora.vlm.served.FIRST_DELAY_S", 0.01)
     with HTTPServer(host="127.0.0.1", threaded=True) as http:
         yield Server(http, "name"), http.url_for("/v1")
 
@@ -44,7 +44,7 @@ def test_request_carries_picture_instruction_and_greedy_settings(
     server: tuple[Server, str], pictures: list[Path]
 ) -> None:
     http, url = server
-    assert served(url).describe(pictures[:1], "Say it.", 9) == ["a red house"]
+    assert list(served(url).describe(pictures[:1], "Say it.", 9)) == [(0, "a red house")]
     (request,) = http.asked
     assert (request["model"], request["temperature"], request["max_tokens"]) == ("name", 0, 9)
     picture, text = request["messages"][0]["content"]
@@ -59,7 +59,9 @@ def test_requests_are_in_flight_together_up_to_the_bound(
 ) -> None:
     http, url = server
     engine = served(url, concurrency=3)
-    batches = [threading.Thread(target=engine.describe, args=(pictures * 2, "Say it.", 9)) for _ in range(2)]
+    batches = [
+        threading.Thread(target=lambda: list(engine.describe(pictures * 2, "Say it.", 9))) for _ in range(2)
+    ]
     for batch in batches:
         batch.start()
     for batch in batches:
@@ -72,7 +74,7 @@ def test_requests_are_in_flight_together_up_to_the_bound(
 def test_ailing_server_is_asked_again(server: tuple[Server, str], pictures: list[Path], status: int) -> None:
     http, url = server
     http.answers = [(status, ""), (status, "")]
-    assert served(url).describe(pictures[:1], "Say it.", 9) == ["a red house"]
+    assert list(served(url).describe(pictures[:1], "Say it.", 9)) == [(0, "a red house")]
     assert len(http.asked) == 3
 
 
@@ -80,15 +82,27 @@ def test_attempts_are_bounded(server: tuple[Server, str], pictures: list[Path]) 
     http, url = server
     http.answers = [(503, "")] * 9
     with pytest.raises(CaptionError, match="no vLLM server answers at"):
-        served(url, attempts=2).describe(pictures[:1], "Say it.", 9)
+        list(served(url, attempts=2).describe(pictures[:1], "Say it.", 9))
     assert len(http.asked) == 2
+
+
+def test_what_is_answered_is_yielded_before_a_failure(
+    server: tuple[Server, str], pictures: list[Path]
+) -> None:
+    http, url = server
+    http.answers = [(200, "a red house"), (400, ""), (200, "a red house")]
+    told = []
+    with pytest.raises(CaptionError, match="refused"):
+        for place, _ in served(url, concurrency=1).describe(pictures[:4], "Say it.", 9):
+            told.append(place)
+    assert len(told) == 3 and len(http.asked) == 4
 
 
 def test_refused_request_is_not_repeated(server: tuple[Server, str], pictures: list[Path]) -> None:
     http, url = server
     http.answers = [(400, "")]
     with pytest.raises(CaptionError, match=r"refused .*0\.png"):
-        served(url).describe(pictures[:1], "Say it.", 9)
+        list(served(url).describe(pictures[:1], "Say it.", 9))
     assert len(http.asked) == 1
 
 
@@ -97,7 +111,7 @@ def test_nonsense_is_an_error(server: tuple[Server, str], pictures: list[Path], 
     http, url = server
     http.answers = [(200, text)]
     with pytest.raises(CaptionError, match=r"the VLM answered .*0\.png"):
-        served(url).describe(pictures[:1], "Say it.", 9)
+        list(served(url).describe(pictures[:1], "Say it.", 9))
 
 
 def test_server_that_is_down_says_what_to_do(pictures: list[Path]) -> None:
@@ -123,12 +137,14 @@ def test_digest_names_a_folder_by_its_bytes_and_a_hub_model_by_its_commit() -> N
 def test_caption_in_process_does_not_depend_on_company(pictures: list[Path]) -> None:
     engine = vlm.captioner(MODELS, replace(VALUES.captions, batch=4), VALUES.vllm)
     instruction = VALUES.captions.instructions.medium
-    together = engine.describe(pictures, instruction, 24)
-    assert [engine.describe([picture], instruction, 24)[0] for picture in pictures] == together
-    assert engine.describe(pictures[::-1], instruction, 24) == together[::-1]
+    together = [text for _, text in engine.describe(pictures, instruction, 24)]
+    assert [next(engine.describe([picture], instruction, 24)) for picture in pictures] == [
+        (0, text) for text in together
+    ]
+    assert [text for _, text in engine.describe(pictures[::-1], instruction, 24)] == together[::-1]
 
 
 def test_missing_rendering_says_which_stage_makes_it(tmp_path: Path) -> None:
     engine = vlm.captioner(MODELS, replace(VALUES.captions, batch=4), VALUES.vllm)
     with pytest.raises(MissingArtefact, match="dvc repro pool"):
-        engine.describe([tmp_path / "none.png"], "Say it.", 9)
+        list(engine.describe([tmp_path / "none.png"], "Say it.", 9))

@@ -44,7 +44,7 @@ def load_clip(folder: Path, device: str) -> Clip:
         processor = CLIPImageProcessorPil.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise MissingArtefact(
-            f"{folder} is no CLIP model folder ({error}): set models.clip in params.yaml to one"
+            f"{folder} is no CLIP model folder ({error}): set judges.clip in params.yaml to one"
         ) from error
     return Clip(model.eval().to(device), tokenizer, processor, hash_folder(folder))
 

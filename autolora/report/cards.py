@@ -7,10 +7,11 @@ from pathlib import Path
 from autolora import dataset, pool
 from autolora.captions import captions
 from autolora.crawl import catalog
+from autolora.metrics.judgements import Judgement
 from autolora.records import Adapter, Listing
-from autolora.report.pictures import Picture, embed
 
 LENGTHS = {"short": 0, "medium": 1, "long": 2}
+SIDES = {"train": "learned from", "test": "held out", "new": "joined since"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +19,8 @@ class Rendering:
     """A rendering with what the VLM said about it."""
 
     sha256: str
-    picture: Picture
+    prompt: str | None
+    """as the hub tells it"""
     captions: tuple[tuple[str, str], ...]
     """(length, text)"""
 
@@ -30,18 +32,38 @@ class Card:
     listing: Listing
     adapter: Adapter
     theme: str | None
+    kind: str | None
     split: str
     """train, test, or new: first seen after the training set was closed"""
     renderings: tuple[Rendering, ...]
 
     @property
-    def spoken(self) -> bool:
-        """Whether any of its renderings has a caption."""
-        return any(rendering.captions for rendering in self.renderings)
+    def sha256(self) -> str:
+        """The sha256 of its file."""
+        return self.adapter.sha256
+
+    @property
+    def anchor(self) -> str:
+        """What a link on the page names it by."""
+        return f"a-{self.sha256}"
+
+    @property
+    def side(self) -> str:
+        """Whether the models have learned from it, in words."""
+        return SIDES[self.split]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        if not self.adapter.accepted:
+            return f"refused ({self.adapter.verdict}): {self.adapter.reason}"
+        aside = f"; set aside: {', '.join(self.adapter.set_aside)}" if self.adapter.set_aside else ""
+        read = f"{self.adapter.keys_used} of {self.adapter.keys_seen} keys understood{aside}"
+        return f"accepted: {read}, rank {self.adapter.rank_max} on {self.adapter.num_slots} layers"
 
 
-def read_cards(root: Path, themes: Mapping[str, str]) -> list[Card]:
-    """Return a card for each listing that the pool has looked at, by theme and id, refused ones included."""
+def read_cards(root: Path, judgements: Mapping[str, Judgement]) -> list[Card]:
+    """Return a card for each listing that the pool has looked at, by kind, theme and id, refused ones last."""
     adapters = pool.adapters(root)
     sides: dict[str, str] = {row.sha256: row.split for row in dataset.training(root).rows}
     spoken = _spoken(root)
@@ -51,30 +73,44 @@ def read_cards(root: Path, themes: Mapping[str, str]) -> list[Card]:
         adapter = adapters.get(listing.key)
         if adapter is None:
             continue
-        images = [pooled[item.key] for item in listing.renderings if item.key in pooled]
+        judgement = judgements.get(adapter.sha256)
         cards.append(
             Card(
                 listing=listing,
                 adapter=adapter,
-                theme=themes.get(adapter.sha256),
+                theme=judgement.theme if judgement else None,
+                kind=judgement.kind if judgement else None,
                 split=sides.get(adapter.sha256, "new"),
-                renderings=_renderings(root, images, spoken) if adapter.accepted else (),
+                renderings=_renderings(listing, pooled, spoken) if adapter.accepted else (),
             )
         )
-    return sorted(
-        cards, key=lambda card: (card.theme is None, card.theme or "", card.listing.id, card.listing.file)
+    return sorted(cards, key=_place)
+
+
+def _place(card: Card) -> tuple[object, ...]:
+    unjudged, theme = card.theme is None, card.theme or ""
+    return (
+        not card.adapter.accepted,
+        unjudged,
+        card.kind or "",
+        theme,
+        card.listing.id,
+        card.listing.file,
+        card.listing.hub,
     )
 
 
 def _renderings(
-    root: Path, images: list[str], spoken: Mapping[str, list[tuple[str, str]]]
+    listing: Listing, pooled: Mapping[str, str], spoken: Mapping[str, list[tuple[str, str]]]
 ) -> tuple[Rendering, ...]:
-    pictures = [(sha256, embed(pool.rendering_path(root, sha256))) for sha256 in dict.fromkeys(images)]
-    return tuple(
-        Rendering(sha256=sha256, picture=picture, captions=tuple(spoken.get(sha256, ())))
-        for sha256, picture in pictures
-        if picture is not None
-    )
+    """Return a listing's renderings that are in the pool, each picture once."""
+    found: dict[str, Rendering] = {}
+    for listed in listing.renderings:
+        sha256 = pooled.get(listed.key)
+        if sha256 is not None and sha256 not in found:
+            words = tuple(spoken.get(sha256, ()))
+            found[sha256] = Rendering(sha256=sha256, prompt=listed.prompt, captions=words)
+    return tuple(found.values())
 
 
 def _spoken(root: Path) -> dict[str, list[tuple[str, str]]]:

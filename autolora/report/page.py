@@ -1,5 +1,7 @@
 """reports/index.html: one self-contained page from the halves that exist. Every hub string is escaped."""
 
+import base64
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,18 +12,28 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from autolora import pool
 from autolora.files import write_atomic
-from autolora.report.cards import Card, Rendering, read_cards
-from autolora.report.pictures import embed_strip, embed_whole
+from autolora.metrics.judgements import Judgement, read_judgements
+from autolora.params import Params, load
+from autolora.report import browser, likeness
+from autolora.report.cards import Card, read_cards
+from autolora.report.estimates import draw
+from autolora.report.figures import captioned, explained
+from autolora.report.groups import Group, group
+from autolora.report.maps import draw_map
+from autolora.report.mentions import Mentions
+from autolora.report.pictures import Picture, open_album
+from autolora.report.provenance import parameters, provenance
+from autolora.report.tiles import tiles
 
-CARDS = 300
-"""adapters shown at most, so that a page of a large pool still opens"""
-CAPTIONED = 12
-OUTCOMES = {
-    "pairs": ("A pair, both asked for", "Two adapters loaded, a prompt that asks for both."),
-    "single": ("One adapter, asked for", "One adapter loaded, a prompt that asks for it."),
-    "base kept": ("A pair, neither asked for", "Two adapters loaded, a prompt that names neither."),
-}
+COVERED = 120
+"""up to so many adapters, the contact sheet shows several pictures of each; beyond, one"""
+COVERS = 3
+SHEET = 2000
+"""adapters on the contact sheet at most; the browser has all"""
+PICTURED = 1000
+"""up to so many adapters, the browser has all their pictures; beyond, two of each"""
 STAGES = ("pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
 
 logger = logging.getLogger(__name__)
@@ -31,34 +43,57 @@ def assemble(root: Path) -> Path:
     """Write reports/index.html from what the stages have made so far and return its path."""
     evaluation = _read(root / "data" / "evaluation" / "report.json")
     experiments = _read(root / "data" / "experiments" / "report.json")
-    themes = evaluation["themes"] if evaluation else {}
-    cards = read_cards(root, themes)
+    params = load(root / "params.yaml") if (root / "params.yaml").is_file() else None
+    cards = read_cards(root, _judgements(root, params, evaluation))
     accepted = [card for card in cards if card.adapter.accepted]
-    known = {card.adapter.sha256: card for card in reversed(accepted)}
+    sources = _sources(root)
+    groups = group(accepted, next(iter(sources.values()), None))
+    pictures = _pictures(root, accepted)
+    mentions = Mentions(root, cards, pictures)
+    heatmap = draw_map(groups, sources)
+    alike = _agreement(accepted, sources)
+    nearest = {name: source.nearest() for name, source in sources.items()}
+    copies = likeness.read_copies(root)
     content = {
         "tiles": tiles(cards, evaluation, experiments),
-        "evaluation": evaluation,
-        "searches": [_search(item, known) for item in evaluation["gallery"]] if evaluation else [],
-        "heatmap": embed_whole(root / "data" / "evaluation" / "heatmap.png"),
-        "experiments": experiments,
-        "grids": _grids(root, experiments, known) if experiments else [],
-        "shelves": _shelves(accepted[:CARDS]),
-        "shown": min(CARDS, len(accepted)),
-        "accepted": len(accepted),
+        "shelves": [(kind, list(of)) for kind, of in groupby(groups, key=lambda group: group.kind)],
+        "covers": _covers(groups, pictures),
+        "sheet": SHEET,
+        "pictures": pictures,
+        "cards": cards,
+        "accepted": accepted,
+        "first": {card.sha256: card for card in reversed(accepted)},
         "refused": [card for card in cards if not card.adapter.accepted],
-        "captions": _captioned(accepted),
-        "name": lambda sha256: _name(sha256, known),
-        "outcomes": OUTCOMES,
+        "evaluation": evaluation,
+        "retrieval": draw(evaluation, metrics=evaluation.get("metrics", ())) if evaluation else [],
+        "searches": mentions.searches(evaluation) if evaluation else [],
+        "map": heatmap,
+        "alike": draw({"likeness": {"methods": alike}}, methods=tuple(sources)) if alike else [],
+        "experiments": experiments,
+        "fusion": draw(experiments, methods=experiments.get("methods", ())) if experiments else [],
+        "trials": mentions.trials(experiments) if experiments else {},
+        "name": mentions.name,
+        "captioned": captioned,
+        "explained": explained,
+        "facts": provenance(root, params, cards, {"evaluation": evaluation, "experiments": experiments}),
+        "parameters": parameters(params),
         "digests": _digests(root),
     }
+    data = {
+        "adapters": browser.browse(cards, groups, pictures, nearest, copies),
+        "map": browser.drawn(heatmap, cards),
+    }
     path = root / "reports" / "index.html"
-    write_atomic(path, render(content))
+    write_atomic(path, render(content, data))
     logger.info("%s: %d adapters", path, len(cards))
     return path
 
 
-def render(content: Mapping[str, Any]) -> str:
-    """Return the page as HTML; every value is escaped, and an unknown one is an error."""
+def render(content: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Return the page as HTML; every value is escaped, and an unknown one is an error.
+
+    data: what the page's script gets as JSON, beside the pictures that the markup does not show.
+    """
     environment = Environment(
         loader=PackageLoader("autolora.report", package_path=""),
         autoescape=True,
@@ -66,100 +101,62 @@ def render(content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    source = environment.get_template("style.css").render()
-    return environment.get_template("index.html").render(**content, style=Markup(source))
+    script = environment.get_template("browser.js").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    shown = {picture.number for row in content["covers"].values() for picture in row}
+    rest = {p.number: p.url for p in content["pictures"].values() if p.number not in shown}
+    return environment.get_template("index.html").render(
+        **content,
+        style=Markup(environment.get_template("style.css").render()),
+        script=Markup(script),
+        script_digest=digest,
+        data=browser.to_script({**data, "pictures": rest}),
+    )
 
 
-def tiles(
-    cards: Sequence[Card], evaluation: Mapping[str, Any] | None, experiments: Mapping[str, Any] | None
-) -> list[dict[str, str]]:
-    """Return the headline numbers: number, what it is, and what it must be read with."""
-    refused = sum(not card.adapter.accepted for card in cards)
-    pictures = {rendering.sha256 for card in cards for rendering in card.renderings}
-    found = [
-        _tile(
-            str(len(cards) - refused),
-            "adapters in the pool",
-            f"{refused} files refused, {len(pictures)} renderings",
-        )
-    ]
-    if evaluation and evaluation["levels"]:
-        level = "theme" if "theme" in evaluation["levels"] else "adapter"
-        found += [_found(evaluation["levels"][level]["methods"], level, metric) for metric in ("R@1", "MRR")]
-    if experiments and "pairs" in experiments["outcomes"]:
-        minus = experiments["outcomes"]["pairs"]["differences"]["gated − direct"]["text"]
-        interval = f"[{minus['low']:+.3f}, {minus['high']:+.3f}], {minus['clusters']} pairs"
-        found.append(_tile(f"{minus['value']:+.3f}", "gated − direct, similarity to the prompt", interval))
-    return found
+def _judgements(
+    root: Path, params: Params | None, evaluation: Mapping[str, Any] | None
+) -> dict[str, Judgement]:
+    """Return what is judged about adapters: what evaluation went by, and the kinds of the file of judgements."""
+    judged = evaluation.get("themes", {}) if evaluation else {}
+    named = params.evaluation.themes if params else None
+    return {sha256: Judgement(theme, None) for sha256, theme in judged.items()} | read_judgements(
+        root / named if named else None
+    )
 
 
-def _found(methods: Mapping[str, Any], level: str, metric: str) -> dict[str, str]:
-    ours, chance = methods["encoder"][metric], methods["random"][metric]["value"]
-    interval = f"[{ours['low']:.2f}, {ours['high']:.2f}], chance {chance:.2f}"
-    interval += f"; {ours['n']} queries, {ours['clusters']} adapters"
-    return _tile(f"{ours['value']:.2f}", f"{metric} of the right {level}, unseen adapters", interval)
+def _sources(root: Path) -> dict[str, likeness.Likeness]:
+    """Return what is known of likeness: by the index, by raw sketches; what is missing is left out."""
+    found = {"index": likeness.read_index(root), "raw sketch": likeness.read_sketches(root)}
+    return {name: source for name, source in found.items() if source}
 
 
-def _tile(number: str, what: str, note: str) -> dict[str, str]:
-    return {"number": number, "what": what, "note": note}
+def _agreement(
+    accepted: Sequence[Card], sources: Mapping[str, likeness.Likeness]
+) -> dict[str, dict[str, Any]]:
+    """Return how often the nearest other adapter has the same theme; empty without themes."""
+    themes = {card.sha256: card.theme for card in accepted if card.theme}
+    unseen = [card.sha256 for card in accepted if card.split != "train"]
+    return likeness.agreement(sources, themes, unseen) if sources and themes else {}
 
 
-def _shelves(cards: Sequence[Card]) -> list[tuple[str | None, list[Card]]]:
-    """Return the cards by theme; they come sorted."""
-    return [(theme, list(members)) for theme, members in groupby(cards, key=lambda card: card.theme)]
+def _pictures(root: Path, accepted: Sequence[Card]) -> dict[str, Picture]:
+    """Return the pictures of the page by the sha256 of the rendering."""
+    most = None if len(accepted) <= PICTURED else 2
+    wanted = dict.fromkeys(r.sha256 for card in accepted for r in card.renderings[:most])
+    album = open_album(len(wanted))
+    found = {sha256: album.picture(sha256, pool.rendering_path(root, sha256)) for sha256 in wanted}
+    return {sha256: picture for sha256, picture in found.items() if picture}
 
 
-def _captioned(cards: Sequence[Card]) -> list[tuple[Card, Rendering]]:
-    """Return one captioned rendering an adapter, spread evenly over the pool."""
-    found = [(card, next(r for r in card.renderings if r.captions)) for card in cards if card.spoken]
-    step = max(1, len(found) // CAPTIONED)
-    return found[::step][:CAPTIONED]
-
-
-def _search(item: Mapping[str, Any], known: Mapping[str, Card]) -> dict[str, Any]:
-    """Return one query of the gallery with its pictures."""
-    asked = [(card, r) for card in known.values() for r in card.renderings if r.sha256 == item["image"]]
-    hits = [hit | _known(hit["sha256"], known) for hit in item["hits"]]
-    judged = bool(item["themes"])
+def _covers(groups: Sequence[Group], pictures: Mapping[str, Picture]) -> dict[str, list[Picture]]:
+    """Return the pictures of each adapter that the contact sheet shows, by the adapter's sha256."""
+    cards = [card for group in groups for card in group.cards][:SHEET]
+    most = COVERS if len(cards) <= COVERED else 1
     return {
-        "text": item["text"],
-        "themes": item["themes"],
-        "rendering": asked[0][1] if asked else None,
-        "nsfw": bool(asked) and asked[0][0].listing.nsfw,
-        "hits": [hit | {"right": hit["right theme"] if judged else hit["own"]} for hit in hits],
+        card.sha256: [pictures[r.sha256] for r in card.renderings if r.sha256 in pictures][:most]
+        for card in cards
     }
-
-
-def _grids(root: Path, experiments: Mapping[str, Any], known: Mapping[str, Card]) -> list[dict[str, Any]]:
-    """Return the trials that are worth a look, with their strips."""
-    folder = root / "data" / "experiments"
-    grids = []
-    for trial in experiments["shown"]:
-        names = {method: trial["strips"][method] for method in experiments["methods"]}
-        strips = {method: embed_strip(folder / name) for method, name in names.items()}
-        adapters = [
-            _known(sha256, known) | {"relevance": relevance}
-            for sha256, relevance in zip(trial["adapters"], trial["relevance"], strict=True)
-        ]
-        rows = [(method, strip) for method, strip in strips.items() if strip]
-        nsfw = any(adapter["nsfw"] for adapter in adapters)
-        grids.append(trial | {"adapters": adapters, "rows": rows, "nsfw": nsfw})
-    return grids
-
-
-def _known(sha256: str, known: Mapping[str, Card]) -> dict[str, Any]:
-    """Return what the page shows of an adapter that is only mentioned."""
-    card = known.get(sha256)
-    return {
-        "name": _name(sha256, known),
-        "title": card.theme if card else None,
-        "renderings": card.renderings[:3] if card else (),
-        "nsfw": card.listing.nsfw if card else False,
-    }
-
-
-def _name(sha256: str, known: Mapping[str, Card]) -> str:
-    return known[sha256].listing.id if sha256 in known else sha256[:12]
 
 
 def _digests(root: Path) -> list[dict[str, Any]]:
