@@ -1,6 +1,7 @@
-"""`python -m bench`: every measurement, one after the other."""
+"""`python -m bench`: every measurement, one after the other; the last, the sketch at true sizes, takes longest."""
 
-from bench import reading, search
+from bench import reading, search, sketching
 
 for measurement in (reading, search):
     measurement.main()
+sketching.main([])

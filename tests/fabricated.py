@@ -5,7 +5,7 @@ Adapters are random low-rank updates around themes; files and rows are real, onl
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -17,9 +17,11 @@ from autolora.incremental import read_digest
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.models import TextEncoder
-from autolora.params import DatasetParams, EncoderParams
+from autolora.params import DatasetParams, EncoderParams, PoolParams
+from autolora.presets import EncoderForm
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.slots import slots
+from tests.lora.writing import peft, write
 
 CONFIG = {
     "num_layers": 1,
@@ -33,10 +35,18 @@ DAY = datetime.date(2026, 1, 1)
 WIDTH = 32
 THEMES = ("watercolour", "mosaic", "neon", "linocut", "pixel", "chalk")
 DATASET = DatasetParams(train_until=DAY, test_share=0.34, family_cosine=0.95, salt="tests")
+BOUNDS = PoolParams(
+    max_header_mb=1,
+    max_rank=64,
+    min_known_keys=1.0,
+    max_image_mb=1,
+    max_image_px=10_000,
+    sketch_size=SPEC.size,
+)
 ENCODER = EncoderParams(
     preset="best",
     probe="sketch",
-    probes=2,
+    **dict.fromkeys(field.name for field in fields(EncoderForm)) | {"probes": 2},
     layers=1,
     heads=4,
     mlp_ratio=2,
@@ -45,10 +55,8 @@ ENCODER = EncoderParams(
     batch=8,
     learning_rate=0.002,
     weight_decay=0.05,
-    temperature=0.07,
     slot_dropout=0.2,
     sketch_noise=0.3,
-    centre=True,
     seed=0,
 )
 
@@ -148,6 +156,14 @@ def write_root(root: Path, made: Sequence[Made]) -> None:
         pool.save_sketch(root, one.sha256, sketch(one.lora, SLOTS, SPEC))
 
 
+def write_weights(root: Path, made: Sequence[Made]) -> None:
+    """Write the adapters' files into the pool, for encoders that read them."""
+    for one in made:
+        path = pool.weights_path(root, one.sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, peft(one.lora))
+
+
 def _adapter(one: Made) -> Adapter:
     return Adapter(
         key=one.listing.key,
@@ -211,7 +227,7 @@ def write_dataset(root: Path, params: DatasetParams = DATASET) -> str:
 
 def write_encoder(root: Path, text_encoder: TextEncoder, params: EncoderParams = ENCODER) -> str:
     """Run the stage `encoder` and return its digest."""
-    list(training.train(root, params, CONFIG, text_encoder))
+    list(training.train(root, params, CONFIG, text_encoder, BOUNDS))
     return str(read_digest(root, "encoder")["sha256"])
 
 
@@ -219,7 +235,7 @@ def write_index(root: Path, batch: int = 4) -> dict[str, int]:
     """Run the stage `index` and return its counts."""
     plan = index.plan(root, batch)
     for part in plan.embed:
-        index.embed(root, part)
+        index.embed(root, part, BOUNDS)
     index.update(root, plan.update)
     index.withdraw(root, plan.remove)
     index.finish(root)

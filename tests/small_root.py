@@ -28,11 +28,11 @@ DAY = datetime.date(2026, 1, 1)
 SLOTS = slots(CONFIG)
 
 
-def base(root: Path, clip: Path) -> ModelsParams:
-    """Return models that are there: a tiny pipeline in the root and this CLIP folder."""
+def base(root: Path) -> ModelsParams:
+    """Return models that are there: a tiny pipeline in the root."""
     return ModelsParams(
         pipeline=str(save_pipeline(root / "flux")), pipeline_revision=None, vlm="", vlm_revision=None,
-        clip=str(clip), clip_revision=None, device="cpu", dtype="float32", threads=1,
+        device="cpu", dtype="float32", threads=1,
     )  # fmt: skip
 
 
@@ -80,9 +80,9 @@ def learn(root: Path, base: ModelsParams) -> None:
     dataset.finish(root)
     few = replace(ENCODER, steps=2, probes=1)
     text_encoder = models.load_text_encoder(base)
-    list(training.train(root, few, models.transformer_config(base), text_encoder))
+    list(training.train(root, few, models.transformer_config(base), text_encoder, params().pool))
     for batch in index.plan(root, 64).embed:
-        index.embed(root, batch)
+        index.embed(root, batch, params().pool)
     index.finish(root)
     torch.manual_seed(0)
     gates = checkpoint.build(SLOTS, spec(params().fusion))

@@ -14,7 +14,7 @@ from autolora.params import Params, load
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
-SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "refresh"}
+SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh"}
 OPTIONS = {
     "search": {"prompt", "k", "rev", "as_json"},
     "generate": {"prompt", "k", "method", "seed", "output", "rev"},

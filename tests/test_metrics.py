@@ -159,5 +159,5 @@ def test_clip_features_are_unit_rows_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_clip_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match=r"models\.clip"):
+    with pytest.raises(MissingArtefact, match=r"judges\.clip"):
         load_clip(tmp_path, "cpu")

@@ -37,6 +37,8 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("dataset", "train_until", "soon", r"dataset.train_until must be a date in quotes"),
         ("dataset", "test_share", 1.5, r"dataset.test_share is 1.5 but must be between 0 and 1"),
         ("generation", "width", 0, r"generation.width is 0 but must be at least 1"),
+        ("judges", "question", "Well?", r"judges.question is 'Well\?' but must be a question with \{text\}"),
+        ("judges", "engine", "hand", r"judges.engine is 'hand'; allowed: 'transformers', 'vllm'"),
         ("experiments", "pairs", -6, r"experiments.pairs is -6 but must be at least 1"),
         ("generation", "width", 100, r"generation.width is 100 but must be a multiple of 16 px"),
     ],

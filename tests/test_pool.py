@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,38 +21,52 @@ from autolora.lora.read import read
 from autolora.lora.sketch import cosine, sketch
 from autolora.records import Adapter
 from playground.hub import Hub, running
+from tests import killing
 from tests.lora.writing import SLOTS, draw_lora
 from tests.tiny_pool import BOUNDS, RULES, TERMS, make_pool
 
 DAYS = {1: datetime.date(2026, 1, 5), 2: datetime.date(2026, 1, 6)}
 
 
+def client(endpoint: str) -> HuggingFace:
+    """Return a client that asks once."""
+    return HuggingFace(endpoint, 60.0, 1, None)
+
+
+def crawl_hub(endpoint: str, root: Path, day: datetime.date) -> None:
+    """Run the stage `crawl`."""
+    crawl.write(root, crawl.look(root, client(endpoint), RULES, day), RULES)
+
+
+def fill(endpoint: str, root: Path, terms: pool.Terms = TERMS, batch: int = 2) -> None:
+    """Run the stage the way its flow does, without Prefect."""
+    failures: list[BaseException] = []
+    hubs = dict.fromkeys(pool.hubs(root), client(endpoint))
+    for files in intake.batches(pool.pending_adapters(root, terms.recipe), batch):
+        try:
+            intake.fetch_adapters(root, files, hubs, terms, RULES.max_file_mb)
+        except HubError as error:
+            failures.append(error)
+    for pictures in intake.batches(pool.pending_renderings(root, terms.recipe), batch):
+        try:
+            intake.fetch_renderings(root, pictures, hubs, terms.bounds)
+        except HubError as error:
+            failures.append(error)
+    pool.finish(root, terms.recipe, failures)
+
+
 class Fixture:
     """A hub and a repository's root, and the two stages between them."""
 
     def __init__(self, hub: Hub, endpoint: str, root: Path) -> None:
-        self.hub, self.root = hub, root
-        self.huggingface = HuggingFace(endpoint, 5.0, 1, None)
+        self.hub, self.root, self.endpoint = hub, root, endpoint
 
     def crawl(self, day: int = 1) -> None:
-        crawl.write(self.root, crawl.look(self.root, self.huggingface, RULES, DAYS[day]), RULES)
+        crawl_hub(self.endpoint, self.root, DAYS[day])
         self.hub.change({"reset": True})
 
     def fill(self, terms: pool.Terms = TERMS, batch: int = 2) -> None:
-        """Run the stage the way its flow does, without Prefect."""
-        failures: list[BaseException] = []
-        hubs = dict.fromkeys(pool.hubs(self.root), self.huggingface)
-        for files in intake.batches(pool.pending_adapters(self.root, terms.recipe), batch):
-            try:
-                intake.fetch_adapters(self.root, files, hubs, terms, RULES.max_file_mb)
-            except HubError as error:
-                failures.append(error)
-        for pictures in intake.batches(pool.pending_renderings(self.root, terms.recipe), batch):
-            try:
-                intake.fetch_renderings(self.root, pictures, hubs, terms.bounds)
-            except HubError as error:
-                failures.append(error)
-        pool.finish(self.root, terms.recipe, failures)
+        fill(self.endpoint, self.root, terms, batch)
 
     def adapters(self) -> dict[str, Adapter]:
         """Return the pool's rows by repository."""
@@ -160,17 +175,53 @@ def test_half_done_is_completed_and_equal(filled: Fixture) -> None:
     lost.unlink(missing_ok=True)
     stray = pool.weights_path(filled.root, "ab" * 32)
     stray.parent.mkdir(exist_ok=True)
-    stray.write_bytes(b"of a killed run")
+    half = [filled.root / "data/pool/.adapters.jsonl.1", filled.root / "digests/.pool.json.1"]
+    for path in (stray, *half):
+        path.write_bytes(b"of a killed run")
     pool.incoming(filled.root).mkdir()
     (pool.incoming(filled.root) / "part").write_bytes(b"of a killed run")
     digest_path(filled.root, "pool").unlink()
     filled.fill()
     assert digest_path(filled.root, "pool").read_bytes() == whole
     assert {name: (filled.root / f"data/pool/{name}.jsonl").read_bytes() for name in tables} == tables
-    assert not stray.exists() and not pool.incoming(filled.root).exists()
+    assert not any(path.exists() for path in (stray, *half, pool.incoming(filled.root)))
     assert filled.asked().get("weights", 0) <= 1, (
         "accepted files that lie there are read again, not downloaded"
     )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Path, float]]:
+    """A hub, a root before the stage ran, one after it ran undisturbed, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    hub = Hub(make_pool(folder / "pool"), day=2)
+    with running(hub) as endpoint:
+        crawl_hub(endpoint, folder / "before", DAYS[2])
+        for name in ("warm", "after"):
+            shutil.copytree(folder / "before", folder / name)
+            seconds = killing.run(fill, endpoint, folder / name)
+        yield endpoint, folder / "before", folder / "after", seconds
+
+
+@pytest.mark.long(full=200, sample=3)
+def test_a_stage_killed_anywhere_ends_equal(
+    tmp_path: Path, undisturbed: tuple[str, Path, Path, float], seed: int
+) -> None:
+    endpoint, before, after, seconds = undisturbed
+    rng, root = random.Random(seed), tmp_path / "root"
+    shutil.copytree(before, root)
+    for moment in (rng.uniform(0, 1.1 * seconds), rng.uniform(0, seconds)):
+        killing.kill(fill, endpoint, root, after_s=moment)
+    killing.run(fill, endpoint, root)
+    assert contents(root) == contents(after)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Return every file of a root, folders with a slash."""
+    return {
+        f"{path.relative_to(root)}{'/' * path.is_dir()}": path.read_bytes() if path.is_file() else b""
+        for path in root.rglob("*")
+    }
 
 
 def test_from_nothing_the_digest_is_equal(filled: Fixture) -> None:

@@ -23,6 +23,7 @@ from autolora.records import Hit
 from autolora.retrieval import Retriever, open_index, release, served
 from autolora.training import load_encoder
 from tests.fabricated import (
+    BOUNDS,
     DAY,
     Made,
     make,
@@ -140,7 +141,7 @@ def test_the_state_before_unfinished_work_is_still_found(
     write_root(root, [*indexed[1][1:], *NEWCOMERS])
     write_dataset(root)
     plan = stage.plan(root, batch=2)
-    stage.embed(root, plan.embed[0])
+    stage.embed(root, plan.embed[0], BOUNDS)
     stage.withdraw(root, plan.remove)
     found = open_index(root)  # the digest has not been written yet
     assert (found.digest, len(found.rows)) == (whole, 12)

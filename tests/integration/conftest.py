@@ -1,8 +1,10 @@
-"""Real servers, started once: a standing Prefect server, and a hub over a small pool."""
+"""Real servers, started once: a standing Prefect server, and a hub over a small part of the pool."""
 
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ from tests.integration.repository import (
     write_schedule,
 )
 
-NUM_FIRST_DAY, NUM_NEWCOMERS = 11, 5
+NUM_THEMES, NUM_AUTHORS, NUM_NEWCOMERS = 6, 2, 5
+"""themes of the first day, of all kinds in turn; LoRAs of each; what is new on the third day"""
 
 
 @pytest.fixture(scope="session")
@@ -51,21 +54,26 @@ def repository(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> It
 
 
 def small_pool() -> dict[int, list[str]]:
-    """Choose what the hub holds from which day on: first 11 and a bad file, then 1, then 5, then the rest."""
-    schedule = [
-        json.loads(line) for line in (ROOT / "playground/pool/schedule.jsonl").read_text().splitlines()
-    ]
-    good = {entry["repo"] for entry in json.loads((ROOT / "playground/themes.json").read_text()).values()}
-    first = [row["repo"] for row in schedule if row["day"] == 1 and row["repo"] in good]
-    later = [row["repo"] for row in schedule if row["day"] > 1]
-    bad = [row["repo"] for row in schedule if row["repo"] not in good]
-    newcomers = 1 + NUM_NEWCOMERS
-    return {
-        1: first[:NUM_FIRST_DAY] + bad[:1],
-        2: later[:1],
-        3: later[1:newcomers],
-        4: later[newcomers:],
-    }
+    """Choose what the hub holds from which day on, of a playground of any size.
+
+    Few themes and all bad files on the first day, then one LoRA, then five, then one more each day.
+    """
+    lines = (ROOT / "playground/pool/schedule.jsonl").read_text().splitlines()
+    days = {row["repo"]: row["day"] for row in map(json.loads, lines)}
+    kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    good = json.loads((ROOT / "playground/themes.json").read_text()).values()
+    for entry in good:
+        if days[entry["repo"]] == 1:
+            kinds[entry["kind"]][entry["theme"]].append(entry["repo"])
+    in_turn = chain.from_iterable(zip_longest(*(themes.values() for themes in kinds.values())))
+    themes = [repos[:NUM_AUTHORS] for repos in in_turn if repos and len(repos) >= NUM_AUTHORS][:NUM_THEMES]
+    first = list(chain.from_iterable(themes))
+    repos = [entry["repo"] for entry in good if entry["repo"] not in first]
+    later = sorted(repos, key=lambda repo: -days[repo])
+    bad = sorted(days.keys() - {entry["repo"] for entry in good})
+    third = 1 + NUM_NEWCOMERS
+    daily = {day: [repo] for day, repo in enumerate(later[third:], 4)}
+    return {1: first + bad, 2: later[:1], 3: later[1:third], **daily}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,14 +11,19 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FEWER_STEPS = {"encoder": {"steps": 40}, "fusion": {"steps": 6}, "experiments": {"pairs": 1, "images": 1}}
+FEWER_STEPS = {
+    "crawl": {"max_renderings": 2},
+    "encoder": {"steps": 40},
+    "fusion": {"steps": 6},
+    "experiments": {"pairs": 1, "images": 1},
+}
 BUILT = ("data", "digests", "metrics", "dvc.lock", "reports")
 
 
@@ -35,7 +40,7 @@ class Repository:
         self, *command: str, day: int = 1, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command with this Python first on the path, as on 2026-01-05 (day 1) or later."""
-        midnight = datetime(2026, 1, 4 + day, tzinfo=UTC)
+        midnight = datetime(2026, 1, 4, tzinfo=UTC) + timedelta(days=day)
         settings = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PREFECT_API_URL": self.api,
@@ -121,19 +126,23 @@ def serve(
         command, cwd=cwd, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(5 * patience_s):
-            assert process.poll() is None, f"{command} ended with {process.returncode}"
-            try:
-                urllib.request.urlopen(health, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        else:
-            raise AssertionError(f"{health} does not answer")
+        wait_for(health, process, patience_s)
         yield
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def wait_for(health: str, process: subprocess.Popen[Any], patience_s: int) -> None:
+    """Wait until a server that was just started answers."""
+    for _ in range(5 * patience_s):
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+        try:
+            urllib.request.urlopen(health, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"{health} does not answer")
 
 
 def free_port() -> int:

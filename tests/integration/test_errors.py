@@ -17,12 +17,12 @@ from PIL import Image
 from autolora import models, pool
 from autolora.errors import MismatchError, MissingArtefact
 from autolora.files import write_rows
-from autolora.fusion.examples import load_lora
 from autolora.fusion.install import fused
 from autolora.lora.factors import Factors
 from autolora.params import load
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
 from autolora.slots import slots
+from autolora.weights import load_lora
 from tests.integration.repository import ROOT, Repository, change_params, copy_tree, free_port
 
 DOCUMENTED = re.findall(r"^    (\w+: .*)$", (ROOT / "docs/howto/errors.md").read_text(), flags=re.MULTILINE)

@@ -1,6 +1,7 @@
 """Nights on a real hub, a real DVC repository and a real Prefect server."""
 
 import json
+import random
 import shutil
 import threading
 import time
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from playground.pool import BAD
+from tests.integration.conftest import NUM_NEWCOMERS as NEWCOMERS
 from tests.integration.repository import Repository
 
-NEWCOMERS, LENGTHS = 5, 3
+LENGTHS = 3
 PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
 
 
@@ -95,10 +98,9 @@ def test_the_first_nights_walks_the_whole_road(repository: Repository, first_nig
         "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
     }  # fmt: skip
     assert (repository.root / "reports/index.html").stat().st_size > 10_000
-    refused = [
-        json.loads(line) for line in (repository.root / "data/pool/adapters.jsonl").read_text().splitlines()
-    ]
-    assert [row["verdict"] for row in refused if row["verdict"] != "accepted"]
+    rows = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
+    refused = [row["verdict"] for row in rows if row["verdict"] != "accepted"]
+    assert len(refused) == len(set(refused)) == len(BAD)
 
 
 def test_reproducing_straight_after_runs_nothing(repository: Repository, first_nights: str) -> None:
@@ -201,6 +203,38 @@ def test_the_nightly_deployment_runs_on_a_worker(repository: Repository, third_n
     repository.run("prefect", "worker", "start", "--pool", "autolora", "--run-once", day=3, **here)
     assert ended_runs(repository.api) == ["COMPLETED"]
     assert "refresh" in repository.run("prefect", "artifact", "ls").stdout
+
+
+@pytest.mark.long(full=30, sample=1)
+def test_any_night_ends_whole(repository: Repository, third_night: dict[str, Any], seed: int) -> None:
+    """One LoRA more a night, some withdrawn or relicensed, and a hub that stumbles; a night builds on the last."""
+    rng, day = random.Random(seed), 5 + seed
+    gone, relicensed = rng.sample([row["id"] for row in repository.listing()], 2)
+    repository.hub({"day": day})
+    repository.hub({"licence": [relicensed, rng.choice(("mit", "cc0-1.0", "apache-2.0"))]})
+    if rng.random() < 0.5:
+        repository.hub({"withdraw": gone})
+    for kind in rng.sample(("listing", "weights", "renderings"), 2):
+        repository.hub({"fail": {"kind": kind, "status": rng.choice((429, 500, 503))}})
+    repository.refresh(day=day)
+    assert_whole(repository)
+
+
+def assert_whole(repository: Repository) -> None:
+    """Hold against each other what the catalog lists and what the stages made of it."""
+    listed = {row["sha256"]: row for row in repository.listing()}
+    verdicts = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
+    accepted = {row["sha256"] for row in verdicts if row["verdict"] == "accepted"}
+    shown = {rendering["sha256"] for sha256 in accepted for rendering in listed[sha256]["renderings"]}
+    captions = map(json.loads, (repository.root / "data/captions/captions.jsonl").read_text().splitlines())
+    rows = index_rows(repository.root)
+    assert rows.keys() == accepted
+    assert {sha256: row["licence"] for sha256, row in rows.items()} == {
+        sha256: listed[sha256]["licence"] for sha256 in accepted
+    }
+    assert Counter(row["image"] for row in captions) == dict.fromkeys(shown, LENGTHS)
+    assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
+    assert "Running stage" not in repository.run("dvc", "repro").stdout
 
 
 def ended_runs(api: str) -> list[str]:

@@ -1,54 +1,88 @@
-"""Captions by a real vLLM server of the playground's VLM: through the functions, and through the stage."""
+"""Captions by a real vLLM server of the playground's VLM: through the functions, through the stage, and killed."""
 
+import io
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pytest_httpserver import HTTPServer
 
 from autolora import captions as stage
 from autolora import vlm
 from autolora.params import Params, load
 from tests.chat import Server
-from tests.integration.repository import ROOT, change_params, free_port, serve
+from tests.integration.proxy import Counts, counted
+from tests.integration.repository import ROOT, change_params, free_port, wait_for
 from tests.pictures import draw_pictures, write_pictures
 
-NUM_PICTURES = 20
+NUM_PICTURES, NUM_FOR_THE_KILL = 20, 50
 MODEL = ROOT / "playground" / "models" / "vlm"
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The address of a vLLM server, from serve/; its virtual environment is made if it is missing."""
+class VllmServer:
+    """A vLLM server from serve/, in a process group of its own, that can be killed and started again."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        command = [ROOT / "serve/start.sh", MODEL, str(self.port)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
+        wait_for(f"{self.address}/health", self.process, patience_s=600)
+
+    def kill(self) -> None:
+        """End all of its processes at once, with no chance to finish anything."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def vllm_server() -> Iterator[VllmServer]:
+    """A vLLM server; its virtual environment is made if it is missing."""
     subprocess.run([ROOT / "serve/setup.sh", "cpu"], check=True, env=os.environ | {"PYTHON": sys.executable})
-    port = free_port()
-    command = [str(ROOT / "serve/start.sh"), str(MODEL), str(port)]
-    with serve(command, f"http://127.0.0.1:{port}/health", ROOT, patience_s=600):
-        yield f"http://127.0.0.1:{port}"
+    server = VllmServer()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(vllm_server: VllmServer) -> str:
+    """The server's address."""
+    return vllm_server.address
 
 
 @pytest.fixture
 def root(tmp_path: Path, server: str) -> Path:
     """A pool of 20 pictures, to be captioned by the server."""
-    pictures = draw_pictures(NUM_PICTURES)
-    write_pictures(tmp_path, {f"a/{n}": pictures[4 * n : 4 * n + 4] for n in range(NUM_PICTURES // 4)})
-    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
-    changes = {
-        "models": {"vlm": str(MODEL)},
-        "captions": {"engine": "vllm"},
-        "vllm": {"url": f"{server}/v1", "attempts": 2},
-    }
-    change_params(tmp_path / "params.yaml", changes)
-    return tmp_path
+    return write_root(tmp_path, NUM_PICTURES, {"url": f"{server}/v1", "attempts": 2})
+
+
+def write_root(folder: Path, num_pictures: int, server: dict[str, object]) -> Path:
+    """Write a pool of pictures and params that name a server."""
+    pictures = draw_pictures(num_pictures)
+    write_pictures(folder, {f"a/{n}": pictures[n : n + 4] for n in range(0, num_pictures, 4)})
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    changes = {"models": {"vlm": str(MODEL)}, "captions": {"engine": "vllm"}, "vllm": server}
+    change_params(folder / "params.yaml", changes)
+    return folder
 
 
 def answered(server: str) -> int:
@@ -73,9 +107,17 @@ def caption_all(root: Path, values: Params) -> str:
 
 def run_stage(root: Path, api: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m flows.captions` in that root."""
+    process = start_stage(root, api)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def start_stage(root: Path, api: str) -> subprocess.Popen[str]:
+    """Start `python -m flows.captions` in that root."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": api}
     command = [sys.executable, "-m", "flows.captions"]
-    return subprocess.run(command, cwd=root, env=environment, text=True, capture_output=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=root, env=environment, text=True, **pipes)
 
 
 def written(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -122,7 +164,19 @@ def test_both_engines_tell_the_same(root: Path, tmp_path: Path) -> None:
     assert sum(same) >= 0.9 * len(same)
 
 
-def test_server_lost_midway_keeps_whole_batches_and_the_rest_is_asked_later(
+def test_both_engines_are_as_sure_of_yes(server: str) -> None:
+    values = load(ROOT / "params.yaml")
+    judges = replace(values.judges, vlm=str(MODEL), engine="transformers")
+    here = vlm.judge(judges, replace(values.models, threads=1), values.vllm)
+    there = replace(values.vllm, url=f"{server}/v1")
+    served = vlm.judge(replace(judges, engine="vllm"), values.models, there)
+    pictures = [Image.open(io.BytesIO(data)) for data in draw_pictures(NUM_PICTURES)]
+    texts = ["a red house", "a drawing of a blue fish on the sand in mosaic style"] * (NUM_PICTURES // 2)
+    sure = [vlm.yes(witness, pictures, texts, judges.question) for witness in (here, served)]
+    assert sure[1] == pytest.approx(sure[0], abs=0.02)
+
+
+def test_server_lost_midway_keeps_what_it_answered_and_the_rest_is_asked_later(
     root: Path, server: str, prefect_api: str
 ) -> None:
     values = load(root / "params.yaml")
@@ -134,7 +188,7 @@ def test_server_lost_midway_keeps_whole_batches_and_the_rest_is_asked_later(
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers" in failed.stderr
     kept = len(stage.captions(root))
-    assert 0 < kept <= 40
+    assert kept == 40
     assert not (root / "digests").exists()
     before = answered(server)
     caption_all(root, values)
@@ -149,3 +203,36 @@ def test_server_down_fails_the_stage_and_writes_nothing(root: Path, prefect_api:
     assert "CaptionError: no vLLM server answers at http://127.0.0.1" in failed.stderr
     assert "make serve" in failed.stderr
     assert not written(root)
+
+
+@pytest.mark.long(full=20, sample=1)
+def test_a_killed_server_loses_nothing_and_is_asked_nothing_twice(
+    tmp_path: Path, vllm_server: VllmServer, prefect_api: str, seed: int
+) -> None:
+    wanted = NUM_FOR_THE_KILL * 3
+    with counted(vllm_server.port) as (address, counts):
+        root = write_root(tmp_path, NUM_FOR_THE_KILL, {"url": f"{address}/v1"})
+        running = start_stage(root, prefect_api)
+        wait_for_answers(counts, random.Random(seed).randint(1, wanted - 30), running)
+        vllm_server.kill()
+        time.sleep(1)  # for answers on their way through the proxy
+        before = counts.answered.total()
+        vllm_server.start()
+        stdout, stderr = running.communicate(timeout=600)
+    assert running.returncode == 0, stderr
+    assert f"{wanted} captions written" in stdout
+    captions = Counter((row.image, row.prompt) for row in stage.captions(root))
+    assert len(captions) == captions.total() == wanted
+    assert len(counts.answered) == counts.answered.total() == wanted
+    assert not counts.again
+    # What the server had in hand when it died is all that it is asked for a second time, once.
+    assert 0 < before < wanted
+    assert counts.lost.total() == len(counts.lost) <= load(root / "params.yaml").captions.concurrency
+    assert answered(vllm_server.address) == wanted - before
+
+
+def wait_for_answers(counts: Counts, number: int, running: subprocess.Popen[str]) -> None:
+    """Wait until the server has answered so many requests."""
+    while counts.answered.total() < number:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.001)

@@ -1,0 +1,95 @@
+"""A proxy on loopback that counts what is asked of a server behind it and what is answered."""
+
+import hashlib
+import http.client
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COUNTED = "/v1/chat/completions"
+
+
+class Counts:
+    """What became of the chat requests, by the sha256 of their bodies."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        """the server had it and died"""
+        self.again: Counter[str] = Counter()
+        """the server got it although it had answered it before"""
+        self._lock = threading.Lock()
+
+    def note(self, counter: Counter[str], key: str) -> None:
+        """Count one request in one of the counters."""
+        with self._lock:
+            counter[key] += 1
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Hand a request on and its answer back; where the server dies, hang up as it does."""
+
+    protocol_version = "HTTP/1.1"
+    upstream: int
+    counts: Counts
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        key = hashlib.sha256(body).hexdigest() if self.path == COUNTED else None
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=300)
+        try:
+            connection.connect()  # a server that is not there has been asked nothing
+            if key and self.counts.answered[key]:
+                self.counts.note(self.counts.again, key)
+            self._exchange(connection, body, key)
+        except OSError:
+            self.close_connection = True
+        finally:
+            connection.close()
+
+    do_GET = do_POST
+
+    def _exchange(self, connection: http.client.HTTPConnection, body: bytes, key: str | None) -> None:
+        try:
+            headers = {
+                name: self.headers[name] for name in ("Content-Type", "Authorization") if self.headers[name]
+            }
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            if key:
+                self.counts.note(self.counts.lost, key)
+            self.close_connection = True
+            return
+        if key and answer.status == 200:
+            self.counts.note(self.counts.answered, key)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay quiet."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+@contextmanager
+def counted(upstream: int) -> Iterator[tuple[str, Counts]]:
+    """Stand in front of the server at that port; yield the address to ask instead, and the counts."""
+    counts = Counts()
+    handler = type("Handler", (_Handler,), {"upstream": upstream, "counts": counts})
+    server = _Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", counts
+    finally:
+        server.shutdown()
+        server.server_close()
