@@ -3,6 +3,7 @@
 import prefect
 
 from autolora import experiments as stage
+from autolora.metrics.judges import load_judges
 from autolora.params import Params
 from flows.stage import ROOT, params, run, task
 
@@ -17,6 +18,7 @@ def experiment(values: Params) -> str:
         values.models,
         values.pool,
         values.evaluation.themes,
+        load_judges(values.judges, values.models, values.vllm),
         show,
     )
 

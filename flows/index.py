@@ -7,7 +7,7 @@ from rich.progress import track
 
 from autolora import index as stage
 from autolora.models import set_threads
-from autolora.params import ModelsParams
+from autolora.params import ModelsParams, PoolParams
 from flows.stage import ROOT, params, run, task
 
 
@@ -18,10 +18,10 @@ def compare(batch: int) -> stage.Plan:
 
 
 @task()
-def embed(batch: Sequence[str], models: ModelsParams) -> int:
+def embed(batch: Sequence[str], models: ModelsParams, bounds: PoolParams) -> int:
     """Embed a batch of adapters."""
     set_threads(models)
-    return stage.embed(ROOT, batch)
+    return stage.embed(ROOT, batch, bounds)
 
 
 @task()
@@ -47,7 +47,7 @@ async def index() -> None:
     """Make data/index and digests/index.json."""
     plan = compare(params().index.batch)
     for batch in track(plan.embed, "embedding"):
-        embed(batch, params().models)
+        embed(batch, params().models, params().pool)
     update(plan.update)
     withdraw(plan.remove)
     finish()
