@@ -12,7 +12,9 @@ from transformers import AutoProcessor
 
 from playground import drawings, lessons, questions, states, vlm, world
 
-TINY = vlm.Recipe(Path("nowhere"), 64, layers=1, drawings=8, looking=2, telling=6, questioned=4, answering=4, seed=0)
+TINY = vlm.Recipe(
+    Path("nowhere"), 64, layers=1, drawings=8, looking=2, telling=6, questioned=4, answering=4, seed=0
+)
 
 
 @pytest.fixture(scope="module")
