@@ -143,9 +143,8 @@ def test_saved_models_load_as_the_real_one_does(recipe: vlm.Recipe) -> None:
     assert read.tokenizer.eos_token == lessons.END
 
 
-@pytest.mark.parametrize("recipe", [vlm.PARTY, vlm.JUDGE], ids=["party", "judge"])
-def test_saved_models_name_what_fresh_drawings_show(recipe: vlm.Recipe) -> None:
+@pytest.mark.parametrize(("recipe", "least"), [(vlm.PARTY, 0.85), (vlm.JUDGE, 0.65)], ids=["party", "judge"])
+def test_saved_models_name_what_fresh_drawings_show(recipe: vlm.Recipe, least: float) -> None:
     shares = vlm.check(dataclasses.replace(recipe, seed=98), count=60)
-    assert min(shares[f"names_{field}"] for field in ("object", "colour", "style")) >= 0.8, shares
-    assert shares["names_background"] >= 0.75, shares
-    assert shares["yes_or_no"] >= 0.75, shares
+    assert min(shares[f"names_{field}"] for field in world.FIELDS) >= least, shares
+    assert shares["yes_or_no"] >= 0.85, shares
