@@ -137,7 +137,7 @@ def _train(
 
 def _features(output: object) -> torch.Tensor:
     """Return the projected embedding (B, width) that get_*_features wraps."""
-    return output if isinstance(output, torch.Tensor) else output.pooler_output  # type: ignore[attr-defined]
+    return output if isinstance(output, torch.Tensor) else output.pooler_output  # type: ignore[attr-defined]  # releases differ
 
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, home: Path) -> None:

@@ -193,6 +193,14 @@ def save(
     )
     pipe.to(torch.bfloat16).save_pretrained(HOME)
     _load_wide(HOME)
+    _forget_origin(HOME / "vae" / "config.json")
+
+
+def _forget_origin(path: Path) -> None:
+    """Take out of a config where on this machine the part was loaded from."""
+    settings = json.loads(path.read_text())
+    settings.pop("_name_or_path", None)
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def _load_wide(folder: Path) -> None:
@@ -251,19 +259,3 @@ def check(seed: int, count: int = 192) -> dict[str, float]:
     right = world.number(scenes) == world.number(seen)
     shares = {f"right_{field}": round(float(right[:, i].mean()), 3) for i, field in enumerate(world.FIELDS)}
     return {**shares, "right_all": round(float(right.all(1).mean()), 3)}
-
-
-def base_prompts() -> list[str]:
-    """List 48 prompts that cover the base objects, colours and backgrounds."""
-    rng = np.random.default_rng(3)
-    colours, places = list(world.COLOURS), world.BACKGROUNDS
-    scenes = [
-        world.Scene(world.BASE_OBJECTS[i % 12], colours[(5 * i) % 8], places[(i + i // 12) % 6])
-        for i in range(48)
-    ]
-    return text.captions(scenes, rng, filler=0.0)
-
-
-def grid(images: list[Image.Image], columns: int = 12) -> list[list[Image.Image]]:
-    """Break a list of images into rows."""
-    return [images[at : at + columns] for at in range(0, len(images), columns)]

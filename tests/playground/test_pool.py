@@ -138,3 +138,8 @@ def test_resizing_keeps_the_energy_it_says() -> None:
     assert len(down) < 6
     assert 0.95 <= float(kept.square().sum() / whole.square().sum()) < 1
     assert float((whole - kept).square().sum() / whole.square().sum()) <= 0.05
+
+
+def test_no_config_names_a_place_on_somebodys_machine() -> None:
+    for path in (pool.HOME / "models").rglob("*.json"):
+        assert "_name_or_path" not in json.loads(path.read_text()), path

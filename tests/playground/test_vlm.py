@@ -141,9 +141,11 @@ def test_saved_models_load_as_the_real_one_does(recipe: vlm.Recipe) -> None:
     text = 'Zrbqk7 "Été" 漢字 🙂\n<|im_end|>'
     assert read.tokenizer.decode(read.tokenizer(text).input_ids) == text
     assert read.tokenizer.eos_token == lessons.END
+    assert (recipe.home / "model.safetensors").stat().st_size <= 9_000_000
 
 
-@pytest.mark.parametrize(("recipe", "least"), [(vlm.PARTY, 0.85), (vlm.JUDGE, 0.65)], ids=["party", "judge"])
+# the judge was trained for fewer steps; what it is for is the last line
+@pytest.mark.parametrize(("recipe", "least"), [(vlm.PARTY, 0.9), (vlm.JUDGE, 0.65)], ids=["party", "judge"])
 def test_saved_models_name_what_fresh_drawings_show(recipe: vlm.Recipe, least: float) -> None:
     shares = vlm.check(dataclasses.replace(recipe, seed=98), count=60)
     assert min(shares[f"names_{field}"] for field in world.FIELDS) >= least, shares
