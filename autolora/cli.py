@@ -1,12 +1,14 @@
 """The command line: a thin skin over the library, and the only reader of argv."""
 
 import functools
+import gc
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -56,6 +58,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return app.command()(wrapped)
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause garbage collection: importing torch makes a million objects, and all of them stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @command
 def search(
     prompt: Prompt,
@@ -66,10 +78,11 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the adapters that fit PROMPT."""
-    from autolora.retrieval import open_retriever
+    with _collector_paused():
+        from autolora.retrieval import open_retriever
 
-    root, params = _repository()
-    hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
+        root, params = _repository()
+        hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
     if as_json:
         print(_as_json([asdict(hit) for hit in hits]))
         return

@@ -7,6 +7,7 @@ blocks and adapters, prints the same tables and writes nothing.
 
 import argparse
 import datetime
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from autolora.files import append_rows, hash_file, hash_value, read_rows, write_
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
-from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.numbers import rounded
 from autolora.params import Params, load
 from autolora.slots import slots
 from bench import curve
@@ -46,6 +47,7 @@ from bench.variants import Copy, copies, lay_out_copy
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.sketching"
+METRICS = ROOT / "metrics" / "sketch.json"
 THRESHOLDS = (0.9, 0.95, 0.98)
 """on cosines, beside the profile's own"""
 TOGETHER = 8
@@ -108,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     findings = measure(PRESETS[preset], ROOT / "cache" / "sketching")
     print("\n".join(curve.write_lines(findings)))
     if preset == "full":
-        write_atomic(ROOT / "metrics" / "sketch.json", to_json(findings))
+        write_atomic(METRICS, json.dumps(findings, indent=1) + "\n")  # in the order of the tables
         write_atomic(ROOT / "docs" / "pictures" / "sketch.png", curve.draw(findings))
         curve.update(ROOT / "docs" / "sketch.md", findings)
 

@@ -1,5 +1,7 @@
 """Tokenizers of the playground: a byte-pair CLIP tokenizer and a unigram T5 tokenizer.
 
+`python -m playground.text` writes merges.txt anew, as is due when the world has other words.
+
 Both know every word of the world as one token and spell any other word out of letters, so
 that a trigger word nobody has seen still becomes a sequence of known tokens.
 """
@@ -10,6 +12,7 @@ import itertools
 import json
 import re
 import string
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from transformers import CLIPTokenizer, T5TokenizerFast
 from playground import world
 
 LENGTH = 32  # tokens, of both tokenizers
+MERGES = Path(__file__).parent / "merges.txt"
 _SUFFIX = "</w>"
 
 
@@ -29,20 +33,25 @@ def words() -> list[str]:
     return sorted(set(found))
 
 
-def clip_tokenizer() -> CLIPTokenizer:
-    """Build the CLIP tokenizer: byte-pair merges learned from the world's words."""
+def learn_merges() -> list[str]:
+    """Learn byte-pair merges from the world's words, most frequent pair first."""
     trained = Tokenizer(BPE(end_of_word_suffix=_SUFFIX))
     trained.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")
     trainer = trainers.BpeTrainer(
         vocab_size=4000, min_frequency=2, end_of_word_suffix=_SUFFIX, show_progress=False
     )
     trained.train_from_iterator([" ".join(words())] * 50, trainer)
-    model = json.loads(trained.to_str())["model"]
+    merges = json.loads(trained.to_str())["model"]["merges"]
+    return [" ".join(pair) for pair in merges]
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Build the CLIP tokenizer from merges.txt: learning breaks ties by chance, so its result is kept."""
+    merges = [tuple(line.split(" ")) for line in MERGES.read_text().splitlines()]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = [*letters, *(c + _SUFFIX for c in letters), *model["vocab"]]
+    pieces = [*letters, *(c + _SUFFIX for c in letters), *map("".join, merges)]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    merges = [tuple(m) for m in model["merges"]]
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
 
 
@@ -71,3 +80,7 @@ def captions(scenes: list[world.Scene], rng: np.random.Generator, filler: float 
         world.caption(s, rng, str(rng.choice(world.LENGTHS)), filler=bool(rng.random() < filler))
         for s in scenes
     ]
+
+
+if __name__ == "__main__":
+    MERGES.write_text("".join(f"{merge}\n" for merge in learn_merges()))

@@ -1,11 +1,14 @@
 """The measurement at true sizes, on a few blocks; and the document says what was measured."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from autolora.params import load
 from bench import curve
+from bench.costs import PROFILE
 from bench.findings import Findings
 from bench.sketching import SMALL, measure
 
@@ -65,3 +68,16 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_the_document_says_what_was_measured() -> None:
+    findings = json.loads((ROOT / "metrics/sketch.json").read_text())
+    text = (ROOT / "docs/sketch.md").read_text()
+    _, _, rest = text.partition(curve.BEGIN)
+    assert rest.partition(curve.END)[0].strip() == "\n".join(curve.write_lines(findings))
+
+
+def test_the_profile_has_the_measured_values() -> None:
+    findings, profile = json.loads((ROOT / "metrics/sketch.json").read_text()), load(PROFILE)
+    assert findings["chosen"] == f"{profile.pool.sketch_size}x{profile.pool.sketch_size}"
+    assert findings["family_cosine"] == profile.dataset.family_cosine
