@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_readme_quotes_the_metrics() -> None:
     text = (ROOT / "README.md").read_text()
-    for line in (*retrieval_lines(), *fusion_lines()):
+    for line in (*retrieval_lines(), *probe_lines(), *fusion_lines()):
         assert line in text, f"README.md lacks:\n{line}"
 
 
@@ -20,6 +20,14 @@ def retrieval_lines() -> list[str]:
         f"| {name} | {quoted(row['R@1'])} | {quoted(row['R@3'])} | {quoted(row['MRR'])} |"
         for name, row in methods.items()
     ]
+
+
+def probe_lines() -> list[str]:
+    """Return the README's rows on probes: each method at the levels of themes and adapters."""
+    levels = json.loads((ROOT / "metrics/probes.json").read_text())["searched"]["all"]
+    theme, adapter = levels["theme"], levels["adapter"]
+    methods = ("encoder, sketch", "encoder, full", "caption centroid", "nearest raw sketch", "chance")
+    return [f"| {name} | {quoted(theme[name])} | {quoted(adapter[name])} |" for name in methods]
 
 
 def fusion_lines() -> list[str]:
@@ -39,4 +47,4 @@ def quoted(estimate: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join((*retrieval_lines(), *fusion_lines())))
+    print("\n".join((*retrieval_lines(), *probe_lines(), *fusion_lines())))
