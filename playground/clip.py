@@ -44,7 +44,7 @@ class Recipe:
 
 
 PARTY = Recipe(MODELS / "clip", WIDTH, layers=3, drawings=16000, steps=2000, seed=20260101)
-JUDGE = Recipe(MODELS / "judges" / "clip", 96, layers=4, drawings=12000, steps=1800, seed=31)
+JUDGE = Recipe(MODELS / "judges" / "clip", 96, layers=4, drawings=12000, steps=3000, seed=31)
 
 
 def config(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPConfig:

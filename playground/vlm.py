@@ -88,10 +88,10 @@ JUDGE = Recipe(
     128,
     layers=3,
     drawings=12000,
-    looking=1200,
-    telling=800,
+    looking=2000,
+    telling=1600,
     questioned=5000,
-    answering=1500,
+    answering=1800,
     seed=41,
 )
 NAMING = 0.3  # weight of the heads' loss beside the answers'

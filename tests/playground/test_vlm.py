@@ -144,9 +144,8 @@ def test_saved_models_load_as_the_real_one_does(recipe: vlm.Recipe) -> None:
     assert (recipe.home / "model.safetensors").stat().st_size <= 9_000_000
 
 
-# the judge was trained for fewer steps; what it is for is the last line
-@pytest.mark.parametrize(("recipe", "least"), [(vlm.PARTY, 0.9), (vlm.JUDGE, 0.65)], ids=["party", "judge"])
-def test_saved_models_name_what_fresh_drawings_show(recipe: vlm.Recipe, least: float) -> None:
+@pytest.mark.parametrize("recipe", [vlm.PARTY, vlm.JUDGE], ids=["party", "judge"])
+def test_saved_models_name_what_fresh_drawings_show(recipe: vlm.Recipe) -> None:
     shares = vlm.check(dataclasses.replace(recipe, seed=98), count=60)
-    assert min(shares[f"names_{field}"] for field in world.FIELDS) >= least, shares
+    assert min(shares[f"names_{field}"] for field in world.FIELDS) >= 0.9, shares
     assert shares["yes_or_no"] >= 0.85, shares
