@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora import crawl, pool
+from autolora import pool
+from autolora.catalog import catalog
 from autolora.files import append_rows, hash_value, read_rows, write_rows
 from autolora.incremental import Pending, pending, write_digest
 from autolora.params import CaptionsParams
@@ -101,7 +102,7 @@ def prompt_digest(instruction: str, max_tokens: int) -> str:
 def wanted_images(root: Path) -> Iterator[str]:
     """Yield the sha256 of each accepted adapter's renderings in the catalog's order; some come twice."""
     adapters, renderings = pool.adapters(root), pool.renderings(root)
-    for listing in crawl.catalog(root):
+    for listing in catalog(root):
         adapter = adapters.get(listing.key)
         if adapter is not None and adapter.accepted:
             yield from (renderings[key].sha256 for key in _rendering_keys(listing) if key in renderings)

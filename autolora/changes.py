@@ -1,39 +1,49 @@
 """What a night changed: two snapshots of catalog and digests, compared."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from autolora.crawl import catalog
+from autolora import catalog
 from autolora.records import Listing
 
-DESCRIPTIONS = ("licence", "nsfw", "base_model", "trigger_words", "renderings", "id", "file")
+DESCRIPTIONS = (
+    "licence", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
+    "id", "file",
+)  # fmt: skip
+NAMED = 20
+"""entries of one kind that a night names; of more it says how many"""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The committed face of a pool at one moment."""
 
-    listings: dict[str, Listing]
-    """by Listing.key"""
+    entries: tuple[Listing, ...]
+    """every line of the catalog"""
     digests: dict[str, str]
     """stage -> sha256"""
 
+    @property
+    def listings(self) -> dict[str, Listing]:
+        """What goes down the road by Listing.key; of a file with several origins, the first."""
+        return {row.key: row for row in reversed(self.entries) if row.on_the_road}
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"listings": [listing.to_row() for listing in self.listings.values()], "digests": self.digests}
+        return {"listings": [row.to_row() for row in self.entries], "digests": self.digests}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Read the JSON form back."""
-        listings = [Listing.from_row(row) for row in content["listings"]]
-        return cls({listing.key: listing for listing in listings}, content["digests"])
+        return cls(tuple(Listing.from_row(row) for row in content["listings"]), content["digests"])
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The difference of two snapshots."""
+    """The difference of two snapshots, and what waits."""
 
     added: tuple[Listing, ...]
     removed: tuple[Listing, ...]
@@ -41,19 +51,27 @@ class Changes:
     """listings whose description changed, with the names of the changed fields"""
     stages: dict[str, bool]
     """stage -> whether its digest changed"""
+    tombstones: tuple[Listing, ...]
+    """entries that their hubs have withdrawn since"""
+    queued: tuple[Listing, ...]
+    """entries that wait for a night's budget"""
+    stale: tuple[Listing, ...]
+    """entries whose hubs could not be asked about them"""
+    missing: tuple[Listing, ...]
+    """entries that their hubs do not list any more, but still hold"""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.described or any(self.stages.values()))
+        moved = any(self.stages.values()) or self.added or self.removed or self.described or self.tombstones
+        return bool(moved or self.queued or self.stale or self.missing)
 
 
 def snapshot(root: Path) -> Snapshot:
     """Read catalog and digests as they are now; what is missing counts as empty."""
-    listings = catalog(root) if (root / "data" / "catalog.jsonl").exists() else []
     digests = {
         path.stem: json.loads(path.read_text())["sha256"]
         for path in sorted((root / "digests").glob("*.json"))
     }
-    return Snapshot({listing.key: listing for listing in listings}, digests)
+    return Snapshot(tuple(catalog.known(root)), digests)
 
 
 def compare(before: Snapshot, after: Snapshot) -> Changes:
@@ -70,6 +88,12 @@ def compare(before: Snapshot, after: Snapshot) -> Changes:
         removed=tuple(sorted((old[key] for key in old.keys() - new.keys()), key=_order)),
         described=tuple(sorted(described, key=lambda pair: _order(pair[0]))),
         stages={stage: before.digests.get(stage) != after.digests.get(stage) for stage in stages},
+        tombstones=_of(
+            after, "withdrawn", {_order(row) for row in before.entries if row.status == "withdrawn"}
+        ),
+        queued=_of(after, "queued"),
+        stale=tuple(row for row in after.entries if row.stale_since),
+        missing=_of(after, "missing"),
     )
 
 
@@ -83,12 +107,35 @@ def to_markdown(changes: Changes) -> str:
     ]
     lines += [f"- added `{_name(listing)}`" for listing in changes.added]
     lines += [f"- withdrawn `{_name(listing)}`" for listing in changes.removed]
+    lines += _waiting(changes)
     lines += [f"- `{_name(listing)}`: {', '.join(fields)}" for listing, fields in changes.described]
     lines += ["", "| stage | digest |", "|---|---|"]
     lines += [
         f"| {stage} | {'changed' if moved else 'as before'} |" for stage, moved in changes.stages.items()
     ]
     return "\n".join(lines)
+
+
+def _waiting(changes: Changes) -> list[str]:
+    """Say what the hubs withdrew, and what does not go the way it should."""
+    kinds = {
+        "taken down by its hub": changes.tombstones,
+        "not listed by its hub any more, but there": changes.missing,
+        "queued for a later night": changes.queued,
+    }
+    lines = []
+    for words, rows in kinds.items():
+        lines += [f"- {words}: `{_name(row)}`" for row in rows[:NAMED]]
+        if len(rows) > NAMED:
+            lines.append(f"- {words}: {len(rows) - NAMED} more")
+    for hub in sorted({row.hub for row in changes.stale}):
+        days = [row.stale_since for row in changes.stale if row.hub == hub and row.stale_since]
+        lines.append(f"- **stale: {len(days)} entries of {hub} could not be asked about, since {min(days)}**")
+    return lines
+
+
+def _of(snapshot: Snapshot, status: str, but: Collection[tuple[str, str, str]] = ()) -> tuple[Listing, ...]:
+    return tuple(row for row in snapshot.entries if row.status == status and _order(row) not in but)
 
 
 def _changed_fields(old: Listing, new: Listing) -> tuple[str, ...]:

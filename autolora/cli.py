@@ -147,21 +147,26 @@ def generate(
 @command
 def show(adapter: str, as_json: Json = False) -> None:
     """Tell everything known about ADAPTER: a sha256 (6 digits or more) or a hub id (author/name)."""
-    from autolora.lookup import lookup
+    from autolora.lookup import lookup, permits, says, shows
+    from autolora.lora.verdict import WARNINGS
 
     root, _ = _repository()
     known = lookup(root, adapter)
-    found, listing = known.adapter, known.listing
+    found, origins, listing = known.adapter, known.origins, known.origins.named
     facts: dict[str, Any] = {
         "adapter": f"{listing.hub}:{listing.id}/{listing.file}",
         "verdict": known.verdict,
         "sha256": found.sha256 if found else listing.sha256,
         "size": f"{listing.size or 0:,} bytes",
+        "origins": "\n".join(map(says, known.entries)),
         "licence": listing.licence or "unknown",
+        "permissions": permits(origins.permissions),
         "base model (label)": listing.base_model or "unknown",
-        "not safe for work": "yes" if listing.nsfw else "no",
+        "not safe for work": origins.nsfw_level or ("yes" if origins.nsfw else "not said"),
+        "shows a real person": shows(origins.person),
+        "shows a minor": shows(origins.minor),
         "trigger words": ", ".join(listing.trigger_words) or "none",
-        "first seen": listing.first_seen.isoformat(),
+        "first seen": origins.first_seen.isoformat(),
         "split": known.split or "none: the models have not seen it",
     }
     if found and found.accepted:
@@ -173,8 +178,9 @@ def show(adapter: str, as_json: Json = False) -> None:
             "stored as": found.dtype,
             "keys": f"{found.keys_used} of {found.keys_seen} used",
             "set aside": ", ".join(found.set_aside) or "nothing",
+            "warnings": "\n".join(WARNINGS[code] for code in found.warnings) or "none",
         }
-    facts["renderings"] = len(listing.renderings)
+    facts["renderings"] = len(origins.renderings)
     facts["captions"] = "\n".join(caption.text for caption in known.captions) or "none"
     if as_json:
         print(_as_json(facts))

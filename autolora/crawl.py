@@ -1,95 +1,224 @@
-"""The stage `crawl`: what the hubs list today becomes the catalog, which says what the pool is."""
+"""The stage `crawl`: what the hubs list today becomes the catalog, which says what the pool is.
 
-import datetime
-import json
+`look` asks one hub, `plan` puts all looks together by the rules and the night's budget, `write` makes it the
+catalog. Nothing is written before `write` but each look's journal.
+"""
+
 import logging
-from collections.abc import Iterable
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 
-from autolora.errors import HubError, MissingArtefact
-from autolora.files import write_rows
-from autolora.hubs import Hub, selected
+from autolora import budget, tombstones, watermarks
+from autolora import catalog as lock
+from autolora.budget import Admission
+from autolora.errors import HubError
+from autolora.files import hash_value
+from autolora.hubs import Hub, Model, objection, trim
+from autolora.journal import Journal
 from autolora.params import CrawlParams
 from autolora.records import Listing
-from autolora.revisions import restore_committed
+from autolora.walk import Completed, Walk, complete, walk
+from autolora.watermarks import Watermark
 
 logger = logging.getLogger(__name__)
 
 
-def catalog_path(root: Path) -> Path:
-    """Return where the catalog lies."""
-    return root / "data" / "catalog.jsonl"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What one hub's list says, held against what the catalog knew of that hub."""
+
+    hub: str
+    rows: tuple[Listing, ...]
+    """all its entries as they are now, tombstones included; neither budget nor rules are applied"""
+    left_out: Mapping[str, int]
+    """rule -> files that it left out before they were asked about"""
+    problems: tuple[str, ...]
+    mark: Watermark | None
+    journal: Journal | None
+    """to be thrown away when the catalog is written; None where the look has not ended"""
+    down: bool = False
 
 
-def catalog(root: Path) -> list[Listing]:
-    """Read the catalog.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a crawl is about to write, and what follows from it."""
 
-    Raises MissingArtefact when there is none, or when a line (named) is no listing.
+    today: date
+    looks: tuple[Look, ...]
+    left_out: Mapping[str, Mapping[str, int]]
+    """hub -> rule -> files"""
+    admission: Admission
+
+    @property
+    def rows(self) -> tuple[Listing, ...]:
+        """The catalog's lines, in its order."""
+        return self.admission.rows
+
+    def withdrawn(self, hub: str | None = None) -> tuple[Listing, ...]:
+        """Return the entries (of one hub) that became tombstones today."""
+        return tuple(row for row in self.rows if row.withdrawn == self.today and hub in (None, row.hub))
+
+
+def look(root: Path, hub: Hub, rules: CrawlParams, today: date, remember: bool = True) -> Look:
+    """Return what one hub lists today: news since its watermark, or its whole list where that is due.
+
+    remember: keep a journal. Raises HubError when the hub cannot be reached, answers nonsense, or lists nothing
+    where it used to; a hub that breaks off half-way has told what it told.
     """
-    path = catalog_path(root)
-    if not path.exists():
-        raise MissingArtefact(f"{path} does not exist: no hub has been looked at yet; run `dvc repro crawl`")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return [_read_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line]
+    old = [row for row in lock.known(root) if row.hub == hub.name]
+    mark = watermarks.read(root).get(hub.name)
+    since = watermarks.start(mark, rules, today)
+    journal = _journal(root, hub.name, rules, today, since, remember)
+    _, done = journal.read()
+    walked = walk(hub, rules, today, since, journal)
+    alive = [row for row in old if row.status != "withdrawn"]
+    swept = since is None and walked.whole
+    if swept and alive and not walked.models:
+        raise HubError(
+            f"hub {hub.name} lists nothing where it listed {len(alive)} files. Check the hub and crawl.filters; "
+            f"where this is right, delete its lines from {lock.catalog_path(root)}"
+        )
+    found = complete(hub, _carried(walked, old), rules, {row.url: row for row in [*alive, *done]}, journal)
+    rows, unseen = tombstones.settle(old, walked, found, rules, today)
+    if swept:
+        again = mark is not None and mark.swept < today
+        searched = tombstones.search(hub, unseen, len({row.id for row in alive}), again, today)
+    else:
+        searched = tombstones.pass_over(unseen, walked.whole, today)
+    failures = (f"{id}: {why}" for id, why in found.failed.items())
+    return Look(
+        hub=hub.name,
+        rows=(*found.listings, *rows, *searched.rows),
+        left_out=found.left_out,
+        problems=(*walked.problems, *failures, *searched.problems),
+        mark=_moved(mark, walked, found, rules, today, swept) if walked.whole else mark,
+        journal=journal if walked.whole and not found.failed else None,
+    )
+
+
+def miss(root: Path, hub: str, error: HubError, today: date) -> Look:
+    """Return the look at a hub that could not be asked: yesterday's entries, marked stale."""
+    rows = tuple(tombstones.age(row, today) for row in lock.known(root) if row.hub == hub)
+    mark = watermarks.read(root).get(hub)
+    return Look(hub=hub, rows=rows, left_out={}, problems=(str(error),), mark=mark, journal=None, down=True)
+
+
+def plan(root: Path, looks: Sequence[Look], rules: CrawlParams, today: date) -> Plan:
+    """Put the looks together: the rules over all entries, old ones too, then the night's budget.
+
+    Raises HubError when no hub could be asked.
+    """
+    if all(look.down for look in looks):
+        problems = " | ".join(problem for look in looks for problem in look.problems)
+        raise HubError(f"{problems} (the catalog was not changed)")
+    before = lock.known(root)
+    asked = {look.hub for look in looks}
+    others = [row for row in before if row.hub not in asked and row.status == "withdrawn"]
+    chosen, left_out = _choose([*(row for look in looks for row in look.rows), *others], rules)
+    for look in looks:
+        left_out[look.hub].update(look.left_out)
+    first_seen: dict[str, date] = {}
+    for row in before:
+        first_seen[row.key] = min(row.first_seen, first_seen.get(row.key, row.first_seen))
+    dated = [_dated(row, first_seen) for row in chosen]
+    admission = budget.admit(sorted(dated, key=lambda row: _place(row, rules)), before, rules)
+    return Plan(today=today, looks=tuple(looks), left_out=left_out, admission=admission)
+
+
+def write(root: Path, plan: Plan) -> None:
+    """Make a plan the catalog, and let the looks be over."""
+    lock.write(root, plan.rows)
+    watermarks.write(root, {look.hub: look.mark for look in plan.looks if look.mark})
+    for look in plan.looks:
+        if look.journal:
+            look.journal.discard()
 
 
 def restore(root: Path) -> bool:
-    """Put a missing catalog back as committed, and return whether that was done.
-
-    The catalog is a lock: `rm -rf data; dvc repro` repeats the past. A refresh, the file in place, looks anew.
-    """
-    return restore_committed(root, str(catalog_path(root).relative_to(root)))
-
-
-def look(root: Path, hub: Hub, rules: CrawlParams, today: datetime.date) -> list[Listing]:
-    """Return what one hub lists today; what the old catalog knows is not asked about again.
-
-    Raises HubError when the hub cannot be reached, answers nonsense, or lists nothing where it used to.
-    """
-    old = catalog(root) if catalog_path(root).exists() else []
-    known = [listing for listing in old if listing.hub == hub.name]
-    try:
-        found = list(hub.listings(rules, known, today))
-    except HubError as error:
-        raise HubError(f"{error} (the catalog was not changed)") from error
-    if known and not found:
-        raise HubError(
-            f"hub {hub.name} lists nothing where it listed {len(known)} files; the catalog was not changed. "
-            f"Check the hub and crawl.filters; where this is right, delete {catalog_path(root)}"
-        )
-    logger.info("hub %s: %d files listed, %d before", hub.name, len(found), len(known))
-    return found
+    """Put a missing catalog, and how far the hubs were looked at, back as committed; return whether it was."""
+    restored = lock.restore(root)
+    if restored:
+        watermarks.restore(root)
+    return restored
 
 
-def write(root: Path, found: Iterable[Listing], rules: CrawlParams) -> list[Listing]:
-    """Write the catalog from what all hubs list, sorted by hub, id and file, atomically; return it.
+def _dated(row: Listing, first_seen: Mapping[str, date]) -> Listing:
+    day = first_seen.get(row.key, row.first_seen)
+    return row if day == row.first_seen else replace(row, first_seen=day)
 
-    The old catalog gives a file that it knows its first day; what the rules exclude is left out.
-    """
-    old = catalog(root) if catalog_path(root).exists() else []
-    first_seen = {}
-    for listing in sorted(old, key=lambda listing: listing.first_seen, reverse=True):
-        first_seen[listing.key] = listing.first_seen
-    chosen = {
-        (listing.hub, listing.id, listing.file): _dated(listing, first_seen.get(listing.key))
-        for listing in found
-        if selected(listing, rules)
+
+def _journal(
+    root: Path, hub: str, rules: CrawlParams, today: date, since: datetime | None, remember: bool
+) -> Journal:
+    head = {
+        "hub": hub,
+        "day": today.isoformat(),
+        "rules": hash_value(asdict(rules)),
+        "since": since and since.isoformat(),
     }
-    listings = [chosen[place] for place in sorted(chosen)]
-    write_rows(catalog_path(root), (listing.to_row() for listing in listings))
-    return listings
+    return Journal(root / "cache" / "crawl" / f"{hub}.jsonl" if remember else None, head)
 
 
-def _dated(listing: Listing, first_seen: datetime.date | None) -> Listing:
-    return listing if first_seen is None else replace(listing, first_seen=first_seen)
+def _carried(walked: Walk, old: Iterable[Listing]) -> list[Model]:
+    """Return the models with the downloads that were told when each file was first listed."""
+    told = [row for row in old if row.downloads is not None]
+    downloads = {(row.id, ""): row.downloads for row in told} | {
+        (row.id, row.file): row.downloads for row in told
+    }
+    return [
+        replace(
+            model,
+            drafts=tuple(
+                replace(draft, downloads=downloads.get((draft.id, draft.file), draft.downloads))
+                for draft in model.drafts
+            ),
+        )
+        for model in walked.models.values()
+    ]
 
 
-def _read_line(path: Path, number: int, line: str) -> Listing:
-    try:
-        return Listing.from_row(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingArtefact(
-            f"{path}, line {number} is no listing ({type(error).__name__}: {error}); "
-            "restore the file with `git checkout data/catalog.jsonl` or crawl again"
-        ) from error
+def _moved(
+    mark: Watermark | None, walked: Walk, found: Completed, rules: CrawlParams, today: date, swept: bool
+) -> Watermark | None:
+    """Return the watermark after a whole walk: it stays behind what is new and could not be asked about."""
+    last = [mark.newest] if mark else []
+    seen = [min(model.updated, watermarks.end_of(today)) for model in walked.models.values()]
+    if not seen and not last:
+        return None
+    failed = [model.updated for model in walked.models.values() if model.id in found.failed]
+    missed = [updated for updated in failed if not mark or updated > mark.newest]
+    return Watermark(
+        newest=min([max(seen + last), *missed]),
+        swept=today if swept or mark is None else mark.swept,
+        rules=watermarks.rules_digest(rules),
+    )
+
+
+def _choose(
+    rows: Iterable[Listing], rules: CrawlParams
+) -> tuple[list[Listing], defaultdict[str, Counter[str]]]:
+    """Return the entries that the rules let in, each once, tombstones always; and hub -> rule -> files left out."""
+    left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    entries = {(row.hub, row.id, row.file, row.url): row for row in rows}
+    chosen: list[Listing] = []
+    places: Counter[str] = Counter()
+    for row in sorted(entries.values(), key=lambda row: row.updated or "", reverse=True):
+        rule = None if row.status == "withdrawn" else objection(row, rules)
+        if row.status != "withdrawn" and rule is None:
+            places[row.hub] += 1
+            rule = "newest" if rules.newest is not None and places[row.hub] > rules.newest else None
+        if rule:
+            left_out[row.hub][rule] += 1
+        else:
+            chosen.append(trim(row, rules))
+    return chosen, left_out
+
+
+def _place(row: Listing, rules: CrawlParams) -> tuple[object, ...]:
+    """Return an entry's place in the catalog: hubs in their order of precedence, then id and file."""
+    hubs = rules.hubs
+    rank = hubs.index(row.hub) if row.hub in hubs else len(hubs)
+    return rank, row.hub, row.id, row.file, row.version, row.url

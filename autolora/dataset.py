@@ -7,7 +7,7 @@ that should be there, compares their hashes with those that are, and writes the 
 import datetime
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,20 @@ import pyarrow as pa
 
 from autolora import pool
 from autolora.captions import captions as made_captions
-from autolora.crawl import catalog
-from autolora.families import WIDTH, Floats, Split, assign, fingerprint, split
+from autolora.catalog import catalog
+from autolora.families import WIDTH, Floats, Split, assign, split
 from autolora.files import Row, hash_value, read_rows, write_rows
 from autolora.incremental import write_digest
+from autolora.origins import Origins
 from autolora.params import DatasetParams
 from autolora.records import Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.revisions import restore_committed
 from autolora.tables import Counts, bring_up_to_date, has_table, read_table
 
-SCHEMA = 1
+SCHEMA = 2
 LOCK = "data/training.jsonl"
 
-TEXT, TEXTS, WHOLE = pa.string(), pa.list_(pa.string()), pa.int64()
+TEXT, TEXTS, WHOLE, FLAG = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 ADAPTERS = {
     "sha256": TEXT,
     "family": TEXT,
@@ -37,9 +38,17 @@ ADAPTERS = {
     "id": TEXT,
     "version": TEXT,
     "file": TEXT,
+    "origins": TEXTS,  # hub:id of every listing of the file
     "licence": TEXT,
+    "commercial": FLAG,
+    "derivatives": FLAG,
+    "credit": FLAG,
     "base_model": TEXT,
-    "nsfw": pa.bool_(),
+    "base": TEXT,
+    "nsfw": FLAG,
+    "nsfw_level": TEXT,
+    "person": FLAG,
+    "minor": FLAG,
     "trigger_words": TEXTS,
     "layout": TEXT,
     "num_slots": WHOLE,
@@ -141,7 +150,7 @@ def captions_of(root: Path) -> dict[str, tuple[Caption, ...]]:
 
 
 def update_adapters(root: Path, params: DatasetParams) -> Counts:
-    """Bring the table of adapters up to date: one row a file, under its earliest listing."""
+    """Bring the table of adapters up to date: one row a file, named by its earliest origin."""
     restore_committed(root, LOCK)
     accepted = _accepted(root)
     prints = _fingerprints(root, (adapter for _, adapter in accepted.values()))
@@ -150,8 +159,8 @@ def update_adapters(root: Path, params: DatasetParams) -> Counts:
     captions = _by_image(made_captions(root))
     pictures = pool.renderings(root)
     wanted = {}
-    for sha256, (listing, adapter) in accepted.items():
-        images = [picture.sha256 for _, picture in _pictures(listing, pictures)]
+    for sha256, (origins, adapter) in accepted.items():
+        images = [picture.sha256 for _, picture in _pictures(origins, pictures)]
         side = settled[sha256].split if sha256 in settled else None
         wanted[sha256] = {
             "family": families[sha256],
@@ -161,7 +170,7 @@ def update_adapters(root: Path, params: DatasetParams) -> Counts:
                 [[_caption_id(c), c.text] for i in images for c in captions.get(i, ())]
             ),
             "fingerprint": prints[sha256].tolist(),
-            **_described(listing),
+            **_described(origins),
             **_measured(adapter),
         }
     return _write(root, "adapters", wanted)
@@ -181,12 +190,10 @@ def lock_training(root: Path, params: DatasetParams) -> bool:
 
 def update_renderings(root: Path) -> Counts:
     """Bring the table of renderings up to date: one row for each picture of each adapter."""
-    kept = {row["sha256"]: row["listing_digest"] for row in rows(root, "adapters")}
-    listings = {listing.digest: listing for listing in catalog(root)}
     pictures = pool.renderings(root)
     wanted = {}
-    for sha256, digest in kept.items():
-        for listed, picture in _pictures(listings[digest], pictures):
+    for sha256, (origins, _) in _accepted(root).items():
+        for listed, picture in _pictures(origins, pictures):
             wanted[f"{sha256}:{picture.sha256}"] = {
                 "adapter": sha256,
                 "image": picture.sha256,
@@ -250,14 +257,17 @@ def _write(root: Path, table: str, wanted: Mapping[str, Row]) -> Counts:
     return bring_up_to_date(folder(root), table, TABLES[table], wanted, INEXACT)
 
 
-def _accepted(root: Path) -> dict[str, tuple[Listing, Adapter]]:
-    """Return each accepted file with its earliest listing, in order of first seen."""
+def _accepted(root: Path) -> dict[str, tuple[Origins, Adapter]]:
+    """Return each accepted file with its origins: the first seen first, of one day in the catalog's order."""
     pooled = pool.adapters(root)
-    found: dict[str, tuple[Listing, Adapter]] = {}
-    for listing in sorted(catalog(root), key=lambda one: (one.first_seen, one.hub, one.id, one.file)):
+    listings: dict[str, list[Listing]] = {}
+    adapters: dict[str, Adapter] = {}
+    for listing in sorted(catalog(root), key=lambda listing: listing.first_seen):
         adapter = pooled.get(listing.key)
         if adapter is not None and adapter.accepted:
-            found.setdefault(adapter.sha256, (listing, adapter))
+            listings.setdefault(adapter.sha256, []).append(listing)
+            adapters.setdefault(adapter.sha256, adapter)
+    found = {sha256: (Origins(tuple(listings[sha256])), adapter) for sha256, adapter in adapters.items()}
     return dict(sorted(found.items(), key=lambda item: (item[1][0].first_seen, item[0])))
 
 
@@ -272,7 +282,7 @@ def _fingerprints(root: Path, adapters: Iterable[Adapter]) -> dict[str, Floats]:
     for adapter in adapters:
         mark = known.get((adapter.sha256, adapter.recipe))
         if mark is None:
-            mark = fingerprint(pool.load_sketch(root, adapter.sha256).values.numpy())
+            (mark,) = pool.load_fingerprints(root, [adapter.sha256])
         found[adapter.sha256] = np.asarray(mark, dtype=np.float32)
     return found
 
@@ -284,30 +294,37 @@ def _settled(root: Path, params: DatasetParams) -> tuple[TrainingRow, ...]:
 
 
 def _pictures(
-    listing: Listing, pictures: Mapping[str, PooledRendering]
+    origins: Origins, pictures: Mapping[str, PooledRendering]
 ) -> list[tuple[ListedRendering, PooledRendering]]:
-    """Return a listing's renderings that are in the pool, each picture once."""
+    """Return an adapter's renderings that are in the pool, each picture once."""
     found: dict[str, tuple[ListedRendering, PooledRendering]] = {}
-    for listed in listing.renderings:
+    for listed in origins.renderings:
         picture = pictures.get(listed.key)
         if picture is not None:
             found.setdefault(picture.sha256, (listed, picture))
     return list(found.values())
 
 
-def _described(listing: Listing) -> Row:
-    """Return what the hub says about an adapter."""
+def _described(origins: Origins) -> Row:
+    """Return what the hubs say about an adapter: its name by precedence, what it may be used for at the strictest."""
+    named = origins.named
     return {
-        "first_seen": listing.first_seen,
-        "hub": listing.hub,
-        "id": listing.id,
-        "version": listing.version,
-        "file": listing.file,
-        "licence": listing.licence,
-        "base_model": listing.base_model,
-        "nsfw": listing.nsfw,
-        "trigger_words": list(listing.trigger_words),
-        "listing_digest": listing.digest,
+        "first_seen": origins.first_seen,
+        "hub": named.hub,
+        "id": named.id,
+        "version": named.version,
+        "file": named.file,
+        "origins": origins.names,
+        "licence": named.licence,
+        **asdict(origins.permissions),
+        "base_model": named.base_model,
+        "base": named.base,
+        "nsfw": origins.nsfw,
+        "nsfw_level": origins.nsfw_level,
+        "person": origins.person,
+        "minor": origins.minor,
+        "trigger_words": list(named.trigger_words),
+        "listing_digest": origins.digest,
     }
 
 

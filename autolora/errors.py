@@ -4,6 +4,7 @@ AutoLoraError
 ├── ParamsError        params.yaml is not what the loader accepts
 ├── RefusedFile        a LoRA file or image that is not what it claims to be (has a reason code)
 ├── HubError           a hub could not be reached or answered nonsense
+├── DiskFull           the disk has no room for what is to be written
 ├── CaptionError       the captioning engine is down or answered nonsense
 ├── MissingArtefact    something an earlier stage makes is not there (or not in that revision)
 └── MismatchError      two artefacts that do not belong together (other base, other encoder)
@@ -28,6 +29,10 @@ class RefusedFile(AutoLoraError):
 
 class HubError(AutoLoraError):
     """A hub that cannot be reached, refuses, or answers something that is not its API."""
+
+
+class DiskFull(AutoLoraError):
+    """No room is left on the disk; what was half written was removed."""
 
 
 class CaptionError(AutoLoraError):

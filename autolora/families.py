@@ -1,11 +1,11 @@
-"""Families: near-duplicate adapters, found by fingerprints of their sketches, and the sides they are on.
+"""Families: adapters that are alike, found by fingerprints of their sketches, and the sides they are on.
 
 A fingerprint is a count sketch of the whole sketch, so comparing a newcomer with the pool reads 4 kB an
 adapter and no sketch again. Its inner products estimate those of the sketches; near 1 the error of a cosine c
 is about (1 - c) · √(2 / WIDTH), so copies are never missed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from autolora.files import hash_value
 
+DEFINITION = "autolora-fingerprint-1"
 WIDTH = 1024
 BLOCK = 256
 Floats = NDArray[np.float32]
@@ -42,6 +43,17 @@ def _buckets(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return buckets, signs
 
 
+def earlier(prints: Floats, start: int) -> Iterator[Floats]:
+    """Yield, for each fingerprint (N, WIDTH) from `start` on, its cosines with all before it (place,).
+
+    In blocks: beside the fingerprints, BLOCK · N numbers are in memory.
+    """
+    for begin in range(start, len(prints), BLOCK):
+        block = prints[begin : begin + BLOCK]
+        alike = block @ prints[: begin + len(block)].T
+        yield from (alike[row, : begin + row] for row in range(len(block)))
+
+
 def assign(fingerprints: Mapping[str, Floats], pinned: Mapping[str, str], cosine: float) -> dict[str, str]:
     """Return adapter -> family: that of the nearest earlier adapter at least `cosine` alike, else its own.
 
@@ -53,12 +65,9 @@ def assign(fingerprints: Mapping[str, Floats], pinned: Mapping[str, str], cosine
     found = {sha256: pinned[sha256] for sha256 in order if sha256 in pinned}
     if not order:
         return found
-    matrix = np.stack([fingerprints[sha256] for sha256 in order])
-    for start in range(len(found), len(order), BLOCK):
-        block = order[start : start + BLOCK]
-        alike = matrix[start : start + BLOCK] @ matrix[: start + len(block)].T
-        for row, sha256 in enumerate(block):
-            found[sha256] = _family(sha256, alike[row, : start + row], order, found, cosine)
+    prints, start = np.stack([fingerprints[sha256] for sha256 in order]), len(found)
+    for sha256, alike in zip(order[start:], earlier(prints, start), strict=True):
+        found[sha256] = _family(sha256, alike, order, found, cosine)
     return found
 
 

@@ -1,16 +1,22 @@
 """Files: atomic writes, hashes, and JSON lines that survive a kill."""
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from autolora.errors import MissingArtefact
+from autolora.errors import DiskFull, MissingArtefact
 
 Row = dict[str, Any]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""no space, no quota, or above the size that a file may have here"""
+TAIL = 4096
+"""bytes read at a time from the end of a table, in search of its last whole line"""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -96,13 +102,40 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows as JSON lines and flush them to disk; a torn line of a killed run is cut off first."""
+    """Append rows as JSON lines and flush them to disk; a torn line of a killed run is cut off first.
+
+    Costs what is appended, however long the table is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(canonical_json(row) + "\n" for row in rows)
     with path.open("ab+") as stream:
-        stream.seek(0)
-        whole = stream.read().rfind(b"\n") + 1
-        stream.truncate(whole)
+        stream.truncate(_end_of_lines(stream))
         stream.write(text.encode())
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def room(place: Path) -> Iterator[None]:
+    """Raise DiskFull, which names the place, where the block runs out of space."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(
+            f"the disk of {place.absolute()} is full ({error.strerror}): make room and run this again; what was "
+            "written whole is kept"
+        ) from error
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    """Return where the last whole line of a file ends."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - TAIL)
+        stream.seek(start)
+        if (found := stream.read(end - start).rfind(b"\n")) >= 0:
+            return start + found + 1
+        end = start
+    return 0

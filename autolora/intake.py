@@ -2,19 +2,21 @@
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from autolora import pool
-from autolora.errors import HubError, RefusedFile
-from autolora.files import hash_file, write_atomic
+from autolora.errors import DiskFull, HubError, RefusedFile
+from autolora.files import Row, hash_file, room, write_atomic
 from autolora.hubs import MB, Hub
 from autolora.lora.factors import Lora
 from autolora.lora.read import Reading, read
 from autolora.lora.sketch import Sketch, norm, sketch
+from autolora.origins import Origins
 from autolora.params import PoolParams
 from autolora.pictures import redraw
 from autolora.pool import Terms
@@ -30,51 +32,91 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def fetch_adapters(
-    root: Path, batch: Sequence[Listing], hubs: Mapping[str, Hub], terms: Terms, max_file_mb: float
-) -> int:
-    """Download and read what is pending of a batch of files, append their rows, and return their number.
+class Intake:
+    """Brings in what the catalog lists. It remembers what has arrived, so that a batch that is tried again asks for
+    the rest only, and that the disk is full, so that no further download is begun. Safe from several threads."""
 
-    max_file_mb: the bound (10^6 bytes) where the hub does not tell a size.
-    Raises HubError, when all others are done, that names the files that could not be had.
-    """
-    done = pool.done_adapters(root, {listing.key for listing in batch})
-    rows, problems = [], []
-    for listing in batch:
-        if (listing.key, terms.recipe) in done:
-            continue
+    def __init__(self, root: Path, hubs: Mapping[str, Hub], terms: Terms, max_file_mb: float) -> None:
+        """Set up; max_file_mb: the bound (10^6 bytes) where a hub does not tell a size."""
+        self._root, self._hubs, self._terms, self._max_file_mb = root, hubs, terms, max_file_mb
+        self._arrived: set[str] = set()
+        self._full: DiskFull | None = None
+
+    def fetch_adapters(self, batch: Sequence[Origins]) -> int:
+        """Download and read a batch of files, append their rows, and return their number.
+
+        Raises HubError, when all others are done, that names the files that could not be had; DiskFull at once.
+        """
+        return self._fetch((origins.named.key, partial(self._adapter, origins)) for origins in batch)
+
+    def fetch_renderings(self, batch: Sequence[tuple[str, ListedRendering]]) -> int:
+        """Download and check a batch of pictures, append their rows, and return their number.
+
+        Raises HubError, when all others are done, that names the pictures that could not be had; DiskFull at once.
+        """
+        return self._fetch((listed.key, partial(self._rendering, hub, listed)) for hub, listed in batch)
+
+    def _fetch(self, wanted: Iterable[tuple[str, Callable[[], tuple[str, Row]]]]) -> int:
+        """Fetch what has not arrived yet, append its rows, and return their number.
+
+        wanted: keys, each with a function that returns a table's name and the row.
+        """
+        rows: dict[str, list[Row]] = {}
+        problems = []
+        with self._room():
+            try:
+                for key, bring in wanted:
+                    try:
+                        if key not in self._arrived:
+                            table, row = bring()
+                            rows.setdefault(table, []).append(row)
+                    except HubError as error:
+                        problems.append(error)
+            finally:
+                for table, found in rows.items():
+                    self._append(table, found)
+        if problems:
+            raise _join(problems)
+        return sum(map(len, rows.values()))
+
+    def _adapter(self, origins: Origins) -> tuple[str, Row]:
+        """Bring in one file from the first origin that gives it."""
+        problems = []
+        for listing in origins.listings:
+            try:
+                hub = self._hubs[listing.hub]
+                return "adapters", _fetch_adapter(
+                    self._root, listing, hub, self._terms, self._max_file_mb
+                ).to_row()
+            except HubError as error:
+                problems.append(error)
+        raise _join(problems)
+
+    def _rendering(self, hub: str, listed: ListedRendering) -> tuple[str, Row]:
+        """Bring in one picture, or the reason why it is none."""
         try:
-            rows.append(_fetch_adapter(root, listing, hubs[listing.hub], terms, max_file_mb))
-        except HubError as error:
-            problems.append(error)
-    pool.append(root, "adapters", [row.to_row() for row in rows])
-    _raise_all(problems)
-    return len(rows)
-
-
-def fetch_renderings(
-    root: Path, batch: Sequence[tuple[str, ListedRendering]], hubs: Mapping[str, Hub], bounds: PoolParams
-) -> int:
-    """Download and check what is pending of a batch of pictures, append their rows, and return their number.
-
-    Raises HubError, when all others are done, that names the pictures that could not be had.
-    """
-    done = pool.done_renderings(root, {rendering.key for _, rendering in batch})
-    rows, refused, problems = [], [], []
-    for hub, rendering in batch:
-        if rendering.key in done:
-            continue
-        try:
-            rows.append(asdict(_fetch_rendering(root, rendering, hubs[hub], bounds)))
+            return "renderings", asdict(
+                _fetch_rendering(self._root, listed, self._hubs[hub], self._terms.bounds)
+            )
         except RefusedFile as error:
-            logger.warning("%s was refused: %s", rendering.url, error)
-            refused.append({"key": rendering.key, "code": error.code, "reason": str(error)})
-        except HubError as error:
-            problems.append(error)
-    pool.append(root, "renderings", rows)
-    pool.append(root, "refused", refused)
-    _raise_all(problems)
-    return len(rows) + len(refused)
+            logger.warning("%s was refused: %s", listed.url, error)
+            return "refused", {"key": listed.key, "code": error.code, "reason": str(error)}
+
+    def _append(self, table: str, rows: Sequence[Row]) -> None:
+        pool.append(self._root, table, rows)
+        self._arrived.update(row["key"] for row in rows)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Raise DiskFull where the block runs out of space, and from then on before anything is begun."""
+        if self._full:
+            raise DiskFull(str(self._full))
+        try:
+            with room(pool.folder(self._root)):
+                yield
+        except DiskFull as error:
+            self._full = error
+            raise
 
 
 def examine(path: Path, key: str, sha256: str, terms: Terms) -> tuple[Adapter, Sketch | None]:
@@ -93,7 +135,7 @@ def _fetch_adapter(root: Path, listing: Listing, hub: Hub, terms: Terms, max_fil
     """Bring one file into the pool: weights and sketch where it is accepted, a row in any case."""
     have = pool.weights_path(root, listing.sha256) if listing.sha256 else None
     if have and have.exists() and hash_file(have) == listing.sha256:
-        row, sketched = examine(have, listing.key, have.stem, terms)
+        row, sketched = examine(have.resolve(), listing.key, have.stem, terms)
         if sketched:
             pool.save_sketch(root, row.sha256, sketched)
         return row
@@ -145,9 +187,8 @@ def _check_hash(hub: str, url: str, listed: str | None, found: str) -> None:
         )
 
 
-def _raise_all(problems: Sequence[HubError]) -> None:
-    if problems:
-        raise HubError(" | ".join(dict.fromkeys(str(problem) for problem in problems)))
+def _join(problems: Iterable[HubError]) -> HubError:
+    return HubError(" | ".join(dict.fromkeys(str(problem) for problem in problems)))
 
 
 def _accepted(reading: Reading, *, key: str, sha256: str, size: int, recipe: str) -> Adapter:
@@ -166,6 +207,7 @@ def _accepted(reading: Reading, *, key: str, sha256: str, size: int, recipe: str
         keys_used=reading.keys_used,
         keys_seen=reading.keys_seen,
         set_aside=reading.set_aside,
+        warnings=reading.warnings,
     )
 
 

@@ -25,11 +25,13 @@ from autolora.presets import (
     Tokens,
     View,
 )  # fmt: skip
+from autolora.records import Base, NsfwLevel
 
 T = TypeVar("T")
 
 AT_LEAST_ONE = {
     "hubs": ("attempts", "downloads"),
+    "crawl": ("newest", "sweep_days"),
     "pool": ("max_rank", "max_image_px", "sketch_size"),
     "captions": ("max_tokens", "batch", "concurrency"),
     "vllm": ("attempts",),
@@ -69,29 +71,74 @@ class HubParams:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FolderParams:
+    """A folder of LoRA files as a hub."""
+
+    path: str | None
+    """relative to the repository's root or absolute; null where there is none"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HubsParams:
     """Where the hubs are and how politely they are spoken to; no stage lists it."""
 
+    civitai: HubParams
     huggingface: HubParams
+    modelscope: HubParams
+    folder: FolderParams
     timeout_s: float
     attempts: int
     """tries of one request before it counts as failed"""
     downloads: int
-    """at the same time"""
+    """at the same time, a hub"""
+    requests_per_s: float
+    """a hub"""
+    max_mb_per_s: float | None
+    """10^6 bytes, a hub; null is unbounded"""
+    min_kb_per_s: float
+    """10^3 bytes; a download slower than this over timeout_s is given up"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetParams:
+    """How much a night may bring; null is unbounded. The rest waits in the queue."""
+
+    files: int | None
+    gb: float | None
+    """10^9 bytes of LoRA files"""
+    captions: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrawlParams:
     """What goes into the catalog."""
 
-    hubs: tuple[Literal["huggingface"], ...]
+    hubs: tuple[Literal["civitai", "huggingface", "modelscope", "folder"], ...]
+    """asked every night; also their order of precedence for naming an adapter that several hubs list"""
     filters: tuple[str, ...]
-    """tags that an adapter must carry"""
+    """tags that an adapter must carry (huggingface)"""
+    searches: tuple[str, ...]
+    """words to search for, one list each, which shows 3,000 models at most (modelscope); empty lists all its LoRAs"""
+    bases: tuple[Base, ...]
+    """base models that a listing may name; empty allows all, and what says nothing passes"""
     licences: tuple[str, ...]
     """allow-list; empty allows all"""
-    nsfw: bool
+    max_nsfw_level: NsfwLevel
+    persons: bool
+    """list adapters that show a real person"""
+    minors: bool
+    """list adapters that show a minor"""
+    min_downloads: int
+    """what tells no downloads passes"""
     max_file_mb: float
+    newest: int | None
+    """files a hub; null is all"""
     max_renderings: int
+    overlap_h: float
+    """how far behind the newest entry of the last crawl an increment looks"""
+    sweep_days: int
+    """every so many nights the whole list of a hub is read, and what is gone is noticed"""
+    budget: BudgetParams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +153,8 @@ class PoolParams:
     max_image_px: int
     sketch_size: int
     """m = p: rows and columns of one slot's sketch"""
+    near_duplicate_cosine: float
+    """of sketches; at least this alike, the later one is the earlier one saved anew"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -336,8 +385,10 @@ class Params:
         _require(
             0 < self.dataset.test_share < 1, "dataset.test_share", self.dataset.test_share, "between 0 and 1"
         )
+        near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
+        _require(near <= 1, "pool.near_duplicate_cosine", near, "at most 1")
         _require(
-            self.dataset.family_cosine <= 1, "dataset.family_cosine", self.dataset.family_cosine, "at most 1"
+            family <= near, "dataset.family_cosine", family, f"at most pool.near_duplicate_cosine, {near}"
         )
         for section, names in AT_LEAST_ONE.items():
             for name in names:
@@ -349,6 +400,23 @@ class Params:
             self.judges.question,
             "a question with {text} in it",
         )
+        _require(bool(self.crawl.hubs), "crawl.hubs", list(self.crawl.hubs), "a list of at least one hub")
+        pace, most = self.hubs.requests_per_s, self.hubs.max_mb_per_s
+        _require(pace > 0, "hubs.requests_per_s", pace, "above 0")
+        _require(most is None or most > 0, "hubs.max_mb_per_s", most, "above 0, or null")
+        _require(self.hubs.min_kb_per_s >= 0, "hubs.min_kb_per_s", self.hubs.min_kb_per_s, "at least 0")
+        _require(
+            len({*self.crawl.hubs}) == len(self.crawl.hubs),
+            "crawl.hubs",
+            list(self.crawl.hubs),
+            "each hub once",
+        )
+        for name in ("files", "gb", "captions"):
+            value = getattr(self.crawl.budget, name)
+            _require(value is None or value >= 0, f"crawl.budget.{name}", value, "at least 0, or null")
+        for name in ("min_downloads", "overlap_h"):
+            value = getattr(self.crawl, name)
+            _require(value >= 0, f"crawl.{name}", value, "at least 0")
         floor, ceiling = self.generation.relevance_floor, self.generation.relevance_ceiling
         _require(floor < ceiling, "generation.relevance_floor", floor, f"below relevance_ceiling, {ceiling}")
         _require(self.fusion.picture % 16 == 0, "fusion.picture", self.fusion.picture, "a multiple of 16 px")

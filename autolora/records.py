@@ -1,12 +1,27 @@
 """The nouns of the road: what a hub lists, what the pool holds, what retrieval answers."""
 
 import datetime
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from autolora.files import Row, hash_value
+from autolora.rows import Kinds, checked, day, hashes, one_of, texts
 
 ACCEPTED = "accepted"
+
+Base = Literal[
+    "flux.1-dev", "flux.1-schnell", "flux.1-krea", "flux.1-kontext", "flux.1-fill", "flux.2", "other"
+]
+NsfwLevel = Literal["none", "soft", "mature", "explicit", "blocked"]
+Status = Literal["listed", "queued", "missing", "withdrawn"]
+BASES: tuple[str, ...] = get_args(Base)
+NSFW_LEVELS: tuple[str, ...] = get_args(NsfwLevel)
+"""mildest first"""
+STATUSES: tuple[str, ...] = get_args(Status)
+MOVING = ("status", "stale_since", "withdrawn", "downloads", "updated")
+"""fields of a listing that move while its description stays"""
+DATES = ("first_seen", "stale_since", "withdrawn")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,11 +32,23 @@ class ListedRendering:
     sha256: str | None
     """as the hub tells it; None where it does not"""
     prompt: str | None
+    nsfw_level: str | None = None
+    """one of NSFW_LEVELS; None = not said"""
 
     @property
     def key(self) -> str:
         """What the pool knows this picture by: its sha256 where the hub tells it, else its URL."""
         return self.sha256 or self.url
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Permissions:
+    """What a licence allows, in one form for all hubs; None = not said."""
+
+    commercial: bool | None = None
+    derivatives: bool | None = None
+    credit: bool | None = None
+    """True: the author must be named"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +67,34 @@ class Listing:
     """bytes, as the hub tells"""
     sha256: str | None
     licence: str | None
+    """as given"""
+    permissions: Permissions = field(default_factory=Permissions)
     base_model: str | None
     """the hub's label; labels lie, keys and shapes decide"""
+    base: str | None = None
+    """base_model as one of BASES; None where nothing is said"""
     nsfw: bool
+    """level above soft"""
+    nsfw_level: str | None = None
+    """one of NSFW_LEVELS; None = not said"""
+    person: bool | None = None
+    """shows a real person; None = not said"""
+    minor: bool | None = None
+    """shows a minor; None = not said"""
     trigger_words: tuple[str, ...]
     renderings: tuple[ListedRendering, ...]
+    downloads: int | None = None
+    """as the hub told when the file was first listed"""
+    updated: str | None = None
+    """the hub's date of this version, YYYY-MM-DDTHH:MM:SSZ"""
     first_seen: datetime.date
     """the day on which a crawl first listed this file"""
+    status: str = "listed"
+    """listed: goes down the road; queued: waits for a night's budget; missing: not seen in the last whole look, goes
+    down the road; withdrawn: a tombstone, out of everything"""
+    stale_since: datetime.date | None = None
+    """its hub could not be asked about it since"""
+    withdrawn: datetime.date | None = None
 
     @property
     def key(self) -> str:
@@ -55,21 +103,54 @@ class Listing:
 
     @property
     def digest(self) -> str:
-        """The sha256 of everything the hub says about it: changes when a licence or flag changes."""
-        return hash_value(self.to_row())
+        """The sha256 of how the hub describes it: changes when a licence or flag changes."""
+        return hash_value({name: value for name, value in self.to_row().items() if name not in MOVING})
+
+    @property
+    def on_the_road(self) -> bool:
+        """Whether the stages after `crawl` see it."""
+        return self.status in ("listed", "missing")
 
     def to_row(self) -> Row:
-        """Return the JSON form, `first_seen` as YYYY-MM-DD."""
-        return asdict(self) | {"first_seen": self.first_seen.isoformat()}
+        """Return the JSON form, dates as YYYY-MM-DD."""
+        row: Row = {name: getattr(self, name) for name in LISTING}
+        row["permissions"] = {name: getattr(self.permissions, name) for name in PERMISSIONS}
+        row["renderings"] = [{name: getattr(one, name) for name in RENDERING} for one in self.renderings]
+        row["trigger_words"] = list(self.trigger_words)
+        return row | {name: row[name] and row[name].isoformat() for name in DATES}
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read the JSON form back; KeyError or TypeError when it is not one."""
-        values = dict(row)
-        values["renderings"] = tuple(ListedRendering(**rendering) for rendering in row["renderings"])
-        values["trigger_words"] = tuple(row["trigger_words"])
-        values["first_seen"] = datetime.date.fromisoformat(row["first_seen"])
+        """Read the JSON form back; KeyError, TypeError or ValueError when it is not one."""
+        values = checked(row, LISTING)
+        for name, allowed in WORDS.items():
+            one_of(values.get(name), allowed)
+        values["permissions"] = Permissions(**checked(values.get("permissions", {}), PERMISSIONS))
+        values["renderings"] = tuple(ListedRendering(**checked(one, RENDERING)) for one in row["renderings"])
+        hashes(values.get("sha256"), *(picture.sha256 for picture in values["renderings"]))
+        values["trigger_words"] = texts(row["trigger_words"])
+        values |= {name: day(values[name]) for name in DATES if name in values}
         return cls(**values)
+
+
+def _kinds(record: type) -> Kinds:
+    """Return which JSON types the fields of a record have."""
+    return {name: _json_types(hint) for name, hint in get_type_hints(record).items()}
+
+
+def _json_types(hint: Any) -> tuple[type, ...]:
+    """Return the JSON types of a field: a date is text, a tuple a list, a record an object."""
+    if get_origin(hint) is UnionType:
+        return tuple(kind for member in get_args(hint) for kind in _json_types(member))
+    if get_origin(hint) is tuple:
+        return (list,)
+    if hint in (str, int, bool, NoneType):
+        return (hint,)
+    return (str,) if hint is datetime.date else (dict,)
+
+
+LISTING, RENDERING, PERMISSIONS = _kinds(Listing), _kinds(ListedRendering), _kinds(Permissions)
+WORDS = {"base": BASES, "nsfw_level": NSFW_LEVELS, "status": STATUSES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +179,8 @@ class Adapter:
     keys_seen: int
     set_aside: tuple[str, ...]
     """families of known keys that are no slots, e.g. text encoder"""
+    warnings: tuple[str, ...] = ()
+    """codes of autolora.lora.verdict.WARNINGS: what is odd about an accepted file"""
 
     @property
     def accepted(self) -> bool:
@@ -111,9 +194,10 @@ class Adapter:
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """Read the JSON form back."""
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} & row.keys()
         values: dict[str, Any] = {name: row[name] for name in known}
-        return cls(**(values | {"set_aside": tuple(row["set_aside"])}))
+        lists = {name: tuple(row.get(name, ())) for name in ("set_aside", "warnings")}
+        return cls(**(values | lists))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,12 +19,10 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
     path = pool.weights_path(root, sha256)
     if not path.exists():
         raise MissingArtefact(
-            f"{path} does not exist: put it back with `dvc checkout data/pool`, or `dvc repro pool` where a hub has "
-            "it; an adapter that was withdrawn cannot be had any more"
+            f"{path} does not exist: {pool.AGAIN} to get it from its hub; an adapter that was withdrawn cannot be "
+            "had any more"
         )
     try:
-        return read(path, slots, bounds).lora
+        return read(path.resolve(), slots, bounds).lora  # DVC may have put a link there
     except RefusedFile as error:
-        raise MissingArtefact(
-            f"{path} is damaged ({error}): put it back with `dvc checkout data/pool`"
-        ) from error
+        raise MissingArtefact(f"{path} is damaged ({error}): delete it and {pool.AGAIN}") from error

@@ -2,23 +2,25 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import prefect
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from autolora import intake, models
+from autolora import models
 from autolora import pool as stage
-from autolora.hubs import Hub
-from autolora.hubs.directory import open_hub
-from autolora.params import Params, PoolParams
-from autolora.records import ListedRendering, Listing
+from autolora.errors import DiskFull
+from autolora.hubs.directory import open_hub, tokens_in
+from autolora.intake import Intake, batches
+from autolora.origins import Origins
+from autolora.params import Params
+from autolora.stock import Picture, Stock
 from flows.stage import ROOT, params, run, task
 
 ADAPTERS_A_TASK = 8
 RENDERINGS_A_TASK = 32
-
-Hubs = Mapping[str, Hub]
 
 
 @task()
@@ -28,22 +30,41 @@ def open_terms(values: Params) -> stage.Terms:
     return stage.terms(models.transformer_config(values.models), values.pool)
 
 
-@task(retries=2, retry_delay_seconds=[1, 4])
-def fetch_adapters(batch: Sequence[Listing], hubs: Hubs, terms: stage.Terms, max_file_mb: float) -> int:
-    """Download and read a batch of LoRA files."""
-    return intake.fetch_adapters(ROOT, batch, hubs, terms, max_file_mb)
-
-
-@task(retries=2, retry_delay_seconds=[1, 4])
-def fetch_renderings(batch: Sequence[tuple[str, ListedRendering]], hubs: Hubs, bounds: PoolParams) -> int:
-    """Download and check a batch of pictures."""
-    return intake.fetch_renderings(ROOT, batch, hubs, bounds)
+@task()
+def take_stock(terms: stage.Terms) -> Stock:
+    """Read the catalog."""
+    return Stock(ROOT, terms)
 
 
 @task()
-def finish(terms: stage.Terms, failures: list[BaseException]) -> None:
+def missing_adapters(stock: Stock) -> list[Origins]:
+    """Return the files that the pool lacks."""
+    return stock.missing_adapters()
+
+
+@task()
+def missing_renderings(stock: Stock) -> list[Picture]:
+    """Return the pictures that the pool lacks, once near-duplicates are told from originals."""
+    stock.compare_newcomers()
+    return stock.missing_renderings()
+
+
+@task(retries=2, retry_delay_seconds=[1, 4])
+def fetch_adapters(intake: Intake, batch: Sequence[Origins]) -> int:
+    """Download and read a batch of LoRA files."""
+    return intake.fetch_adapters(batch)
+
+
+@task(retries=2, retry_delay_seconds=[1, 4])
+def fetch_renderings(intake: Intake, batch: Sequence[Picture]) -> int:
+    """Download and check a batch of pictures."""
+    return intake.fetch_renderings(batch)
+
+
+@task()
+def finish(stock: Stock, failures: list[BaseException]) -> None:
     """Settle the pool's tables and write the digest."""
-    stage.finish(ROOT, terms.recipe, failures)
+    stock.finish(failures)
 
 
 @prefect.flow(name="pool")
@@ -51,21 +72,36 @@ async def pool() -> None:
     """Make the pool what the catalog says."""
     values = params()
     terms = open_terms(values)
-    hubs = {name: open_hub(name, values.hubs, os.environ.get("HF_TOKEN")) for name in stage.hubs(ROOT)}
-    files = intake.batches(stage.pending_adapters(ROOT, terms.recipe), ADAPTERS_A_TASK)
-    common = {"hubs": hubs, "terms": terms, "max_file_mb": values.crawl.max_file_mb}
-    failures = fetch(fetch_adapters, files, common, values.hubs.downloads, "files")
-    pictures = intake.batches(stage.pending_renderings(ROOT, terms.recipe), RENDERINGS_A_TASK)
-    common = {"hubs": hubs, "bounds": values.pool}
-    failures += fetch(fetch_renderings, pictures, common, values.hubs.downloads, "pictures")
-    finish(terms, failures)
+    stock, tokens = take_stock(terms), tokens_in(os.environ)
+    hubs = {name: open_hub(name, values.hubs, tokens) for name in stock.hubs()}
+    intake, workers = Intake(ROOT, hubs, terms, values.crawl.max_file_mb), values.hubs.downloads
+    files = by_hub(missing_adapters(stock), lambda origins: origins.named.hub)
+    failures = fetch(fetch_adapters, intake, files, ADAPTERS_A_TASK, workers, "files")
+    pictures = by_hub(missing_renderings(stock), lambda picture: picture[0])
+    failures += fetch(fetch_renderings, intake, pictures, RENDERINGS_A_TASK, workers, "pictures")
+    finish(stock, failures)
 
 
-def fetch(fetcher: prefect.Task, batches: list, common: dict, workers: int, noun: str) -> list[BaseException]:
-    """Run a task for every batch, so many at a time; say how fast it went, and return what went wrong."""
-    started = time.perf_counter()
-    with ThreadPoolTaskRunner(max_workers=workers) as runner:
-        futures = [runner.submit(fetcher, {"batch": batch, **common}) for batch in batches]
+def by_hub(wanted: Sequence[Any], hub: Callable[[Any], str]) -> dict[str, list[Any]]:
+    """Return what is wanted of each hub."""
+    found: dict[str, list[Any]] = {}
+    for item in wanted:
+        found.setdefault(hub(item), []).append(item)
+    return found
+
+
+def fetch(
+    fetcher: prefect.Task, intake: Intake, wanted: dict[str, list], size: int, workers: int, noun: str
+) -> list[BaseException]:
+    """Run a task for every batch, so many at a time of each hub; say how fast it went, and return what went wrong."""
+    started, fetcher = time.perf_counter(), fetcher.with_options(retry_condition_fn=worth_another_try)
+    with ExitStack() as stack:
+        futures = []
+        for items in wanted.values():
+            runner = stack.enter_context(ThreadPoolTaskRunner(max_workers=workers))
+            futures += [
+                runner.submit(fetcher, {"intake": intake, "batch": batch}) for batch in batches(items, size)
+            ]
         results = [future.result(raise_on_failure=False) for future in futures]
     seconds = time.perf_counter() - started
     number = sum(result for result in results if isinstance(result, int))
@@ -73,6 +109,11 @@ def fetch(fetcher: prefect.Task, batches: list, common: dict, workers: int, noun
         f"[pool] {number} {noun} in {seconds:.1f} s, {number / max(seconds, 1e-3):.1f} a second", flush=True
     )
     return [result for result in results if isinstance(result, BaseException)]
+
+
+def worth_another_try(task: prefect.Task, run: object, state: prefect.State) -> bool:
+    """Tell whether a failed batch may do better: not on a full disk."""
+    return not isinstance(state.data, DiskFull)
 
 
 if __name__ == "__main__":

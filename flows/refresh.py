@@ -26,7 +26,14 @@ from flows.stage import ROOT, params, run, task
 
 TAIL_LINES = 40
 LOCK, MEMORY = "cache/refresh.lock", "cache/refresh.json"
-COMMITTED = ("data/catalog.jsonl", "data/training.jsonl", "digests", "metrics", "dvc.lock")
+COMMITTED = (
+    "data/catalog.jsonl",
+    "data/watermarks.json",
+    "data/training.jsonl",
+    "digests",
+    "metrics",
+    "dvc.lock",
+)
 
 
 @task()

@@ -42,6 +42,7 @@ BOUNDS = PoolParams(
     max_image_mb=1,
     max_image_px=10_000,
     sketch_size=SPEC.size,
+    near_duplicate_cosine=0.99,
 )
 ENCODER = EncoderParams(
     preset="best",

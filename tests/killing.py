@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
 PATIENCE_S = 600
+LOOK_EVERY_S = 0.02
 WARM = ["autolora.intake", "autolora.vlm", "playground.hub", "playground.world", "pytest_httpserver"]
 """what takes long to import"""
 _processes = multiprocessing.get_context("forkserver")
@@ -24,10 +25,18 @@ def run(stage: Callable[..., None], *arguments: object) -> float:
     return time.perf_counter() - started
 
 
-def kill(stage: Callable[..., None], *arguments: object, after_s: float) -> bool:
-    """Run a stage in a process of its own and SIGKILL it when it has worked so long; was it still at work?"""
+def kill(
+    stage: Callable[..., None],
+    *arguments: object,
+    after_s: float = PATIENCE_S,
+    until: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Run a stage in a process of its own and SIGKILL it when it has worked so long, or come so far; was it still at
+    work?"""
     process = _begin(stage, arguments)
-    process.join(after_s)
+    ended = time.monotonic() + after_s
+    while process.is_alive() and time.monotonic() < ended and not until():
+        process.join(min(LOOK_EVERY_S, max(0.0, ended - time.monotonic())))
     process.kill()
     process.join()
     return process.exitcode != 0

@@ -1,7 +1,10 @@
 import os
 from pathlib import Path
 
-from autolora.files import append_rows, hash_folder, read_rows, write_atomic, write_rows
+import pytest
+
+from autolora.errors import DiskFull
+from autolora.files import TAIL, append_rows, hash_folder, read_rows, room, write_atomic, write_rows
 
 
 def test_equal_content_leaves_the_file_alone(tmp_path: Path) -> None:
@@ -23,6 +26,25 @@ def test_a_torn_line_is_passed_over_and_cut_off(tmp_path: Path) -> None:
     assert list(read_rows(path)) == [{"a": 1}]
     append_rows(path, [{"a": 3}])
     assert list(read_rows(path)) == [{"a": 1}, {"a": 3}]
+
+
+def test_appending_reads_the_end_of_a_table_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [{"a": "x" * 10_000}])
+    long = '{"torn": "' + "y" * 3 * TAIL
+    path.write_text(path.read_text() + long)
+    append_rows(path, [{"b": 1}])
+    assert list(read_rows(path)) == [{"a": "x" * 10_000}, {"b": 1}]
+    path.write_text(long)
+    append_rows(path, [{"b": 2}])
+    assert path.read_text() == '{"b":2}\n'
+
+
+def test_a_full_disk_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="No space left on device"), room(tmp_path):
+        Path("/dev/full").write_text("a")
+    with pytest.raises(FileNotFoundError), room(tmp_path):
+        (tmp_path / "none").read_text()
 
 
 def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("models", "dtype", "float8", r"models.dtype is 'float8'; allowed: 'float32', 'bfloat16', 'float16'"),
         ("crawl", "filters", "lora", r"crawl.filters must be a list"),
         ("crawl", "filters", [1], r"crawl.filters\[0\] must be of type str"),
+        ("hubs", "requests_per_s", 0, r"hubs.requests_per_s is 0.* but must be above 0"),
+        ("hubs", "max_mb_per_s", 0, r"hubs.max_mb_per_s is 0.* but must be above 0, or null"),
         ("captions", "instructions", 3, r"captions.instructions must be a mapping"),
         ("dataset", "train_until", "soon", r"dataset.train_until must be a date in quotes"),
         ("dataset", "test_share", 1.5, r"dataset.test_share is 1.5 but must be between 0 and 1"),

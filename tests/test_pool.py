@@ -3,9 +3,11 @@
 import datetime
 import json
 import random
+import resource
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from autolora import crawl, intake, pool
-from autolora.errors import HubError, MissingArtefact
+from autolora import catalog as lock
+from autolora import crawl, pool, watermarks
+from autolora.errors import AutoLoraError, DiskFull, HubError, MissingArtefact
 from autolora.hubs.huggingface import HuggingFace
+from autolora.hubs.source import Source
 from autolora.incremental import digest_path, read_digest
+from autolora.intake import Intake, batches
 from autolora.lora.read import read
 from autolora.lora.sketch import cosine, sketch
 from autolora.records import Adapter
+from autolora.stock import Stock
 from playground.hub import Hub, running
 from tests import killing
 from tests.lora.writing import SLOTS, draw_lora
@@ -30,29 +36,48 @@ DAYS = {1: datetime.date(2026, 1, 5), 2: datetime.date(2026, 1, 6)}
 
 def client(endpoint: str) -> HuggingFace:
     """Return a client that asks once."""
-    return HuggingFace(endpoint, 60.0, 1, None)
+    return HuggingFace(Source("huggingface", endpoint, 60.0, 1, None))
+
+
+def patient_client(endpoint: str) -> HuggingFace:
+    """Return a client that soon asks again."""
+    return HuggingFace(Source("huggingface", endpoint, 60.0, 20, None, sleep=lambda _: time.sleep(0.01)))
 
 
 def crawl_hub(endpoint: str, root: Path, day: datetime.date) -> None:
     """Run the stage `crawl`."""
-    crawl.write(root, crawl.look(root, client(endpoint), RULES, day), RULES)
+    looked = crawl.look(root, client(endpoint), RULES, day)
+    crawl.write(root, crawl.plan(root, [looked], RULES, day))
 
 
 def fill(endpoint: str, root: Path, terms: pool.Terms = TERMS, batch: int = 2) -> None:
     """Run the stage the way its flow does, without Prefect."""
-    failures: list[BaseException] = []
-    hubs = dict.fromkeys(pool.hubs(root), client(endpoint))
-    for files in intake.batches(pool.pending_adapters(root, terms.recipe), batch):
+    fill_from(client(endpoint), root, terms, batch)
+
+
+def fill_patiently(endpoint: str, root: Path) -> None:
+    """Run the stage with a client that asks again where an answer breaks off."""
+    fill_from(patient_client(endpoint), root, TERMS, batch=2)
+
+
+def fill_from(hub: HuggingFace, root: Path, terms: pool.Terms, batch: int) -> None:
+    stock, failures = Stock(root, terms), []
+    intake = Intake(root, {hub.name: hub}, terms, RULES.max_file_mb)
+    failures += fetch(intake.fetch_adapters, batches(stock.missing_adapters(), batch))
+    stock.compare_newcomers()
+    failures += fetch(intake.fetch_renderings, batches(stock.missing_renderings(), batch))
+    stock.finish(failures)
+
+
+def fetch(fetcher: Callable[[Any], int], wanted: list[Any]) -> list[AutoLoraError]:
+    """Fetch every batch and return what went wrong."""
+    failures = []
+    for batch in wanted:
         try:
-            intake.fetch_adapters(root, files, hubs, terms, RULES.max_file_mb)
-        except HubError as error:
+            fetcher(batch)
+        except (HubError, DiskFull) as error:
             failures.append(error)
-    for pictures in intake.batches(pool.pending_renderings(root, terms.recipe), batch):
-        try:
-            intake.fetch_renderings(root, pictures, hubs, terms.bounds)
-        except HubError as error:
-            failures.append(error)
-    pool.finish(root, terms.recipe, failures)
+    return failures
 
 
 class Fixture:
@@ -71,15 +96,17 @@ class Fixture:
     def adapters(self) -> dict[str, Adapter]:
         """Return the pool's rows by repository."""
         rows = pool.adapters(self.root)
-        return {listing.id: rows[listing.key] for listing in crawl.catalog(self.root) if listing.key in rows}
+        return {listing.id: rows[listing.key] for listing in lock.catalog(self.root) if listing.key in rows}
 
     def asked(self) -> dict[str, int]:
         """Return the counts of requests since the last crawl."""
         return {kind: number for kind, number in self.hub.requests().items() if kind != "paths"}
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Return every file of the root with size and time stamp."""
-        paths = (path for path in self.root.rglob("*") if path.is_file())
+        """Return every file of the root with size and time stamp, but the crawl's own memory."""
+        paths = (
+            path for path in self.root.rglob("*") if path.is_file() and path != self.root / watermarks.PATH
+        )
         return {
             str(path.relative_to(self.root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths
         }
@@ -190,9 +217,26 @@ def test_half_done_is_completed_and_equal(filled: Fixture) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Path, float]]:
+@dataclass(frozen=True)
+class Undisturbed:
     """A hub, a root before the stage ran, one after it ran undisturbed, and the seconds it took."""
+
+    hub: Hub
+    endpoint: str
+    before: Path
+    after: Path
+    seconds: float
+
+    def stumble(self) -> None:
+        """Let the hub break off in the middle of files, so that there are parts of downloads when a kill comes."""
+        fault = {"fault": "cut-body", "kind": "weights", "times": 3}
+        self.hub.change({"heal": True})
+        for repo in ("ann/neon", "bob/cat", "cat/later"):
+            self.hub.change({"fail": fault | {"path": repo}})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
     folder = tmp_path_factory.mktemp("undisturbed")
     hub = Hub(make_pool(folder / "pool"), day=2)
     with running(hub) as endpoint:
@@ -200,20 +244,100 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
         for name in ("warm", "after"):
             shutil.copytree(folder / "before", folder / name)
             seconds = killing.run(fill, endpoint, folder / name)
-        yield endpoint, folder / "before", folder / "after", seconds
+        yield Undisturbed(hub, endpoint, folder / "before", folder / "after", seconds)
 
 
-@pytest.mark.long(full=200, sample=3)
-def test_a_stage_killed_anywhere_ends_equal(
-    tmp_path: Path, undisturbed: tuple[str, Path, Path, float], seed: int
-) -> None:
-    endpoint, before, after, seconds = undisturbed
+@pytest.mark.long(full=100, sample=2)
+def test_a_stage_killed_anywhere_ends_equal(tmp_path: Path, undisturbed: Undisturbed, seed: int) -> None:
     rng, root = random.Random(seed), tmp_path / "root"
-    shutil.copytree(before, root)
-    for moment in (rng.uniform(0, 1.1 * seconds), rng.uniform(0, seconds)):
-        killing.kill(fill, endpoint, root, after_s=moment)
-    killing.run(fill, endpoint, root)
-    assert contents(root) == contents(after)
+    shutil.copytree(undisturbed.before, root)
+    undisturbed.stumble()
+    for longest in (1.1 * undisturbed.seconds, undisturbed.seconds):
+        killing.kill(fill_patiently, undisturbed.endpoint, root, after_s=rng.uniform(0, longest))
+    killing.run(fill_patiently, undisturbed.endpoint, root)
+    assert contents(root) == contents(undisturbed.after)
+
+
+def test_a_killed_download_is_gone_on_with(tmp_path: Path) -> None:
+    hub, root = Hub(make_pool(tmp_path / "pool"), day=1), tmp_path / "root"
+    drip = {"fault": "drip", "kind": "weights", "path": "ann/neon", "seconds": 0.05}
+    with running(hub) as endpoint:
+        crawl_hub(endpoint, root, DAYS[1])
+        hub.change({"fail": drip})
+        killing.kill(fill, endpoint, root, until=lambda: any(size(part) > 20 for part in parts(root)))
+        (part,) = parts(root)
+        begun = part.stat().st_ino
+        killing.run(fill, endpoint, root)
+        row = pool.adapters(root)[next(row.key for row in lock.catalog(root) if row.id == "ann/neon")]
+        assert pool.weights_path(root, row.sha256).stat().st_ino == begun
+    assert not pool.incoming(root).exists()
+
+
+def parts(root: Path) -> list[Path]:
+    """Return the beginnings of downloads that have a note."""
+    return [path for path in pool.incoming(root).glob("*.part") if Path(f"{path}.json").exists()]
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def fill_on_a_full_disk(endpoint: str, root: Path, limit: int) -> None:
+    """Run the stage where no file may have more than `limit` bytes: the kernel says so as of a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with pytest.raises(DiskFull, match=r"the disk of .* is full \(.*\): make room and run this again"):
+        fill(endpoint, root)
+
+
+@pytest.mark.parametrize("kind", ["weights/", "sketches/", "adapters.jsonl", "renderings.jsonl"])
+def test_a_full_disk_is_named_and_what_is_whole_is_kept(
+    tmp_path: Path, undisturbed: Undisturbed, kind: str
+) -> None:
+    root, whole = tmp_path / "root", contents(undisturbed.after)
+    limit = max(len(content) for name, content in whole.items() if kind in name) - 1
+    shutil.copytree(undisturbed.before, root)
+    killing.run(fill_on_a_full_disk, undisturbed.endpoint, root, limit)
+    for name, content in contents(root).items():
+        if not name.endswith((".jsonl", ".json")):
+            assert content == whole[name]
+    killing.run(fill, undisturbed.endpoint, root)
+    assert contents(root) == whole
+
+
+def test_tables_that_cannot_be_written_stay_as_they_were(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(undisturbed.after, root)
+    table = pool.table_path(root, "adapters")
+    shuffled = b"".join(reversed(table.read_bytes().splitlines(keepends=True)))
+    table.write_bytes(shuffled)
+    killing.run(fill_on_a_full_disk, undisturbed.endpoint, root, len(shuffled) - 1)
+    assert table.read_bytes() == shuffled
+    killing.run(fill, undisturbed.endpoint, root)
+    assert contents(root) == contents(undisturbed.after)
+
+
+def test_a_full_disk_ends_all_downloads(fixture: Fixture) -> None:
+    hubs = {"huggingface": client(fixture.endpoint)}
+    intake, stock = Intake(fixture.root, hubs, TERMS, RULES.max_file_mb), Stock(fixture.root, TERMS)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        failures = fetch(intake.fetch_adapters, batches(stock.missing_adapters(), 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(failures) == 4 and all(isinstance(failure, DiskFull) for failure in failures)
+    assert fixture.asked() == {"weights": 1}
+
+
+def test_a_batch_that_is_tried_again_asks_for_the_rest(fixture: Fixture) -> None:
+    hubs = {"huggingface": client(fixture.endpoint)}
+    intake, stock = Intake(fixture.root, hubs, TERMS, RULES.max_file_mb), Stock(fixture.root, TERMS)
+    fixture.hub.change({"fail": {"kind": "weights", "path": "bob/cat", "status": 500}})
+    with pytest.raises(HubError, match="bob/cat"):
+        intake.fetch_adapters(stock.missing_adapters())
+    assert fixture.asked() == {"weights": 4}
+    assert intake.fetch_adapters(stock.missing_adapters()) == 1
+    assert fixture.asked() == {"weights": 5}
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -273,7 +397,7 @@ def test_a_picture_that_is_none_is_refused_once(tmp_path: Path) -> None:
 
 
 def test_pictures_lie_under_the_hash_of_what_was_downloaded(filled: Fixture) -> None:
-    (listing, *_) = crawl.catalog(filled.root)
+    (listing, *_) = lock.catalog(filled.root)
     for rendering in listing.renderings:
         row = pool.renderings(filled.root)[rendering.key]
         assert row.sha256 == rendering.sha256 == rendering.key
@@ -341,7 +465,7 @@ def test_a_sketch_keeps_tiny_and_absent_slots(tmp_path: Path) -> None:
 
 
 def test_a_sketch_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="run `dvc repro pool`"):
+    with pytest.raises(MissingArtefact, match="run `dvc repro --force --single-item pool`"):
         pool.load_sketch(tmp_path, "ab" * 32)
     path = pool.sketch_path(tmp_path, "ab" * 32)
     path.parent.mkdir(parents=True)

@@ -53,7 +53,7 @@ def write_pool(root: Path, adapters: int = 12) -> list[str]:
     listings, read, pictures, captions, lock = [], [], [], [], []
     for number in range(adapters + 2):
         sha256, accepted = f"{number:064x}", number < adapters
-        images = [f"{number}-{picture}".ljust(64, "0") for picture in range(2)]
+        images = [f"{number:04x}{picture}".ljust(64, "0") for picture in range(2)]
         for image in images:
             paint(
                 pool.rendering_path(root, image),

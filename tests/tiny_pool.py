@@ -7,17 +7,21 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from autolora.params import CrawlParams, PoolParams
+from autolora.params import BudgetParams, CrawlParams, PoolParams
 from autolora.pool import Terms
 from tests.lora.writing import SLOTS, draw_lora, peft, write
 
 TAGS = ("lora", "base_model:adapter:black-forest-labs/FLUX.1-dev")
 RULES = CrawlParams(
-    hubs=("huggingface",), filters=TAGS, licences=(), nsfw=True, max_file_mb=1, max_renderings=2
-)
+    hubs=("huggingface",), filters=TAGS, searches=("flux",), bases=("flux.1-dev",), licences=(),
+    max_nsfw_level="explicit", persons=True, minors=False, min_downloads=0, max_file_mb=1, newest=None,
+    max_renderings=2, overlap_h=24.0, sweep_days=1,
+    budget=BudgetParams(files=None, gb=None, captions=None),
+)  # fmt: skip
 BOUNDS = PoolParams(
-    max_header_mb=1, max_rank=16, min_known_keys=1.0, max_image_mb=1, max_image_px=10_000, sketch_size=8
-)
+    max_header_mb=1, max_rank=16, min_known_keys=1.0, max_image_mb=1, max_image_px=10_000, sketch_size=8,
+    near_duplicate_cosine=0.99,
+)  # fmt: skip
 TERMS = Terms(slots=SLOTS, bounds=BOUNDS)
 REPOS = {"ann/ink": 1, "ann/neon": 1, "bob/cat": 1, "eve/pickle": 1, "bob/late": 2, "cat/later": 2}
 NUM_PICTURES = 3

@@ -1,17 +1,41 @@
 """The directory of hubs: which names params.yaml may hold, and who answers to them."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from autolora.errors import HubError
 from autolora.hubs import Hub
+from autolora.hubs.civitai import FICKLE, Civitai
+from autolora.hubs.folder import Folder
 from autolora.hubs.huggingface import HuggingFace
+from autolora.hubs.modelscope import ModelScope
+from autolora.hubs.source import source_of
 from autolora.params import HubsParams
 
+TOKENS = {"civitai": "CIVITAI_API_TOKEN", "huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
+"""hub -> environment variable"""
 
-def open_hub(name: str, params: HubsParams, token: str | None) -> Hub:
-    """Return the hub of that name; `token` is the user's, sent to that hub alone. Nothing is asked yet.
 
-    Raises HubError when there is no hub of that name.
+def tokens_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the tokens that an environment holds, by hub."""
+    return {hub: environment[name] for hub, name in TOKENS.items() if environment.get(name)}
+
+
+def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str]) -> Hub:
+    """Return the hub of that name; of the tokens, by hub, it is given its own. Nothing is asked yet.
+
+    Raises HubError when there is no hub of that name, or params.yaml does not say where it is.
     """
-    if name != "huggingface":
-        raise HubError(f"the catalog names a hub {name!r} that AutoLoRA does not know; crawl again")
-    endpoint = params.huggingface.endpoint.rstrip("/")
-    return HuggingFace(endpoint, params.timeout_s, params.attempts, token or None)
+    token = tokens.get(name)
+    match name:
+        case "civitai":
+            return Civitai(source_of(name, params.civitai.endpoint, params, token, FICKLE))
+        case "huggingface":
+            return HuggingFace(source_of(name, params.huggingface.endpoint, params, token))
+        case "modelscope":
+            return ModelScope(source_of(name, params.modelscope.endpoint, params, token))
+        case "folder" if params.folder.path:
+            return Folder(Path(params.folder.path))
+        case "folder":
+            raise HubError("the hub folder has no place: name one as hubs.folder.path in params.yaml")
+    raise HubError(f"the catalog names a hub {name!r} that AutoLoRA does not know; crawl again")

@@ -1,8 +1,10 @@
 """Factors: one slot's low-rank update ΔW = scale · up · down, and a LoRA as a mapping of slots to factors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +12,14 @@ from autolora.slots import FusedSlot
 
 ZERO_ENERGY = 1e-13
 """An update below this share of ‖up‖²·‖down‖² is zero to single precision."""
+CANCELLED = 1e-2
+"""Below this share of the ranks' own energies they cancel each other: single precision is not enough."""
+TINY = 1e-30
+"""Energies below this lose digits in single precision."""
+CORNER = 16
+"""rows and columns of the part that is looked at first"""
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""bytes of a floating-point number -> the integers of that size"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,16 +48,34 @@ def delta(factors: Factors) -> Tensor:
 
 
 def energy(factors: Factors) -> float:
-    """Return ‖ΔW‖² = scale² · tr(upᵀup · down·downᵀ), in float64, without forming ΔW."""
-    left, right = _grams(factors)
-    return factors.scale**2 * float((left * right).sum())
+    """Return ‖ΔW‖² = scale² · tr(upᵀup · down·downᵀ), without forming ΔW: to 6 digits where nothing cancels."""
+    return factors.scale**2 * _energies(factors)[0]
 
 
-def is_zero(factors: Factors) -> bool:
-    """Tell whether ΔW vanishes, also where neither factor does (zero to single precision)."""
-    left, right = _grams(factors)
-    bound = ZERO_ENERGY * float(left.trace()) * float(right.trace())
-    return factors.scale == 0 or float((left * right).sum()) <= bound
+def is_zero(factors: Factors, at_most: float = math.inf) -> bool:
+    """Tell whether ΔW vanishes, also where neither factor does (zero to single precision).
+
+    at_most: a bound on ‖up‖²·‖down‖², where one is known; with it most updates are told from zero at a corner.
+    """
+    if factors.scale == 0:
+        return True
+    corner = factors.up[:CORNER].double() @ factors.down[:, :CORNER].double()
+    if float(corner.square().sum()) > ZERO_ENERGY * at_most:
+        return False
+    total, bound = _energies(factors)
+    return total <= ZERO_ENERGY * bound
+
+
+def largest(tensor: Tensor) -> float:
+    """Return the largest magnitude of a floating-point tensor; inf or nan where it holds such a value.
+
+    Read as integers, floats of one sign keep their order, with inf and nan above all: the largest signed integer
+    is the largest positive float, the largest unsigned one the lowest negative float. Nothing is converted.
+    """
+    bits = tensor.view(BITS[tensor.dtype.itemsize]).numpy()
+    signless = np.iinfo(bits.dtype).max
+    most = max(bits.max(initial=0), bits.view(f"u{bits.itemsize}").max(initial=0) & signless)
+    return float(torch.from_numpy(np.array(most, bits.dtype)).view(tensor.dtype))
 
 
 def fuse(lora: Mapping[str, Factors], slot: FusedSlot) -> Factors | None:
@@ -92,13 +120,33 @@ def split(down: Tensor, up: Tensor, scale: float, rows: Sequence[int]) -> list[F
 
 def trim(factors: Factors) -> Factors:
     """Cut the ranks whose row of `down` or column of `up` is zero; the update stays the same."""
-    alive = (factors.up != 0).any(dim=0) & (factors.down != 0).any(dim=1)
+    if bool(_alive(factors.down[:, :CORNER], factors.up[:CORNER]).all()):
+        return factors
+    alive = _alive(factors.down, factors.up)
     if bool(alive.all()):
         return factors
     return Factors(factors.down[alive], factors.up[:, alive], factors.scale)
 
 
-def _grams(factors: Factors) -> tuple[Tensor, Tensor]:
-    """Return upᵀup and down·downᵀ, both (r, r) in float64."""
-    up, down = factors.up.double(), factors.down.double()
-    return up.T @ up, down @ down.T
+def _alive(down: Tensor, up: Tensor) -> Tensor:
+    """Return which ranks (r,) have anything but zeros in both factors."""
+    return (up != 0).any(dim=0) & (down != 0).any(dim=1)
+
+
+def _energies(factors: Factors) -> tuple[float, float]:
+    """Return ‖up·down‖² and ‖up‖²·‖down‖², in double precision where single would not do."""
+    left, right = _grams(factors.up.float(), factors.down.float())
+    total, apart = _dot(left, right), _dot(left.diagonal(), right.diagonal())
+    if not (total > CANCELLED * apart and TINY < apart < math.inf):
+        left, right = _grams(factors.up.double(), factors.down.double())
+        total = _dot(left, right)
+    return total, float(left.trace()) * float(right.trace())
+
+
+def _grams(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+    """Return upᵀup and down·downᵀ, both (r, r) in float64, computed in the dtype given."""
+    return (up.T @ up).double(), (down @ down.T).double()
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a * b).sum())

@@ -1,7 +1,8 @@
 """Formats: which tensor of a LoRA file feeds which canonical slots, as tables.
 
-A key is prefix + module path + suffix. The prefix and the names in the path make the layout, the suffix
-makes the role (down, up, alpha). Module paths are anchored patterns: underscores are never replaced blindly.
+A key is prefix + module path + suffix. The prefix and the names in the path make the layout, the suffix makes
+the role of the tensor in its module. Module paths are parsed whole: underscores are never replaced blindly.
+`docs/howto/layouts.md` shows the layouts with an example each and is tested against this.
 """
 
 import re
@@ -10,20 +11,36 @@ from dataclasses import dataclass
 
 from autolora.slots import DOUBLE, SINGLE
 
-# suffix, style, role; the longer of two that fit comes first
-SUFFIXES = (
-    (".lora_A.default.weight", "A", "down"),
-    (".lora_B.default.weight", "A", "up"),
-    (".lora_A.weight", "A", "down"),
-    (".lora_B.weight", "A", "up"),
-    (".lora_down.weight", "down", "down"),
-    (".lora_up.weight", "down", "up"),
-    (".lora.down.weight", "old", "down"),
-    (".lora.up.weight", "old", "up"),
-    (".down.weight", "processor", "down"),
-    (".up.weight", "processor", "up"),
-    (".alpha", None, "alpha"),
-)
+# suffix -> style, kind of update, role of the tensor; None: the same in every style, in every kind
+SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
+    "lora_A.default.weight": ("A", "lora", "down"),
+    "lora_B.default.weight": ("A", "lora", "up"),
+    "lora_A.weight": ("A", "lora", "down"),
+    "lora_B.weight": ("A", "lora", "up"),
+    "lora_A": ("A", "lora", "down"),
+    "lora_B": ("A", "lora", "up"),
+    "lora_down.weight": ("down", "lora", "down"),
+    "lora_up.weight": ("down", "lora", "up"),
+    "lora.down.weight": ("old", "lora", "down"),
+    "lora.up.weight": ("old", "lora", "up"),
+    "lora_linear_layer.down.weight": ("old", "lora", "down"),
+    "lora_linear_layer.up.weight": ("old", "lora", "up"),
+    "down.weight": ("processor", "lora", "down"),
+    "up.weight": ("processor", "lora", "up"),
+    "hada_w1_a": (None, "loha", "w1_a"),
+    "hada_w1_b": (None, "loha", "w1_b"),
+    "hada_w2_a": (None, "loha", "w2_a"),
+    "hada_w2_b": (None, "loha", "w2_b"),
+    "lokr_w1": (None, "lokr", "w1"),
+    "lokr_w1_a": (None, "lokr", "w1_a"),
+    "lokr_w1_b": (None, "lokr", "w1_b"),
+    "lokr_w2": (None, "lokr", "w2"),
+    "lokr_w2_a": (None, "lokr", "w2_a"),
+    "lokr_w2_b": (None, "lokr", "w2_b"),
+    "alpha": (None, None, "alpha"),
+}
+LONGEST_SUFFIX = 3
+"""dot-separated words"""
 
 # Black Forest Labs' module names -> fused suffixes
 BFL_DOUBLE = {
@@ -45,10 +62,9 @@ XLABS_DOUBLE = {
     "processor.qkv_lora2": "attn.b_to_qkv",
     "processor.proj_lora2": "attn.b_to_out",
 }
-XLABS_SINGLE = {
-    "processor.qkv_lora": ("attn.to_q", "attn.to_k", "attn.to_v"),  # without the mlp rows of the fused slot
-    "processor.proj_lora": ("proj_out",),
-}
+SINGLE_QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
+"""the fused slot of a single block without its mlp rows"""
+XLABS_SINGLE = {"processor.qkv_lora": SINGLE_QKV, "processor.proj_lora": ("proj_out",)}
 
 Names = Mapping[str, tuple[str, ...]]
 """module name within a block -> suffixes of the canonical slots that it feeds, in row order"""
@@ -67,6 +83,15 @@ def _via(names: Mapping[str, str], parts: Names) -> Names:
     return {name: parts[fused] for name, fused in names.items()}
 
 
+def _cut(names: Names) -> Names:
+    """Return the names of a fused module's parts, numbered in row order; a module of one part keeps its name."""
+    return {
+        f"{name}.{row}" if len(parts) > 1 else name: (part,)
+        for name, parts in names.items()
+        for row, part in enumerate(parts)
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Naming:
     """How one family of tools names the two stacks and the modules in a block."""
@@ -77,138 +102,110 @@ class Naming:
     single_names: Names
 
 
+_BFL_DOUBLE, _BFL_SINGLE = _via(BFL_DOUBLE, _parts(DOUBLE)), _via(BFL_SINGLE, _parts(SINGLE))
+BFL = Naming("double_blocks", "single_blocks", _BFL_DOUBLE, {**_BFL_SINGLE, "linear1_qkv": SINGLE_QKV})
+BFL_CUT = Naming("double_blocks", "single_blocks", _cut(_BFL_DOUBLE), _cut(_BFL_SINGLE))
+XLABS = Naming("double_blocks", "single_blocks", _via(XLABS_DOUBLE, _parts(DOUBLE)), XLABS_SINGLE)
 DIFFUSERS = Naming("transformer_blocks", "single_transformer_blocks", _same(DOUBLE), _same(SINGLE))
 NATIVE = Naming("blocks", "single_blocks", _parts(DOUBLE), _parts(SINGLE))
-BFL = Naming(
-    "double_blocks", "single_blocks", _via(BFL_DOUBLE, _parts(DOUBLE)), _via(BFL_SINGLE, _parts(SINGLE))
-)
-XLABS = Naming("double_blocks", "single_blocks", _via(XLABS_DOUBLE, _parts(DOUBLE)), XLABS_SINGLE)
 
-# layout, prefix, naming, separator within a module path, style of its suffixes
+# layout, prefix, naming, separator within a module path, style of its suffixes; the first that fits counts
 LAYOUTS = (
     ("kohya", "lora_unet_", BFL, "_", "down"),
+    ("kohya-diffusers", "lora_unet_", DIFFUSERS, "_", "down"),
     ("onetrainer", "lora_transformer_", DIFFUSERS, "_", "down"),
+    ("onetrainer-bfl", "transformer.", BFL_CUT, ".", "down"),
+    ("onetrainer-bfl", "lora_transformer_", BFL_CUT, ".", "down"),
     ("lycoris", "lycoris_", DIFFUSERS, "_", "down"),
     ("comfy", "diffusion_model.", BFL, ".", "down"),
+    ("comfy-diffusers", "diffusion_model.", DIFFUSERS, ".", "A"),
+    ("comfy-diffusers-down", "diffusion_model.", DIFFUSERS, ".", "down"),
     ("bfl-peft", "diffusion_model.", BFL, ".", "A"),
+    ("bfl-transformer", "transformer.", BFL, ".", "A"),
     ("bfl-bare", "", BFL, ".", "A"),
     ("bfl-bare-down", "", BFL, ".", "down"),
     ("fal-kontext", "base_model.model.", BFL, ".", "A"),
     ("peft", "transformer.", DIFFUSERS, ".", "A"),
     ("peft-down", "transformer.", DIFFUSERS, ".", "down"),
-    ("old-diffusers", "transformer.", DIFFUSERS, ".", "old"),
     ("peft-bare", "", DIFFUSERS, ".", "A"),
     ("peft-bare-down", "", DIFFUSERS, ".", "down"),
     ("peft-model", "base_model.model.", DIFFUSERS, ".", "A"),
     ("peft-pipeline", "base_model.model.transformer.", DIFFUSERS, ".", "A"),
-    ("comfy-diffusers", "diffusion_model.", DIFFUSERS, ".", "A"),
+    ("old-diffusers", "transformer.", DIFFUSERS, ".", "old"),
+    ("old-diffusers", "", DIFFUSERS, ".", "old"),
     ("xlabs", "", XLABS, ".", "processor"),
     ("xlabs", "diffusion_model.", XLABS, ".", "processor"),
     ("native", "", NATIVE, ".", "A"),
 )
-
-_OUTER = r"^(?:lora_unet_|lora_transformer_|lycoris_|transformer\.|diffusion_model\.|base_model\.model\.)*"
-# family of keys that belong to the pipeline but to no slot; they are set aside, not read
-FAMILIES = (
-    ("text-encoder", re.compile(r"^(lora_te\d?_|(base_model\.model\.)?text_encoders?(_\d)?\.|te\d?\.)")),
-    ("text-embedding", re.compile(r"^(bundle_emb\.|emb_params$|clip_[lg]$|t5(xxl)?$)")),
-    (
-        "embedder",
-        re.compile(
-            _OUTER
-            + r"((img|txt|time|vector|guidance)_in|x_embedder|context_embedder|time_text_embed|pos_embed)[._]"
-        ),
-    ),
-    ("final-layer", re.compile(_OUTER + r"(final_layer|norm_out|proj_out)[._]")),
-)
-
-# reason code, suffixes of other parametrisations
-PARAMETRISATIONS = (
-    ("dora", re.compile(r"\.(dora_scale|lora_magnitude_vector(\.default)?(\.weight)?)$")),
-    ("lokr", re.compile(r"\.lokr_(w[12](_[ab])?|t[12])$")),
-    ("loha", re.compile(r"\.hada_(w[12]_[ab]|t[12])$")),
-    ("oft", re.compile(r"\.b?oft_[A-Za-z]+(\.default)?(\.weight)?$")),
-    ("weight-diff", re.compile(r"\.(diff|diff_b|set_weight)$")),
-    ("lora-bias", re.compile(r"\.lora_(B|up)(\.default)?\.bias$")),
-)
-
-# base model, what gives its modules away; keys that a FLUX.1 file cannot have
-BASES = (
-    ("Stable Diffusion 1.x, 2.x or XL", re.compile(r"(^|[._])(down|up|input|output)_blocks[._]\d")),
-    ("Stable Diffusion 1.x, 2.x or XL", re.compile(r"(^|[._])(mid_block|middle_block)[._]")),
-    ("Stable Diffusion 3", re.compile(r"(^|[._])joint_blocks[._]\d|transformer_blocks[._]\d+[._]attn2[._]")),
-    ("FLUX.2", re.compile(r"stream_modulation|to_qkv_mlp_proj|ff(_context)?[._]linear_(in|out)[._]")),
-    ("Qwen-Image", re.compile(r"transformer_blocks[._]\d+[._](img|txt)_(mlp[._]net|mod[._]1)")),
-    ("Hunyuan Video", re.compile(r"(img|txt)_mlp[._]fc\d|token_refiner")),
-    ("Chroma", re.compile(r"distilled_guidance_layer")),
-    ("Wan", re.compile(r"(^|[._])blocks[._]\d+[._](self_attn|cross_attn|ffn)[._]")),
-    ("Lumina or Z-Image", re.compile(r"(^|[._])layers[._]\d+[._](attention|feed_forward)[._]")),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """One LoRA module of a file and the canonical slots it feeds, in the row order of its `up`."""
-
-    layout: str
-    slots: tuple[str, ...]
+SCALE_ELSEWHERE = ("peft-bare", "peft-model", "peft-pipeline", "fal-kontext", "bfl-bare")
+"""layouts of tools that keep alpha in a file beside the weights (PEFT's adapter_config.json)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one key is: the path of its module, the style of its suffix, and down, up or alpha."""
+    """What one key is: the path of its module, the style and kind of its suffix, and its role in the module."""
 
     path: str
     style: str | None
-    """None for alpha, which looks the same in every style"""
+    """None for what looks the same in every style"""
+    kind: str | None
+    """lora, loha or lokr; None for alpha, which all have"""
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One LoRA module of a file and the canonical slots it feeds, in the row order of its update."""
+
+    layout: str
+    name: str
+    """its path without the layout's prefix"""
+    slots: tuple[str, ...]
+
+
+def _index() -> dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]]:
+    """Return (prefix, separator, stack, module) -> (layout, style, stack of the slots, their suffixes)."""
+    found: dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]] = {}
+    for layout, prefix, naming, mark, style in LAYOUTS:
+        for stack, home, names in (
+            (naming.double, DIFFUSERS.double, naming.double_names),
+            (naming.single, DIFFUSERS.single, naming.single_names),
+        ):
+            for name, suffixes in names.items():
+                row = (layout, style, home, suffixes)
+                found.setdefault((prefix, mark, stack, name.replace(".", mark)), []).append(row)
+    return found
+
+
+def _choice(words: set[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
+_INDEX = _index()
+_PATH = re.compile(
+    rf"(?P<prefix>{_choice({prefix for prefix, *_ in _INDEX})})"
+    rf"(?P<name>(?P<stack>{_choice({stack for _, _, stack, _ in _INDEX})})"
+    r"(?P<mark>[._])(?P<block>[0-9]{1,4})(?P=mark)(?P<module>.+))"
+)
+
+
 def find_part(key: str) -> Part | None:
-    """Split a key into module path and role; None when its suffix is none of a LoRA's."""
-    for suffix, style, role in SUFFIXES:
-        if key.endswith(suffix):
-            return Part(key.removesuffix(suffix), style, role)
+    """Split a key into module path and role; None when its suffix is none of a LoRA's, LoHa's or LoKr's."""
+    words = key.rsplit(".", LONGEST_SUFFIX)
+    for first in range(1, len(words)):
+        if known := SUFFIXES.get(".".join(words[first:])):
+            return Part(".".join(words[:first]), *known)
     return None
 
 
 def find_module(path: str, style: str | None) -> Module | None:
     """Return the module a path names, in the first layout that knows it; None when none does."""
-    for layout, prefix, naming, separator, layout_style in LAYOUTS:
-        if style in (None, layout_style) and path.startswith(prefix):
-            names = _slots(path.removeprefix(prefix), naming, separator)
-            if names:
-                return Module(layout, names)
-    return None
-
-
-def find_family(key: str) -> str | None:
-    """Return the family of a key that belongs to the pipeline but to no slot; None when it is in none."""
-    return next((family for family, pattern in FAMILIES if pattern.search(key)), None)
-
-
-def find_parametrisation(key: str) -> str | None:
-    """Return the reason code of a parametrisation that is no low-rank update; None when it is none."""
-    return next((code for code, pattern in PARAMETRISATIONS if pattern.search(key)), None)
-
-
-def find_base(key: str) -> str | None:
-    """Return the other base model that a key gives away; None when it gives none away."""
-    return next((base for base, pattern in BASES if pattern.search(key)), None)
-
-
-def _slots(path: str, naming: Naming, separator: str) -> tuple[str, ...]:
-    """Return the canonical slot names of a module path; empty when the naming does not know it."""
-    mark = re.escape(separator)
-    match = re.fullmatch(rf"([a-z_]+?){mark}([0-9]{{1,4}}){mark}(.+)", path)
+    match = _PATH.fullmatch(path)
     if match is None:
-        return ()
-    stack, block, module = match[1], int(match[2]), match[3]
-    if stack == naming.double:
-        home, names = "transformer_blocks", naming.double_names
-    elif stack == naming.single:
-        home, names = "single_transformer_blocks", naming.single_names
-    else:
-        return ()
-    spelled = {name.replace(".", separator): suffixes for name, suffixes in names.items()}
-    return tuple(f"{home}.{block}.{suffix}" for suffix in spelled.get(module, ()))
+        return None
+    place = (match["prefix"], match["mark"], match["stack"], match["module"])
+    for layout, known, home, suffixes in _INDEX.get(place, ()):
+        if style in (None, known):
+            slots = tuple(f"{home}.{int(match['block'])}.{suffix}" for suffix in suffixes)
+            return Module(layout, match["name"], slots)
+    return None

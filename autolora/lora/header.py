@@ -5,6 +5,7 @@ Layout: 8 bytes N (little-endian), N bytes of JSON, then the tensors without gap
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,14 @@ DTYPE_BYTES = {
 }  # fmt: skip
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How files of torch.save begin: a zip archive, or a bare pickle of protocol 2 to 5."""
+STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A JSON string, or what is left of the text where it never ends; possessive, so it takes linear time."""
+MOST_PARTS = 500_000
+"""braces, brackets, colons and commas: a tensor has a dozen, and a full FLUX.1-dev has 780 tensors"""
+MOST_QUOTES = 1_000_000
+"""a tensor has 14, and the metadata's texts hold what a trainer counted"""
+MOST_DIMENSIONS = 16
+LARGEST_SIZE = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,10 @@ class Header:
 
     tensors: dict[str, Stored]
     metadata: dict[str, str]
+    start: int
+    """the file's byte that the tensors begin with"""
+    data_bytes: int
+    """of all tensors together"""
 
 
 def header_length(start: bytes, size: int, max_bytes: int) -> int:
@@ -61,20 +74,34 @@ def header_length(start: bytes, size: int, max_bytes: int) -> int:
 def parse_header(text: bytes, data_bytes: int) -> Header:
     """Parse the header's JSON and check it against the number of bytes that follow it.
 
-    Raises RefusedFile: header-inconsistent, truncated.
+    Raises RefusedFile: header-too-large, header-inconsistent, truncated.
     """
+    content = _parse_object(text)
+    metadata = content.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise refusal("header-inconsistent", "__metadata__ must map names to strings")
+    _check_text("".join((*content, *metadata, *metadata.values())))
+    tensors = {name: _stored(name, entry) for name, entry in content.items()}
+    _check_layout(tensors, data_bytes)
+    return Header(tensors, metadata, LENGTH_BYTES + len(text), data_bytes)
+
+
+def _parse_object(text: bytes) -> dict[str, Any]:
+    """Parse JSON that has few enough parts to be parsed in a moment, and no name twice."""
+    quotes = text.count(b'"')
+    if quotes > MOST_QUOTES:
+        raise refusal("header-too-large", f"{quotes} quotation marks, allowed are {MOST_QUOTES}")
+    skeleton = STRINGS.sub(b"", text)
+    parts = sum(skeleton.count(mark) for mark in (b"{", b"[", b":", b","))
+    if parts > MOST_PARTS:
+        raise refusal("header-too-large", f"{parts} parts, allowed are {MOST_PARTS}")
     try:
-        content = json.loads(text, object_pairs_hook=_unique)
+        content = json.loads(text.decode(), object_pairs_hook=_unique)  # bytes may also pass for UTF-16
     except (ValueError, RecursionError) as error:
         raise refusal("header-inconsistent", f"it is no JSON ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise refusal("header-inconsistent", "it is no JSON object")
-    metadata = content.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise refusal("header-inconsistent", "__metadata__ must map names to strings")
-    tensors = {name: _stored(name, entry) for name, entry in content.items()}
-    _check_layout(tensors, data_bytes)
-    return Header(tensors, metadata)
+    return content
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,6 +113,16 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _check_text(text: str) -> None:
+    """Refuse half a surrogate: JSON can spell it, but no file or terminal can be told it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise refusal(
+            "header-inconsistent", f"a name or text in it is no Unicode ({error.reason})"
+        ) from error
+
+
 def _stored(name: str, entry: Any) -> Stored:
     """Check one entry of the header: known dtype, a shape, and as many bytes as the two need."""
     if not isinstance(entry, Mapping) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -94,7 +131,7 @@ def _stored(name: str, entry: Any) -> Stored:
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         raise _broken(name, f"has the unknown dtype {str(dtype)[:20]!r}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise _broken(name, "must have whole numbers as shape and as two data_offsets")
+        raise _broken(name, f"must have up to {MOST_DIMENSIONS} sizes as shape and two as data_offsets")
     needed = math.prod(shape) * DTYPE_BYTES[dtype]
     if offsets[1] - offsets[0] != needed:
         raise _broken(name, f"needs {needed} bytes but has {offsets[1] - offsets[0]}")
@@ -102,8 +139,10 @@ def _stored(name: str, entry: Any) -> Stored:
 
 
 def _are_sizes(values: Any) -> bool:
-    """Tell whether `values` is a list of whole numbers from 0 on (a JSON true is none)."""
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    """Tell whether `values` is a short list of whole numbers of 63 bits (a JSON true is none)."""
+    if not isinstance(values, list) or len(values) > MOST_DIMENSIONS:  # long products take for ever
+        return False
+    return all(type(value) is int and 0 <= value < LARGEST_SIZE for value in values)
 
 
 def _check_layout(tensors: Mapping[str, Stored], data_bytes: int) -> None:

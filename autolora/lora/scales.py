@@ -12,6 +12,8 @@ METADATA_KEY = "lora_adapter_metadata"
 """where diffusers and PEFT put the adapter's config in the header"""
 LARGEST = 1e9
 """Weights and alphas above this could overflow when they are multiplied in single precision."""
+LARGE, SMALL = 4.0, 0.05
+"""A scale (alpha / rank) beyond these is worth a warning."""
 PIPELINE_PREFIX = "transformer."
 """what a pipeline's save puts before the config's names"""
 
@@ -27,7 +29,7 @@ class Config:
     """alpha / sqrt(rank) in place of alpha / rank"""
 
     def scale(self, module: str, rank: int) -> float:
-        """Return the scale of a module by its canonical name; 1 where the config names no alpha."""
+        """Return the scale of a module by its name in the file; 1 where the config names no alpha."""
         alpha = next((value for name, value in self.patterns.items() if _fits(name, module)), self.alpha)
         if alpha is None:
             return 1.0

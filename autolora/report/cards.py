@@ -6,7 +6,8 @@ from pathlib import Path
 
 from autolora import dataset, pool
 from autolora.captions import captions
-from autolora.crawl import catalog
+from autolora.catalog import catalog
+from autolora.lora.verdict import WARNINGS
 from autolora.metrics.judgements import Judgement
 from autolora.records import Adapter, Listing
 
@@ -59,7 +60,8 @@ class Card:
             return f"refused ({self.adapter.verdict}): {self.adapter.reason}"
         aside = f"; set aside: {', '.join(self.adapter.set_aside)}" if self.adapter.set_aside else ""
         read = f"{self.adapter.keys_used} of {self.adapter.keys_seen} keys understood{aside}"
-        return f"accepted: {read}, rank {self.adapter.rank_max} on {self.adapter.num_slots} layers"
+        odd = "".join(f"; {WARNINGS[code]}" for code in self.adapter.warnings)
+        return f"accepted: {read}, rank {self.adapter.rank_max} on {self.adapter.num_slots} layers{odd}"
 
 
 def read_cards(root: Path, judgements: Mapping[str, Judgement]) -> list[Card]:

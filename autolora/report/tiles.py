@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autolora.duplicates import NEAR
+from autolora.records import ACCEPTED
 from autolora.report.cards import Card
 from autolora.report.estimates import is_estimate
 
@@ -24,10 +26,11 @@ def _pool(cards: Sequence[Card]) -> Tile:
     accepted = [card for card in cards if card.adapter.accepted]
     pictures = {rendering.sha256 for card in accepted for rendering in card.renderings}
     themes = {card.theme for card in accepted if card.theme}
-    about = f"{len(pictures)} renderings, " + (f"{len(themes)} themes, " if themes else "")
-    return _tile(
-        str(len(accepted)), "adapters in the pool", f"{about}{len(cards) - len(accepted)} files refused"
-    )
+    codes = {card.sha256: card.adapter.verdict for card in cards}
+    near, here = (sum(code == wanted for code in codes.values()) for wanted in (NEAR, ACCEPTED))
+    about = [f"{len(pictures)} renderings", *[f"{len(themes)} themes"] * bool(themes)]
+    about += [f"{len(codes) - here - near} files refused", *[f"{near} near-duplicates"] * bool(near)]
+    return _tile(str(here), "adapters in the pool", ", ".join(about))
 
 
 def _retrieval(evaluation: Mapping[str, Any]) -> list[Tile]:

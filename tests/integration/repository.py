@@ -83,8 +83,9 @@ class Repository:
         }
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return the catalog's rows."""
-        return [json.loads(line) for line in (self.root / "data/catalog.jsonl").read_text().splitlines()]
+        """Return the catalog's rows, without those of what was withdrawn."""
+        lines = (self.root / "data/catalog.jsonl").read_text().splitlines()
+        return [row for row in map(json.loads, lines) if row["status"] != "withdrawn"]
 
     def files(self) -> dict[str, int | bytes]:
         """Return every file outside caches and git with its time stamp (ns).

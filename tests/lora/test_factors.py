@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autolora.lora.factors import Factors, delta, energy, fuse, is_zero, split, trim
+from autolora.lora.factors import Factors, delta, energy, fuse, is_zero, largest, split, trim
 from tests.lora.writing import FUSED, draw_lora
 
 
@@ -57,6 +57,49 @@ def test_zero_is_told_from_small() -> None:
     assert is_zero(Factors(down, torch.zeros(4, 1), 1.0))
     assert is_zero(Factors(down, torch.ones(4, 1), 0.0))
     assert not is_zero(Factors(1e-8 * down, 1e-8 * torch.ones(4, 1), 1e-8))
+
+
+def test_zero_is_told_at_a_corner_or_in_full() -> None:
+    """A bound on the factors only spares work: with it the answer is the same."""
+    silent = torch.zeros(200, 2)
+    silent[150:] = 1  # nothing at the corner
+    down = torch.randn(2, 300)
+    for factors in (
+        Factors(down, silent, 1.0),
+        Factors(down, torch.cat((silent[:, :1], -silent[:, :1]), 1), 1.0),
+    ):
+        at_most = (
+            factors.up.numel() * largest(factors.up) ** 2 * factors.down.numel() * largest(factors.down) ** 2
+        )
+        assert not is_zero(factors) and not is_zero(factors, at_most)
+    twin = Factors(torch.cat((down, down)), torch.cat((silent, -silent), 1), 1.0)
+    assert is_zero(twin) and is_zero(twin, 1e9)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-12, 1.0, 1e9])
+@pytest.mark.parametrize("rest", [1.0, 1e-3])
+def test_energy_keeps_its_digits(size: float, rest: float) -> None:
+    """Also where ranks cancel but for a rest, and where squares leave the range of single precision."""
+    generator = torch.Generator().manual_seed(0)
+    down, up = torch.randn(1, 500, generator=generator), torch.randn(400, 1, generator=generator)
+    down, up = torch.cat((down, down)) * size, torch.cat((up, (rest - 1) * up), 1) * size
+    exact = float((up.double() @ down.double()).square().sum())
+    assert energy(Factors(down, up, 1.0)) == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+)
+def test_largest_magnitude_in_any_dtype(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    for values in (torch.randn(50, 30), -torch.rand(50, 30), torch.rand(50, 30), torch.tensor([0.0, -0.0])):
+        stored = values.to(kind)
+        assert largest(stored) == float(stored.double().abs().max())
+        assert largest(stored[::2]) == float(stored[::2].double().abs().max())
+    for bad in (float("nan"), -float("nan")):
+        assert not largest(torch.tensor([1.0, bad, -2.0]).to(kind)) <= 1e9
+    if dtype != "float8_e4m3fn":  # which has no infinity
+        assert largest(torch.tensor([1.0, -float("inf")]).to(kind)) == float("inf")
 
 
 def test_trimming_cuts_dead_ranks_only() -> None:

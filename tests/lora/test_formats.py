@@ -1,9 +1,14 @@
 """Layouts by their keys: examples written out, as tools write them."""
 
+import time
+
 import pytest
 
-from autolora.lora import formats
+from autolora.errors import RefusedFile
+from autolora.lora import foreign
 from autolora.lora.formats import find_module, find_part
+from autolora.lora.ledger import account
+from tests.lora.writing import SLOTS
 
 Q, K, V = (f"transformer_blocks.7.attn.to_{part}" for part in "qkv")
 ADDED = tuple(f"transformer_blocks.7.attn.add_{part}_proj" for part in "qkv")
@@ -43,6 +48,25 @@ KEYS = [
     ("single_blocks.3.processor.qkv_lora.up.weight", "xlabs", "up", SINGLE[:3]),
     ("single_blocks.3.processor.proj_lora.down.weight", "xlabs", "down", OUT),
     ("blocks.7.attn.a_to_qkv.lora_A.weight", "native", "down", (Q, K, V)),
+    ("transformer.transformer_blocks.7.attn.to_q.lora_A", "peft", "down", (Q,)),
+    ("base_model.model.transformer.transformer_blocks.7.attn.to_q.lora_B.weight", "peft-pipeline", "up", (Q,)),
+    ("transformer_blocks.7.attn.to_q.lora_up.weight", "peft-bare-down", "up", (Q,)),
+    ("transformer.transformer_blocks.7.attn.to_q.lora_linear_layer.up.weight", "old-diffusers", "up", (Q,)),
+    ("diffusion_model.transformer_blocks.7.attn.to_q.lora_A.weight", "comfy-diffusers", "down", (Q,)),
+    ("diffusion_model.transformer_blocks.7.attn.to_q.lora_up.weight", "comfy-diffusers-down", "up", (Q,)),
+    ("diffusion_model.single_blocks.3.linear1_qkv.lora_down.weight", "comfy", "down", SINGLE[:3]),
+    ("double_blocks.7.img_attn.qkv.lora_up.weight", "bfl-bare-down", "up", (Q, K, V)),
+    ("transformer.double_blocks.7.img_attn.qkv.lora_A.weight", "bfl-transformer", "down", (Q, K, V)),
+    ("transformer.double_blocks.7.img_attn.qkv.1.lora_down.weight", "onetrainer-bfl", "down", (K,)),
+    ("transformer.double_blocks.7.img_mlp.0.lora_up.weight", "onetrainer-bfl", "up", (FF,)),
+    ("transformer.single_blocks.3.linear1.3.alpha", "onetrainer-bfl", "alpha", SINGLE[3:]),
+    ("lora_transformer_single_blocks.3.linear2.lora_up.weight", "onetrainer-bfl", "up", OUT),
+    ("lora_unet_transformer_blocks_7_attn_to_q.lora_down.weight", "kohya-diffusers", "down", (Q,)),
+    ("lora_unet_double_blocks_7_img_attn_qkv.hada_w1_a", "kohya", "w1_a", (Q, K, V)),
+    ("lora_unet_single_blocks_3_linear2.lokr_w2_b", "kohya", "w2_b", OUT),
+    ("lycoris_transformer_blocks_7_attn_to_q.lokr_w1", "lycoris", "w1", (Q,)),
+    ("lycoris_single_transformer_blocks_3_proj_out.lora_down.weight", "lycoris", "down", OUT),
+    ("base_model.model.transformer_blocks.7.attn.to_q.lokr_w2", "peft-model", "w2", (Q,)),
     ("single_blocks.3.to_qkv_mlp.lora_A.default.weight", "native", "down", SINGLE),
 ]  # fmt: skip
 
@@ -66,6 +90,11 @@ def test_key_names_layout_role_and_slots(key: str, layout: str, role: str, slots
             "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.lora_up.weight",
             "text-encoder",
         ),
+        ("clip_l.text_model.encoder.layers.0.self_attn.q_proj.lora_down.weight", "text-encoder"),
+        ("base_model.model.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight", "text-encoder"),
+        ("t5.encoder.block.0.layer.0.SelfAttention.q.lora_up.weight", "text-encoder"),
+        ("lora_te2_encoder_block_0_layer_0_SelfAttention_q.lokr_w1", "text-encoder"),
+        ("clip_l", "text-embedding"),
         ("bundle_emb.mytoken.t5", "text-embedding"),
         ("lora_unet_img_in.lora_down.weight", "embedder"),
         ("lora_unet_time_in_in_layer.lora_up.weight", "embedder"),
@@ -81,14 +110,15 @@ def test_key_names_layout_role_and_slots(key: str, layout: str, role: str, slots
     ],
 )
 def test_keys_outside_the_slots_have_a_family(key: str, family: str | None) -> None:
-    assert formats.find_family(key) == family
+    assert foreign.find_family(key) == family
 
 
 @pytest.mark.parametrize("key", [key for key, *_ in KEYS])
 def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
-    assert formats.find_family(key) is None
-    assert formats.find_base(key) is None
-    assert formats.find_parametrisation(key) is None
+    assert foreign.find_family(key) is None
+    assert foreign.find_base(key) is None
+    assert foreign.find_parametrisation(key) is None
+    assert foreign.find_companion(key) is None
 
 
 @pytest.mark.parametrize(
@@ -105,3 +135,68 @@ def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
 )
 def test_near_misses_are_unknown(path: str) -> None:
     assert find_module(path, None) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "base"),
+    [
+        ("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight", "XL"),
+        ("lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight", "XL"),
+        ("unet.mid_block.attentions.0.proj_in.lora_A.weight", "XL"),
+        ("lora_unet_joint_blocks_3_x_block_attn_qkv.lora_down.weight", "Stable Diffusion 3"),
+        ("transformer.transformer_blocks.0.attn2.to_q.lora_A.weight", "Stable Diffusion 3"),
+        ("transformer.joint_transformer_blocks.0.attn.to_q.lora_A.weight", "AuraFlow"),
+        ("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj.lora_A.weight", "FLUX.2"),
+        ("transformer.transformer_blocks.0.ff.linear_in.lora_A.weight", "FLUX.2"),
+        ("diffusion_model.double_stream_modulation_img.lin.lora_A.weight", "FLUX.2"),
+        ("transformer.transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight", "Qwen"),
+        ("lora_unet_transformer_blocks_0_img_mod_1.lora_down.weight", "Qwen"),
+        ("diffusion_model.double_blocks.0.img_attn_qkv.lora_A.weight", "Hunyuan"),
+        ("lora_unet_double_blocks_0_img_mlp_fc1.lora_down.weight", "Hunyuan"),
+        ("lora_unet_distilled_guidance_layer_in_proj.lora_down.weight", "Chroma"),
+        ("diffusion_model.blocks.0.self_attn.q.lora_A.weight", "Wan"),
+        ("lora_unet_blocks_0_cross_attn_k.lora_down.weight", "Wan"),
+        ("diffusion_model.layers.0.attention.to_q.lora_A.weight", "Z-Image"),
+        ("transformer.layers.3.feed_forward.w1.lora_A.weight", "Z-Image"),
+        ("transformer.transformer_blocks.0.attn1.to_q.lora_A.weight", "LTX"),
+        ("diffusion_model.double_stream_blocks.0.block.attn1.to_q.lora_A.weight", "HiDream"),
+        ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "language"),
+        ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", None),
+    ],
+)
+def test_other_bases_give_themselves_away(key: str, base: str | None) -> None:
+    found = foreign.find_base(key)
+    assert base in found if base and found else found is base
+
+
+@pytest.mark.parametrize(
+    ("place", "said", "base"),
+    [
+        ("modelspec.architecture", "chroma/lora", "Chroma"),
+        ("ss_base_model_version", "flux2_klein_4b", "FLUX.2"),
+        ("ss_base_model_version", "Flux.2-dev", "FLUX.2"),
+        ("modelspec.architecture", "flux-1-dev/lora", None),
+        ("ss_base_model_version", "flux1", None),
+        ("ss_base_model_version", "sd_1.5", None),  # some trainers say so of every LoRA
+        ("modelspec.title", "chroma", None),
+    ],
+)
+def test_a_header_names_models_that_look_like_flux(place: str, said: str, base: str | None) -> None:
+    twin = foreign.find_twin({place: said})
+    assert (twin and twin[0]) == base
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [f"transformer.transformer_blocks.{number}.x.y.lora_A.weight" for number in range(100_000)],
+        ["base_model.model." * 1000 + f"{number}.lora_A.weight" for number in range(1000)],
+        [f"{number}" + "_lora_unet_" * 1000 + ".lora_down.weight" for number in range(1000)],
+    ],
+    ids=["many", "long", "twisted"],
+)
+def test_hostile_keys_cost_little_time(keys: list[str]) -> None:
+    start = time.process_time()
+    with pytest.raises(RefusedFile):
+        account(keys, SLOTS, 0.0)
+    assert time.process_time() - start < 2

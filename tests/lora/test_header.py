@@ -2,13 +2,16 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from autolora.errors import RefusedFile
+from autolora.lora.header import parse_header
 from autolora.lora.read import read
+from tests.limits import run_within
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, write
 
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -45,6 +48,14 @@ BROKEN = {
     "unknown dtype": (encode({"a": ONE | {"dtype": "F4096"}}), "header-inconsistent"),
     "dtype a list": (encode({"a": ONE | {"dtype": ["F32"]}}), "header-inconsistent"),
     "negative shape": (encode({"a": ONE | {"shape": [-2]}}), "header-inconsistent"),
+    "many dimensions": (encode({"a": ONE | {"shape": [1 << 62] * 20_000}}), "header-inconsistent"),
+    "offsets beyond 64 bits": (
+        encode({"a": ONE | {"data_offsets": [1 << 64, (1 << 64) + 8]}}),
+        "header-inconsistent",
+    ),
+    "utf-16": (encode(json.dumps({"a": ONE}).encode("utf-16-le")), "header-inconsistent"),
+    "half a surrogate": (encode({"\ud800": ONE}), "header-inconsistent"),
+    "half a surrogate in the metadata": (encode({"__metadata__": {"a": "\udfff"}}), "header-inconsistent"),
     "boolean shape": (encode({"a": ONE | {"shape": [True]}}), "header-inconsistent"),
     "shape too large": (encode({"a": ONE | {"shape": [1 << 62, 1 << 62]}}), "header-inconsistent"),
     "offsets backwards": (encode({"a": ONE | {"data_offsets": [8, 0]}}), "header-inconsistent"),
@@ -103,3 +114,34 @@ def test_message_holds_no_control_characters(tmp_path: Path) -> None:
     with pytest.raises(RefusedFile) as caught:
         read(path, SLOTS, BOUNDS)
     assert str(caught.value).isprintable()
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "objects": lambda: b'{"a":[' + b"{}," * 8_000_000 + b"{}]}",
+    "lists": lambda: b'{"a":[' + b"[]," * 8_000_000 + b"[]]}",
+    "numbers": lambda: b'{"a":[' + b"1," * 12_000_000 + b"1]}",
+    "names": lambda: b"{" + b'"a":0,' * 4_000_000 + b'"a":0}',
+    "quotes that never end": lambda: b'{"' + b'\\"' * 12_000_000,
+    "backslashes": lambda: b'{"' + b"\\" * 24_000_001,
+    "quotes": lambda: b"{" + b'"' * 24_000_000 + b"}",
+    "one text": lambda: b'{"__metadata__":{"a":"' + b"[{:," * 6_000_000 + b'"}}',
+    "depth": lambda: b'{"a":' + b"[" * 24_000_000,
+    "digits": lambda: b'{"a":' + b"9" * 24_000_000 + b"}",
+}
+"""headers of 25 MB, as large as the profile of real hardware allows, that are much when parsed"""
+
+
+def test_header_bombs_do_not_go_off() -> None:
+    """None takes a second of processor time, or as much memory as a milliard of bytes."""
+    run_within(check_bomb, 0, len(BOMBS))
+
+
+def check_bomb(seed: int, case: int) -> None:
+    name = sorted(BOMBS)[case]
+    if name == "one text":
+        assert not parse_header(BOMBS[name](), 0).tensors
+        return
+    bomb = BOMBS[name]()
+    with pytest.raises(RefusedFile) as caught:
+        parse_header(bomb, 0)
+    assert caught.value.code in ("header-too-large", "header-inconsistent")

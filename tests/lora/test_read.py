@@ -192,7 +192,45 @@ def test_wrong_base_by_width_depth_and_names(tmp_path: Path) -> None:
 
 def test_full_model_is_no_lora(tmp_path: Path) -> None:
     full = {"double_blocks.0.img_attn.qkv.weight": torch.ones(4, 4), "img_in.weight": torch.ones(4, 4)}
-    assert refusal_of(tmp_path, full).code == "not-a-lora"
+    norm = {"double_blocks.0.img_attn.norm.query_norm.scale": torch.ones(4)}
+    eight_bit = {"scaled_fp8": torch.ones(1), "double_blocks.0.img_attn.qkv.scale_weight": torch.ones(1)}
+    for tensors in (full, full | norm, full | eight_bit):
+        assert refusal_of(tmp_path, tensors).code == "not-a-lora"
+
+
+def test_control_loras_of_black_forest_labs_have_their_own_code(tmp_path: Path) -> None:
+    """The keys of FLUX.1-Depth-dev-lora: bare names, norms and biases, and a wider image embedder."""
+    tensors = {"img_in.lora_A.weight": torch.ones(2, 128), "img_in.lora_B.weight": torch.ones(16, 2)}
+    for role, shape in {"lora_A.weight": (2, 16), "lora_B.weight": (48, 2), "lora_B.bias": (48,)}.items():
+        tensors[f"double_blocks.0.img_attn.qkv.{role}"] = torch.ones(shape)
+    tensors["double_blocks.0.img_attn.norm.query_norm.scale"] = torch.ones(8)
+    assert refusal_of(tmp_path, tensors).code == "control"
+
+
+@pytest.mark.parametrize(("said", "code"), [("chroma/lora", "wrong-base"), ("flux-1-dev/lora", None)])
+def test_a_twin_of_flux_is_told_by_its_header(tmp_path: Path, said: str, code: str | None) -> None:
+    metadata = {"modelspec.architecture": said}
+    if code is None:
+        assert read_tensors(tmp_path, kohya(draw_lora()), metadata).layout == "kohya"
+    else:
+        assert refusal_of(tmp_path, kohya(draw_lora()), metadata).code == code
+
+
+def test_a_width_that_gives_a_model_away_is_named(tmp_path: Path) -> None:
+    tensors = {f"transformer.{TO_Q}.lora_A.weight": torch.ones(2, 1536)}
+    tensors |= {f"transformer.{TO_Q}.lora_B.weight": torch.ones(1536, 2)}
+    error = refusal_of(tmp_path, tensors)
+    assert error.code == "wrong-base" and "Stable Diffusion 3 Medium" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("scale", "warnings"),
+    [(4.0, ()), (4.5, ("scale-large",)), (0.04, ("scale-small",)), (-5.0, ("scale-large",))],
+)
+def test_odd_scales_are_warned_of(tmp_path: Path, scale: float, warnings: tuple[str, ...]) -> None:
+    lora = draw_lora()
+    odd = lora | {TO_Q: Factors(lora[TO_Q].down, lora[TO_Q].up, scale)}
+    assert read_tensors(tmp_path, peft(odd)).warnings == warnings
 
 
 @pytest.mark.parametrize(
@@ -200,11 +238,17 @@ def test_full_model_is_no_lora(tmp_path: Path) -> None:
     [
         ("dora_scale", "dora"),
         ("lora_magnitude_vector", "dora"),
-        ("lokr_w1", "lokr"),
-        ("lokr_w2_a", "lokr"),
-        ("hada_w1_a", "loha"),
+        ("lokr_t2", "tucker"),
+        ("hada_t1", "tucker"),
+        ("lora_mid.weight", "tucker"),
         ("oft_blocks", "oft"),
+        ("oft_R.weight", "oft"),
         ("diff_b", "weight-diff"),
+        ("set_weight", "weight-diff"),
+        ("w_norm", "weight-diff"),
+        ("a1.weight", "other-adapter"),
+        ("on_input", "other-adapter"),
+        ("lambda_layer", "other-adapter"),
         ("lora_B.bias", "lora-bias"),
     ],
 )
@@ -252,7 +296,14 @@ def damaged(**changes: Tensor | None) -> Tensors:
         ("zero-effect", {key: 0 * tensor for key, tensor in damaged().items()}),
         ("zero-effect", damaged() | {key: torch.tensor(0.0) for key in damaged() if key.endswith("alpha")}),
         ("slot-twice", damaged() | peft(draw_lora())),
-        ("no-slots", {f"lora_te1_x.lora_{role}.weight": torch.ones(2, 2) for role in ("down", "up")}),
+        ("text-encoder-only", {f"lora_te1_x.lora_{role}.weight": torch.ones(2, 2) for role in ("down", "up")}),
+        ("no-slots", {f"lora_unet_txt_in.lora_{role}.weight": torch.ones(2, 2) for role in ("down", "up")}),
+        ("control", damaged() | {"double_blocks.0.img_attn.norm.query_norm.scale": torch.ones(8)}),
+        ("control", damaged() | {"lora_unet_img_in.lora_down.weight": torch.ones(2, 128)}),
+        ("wrong-base", damaged() | {"lora_unet_img_in.lora_down.weight": torch.ones(2, 384)}),
+        ("quantised", damaged() | {f"{QKV}.lora_down.scale_weight": torch.ones(1)}),
+        ("quantised", {"transformer_blocks.0.qkv_proj.lora_down": torch.ones(16, 2)}),
+        ("slot-twice", damaged() | {f"{QKV}.hada_w1_a": torch.ones(2, 2)}),
     ],
 )  # fmt: skip
 def test_damaged_files_are_refused_with_their_codes(tmp_path: Path, code: str, tensors: Tensors) -> None:

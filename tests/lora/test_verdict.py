@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from autolora.lora.verdict import REASONS, refusal
+from autolora.lora.verdict import REASONS, WARNINGS, refusal
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,6 +14,13 @@ def test_the_table_in_the_documentation_is_the_table_in_the_code() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$", text, flags=re.MULTILINE)
     assert {code: meaning for code, meaning, _ in rows} == REASONS
     assert [code for code, *_ in rows] == list(REASONS)
+
+
+def test_the_warnings_in_the_documentation_are_those_in_the_code() -> None:
+    text = (ROOT / "docs" / "howto" / "verdicts.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+?) \|$", text, flags=re.MULTILINE) == list(
+        WARNINGS.items()
+    )
 
 
 def test_every_code_raised_is_documented() -> None:

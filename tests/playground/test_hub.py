@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from playground.hub import Hub, running
-from playground.repos import tags
+from playground.hubs.repos import tags
 from tests.tiny_pool import REPOS, TAGS, make_pool
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +98,65 @@ def test_client_downloads(api: HfApi, endpoint: str, tmp_path: Path) -> None:
     for name in ("lora.safetensors", "README.md", "images/0.png"):
         path = hf_hub_download("ann/ink", name, endpoint=endpoint, cache_dir=tmp_path / "cache")
         assert Path(path).read_bytes() == (tmp_path / "pool/ann/ink" / name).read_bytes()
+
+
+def test_client_downloads_what_lies_elsewhere(api: HfApi, endpoint: str, hub: Hub, tmp_path: Path) -> None:
+    post(endpoint, {"redirect": ["huggingface"]})
+    content = (tmp_path / "pool/ann/ink/lora.safetensors").read_bytes()
+    sha = hub.repos["ann/ink"].head.sha
+    answer = httpx2.head(f"{endpoint}/ann/ink/resolve/{sha}/lora.safetensors")
+    assert answer.status_code == 302 and answer.headers["X-Repo-Commit"] == sha
+    assert answer.headers["X-Linked-Etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
+    assert answer.headers["X-Linked-Size"] == str(len(content))
+    assert httpx2.URL(answer.headers["Location"]).host == "localhost"
+    for _ in range(2):
+        path = hf_hub_download(
+            "ann/ink", "lora.safetensors", revision=sha, endpoint=endpoint, cache_dir=tmp_path / "cache"
+        )
+        assert Path(path).read_bytes() == content
+    assert hub.requests()["weights"] == 1
+
+
+def test_client_takes_a_snapshot(endpoint: str, hub: Hub, tmp_path: Path) -> None:
+    folder = snapshot_download("ann/ink", endpoint=endpoint, local_dir=tmp_path / "snapshot")
+    for path, blob in hub.repos["ann/ink"].head.blobs.items():
+        assert hashlib.sha256((Path(folder) / path).read_bytes()).hexdigest() == blob.sha256
+
+
+def test_what_clients_break_on(endpoint: str) -> None:
+    list_page = httpx2.get(f"{endpoint}/api/models?filter=lora&sort=lastModified")
+    assert list_page.links["next"]["url"].startswith(
+        f"{endpoint}/api/models?filter=lora&sort=lastModified&cursor="
+    )
+    head = httpx2.head(f"{endpoint}/ann/ink/resolve/main/lora.safetensors").headers
+    assert {"ETag", "X-Repo-Commit", "X-Linked-Etag", "X-Linked-Size", "Accept-Ranges"} <= {
+        *map(canonical, head)
+    }
+    assert int(head["Content-Length"]) == int(head["X-Linked-Size"]) > 0 and "X-Xet-Hash" not in head
+    tree = httpx2.get(f"{endpoint}/api/models/ann/ink/tree/main?recursive=true").json()
+    weights = next(entry for entry in tree if entry["path"] == "lora.safetensors")
+    assert {"oid", "size", "pointerSize"} == weights["lfs"].keys() and "oid" in weights
+    info = httpx2.get(f"{endpoint}/api/models/ann/ink?blobs=true").json()
+    (told,) = [file for file in info["siblings"] if file["rfilename"] == "lora.safetensors"]
+    assert told["lfs"]["sha256"] == weights["lfs"]["oid"] and told["blobId"] == weights["oid"]
+    assert {info[name][-1] for name in ("lastModified", "createdAt")} == {"Z"}
+    assert httpx2.get(f"{endpoint}/api/agent-harnesses").status_code == 404
+
+
+def canonical(name: str) -> str:
+    return "ETag" if name.lower() == "etag" else name.title()
+
+
+def test_gated_and_disabled_repositories(endpoint: str, hub: Hub, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (tmp_path / "pool/schedule.jsonl").read_text().splitlines()]
+    rows[0] |= {"huggingface": {"gated": "manual"}}
+    (tmp_path / "pool/schedule.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    hub.change({"withdraw": ["ann/neon", "disabled"]})
+    with running(Hub(tmp_path / "pool", day=1)) as gated, pytest.raises(GatedRepoError):
+        hf_hub_download("ann/ink", "README.md", endpoint=gated, cache_dir=tmp_path / "cache")
+    assert HfApi(endpoint=endpoint, token=False).model_info("ann/neon").disabled
+    assert "ann/neon" not in {repo.id for repo in hub.visible("modelscope")}
+    assert httpx2.get(f"{endpoint}/ann/neon/resolve/main/README.md").status_code == 403
 
 
 def test_ranges(endpoint: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,8 +15,10 @@ from PIL import Image
 
 from autolora import models
 from autolora.errors import RefusedFile
+from autolora.families import earlier, fingerprint
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
+from autolora.lora.sketch import SketchSpec, sketch
 from autolora.params import load
 from autolora.slots import slots
 from playground import authors, layouts, loras, pool, world
@@ -99,6 +102,15 @@ def test_the_truth_covers_every_lora() -> None:
         entry = truth[digest(pool.POOL / recipe.repo / recipe.file)]
         assert (entry["theme"], entry["kind"], entry["repo"]) == (recipe.theme, recipe.kind, recipe.repo)
     assert len(truth) == len(RECIPES)
+
+
+def test_no_two_authors_loras_are_called_near_duplicates() -> None:
+    known = slots(models.transformer_config(PARAMS.models))
+    spec = SketchSpec(PARAMS.pool.sketch_size)
+    loras = [read(pool.POOL / recipe.repo / recipe.file, known, PARAMS.pool).lora for recipe in RECIPES]
+    prints = np.stack([fingerprint(sketch(lora, known, spec).values.numpy()) for lora in loras])
+    highest = max(float(cosines.max()) for cosines in earlier(prints, 1))
+    assert highest < PARAMS.pool.near_duplicate_cosine - 0.2, f"{highest:.3f}"
 
 
 def digest(path: Path) -> str:

@@ -1,19 +1,20 @@
-"""The playground's pool as Hugging Face repositories: files, commits, cards, and what a hub tells of them."""
+"""The playground's pool as repositories: their files, commits and cards, and who shows them from which day on."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-LFS_SUFFIXES = (".safetensors", ".png")
-LISTED = ("_id", "id", "modelId", "createdAt", "downloads", "likes", "private", "tags", "pipeline_tag")
-FULL = (*LISTED, "library_name", "author", "sha", "lastModified", "gated", "disabled", "siblings")
+HUBS = ("huggingface", "civitai", "modelscope")
+WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,17 @@ class Blob:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes [start, stop)."""
+        return b"".join(self.pieces(start, stop))
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes [start, stop), at most 1 MiB at a time."""
         if isinstance(self.source, bytes):
-            return self.source[start:stop]
+            yield self.source[start:stop]
+            return
         with self.source.open("rb") as stream:
             stream.seek(start)
-            return stream.read(stop - start)
+            while piece := stream.read(min(PIECE, stop - stream.tell())):
+                yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,26 @@ class Commit:
     blobs: Mapping[str, Blob]
     card: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        """Hash by name: equal commits have the same."""
+        return hash(self.sha)
 
-@dataclass(slots=True)
+    @property
+    def weights(self) -> list[str]:
+        """Paths of the weights, sorted."""
+        return sorted(path for path in self.blobs if path.lower().endswith(WEIGHTS))
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Paths of the pictures that the card shows, in its order, each with its prompt."""
+        found = {}
+        for entry in as_list(self.card.get("widget")):
+            if isinstance(entry, dict) and isinstance(entry.get("output"), dict):
+                found[entry["output"].get("url")] = str(entry.get("text", ""))
+        return {path: prompt for path, prompt in found.items() if path in self.blobs}
+
+
+@dataclass(eq=False, slots=True)
 class Repo:
     """One repository: what the schedule says about it, and its commits, oldest first."""
 
@@ -60,6 +85,11 @@ class Repo:
     day: int
     created_at: str
     downloads: int
+    hubs: tuple[str, ...]
+    said: Mapping[str, Mapping[str, Any]]
+    """hub -> fields that its entry has in place of the usual ones"""
+    published_at: str
+    """when it was last published: Civitai's order; a change of licence does not move it"""
     commits: list[Commit] = field(default_factory=list)
 
     @property
@@ -67,31 +97,53 @@ class Repo:
         """The newest commit."""
         return self.commits[-1]
 
-    def commit(self, revision: str) -> Commit | None:
-        """Return the commit that a revision names: `main` or 40 hex digits."""
-        if revision == "main":
+    @property
+    def author(self) -> str:
+        """Who published it."""
+        return self.id.partition("/")[0]
+
+    def commit(self, revision: str, branch: str) -> Commit | None:
+        """Return the commit that a revision names: the branch, or 40 hex digits."""
+        if revision == branch:
             return self.head
         return next((commit for commit in self.commits if commit.sha == revision), None)
 
     def relicense(self, licence: str, date: str) -> None:
         """Add a commit in which the README's front matter names another licence."""
-        blob = self.head.blobs["README.md"]
-        text = blob.read(0, blob.size).decode()
+        text = self._readme()
         match = FRONT_MATTER.match(text)
         lines = [line for line in (match[1] if match else "").splitlines() if not line.startswith("license:")]
         body = text[match.end() :] if match else text
-        readme = "\n".join(["---", f"license: {licence}", *lines, "---", body])
+        self._rewrite("\n".join(["---", f"license: {licence}", *lines, "---", body]), date)
+
+    def touch(self, date: str) -> None:
+        """Publish it again: a commit in which the README is one line longer."""
+        self._rewrite(f"{self._readme()}\nUpdated on {date}.\n", date)
+        self.published_at = date
+
+    def _readme(self) -> str:
+        blob = self.head.blobs["README.md"]
+        return blob.read(0, blob.size).decode()
+
+    def _rewrite(self, readme: str, date: str) -> None:
         blobs = {**self.head.blobs, "README.md": describe("README.md", readme.encode())}
         self.commits.append(make_commit(blobs, date))
 
 
 def open_pool(pool: Path) -> dict[str, Repo]:
-    """Read the repositories that `pool/schedule.jsonl` names, each with one commit."""
+    """Read the repositories that `pool/schedule.jsonl` names, each with one commit.
+
+    Raises ValueError when a line names a hub that there is not.
+    """
     lines = (pool / "schedule.jsonl").read_text().splitlines()
     repos = {}
     for row in map(json.loads, filter(str.strip, lines)):
+        hubs = tuple(row.get("hubs", HUBS))
+        if unknown := set(hubs) - set(HUBS):
+            raise ValueError(f"{pool}/schedule.jsonl: {row['repo']} is on {sorted(unknown)}; hubs are {HUBS}")
+        said = {hub: row[hub] for hub in HUBS if hub in row}
         created_at = full_date(row["created_at"])
-        repo = Repo(row["repo"], int(row["day"]), created_at, int(row["downloads"]))
+        repo = Repo(row["repo"], int(row["day"]), created_at, int(row["downloads"]), hubs, said, created_at)
         folder = pool / repo.id
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         blobs = {path.relative_to(folder).as_posix(): describe(path.name, path) for path in files}
@@ -101,7 +153,7 @@ def open_pool(pool: Path) -> dict[str, Repo]:
 
 
 def full_date(text: str) -> str:
-    """Return a date or time in the only form the client reads: `2026-01-02T03:04:05.000Z`."""
+    """Return a date or time in the only form the clients read: `2026-01-02T03:04:05.000Z`."""
     day, _, time = text.partition("T")
     return f"{day}T{(time or '00:00:00').removesuffix('Z').partition('.')[0]}.000Z"
 
@@ -110,7 +162,7 @@ def describe(name: str, source: Path | bytes) -> Blob:
     """Hash one file the way git and git-lfs do."""
     content = source if isinstance(source, bytes) else source.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    if not name.endswith(LFS_SUFFIXES):
+    if not name.lower().endswith((*WEIGHTS, *PICTURES)):
         return Blob(len(content), sha256, _git_oid(content), None, source)
     version = "version https://git-lfs.github.com/spec/v1"
     pointer = f"{version}\noid sha256:{sha256}\nsize {len(content)}\n".encode()
@@ -136,94 +188,35 @@ def read_card(readme: str) -> dict[str, Any]:
 
 
 def tags(card: Mapping[str, Any]) -> list[str]:
-    """Return the tags that the hub derives from a card."""
-    own = [str(tag) for tag in _list(card.get("tags"))]
+    """Return the tags that a hub derives from a card."""
+    own = [str(tag) for tag in as_list(card.get("tags"))]
     adapter = "lora" in own or card.get("base_model_relation") == "adapter"
     found = [str(card[key]) for key in ("library_name", "pipeline_tag") if card.get(key)] + own
-    for base in _list(card.get("base_model")):
+    for base in as_list(card.get("base_model")):
         found += [f"base_model:{base}", f"base_model:{'adapter' if adapter else 'finetune'}:{base}"]
     if card.get("license"):
         found.append(f"license:{card['license']}")
     return list(dict.fromkeys([*found, "region:us"]))
 
 
-def facts(repo: Repo, commit: Commit, *, blobs: bool = False) -> dict[str, Any]:
-    """Return everything the hub can tell about a repository at a commit."""
-    card = commit.card
-    return {
-        "_id": hashlib.sha1(repo.id.encode()).hexdigest()[:24],
-        "id": repo.id,
-        "modelId": repo.id,
-        "author": repo.id.partition("/")[0],
-        "sha": commit.sha,
-        "lastModified": commit.date,
-        "createdAt": repo.created_at,
-        "private": False,
-        "gated": False,
-        "disabled": False,
-        "downloads": repo.downloads,
-        "downloadsAllTime": repo.downloads,
-        "likes": repo.downloads // 10,
-        "trendingScore": 0,
-        "library_name": card.get("library_name"),
-        "pipeline_tag": card.get("pipeline_tag"),
-        "tags": tags(card),
-        "cardData": dict(card),
-        "widgetData": card.get("widget", []),
-        "baseModels": _list(card.get("base_model")),
-        "config": {},
-        "spaces": [],
-        "usedStorage": sum(blob.size for blob in commit.blobs.values()),
-        "siblings": [_sibling(path, blob, blobs) for path, blob in sorted(commit.blobs.items())],
-    }
-
-
-def tree(commit: Commit, folder: str, recursive: bool) -> list[dict[str, Any]] | None:
-    """Return the entries below a folder ('' is the root); None where there is no such folder."""
+def folders(commit: Commit, folder: str, recursive: bool) -> tuple[list[str], list[str]] | None:
+    """Return the folders and the files below a folder ('' is the root); None where there is no such folder."""
     prefix = f"{folder}/" if folder else ""
-    inside = {path: blob for path, blob in commit.blobs.items() if path.startswith(prefix)}
-    if not inside and folder:
+    files = [path for path in commit.blobs if path.startswith(prefix)]
+    if not files and folder:
         return None
-    folders = {
-        prefix + "/".join(parts[:depth])
-        for parts in (path[len(prefix) :].split("/") for path in inside)
-        for depth in range(1, len(parts))
-    }
-    entries = [_folder(path) for path in folders] + [_entry(path, blob) for path, blob in inside.items()]
-    shown = (entry for entry in entries if recursive or "/" not in entry["path"][len(prefix) :])
-    return sorted(shown, key=lambda entry: entry["path"])
+    parts = [path[len(prefix) :].split("/") for path in files]
+    inner = {prefix + "/".join(names[:depth]) for names in parts for depth in range(1, len(names))}
+    if not recursive:
+        inner = {path for path in inner if "/" not in path[len(prefix) :]}
+        files = [path for path in files if "/" not in path[len(prefix) :]]
+    return sorted(inner), sorted(files)
 
 
-def paths_info(commit: Commit, paths: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the tree entries of the named files that exist."""
-    for path in paths:
-        if path in commit.blobs:
-            yield _entry(path, commit.blobs[path])
-
-
-def _list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return a card's value as a list: it may be one, a single value, or missing."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _git_oid(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _sibling(path: str, blob: Blob, detailed: bool) -> dict[str, Any]:
-    if not detailed:
-        return {"rfilename": path}
-    sibling = {"rfilename": path, "size": blob.size, "blobId": blob.oid}
-    if blob.pointer_size is not None:
-        sibling["lfs"] = {"sha256": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
-    return sibling
-
-
-def _entry(path: str, blob: Blob) -> dict[str, Any]:
-    entry = {"type": "file", "path": path, "size": blob.size, "oid": blob.oid}
-    if blob.pointer_size is not None:
-        entry["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
-    return entry
-
-
-def _folder(path: str) -> dict[str, Any]:
-    return {"type": "directory", "path": path, "size": 0, "oid": hashlib.sha1(path.encode()).hexdigest()}

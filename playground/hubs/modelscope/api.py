@@ -1,0 +1,229 @@
+"""ModelScope's routes: the open API's lists, the legacy API's files and revisions, and both ways to a file."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from playground.hubs import storage
+from playground.hubs.exchange import Answer, Api, Refused, Request, route, send_blob
+from playground.hubs.modelscope.facts import describe_legacy, describe_open, epoch, list_files
+from playground.hubs.repos import Commit, Repo
+
+if TYPE_CHECKING:
+    from playground.hub import Hub
+
+NAME = "modelscope"
+MOST = 3000
+"""of page_number * page_size"""
+MOST_FILES = 3000
+"""of one list of files, which ends there without a word"""
+SORTS: Mapping[str, Callable[[Repo], Any]] = {
+    "default": lambda repo: repo.head.date,
+    "last_modified": lambda repo: repo.head.date,
+    "GmtModified": lambda repo: repo.head.date,
+    "created_at": lambda repo: repo.created_at,
+    "downloads": lambda repo: repo.downloads,
+    "likes": lambda repo: repo.downloads // 10,
+}
+CODES = {400: "InputParameterError", 401: "InvalidAuthentication", 403: "OperationNotAllowed"}
+CODES |= {404: "ResourceNotFound", 429: "RateLimitExceed", 500: "InternalServerError"}
+CODES |= {503: "ServiceUnavailable"}
+NOT_FOUND = 10010205001
+
+
+def list_models(hub: "Hub", request: Request) -> Answer:
+    """GET /openapi/v1/models: searched, filtered, sorted, one page by number."""
+    number, size = request.number("page_number", 1, 1, MOST), request.number("page_size", 10, 1, 500)
+    if number * size > MOST:
+        raise Refused(400, f"page_number * page_size must be <= {MOST}")
+    sort = request.text("sort", "default")
+    if sort not in SORTS:
+        raise Refused(400, f"sort must be one of {', '.join(SORTS)}")
+    repos = [repo for repo in sort_repos(hub, sort) if is_wanted(request, describe_open(repo))]
+    page = repos[(number - 1) * size : number * size]
+    data = {"models": [describe_open(repo) for repo in page], "total_count": len(repos)}
+    return open_answer(data | {"page_number": number, "page_size": size})
+
+
+def sort_repos(hub: "Hub", sort: str) -> list[Repo]:
+    """Return the visible repositories, the newest or most liked first, and by name where that is equal."""
+    repos = sorted(hub.visible(NAME), key=lambda repo: repo.id)
+    return sorted(repos, key=SORTS[sort], reverse=True)
+
+
+def is_wanted(request: Request, model: Mapping[str, Any]) -> bool:
+    """Whether a model passes search, owner and the filters."""
+    tags = [tag.lower() for tag in model["tags"]]
+    query = request.query
+    return (
+        request.text("search").lower() in " ".join([model["id"].lower(), *tags])
+        and ("owner" not in query or model["id"].startswith(f"{request.text('owner')}/"))
+        and all(tag.lower() in tags for tag in query.get("filter.custom_tag", []))
+        and all(task in model["tasks"] for task in query.get("filter.task", []))
+        and all(value.lower() == "lora" for value in query.get("filter.model_type", []))
+        and all(value.lower() in tags for value in query.get("filter.library", []))
+        and all(value == model["license"] for value in query.get("filter.license", []))
+        and not request.flag("filter.deploy")
+    )
+
+
+def show_model(hub: "Hub", request: Request, repo: str) -> Answer:
+    """GET /openapi/v1/models/{owner}/{name}."""
+    return open_answer(describe_open(find(hub, repo)))
+
+
+def show_legacy(hub: "Hub", request: Request, repo: str) -> Answer:
+    """GET /api/v1/models/{owner}/{name}."""
+    return legacy_answer(describe_legacy(find(hub, repo)))
+
+
+def list_legacy(hub: "Hub", request: Request) -> Answer:
+    """PUT /api/v1/models: an owner's models, as former clients ask for them."""
+    asked = read_json(request)
+    repos = [repo for repo in sort_repos(hub, "default") if repo.author == asked.get("Path")]
+    return legacy_answer({"Models": page_of(repos, asked), "TotalCount": len(repos)})
+
+
+def search_legacy(hub: "Hub", request: Request) -> Answer:
+    """PUT /api/v1/dolphin/models: what the site's search box asks."""
+    asked = read_json(request)
+    word = str(asked.get("Name", "")).lower()
+    found = [
+        repo
+        for repo in sort_repos(hub, "default")
+        if word in " ".join(describe_open(repo)["tags"] + [repo.id])
+    ]
+    return legacy_answer({"Model": {"Models": page_of(found, asked), "TotalCount": len(found)}})
+
+
+def page_of(repos: list[Repo], asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one page of models in the legacy API's words."""
+    number, size = int(asked.get("PageNumber", 1)), int(asked.get("PageSize", 10))
+    return [describe_legacy(repo) for repo in repos[(number - 1) * size : number * size]]
+
+
+def show_revisions(hub: "Hub", request: Request, repo: str) -> Answer:
+    """GET /api/v1/models/{id}/revisions."""
+    created_at = epoch(find(hub, repo).head.date)
+    branches = [{"Revision": "master", "CreatedAt": created_at}]
+    return legacy_answer({"RevisionMap": {"Branches": branches, "Tags": []}})
+
+
+def show_files(hub: "Hub", request: Request, repo: str) -> Answer:
+    """GET /api/v1/models/{id}/repo/files: at most 3,000 of them, and not a word where there are more."""
+    commit = locate(hub, repo, request.text("Revision", "master"))
+    files = list_files(commit, request.text("Root").strip("/"), request.flag("Recursive"))
+    if files is None:
+        raise Refused(404, "no such folder")
+    return legacy_answer({"Files": files[:MOST_FILES]})
+
+
+def send_asked(hub: "Hub", request: Request, repo: str) -> Answer:
+    """GET or HEAD /api/v1/models/{id}/repo?Revision=&FilePath=."""
+    return send_file(hub, request, repo, request.text("Revision", "master"), request.text("FilePath"))
+
+
+def send_file(hub: "Hub", request: Request, repo: str, revision: str, path: str) -> Answer:
+    """GET or HEAD /models/{id}/resolve/{revision}/{path}: the file, or for LFS files the way to it."""
+    commit = locate(hub, repo, revision)
+    if find(hub, repo).said.get(NAME, {}).get("gated"):
+        raise Refused(403, "the model is gated: ask its owner for access")
+    if not (blob := commit.blobs.get(path)):
+        raise Refused(404, "no such file")
+    name = path.rpartition("/")[2]
+    headers = {
+        "ETag": f'"{blob.etag}"',
+        "Content-Type": "application/octet-stream",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "X-Linked-Etag": f'"{blob.sha256}"',
+        "X-Linked-Size": str(blob.size),
+    }
+    if request.redirects and blob.pointer_size is not None:
+        return Answer(
+            status=302, headers=headers | {"Location": storage.sign(hub, request, NAME, repo, blob, name)}
+        )
+    return send_blob(request, blob, headers)
+
+
+def find(hub: "Hub", repo: str) -> Repo:
+    """Return the visible repository.
+
+    Raises Refused (404).
+    """
+    if not (found := hub.find(repo, NAME)):
+        raise Refused(404, "record not found")
+    return found
+
+
+def locate(hub: "Hub", repo: str, revision: str) -> Commit:
+    """Return the commit of a visible repository.
+
+    Raises Refused (404).
+    """
+    if not (commit := find(hub, repo).commit(revision or "master", "master")):
+        raise Refused(404, "revision not found")
+    return commit
+
+
+def read_json(request: Request) -> dict[str, Any]:
+    """Return the object in a request's body.
+
+    Raises Refused (400) when there is none.
+    """
+    try:
+        value = json.loads(request.body)
+    except ValueError as error:
+        raise Refused(400, "the body must be JSON") from error
+    if not isinstance(value, dict):
+        raise Refused(400, "the body must be a JSON object")
+    return value
+
+
+def open_answer(data: Mapping[str, Any]) -> Answer:
+    """Wrap the open API's data."""
+    return Answer(value={"success": True, "request_id": "playground", "data": dict(data)})
+
+
+def legacy_answer(data: Mapping[str, Any]) -> Answer:
+    """Wrap the legacy API's data."""
+    return Answer(
+        value={
+            "Code": 200,
+            "Data": dict(data),
+            "Message": "success",
+            "RequestId": "playground",
+            "Success": True,
+        }
+    )
+
+
+def refuse(request: Request, error: Refused) -> Answer:
+    """Answer with an error in the words of the API that was asked."""
+    value: dict[str, Any] = {"Code": NOT_FOUND if error.status == 404 else error.status, "Success": False}
+    value |= {"Message": error.message, "RequestId": "playground", "Data": {}}
+    if request.path.startswith("/openapi"):
+        value = {"success": False, "code": CODES.get(error.status, "InternalServerError")}
+        value |= {"message": error.message, "request_id": "playground"}
+    return Answer(status=error.status, value=value, headers=error.headers)
+
+
+REPO = r"(?P<repo>[^/]+/[^/]+)"
+get, send, put = partial(route, "GET"), partial(route, "GET HEAD"), partial(route, "PUT")
+API = Api(
+    name=NAME,
+    prefix="/modelscope",
+    routes=(
+        get(r"/openapi/v1/models/?", "listing", list_models),
+        get(rf"/openapi/v1/models/{REPO}", "info", show_model),
+        put(r"/api/v1/dolphin/models", "search", search_legacy),
+        put(r"/api/v1/models/?", "search", list_legacy),
+        get(rf"/api/v1/models/{REPO}", "info", show_legacy),
+        get(rf"/api/v1/models/{REPO}/revisions", "info", show_revisions),
+        get(rf"/api/v1/models/{REPO}/repo/files", "tree", show_files),
+        send(rf"/api/v1/models/{REPO}/repo", "file", send_asked),
+        send(rf"/models/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "file", send_file),
+    ),
+    refuse=refuse,
+)

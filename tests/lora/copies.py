@@ -1,0 +1,114 @@
+"""Files that must be accepted: a LoRA as tools save it, and as it comes back in another file."""
+
+import random
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from autolora.lora.factors import Factors, Lora
+from tests.lora.writing import kohya, peft
+
+Tensors = dict[str, Tensor]
+LAYOUTS: dict[str, Callable[[Lora], Tensors]] = {
+    "peft": peft,
+    "peft-bare": lambda lora: peft(lora, ""),
+    "peft-model": lambda lora: peft(lora, "base_model.model."),
+    "peft-down": lambda lora: peft(lora, names=("lora_down", "lora_up")),
+    "onetrainer": lambda lora: peft(lora, "lora_transformer_", ("lora_down", "lora_up"), "_"),
+    "old-diffusers": lambda lora: peft(lora, names=("lora.down", "lora.up")),
+    "kohya": kohya,
+}
+LARGEST_FP8 = {torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 57344.0}
+
+Change = Callable[[random.Random, Factors], Factors]
+
+
+def _cast(*dtypes: torch.dtype) -> Change:
+    def change(rng: random.Random, f: Factors) -> Factors:
+        return Factors(f.down.to(rng.choice(dtypes)), f.up.to(rng.choice(dtypes)), f.scale)
+
+    return change
+
+
+def _quantise(rng: random.Random, f: Factors) -> Factors:
+    """Use all of fp8's range in each tensor; alpha makes up for it."""
+    dtype, scale, quantised = rng.choice(list(LARGEST_FP8)), f.scale, []
+    for tensor in (f.down, f.up):
+        unit = float(tensor.abs().max()) / LARGEST_FP8[dtype]
+        quantised.append((tensor / unit).to(dtype))
+        scale *= unit
+    return Factors(quantised[0], quantised[1], scale)
+
+
+def _refactor(rng: random.Random, f: Factors) -> Factors:
+    generator = torch.Generator().manual_seed(rng.randrange(1 << 30))
+    turn = torch.linalg.qr(torch.randn(f.rank, f.rank, generator=generator)).Q
+    gauge = turn * torch.linspace(0.5, 4, f.rank)
+    return Factors(gauge @ f.down, f.up @ torch.linalg.inv(gauge), f.scale)
+
+
+def _pad(rng: random.Random, f: Factors) -> Factors:
+    """Add ranks that do nothing: a zero half, or two that cancel."""
+    more = rng.randint(1, 3)
+    rows = torch.full((more, f.down.shape[1]), 0.5)
+    if rng.random() < 0.5:
+        return Factors(torch.cat((f.down, rows)), torch.cat((f.up, torch.zeros(len(f.up), more)), 1), f.scale)
+    columns = torch.full((len(f.up), more), 0.5)
+    return Factors(torch.cat((f.down, rows, rows)), torch.cat((f.up, columns, -columns), 1), f.scale)
+
+
+def _resplit(rng: random.Random, f: Factors) -> Factors:
+    """Move a part of the scale into the factors."""
+    part = rng.choice((-2.0, 0.125, 3.0))
+    return Factors(f.down * part, f.up, f.scale / part)
+
+
+def _rescale(rng: random.Random, f: Factors) -> Factors:
+    return Factors(f.down, f.up, 0.37 * f.scale)
+
+
+def _keep(rng: random.Random, f: Factors) -> Factors:
+    return f
+
+
+COPIES: dict[str, Change] = {
+    "re-saved": _keep,
+    "re-saved in half precision": _cast(torch.float16, torch.bfloat16),
+    "re-saved in double precision": _cast(torch.float64),
+    "cast to fp8": _cast(torch.float8_e4m3fn, torch.float8_e5m2),
+    "re-quantised to fp8": _quantise,
+    "re-factored": _refactor,
+    "rank-padded": _pad,
+    "scale moved": _resplit,
+    "re-scaled": _rescale,
+}
+"""kind -> what each slot's factors become; the update's direction stays the same, up to rounding"""
+
+
+def _alphas(change: Callable[[Tensor], Tensor]) -> Callable[[random.Random, Tensors], Tensors]:
+    return lambda rng, tensors: {
+        key: change(tensor) if key.endswith(".alpha") else tensor for key, tensor in tensors.items()
+    }
+
+
+def _add_text_encoder(rng: random.Random, tensors: Tensors) -> Tensors:
+    module = "lora_te1_text_model_encoder_layers_0_self_attn_q_proj"
+    return tensors | {
+        f"{module}.lora_down.weight": torch.ones(2, 8),
+        f"{module}.lora_up.weight": torch.ones(8, 2),
+        f"{module}.alpha": torch.tensor(2.0),
+    }
+
+
+def _shuffle(rng: random.Random, tensors: Tensors) -> Tensors:
+    return dict(rng.sample(sorted(tensors.items()), len(tensors)))
+
+
+DRESSINGS: dict[str, Callable[[random.Random, Tensors], Tensors]] = {
+    "alpha of shape (1,)": _alphas(lambda alpha: alpha.reshape(1)),
+    "alpha in double precision": _alphas(lambda alpha: alpha.double()),
+    "text encoder beside it": _add_text_encoder,
+    "keys in another order": _shuffle,
+}
+"""kind -> how the same tensors are stored otherwise"""

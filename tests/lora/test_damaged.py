@@ -1,0 +1,126 @@
+"""Damaged files: nothing but our own refusals comes, within a second of processor time and a gigabyte of memory.
+
+A seed is a batch of cases, in a process of its own whose limits the kernel holds (tests/limits.py).
+"""
+
+import json
+import random
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save
+
+from autolora.errors import RefusedFile
+from autolora.lora.factors import Lora
+from autolora.lora.header import header_length, parse_header
+from autolora.lora.ledger import account
+from autolora.lora.read import read
+from autolora.lora.verdict import REASONS
+from tests.limits import run_within
+from tests.lora.mutations import LENGTH_BYTES, mutate_bytes, mutate_header, prefix
+from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, peft
+
+HEADERS = 100
+"""headers a seed"""
+FILES = 20
+"""files a seed"""
+MOST_HEADER = 25_000_000
+"""bytes: what the profile of real hardware allows"""
+
+
+@pytest.mark.long(full=2000, sample=3)
+def test_200_000_headers(seed: int) -> None:
+    """Headers in batches of 100: length, JSON, layout and keys."""
+    run_within(check_header, seed, HEADERS)
+
+
+@pytest.mark.long(full=1000, sample=3)
+def test_20_000_files(seed: int) -> None:
+    """Whole files in batches of 20, header and weights damaged, cut, lengthened."""
+    run_within(check_file, seed, FILES)
+
+
+def test_a_case_that_takes_too_long_is_found() -> None:
+    with pytest.raises(AssertionError, match="case 1 ended the process: it took too long"):
+        run_within(calculate, 0, 3, seconds=0.2)
+
+
+def test_a_case_that_takes_too_much_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"case 1 failed(.|\n)*MemoryError"):
+        run_within(allocate, 0, 3)
+
+
+def test_a_case_that_raises_anything_else_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"case 2 failed(.|\n)*ZeroDivisionError"):
+        run_within(divide, 0, 3)
+
+
+def check_header(seed: int, case: int) -> None:
+    rng = random.Random(seed * HEADERS + case)
+    described, data_bytes = rng.choice(headers())
+    text = mutate_header(rng, described)
+    content = prefix(rng, len(text)) + text
+    try:
+        length = header_length(content[:16], len(content) + data_bytes, MOST_HEADER)
+        header = parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], data_bytes)
+        account(header.tensors, SLOTS, rng.choice((0.0, 0.9, 1.0)))
+    except RefusedFile as error:
+        assert error.code in REASONS and str(error).isprintable()
+
+
+def check_file(seed: int, case: int) -> None:
+    rng = random.Random(seed * FILES + case)
+    content = save(rng.choice((kohya, peft))(lora()))
+    end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+    kind = rng.randrange(4)
+    if kind == 0:
+        text = mutate_header(rng, json.loads(content[LENGTH_BYTES:end]))
+        content = prefix(rng, len(text)) + text + content[end:]
+    elif kind == 1:
+        content = mutate_bytes(rng, content)
+    elif kind == 2:
+        content = content[:end] + mutate_bytes(rng, content[end:])
+    else:
+        damaged = bytearray(content)
+        for _ in range(rng.randint(1, 20)):  # exponents: huge, inf, nan
+            damaged[rng.randrange(end, len(damaged))] = rng.choice((0x7F, 0x80, 0xFF))
+        content = bytes(damaged)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lora.safetensors"
+        path.write_bytes(content)
+        try:
+            read(path, SLOTS, BOUNDS)
+        except RefusedFile as error:
+            assert error.code in REASONS and str(error).isprintable() and folder not in str(error)
+
+
+@lru_cache(maxsize=1)
+def lora() -> Lora:
+    return draw_lora()
+
+
+@lru_cache(maxsize=1)
+def headers() -> tuple[tuple[dict[str, object], int], ...]:
+    """Return the headers of two valid files, each with the number of bytes that follow it."""
+    found = []
+    for layout in (peft, kohya):
+        content = save(layout(lora()))
+        end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+        found.append((json.loads(content[LENGTH_BYTES:end]), len(content) - end))
+    return tuple(found)
+
+
+def calculate(seed: int, case: int) -> None:
+    if case == 1:
+        pow(3, 10**9)  # one call into C that no handler of Python's would interrupt
+
+
+def allocate(seed: int, case: int) -> None:
+    if case == 1:
+        bytearray(2 << 30)
+
+
+def divide(seed: int, case: int) -> None:
+    1 // (case - 2)

@@ -1,0 +1,138 @@
+"""The unmodified client of ModelScope against the playground's hub, over a real socket."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from modelscope_hub import HubApi
+from modelscope_hub.errors import InvalidParameter, NotExistError
+
+from playground.hub import Hub, running
+from tests.tiny_pool import make_pool
+
+
+class Fixture:
+    """A hub, the client, and the endpoint of its ModelScope."""
+
+    def __init__(self, hub: Hub, endpoint: str, folder: Path) -> None:
+        self.hub, self.pool, self.endpoint = hub, folder / "pool", f"{endpoint}/modelscope"
+        self.cache = folder / "cache"
+        self.api = HubApi(endpoint=self.endpoint)
+
+    def get(self, path: str, **query: Any) -> Any:
+        return httpx2.get(f"{self.endpoint}{path}", params=query, timeout=10).json()
+
+
+@pytest.fixture
+def modelscope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
+    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
+    hub = Hub(make_pool(tmp_path / "pool"), day=1, page_size=2)
+    with running(hub) as endpoint:
+        yield Fixture(hub, endpoint, tmp_path)
+
+
+def test_client_lists_by_pages_newest_first(modelscope: Fixture) -> None:
+    pages = [
+        modelscope.api.list_repos("model", custom_tag="LoRA", page_number=number, page_size=2)
+        for number in (1, 2, 3)
+    ]
+    names = [[repo.repo_id for repo in page.items] for page in pages]
+    assert names == [["eve/pickle", "bob/cat"], ["ann/neon", "ann/ink"], []]
+    assert {(page.total_count, page.page_size) for page in pages} == {(4, 2)}
+    assert modelscope.hub.requests()["modelscope"]["listing"] == 3
+    assert [repo.repo_id for repo in modelscope.api.list_repos("model", search="neon").items] == ["ann/neon"]
+    assert [repo.repo_id for repo in modelscope.api.list_repos("model", owner="bob").items] == ["bob/cat"]
+    assert not modelscope.api.list_repos("model", license="gpl").items
+
+
+def test_the_list_ends_at_three_thousand(modelscope: Fixture) -> None:
+    with pytest.raises(InvalidParameter):
+        modelscope.api.list_repos("model", page_number=61, page_size=50)
+    answer = httpx2.get(f"{modelscope.endpoint}/openapi/v1/models?page_number=61&page_size=50")
+    assert answer.status_code == 400 and answer.json()["success"] is False
+
+
+def test_the_envelope(modelscope: Fixture) -> None:
+    answer = modelscope.get("/openapi/v1/models")
+    assert answer["success"] is True
+    assert answer["data"].keys() == {"models", "total_count", "page_number", "page_size"}
+    model = answer["data"]["models"][-1]
+    assert (model["id"], model["license"], model["tags"][0]) == ("ann/ink", "mit", "LoRA")
+    assert model["last_modified"] == "2026-01-01T00:00:00Z"
+
+
+def test_client_inspects(modelscope: Fixture) -> None:
+    repo = modelscope.api.get_repo("ann/ink", "model")
+    assert (repo.repo_id, repo.downloads, repo.license) == ("ann/ink", 7, "mit")
+    legacy = modelscope.get("/api/v1/models/ann/ink")
+    assert legacy["Data"]["BaseModel"] == ["black-forest-labs/FLUX.1-dev"]
+    with pytest.raises(NotExistError):
+        modelscope.api.get_repo("no/body", "model")
+
+
+def test_client_lists_files(modelscope: Fixture) -> None:
+    files = {entry["Path"]: entry for entry in modelscope.api.legacy.list_repo_files("ann/ink", "model")}
+    weights = files["lora.safetensors"]
+    content = (modelscope.pool / "ann/ink/lora.safetensors").read_bytes()
+    assert (weights["Type"], weights["Size"], weights["IsLFS"]) == ("blob", len(content), True)
+    assert weights["Sha256"] == hashlib.sha256(content).hexdigest() and len(weights["Revision"]) == 40
+    assert files["images"]["Type"] == "tree" and "images/0.png" in files
+    top = modelscope.api.legacy.list_repo_files("ann/ink", "model", recursive=False)
+    assert {entry["Path"] for entry in top} == {"README.md", "images", "lora.safetensors"}
+    inner = modelscope.api.legacy.list_repo_files("ann/ink", "model", root="images")
+    assert {entry["Path"] for entry in inner} == {f"images/{number}.png" for number in range(3)}
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_client_downloads(modelscope: Fixture, redirected: bool) -> None:
+    modelscope.hub.change({"redirect": ["modelscope"] if redirected else []})
+    folder = Path(modelscope.api.download_repo("ann/ink", "model", cache_dir=modelscope.cache))
+    for name in ("lora.safetensors", "README.md", "images/0.png"):
+        assert (folder / name).read_bytes() == (modelscope.pool / "ann/ink" / name).read_bytes()
+    counts = modelscope.hub.requests()["modelscope"]
+    assert (counts["weights"], counts["renderings"]) == (1, 3) and counts.get("download", 0) == 4 * redirected
+
+
+def test_both_ways_to_a_file(modelscope: Fixture) -> None:
+    content = (modelscope.pool / "ann/ink/lora.safetensors").read_bytes()
+    revision = modelscope.hub.repos["ann/ink"].head.sha
+    asked = {"Revision": revision, "FilePath": "lora.safetensors"}
+    for url, query in (
+        (f"{modelscope.endpoint}/api/v1/models/ann/ink/repo", asked),
+        (f"{modelscope.endpoint}/models/ann/ink/resolve/{revision}/lora.safetensors", {}),
+        (f"{modelscope.endpoint}/models/ann/ink/resolve/master/lora.safetensors", {}),
+    ):
+        assert httpx2.get(url, params=query).content == content
+        part = httpx2.get(url, params=query, headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, content[10:20])
+        assert httpx2.head(url, params=query).headers["Content-Length"] == str(len(content))
+    assert httpx2.get(url.replace("lora.", "none.")).status_code == 404
+
+
+def test_revisions_search_and_owner_lists(modelscope: Fixture) -> None:
+    (branch,) = modelscope.api.legacy.list_revisions("ann/ink", "model")
+    assert branch["Revision"] == "master"
+    body = {"Name": "neon", "PageNumber": 1, "PageSize": 30, "SortBy": "GmtModified"}
+    found = httpx2.put(f"{modelscope.endpoint}/api/v1/dolphin/models", json=body).json()["Data"]["Model"]
+    assert [(model["Path"], model["Name"]) for model in found["Models"]] == [("ann", "neon")]
+    owned = httpx2.put(f"{modelscope.endpoint}/api/v1/models", json={"Path": "ann"}).json()["Data"]
+    assert owned["TotalCount"] == 2
+    assert httpx2.put(f"{modelscope.endpoint}/api/v1/models", content=b"[").status_code == 400
+
+
+def test_calendar_withdrawal_and_licence(modelscope: Fixture) -> None:
+    modelscope.hub.change({"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+    page = modelscope.api.list_repos("model", page_size=50)
+    assert page.items[0].repo_id == "ann/ink" and page.items[0].license == "cc0-1.0"
+    assert {repo.repo_id for repo in page.items} == {
+        "ann/ink",
+        "ann/neon",
+        "eve/pickle",
+        "bob/late",
+        "cat/later",
+    }
+    with pytest.raises(NotExistError):
+        modelscope.api.get_repo("bob/cat", "model")

@@ -1,0 +1,136 @@
+"""The same file on several hubs: one adapter at the strictest that any of them says, and all of it shown."""
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autolora import changes, dataset
+from autolora.errors import MissingArtefact
+from autolora.lookup import lookup, permits, says
+from autolora.origins import Origins, strictest
+from autolora.records import Listing, Permissions
+from tests.fabricated import DAY, make, write_dataset, write_root
+
+LATER = DAY + datetime.timedelta(days=1)
+ONE = make("mosaic", 0)
+FIRST = replace(
+    ONE.listing, permissions=Permissions(commercial=True, derivatives=True, credit=False), person=False
+)
+SECOND = replace(
+    FIRST,
+    hub="civitai",
+    id="618692",
+    file="ink.safetensors",
+    licence="civitai: commercial=None",
+    permissions=Permissions(commercial=False, derivatives=None, credit=True),
+    nsfw=True,
+    nsfw_level="mature",
+    person=True,
+    minor=False,
+    renderings=FIRST.renderings[:1],
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A dataset of two files, the first listed by two hubs."""
+    write_root(tmp_path, [replace(ONE, listing=one) for one in (SECOND, FIRST)] + [make("neon", 1)])
+    write_dataset(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("said", "strict", "expected"),
+    [
+        ([True, False], False, False),
+        ([True, None], False, None),
+        ([True, True], False, True),
+        ([False, None], False, False),
+        ([False, None], True, None),
+        ([None, True], True, True),
+        ([False], True, False),
+    ],
+)
+def test_the_strictest_word_holds(said: list[bool | None], strict: bool, expected: bool | None) -> None:
+    assert strictest(said, strict) is expected
+
+
+def test_one_file_on_two_hubs_is_one_row_at_the_strictest(root: Path) -> None:
+    rows = {row["sha256"]: row for row in dataset.rows(root, "adapters")}
+    assert len(rows) == 2
+    row = rows[ONE.sha256]
+    assert row["origins"] == ["civitai:618692", f"huggingface:{FIRST.id}"]
+    assert (row["hub"], row["licence"]) == ("civitai", SECOND.licence)
+    assert (row["commercial"], row["derivatives"], row["credit"]) == (False, None, True)
+    assert (row["nsfw"], row["nsfw_level"], row["person"], row["minor"]) == (True, "mature", True, None)
+    assert row["renderings"] == [picture.sha256 for picture in FIRST.renderings]
+
+
+def test_a_hub_that_withdraws_it_says_nothing_any_more(root: Path) -> None:
+    gone = replace(SECOND, status="withdrawn", withdrawn=LATER)
+    write_root(root, [replace(ONE, listing=one) for one in (gone, FIRST)] + [make("neon", 1)])
+    write_dataset(root)
+    (row,) = (row for row in dataset.rows(root, "adapters") if row["sha256"] == ONE.sha256)
+    assert (row["origins"], row["person"]) == ([f"huggingface:{FIRST.id}"], False)
+
+
+def test_the_earliest_origin_names_it_and_one_of_the_same_day_by_precedence() -> None:
+    assert Origins((FIRST, SECOND)).named == FIRST
+    assert Origins((FIRST,)).digest == FIRST.digest != Origins((FIRST, SECOND)).digest
+
+
+@pytest.mark.parametrize("name", [FIRST.id, "civitai:618692", ONE.sha256[:8], "618692/ink.safetensors"])
+def test_any_of_its_names_finds_it_with_all_origins(root: Path, name: str) -> None:
+    known = lookup(root, name)
+    assert [row.hub for row in known.entries] == ["civitai", "huggingface"]
+    assert known.verdict == "accepted" and known.origins.nsfw_level == "mature"
+    words = says(known.entries[0])
+    assert "civitai:618692/ink.safetensors: listed" in words and "commercial use not allowed" in words
+    assert permits(known.origins.permissions) == (
+        "commercial use not allowed, derivatives not said, naming the author required"
+    )
+
+
+def test_what_waits_or_was_withdrawn_is_found_and_says_so(root: Path) -> None:
+    queued, gone = make("chalk", 2), make("pixel", 3)
+    rows = [
+        replace(queued, listing=replace(queued.listing, status="queued", stale_since=LATER)),
+        replace(gone, listing=replace(gone.listing, status="withdrawn", withdrawn=LATER)),
+    ]
+    write_root(root, rows)
+    assert lookup(root, queued.listing.id).verdict == (
+        f"none: waits for a night's budget, its hub could not be asked since {LATER}"
+    )
+    assert lookup(root, gone.listing.id).verdict == f"none: withdrawn, noticed on {LATER}"
+    with pytest.raises(MissingArtefact, match="no adapter"):
+        lookup(root, FIRST.id)
+
+
+def test_a_night_tells_what_came_went_and_waits() -> None:
+    def shot(*rows: Listing) -> changes.Snapshot:
+        return changes.Snapshot(rows, {"index": str(len(rows))})
+
+    base = make("chalk", 2).listing
+    before = [base, replace(base, id="a/gone", sha256="1" * 64), replace(base, id="a/old", sha256="2" * 64)]
+    after = [
+        replace(base, stale_since=LATER, permissions=Permissions(commercial=False)),
+        replace(before[1], status="withdrawn", withdrawn=LATER),
+        replace(before[2], status="missing"),
+        *(replace(base, id=f"a/new{n}", sha256=f"{n:064x}", status="queued") for n in range(25)),
+    ]
+    found = changes.compare(shot(*before), shot(*after))
+    text = changes.to_markdown(found)
+    for line in (
+        "**0 added, 1 withdrawn, 1 described anew**",
+        "- withdrawn `huggingface:a/gone/lora.safetensors`",
+        "- taken down by its hub: `huggingface:a/gone/lora.safetensors`",
+        "- not listed by its hub any more, but there: `huggingface:a/old/lora.safetensors`",
+        "- queued for a later night: 5 more",
+        f"- **stale: 1 entries of huggingface could not be asked about, since {LATER}**",
+        f"- `huggingface:{base.id}/lora.safetensors`: permissions",
+    ):
+        assert line in text.splitlines()
+    assert not changes.compare(shot(base), shot(base))
+    assert changes.Snapshot.from_json(shot(*after).to_json()) == shot(*after)
