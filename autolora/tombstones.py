@@ -90,7 +90,7 @@ def pass_over(unseen: Iterable[Listing], whole: bool, today: date) -> Settled:
 
 
 def search(hub: Hub, unseen: Sequence[Listing], known: int, again: bool, today: date) -> Settled:
-    """Ask the own pages of entries that a whole list lacks what became of them.
+    """Ask the own pages of models that a whole list lacks, or lacks a file of, what became of them.
 
     known: models of this hub in the catalog. again: the whole list was read on an earlier day before.
     Taken down, or absent twice: a tombstone at once. There: missing, and a tombstone the second time in a row,
