@@ -62,17 +62,22 @@ def cost(listing: Listing, rules: CrawlParams, known: Container[str]) -> Cost:
     return Cost(files=1, size=size, renderings=len(new))
 
 
-def admit(rows: Sequence[Listing], before: Iterable[Listing], rules: CrawlParams) -> Admission:
+def admit(
+    rows: Sequence[Listing], before: Iterable[Listing], rules: CrawlParams, set_aside: Container[str] = ()
+) -> Admission:
     """Let new files in as far as the budget goes: the first seen first, of one day the most downloaded.
 
-    What went down the road before goes on. The queue keeps its order: the first file that does not fit closes it
-    for the night, but one that no night's budget covers is passed over. A file whose hub cannot be asked waits.
+    What went down the road before goes on, and what it shows anew is paid for first. The queue keeps its order: the
+    first file that does not fit closes it for the night, but one that no night's budget covers is passed over. A file
+    whose hub cannot be asked, or that is set aside, waits.
+    before: the catalog that the night found. set_aside: keys of files.
     """
     on_the_road = [row for row in before if row.on_the_road]
     files = {row.key for row in on_the_road}
     pictures = {picture.key for row in on_the_road for picture in row.renderings}
-    spent, closed = Cost(), False
-    fetched: defaultdict[str, Cost] = defaultdict(Cost)
+    fetched = _more_pictures(rows, files, pictures)
+    pictures |= {picture.key for row in rows if row.key in files for picture in row.renderings}
+    spent, closed = sum(fetched.values(), Cost()), False
     queued: defaultdict[str, Cost] = defaultdict(Cost)
     oversized = []
     for group in sorted(_by_key(rows, files), key=_turn):
@@ -81,9 +86,10 @@ def admit(rows: Sequence[Listing], before: Iterable[Listing], rules: CrawlParams
         covered = price.fits(rules.budget)
         if not covered:
             oversized.append(row)
-        elif row.stale_since is None and not closed:
+        waits = row.stale_since is not None or row.key in set_aside
+        if covered and not waits and not closed:
             closed = not (spent + price).fits(rules.budget)
-        if closed or not covered or row.stale_since:
+        if closed or not covered or waits:
             queued[row.hub] += price
             continue
         spent += price
@@ -96,6 +102,20 @@ def admit(rows: Sequence[Listing], before: Iterable[Listing], rules: CrawlParams
         queued=queued,
         oversized=tuple(oversized),
     )
+
+
+def _more_pictures(
+    rows: Iterable[Listing], files: Container[str], known: Container[str]
+) -> defaultdict[str, Cost]:
+    """Return by hub what new pictures of files take that go down the road already."""
+    found: defaultdict[str, Cost] = defaultdict(Cost)
+    seen: set[str] = set()
+    for row in (row for row in rows if row.key in files and row.status != "withdrawn"):
+        new = {picture.key for picture in row.renderings if picture.key not in known} - seen
+        if new:
+            found[row.hub] += Cost(renderings=len(new))
+            seen |= new
+    return found
 
 
 def _by_key(rows: Iterable[Listing], but: set[str]) -> list[list[Listing]]:

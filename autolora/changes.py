@@ -1,13 +1,15 @@
 """What a night changed: two snapshots of catalog and digests, compared."""
 
 import json
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from autolora import catalog
 from autolora.records import Listing
+from autolora.setbacks import Setback
 
 DESCRIPTIONS = (
     "licence", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
@@ -59,10 +61,12 @@ class Changes:
     """entries whose hubs could not be asked about them"""
     missing: tuple[Listing, ...]
     """entries that their hubs do not list any more, but still hold"""
+    left: Mapping[str, int]
+    """hub of which no entry is left -> how many it had"""
 
     def __bool__(self) -> bool:
         moved = any(self.stages.values()) or self.added or self.removed or self.described or self.tombstones
-        return bool(moved or self.queued or self.stale or self.missing)
+        return bool(moved or self.queued or self.stale or self.missing or self.left)
 
 
 def snapshot(root: Path) -> Snapshot:
@@ -88,32 +92,62 @@ def compare(before: Snapshot, after: Snapshot) -> Changes:
         removed=tuple(sorted((old[key] for key in old.keys() - new.keys()), key=_order)),
         described=tuple(sorted(described, key=lambda pair: _order(pair[0]))),
         stages={stage: before.digests.get(stage) != after.digests.get(stage) for stage in stages},
-        tombstones=_of(
-            after, "withdrawn", {_order(row) for row in before.entries if row.status == "withdrawn"}
-        ),
+        tombstones=withdrawn(before.entries, after.entries),
         queued=_of(after, "queued"),
         stale=tuple(row for row in after.entries if row.stale_since),
         missing=_of(after, "missing"),
+        left=left(before.entries, {row.hub for row in after.entries if row.status != "withdrawn"}),
     )
 
 
-def to_markdown(changes: Changes) -> str:
-    """Say in Markdown what changed, for the person who reads it in the morning."""
-    if not changes:
+def withdrawn(before: Iterable[Listing], after: Iterable[Listing]) -> tuple[Listing, ...]:
+    """Return the entries that have become tombstones."""
+    known = {_order(row) for row in before if row.status == "withdrawn"}
+    return tuple(row for row in after if row.status == "withdrawn" and _order(row) not in known)
+
+
+def left(before: Iterable[Listing], hubs: Collection[str]) -> dict[str, int]:
+    """Return hub -> how many entries leave with it, for all but these hubs; tombstones stay."""
+    return dict(Counter(row.hub for row in before if row.status != "withdrawn" and row.hub not in hubs))
+
+
+def to_markdown(changes: Changes, set_aside: Sequence[Setback] = ()) -> str:
+    """Say in Markdown what changed, and what the hubs did not give, for the person who reads it in the morning."""
+    if not (changes or set_aside):
         return "Nothing changed: same catalog, same digests."
     lines = [
         f"**{len(changes.added)} added, {len(changes.removed)} withdrawn, {len(changes.described)} described anew**",
         "",
     ]
-    lines += [f"- added `{_name(listing)}`" for listing in changes.added]
-    lines += [f"- withdrawn `{_name(listing)}`" for listing in changes.removed]
+    lines += [f"- added `{name(listing)}`" for listing in changes.added]
+    lines += [f"- withdrawn `{name(listing)}`" for listing in changes.removed]
+    lines += [
+        f"- hub {hub}: none of its {number} entries is left in the catalog"
+        for hub, number in changes.left.items()
+    ]
+    lines += _set_aside(set_aside)
     lines += _waiting(changes)
-    lines += [f"- `{_name(listing)}`: {', '.join(fields)}" for listing, fields in changes.described]
+    lines += [f"- `{name(listing)}`: {', '.join(fields)}" for listing, fields in changes.described]
     lines += ["", "| stage | digest |", "|---|---|"]
     lines += [
         f"| {stage} | {'changed' if moved else 'as before'} |" for stage, moved in changes.stages.items()
     ]
     return "\n".join(lines)
+
+
+def name(listing: Listing) -> str:
+    """Return an entry's name as `autolora show` takes it."""
+    return f"{listing.hub}:{listing.id}/{listing.file}"
+
+
+def _set_aside(setbacks: Sequence[Setback]) -> list[str]:
+    """Say what was listed and could not be had, why, and when it is asked for again."""
+    lines = [
+        f"- **set aside: `{one.hub}:{one.name}` could not be had** ({one.why}); asked for again on {one.due}"
+        for one in setbacks[:NAMED]
+    ]
+    more = len(setbacks) - NAMED
+    return [*lines, f"- set aside: {more} more"] if more > 0 else lines
 
 
 def _waiting(changes: Changes) -> list[str]:
@@ -125,7 +159,7 @@ def _waiting(changes: Changes) -> list[str]:
     }
     lines = []
     for words, rows in kinds.items():
-        lines += [f"- {words}: `{_name(row)}`" for row in rows[:NAMED]]
+        lines += [f"- {words}: `{name(row)}`" for row in rows[:NAMED]]
         if len(rows) > NAMED:
             lines.append(f"- {words}: {len(rows) - NAMED} more")
     for hub in sorted({row.hub for row in changes.stale}):
@@ -134,8 +168,8 @@ def _waiting(changes: Changes) -> list[str]:
     return lines
 
 
-def _of(snapshot: Snapshot, status: str, but: Collection[tuple[str, str, str]] = ()) -> tuple[Listing, ...]:
-    return tuple(row for row in snapshot.entries if row.status == status and _order(row) not in but)
+def _of(snapshot: Snapshot, status: str) -> tuple[Listing, ...]:
+    return tuple(row for row in snapshot.entries if row.status == status)
 
 
 def _changed_fields(old: Listing, new: Listing) -> tuple[str, ...]:
@@ -149,7 +183,3 @@ def _described_as(listing: Listing, name: str) -> Any:
 
 def _order(listing: Listing) -> tuple[str, str, str]:
     return listing.hub, listing.id, listing.file
-
-
-def _name(listing: Listing) -> str:
-    return f"{listing.hub}:{listing.id}/{listing.file}"

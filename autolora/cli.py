@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ Rev = Annotated[str | None, typer.Option("--rev", help="Answer as of a git commi
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Make a command whose own errors end as one clear message and exit code 1."""
+    """Make a command whose own errors end as one clear message and exit code 1, and a closed pipe as its signal."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -51,9 +52,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve on a busy machine
         try:
             function(*args, **kwargs)
+            sys.stdout.flush()
         except AutoLoraError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
+        except BrokenPipeError:  # nobody reads on (`| head`): end as other commands do
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGPIPE)
 
     return app.command()(wrapped)
 
@@ -98,7 +103,7 @@ def search(
         words = ", ".join(hit.trigger_words) or "–"
         row = (f"{hit.score:.3f}", hit.id, hit.licence or "unknown", words, hit.sha256[:8])
         table.add_row(*map(escape, row))
-    Console().print(table)
+    _draw(table)
 
 
 @command
@@ -147,50 +152,19 @@ def generate(
 @command
 def show(adapter: str, as_json: Json = False) -> None:
     """Tell everything known about ADAPTER: a sha256 (6 digits or more) or a hub id (author/name)."""
-    from autolora.lookup import lookup, permits, says, shows
-    from autolora.lora.verdict import WARNINGS
+    from autolora.lookup import facts, lookup
 
-    root, _ = _repository()
-    known = lookup(root, adapter)
-    found, origins, listing = known.adapter, known.origins, known.origins.named
-    facts: dict[str, Any] = {
-        "adapter": f"{listing.hub}:{listing.id}/{listing.file}",
-        "verdict": known.verdict,
-        "sha256": found.sha256 if found else listing.sha256,
-        "size": f"{listing.size or 0:,} bytes",
-        "origins": "\n".join(map(says, known.entries)),
-        "licence": listing.licence or "unknown",
-        "permissions": permits(origins.permissions),
-        "base model (label)": listing.base_model or "unknown",
-        "not safe for work": origins.nsfw_level or ("yes" if origins.nsfw else "not said"),
-        "shows a real person": shows(origins.person),
-        "shows a minor": shows(origins.minor),
-        "trigger words": ", ".join(listing.trigger_words) or "none",
-        "first seen": origins.first_seen.isoformat(),
-        "split": known.split or "none: the models have not seen it",
-    }
-    if found and found.accepted:
-        facts |= {
-            "layout": found.layout,
-            "slots": found.num_slots,
-            "largest rank": found.rank_max,
-            "norm of the update": f"{found.norm:.4g}",
-            "stored as": found.dtype,
-            "keys": f"{found.keys_used} of {found.keys_seen} used",
-            "set aside": ", ".join(found.set_aside) or "nothing",
-            "warnings": "\n".join(WARNINGS[code] for code in found.warnings) or "none",
-        }
-    facts["renderings"] = len(origins.renderings)
-    facts["captions"] = "\n".join(caption.text for caption in known.captions) or "none"
+    root, params = _repository()
+    known = facts(lookup(root, adapter, params.crawl))
     if as_json:
-        print(_as_json(facts))
+        print(_as_json(known))
         return
     table = Table(show_header=False, box=None)
     table.add_column()
     table.add_column(overflow="fold")
-    for name, value in facts.items():
+    for name, value in known.items():
         table.add_row(f"[bold]{name}", escape(str(value)))
-    Console().print(table)
+    _draw(table)
 
 
 @command
@@ -219,7 +193,7 @@ def versions(as_json: Json = False) -> None:
             row["index"][:12] + mark,
             escape(row["subject"]),
         )
-    Console().print(table)
+    _draw(table)
     if released is None:
         print("nothing is released yet: searches read the working index")
     elif released not in {row["index"] for row in rows}:
@@ -268,6 +242,14 @@ def _repository() -> tuple[Path, Params]:
     raise MissingArtefact(
         f"no params.yaml and dvc.yaml in {here} or above: run inside an AutoLoRA repository"
     )
+
+
+def _draw(table: Table) -> None:
+    """Print a table; where rich prints it, a closed pipe is an error without a word."""
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    print(captured.get(), end="")
 
 
 def _slug(prompt: str) -> str:

@@ -6,12 +6,12 @@ catalog. Nothing is written before `write` but each look's journal.
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
-from autolora import budget, tombstones, watermarks
+from autolora import budget, eve, setbacks, tombstones, watermarks
 from autolora import catalog as lock
 from autolora.budget import Admission
 from autolora.errors import HubError
@@ -20,6 +20,7 @@ from autolora.hubs import Hub, Model, objection, trim
 from autolora.journal import Journal
 from autolora.params import CrawlParams
 from autolora.records import Listing
+from autolora.setbacks import Setback
 from autolora.walk import Completed, Walk, complete, walk
 from autolora.watermarks import Watermark
 
@@ -47,19 +48,19 @@ class Plan:
     """What a crawl is about to write, and what follows from it."""
 
     today: date
+    morning: Sequence[Listing]
+    """the catalog's lines as the day's first crawl found them"""
     looks: tuple[Look, ...]
     left_out: Mapping[str, Mapping[str, int]]
     """hub -> rule -> files"""
     admission: Admission
+    set_aside: tuple[Setback, ...]
+    """what is listed and could not be had: the plan does without"""
 
     @property
     def rows(self) -> tuple[Listing, ...]:
         """The catalog's lines, in its order."""
         return self.admission.rows
-
-    def withdrawn(self, hub: str | None = None) -> tuple[Listing, ...]:
-        """Return the entries (of one hub) that became tombstones today."""
-        return tuple(row for row in self.rows if row.withdrawn == self.today and hub in (None, row.hub))
 
 
 def look(root: Path, hub: Hub, rules: CrawlParams, today: date, remember: bool = True) -> Look:
@@ -81,7 +82,9 @@ def look(root: Path, hub: Hub, rules: CrawlParams, today: date, remember: bool =
             f"hub {hub.name} lists nothing where it listed {len(alive)} files. Check the hub and crawl.filters; "
             f"where this is right, delete its lines from {lock.catalog_path(root)}"
         )
-    found = complete(hub, _carried(walked, old), rules, {row.url: row for row in [*alive, *done]}, journal)
+    doubted = {one.id for one in setbacks.read(root).values() if one.hub == hub.name and not one.waits(today)}
+    told = {row.url: row for row in alive if row.id not in doubted} | {row.url: row for row in done}
+    found = complete(hub, _carried(walked, old), rules, told, journal)
     rows, unseen = tombstones.settle(old, walked, found, rules, today)
     if swept:
         again = mark is not None and mark.swept < today
@@ -107,7 +110,7 @@ def miss(root: Path, hub: str, error: HubError, today: date) -> Look:
 
 
 def plan(root: Path, looks: Sequence[Look], rules: CrawlParams, today: date) -> Plan:
-    """Put the looks together: the rules over all entries, old ones too, then the night's budget.
+    """Put the looks together: the rules over all entries, old ones too, what is set aside, the night's budget.
 
     Raises HubError when no hub could be asked.
     """
@@ -115,6 +118,7 @@ def plan(root: Path, looks: Sequence[Look], rules: CrawlParams, today: date) -> 
         problems = " | ".join(problem for look in looks for problem in look.problems)
         raise HubError(f"{problems} (the catalog was not changed)")
     before = lock.known(root)
+    morning = eve.read(root, before, today)
     asked = {look.hub for look in looks}
     others = [row for row in before if row.hub not in asked and row.status == "withdrawn"]
     chosen, left_out = _choose([*(row for look in looks for row in look.rows), *others], rules)
@@ -124,13 +128,22 @@ def plan(root: Path, looks: Sequence[Look], rules: CrawlParams, today: date) -> 
     for row in before:
         first_seen[row.key] = min(row.first_seen, first_seen.get(row.key, row.first_seen))
     dated = [_dated(row, first_seen) for row in chosen]
-    admission = budget.admit(sorted(dated, key=lambda row: _place(row, rules)), before, rules)
-    return Plan(today=today, looks=tuple(looks), left_out=left_out, admission=admission)
+    rows, set_aside = _set_aside(dated, morning, setbacks.read(root), today)
+    admission = budget.admit(sorted(rows, key=lambda row: _place(row, rules)), morning, rules, set_aside)
+    return Plan(
+        today=today,
+        morning=morning,
+        looks=tuple(looks),
+        left_out=left_out,
+        admission=admission,
+        set_aside=tuple(set_aside.values()),
+    )
 
 
 def write(root: Path, plan: Plan) -> None:
     """Make a plan the catalog, and let the looks be over."""
     lock.write(root, plan.rows)
+    eve.write(root, plan.morning, plan.today)
     watermarks.write(root, {look.hub: look.mark for look in plan.looks if look.mark})
     for look in plan.looks:
         if look.journal:
@@ -215,6 +228,38 @@ def _choose(
         else:
             chosen.append(trim(row, rules))
     return chosen, left_out
+
+
+def _set_aside(
+    rows: Iterable[Listing], morning: Iterable[Listing], noted: Mapping[str, Setback], today: date
+) -> tuple[list[Listing], dict[str, Setback]]:
+    """Return the entries without what is new and could not be had, and that by key.
+
+    A picture is left out. A file gives way to the one that the morning found in its place; where there was none it
+    stays, to wait in the queue.
+    """
+    road = [row for row in morning if row.on_the_road]
+    places = {(row.hub, row.id, row.file): row for row in road}
+    had = {key for row in road for key in _keys(row)}
+    waiting = {key: one for key, one in noted.items() if one.waits(today) and key not in had}
+    met: dict[str, Setback] = {}
+    kept = []
+    for row in rows:
+        if row.status != "withdrawn":
+            met |= {key: waiting[key] for key in _keys(row) & waiting.keys()}
+            former = places.get((row.hub, row.id, row.file)) if row.key in waiting else None
+            row = tombstones.age(former, today) if former else _without(row, waiting)
+        kept.append(row)
+    return kept, met
+
+
+def _keys(row: Listing) -> set[str]:
+    return {row.key, *(one.key for one in row.renderings)}
+
+
+def _without(row: Listing, pictures: Container[str]) -> Listing:
+    kept = tuple(one for one in row.renderings if one.key not in pictures)
+    return row if len(kept) == len(row.renderings) else replace(row, renderings=kept)
 
 
 def _place(row: Listing, rules: CrawlParams) -> tuple[object, ...]:

@@ -4,11 +4,14 @@ AutoLoraError
 ├── ParamsError        params.yaml is not what the loader accepts
 ├── RefusedFile        a LoRA file or image that is not what it claims to be (has a reason code)
 ├── HubError           a hub could not be reached or answered nonsense
+│   └── NotGiven       files that a hub lists could not be had
 ├── DiskFull           the disk has no room for what is to be written
 ├── CaptionError       the captioning engine is down or answered nonsense
 ├── MissingArtefact    something an earlier stage makes is not there (or not in that revision)
 └── MismatchError      two artefacts that do not belong together (other base, other encoder)
 """
+
+from collections.abc import Mapping
 
 
 class AutoLoraError(Exception):
@@ -29,6 +32,14 @@ class RefusedFile(AutoLoraError):
 
 class HubError(AutoLoraError):
     """A hub that cannot be reached, refuses, or answers something that is not its API."""
+
+
+class NotGiven(HubError):
+    """Files that a hub lists and does not give; `reasons` says why, by the key of each."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(" | ".join(dict.fromkeys(reasons.values())))
+        self.reasons = reasons
 
 
 class DiskFull(AutoLoraError):

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from autolora import pool
-from autolora.errors import DiskFull, HubError, RefusedFile
+from autolora.errors import DiskFull, HubError, NotGiven, RefusedFile
 from autolora.files import Row, hash_file, room, write_atomic
 from autolora.hubs import MB, Hub
-from autolora.lora.factors import Lora
 from autolora.lora.read import Reading, read
-from autolora.lora.sketch import Sketch, norm, sketch
+from autolora.lora.sketch import Sketch, sketch_and_norm
 from autolora.origins import Origins
 from autolora.params import PoolParams
-from autolora.pictures import redraw
+from autolora.pictures import NOT_AN_IMAGE, redraw
 from autolora.pool import Terms
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
 
@@ -45,14 +44,14 @@ class Intake:
     def fetch_adapters(self, batch: Sequence[Origins]) -> int:
         """Download and read a batch of files, append their rows, and return their number.
 
-        Raises HubError, when all others are done, that names the files that could not be had; DiskFull at once.
+        Raises NotGiven, when all others are done, for the files that could not be had; DiskFull at once.
         """
         return self._fetch((origins.named.key, partial(self._adapter, origins)) for origins in batch)
 
     def fetch_renderings(self, batch: Sequence[tuple[str, ListedRendering]]) -> int:
         """Download and check a batch of pictures, append their rows, and return their number.
 
-        Raises HubError, when all others are done, that names the pictures that could not be had; DiskFull at once.
+        Raises NotGiven, when all others are done, for the pictures that could not be had; DiskFull at once.
         """
         return self._fetch((listed.key, partial(self._rendering, hub, listed)) for hub, listed in batch)
 
@@ -62,7 +61,7 @@ class Intake:
         wanted: keys, each with a function that returns a table's name and the row.
         """
         rows: dict[str, list[Row]] = {}
-        problems = []
+        reasons: dict[str, str] = {}
         with self._room():
             try:
                 for key, bring in wanted:
@@ -71,17 +70,17 @@ class Intake:
                             table, row = bring()
                             rows.setdefault(table, []).append(row)
                     except HubError as error:
-                        problems.append(error)
+                        reasons[key] = str(error)
             finally:
                 for table, found in rows.items():
                     self._append(table, found)
-        if problems:
-            raise _join(problems)
+        if reasons:
+            raise NotGiven(reasons)
         return sum(map(len, rows.values()))
 
     def _adapter(self, origins: Origins) -> tuple[str, Row]:
         """Bring in one file from the first origin that gives it."""
-        problems = []
+        problems: list[str] = []
         for listing in origins.listings:
             try:
                 hub = self._hubs[listing.hub]
@@ -89,8 +88,8 @@ class Intake:
                     self._root, listing, hub, self._terms, self._max_file_mb
                 ).to_row()
             except HubError as error:
-                problems.append(error)
-        raise _join(problems)
+                problems.append(str(error))
+        raise HubError(" | ".join(dict.fromkeys(problems)))
 
     def _rendering(self, hub: str, listed: ListedRendering) -> tuple[str, Row]:
         """Bring in one picture, or the reason why it is none."""
@@ -127,8 +126,8 @@ def examine(path: Path, key: str, sha256: str, terms: Terms) -> tuple[Adapter, S
     except RefusedFile as error:
         logger.info("%s was refused: %s", key, error)
         return _refused(error, key=key, sha256=sha256, size=size, recipe=terms.recipe), None
-    row = _accepted(reading, key=key, sha256=sha256, size=size, recipe=terms.recipe)
-    return row, sketch(reading.lora, terms.slots, terms.spec)
+    made, norm = sketch_and_norm(reading.lora, terms.slots, terms.spec)
+    return _accepted(reading, norm, key=key, sha256=sha256, size=size, recipe=terms.recipe), made
 
 
 def _fetch_adapter(root: Path, listing: Listing, hub: Hub, terms: Terms, max_file_mb: float) -> Adapter:
@@ -165,7 +164,14 @@ def _fetch_rendering(root: Path, rendering: ListedRendering, hub: Hub, bounds: P
     with _temporary(root) as path:
         sha256 = hub.download(rendering.url, path, int(bounds.max_image_mb * MB))
         _check_hash(hub.name, rendering.url, rendering.sha256, sha256)
-        content, width, height = redraw(path, bounds)
+        try:
+            content, width, height = redraw(path, bounds)
+        except RefusedFile as error:
+            if error.code == NOT_AN_IMAGE and rendering.sha256 is None:
+                raise HubError(
+                    f"hub {hub.name}: {rendering.url} sent something else, or it was damaged on the way: {error}"
+                ) from error
+            raise
     write_atomic(pool.rendering_path(root, sha256), content)
     return PooledRendering(key=rendering.key, sha256=sha256, width=width, height=height)
 
@@ -187,11 +193,7 @@ def _check_hash(hub: str, url: str, listed: str | None, found: str) -> None:
         )
 
 
-def _join(problems: Iterable[HubError]) -> HubError:
-    return HubError(" | ".join(dict.fromkeys(str(problem) for problem in problems)))
-
-
-def _accepted(reading: Reading, *, key: str, sha256: str, size: int, recipe: str) -> Adapter:
+def _accepted(reading: Reading, norm: float, *, key: str, sha256: str, size: int, recipe: str) -> Adapter:
     return Adapter(
         key=key,
         sha256=sha256,
@@ -202,7 +204,7 @@ def _accepted(reading: Reading, *, key: str, sha256: str, size: int, recipe: str
         layout=reading.layout,
         num_slots=len(reading.lora),
         rank_max=max(factors.rank for factors in reading.lora.values()),
-        norm=_rounded_norm(reading.lora),
+        norm=_rounded(norm),
         dtype=reading.dtype,
         keys_used=reading.keys_used,
         keys_seen=reading.keys_seen,
@@ -230,6 +232,6 @@ def _refused(error: RefusedFile, *, key: str, sha256: str, size: int, recipe: st
     )
 
 
-def _rounded_norm(lora: Lora) -> float:
+def _rounded(norm: float) -> float:
     """Round to 6 digits: the last ones depend on how many threads added them up."""
-    return float(f"{norm(lora):.6g}")
+    return float(f"{norm:.6g}")

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from autolora.errors import RefusedFile
 from autolora.params import PoolParams
 
+NOT_AN_IMAGE = "not-an-image"
 FORMATS = ("PNG", "JPEG", "WEBP")
 MOST_SCANS = 100
 """of a progressive JPEG, which has about ten; each takes a pass over the whole picture"""
@@ -40,7 +41,7 @@ def redraw(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
         Exception
     ) as error:  # Pillow raises nearly anything on a damaged file, and its words may hold addresses
         raise RefusedFile(
-            "not-an-image", f"the file is no picture of {', '.join(FORMATS)} ({type(error).__name__})"
+            NOT_AN_IMAGE, f"the file is no picture of {', '.join(FORMATS)} ({type(error).__name__})"
         ) from error
 
 
@@ -48,7 +49,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
     """Return the bytes of a regular file; a link is not followed, a pipe not waited for."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise RefusedFile("not-an-image", "it is no regular file")
+        raise RefusedFile(NOT_AN_IMAGE, "it is no regular file")
     if status.st_size > max_bytes:
         raise RefusedFile(
             "image-too-large",

@@ -19,7 +19,7 @@ BASES: tuple[str, ...] = get_args(Base)
 NSFW_LEVELS: tuple[str, ...] = get_args(NsfwLevel)
 """mildest first"""
 STATUSES: tuple[str, ...] = get_args(Status)
-MOVING = ("status", "stale_since", "withdrawn", "downloads", "updated")
+MOVING = ("status", "stale_since", "withdrawn", "downloads", "updated", "complete")
 """fields of a listing that move while its description stays"""
 DATES = ("first_seen", "stale_since", "withdrawn")
 
@@ -95,6 +95,8 @@ class Listing:
     stale_since: datetime.date | None = None
     """its hub could not be asked about it since"""
     withdrawn: datetime.date | None = None
+    complete: bool = True
+    """False: some of what its hub knows of it could not be had; it is asked about again when it is met"""
 
     @property
     def key(self) -> str:

@@ -4,18 +4,20 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
-from autolora import pool
+from autolora import pool, setbacks
 from autolora.catalog import catalog
 from autolora.duplicates import NEAR, alike, alike_rows, compare, gather, is_read, settle
-from autolora.errors import DiskFull, HubError
+from autolora.errors import HubError, NotGiven
 from autolora.files import Row, canonical_json, hash_value, room, write_atomic, write_rows
 from autolora.hubs.parts import keep_parts
 from autolora.incremental import pending, write_digest
 from autolora.origins import Origins
 from autolora.pool import Terms
 from autolora.records import ACCEPTED, Adapter, ListedRendering
+from autolora.setbacks import Setback
 
 SCHEMA = 2
 """version of the row layout"""
@@ -58,21 +60,50 @@ class Stock:
         near-duplicates are told from originals."""
         return settle(self._readings(), self._files, alike(self._root, self._terms))
 
-    def finish(self, failures: Iterable[BaseException] = ()) -> None:
+    def finish(self, today: date, failures: Sequence[BaseException] = ()) -> None:
         """Keep rows and files of exactly what the catalog wants, and write the digest.
 
-        failures: what stopped downloads. When everything that is there is kept and counted, raises DiskFull where
-        that was among them, HubError that names what is missing where something is.
+        failures: what stopped downloads. Where something is missing, all that is there is kept: raises what was not
+        NotGiven among them, or notes the setbacks and raises HubError that names them.
         """
         rows = self.rows()
-        missing = self.missing_adapters(), self.missing_renderings()
+        files, pictures = self.missing_adapters(), self.missing_renderings()
         with room(pool.folder(self._root)):
-            keep_parts(pool.incoming(self._root), _urls(*missing))
+            keep_parts(pool.incoming(self._root), _urls(files, pictures))
+            self._note_setbacks(files, pictures, failures, today)
             kept = _sweep(self._root, self._wanted_files(rows))
             tables = self._write_tables(rows)
             _write_note(self._root, kept | {"refused": [row["key"] for row in tables["refused"]]})
             _write_digest(self._root, tables)
-        _report(*missing, list(failures))
+
+    def _note_setbacks(
+        self,
+        files: Sequence[Origins],
+        pictures: Sequence[Picture],
+        failures: Sequence[BaseException],
+        today: date,
+    ) -> None:
+        """Note what is missing. Raises the failure that is no hub's, else HubError where something is missing."""
+        reasons: dict[str, str] = {}
+        for failure in failures:
+            if not isinstance(failure, NotGiven):
+                raise failure
+            reasons |= failure.reasons
+        shown = {one.key: row for row in self._listings for one in row.renderings}
+        missing = [
+            (origins.named.key, origins.named, f"{origins.named.id}/{origins.named.file}")
+            for origins in files
+        ]
+        missing += [(picture.key, shown[picture.key], picture.url) for _, picture in pictures]
+        found = [
+            Setback(
+                key=key, hub=row.hub, id=row.id, name=name, why=reasons.get(key, "not asked for"), last=today
+            )
+            for key, row, name in missing
+        ]
+        setbacks.note(self._root, found, self._files.keys() | shown.keys(), today)
+        if found:
+            raise _set_back(found)
 
     def _readings(self) -> dict[str, Adapter]:
         """Return the rows as they were read."""
@@ -193,18 +224,13 @@ def _write_digest(root: Path, tables: Mapping[str, Sequence[Row]]) -> None:
     )
 
 
-def _report(files: Iterable[Origins], pictures: Iterable[Picture], failures: Sequence[BaseException]) -> None:
-    """Raise the error for what is missing, if anything is."""
-    full = next((failure for failure in failures if isinstance(failure, DiskFull)), None)
-    if full:
-        raise full
-    names = sorted(f"{origins.named.id}/{origins.named.file}" for origins in files)
-    names += [rendering.url for _, rendering in pictures]
-    if names:
-        reasons = " | ".join(dict.fromkeys(str(failure) for failure in failures)) or "they were not asked for"
-        more = f" and {len(names) - NAMED_IN_ERRORS} more" if len(names) > NAMED_IN_ERRORS else ""
-        raise HubError(
-            f"not in the pool, but in the catalog: {', '.join(names[:NAMED_IN_ERRORS])}{more} ({reasons}). "
-            "What could be had is kept; run `dvc repro` again to fetch the rest, or crawl again where it was "
-            "withdrawn"
-        )
+def _set_back(found: Sequence[Setback]) -> HubError:
+    """Return the error for what is missing."""
+    names = sorted(one.name for one in found)
+    more = f" and {len(names) - NAMED_IN_ERRORS} more" if len(names) > NAMED_IN_ERRORS else ""
+    reasons = " | ".join(dict.fromkeys(one.why for one in found))
+    return HubError(
+        f"not in the pool, but in the catalog: {', '.join(names[:NAMED_IN_ERRORS])}{more} ({reasons}). "
+        "What could be had is kept. Run `dvc repro` again to fetch the rest; or crawl again "
+        "(`dvc repro --force --single-item crawl`, a refresh does), which sets aside what is new and could not be had"
+    )

@@ -85,8 +85,8 @@ def complete(
 ) -> Completed:
     """Ask about what the list did not tell of the files that the rules let in.
 
-    known: by URL; what it holds is not asked about again. One model that fails does not touch the others; when
-    several in a row fail, the hub is asked no more.
+    known: by URL; what it holds is not asked about again, unless it is not complete. One model that fails does not
+    touch the others; when several in a row fail, the hub is asked no more.
     """
     mine: defaultdict[str, dict[str, Listing]] = defaultdict(dict)
     for url, row in known.items():
@@ -102,8 +102,7 @@ def complete(
         if model.withdrawn or not drafts:
             continue
         told = mine[model.id]
-        new = not any(row.version == model.version for row in told.values())
-        new = new and any(draft.url not in told for draft in drafts)
+        new = _is_new(model, drafts, told)
         if new and in_a_row == IN_A_ROW:
             failed[model.id] = f"not asked about, since {IN_A_ROW} in a row before it failed"
             continue
@@ -120,6 +119,14 @@ def complete(
             if asked % PROGRESS == 0:
                 logger.info("hub %s: asked about %d new or changed models", hub.name, asked)
     return Completed(listings=tuple(listings), failed=failed, left_out=left_out)
+
+
+def _is_new(model: Model, drafts: Iterable[Listing], told: Mapping[str, Listing]) -> bool:
+    """Tell whether a model has to be asked about: by its version and its files, or since it could not be in full."""
+    if any(not row.complete for row in told.values()):
+        return True
+    same = any(row.version == model.version for row in told.values())
+    return not same and any(draft.url not in told for draft in drafts)
 
 
 def _resumed(

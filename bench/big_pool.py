@@ -136,7 +136,7 @@ class BigPool:
         write_rows(pool.table_path(self.root, "renderings"), map(asdict, pictures))
         stock = Stock(self.root, terms)
         stock.compare_newcomers()
-        stock.finish()
+        stock.finish(datetime.now(UTC).date())
 
     def _draw(self, drawn: torch.Generator) -> dict[str, torch.Tensor]:
         """Draw a LoRA of rank 1 on all slots."""

@@ -4,22 +4,26 @@ import argparse
 import datetime
 import os
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import prefect
 from prefect.utilities.annotations import opaque
 from rich.console import Console
 from rich.table import Table
 
+from autolora import catalog, changes
 from autolora import crawl as stage
 from autolora.budget import GB, Cost
-from autolora.errors import HubError, ParamsError
+from autolora.errors import HubError
 from autolora.hubs.directory import open_hub, tokens_in
 from autolora.params import Params
-from flows.stage import ROOT, params, run, task
+from autolora.records import Listing
+from flows.stage import ROOT, params, run, task, today
 
 TABLE_WIDTH = 120
 NAMED = 10
-"""problems or entries of one kind that are printed; of more it is said how many"""
+"""lines of one kind that are printed; of more it is said how many"""
 
 
 @task(retries=1, retry_delay_seconds=[2])
@@ -41,33 +45,61 @@ async def crawl() -> None:
         print("[crawl] data/catalog.jsonl was missing and is back as committed; no hub was asked", flush=True)
         return
     values, day, started = params(), today(), time.perf_counter()
+    before = catalog.known(ROOT)
     plan = look_at_all(values, day)
     write(opaque(plan))
     files = len({row.key for row in plan.rows if row.on_the_road})
     asked = sum(not look.down for look in plan.looks)
     seconds = time.perf_counter() - started
     say(f"{files} files in the catalog of {day}; {asked} hub(s) asked in {seconds:.1f} s")
-    warn(plan)
+    warn(plan, before, values.crawl.hubs)
 
 
 @prefect.flow(name="crawl-dry-run")
 async def preview() -> None:
-    """Print what a crawl would bring, and write nothing."""
+    """Print what a night would fetch, and write nothing."""
+    from autolora.forecast import forecast, restores  # torch comes with it
+
+    if restores(ROOT):
+        say(
+            "data/catalog.jsonl is missing: a crawl would put it back as committed and ask no hub; only the next one "
+            "asks. What that brings: `git checkout data/catalog.jsonl data/watermarks.json`, then --dry-run again"
+        )
+        return
     values, day = params(), today()
+    before = catalog.known(ROOT)
     plan = look_at_all(values, day, remember=False)
+    print(drawn(tabulate(plan, before, forecast(ROOT, plan.rows, values.crawl), values.crawl.hubs)), end="")
+    warn(plan, before, values.crawl.hubs)
+
+
+def tabulate(
+    plan: stage.Plan, before: Sequence[Listing], fetched: Mapping[str, Cost], hubs: Sequence[str]
+) -> Table:
+    """Return a table of what a night would fetch of each hub; before: the catalog in place."""
     table = Table(
         "hub", "files", "GB", "pictures", "captions", "left out", "queued", "withdrawn",
-        title=f"what a crawl of {day} would fetch",
+        title=f"what a night of {plan.today} would fetch",
+        caption="what data/pool lacks of the catalog as it would be: new entries, and those that no night has fetched "
+        "yet; at most, as if every file were accepted and no picture had captions",
     )  # fmt: skip
-    for hub in values.crawl.hubs:
-        new, left_out = plan.admission.fetched.get(hub, Cost()), plan.left_out.get(hub, {})
+    withdrawn = Counter(row.hub for row in changes.withdrawn(before, plan.rows))
+    for hub in hubs:
+        new, left_out = fetched.get(hub, Cost()), plan.left_out.get(hub, {})
         table.add_row(
             hub, str(new.files), f"{new.size / GB:.4f}", str(new.renderings), str(new.captions),
             ", ".join(f"{rule} {number}" for rule, number in sorted(left_out.items())) or "–",
-            in_words(plan.admission.queued.get(hub, Cost())) or "–", str(len(plan.withdrawn(hub))),
+            in_words(plan.admission.queued.get(hub, Cost())) or "–", str(withdrawn[hub]),
         )  # fmt: skip
-    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
-    warn(plan)
+    return table
+
+
+def drawn(table: Table) -> str:
+    """Return a table as the terminal is to show it."""
+    console = Console(width=max(Console().width, TABLE_WIDTH))
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
 def look_at_all(values: Params, day: datetime.date, remember: bool = True) -> stage.Plan:
@@ -82,26 +114,42 @@ def look_at_all(values: Params, day: datetime.date, remember: bool = True) -> st
     return stage.plan(ROOT, looks, values.crawl, day)
 
 
-def warn(plan: stage.Plan) -> None:
-    """Say, in the terminal and in Prefect's log, what is stale, queued, too large for any night, or withdrawn."""
+def warn(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> None:
+    """Tell the news in Prefect's log, and then in the terminal, which nobody may be reading."""
+    lines = news(plan, before, hubs)
+    for line in lines:
+        prefect.get_run_logger().warning(line)
+    for line in lines:
+        say(line)
+
+
+def news(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> list[str]:
+    """Return in words what went wrong, what waits, and what leaves the catalog in place (before)."""
     problems = [
         f"hub {one.hub}{' is stale' if one.down else ''}: {problem.removeprefix(f'hub {one.hub}: ')}"
         for one in plan.looks
         for problem in one.problems
     ]
-    oversized = [
-        f"larger than a night's whole budget: {row.hub}:{row.id}/{row.file}"
-        for row in plan.admission.oversized
+    set_aside = [
+        f"set aside until {one.due}, hub {one.hub} did not give it: {one.name} "
+        f"({one.why.removeprefix(f'hub {one.hub}: ')})"
+        for one in plan.set_aside
     ]
-    withdrawn = [f"withdrawn: {row.hub}:{row.id}/{row.file}" for row in plan.withdrawn()]
     queued = sum(plan.admission.queued.values(), Cost())
-    number = sum(row.status == "queued" for row in plan.rows)
-    waiting = [f"{number} queued: {in_words(queued)}"] if number else []
-    for lines in (problems, waiting, oversized, withdrawn):
-        more = [f"… and {len(lines) - NAMED} more such"] if len(lines) > NAMED else []
-        for line in lines[:NAMED] + more:
-            prefect.get_run_logger().warning(line)
-            say(line)
+    waiting = [f"queued for a later night: {in_words(queued)}"] if queued.files else []
+    oversized = [
+        f"larger than a night's whole budget: {changes.name(row)}" for row in plan.admission.oversized
+    ]
+    left = [
+        f"hub {hub} is not in crawl.hubs any more: its {number} entries leave the catalog"
+        for hub, number in changes.left(before, hubs).items()
+    ]
+    withdrawn = [f"withdrawn: {changes.name(row)}" for row in changes.withdrawn(before, plan.rows)]
+    return [
+        line
+        for kind in (problems, set_aside, waiting, oversized, left, withdrawn)
+        for line in (*kind[:NAMED], *([f"… and {len(kind) - NAMED} more such"] if len(kind) > NAMED else []))
+    ]
 
 
 def in_words(cost: Cost) -> str:
@@ -112,16 +160,6 @@ def in_words(cost: Cost) -> str:
 def say(line: str) -> None:
     """Print a line of this stage."""
     print(f"[crawl] {line}", flush=True)
-
-
-def today() -> datetime.date:
-    """Return the day (UTC) that SOURCE_DATE_EPOCH names, or the clock's."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        now = time.time() if epoch is None else int(epoch)
-    except ValueError as error:
-        raise ParamsError(f"SOURCE_DATE_EPOCH is {epoch!r} but must be seconds since 1970") from error
-    return datetime.datetime.fromtimestamp(now, datetime.UTC).date()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from autolora.intake import Intake, batches
 from autolora.origins import Origins
 from autolora.params import Params
 from autolora.stock import Picture, Stock
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, params, run, task, today
 
 ADAPTERS_A_TASK = 8
 RENDERINGS_A_TASK = 32
@@ -64,7 +64,7 @@ def fetch_renderings(intake: Intake, batch: Sequence[Picture]) -> int:
 @task()
 def finish(stock: Stock, failures: list[BaseException]) -> None:
     """Settle the pool's tables and write the digest."""
-    stock.finish(failures)
+    stock.finish(today(), failures)
 
 
 @prefect.flow(name="pool")

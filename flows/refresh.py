@@ -16,15 +16,18 @@ from datetime import UTC, datetime
 import prefect
 from prefect.artifacts import create_markdown_artifact
 
+from autolora import setbacks
 from autolora.changes import Snapshot, compare, snapshot, to_markdown
 from autolora.errors import AutoLoraError
 from autolora.files import canonical_json, write_atomic
 from autolora.incremental import read_digest
 from autolora.report import page
 from autolora.retrieval import release
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, params, run, task, today
 
 TAIL_LINES = 40
+TRIES = 2
+"""with new setbacks, before a night is given up"""
 LOCK, MEMORY = "cache/refresh.lock", "cache/refresh.json"
 COMMITTED = (
     "data/catalog.jsonl",
@@ -90,17 +93,31 @@ async def refresh() -> None:
         before = remember()
         try:
             crawl(lock)
-            reproduce(lock)
+            reproduce_without_setbacks(lock)
             assemble()
             digest = promote()
         except AutoLoraError as error:
             await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
             raise
-        summary = to_markdown(compare(before, snapshot(ROOT)))
+        set_aside = [one for one in setbacks.read(ROOT).values() if one.waits(today())]
+        summary = to_markdown(compare(before, snapshot(ROOT)), set_aside)
         await report(f"{summary}\n\nServed index: `{digest}`")
         if params().refresh.commit:
             commit(summary)
         (ROOT / MEMORY).unlink()
+
+
+def reproduce_without_setbacks(lock: int) -> None:
+    """Run what follows; where the hubs did not give what they list, crawl again, which sets it aside, and go on."""
+    for _ in range(TRIES):
+        noted = setbacks.read(ROOT)
+        try:
+            return reproduce(lock)
+        except AutoLoraError:
+            if setbacks.read(ROOT) == noted:
+                raise
+        crawl(lock)
+    reproduce(lock)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The playground's hub: a loopback server that speaks three hubs' APIs over playground/pool.
 
-python -m playground.hub [--port 8765] [--pool playground/pool] [--day 1] [--state DIR] [--verbose]
+python -m playground.hub [--port 8765] [--pool playground/pool] [--day 1] [--spread-days 180]
+                         [--page-size 10] [--state DIR] [--civitai-port N] [--modelscope-port N] [--verbose]
 python -m playground.hub --list-faults
 
 Hugging Face's API lies at /, Civitai's at /civitai and ModelScope's at /modelscope; files that a hub redirects to
@@ -31,14 +32,18 @@ logger = logging.getLogger(__name__)
 
 STILL_SHOWN = {"civitai": ("taken-down", "archived"), "huggingface": ("disabled",), "modelscope": ()}
 """hub -> ways of being withdrawn in which it still tells of a repository"""
+SPREAD_DAYS = 180
+"""days over which the pool that is there on the first day has grown; schedule.jsonl has it come on that one day"""
 WITHDRAWALS = ("404", "410", *(how for ways in STILL_SHOWN.values() for how in ways))
 
 
 class Hub:
     """The state of the hub: repositories, the day, what was withdrawn, and what was asked."""
 
-    def __init__(self, pool: Path, day: int, state: Path | None = None, page_size: int = 10) -> None:
-        self.repos = open_pool(pool)
+    def __init__(
+        self, pool: Path, day: int, state: Path | None = None, page_size: int = 10, spread_days: int = 1
+    ) -> None:
+        self.repos = open_pool(pool, spread_days)
         self.numbers = Numbers(self.repos.values())
         self.counts = Counts()
         self.page_size = page_size
@@ -218,6 +223,9 @@ def main() -> None:
     parser.add_argument("--modelscope-port", type=int, help="and one for ModelScope")
     parser.add_argument("--pool", type=Path, default=Path("playground/pool"))
     parser.add_argument("--day", type=int, default=1, help="ignored where --state remembers one")
+    parser.add_argument(
+        "--spread-days", type=int, default=SPREAD_DAYS, help="over which the first day's dates lie"
+    )
     parser.add_argument("--state", type=Path, help="folder that keeps day, withdrawals, licences")
     parser.add_argument("--page-size", type=int, default=10, help="entries of a page of a list, at most")
     parser.add_argument("--verbose", action="store_true", help="log every request to stderr")
@@ -226,7 +234,7 @@ def main() -> None:
     if options.list_faults:
         return print(list_faults())
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
-    hub = Hub(options.pool, options.day, options.state, options.page_size)
+    hub = Hub(options.pool, options.day, options.state, options.page_size, options.spread_days)
     own = {"civitai": options.civitai_port, "modelscope": options.modelscope_port}
     try:
         endpoint = hub.start(options.port, {name: port for name, port in own.items() if port is not None})

@@ -13,12 +13,13 @@ from unittest.mock import patch
 import pytest
 
 from autolora import catalog as lock
-from autolora import crawl, watermarks
+from autolora import crawl, setbacks, watermarks
 from autolora.errors import HubError, MissingArtefact
 from autolora.files import hash_value
 from autolora.hubs import Model, Page, Standing
 from autolora.params import BudgetParams, CrawlParams
 from autolora.records import Listing
+from autolora.setbacks import Setback
 from tests.shelf import MIDNIGHT, Shelf
 from tests.tiny_pool import RULES as ONE_HUB
 
@@ -493,6 +494,77 @@ def test_the_queue_of_a_hub_that_is_down_waits(nights: Nights) -> None:
     nights.shelf.down = True
     states = nights.states(1, rules)
     assert states["77"] == "listed" and list(states.values()).count("queued") == 4
+
+
+def test_new_pictures_of_old_files_are_paid_for_first(nights: Nights) -> None:
+    nights.run(0)
+    rules = replace(RULES, budget=BudgetParams(files=None, gb=None, captions=3))
+    ink = nights.shelf.models["ann/ink"].drafts[0]
+    shown = replace(ink.renderings[0], url=ink.url + "2.png", sha256=hash_value("another"))
+    nights.shelf.put("ann/ink", 30, sha256=ink.sha256, renderings=(*ink.renderings, shown))
+    nights.shelf.put("zoe/new", 31)
+    rows = nights.run(1, rules)
+    assert (rows["ann/ink"].status, rows["zoe/new"].status) == ("listed", "queued")
+    assert nights.states(2, rules)["zoe/new"] == "listed"
+
+
+def test_a_second_crawl_of_a_day_has_no_second_budget(nights: Nights) -> None:
+    rules = replace(RULES, budget=BudgetParams(files=2, gb=None, captions=None))
+    first = nights.states(0, rules)
+    assert nights.states(0, rules) == first
+    assert list(nights.states(1, rules).values()).count("listed") == 4
+
+
+def test_a_catalog_of_somebody_else_is_an_eve_of_its_own(nights: Nights) -> None:
+    few = replace(RULES, budget=BudgetParams(files=2, gb=None, captions=None))
+    nights.run(0, few)
+    rows = [replace(row, status="listed") for row in lock.entries(nights.root)]
+    lock.write(nights.root, rows)  # as another branch has it
+    assert set(nights.states(0, few).values()) == {"listed"}
+
+
+def set_back(nights: Nights, key: str, id: str, day: int) -> None:
+    """Note that something could not be had."""
+    one = Setback(key=key, hub="huggingface", id=id, name=id, why="hash mismatch", last=DAYS[day])
+    setbacks.note(nights.root, [one], {key}, DAYS[day])
+
+
+def test_a_new_file_that_could_not_be_had_waits_and_is_asked_about_again(nights: Nights) -> None:
+    nights.run(0)
+    late = nights.shelf.put("zoe/late", 30)
+    nights.run(1)
+    set_back(nights, late.key, "zoe/late", 1)
+    assert nights.states(1)["zoe/late"] == "queued" and not nights.shelf.asked["model"]
+    assert nights.states(2)["zoe/late"] == "listed" and nights.shelf.asked["model"] == 1
+    set_back(nights, late.key, "zoe/late", 2)
+    assert [nights.states(day)["zoe/late"] for day in (2, 3, 4)] == ["queued", "queued", "listed"]
+
+
+def test_a_new_version_that_could_not_be_had_gives_way_to_the_former(nights: Nights) -> None:
+    before = nights.run(0)["ann/ink"]
+    version = nights.shelf.put("ann/ink", 30)
+    assert nights.run(1)["ann/ink"].key == version.key
+    set_back(nights, version.key, "ann/ink", 1)
+    after = nights.run(1)["ann/ink"]
+    assert after == replace(before, stale_since=DAYS[1])
+    assert nights.run(2)["ann/ink"].key == version.key
+
+
+def test_a_new_picture_that_could_not_be_had_is_left_out(nights: Nights) -> None:
+    nights.run(0)
+    late = nights.shelf.put("zoe/late", 30)
+    nights.run(1)
+    set_back(nights, late.renderings[0].key, "zoe/late", 1)
+    row = nights.run(1)["zoe/late"]
+    assert (row.status, row.renderings) == ("listed", ())
+    assert nights.run(2)["zoe/late"].renderings == late.renderings
+
+
+def test_what_the_catalog_had_before_is_never_set_aside(nights: Nights) -> None:
+    row = nights.run(0)["ann/ink"]
+    set_back(nights, row.key, "ann/ink", 1)
+    set_back(nights, row.renderings[0].key, "ann/ink", 1)
+    assert nights.run(1)["ann/ink"] == row
 
 
 def test_a_dry_look_writes_nothing(nights: Nights) -> None:

@@ -56,7 +56,7 @@ class World:
         intake.fetch_adapters(stock.missing_adapters())
         self.newcomers = stock.compare_newcomers()
         self.fetched = intake.fetch_renderings(stock.missing_renderings())
-        stock.finish()
+        stock.finish(DAY)
         rows = pool.adapters(self.root)
         return {listing.id: rows[listing.key] for listing in listings}
 

@@ -8,10 +8,13 @@ import pytest
 
 from autolora import changes, dataset
 from autolora.errors import MissingArtefact
-from autolora.lookup import lookup, permits, says
+from autolora.lookup import facts, lookup, maturity, permits, says
 from autolora.origins import Origins, strictest
+from autolora.params import BudgetParams
 from autolora.records import Listing, Permissions
+from autolora.setbacks import Setback, note
 from tests.fabricated import DAY, make, write_dataset, write_root
+from tests.tiny_pool import RULES
 
 LATER = DAY + datetime.timedelta(days=1)
 ONE = make("mosaic", 0)
@@ -83,7 +86,7 @@ def test_the_earliest_origin_names_it_and_one_of_the_same_day_by_precedence() ->
 
 @pytest.mark.parametrize("name", [FIRST.id, "civitai:618692", ONE.sha256[:8], "618692/ink.safetensors"])
 def test_any_of_its_names_finds_it_with_all_origins(root: Path, name: str) -> None:
-    known = lookup(root, name)
+    known = lookup(root, name, RULES)
     assert [row.hub for row in known.entries] == ["civitai", "huggingface"]
     assert known.verdict == "accepted" and known.origins.nsfw_level == "mature"
     words = says(known.entries[0])
@@ -93,19 +96,56 @@ def test_any_of_its_names_finds_it_with_all_origins(root: Path, name: str) -> No
     )
 
 
-def test_what_waits_or_was_withdrawn_is_found_and_says_so(root: Path) -> None:
-    queued, gone = make("chalk", 2), make("pixel", 3)
-    rows = [
-        replace(queued, listing=replace(queued.listing, status="queued", stale_since=LATER)),
-        replace(gone, listing=replace(gone.listing, status="withdrawn", withdrawn=LATER)),
-    ]
-    write_root(root, rows)
-    assert lookup(root, queued.listing.id).verdict == (
-        f"none: waits for a night's budget, its hub could not be asked since {LATER}"
-    )
-    assert lookup(root, gone.listing.id).verdict == f"none: withdrawn, noticed on {LATER}"
+def test_what_was_withdrawn_tells_what_is_left_and_why(root: Path) -> None:
+    gone = replace(FIRST, hub="civitai", status="withdrawn", withdrawn=LATER, size=None, renderings=())
+    write_root(root, [replace(ONE, listing=gone)])
+    known = facts(lookup(root, FIRST.id, RULES))
+    assert known["verdict"] == f"none: withdrawn, noticed on {LATER}"
+    assert "took it down" in known["why"] and known["sha256"] == ONE.sha256
+    assert known["split"] in ("train", "test")
+    assert not {"size", "licence", "maturity", "trigger words", "last changed"} & known.keys()
     with pytest.raises(MissingArtefact, match="no adapter"):
-        lookup(root, FIRST.id)
+        lookup(root, "neon/none", RULES)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ((None, None, None), "waits for a night's budget: it takes 0.0000 GB and 6 captions; a night has no bounds"),
+        ((3, None, 9), "waits for a night's budget: it takes 0.0000 GB and 6 captions; a night may bring 3 files, 9"),
+        ((None, None, 5), "larger than any night's whole budget: it takes 0.0000 GB and 6 captions; a night may"),
+        ((None, 1e-9, None), "larger than any night's whole budget"),
+    ],
+)  # fmt: skip
+def test_what_is_queued_says_what_it_waits_for(
+    root: Path, budget: tuple[int | None, float | None, int | None], words: str
+) -> None:
+    queued = make("chalk", 2)
+    row = replace(queued.listing, status="queued", stale_since=LATER)
+    write_root(root, [replace(queued, listing=row)])
+    files, gb, captions = budget
+    rules = replace(RULES, budget=BudgetParams(files=files, gb=gb, captions=captions))
+    known = lookup(root, row.id, rules)
+    assert known.verdict == f"none: queued, its hub could not be asked since {LATER}"
+    assert known.why.startswith(words)
+    setback = Setback(key=row.key, hub=row.hub, id=row.id, name=row.file, why="404", last=DAY)
+    note(root, [setback], {row.key}, DAY)
+    assert lookup(root, row.id, rules).why == (
+        f"its hub did not give it on {DAY} (404); it is asked for again on {LATER}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "nsfw", "words"),
+    [
+        ("none", False, "none (safe for work)"),
+        ("explicit", True, "explicit (not safe for work)"),
+        (None, True, "not safe for work, no level said"),
+        (None, False, "not said"),
+    ],
+)
+def test_maturity_in_words(level: str | None, nsfw: bool, words: str) -> None:
+    assert maturity(level, nsfw) == words
 
 
 def test_a_night_tells_what_came_went_and_waits() -> None:
@@ -133,4 +173,9 @@ def test_a_night_tells_what_came_went_and_waits() -> None:
     ):
         assert line in text.splitlines()
     assert not changes.compare(shot(base), shot(base))
+    tombstone = after[1]
+    assert changes.withdrawn(before, after) == (tombstone,) and not changes.withdrawn(after, after)
+    moved = [replace(row, hub="civitai") for row in before]
+    text = changes.to_markdown(changes.compare(shot(*before, tombstone), shot(*moved, tombstone)))
+    assert "- hub huggingface: none of its 3 entries is left in the catalog" in text.splitlines()
     assert changes.Snapshot.from_json(shot(*after).to_json()) == shot(*after)

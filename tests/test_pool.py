@@ -66,7 +66,7 @@ def fill_from(hub: HuggingFace, root: Path, terms: pool.Terms, batch: int) -> No
     failures += fetch(intake.fetch_adapters, batches(stock.missing_adapters(), batch))
     stock.compare_newcomers()
     failures += fetch(intake.fetch_renderings, batches(stock.missing_renderings(), batch))
-    stock.finish(failures)
+    stock.finish(DAYS[1], failures)
 
 
 def fetch(fetcher: Callable[[Any], int], wanted: list[Any]) -> list[AutoLoraError]:
@@ -103,10 +103,10 @@ class Fixture:
         return {kind: number for kind, number in self.hub.requests().items() if kind != "paths"}
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Return every file of the root with size and time stamp, but the crawl's own memory."""
-        paths = (
-            path for path in self.root.rglob("*") if path.is_file() and path != self.root / watermarks.PATH
-        )
+        """Return every file of the root's data and digests with size and time stamp, but the crawl's own memory."""
+        memory = self.root / watermarks.PATH
+        files = [path for name in ("data", "digests") for path in (self.root / name).rglob("*")]
+        paths = (path for path in files if path.is_file() and path != memory)
         return {
             str(path.relative_to(self.root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths
         }
@@ -360,7 +360,7 @@ def test_wrong_bytes_stay_out(fixture: Fixture) -> None:
     with pytest.raises(HubError, match=r"ann/ink/lora.safetensors \(.*hash mismatch.*nothing was kept"):
         fixture.fill()
     assert fixture.adapters().keys() == {"ann/neon", "bob/cat", "eve/pickle"}
-    assert read_digest(fixture.root, "pool")["accepted"] == 2
+    assert not digest_path(fixture.root, "pool").exists()
     assert len(list((fixture.root / "data/pool/weights").glob("*/*"))) == 2
     fixture.hub.change({"reset": True})
     fixture.fill()

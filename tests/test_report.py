@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from autolora import evaluation, experiments, pool
@@ -277,6 +279,19 @@ def test_the_page_shows_every_adapter_its_pictures_and_why_files_were_refused(fu
         "Joined since",
     ):
         assert words in text
+
+
+def test_the_page_says_how_far_to_trust_the_verdicts(full: Path) -> None:
+    assert "How far to trust these verdicts" not in read(full)
+    (full / "metrics").mkdir(exist_ok=True)
+    measured = full / "metrics/odd_files.json"
+    shutil.copy(Path(__file__).parents[1] / "metrics/odd_files.json", measured)
+    assemble(full)
+    text, odd = read(full), json.loads(measured.read_text())
+    assert f"of {odd['totals']['files']} odd and hostile files" in text
+    assert all(f'<th scope="row">{escape(kind)}</th>' in text for kind in odd["kinds"])
+    measured.unlink()
+    assemble(full)
 
 
 def test_the_browser_knows_captions_beside_pictures_and_neighbours(full: Path) -> None:

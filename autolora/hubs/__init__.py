@@ -67,7 +67,7 @@ class Hub(Protocol):
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
         """Return the model's drafts with size, sha256 and renderings; none where the model is gone.
 
-        known: earlier listings by URL; what they hold is not asked about again.
+        known: earlier listings by URL; what they hold is not asked about again, unless they are not complete.
         """
 
     def standing(self, id: str) -> Standing:

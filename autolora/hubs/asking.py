@@ -19,7 +19,7 @@ from autolora.errors import HubError
 from autolora.hubs.claims import clean
 from autolora.hubs.exchange import Answer, get
 from autolora.hubs.patience import Interrupted, asked_wait, persist
-from autolora.hubs.source import TRY_AGAIN, Source, is_hub
+from autolora.hubs.source import REFUSED, TRY_AGAIN, Source, about_token, is_hub
 
 MAX_ANSWER = 16 << 20
 """bytes, unpacked"""
@@ -84,6 +84,7 @@ def _check_status(source: Source, url: str, answer: Answer) -> None:
         raise Interrupted(f"it answered {status}", asked_wait(answer.headers))
     code, reason = (clean(answer.headers.get(f"X-Error-{name}")) or "" for name in ("Code", "Message"))
     problem = f"hub {source.name}: {url} answered {status} {reason}".rstrip()
+    problem += about_token(source) if status in REFUSED else ""
     if status in GONE:
         raise Gone(problem, status, code, reason)
     if status != 200:

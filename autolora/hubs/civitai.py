@@ -7,7 +7,7 @@ Hugging Face's and are not asked for here: on Civitai a tag is a topic.
 import datetime
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,16 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Prompts:
+    """How a version's pictures were made."""
+
+    told: Mapping[str, str | None]
+    """what tells a picture apart -> its prompt; None where it has none"""
+    complete: bool
+    """False: some could not be had"""
+
+
+@dataclass(frozen=True, slots=True)
 class Civitai:
     """A hub that speaks Civitai's REST API, v1."""
 
@@ -81,11 +91,16 @@ class Civitai:
         return Page(models=tuple(models.values()), next=after, problems=tuple(problems))
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
-        """Add the prompts of the pictures: those known, else by one question a version, or a few. Raises HubError."""
-        told: dict[str, Mapping[str, str | None]] = {}
+        """Add the prompts of the pictures: those known, else by one question a version, or a few.
+
+        Where some could not be had, the listing is not complete. Raises HubError.
+        """
+        told: dict[str, Prompts] = {}
         for draft in model.drafts:
-            prompts = told.get(draft.version, _remembered(draft, known.get(draft.url)))
-            told[draft.version] = self._prompts(draft, rules) if prompts is None else prompts
+            before = _prompts_of(known.get(draft.url))
+            if draft.version not in told:
+                enough = before.complete and _places(draft) <= before.told.keys()
+                told[draft.version] = before if enough else self._prompts(draft, rules, before)
         return tuple(_prompted(draft, told[draft.version]) for draft in model.drafts)
 
     def standing(self, id: str) -> Standing:
@@ -110,11 +125,14 @@ class Civitai:
         """
         return download(self.source, url, target, limit)
 
-    def _prompts(self, draft: Listing, rules: CrawlParams) -> Mapping[str, str | None]:
-        """Return the prompts of a version's pictures, found among those that everybody made with it."""
+    def _prompts(self, draft: Listing, rules: CrawlParams, before: Prompts) -> Prompts:
+        """Return the prompts of a version's pictures, found among those that everybody made with it.
+
+        before: what is known already, and stays where it is not found now.
+        """
         query = [("modelVersionId", draft.version), ("withMeta", "true"), ("flatMeta", "true")]
         query += [("limit", str(IMAGES)), ("browsingLevel", str(BITS[rules.max_nsfw_level]))]
-        wanted = {_identity(picture.url) for picture in draft.renderings}
+        wanted, lost = _places(draft), False
         found: dict[str, str | None] = {}
         cursor = None
         for _ in range(MAX_IMAGE_PAGES):
@@ -122,21 +140,17 @@ class Civitai:
                 items, cursor = self._items("/images", query, cursor)
             except Gone as error:
                 logger.warning("hub %s: the pictures of %s are gone: %s", self.name, draft.id, error)
-                return found
+                lost = True
+                break
             for item in items:
-                found |= self._prompt(item)
+                try:
+                    found |= _prompt(item)
+                except ValueError as error:
+                    logger.info("hub %s: picture %s was passed over: %s", self.name, _number(item), error)
+                    lost = lost or _may_be(item, wanted)
             if cursor is None or wanted <= found.keys():
                 break
-        return found
-
-    def _prompt(self, item: Any) -> dict[str, str | None]:
-        """Return a picture's prompt by what tells it apart; nothing where it is none that can be read."""
-        try:
-            image = read(Image, item)
-        except ValueError as error:
-            logger.info("hub %s: picture %s was passed over: %s", self.name, _number(item), error)
-            return {}
-        return {_identity(image.url): clean(image.meta.prompt) if image.meta else None}
+        return Prompts({**before.told, **found}, complete=not lost or wanted <= found.keys())
 
     def _items(
         self, path: str, query: Iterable[tuple[str, str]], cursor: str | None
@@ -159,15 +173,33 @@ class Civitai:
         return items, str(after)
 
 
-def _remembered(draft: Listing, before: Listing | None) -> Mapping[str, str | None] | None:
-    """Return the prompts of a draft's pictures as listed before; None where one of them was not."""
-    known = {_identity(picture.url): picture.prompt for picture in before.renderings} if before else {}
-    return known if all(_identity(picture.url) in known for picture in draft.renderings) else None
+def _prompts_of(known: Listing | None) -> Prompts:
+    """Return the prompts of pictures as they were listed before."""
+    if known is None:
+        return Prompts({}, complete=True)
+    return Prompts({_identity(one.url): one.prompt for one in known.renderings}, known.complete)
 
 
-def _prompted(draft: Listing, prompts: Mapping[str, str | None]) -> Listing:
-    pictures = (replace(one, prompt=prompts.get(_identity(one.url))) for one in draft.renderings)
-    return replace(draft, renderings=tuple(pictures))
+def _prompted(draft: Listing, prompts: Prompts) -> Listing:
+    pictures = (replace(one, prompt=prompts.told.get(_identity(one.url))) for one in draft.renderings)
+    return replace(draft, renderings=tuple(pictures), complete=prompts.complete)
+
+
+def _prompt(item: Any) -> dict[str, str | None]:
+    """Return a picture's prompt by what tells it apart; ValueError where it is none that can be read."""
+    image = read(Image, item)
+    return {_identity(image.url): clean(image.meta.prompt) if image.meta else None}
+
+
+def _may_be(item: Any, wanted: Set[str]) -> bool:
+    """Tell whether a picture that cannot be read may be one of those wanted; one without a URL may be any."""
+    url = item.get("url") if isinstance(item, Mapping) else None
+    return not isinstance(url, str) or _identity(url) in wanted
+
+
+def _places(draft: Listing) -> Set[str]:
+    """Return what tells a draft's pictures apart."""
+    return {_identity(picture.url) for picture in draft.renderings}
 
 
 def _identity(url: str) -> str:

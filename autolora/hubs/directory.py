@@ -9,11 +9,8 @@ from autolora.hubs.civitai import FICKLE, Civitai
 from autolora.hubs.folder import Folder
 from autolora.hubs.huggingface import HuggingFace
 from autolora.hubs.modelscope import ModelScope
-from autolora.hubs.source import source_of
+from autolora.hubs.source import TOKENS, source_of
 from autolora.params import HubsParams
-
-TOKENS = {"civitai": "CIVITAI_API_TOKEN", "huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
-"""hub -> environment variable"""
 
 
 def tokens_in(environment: Mapping[str, str]) -> dict[str, str]:

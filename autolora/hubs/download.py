@@ -11,7 +11,7 @@ from autolora.hubs.claims import clean
 from autolora.hubs.exchange import Answer, get
 from autolora.hubs.parts import Part, Progress, part_of
 from autolora.hubs.patience import Interrupted, asked_wait, persist
-from autolora.hubs.source import TRY_AGAIN, Source
+from autolora.hubs.source import REFUSED, TRY_AGAIN, Source, about_token
 
 RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 PAGES = ("text/html", "application/xhtml+xml", "application/json")
@@ -124,9 +124,11 @@ def _check_status(source: Source, answer: Answer) -> None:
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     where = f"hub {source.name}: {answer.place} answered"
     if status not in (200, 206):
-        raise HubError(f"{where} {status}{WHY.get(status, '')}{_excerpt(answer, kind)}")
+        told = about_token(source) if status in REFUSED else ""
+        raise HubError(f"{where} {status}{WHY.get(status, '')}{told}{_excerpt(answer, kind)}")
     if kind in PAGES:
-        raise HubError(f"{where} with {kind} in place of a file{WHY[401]}{_excerpt(answer, kind)}")
+        told = f"{WHY[401]}{about_token(source)}"
+        raise HubError(f"{where} with {kind} in place of a file{told}{_excerpt(answer, kind)}")
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise HubError(f"{where} in an encoding that was not asked for")
 

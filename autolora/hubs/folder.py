@@ -8,16 +8,17 @@ import datetime
 import hashlib
 import logging
 import os
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from autolora.errors import DiskFull, HubError, RefusedFile
 from autolora.files import room
 from autolora.hubs import Model, Page, Standing
-from autolora.hubs.claims import EARLIEST, WEIGHTS, glimpse, is_safe, moment, stamp
-from autolora.hubs.inventory import Item, Unusable, inside, opened, take_stock
+from autolora.hubs.claims import EARLIEST, glimpse, is_safe, moment, stamp
+from autolora.hubs.inventory import Item, Unusable, inside, opened, path_of, take_stock
 from autolora.hubs.labels import is_nsfw, normalise_base, permissions_of
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
@@ -29,11 +30,13 @@ BLOCK = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Folder:
     """A hub that is a folder."""
 
     root: Path
+    _stock: list[Item] | None = field(default=None, init=False, repr=False, compare=False)
+    """what the first page found, in the list's order, until the last page is told: one walk for all pages"""
 
     @property
     def name(self) -> str:
@@ -43,15 +46,22 @@ class Folder:
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
         """Return a page of the files below the folder, those changed last first.
 
-        cursor: time and path of the last file of the page before. Raises HubError.
+        The first page looks at the folder, those after it tell what it found. Where the first was another's,
+        of a crawl that was killed, the folder is looked at again and the list goes on behind the cursor: time and
+        path of the last file of the page before. Raises HubError.
         """
         self._check()
         begin = _place(cursor)
-        items, problems = take_stock(self.root, rules.max_renderings)
-        rest = [item for item in sorted(items, key=_order) if begin is None or _order(item) > begin]
-        models = tuple(self._model(item, today) for item in rest[:PAGE])
-        last = rest[PAGE - 1] if len(rest) > PAGE else None
-        return Page(models=models, next=f"{last.changed!r} {last.path}" if last else None, problems=problems)
+        problems: tuple[str, ...] = ()
+        if begin is None or self._stock is None:
+            found, problems = take_stock(self.root, rules.max_renderings)
+            self._stock = sorted(found, key=_order)
+        start = 0 if begin is None else bisect_right(self._stock, begin, key=_order)
+        items = self._stock[start : start + PAGE]
+        more = len(self._stock) > start + PAGE
+        self._stock = self._stock if more else None
+        models = tuple(self._model(item, today) for item in items)
+        return Page(models=models, next=_cursor(items[-1]) if more else None, problems=problems)
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
         """Add sha256s: from what is known where nothing has changed, else of the files. Raises HubError."""
@@ -61,7 +71,7 @@ class Folder:
         """Tell whether the file is there. Raises HubError where the folder is not."""
         self._check()
         try:
-            return Standing.THERE if inside(self.root, id + WEIGHTS).is_file() else Standing.ABSENT
+            return Standing.THERE if inside(self.root, path_of(id)).is_file() else Standing.ABSENT
         except (Unusable, FileNotFoundError, NotADirectoryError):
             return Standing.ABSENT
         except OSError as error:
@@ -153,6 +163,10 @@ class Folder:
 
 def _order(item: Item) -> tuple[float, str]:
     return -item.changed, item.path
+
+
+def _cursor(item: Item) -> str:
+    return f"{item.changed!r} {item.path}"
 
 
 def _place(cursor: str | None) -> tuple[float, str] | None:

@@ -14,7 +14,10 @@ from autolora.hubs.pace import Pace
 from autolora.params import HubsParams
 
 AGENT = "autolora"
+TOKENS = {"civitai": "CIVITAI_API_TOKEN", "huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
+"""hub -> environment variable that its token is read from"""
 MAX_REDIRECTS = 5
+REFUSED = (401, 403)
 TRY_AGAIN = (429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -79,6 +82,18 @@ def is_local(url: httpx2.URL) -> bool:
 def port_of(url: httpx2.URL) -> int | None:
     """Return the port that a URL leads to; None where its scheme has none of its own."""
     return url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def about_token(source: Source) -> str:
+    """Return, in brackets, where a hub's token is read from and whether one was sent; "" where it has none."""
+    if source.name not in TOKENS:
+        return ""
+    variable = TOKENS[source.name]
+    return (
+        f" (the token in {variable} was sent)"
+        if source.token
+        else f" (no token was sent: {variable} is not set)"
+    )
 
 
 def unreachable(name: str, endpoint: str, error: Exception) -> HubError:

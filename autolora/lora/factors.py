@@ -17,7 +17,7 @@ CANCELLED = 1e-2
 TINY = 1e-30
 """Energies below this lose digits in single precision."""
 CORNER = 16
-"""rows and columns of the part that is looked at first"""
+"""rows and columns of the part that is looked at before all of it"""
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """bytes of a floating-point number -> the integers of that size"""
 
@@ -47,18 +47,25 @@ def delta(factors: Factors) -> Tensor:
     return factors.scale * (factors.up.float() @ factors.down.float())
 
 
-def energy(factors: Factors) -> float:
-    """Return ‖ΔW‖² = scale² · tr(upᵀup · down·downᵀ), without forming ΔW: to 6 digits where nothing cancels."""
-    return factors.scale**2 * _energies(factors)[0]
+def energy(factors: Factors, grams: tuple[Tensor, Tensor] | None = None) -> float:
+    """Return ‖ΔW‖² = scale² · tr(upᵀup · down·downᵀ), without forming ΔW: to 6 digits where nothing cancels.
+
+    grams: upᵀup and down·downᵀ, (r, r) each in float64, where they were computed in single precision already.
+    """
+    return factors.scale**2 * _energies(factors, grams)[0]
 
 
 def is_zero(factors: Factors, at_most: float = math.inf) -> bool:
     """Tell whether ΔW vanishes, also where neither factor does (zero to single precision).
 
-    at_most: a bound on ‖up‖²·‖down‖², where one is known; with it most updates are told from zero at a corner.
+    at_most: a bound on ‖up‖²·‖down‖², where one is known; with it most updates are told from zero at their first
+    entry, and almost all at a corner.
     """
     if factors.scale == 0:
         return True
+    first = sum(row * column for row, column in zip(*_first(factors), strict=True))
+    if first * first > ZERO_ENERGY * at_most:
+        return False
     corner = factors.up[:CORNER].double() @ factors.down[:, :CORNER].double()
     if float(corner.square().sum()) > ZERO_ENERGY * at_most:
         return False
@@ -73,7 +80,7 @@ def largest(tensor: Tensor) -> float:
     is the largest positive float, the largest unsigned one the lowest negative float. Nothing is converted.
     """
     bits = tensor.view(BITS[tensor.dtype.itemsize]).numpy()
-    signless = np.iinfo(bits.dtype).max
+    signless = (1 << 8 * bits.itemsize - 1) - 1
     most = max(bits.max(initial=0), bits.view(f"u{bits.itemsize}").max(initial=0) & signless)
     return float(torch.from_numpy(np.array(most, bits.dtype)).view(tensor.dtype))
 
@@ -115,11 +122,15 @@ def split(down: Tensor, up: Tensor, scale: float, rows: Sequence[int]) -> list[F
     down: (r, d_in), up: (sum(rows), r). Ranks that do nothing in a part are cut from it: where `up` is
     block-diagonal (sd-scripts' `split_qkv`) each part keeps its own block. Views where nothing is cut.
     """
+    if len(rows) == 1:
+        return [trim(Factors(down, up, scale))]
     return [trim(Factors(down, part, scale)) for part in torch.split(up, list(rows))]
 
 
 def trim(factors: Factors) -> Factors:
     """Cut the ranks whose row of `down` or column of `up` is zero; the update stays the same."""
+    if all(map(all, _first(factors))):
+        return factors
     if bool(_alive(factors.down[:, :CORNER], factors.up[:CORNER]).all()):
         return factors
     alive = _alive(factors.down, factors.up)
@@ -133,9 +144,14 @@ def _alive(down: Tensor, up: Tensor) -> Tensor:
     return (up != 0).any(dim=0) & (down != 0).any(dim=1)
 
 
-def _energies(factors: Factors) -> tuple[float, float]:
+def _first(factors: Factors) -> tuple[list[float], list[float]]:
+    """Return the first row of `up` and the first column of `down`, (r,) each: they make the first entry of ΔW."""
+    return factors.up[0].tolist(), factors.down[:, 0].tolist()
+
+
+def _energies(factors: Factors, grams: tuple[Tensor, Tensor] | None = None) -> tuple[float, float]:
     """Return ‖up·down‖² and ‖up‖²·‖down‖², in double precision where single would not do."""
-    left, right = _grams(factors.up.float(), factors.down.float())
+    left, right = grams or _grams(factors.up.float(), factors.down.float())
     total, apart = _dot(left, right), _dot(left.diagonal(), right.diagonal())
     if not (total > CANCELLED * apart and TINY < apart < math.inf):
         left, right = _grams(factors.up.double(), factors.down.double())

@@ -62,6 +62,8 @@ XLABS_DOUBLE = {
     "processor.qkv_lora2": "attn.b_to_qkv",
     "processor.proj_lora2": "attn.b_to_out",
 }
+DIFFUSERS_FUSED = {"attn.to_qkv": "attn.a_to_qkv", "attn.to_added_qkv": "attn.b_to_qkv"}
+"""modules of diffusers' double blocks after `fuse_qkv_projections`"""
 SINGLE_QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
 """the fused slot of a single block without its mlp rows"""
 XLABS_SINGLE = {"processor.qkv_lora": SINGLE_QKV, "processor.proj_lora": ("proj_out",)}
@@ -106,7 +108,12 @@ _BFL_DOUBLE, _BFL_SINGLE = _via(BFL_DOUBLE, _parts(DOUBLE)), _via(BFL_SINGLE, _p
 BFL = Naming("double_blocks", "single_blocks", _BFL_DOUBLE, {**_BFL_SINGLE, "linear1_qkv": SINGLE_QKV})
 BFL_CUT = Naming("double_blocks", "single_blocks", _cut(_BFL_DOUBLE), _cut(_BFL_SINGLE))
 XLABS = Naming("double_blocks", "single_blocks", _via(XLABS_DOUBLE, _parts(DOUBLE)), XLABS_SINGLE)
-DIFFUSERS = Naming("transformer_blocks", "single_transformer_blocks", _same(DOUBLE), _same(SINGLE))
+DIFFUSERS = Naming(
+    "transformer_blocks",
+    "single_transformer_blocks",
+    {**_same(DOUBLE), **_via(DIFFUSERS_FUSED, _parts(DOUBLE))},
+    {**_same(SINGLE), "attn.to_qkv": SINGLE_QKV},
+)
 NATIVE = Naming("blocks", "single_blocks", _parts(DOUBLE), _parts(SINGLE))
 
 # layout, prefix, naming, separator within a module path, style of its suffixes; the first that fits counts

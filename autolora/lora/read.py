@@ -27,7 +27,7 @@ from autolora.slots import Slot
 
 logger = logging.getLogger(__name__)
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Part of the pool's key: a higher one reads every file again."""
 FLOATS = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",

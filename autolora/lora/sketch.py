@@ -35,6 +35,12 @@ from autolora.slots import Slot
 DEFINITION = "autolora-sketch-1"
 CACHED = 1024
 """matrices of bits kept: FLUX.1-dev has 798 (494 S, 304 Q)"""
+AT_ONCE = 3072
+"""coordinates that are sketched at a time: with 64 ranks and their signs 1.2 MB, about what a core has for itself"""
+HALVED = 48
+"""ranks from which on it pays to compute a symmetric matrix without its lower left quarter"""
+Bits = npt.NDArray[np.uint8]
+"""signs, packed in bytes"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +66,103 @@ class Sketch:
     """(S,) bool"""
 
 
+class Scratch:
+    """Memory for the signs of AT_ONCE coordinates, used again: a new one each time costs more than filling it."""
+
+    def __init__(self, size: int) -> None:
+        self._of_bytes = np.empty((AT_ONCE * size // 8, 8), dtype=np.float32)
+        self._signs = torch.from_numpy(self._of_bytes).view(AT_ONCE, size)
+        self._size = size
+
+    def draw(self, bits: Bits, begin: int, end: int) -> Tensor:
+        """Return a matrix's signs (end - begin, size), from a multiple of 8 on, until the next are drawn."""
+        chosen = bits[begin * self._size // 8 : math.ceil(end * self._size / 8)]
+        _look_up(chosen, self._of_bytes[: len(chosen)])
+        return self._signs[: end - begin]
+
+
 def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec) -> Sketch:
     """Sketch a LoRA: values (S, m, p) float32 and present (S,), S = len(slots).
 
     Raises MismatchError when the LoRA has a slot that is not in `slots`.
     """
+    return _pass(lora, slots, spec, measured=False)[0]
+
+
+def sketch_and_norm(
+    lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec
+) -> tuple[Sketch, float]:
+    """Return what `sketch` and `norm` do, in one pass that looks at every weight once.
+
+    Raises MismatchError when the LoRA has a slot that is not in `slots`.
+    """
+    made, total = _pass(lora, slots, spec, measured=True)
+    return made, math.sqrt(total)
+
+
+def _pass(
+    lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec, *, measured: bool
+) -> tuple[Sketch, float]:
+    """Return a LoRA's sketch and ‖ΔW‖²; 0 for the latter where it is not to be measured."""
     if foreign := set(lora) - {slot.name for slot in slots}:
         raise MismatchError(f"the LoRA has slots of another base model, e.g. {min(foreign)}")
     values = torch.zeros(len(slots), spec.size, spec.size)
     present = torch.zeros(len(slots), dtype=torch.bool)
+    total, scratch = 0.0, Scratch(spec.size)
     for index, slot in enumerate(slots):
-        if slot.name in lora:
-            values[index] = sketch_slot(lora[slot.name], slot, spec)
-            present[index] = True
-    return Sketch(values, present)
+        if slot.name not in lora:
+            continue
+        factors = lora[slot.name]
+        bits = _bits(f"S|{slot.name}", slot.d_out, spec.size), _bits(f"Q|{slot.fused}", slot.d_in, spec.size)
+        left, up = _project(factors.up.T, bits[0], spec.size, scratch, measured)
+        right, down = _project(factors.down, bits[1], spec.size, scratch, measured)
+        values[index] = (left.T @ right) * (factors.scale / spec.size)
+        present[index] = True
+        if measured:
+            total += energy(factors, (up.double(), down.double()))
+    return Sketch(values, present), total
 
 
-def sketch_slot(factors: Factors, slot: Slot, spec: SketchSpec) -> Tensor:
-    """Return M = S·ΔW·Q (m, p) of one slot, float32."""
-    left = (factors.up.float().T @ signs(f"S|{slot.name}", slot.d_out, spec.size)).T
-    right = factors.down.float() @ signs(f"Q|{slot.fused}", slot.d_in, spec.size)
-    return (left @ right) * (factors.scale / spec.size)
+def _project(rows: Tensor, bits: Bits, size: int, scratch: Scratch, measured: bool) -> tuple[Tensor, Tensor]:
+    """Return rows (r, n) times a matrix of signs (n, size), and rows · rowsᵀ (r, r) (else zeros), both float32.
+
+    As much is taken to single precision at a time as stays in a processor's cache meanwhile.
+    """
+    rank, length = rows.shape
+    projected, squared = torch.zeros(rank, size), torch.zeros(rank, rank)
+    for begin in range(0, length, AT_ONCE):
+        end = min(begin + AT_ONCE, length)
+        part = rows[:, begin:end].float()
+        projected.addmm_(part, scratch.draw(bits, begin, end))
+        if measured:
+            _add_square(squared, part)
+    if measured and rank >= HALVED:
+        half = rank // 2
+        squared[half:, :half] = squared[:half, half:].T
+    return projected, squared
+
+
+def _add_square(total: Tensor, rows: Tensor) -> None:
+    """Add rows · rowsᵀ to `total` (r, r); from HALVED ranks on without its lower left quarter."""
+    if len(rows) < HALVED:
+        total.addmm_(rows, rows.T)
+        return
+    half = len(rows) // 2
+    total[:half].addmm_(rows[:half], rows.T)
+    total[half:, half:].addmm_(rows[half:], rows[half:].T)
 
 
 def signs(name: str, coordinates: int, size: int) -> Tensor:
     """Return the signs of a named matrix (coordinates, size): ±1 in float32, not yet divided by √size."""
-    # one look-up a byte: three times as fast as unpacking its bits
-    drawn = _signs_of_bytes().take(_bits(name, coordinates, size), axis=0).ravel()
-    return torch.from_numpy(drawn[: coordinates * size]).view(coordinates, size)
+    bits = _bits(name, coordinates, size)
+    drawn = np.empty((len(bits), 8), dtype=np.float32)
+    _look_up(bits, drawn)
+    return torch.from_numpy(drawn.ravel()[: coordinates * size]).view(coordinates, size)
+
+
+def _look_up(bits: Bits, drawn: npt.NDArray[np.float32]) -> None:
+    """Write the signs (n, 8) that bytes (n,) stand for: one look-up a byte, three times as fast as unpacking bits."""
+    _signs_of_bytes().take(bits, axis=0, out=drawn, mode="clip")
 
 
 def dot(a: Sketch, b: Sketch) -> float:
@@ -119,7 +194,7 @@ def _signs_of_bytes() -> npt.NDArray[np.float32]:
 
 
 @lru_cache(maxsize=CACHED)
-def _bits(name: str, coordinates: int, size: int) -> npt.NDArray[np.uint8]:
+def _bits(name: str, coordinates: int, size: int) -> Bits:
     """Return a named stream's first coordinates · size bits, packed in bytes, least significant first."""
     text = f"{DEFINITION}|{name}|{coordinates}x{size}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -64,6 +64,7 @@ def assemble(root: Path) -> Path:
         "accepted": accepted,
         "first": {card.sha256: card for card in reversed(accepted)},
         "refused": [card for card in cards if not card.adapter.accepted],
+        "odd": _read(root / "metrics" / "odd_files.json"),
         "evaluation": evaluation,
         "retrieval": draw(evaluation, metrics=evaluation.get("metrics", ())) if evaluation else [],
         "searches": mentions.searches(evaluation) if evaluation else [],

@@ -31,12 +31,19 @@ class Counts:
         top, *others = HUBS
         return counts[top] | {hub: counts[hub] for hub in others if counts[hub]["paths"]}
 
+    def kinds(self, hub: str) -> dict[str, int]:
+        """Return how often each kind of request was made of a hub."""
+        with self._lock:
+            return dict(self._sums(hub, 1))
+
     def _of(self, hub: str) -> dict[str, Any]:
         """Return kind -> how often, and under `paths` the requests themselves."""
-        kinds: Counter[str] = Counter()
-        paths: Counter[str] = Counter()
-        for (name, kind, request), times in sorted(self._requests.items()):
-            if name == hub:
-                kinds[kind] += times
-                paths[request] += times
-        return {**kinds, "paths": dict(sorted(paths.items()))}
+        return {**self._sums(hub, 1), "paths": dict(sorted(self._sums(hub, 2).items()))}
+
+    def _sums(self, hub: str, column: int) -> Counter[str]:
+        """Return the counts of one hub by kind (1) or by request (2)."""
+        sums: Counter[str] = Counter()
+        for key, times in sorted(self._requests.items()):
+            if key[0] == hub:
+                sums[key[column]] += times
+        return sums

@@ -1,5 +1,6 @@
 """The playground's pool as repositories: their files, commits and cards, and who shows them from which day on."""
 
+import datetime
 import hashlib
 import json
 import re
@@ -130,19 +131,24 @@ class Repo:
         self.commits.append(make_commit(blobs, date))
 
 
-def open_pool(pool: Path) -> dict[str, Repo]:
+def open_pool(pool: Path, spread_days: int = 1) -> dict[str, Repo]:
     """Read the repositories that `pool/schedule.jsonl` names, each with one commit.
 
+    spread_days: over so many days, up to the newest of them, are those of the first day dated; as a hub's are.
     Raises ValueError when a line names a hub that there is not.
     """
     lines = (pool / "schedule.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    newest = max((full_date(row["created_at"]) for row in rows if row["day"] == 1), default="")
     repos = {}
-    for row in map(json.loads, filter(str.strip, lines)):
+    for row in rows:
         hubs = tuple(row.get("hubs", HUBS))
         if unknown := set(hubs) - set(HUBS):
             raise ValueError(f"{pool}/schedule.jsonl: {row['repo']} is on {sorted(unknown)}; hubs are {HUBS}")
         said = {hub: row[hub] for hub in HUBS if hub in row}
         created_at = full_date(row["created_at"])
+        if row["day"] == 1:
+            created_at = stretch(created_at, newest, spread_days)
         repo = Repo(row["repo"], int(row["day"]), created_at, int(row["downloads"]), hubs, said, created_at)
         folder = pool / repo.id
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -150,6 +156,13 @@ def open_pool(pool: Path) -> dict[str, Repo]:
         repo.commits.append(make_commit(blobs, created_at))
         repos[repo.id] = repo
     return repos
+
+
+def stretch(date: str, newest: str, times: int) -> str:
+    """Return a date that lies so many times as far before the newest one; the order of dates stays."""
+    last = datetime.datetime.fromisoformat(newest)
+    moved = last - times * (last - datetime.datetime.fromisoformat(date))
+    return moved.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def full_date(text: str) -> str:

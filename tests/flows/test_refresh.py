@@ -1,11 +1,18 @@
-"""The commit of a night takes the night and nothing else."""
+"""A night: what it commits, and what it goes on without."""
 
+import datetime
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from autolora import setbacks
+from autolora.errors import AutoLoraError
+from autolora.setbacks import Setback
 from flows import refresh
+
+DAY = datetime.date(2026, 1, 5)
 
 
 def test_a_night_commits_its_locks_and_nothing_that_is_staged(
@@ -27,3 +34,44 @@ def test_a_night_commits_its_locks_and_nothing_that_is_staged(
         ["git", "log", "--format=%b", "--name-only"], cwd=tmp_path, text=True, capture_output=True
     )
     assert logged.stdout.split() == ["1", "added", "data/catalog.jsonl"]
+
+
+class Night:
+    """A crawl and what follows it, which fails while the hubs give too little."""
+
+    def __init__(self, root: Path, setbacks_a_try: Sequence[Sequence[str]]) -> None:
+        self.root, self.tries, self.crawls = root, list(setbacks_a_try), 0
+
+    def crawl(self, lock: int) -> None:
+        self.crawls += 1
+
+    def reproduce(self, lock: int) -> None:
+        missing = self.tries.pop(0)
+        found = [Setback(key=key, hub="civitai", id="7", name=key, why="", last=DAY) for key in missing]
+        setbacks.note(self.root, found, set(missing), DAY)
+        if missing:
+            raise AutoLoraError("not in the pool")
+
+
+def lived(night: Night, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Live through a night and return how often the hubs were looked at again."""
+    monkeypatch.setattr(refresh, "ROOT", night.root)
+    monkeypatch.setattr(refresh, "crawl", night.crawl)
+    monkeypatch.setattr(refresh, "reproduce", night.reproduce)
+    refresh.reproduce_without_setbacks(0)
+    return night.crawls
+
+
+@pytest.mark.parametrize("tries", [[[]], [["a"], []], [["a"], ["b"], []]])
+def test_a_night_goes_on_without_what_could_not_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: list[list[str]]
+) -> None:
+    assert lived(Night(tmp_path, tries), monkeypatch) == len(tries) - 1
+
+
+@pytest.mark.parametrize("tries", [[["a"], ["a"]], [["a"], ["b"], ["c"]]])
+def test_a_night_that_is_set_back_by_the_same_again_or_on_and_on_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: list[list[str]]
+) -> None:
+    with pytest.raises(AutoLoraError, match="not in the pool"):
+        lived(Night(tmp_path, tries), monkeypatch)

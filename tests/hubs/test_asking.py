@@ -5,6 +5,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_a_question_and_its_answer(hub: Hub) -> None:
     assert hub.requests[0].query_string == b"a=1&a=2+b"
     assert hub.requests[0].headers["Authorization"] == "Bearer secret"
     assert hub.waits == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_says_whether_a_token_was_sent(hub: Hub, status: int) -> None:
+    refused = Response(status=status, headers={"X-Error-Message": "not for you"})
+    with pytest.raises(Gone, match=rf"{status} not for you \(the token in HF_TOKEN was sent\)$") as caught:
+        hub.ask(refused)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(Gone, match=r"\(no token was sent: HF_TOKEN is not set\)$"):
+        ask(replace(hub.source, token=None), f"{hub.endpoint}/api")
 
 
 @pytest.mark.parametrize(

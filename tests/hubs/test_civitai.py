@@ -445,11 +445,48 @@ def test_without_pictures_nothing_is_asked_about(hub: Hub) -> None:
     assert len(hub.asked) == 1
 
 
-def test_pictures_that_are_gone_have_no_prompt(hub: Hub) -> None:
+def test_prompts_that_could_not_be_had_are_asked_for_again(hub: Hub) -> None:
     hub.models = [model()]
+    hub.images = [made(1), made(2), made(3)]
     (found,) = hub.client.page(RULES, None, TODAY).models
-    hub.answers = [json_reply({"error": "gone"}, 404)] * 3
-    assert hub.client.complete(found, RULES, {}) == found.drafts
+    hub.answers = [json_reply({"error": "gone"}, 404)]
+    (lacking,) = hub.client.complete(found, RULES, {})
+    assert lacking == replace(found.drafts[0], complete=False)
+    hub.answers = [json_reply({"items": [made(1)], "metadata": {"nextCursor": 1}}), json_reply({}, 403)]
+    (half,) = hub.client.complete(found, RULES, {lacking.url: lacking})
+    hub.answers = [json_reply({}, 401)]
+    assert hub.client.complete(found, RULES, {half.url: half}) == (half,)  # what was had stays
+    assert ([one.prompt for one in half.renderings], half.complete) == (["heron 1", None, None], False)
+    (whole,) = hub.client.complete(found, RULES, {half.url: half})
+    assert ([one.prompt for one in whole.renderings], whole.complete) == (
+        ["heron 1", "heron 2", "heron 3"],
+        True,
+    )
+    assert lacking.digest != whole.digest == replace(whole, complete=False).digest
+    hub.asked.clear()
+    assert hub.client.complete(found, RULES, {whole.url: whole}) == (whole,) and hub.asked == []
+    assert [Listing.from_row(row.to_row()) for row in (whole, lacking)] == [whole, lacking]
+    assert Listing.from_row({n: v for n, v in whole.to_row().items() if n != "complete"}) == whole
+
+
+@pytest.mark.parametrize(
+    ("broken", "complete"),
+    [
+        ({"id": 2}, False),
+        ({"id": 2, "url": None}, False),
+        (made(2, id="x"), False),
+        (made(2, meta={"prompt": 3}), False),
+        (made(9, id="x"), True),
+        (made(2, meta=None), True),
+        (made(2, meta={}), True),
+    ],
+)
+def test_a_picture_that_cannot_be_read_may_be_ours(hub: Hub, broken: Any, complete: bool) -> None:
+    hub.models, hub.images = [model()], [made(1), broken, made(3)]
+    (found,) = hub.client.page(RULES, None, TODAY).models
+    (listing,) = hub.client.complete(found, RULES, {})
+    assert [one.prompt for one in listing.renderings] == ["heron 1", None, "heron 3"]
+    assert listing.complete is complete
 
 
 @pytest.mark.parametrize(

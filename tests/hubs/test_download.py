@@ -29,7 +29,7 @@ from autolora.hubs.connections import is_public
 from autolora.hubs.download import download
 from autolora.hubs.pace import Pace
 from autolora.hubs.parts import keep_parts, part_of
-from autolora.hubs.source import Source
+from autolora.hubs.source import TOKENS, Source
 from tests.hubs.sockets import Server, dripping, hanging, reply, serving
 
 CONTENT = bytes(range(256)) * 40
@@ -140,8 +140,12 @@ def test_patience_ends_and_what_has_come_is_kept(fixture: Fixture) -> None:
     [
         (404, b"{}", "answered 404; it was withdrawn"),
         (410, b'{"error":"Archived"}', "answered 410; it was withdrawn.*Archived"),
-        (401, b"{}", "answered 401; it needs the hub's token"),
-        (403, b'{"error":"Early Access","deadline":"x"}', "answered 403.*early access.*Early Access"),
+        (401, b"{}", r"answered 401; it needs the hub's token \(the token in CIVITAI_API_TOKEN was sent\)"),
+        (
+            403,
+            b'{"error":"Early Access","deadline":"x"}',
+            "answered 403.*early access.*TOKEN was.*Early Access",
+        ),
         (418, b"", "answered 418"),
     ],
 )
@@ -152,6 +156,13 @@ def test_what_is_not_for_us_is_not_asked_for_again(
     with serving(answer) as server, pytest.raises(HubError, match=words):
         fixture.download(server)
     assert (fixture.waits, fixture.beside()) == ([], [])
+
+
+def test_a_refusal_says_which_token_is_missing(fixture: Fixture) -> None:
+    with serving(reply(b"no", 401)) as server:
+        for name, variable in TOKENS.items():
+            with pytest.raises(HubError, match=rf"401.*\(no token was sent: {variable} is not set\)"):
+                fixture.download(server, name=name, token=None)
 
 
 def test_a_fickle_hub_is_asked_again_before_it_is_believed(fixture: Fixture) -> None:

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,48 @@ def test_pictures_beside_a_file_are_its_renderings(root: Path) -> None:
     assert urls == ["folder:ink.webp", "folder:ink.preview.png", "folder:ink/1.jpg"]
 
 
+def test_suffixes_count_in_any_case(root: Path) -> None:
+    put(root, "a/UPPER.SAFETENSORS")
+    put(root, "a/UPPER.JSON", {"licence": "mit", "person": True})
+    for path in ("a/UPPER.PNG", "a/UPPER.png", "a/UPPER.preview.Jpg", "a/UPPER/1.WEBP", "a/upper.png"):
+        put(root, path, path)
+    hub = Folder(root)
+    rules = replace(RULES, max_renderings=9)
+    (model,) = hub.page(rules, None, TODAY).models
+    (upper,) = hub.complete(model, rules, {})
+    assert (upper.id, upper.file) == ("a/UPPER.SAFETENSORS", "UPPER.SAFETENSORS")
+    assert (upper.licence, upper.person) == ("mit", True)
+    assert [one.url.removeprefix("folder:a/UPPER") for one in upper.renderings] == [
+        ".PNG", ".png", ".preview.Jpg", "/1.WEBP"
+    ]  # fmt: skip
+    assert hub.standing(upper.id) is Standing.THERE
+    (root / "a/UPPER.SAFETENSORS").unlink()
+    assert hub.standing(upper.id) is Standing.ABSENT
+
+
+def test_every_spelling_has_an_id_of_its_own(root: Path) -> None:
+    names = ("a.safetensors", "a.SAFETENSORS", "a.safetensors.safetensors", "a.SAFETENSORS.safetensors")
+    for name in names:
+        put(root, name, name)
+    found = listed(root)
+    assert {one.file: id for id, one in found.items()} == {name: name for name in names} | {names[0]: "a"}
+    hub = Folder(root)
+    for id, one in found.items():
+        (root / one.file).unlink()
+        assert hub.standing(id) is Standing.ABSENT
+        assert all(
+            hub.standing(other) is Standing.THERE for other in found if (root / found[other].file).exists()
+        )
+
+
+def test_of_two_sidecars_neither_is_believed(root: Path) -> None:
+    put(root, "ink.safetensors")
+    put(root, "ink.json", {"person": False})
+    put(root, "ink.JSON", {"person": True})
+    found = page(root)
+    assert not found.models and "more than one sidecar" in found.problems[0]
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("nsfw_level", "high"), ("nsfw_level", []), ("person", "yes"), ("minor", 1)]
 )
@@ -171,6 +214,59 @@ def test_links_do_not_lead_out(root: Path) -> None:
     ]  # fmt: skip
 
 
+def test_pictures_may_lie_behind_links_that_stay_inside(root: Path) -> None:
+    put(root.parent, "outside/1.png", b"secret")
+    put(root, "a/ink.safetensors")
+    put(root, "b/shown/1.png", b"one")
+    (root / "a/near").symlink_to("../b/shown")
+    (root / "a/far").symlink_to(root.parent / "outside")
+    (root / "a/ink").symlink_to(root.parent / "outside")
+    for _ in range(2):
+        put(root, "a/ink.json", {"renderings": ["near/1.png", "far/1.png", "near/2.png", "far/1.png"]})
+        assert [one.url for one in listed(root)["a/ink"].renderings] == ["folder:a/near/1.png"]
+    assert sum("leads out of the folder" in problem for problem in page(root).problems) == 2
+    (root / "a/ink.json").unlink()
+    assert listed(root)["a/ink"].renderings == ()
+
+
+def test_a_folder_behind_a_link_does_not_make_others_trusted(root: Path) -> None:
+    """The first picture shows that a/shown is no link; a/shown/deep is one."""
+    put(root.parent, "outside/2.png", b"secret")
+    put(root, "a/shown/1.png", b"one")
+    (root / "a/shown/deep").symlink_to(root.parent / "outside")
+    put(root, "ink.safetensors")
+    put(root, "ink.json", {"renderings": ["a/shown/1.png", "a/shown/deep/2.png"]})
+    assert [one.url for one in listed(root)["ink"].renderings] == ["folder:a/shown/1.png"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "out", "linked folder", "broken"])
+def test_a_sidecar_that_is_no_file_of_the_folder_leaves_its_file_out(root: Path, kind: str) -> None:
+    put(root, "ink.safetensors")
+    put(root.parent, "said.json", {"licence": "mit"})
+    make = {
+        "pipe": os.mkfifo,
+        "folder": os.mkdir,
+        "out": lambda place: place.symlink_to(root.parent / "said.json"),
+        "linked folder": lambda place: place.symlink_to(root),
+        "broken": lambda place: place.symlink_to("nowhere"),
+    }[kind]
+    make(root / "ink.json")
+    found = page(root)
+    assert not found.models and any("'ink.safetensors' was passed over" in one for one in found.problems)
+
+
+def test_problems_name_files_whole_and_printable(root: Path) -> None:
+    """A crawl finds the entry that a problem is about by its id."""
+    long = "/".join(["x" * 100] * 3)
+    put(root, f"{long}/ink.safetensors")
+    put(root, f"{long}/ink.json", "no json")
+    put(root, "neon.safetensors")
+    put(root, "neon/bell\x07.png")
+    problems = page(root).problems
+    assert len(problems) == 2 and all(problem.isprintable() for problem in problems)
+    assert any(f"{long}/ink" in problem for problem in problems)
+
+
 def test_what_is_no_regular_file_is_passed_over(root: Path) -> None:
     os.mkfifo(root / "pipe.safetensors")
     (root / "folder.safetensors").mkdir()
@@ -208,6 +304,46 @@ def test_a_long_list_comes_in_pages(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert seen == [["4", "2"], ["3", "0"], ["1"]]
     with pytest.raises(HubError, match="no place in a folder's list"):
         hub.page(RULES, "nonsense", TODAY)
+
+
+def test_all_pages_tell_what_the_first_has_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a file that is touched meanwhile moves to a page that was read, and is taken for gone."""
+    monkeypatch.setattr(folder, "PAGE", 2)
+    for number in range(5):
+        put(root, f"{number}.safetensors", time=TIME - number)
+    (root / "out.safetensors").symlink_to(root.parent)
+    hub = Folder(root)
+    first = hub.page(RULES, None, TODAY)
+    put(root, "4.safetensors", time=TIME + 9)
+    put(root, "new.safetensors", time=TIME - 9)
+    (root / "3.safetensors").unlink()
+    second = hub.page(RULES, first.next, TODAY)
+    third = hub.page(RULES, second.next, TODAY)
+    assert (len(first.problems), second.problems) == (1, ())
+    assert [model.id for one in (first, second, third) for model in one.models] == list("01234")
+    assert third.next is None
+    assert [model.id for model in hub.page(RULES, None, TODAY).models] == ["4", "0"]
+
+
+def test_a_cursor_of_another_crawl_goes_on_in_the_folder_as_it_is(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "PAGE", 2)
+    for number in range(5):
+        put(root, f"{number}.safetensors", time=TIME - number)
+    cursor = page(root).next
+    (root / "1.safetensors").unlink()  # the cursor's own
+    (root / "3.safetensors").unlink()
+    put(root, "new.safetensors", time=TIME - 2.5)
+    put(root, "bad.safetensors")
+    put(root, "bad.json", "no json")
+    hub = Folder(root)
+    second = hub.page(RULES, cursor, TODAY)
+    assert [model.id for model in second.models] == ["2", "new"] and len(second.problems) == 1
+    third = hub.page(RULES, second.next, TODAY)
+    assert [model.id for model in third.models] == ["4"] and third.next is None
+    end = hub.page(RULES, f"{TIME - 99!r} x", TODAY)
+    assert (end.models, end.next) == ((), None)
 
 
 def test_how_a_file_stands(root: Path) -> None:

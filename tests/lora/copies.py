@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora
-from tests.lora.writing import kohya, peft
+from tests.lora.writing import DOWN_UP, Form, kohya, lay_out, peft
 
 Tensors = dict[str, Tensor]
 LAYOUTS: dict[str, Callable[[Lora], Tensors]] = {
@@ -18,6 +18,15 @@ LAYOUTS: dict[str, Callable[[Lora], Tensors]] = {
     "onetrainer": lambda lora: peft(lora, "lora_transformer_", ("lora_down", "lora_up"), "_"),
     "old-diffusers": lambda lora: peft(lora, names=("lora.down", "lora.up")),
     "kohya": kohya,
+    "kohya-diffusers": lambda lora: lay_out(lora, Form("lora_unet_", "diffusers", "_", DOWN_UP, alpha=True)),
+    "lycoris": lambda lora: lay_out(lora, Form("lycoris_", "diffusers", "_", DOWN_UP, alpha=True)),
+    "comfy": lambda lora: lay_out(lora, Form("diffusion_model.", "bfl", ".", DOWN_UP, alpha=True)),
+    "bfl-peft": lambda lora: lay_out(lora, Form("diffusion_model.", "bfl", alpha=True)),
+    "onetrainer-bfl": lambda lora: lay_out(lora, Form("transformer.", "cut", ".", DOWN_UP, alpha=True)),
+    "native": lambda lora: lay_out(lora, Form("", "native", alpha=True)),
+    "peft with fused q, k and v": lambda lora: lay_out(
+        lora, Form("transformer.", "diffusers-qkv", alpha=True)
+    ),
 }
 LARGEST_FP8 = {torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 57344.0}
 

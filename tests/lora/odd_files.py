@@ -1,21 +1,25 @@
 """Odd and hostile LoRA files, drawn from a seed, each with the truth: accept, or refuse with one of these codes.
 
 The truth follows from how a file is made, not from what the reader says; a file that is to be accepted holds a
-known update. `python -m tests.lora.odd_files --first 5000000 --count 1000` counts what the reader gets wrong.
+known update. `python -m tests.lora.odd_files --first 5000000 --count 1000` counts what the reader gets wrong; with
+--json FILE it writes down, for every kind, the verdicts and the misses.
 """
 
 import argparse
+import json
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
 from autolora.errors import RefusedFile
+from autolora.files import write_atomic
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, cosine, sketch
@@ -23,12 +27,15 @@ from tests.lora.copies import COPIES, DRESSINGS, LAYOUTS
 from tests.lora.odd_headers import HEADERS, PLACES
 from tests.lora.odd_tensors import LORAS, TENSORS
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, peft
+from tests.soak import hardware, today
 
 ALIKE = 0.98
 """cosine of sketches from which on two adapters are near duplicates: dataset.family_cosine as shipped"""
 FEWEST_SLOTS = 8
 KINDS = (*HEADERS, *PLACES, *TENSORS, *LORAS, *COPIES, *DRESSINGS)
+ACCEPTED = "accepted"
 MISSES = ("accepted wrongly", "refused wrongly", "refused for another reason", "read as another update")
+COUNTED = ("files", "accepted rightly", "refused rightly", *MISSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +85,70 @@ def draw_valid(rng: random.Random) -> Lora:
     return {name: lora[name] for name in lora if name in chosen}
 
 
-def judge(odd: Odd) -> str | None:
-    """Return what the reader gets wrong, one of MISSES, with what it says; None where it is right."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the reader says of a file, and what is wrong with that."""
+
+    verdict: str
+    """ACCEPTED, or the code of the refusal"""
+    miss: str | None = None
+    """one of MISSES"""
+    words: str = ""
+    """about a miss"""
+
+
+def judge(odd: Odd) -> Judgement:
+    """Compare what the reader says of a file with the truth."""
     try:
         reading = read(odd.path, SLOTS, BOUNDS)
     except RefusedFile as error:
         if error.code in odd.codes:
-            return None
-        miss = MISSES[2] if odd.codes else MISSES[1]
-        return f"{miss}: {error.code}: {error}"
+            return Judgement(error.code)
+        return Judgement(error.code, MISSES[2] if odd.codes else MISSES[1], str(error))
     if odd.codes:
-        return f"{MISSES[0]}: it is {' or '.join(odd.codes)}"
+        return Judgement(ACCEPTED, MISSES[0], f"it is {' or '.join(odd.codes)}")
     spec = SketchSpec(BOUNDS.sketch_size)
     alike = cosine(sketch(reading.lora, SLOTS, spec), sketch(odd.lora, SLOTS, spec))
     if set(reading.lora) != set(odd.lora) or alike < ALIKE:
-        return f"{MISSES[3]}: {len(reading.lora)} of {len(odd.lora)} slots, cosine {alike:.4f}"
-    return None
+        words = f"{len(reading.lora)} of {len(odd.lora)} slots, cosine {alike:.4f}"
+        return Judgement(ACCEPTED, MISSES[3], words)
+    return Judgement(ACCEPTED)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the files of one kind."""
+
+    codes: tuple[str, ...]
+    """they must be refused with one of these; none where they must be accepted"""
+    verdicts: Counter[str] = field(default_factory=Counter)
+    misses: Counter[str] = field(default_factory=Counter)
+
+    def row(self) -> dict[str, Any]:
+        """Return the kind's line of the results: its files by truth and verdict, and every kind of miss."""
+        files, right = self.verdicts.total(), self.verdicts.total() - self.misses.total()
+        return {
+            "files": files,
+            "must be": list(self.codes) or [ACCEPTED],
+            "accepted rightly": 0 if self.codes else right,
+            "refused rightly": right if self.codes else 0,
+            "verdicts": dict(sorted(self.verdicts.items())),
+        } | {miss: self.misses[miss] for miss in MISSES}
+
+
+def try_seeds(seeds: Iterable[int]) -> dict[str, Tally]:
+    """Judge the files of these seeds, print each miss, and return the kinds' tallies in the order of KINDS."""
+    found: dict[str, Tally] = {}
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            odd = draw(Path(folder), seed)
+            said = judge(odd)
+        tally = found.setdefault(odd.kind, Tally(odd.codes))
+        tally.verdicts[said.verdict] += 1
+        if said.miss:
+            tally.misses[said.miss] += 1
+            print(f"seed {seed}, {odd.kind}: {said.miss}: {said.verdict}: {said.words}")
+    return {kind: found[kind] for kind in KINDS if kind in found}
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
@@ -101,23 +156,35 @@ def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return save({key: tensor.clone().contiguous() for key, tensor in tensors.items()})
 
 
+def table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return, in Markdown, how many files got which verdict, and of which kinds they were."""
+    files: Counter[str] = Counter()
+    shown: dict[str, list[str]] = {}
+    for kind, row in kinds.items():
+        for verdict, count in row["verdicts"].items():
+            files[verdict] += count
+            shown.setdefault(verdict, []).append(kind)
+    lines = [f"| `{verdict}` | {files[verdict]} | {'; '.join(of)} |\n" for verdict, of in shown.items()]
+    return "".join(("| verdict | files | kinds |\n|---|---|---|\n", *lines))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Count what the reader gets wrong over many seeds, and name each miss."""
     parser = argparse.ArgumentParser(prog="python -m tests.lora.odd_files", description=__doc__)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--count", type=int, default=len(KINDS))
+    parser.add_argument("--json", type=Path, help="where to write the counts of every kind")
     chosen = parser.parse_args(arguments)
-    found: Counter[str] = Counter()
-    for seed in range(chosen.first, chosen.first + chosen.count):
-        with tempfile.TemporaryDirectory() as folder:
-            odd = draw(Path(folder), seed)
-            found["files that must be refused" if odd.codes else "files that must be accepted"] += 1
-            if miss := judge(odd):
-                found[miss.partition(":")[0]] += 1
-                print(f"seed {seed}, {odd.kind}: {miss}")
-    print(f"{chosen.count} files of {len(KINDS)} kinds, seeds from {chosen.first}")
-    for name in ("files that must be refused", "files that must be accepted", *MISSES):
-        print(f"{found[name]:6d} {name}")
+    tallies = try_seeds(range(chosen.first, chosen.first + chosen.count))
+    kinds = {kind: tally.row() for kind, tally in tallies.items()}
+    totals = {name: sum(row[name] for row in kinds.values()) for name in COUNTED}
+    print(f"{chosen.count} files of {len(kinds)} kinds, seeds from {chosen.first}")
+    for name, total in totals.items():
+        print(f"{total:6d} {name}")
+    print(table(kinds))
+    if chosen.json:
+        about = {"date": today(), "hardware": hardware(), "first": chosen.first, "count": chosen.count}
+        write_atomic(chosen.json, json.dumps(about | {"totals": totals, "kinds": kinds}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -156,6 +156,8 @@ CASES: dict[str, Case] = {
     "diffusers without .weight": Case("peft", replace(DIFFUSERS, suffixes=("lora_A", "lora_B"))),
     "PEFT patterns in the header": Case("peft", DIFFUSERS, metadata=config_of),
     "rsLoRA in the header": Case("peft", DIFFUSERS, ranks=(4,), scales=(1.5,), metadata=stabilised),
+    "diffusers with fused q, k and v": Case("peft", Form("transformer.", "diffusers-qkv", alpha=True)),
+    "SimpleTuner LyCORIS with fused q, k and v": Case("lycoris", replace(LYCORIS, names="diffusers-qkv")),
     "diffusers, down and up": Case("peft-down", Form("transformer.", "diffusers", ".", DOWN_UP, alpha=True)),
     "PEFT without prefix": Case("peft-bare", Form("", "diffusers"), warnings=ASSUMED),
     "PEFT without prefix, down and up": Case(

@@ -9,9 +9,21 @@ import torch
 from autolora.errors import MismatchError
 from autolora.lora.factors import Factors, Lora, delta, fuse
 from autolora.lora.read import read
-from autolora.lora.sketch import Sketch, SketchSpec, cosine, dot, norm, signs, sketch, split_mix
+from autolora.lora.sketch import (
+    AT_ONCE,
+    Sketch,
+    SketchSpec,
+    cosine,
+    dot,
+    norm,
+    signs,
+    sketch,
+    sketch_and_norm,
+    split_mix,
+)
 from autolora.slots import Slot
-from tests.lora.writing import BOUNDS, FUSED, SLOTS, draw_lora, kohya, peft, write
+from autolora.slots import slots as known_slots
+from tests.lora.writing import BOUNDS, FUSED, SLOTS, WIDE, draw_lora, kohya, peft, write
 
 SPEC = SketchSpec(size=32)
 TOLERANCE = 1e-5
@@ -156,6 +168,47 @@ def test_norm_is_exact() -> None:
     assert norm(lora) == pytest.approx(
         sum(float(delta(f).square().sum()) for f in lora.values()) ** 0.5, rel=1e-6
     )
+
+
+def draw_wide(rank: int, rest: float, dtype: torch.dtype) -> tuple[Lora, list[Slot]]:
+    """Draw updates of FLUX.1-dev's sizes whose ranks cancel in pairs but for a rest (1: they do not)."""
+    generator = torch.Generator().manual_seed(rank)
+    slots = [slot for slot in known_slots(WIDE) if slot.type in ("double.ff.net.2", "single.norm.linear")]
+    lora: Lora = {}
+    for slot in slots:
+        down = torch.randn(rank, slot.d_in, generator=generator) / 100
+        up = torch.randn(slot.d_out, rank, generator=generator) / 100
+        down, up = torch.cat((down, down)), torch.cat((up, (rest - 1) * up), dim=1)
+        lora[slot.name] = Factors(down.to(dtype), up.to(dtype), 0.5)
+    return lora, slots
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rest", [1.0, 1e-1, 1e-3])
+@pytest.mark.parametrize("rank", [8, 33])
+def test_one_pass_gives_the_sketch_and_the_norm(rank: int, rest: float, dtype: torch.dtype) -> None:
+    """The norm to 1e-6 of what double precision gives, at real sizes, also where ranks cancel."""
+    lora, slots = draw_wide(rank, rest, dtype)
+    made, size = sketch_and_norm(lora, slots, SPEC)
+    alone = sketch(lora, slots, SPEC)
+    assert torch.equal(made.values, alone.values) and torch.equal(made.present, alone.present)
+    double = {name: Factors(f.down.double(), f.up.double(), f.scale) for name, f in lora.items()}
+    exact = sum(f.scale**2 * float(((f.up.T @ f.up) * (f.down @ f.down.T)).sum()) for f in double.values())
+    assert size == pytest.approx(exact**0.5, rel=1e-6)
+    assert norm(lora) == pytest.approx(size, rel=1e-6)
+
+
+def test_a_slot_that_is_wider_than_is_done_at_once() -> None:
+    """S and Q are drawn piece by piece; what comes out is what they give whole."""
+    lora, slots = draw_wide(2, 1.0, torch.float32)
+    for size in (32, 20):
+        made = sketch(lora, slots, SketchSpec(size))
+        for index, slot in enumerate(slots):
+            assert max(slot.d_in, slot.d_out) > AT_ONCE
+            left = signs(f"S|{slot.name}", slot.d_out, size).T @ lora[slot.name].up
+            right = lora[slot.name].down @ signs(f"Q|{slot.fused}", slot.d_in, size)
+            whole = left @ right * (lora[slot.name].scale / size)
+            assert (made.values[index] - whole).abs().max() <= TOLERANCE * whole.abs().max()
 
 
 def test_sketches_of_other_slots_do_not_mix() -> None:

@@ -1,5 +1,6 @@
 """LoRA files for tests: random updates of FLUX models, written in the layouts that tools write."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ class Form:
 
     prefix: str
     names: str
-    """diffusers, or one that fuses: bfl, native, xlabs; cut: Black Forest Labs' names with numbered parts"""
+    """diffusers, or one that fuses: bfl, native, xlabs, diffusers-qkv; cut: bfl's names with numbered parts"""
     separator: str = "."
     suffixes: tuple[str, str] = PEFT
     alpha: bool = False
@@ -137,6 +138,8 @@ def name_modules(lora: Lora, names: str, fused: Sequence[FusedSlot] = FUSED) -> 
     for slot in fused:
         if names == "cut":
             yield from _cut(lora, slot)
+        elif names == "diffusers-qkv":
+            yield from _fuse_qkv(lora, slot)
         elif names == "xlabs" and slot.type in XLABS:
             kept = {part.name: lora[part.name] for part in slot.parts if not part.name.endswith("proj_mlp")}
             yield (
@@ -183,6 +186,20 @@ def _cut(lora: Lora, slot: FusedSlot) -> Iterator[tuple[str, Factors]]:
     for row, part in enumerate(slot.parts):
         if part.name in lora:
             yield rename(slot, BFL) + (f".{row}" if len(slot.parts) > 1 else ""), lora[part.name]
+
+
+def _fuse_qkv(lora: Lora, slot: FusedSlot) -> Iterator[tuple[str, Factors]]:
+    """Yield q, k and v as the one module that diffusers' `fuse_qkv_projections` makes of them, the rest as it is."""
+    three = [part for part in slot.parts if part.name in lora and re.search(r"\.(to|add)_[qkv]", part.name)]
+    if len(three) == 3:
+        rows = [part.d_out for part in three]
+        joined = _join({part.name: lora[part.name] for part in three}, slot, rows)
+        module = "to_added_qkv" if "add_q" in three[0].name else "to_qkv"
+        own = Factors(joined.down, joined.up[: sum(rows)], joined.scale)  # without a single block's mlp rows
+        yield f"{three[0].name.rpartition('.')[0]}.{module}", own
+    yield from (
+        (p.name, lora[p.name]) for p in slot.parts if p.name in lora and (len(three) < 3 or p not in three)
+    )
 
 
 def _join(lora: Lora, slot: FusedSlot, rows: Sequence[int]) -> Factors:

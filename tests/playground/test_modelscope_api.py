@@ -56,7 +56,7 @@ def test_the_list_ends_at_three_thousand(modelscope: Fixture) -> None:
 
 
 def test_the_envelope(modelscope: Fixture) -> None:
-    answer = modelscope.get("/openapi/v1/models")
+    answer = modelscope.get("/openapi/v1/models", page_number=2)
     assert answer["success"] is True
     assert answer["data"].keys() == {"models", "total_count", "page_number", "page_size"}
     model = answer["data"]["models"][-1]
@@ -125,9 +125,11 @@ def test_revisions_search_and_owner_lists(modelscope: Fixture) -> None:
 
 def test_calendar_withdrawal_and_licence(modelscope: Fixture) -> None:
     modelscope.hub.change({"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
-    page = modelscope.api.list_repos("model", page_size=50)
-    assert page.items[0].repo_id == "ann/ink" and page.items[0].license == "cc0-1.0"
-    assert {repo.repo_id for repo in page.items} == {
+    pages = [modelscope.api.list_repos("model", page_number=number, page_size=50) for number in (1, 2, 3)]
+    assert {(page.total_count, page.page_size) for page in pages} == {(5, 2)}
+    found = [repo for page in pages for repo in page.items]
+    assert found[0].repo_id == "ann/ink" and found[0].license == "cc0-1.0"
+    assert {repo.repo_id for repo in found} == {
         "ann/ink",
         "ann/neon",
         "eve/pickle",

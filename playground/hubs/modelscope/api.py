@@ -34,10 +34,11 @@ NOT_FOUND = 10010205001
 
 
 def list_models(hub: "Hub", request: Request) -> Answer:
-    """GET /openapi/v1/models: searched, filtered, sorted, one page by number."""
+    """GET /openapi/v1/models: searched, filtered, sorted, one page by number; its size as asked, up to the hub's."""
     number, size = request.number("page_number", 1, 1, MOST), request.number("page_size", 10, 1, 500)
     if number * size > MOST:
         raise Refused(400, f"page_number * page_size must be <= {MOST}")
+    size = min(size, hub.page_size)
     sort = request.text("sort", "default")
     if sort not in SORTS:
         raise Refused(400, f"sort must be one of {', '.join(SORTS)}")

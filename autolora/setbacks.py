@@ -1,0 +1,86 @@
+"""What the hubs list and did not give: cache/setbacks.jsonl, a row for each file or picture that the pool lacks.
+
+The stage `pool` writes it down, the next crawl reads it: what is new and could not be had is set aside, so that the
+night goes on without it, and asked for again one night later, then two, then four. It is a cache: where it is
+lost, everything is asked for again.
+"""
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+from autolora.errors import MissingArtefact
+from autolora.files import Row, read_rows, write_rows
+from autolora.rows import day
+
+MOST_NIGHTS = 16
+"""between one try and the next"""
+FORGOTTEN = timedelta(days=60)
+"""after which a row is dropped that nobody asked for any more"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setback:
+    """A file or picture that its hub lists and did not give."""
+
+    key: str
+    """Listing.key or ListedRendering.key"""
+    hub: str
+    id: str
+    """of the model"""
+    name: str
+    """the file's, or the picture's URL"""
+    why: str
+    nights: int = 1
+    """on which it was asked for in vain"""
+    last: date
+    """the last of them"""
+
+    @property
+    def due(self) -> date:
+        """The day on which it is asked for again."""
+        return self.last + timedelta(days=min(2 ** (self.nights - 1), MOST_NIGHTS))
+
+    def waits(self, today: date) -> bool:
+        """Tell whether it is not to be asked for today; one that is noted for a day to come is."""
+        return self.last <= today < self.due
+
+    def to_row(self) -> Row:
+        """Return the JSON form."""
+        return asdict(self) | {"last": self.last.isoformat()}
+
+
+def path(root: Path) -> Path:
+    """Return where setbacks are noted."""
+    return root / "cache" / "setbacks.jsonl"
+
+
+def read(root: Path) -> dict[str, Setback]:
+    """Read the setbacks by key; none where they are missing or damaged."""
+    try:
+        rows = [Setback(**row | {"last": day(row["last"])}) for row in read_rows(path(root))]
+    except (MissingArtefact, KeyError, TypeError, ValueError) as error:
+        logger.warning("%s cannot be read (%r): everything is asked for again", path(root), error)
+        return {}
+    return {row.key: row for row in rows}
+
+
+def note(root: Path, missing: Iterable[Setback], wanted: Collection[str], today: date) -> None:
+    """Write down what was asked for in vain today, once a day; forget what was wanted and has come.
+
+    wanted: keys of all that was to be in the pool.
+    """
+    before = read(root)
+    rows = {key: row for key, row in before.items() if key not in wanted and today - row.last < FORGOTTEN}
+    for row in missing:
+        nights = before[row.key].nights if row.key in before else 0
+        again = row.key not in before or before[row.key].last != today
+        rows[row.key] = replace(row, nights=nights + again, last=today)
+    if rows:
+        write_rows(path(root), (rows[key].to_row() for key in sorted(rows)))
+    else:
+        path(root).unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""What could not be had: noted once a day, set aside, asked for again later and later."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from autolora import setbacks
+from autolora.changes import NAMED, Snapshot, compare, to_markdown
+from autolora.setbacks import MOST_NIGHTS, Setback
+
+DAY = datetime.date(2026, 1, 5)
+
+
+def vain(key: str, day: datetime.date = DAY) -> Setback:
+    return Setback(
+        key=key, hub="civitai", id="77", name=f"77/{key}.safetensors", why="hash mismatch", last=day
+    )
+
+
+def after(days: int) -> datetime.date:
+    return DAY + datetime.timedelta(days=days)
+
+
+def test_what_is_asked_for_in_vain_waits_twice_as_long_every_time(tmp_path: Path) -> None:
+    day, waited = DAY, []
+    for _ in range(7):
+        setbacks.note(tmp_path, [vain("a", day)], {"a"}, day)
+        due = setbacks.read(tmp_path)["a"].due
+        waited.append((due - day).days)
+        day = due
+    assert waited == [1, 2, 4, 8, 16, MOST_NIGHTS, MOST_NIGHTS]
+
+
+def test_a_night_counts_once_however_often_it_is_tried(tmp_path: Path) -> None:
+    for _ in range(3):
+        setbacks.note(tmp_path, [vain("a")], {"a"}, DAY)
+    assert setbacks.read(tmp_path)["a"].nights == 1
+
+
+def test_it_waits_until_it_is_due_and_not_for_a_day_that_was_not_yet() -> None:
+    one = vain("a")
+    assert one.waits(DAY) and not one.waits(after(1)) and not one.waits(after(-1))
+
+
+def test_what_has_come_is_forgotten_and_what_is_set_aside_is_not(tmp_path: Path) -> None:
+    setbacks.note(tmp_path, [vain("a"), vain("b")], {"a", "b"}, DAY)
+    setbacks.note(tmp_path, [], {"a"}, DAY)  # b is not asked for: it is set aside
+    assert setbacks.read(tmp_path).keys() == {"b"}
+    setbacks.note(tmp_path, [], {"a", "b"}, after(1))
+    assert not setbacks.path(tmp_path).exists()
+
+
+def test_what_nobody_lists_any_more_is_forgotten_at_last(tmp_path: Path) -> None:
+    setbacks.note(tmp_path, [vain("a")], {"a"}, DAY)
+    setbacks.note(tmp_path, [], (), after(59))
+    assert setbacks.read(tmp_path)
+    setbacks.note(tmp_path, [], (), after(60))
+    assert not setbacks.read(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", "7", '{"key": "a"}', '{"last": 7}', '{"last": null}'])
+def test_damaged_notes_count_as_none(tmp_path: Path, line: str) -> None:
+    setbacks.path(tmp_path).parent.mkdir()
+    setbacks.path(tmp_path).write_text(line + "\n")
+    assert setbacks.read(tmp_path) == {}
+    setbacks.note(tmp_path, [vain("a")], {"a"}, DAY)
+    assert setbacks.read(tmp_path).keys() == {"a"}
+
+
+def test_the_morning_reads_what_could_not_be_had_and_why() -> None:
+    empty = compare(Snapshot((), {}), Snapshot((), {}))
+    told = to_markdown(empty, [vain(str(number)) for number in range(NAMED + 2)])
+    assert "set aside: `civitai:77/0.safetensors` could not be had** (hash mismatch)" in told
+    assert "asked for again on 2026-01-06" in told and "set aside: 2 more" in told
