@@ -2,8 +2,9 @@
 
     python -m playground.compare [--rev REV]
 
-On the same kind of machine training repeats itself to the bit, and every file is equal.  On another
-one rounding grows until it is a training from another seed, so what must agree is what the build
+On the same kind of machine training repeats itself to the bit: every file is equal but the LoRAs of
+higher rank, of which the committed ones were cut down after they had been stored.  On another machine
+rounding grows until it is a training from another seed, so what must agree is what the build
 measured: every accuracy within TOLERANCE.  (Two trainings of CLIP that differed in the order of their
 tokens alone were 0.075 apart in the objects that they named.)
 """
