@@ -129,6 +129,8 @@ class Listing:
             one_of(values.get(name), allowed)
         values["permissions"] = Permissions(**checked(values.get("permissions", {}), PERMISSIONS))
         values["renderings"] = tuple(ListedRendering(**checked(one, RENDERING)) for one in row["renderings"])
+        for picture in values["renderings"]:
+            one_of(picture.nsfw_level, NSFW_LEVELS)
         hashes(values.get("sha256"), *(picture.sha256 for picture in values["renderings"]))
         values["trigger_words"] = texts(row["trigger_words"])
         values |= {name: day(values[name]) for name in DATES if name in values}
