@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,8 @@ FEWER_STEPS = {
     "fusion": {"steps": 6},
     "experiments": {"pairs": 1, "images": 1},
 }
+PORTS = range(20_000, 32_768)
+"""below those that Linux gives to outgoing connections"""
 BUILT = ("data", "digests", "metrics", "dvc.lock", "reports")
 
 
@@ -147,11 +150,12 @@ def wait_for(health: str, process: subprocess.Popen[Any], patience_s: int) -> No
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nothing uses, of those that no client is ever given."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port of {PORTS} is free")
 
 
 def copy_tree(target: Path) -> None:
