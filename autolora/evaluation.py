@@ -14,7 +14,6 @@ from autolora.errors import MismatchError, MissingArtefact
 from autolora.files import hash_value, write_atomic
 from autolora.incremental import read_digest, write_digest
 from autolora.metrics.benchmark import Benchmark, Query, compare, gallery, health
-from autolora.metrics.heatmap import draw_heatmap
 from autolora.metrics.judgements import read_judgements
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import EvaluationParams
@@ -22,7 +21,6 @@ from autolora.tables import read_table
 from autolora.training import TextEncoder
 
 SCHEMA = 1
-UNJUDGED = "not judged"
 
 logger = logging.getLogger(__name__)
 
@@ -119,24 +117,15 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
 
 
 def write(root: Path, benchmark: Benchmark, params: EvaluationParams, facts: Mapping[str, str]) -> str:
-    """Write report.json, the heat map, the metrics and, last, the digest; return the digest.
+    """Write report.json, the metrics and, last, the digest; return the digest.
 
     facts: digests of what was evaluated.
     """
     report = measure(benchmark, params) | {"of": dict(facts)}
     folder = root / "data" / "evaluation"
-    write_atomic(folder / "heatmap.png", heatmap(benchmark))
     write_atomic(folder / "report.json", to_json(report))
     numbers = {key: report[key] for key in ("levels", "health", "pool", "queries", "adapters")}
     numbers["health"] = {key: value for key, value in report["health"].items() if key != "busiest"}
     write_atomic(root / "metrics" / "evaluation.json", to_json(numbers))
     rows = {key: hash_value(value) for key, value in report.items()}
     return write_digest(root, "evaluation", rows, SCHEMA)
-
-
-def heatmap(benchmark: Benchmark) -> bytes:
-    """Return a PNG of the cosines of all vectors in the index, ordered by theme, lines between themes."""
-    names = [benchmark.themes.get(sha256, UNJUDGED) for sha256 in benchmark.adapters]
-    order = sorted(range(len(names)), key=lambda i: (names[i] == UNJUDGED, names[i], benchmark.adapters[i]))
-    vectors = benchmark.vectors[order]
-    return draw_heatmap(vectors @ vectors.T, [names[i] for i in order])

@@ -76,7 +76,7 @@ def soak(call: Callable[[int], None], full: int, name: str, root: Path) -> None:
                 result.seeds.append(seed)
                 keep_traceback(root, name, seed, error)
             result.count, result.failures = seed + 1, len(result.seeds)
-            result.seconds = round(result.seconds + time.perf_counter() - started, 3)
+            result.seconds += time.perf_counter() - started
             record()
     if result.seeds:
         raise AssertionError(f"{result.failures} of {full} seeds failed: {result.seeds}") from first
@@ -104,7 +104,8 @@ def recording(root: Path, name: str, result: Result) -> Iterator[Callable[[], No
     written = time.monotonic()
 
     def write() -> None:
-        text = json.dumps(dict(sorted({**results(root), name: asdict(result)}.items())), indent=2)
+        row = asdict(result) | {"seconds": round(result.seconds, 3)}
+        text = json.dumps(dict(sorted({**results(root), name: row}.items())), indent=2)
         write_atomic(root / RESULTS, text + "\n")
 
     def write_now_and_then() -> None:

@@ -144,8 +144,8 @@ def test_the_stage_writes_its_half_and_then_nothing(tmp_path: Path) -> None:
     digest = evaluation.write(tmp_path, benchmark, PARAMS, facts)
     assert read_digest(tmp_path, "evaluation")["sha256"] == digest
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert {path.name for path in files} == {"report.json", "heatmap.png", "evaluation.json"}
-    assert len(files) == 4
+    assert {path.name for path in files} == {"report.json", "evaluation.json"}
+    assert len(files) == 3
     assert evaluation.write(tmp_path, benchmark, PARAMS, facts) == digest
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     numbers = json.loads((tmp_path / "metrics" / "evaluation.json").read_text())

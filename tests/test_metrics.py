@@ -14,7 +14,6 @@ from autolora.errors import MismatchError, MissingArtefact
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import cluster_means, estimate
 from autolora.metrics.clip import image_features, load_clip, similarity, text_features
-from autolora.metrics.heatmap import draw_heatmap
 from autolora.metrics.judgements import read_judgements
 from autolora.metrics.numbers import rounded, to_json
 
@@ -93,14 +92,6 @@ def test_clustered_values_are_not_taken_for_independent() -> None:
 def test_nothing_to_estimate_from_is_an_error() -> None:
     with pytest.raises(ValueError, match="no values"):
         estimate(np.array([]), [], 10, 0)
-
-
-def test_heatmap_is_a_png_with_the_same_bytes_each_time() -> None:
-    matrix = np.eye(5)
-    drawn = draw_heatmap(matrix, ["a$b$", "a$b$", "<c>", "<c>", "d"])
-    assert drawn.startswith(b"\x89PNG")
-    assert drawn == draw_heatmap(matrix, ["a$b$", "a$b$", "<c>", "<c>", "d"])
-    assert draw_heatmap(np.ones((1, 1)), ["alone"]).startswith(b"\x89PNG")
 
 
 def test_rounded_numbers() -> None:
