@@ -1,7 +1,7 @@
 """A night's budget: which new files go down the road tonight, and which wait in the queue."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 
 from autolora.hubs import MB
@@ -63,35 +63,42 @@ def cost(listing: Listing, rules: CrawlParams, known: Container[str]) -> Cost:
 
 
 def admit(
-    rows: Sequence[Listing], before: Iterable[Listing], rules: CrawlParams, set_aside: Container[str] = ()
+    rows: Sequence[Listing],
+    before: Iterable[Listing],
+    rules: CrawlParams,
+    *,
+    morning: Iterable[Listing],
+    set_aside: Set[str] = frozenset(),
 ) -> Admission:
     """Let new files in as far as the budget goes: the first seen first, of one day the most downloaded.
 
-    What went down the road before goes on, and what it shows anew is paid for first. The queue keeps its order: the
-    first file that does not fit closes it for the night, but one that no night's budget covers is passed over. A file
-    whose hub cannot be asked, or that is set aside, waits.
-    before: the catalog that the night found. set_aside: keys of files.
+    What went down the road before goes on. Paid for first is what it shows anew, then what was let in earlier today.
+    The queue keeps its order: the first file that does not fit closes it for the night, but one that no night's budget
+    covers is passed over. A file whose hub cannot be asked, or that is set aside, waits.
+    before: the catalog in place. morning: that which the day's first crawl found. set_aside: keys of files.
     """
-    on_the_road = [row for row in before if row.on_the_road]
-    files = {row.key for row in on_the_road}
-    pictures = {picture.key for row in on_the_road for picture in row.renderings}
+    began = [row for row in morning if row.on_the_road]
+    files = {row.key for row in began} - set_aside
+    today = {row.key for row in before if row.on_the_road} - files - set_aside
+    pictures = {picture.key for row in began for picture in row.renderings}
     fetched = _more_pictures(rows, files, pictures)
     pictures |= {picture.key for row in rows if row.key in files for picture in row.renderings}
     spent, closed = sum(fetched.values(), Cost()), False
     queued: defaultdict[str, Cost] = defaultdict(Cost)
     oversized = []
-    for group in sorted(_by_key(rows, files), key=_turn):
+    for group in sorted(_by_key(rows, files), key=lambda group: (group[0].key not in today, *_turn(group))):
         row = next((row for row in group if row.stale_since is None), group[0])
         price = cost(row, rules, pictures)
-        covered = price.fits(rules.budget)
-        if not covered:
-            oversized.append(row)
-        waits = row.stale_since is not None or row.key in set_aside
-        if covered and not waits and not closed:
-            closed = not (spent + price).fits(rules.budget)
-        if closed or not covered or waits:
-            queued[row.hub] += price
-            continue
+        if row.key not in today:
+            covered = price.fits(rules.budget)
+            if not covered:
+                oversized.append(row)
+            waits = row.stale_since is not None or row.key in set_aside
+            if covered and not waits and not closed:
+                closed = not (spent + price).fits(rules.budget)
+            if closed or not covered or waits:
+                queued[row.hub] += price
+                continue
         spent += price
         fetched[row.hub] += price
         files.add(row.key)

@@ -1,9 +1,10 @@
 """What a night changed: two snapshots of catalog and digests, compared."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,8 @@ DESCRIPTIONS = (
 )  # fmt: skip
 NAMED = 20
 """entries of one kind that a night names; of more it says how many"""
+LONGEST_WHY = 200
+"""characters of a reason; a hub's answer can be pages"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,40 @@ class Changes:
         return bool(moved or self.queued or self.stale or self.missing or self.left)
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What one model's hub lists and did not give: one file or picture at least, files first."""
+
+    parts: tuple[Setback, ...]
+
+    @property
+    def name(self) -> str:
+        """The first file as `autolora show` takes it; of pictures the model."""
+        first = self.parts[0]
+        return f"{first.hub}:{first.name if first.is_file else first.id}"
+
+    @property
+    def others(self) -> str:
+        """What follows the name where more than one file is missing, in words."""
+        files = sum(one.is_file for one in self.parts)
+        pictures = len(self.parts) - files
+        more = [count(files - 1, "more file", "more files")] if files > 1 else []
+        more += [count(pictures, "picture", "pictures")] if pictures else []
+        return "".join(f"{' and ' if files else ': '}{words}" for words in more)
+
+    @property
+    def why(self) -> str:
+        """Why the first was not had, in short."""
+        first = self.parts[0]
+        why = first.why.removeprefix(f"hub {first.hub}: ")
+        return why if len(why) <= LONGEST_WHY else f"{why[: LONGEST_WHY - 1]}…"
+
+    @property
+    def due(self) -> date:
+        """The first day on which something of it is asked for again."""
+        return min(one.due for one in self.parts)
+
+
 def snapshot(root: Path) -> Snapshot:
     """Read catalog and digests as they are now; what is missing counts as empty."""
     digests = {
@@ -111,6 +148,14 @@ def left(before: Iterable[Listing], hubs: Collection[str]) -> dict[str, int]:
     return dict(Counter(row.hub for row in before if row.status != "withdrawn" and row.hub not in hubs))
 
 
+def lacks(setbacks: Iterable[Setback]) -> list[Lack]:
+    """Return what was not had by model: those that lack a file first, then those that lack pictures."""
+    models: defaultdict[tuple[str, str], list[Setback]] = defaultdict(list)
+    for one in sorted(setbacks, key=lambda one: (not one.is_file, one.hub, one.id, one.name)):
+        models[one.hub, one.id].append(one)
+    return [Lack(tuple(parts)) for parts in models.values()]
+
+
 def to_markdown(changes: Changes, set_aside: Sequence[Setback] = ()) -> str:
     """Say in Markdown what changed, and what the hubs did not give, for the person who reads it in the morning."""
     if not (changes or set_aside):
@@ -122,7 +167,7 @@ def to_markdown(changes: Changes, set_aside: Sequence[Setback] = ()) -> str:
     lines += [f"- added `{name(listing)}`" for listing in changes.added]
     lines += [f"- withdrawn `{name(listing)}`" for listing in changes.removed]
     lines += [
-        f"- hub {hub}: none of its {number} entries is left in the catalog"
+        f"- hub {hub}: nothing is left in the catalog of its {count(number, 'entry', 'entries')}"
         for hub, number in changes.left.items()
     ]
     lines += _set_aside(set_aside)
@@ -140,14 +185,20 @@ def name(listing: Listing) -> str:
     return f"{listing.hub}:{listing.id}/{listing.file}"
 
 
-def _set_aside(setbacks: Sequence[Setback]) -> list[str]:
-    """Say what was listed and could not be had, why, and when it is asked for again."""
+def count(number: int, one: str, more: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {one if number == 1 else more}"
+
+
+def _set_aside(setbacks: Iterable[Setback]) -> list[str]:
+    """Say what was listed and could not be had, why, and when it is asked for again; a model a line."""
+    models = lacks(setbacks)
     lines = [
-        f"- **set aside: `{one.hub}:{one.name}` could not be had** ({one.why}); asked for again on {one.due}"
-        for one in setbacks[:NAMED]
+        f"- **set aside: `{model.name}`{model.others}** ({model.why}); asked for again on {model.due}"
+        for model in models[:NAMED]
     ]
-    more = len(setbacks) - NAMED
-    return [*lines, f"- set aside: {more} more"] if more > 0 else lines
+    more = len(models) - NAMED
+    return [*lines, f"- set aside: {count(more, 'more model', 'more models')}"] if more > 0 else lines
 
 
 def _waiting(changes: Changes) -> list[str]:
@@ -164,7 +215,8 @@ def _waiting(changes: Changes) -> list[str]:
             lines.append(f"- {words}: {len(rows) - NAMED} more")
     for hub in sorted({row.hub for row in changes.stale}):
         days = [row.stale_since for row in changes.stale if row.hub == hub and row.stale_since]
-        lines.append(f"- **stale: {len(days)} entries of {hub} could not be asked about, since {min(days)}**")
+        entries = count(len(days), "entry", "entries")
+        lines.append(f"- **stale: {entries} of {hub} could not be asked about, since {min(days)}**")
     return lines
 
 

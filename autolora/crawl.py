@@ -50,6 +50,8 @@ class Plan:
     today: date
     morning: Sequence[Listing]
     """the catalog's lines as the day's first crawl found them"""
+    before: Sequence[Listing]
+    """as they are"""
     looks: tuple[Look, ...]
     left_out: Mapping[str, Mapping[str, int]]
     """hub -> rule -> files"""
@@ -129,10 +131,12 @@ def plan(root: Path, looks: Sequence[Look], rules: CrawlParams, today: date) -> 
         first_seen[row.key] = min(row.first_seen, first_seen.get(row.key, row.first_seen))
     dated = [_dated(row, first_seen) for row in chosen]
     rows, set_aside = _set_aside(dated, morning, setbacks.read(root), today)
-    admission = budget.admit(sorted(rows, key=lambda row: _place(row, rules)), morning, rules, set_aside)
+    rows.sort(key=lambda row: _place(row, rules))
+    admission = budget.admit(rows, before, rules, morning=morning, set_aside=set_aside.keys())
     return Plan(
         today=today,
         morning=morning,
+        before=before,
         looks=tuple(looks),
         left_out=left_out,
         admission=admission,
@@ -142,8 +146,8 @@ def plan(root: Path, looks: Sequence[Look], rules: CrawlParams, today: date) -> 
 
 def write(root: Path, plan: Plan) -> None:
     """Make a plan the catalog, and let the looks be over."""
+    eve.write(root, plan.morning, [plan.before, plan.rows], plan.today)
     lock.write(root, plan.rows)
-    eve.write(root, plan.morning, plan.today)
     watermarks.write(root, {look.hub: look.mark for look in plan.looks if look.mark})
     for look in plan.looks:
         if look.journal:
@@ -233,24 +237,34 @@ def _choose(
 def _set_aside(
     rows: Iterable[Listing], morning: Iterable[Listing], noted: Mapping[str, Setback], today: date
 ) -> tuple[list[Listing], dict[str, Setback]]:
-    """Return the entries without what is new and could not be had, and that by key.
+    """Return the entries without what could not be had, and that by key.
 
-    A picture is left out. A file gives way to the one that the morning found in its place; where there was none it
+    A picture is left out. A file gives way to another that the morning found in its place; where there was none it
     stays, to wait in the queue.
     """
     road = [row for row in morning if row.on_the_road]
     places = {(row.hub, row.id, row.file): row for row in road}
-    had = {key for row in road for key in _keys(row)}
-    waiting = {key: one for key, one in noted.items() if one.waits(today) and key not in had}
+    waiting = _believed(noted, {key for row in road for key in _keys(row)}, today)
     met: dict[str, Setback] = {}
     kept = []
     for row in rows:
         if row.status != "withdrawn":
             met |= {key: waiting[key] for key in _keys(row) & waiting.keys()}
             former = places.get((row.hub, row.id, row.file)) if row.key in waiting else None
-            row = tombstones.age(former, today) if former else _without(row, waiting)
+            row = (
+                tombstones.age(former, today) if former and former.key != row.key else _without(row, waiting)
+            )
         kept.append(row)
     return kept, met
+
+
+def _believed(noted: Mapping[str, Setback], morning: set[str], today: date) -> dict[str, Setback]:
+    """Return what is to be set aside: never what the pool has had; nor what the morning's catalog listed, where
+    that is so much of it that something else must be wrong."""
+    waiting = {key: one for key, one in noted.items() if one.waits(today) and not one.had}
+    if len(waiting.keys() & morning) > tombstones.BELIEVED_SHARE * len(morning):
+        return {key: one for key, one in waiting.items() if key not in morning}
+    return waiting
 
 
 def _keys(row: Listing) -> set[str]:

@@ -2,7 +2,7 @@
 
 What a day may bring is measured against it, however often the hubs are looked at: a second crawl has no second budget,
 and what it sets aside gives way to what was there before. It is a cache: where it is lost, or the catalog in place is
-not the one that the day's last crawl wrote, the catalog in place is the eve.
+not what the day's last crawl found or wrote, the catalog in place is the eve.
 """
 
 import logging
@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from autolora import catalog
 from autolora.errors import MissingArtefact
-from autolora.files import hash_file, read_rows, write_rows
+from autolora.files import hash_value, read_rows, write_rows
 from autolora.records import Listing
 
 logger = logging.getLogger(__name__)
@@ -30,19 +29,19 @@ def read(root: Path, in_place: Sequence[Listing], today: date) -> Sequence[Listi
     """
     try:
         head, *rows = read_rows(path(root))
-        if head == _head(root, today):
+        if head["day"] == today.isoformat() and digest(in_place) in head["catalogs"]:
             return [Listing.from_row(row) for row in rows]
     except (MissingArtefact, KeyError, TypeError, ValueError) as error:
         logger.info("%s cannot be read (%r): the catalog in place is the eve", path(root), error)
     return in_place
 
 
-def write(root: Path, rows: Iterable[Listing], today: date) -> None:
-    """Keep the eve, for the catalog in place, which today's crawl has written."""
-    write_rows(path(root), [_head(root, today), *(row.to_row() for row in rows)])
+def write(root: Path, eve: Sequence[Listing], catalogs: Iterable[Sequence[Listing]], today: date) -> None:
+    """Keep the eve of these catalogs: the one in place, and the one that is to be written after this."""
+    head = {"day": today.isoformat(), "catalogs": [digest(rows) for rows in catalogs]}
+    write_rows(path(root), [head, *(row.to_row() for row in eve)])
 
 
-def _head(root: Path, today: date) -> dict[str, str | None]:
-    """Return what tells whether an eve is that of the catalog in place."""
-    place = catalog.catalog_path(root)
-    return {"day": today.isoformat(), "catalog": hash_file(place) if place.exists() else None}
+def digest(rows: Iterable[Listing]) -> str:
+    """Return the sha256 of a catalog's rows."""
+    return hash_value([row.to_row() for row in rows])

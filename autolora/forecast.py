@@ -10,6 +10,7 @@ from autolora.budget import Cost, cost
 from autolora.catalog import catalog_path
 from autolora.duplicates import gather, is_read
 from autolora.errors import MissingArtefact
+from autolora.origins import Shown, shown
 from autolora.params import CrawlParams
 from autolora.records import Adapter, Listing
 from autolora.revisions import read_committed
@@ -27,8 +28,8 @@ def forecast(root: Path, rows: Iterable[Listing], rules: CrawlParams) -> dict[st
     for key, origins in gather(road).items():
         if _lacks(root, origins.named, read.get(key)):
             found[origins.named.hub] += replace(cost(origins.named, rules, ()), renderings=0)
-    for hub in _pictures(root, road, read).values():
-        found[hub] += Cost(renderings=1)
+    for picture in _pictures(root, road, read):
+        found[picture.hub] += Cost(renderings=1)
     return dict(found)
 
 
@@ -52,17 +53,12 @@ def _lacks(root: Path, listing: Listing, row: Adapter | None) -> bool:
     return sha256 is None or not pool.weights_path(root, sha256).exists()
 
 
-def _pictures(root: Path, road: Sequence[Listing], read: Mapping[str, Adapter]) -> dict[str, str]:
-    """Return the pictures that have to be downloaded: key -> hub."""
-    shown, refused = pool.renderings(root), pool.refused_renderings(root)
-    wanted = {
-        picture.key: row.hub
-        for row in road
-        if row.key not in read or read[row.key].accepted
-        for picture in row.renderings
-    }
-    return {
-        key: hub
-        for key, hub in wanted.items()
-        if key not in refused and not (key in shown and pool.rendering_path(root, shown[key].sha256).exists())
-    }
+def _pictures(root: Path, road: Sequence[Listing], read: Mapping[str, Adapter]) -> list[Shown]:
+    """Return the pictures that have to be downloaded."""
+    have, refused = pool.renderings(root), pool.refused_renderings(root)
+    wanted = shown(row for row in road if row.key not in read or read[row.key].accepted)
+    return [
+        picture
+        for key, picture in wanted.items()
+        if key not in refused and not (key in have and pool.rendering_path(root, have[key].sha256).exists())
+    ]

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,13 +16,15 @@ from autolora.files import Row, hash_file, room, write_atomic
 from autolora.hubs import MB, Hub
 from autolora.lora.read import Reading, read
 from autolora.lora.sketch import Sketch, sketch_and_norm
-from autolora.origins import Origins
+from autolora.origins import Origins, Shown
 from autolora.params import PoolParams
 from autolora.pictures import NOT_AN_IMAGE, redraw
 from autolora.pool import Terms
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
 
 T = TypeVar("T")
+IN_A_ROW = 8
+"""files or pictures that a hub may fail to give one after the other before it is asked for no more of them"""
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +36,20 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 class Intake:
     """Brings in what the catalog lists. It remembers what has arrived, so that a batch that is tried again asks for
-    the rest only, and that the disk is full, so that no further download is begun. Safe from several threads."""
+    the rest only, that a hub gives nothing any more, and that the disk is full, so that no further download is begun.
+    Safe from several threads."""
 
     def __init__(self, root: Path, hubs: Mapping[str, Hub], terms: Terms, max_file_mb: float) -> None:
         """Set up; max_file_mb: the bound (10^6 bytes) where a hub does not tell a size."""
         self._root, self._hubs, self._terms, self._max_file_mb = root, hubs, terms, max_file_mb
         self._arrived: set[str] = set()
+        self._in_a_row: Counter[tuple[str, str]] = Counter()
         self._full: DiskFull | None = None
+
+    @property
+    def arrived(self) -> int:
+        """How many files and pictures have arrived."""
+        return len(self._arrived)
 
     def fetch_adapters(self, batch: Sequence[Origins]) -> int:
         """Download and read a batch of files, append their rows, and return their number.
@@ -48,12 +58,12 @@ class Intake:
         """
         return self._fetch((origins.named.key, partial(self._adapter, origins)) for origins in batch)
 
-    def fetch_renderings(self, batch: Sequence[tuple[str, ListedRendering]]) -> int:
+    def fetch_renderings(self, batch: Sequence[Shown]) -> int:
         """Download and check a batch of pictures, append their rows, and return their number.
 
         Raises NotGiven, when all others are done, for the pictures that could not be had; DiskFull at once.
         """
-        return self._fetch((listed.key, partial(self._rendering, hub, listed)) for hub, listed in batch)
+        return self._fetch((picture.key, partial(self._rendering, picture)) for picture in batch)
 
     def _fetch(self, wanted: Iterable[tuple[str, Callable[[], tuple[str, Row]]]]) -> int:
         """Fetch what has not arrived yet, append its rows, and return their number.
@@ -80,19 +90,19 @@ class Intake:
 
     def _adapter(self, origins: Origins) -> tuple[str, Row]:
         """Bring in one file from the first origin that gives it."""
-        problems: list[str] = []
-        for listing in origins.listings:
-            try:
-                hub = self._hubs[listing.hub]
-                return "adapters", _fetch_adapter(
-                    self._root, listing, hub, self._terms, self._max_file_mb
-                ).to_row()
-            except HubError as error:
-                problems.append(str(error))
-        raise HubError(" | ".join(dict.fromkeys(problems)))
+        return self._first("files", [(one.hub, partial(self._file, one)) for one in origins.listings])
 
-    def _rendering(self, hub: str, listed: ListedRendering) -> tuple[str, Row]:
-        """Bring in one picture, or the reason why it is none."""
+    def _file(self, listing: Listing) -> tuple[str, Row]:
+        hub = self._hubs[listing.hub]
+        return "adapters", _fetch_adapter(self._root, listing, hub, self._terms, self._max_file_mb).to_row()
+
+    def _rendering(self, shown: Shown) -> tuple[str, Row]:
+        """Bring in one picture, from the first place that gives it, or the reason why it is none."""
+        return self._first(
+            "pictures", [(row.hub, partial(self._picture, row.hub, listed)) for row, listed in shown.places]
+        )
+
+    def _picture(self, hub: str, listed: ListedRendering) -> tuple[str, Row]:
         try:
             return "renderings", asdict(
                 _fetch_rendering(self._root, listed, self._hubs[hub], self._terms.bounds)
@@ -100,6 +110,28 @@ class Intake:
         except RefusedFile as error:
             logger.warning("%s was refused: %s", listed.url, error)
             return "refused", {"key": listed.key, "code": error.code, "reason": str(error)}
+
+    def _first(self, kind: str, places: Iterable[tuple[str, Callable[[], T]]]) -> T:
+        """Return what the first hub gives; one that gave nothing several times in a row is asked no more.
+
+        kind: what is asked for. Raises HubError when no hub gives it.
+        """
+        problems: list[str] = []
+        for hub, bring in places:
+            if self._in_a_row[kind, hub] >= IN_A_ROW:
+                problems.append(
+                    f"hub {hub}: not asked for, since {IN_A_ROW} {kind} in a row before could not be had"
+                )
+                continue
+            try:
+                found = bring()
+            except HubError as error:
+                self._in_a_row[kind, hub] += 1
+                problems.append(str(error))
+            else:
+                self._in_a_row[kind, hub] = 0
+                return found
+        raise HubError(" | ".join(dict.fromkeys(problems)))
 
     def _append(self, table: str, rows: Sequence[Row]) -> None:
         pool.append(self._root, table, rows)

@@ -46,7 +46,8 @@ class Journal:
     def add_page(self, page: Page) -> None:
         """Remember a page."""
         models = [_model_row(model) for model in page.models]
-        self._add({"page": {"models": models, "next": page.next, "problems": list(page.problems)}})
+        told = {"next": page.next, "problems": list(page.problems), "unreadable": sorted(page.unreadable)}
+        self._add({"page": {"models": models, **told}})
 
     def add_done(self, listings: Iterable[Listing]) -> None:
         """Remember what was asked about one model."""
@@ -97,4 +98,9 @@ def _page(row: Row) -> Page:
         )
         for model in row["models"]
     )
-    return Page(models=tuple(models), next=row["next"], problems=tuple(row["problems"]))
+    return Page(
+        models=tuple(models),
+        next=row["next"],
+        problems=tuple(row["problems"]),
+        unreadable=frozenset(row["unreadable"]),
+    )

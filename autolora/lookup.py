@@ -1,7 +1,7 @@
 """Everything we know about one adapter, found by its sha256 or its name on a hub, in words."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from autolora.lora.verdict import WARNINGS
 from autolora.origins import Origins
 from autolora.params import BudgetParams, CrawlParams
 from autolora.records import Adapter, Caption, Listing, Permissions
+from autolora.setbacks import Setback
 
 SHORTEST_PREFIX = 6
 
@@ -32,6 +33,8 @@ class Known:
     captions: tuple[Caption, ...]
     why: str
     """why it does not go down the road; empty where it does"""
+    missing: tuple[Setback, ...]
+    """pictures of its models that their hubs did not give"""
 
     @property
     def origins(self) -> Origins:
@@ -175,7 +178,16 @@ def _described(known: Known) -> dict[str, Any]:
         "shows a minor": shows(origins.minor),
         "trigger words": ", ".join(listing.trigger_words) or "none",
         "renderings": len(origins.renderings),
+        "pictures not had": _not_had(known.missing),
     }
+
+
+def _not_had(pictures: Sequence[Setback]) -> str:
+    """Return in words how many pictures were asked for in vain, and the first's day and reason; of none nothing."""
+    if not pictures:
+        return ""
+    first = min(pictures, key=lambda one: (one.due, one.name))
+    return f"{len(pictures)}, asked for again on {first.due} ({first.why})"
 
 
 def _read(known: Known) -> dict[str, Any]:
@@ -190,7 +202,7 @@ def _read(known: Known) -> dict[str, Any]:
         "norm of the update": f"{found.norm:.4g}",
         "stored as": found.dtype,
         "keys": f"{found.keys_used} of {found.keys_seen} used",
-        "set aside": ", ".join(found.set_aside) or "nothing",
+        "keys set aside": ", ".join(found.set_aside) or "nothing",
         "warnings": "\n".join(WARNINGS[code] for code in found.warnings) or "none",
         "captions": "\n".join(caption.text for caption in known.captions),
     }
@@ -240,4 +252,12 @@ def _known(root: Path, rows: list[Listing], adapters: Mapping[str, Adapter], why
         split=splits.get(sha256) if sha256 else None,
         captions=tuple(caption for caption in captions(root) if caption.image in images),
         why=why,
+        missing=_missing_pictures(root, rows),
     )
+
+
+def _missing_pictures(root: Path, rows: Iterable[Listing]) -> tuple[Setback, ...]:
+    """Return what is not had of the models of some entries and is no file, which would be named by its model."""
+    models = {(row.hub, row.id) for row in rows}
+    noted = (one for one in setbacks.read(root).values() if (one.hub, one.id) in models)
+    return tuple(one for one in noted if not one.is_file)

@@ -1,5 +1,6 @@
 """The same file on several hubs: one adapter with its origins, taken at the strictest that any of them says."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -74,6 +75,37 @@ class Origins:
     def minor(self) -> bool | None:
         """Whether any origin says that it shows a minor."""
         return strictest((one.minor for one in self.listings), strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where one picture is shown: at least one entry with its own word of it, the first by precedence."""
+
+    places: tuple[tuple[Listing, ListedRendering], ...]
+
+    @property
+    def named(self) -> tuple[Listing, ListedRendering]:
+        """The place that names it."""
+        return self.places[0]
+
+    @property
+    def hub(self) -> str:
+        """The hub that it is asked of first."""
+        return self.named[0].hub
+
+    @property
+    def key(self) -> str:
+        """ListedRendering.key"""
+        return self.named[1].key
+
+
+def shown(listings: Iterable[Listing]) -> dict[str, Shown]:
+    """Return the pictures of entries by key, each with all its places, in the order of the entries."""
+    places: defaultdict[str, list[tuple[Listing, ListedRendering]]] = defaultdict(list)
+    for listing in listings:
+        for rendering in listing.renderings:
+            places[rendering.key].append((listing, rendering))
+    return {key: Shown(tuple(found)) for key, found in places.items()}
 
 
 def strictest(values: Iterable[bool | None], strict: bool) -> bool | None:

@@ -17,8 +17,8 @@ from autolora.rows import day
 
 MOST_NIGHTS = 16
 """between one try and the next"""
-FORGOTTEN = timedelta(days=60)
-"""after which a row is dropped that nobody asked for any more"""
+FORGOTTEN = timedelta(days=14)
+"""after the day on which it is due; a row that nobody has asked for until then is dropped"""
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,10 @@ class Setback:
     id: str
     """of the model"""
     name: str
-    """the file's, or the picture's URL"""
+    """the model's and the file's, or the picture's URL"""
     why: str
+    had: bool = False
+    """the pool has had it, and lost it"""
     nights: int = 1
     """on which it was asked for in vain"""
     last: date
@@ -44,6 +46,11 @@ class Setback:
     def due(self) -> date:
         """The day on which it is asked for again."""
         return self.last + timedelta(days=min(2 ** (self.nights - 1), MOST_NIGHTS))
+
+    @property
+    def is_file(self) -> bool:
+        """Tell a file, which is named by its model, from a picture, which is named by its URL."""
+        return self.name.startswith(f"{self.id}/")
 
     def waits(self, today: date) -> bool:
         """Tell whether it is not to be asked for today; one that is noted for a day to come is."""
@@ -75,7 +82,7 @@ def note(root: Path, missing: Iterable[Setback], wanted: Collection[str], today:
     wanted: keys of all that was to be in the pool.
     """
     before = read(root)
-    rows = {key: row for key, row in before.items() if key not in wanted and today - row.last < FORGOTTEN}
+    rows = {key: row for key, row in before.items() if key not in wanted and today - row.due < FORGOTTEN}
     for row in missing:
         nights = before[row.key].nights if row.key in before else 0
         again = row.key not in before or before[row.key].last != today

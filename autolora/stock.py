@@ -14,17 +14,14 @@ from autolora.errors import HubError, NotGiven
 from autolora.files import Row, canonical_json, hash_value, room, write_atomic, write_rows
 from autolora.hubs.parts import keep_parts
 from autolora.incremental import pending, write_digest
-from autolora.origins import Origins
+from autolora.origins import Origins, Shown, shown
 from autolora.pool import Terms
-from autolora.records import ACCEPTED, Adapter, ListedRendering
+from autolora.records import ACCEPTED, Adapter
 from autolora.setbacks import Setback
 
 SCHEMA = 2
 """version of the row layout"""
 NAMED_IN_ERRORS = 10
-
-Picture = tuple[str, ListedRendering]
-"""a hub and a picture that it lists"""
 
 
 class Stock:
@@ -35,6 +32,7 @@ class Stock:
         self._root, self._terms = root, terms
         self._listings = catalog(root)
         self._files = gather(self._listings)
+        self._had = _had(root)
 
     def hubs(self) -> list[str]:
         """Return the names of the hubs that the catalog's files come from."""
@@ -45,7 +43,7 @@ class Stock:
         wanted = {(key, self._terms.recipe): origins for key, origins in self._files.items()}
         return [wanted[key] for key in sorted(pending(wanted, _done_adapters(self._root)).add)]
 
-    def missing_renderings(self) -> list[Picture]:
+    def missing_renderings(self) -> list[Shown]:
         """Return the pictures of accepted adapters that the pool lacks, sorted by key."""
         wanted = self._pictures(self.rows())
         return [wanted[key] for key in sorted(pending(wanted, _done_renderings(self._root)).add)]
@@ -79,7 +77,7 @@ class Stock:
     def _note_setbacks(
         self,
         files: Sequence[Origins],
-        pictures: Sequence[Picture],
+        pictures: Sequence[Shown],
         failures: Sequence[BaseException],
         today: date,
     ) -> None:
@@ -89,19 +87,16 @@ class Stock:
             if not isinstance(failure, NotGiven):
                 raise failure
             reasons |= failure.reasons
-        shown = {one.key: row for row in self._listings for one in row.renderings}
-        missing = [
-            (origins.named.key, origins.named, f"{origins.named.id}/{origins.named.file}")
-            for origins in files
-        ]
-        missing += [(picture.key, shown[picture.key], picture.url) for _, picture in pictures]
+        named = [(one.named, one.named.key, f"{one.named.id}/{one.named.file}") for one in files]
+        named += [(one.named[0], one.key, one.named[1].url) for one in pictures]
         found = [
             Setback(
-                key=key, hub=row.hub, id=row.id, name=name, why=reasons.get(key, "not asked for"), last=today
+                key=key, hub=row.hub, id=row.id, name=name, why=reasons.get(key, "not asked for"),
+                had=key in self._had, last=today,
             )
-            for key, row, name in missing
-        ]
-        setbacks.note(self._root, found, self._files.keys() | shown.keys(), today)
+            for row, key, name in named
+        ]  # fmt: skip
+        setbacks.note(self._root, found, self._files.keys() | shown(self._listings).keys(), today)
         if found:
             raise _set_back(found)
 
@@ -110,14 +105,9 @@ class Stock:
         rows, recipe = pool.adapters(self._root), self._terms.recipe
         return {key: rows[key] for key in sorted(self._files) if key in rows and rows[key].recipe == recipe}
 
-    def _pictures(self, rows: Mapping[str, Adapter]) -> dict[str, Picture]:
+    def _pictures(self, rows: Mapping[str, Adapter]) -> dict[str, Shown]:
         """Return the pictures of accepted files by key."""
-        return {
-            rendering.key: (listing.hub, rendering)
-            for listing in self._listings
-            if listing.key in rows and rows[listing.key].accepted
-            for rendering in listing.renderings
-        }
+        return shown(row for row in self._listings if row.key in rows and rows[row.key].accepted)
 
     def _write_tables(self, rows: Mapping[str, Adapter]) -> dict[str, list[Row]]:
         """Write the tables, sorted by key, where they are not so yet; return those that the digest is of."""
@@ -155,6 +145,12 @@ def _done_adapters(root: Path) -> set[tuple[str, str]]:
     }
 
 
+def _had(root: Path) -> set[str]:
+    """Return the keys of the files and pictures that the pool has looked at."""
+    tables = pool.adapters(root), pool.renderings(root), pool.refused_renderings(root)
+    return {key for table in tables for key in table}
+
+
 def _has_files(root: Path, sha256: str) -> bool:
     return pool.weights_path(root, sha256).exists() and pool.sketch_path(root, sha256).exists()
 
@@ -172,9 +168,9 @@ def _sketched(rows: Mapping[str, Adapter]) -> set[str]:
     return {row.sha256 for row in rows.values() if is_read(row)}
 
 
-def _urls(files: Iterable[Origins], pictures: Iterable[Picture]) -> Iterator[str]:
+def _urls(files: Iterable[Origins], pictures: Iterable[Shown]) -> Iterator[str]:
     yield from (listing.url for origins in files for listing in origins.listings)
-    yield from (rendering.url for _, rendering in pictures)
+    yield from (rendering.url for picture in pictures for _, rendering in picture.places)
 
 
 def _write_table(path: Path, table: Sequence[Row], keep: bool) -> None:
@@ -228,7 +224,7 @@ def _set_back(found: Sequence[Setback]) -> HubError:
     """Return the error for what is missing."""
     names = sorted(one.name for one in found)
     more = f" and {len(names) - NAMED_IN_ERRORS} more" if len(names) > NAMED_IN_ERRORS else ""
-    reasons = " | ".join(dict.fromkeys(one.why for one in found))
+    reasons = " | ".join([*dict.fromkeys(one.why for one in found)][:NAMED_IN_ERRORS])
     return HubError(
         f"not in the pool, but in the catalog: {', '.join(names[:NAMED_IN_ERRORS])}{more} ({reasons}). "
         "What could be had is kept. Run `dvc repro` again to fetch the rest; or crawl again "

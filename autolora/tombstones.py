@@ -67,7 +67,7 @@ def settle(
         model = walked.models.get(row.id)
         if row.status == "withdrawn":
             settled.append(row)
-        elif row.id in found.failed or (not model and any(row.id in one for one in walked.problems)):
+        elif row.id in found.failed or (not model and row.id in walked.unreadable):
             settled.append(age(row, today))
         elif model and model.withdrawn:
             settled.append(bury(row, today))

@@ -32,6 +32,8 @@ class Walk:
     models: Mapping[str, Model]
     """by id; of one that was met twice, its newest state"""
     problems: tuple[str, ...]
+    unreadable: frozenset[str]
+    """ids of entries that were met and could not be read"""
     whole: bool
     """it came to where it should; False where the hub broke off on the way"""
 
@@ -77,7 +79,8 @@ def walk(hub: Hub, rules: CrawlParams, today: date, since: datetime | None, jour
             models[model.id] = model
     logger.info("hub %s: %d models on %d pages", hub.name, len(models), len(pages))
     problems = tuple(dict.fromkeys(problem for page in pages for problem in page.problems))
-    return Walk(models=models, problems=problems + trouble, whole=not trouble)
+    unreadable = frozenset(id for page in pages for id in page.unreadable)
+    return Walk(models=models, problems=problems + trouble, unreadable=unreadable, whole=not trouble)
 
 
 def complete(

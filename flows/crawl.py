@@ -48,10 +48,10 @@ async def crawl() -> None:
     before = catalog.known(ROOT)
     plan = look_at_all(values, day)
     write(opaque(plan))
-    files = len({row.key for row in plan.rows if row.on_the_road})
+    files = changes.count(len({row.key for row in plan.rows if row.on_the_road}), "file", "files")
     asked = sum(not look.down for look in plan.looks)
     seconds = time.perf_counter() - started
-    say(f"{files} files in the catalog of {day}; {asked} hub(s) asked in {seconds:.1f} s")
+    say(f"{files} in the catalog of {day}; {asked} hub(s) asked in {seconds:.1f} s")
     warn(plan, before, values.crawl.hubs)
 
 
@@ -131,9 +131,8 @@ def news(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> li
         for problem in one.problems
     ]
     set_aside = [
-        f"set aside until {one.due}, hub {one.hub} did not give it: {one.name} "
-        f"({one.why.removeprefix(f'hub {one.hub}: ')})"
-        for one in plan.set_aside
+        f"set aside until {model.due}, its hub did not give it: {model.name}{model.others} ({model.why})"
+        for model in changes.lacks(plan.set_aside)
     ]
     queued = sum(plan.admission.queued.values(), Cost())
     waiting = [f"queued for a later night: {in_words(queued)}"] if queued.files else []
@@ -141,7 +140,8 @@ def news(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> li
         f"larger than a night's whole budget: {changes.name(row)}" for row in plan.admission.oversized
     ]
     left = [
-        f"hub {hub} is not in crawl.hubs any more: its {number} entries leave the catalog"
+        f"hub {hub} is not in crawl.hubs any more: "
+        f"{changes.count(number, 'entry leaves', 'entries leave')} the catalog"
         for hub, number in changes.left(before, hubs).items()
     ]
     withdrawn = [f"withdrawn: {changes.name(row)}" for row in changes.withdrawn(before, plan.rows)]
@@ -154,7 +154,8 @@ def news(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> li
 
 def in_words(cost: Cost) -> str:
     """Return what a queue takes; nothing where it is empty."""
-    return f"{cost.files} files, {cost.size / GB:.4f} GB" if cost.files else ""
+    files = changes.count(cost.files, "file", "files")
+    return f"{files}, {cost.size / GB:.4f} GB" if cost.files else ""
 
 
 def say(line: str) -> None:

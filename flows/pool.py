@@ -14,9 +14,9 @@ from autolora import pool as stage
 from autolora.errors import DiskFull
 from autolora.hubs.directory import open_hub, tokens_in
 from autolora.intake import Intake, batches
-from autolora.origins import Origins
+from autolora.origins import Origins, Shown
 from autolora.params import Params
-from autolora.stock import Picture, Stock
+from autolora.stock import Stock
 from flows.stage import ROOT, params, run, task, today
 
 ADAPTERS_A_TASK = 8
@@ -43,20 +43,20 @@ def missing_adapters(stock: Stock) -> list[Origins]:
 
 
 @task()
-def missing_renderings(stock: Stock) -> list[Picture]:
+def missing_renderings(stock: Stock) -> list[Shown]:
     """Return the pictures that the pool lacks, once near-duplicates are told from originals."""
     stock.compare_newcomers()
     return stock.missing_renderings()
 
 
-@task(retries=2, retry_delay_seconds=[1, 4])
+@task(retries=1, retry_delay_seconds=[2])
 def fetch_adapters(intake: Intake, batch: Sequence[Origins]) -> int:
     """Download and read a batch of LoRA files."""
     return intake.fetch_adapters(batch)
 
 
-@task(retries=2, retry_delay_seconds=[1, 4])
-def fetch_renderings(intake: Intake, batch: Sequence[Picture]) -> int:
+@task(retries=1, retry_delay_seconds=[2])
+def fetch_renderings(intake: Intake, batch: Sequence[Shown]) -> int:
     """Download and check a batch of pictures."""
     return intake.fetch_renderings(batch)
 
@@ -77,7 +77,7 @@ async def pool() -> None:
     intake, workers = Intake(ROOT, hubs, terms, values.crawl.max_file_mb), values.hubs.downloads
     files = by_hub(missing_adapters(stock), lambda origins: origins.named.hub)
     failures = fetch(fetch_adapters, intake, files, ADAPTERS_A_TASK, workers, "files")
-    pictures = by_hub(missing_renderings(stock), lambda picture: picture[0])
+    pictures = by_hub(missing_renderings(stock), lambda picture: picture.hub)
     failures += fetch(fetch_renderings, intake, pictures, RENDERINGS_A_TASK, workers, "pictures")
     finish(stock, failures)
 
@@ -94,7 +94,8 @@ def fetch(
     fetcher: prefect.Task, intake: Intake, wanted: dict[str, list], size: int, workers: int, noun: str
 ) -> list[BaseException]:
     """Run a task for every batch, so many at a time of each hub; say how fast it went, and return what went wrong."""
-    started, fetcher = time.perf_counter(), fetcher.with_options(retry_condition_fn=worth_another_try)
+    started, before = time.perf_counter(), intake.arrived
+    fetcher = fetcher.with_options(retry_condition_fn=worth_another_try)
     with ExitStack() as stack:
         futures = []
         for items in wanted.values():
@@ -104,7 +105,7 @@ def fetch(
             ]
         results = [future.result(raise_on_failure=False) for future in futures]
     seconds = time.perf_counter() - started
-    number = sum(result for result in results if isinstance(result, int))
+    number = intake.arrived - before
     print(
         f"[pool] {number} {noun} in {seconds:.1f} s, {number / max(seconds, 1e-3):.1f} a second", flush=True
     )

@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import prefect
 from prefect.artifacts import create_markdown_artifact
@@ -83,7 +82,7 @@ def commit(summary: str) -> None:
     present = [path for path in COMMITTED if (ROOT / path).exists()]
     _git("add", "--", *present)
     if _git("status", "--porcelain", "--", *present):
-        _git("commit", "--quiet", "-m", f"Refresh {datetime.now(UTC):%Y-%m-%d}\n\n{summary}", "--", *present)
+        _git("commit", "--quiet", "-m", f"Refresh {today()}\n\n{summary}", "--", *present)
 
 
 @prefect.flow(name="refresh")

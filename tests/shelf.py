@@ -67,10 +67,12 @@ class Shelf:
             for model in shown[start:end]
         ]
         models = [replace(model, drafts=bare) for model, bare in zip(shown[start:end], drafts, strict=True)]
+        unreadable = [model.id for model in models if model.id in self.unreadable]
         return Page(
             models=tuple(model for model in models if model.id not in self.unreadable),
             next=str(end) if end < len(shown) else None,
-            problems=tuple(f"{model.id} has no date" for model in models if model.id in self.unreadable),
+            problems=tuple(f"{id} has no date" for id in unreadable),
+            unreadable=frozenset(unreadable),
         )
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:

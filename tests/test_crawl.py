@@ -511,8 +511,30 @@ def test_new_pictures_of_old_files_are_paid_for_first(nights: Nights) -> None:
 def test_a_second_crawl_of_a_day_has_no_second_budget(nights: Nights) -> None:
     rules = replace(RULES, budget=BudgetParams(files=2, gb=None, captions=None))
     first = nights.states(0, rules)
-    assert nights.states(0, rules) == first
+    assert nights.states(0, rules) == nights.states(0, rules) == first
     assert list(nights.states(1, rules).values()).count("listed") == 4
+
+
+def test_a_second_crawl_of_a_day_keeps_what_the_first_let_in(nights: Nights) -> None:
+    rules = replace(RULES, budget=BudgetParams(files=2, gb=None, captions=None))
+    first = nights.states(0, rules)
+    nights.shelf.put("zoe/hit", 20, downloads=10**6)
+    assert nights.states(0, rules) == first | {"zoe/hit": "queued"}
+    nights.shelf.down = nights.other.down = True
+    nights.shelf.down = False
+    assert nights.states(0, rules) == first | {"zoe/hit": "queued"}
+    nights.shelf.down, nights.other.down = True, False
+    assert nights.states(0, rules) == first | {"zoe/hit": "queued"}
+
+
+def test_a_crawl_that_is_killed_between_eve_and_catalog_spends_nothing_twice(nights: Nights) -> None:
+    rules = replace(RULES, budget=BudgetParams(files=2, gb=None, captions=None))
+    first = nights.states(0, rules)
+    looks = [nights.look(hub, 0, rules) for hub in (nights.shelf, nights.other)]
+    plan = crawl.plan(nights.root, looks, rules, DAYS[0])
+    with patch("autolora.catalog.write", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        crawl.write(nights.root, plan)
+    assert nights.states(0, rules) == first
 
 
 def test_a_catalog_of_somebody_else_is_an_eve_of_its_own(nights: Nights) -> None:
@@ -523,9 +545,9 @@ def test_a_catalog_of_somebody_else_is_an_eve_of_its_own(nights: Nights) -> None
     assert set(nights.states(0, few).values()) == {"listed"}
 
 
-def set_back(nights: Nights, key: str, id: str, day: int) -> None:
+def set_back(nights: Nights, key: str, id: str, day: int, had: bool = False) -> None:
     """Note that something could not be had."""
-    one = Setback(key=key, hub="huggingface", id=id, name=id, why="hash mismatch", last=DAYS[day])
+    one = Setback(key=key, hub="huggingface", id=id, name=id, why="hash mismatch", had=had, last=DAYS[day])
     setbacks.note(nights.root, [one], {key}, DAYS[day])
 
 
@@ -560,11 +582,31 @@ def test_a_new_picture_that_could_not_be_had_is_left_out(nights: Nights) -> None
     assert nights.run(2)["zoe/late"].renderings == late.renderings
 
 
-def test_what_the_catalog_had_before_is_never_set_aside(nights: Nights) -> None:
+def test_what_the_pool_has_had_is_never_set_aside(nights: Nights) -> None:
     row = nights.run(0)["ann/ink"]
-    set_back(nights, row.key, "ann/ink", 1)
-    set_back(nights, row.renderings[0].key, "ann/ink", 1)
+    set_back(nights, row.key, "ann/ink", 1, had=True)
+    set_back(nights, row.renderings[0].key, "ann/ink", 1, had=True)
     assert nights.run(1)["ann/ink"] == row
+
+
+def test_what_was_listed_for_days_and_never_came_is_set_aside(nights: Nights) -> None:
+    nights.run(0)
+    late = nights.shelf.put("zoe/late", 30)
+    nights.run(1)  # and the night was killed before the pool
+    nights.run(2)
+    set_back(nights, late.key, "zoe/late", 2)
+    assert nights.states(2)["zoe/late"] == "queued"
+
+
+def test_where_nearly_nothing_can_be_had_nothing_is_set_aside(nights: Nights) -> None:
+    before = nights.run(0)
+    for row in before.values():
+        for key in (row.key, row.renderings[0].key):
+            one = Setback(key=key, hub=row.hub, id=row.id, name=row.id, why="answered 500", last=DAYS[1])
+            setbacks.note(nights.root, [one], {key}, DAYS[1])
+    nights.shelf.put("zoe/late", 30)
+    assert nights.run(1).keys() == {*before, "zoe/late"}
+    assert set(nights.states(1).values()) == {"listed"}
 
 
 def test_a_dry_look_writes_nothing(nights: Nights) -> None:

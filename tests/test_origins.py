@@ -128,11 +128,25 @@ def test_what_is_queued_says_what_it_waits_for(
     known = lookup(root, row.id, rules)
     assert known.verdict == f"none: queued, its hub could not be asked since {LATER}"
     assert known.why.startswith(words)
-    setback = Setback(key=row.key, hub=row.hub, id=row.id, name=row.file, why="404", last=DAY)
+    file = f"{row.id}/{row.file}"
+    setback = Setback(key=row.key, hub=row.hub, id=row.id, name=file, why="404", last=DAY)
     note(root, [setback], {row.key}, DAY)
     assert lookup(root, row.id, rules).why == (
         f"its hub did not give it on {DAY} (404); it is asked for again on {LATER}"
     )
+
+
+def test_pictures_that_its_hub_did_not_give_are_told_apart_from_files_and_keys(root: Path) -> None:
+    def vain(key: str, name: str, id: str = FIRST.id) -> Setback:
+        return Setback(key=key, hub=FIRST.hub, id=id, name=name, why=f"{key} answered 404", last=DAY)
+
+    assert "pictures not had" not in facts(lookup(root, FIRST.id, RULES))
+    pictures = [vain(f"u{n}", f"https://hub/{n}.png") for n in range(4)]
+    others = [vain("k", f"{FIRST.id}/new.safetensors"), vain("o", "https://hub/o.png", id="ann/other")]
+    note(root, [*pictures, *others], (), DAY)
+    told = facts(lookup(root, FIRST.id, RULES))
+    assert told["pictures not had"] == f"4, asked for again on {LATER} (u0 answered 404)"
+    assert told["keys set aside"] == "nothing" and "set aside" not in told
 
 
 @pytest.mark.parametrize(
@@ -168,7 +182,7 @@ def test_a_night_tells_what_came_went_and_waits() -> None:
         "- taken down by its hub: `huggingface:a/gone/lora.safetensors`",
         "- not listed by its hub any more, but there: `huggingface:a/old/lora.safetensors`",
         "- queued for a later night: 5 more",
-        f"- **stale: 1 entries of huggingface could not be asked about, since {LATER}**",
+        f"- **stale: 1 entry of huggingface could not be asked about, since {LATER}**",
         f"- `huggingface:{base.id}/lora.safetensors`: permissions",
     ):
         assert line in text.splitlines()
@@ -177,5 +191,5 @@ def test_a_night_tells_what_came_went_and_waits() -> None:
     assert changes.withdrawn(before, after) == (tombstone,) and not changes.withdrawn(after, after)
     moved = [replace(row, hub="civitai") for row in before]
     text = changes.to_markdown(changes.compare(shot(*before, tombstone), shot(*moved, tombstone)))
-    assert "- hub huggingface: none of its 3 entries is left in the catalog" in text.splitlines()
+    assert "- hub huggingface: nothing is left in the catalog of its 3 entries" in text.splitlines()
     assert changes.Snapshot.from_json(shot(*after).to_json()) == shot(*after)

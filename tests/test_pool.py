@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 
 from autolora import catalog as lock
 from autolora import crawl, pool, watermarks
-from autolora.errors import AutoLoraError, DiskFull, HubError, MissingArtefact
+from autolora.errors import AutoLoraError, DiskFull, HubError, MissingArtefact, NotGiven
 from autolora.hubs.huggingface import HuggingFace
+from autolora.hubs.modelscope import ModelScope
 from autolora.hubs.source import Source
 from autolora.incremental import digest_path, read_digest
-from autolora.intake import Intake, batches
+from autolora.intake import IN_A_ROW, Intake, batches
 from autolora.lora.read import read
 from autolora.lora.sketch import cosine, sketch
 from autolora.records import Adapter
@@ -394,6 +395,36 @@ def test_a_picture_that_is_none_is_refused_once(tmp_path: Path) -> None:
         hub.change({"reset": True})
         fixture.fill()
         assert fixture.asked() == {} and fixture.files() == before
+
+
+def test_a_picture_comes_from_the_first_hub_that_gives_it(fixture: Fixture) -> None:
+    source = Source("modelscope", f"{fixture.endpoint}/modelscope", 5.0, 1, None)
+    hubs = {"huggingface": client(fixture.endpoint), "modelscope": ModelScope(source)}
+    rules = replace(RULES, hubs=tuple(hubs))
+    looks = [crawl.look(fixture.root, hub, rules, DAYS[1]) for hub in hubs.values()]
+    crawl.write(fixture.root, crawl.plan(fixture.root, looks, rules, DAYS[1]))
+    broken = {"fault": "404", "hub": "huggingface", "kind": "renderings", "path": "ann/ink", "times": 100}
+    fixture.hub.change({"fail": broken})
+    fixture.hub.change({"reset": True})
+    stock = Stock(fixture.root, TERMS)
+    intake = Intake(fixture.root, hubs, TERMS, RULES.max_file_mb)
+    intake.fetch_adapters(stock.missing_adapters())
+    stock.compare_newcomers()
+    intake.fetch_renderings(stock.missing_renderings())
+    stock.finish(DAYS[1])
+    asked = fixture.hub.requests()
+    assert (asked["renderings"], asked["modelscope"]["renderings"]) == (6, 2)
+
+
+def test_a_hub_that_gives_nothing_is_soon_asked_no_more(fixture: Fixture) -> None:
+    fixture.hub.change({"fail": {"status": 404, "kind": "weights", "times": 100}})
+    intake = Intake(fixture.root, {"huggingface": client(fixture.endpoint)}, TERMS, RULES.max_file_mb)
+    missing = Stock(fixture.root, TERMS).missing_adapters()
+    for _ in range(3):
+        with pytest.raises(NotGiven) as failed:
+            intake.fetch_adapters(missing)
+    assert fixture.asked() == {"weights": IN_A_ROW}
+    assert f"since {IN_A_ROW} files in a row before could not be had" in str(failed.value)
 
 
 def test_pictures_lie_under_the_hash_of_what_was_downloaded(filled: Fixture) -> None:

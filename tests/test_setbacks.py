@@ -1,12 +1,13 @@
 """What could not be had: noted once a day, set aside, asked for again later and later."""
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autolora import setbacks
-from autolora.changes import NAMED, Snapshot, compare, to_markdown
+from autolora.changes import NAMED, Snapshot, compare, lacks, to_markdown
 from autolora.setbacks import MOST_NIGHTS, Setback
 
 DAY = datetime.date(2026, 1, 5)
@@ -53,9 +54,9 @@ def test_what_has_come_is_forgotten_and_what_is_set_aside_is_not(tmp_path: Path)
 
 def test_what_nobody_lists_any_more_is_forgotten_at_last(tmp_path: Path) -> None:
     setbacks.note(tmp_path, [vain("a")], {"a"}, DAY)
-    setbacks.note(tmp_path, [], (), after(59))
+    setbacks.note(tmp_path, [], (), after(14))
     assert setbacks.read(tmp_path)
-    setbacks.note(tmp_path, [], (), after(60))
+    setbacks.note(tmp_path, [], (), after(15))
     assert not setbacks.read(tmp_path)
 
 
@@ -69,7 +70,27 @@ def test_damaged_notes_count_as_none(tmp_path: Path, line: str) -> None:
 
 
 def test_the_morning_reads_what_could_not_be_had_and_why() -> None:
-    empty = compare(Snapshot((), {}), Snapshot((), {}))
-    told = to_markdown(empty, [vain(str(number)) for number in range(NAMED + 2)])
-    assert "set aside: `civitai:77/0.safetensors` could not be had** (hash mismatch)" in told
-    assert "asked for again on 2026-01-06" in told and "set aside: 2 more" in told
+    models = [
+        replace(vain("a"), id=f"{number}", name=f"{number}/a.safetensors") for number in range(NAMED + 2)
+    ]
+    told = to_markdown(compare(Snapshot((), {}), Snapshot((), {})), models)
+    assert "- **set aside: `civitai:0/a.safetensors`** (hash mismatch); asked for again on 2026-01-06" in told
+    assert "- set aside: 2 more models" in told
+
+
+def test_a_model_takes_a_line_and_files_come_before_pictures() -> None:
+    def shown(id: str, number: int, days: int = 0) -> Setback:
+        url = f"https://hub/{id}/{number}.png"
+        return Setback(
+            key=url, hub="civitai", id=id, name=url, why=f"hub civitai: {url}: 404", last=after(days)
+        )
+
+    pictures = [*(shown("5", number) for number in range(4)), shown("77", 0, days=-1), shown("78", 0)]
+    files = [vain("b"), vain("a"), replace(vain("c"), id="78", name="78/c.safetensors", why="w" * 300)]
+    first, second, third = lacks([*pictures, *files])
+    assert (first.name, first.others) == ("civitai:77/a.safetensors", " and 1 more file and 1 picture")
+    assert (first.why, first.due) == ("hash mismatch", after(0))
+    assert (second.name, second.others) == ("civitai:78/c.safetensors", " and 1 picture")
+    assert second.why == "w" * 199 + "…"
+    assert (third.name, third.others) == ("civitai:5", ": 4 pictures")
+    assert third.why == "https://hub/5/0.png: 404"

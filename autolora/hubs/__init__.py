@@ -38,6 +38,8 @@ class Page:
     """opaque cursor of the next page; None at the end"""
     problems: tuple[str, ...]
     """entries that could not be read, in words"""
+    unreadable: frozenset[str] = frozenset()
+    """ids of those entries, as far as the hub tells them"""
 
 
 class Standing(Enum):

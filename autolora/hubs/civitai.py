@@ -17,7 +17,7 @@ from autolora.hubs import Model, Page, Standing
 from autolora.hubs.asking import Gone, ask
 from autolora.hubs.civitai_answers import Entry, Image, read
 from autolora.hubs.civitai_listings import is_withdrawn, model_of
-from autolora.hubs.claims import clean, glimpse
+from autolora.hubs.claims import clean, count, glimpse
 from autolora.hubs.download import download
 from autolora.hubs.source import Source
 from autolora.params import CrawlParams
@@ -39,6 +39,7 @@ BITS = {"none": 1, "soft": 3, "mature": 7, "explicit": 31, "blocked": 63}
 """maturity -> the bits of it and all below"""
 FICKLE = (404,)
 """of a download: also what a resolver of theirs answers that fails in passing"""
+DIGITS = re.compile(r"[0-9]{1,16}")
 PAGE = 100
 IMAGES = 200
 MAX_IMAGE_PAGES = 3
@@ -81,14 +82,17 @@ class Civitai:
         items, after = self._items("/models", query, cursor)
         models: dict[str, Model] = {}
         problems = []
+        unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
                 model = model_of(read(Entry, item), self.source, rules, today)
             except ValueError as error:
                 problems.append(f"model {_number(item)}: {error}")
+                unreadable |= _told_id(item)
             else:
                 models.setdefault(model.id, model)
-        return Page(models=tuple(models.values()), next=after, problems=tuple(problems))
+        found = tuple(models.values())
+        return Page(models=found, next=after, problems=tuple(problems), unreadable=unreadable)
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
         """Add the prompts of the pictures: those known, else by one question a version, or a few.
@@ -206,6 +210,14 @@ def _identity(url: str) -> str:
     """Return what /models and /images have in common of a picture's URL: neither its size nor its format."""
     parts = url.partition("?")[0].split("/")
     return re.sub(r"\.\w{1,5}$", "", "/".join(part for part in parts if "=" not in part))
+
+
+def _told_id(item: Any) -> frozenset[str]:
+    """Return the number of a model that may be unreadable otherwise, digits as text too; nothing where it has none."""
+    number = item.get("id") if isinstance(item, Mapping) else None
+    if count(number) is not None or (isinstance(number, str) and DIGITS.fullmatch(number)):
+        return frozenset({str(number)})
+    return frozenset()
 
 
 def _number(item: Any) -> str:

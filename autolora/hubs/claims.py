@@ -69,6 +69,12 @@ def is_repo_id(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and bool(REPO_ID.fullmatch(value)) and ".." not in value
 
 
+def told_repo(item: Any) -> frozenset[str]:
+    """Return the id of a repository that may be unreadable otherwise; nothing where it tells none."""
+    repo_id = item.get("id") if isinstance(item, Mapping) else None
+    return frozenset({repo_id} if is_repo_id(repo_id) else ())
+
+
 def is_weights(path: str) -> bool:
     """Tell whether a file may hold LoRA weights, by its name."""
     return path.lower().endswith(WEIGHTS)

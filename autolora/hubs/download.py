@@ -20,7 +20,7 @@ EXCERPT = 300
 WHY = {
     401: "; it needs the hub's token",
     403: "; it needs the token of an account that may have it (gated, or early access)",
-    404: "; it was withdrawn",
+    404: "; it may have been withdrawn",
     410: "; it was withdrawn",
 }
 

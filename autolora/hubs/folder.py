@@ -53,15 +53,17 @@ class Folder:
         self._check()
         begin = _place(cursor)
         problems: tuple[str, ...] = ()
+        unreadable: frozenset[str] = frozenset()
         if begin is None or self._stock is None:
-            found, problems = take_stock(self.root, rules.max_renderings)
+            found, problems, unreadable = take_stock(self.root, rules.max_renderings)
             self._stock = sorted(found, key=_order)
         start = 0 if begin is None else bisect_right(self._stock, begin, key=_order)
         items = self._stock[start : start + PAGE]
         more = len(self._stock) > start + PAGE
         self._stock = self._stock if more else None
         models = tuple(self._model(item, today) for item in items)
-        return Page(models=models, next=_cursor(items[-1]) if more else None, problems=problems)
+        after = _cursor(items[-1]) if more else None
+        return Page(models=models, next=after, problems=problems, unreadable=unreadable)
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
         """Add sha256s: from what is known where nothing has changed, else of the files. Raises HubError."""

@@ -11,7 +11,7 @@ from autolora.errors import HubError
 from autolora.hubs import Model, Page, Standing
 from autolora.hubs.asking import Gone, ask
 from autolora.hubs.cards import Card, file_url, is_closed, read_card
-from autolora.hubs.claims import count, glimpse, is_repo_id, is_safe, sha256, stamp
+from autolora.hubs.claims import count, glimpse, is_repo_id, is_safe, sha256, stamp, told_repo
 from autolora.hubs.download import download
 from autolora.hubs.labels import is_nsfw, normalise_base, permissions_of
 from autolora.hubs.source import Source
@@ -55,14 +55,17 @@ class HuggingFace:
         items, after = self._items(cursor or start, [] if cursor else query, start)
         models: dict[str, Model] = {}
         problems = []
+        unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
                 card = read_card(item, self.source.endpoint)
             except ValueError as error:
                 problems.append(str(error))
+                unreadable |= told_repo(item)
             else:
                 models.setdefault(card.id, self._model(card, rules, today))
-        return Page(models=tuple(models.values()), next=after, problems=tuple(problems))
+        found = tuple(models.values())
+        return Page(models=found, next=after, problems=tuple(problems), unreadable=unreadable)
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
         """Add sizes and hashes, from what is known of these URLs, which name a commit, else from the tree.

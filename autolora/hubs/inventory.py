@@ -34,9 +34,14 @@ class Item:
 
     @property
     def id(self) -> str:
-        """What the file is called in the catalog: its path, without its suffix where `path_of` gives it back."""
-        stem = self.path.removesuffix(WEIGHTS)
-        return self.path if is_weights(stem) else stem
+        """What the file is called in the catalog."""
+        return id_of(self.path)
+
+
+def id_of(path: str) -> str:
+    """Return a file's id: its path, without its suffix where `path_of` gives it back."""
+    stem = path.removesuffix(WEIGHTS)
+    return path if is_weights(stem) else stem
 
 
 def path_of(id: str) -> str:
@@ -67,11 +72,12 @@ class _Contents:
     """name with its suffix in lower case -> names as they are"""
 
 
-def take_stock(root: Path, max_pictures: int) -> tuple[list[Item], tuple[str, ...]]:
-    """Return the files of weights below a folder, and what could not be used of it, in words."""
+def take_stock(root: Path, max_pictures: int) -> tuple[list[Item], tuple[str, ...], frozenset[str]]:
+    """Return the files of weights below a folder; what could not be used of it, in words; ids of files among that."""
     ground, waiting = _Ground(root.resolve()), [""]
     items: list[Item] = []
     problems: list[str] = []
+    unreadable: set[str] = set()
     while waiting:
         try:
             contents = _read_folder(ground, waiting.pop())
@@ -88,10 +94,12 @@ def take_stock(root: Path, max_pictures: int) -> tuple[list[Item], tuple[str, ..
                 item, trouble = _item(ground, contents, name, max_pictures)
             except (Unusable, OSError) as error:
                 problems.append(f"{_named(contents.folder, name)} was passed over: {error}")
+                id = id_of(_join(contents.folder, name))
+                unreadable |= {id} if is_safe(id) else set()
             else:
                 items.append(item)
                 problems += trouble
-    return items, tuple(problems)
+    return items, tuple(problems), frozenset(unreadable)
 
 
 def inside(root: Path, path: str) -> Path:
@@ -154,10 +162,12 @@ def _item(ground: _Ground, contents: _Contents, name: str, max_pictures: int) ->
     _, found = _look(ground, path)
     changed = found.st_mtime
     sidecar = Sidecar()
-    problems: tuple[str, ...] = ()
+    problems: list[str] = []
     if beside := contents.names.get(f"{stem}.json"):
-        sidecar, problems, described = _read_sidecar(ground, contents.folder, beside)
+        sidecar, trouble, described = _read_sidecar(ground, contents.folder, beside)
+        problems += [f"{_named(contents.folder, beside[0])}: {problem}" for problem in trouble]
         changed = max(changed, described)
+    teller = beside[0] if beside and sidecar.renderings is not None else name
     pictures: list[Picture] = []
     for picture in _shown(ground, contents, stem, sidecar):
         if len(pictures) >= max_pictures:
@@ -165,11 +175,12 @@ def _item(ground: _Ground, contents: _Contents, name: str, max_pictures: int) ->
         try:
             changed = max(changed, _look(ground, picture.path)[1].st_mtime)
         except (Unusable, OSError) as error:
-            problems = (*problems, f"the picture {_named('', picture.path)} was passed over: {error}")
+            lost = f"the picture {_named('', picture.path)} was passed over: {error}"
+            problems.append(f"{_named(contents.folder, teller)}: {lost}")
         else:
             pictures.append(picture)
     item = Item(path=path, size=found.st_size, changed=changed, sidecar=sidecar, pictures=tuple(pictures))
-    return item, tuple(f"{_named(contents.folder, f'{stem}.json')}: {problem}" for problem in problems)
+    return item, tuple(problems)
 
 
 def _read_sidecar(ground: _Ground, folder: str, names: list[str]) -> tuple[Sidecar, tuple[str, ...], float]:
@@ -222,6 +233,6 @@ def _join(folder: str, name: str) -> str:
 
 
 def _named(folder: str, name: str) -> str:
-    """Return a path as problems name it: whole where it is safe, as the catalog's entries are found by it."""
+    """Return a path as problems name it: whole where it is safe."""
     path = _join(folder, name)
     return f"'{path}'" if is_safe(path) else glimpse(path)

@@ -16,7 +16,7 @@ from typing import Any
 from autolora.errors import HubError
 from autolora.hubs import Model, Page, Standing
 from autolora.hubs.asking import Gone, ask
-from autolora.hubs.claims import count, glimpse, is_picture, is_repo_id, is_safe, is_weights
+from autolora.hubs.claims import count, glimpse, is_picture, is_repo_id, is_safe, is_weights, told_repo
 from autolora.hubs.download import download
 from autolora.hubs.entries import BRANCH, Entry, describe, is_closed, place, read_model, renew, show
 from autolora.hubs.source import Source
@@ -57,6 +57,7 @@ class ModelScope:
             models=tuple(sorted(models.values(), key=lambda model: model.updated, reverse=True)),
             next=next((page.next for page in pages if page.next), None),
             problems=tuple(problem for page in pages for problem in page.problems),
+            unreadable=frozenset(id for page in pages for id in page.unreadable),
         )
 
     def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
@@ -108,11 +109,12 @@ class ModelScope:
         if dates == sorted(dates, reverse=True):
             return page
         problem = f"the list of {search or TAG!r} is not sorted by last_modified: all of it was read"
-        models, problems = page.models, (problem, *page.problems)
+        models, problems, unreadable = page.models, (problem, *page.problems), page.unreadable
         while page.next:
             page = self._listed(search, int(page.next), today)
             models, problems = models + page.models, problems + page.problems
-        return Page(models=models, next=None, problems=problems)
+            unreadable |= page.unreadable
+        return Page(models=models, next=None, problems=problems, unreadable=unreadable)
 
     def _listed(self, search: str, number: int, today: datetime.date) -> Page:
         """Return one page of a search as the hub gives it."""
@@ -124,11 +126,13 @@ class ModelScope:
         if not isinstance(items, list) or data.get("page_number", number) != number:
             raise HubError(f"hub {self.name}: {url} answered {glimpse(data)} in place of page {number}")
         models, problems = [], []
+        unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
                 models.append(read_model(item, self.name, self.source.endpoint, today))
             except ValueError as error:
                 problems.append(str(error))
+                unreadable |= told_repo(item)
         total, size = count(data.get("total_count")), count(data.get("page_size")) or PAGE
         more = bool(items) and (len(items) >= size if total is None else number * size < total)
         if not items and total is not None and (number - 1) * size < total:
@@ -141,7 +145,8 @@ class ModelScope:
                 f"the list of {search or TAG!r} shows the newest {number * size} models of "
                 f"{total or 'more'}; what it does not show may be found by more words in crawl.searches"
             )
-        return Page(models=tuple(models), next=str(number + 1) if more else None, problems=tuple(problems))
+        after = str(number + 1) if more else None
+        return Page(models=tuple(models), next=after, problems=tuple(problems), unreadable=unreadable)
 
     def _detail(self, id: str) -> Mapping[str, Any]:
         """Return what a model's own page tells of it."""

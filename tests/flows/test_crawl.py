@@ -48,7 +48,7 @@ def test_a_hub_that_is_asked_no_more_takes_its_entries_along_with_a_word(
     tmp_path: Path, hubs: list[Shelf]
 ) -> None:
     tell(tmp_path, hubs, RULES)
-    told = ["hub civitai is not in crawl.hubs any more: its 2 entries leave the catalog"]
+    told = ["hub civitai is not in crawl.hubs any more: 2 entries leave the catalog"]
     assert tell(tmp_path, hubs[:1], replace(RULES, hubs=("huggingface",))) == told
     assert tell(tmp_path, hubs[:1], replace(RULES, hubs=("huggingface",))) == []
 
@@ -72,8 +72,8 @@ def test_what_a_hub_did_not_give_is_named_with_the_day_on_which_it_is_asked_agai
     lost = Setback(key=new.key, hub=new.hub, id=new.id, name="eve/gone/lora.safetensors", why=why, last=DAY)
     note(tmp_path, [lost], {new.key}, DAY)
     assert tell(tmp_path, hubs, RULES) == [
-        "set aside until 2026-01-02, hub huggingface did not give it: eve/gone/lora.safetensors (answered 404)",
-        "queued for a later night: 1 files, 0.0000 GB",
+        "set aside until 2026-01-02, its hub did not give it: huggingface:eve/gone/lora.safetensors (answered 404)",
+        "queued for a later night: 1 file, 0.0000 GB",
     ]
 
 

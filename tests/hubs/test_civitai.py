@@ -368,6 +368,15 @@ def test_an_entry_that_cannot_be_read_is_a_problem_and_no_other_one_suffers(
     assert len(problem) < 1000
 
 
+def test_an_entry_that_cannot_be_read_is_told_by_its_number(hub: Hub) -> None:
+    numbers: list[Any] = [771, "772", None, -1, True, 1.5, 10**30, "x", "7" * 99, [3]]
+    told = []
+    for number in numbers:
+        hub.models = [model(id=number, modelVersions=[]), None]
+        told.append(set(hub.client.page(RULES, None, TODAY).unreadable))
+    assert told == [{"771"}, {"772"}, *([set()] * 8)]
+
+
 def test_a_version_of_a_model_changes_with_what_is_said_of_it(hub: Hub) -> None:
     def found(**changes: Any) -> str:
         hub.models = [model(**changes)]

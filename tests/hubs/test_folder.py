@@ -212,6 +212,21 @@ def test_links_do_not_lead_out(root: Path) -> None:
         "'elsewhere' is a link to a folder", "'gone.safetensors' was passed over", "'in/ink.json'",
         "'loop' is a link to a folder", "'out.safetensors' was passed over", "'self.safetensors' was passed over",
     ]  # fmt: skip
+    assert page(root).unreadable == {"gone", "out", "self"}
+
+
+def test_a_picture_that_is_passed_over_is_told_by_who_names_it(root: Path) -> None:
+    for name in ("a", "b", "c"):
+        put(root, f"{name}.safetensors")
+        (root / f"{name}.png").symlink_to("nowhere")
+    put(root, "a.JSON", {"renderings": ["a.png"]})
+    put(root, "b.json", {"licence": "mit"})
+    begins = [problem.partition(" was passed over")[0] for problem in page(root).problems]
+    assert begins == [
+        "'a.JSON': the picture 'a.png'",
+        "'b.safetensors': the picture 'b.png'",
+        "'c.safetensors': the picture 'c.png'",
+    ]
 
 
 def test_pictures_may_lie_behind_links_that_stay_inside(root: Path) -> None:
@@ -256,15 +271,15 @@ def test_a_sidecar_that_is_no_file_of_the_folder_leaves_its_file_out(root: Path,
 
 
 def test_problems_name_files_whole_and_printable(root: Path) -> None:
-    """A crawl finds the entry that a problem is about by its id."""
     long = "/".join(["x" * 100] * 3)
     put(root, f"{long}/ink.safetensors")
     put(root, f"{long}/ink.json", "no json")
     put(root, "neon.safetensors")
     put(root, "neon/bell\x07.png")
-    problems = page(root).problems
-    assert len(problems) == 2 and all(problem.isprintable() for problem in problems)
-    assert any(f"{long}/ink" in problem for problem in problems)
+    found = page(root)
+    assert len(found.problems) == 2 and all(problem.isprintable() for problem in found.problems)
+    assert any(f"{long}/ink" in problem for problem in found.problems)
+    assert found.unreadable == {f"{long}/ink"}
 
 
 def test_what_is_no_regular_file_is_passed_over(root: Path) -> None:
@@ -273,8 +288,9 @@ def test_what_is_no_regular_file_is_passed_over(root: Path) -> None:
     put(root, ".safetensors")
     put(root, "bell\x07.safetensors")
     (root / os.fsdecode(b"\xff.safetensors")).write_bytes(b"")
-    assert page(root).models == ()
-    assert all(problem.isprintable() for problem in page(root).problems) and len(page(root).problems) == 4
+    found = page(root)
+    assert (found.models, found.unreadable) == ((), {"pipe"})
+    assert all(problem.isprintable() for problem in found.problems) and len(found.problems) == 4
 
 
 def test_what_has_not_changed_is_not_hashed_again(root: Path) -> None:

@@ -210,6 +210,7 @@ def test_hostile_entries_are_problems_of_their_own(httpserver: HTTPServer) -> No
         8,
         [("ann/ink", False), ("b/closed", True)],
     )
+    assert page.unreadable == {"b/sha", "b/date", "b/files"}
     (listing,) = client.complete(page.models[0], RULES, {})
     assert (listing.file, listing.size, listing.sha256) == ("lora.safetensors", 10, None)
     assert listing.key == f"huggingface:ann/ink@{SHA}/lora.safetensors"

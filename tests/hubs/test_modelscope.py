@@ -192,10 +192,11 @@ def test_a_total_that_is_none(httpserver: HTTPServer, total: Any) -> None:
 def test_a_list_that_is_not_sorted_is_read_at_once(httpserver: HTTPServer) -> None:
     times = [5, 9, 7, 1, 8, 2, 3]
     models = [model(f"a/m{time}", 1767400000 + time) for time in times]
-    asked = serve_list(httpserver, models, 7, page_size=3)
+    asked = serve_list(httpserver, [*models, model("a/never", None)], 8, page_size=3)
     (page,) = pages(at(httpserver.url_for("")))
     assert [one.id for one in page.models] == [f"a/m{time}" for time in sorted(times, reverse=True)]
-    assert page.problems == ("the list of 'flux' is not sorted by last_modified: all of it was read",)
+    assert page.problems[0] == "the list of 'flux' is not sorted by last_modified: all of it was read"
+    assert (len(page.problems), page.unreadable) == (2, {"a/never"})
     assert asked == [1, 2, 3]
 
 
@@ -221,7 +222,7 @@ def test_hostile_entries_are_problems_of_their_own(httpserver: HTTPServer) -> No
     ]  # fmt: skip
     serve_list(httpserver, entries, len(entries))
     page = at(httpserver.url_for("")).page(RULES, None, TODAY)
-    assert len(page.problems) == 9
+    assert (len(page.problems), page.unreadable) == (9, {"a/b", "a/c", "a/e"})
     assert [(one.id, one.withdrawn, len(one.drafts)) for one in page.models] == [
         ("ann/ink", False, 1),
         ("a/gated", True, 0),
