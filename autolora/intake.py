@@ -23,7 +23,7 @@ from autolora.pool import Terms
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
 
 T = TypeVar("T")
-IN_A_ROW = 8
+IN_A_ROW = 20
 """files or pictures that a hub may fail to give one after the other before it is asked for no more of them"""
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Intake:
         self._root, self._hubs, self._terms, self._max_file_mb = root, hubs, terms, max_file_mb
         self._arrived: set[str] = set()
         self._in_a_row: Counter[tuple[str, str]] = Counter()
+        self._reasons: dict[str, str] = {}
         self._full: DiskFull | None = None
 
     @property
@@ -65,10 +66,10 @@ class Intake:
         """
         return self._fetch((picture.key, partial(self._rendering, picture)) for picture in batch)
 
-    def _fetch(self, wanted: Iterable[tuple[str, Callable[[], tuple[str, Row]]]]) -> int:
+    def _fetch(self, wanted: Iterable[tuple[str, Callable[[], tuple[str, Row] | None]]]) -> int:
         """Fetch what has not arrived yet, append its rows, and return their number.
 
-        wanted: keys, each with a function that returns a table's name and the row.
+        wanted: keys, each with a function that returns a table's name and the row; None where no hub was asked.
         """
         rows: dict[str, list[Row]] = {}
         reasons: dict[str, str] = {}
@@ -76,11 +77,13 @@ class Intake:
             try:
                 for key, bring in wanted:
                     try:
-                        if key not in self._arrived:
-                            table, row = bring()
-                            rows.setdefault(table, []).append(row)
+                        if key not in self._arrived and (brought := bring()):
+                            rows.setdefault(brought[0], []).append(brought[1])
+                            self._reasons.pop(key, None)
                     except HubError as error:
-                        reasons[key] = str(error)
+                        self._reasons[key] = str(error)
+                    if key in self._reasons and key not in self._arrived:
+                        reasons[key] = self._reasons[key]
             finally:
                 for table, found in rows.items():
                     self._append(table, found)
@@ -88,7 +91,7 @@ class Intake:
             raise NotGiven(reasons)
         return sum(map(len, rows.values()))
 
-    def _adapter(self, origins: Origins) -> tuple[str, Row]:
+    def _adapter(self, origins: Origins) -> tuple[str, Row] | None:
         """Bring in one file from the first origin that gives it."""
         return self._first("files", [(one.hub, partial(self._file, one)) for one in origins.listings])
 
@@ -96,7 +99,7 @@ class Intake:
         hub = self._hubs[listing.hub]
         return "adapters", _fetch_adapter(self._root, listing, hub, self._terms, self._max_file_mb).to_row()
 
-    def _rendering(self, shown: Shown) -> tuple[str, Row]:
+    def _rendering(self, shown: Shown) -> tuple[str, Row] | None:
         """Bring in one picture, from the first place that gives it, or the reason why it is none."""
         return self._first(
             "pictures", [(row.hub, partial(self._picture, row.hub, listed)) for row, listed in shown.places]
@@ -111,17 +114,15 @@ class Intake:
             logger.warning("%s was refused: %s", listed.url, error)
             return "refused", {"key": listed.key, "code": error.code, "reason": str(error)}
 
-    def _first(self, kind: str, places: Iterable[tuple[str, Callable[[], T]]]) -> T:
-        """Return what the first hub gives; one that gave nothing several times in a row is asked no more.
+    def _first(self, kind: str, places: Iterable[tuple[str, Callable[[], T]]]) -> T | None:
+        """Return what the first hub gives; one that gave nothing IN_A_ROW times is asked no more, None where that are
+        all.
 
-        kind: what is asked for. Raises HubError when no hub gives it.
+        kind: what is asked for. Raises HubError when it was asked for and no hub gives it.
         """
         problems: list[str] = []
         for hub, bring in places:
             if self._in_a_row[kind, hub] >= IN_A_ROW:
-                problems.append(
-                    f"hub {hub}: not asked for, since {IN_A_ROW} {kind} in a row before could not be had"
-                )
                 continue
             try:
                 found = bring()
@@ -131,6 +132,8 @@ class Intake:
             else:
                 self._in_a_row[kind, hub] = 0
                 return found
+        if not problems:
+            return None
         raise HubError(" | ".join(dict.fromkeys(problems)))
 
     def _append(self, table: str, rows: Sequence[Row]) -> None:

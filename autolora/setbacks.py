@@ -38,14 +38,14 @@ class Setback:
     had: bool = False
     """the pool has had it, and lost it"""
     nights: int = 1
-    """on which it was asked for in vain"""
+    """on which it was asked for in vain; 0: it was wanted, and its hub asked for nothing any more"""
     last: date
-    """the last of them"""
+    """the last night on which it was wanted"""
 
     @property
     def due(self) -> date:
         """The day on which it is asked for again."""
-        return self.last + timedelta(days=min(2 ** (self.nights - 1), MOST_NIGHTS))
+        return self.last + timedelta(days=min(2 ** max(self.nights - 1, 0), MOST_NIGHTS))
 
     @property
     def is_file(self) -> bool:
@@ -77,16 +77,17 @@ def read(root: Path) -> dict[str, Setback]:
 
 
 def note(root: Path, missing: Iterable[Setback], wanted: Collection[str], today: date) -> None:
-    """Write down what was asked for in vain today, once a day; forget what was wanted and has come.
+    """Write down what was wanted in vain today, once a day; forget what was wanted and has come.
 
-    wanted: keys of all that was to be in the pool.
+    missing: with the nights of today, 0 or 1, which are added up. wanted: keys of all that was to be in the pool.
     """
     before = read(root)
     rows = {key: row for key, row in before.items() if key not in wanted and today - row.due < FORGOTTEN}
     for row in missing:
-        nights = before[row.key].nights if row.key in before else 0
-        again = row.key not in before or before[row.key].last != today
-        rows[row.key] = replace(row, nights=nights + again, last=today)
+        former = before.get(row.key)
+        told = former.nights if former else 0
+        again = row.nights if former is None or former.last != today else max(row.nights - told, 0)
+        rows[row.key] = replace(row, nights=told + again, last=today)
     if rows:
         write_rows(path(root), (rows[key].to_row() for key in sorted(rows)))
     else:

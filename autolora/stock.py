@@ -22,6 +22,7 @@ from autolora.setbacks import Setback
 SCHEMA = 2
 """version of the row layout"""
 NAMED_IN_ERRORS = 10
+NOT_ASKED = "not asked for, since too many before it in a row could not be had"
 
 
 class Stock:
@@ -32,21 +33,30 @@ class Stock:
         self._root, self._terms = root, terms
         self._listings = catalog(root)
         self._files = gather(self._listings)
-        self._had = _had(root)
+        self._had, self._setbacks = _had(root), setbacks.read(root)
 
     def hubs(self) -> list[str]:
         """Return the names of the hubs that the catalog's files come from."""
         return sorted({listing.hub for listing in self._listings})
 
     def missing_adapters(self) -> list[Origins]:
-        """Return the files that the pool has not read on these terms yet, sorted by Listing.key."""
+        """Return the files that the pool has not read on these terms yet, in the order of `_turn`."""
         wanted = {(key, self._terms.recipe): origins for key, origins in self._files.items()}
-        return [wanted[key] for key in sorted(pending(wanted, _done_adapters(self._root)).add)]
+        return [
+            wanted[key] for key in sorted(pending(wanted, _done_adapters(self._root)).add, key=self._turn)
+        ]
 
     def missing_renderings(self) -> list[Shown]:
-        """Return the pictures of accepted adapters that the pool lacks, sorted by key."""
+        """Return the pictures of accepted adapters that the pool lacks, in the order of `_turn`."""
         wanted = self._pictures(self.rows())
-        return [wanted[key] for key in sorted(pending(wanted, _done_renderings(self._root)).add)]
+        missing = pending(wanted, _done_renderings(self._root)).add
+        return [wanted[key] for key in sorted(missing, key=lambda key: self._turn((key,)))]
+
+    def _turn(self, key: tuple[str, ...]) -> tuple[object, ...]:
+        """Return a place in the order of what is asked for: what was asked for in vain comes last, so that it cannot
+        keep a hub from being asked for the rest."""
+        before = self._setbacks.get(key[0])
+        return before.nights if before else 0, *key
 
     def compare_newcomers(self) -> int:
         """Find out which adapters that are new are like another, and return how many were new."""
@@ -91,8 +101,8 @@ class Stock:
         named += [(one.named[0], one.key, one.named[1].url) for one in pictures]
         found = [
             Setback(
-                key=key, hub=row.hub, id=row.id, name=name, why=reasons.get(key, "not asked for"),
-                had=key in self._had, last=today,
+                key=key, hub=row.hub, id=row.id, name=name, why=reasons.get(key, NOT_ASKED),
+                had=key in self._had, nights=int(key in reasons), last=today,
             )
             for row, key, name in named
         ]  # fmt: skip

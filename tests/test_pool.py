@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from autolora import catalog as lock
-from autolora import crawl, pool, watermarks
+from autolora import crawl, pool, setbacks, watermarks
 from autolora.errors import AutoLoraError, DiskFull, HubError, MissingArtefact, NotGiven
 from autolora.hubs.huggingface import HuggingFace
 from autolora.hubs.modelscope import ModelScope
@@ -420,11 +420,27 @@ def test_a_hub_that_gives_nothing_is_soon_asked_no_more(fixture: Fixture) -> Non
     fixture.hub.change({"fail": {"status": 404, "kind": "weights", "times": 100}})
     intake = Intake(fixture.root, {"huggingface": client(fixture.endpoint)}, TERMS, RULES.max_file_mb)
     missing = Stock(fixture.root, TERMS).missing_adapters()
-    for _ in range(3):
+    for _ in range(IN_A_ROW):
         with pytest.raises(NotGiven) as failed:
             intake.fetch_adapters(missing)
     assert fixture.asked() == {"weights": IN_A_ROW}
-    assert f"since {IN_A_ROW} files in a row before could not be had" in str(failed.value)
+    assert failed.value.reasons.keys() == {origins.named.key for origins in missing}
+
+
+def test_what_is_never_had_cannot_keep_others_out(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolora.intake.IN_A_ROW", 2)
+    first, *rest = [origins.named for origins in Stock(fixture.root, TERMS).missing_adapters()]
+    broken = {first.id, rest[0].id}
+    for id in broken:
+        fixture.hub.change({"fail": {"status": 404, "kind": "weights", "path": id, "times": 100}})
+    with pytest.raises(HubError, match="not asked for"):
+        fixture.fill()
+    noted = {one.id: one.nights for one in setbacks.read(fixture.root).values()}
+    assert noted == {row.id: int(row.id in broken) for row in (first, *rest)}
+    assert {origins.named.id for origins in Stock(fixture.root, TERMS).missing_adapters()[-2:]} == broken
+    with pytest.raises(HubError, match="404"):
+        fixture.fill()
+    assert not broken & fixture.adapters().keys() and len(fixture.adapters()) == len(rest) - 1
 
 
 def test_pictures_lie_under_the_hash_of_what_was_downloaded(filled: Fixture) -> None:

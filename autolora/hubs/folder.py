@@ -18,7 +18,7 @@ from autolora.errors import DiskFull, HubError, RefusedFile
 from autolora.files import room
 from autolora.hubs import Model, Page, Standing
 from autolora.hubs.claims import EARLIEST, glimpse, is_safe, moment, stamp
-from autolora.hubs.inventory import Item, Unusable, inside, opened, path_of, take_stock
+from autolora.hubs.inventory import Item, Unusable, inside, opened, path_of, take_inventory
 from autolora.hubs.labels import is_nsfw, normalise_base, permissions_of
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
@@ -55,7 +55,7 @@ class Folder:
         problems: tuple[str, ...] = ()
         unreadable: frozenset[str] = frozenset()
         if begin is None or self._stock is None:
-            found, problems, unreadable = take_stock(self.root, rules.max_renderings)
+            found, problems, unreadable = take_inventory(self.root, rules.max_renderings)
             self._stock = sorted(found, key=_order)
         start = 0 if begin is None else bisect_right(self._stock, begin, key=_order)
         items = self._stock[start : start + PAGE]

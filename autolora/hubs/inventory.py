@@ -72,7 +72,7 @@ class _Contents:
     """name with its suffix in lower case -> names as they are"""
 
 
-def take_stock(root: Path, max_pictures: int) -> tuple[list[Item], tuple[str, ...], frozenset[str]]:
+def take_inventory(root: Path, max_pictures: int) -> tuple[list[Item], tuple[str, ...], frozenset[str]]:
     """Return the files of weights below a folder; what could not be used of it, in words; ids of files among that."""
     ground, waiting = _Ground(root.resolve()), [""]
     items: list[Item] = []
