@@ -21,8 +21,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from autolora.errors import AutoLoraError, MissingArtefact
-from autolora.incremental import read_digest
 from autolora.params import Params, load
+from autolora.storage.incremental import read_digest
 
 app = typer.Typer(
     help="Find FLUX LoRAs by what is in their weights, and generate with them.", no_args_is_help=True
@@ -152,7 +152,7 @@ def generate(
 @command
 def show(adapter: str, as_json: Json = False) -> None:
     """Tell everything known about ADAPTER: a sha256 (6 digits or more) or a hub id (author/name)."""
-    from autolora.lookup import facts, lookup
+    from autolora.report.lookup import facts, lookup
 
     root, params = _repository()
     known = facts(lookup(root, adapter, params.crawl))
@@ -170,8 +170,8 @@ def show(adapter: str, as_json: Json = False) -> None:
 @command
 def versions(as_json: Json = False) -> None:
     """List the commits in which the index changed, newest first, and which one is served."""
-    from autolora.retrieval import served
-    from autolora.revisions import history, read_committed
+    from autolora.index.served import served
+    from autolora.storage.git import history, read_committed
 
     root, _ = _repository()
     path = "digests/index.json"
@@ -207,11 +207,11 @@ def release(
     ] = None,
 ) -> None:
     """Serve an index: the working one, or that of a revision (a rollback)."""
-    from autolora import retrieval
+    from autolora.index import served as index_served
 
     root, _ = _repository()
-    digest = retrieval.open_index(root, rev=rev).digest if rev else read_digest(root, "index")["sha256"]
-    retrieval.release(root, digest)
+    digest = index_served.open_index(root, rev=rev).digest if rev else read_digest(root, "index")["sha256"]
+    index_served.release(root, digest)
     print(f"serving index {digest}")
 
 

@@ -14,14 +14,14 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from autolora import models
 from autolora.errors import MissingArtefact
-from autolora.files import write_atomic
-from autolora.fusion import checkpoint
+from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates, calibrate
 from autolora.fusion.install import fused
 from autolora.params import GenerationParams, ModelsParams, PoolParams
+from autolora.pool.weights import load_lora
 from autolora.records import Hit
 from autolora.slots import Slot, slots
-from autolora.weights import load_lora
+from autolora.storage.files import write_atomic
 
 PROVENANCE = "autolora"
 """name of the PNG's text chunk"""
@@ -59,13 +59,13 @@ class Generator:
     @cached_property
     def gates(self) -> Gates:
         """The trained gates, in the base's place and precision; MissingArtefact when there are none."""
-        gates = checkpoint.load(self.slots, checkpoint.folder(self.root))
+        gates = fusion.load(self.slots, fusion.folder(self.root))
         return gates.to(self.base.device, models.dtype(self.base))
 
     @cached_property
     def gates_digest(self) -> str:
         """The digest of the gates, as `digests/fusion.json` has it."""
-        return checkpoint.digest(checkpoint.load(self.slots, checkpoint.folder(self.root)))
+        return fusion.digest(fusion.load(self.slots, fusion.folder(self.root)))
 
 
 def generate(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from autolora.errors import HubError, MissingArtefact, ParamsError
-from autolora.files import hash_folder, hash_value
 from autolora.params import ModelsParams
+from autolora.storage.files import hash_folder, hash_value
 
 TEXTS_AT_ONCE = 128
 LOADERS = ("transformers.utils.logging", "diffusers.utils.logging")
@@ -103,7 +103,7 @@ def transformer_config(params: ModelsParams) -> dict[str, Any]:
     return config
 
 
-class TextEncoder:
+class ClipTextEncoder:
     """The base pipeline's frozen CLIP text tower, with its tokenizer."""
 
     def __init__(self, model: Any, tokenizer: Any, folders: Sequence[Path]) -> None:
@@ -132,7 +132,7 @@ class TextEncoder:
         return pooled.float().cpu()
 
 
-def load_text_encoder(params: ModelsParams) -> TextEncoder:
+def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
     """Load the pipeline's CLIP text tower in float32.
 
     Raises MissingArtefact when the pipeline is missing or damaged.
@@ -144,7 +144,7 @@ def load_text_encoder(params: ModelsParams) -> TextEncoder:
         model = CLIPTextModel.from_pretrained(folders[0], dtype=torch.float32)
     with _reading(folders[1]):
         tokenizer = CLIPTokenizer.from_pretrained(folders[1])
-    return TextEncoder(model.to(params.device).eval().requires_grad_(False), tokenizer, folders)
+    return ClipTextEncoder(model.to(params.device).eval().requires_grad_(False), tokenizer, folders)
 
 
 def load_transformer(params: ModelsParams) -> Any:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from autolora.files import Row, hash_value
-from autolora.rows import Kinds, checked, day, hashes, one_of, texts
+from autolora.storage.files import Row, hash_value
+from autolora.storage.validation import Kinds, checked, day, hashes, one_of, texts
 
 ACCEPTED = "accepted"
 

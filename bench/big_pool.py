@@ -17,15 +17,18 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from autolora import crawl, models, pool
-from autolora.catalog import catalog
-from autolora.files import hash_value, write_rows
-from autolora.hubs.folder import Folder
+from autolora import models
+from autolora.catalog.store import catalog
+from autolora.crawl import stage as crawl
+from autolora.hubs.folder.client import Folder
 from autolora.lora.sketch import Sketch
 from autolora.params import Params, load
+from autolora.pool import recipe
+from autolora.pool import store as pool
+from autolora.pool.stage import Stock
 from autolora.records import ACCEPTED, Adapter, PooledRendering
 from autolora.slots import slots
-from autolora.stock import Stock
+from autolora.storage.files import hash_value, write_rows
 
 PROJECT = Path(__file__).parents[1]
 SKETCH = 8
@@ -119,7 +122,7 @@ class BigPool:
 
         Ends as the stage does, which compares them with each other and writes all tables.
         """
-        terms = pool.terms(models.transformer_config(self.params.models), self.params.pool)
+        terms = recipe.terms(models.transformer_config(self.params.models), self.params.pool)
         rows, pictures = [], []
         for listing, content in zip(catalog(self.root), _sketches(len(terms.slots)), strict=False):
             assert listing.sha256 is not None
@@ -167,7 +170,7 @@ def _sketches(num_slots: int) -> Iterator[bytes]:
         yield pool.pack(Sketch(values, torch.ones(num_slots, dtype=torch.bool)))
 
 
-def _accepted(sha256: str, terms: pool.Terms) -> Adapter:
+def _accepted(sha256: str, terms: recipe.Terms) -> Adapter:
     return Adapter(
         key=sha256, sha256=sha256, size=SPARSE, recipe=terms.recipe, verdict=ACCEPTED, reason="", layout="peft",
         num_slots=len(terms.slots), rank_max=16, norm=1.0, dtype="bfloat16", keys_used=988, keys_seen=988,

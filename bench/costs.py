@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from autolora.encoder import Encoder, EncoderConfig
+from autolora.encoder.model import Encoder, EncoderConfig
 from autolora.lora.factors import fuse
 from autolora.lora.read import read
 from autolora.lora.sketch import Sketch, SketchSpec, signs, sketch

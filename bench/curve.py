@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from autolora.files import write_atomic
+from autolora.storage.files import write_atomic
 from bench.findings import BINS, Findings
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

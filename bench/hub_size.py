@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from autolora.catalog import catalog, write
-from autolora.files import write_atomic
+from autolora.catalog.store import catalog, write
+from autolora.storage.files import write_atomic
 from bench.big_pool import LAYOUTS, PROJECT, BigPool
 from bench.costs import name_processor
 from bench.timing import timed

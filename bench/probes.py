@@ -17,8 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autolora import dataset, evaluation, models, pool, training
-from autolora.encoder import Encoder
+from autolora import models
+from autolora.dataset import store as dataset
+from autolora.encoder import model, training
+from autolora.encoder import model as encoder_model
+from autolora.encoder import store as encoder_store
+from autolora.encoder.model import Encoder
+from autolora.evaluation import stage as evaluation
 from autolora.metrics.benchmark import (
     Benchmark,
     Query,
@@ -31,6 +36,7 @@ from autolora.metrics.benchmark import (
 from autolora.metrics.bootstrap import cluster_means, estimate
 from autolora.metrics.judgements import read_judgements
 from autolora.params import Params, load
+from autolora.pool import store as pool
 
 ROOT = Path(__file__).parents[1]
 PROBES = ("sketch", "full")
@@ -43,7 +49,7 @@ Floats = NDArray[np.float64]
 class Remembered:
     """A text encoder that encodes each text once."""
 
-    def __init__(self, encoder: training.TextEncoder) -> None:
+    def __init__(self, encoder: encoder_model.TextEncoder) -> None:
         self.encoder, self.width, self.digest = encoder, encoder.width, encoder.digest
         self.known: dict[str, torch.Tensor] = {}
 
@@ -95,7 +101,7 @@ def compare(root: Path, params: Params, seeds: Sequence[int], steps: int | None 
 def train(root: Path, params: Params, section: Any, tower: Remembered) -> tuple[Encoder, Any]:
     """Return a trained encoder and what reads adapters for it."""
     encoder = training.build(root, section, models.transformer_config(params.models), tower)
-    read = lru_cache(maxsize=None)(training.reader(root, encoder.config, params.pool))
+    read = lru_cache(maxsize=None)(encoder_store.reader(root, encoder.config, params.pool))
     for _ in training.fit(encoder, training.examples(root), read, tower, section):
         pass
     return encoder, read
@@ -142,7 +148,7 @@ def gather(
         for caption in spoken.get(image, ())
     ]
     queries = kept(evaluation.ask(root, shown), set(adapters))
-    texts = evaluation.embed_texts(encoder, tower, [text for *_, text in captions])
+    texts = model.embed_texts(encoder, tower, [text for *_, text in captions])
     path = params.evaluation.themes
     judged = read_judgements(root / path if path else None)
     return Benchmark(
@@ -150,7 +156,7 @@ def gather(
         vectors=np.stack([embed(encoder, read(sha256)) for sha256 in adapters]),
         captions=tuple((p, i, v) for (p, i, _), v in zip(captions, texts, strict=True)),
         queries=queries,
-        embedded=evaluation.embed_texts(encoder, tower, [query.text for query in queries]),
+        embedded=model.embed_texts(encoder, tower, [query.text for query in queries]),
         themes={sha256: judged[sha256].theme for sha256 in adapters if sha256 in judged},
     )
 
@@ -174,7 +180,7 @@ def sketch_scores(root: Path, benchmark: Benchmark, encoder: Encoder, tower: Rem
     That is the adapter of the training set whose captions, on average, are nearest to the query.
     """
     learned = training.examples(root)
-    centres = np.stack([evaluation.embed_texts(encoder, tower, one.texts).mean(axis=0) for one in learned])
+    centres = np.stack([model.embed_texts(encoder, tower, one.texts).mean(axis=0) for one in learned])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     nearest = (benchmark.embedded @ centres.T).argmax(axis=1)
     anchors = raw(root, [one.sha256 for one in learned])

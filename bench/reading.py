@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from autolora.files import hash_file
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, sketch, sketch_and_norm
 from autolora.params import load
 from autolora.slots import Slot, slots
+from autolora.storage.files import hash_file
 from bench.costs import PROFILE, name_processor, weigh
 from bench.synthetic import FLUX_DEV
 from bench.timing import spend

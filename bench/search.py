@@ -13,9 +13,10 @@ import lancedb
 import numpy as np
 
 from autolora import models
-from autolora.index import TABLE
+from autolora.index.served import copy_path
+from autolora.index.store import TABLE
 from autolora.params import load
-from autolora.retrieval import copy_path, open_retriever
+from autolora.retrieval import open_retriever
 from bench.timing import timed
 from playground import world
 

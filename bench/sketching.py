@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autolora.families import WIDTH, fingerprint
-from autolora.files import append_rows, hash_file, hash_value, read_rows, write_atomic
 from autolora.lora.factors import Lora
+from autolora.lora.fingerprint import WIDTH, fingerprint
 from autolora.lora.read import read
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
 from autolora.metrics.numbers import rounded
 from autolora.params import Params, load
 from autolora.slots import slots
+from autolora.storage.files import append_rows, hash_file, hash_value, read_rows, write_atomic
 from bench import curve
 from bench.costs import (
     PROFILE,

@@ -3,8 +3,8 @@
 import prefect
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from autolora import captions as stage
 from autolora import vlm
+from autolora.captions import stage
 from autolora.params import Params
 from flows.stage import ROOT, params, run, task
 

@@ -12,11 +12,12 @@ from prefect.utilities.annotations import opaque
 from rich.console import Console
 from rich.table import Table
 
-from autolora import catalog, changes
-from autolora import crawl as stage
-from autolora.budget import GB, Cost
+from autolora.catalog import diff
+from autolora.catalog import store as catalog
+from autolora.crawl import stage
+from autolora.crawl.budget import GB, Cost
 from autolora.errors import HubError
-from autolora.hubs.directory import open_hub, tokens_in
+from autolora.hubs.registry import open_hub, tokens_in
 from autolora.params import Params
 from autolora.records import Listing
 from flows.stage import ROOT, params, run, task, today
@@ -48,7 +49,7 @@ async def crawl() -> None:
     before = catalog.known(ROOT)
     plan = look_at_all(values, day)
     write(opaque(plan))
-    files = changes.count(len({row.key for row in plan.rows if row.on_the_road}), "file", "files")
+    files = diff.count(len({row.key for row in plan.rows if row.on_the_road}), "file", "files")
     asked = sum(not look.down for look in plan.looks)
     seconds = time.perf_counter() - started
     say(f"{files} in the catalog of {day}; {asked} hub(s) asked in {seconds:.1f} s")
@@ -58,7 +59,7 @@ async def crawl() -> None:
 @prefect.flow(name="crawl-dry-run")
 async def preview() -> None:
     """Print what a night would fetch, and write nothing."""
-    from autolora.forecast import forecast, restores  # torch comes with it
+    from autolora.pool.forecast import forecast, restores
 
     if restores(ROOT):
         say(
@@ -83,7 +84,7 @@ def tabulate(
         caption="what data/pool lacks of the catalog as it would be: new entries, and those that no night has fetched "
         "yet; at most, as if every file were accepted and no picture had captions",
     )  # fmt: skip
-    withdrawn = Counter(row.hub for row in changes.withdrawn(before, plan.rows))
+    withdrawn = Counter(row.hub for row in diff.withdrawn(before, plan.rows))
     for hub in hubs:
         new, left_out = fetched.get(hub, Cost()), plan.left_out.get(hub, {})
         table.add_row(
@@ -132,19 +133,17 @@ def news(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> li
     ]
     set_aside = [
         f"set aside until {model.due}, its hub did not give it: {model.name}{model.others} ({model.why})"
-        for model in changes.lacks(plan.set_aside)
+        for model in diff.lacks(plan.set_aside)
     ]
     queued = sum(plan.admission.queued.values(), Cost())
     waiting = [f"queued for a later night: {in_words(queued)}"] if queued.files else []
-    oversized = [
-        f"larger than a night's whole budget: {changes.name(row)}" for row in plan.admission.oversized
-    ]
+    oversized = [f"larger than a night's whole budget: {diff.name(row)}" for row in plan.admission.oversized]
     left = [
         f"hub {hub} is not in crawl.hubs any more: "
-        f"{changes.count(number, 'entry leaves', 'entries leave')} the catalog"
-        for hub, number in changes.left(before, hubs).items()
+        f"{diff.count(number, 'entry leaves', 'entries leave')} the catalog"
+        for hub, number in diff.left(before, hubs).items()
     ]
-    withdrawn = [f"withdrawn: {changes.name(row)}" for row in changes.withdrawn(before, plan.rows)]
+    withdrawn = [f"withdrawn: {diff.name(row)}" for row in diff.withdrawn(before, plan.rows)]
     return [
         line
         for kind in (problems, set_aside, waiting, oversized, left, withdrawn)
@@ -154,7 +153,7 @@ def news(plan: stage.Plan, before: Sequence[Listing], hubs: Sequence[str]) -> li
 
 def in_words(cost: Cost) -> str:
     """Return what a queue takes; nothing where it is empty."""
-    files = changes.count(cost.files, "file", "files")
+    files = diff.count(cost.files, "file", "files")
     return f"{files}, {cost.size / GB:.4f} GB" if cost.files else ""
 
 

@@ -3,9 +3,9 @@
 import prefect
 from rich import print
 
-from autolora import dataset as stage
+from autolora.dataset import stage
 from autolora.params import DatasetParams
-from autolora.tables import Counts
+from autolora.storage.tables import Counts
 from flows.stage import ROOT, params, run, task
 
 

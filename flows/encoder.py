@@ -3,7 +3,7 @@
 import prefect
 from rich.progress import track
 
-from autolora import training
+from autolora.encoder import stage
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import EncoderParams, ModelsParams, PoolParams
 from flows.stage import ROOT, params, run, task
@@ -13,7 +13,7 @@ from flows.stage import ROOT, params, run, task
 def train(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> str:
     """Train from the first step to the last, then save encoder and digest; return how it went."""
     set_threads(models)
-    steps = training.train(
+    steps = stage.train(
         ROOT, section, transformer_config(models), load_text_encoder(models), bounds, models.device
     )
     *_, last = track(steps, "training the encoder", total=section.steps)

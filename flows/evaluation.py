@@ -2,8 +2,8 @@
 
 import prefect
 
-from autolora import evaluation as stage
 from autolora import models
+from autolora.evaluation import stage
 from autolora.params import Params
 from flows.stage import ROOT, params, run, task
 

@@ -2,7 +2,7 @@
 
 import prefect
 
-from autolora import experiments as stage
+from autolora.experiments import stage
 from autolora.metrics.judges import load_judges
 from autolora.params import Params
 from flows.stage import ROOT, params, run, task

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import prefect
 from rich.progress import track
 
-from autolora import index as stage
+from autolora.index import stage
 from autolora.models import set_threads
 from autolora.params import ModelsParams, PoolParams
 from flows.stage import ROOT, params, run, task

@@ -10,13 +10,13 @@ import prefect
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from autolora import models
-from autolora import pool as stage
+from autolora.catalog.sources import Origins, Shown
 from autolora.errors import DiskFull
-from autolora.hubs.directory import open_hub, tokens_in
-from autolora.intake import Intake, batches
-from autolora.origins import Origins, Shown
+from autolora.hubs.registry import open_hub, tokens_in
 from autolora.params import Params
-from autolora.stock import Stock
+from autolora.pool import recipe
+from autolora.pool.ingest import Intake, batches
+from autolora.pool.stage import Stock
 from flows.stage import ROOT, params, run, task, today
 
 ADAPTERS_A_TASK = 8
@@ -24,14 +24,14 @@ RENDERINGS_A_TASK = 32
 
 
 @task()
-def open_terms(values: Params) -> stage.Terms:
+def open_terms(values: Params) -> recipe.Terms:
     """Return on what terms files are read."""
     models.set_threads(values.models)
-    return stage.terms(models.transformer_config(values.models), values.pool)
+    return recipe.terms(models.transformer_config(values.models), values.pool)
 
 
 @task()
-def take_stock(terms: stage.Terms) -> Stock:
+def take_stock(terms: recipe.Terms) -> Stock:
     """Read the catalog."""
     return Stock(ROOT, terms)
 

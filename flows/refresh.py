@@ -15,13 +15,13 @@ from contextlib import contextmanager
 import prefect
 from prefect.artifacts import create_markdown_artifact
 
-from autolora import setbacks
-from autolora.changes import Snapshot, compare, snapshot, to_markdown
+from autolora.catalog import failed_downloads
+from autolora.catalog.diff import Snapshot, compare, snapshot, to_markdown
 from autolora.errors import AutoLoraError
-from autolora.files import canonical_json, write_atomic
-from autolora.incremental import read_digest
+from autolora.index.served import release
 from autolora.report import page
-from autolora.retrieval import release
+from autolora.storage.files import canonical_json, write_atomic
+from autolora.storage.incremental import read_digest
 from flows.stage import ROOT, params, run, task, today
 
 TAIL_LINES = 40
@@ -98,7 +98,7 @@ async def refresh() -> None:
         except AutoLoraError as error:
             await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
             raise
-        set_aside = [one for one in setbacks.read(ROOT).values() if one.waits(today())]
+        set_aside = [one for one in failed_downloads.read(ROOT).values() if one.waits(today())]
         summary = to_markdown(compare(before, snapshot(ROOT)), set_aside)
         await report(f"{summary}\n\nServed index: `{digest}`")
         if params().refresh.commit:
@@ -109,11 +109,11 @@ async def refresh() -> None:
 def reproduce_without_setbacks(lock: int) -> None:
     """Run what follows; where the hubs did not give what they list, crawl again, which sets it aside, and go on."""
     for _ in range(TRIES):
-        noted = setbacks.read(ROOT)
+        noted = failed_downloads.read(ROOT)
         try:
             return reproduce(lock)
         except AutoLoraError:
-            if setbacks.read(ROOT) == noted:
+            if failed_downloads.read(ROOT) == noted:
                 raise
         crawl(lock)
     reproduce(lock)

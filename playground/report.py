@@ -16,11 +16,11 @@ from rich.table import Table
 
 from autolora import models
 from autolora.errors import AutoLoraError
-from autolora.files import write_atomic
 from autolora.metrics.clip import load_clip
 from autolora.metrics.judges import load_judges
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
+from autolora.storage.files import write_atomic
 from autolora.vlm import InProcess
 from playground import clip, flux, readings, sheets
 from playground.rows import Row

@@ -1,8 +1,8 @@
-"""Tests in two sizes (tests/soak.py): the marker `long`, and the options --soak and --seed."""
+"""Tests in two sizes (tests/support/soak.py): the marker `long`, and the options --soak and --seed."""
 
 import pytest
 
-from tests.soak import each_seed, run_seeds, soak
+from tests.support.soak import each_seed, run_seeds, soak
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

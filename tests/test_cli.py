@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fabricated import make, write_root
+from tests.support.synthetic_repo import make, write_root
 
 ROOT = Path(__file__).parents[1]
 KNOWN = make("mosaic", 0)

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from autolora.errors import MismatchError, MissingArtefact
-from autolora.files import hash_file, sharded
-from autolora.fusion import checkpoint
+from autolora.fusion import store as fusion
 from autolora.fusion.gate import GateSpec
 from autolora.fusion.install import fused
 from autolora.generation import Generator, generate, images, read_provenance, save
@@ -19,7 +18,8 @@ from autolora.lora.read import read
 from autolora.params import GenerationParams, ModelsParams, PoolParams, load
 from autolora.records import Hit
 from autolora.slots import slots
-from tests.tiny_flux import CONFIG, TOKENS, random_lora, save_kohya, save_peft, save_pipeline
+from autolora.storage.files import hash_file, sharded
+from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_kohya, save_peft, save_pipeline
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
@@ -72,8 +72,8 @@ def gates_folder(root: Path) -> Path:
         form="full", relevance=True, spread=0.5, bias=0.0, scale=1.0, relevance_weight=4.0, global_rank=2
     )
     torch.manual_seed(3)
-    checkpoint.save(checkpoint.build(slots(CONFIG), spec), slots(CONFIG), checkpoint.folder(root))
-    return checkpoint.folder(root)
+    fusion.save(fusion.build(slots(CONFIG), spec), slots(CONFIG), fusion.folder(root))
+    return fusion.folder(root)
 
 
 def draw(pipeline: Any) -> Image.Image:
@@ -176,7 +176,7 @@ def test_missing_gates_and_weights_say_what_to_do(
     generator: Generator, hits: list[Hit], tmp_path: Path
 ) -> None:
     with pytest.raises(MissingArtefact, match="dvc repro fusion"):
-        checkpoint.load(slots(CONFIG), tmp_path)
+        fusion.load(slots(CONFIG), tmp_path)
     stranger = Hit(**{name: getattr(hits[0], name) for name in hits[0].__slots__} | {"sha256": "0" * 64})
     with pytest.raises(MissingArtefact, match="0000"):
         generate(generator, PROMPT, [stranger], method="direct", seed=0, params=PARAMS)
@@ -184,8 +184,8 @@ def test_missing_gates_and_weights_say_what_to_do(
 
 def test_gates_of_another_base_and_damaged_gates_are_named(gates_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="another base"):
-        checkpoint.load(slots(CONFIG | {"num_layers": 2}), gates_folder)
+        fusion.load(slots(CONFIG | {"num_layers": 2}), gates_folder)
     (tmp_path / "config.json").write_bytes((gates_folder / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes((gates_folder / "model.safetensors").read_bytes()[:-9])
     with pytest.raises(MissingArtefact, match="cannot be read"):
-        checkpoint.load(slots(CONFIG), tmp_path)
+        fusion.load(slots(CONFIG), tmp_path)

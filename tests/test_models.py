@@ -12,7 +12,7 @@ import torch
 from autolora import models
 from autolora.errors import HubError, MissingArtefact, ParamsError
 from autolora.params import ModelsParams, load
-from tests.tiny_flux import CONFIG, TOKENS, save_pipeline
+from tests.support.tiny_flux import CONFIG, TOKENS, save_pipeline
 
 SHIPPED = load(Path(__file__).parents[1] / "params.yaml").models
 

@@ -14,15 +14,17 @@ import lancedb
 import numpy as np
 import pytest
 
-from autolora import index as stage
 from autolora import retrieval
+from autolora.encoder.store import load_encoder
 from autolora.errors import MismatchError, MissingArtefact
-from autolora.incremental import read_digest
-from autolora.models import TextEncoder
+from autolora.index import served as index_served
+from autolora.index import stage
+from autolora.index.served import open_index, release, served
+from autolora.models import ClipTextEncoder
 from autolora.records import Hit
-from autolora.retrieval import Retriever, open_index, release, served
-from autolora.training import load_encoder
-from tests.fabricated import (
+from autolora.retrieval import Retriever
+from autolora.storage.incremental import read_digest
+from tests.support.synthetic_repo import (
     BOUNDS,
     DAY,
     Made,
@@ -41,13 +43,13 @@ NEWCOMERS = [make("neon", author, LATER) for author in range(3, 8)]
 
 
 @pytest.fixture(scope="module")
-def tower(tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
+def tower(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
     """Draw a text tower."""
     return text_tower(tmp_path_factory.mktemp("tower"))
 
 
 @pytest.fixture(scope="module")
-def indexed(tmp_path_factory: pytest.TempPathFactory, tower: TextEncoder) -> tuple[Path, list[Made]]:
+def indexed(tmp_path_factory: pytest.TempPathFactory, tower: ClipTextEncoder) -> tuple[Path, list[Made]]:
     """Index four themes by three authors."""
     root = tmp_path_factory.mktemp("indexed")
     made = make_pool(themes=("mosaic", "neon", "chalk", "pixel"))
@@ -74,7 +76,7 @@ def grow(root: Path, made: list[Made]) -> str:
 
 
 def test_answers_with_what_fits_best_first(
-    root: Path, indexed: tuple[Path, list[Made]], tower: TextEncoder
+    root: Path, indexed: tuple[Path, list[Made]], tower: ClipTextEncoder
 ) -> None:
     retriever = Retriever(open_index(root), tower)
     themes = {one.sha256: one.theme for one in indexed[1]}
@@ -93,7 +95,7 @@ def test_answers_with_what_fits_best_first(
     )
 
 
-def test_scores_are_the_cosines_of_the_encoder(root: Path, tower: TextEncoder) -> None:
+def test_scores_are_the_cosines_of_the_encoder(root: Path, tower: ClipTextEncoder) -> None:
     index = open_index(root)
     scores = Retriever(index, tower).scores("a neon drawing")
     encoder = load_encoder(root / "data" / "encoder")
@@ -101,11 +103,11 @@ def test_scores_are_the_cosines_of_the_encoder(root: Path, tower: TextEncoder) -
     assert np.allclose(scores, index.vectors @ text, atol=1e-6)
 
 
-def test_k_beyond_the_pool_answers_with_all_of_it(root: Path, tower: TextEncoder) -> None:
+def test_k_beyond_the_pool_answers_with_all_of_it(root: Path, tower: ClipTextEncoder) -> None:
     assert len(Retriever(open_index(root), tower).search("anything", k=99)) == 12
 
 
-def test_needs_only_the_copy(root: Path, tower: TextEncoder) -> None:
+def test_needs_only_the_copy(root: Path, tower: ClipTextEncoder) -> None:
     expected = Retriever(open_index(root), tower).search("a neon drawing", k=3)
     release(root, read_digest(root, "index")["sha256"])
     shutil.rmtree(root / "data")
@@ -148,7 +150,7 @@ def test_the_state_before_unfinished_work_is_still_found(
 
 
 def test_a_damaged_working_index_is_never_copied(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "TRIES", 2)
+    monkeypatch.setattr(index_served, "TRIES", 2)
     digest = root / "digests" / "index.json"
     digest.write_text(digest.read_text().replace(read_digest(root, "index")["sha256"], "0" * 64))
     with pytest.raises(MissingArtefact, match="dvc repro index"):
@@ -159,10 +161,10 @@ def test_a_damaged_working_index_is_never_copied(root: Path, monkeypatch: pytest
 def test_a_row_that_is_not_what_was_written_is_never_served(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieval, "TRIES", 1)
+    monkeypatch.setattr(index_served, "TRIES", 1)
     table = lancedb.connect(root / "data" / "index").open_table("adapters")
     table.update(values={"licence": "'mit'"})
-    monkeypatch.setattr(retrieval, "VERSIONS_BACK", 1)
+    monkeypatch.setattr(index_served, "VERSIONS_BACK", 1)
     with pytest.raises(MissingArtefact):
         open_index(root)
 
@@ -196,7 +198,7 @@ def test_served_index_without_its_copy_says_what_to_do(root: Path, indexed: tupl
 
 
 def test_search_while_the_index_is_rewritten_and_replaced(
-    root: Path, indexed: tuple[Path, list[Made]], tower: TextEncoder
+    root: Path, indexed: tuple[Path, list[Made]], tower: ClipTextEncoder
 ) -> None:
     """No query fails, and each answer is wholly of one digest."""
     first = str(read_digest(root, "index")["sha256"])
@@ -223,7 +225,7 @@ def test_search_while_the_index_is_rewritten_and_replaced(
 
 
 @contextmanager
-def searching(root: Path, tower: TextEncoder) -> Iterator[list[list[Hit]]]:
+def searching(root: Path, tower: ClipTextEncoder) -> Iterator[list[list[Hit]]]:
     """Search in a loop in another thread; yield the answers, failures among them."""
     answers: list[list[Hit]] = []
     stop = threading.Event()
@@ -257,7 +259,9 @@ def test_unknown_revision_is_named(root: Path) -> None:
         open_index(root, rev="nonsense")
 
 
-def test_answers_as_of_a_revision(root: Path, indexed: tuple[Path, list[Made]], tower: TextEncoder) -> None:
+def test_answers_as_of_a_revision(
+    root: Path, indexed: tuple[Path, list[Made]], tower: ClipTextEncoder
+) -> None:
     """The index of a tag comes through DVC; the working tree is not touched."""
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
     dvc = [sys.executable, "-m", "dvc"]
@@ -293,7 +297,7 @@ def test_answers_as_of_a_revision(root: Path, indexed: tuple[Path, list[Made]], 
         open_index(root, rev="night-1")
 
 
-def test_three_lines_open_a_retriever(root: Path, tower: TextEncoder, tmp_path: Path) -> None:
+def test_three_lines_open_a_retriever(root: Path, tower: ClipTextEncoder, tmp_path: Path) -> None:
     """The text encoder is the one that params.yaml names, relative to the root."""
     tower = text_tower(root / "pipeline")
     text = (Path(__file__).parents[1] / "params.yaml").read_text()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests import soak
+from tests.support import soak
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[1]

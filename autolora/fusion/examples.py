@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from autolora import pool
-from autolora.captions import captions
-from autolora.dataset import TrainingRow
+from autolora.captions.store import captions
+from autolora.dataset.store import TrainingRow
 from autolora.fusion.training import Example
+from autolora.pool import store as pool
 
 AT_ONCE = 16
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 
 from autolora import models
-from autolora.dataset import training
+from autolora.dataset.store import training
 from autolora.errors import MissingArtefact
-from autolora.fusion import checkpoint
+from autolora.fusion import store as fusion
 from autolora.fusion.examples import encode, encode_texts
 from autolora.fusion.gate import GateSpec
 from autolora.fusion.training import Progress, fit
-from autolora.incremental import write_digest
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams, ModelsParams, PoolParams
+from autolora.pool.weights import load_lora
 from autolora.presets import FUSION, resolve
 from autolora.slots import fused_slots, slots
-from autolora.weights import load_lora
+from autolora.storage.incremental import write_digest
 
 ADAPTERS_IN_MEMORY = 64
 SHOWN = 50
@@ -57,7 +57,7 @@ def train(
     table = slots(pipeline.transformer.config)
     gated = fused_slots(pipeline.transformer.config) if resolve(FUSION, params).slots == "fused" else table
     torch.manual_seed(params.seed)
-    gates = checkpoint.build(gated, spec(params)).to(base.device)
+    gates = fusion.build(gated, spec(params)).to(base.device)
     if params.checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
 
@@ -70,12 +70,12 @@ def train(
     sigmas = models.training_sigmas(pipeline, examples[0].latents.shape[1]) if examples else torch.ones(1)
     blank = encode_texts(pipeline, [""], tokens)
     losses = fit(gates, pipeline.transformer, examples, lora_of, sigmas, params, progress, blank)
-    checkpoint.save(gates, table, checkpoint.folder(root))
+    fusion.save(gates, table, fusion.folder(root))
     return write_digest(
         root,
         "fusion",
-        checkpoint.rows(gates),
-        checkpoint.SCHEMA,
+        fusion.rows(gates),
+        fusion.SCHEMA,
         adapters=len(examples),
         left_out=len(rows) - len(examples),
         loss_first=round(_mean(losses[:SHOWN]), 4),

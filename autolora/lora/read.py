@@ -13,14 +13,14 @@ from pathlib import Path
 from torch import Tensor
 
 from autolora.errors import RefusedFile
+from autolora.lora.decompositions import RANK_CODES, Measure, check_size, measure, multiply
 from autolora.lora.factors import Factors, Lora, is_zero, largest, split
-from autolora.lora.foreign import WIDTHS, find_twin, find_variant
 from autolora.lora.formats import SCALE_ELSEWHERE
 from autolora.lora.header import Header
-from autolora.lora.ledger import Claim, Ledger, account
-from autolora.lora.mapped import load_header, map_tensors
-from autolora.lora.products import RANK_CODES, Measure, check_size, measure, multiply
+from autolora.lora.key_accounting import Claim, Ledger, account
+from autolora.lora.mmap_file import load_header, map_tensors
 from autolora.lora.scales import LARGE, LARGEST, METADATA_KEY, SMALL, Config, read_config
+from autolora.lora.unsupported import WIDTHS, find_twin, find_variant
 from autolora.lora.verdict import refusal
 from autolora.params import PoolParams
 from autolora.slots import Slot

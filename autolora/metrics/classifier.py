@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from autolora.errors import MismatchError, MissingArtefact
-from autolora.files import hash_folder
+from autolora.storage.files import hash_folder
 
 BATCH = 64
 

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from autolora.errors import MissingArtefact
-from autolora.files import hash_folder
+from autolora.storage.files import hash_folder
 
 Features = NDArray[np.float32]
 

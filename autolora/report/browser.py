@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from autolora.report.cards import Card
 from autolora.report.groups import Group
+from autolora.report.images import Picture
 from autolora.report.maps import Map
-from autolora.report.pictures import Picture
 
 Nearest = Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
 """source -> adapter -> its nearest others with their cosines"""

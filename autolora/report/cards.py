@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autolora import dataset, pool
-from autolora.captions import captions
-from autolora.catalog import catalog
+from autolora.captions.store import captions
+from autolora.catalog.store import catalog
+from autolora.dataset import store as dataset
 from autolora.lora.verdict import WARNINGS
 from autolora.metrics.judgements import Judgement
+from autolora.pool import store as pool
 from autolora.records import Adapter, Listing
 
 LENGTHS = {"short": 0, "medium": 1, "long": 2}

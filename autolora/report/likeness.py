@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora import dataset, index
+from autolora.dataset import store as dataset
+from autolora.index import store as index
 from autolora.metrics.bootstrap import estimate
-from autolora.tables import read_table, version_of
+from autolora.storage.tables import read_table, version_of
 
 NEAREST = 4
 BLOCK = 512

@@ -8,10 +8,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora.metrics.heatmap import colour_range, colours, levels, paint_cells
 from autolora.report.groups import Group
+from autolora.report.heatmap import colour_range, colours, levels, paint_cells
+from autolora.report.images import data_url
 from autolora.report.likeness import Likeness
-from autolora.report.pictures import data_url
 
 LARGEST = 600
 """adapters on a map at most, evenly spread over a larger pool"""

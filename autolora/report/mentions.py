@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.report.cards import Card, Rendering
-from autolora.report.pictures import Picture, embed_strip
+from autolora.report.images import Picture, embed_strip
 
 SHOWN = 12
 """trials of one outcome with their pictures, at most"""

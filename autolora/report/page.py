@@ -12,20 +12,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from autolora import pool
-from autolora.files import write_atomic
 from autolora.metrics.judgements import Judgement, read_judgements
 from autolora.params import Params, load
+from autolora.pool import store as pool
 from autolora.report import browser, likeness
 from autolora.report.cards import Card, read_cards
 from autolora.report.estimates import draw
 from autolora.report.figures import captioned, explained
 from autolora.report.groups import Group, group
+from autolora.report.images import Picture, open_album
 from autolora.report.maps import draw_map
 from autolora.report.mentions import Mentions
-from autolora.report.pictures import Picture, open_album
 from autolora.report.provenance import parameters, provenance
 from autolora.report.tiles import tiles
+from autolora.storage.files import write_atomic
 
 COVERED = 120
 """up to so many adapters, the contact sheet shows several pictures of each; beyond, one"""

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autolora import dataset
+from autolora.dataset import store as dataset
 from autolora.params import Params
 from autolora.report.cards import Card
-from autolora.revisions import history
+from autolora.storage.git import history
 
 SECTIONS = ("dataset", "encoder", "fusion", "generation", "evaluation", "experiments")
 """sections of params.yaml that say how the numbers came about; the others hold places of a machine"""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autolora.duplicates import NEAR
+from autolora.pool.near_duplicates import NEAR
 from autolora.records import ACCEPTED
 from autolora.report.cards import Card
 from autolora.report.estimates import is_estimate

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from autolora.errors import MissingArtefact, ParamsError
-from autolora.files import hash_folder
 from autolora.params import CaptionsParams, JudgesParams, ModelsParams, VllmParams
+from autolora.storage.files import hash_folder
 from autolora.vlm.inprocess import InProcess
 from autolora.vlm.served import Served
 

@@ -13,7 +13,7 @@ from autolora.errors import MissingArtefact
 from autolora.params import ModelsParams
 from autolora.vlm import answers
 from autolora.vlm.answers import checked
-from autolora.vlm.pictures import read
+from autolora.vlm.images import read
 
 if TYPE_CHECKING:
     from PIL import Image

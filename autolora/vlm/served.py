@@ -16,7 +16,7 @@ from autolora.errors import AutoLoraError, CaptionError
 from autolora.params import VllmParams
 from autolora.vlm import answers
 from autolora.vlm.answers import checked
-from autolora.vlm.pictures import encode, read
+from autolora.vlm.images import encode, read
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autolora import catalog, crawl
+from autolora.catalog import store as catalog
+from autolora.crawl import stage as crawl
 from autolora.hubs import MB
 from autolora.hubs import Hub as Client
-from autolora.hubs.directory import open_hub
+from autolora.hubs.registry import open_hub
 from autolora.params import CrawlParams, HubParams, HubsParams, load
 from playground.hub import SPREAD_DAYS, Hub, running
 from playground.hubs.repos import HUBS

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autolora import models, pool
-from autolora.stock import Stock
+from autolora import models
+from autolora.pool import recipe
+from autolora.pool import store as pool
+from autolora.pool.stage import Stock
 from bench.big_pool import FOLDERS, LAYOUTS, PROJECT, BigPool
 
 
@@ -21,7 +23,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> BigPool:
 
 
 def test_what_is_made_is_a_pool_that_lacks_nothing(big: BigPool) -> None:
-    terms = pool.terms(models.transformer_config(big.params.models), big.params.pool)
+    terms = recipe.terms(models.transformer_config(big.params.models), big.params.pool)
     stock = Stock(big.root, terms)
     assert (stock.missing_adapters(), stock.missing_renderings(), stock.compare_newcomers()) == ([], [], 0)
     assert all(row.accepted for row in stock.rows().values()) and len(stock.rows()) == 6
@@ -32,7 +34,7 @@ def test_what_is_made_is_a_pool_that_lacks_nothing(big: BigPool) -> None:
 def test_new_ones_are_whole(big: BigPool) -> None:
     big.list(6, 8, whole=True)
     big.crawl()
-    terms = pool.terms(models.transformer_config(big.params.models), big.params.pool)
+    terms = recipe.terms(models.transformer_config(big.params.models), big.params.pool)
     assert [origins.named.id for origins in Stock(big.root, terms).missing_adapters()]
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from autolora import catalog, crawl
-from autolora.budget import Cost
+from autolora.catalog import store as catalog
+from autolora.catalog.failed_downloads import Setback, note
+from autolora.crawl import stage as crawl
+from autolora.crawl.budget import Cost
 from autolora.params import BudgetParams, CrawlParams
-from autolora.setbacks import Setback, note
 from flows.crawl import drawn, news, tabulate
-from tests.shelf import MIDNIGHT, Shelf
-from tests.tiny_pool import RULES as ONE_HUB
+from tests.support.fake_hub import MIDNIGHT, Shelf
+from tests.support.tiny_pool import RULES as ONE_HUB
 
 RULES = replace(ONE_HUB, hubs=("huggingface", "civitai"), max_nsfw_level="explicit")
 DAY = MIDNIGHT.date()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autolora import setbacks
+from autolora.catalog import failed_downloads
+from autolora.catalog.failed_downloads import Setback
 from autolora.errors import AutoLoraError
-from autolora.setbacks import Setback
 from flows import refresh
 
 DAY = datetime.date(2026, 1, 5)
@@ -48,7 +48,7 @@ class Night:
     def reproduce(self, lock: int) -> None:
         missing = self.tries.pop(0)
         found = [Setback(key=key, hub="civitai", id="7", name=key, why="", last=DAY) for key in missing]
-        setbacks.note(self.root, found, set(missing), DAY)
+        failed_downloads.note(self.root, found, set(missing), DAY)
         if missing:
             raise AutoLoraError("not in the pool")
 

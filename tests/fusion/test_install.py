@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.fusion import checkpoint
+from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates, GateSpec
 from autolora.fusion.global_lora import global_lora
 from autolora.fusion.install import fused, update
 from autolora.lora.factors import Factors, delta, fuse, fuse_all
 from autolora.slots import fused_slots, slots
-from tests.tiny_flux import CONFIG, random_lora
+from tests.support.tiny_flux import CONFIG, random_lora
 
 SPEC = GateSpec(
     form="full", relevance=True, spread=0.5, bias=0.0, scale=1.0, relevance_weight=2.0, global_rank=4
@@ -32,7 +32,7 @@ def transformer() -> Any:
 @pytest.fixture(scope="module")
 def gates() -> Gates:
     torch.manual_seed(1)
-    return checkpoint.build(slots(CONFIG), SPEC)
+    return fusion.build(slots(CONFIG), SPEC)
 
 
 @torch.no_grad()
@@ -115,7 +115,7 @@ def test_a_gate_that_is_open_is_the_plain_sum(transformer: Any) -> None:
         form="full", relevance=False, spread=0.0, bias=40.0, scale=1.0, relevance_weight=0.0, global_rank=0
     )
     loras = [random_lora(1), random_lora(2)]
-    with fused(transformer, loras, gates=checkpoint.build(slots(CONFIG), spec)):
+    with fused(transformer, loras, gates=fusion.build(slots(CONFIG), spec)):
         gated = run(transformer)
     with fused(transformer, loras):
         torch.testing.assert_close(gated, run(transformer), atol=1e-5, rtol=1e-5)
@@ -125,7 +125,7 @@ def test_a_gate_that_is_open_is_the_plain_sum(transformer: Any) -> None:
 def wide() -> Gates:
     """Draw gates on fused slots."""
     torch.manual_seed(1)
-    return checkpoint.build(fused_slots(CONFIG), SPEC)
+    return fusion.build(fused_slots(CONFIG), SPEC)
 
 
 def test_fused_gates_see_the_parts_of_a_slot_side_by_side(transformer: Any, wide: Gates) -> None:
@@ -153,7 +153,7 @@ def test_fused_gates_that_are_open_are_the_plain_sum(transformer: Any) -> None:
         form="full", relevance=False, spread=0.0, bias=40.0, scale=1.0, relevance_weight=0.0, global_rank=0
     )
     loras = [random_lora(1), random_lora(2, share=0.4)]
-    with fused(transformer, loras, gates=checkpoint.build(fused_slots(CONFIG), spec)):
+    with fused(transformer, loras, gates=fusion.build(fused_slots(CONFIG), spec)):
         gated = run(transformer)
     with fused(transformer, loras):
         torch.testing.assert_close(gated, run(transformer), atol=1e-5, rtol=1e-5)
@@ -177,7 +177,7 @@ def test_the_global_lora_joins_two_adapters_but_not_one(transformer: Any) -> Non
         form="full", relevance=False, spread=0.0, bias=0.0, scale=1.0, relevance_weight=0.0, global_rank=4
     )
     torch.manual_seed(0)
-    with_global = checkpoint.build(slots(CONFIG), spec)
+    with_global = fusion.build(slots(CONFIG), spec)
     outputs = []
     for count in (1, 2):
         for rank in (0, 4):
@@ -204,7 +204,7 @@ def test_an_adapter_for_another_base_is_named(transformer: Any, damage: str) -> 
 
 
 def test_gates_of_another_base_are_named(transformer: Any) -> None:
-    other = checkpoint.build(slots(CONFIG | {"num_single_layers": 1}), SPEC)
+    other = fusion.build(slots(CONFIG | {"num_single_layers": 1}), SPEC)
     with pytest.raises(MismatchError, match="gates"), fused(transformer, [random_lora(1)], gates=other):
         pass
 

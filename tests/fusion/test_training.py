@@ -8,19 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-from autolora.captions import captions_path
-from autolora.dataset import LOCK
+from autolora.captions.store import captions_path
+from autolora.dataset.store import LOCK
 from autolora.errors import MissingArtefact
-from autolora.files import hash_file, sharded, write_rows
-from autolora.fusion import checkpoint, stage
+from autolora.fusion import stage
+from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.training import Example, fit
-from autolora.incremental import read_digest
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.presets import FUSION, resolve
 from autolora.records import Caption
 from autolora.slots import fused_slots, slots
-from tests.tiny_flux import CONFIG, TOKENS, random_lora, save_peft, save_pipeline
+from autolora.storage.files import hash_file, sharded, write_rows
+from autolora.storage.incremental import read_digest
+from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_peft, save_pipeline
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
 PARAMS = replace(SHIPPED.fusion, steps=6, batch=4, picture=32, global_rank=2)
@@ -55,7 +56,7 @@ EXAMPLES = [example(sha256, seed) for seed, sha256 in enumerate(LORAS)]
 def fitted(transformer: Any, params: FusionParams) -> tuple[Gates, list[float]]:
     torch.manual_seed(params.seed)
     table = fused_slots(CONFIG) if resolve(FUSION, params).slots == "fused" else slots(CONFIG)
-    gates = checkpoint.build(table, stage.spec(params))
+    gates = fusion.build(table, stage.spec(params))
     steps: list[int] = []
     losses = fit(
         gates,
@@ -77,7 +78,7 @@ def test_only_the_gates_learn_and_a_seed_repeats(transformer: Any) -> None:
     again, _ = fitted(transformer, PARAMS)
     other, _ = fitted(transformer, replace(PARAMS, seed=1))
     assert len(losses) == PARAMS.steps
-    assert checkpoint.digest(gates) == checkpoint.digest(again) != checkpoint.digest(other)
+    assert fusion.digest(gates) == fusion.digest(again) != fusion.digest(other)
     assert all(torch.equal(value, before[name]) for name, value in transformer.state_dict().items())
     assert not any(module._forward_hooks for module in transformer.modules())
 
@@ -98,7 +99,7 @@ def test_departures_of_training_are_heard(transformer: Any, departure: dict[str,
     params = replace(PARAMS, steps=2, single_share=0.0)
     plain, losses = fitted(transformer, params)
     other, changed = fitted(transformer, replace(params, **departure))
-    assert checkpoint.digest(plain) != checkpoint.digest(other)
+    assert fusion.digest(plain) != fusion.digest(other)
     assert ("hinge" in departure) == (changed[0] > losses[0] + 1)
 
 
@@ -111,7 +112,7 @@ def test_gates_learn_to_close_on_what_only_disturbs(transformer: Any) -> None:
 
 
 def test_one_family_is_not_enough(transformer: Any) -> None:
-    gates = checkpoint.build(slots(CONFIG), stage.spec(PARAMS))
+    gates = fusion.build(slots(CONFIG), stage.spec(PARAMS))
     with pytest.raises(MissingArtefact, match="two or more families"):
         fit(gates, transformer, EXAMPLES[:1], LORAS.__getitem__, SIGMAS, PARAMS, lambda *_: None, BLANK)
 
@@ -159,8 +160,8 @@ def test_the_stage_saves_gates_that_load_and_repeats_itself(
     digest = train()
     found = read_digest(root, "fusion")
     assert (found["sha256"], found["adapters"], found["left_out"]) == (digest, 2, 1)
-    gates = checkpoint.load(slots(CONFIG), checkpoint.folder(root))
-    assert checkpoint.digest(gates) == digest
+    gates = fusion.load(slots(CONFIG), fusion.folder(root))
+    assert fusion.digest(gates) == digest
     files = sorted(path for path in (root / "data/fusion").iterdir())
     stamps = [path.stat().st_mtime_ns for path in files]
     (root / "digests/fusion.json").unlink()  # as a kill before the last act leaves it

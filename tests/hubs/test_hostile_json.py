@@ -14,13 +14,13 @@ from werkzeug import Request, Response
 
 from autolora.errors import HubError
 from autolora.hubs import Hub
-from autolora.hubs.claims import is_safe
-from autolora.hubs.folder import Folder
-from autolora.hubs.huggingface import HuggingFace
-from autolora.hubs.modelscope import ModelScope
-from autolora.hubs.source import Source
+from autolora.hubs.folder.client import Folder
+from autolora.hubs.http.endpoint import Source
+from autolora.hubs.huggingface.client import HuggingFace
+from autolora.hubs.modelscope.client import ModelScope
+from autolora.hubs.validation import is_safe
 from autolora.records import Listing
-from tests.tiny_pool import RULES
+from tests.support.tiny_pool import RULES
 
 ANYTHING = re.compile(".*")
 TODAY = datetime.date(2026, 1, 5)

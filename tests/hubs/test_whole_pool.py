@@ -12,7 +12,7 @@ from modelscope_hub import HubApi
 from playground.hub import Hub, running
 from playground.hubs.repos import HUBS
 from playground.hubs.visits import FIRST, visits
-from tests.tiny_pool import TAGS
+from tests.support.tiny_pool import TAGS
 
 ROOT = Path(__file__).parents[2]
 POOL = ROOT / "playground/pool"

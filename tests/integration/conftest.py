@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.repository import (
+from tests.support.repository import (
     FEWER_STEPS,
     ROOT,
     Repository,

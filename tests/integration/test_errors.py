@@ -14,16 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from autolora import models, pool
+from autolora import models
 from autolora.errors import MismatchError, MissingArtefact
-from autolora.files import write_rows
 from autolora.fusion.install import fused
 from autolora.lora.factors import Factors
 from autolora.params import load
+from autolora.pool import store as pool
+from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
 from autolora.slots import slots
-from autolora.weights import load_lora
-from tests.integration.repository import ROOT, Repository, change_params, copy_tree, free_port
+from autolora.storage.files import write_rows
+from tests.support.repository import ROOT, Repository, change_params, copy_tree, free_port
 
 DOCUMENTED = re.findall(r"^    (\w+: .*)$", (ROOT / "docs/howto/errors.md").read_text(), flags=re.MULTILINE)
 

@@ -16,7 +16,7 @@ import pytest
 
 from playground.pool import BAD
 from tests.integration.conftest import NUM_NEWCOMERS as NEWCOMERS
-from tests.integration.repository import Repository
+from tests.support.repository import Repository
 
 LENGTHS = 3
 PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")

@@ -21,13 +21,14 @@ import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
 
-from autolora import captions as stage
 from autolora import vlm
+from autolora.captions import stage
+from autolora.captions import store as captions_store
 from autolora.params import Params, load
-from tests.chat import Server
-from tests.integration.proxy import Counts, counted
-from tests.integration.repository import ROOT, change_params, free_port, wait_for
-from tests.pictures import draw_pictures, write_pictures
+from tests.support.fake_openai import Server
+from tests.support.images import draw_pictures, write_pictures
+from tests.support.proxy import Counts, counted
+from tests.support.repository import ROOT, change_params, free_port, wait_for
 
 NUM_PICTURES, NUM_FOR_THE_KILL = 20, 50
 MODEL = ROOT / "playground" / "models" / "vlm"
@@ -131,7 +132,7 @@ def test_functions_ask_once_a_picture_and_length(root: Path, server: str) -> Non
     before = answered(server)
     digest = caption_all(root, values)
     wanted = NUM_PICTURES * len(asdict(values.captions.instructions))
-    assert len(stage.captions(root)) == wanted
+    assert len(captions_store.captions(root)) == wanted
     assert answered(server) - before == wanted
     kept = written(root)
     assert caption_all(root, values) == digest
@@ -147,7 +148,7 @@ def test_stage_asks_once_and_a_second_run_asks_nothing(root: Path, server: str, 
     kept = written(root)
     second = run_stage(root, prefect_api)
     assert second.returncode == 0, second.stderr
-    assert asked == len(stage.captions(root)) == 3 * NUM_PICTURES
+    assert asked == len(captions_store.captions(root)) == 3 * NUM_PICTURES
     assert answered(server) - before == asked
     assert written(root) == kept
     assert json.loads(kept["captions.json"][0])["rows"] == asked
@@ -156,10 +157,10 @@ def test_stage_asks_once_and_a_second_run_asks_nothing(root: Path, server: str, 
 def test_both_engines_tell_the_same(root: Path, tmp_path: Path) -> None:
     values = load(root / "params.yaml")
     caption_all(root, values)
-    told = {(row.image, row.prompt): row.text for row in stage.captions(root)}
-    stage.captions_path(root).unlink()
+    told = {(row.image, row.prompt): row.text for row in captions_store.captions(root)}
+    captions_store.captions_path(root).unlink()
     caption_all(root, replace(values, captions=replace(values.captions, engine="transformers")))
-    same = [told[row.image, row.prompt] == row.text for row in stage.captions(root)]
+    same = [told[row.image, row.prompt] == row.text for row in captions_store.captions(root)]
     assert len(same) == len(told)
     assert sum(same) >= 0.9 * len(same)
 
@@ -187,13 +188,13 @@ def test_server_lost_midway_keeps_what_it_answered_and_the_rest_is_asked_later(
         failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers" in failed.stderr
-    kept = len(stage.captions(root))
+    kept = len(captions_store.captions(root))
     assert kept == 40
     assert not (root / "digests").exists()
     before = answered(server)
     caption_all(root, values)
     assert answered(server) - before == 3 * NUM_PICTURES - kept
-    assert len(stage.captions(root)) == 3 * NUM_PICTURES
+    assert len(captions_store.captions(root)) == 3 * NUM_PICTURES
 
 
 def test_server_down_fails_the_stage_and_writes_nothing(root: Path, prefect_api: str) -> None:
@@ -221,7 +222,7 @@ def test_a_killed_server_loses_nothing_and_is_asked_nothing_twice(
         stdout, stderr = running.communicate(timeout=600)
     assert running.returncode == 0, stderr
     assert f"{wanted} captions written" in stdout
-    captions = Counter((row.image, row.prompt) for row in stage.captions(root))
+    captions = Counter((row.image, row.prompt) for row in captions_store.captions(root))
     assert len(captions) == captions.total() == wanted
     assert len(counts.answered) == counts.answered.total() == wanted
     assert not counts.again

@@ -19,15 +19,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from autolora.errors import RefusedFile
-from autolora.files import write_atomic
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, cosine, sketch
+from autolora.storage.files import write_atomic
 from tests.lora.copies import COPIES, DRESSINGS, LAYOUTS
 from tests.lora.odd_headers import HEADERS, PLACES
 from tests.lora.odd_tensors import LORAS, TENSORS
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, peft
-from tests.soak import hardware, today
+from tests.support.soak import hardware, today
 
 ALIKE = 0.98
 """cosine of sketches from which on two adapters are near duplicates: dataset.family_cosine as shipped"""

@@ -1,6 +1,6 @@
 """Damaged files: nothing but our own refusals comes, within a second of processor time and a gigabyte of memory.
 
-A seed is a batch of cases, in a process of its own whose limits the kernel holds (tests/limits.py).
+A seed is a batch of cases, in a process of its own whose limits the kernel holds (tests/support/limits.py).
 """
 
 import json
@@ -15,12 +15,12 @@ from safetensors.torch import save
 from autolora.errors import RefusedFile
 from autolora.lora.factors import Lora
 from autolora.lora.header import header_length, parse_header
-from autolora.lora.ledger import account
+from autolora.lora.key_accounting import account
 from autolora.lora.read import read
 from autolora.lora.verdict import REASONS
-from tests.limits import run_within
 from tests.lora.mutations import LENGTH_BYTES, mutate_bytes, mutate_header, prefix
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, peft
+from tests.support.limits import run_within
 
 HEADERS = 100
 """headers a seed"""

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from autolora.errors import RefusedFile
-from autolora.lora import foreign
+from autolora.lora import unsupported
 from autolora.lora.formats import find_module, find_part
-from autolora.lora.ledger import account
+from autolora.lora.key_accounting import account
 from tests.lora.writing import SLOTS
 
 Q, K, V = (f"transformer_blocks.7.attn.to_{part}" for part in "qkv")
@@ -110,15 +110,15 @@ def test_key_names_layout_role_and_slots(key: str, layout: str, role: str, slots
     ],
 )
 def test_keys_outside_the_slots_have_a_family(key: str, family: str | None) -> None:
-    assert foreign.find_family(key) == family
+    assert unsupported.find_family(key) == family
 
 
 @pytest.mark.parametrize("key", [key for key, *_ in KEYS])
 def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
-    assert foreign.find_family(key) is None
-    assert foreign.find_base(key) is None
-    assert foreign.find_parametrisation(key) is None
-    assert foreign.find_companion(key) is None
+    assert unsupported.find_family(key) is None
+    assert unsupported.find_base(key) is None
+    assert unsupported.find_parametrisation(key) is None
+    assert unsupported.find_companion(key) is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_near_misses_are_unknown(path: str) -> None:
     ],
 )
 def test_other_bases_give_themselves_away(key: str, base: str | None) -> None:
-    found = foreign.find_base(key)
+    found = unsupported.find_base(key)
     assert base in found if base and found else found is base
 
 
@@ -182,7 +182,7 @@ def test_other_bases_give_themselves_away(key: str, base: str | None) -> None:
     ],
 )
 def test_a_header_names_models_that_look_like_flux(place: str, said: str, base: str | None) -> None:
-    twin = foreign.find_twin({place: said})
+    twin = unsupported.find_twin({place: said})
     assert (twin and twin[0]) == base
 
 

@@ -11,8 +11,8 @@ import torch
 from autolora.errors import RefusedFile
 from autolora.lora.header import parse_header
 from autolora.lora.read import read
-from tests.limits import run_within
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, write
+from tests.support.limits import run_within
 
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autolora.errors import MismatchError, MissingArtefact
-from autolora.fusion import checkpoint
+from autolora.fusion import store as fusion
 from autolora.fusion.gate import TERMS, Gate, Gates, GateSpec
-from autolora.fusion.published import find_form, load_published, save_published
+from autolora.fusion.released_format import find_form, load_published, save_published
 from autolora.slots import fused_slots, slots
 from tests.parity import cases, rnd
 
@@ -143,20 +143,20 @@ def test_gates_on_fused_slots_have_the_published_layout(form: str, tensors: int,
 @pytest.mark.parametrize("form", TERMS)
 def test_published_gates_load_and_save(form: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    gates = checkpoint.build(fused_slots(TINY), spec(form))
+    gates = fusion.build(fused_slots(TINY), spec(form))
     save_published(gates, tmp_path / "gates.safetensors")
     tensors = load_file(tmp_path / "gates.safetensors")
     assert find_form(tensors) == form
     again = load_published(tmp_path / "gates.safetensors", fused_slots(TINY), global_rank=4)
     assert again.fused and (again.spec.form, again.spec.global_rank) == (form, 4)
     assert all(torch.equal(one, tensors[name]) for name, one in again.state_dict().items())
-    checkpoint.save(again, slots(TINY), tmp_path)
-    kept = checkpoint.load(slots(TINY), tmp_path)
-    assert kept.fused and checkpoint.digest(kept) == checkpoint.digest(again)
+    fusion.save(again, slots(TINY), tmp_path)
+    kept = fusion.load(slots(TINY), tmp_path)
+    assert kept.fused and fusion.digest(kept) == fusion.digest(again)
 
 
 def test_published_gates_in_bfloat16_become_float32(tmp_path: Path) -> None:
-    gates = checkpoint.build(fused_slots(TINY), spec("full")).to(torch.bfloat16)
+    gates = fusion.build(fused_slots(TINY), spec("full")).to(torch.bfloat16)
     save_published(gates, tmp_path / "gates.safetensors")
     again = load_published(tmp_path / "gates.safetensors", fused_slots(TINY), 2)
     assert {one.dtype for one in again.state_dict().values()} == {torch.float32}
@@ -169,10 +169,10 @@ def test_what_is_no_published_gate_is_named(tmp_path: Path) -> None:
     save_file({"model_dict.blocks___0___attn___a_to_qkv.weight_base": torch.zeros(3)}, path)
     with pytest.raises(MismatchError, match="no form of the gate"):
         load_published(path, fused_slots(TINY), 4)
-    save_published(checkpoint.build(fused_slots(TINY), spec("full")), path)
+    save_published(fusion.build(fused_slots(TINY), spec("full")), path)
     with pytest.raises(MismatchError, match="another base"):
         load_published(path, fused_slots(TINY | {"num_single_layers": 1}), 4)
     with pytest.raises(MismatchError, match="another base"):
         load_published(path, fused_slots(TINY | {"attention_head_dim": 4}), 4)
     with pytest.raises(MismatchError, match="fused slots without a relevance term"):
-        save_published(checkpoint.build(slots(TINY), spec("full")), path)
+        save_published(fusion.build(slots(TINY), spec("full")), path)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from autolora.contrastive import Temperature, contrastive_loss
+from autolora.encoder.loss import Temperature, contrastive_loss
 from autolora.presets import ENCODER
 from tests.parity import cases, rnd
 

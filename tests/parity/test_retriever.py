@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from autolora.encoder import Encoder, EncoderConfig
+from autolora.encoder.model import Encoder, EncoderConfig
+from autolora.encoder.released_format import assemble, layout, load_published, save_published
 from autolora.errors import MismatchError, MissingArtefact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
 from autolora.presets import ENCODER
-from autolora.published import assemble, layout, load_published, save_published
 from tests.lora.writing import BOUNDS
 from tests.parity import cases, rnd
 

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from playground.hub import Hub, running
-from tests.tiny_pool import REPOS, make_pool
+from tests.support.tiny_pool import REPOS, make_pool
 
 BY_NUMBER = {"sort": "Newest", "limit": 2, "types": "LORA"}
 

@@ -13,7 +13,7 @@ import pytest
 from playground.hub import Hub, running
 from playground.hubs.faults import FAULTS
 from playground.hubs.repos import HUBS
-from tests.tiny_pool import make_pool
+from tests.support.tiny_pool import make_pool
 
 ROOT = Path(__file__).parents[2]
 LISTS = {

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 
 from playground.hub import Hub, running
 from playground.hubs.repos import tags
-from tests.tiny_pool import REPOS, TAGS, make_pool
+from tests.support.tiny_pool import REPOS, TAGS, make_pool
 
 ROOT = Path(__file__).parents[2]
 

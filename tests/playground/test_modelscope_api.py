@@ -11,7 +11,7 @@ from modelscope_hub import HubApi
 from modelscope_hub.errors import InvalidParameter, NotExistError
 
 from playground.hub import Hub, running
-from tests.tiny_pool import make_pool
+from tests.support.tiny_pool import make_pool
 
 
 class Fixture:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from autolora import models
 from autolora.errors import RefusedFile
-from autolora.families import earlier, fingerprint
 from autolora.lora.factors import Factors
+from autolora.lora.fingerprint import earlier, fingerprint
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.params import load

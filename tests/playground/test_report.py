@@ -14,9 +14,9 @@ from autolora.params import VllmParams, load
 from autolora.vlm import Served
 from playground import authors, clip, loras, pool, readings, report, rows, sheets, world
 from playground.rows import Row, cluster, count, exact, macro, worst
-from tests import tiny_judges
-from tests.chat import Server
-from tests.tiny_flux import TOKENS, build_pipeline, random_lora, save_peft, save_pipeline
+from tests.support import tiny_judges
+from tests.support.fake_openai import Server
+from tests.support.tiny_flux import TOKENS, build_pipeline, random_lora, save_peft, save_pipeline
 
 VALUES = load(Path(__file__).parents[2] / "params.yaml")
 

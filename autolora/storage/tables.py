@@ -1,0 +1,172 @@
+"""LanceDB tables of rows with a key and a row hash; the one importer of lancedb and lance.
+
+One writer at a time: concurrent upserts of the same new keys would silently duplicate them. A table that is
+as it should be is not written at all, because even an empty upsert commits a new version.
+"""
+
+import datetime
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+
+from autolora.errors import MismatchError, MissingArtefact
+from autolora.storage.files import Row, hash_value
+from autolora.storage.incremental import pending
+
+ROWS_A_WRITE = 1000
+
+Columns = Mapping[str, pa.DataType]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one run wrote to one table."""
+
+    added: int
+    changed: int
+    removed: int
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+def schema_of(columns: Columns) -> pa.Schema:
+    """Return the Arrow schema: the first column is the key, the row hash is appended."""
+    key = next(iter(columns))
+    fields = [pa.field(name, kind, nullable=name != key) for name, kind in columns.items()]
+    return pa.schema([*fields, pa.field("row_hash", pa.string(), nullable=False)])
+
+
+def hash_row(row: Row, columns: Columns, inexact: Collection[str] = ()) -> str:
+    """Return the sha256 of a row's columns but the `inexact` ones, dates as YYYY-MM-DD."""
+    exact = {name: row[name] for name in columns if name not in inexact}
+    dates = {name: value.isoformat() for name, value in exact.items() if isinstance(value, datetime.date)}
+    return hash_value(exact | dates)
+
+
+def bring_up_to_date(
+    folder: Path, table: str, columns: Columns, wanted: Mapping[str, Row], inexact: Collection[str] = ()
+) -> Counts:
+    """Make `table` hold exactly the `wanted` rows (by key); write nothing where it does already.
+
+    wanted: key -> row without its key column and row hash. inexact: columns outside the row hash.
+    Raises MismatchError when keys turn out not to be unique.
+    """
+    key = next(iter(columns))
+    rows = {name: {key: name, **row} for name, row in wanted.items()}
+    hashes = {name: hash_row(row, columns, inexact) for name, row in rows.items()}
+    done = hashes_in(folder, table, columns)
+    work = pending(hashes.items(), done.items())
+    added = [name for name, _ in work.add]
+    removed = [name for name, _ in work.remove if name not in wanted]
+    opened = open_table(folder, table, columns)
+    upsert(opened, columns, [rows[name] | {"row_hash": hashes[name]} for name in added])
+    remove(opened, columns, removed)
+    changed = sum(name in done for name in added)
+    counts = Counts(len(added) - changed, changed, len(removed))
+    logger.info("%s: %d added, %d changed, %d removed", table, counts.added, counts.changed, counts.removed)
+    return counts
+
+
+def open_table(folder: Path, table: str, columns: Columns) -> Any:
+    """Open a table for writing; make it where it is missing, half-made, or has other columns."""
+    schema = schema_of(columns)
+    database = _database(folder)
+    if version_of(folder, table) is None:
+        return database.create_table(table, schema=schema)
+    if not has_table(folder, table, columns):
+        logger.info("%s: the columns have changed; starting anew", table)
+        return database.create_table(table, schema=schema, mode="overwrite")
+    return database.open_table(table)
+
+
+def upsert(table: Any, columns: Columns, rows: Sequence[Row]) -> None:
+    """Insert rows, or replace those of the same key, and assert that keys are unique."""
+    key = next(iter(columns))
+    for start in range(0, len(rows), ROWS_A_WRITE):
+        part = pa.Table.from_pylist(list(rows[start : start + ROWS_A_WRITE]), schema=schema_of(columns))
+        table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(part)
+    if rows:
+        _assert_unique(table, key)
+
+
+def remove(table: Any, columns: Columns, keys: Sequence[str]) -> None:
+    """Delete rows by key."""
+    key = next(iter(columns))
+    for start in range(0, len(keys), ROWS_A_WRITE):
+        names = ", ".join("'" + name.replace("'", "''") + "'" for name in keys[start : start + ROWS_A_WRITE])
+        table.delete(f"{key} IN ({names})")
+
+
+def version_of(folder: Path, table: str) -> int | None:
+    """Return the newest version of a table; None where it is missing or half-made."""
+    try:
+        return int(lance.dataset(_place(folder, table)).version)
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def has_table(folder: Path, table: str, columns: Columns) -> bool:
+    """Return whether the table is there, with these columns."""
+    if version_of(folder, table) is None:
+        return False
+    return bool(lance.dataset(_place(folder, table)).schema == schema_of(columns))
+
+
+def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
+    """Return key -> row hash; nothing where the table is missing or has other columns."""
+    if not has_table(folder, table, columns):
+        return {}
+    key = next(iter(columns))
+    return {row[key]: row["row_hash"] for row in read_table(folder, table, [key, "row_hash"])}
+
+
+def read_table(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> list[Row]:
+    """Return rows, sorted by the first of `columns`.
+
+    Raises MissingArtefact when there is no such table, or not in that version.
+    """
+    rows: list[Row] = read_arrow(folder, table, columns, version).to_pylist()
+    return rows
+
+
+def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> pa.Table:
+    """Return the same as an Arrow table."""
+    if version_of(folder, table) is None:
+        raise MissingArtefact(f"{folder} has no table '{table}': run `dvc repro`")
+    try:
+        found = lance.dataset(_place(folder, table), version=version).to_table(columns=list(columns))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MissingArtefact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
+    return found.sort_by(columns[0])
+
+
+def write_copy(folder: Path, table: str, rows: pa.Table) -> None:
+    """Write a table anew, compact, into a folder that has none of that name."""
+    _database(folder).create_table(table, data=rows)
+
+
+def _database(folder: Path) -> Any:
+    """Open a folder for writing. Readers, who want to answer at once, do without the import: it takes a second."""
+    import lancedb
+
+    return lancedb.connect(folder)
+
+
+def _place(folder: Path, table: str) -> str:
+    return str(folder / f"{table}.lance")
+
+
+def _assert_unique(table: Any, key: str) -> None:
+    keys = table.to_lance().to_table(columns=[key]).column(key)
+    if len(keys) != len(keys.unique()):
+        raise MismatchError(
+            f"{table.name} holds a {key} twice: two writers at once? delete its folder and run again"
+        )

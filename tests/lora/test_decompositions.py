@@ -1,0 +1,201 @@
+"""LoHa and LoKr are read as exact low-rank updates: what LyCORIS itself makes of the same tensors."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autolora.errors import RefusedFile
+from autolora.lora.decompositions import measure, multiply
+from autolora.lora.factors import Factors, Lora, delta
+from autolora.lora.read import Reading, read
+from autolora.slots import slots
+from tests.lora.writing import BOUNDS, CONFIG, SLOTS, WIDE, Tensors, write
+
+modules = pytest.importorskip("lycoris.modules")
+TOLERANCE = 1e-5
+WIDE_SLOTS = slots(WIDE)
+ROWS = 64
+Sizes = Mapping[str, tuple[int, int]]
+
+# prefix and module, its slots, (d_out, d_in) at FLUX.1-dev's sizes
+QKV = ("lora_unet_double_blocks_0_img_attn_qkv", [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"])
+LINEAR1 = (
+    "lora_unet_single_blocks_0_linear1",
+    [f"single_transformer_blocks.0.{part}" for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")],
+)
+TO_K = ("lycoris_transformer_blocks_0_attn_to_k", ["transformer_blocks.0.attn.to_k"])
+PROJ = ("transformer.single_transformer_blocks.0.proj_out", ["single_transformer_blocks.0.proj_out"])
+MODEL = ("base_model.model.transformer_blocks.0.ff.net.2", ["transformer_blocks.0.ff.net.2"])
+
+
+def loha(d_out: int, d_in: int, rank: int) -> Sizes:
+    return {
+        f"hada_w{i}_{half}": (d_out, rank) if half == "a" else (rank, d_in) for i in (1, 2) for half in "ab"
+    }
+
+
+def lokr(first: tuple[int, int], second: tuple[int, int], ranks: tuple[int | None, int | None]) -> Sizes:
+    """Return the sizes of a LoKr's tensors: of each half (d_out, d_in), and its rank or None where in full."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for name, (d_out, d_in), rank in (("w1", first, ranks[0]), ("w2", second, ranks[1])):
+        if rank is None:
+            sizes[f"lokr_{name}"] = (d_out, d_in)
+        else:
+            sizes |= {f"lokr_{name}_a": (d_out, rank), f"lokr_{name}_b": (rank, d_in)}
+    return sizes
+
+
+CASES: dict[str, tuple[tuple[str, list[str]], Sizes, str]] = {
+    "LoHa, kohya": (QKV, loha(9216, 3072, 3), "kohya-loha"),
+    "LoHa, lycoris": (TO_K, loha(3072, 3072, 4), "lycoris-loha"),
+    "LoHa, PEFT": (MODEL, loha(3072, 12288, 2), "peft-model-loha"),
+    "LoKr, kohya": (QKV, lokr((4, 4), (2304, 768), (None, 4)), "kohya-lokr"),
+    "LoKr, linear1": (LINEAR1, lokr((4, 4), (5376, 768), (None, 2)), "kohya-lokr"),
+    "LoKr, lycoris": (TO_K, lokr((48, 48), (64, 64), (None, 2)), "lycoris-lokr"),
+    "LoKr, both factored": (TO_K, lokr((48, 48), (64, 64), (3, 3)), "lycoris-lokr"),
+    "LoKr, diffusers": (PROJ, lokr((16, 16), (192, 960), (None, 4)), "peft-lokr"),
+    "LoKr, PEFT": (MODEL, lokr((8, 8), (384, 1536), (None, 4)), "peft-model-lokr"),
+}
+
+
+def draw(path: str, sizes: Sizes, dtype: torch.dtype = torch.float32) -> Tensors:
+    generator = torch.Generator().manual_seed(3)
+    return {
+        f"{path}.{name}": torch.randn(size, generator=generator).to(dtype) for name, size in sizes.items()
+    }
+
+
+def lycoris_delta(tensors: Tensors, path: str) -> Tensor:
+    """Return what LyCORIS adds to a layer's weight, as its forward pass does (float32)."""
+    state = {key.replace(path, "module"): tensor.float() for key, tensor in tensors.items()}
+    kind, params = modules.get_module(state, "module")
+    d_out, d_in = size_of(state)
+    layer = nn.Linear(d_in, d_out, bias=False, device="meta")
+    weight: Tensor = modules.make_module(kind, params, "module", layer).get_weight((d_out, d_in))
+    return weight.detach()
+
+
+def size_of(state: Tensors) -> tuple[int, int]:
+    """Return (d_out, d_in) of an update."""
+    shapes = {key.rpartition("_w")[2]: tensor.shape for key, tensor in state.items() if "_w" in key}
+    if "module.hada_w1_a" in state:
+        return shapes["1_a"][0], shapes["1_b"][1]
+    halves = [
+        shapes[half] if half in shapes else (shapes[f"{half}_a"][0], shapes[f"{half}_b"][1]) for half in "12"
+    ]
+    return halves[0][0] * halves[1][0], halves[0][1] * halves[1][1]
+
+
+def read_wide(folder: Path, tensors: Tensors, max_rank: int = 256) -> Reading:
+    return read(write(folder / "l.safetensors", tensors), WIDE_SLOTS, replace(BOUNDS, max_rank=max_rank))
+
+
+def assert_rows(lora: Lora, names: list[str], wanted: Tensor) -> None:
+    """Compare 64 rows of every part with those of the fused update."""
+    assert set(lora) == set(names)
+    row = 0
+    for name in names:
+        ours = lora[name]
+        chosen = torch.randperm(len(ours.up), generator=torch.Generator().manual_seed(row))[:ROWS]
+        expected = wanted[row + chosen].double()
+        error = delta(Factors(ours.down, ours.up[chosen], ours.scale)) - expected
+        assert error.abs().max() <= TOLERANCE * expected.abs().max(), name
+        row += len(ours.up)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_update_is_lycoris_own(tmp_path: Path, case: str) -> None:
+    (path, names), sizes, layout = CASES[case]
+    tensors = draw(path, sizes) | {f"{path}.alpha": torch.tensor(1.5)}
+    reading = read_wide(tmp_path, tensors)
+    assert reading.layout == layout
+    assert reading.keys_used == reading.keys_seen == len(tensors)
+    assert_rows(reading.lora, names, lycoris_delta(tensors, path))
+
+
+@pytest.mark.parametrize("rank", [1, 4])
+def test_rs_lora_of_lycoris_needs_nothing(tmp_path: Path, rank: int) -> None:
+    """LyCORIS stores alpha times the root of the rank: what is stored, divided by the rank, is its scale."""
+    path, names = TO_K
+    layer = nn.Linear(3072, 3072, bias=False, device="meta")
+    made = modules.LoConModule("module", layer, 1, rank, 2.0, rs_lora=True)
+    nn.init.normal_(made.lora_up.weight)
+    tensors = {f"{path}.{key}": one.detach() for key, one in made.custom_state_dict().items()}
+    reading = read_wide(tmp_path, tensors)
+    assert reading.lora[names[0]].scale == pytest.approx(2 / rank**0.5)
+    assert_rows(reading.lora, names, (made.scale * made.make_weight()).detach())
+
+
+def test_alpha_of_two_full_matrices_counts_for_nothing(tmp_path: Path) -> None:
+    path, names = TO_K
+    tensors = draw(path, lokr((4, 4), (4, 4), (None, None))) | {f"{path}.alpha": torch.tensor(7.0)}
+    lora = read(write(tmp_path / "l.safetensors", tensors), SLOTS, BOUNDS).lora
+    wanted = torch.kron(tensors[f"{path}.lokr_w1"], tensors[f"{path}.lokr_w2"])
+    torch.testing.assert_close(delta(lora[names[0]]), wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(lycoris_delta(tensors, path), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        loha(16, 16, 3),
+        lokr((2, 4), (8, 4), (None, 2)),  # lower than wide, as LyCORIS' unbalanced factorisation makes it
+        lokr((4, 2), (4, 8), (None, 2)),
+        lokr((4, 2), (4, 8), (3, 2)),  # a rank above the shorter side
+        lokr((2, 8), (8, 2), (1, None)),
+    ],
+)
+def test_short_types_lose_nothing(dtype: torch.dtype, sizes: Sizes) -> None:
+    tensors = {key.split("_", 1)[1]: one for key, one in draw("m", sizes, dtype).items()}
+    kind = "loha" if "hada" in next(iter(sizes)) else "lokr"
+    down, up = multiply(kind, tensors)
+    halves = [tensors[h].float() if h in tensors else tensors[f"{h}_a"].float() @ tensors[f"{h}_b"].float()
+              for h in ("w1", "w2")]  # fmt: skip
+    wanted = halves[0] * halves[1] if kind == "loha" else torch.kron(*halves)
+    torch.testing.assert_close(up @ down, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=0)
+    size = measure(kind, "m", {role: tuple(one.shape) for role, one in tensors.items()})
+    assert (size.d_in, size.d_out, size.rank) == (down.shape[1], up.shape[0], down.shape[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "code", "says"),
+    [
+        (lokr((16, 16), (192, 192), (None, None)), "lokr", "rank 3072, allowed are 1 to 256"),
+        (lokr((48, 48), (64, 64), (None, 8)), "lokr", "rank 384"),
+        (loha(3072, 3072, 17), "loha", "rank 289"),
+        (lokr((4, 4), (768, 767), (None, 2)), "wrong-base", "3068 to 3072"),
+        (loha(3072, 3072, 2) | {"hada_w2_a": (3072, 3)}, "shape-mismatch", "cannot be multiplied"),
+        (loha(3072, 3072, 2) | {"hada_w2_b": (2, 3071)}, "shape-mismatch", "cannot be multiplied"),
+        (
+            lokr((4, 4), (768, 768), (None, 2)) | {"lokr_w2_b": (3, 768)},
+            "shape-mismatch",
+            "cannot be multiplied",
+        ),
+        ({"lokr_w1": (4, 4)}, "orphan", "w1/w2_a/w2_b"),
+        (lokr((4, 4), (768, 768), (None, 2)) | {"lokr_w2": (768, 768)}, "orphan", "an update is"),
+        ({"hada_w1_a": (3072, 2), "hada_w1_b": (2, 3072)}, "orphan", "w2_a/w2_b"),
+    ],
+)
+def test_others_are_refused_with_their_reason(tmp_path: Path, sizes: Sizes, code: str, says: str) -> None:
+    with pytest.raises(RefusedFile, match=says) as caught:
+        read_wide(tmp_path, draw(TO_K[0], sizes))
+    assert caught.value.code == code
+
+
+def test_what_would_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolora.lora.decompositions.LARGEST_FORM", 1000)
+    with pytest.raises(RefusedFile, match="would take") as caught:
+        read(write(tmp_path / "l.safetensors", draw(TO_K[0], loha(16, 16, 3))), SLOTS, BOUNDS)
+    assert caught.value.code == "loha"
+
+
+def test_untrained_ones_have_no_effect(tmp_path: Path) -> None:
+    tensors = draw(TO_K[0], loha(16, 16, 2)) | {f"{TO_K[0]}.hada_w2_a": torch.zeros(16, 2)}
+    with pytest.raises(RefusedFile) as caught:
+        read(write(tmp_path / "l.safetensors", tensors), slots(CONFIG), BOUNDS)
+    assert caught.value.code == "zero-effect"

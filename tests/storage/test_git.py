@@ -1,0 +1,52 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MissingArtefact
+from autolora.storage.git import history, read_committed, restore_committed
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git repository with one file in two versions."""
+    git(tmp_path, "init", "-q")
+    for text in ("one", "two"):
+        (tmp_path / "lock").write_text(text)
+        git(tmp_path, "add", "lock")
+        git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", f"{text}\tfile")
+    return tmp_path
+
+
+def git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_a_former_file_is_read_without_moving_the_tree(repository: Path) -> None:
+    assert read_committed(repository, "HEAD~1", "lock") == "one"
+    assert (repository / "lock").read_text() == "two"
+
+
+@pytest.mark.parametrize(
+    ("rev", "path", "message"),
+    [
+        ("nowhere", "lock", "no revision 'nowhere'"),
+        ("--help", "lock", "no revision"),
+        ("HEAD", "none", "has no none"),
+    ],
+)
+def test_what_git_does_not_know_is_named(repository: Path, rev: str, path: str, message: str) -> None:
+    with pytest.raises(MissingArtefact, match=message):
+        read_committed(repository, rev, path)
+
+
+def test_a_missing_lock_is_put_back(repository: Path, tmp_path: Path) -> None:
+    assert not restore_committed(repository, "lock")
+    (repository / "lock").unlink()
+    assert restore_committed(repository, "lock")
+    assert (repository / "lock").read_text() == "two"
+    assert not restore_committed(repository, "none")
+
+
+def test_history_is_newest_first(repository: Path) -> None:
+    assert [commit.subject for commit in history(repository, "lock")] == ["two\tfile", "one\tfile"]

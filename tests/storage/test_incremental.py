@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MissingArtefact
+from autolora.storage.incremental import pending, read_digest, write_digest
+
+
+def test_pending_keeps_the_order_wanted() -> None:
+    todo = pending(["c", "a", "b", "a"], {"b", "z"})
+    assert (todo.add, todo.remove) == (("c", "a"), ("z",))
+    assert todo
+    assert not pending(["a"], ["a"])
+
+
+def test_a_digest_depends_on_keys_and_rows_not_on_order(tmp_path: Path) -> None:
+    first = write_digest(tmp_path, "pool", {"a": "1", "b": "2"}, schema=1)
+    assert write_digest(tmp_path, "pool", {"b": "2", "a": "1"}, schema=1) == first
+    assert write_digest(tmp_path, "pool", {"a": "1", "b": "3"}, schema=1) != first
+    assert write_digest(tmp_path, "pool", {"a": "1", "b": "2"}, schema=2) != first
+    assert read_digest(tmp_path, "pool")["rows"] == 2
+
+
+def test_a_missing_digest_says_which_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtefact, match="dvc repro index"):
+        read_digest(tmp_path, "index")

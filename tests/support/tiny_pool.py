@@ -1,0 +1,64 @@
+"""A hub's pool of a few small repositories: LoRA files for a tiny FLUX, pictures, cards, and a calendar."""
+
+import io
+import json
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from autolora.params import BudgetParams, CrawlParams, PoolParams
+from autolora.pool.recipe import Terms
+from tests.lora.writing import SLOTS, draw_lora, peft, write
+
+TAGS = ("lora", "base_model:adapter:black-forest-labs/FLUX.1-dev")
+RULES = CrawlParams(
+    hubs=("huggingface",), filters=TAGS, searches=("flux",), bases=("flux.1-dev",), licences=(),
+    max_nsfw_level="explicit", persons=True, minors=False, min_downloads=0, max_file_mb=1, newest=None,
+    max_renderings=2, overlap_h=24.0, sweep_days=1,
+    budget=BudgetParams(files=None, gb=None, captions=None),
+)  # fmt: skip
+BOUNDS = PoolParams(
+    max_header_mb=1, max_rank=16, min_known_keys=1.0, max_image_mb=1, max_image_px=10_000, sketch_size=8,
+    near_duplicate_cosine=0.99,
+)  # fmt: skip
+TERMS = Terms(slots=SLOTS, bounds=BOUNDS)
+REPOS = {"ann/ink": 1, "ann/neon": 1, "bob/cat": 1, "eve/pickle": 1, "bob/late": 2, "cat/later": 2}
+NUM_PICTURES = 3
+
+
+def make_pool(folder: Path) -> Path:
+    """Write the pool: four repositories on day 1 (one of them no LoRA), two more on day 2."""
+    rows = []
+    for seed, (repo, day) in enumerate(REPOS.items()):
+        make_repo(folder / repo, seed)
+        created_at = f"2026-01-0{day}T0{seed}:00:00.000Z"
+        rows.append({"repo": repo, "day": day, "created_at": created_at, "downloads": 7})
+    (folder / "eve/pickle/lora.safetensors").write_bytes(b"\x80\x02}q\x00." + b"0" * 100)
+    (folder / "schedule.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def make_repo(folder: Path, seed: int) -> None:
+    """Write one repository: a LoRA, pictures, and a card that shows them."""
+    (folder / "images").mkdir(parents=True)
+    write(folder / "lora.safetensors", peft(draw_lora(seed)))
+    for number in range(NUM_PICTURES):
+        (folder / f"images/{number}.png").write_bytes(picture(seed * 10 + number))
+    card = {
+        "license": "mit",
+        "base_model": "black-forest-labs/FLUX.1-dev",
+        "tags": ["lora"],
+        "instance_prompt": f"word{seed}",
+        "widget": [
+            {"text": f"a cat, word{seed}", "output": {"url": f"images/{n}.png"}} for n in range(NUM_PICTURES)
+        ],
+    }
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n# A LoRA\n")
+
+
+def picture(shade: int, size: tuple[int, int] = (16, 12), format: str = "PNG") -> bytes:
+    """Return the bytes of a picture of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (shade, 100, 200)).save(buffer, format)
+    return buffer.getvalue()
