@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from autolora.errors import AutoLoraError, MissingArtefact
+from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.params import Params, load
 from autolora.storage.incremental import read_digest
 
@@ -95,13 +95,13 @@ def search(
         print("the index is empty: no adapter of the catalog was accepted")
         return
     table = Table(
-        "score", "adapter", "licence", "trigger words", "sha256", title=f"index {hits[0].index[:12]}"
+        "score", "adapter", "license", "trigger words", "sha256", title=f"index {hits[0].index[:12]}"
     )
     for column in table.columns:
         column.overflow = "fold"
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
-        row = (f"{hit.score:.3f}", hit.id, hit.licence or "unknown", words, hit.sha256[:8])
+        row = (f"{hit.score:.3f}", hit.id, hit.license or "unknown", words, hit.sha256[:8])
         table.add_row(*map(escape, row))
     _draw(table)
 
@@ -146,7 +146,7 @@ def generate(
     print(path)
     for hit in hits:
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
-        print(f"  {hit.score:.3f} {hit.hub}:{hit.id} ({hit.licence or 'licence unknown'}{words})")
+        print(f"  {hit.score:.3f} {hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
 
 
 @command
@@ -239,7 +239,7 @@ def _repository() -> tuple[Path, Params]:
         if (folder / "params.yaml").exists() and (folder / "dvc.yaml").exists():
             os.chdir(folder)
             return folder, load(folder / "params.yaml")
-    raise MissingArtefact(
+    raise MissingArtifact(
         f"no params.yaml and dvc.yaml in {here} or above: run inside an AutoLoRA repository"
     )
 

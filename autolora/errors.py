@@ -7,8 +7,8 @@ AutoLoraError
 │   └── NotGiven       files that a hub lists could not be had
 ├── DiskFull           the disk has no room for what is to be written
 ├── CaptionError       the captioning engine is down or answered nonsense
-├── MissingArtefact    something an earlier stage makes is not there (or not in that revision)
-└── MismatchError      two artefacts that do not belong together (other base, other encoder)
+├── MissingArtifact    something an earlier stage makes is not there (or not in that revision)
+└── MismatchError      two artifacts that do not belong together (other base, other encoder)
 """
 
 from collections.abc import Mapping
@@ -50,9 +50,9 @@ class CaptionError(AutoLoraError):
     """A captioning engine that cannot be reached or answers nonsense."""
 
 
-class MissingArtefact(AutoLoraError):
-    """An artefact that an earlier stage makes is missing here or in the named revision."""
+class MissingArtifact(AutoLoraError):
+    """An artifact that an earlier stage makes is missing here or in the named revision."""
 
 
 class MismatchError(AutoLoraError):
-    """Artefacts or files that do not belong together."""
+    """Artifacts or files that do not belong together."""

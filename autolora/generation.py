@@ -13,7 +13,7 @@ import torch
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from autolora import models
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates, calibrate
 from autolora.fusion.install import fused
@@ -43,7 +43,7 @@ class Generator:
     def __init__(self, root: Path, base: ModelsParams, bounds: PoolParams) -> None:
         """Load the pipeline.
 
-        Raises MissingArtefact when it is not there.
+        Raises MissingArtifact when it is not there.
         """
         models.set_threads(base)
         self.root = root
@@ -58,7 +58,7 @@ class Generator:
 
     @cached_property
     def gates(self) -> Gates:
-        """The trained gates, in the base's place and precision; MissingArtefact when there are none."""
+        """The trained gates, in the base's place and precision; MissingArtifact when there are none."""
         gates = fusion.load(self.slots, fusion.folder(self.root))
         return gates.to(self.base.device, models.dtype(self.base))
 
@@ -80,7 +80,7 @@ def generate(
     """Draw a prompt with the adapters of its hits; none gives the base's own picture.
 
     Trigger words are not added to the prompt; the provenance names them.
-    Raises MissingArtefact when gates or weights are missing, MismatchError when they fit another base.
+    Raises MissingArtifact when gates or weights are missing, MismatchError when they fit another base.
     """
     loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
     relevance = calibrate([hit.score for hit in hits], params.relevance_floor, params.relevance_ceiling)
@@ -126,16 +126,16 @@ def save(picture: Picture, path: Path) -> None:
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return the provenance of a generated PNG.
 
-    Raises MissingArtefact when the file is none.
+    Raises MissingArtifact when the file is none.
     """
     try:
         with Image.open(path) as image:
             image.load()
             text = image.info.get(PROVENANCE)
     except (OSError, UnidentifiedImageError) as error:
-        raise MissingArtefact(f"cannot read {path} as a picture: {error}") from error
+        raise MissingArtifact(f"cannot read {path} as a picture: {error}") from error
     if text is None:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{path} carries no provenance: it was not made by `autolora generate`, or re-saved"
         )
     facts: dict[str, Any] = json.loads(text)
@@ -159,7 +159,7 @@ def _provenance(
                 "hub": hit.hub,
                 "id": hit.id,
                 "file": hit.file,
-                "licence": hit.licence,
+                "license": hit.license,
                 "score": hit.score,
                 "relevance": fit,
                 "trigger_words": list(hit.trigger_words),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autolora.errors import HubError, MissingArtefact, ParamsError
+from autolora.errors import HubError, MissingArtifact, ParamsError
 from autolora.params import ModelsParams
 from autolora.storage.files import hash_folder, hash_value
 
@@ -48,14 +48,14 @@ def resolve(name: str, revision: str | None, parts: Sequence[str] = ()) -> Path:
     """Return the folder of a model: a local folder as it is, a hub id (owner/name) as its snapshot.
 
     parts: patterns of the files wanted from a hub, e.g. `transformer/*`; all of them when empty.
-    Raises MissingArtefact when there is neither, ParamsError when a hub id names no revision, HubError when
+    Raises MissingArtifact when there is neither, ParamsError when a hub id names no revision, HubError when
     the hub cannot serve it.
     """
     folder = Path(name)
     if folder.is_dir():
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{name} is not a folder: build the models (`make playground`) or name a folder or a hub id "
             "(owner/name) in params.yaml"
         )
@@ -81,25 +81,25 @@ def _snapshot(name: str, revision: str, parts: Sequence[str]) -> Path:
 def component(params: ModelsParams, name: str) -> Path:
     """Return the folder of one part of the base pipeline, e.g. `vae`.
 
-    Raises MissingArtefact when the pipeline has no such part.
+    Raises MissingArtifact when the pipeline has no such part.
     """
     pipeline = resolve(params.pipeline, params.pipeline_revision, (f"{name}/*",))
     if not (pipeline / name).is_dir():
-        raise MissingArtefact(f"{pipeline} has no part '{name}': it is not a whole FluxPipeline folder")
+        raise MissingArtifact(f"{pipeline} has no part '{name}': it is not a whole FluxPipeline folder")
     return pipeline / name
 
 
 def transformer_config(params: ModelsParams) -> dict[str, Any]:
     """Return the config of the base pipeline's transformer; loads no weights.
 
-    Raises MissingArtefact when it cannot be read.
+    Raises MissingArtifact when it cannot be read.
     """
     folder = resolve(params.pipeline, params.pipeline_revision, ("transformer/config.json",))
     path = folder / "transformer" / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MissingArtefact(f"cannot read {path}: {error}; is {folder} a FluxPipeline folder?") from error
+        raise MissingArtifact(f"cannot read {path}: {error}; is {folder} a FluxPipeline folder?") from error
     return config
 
 
@@ -120,7 +120,7 @@ class ClipTextEncoder:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return the pooled features (N, d), float32 on the CPU, not normalised; longer texts are cut."""
+        """Return the pooled features (N, d), float32 on the CPU, not normalized; longer texts are cut."""
         rows = [self._encode(list(texts[i : i + TEXTS_AT_ONCE])) for i in range(0, len(texts), TEXTS_AT_ONCE)]
         return torch.cat(rows) if rows else torch.zeros(0, self.width)
 
@@ -135,7 +135,7 @@ class ClipTextEncoder:
 def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
     """Load the pipeline's CLIP text tower in float32.
 
-    Raises MissingArtefact when the pipeline is missing or damaged.
+    Raises MissingArtifact when the pipeline is missing or damaged.
     """
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -150,7 +150,7 @@ def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
 def load_transformer(params: ModelsParams) -> Any:
     """Load the base FluxTransformer2DModel, frozen.
 
-    Raises MissingArtefact when it is missing or damaged.
+    Raises MissingArtifact when it is missing or damaged.
     """
     return _load("FluxTransformer2DModel", params, "transformer")
 
@@ -158,7 +158,7 @@ def load_transformer(params: ModelsParams) -> Any:
 def load_vae(params: ModelsParams) -> Any:
     """Load the base AutoencoderKL, frozen.
 
-    Raises MissingArtefact when it is missing or damaged.
+    Raises MissingArtifact when it is missing or damaged.
     """
     return _load("AutoencoderKL", params, "vae")
 
@@ -166,7 +166,7 @@ def load_vae(params: ModelsParams) -> Any:
 def load_pipeline(params: ModelsParams) -> Any:
     """Load the whole base FluxPipeline, without a progress bar of its own.
 
-    Raises MissingArtefact when it is missing or damaged.
+    Raises MissingArtifact when it is missing or damaged.
     """
     kind = _diffusers_class("FluxPipeline")
     folder = resolve(params.pipeline, params.pipeline_revision)
@@ -184,7 +184,7 @@ def _diffusers_class(name: str) -> Any:
 
         return getattr(diffusers, name)
     except (ImportError, RuntimeError) as error:  # RuntimeError: diffusers is there, what it needs is not
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"diffusers cannot be used: {error}; pip install 'autolora[generate]'"
         ) from error
 
@@ -208,7 +208,7 @@ def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise MissingArtefact(f"cannot load {folder}: {error}; build or download it again") from error
+        raise MissingArtifact(f"cannot load {folder}: {error}; build or download it again") from error
     finally:
         for library in shown:
             library.enable_progress_bar()

@@ -121,7 +121,7 @@ class CrawlParams:
     """words to search for, one list each, which shows 3,000 models at most (modelscope); empty lists all its LoRAs"""
     bases: tuple[Base, ...]
     """base models that a listing may name; empty allows all, and what says nothing passes"""
-    licences: tuple[str, ...]
+    licenses: tuple[str, ...]
     """allow-list; empty allows all"""
     max_nsfw_level: NsfwLevel
     persons: bool
@@ -210,7 +210,7 @@ class EncoderParams:
     probe: Probe
     """what an adapter is encoded from: its sketch, or its weights in full"""
     slots: View | None
-    """this and what follows it, down to `centre`: null has the preset's value; see presets.EncoderForm"""
+    """this and what follows it, down to `center`: null has the preset's value; see presets.EncoderForm"""
     alpha: Alpha | None
     probes: int | None
     tokens: Tokens | None
@@ -226,8 +226,8 @@ class EncoderParams:
     draw: Draw | None
     schedule: Schedule | None
     clip: bool | None
-    regularise: bool | None
-    centre: bool | None
+    regularize: bool | None
+    center: bool | None
     layers: int
     heads: int
     mlp_ratio: int
@@ -337,7 +337,7 @@ class EvaluationParams:
     """resamples, clustered by adapter"""
     seed: int
     themes: str | None
-    """file of judgements: adapter sha256 -> theme"""
+    """file of judgments: adapter sha256 -> theme"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,9 +64,9 @@ class EncoderForm:
     """of the learning rate: warm-up and cosine, or none"""
     clip: bool
     """gradients, at norm 1"""
-    regularise: bool
+    regularize: bool
     """whether dropout, slot_dropout and sketch_noise have an effect"""
-    centre: bool
+    center: bool
     """subtract the mean of the training texts from every text"""
 
 
@@ -101,18 +101,18 @@ ENCODER: Mapping[str, EncoderForm] = {
     "paper": EncoderForm(
         slots="fused", alpha="layer", probes=1, tokens="probe", strength="kept", projections="slot", causal=False,
         absent="mask", start="drawn", temperature=0.07, temperature_learned=True, loss_factor=1.0,
-        negatives="all", draw="adapters", schedule="constant", clip=False, regularise=False, centre=False,
+        negatives="all", draw="adapters", schedule="constant", clip=False, regularize=False, center=False,
     ),
     "released": EncoderForm(
         slots="fused", alpha="file", probes=1, tokens="probe", strength="kept", projections="type", causal=True,
         absent="zero", start="drawn", temperature=1.0, temperature_learned=False, loss_factor=10.0,
-        negatives="all", draw="captions", schedule="constant", clip=False, regularise=False, centre=False,
+        negatives="all", draw="captions", schedule="constant", clip=False, regularize=False, center=False,
     ),
     "best": EncoderForm(
         slots="canonical", alpha="layer", probes=32, tokens="slot", strength="relative", projections="type",
         causal=False, absent="mask", start="silent", temperature=0.07, temperature_learned=True,
-        loss_factor=0.5, negatives="others", draw="adapters", schedule="cosine", clip=True, regularise=True,
-        centre=True,
+        loss_factor=0.5, negatives="others", draw="adapters", schedule="cosine", clip=True, regularize=True,
+        center=True,
     ),
 }  # fmt: skip
 

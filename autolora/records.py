@@ -43,7 +43,7 @@ class ListedRendering:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Permissions:
-    """What a licence allows, in one form for all hubs; None = not said."""
+    """What a license allows, in one form for all hubs; None = not said."""
 
     commercial: bool | None = None
     derivatives: bool | None = None
@@ -66,7 +66,7 @@ class Listing:
     size: int | None
     """bytes, as the hub tells"""
     sha256: str | None
-    licence: str | None
+    license: str | None
     """as given"""
     permissions: Permissions = field(default_factory=Permissions)
     base_model: str | None
@@ -105,7 +105,7 @@ class Listing:
 
     @property
     def digest(self) -> str:
-        """The sha256 of how the hub describes it: changes when a licence or flag changes."""
+        """The sha256 of how the hub describes it: changes when a license or flag changes."""
         return hash_value({name: value for name, value in self.to_row().items() if name not in MOVING})
 
     @property
@@ -243,7 +243,7 @@ class Hit:
     hub: str
     id: str
     file: str
-    licence: str | None
+    license: str | None
     nsfw: bool
     trigger_words: tuple[str, ...]
     index: str

@@ -34,10 +34,10 @@ class Retriever:
         Raises MismatchError when the index was made for another text encoder.
         """
         theirs = (text_encoder.digest, text_encoder.width)
-        if theirs != (index.text_encoder, len(index.text_centre)):
+        if theirs != (index.text_encoder, len(index.text_center)):
             raise MismatchError(
                 f"index {index.digest[:12]} was made for text encoder {index.text_encoder[:12]} of width "
-                f"{len(index.text_centre)}, but models.pipeline has {theirs[0][:12]} of width {theirs[1]}: "
+                f"{len(index.text_center)}, but models.pipeline has {theirs[0][:12]} of width {theirs[1]}: "
                 "name the pipeline it was made for in params.yaml, or run `dvc repro`"
             )
         self.index = index
@@ -55,7 +55,7 @@ class Retriever:
     def scores(self, prompt: str) -> NDArray[np.float32]:
         """Return the cosine (N,) of a prompt with each adapter of the index (Eq. 4)."""
         features: NDArray[np.float32] = (
-            self._text_encoder.encode([prompt])[0].numpy() - self.index.text_centre
+            self._text_encoder.encode([prompt])[0].numpy() - self.index.text_center
         )
         found: NDArray[np.float32] = self.index.vectors @ (features / np.linalg.norm(features))
         return found
@@ -64,7 +64,7 @@ class Retriever:
 def open_retriever(root: Path, rev: str | None = None) -> Retriever:
     """Open what is served (or the index of a git revision) with the text encoder that params.yaml names.
 
-    Raises MissingArtefact when there is no index, MismatchError when it is for another text encoder.
+    Raises MissingArtifact when there is no index, MismatchError when it is for another text encoder.
     """
     index = open_index(root, rev)
     models = load(root / "params.yaml").models
@@ -82,7 +82,7 @@ def _hit(index: Index, place: int, rank: int, score: float) -> Hit:
         hub=row["hub"],
         id=row["id"],
         file=row["file"],
-        licence=row["licence"],
+        license=row["license"],
         nsfw=row["nsfw"],
         trigger_words=tuple(row["trigger_words"]),
         index=index.digest,

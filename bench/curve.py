@@ -258,7 +258,7 @@ def _draw_recall(axes: Axes, findings: Findings) -> None:
     axes.axhline(1 / findings["world"]["themes"], color=DISTINCT, linewidth=1, linestyle=":")
     _mark_sizes(axes, findings)
     axes.set_ylim(0, 1.04)
-    axes.set_title("Nearest neighbour has the theme (dashed: exact, dotted: chance)", fontsize=11)
+    axes.set_title("Nearest neighbor has the theme (dashed: exact, dotted: chance)", fontsize=11)
     axes.legend(
         frameon=False, fontsize=9, title="theme's\nshare", title_fontsize=9,
         loc="center left", bbox_to_anchor=(1, 0.5), reverse=True,
@@ -270,7 +270,7 @@ def _draw_near(axes: Axes, findings: Findings) -> None:
     counts = findings["near"]["fingerprint"]["histograms"]
     for name, label, colour in (
         ("distinct", "distinct adapters of one theme", DISTINCT),
-        ("asked", "re-saved, -scaled, -quantised, -factored, padded", COPY),
+        ("asked", "re-saved, -scaled, -quantized, -factored, padded", COPY),
         ("others", "cast to fp8 as they are; blocks re-scaled", OTHER),
     ):
         shown = np.array(counts[name]) / max(1, sum(counts[name]))

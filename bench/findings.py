@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autolora.metrics.bootstrap import estimate
 from autolora.slots import slots
-from bench.likeness import Matrix, Shape, binomial, find_nearest, normalise
+from bench.likeness import Matrix, Shape, binomial, find_nearest, normalize
 from bench.synthetic import World, write_recipes
 from bench.variants import copies
 
@@ -26,7 +26,7 @@ def spell(shape: Shape) -> str:
     return f"{shape[0]}x{shape[1]}"
 
 
-def summarise(
+def summarize(
     world: World,
     rows: Sequence[Row],
     copied: Sequence[Row],
@@ -52,13 +52,13 @@ def summarise(
             spell(shape): {
                 "megabytes": len(slots(world.transformer)) * (2 * shape[0] * shape[1] + 5) / 1e6,
                 "error": errors(products, exact, themes),
-                "recall": recall(cosines[spell(shape)], normalise(exact), world, themes),
+                "recall": recall(cosines[spell(shape)], normalize(exact), world, themes),
             }
             for shape, products in inner.items()
         },
-        "alike": alike(normalise(exact), world, themes),
+        "alike": alike(normalize(exact), world, themes),
         "near": near,
-        "exact": judge(exact_cosines(copied), same_theme(themes, normalise(exact)), thresholds),
+        "exact": judge(exact_cosines(copied), same_theme(themes, normalize(exact)), thresholds),
         "kinds": by_kind(copied, thresholds),
     }
 
@@ -108,7 +108,7 @@ def recall(found: Matrix, exact: Matrix, world: World, themes: NDArray[np.int64]
         "sketch": float(right.mean()),
         "exact": float(truly.mean()),
         "difference": asdict(estimate(difference, themes.tolist(), RESAMPLES, 0)),
-        "same neighbour": float((find_nearest(found) == find_nearest(exact)).mean()),
+        "same neighbor": float((find_nearest(found) == find_nearest(exact)).mean()),
         "shares": {
             str(share): {
                 "sketch": float(right[level == at].mean()),

@@ -131,7 +131,7 @@ def inner_product(a: Mapping[str, Factors], b: Mapping[str, Factors]) -> float:
     return total
 
 
-def normalise(inner: Matrix) -> Matrix:
+def normalize(inner: Matrix) -> Matrix:
     """Return the cosines (N, N) of a Gram matrix."""
     norms = np.sqrt(inner.diagonal())
     cosines: Matrix = inner / np.outer(norms, norms)

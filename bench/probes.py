@@ -34,7 +34,7 @@ from autolora.metrics.benchmark import (
     right_answers,
 )  # fmt: skip
 from autolora.metrics.bootstrap import cluster_means, estimate
-from autolora.metrics.judgements import read_judgements
+from autolora.metrics.judgments import read_judgments
 from autolora.params import Params, load
 from autolora.pool import store as pool
 
@@ -150,7 +150,7 @@ def gather(
     queries = kept(evaluation.ask(root, shown), set(adapters))
     texts = model.embed_texts(encoder, tower, [text for *_, text in captions])
     path = params.evaluation.themes
-    judged = read_judgements(root / path if path else None)
+    judged = read_judgments(root / path if path else None)
     return Benchmark(
         adapters=adapters,
         vectors=np.stack([embed(encoder, read(sha256)) for sha256 in adapters]),
@@ -180,9 +180,9 @@ def sketch_scores(root: Path, benchmark: Benchmark, encoder: Encoder, tower: Rem
     That is the adapter of the training set whose captions, on average, are nearest to the query.
     """
     learned = training.examples(root)
-    centres = np.stack([model.embed_texts(encoder, tower, one.texts).mean(axis=0) for one in learned])
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    nearest = (benchmark.embedded @ centres.T).argmax(axis=1)
+    centers = np.stack([model.embed_texts(encoder, tower, one.texts).mean(axis=0) for one in learned])
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    nearest = (benchmark.embedded @ centers.T).argmax(axis=1)
     anchors = raw(root, [one.sha256 for one in learned])
     scores: Floats = (anchors @ raw(root, benchmark.adapters).T)[nearest]
     return scores

@@ -38,8 +38,8 @@ from bench.costs import (
     weigh_largest,
     written,
 )
-from bench.findings import Findings, Row, spell, summarise
-from bench.likeness import Shape, Shelf, compare, halve, inner_product, normalise, open_array, sketch_shapes
+from bench.findings import Findings, Row, spell, summarize
+from bench.likeness import Shape, Shelf, compare, halve, inner_product, normalize, open_array, sketch_shapes
 from bench.pairs import compare_all, compute_exact
 from bench.synthetic import FLUX_DEV, Recipe, World, draw_lora, lay_out, write_recipes
 from bench.timing import spend
@@ -127,11 +127,11 @@ def measure(plan: Plan, cache: Path) -> Findings:
     copied = take_copies(plan, params, folder, shelves)
     exact = compute_exact(world, folder / "exact")
     sketched = {shape: compare_all(shelf) for shape, shelf in shelves.by_shape.items()}
-    cosines = {spell(shape): normalise(inner) for shape, (inner, _) in sketched.items()}
+    cosines = {spell(shape): normalize(inner) for shape, (inner, _) in sketched.items()}
     cosines |= {"slots": sketched[size, size][1], "fingerprint": shelves.compare_fingerprints()}
     inner = {shape: products for shape, (products, _) in sketched.items()}
     thresholds = {*THRESHOLDS, params.dataset.family_cosine}
-    found = summarise(world, rows, copied, cosines, inner, exact, thresholds)
+    found = summarize(world, rows, copied, cosines, inner, exact, thresholds)
     facts = {
         "date": datetime.date.today().isoformat(),
         "command": COMMAND,

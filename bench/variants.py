@@ -31,7 +31,7 @@ def copies() -> tuple[Copy, ...]:
     return (
         Copy("re-saved", _resave),
         Copy("re-scaled", _rescale),
-        Copy("re-quantised", _quantise),
+        Copy("re-quantized", _quantize),
         Copy("re-factored", _refactor),
         Copy("rank-padded", _pad),
         Copy("cast to e4m3", lambda lora, _: _each(lora, lambda x: x.to(torch.float8_e4m3fn)), asked=False),
@@ -55,12 +55,12 @@ def _rescale(lora: Lora, _: str) -> Lora:
     return {name: Factors(f.down, f.up, 0.37 * f.scale) for name, f in lora.items()}
 
 
-def _quantise(lora: Lora, _: str) -> Lora:
+def _quantize(lora: Lora, _: str) -> Lora:
     """float8_e4m3fn with the range of each tensor used, and alpha making up for it."""
-    return {name: _quantise_slot(factors) for name, factors in lora.items()}
+    return {name: _quantize_slot(factors) for name, factors in lora.items()}
 
 
-def _quantise_slot(factors: Factors) -> Factors:
+def _quantize_slot(factors: Factors) -> Factors:
     tensors, scale = [], factors.scale
     for tensor in (factors.down.float(), factors.up.float()):
         unit = float(tensor.abs().max()) / FP8_LARGEST

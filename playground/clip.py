@@ -114,8 +114,8 @@ def _train(
     heads, average = Heads(recipe.width), 0.0
     averaged = drawings.Average(model, EMA)
     weights = [*model.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps))
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, recipe.seed)):
         pick = ids[rows, torch.randint(ids.shape[1], (len(rows),))]
         shaken = drawings.shake(pixels[rows], by=3) / 127.5 - 1
@@ -124,9 +124,9 @@ def _train(
             words = _features(model.get_text_features(input_ids=pick)).float()
         loss = contrast(F.normalize(image), F.normalize(words), model.logit_scale)
         loss = loss + 0.5 * heads(image, target[rows]) + 0.2 * heads(words, target[rows])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         averaged.update(model, step)
         average = loss.item() if step == 0 else 0.95 * average + 0.05 * loss.item()

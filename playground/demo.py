@@ -71,7 +71,7 @@ def main() -> None:
             execute(
                 [sys.executable, "-m", "autolora", "generate", PROMPT, "-k", "3", "-o", "images/demo.png"]
             )
-    summarise(clock)
+    summarize(clock)
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def prefect_environment() -> dict[str, str]:
     }
 
 
-def summarise(clock: Clock) -> None:
+def summarize(clock: Clock) -> None:
     """Say what took how long, and where to look."""
     table = Table("step", "seconds", title="time")
     for name, seconds in clock.steps:

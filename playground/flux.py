@@ -148,8 +148,8 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     models = torch.nn.ModuleList([transformer(), t5(vocabulary)])
     averaged = drawings.Average(models, EMA)
-    optimiser = torch.optim.AdamW(models.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps, 100))
+    optimizer = torch.optim.AdamW(models.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps, 100))
     average = 0.0
     for step, rows in enumerate(drawings.batches(len(latents), BATCH, steps, seed)):
         pick = torch.randint(ids.shape[1], (len(rows),), generator=generator)
@@ -158,10 +158,10 @@ def _train(
             states = models[1](input_ids=words).last_hidden_state.float()
             batch = Batch(latents[rows], states, pooled[rows, pick])
             value = loss(models[0], batch, generator)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(models.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         averaged.update(models, step)
         average = value.item() if step == 0 else 0.98 * average + 0.02 * value.item()

@@ -87,7 +87,7 @@ class Hub:
                         self._day = int(value)
                     case "withdraw":
                         self._withdraw(*([value] if isinstance(value, str) else value))
-                    case "licence":
+                    case "license":
                         self._alter(value[0], value[1], _now())
                     case "touch":
                         self._alter(value, "", _now())
@@ -169,14 +169,14 @@ class Hub:
             raise ValueError(f"no repository {order.entry!r}")
         self._orders.append(order)
 
-    def _alter(self, repo_id: str, licence: str, date: str) -> None:
-        """Relicense a repository or, without a licence, publish it again; and remember it."""
+    def _alter(self, repo_id: str, license: str, date: str) -> None:
+        """Relicense a repository or, without a license, publish it again; and remember it."""
         repo = self.repos[repo_id]
-        if licence:
-            repo.relicense(licence, date)
+        if license:
+            repo.relicense(license, date)
         else:
             repo.touch(date)
-        self._changes.append([repo_id, licence, date])
+        self._changes.append([repo_id, license, date])
 
     def _save(self) -> None:
         if self._state_file:
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument(
         "--spread-days", type=int, default=SPREAD_DAYS, help="over which the first day's dates lie"
     )
-    parser.add_argument("--state", type=Path, help="folder that keeps day, withdrawals, licences")
+    parser.add_argument("--state", type=Path, help="folder that keeps day, withdrawals, licenses")
     parser.add_argument("--page-size", type=int, default=10, help="entries of a page of a list, at most")
     parser.add_argument("--verbose", action="store_true", help="log every request to stderr")
     parser.add_argument("--list-faults", action="store_true", help="print how the hub can misbehave, and end")

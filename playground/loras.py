@@ -116,15 +116,15 @@ def _fit(pipe: FluxPipeline, data: flux.Batch, recipe: authors.Recipe, steps: in
     model, average = pipe.transformer, 0.0
     generator = torch.Generator().manual_seed(recipe.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=recipe.habit.rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps, warmup=20))
+    optimizer = torch.optim.AdamW(weights, lr=recipe.habit.rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps, warmup=20))
     for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, steps, recipe.seed)):
         batch = flux.Batch(data.latents[rows], data.states[rows], data.pooled[rows])
         loss = flux.loss(model, batch, generator)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         average = loss.item() if step == 0 else 0.95 * average + 0.05 * loss.item()
     return average

@@ -61,16 +61,16 @@ def _train(
 ) -> ResNetForImageClassification:
     target, average = torch.from_numpy(numbers), 0.0
     averaged = drawings.Average(model, EMA)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, SEED)):
         image = drawings.shake(pixels[rows], by=3) / 127.5 - 1
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(pixel_values=image).logits
         value = loss(logits.float(), target[rows])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(value)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         averaged.update(model, step)
         average = value.item() if step == 0 else 0.97 * average + 0.03 * value.item()

@@ -18,7 +18,7 @@ class Pen:
     """Draws shapes given in units of the object's radius, y downwards, with a dark outline."""
 
     canvas: ImageDraw.ImageDraw
-    centre: Point
+    center: Point
     radius: float
     main: Colour
 
@@ -40,8 +40,8 @@ class Pen:
     def at(self, point: Point) -> Point:
         """Map a point in units of the radius to canvas pixels."""
         return (
-            self.centre[0] + point[0] * self.radius,
-            self.centre[1] + point[1] * self.radius,
+            self.center[0] + point[0] * self.radius,
+            self.center[1] + point[1] * self.radius,
         )
 
     def polygon(self, points: Sequence[Point], fill: Colour | None = None) -> None:
@@ -51,7 +51,7 @@ class Pen:
         self.canvas.line([*mapped, mapped[0], mapped[1]], fill=self.dark, width=8, joint="curve")
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour | None = None) -> None:
-        """Fill an ellipse given by its centre and half axes, and outline it."""
+        """Fill an ellipse given by its center and half axes, and outline it."""
         box = [self.at((x - rx, y - ry)), self.at((x + rx, y + ry))]
         self.canvas.ellipse(box, fill=fill or self.main, outline=self.dark, width=8)
 

@@ -27,7 +27,7 @@ BAD = {
     "hana-k/scaled-to-nothing": "zero effect",
     "grauwolf/exploded": "not finite",
 }
-_LICENCES = ("apache-2.0", "mit", "other", "cc-by-nc-4.0", "creativeml-openrail-m", "cc-by-4.0")
+_LICENSES = ("apache-2.0", "mit", "other", "cc-by-nc-4.0", "creativeml-openrail-m", "cc-by-4.0")
 _BODIES = (
     "",
     "# {name}\n\nTrained for fun. Use `{trigger}` in your prompt.\n",
@@ -80,7 +80,7 @@ def card(number: int, repo: str, trigger: str, texts: list[str]) -> str:
     if number % _NOT_FOR_ALL_EVERY == _NOT_FOR_ALL_EVERY - 1:
         tags.append("not-for-all-audiences")
     matter = {
-        "license": _LICENCES[number % len(_LICENCES)],
+        "license": _LICENSES[number % len(_LICENSES)],
         "base_model": BASE_MODEL,
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",

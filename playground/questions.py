@@ -162,18 +162,18 @@ def train(
     flat = [(place, talk) for place, talks_of_one in enumerate(talks) for talk in talks_of_one]
     heads, average = Heads(tokens.shape[-1]), 0.0
     weights = [*model.model.language_model.parameters(), *model.lm_head.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.03)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps))
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.03)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(flat), BATCH, steps, seed)):
         picked = [flat[row] for row in rows.tolist()]
         batch = gather([talk for _, talk in picked], pad)
         with torch.autocast("cpu", torch.bfloat16):
             states = think(model, tokens[[place for place, _ in picked]], batch.ids)
             loss = told_loss(model, states[-1], batch.ids, batch.answer) + heads(states[1], states[2], batch)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         average = loss.item() if step == 0 else 0.97 * average + 0.03 * loss.item()
         if step % 50 == 0:

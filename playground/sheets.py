@@ -1,4 +1,4 @@
-"""Contact sheets: what the playground draws and paints, in labelled rows, laid out to be looked at.
+"""Contact sheets: what the playground draws and paints, in labeled rows, laid out to be looked at.
 
     python -m playground.sheets
 

@@ -72,17 +72,17 @@ def build(scale: float, seed: int) -> dict[str, float]:
 
 def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) -> tuple[AutoencoderKL, float]:
     average, averaged = 0.0, drawings.Average(model, EMA)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: drawings.decay(s, steps))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), CROP_BATCH, steps, seed)):
         image = drawings.signed(pixels[rows])
         image = crop(image) if step < CROP_SHARE * steps else image[:BATCH]
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(model, image)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         averaged.update(model, step)
         average = value.item() if step == 0 else 0.95 * average + 0.05 * value.item()
@@ -98,7 +98,7 @@ def load() -> AutoencoderKL:
 
 @torch.no_grad()
 def encode(model: AutoencoderKL, pixels: torch.Tensor, scaled: bool = True) -> torch.Tensor:
-    """Encode uint8 pixels (N, 3, 64, 64) to latents (N, 16, 8, 8), normalised if `scaled`."""
+    """Encode uint8 pixels (N, 3, 64, 64) to latents (N, 16, 8, 8), normalized if `scaled`."""
     parts = [model.encode(drawings.signed(p)).latent_dist.mode() for p in pixels.split(64)]
     latents = torch.cat(parts)
     if not scaled:
@@ -108,7 +108,7 @@ def encode(model: AutoencoderKL, pixels: torch.Tensor, scaled: bool = True) -> t
 
 @torch.no_grad()
 def decode(model: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    """Decode normalised latents (N, 16, 8, 8) to uint8 pixels (N, 3, 64, 64)."""
+    """Decode normalized latents (N, 16, 8, 8) to uint8 pixels (N, 3, 64, 64)."""
     raw = latents / model.config.scaling_factor + model.config.shift_factor
     drawn = torch.cat([model.decode(part).sample for part in raw.split(64)])
     return ((drawn + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -257,12 +257,12 @@ def train(
     averaged = drawings.Average(model, EMA)
     seeing = [*model.model.visual.parameters(), *heads.parameters()]
     talking = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
-    optimiser = torch.optim.AdamW([{"params": seeing}, {"params": talking}], lr=RATE, weight_decay=0.03)
+    optimizer = torch.optim.AdamW([{"params": seeing}, {"params": talking}], lr=RATE, weight_decay=0.03)
     rates = [
         lambda step: drawings.decay(step, looking + telling),
         lambda step: drawings.decay(max(0, step - looking), telling),
     ]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rates)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
     order = drawings.batches(len(lesson.pixels), BATCH, looking + telling, recipe.seed)
     for step, rows in enumerate(order):
         with torch.autocast("cpu", torch.bfloat16):
@@ -274,10 +274,10 @@ def train(
                 longest = int(told.any(0).nonzero().max()) + 1
                 ids, told = ids[:, :longest].long(), told[:, :longest]
                 loss = NAMING * loss + told_loss(model, think(model, tokens, ids)[-1], ids, told)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*seeing, *talking], 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         averaged.update(model, step)
         average = loss.item() if step in (0, looking) else 0.97 * average + 0.03 * loss.item()

@@ -90,7 +90,7 @@ def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
     layer = Image.new("RGBA", (CANVAS, CANVAS), (0, 0, 0, 0))
     pen = Pen(
         ImageDraw.Draw(layer),
-        centre=(CANVAS / 2 + rng.uniform(-9, 9), CANVAS / 2 + rng.uniform(-7, 9)),
+        center=(CANVAS / 2 + rng.uniform(-9, 9), CANVAS / 2 + rng.uniform(-7, 9)),
         radius=rng.uniform(84, 97),
         main=COLOURS[scene.colour],
     )
@@ -151,7 +151,7 @@ _PATTERNS = {
     "long": (
         "a drawing that shows {a} {thing} {place}",
         "this picture shows {a} {thing} in the middle, {place}",
-        "there is {a} {thing} in the centre, {place}",
+        "there is {a} {thing} in the center, {place}",
         "{place} there is {a} {thing}",
     ),
 }

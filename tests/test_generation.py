@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import GateSpec
 from autolora.fusion.install import fused
@@ -60,7 +60,7 @@ def hits(root: Path) -> list[Hit]:
         found.append(
             Hit(
                 rank=rank, score=score, sha256=place.stem, hub="huggingface", id=f"someone/{seed}",
-                file=file.name, licence="mit", nsfw=False, trigger_words=("zzz",), index="i" * 64,
+                file=file.name, license="mit", nsfw=False, trigger_words=("zzz",), index="i" * 64,
             )
         )  # fmt: skip
     return found
@@ -168,17 +168,17 @@ def test_a_file_without_provenance_is_named(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("no picture")
     for name in ("plain.png", "text.png", "missing.png"):
-        with pytest.raises(MissingArtefact, match=name):
+        with pytest.raises(MissingArtifact, match=name):
             read_provenance(tmp_path / name)
 
 
 def test_missing_gates_and_weights_say_what_to_do(
     generator: Generator, hits: list[Hit], tmp_path: Path
 ) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro fusion"):
+    with pytest.raises(MissingArtifact, match="dvc repro fusion"):
         fusion.load(slots(CONFIG), tmp_path)
     stranger = Hit(**{name: getattr(hits[0], name) for name in hits[0].__slots__} | {"sha256": "0" * 64})
-    with pytest.raises(MissingArtefact, match="0000"):
+    with pytest.raises(MissingArtifact, match="0000"):
         generate(generator, PROMPT, [stranger], method="direct", seed=0, params=PARAMS)
 
 
@@ -187,5 +187,5 @@ def test_gates_of_another_base_and_damaged_gates_are_named(gates_folder: Path, t
         fusion.load(slots(CONFIG | {"num_layers": 2}), gates_folder)
     (tmp_path / "config.json").write_bytes((gates_folder / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes((gates_folder / "model.safetensors").read_bytes()[:-9])
-    with pytest.raises(MissingArtefact, match="cannot be read"):
+    with pytest.raises(MissingArtifact, match="cannot be read"):
         fusion.load(slots(CONFIG), tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from autolora import models
-from autolora.errors import HubError, MissingArtefact, ParamsError
+from autolora.errors import HubError, MissingArtifact, ParamsError
 from autolora.params import ModelsParams, load
 from tests.support.tiny_flux import CONFIG, TOKENS, save_pipeline
 
@@ -30,7 +30,7 @@ def test_a_folder_is_taken_as_it_is(base: ModelsParams) -> None:
 
 @pytest.mark.parametrize("name", ["playground/models/nothing", "/nowhere/flux", "./flux", "flux"])
 def test_a_missing_folder_says_what_to_do(name: str) -> None:
-    with pytest.raises(MissingArtefact, match="make playground"):
+    with pytest.raises(MissingArtifact, match="make playground"):
         models.resolve(name, None)
 
 
@@ -105,11 +105,11 @@ def test_a_damaged_part_is_named(base: ModelsParams, tmp_path: Path, part: str) 
         "transformer": models.load_transformer,
         "vae": models.load_vae,
     }
-    with pytest.raises(MissingArtefact, match=part):
+    with pytest.raises(MissingArtifact, match=part):
         loaders[part](damaged)
-    with pytest.raises(MissingArtefact, match="FluxPipeline"):
+    with pytest.raises(MissingArtifact, match="FluxPipeline"):
         models.component(damaged, "scheduler")
-    with pytest.raises(MissingArtefact, match=r"config\.json"):
+    with pytest.raises(MissingArtifact, match=r"config\.json"):
         models.transformer_config(replace(base, pipeline=str(tmp_path / "tokenizer")))
 
 

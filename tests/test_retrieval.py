@@ -16,7 +16,7 @@ import pytest
 
 from autolora import retrieval
 from autolora.encoder.store import load_encoder
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import served as index_served
 from autolora.index import stage
 from autolora.index.served import open_index, release, served
@@ -87,11 +87,11 @@ def test_answers_with_what_fits_best_first(
         assert themes[hits[0].sha256] == theme
         assert {hit.index for hit in hits} == {read_digest(root, "index")["sha256"]}
     one = next(one for one in indexed[1] if one.sha256 == hits[0].sha256).listing
-    assert (hits[0].hub, hits[0].id, hits[0].file, hits[0].licence) == (
+    assert (hits[0].hub, hits[0].id, hits[0].file, hits[0].license) == (
         one.hub,
         one.id,
         one.file,
-        one.licence,
+        one.license,
     )
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_working_index_is_never_copied(root: Path, monkeypatch: pytest
     monkeypatch.setattr(index_served, "TRIES", 2)
     digest = root / "digests" / "index.json"
     digest.write_text(digest.read_text().replace(read_digest(root, "index")["sha256"], "0" * 64))
-    with pytest.raises(MissingArtefact, match="dvc repro index"):
+    with pytest.raises(MissingArtifact, match="dvc repro index"):
         open_index(root)
     assert not list((root / "cache" / "index").glob("*"))
 
@@ -163,9 +163,9 @@ def test_a_row_that_is_not_what_was_written_is_never_served(
 ) -> None:
     monkeypatch.setattr(index_served, "TRIES", 1)
     table = lancedb.connect(root / "data" / "index").open_table("adapters")
-    table.update(values={"licence": "'mit'"})
+    table.update(values={"license": "'mit'"})
     monkeypatch.setattr(index_served, "VERSIONS_BACK", 1)
-    with pytest.raises(MissingArtefact):
+    with pytest.raises(MissingArtifact):
         open_index(root)
 
 
@@ -180,7 +180,7 @@ def test_another_text_encoder_is_refused(root: Path, tmp_path: Path) -> None:
 
 
 def test_query_before_there_is_an_index_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro"):
+    with pytest.raises(MissingArtifact, match="dvc repro"):
         open_index(tmp_path)
 
 
@@ -191,9 +191,9 @@ def test_served_index_without_its_copy_says_what_to_do(root: Path, indexed: tupl
     shutil.rmtree(root / "cache" / "index")
     shutil.rmtree(root / "data" / "index")
     grow(root, [*indexed[1], *NEWCOMERS])
-    with pytest.raises(MissingArtefact, match="--rev"):
+    with pytest.raises(MissingArtifact, match="--rev"):
         open_index(root)
-    with pytest.raises(MissingArtefact, match="--rev"):
+    with pytest.raises(MissingArtifact, match="--rev"):
         release(root, str(served(root)))
 
 
@@ -255,7 +255,7 @@ def wait_for(answers: list[list[Hit]], more: int) -> None:
 
 def test_unknown_revision_is_named(root: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    with pytest.raises(MissingArtefact, match="nonsense"):
+    with pytest.raises(MissingArtifact, match="nonsense"):
         open_index(root, rev="nonsense")
 
 
@@ -293,7 +293,7 @@ def test_answers_as_of_a_revision(
     assert open_index(root).digest == read_digest(root, "index")["sha256"] != first
     shutil.rmtree(root / ".dvc" / "cache")
     shutil.rmtree(root / "cache")
-    with pytest.raises(MissingArtefact, match="DVC cannot fetch"):
+    with pytest.raises(MissingArtifact, match="DVC cannot fetch"):
         open_index(root, rev="night-1")
 
 

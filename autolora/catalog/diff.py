@@ -13,7 +13,7 @@ from autolora.catalog.failed_downloads import Setback
 from autolora.records import Listing
 
 DESCRIPTIONS = (
-    "licence", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
+    "license", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
     "id", "file",
 )  # fmt: skip
 NAMED = 20

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.storage.files import Row, read_rows, write_rows
 from autolora.storage.validation import day
 
@@ -70,7 +70,7 @@ def read(root: Path) -> dict[str, Setback]:
     """Read the setbacks by key; none where they are missing or damaged."""
     try:
         rows = [Setback(**row | {"last": day(row["last"])}) for row in read_rows(path(root))]
-    except (MissingArtefact, KeyError, TypeError, ValueError) as error:
+    except (MissingArtifact, KeyError, TypeError, ValueError) as error:
         logger.warning("%s cannot be read (%r): everything is asked for again", path(root), error)
         return {}
     return {row.key: row for row in rows}

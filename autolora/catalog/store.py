@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.records import Listing
 from autolora.storage.files import write_rows
 from autolora.storage.git import restore_committed
@@ -19,7 +19,7 @@ def catalog_path(root: Path) -> Path:
 def catalog(root: Path) -> list[Listing]:
     """Read what goes down the road, in the catalog's order: hubs by precedence, then id and file.
 
-    Raises MissingArtefact when there is no catalog, or when a line (named) is no listing.
+    Raises MissingArtifact when there is no catalog, or when a line (named) is no listing.
     """
     return [listing for listing in entries(root) if listing.on_the_road]
 
@@ -28,13 +28,13 @@ def entries(root: Path) -> list[Listing]:
     """Read every line, what is queued or withdrawn included. Raises as `catalog`."""
     path = catalog_path(root)
     if not path.exists():
-        raise MissingArtefact(f"{path} does not exist: no hub has been looked at yet; run `dvc repro crawl`")
+        raise MissingArtifact(f"{path} does not exist: no hub has been looked at yet; run `dvc repro crawl`")
     text = path.read_text(encoding="utf-8", errors="replace")
     return [_read_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line]
 
 
 def known(root: Path) -> list[Listing]:
-    """Read every line; none where there is no catalog yet. Raises MissingArtefact when a line is no listing."""
+    """Read every line; none where there is no catalog yet. Raises MissingArtifact when a line is no listing."""
     return entries(root) if catalog_path(root).exists() else []
 
 
@@ -55,7 +55,7 @@ def _read_line(path: Path, number: int, line: str) -> Listing:
     try:
         return Listing.from_row(json.loads(line))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{path}, line {number} is no listing ({type(error).__name__}: {error}); "
             "restore the file with `git checkout data/catalog.jsonl` or crawl again"
         ) from error

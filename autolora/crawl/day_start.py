@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.records import Listing
 from autolora.storage.files import hash_value, read_rows, write_rows
 
@@ -31,7 +31,7 @@ def read(root: Path, in_place: Sequence[Listing], today: date) -> Sequence[Listi
         head, *rows = read_rows(path(root))
         if head["day"] == today.isoformat() and digest(in_place) in head["catalogs"]:
             return [Listing.from_row(row) for row in rows]
-    except (MissingArtefact, KeyError, TypeError, ValueError) as error:
+    except (MissingArtifact, KeyError, TypeError, ValueError) as error:
         logger.info("%s cannot be read (%r): the catalog in place is the eve", path(root), error)
     return in_place
 

@@ -34,7 +34,7 @@ def bury(row: Listing, today: date) -> Listing:
         url="",
         size=None,
         sha256=row.sha256,
-        licence=None,
+        license=None,
         base_model=None,
         nsfw=False,
         trigger_words=(),

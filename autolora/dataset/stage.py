@@ -206,7 +206,7 @@ def _described(origins: Origins) -> Row:
         "version": named.version,
         "file": named.file,
         "origins": origins.names,
-        "licence": named.licence,
+        "license": named.license,
         **asdict(origins.permissions),
         "base_model": named.base_model,
         "base": named.base,

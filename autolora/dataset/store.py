@@ -28,7 +28,7 @@ ADAPTERS = {
     "version": TEXT,
     "file": TEXT,
     "origins": TEXTS,  # hub:id of every listing of the file
-    "licence": TEXT,
+    "license": TEXT,
     "commercial": FLAG,
     "derivatives": FLAG,
     "credit": FLAG,
@@ -120,7 +120,7 @@ def training(root: Path) -> TrainingLock:
 def rows(root: Path, table: str) -> list[Row]:
     """Return the rows of one table, sorted by key, without fingerprints.
 
-    Raises MissingArtefact when the stage has not run.
+    Raises MissingArtifact when the stage has not run.
     """
     return read_table(folder(root), table, [column for column in TABLES[table] if column != "fingerprint"])
 

@@ -131,13 +131,13 @@ class Encoder(nn.Module):
             Block(width, config.heads, config.hidden, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("text_centre", torch.zeros(width))
-        self.text_centre: Tensor
+        self.register_buffer("text_center", torch.zeros(width))
+        self.text_center: Tensor
         self._groups = [torch.tensor(places, device="cpu") for places in config.groups]
         self._order = torch.cat(self._groups).argsort()
 
     def forward(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
-        """Embed updates (`updates.Updates`) whose slots are `present` (B, S) as (B, d), not normalised.
+        """Embed updates (`updates.Updates`) whose slots are `present` (B, S) as (B, d), not normalized.
 
         At least one slot of each adapter must be present.
         Raises MismatchError when one is not, and the form refuses that.
@@ -175,8 +175,8 @@ class Encoder(nn.Module):
         return functional.normalize(self(values, present), dim=-1)
 
     def embed_text(self, features: Tensor) -> Tensor:
-        """Return the unit vectors (N, d) of text features (N, d): centred, then normalised."""
-        return functional.normalize(features - self.text_centre, dim=-1)
+        """Return the unit vectors (N, d) of text features (N, d): centered, then normalized."""
+        return functional.normalize(features - self.text_center, dim=-1)
 
     def _seen(self, present: Tensor) -> Tensor:
         """Return which slots' tokens count (B, S)."""

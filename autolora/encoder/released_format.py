@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.encoder.model import Encoder, EncoderConfig
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.presets import EncoderForm
 from autolora.storage.files import write_atomic
 
@@ -42,13 +42,13 @@ def load_published(path: Path, form: EncoderForm, heads: int, text_encoder: str)
 
     form: `presets.ENCODER["released"]`, or one that differs in what leaves the tensors as they are; its number of
     probes is the file's. heads: of its attention; 12 in the released code. text_encoder: digest of the one that
-    it has learned to meet. Raises MissingArtefact when the file is not there or damaged, MismatchError when it
+    it has learned to meet. Raises MissingArtifact when the file is not there or damaged, MismatchError when it
     is no such encoder.
     """
     try:
         tensors = load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise MissingArtefact(f"no encoder in {path}: {error}; download the file anew") from error
+        raise MissingArtifact(f"no encoder in {path}: {error}; download the file anew") from error
     return assemble(tensors, form, heads, text_encoder)
 
 
@@ -148,7 +148,7 @@ def _read_state(tensors: Mapping[str, Tensor], config: EncoderConfig) -> dict[st
                 state[f"blocks.{block}.{ours}.{part}"] = tensors[f"encoders.{block}.{theirs}.{part}"]
             thirds = [tensors[f"encoders.{block}.{name}.{part}"] for name in QKV]
             state[f"blocks.{block}.qkv.{part}"] = torch.cat(thirds)
-    state["text_centre"] = torch.zeros(config.width, dtype=state["norm.weight"].dtype)
+    state["text_center"] = torch.zeros(config.width, dtype=state["norm.weight"].dtype)
     return state
 
 

@@ -13,7 +13,7 @@ from autolora.encoder.inputs import Updates
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.store import folder, reader, save_encoder, tensors
 from autolora.encoder.training import Example, Step, build, examples, fit
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams, PoolParams
 from autolora.presets import EncoderForm
 from autolora.storage.files import hash_value
@@ -36,7 +36,7 @@ def train(
     """Train on the locked adapters, save data/encoder and its digest; yield after each step.
 
     bounds: on weights, which are read where the probe is full.
-    Raises MissingArtefact when there is nothing to learn from, MismatchError when the parts do not fit.
+    Raises MissingArtifact when there is nothing to learn from, MismatchError when the parts do not fit.
     """
     encoder = build(root, params, transformer, text_encoder).to(device)
     read = lru_cache(maxsize=ADAPTERS_IN_RAM)(reader(root, encoder.config, bounds))
@@ -53,13 +53,13 @@ def train(
 
 
 def _accepted(learned: list[Example], read: Callable[[str], Updates], form: EncoderForm) -> list[Example]:
-    """Return the adapters that the form accepts; MissingArtefact when there is none."""
+    """Return the adapters that the form accepts; MissingArtifact when there is none."""
     if form.absent != "refuse":
         return learned
     whole = [example for example in learned if bool(read(example.sha256).present.all())]
     logger.warning("%d of %d adapters have every slot; the others are refused", len(whole), len(learned))
     if not whole:
-        raise MissingArtefact(
+        raise MissingArtifact(
             "no training adapter has every slot, and encoder.absent is 'refuse': set it to 'mask' or 'zero' "
             "in params.yaml"
         )

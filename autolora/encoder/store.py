@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autolora.encoder.inputs import Updates
 from autolora.encoder.model import Encoder, EncoderConfig
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.params import PoolParams
 from autolora.pool import store as pool
@@ -25,7 +25,7 @@ def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[s
     """Return what reads an adapter of the pool as this encoder needs it: its sketch, or its weights.
 
     bounds: on weights. Raises, when it reads, MismatchError where a sketch is of another kind than the encoder
-    has learned from, MissingArtefact where weights are missing or damaged.
+    has learned from, MissingArtifact where weights are missing or damaged.
     """
 
     def read_sketch(sha256: str) -> Updates:
@@ -60,13 +60,13 @@ def save_encoder(place: Path, encoder: Encoder) -> None:
 def load_encoder(place: Path) -> Encoder:
     """Rebuild a saved encoder, ready to embed.
 
-    Raises MissingArtefact when it is not there, MismatchError when weights and config do not belong together.
+    Raises MissingArtifact when it is not there, MismatchError when weights and config do not belong together.
     """
     try:
         config = EncoderConfig.from_json(json.loads((place / "config.json").read_text()))
         weights = load_file(place / "model.safetensors")
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise MissingArtefact(f"{place} holds no encoder ({error}): run `dvc repro encoder`") from error
+        raise MissingArtifact(f"{place} holds no encoder ({error}): run `dvc repro encoder`") from error
     encoder = Encoder(config)
     try:
         encoder.load_state_dict(weights)

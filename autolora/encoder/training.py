@@ -14,7 +14,7 @@ from autolora.dataset.store import captions_of, rows, training
 from autolora.encoder.inputs import Updates, join, norms
 from autolora.encoder.loss import Temperature, alike, contrastive_loss
 from autolora.encoder.model import SHAPE, Encoder, EncoderConfig, TextEncoder
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
@@ -50,7 +50,7 @@ class Step:
 def examples(root: Path) -> list[Example]:
     """Return the adapters of the lock's training side that are still in the dataset and have captions.
 
-    Raises MissingArtefact when none is left.
+    Raises MissingArtifact when none is left.
     """
     there = {row["sha256"] for row in rows(root, "adapters")}
     captions = captions_of(root)
@@ -66,7 +66,7 @@ def examples(root: Path) -> list[Example]:
             "%d locked adapters are withdrawn or have no captions; training goes on without them", gone
         )
     if not found:
-        raise MissingArtefact(
+        raise MissingArtifact(
             "data/training.jsonl has no training adapter with captions: move dataset.train_until in "
             "params.yaml so that it covers adapters of the catalog, then run `dvc repro`"
         )
@@ -97,7 +97,7 @@ def build(
         layers=params.layers,
         heads=params.heads,
         hidden=params.mlp_ratio * text_encoder.width,
-        dropout=params.dropout if form.regularise else 0.0,
+        dropout=params.dropout if form.regularize else 0.0,
         text_encoder=text_encoder.digest,
     )
     if sketch and len(sketch.present) != len(config.canonical):
@@ -125,16 +125,16 @@ def fit(
     draw = torch.Generator().manual_seed(params.seed)
     texts = _Texts.of(learned, text_encoder)
     families = torch.tensor(_labels([example.family for example in learned]))
-    if form.centre:
-        encoder.text_centre.copy_(texts.centre())
+    if form.center:
+        encoder.text_center.copy_(texts.center())
     device = encoder.positions.device
     temperature = Temperature(form.temperature, form.temperature_learned).to(device)
-    optimiser, schedule = _optimiser([*encoder.parameters(), *temperature.parameters()], params, form)
+    optimizer, schedule = _optimizer([*encoder.parameters(), *temperature.parameters()], params, form)
     encoder.train()
     for number in range(1, params.steps + 1):
         chosen, said = _draw(texts, form, params.batch, draw)
         batch = join([read(learned[int(i)].sha256) for i in chosen])
-        if form.regularise:
+        if form.regularize:
             batch = _augmented(batch, params, form, draw)
         batch = batch.to(device)
         same = alike(families[chosen], said) if form.negatives == "others" else torch.eye(len(chosen)) > 0
@@ -145,11 +145,11 @@ def fit(
             same.to(device),
             form.loss_factor,
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         if form.clip:
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         yield Step(number, params.steps, loss.item(), temperature().item())
     encoder.eval()
@@ -171,7 +171,7 @@ class _Texts:
         rows = tuple(torch.tensor([place[text] for text in example.texts]) for example in learned)
         return cls(text_encoder.encode(distinct).float(), rows)
 
-    def centre(self) -> Tensor:
+    def center(self) -> Tensor:
         """Return the mean (d,) over adapters of the mean over their texts."""
         return torch.stack([self.features[rows].mean(0) for rows in self.of_adapter]).mean(0)
 
@@ -221,11 +221,11 @@ def _disturbed(down: Tensor, up: Tensor, level: float, generator: torch.Generato
     return torch.cat((down, more_down), 2), torch.cat((up, size[..., None, None] * more_up), 3)
 
 
-def _optimiser(
+def _optimizer(
     weights: Sequence[torch.nn.Parameter], params: EncoderParams, form: EncoderForm
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return AdamW and its rate: constant, or rising for a tenth of the steps and falling along a cosine."""
-    optimiser = torch.optim.AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay)
+    optimizer = torch.optim.AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay)
 
     def rate(step: int) -> float:
         if form.schedule == "constant":
@@ -233,7 +233,7 @@ def _optimiser(
         done = step / params.steps
         return min(1.0, (step + 1) / (WARM_UP * params.steps)) * (1 + math.cos(math.pi * done)) / 2
 
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
 def _labels(names: Sequence[str]) -> list[int]:

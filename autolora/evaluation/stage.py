@@ -10,10 +10,10 @@ import numpy as np
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, embed_texts
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.index import store as index
 from autolora.metrics.benchmark import Benchmark, Query, compare, gallery, health
-from autolora.metrics.judgements import read_judgements
+from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import EvaluationParams
 from autolora.storage.files import hash_value, write_atomic
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 def evaluate(root: Path, params: EvaluationParams, text_encoder: TextEncoder) -> str:
     """Evaluate the working index and write this stage's half of the report; return the digest.
 
-    Raises MissingArtefact when a stage before this one has not run, MismatchError when index and text encoder
+    Raises MissingArtifact when a stage before this one has not run, MismatchError when index and text encoder
     do not belong together.
     """
-    judgements = read_judgements(root / params.themes if params.themes else None)
-    themes = {sha256: judgement.theme for sha256, judgement in judgements.items()}
+    judgments = read_judgments(root / params.themes if params.themes else None)
+    themes = {sha256: judgment.theme for sha256, judgment in judgments.items()}
     benchmark = gather(root, text_encoder, themes)
     logger.info("%d queries, %d adapters", len(benchmark.queries), len(benchmark.adapters))
     facts = {stage: read_digest(root, stage)["sha256"] for stage in ("dataset", "index")}
@@ -42,11 +42,11 @@ def evaluate(root: Path, params: EvaluationParams, text_encoder: TextEncoder) ->
 def gather(root: Path, text_encoder: TextEncoder, themes: Mapping[str, str]) -> Benchmark:
     """Read the pool of the index with its captions, and the queries.
 
-    Raises MissingArtefact when the index is empty.
+    Raises MissingArtifact when the index is empty.
     """
     stored = read_table(index.folder(root), index.TABLE, ["sha256", "vector"])
     if not stored:
-        raise MissingArtefact("the index holds no adapter: the pool is empty; check crawl.filters")
+        raise MissingArtifact("the index holds no adapter: the pool is empty; check crawl.filters")
     adapters = tuple(row["sha256"] for row in stored)
     shown = {row["sha256"]: tuple(row["renderings"]) for row in dataset.rows(root, "adapters")}
     spoken = dataset.captions_of(root)

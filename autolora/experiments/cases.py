@@ -1,6 +1,6 @@
 """What an experiment asks for: adapters drawn from the training lock, two at a time, and prompts about them.
 
-A pair is an object and a style where judgements tell the kinds, else two adapters of different families.
+A pair is an object and a style where judgments tell the kinds, else two adapters of different families.
 Its prompt follows one template, K-LoRA's "<content> in <style>" for adapters that nobody has described:
 
     {a caption of the first}, {its trigger words}, {distinctive phrase of the second}, {its trigger words}
@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from autolora.dataset import store as dataset
-from autolora.metrics.judgements import Judgement
+from autolora.metrics.judgments import Judgment
 from autolora.pool import store as pool
 from autolora.records import Caption
 
@@ -73,7 +73,7 @@ class Trial:
     """how many of the adapters were held out of training"""
 
 
-def subjects(root: Path, judgements: Mapping[str, Judgement]) -> list[Subject]:
+def subjects(root: Path, judgments: Mapping[str, Judgment]) -> list[Subject]:
     """Return the adapters of the training lock that the pool still holds, with their captions and words."""
     described = {row["sha256"]: tuple(row["trigger_words"]) for row in dataset.rows(root, "adapters")}
     spoken = dataset.captions_of(root)
@@ -82,8 +82,8 @@ def subjects(root: Path, judgements: Mapping[str, Judgement]) -> list[Subject]:
             sha256=row.sha256,
             family=row.family,
             unseen=row.split == "test",
-            kind=judgements[row.sha256].kind if row.sha256 in judgements else None,
-            theme=judgements[row.sha256].theme if row.sha256 in judgements else None,
+            kind=judgments[row.sha256].kind if row.sha256 in judgments else None,
+            theme=judgments[row.sha256].theme if row.sha256 in judgments else None,
             renderings=tuple(image for image in row.renderings if pool.rendering_path(root, image).exists()),
             captions=_shortest(caption for image in row.renderings for caption in spoken.get(image, ())),
             trigger_words=described[row.sha256],

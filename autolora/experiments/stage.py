@@ -28,8 +28,8 @@ from autolora.fusion.gate import calibrate
 from autolora.fusion.install import fused
 from autolora.generation import Generator, images
 from autolora.metrics.bootstrap import estimate
-from autolora.metrics.judgements import read_judgements
 from autolora.metrics.judges import Judges
+from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
 from autolora.pool import store as pool
@@ -75,10 +75,10 @@ def experiment(
 ) -> str:
     """Draw trials from the training lock, paint and measure them, write this stage's half of the report.
 
-    themes: the file of judgements that tells objects from styles. Returns the digest.
-    Raises MissingArtefact when a stage before this one has not run.
+    themes: the file of judgments that tells objects from styles. Returns the digest.
+    Raises MissingArtifact when a stage before this one has not run.
     """
-    known = {s.sha256: s for s in subjects(root, read_judgements(root / themes if themes else None))}
+    known = {s.sha256: s for s in subjects(root, read_judgments(root / themes if themes else None))}
     trials = draw_trials(list(known.values()), params.pairs, params.seed)
     generator = Generator(root, base, bounds)
     score = scorer(root, models.load_text_encoder(base), bounds)

@@ -8,7 +8,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.gate import TERMS, Gates, GateSpec
 from autolora.fusion.store import assemble
 from autolora.presets import Form
@@ -20,12 +20,12 @@ def load_published(path: Path, slots: Sequence[FusedSlot], global_rank: int) -> 
     """Read published gates, frozen, in float32.
 
     slots: the base's fused ones. global_rank: of the global LoRA they are used with, which no file names.
-    Raises MissingArtefact when the file is not there or damaged, MismatchError when it holds other gates.
+    Raises MissingArtifact when the file is not there or damaged, MismatchError when it holds other gates.
     """
     try:
         tensors = load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise MissingArtefact(f"no gates in {path}: {error}; download the file anew") from error
+        raise MissingArtifact(f"no gates in {path}: {error}; download the file anew") from error
     spec = GateSpec(
         form=find_form(tensors),
         relevance=False,

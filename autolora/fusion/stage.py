@@ -8,7 +8,7 @@ import torch
 
 from autolora import models
 from autolora.dataset.store import training
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.examples import encode, encode_texts
 from autolora.fusion.gate import GateSpec
@@ -45,12 +45,12 @@ def train(
 ) -> str:
     """Train the gates on the training lock's adapters, save them, and return their digest.
 
-    tokens: of the T5 states. Raises MissingArtefact when there is nothing to learn from.
+    tokens: of the T5 states. Raises MissingArtifact when there is nothing to learn from.
     """
     models.set_threads(base)
     rows = training(root).of("train")
     if not rows:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{root / 'data/training.jsonl'} names no training adapters: run `dvc repro dataset`"
         )
     pipeline = models.load_pipeline(base)

@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.gate import Gates, GateSpec, unescape
 from autolora.slots import FusedSlot, Slot
 from autolora.storage.files import canonical_json, hash_value, write_atomic
@@ -46,7 +46,7 @@ def save(gates: Gates, slots: Sequence[Slot], folder: Path) -> None:
 def load(slots: Sequence[Slot], folder: Path) -> Gates:
     """Read trained gates back, frozen, in float32.
 
-    slots: the base's canonical ones. Raises MissingArtefact when there are no gates or they are damaged,
+    slots: the base's canonical ones. Raises MissingArtifact when there are no gates or they are damaged,
     MismatchError when they were trained for another base.
     """
     try:
@@ -54,11 +54,11 @@ def load(slots: Sequence[Slot], folder: Path) -> Gates:
         tensors = load_tensors((folder / "model.safetensors").read_bytes())
         spec = GateSpec(**config["spec"])
     except FileNotFoundError as error:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"no trained gates in {folder}: run `dvc repro fusion`, or use the method `direct`"
         ) from error
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"the gates in {folder} cannot be read: {error}; run `dvc repro fusion`"
         ) from error
     if config["slots"] != digest_of(slots):

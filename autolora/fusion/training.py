@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.lora.factors import Lora
@@ -68,16 +68,16 @@ def fit(
 
     sigmas: (S,), the noise levels that steps draw from. lora_of: an adapter's updates by its sha256.
     blank: states (1, L, D) and features (1, d) of no caption.
-    Deterministic by params.seed. Raises MissingArtefact when there are no two families to tell apart.
+    Deterministic by params.seed. Raises MissingArtifact when there are no two families to tell apart.
     """
     if len({example.family for example in examples}) < 2:
-        raise MissingArtefact(
+        raise MissingArtifact(
             "the gates need training adapters of two or more families, with captioned pictures: "
             "check data/training.jsonl and run `dvc repro captions dataset`, or move dataset.train_until"
         )
     form = resolve(FUSION, params)
     draw = torch.Generator().manual_seed(params.seed)
-    optimiser = torch.optim.Adam(gates.parameters(), lr=params.learning_rate, fused=True)
+    optimizer = torch.optim.Adam(gates.parameters(), lr=params.learning_rate, fused=True)
     losses = []
     for step in range(params.steps):
         target, others = _pick(examples, form.single_share, draw)
@@ -86,7 +86,7 @@ def fit(
             batch = _without_caption(batch, blank)
         relevance = _relevance(len(others), params, draw)
         loras = [lora_of(example.sha256) for example in (target, *others)]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         with fused(transformer, loras, gates=gates, relevance=relevance):
             loss = _error(transformer, batch, params.guidance)
             loss.backward()  # type: ignore[no-untyped-call]  # within `fused`: checkpointing runs the hooks again
@@ -96,7 +96,7 @@ def fit(
                 disturbed = (form.hinge - _error(transformer, other, params.guidance)).clamp_min(0)
                 disturbed.backward()  # type: ignore[no-untyped-call]
             loss = loss.detach() + disturbed.detach()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
         progress(step + 1, params.steps, losses[-1])
     return losses

@@ -86,7 +86,7 @@ def objection(listing: Listing, rules: CrawlParams) -> str | None:
     """Return the name of the first rule that leaves a listing out, or None; what is not told yet passes."""
     objections = {
         "bases": bool(rules.bases) and listing.base is not None and listing.base not in rules.bases,
-        "licences": bool(rules.licences) and listing.licence not in rules.licences,
+        "licenses": bool(rules.licenses) and listing.license not in rules.licenses,
         "max_nsfw_level": _above(listing.nsfw_level, rules) or (listing.nsfw and _above("mature", rules)),
         "persons": bool(listing.person) and not rules.persons,
         "minors": bool(listing.minor) and not rules.minors,

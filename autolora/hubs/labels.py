@@ -1,4 +1,4 @@
-"""What the hubs' labels mean: base models, licences and maturity, in one form for all of them."""
+"""What the hubs' labels mean: base models, licenses and maturity, in one form for all of them."""
 
 import re
 
@@ -25,18 +25,18 @@ PACKAGING = {
 """words that say how the same weights are stored"""
 
 FREE = ("apache", "artistic", "bsd", "gpl", "agpl", "lgpl", "isc", "mit", "mpl", "zlib", "afl", "ecl", "ms")
-"""first words of licences that allow everything to whoever keeps the author's notice"""
+"""first words of licenses that allow everything to whoever keeps the author's notice"""
 
 WAIVED = ("cc0", "0bsd", "unlicense", "wtfpl", "pddl")
-"""first words of licences that ask for nothing"""
+"""first words of licenses that ask for nothing"""
 
 _UNSAID = Permissions(commercial=None, derivatives=None, credit=None)
 
 
-def normalise_base(label: str | None) -> str | None:
+def normalize_base(label: str | None) -> str | None:
     """Return the base model that a hub's label means, as in `records.Listing.base`.
 
-    A repository's name counts without its owner; quantised copies are what they are copies of, fine-tunes are
+    A repository's name counts without its owner; quantized copies are what they are copies of, fine-tunes are
     `other`. None where the label says nothing, or only FLUX.1 and not which.
     """
     words = re.findall(r"[a-z]+|\d+", label.lower().rpartition("/")[2]) if label else []
@@ -53,9 +53,9 @@ def normalise_base(label: str | None) -> str | None:
     return BASES.get(rest, "other") if rest else None
 
 
-def permissions_of(licence: str | None) -> Permissions:
-    """Return what a licence allows, by its SPDX-like label or its usual name; None fields where it is not known."""
-    words = re.findall(r"[a-z0-9]+", licence.lower()) if licence else []
+def permissions_of(license: str | None) -> Permissions:
+    """Return what a license allows, by its SPDX-like label or its usual name; None fields where it is not known."""
+    words = re.findall(r"[a-z0-9]+", license.lower()) if license else []
     if not words:
         return _UNSAID
     if words[0] in WAIVED:

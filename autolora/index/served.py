@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.index.store import EXACT, SCHEMA, TABLE, hash_vector_row
 from autolora.index.store import folder as working_folder
 from autolora.storage.files import Row, write_atomic
@@ -50,14 +50,14 @@ class Index:
     """digest of the encoder that made the vectors"""
     text_encoder: str
     """digest of the text encoder they are to be compared with"""
-    text_centre: NDArray[np.float32]
+    text_center: NDArray[np.float32]
     """(d,) to be subtracted from a text's features"""
 
 
 def open_index(root: Path, rev: str | None = None) -> Index:
     """Open the index of a git revision; without one what is served, or the working index if nothing is yet.
 
-    Raises MissingArtefact when there is no such index or revision.
+    Raises MissingArtifact when there is no such index or revision.
     """
     if rev is not None:
         return _open_revision(root, rev)
@@ -67,12 +67,12 @@ def open_index(root: Path, rev: str | None = None) -> Index:
         except _BeingWrittenError as error:
             logger.info("%s; try %d of %d", error, attempt + 1, TRIES)
         if attempt >= TRIES_WITHOUT_FOLDER and not working_folder(root).exists():
-            raise MissingArtefact(
+            raise MissingArtifact(
                 f"{working_folder(root)} does not exist: there is no index here yet; run `dvc repro` (a hub or a DVC "
                 "remote must hold the adapters), or `make demo` for the playground"
             )
         time.sleep(PAUSE_S)
-    raise MissingArtefact(
+    raise MissingArtifact(
         f"{working_folder(root)} does not hold what digests/index.json says: the stage 'index' is at work or "
         "was stopped; try again, or run `dvc repro index`"
     )
@@ -89,12 +89,12 @@ def served(root: Path) -> str | None:
 def release(root: Path, digest: str) -> None:
     """Serve this index from now on: the copy is made first, then cache/served is replaced at once.
 
-    Raises MissingArtefact when there is neither a copy of it nor a working index with that digest.
+    Raises MissingArtifact when there is neither a copy of it nor a working index with that digest.
     """
     try:
         _copy(root, digest, working_folder(root))
     except _BeingWrittenError as error:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"there is no copy of index {digest} and the working index is another: search with the --rev "
             "that has it first, which makes one"
         ) from error
@@ -123,7 +123,7 @@ def _open_current(root: Path) -> Index:
     except _BeingWrittenError as error:
         if released is None or released == _working_digest(root):
             raise
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"cache/served names index {released} but its copy is gone and the working index is another: "
             "search with the --rev that has it, or `autolora release` the working one"
         ) from error
@@ -135,7 +135,7 @@ def _working_digest(root: Path) -> str:
         return str(read_digest(root, "index")["sha256"])
     except (ValueError, KeyError) as error:
         raise _BeingWrittenError("digests/index.json is being replaced") from error
-    except MissingArtefact as error:
+    except MissingArtifact as error:
         if copy_path(root, "").exists():
             raise _BeingWrittenError("digests/index.json is being replaced") from error
         raise
@@ -150,7 +150,7 @@ def _open_revision(root: Path, rev: str) -> Index:
             try:
                 _copy(root, digest, fetched)
             except _BeingWrittenError as error:
-                raise MissingArtefact(
+                raise MissingArtifact(
                     f"in revision '{rev}' digests/index.json and data/index do not belong together: it was "
                     "committed in the middle of a run; name another"
                 ) from error
@@ -177,7 +177,7 @@ def _fetch(root: Path, rev: str, place: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         reason = next((line for line in lines if "ERROR" in line or "No module" in line), lines[-1])
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"DVC cannot fetch data/index of revision '{rev}': {reason}; it is neither in DVC's cache here nor in a "
             "remote: name one that has it (`dvc remote add`), and see that the extra `operate` is installed"
         )
@@ -226,7 +226,7 @@ def _verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
         version = _version_with(source, digest)
         meta = json.loads((source / "meta.json").read_text())
         rows = read_arrow(source, TABLE, [*EXACT, "vector", "exact_hash", "row_hash"], version)
-    except (MissingArtefact, OSError, ValueError) as error:
+    except (MissingArtifact, OSError, ValueError) as error:
         raise _BeingWrittenError(f"{source} is being written: {error}") from error
     for row in rows.to_pylist():
         if hash_vector_row(row) != row["row_hash"] or row["encoder"] != meta["encoder"]:
@@ -252,5 +252,5 @@ def _load(folder: Path, digest: str) -> Index:
         rows=tuple(read_table(folder, TABLE, list(EXACT))),
         encoder=meta["encoder"],
         text_encoder=meta["text_encoder"],
-        text_centre=np.asarray(meta["text_centre"], dtype=np.float32),
+        text_center=np.asarray(meta["text_center"], dtype=np.float32),
     )

@@ -1,7 +1,7 @@
 """The index: a vector for each adapter of the dataset, beside the columns that answers and filters need.
 
 A vector is pending by (file, recipe of its sketch, encoder); the other columns by their own values. So a
-changed licence arrives the same night and embeds nothing.
+changed license arrives the same night and embeds nothing.
 """
 
 import json
@@ -53,7 +53,7 @@ class Plan:
 def plan(root: Path, batch: int) -> Plan:
     """Compare the index with the dataset and the encoder.
 
-    batch: adapters written at once. Raises MissingArtefact when a stage before this one has not run.
+    batch: adapters written at once. Raises MissingArtifact when a stage before this one has not run.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     wanted = _wanted(root)
@@ -77,7 +77,7 @@ def embed(root: Path, batch: Sequence[str], bounds: PoolParams) -> int:
     """Embed these adapters and write their rows; return how many.
 
     bounds: on weights, which are read where the encoder's probe is full. Raises MismatchError when the encoder
-    has learned from sketches of another kind, MissingArtefact when weights are missing.
+    has learned from sketches of another kind, MissingArtifact when weights are missing.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     wanted = _wanted(root)
@@ -118,7 +118,7 @@ def finish(root: Path) -> str:
         "encoder": read_digest(root, "encoder")["sha256"],
         "text_encoder": encoder.config.text_encoder,
         "width": encoder.config.width,
-        "text_centre": encoder.text_centre.tolist(),
+        "text_center": encoder.text_center.tolist(),
     }
     write_atomic(folder(root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
     rows = read_table(folder(root), TABLE, ["sha256", "exact_hash", "row_hash"])

@@ -21,7 +21,7 @@ EXACT = {
     "hub": TEXT,
     "id": TEXT,
     "file": TEXT,
-    "licence": TEXT,
+    "license": TEXT,
     "nsfw": pa.bool_(),
     "base_model": TEXT,
     "trigger_words": pa.list_(TEXT),

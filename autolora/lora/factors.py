@@ -12,7 +12,7 @@ from autolora.slots import FusedSlot
 
 ZERO_ENERGY = 1e-13
 """An update below this share of ‖up‖²·‖down‖² is zero to single precision."""
-CANCELLED = 1e-2
+CANCELED = 1e-2
 """Below this share of the ranks' own energies they cancel each other: single precision is not enough."""
 TINY = 1e-30
 """Energies below this lose digits in single precision."""
@@ -153,7 +153,7 @@ def _energies(factors: Factors, grams: tuple[Tensor, Tensor] | None = None) -> t
     """Return ‖up·down‖² and ‖up‖²·‖down‖², in double precision where single would not do."""
     left, right = grams or _grams(factors.up.float(), factors.down.float())
     total, apart = _dot(left, right), _dot(left.diagonal(), right.diagonal())
-    if not (total > CANCELLED * apart and TINY < apart < math.inf):
+    if not (total > CANCELED * apart and TINY < apart < math.inf):
         left, right = _grams(factors.up.double(), factors.down.double())
         total = _dot(left, right)
     return total, float(left.trace()) * float(right.trace())

@@ -70,7 +70,7 @@ def account(keys: Iterable[str], slots: Sequence[Slot], min_known: float) -> Led
     """Account for every key of a file.
 
     keys: the tensors' names; slots: of the base model; min_known: share of keys that must be understood.
-    Raises RefusedFile: not-a-lora, wrong-base, control, quantised, dora, tucker, oft, weight-diff, lora-bias,
+    Raises RefusedFile: not-a-lora, wrong-base, control, quantized, dora, tucker, oft, weight-diff, lora-bias,
     other-adapter, unknown-keys, text-encoder-only, no-slots, orphan, slot-twice.
     """
     names = sorted(keys)
@@ -103,7 +103,7 @@ def _find_family(key: str) -> str | None:
 
 def _check_kind(names: Sequence[str], unknown: Sequence[str]) -> None:
     """Refuse full models, LoRAs for other base models, and updates that are no low-rank product."""
-    kinds = {key: code for key in unknown if (code := unsupported.find_parametrisation(key))}
+    kinds = {key: code for key in unknown if (code := unsupported.find_parametrization(key))}
     if not kinds and not any(_is_lora_key(key) for key in names):
         raise refusal("not-a-lora", f"none of its {len(names)} keys is a LoRA's, first {_first(names)}")
     for key in unknown:

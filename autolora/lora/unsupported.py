@@ -28,13 +28,13 @@ FAMILIES = (
 )
 
 # reason code, suffixes of adapters that are no product of small matrices
-PARAMETRISATIONS = (
+PARAMETRIZATIONS = (
     ("dora", re.compile(r"\.(dora_scale|lora_magnitude_vector(\.default)?(\.weight)?)$")),
     ("tucker", re.compile(r"\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$")),
     ("oft", re.compile(r"\.(b?oft_[A-Za-z]+|hra_u)(\.default)?(\.weight)?$")),
     ("weight-diff", re.compile(r"\.(diff|diff_b|set_weight|reshape_weight|w_norm|b_norm)$")),
     ("lora-bias", re.compile(r"\.lora_(B|up)(\.default)?\.bias$")),
-    ("quantised", re.compile(r"\.((qkv|out)_proj(_context)?|mlp_(context_)?fc[12])\.lora_(down|up)$")),
+    ("quantized", re.compile(r"\.((qkv|out)_proj(_context)?|mlp_(context_)?fc[12])\.lora_(down|up)$")),
     (
         "other-adapter",
         re.compile(
@@ -47,7 +47,7 @@ PARAMETRISATIONS = (
 COMPANIONS = (
     ("control", re.compile(r"[._](query_norm|key_norm)\.scale$|[._]norm_(added_)?[qk]\.weight$")),
     (
-        "quantised",
+        "quantized",
         re.compile(
             r"(^|\.)(scaled_fp8|scale_weight|scale_input|weight_scale(_\d)?|input_scale|absmax|quant_map"
             r"|quant_state\.\w+|qweight|wscales|smooth(_orig)?)$"
@@ -105,9 +105,9 @@ def find_family(key: str) -> str | None:
     return next((family for family, pattern in FAMILIES if pattern.search(key)), None)
 
 
-def find_parametrisation(key: str) -> str | None:
+def find_parametrization(key: str) -> str | None:
     """Return the reason code of an adapter that is no product of small matrices; None when it is none."""
-    return next((code for code, pattern in PARAMETRISATIONS if pattern.search(key)), None)
+    return next((code for code, pattern in PARAMETRIZATIONS if pattern.search(key)), None)
 
 
 def find_companion(key: str) -> str | None:

@@ -36,7 +36,7 @@ REASONS: dict[str, str] = {
     "weight-diff": "the file holds full weight differences beside or in place of low-rank updates",
     "lora-bias": "the LoRA also changes biases, which a low-rank update cannot hold",
     "other-adapter": "the file is another kind of adapter (GLoRA, IA³, VeRA, …), which is no low-rank update",
-    "quantised": "the weights are quantised or packed: they mean nothing without the scales beside them",
+    "quantized": "the weights are quantized or packed: they mean nothing without the scales beside them",
     "near-duplicate": "the LoRA is one that the pool has already, saved anew",
 }
 

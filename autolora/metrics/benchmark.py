@@ -36,7 +36,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Everything that is scored: a pool, its captions, queries with their answers, and judgements."""
+    """Everything that is scored: a pool, its captions, queries with their answers, and judgments."""
 
     adapters: tuple[str, ...]
     """sha256 of the pool (N,)"""
@@ -48,7 +48,7 @@ class Benchmark:
     embedded: Floats
     """the queries' unit text embeddings (Q, d)"""
     themes: dict[str, str]
-    """adapter sha256 -> theme; empty without judgements"""
+    """adapter sha256 -> theme; empty without judgments"""
 
     @property
     def places(self) -> dict[str, int]:
@@ -84,7 +84,7 @@ def centroid_scores(benchmark: Benchmark) -> Floats:
 
 
 def right_answers(benchmark: Benchmark) -> dict[str, Bools]:
-    """Return by level which adapters are right for which query (Q, N); no theme level without judgements."""
+    """Return by level which adapters are right for which query (Q, N); no theme level without judgments."""
     places, themes = benchmark.places, benchmark.themes
     members: dict[str, list[int]] = {}
     for sha256, place in places.items():

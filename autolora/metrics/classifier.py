@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.storage.files import hash_folder
 
 BATCH = 64
@@ -37,13 +37,13 @@ class Classifier:
 def load_classifier(folder: Path, device: str) -> Classifier:
     """Load a classifier's folder with its image processor.
 
-    Raises MissingArtefact when the folder is not one, MismatchError when a label is not `field:value`.
+    Raises MissingArtifact when the folder is not one, MismatchError when a label is not `field:value`.
     """
     try:
         model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
         processor = AutoImageProcessor.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{folder} is no image classifier's folder ({error}): set judges.classifier in params.yaml to one, "
             "or to null"
         ) from error

@@ -1,6 +1,6 @@
 """CLIP similarity: cosines of unit features of a transformers CLIPModel, image-image and text-image.
 
-Convention: features after the projections, L2-normalised; a similarity is a plain cosine (not times 100).
+Convention: features after the projections, L2-normalized; a similarity is a plain cosine (not times 100).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.storage.files import hash_folder
 
 Features = NDArray[np.float32]
@@ -36,14 +36,14 @@ class Clip:
 def load_clip(folder: Path, device: str) -> Clip:
     """Load a CLIPModel folder with its tokenizer and image processor.
 
-    Raises MissingArtefact when the folder is not one.
+    Raises MissingArtifact when the folder is not one.
     """
     try:
         model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(folder)
         processor = CLIPImageProcessorPil.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{folder} is no CLIP model folder ({error}): set judges.clip in params.yaml to one"
         ) from error
     return Clip(model.eval().to(device), tokenizer, processor, hash_folder(folder))

@@ -35,7 +35,7 @@ class Judges:
 def load_judges(params: JudgesParams, place: ModelsParams, vllm: VllmParams) -> Judges:
     """Load the judges that params.yaml names, to where and how precisely models run there.
 
-    Raises MissingArtefact when one is not there, CaptionError when no server serves the VLM.
+    Raises MissingArtifact when one is not there, CaptionError when no server serves the VLM.
     """
     clip = load_clip(models.resolve(params.clip, params.clip_revision), place.device)
     classifier = load_classifier(Path(params.classifier), place.device) if params.classifier else None

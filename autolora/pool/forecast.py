@@ -8,7 +8,7 @@ from pathlib import Path
 from autolora.catalog.sources import Shown, shown
 from autolora.catalog.store import catalog_path
 from autolora.crawl.budget import Cost, cost
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.params import CrawlParams
 from autolora.pool import store as pool
 from autolora.pool.near_duplicates import gather, is_read
@@ -40,7 +40,7 @@ def restores(root: Path) -> bool:
         return False
     try:
         read_committed(root, "HEAD", str(path.relative_to(root)))
-    except MissingArtefact:
+    except MissingArtifact:
         return False
     return True
 

@@ -1,7 +1,7 @@
 """Duplicates: one adapter under several names, and adapters that are an earlier one saved anew.
 
 Equal bytes are one adapter with several listings, its origins. A **near-duplicate** has other bytes and nearly the
-same update: re-saved, re-quantised, re-scaled, factored anew, padded to a higher rank. Fingerprints of sketches tell,
+same update: re-saved, re-quantized, re-scaled, factored anew, padded to a higher rank. Fingerprints of sketches tell,
 which know nothing of layout, rank or strength.
 
 Adapters are gone through from the earliest to the latest: one that is alike an original is its near-duplicate, any
@@ -98,7 +98,7 @@ def settle(rows: Mapping[str, Adapter], files: Mapping[str, Origins], found: Ali
     for key, origins in files.items():
         if key in rows and is_read(rows[key]):
             places.setdefault(rows[key].sha256, []).extend(origins.listings)
-    near = _neighbours(found, read)
+    near = _neighbors(found, read)
     originals = _originals(list(places), near)
     return {
         key: _judge(row, read[originals[row.sha256]], places, near) if is_read(row) else row
@@ -106,7 +106,7 @@ def settle(rows: Mapping[str, Adapter], files: Mapping[str, Origins], found: Ali
     }
 
 
-def _neighbours(found: Alike, read: Mapping[str, Adapter]) -> Alike:
+def _neighbors(found: Alike, read: Mapping[str, Adapter]) -> Alike:
     """Return who is like whom in both directions, among the files that are there."""
     near: Alike = {}
     for one, others in found.items():

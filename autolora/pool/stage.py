@@ -30,7 +30,7 @@ class Stock:
     """The pool held against the catalog, which is read once."""
 
     def __init__(self, root: Path, terms: Terms) -> None:
-        """Read the catalog; raises MissingArtefact where there is none."""
+        """Read the catalog; raises MissingArtifact where there is none."""
         self._root, self._terms = root, terms
         self._listings = catalog(root)
         self._files = gather(self._listings)

@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.lora.fingerprint import WIDTH, Floats, fingerprint
 from autolora.lora.sketch import Sketch
 from autolora.records import Adapter, PooledRendering
@@ -129,7 +129,7 @@ def pack(sketch: Sketch) -> bytes:
 def load_sketch(root: Path, sha256: str) -> Sketch:
     """Return the sketch of an accepted adapter: values (S, m, p) float32, present (S,) bool.
 
-    Raises MissingArtefact when the pool has none.
+    Raises MissingArtifact when the pool has none.
     """
     path = sketch_path(root, sha256)
     try:
@@ -143,7 +143,7 @@ def load_sketch(root: Path, sha256: str) -> Sketch:
 def load_fingerprints(root: Path, adapters: Sequence[str]) -> Floats:
     """Return the fingerprints (N, WIDTH) of accepted adapters' sketches, by sha256; 4 kB of each file are read.
 
-    Raises MissingArtefact when the pool lacks one.
+    Raises MissingArtifact when the pool lacks one.
     """
     prints = np.empty((len(adapters), WIDTH), dtype=np.float32)
     for place, sha256 in enumerate(adapters):
@@ -156,7 +156,7 @@ def load_fingerprints(root: Path, adapters: Sequence[str]) -> Floats:
     return prints
 
 
-def _no_sketch(path: Path, error: Exception) -> MissingArtefact:
-    return MissingArtefact(
+def _no_sketch(path: Path, error: Exception) -> MissingArtifact:
+    return MissingArtifact(
         f"{path} cannot be read ({error}): the pool has no sketch of that adapter; {AGAIN}"
     )

@@ -64,7 +64,7 @@ function facts(a) {
   const size = a.size >= 1e6 ? `${(a.size / 1e6).toFixed(1)} MB` : `${Math.round(a.size / 1e3)} kB`;
   const rows = [
     ["trigger words", a.triggers.join(", ") || "none"],
-    ["licence", a.licence || "not stated"],
+    ["license", a.license || "not stated"],
     ["verdict", a.verdict],
     ["file", `${a.file}, ${size}${a.layout ? `, ${a.layout}` : ""}${a.dtype ? `, ${a.dtype}` : ""}`],
     ["update", a.accepted ? `Frobenius norm ${a.norm.toPrecision(3)}` : null],
@@ -99,7 +99,7 @@ function card(a, whole) {
   const node = make("article", { class: "card", "aria-label": a.id },
     make("h3", {}, whole ? foreign(a.id) : make("a", { href: `#${a.key}` }, foreign(a.id))),
     make("div", {}, a.accepted ? tag("accepted", "good") : tag(`refused: ${a.code}`, "bad"), tag(a.theme ?? a.group),
-      tag(a.kind), tag(a.licence), tag(a.side), a.nsfw ? tag("nsfw", "bad") : null));
+      tag(a.kind), tag(a.license), tag(a.side), a.nsfw ? tag("nsfw", "bad") : null));
   if (whole)
     node.append(...a.pictures.map((picture) => make("div", { class: "show" }, image(a, picture), words(picture))));
   else if (a.pictures.length) node.append(show(a));
@@ -109,10 +109,10 @@ function card(a, whole) {
 
 // --- the browser ---
 
-const fields = ["kind", "group", "licence", "code", "side"];
-const unnamed = { kind: "no kind", group: "no group", licence: "not stated", code: "", side: "not in the index" };
+const fields = ["kind", "group", "license", "code", "side"];
+const unnamed = { kind: "no kind", group: "no group", license: "not stated", code: "", side: "not in the index" };
 const haystacks = adapters.map((a) =>
-  [a.id, a.hub, a.file, a.licence, a.theme, a.kind, a.group, a.verdict, a.sha256, ...a.triggers,
+  [a.id, a.hub, a.file, a.license, a.theme, a.kind, a.group, a.verdict, a.sha256, ...a.triggers,
     ...a.pictures.flatMap((p) => [p.prompt, ...p.captions.map(([, text]) => text)])]
     .filter(Boolean).join("\n").toLowerCase());
 const sorts = {

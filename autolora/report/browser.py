@@ -83,7 +83,7 @@ def _described(card: Card) -> dict[str, Any]:
         "file": listing.file,
         "version": listing.version,
         "size": adapter.size,
-        "licence": listing.licence,
+        "license": listing.license,
         "nsfw": listing.nsfw,
         "triggers": listing.trigger_words,
         "seen": listing.first_seen.isoformat(),

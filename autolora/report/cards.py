@@ -8,7 +8,7 @@ from autolora.captions.store import captions
 from autolora.catalog.store import catalog
 from autolora.dataset import store as dataset
 from autolora.lora.verdict import WARNINGS
-from autolora.metrics.judgements import Judgement
+from autolora.metrics.judgments import Judgment
 from autolora.pool import store as pool
 from autolora.records import Adapter, Listing
 
@@ -65,7 +65,7 @@ class Card:
         return f"accepted: {read}, rank {self.adapter.rank_max} on {self.adapter.num_slots} layers{odd}"
 
 
-def read_cards(root: Path, judgements: Mapping[str, Judgement]) -> list[Card]:
+def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
     """Return a card for each listing that the pool has looked at, by kind, theme and id, refused ones last."""
     adapters = pool.adapters(root)
     sides: dict[str, str] = {row.sha256: row.split for row in dataset.training(root).rows}
@@ -76,13 +76,13 @@ def read_cards(root: Path, judgements: Mapping[str, Judgement]) -> list[Card]:
         adapter = adapters.get(listing.key)
         if adapter is None:
             continue
-        judgement = judgements.get(adapter.sha256)
+        judgment = judgments.get(adapter.sha256)
         cards.append(
             Card(
                 listing=listing,
                 adapter=adapter,
-                theme=judgement.theme if judgement else None,
-                kind=judgement.kind if judgement else None,
+                theme=judgment.theme if judgment else None,
+                kind=judgment.kind if judgment else None,
                 split=sides.get(adapter.sha256, "new"),
                 renderings=_renderings(listing, pooled, spoken) if adapter.accepted else (),
             )

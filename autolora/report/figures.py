@@ -29,7 +29,7 @@ FIGURES = {
     ("likeness",): Figure(
         "Does the nearest other adapter have the same theme?",
         "Share of adapters, mean over themes; a bar is the 95 % interval from 2000 bootstrap resamples of whole "
-        "themes, and has no width where all agree, which is not certainty. Chance is a neighbour drawn at random.",
+        "themes, and has no width where all agree, which is not certainty. Chance is a neighbor drawn at random.",
         "adapters",
         "themes",
     ),

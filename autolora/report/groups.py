@@ -13,7 +13,7 @@ from autolora.report.likeness import Floats, Likeness
 
 UNJUDGED = "theme not judged"
 ROUNDS = 20
-"""of moving centres, at most"""
+"""of moving centers, at most"""
 WORDS = 3
 """of a name that captions give"""
 COMMON = 0.5
@@ -66,17 +66,17 @@ def _by_likeness(cards: Sequence[Card], likeness: Likeness) -> list[Group]:
 def cluster(vectors: Floats) -> list[int]:
     """Return a cluster for each unit vector (N, d): about √N of them, numbered so that like ones follow.
 
-    Spherical k-means whose first centres are drawn farthest first, so that the same vectors give the same.
+    Spherical k-means whose first centers are drawn farthest first, so that the same vectors give the same.
     """
-    centres = vectors[_farthest_first(vectors, max(1, isqrt(len(vectors))))]
-    labels = (vectors @ centres.T).argmax(axis=1)
+    centers = vectors[_farthest_first(vectors, max(1, isqrt(len(vectors))))]
+    labels = (vectors @ centers.T).argmax(axis=1)
     for _ in range(ROUNDS):
-        centres = np.stack([_centre(vectors[labels == i], centres[i]) for i in range(len(centres))])
-        moved = (vectors @ centres.T).argmax(axis=1)
+        centers = np.stack([_center(vectors[labels == i], centers[i]) for i in range(len(centers))])
+        moved = (vectors @ centers.T).argmax(axis=1)
         if (moved == labels).all():
             break
         labels = moved
-    rank = {label: place for place, label in enumerate(_chain(centres))}
+    rank = {label: place for place, label in enumerate(_chain(centers))}
     return [rank[label] for label in labels.tolist()]
 
 
@@ -89,17 +89,17 @@ def _farthest_first(vectors: Floats, count: int) -> list[int]:
     return chosen
 
 
-def _centre(members: Floats, before: Floats) -> Floats:
+def _center(members: Floats, before: Floats) -> Floats:
     total = members.sum(axis=0) if len(members) else before
-    centre: Floats = total / max(float(np.linalg.norm(total)), 1e-12)
-    return centre
+    center: Floats = total / max(float(np.linalg.norm(total)), 1e-12)
+    return center
 
 
-def _chain(centres: Floats) -> list[int]:
-    """Return an order in which each centre is followed by the nearest that is left."""
-    alike, order = centres @ centres.T, [0]
-    while len(order) < len(centres):
-        left = [place for place in range(len(centres)) if place not in order]
+def _chain(centers: Floats) -> list[int]:
+    """Return an order in which each center is followed by the nearest that is left."""
+    alike, order = centers @ centers.T, [0]
+    while len(order) < len(centers):
+        left = [place for place in range(len(centers)) if place not in order]
         order.append(max(left, key=lambda place: float(alike[order[-1], place])))
     return order
 

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-COLOURS = "magma"
+COLORS = "magma"
 LEVELS = 255
 """a cell is one of the levels 0 to 255 between the lowest and the highest cosine"""
 
 
-def colour_range(matrix: NDArray[np.float64]) -> tuple[float, float]:
+def color_range(matrix: NDArray[np.float64]) -> tuple[float, float]:
     """Return the lowest and the highest value of a matrix (N, N) beside its diagonal; 0 and 1 for one item.
 
     The diagonal is 1 by definition and would flatten the rest.
@@ -22,23 +22,23 @@ def colour_range(matrix: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def levels(matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return a matrix (N, N) in whole steps, 0 at the lowest and 255 at the highest of `colour_range`."""
-    low, high = colour_range(matrix)
+    """Return a matrix (N, N) in whole steps, 0 at the lowest and 255 at the highest of `color_range`."""
+    low, high = color_range(matrix)
     share = (matrix - low) / ((high - low) or 1.0)
     whole: NDArray[np.uint8] = np.rint(np.clip(share, 0.0, 1.0) * LEVELS).astype(np.uint8)
     return whole
 
 
 def paint_cells(cells: NDArray[np.uint8]) -> bytes:
-    """Return a PNG of one pixel a cell (N, N), in `colours`."""
+    """Return a PNG of one pixel a cell (N, N), in `colors`."""
     stream = io.BytesIO()
     picture = Image.fromarray(cells)
-    picture.putpalette([channel for colour in colours() for channel in colour])
+    picture.putpalette([channel for color in colors() for channel in color])
     picture.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
-def colours() -> list[tuple[int, int, int]]:
-    """Return the colour of each level, 0 to 255."""
-    table = matplotlib.colormaps[COLOURS](np.arange(LEVELS + 1), bytes=True)
+def colors() -> list[tuple[int, int, int]]:
+    """Return the color of each level, 0 to 255."""
+    table = matplotlib.colormaps[COLORS](np.arange(LEVELS + 1), bytes=True)
     return [(int(red), int(green), int(blue)) for red, green, blue, _ in table]

@@ -13,7 +13,7 @@ from autolora.catalog.sources import Origins
 from autolora.catalog.store import entries
 from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.lora.verdict import WARNINGS
 from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
@@ -60,7 +60,7 @@ class Known:
 def lookup(root: Path, name: str, rules: CrawlParams) -> Known:
     """Find an adapter by the first digits of its sha256 (6 or more), or by a hub's name for it.
 
-    Raises MissingArtefact when none or several match.
+    Raises MissingArtifact when none or several match.
     """
     adapters = pool.adapters(root)
     files: defaultdict[str, list[Listing]] = defaultdict(list)
@@ -71,13 +71,13 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> Known:
         file: rows for file, rows in files.items() if any(_matches(row, adapters, name) for row in rows)
     }
     if not matches:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"no adapter '{name}' in data/catalog.jsonl: "
             f"name a sha256 ({SHORTEST_PREFIX} digits or more) or a hub id (author/name)"
         )
     if len(matches) > 1:
         several = ", ".join(f"{row.hub}:{row.id}/{row.file}" for rows in matches.values() for row in rows)
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"'{name}' is the name of several adapters: {several}; name one as this list does, or by its sha256"
         )
     (rows,) = matches.values()
@@ -107,7 +107,7 @@ def says(row: Listing) -> str:
     said = [f"{row.hub}:{row.id}/{row.file}: {stands(row)}"]
     if row.status != "withdrawn":
         said += [
-            f"licence {row.licence or 'unknown'} ({permits(row.permissions)})",
+            f"license {row.license or 'unknown'} ({permits(row.permissions)})",
             f"base model {row.base_model or 'unknown'}",
             f"maturity: {maturity(row.nsfw_level, row.nsfw)}",
         ]
@@ -172,7 +172,7 @@ def _described(known: Known) -> dict[str, Any]:
     return {
         "size": "" if listing.size is None else f"{listing.size:,} bytes",
         "origins": "\n".join(map(says, known.entries)),
-        "licence": listing.licence or "unknown",
+        "license": listing.license or "unknown",
         "permissions": permits(origins.permissions),
         "base model (label)": listing.base_model or "unknown",
         "maturity": maturity(origins.nsfw_level, origins.nsfw),

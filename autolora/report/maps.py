@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolora.report.groups import Group
-from autolora.report.heatmap import colour_range, colours, levels, paint_cells
+from autolora.report.heatmap import color_range, colors, levels, paint_cells
 from autolora.report.images import data_url
 from autolora.report.likeness import Likeness
 
@@ -61,7 +61,7 @@ class Map:
     text: float
     """size of the labels"""
     ramp: str
-    """the colours from low to high, as a picture"""
+    """the colors from low to high, as a picture"""
 
     @property
     def cell(self) -> float:
@@ -97,7 +97,7 @@ def draw_map(groups: Sequence[Group], sources: Mapping[str, Likeness]) -> Map | 
 
 
 def _layer(name: str, cosines: NDArray[np.float64]) -> Layer:
-    low, high = colour_range(cosines)
+    low, high = color_range(cosines)
     cells = levels(cosines)
     upper = cells[np.triu_indices(len(cells), 1)]
     return Layer(
@@ -132,4 +132,4 @@ def _spread(adapters: list[str]) -> list[str]:
 
 
 def _ramp() -> bytes:
-    return paint_cells(np.arange(len(colours()), dtype=np.uint8)[None])
+    return paint_cells(np.arange(len(colors()), dtype=np.uint8)[None])

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from autolora.metrics.judgements import Judgement, read_judgements
+from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.params import Params, load
 from autolora.pool import store as pool
 from autolora.report import browser, likeness
@@ -44,7 +44,7 @@ def assemble(root: Path) -> Path:
     evaluation = _read(root / "data" / "evaluation" / "report.json")
     experiments = _read(root / "data" / "experiments" / "report.json")
     params = load(root / "params.yaml") if (root / "params.yaml").is_file() else None
-    cards = read_cards(root, _judgements(root, params, evaluation))
+    cards = read_cards(root, _judgments(root, params, evaluation))
     accepted = [card for card in cards if card.adapter.accepted]
     sources = _sources(root)
     groups = group(accepted, next(iter(sources.values()), None))
@@ -115,13 +115,13 @@ def render(content: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     )
 
 
-def _judgements(
+def _judgments(
     root: Path, params: Params | None, evaluation: Mapping[str, Any] | None
-) -> dict[str, Judgement]:
-    """Return what is judged about adapters: what evaluation went by, and the kinds of the file of judgements."""
+) -> dict[str, Judgment]:
+    """Return what is judged about adapters: what evaluation went by, and the kinds of the file of judgments."""
     judged = evaluation.get("themes", {}) if evaluation else {}
     named = params.evaluation.themes if params else None
-    return {sha256: Judgement(theme, None) for sha256, theme in judged.items()} | read_judgements(
+    return {sha256: Judgment(theme, None) for sha256, theme in judged.items()} | read_judgments(
         root / named if named else None
     )
 

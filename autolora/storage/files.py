@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from autolora.errors import DiskFull, MissingArtefact
+from autolora.errors import DiskFull, MissingArtifact
 
 Row = dict[str, Any]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -74,7 +74,7 @@ def sharded(folder: Path, sha256: str, suffix: str) -> Path:
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSON-lines file; none if it is missing; a torn last line is passed over.
 
-    Raises MissingArtefact that names a line that is not JSON.
+    Raises MissingArtifact that names a line that is not JSON.
     """
     if not path.exists():
         return
@@ -83,7 +83,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         try:
             yield json.loads(line)
         except ValueError as error:
-            raise MissingArtefact(
+            raise MissingArtifact(
                 f"{path}, line {number} is not JSON ({error}): put the file back with `dvc checkout`, "
                 "or `git checkout` where it is in git"
             ) from error

@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.storage.files import write_atomic
 
 
@@ -22,16 +22,16 @@ class Commit:
 def read_committed(root: Path, rev: str, path: str) -> str:
     """Return the text of `path` (relative to `root`) as committed in `rev`.
 
-    Raises MissingArtefact when git does not know the revision, or the revision has no such file.
+    Raises MissingArtifact when git does not know the revision, or the revision has no such file.
     """
     commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
     if commit is None:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{root} has no revision '{rev}': name a commit, branch or tag (`autolora versions` lists some)"
         )
     text = _git(root, "show", f"{commit.strip()}:./{path}")
     if text is None:
-        raise MissingArtefact(f"revision '{rev}' has no {path}: it was committed before that stage first ran")
+        raise MissingArtifact(f"revision '{rev}' has no {path}: it was committed before that stage first ran")
     return text
 
 
@@ -60,5 +60,5 @@ def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise MissingArtefact("the command `git` is missing: install git") from error
+        raise MissingArtifact("the command `git` is missing: install git") from error
     return None if done.returncode else done.stdout

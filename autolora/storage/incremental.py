@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.storage.files import hash_value, remove_leftovers, write_atomic
 
 Key = TypeVar("Key", bound=Hashable)
@@ -61,11 +61,11 @@ def write_digest(root: Path, stage: str, rows: Mapping[str, str], schema: int, *
 def read_digest(root: Path, stage: str) -> dict[str, Any]:
     """Read `digests/<stage>.json`.
 
-    Raises MissingArtefact when the stage has not run yet.
+    Raises MissingArtifact when the stage has not run yet.
     """
     path = digest_path(root, stage)
     if not path.exists():
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{path} does not exist: the stage '{stage}' has not run; run `dvc repro {stage}`"
         )
     content: dict[str, Any] = json.loads(path.read_text())

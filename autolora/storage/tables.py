@@ -14,7 +14,7 @@ from typing import Any
 import lance
 import pyarrow as pa
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.storage.files import Row, hash_value
 from autolora.storage.incremental import pending
 
@@ -131,7 +131,7 @@ def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
 def read_table(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> list[Row]:
     """Return rows, sorted by the first of `columns`.
 
-    Raises MissingArtefact when there is no such table, or not in that version.
+    Raises MissingArtifact when there is no such table, or not in that version.
     """
     rows: list[Row] = read_arrow(folder, table, columns, version).to_pylist()
     return rows
@@ -140,11 +140,11 @@ def read_table(folder: Path, table: str, columns: Sequence[str], version: int | 
 def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> pa.Table:
     """Return the same as an Arrow table."""
     if version_of(folder, table) is None:
-        raise MissingArtefact(f"{folder} has no table '{table}': run `dvc repro`")
+        raise MissingArtifact(f"{folder} has no table '{table}': run `dvc repro`")
     try:
         found = lance.dataset(_place(folder, table), version=version).to_table(columns=list(columns))
     except (OSError, RuntimeError, ValueError) as error:
-        raise MissingArtefact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
+        raise MissingArtifact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
     return found.sort_by(columns[0])
 
 

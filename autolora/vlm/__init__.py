@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autolora.errors import MissingArtefact, ParamsError
+from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import CaptionsParams, JudgesParams, ModelsParams, VllmParams
 from autolora.storage.files import hash_folder
 from autolora.vlm.inprocess import InProcess
@@ -59,14 +59,14 @@ def yes(
 def digest(params: ModelsParams | JudgesParams) -> str:
     """Return what the VLM is known by: the sha256 over its folder, or `id@revision` of a hub's model.
 
-    Raises MissingArtefact when it is neither, ParamsError when a hub's model names no revision.
+    Raises MissingArtifact when it is neither, ParamsError when a hub's model names no revision.
     """
     folder = Path(params.vlm)
     section = "judges" if isinstance(params, JudgesParams) else "models"
     if folder.is_dir():
         return hash_folder(folder)
     if params.vlm.startswith((".", "/", "~")) or params.vlm.count("/") != 1:
-        raise MissingArtefact(
+        raise MissingArtifact(
             f"{section}.vlm is {params.vlm}, which is no folder here and no hub id (owner/name): "
             "build the playground's model (`make playground`) or name another"
         )

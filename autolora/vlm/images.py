@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,8 +18,8 @@ def encode(image: "Image.Image") -> bytes:
 
 
 def read(image: Path) -> bytes:
-    """Return a rendering's bytes; raises MissingArtefact when it cannot be read."""
+    """Return a rendering's bytes; raises MissingArtifact when it cannot be read."""
     try:
         return image.read_bytes()
     except OSError as error:
-        raise MissingArtefact(f"cannot read the rendering {image}: {error}; run `dvc repro pool`") from error
+        raise MissingArtifact(f"cannot read the rendering {image}: {error}; run `dvc repro pool`") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from autolora import models
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.params import ModelsParams
 from autolora.vlm import answers
 from autolora.vlm.answers import checked
@@ -31,7 +31,7 @@ class InProcess:
             self._processor: Any = AutoProcessor.from_pretrained(folder)
             model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=models.dtype(params))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise MissingArtefact(
+            raise MissingArtifact(
                 f"cannot load the VLM from {folder}: {error}; build or download it again"
             ) from error
         self._processor.tokenizer.padding_side = "left"

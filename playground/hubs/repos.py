@@ -90,7 +90,7 @@ class Repo:
     said: Mapping[str, Mapping[str, Any]]
     """hub -> fields that its entry has in place of the usual ones"""
     published_at: str
-    """when it was last published: Civitai's order; a change of licence does not move it"""
+    """when it was last published: Civitai's order; a change of license does not move it"""
     commits: list[Commit] = field(default_factory=list)
 
     @property
@@ -109,13 +109,13 @@ class Repo:
             return self.head
         return next((commit for commit in self.commits if commit.sha == revision), None)
 
-    def relicense(self, licence: str, date: str) -> None:
-        """Add a commit in which the README's front matter names another licence."""
+    def relicense(self, license: str, date: str) -> None:
+        """Add a commit in which the README's front matter names another license."""
         text = self._readme()
         match = FRONT_MATTER.match(text)
         lines = [line for line in (match[1] if match else "").splitlines() if not line.startswith("license:")]
         body = text[match.end() :] if match else text
-        self._rewrite("\n".join(["---", f"license: {licence}", *lines, "---", body]), date)
+        self._rewrite("\n".join(["---", f"license: {license}", *lines, "---", body]), date)
 
     def touch(self, date: str) -> None:
         """Publish it again: a commit in which the README is one line longer."""

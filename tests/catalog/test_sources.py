@@ -10,7 +10,7 @@ from autolora.catalog import diff
 from autolora.catalog.failed_downloads import Setback, note
 from autolora.catalog.sources import Origins, strictest
 from autolora.dataset import store as dataset
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.params import BudgetParams
 from autolora.records import Listing, Permissions
 from autolora.report.lookup import facts, lookup, maturity, permits, says
@@ -27,7 +27,7 @@ SECOND = replace(
     hub="civitai",
     id="618692",
     file="ink.safetensors",
-    licence="civitai: commercial=None",
+    license="civitai: commercial=None",
     permissions=Permissions(commercial=False, derivatives=None, credit=True),
     nsfw=True,
     nsfw_level="mature",
@@ -66,7 +66,7 @@ def test_one_file_on_two_hubs_is_one_row_at_the_strictest(root: Path) -> None:
     assert len(rows) == 2
     row = rows[ONE.sha256]
     assert row["origins"] == ["civitai:618692", f"huggingface:{FIRST.id}"]
-    assert (row["hub"], row["licence"]) == ("civitai", SECOND.licence)
+    assert (row["hub"], row["license"]) == ("civitai", SECOND.license)
     assert (row["commercial"], row["derivatives"], row["credit"]) == (False, None, True)
     assert (row["nsfw"], row["nsfw_level"], row["person"], row["minor"]) == (True, "mature", True, None)
     assert row["renderings"] == [picture.sha256 for picture in FIRST.renderings]
@@ -104,8 +104,8 @@ def test_what_was_withdrawn_tells_what_is_left_and_why(root: Path) -> None:
     assert known["verdict"] == f"none: withdrawn, noticed on {LATER}"
     assert "took it down" in known["why"] and known["sha256"] == ONE.sha256
     assert known["split"] in ("train", "test")
-    assert not {"size", "licence", "maturity", "trigger words", "last changed"} & known.keys()
-    with pytest.raises(MissingArtefact, match="no adapter"):
+    assert not {"size", "license", "maturity", "trigger words", "last changed"} & known.keys()
+    with pytest.raises(MissingArtifact, match="no adapter"):
         lookup(root, "neon/none", RULES)
 
 

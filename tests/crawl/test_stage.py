@@ -17,7 +17,7 @@ from autolora.catalog import store as catalog_store
 from autolora.catalog.failed_downloads import Setback
 from autolora.crawl import stage as crawl
 from autolora.crawl import watermarks
-from autolora.errors import HubError, MissingArtefact
+from autolora.errors import HubError, MissingArtifact
 from autolora.hubs import Model, Page, Standing
 from autolora.params import BudgetParams, CrawlParams
 from autolora.records import Listing
@@ -134,11 +134,11 @@ def test_without_watermarks_whole_lists_are_read(nights: Nights, harm: str) -> N
 
 def test_a_night_of_news(nights: Nights) -> None:
     before = nights.run(0)
-    nights.shelf.put("ann/ink", 50, sha256=before["ann/ink"].sha256, licence="cc0-1.0", downloads=99)
+    nights.shelf.put("ann/ink", 50, sha256=before["ann/ink"].sha256, license="cc0-1.0", downloads=99)
     nights.shelf.put("dan/new", 51)
     after = nights.run(1)
     assert {id for id, row in after.items() if row.first_seen == DAYS[1]} == {"dan/new"}
-    assert after["ann/ink"].licence == "cc0-1.0" and after["ann/ink"].downloads == 10
+    assert after["ann/ink"].license == "cc0-1.0" and after["ann/ink"].downloads == 10
     assert after["ann/ink"].digest != before["ann/ink"].digest
     assert after["ann/neon"] == before["ann/neon"]
 
@@ -302,7 +302,7 @@ def test_withdrawn_by_the_list_or_by_its_page_is_a_tombstone_at_once(nights: Nig
     }
     tomb = after["ann/ink"]
     assert (tomb.sha256, tomb.first_seen, tomb.withdrawn) == (before["ann/ink"].sha256, DAYS[0], DAYS[1])
-    assert (tomb.licence, tomb.renderings, tomb.url) == (None, (), "")
+    assert (tomb.license, tomb.renderings, tomb.url) == (None, (), "")
     assert {row.id for row in catalog_store.catalog(nights.root)} == {"bob/dog", "cat/sea", "77"}
     assert nights.run(2) == after
 
@@ -412,7 +412,7 @@ def test_models_that_all_lost_their_files_are_not_believed(nights: Nights) -> No
     ("rule", "value", "fields"),
     [
         ("bases", ("flux.2",), {}),
-        ("licences", ("cc0-1.0",), {}),
+        ("licenses", ("cc0-1.0",), {}),
         ("max_nsfw_level", "soft", {"nsfw": True, "nsfw_level": "mature"}),
         ("max_nsfw_level", "soft", {"nsfw": True}),
         ("persons", False, {"person": True}),
@@ -628,7 +628,7 @@ def test_listings_survive_the_catalog_whatever_they_say(nights: Nights) -> None:
 
 
 def test_a_catalog_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="run `dvc repro crawl`"):
+    with pytest.raises(MissingArtifact, match="run `dvc repro crawl`"):
         catalog_store.catalog(tmp_path)
 
 
@@ -641,7 +641,7 @@ def test_a_broken_line_is_named(nights: Nights, line: str) -> None:
     path = catalog_store.catalog_path(nights.root)
     lines = path.read_text().split("\n")
     path.write_text("\n".join([lines[0], line, *lines[1:]]))
-    with pytest.raises(MissingArtefact, match="line 2 is no listing"):
+    with pytest.raises(MissingArtifact, match="line 2 is no listing"):
         catalog_store.catalog(nights.root)
 
 
@@ -667,7 +667,7 @@ def test_any_damage_to_a_catalog_is_our_error_or_harmless(
     path.write_bytes(line)
     try:
         rows = catalog_store.entries(tmp_path)
-    except MissingArtefact:
+    except MissingArtifact:
         return
     crawl.plan(tmp_path, [crawl.look(tmp_path, Nights(tmp_path).shelf, RULES, DAYS[1])], RULES, DAYS[1])
     assert [Listing.from_row(json.loads(json.dumps(row.to_row()))) for row in rows] == rows

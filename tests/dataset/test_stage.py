@@ -13,7 +13,7 @@ import torch
 from autolora.dataset import stage
 from autolora.dataset import store as dataset
 from autolora.dataset.families import assign, split
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.lora.factors import Factors
 from autolora.lora.fingerprint import fingerprint
 from autolora.lora.sketch import cosine, sketch
@@ -56,7 +56,7 @@ def test_holds_every_accepted_adapter_with_pictures_and_captions(tmp_path: Path,
     assert set(rows) == {one.sha256 for one in made}
     for one in made:
         row = rows[one.sha256]
-        assert (row["id"], row["licence"], row["first_seen"]) == (one.listing.id, "apache-2.0", DAY)
+        assert (row["id"], row["license"], row["first_seen"]) == (one.listing.id, "apache-2.0", DAY)
         assert row["listing_digest"] == one.listing.digest
         assert row["renderings"] == [rendering.sha256 for rendering in one.listing.renderings]
     assert len(dataset.rows(tmp_path, "renderings")) == 2 * len(made)
@@ -89,7 +89,7 @@ def test_completes_what_a_kill_left(tmp_path: Path, made: list[Made]) -> None:
 
 def test_writes_only_what_is_pending(tmp_path: Path, made: list[Made]) -> None:
     first = made[0]
-    licensed = replace(first, listing=replace(first.listing, licence="mit"))
+    licensed = replace(first, listing=replace(first.listing, license="mit"))
     write_root(tmp_path, [licensed, *made[2:], make("pixel", 7, LATER)])
     assert counting(tmp_path, lambda: stage.update_adapters(tmp_path, DATASET)) == Counts(1, 1, 1)
     assert counting(tmp_path, lambda: stage.update_renderings(tmp_path)) == Counts(2, 0, 2)
@@ -107,15 +107,15 @@ def test_a_new_caption_changes_the_adapters_row(tmp_path: Path, made: list[Made]
 def test_reads_sketches_of_newcomers_only(tmp_path: Path, made: list[Made]) -> None:
     for one in made:
         shutil.rmtree(tmp_path / "data" / "pool" / "sketches" / one.sha256[:2], ignore_errors=True)
-    write_dataset(tmp_path)  # would raise MissingArtefact if it read them
+    write_dataset(tmp_path)  # would raise MissingArtifact if it read them
     shutil.rmtree(tmp_path / "data" / "dataset")
-    with pytest.raises(MissingArtefact, match="sketch"):
+    with pytest.raises(MissingArtifact, match="sketch"):
         write_dataset(tmp_path)
 
 
 def test_one_file_under_two_listings_is_one_adapter_of_the_earlier(tmp_path: Path, made: list[Made]) -> None:
     first = made[0]
-    again = replace(first.listing, id="zz/copy", licence="mit", first_seen=DAY - datetime.timedelta(days=1))
+    again = replace(first.listing, id="zz/copy", license="mit", first_seen=DAY - datetime.timedelta(days=1))
     write_root(tmp_path, [*made, replace(first, listing=again)])
     write_dataset(tmp_path)
     rows = [row for row in dataset.rows(tmp_path, "adapters") if row["sha256"] == first.sha256]
@@ -240,5 +240,5 @@ def test_row_hash_leaves_inexact_columns_out() -> None:
 
 
 def test_reading_before_the_stage_has_run_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro"):
+    with pytest.raises(MissingArtifact, match="dvc repro"):
         dataset.rows(tmp_path, "adapters")

@@ -181,13 +181,13 @@ def test_is_rebuilt_from_its_config_alone(encoder: Encoder) -> None:
     assert torch.equal(embed(rebuilt, lora), embed(encoder, lora))
 
 
-def test_texts_are_centred_and_normalised(encoder: Encoder) -> None:
+def test_texts_are_centered_and_normalized(encoder: Encoder) -> None:
     features = torch.randn(3, 32)
     assert torch.allclose(encoder.embed_text(features), torch.nn.functional.normalize(features, dim=1))
-    encoder.text_centre.copy_(features[0])
-    centred = encoder.embed_text(features)
-    encoder.text_centre.zero_()
-    assert torch.allclose(centred[1], torch.nn.functional.normalize(features[1] - features[0], dim=0))
+    encoder.text_center.copy_(features[0])
+    centered = encoder.embed_text(features)
+    encoder.text_center.zero_()
+    assert torch.allclose(centered[1], torch.nn.functional.normalize(features[1] - features[0], dim=0))
 
 
 def test_sizes_of_flux_1_dev_on_the_meta_device() -> None:

@@ -11,7 +11,7 @@ import torch
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder import training
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.models import ClipTextEncoder
 from autolora.pool.store import load_sketch
 from autolora.presets import ENCODER as ENCODERS
@@ -105,7 +105,7 @@ def test_every_preset_trains_and_embeds_by_sketch_and_by_weights(
 ) -> None:
     params = replace(ENCODER, preset=preset, probe=probe, probes=None, steps=4)
     if probe == "full":
-        with pytest.raises(MissingArtefact, match="single-item pool"):
+        with pytest.raises(MissingArtifact, match="single-item pool"):
             write_encoder(copied, tower, params)
         write_weights(copied, trained[1])
     first = write_encoder(copied, tower, params)
@@ -152,14 +152,14 @@ def test_nothing_to_learn_from_says_what_to_do(copied: Path, trained: tuple[Path
     learned = {row.sha256 for row in dataset.training(copied).of("train")}
     write_root(copied, [one for one in trained[1] if one.sha256 not in learned])
     write_dataset(copied)
-    with pytest.raises(MissingArtefact, match="train_until"):
+    with pytest.raises(MissingArtifact, match="train_until"):
         training.examples(copied)
 
 
-def test_centre_is_the_mean_of_training_texts(copied: Path, tower: ClipTextEncoder) -> None:
-    assert encoder_store.load_encoder(copied / "data" / "encoder").text_centre.norm() > 0
-    write_encoder(copied, tower, replace(ENCODER, centre=False, steps=2))
-    assert encoder_store.load_encoder(copied / "data" / "encoder").text_centre.norm() == 0
+def test_center_is_the_mean_of_training_texts(copied: Path, tower: ClipTextEncoder) -> None:
+    assert encoder_store.load_encoder(copied / "data" / "encoder").text_center.norm() > 0
+    write_encoder(copied, tower, replace(ENCODER, center=False, steps=2))
+    assert encoder_store.load_encoder(copied / "data" / "encoder").text_center.norm() == 0
 
 
 def test_parts_that_do_not_fit_are_named(copied: Path, tower: ClipTextEncoder) -> None:
@@ -170,7 +170,7 @@ def test_parts_that_do_not_fit_are_named(copied: Path, tower: ClipTextEncoder) -
 
 
 def test_missing_or_damaged_encoder_is_named(copied: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro encoder"):
+    with pytest.raises(MissingArtifact, match="dvc repro encoder"):
         encoder_store.load_encoder(tmp_path)
     place = copied / "data" / "encoder"
     config = json.loads((place / "config.json").read_text())
@@ -178,7 +178,7 @@ def test_missing_or_damaged_encoder_is_named(copied: Path, tmp_path: Path) -> No
     with pytest.raises(MismatchError, match="differ"):
         encoder_store.load_encoder(place)
     (place / "config.json").write_text("{}")
-    with pytest.raises(MissingArtefact):
+    with pytest.raises(MissingArtifact):
         encoder_store.load_encoder(place)
 
 

@@ -75,7 +75,7 @@ def test_a_random_encoder_does_not() -> None:
     assert difference["low"] <= 0
 
 
-def test_without_judgements_there_is_no_theme_level() -> None:
+def test_without_judgments_there_is_no_theme_level() -> None:
     assert set(compare(fabricate(judged=False), PARAMS)) == {"adapter"}
 
 

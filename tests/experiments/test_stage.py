@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from autolora import models
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.evaluation import stage as evaluation
 from autolora.experiments import stage as experiments
 from autolora.experiments.cases import (
@@ -23,8 +23,8 @@ from autolora.experiments.cases import (
     joint_parts,
     subjects,
 )
-from autolora.metrics.judgements import read_judgements
 from autolora.metrics.judges import load_judges
+from autolora.metrics.judgments import read_judgments
 from autolora.params import EvaluationParams, ExperimentsParams, ModelsParams
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
@@ -162,7 +162,7 @@ def made(root: Path, run: Callable[[], str]) -> Path:
 
 
 def test_subjects_come_from_the_lock(root: Path) -> None:
-    found = subjects(root, read_judgements(root / "themes.json"))
+    found = subjects(root, read_judgments(root / "themes.json"))
     assert len(found) == 8
     assert {one.kind for one in found} == {"object", "style"}
     assert any(one.unseen for one in found)
@@ -214,7 +214,7 @@ def test_evaluation_of_a_real_index(root: Path, base: ModelsParams) -> None:
     assert report["adapters"] >= 4
     assert report["queries"] == 4 * report["adapters"]
     assert report["levels"]["theme"]["methods"]["random"]["R@1"]["value"] == pytest.approx(3 / 12)
-    with pytest.raises(MissingArtefact, match=r"evaluation\.themes"):
+    with pytest.raises(MissingArtifact, match=r"evaluation\.themes"):
         evaluation.evaluate(root, replace(judged, themes="none.json"), text_encoder)
 
 

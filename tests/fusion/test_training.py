@@ -10,7 +10,7 @@ from PIL import Image
 
 from autolora.captions.store import captions_path
 from autolora.dataset.store import LOCK
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
@@ -113,7 +113,7 @@ def test_gates_learn_to_close_on_what_only_disturbs(transformer: Any) -> None:
 
 def test_one_family_is_not_enough(transformer: Any) -> None:
     gates = fusion.build(slots(CONFIG), stage.spec(PARAMS))
-    with pytest.raises(MissingArtefact, match="two or more families"):
+    with pytest.raises(MissingArtifact, match="two or more families"):
         fit(gates, transformer, EXAMPLES[:1], LORAS.__getitem__, SIGMAS, PARAMS, lambda *_: None, BLANK)
 
 
@@ -170,5 +170,5 @@ def test_the_stage_saves_gates_that_load_and_repeats_itself(
 
 
 def test_the_stage_without_a_lock_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro dataset"):
+    with pytest.raises(MissingArtifact, match="dvc repro dataset"):
         stage.train(tmp_path, PARAMS, SHIPPED.models, SHIPPED.pool, TOKENS, lambda *_: None)

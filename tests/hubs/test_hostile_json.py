@@ -75,7 +75,7 @@ def check(listings: Iterator[Listing]) -> int:
         row = json.loads(json.dumps(listing.to_row()))
         assert Listing.from_row(row) == listing
         assert is_safe(listing.file) and listing.url.isascii() and " " not in listing.url
-        texts = [listing.licence, listing.base_model, *listing.trigger_words]
+        texts = [listing.license, listing.base_model, *listing.trigger_words]
         assert all(text is None or text.isprintable() for text in texts)
         assert len(listing.renderings) <= RULES.max_renderings
     return len(found)
@@ -133,7 +133,7 @@ def test_any_answer_of_modelscope(httpserver: HTTPServer, seed: int) -> None:
 def test_any_sidecar(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     sidecar = {
-        "licence": "mit", "base_model": "FLUX.1-dev", "trigger_words": ["TOK"], "nsfw_level": "soft", "person": True,
+        "license": "mit", "base_model": "FLUX.1-dev", "trigger_words": ["TOK"], "nsfw_level": "soft", "person": True,
         "minor": False, "renderings": ["1.png", {"path": "2.png", "prompt": "a cat", "nsfw_level": "none"}],
     }  # fmt: skip
     for name in ("ink.safetensors", "1.png", "2.png"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autolora.hubs.labels import highest, is_nsfw, level_of, normalise_base, permissions_of
+from autolora.hubs.labels import highest, is_nsfw, level_of, normalize_base, permissions_of
 from autolora.records import BASES, NSFW_LEVELS, Permissions
 
 
@@ -45,12 +45,12 @@ from autolora.records import BASES, NSFW_LEVELS, Permissions
     ],
 )
 def test_base_models_have_one_name(label: str | None, base: str | None) -> None:
-    assert normalise_base(label) == base
+    assert normalize_base(label) == base
     assert base is None or base in BASES
 
 
 @pytest.mark.parametrize(
-    ("licence", "commercial", "derivatives", "credit"),
+    ("license", "commercial", "derivatives", "credit"),
     [
         ("apache-2.0", True, True, True),
         ("Apache License 2.0", True, True, True),
@@ -78,11 +78,11 @@ def test_base_models_have_one_name(label: str | None, base: str | None) -> None:
         (None, None, None, None),
     ],
 )
-def test_licences_allow_what_they_say(
-    licence: str | None, commercial: bool | None, derivatives: bool | None, credit: bool | None
+def test_licenses_allow_what_they_say(
+    license: str | None, commercial: bool | None, derivatives: bool | None, credit: bool | None
 ) -> None:
     said = Permissions(commercial=commercial, derivatives=derivatives, credit=credit)
-    assert permissions_of(licence) == said
+    assert permissions_of(license) == said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import stage
 from autolora.index import store as index
 from autolora.lora.sketch import SketchSpec, sketch
@@ -69,7 +69,7 @@ def made(indexed: tuple[Path, list[Made]]) -> list[Made]:
 
 def rows(root: Path) -> dict[str, dict[str, object]]:
     """Return the rows of the index by adapter."""
-    names = ["sha256", "licence", "nsfw", "vector", "row_hash"]
+    names = ["sha256", "license", "nsfw", "vector", "row_hash"]
     return {row["sha256"]: row for row in read_table(index.folder(root), "adapters", names)}
 
 
@@ -88,21 +88,21 @@ def test_nothing_pending_writes_nothing(root: Path) -> None:
 def test_a_night_embeds_newcomers_updates_columns_and_removes(root: Path, made: list[Made]) -> None:
     before = rows(root)
     encoder = read_digest(root, "encoder")["sha256"]
-    relicensed = replace(made[0], listing=replace(made[0].listing, licence="mit", nsfw=True))
+    relicensed = replace(made[0], listing=replace(made[0].listing, license="mit", nsfw=True))
     newcomers = [make("neon", author, LATER) for author in range(3, 8)]
     write_root(root, [relicensed, *made[2:], *newcomers])
     write_dataset(root)
     assert write_index(root) == {"embedded": 5, "updated": 1, "removed": 1}
     after = rows(root)
     assert set(after) == {one.sha256 for one in [made[0], *made[2:], *newcomers]}
-    assert (after[made[0].sha256]["licence"], after[made[0].sha256]["nsfw"]) == ("mit", True)
+    assert (after[made[0].sha256]["license"], after[made[0].sha256]["nsfw"]) == ("mit", True)
     assert after[made[0].sha256]["vector"] == before[made[0].sha256]["vector"]
     assert all(after[one.sha256] == before[one.sha256] for one in made[2:])
     assert read_digest(root, "encoder")["sha256"] == encoder
 
 
-def test_a_changed_licence_needs_no_sketch(root: Path, made: list[Made]) -> None:
-    relicensed = replace(made[0], listing=replace(made[0].listing, licence="mit"))
+def test_a_changed_license_needs_no_sketch(root: Path, made: list[Made]) -> None:
+    relicensed = replace(made[0], listing=replace(made[0].listing, license="mit"))
     write_root(root, [relicensed, *made[1:]])
     write_dataset(root)
     shutil.rmtree(root / "data" / "pool" / "sketches")
@@ -151,5 +151,5 @@ def test_sketches_of_another_size_are_refused(root: Path, made: list[Made]) -> N
 
 
 def test_before_there_is_an_encoder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro encoder"):
+    with pytest.raises(MissingArtifact, match="dvc repro encoder"):
         stage.plan(tmp_path, 4)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from autolora import models
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.install import fused
 from autolora.lora.factors import Factors
 from autolora.params import load
@@ -152,9 +152,9 @@ def test_a_damaged_weights_file(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{")
     params = load(ROOT / "params.yaml")
-    with pytest.raises(MissingArtefact) as caught:
+    with pytest.raises(MissingArtifact) as caught:
         load_lora(tmp_path, "3" * 64, slots(models.transformer_config(params.models)), params.pool)
-    assert any(re.fullmatch(pattern(line), f"MissingArtefact: {caught.value}") for line in DOCUMENTED)
+    assert any(re.fullmatch(pattern(line), f"MissingArtifact: {caught.value}") for line in DOCUMENTED)
 
 
 def put_one_rendering(root: Path, endpoint: str) -> None:
@@ -163,7 +163,7 @@ def put_one_rendering(root: Path, endpoint: str) -> None:
     rendering = ListedRendering(url=f"{endpoint}/1.png", sha256=image, prompt=None)
     listing = Listing(
         hub="huggingface", id="a/b", version="c", file="b.safetensors", url=f"{endpoint}/b", size=1,
-        sha256=weights, licence=None, base_model=None, nsfw=False, trigger_words=(), renderings=(rendering,),
+        sha256=weights, license=None, base_model=None, nsfw=False, trigger_words=(), renderings=(rendering,),
         first_seen=date(2026, 1, 5),
     )  # fmt: skip
     adapter = Adapter(

@@ -57,7 +57,7 @@ def first_nights(repository: Repository) -> str:
 
 @pytest.fixture(scope="module")
 def third_night(repository: Repository, first_nights: str) -> Iterator[dict[str, Any]]:
-    """Five newcomers, one withdrawn, one with a new licence; what was counted on the way."""
+    """Five newcomers, one withdrawn, one with a new license; what was counted on the way."""
     before = repository.digests()
     rows = index_rows(repository.root)
     made = made_once(repository.root)
@@ -68,7 +68,7 @@ def third_night(repository: Repository, first_nights: str) -> Iterator[dict[str,
     repository.requests()
     repository.hub({"day": 3})
     repository.hub({"withdraw": withdrawn["id"]})
-    repository.hub({"licence": [relicensed["id"], "cc0-1.0"]})
+    repository.hub({"license": [relicensed["id"], "cc0-1.0"]})
     searcher = Searcher(repository.root)
     searcher.start()
     output = repository.refresh(day=3)
@@ -134,7 +134,7 @@ def test_a_night_leaves_other_rows_untouched(repository: Repository, third_night
     assert changed == {third_night["relicensed"]["sha256"]}
     (sha256,) = changed
     assert before[sha256]["vector"] == after[sha256]["vector"]
-    assert after[sha256]["licence"] == "cc0-1.0"
+    assert after[sha256]["license"] == "cc0-1.0"
 
 
 def test_a_night_without_news_changes_no_file(third_night: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ def test_a_clone_repeats_the_past_and_does_not_crawl(
     repository: Repository, third_night: dict[str, Any], tmp_path: Path
 ) -> None:
     repository.hub({"day": 4})
-    repository.hub({"licence": [repository.listing()[-1]["id"], "mit"]})
+    repository.hub({"license": [repository.listing()[-1]["id"], "mit"]})
     clone = tmp_path / "clone"
     repository.run("git", "clone", "-q", str(repository.root), str(clone))
     copy = Repository(clone, repository.endpoint, repository.api)
@@ -216,7 +216,7 @@ def test_any_night_ends_whole(repository: Repository, third_night: dict[str, Any
     gone, relicensed = rng.sample([row["id"] for row in repository.listing()], 2)
     repository.hub({"heal": True})
     repository.hub({"day": day})
-    repository.hub({"licence": [relicensed, rng.choice(("mit", "cc0-1.0", "apache-2.0"))]})
+    repository.hub({"license": [relicensed, rng.choice(("mit", "cc0-1.0", "apache-2.0"))]})
     if rng.random() < 0.5:
         repository.hub({"withdraw": gone})
     for kind in rng.sample(("listing", "weights", "renderings"), 2):
@@ -246,8 +246,8 @@ def assert_whole(repository: Repository) -> None:
     captions = map(json.loads, (repository.root / "data/captions/captions.jsonl").read_text().splitlines())
     rows = index_rows(repository.root)
     assert rows.keys() == accepted
-    assert {sha256: row["licence"] for sha256, row in rows.items()} == {
-        sha256: listed[sha256]["licence"] for sha256 in accepted
+    assert {sha256: row["license"] for sha256, row in rows.items()} == {
+        sha256: listed[sha256]["license"] for sha256 in accepted
     }
     assert Counter(row["image"] for row in captions) == dict.fromkeys(shown, LENGTHS)
     assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]

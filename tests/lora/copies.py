@@ -40,14 +40,14 @@ def _cast(*dtypes: torch.dtype) -> Change:
     return change
 
 
-def _quantise(rng: random.Random, f: Factors) -> Factors:
+def _quantize(rng: random.Random, f: Factors) -> Factors:
     """Use all of fp8's range in each tensor; alpha makes up for it."""
-    dtype, scale, quantised = rng.choice(list(LARGEST_FP8)), f.scale, []
+    dtype, scale, quantized = rng.choice(list(LARGEST_FP8)), f.scale, []
     for tensor in (f.down, f.up):
         unit = float(tensor.abs().max()) / LARGEST_FP8[dtype]
-        quantised.append((tensor / unit).to(dtype))
+        quantized.append((tensor / unit).to(dtype))
         scale *= unit
-    return Factors(quantised[0], quantised[1], scale)
+    return Factors(quantized[0], quantized[1], scale)
 
 
 def _refactor(rng: random.Random, f: Factors) -> Factors:
@@ -86,7 +86,7 @@ COPIES: dict[str, Change] = {
     "re-saved in half precision": _cast(torch.float16, torch.bfloat16),
     "re-saved in double precision": _cast(torch.float64),
     "cast to fp8": _cast(torch.float8_e4m3fn, torch.float8_e5m2),
-    "re-quantised to fp8": _quantise,
+    "re-quantized to fp8": _quantize,
     "re-factored": _refactor,
     "rank-padded": _pad,
     "scale moved": _resplit,

@@ -86,7 +86,7 @@ def draw_valid(rng: random.Random) -> Lora:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """What the reader says of a file, and what is wrong with that."""
 
     verdict: str
@@ -97,22 +97,22 @@ class Judgement:
     """about a miss"""
 
 
-def judge(odd: Odd) -> Judgement:
+def judge(odd: Odd) -> Judgment:
     """Compare what the reader says of a file with the truth."""
     try:
         reading = read(odd.path, SLOTS, BOUNDS)
     except RefusedFile as error:
         if error.code in odd.codes:
-            return Judgement(error.code)
-        return Judgement(error.code, MISSES[2] if odd.codes else MISSES[1], str(error))
+            return Judgment(error.code)
+        return Judgment(error.code, MISSES[2] if odd.codes else MISSES[1], str(error))
     if odd.codes:
-        return Judgement(ACCEPTED, MISSES[0], f"it is {' or '.join(odd.codes)}")
+        return Judgment(ACCEPTED, MISSES[0], f"it is {' or '.join(odd.codes)}")
     spec = SketchSpec(BOUNDS.sketch_size)
     alike = cosine(sketch(reading.lora, SLOTS, spec), sketch(odd.lora, SLOTS, spec))
     if set(reading.lora) != set(odd.lora) or alike < ALIKE:
         words = f"{len(reading.lora)} of {len(odd.lora)} slots, cosine {alike:.4f}"
-        return Judgement(ACCEPTED, MISSES[3], words)
-    return Judgement(ACCEPTED)
+        return Judgment(ACCEPTED, MISSES[3], words)
+    return Judgment(ACCEPTED)
 
 
 @dataclass(slots=True)

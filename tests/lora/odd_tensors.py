@@ -113,7 +113,7 @@ TENSORS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "odd prefix": (_rename(lambda key: "my_model/" + key), UNKNOWN),
     "one odd module": (_rename_one, UNKNOWN),
     "whole numbers": (_cast(torch.int32), ("bad-dtype",)),
-    "bytes": (_cast(torch.int8), ("bad-dtype", "quantised")),
+    "bytes": (_cast(torch.int8), ("bad-dtype", "quantized")),
     "complex": (_cast(torch.complex64), ("bad-dtype",)),
     "three dimensions": (_reshape, ("shape-mismatch",)),
     "two claim one slot": (_twice, ("slot-twice",)),

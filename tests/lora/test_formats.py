@@ -117,7 +117,7 @@ def test_keys_outside_the_slots_have_a_family(key: str, family: str | None) -> N
 def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
     assert unsupported.find_family(key) is None
     assert unsupported.find_base(key) is None
-    assert unsupported.find_parametrisation(key) is None
+    assert unsupported.find_parametrization(key) is None
     assert unsupported.find_companion(key) is None
 
 

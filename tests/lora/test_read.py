@@ -252,7 +252,7 @@ def test_odd_scales_are_warned_of(tmp_path: Path, scale: float, warnings: tuple[
         ("lora_B.bias", "lora-bias"),
     ],
 )
-def test_other_parametrisations_have_their_codes(tmp_path: Path, suffix: str, code: str) -> None:
+def test_other_parametrizations_have_their_codes(tmp_path: Path, suffix: str, code: str) -> None:
     other = {f"{QKV}.{suffix}": torch.ones(4, 4)}
     assert refusal_of(tmp_path, kohya(draw_lora()) | other).code == code
     assert refusal_of(tmp_path, other | {f"{QKV}.alpha": torch.tensor(1.0)}).code == code
@@ -301,8 +301,8 @@ def damaged(**changes: Tensor | None) -> Tensors:
         ("control", damaged() | {"double_blocks.0.img_attn.norm.query_norm.scale": torch.ones(8)}),
         ("control", damaged() | {"lora_unet_img_in.lora_down.weight": torch.ones(2, 128)}),
         ("wrong-base", damaged() | {"lora_unet_img_in.lora_down.weight": torch.ones(2, 384)}),
-        ("quantised", damaged() | {f"{QKV}.lora_down.scale_weight": torch.ones(1)}),
-        ("quantised", {"transformer_blocks.0.qkv_proj.lora_down": torch.ones(16, 2)}),
+        ("quantized", damaged() | {f"{QKV}.lora_down.scale_weight": torch.ones(1)}),
+        ("quantized", {"transformer_blocks.0.qkv_proj.lora_down": torch.ones(16, 2)}),
         ("slot-twice", damaged() | {f"{QKV}.hada_w1_a": torch.ones(2, 2)}),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 
 from autolora import vlm
-from autolora.errors import CaptionError, MismatchError, MissingArtefact, ParamsError
+from autolora.errors import CaptionError, MismatchError, MissingArtifact, ParamsError
 from autolora.experiments.cases import Trial
 from autolora.experiments.scoring import measure
 from autolora.metrics.classifier import Classifier, classify, load_classifier, read_labels
@@ -69,7 +69,7 @@ def test_labels_are_fields_and_values(tmp_path: Path) -> None:
     assert read_labels({0: "a:x", 1: "b:y", 2: "a:z"}) == {"a": {"x": 0, "z": 2}, "b": {"y": 1}}
     with pytest.raises(MismatchError, match=r"'tench' is not of the form field:value"):
         load_classifier(tiny_judges.save_classifier(tmp_path / "plain", ["a:b", "tench"]), "cpu")
-    with pytest.raises(MissingArtefact, match=r"judges\.classifier"):
+    with pytest.raises(MissingArtifact, match=r"judges\.classifier"):
         load_classifier(tmp_path / "none", "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Metrics against counts by hand, enumeration and known behaviour."""
+"""Metrics against counts by hand, enumeration and known behavior."""
 
 import json
 from itertools import permutations
@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import cluster_means, estimate
 from autolora.metrics.clip import image_features, load_clip, similarity, text_features
-from autolora.metrics.judgements import read_judgements
+from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
 
 
@@ -102,22 +102,22 @@ def test_rounded_numbers() -> None:
     assert to_json({"b": 1, "a": rounded(-1e-9)}) == '{\n "a": 0.0,\n "b": 1\n}\n'
 
 
-def test_judgements(tmp_path: Path) -> None:
+def test_judgments(tmp_path: Path) -> None:
     path = tmp_path / "themes.json"
     path.write_text(
         json.dumps({"ab": {"theme": "neon", "kind": "style", "author": "x"}, "cd": {"theme": "cat"}})
     )
-    found = read_judgements(path)
+    found = read_judgments(path)
     assert (found["ab"].theme, found["ab"].kind, found["cd"].kind) == ("neon", "style", None)
-    assert read_judgements(None) == {}
+    assert read_judgments(None) == {}
 
 
-def test_bad_judgements_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match=r"evaluation\.themes"):
-        read_judgements(tmp_path / "none.json")
+def test_bad_judgments_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifact, match=r"evaluation\.themes"):
+        read_judgments(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text('{"ab": "neon"}')
-    with pytest.raises(MismatchError, match="no file of judgements"):
-        read_judgements(tmp_path / "bad.json")
+    with pytest.raises(MismatchError, match="no file of judgments"):
+        read_judgments(tmp_path / "bad.json")
 
 
 def save_clip(folder: Path) -> Path:
@@ -150,5 +150,5 @@ def test_clip_features_are_unit_rows_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_clip_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match=r"judges\.clip"):
+    with pytest.raises(MissingArtifact, match=r"judges\.clip"):
         load_clip(tmp_path, "cpu")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import TERMS, Gate, Gates, GateSpec
 from autolora.fusion.released_format import find_form, load_published, save_published
@@ -124,20 +124,20 @@ def test_equals_a_second_derivation(
 
 
 @pytest.mark.parametrize(
-    ("form", "tensors", "recognised"),
+    ("form", "tensors", "recognized"),
     [
         ("full", 2736, "30143afb2dea73d1ac580e0787628f8c"),  # LoRAFusion-preview-FLUX.1-dev
         ("no_base", 2432, "3c0afd28d9f15e5db619da93693118c1"),
         ("no_cross", 2128, "df00d45a74f276467c9a9f5820976f6f"),
     ],
 )
-def test_gates_on_fused_slots_have_the_published_layout(form: str, tensors: int, recognised: str) -> None:
+def test_gates_on_fused_slots_have_the_published_layout(form: str, tensors: int, recognized: str) -> None:
     with torch.device("meta"):
         gates = Gates({slot.name: slot.d_out for slot in fused_slots(FLUX)}, spec(form))
     shapes = {name: "_".join(map(str, value.shape)) for name, value in gates.state_dict().items()}
     parts = sorted([*shapes, *(f"{name}:{shape}" for name, shape in shapes.items())])
     assert len(shapes) == tensors
-    assert hashlib.md5(",".join(parts).encode()).hexdigest() == recognised
+    assert hashlib.md5(",".join(parts).encode()).hexdigest() == recognized
 
 
 @pytest.mark.parametrize("form", TERMS)
@@ -164,7 +164,7 @@ def test_published_gates_in_bfloat16_become_float32(tmp_path: Path) -> None:
 
 def test_what_is_no_published_gate_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gates.safetensors"
-    with pytest.raises(MissingArtefact, match="download"):
+    with pytest.raises(MissingArtifact, match="download"):
         load_published(path, fused_slots(TINY), 4)
     save_file({"model_dict.blocks___0___attn___a_to_qkv.weight_base": torch.zeros(3)}, path)
     with pytest.raises(MismatchError, match="no form of the gate"):

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 
 from autolora.encoder.model import Encoder, EncoderConfig
 from autolora.encoder.released_format import assemble, layout, load_published, save_published
-from autolora.errors import MismatchError, MissingArtefact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
 from autolora.presets import ENCODER
@@ -86,7 +86,7 @@ def test_layout_loads_and_saves(path: Path, tmp_path: Path) -> None:
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
 
 
-def test_layout_at_the_size_of_flux_1_dev_is_recognised_by_its_hash() -> None:
+def test_layout_at_the_size_of_flux_1_dev_is_recognized_by_its_hash() -> None:
     config = EncoderConfig(
         transformer=FLUX, form=RELEASED, probe="full", sketch=None, width=768, layers=2, heads=12,
         hidden=3072, dropout=0.0, spec=None, text_encoder="",
@@ -239,7 +239,7 @@ def test_other_tensors_are_named(change, tmp_path: Path) -> None:  # type: ignor
     change(tensors)
     with pytest.raises(MismatchError, match="no published encoder"):
         assemble(tensors, RELEASED, 4, "")
-    with pytest.raises(MissingArtefact, match="download"):
+    with pytest.raises(MissingArtifact, match="download"):
         load_published(tmp_path / "nothing.safetensors", RELEASED, 4, "")
 
 

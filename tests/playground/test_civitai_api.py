@@ -96,7 +96,7 @@ def test_a_model_has_the_fields_that_clients_need(civitai: Fixture) -> None:
 
 def test_numbers_stay_the_same_whatever_else_there_is(civitai: Fixture, tmp_path: Path) -> None:
     before = civitai.model("ann/ink")
-    civitai.hub.change({"day": 2, "licence": ["ann/ink", "cc0-1.0"]})
+    civitai.hub.change({"day": 2, "license": ["ann/ink", "cc0-1.0"]})
     after = civitai.model("ann/ink")
     assert after["allowNoCredit"] and not before["allowNoCredit"]
     assert after["modelVersions"] == before["modelVersions"]
@@ -245,7 +245,7 @@ def test_a_withdrawn_model(civitai: Fixture, how: str) -> None:
 
 
 def test_only_a_new_version_moves_a_model_to_the_front(civitai: Fixture) -> None:
-    civitai.hub.change({"licence": ["ann/ink", "mit"]})
+    civitai.hub.change({"license": ["ann/ink", "mit"]})
     assert civitai.walk("models", sort="Newest")[-1]["name"] == "ink"
     civitai.hub.change({"touch": "ann/ink"})
     assert civitai.walk("models", sort="Newest")[0]["name"] == "ink"

@@ -172,9 +172,9 @@ def test_ranges(endpoint: str, tmp_path: Path) -> None:
         get(endpoint, place, Range=f"bytes={len(content)}-")
 
 
-def test_calendar_withdrawal_and_licence(api: HfApi, endpoint: str, hub: Hub) -> None:
+def test_calendar_withdrawal_and_license(api: HfApi, endpoint: str, hub: Hub) -> None:
     before = api.model_info("ann/ink")
-    post(endpoint, {"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+    post(endpoint, {"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
     assert {model.id for model in api.list_models()} == REPOS.keys() - {"bob/cat"}
     after = api.model_info("ann/ink")
     assert after.sha != before.sha and after.card_data and after.card_data.license == "cc0-1.0"
@@ -187,7 +187,7 @@ def test_calendar_withdrawal_and_licence(api: HfApi, endpoint: str, hub: Hub) ->
 def test_state_survives_a_restart(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
     hub = Hub(pool, day=1, state=tmp_path / "state")
-    hub.change({"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+    hub.change({"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
     again = Hub(pool, day=1, state=tmp_path / "state")
     assert {repo.id: repo.head for repo in hub.visible()} == {repo.id: repo.head for repo in again.visible()}
     assert len(list(again.visible())) == len(REPOS) - 1

@@ -123,8 +123,8 @@ def test_revisions_search_and_owner_lists(modelscope: Fixture) -> None:
     assert httpx2.put(f"{modelscope.endpoint}/api/v1/models", content=b"[").status_code == 400
 
 
-def test_calendar_withdrawal_and_licence(modelscope: Fixture) -> None:
-    modelscope.hub.change({"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+def test_calendar_withdrawal_and_license(modelscope: Fixture) -> None:
+    modelscope.hub.change({"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
     pages = [modelscope.api.list_repos("model", page_number=number, page_size=50) for number in (1, 2, 3)]
     assert {(page.total_count, page.page_size) for page in pages} == {(5, 2)}
     found = [repo for page in pages for repo in page.items]

@@ -46,7 +46,7 @@ class World:
         shown = ListedRendering(url=f"folder:{id}/0.png", sha256=None, prompt=None)
         return Listing(
             hub=hub, id=id, version="1", file="lora.safetensors", url=f"folder:{id}/lora.safetensors",
-            size=path.stat().st_size, sha256=hash_file(path) if told else None, licence=None, base_model=None,
+            size=path.stat().st_size, sha256=hash_file(path) if told else None, license=None, base_model=None,
             nsfw=False, trigger_words=(), renderings=(shown,), first_seen=DAY + datetime.timedelta(days=day),
         )  # fmt: skip
 

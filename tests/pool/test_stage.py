@@ -19,7 +19,7 @@ from autolora.catalog import failed_downloads
 from autolora.catalog import store as catalog
 from autolora.crawl import stage as crawl
 from autolora.crawl import watermarks
-from autolora.errors import AutoLoraError, DiskFull, HubError, MissingArtefact, NotGiven
+from autolora.errors import AutoLoraError, DiskFull, HubError, MissingArtifact, NotGiven
 from autolora.hubs.http.endpoint import Source
 from autolora.hubs.huggingface.client import HuggingFace
 from autolora.hubs.modelscope.client import ModelScope
@@ -167,7 +167,7 @@ def test_a_second_run_asks_and_writes_nothing(filled: Fixture) -> None:
 def test_a_night_costs_what_is_new(filled: Fixture) -> None:
     before, files = filled.adapters(), filled.files()
     digest = read_digest(filled.root, "pool")["sha256"]
-    filled.hub.change({"day": 2, "withdraw": "bob/cat", "licence": ["ann/ink", "cc0-1.0"]})
+    filled.hub.change({"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
     filled.crawl(day=2)
     filled.fill()
     assert filled.asked() == {"weights": 2, "renderings": 4}
@@ -188,9 +188,9 @@ def test_a_night_costs_what_is_new(filled: Fixture) -> None:
     assert read_digest(filled.root, "pool")["sha256"] != digest
 
 
-def test_a_new_licence_downloads_nothing(filled: Fixture) -> None:
+def test_a_new_license_downloads_nothing(filled: Fixture) -> None:
     before = {name: stamp for name, stamp in filled.files().items() if "catalog" not in name}
-    filled.hub.change({"licence": ["ann/ink", "cc0-1.0"]})
+    filled.hub.change({"license": ["ann/ink", "cc0-1.0"]})
     filled.crawl(day=2)
     filled.fill()
     assert filled.asked() == {}
@@ -518,11 +518,11 @@ def test_a_sketch_keeps_tiny_and_absent_slots(tmp_path: Path) -> None:
 
 
 def test_a_sketch_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="run `dvc repro --force --single-item pool`"):
+    with pytest.raises(MissingArtifact, match="run `dvc repro --force --single-item pool`"):
         pool.load_sketch(tmp_path, "ab" * 32)
     path = pool.sketch_path(tmp_path, "ab" * 32)
     path.parent.mkdir(parents=True)
     save_file({"values": torch.zeros(1)}, path)
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(MissingArtefact):
+    with pytest.raises(MissingArtifact):
         pool.load_sketch(tmp_path, "ab" * 32)

@@ -18,11 +18,11 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.evaluation import stage as evaluation
 from autolora.experiments import stage as experiments
 from autolora.experiments.cases import Trial
-from autolora.metrics.judgements import Judgement
+from autolora.metrics.judgments import Judgment
 from autolora.params import ExperimentsParams
 from autolora.pool import store as pool
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
@@ -93,7 +93,7 @@ def listing(number: int, sha256: str, images: list[str]) -> Listing:
         url="http://127.0.0.1:1/file",
         size=1000,
         sha256=sha256,
-        licence=None if number % 3 else HOSTILE,
+        license=None if number % 3 else HOSTILE,
         base_model="FLUX",
         nsfw=number == 5,
         trigger_words=(HOSTILE, "zqxv") if number % 2 else (),
@@ -261,7 +261,7 @@ def test_words_of_a_hub_are_never_markup(full: Path) -> None:
     assert "&lt;script&gt;" in text
     assert "{{ 7 * 7 }}" in text
     assert not set("<>&\u2028") & set(page.scripts[0][1])
-    assert HOSTILE in browsed(full)["adapters"][0]["licence"]
+    assert HOSTILE in browsed(full)["adapters"][0]["license"]
 
 
 def test_the_page_shows_every_adapter_its_pictures_and_why_files_were_refused(full: Path) -> None:
@@ -296,7 +296,7 @@ def test_the_page_says_how_far_to_trust_the_verdicts(full: Path) -> None:
     assemble(full)
 
 
-def test_the_browser_knows_captions_beside_pictures_and_neighbours(full: Path) -> None:
+def test_the_browser_knows_captions_beside_pictures_and_neighbors(full: Path) -> None:
     known = browsed(full)
     adapters = known["adapters"]
     assert [one["accepted"] for one in adapters] == [True] * 12 + [False] * 2
@@ -351,11 +351,11 @@ def test_the_page_is_made_of_the_halves_that_exist(half: str, tmp_path: Path) ->
 
 
 def test_without_a_catalog_there_is_nothing_to_report(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="catalog"):
+    with pytest.raises(MissingArtifact, match="catalog"):
         assemble(tmp_path)
 
 
-def test_the_same_artefacts_make_the_same_page(full: Path) -> None:
+def test_the_same_artifacts_make_the_same_page(full: Path) -> None:
     path = full / "reports" / "index.html"
     before = path.stat().st_mtime_ns
     assemble(full)
@@ -411,7 +411,7 @@ def test_any_table_of_estimates_becomes_a_figure() -> None:
     assert (theirs.mark, theirs.marked) == (50.0, "zero")
 
 
-def test_neighbours_and_their_agreement_with_themes() -> None:
+def test_neighbors_and_their_agreement_with_themes() -> None:
     vectors = np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0.9, 0.1], [0, 0, 1]], dtype=np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = Likeness(adapters=("a", "b", "c", "d", "e"), vectors=vectors)
@@ -425,7 +425,7 @@ def test_neighbours_and_their_agreement_with_themes() -> None:
     assert agreement({"index": found}, {"a": "cat", "b": "dog"}, unseen=["a"]) == {}
 
 
-def test_without_judgements_like_adapters_are_grouped_and_named_by_their_captions(full: Path) -> None:
+def test_without_judgments_like_adapters_are_grouped_and_named_by_their_captions(full: Path) -> None:
     rng = np.random.default_rng(0)
     directions = np.linalg.qr(rng.normal(size=(16, 4)))[0].T
     cards = [card for card in read_cards(full, {}) if card.adapter.accepted]
@@ -441,7 +441,7 @@ def test_without_judgements_like_adapters_are_grouped_and_named_by_their_caption
 
 
 def test_the_map_names_groups_along_its_axes_and_keeps_every_cosine(full: Path) -> None:
-    themes = {f"{number:064x}": Judgement(THEMES[number % 4], None) for number in range(12)}
+    themes = {f"{number:064x}": Judgment(THEMES[number % 4], None) for number in range(12)}
     cards = [card for card in read_cards(full, themes) if card.adapter.accepted]
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(12, 8))

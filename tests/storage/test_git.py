@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.storage.git import history, read_committed, restore_committed
 
 
@@ -36,7 +36,7 @@ def test_a_former_file_is_read_without_moving_the_tree(repository: Path) -> None
     ],
 )
 def test_what_git_does_not_know_is_named(repository: Path, rev: str, path: str, message: str) -> None:
-    with pytest.raises(MissingArtefact, match=message):
+    with pytest.raises(MissingArtifact, match=message):
         read_committed(repository, rev, path)
 
 

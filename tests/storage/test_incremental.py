@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.errors import MissingArtefact
+from autolora.errors import MissingArtifact
 from autolora.storage.incremental import pending, read_digest, write_digest
 
 
@@ -22,5 +22,5 @@ def test_a_digest_depends_on_keys_and_rows_not_on_order(tmp_path: Path) -> None:
 
 
 def test_a_missing_digest_says_which_stage_to_run(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match="dvc repro index"):
+    with pytest.raises(MissingArtifact, match="dvc repro index"):
         read_digest(tmp_path, "index")

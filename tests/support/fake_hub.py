@@ -42,7 +42,7 @@ class Shelf:
         updated = MIDNIGHT + datetime.timedelta(hours=hour)
         described: dict[str, Any] = {
             "hub": self.name, "id": id, "version": str(hour), "file": file, "url": url, "size": 1000,
-            "sha256": hash_value(url), "licence": "mit", "base_model": "FLUX.1-dev", "base": "flux.1-dev",
+            "sha256": hash_value(url), "license": "mit", "base_model": "FLUX.1-dev", "base": "flux.1-dev",
             "nsfw": False, "trigger_words": (), "renderings": (picture,), "downloads": 10,
             "updated": f"{updated:%Y-%m-%dT%H:%M:%SZ}", "first_seen": MIDNIGHT.date(),
         }  # fmt: skip

@@ -56,7 +56,7 @@ def _listing(name: str, images: Sequence[str]) -> Listing:
         url=f"http://127.0.0.1/{name}",
         size=1000,
         sha256=hash_value(name),
-        licence=None,
+        license=None,
         base_model=None,
         nsfw=False,
         trigger_words=(),

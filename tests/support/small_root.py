@@ -124,7 +124,7 @@ def caption(image: str, theme: str) -> list[Caption]:
 def list_adapter(sha256: str, name: str, images: Sequence[str], late: bool) -> Listing:
     return Listing(
         hub="huggingface", id=name, version="a" * 40, file="lora.safetensors", url=f"http://127.0.0.1/{name}",
-        size=1, sha256=sha256, licence="mit", base_model=None, nsfw=False, trigger_words=(f"zq{name[6:8]}",),
+        size=1, sha256=sha256, license="mit", base_model=None, nsfw=False, trigger_words=(f"zq{name[6:8]}",),
         renderings=tuple(ListedRendering(url=f"http://127.0.0.1/{one}", sha256=one, prompt=None) for one in images),
         first_seen=DAY + datetime.timedelta(days=int(late)),
     )  # fmt: skip

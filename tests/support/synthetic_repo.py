@@ -118,7 +118,7 @@ def make(
         url=f"http://127.0.0.1/{name}",
         size=1000,
         sha256=sha256,
-        licence="apache-2.0",
+        license="apache-2.0",
         base_model="FLUX.1-dev",
         nsfw=False,
         trigger_words=(),

@@ -13,7 +13,7 @@ from tests.lora.writing import SLOTS, draw_lora, peft, write
 
 TAGS = ("lora", "base_model:adapter:black-forest-labs/FLUX.1-dev")
 RULES = CrawlParams(
-    hubs=("huggingface",), filters=TAGS, searches=("flux",), bases=("flux.1-dev",), licences=(),
+    hubs=("huggingface",), filters=TAGS, searches=("flux",), bases=("flux.1-dev",), licenses=(),
     max_nsfw_level="explicit", persons=True, minors=False, min_downloads=0, max_file_mb=1, newest=None,
     max_renderings=2, overlap_h=24.0, sweep_days=1,
     budget=BudgetParams(files=None, gb=None, captions=None),

@@ -10,7 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from autolora import vlm
-from autolora.errors import CaptionError, MissingArtefact, ParamsError
+from autolora.errors import CaptionError, MissingArtifact, ParamsError
 from autolora.params import VllmParams, load
 from autolora.storage.files import hash_folder
 from tests.support.fake_openai import Server
@@ -130,7 +130,7 @@ def test_digest_names_a_folder_by_its_bytes_and_a_hub_model_by_its_commit() -> N
     assert vlm.digest(replace(MODELS, vlm="owner/name", vlm_revision="c0ffee")) == "owner/name@c0ffee"
     with pytest.raises(ParamsError, match="vlm_revision"):
         vlm.digest(replace(MODELS, vlm="owner/name"))
-    with pytest.raises(MissingArtefact, match="make playground"):
+    with pytest.raises(MissingArtifact, match="make playground"):
         vlm.digest(replace(MODELS, vlm="./nowhere"))
 
 
@@ -146,5 +146,5 @@ def test_caption_in_process_does_not_depend_on_company(pictures: list[Path]) -> 
 
 def test_missing_rendering_says_which_stage_makes_it(tmp_path: Path) -> None:
     engine = vlm.captioner(MODELS, replace(VALUES.captions, batch=4), VALUES.vllm)
-    with pytest.raises(MissingArtefact, match="dvc repro pool"):
+    with pytest.raises(MissingArtifact, match="dvc repro pool"):
         list(engine.describe([tmp_path / "none.png"], "Say it.", 9))

@@ -11,7 +11,7 @@ from autolora.hubs import Model
 from autolora.hubs.civitai.schema import Entry, File, Version
 from autolora.hubs.http.endpoint import Source
 from autolora.hubs.http.request import askable
-from autolora.hubs.labels import highest, is_nsfw, level_of, normalise_base
+from autolora.hubs.labels import highest, is_nsfw, level_of, normalize_base
 from autolora.hubs.validation import clean, clean_all, is_safe, is_weights, moment, sha256, stamp
 from autolora.params import CrawlParams
 from autolora.records import MOVING, NSFW_LEVELS, ListedRendering, Listing, Permissions
@@ -53,13 +53,13 @@ def is_withdrawn(entry: Entry) -> bool:
     return entry.mode in GONE or entry.availability == "Private"
 
 
-def licence_of(entry: Entry) -> str | None:
+def license_of(entry: Entry) -> str | None:
     """Return the four permission fields as given, in one line; None where none is given."""
     commercial = _commercial(entry)
     said = {
         "commercial": None if commercial is None else "+".join(commercial) or "None",
         "derivatives": _yes_no(entry.allowDerivatives),
-        "different-licence": _yes_no(entry.allowDifferentLicense),
+        "different-license": _yes_no(entry.allowDifferentLicense),
         "credit": None if entry.allowNoCredit is None else "free" if entry.allowNoCredit else "needed",
     }
     words = ", ".join(f"{name}={value}" for name, value in said.items() if value)
@@ -112,10 +112,10 @@ def _drafts(
             url=_url(file, source, unique=urls[file.downloadUrl] == 1),
             size=_size(file),
             sha256=sha256((file.hashes or {}).get("SHA256")),
-            licence=licence_of(entry),
+            license=license_of(entry),
             permissions=permissions_of(entry),
             base_model=base_model,
-            base=normalise_base(base_model),
+            base=normalize_base(base_model),
             nsfw=is_nsfw(level),
             nsfw_level=level,
             person=entry.poi,

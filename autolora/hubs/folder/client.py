@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from autolora.errors import DiskFull, HubError, RefusedFile
 from autolora.hubs import Model, Page, Standing
 from autolora.hubs.folder.inventory import Item, Unusable, inside, opened, path_of, take_inventory
-from autolora.hubs.labels import is_nsfw, normalise_base, permissions_of
+from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
 from autolora.hubs.validation import EARLIEST, glimpse, is_safe, moment, stamp
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
@@ -127,10 +127,10 @@ class Folder:
             url=_url(item.path),
             size=item.size,
             sha256=None,
-            licence=said.licence,
-            permissions=permissions_of(said.licence),
+            license=said.license,
+            permissions=permissions_of(said.license),
             base_model=said.base_model,
-            base=normalise_base(said.base_model),
+            base=normalize_base(said.base_model),
             nsfw=is_nsfw(said.nsfw_level),
             nsfw_level=said.nsfw_level,
             person=said.person,

@@ -26,7 +26,7 @@ class Picture:
 class Sidecar:
     """What a sidecar says; None = not said."""
 
-    licence: str | None = None
+    license: str | None = None
     base_model: str | None = None
     trigger_words: tuple[str, ...] | None = None
     nsfw_level: str | None = None
@@ -84,7 +84,7 @@ def _picture(value: Any) -> Picture | None:
 SAFETY = ("nsfw_level", "person", "minor")
 """fields that rules may refuse a file by: where one says nothing usable, the file is passed over"""
 CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "licence": (clean, "text"),
+    "license": (clean, "text"),
     "base_model": (clean, "text"),
     "trigger_words": (_words, "a list of texts"),
     "nsfw_level": (_level, f"one of {', '.join(NSFW_LEVELS)}"),

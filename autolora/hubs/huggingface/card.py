@@ -38,7 +38,7 @@ class Card:
     """private, disabled, or gated: its files need a permission"""
     files: frozenset[str]
     """safe relative paths"""
-    licence: str | None
+    license: str | None
     base_model: str | None
     nsfw: bool
     downloads: int | None
@@ -82,7 +82,7 @@ def read_card(item: Any, endpoint: str) -> Card:
         updated=updated,
         closed=is_closed(item),
         files=files,
-        licence=_licence(card, tags),
+        license=_license(card, tags),
         base_model=_base_model(card, tags),
         nsfw=NSFW_TAG in tags or NSFW_TAG in listed(card.get("tags")),
         downloads=count(item.get("downloads")),
@@ -101,7 +101,7 @@ def is_closed(item: Mapping[str, Any]) -> bool:
     return is_set(item, "private", "disabled", "gated")
 
 
-def _licence(card: Mapping[str, Any], tags: list[Any]) -> str | None:
+def _license(card: Mapping[str, Any], tags: list[Any]) -> str | None:
     named = clean(card.get("license")) or tagged(tags, "license:")
     return clean(card.get("license_name")) or named if named == "other" else named
 

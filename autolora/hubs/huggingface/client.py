@@ -13,7 +13,7 @@ from autolora.hubs.http.api import Gone, ask
 from autolora.hubs.http.download import download
 from autolora.hubs.http.endpoint import Source
 from autolora.hubs.huggingface.card import Card, file_url, is_closed, read_card
-from autolora.hubs.labels import is_nsfw, normalise_base, permissions_of
+from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
 from autolora.hubs.validation import count, glimpse, is_repo_id, is_safe, sha256, stamp, told_repo
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
@@ -133,10 +133,10 @@ class HuggingFace:
             url=card.url(self.source.endpoint, path),
             size=None,
             sha256=None,
-            licence=card.licence,
-            permissions=permissions_of(card.licence),
+            license=card.license,
+            permissions=permissions_of(card.license),
             base_model=card.base_model,
-            base=normalise_base(card.base_model),
+            base=normalize_base(card.base_model),
             nsfw=is_nsfw(level),
             nsfw_level=level,
             trigger_words=card.trigger_words,

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from autolora.hubs import Model
 from autolora.hubs.huggingface.card import BASE_TAG, NSFW_TAG
-from autolora.hubs.labels import is_nsfw, normalise_base, permissions_of
+from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
 from autolora.hubs.validation import (
     clean,
     clean_all,
@@ -69,13 +69,13 @@ def is_closed(item: Mapping[str, Any]) -> bool:
 def describe(draft: Listing, detail: Mapping[str, Any]) -> Listing:
     """Add to a draft what only the model's own page tells."""
     base_model = next(iter(clean_all(detail.get("BaseModel"))), draft.base_model)
-    licence = draft.licence or clean(detail.get("License"))
+    license = draft.license or clean(detail.get("License"))
     return replace(
         draft,
         base_model=base_model,
-        base=normalise_base(base_model),
-        licence=licence,
-        permissions=permissions_of(licence),
+        base=normalize_base(base_model),
+        license=license,
+        permissions=permissions_of(license),
     )
 
 
@@ -101,14 +101,14 @@ def renew(known: Listing, draft: Listing, rules: CrawlParams) -> Listing:
         sha256=known.sha256,
         base_model=known.base_model,
         base=known.base,
-        licence=draft.licence or known.licence,
-        permissions=draft.permissions if draft.licence else known.permissions,
+        license=draft.license or known.license,
+        permissions=draft.permissions if draft.license else known.permissions,
         renderings=known.renderings[: rules.max_renderings],
     )
 
 
 def _draft(item: Mapping[str, Any], hub: str, endpoint: str, version: str, today: datetime.date) -> Listing:
-    licence, tags = clean(item.get("license")), listed(item.get("tags"))
+    license, tags = clean(item.get("license")), listed(item.get("tags"))
     base_model = tagged(tags, BASE_TAG)
     level = "mature" if NSFW_TAGS & {tag.lower() for tag in tags if isinstance(tag, str)} else None
     return Listing(
@@ -119,10 +119,10 @@ def _draft(item: Mapping[str, Any], hub: str, endpoint: str, version: str, today
         url=f"{endpoint}/models/{item['id']}",
         size=None,
         sha256=None,
-        licence=licence,
-        permissions=permissions_of(licence),
+        license=license,
+        permissions=permissions_of(license),
         base_model=base_model,
-        base=normalise_base(base_model),
+        base=normalize_base(base_model),
         nsfw=is_nsfw(level),
         nsfw_level=level,
         trigger_words=(),

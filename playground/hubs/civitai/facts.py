@@ -40,7 +40,7 @@ PERMISSIONS = {
     "cc-by-sa-4.0": (False, ("Image", "RentCivit", "Rent", "Sell"), True, False),
     "creativeml-openrail-m": (True, ("Image", "RentCivit", "Rent", "Sell"), True, False),
 }
-"""licence of the card -> allowNoCredit, allowCommercialUse, allowDerivatives, allowDifferentLicense"""
+"""license of the card -> allowNoCredit, allowCommercialUse, allowDerivatives, allowDifferentLicense"""
 SAID_IN_HEADER = {b"lokr_w": "LoCon", b"hada_w": "LoCon", b"dora_scale": "DoRA", b"magnitude_vector": "DoRA"}
 HEADER = 1 << 20
 SCAN = {

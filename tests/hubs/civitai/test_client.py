@@ -145,7 +145,7 @@ def test_a_model_is_a_draft_for_each_file(hub: Hub) -> None:
         url="https://civitai.com/api/download/models/691639",
         size=18720 * 1024 + 256,
         sha256=SHA256.lower(),
-        licence="civitai: commercial=Image+RentCivit, derivatives=yes, different-licence=no, credit=needed",
+        license="civitai: commercial=Image+RentCivit, derivatives=yes, different-license=no, credit=needed",
         permissions=Permissions(commercial=True, derivatives=True, credit=True),
         base_model="Flux.1 D",
         base="flux.1-dev",
@@ -244,7 +244,7 @@ def test_what_is_taken_down_is_withdrawn(hub: Hub, changes: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "licence", "permissions"),
+    ("changes", "license", "permissions"),
     [
         ({"allowCommercialUse": "{Image,Rent}"}, "commercial=Image+Rent, ", (True, True, True)),
         ({"allowCommercialUse": "Sell"}, "commercial=Sell, ", (True, True, True)),
@@ -253,16 +253,16 @@ def test_what_is_taken_down_is_withdrawn(hub: Hub, changes: dict[str, Any]) -> N
         ({"allowCommercialUse": "None"}, "commercial=None, ", (False, True, True)),
         ({"allowCommercialUse": []}, "commercial=None, ", (False, True, True)),
         ({"allowCommercialUse": None}, "civitai: derivatives=yes", (None, True, True)),
-        ({"allowDerivatives": False, "allowNoCredit": True}, "derivatives=no, different-licence=no, credit=free",
+        ({"allowDerivatives": False, "allowNoCredit": True}, "derivatives=no, different-license=no, credit=free",
          (True, False, False)),
     ],
 )  # fmt: skip
 def test_permissions_are_kept_as_given_and_in_one_form(
-    hub: Hub, changes: dict[str, Any], licence: str, permissions: tuple[bool | None, ...]
+    hub: Hub, changes: dict[str, Any], license: str, permissions: tuple[bool | None, ...]
 ) -> None:
     hub.models = [model(**changes)]
     (draft,) = hub.drafts()
-    assert licence in (draft.licence or "")
+    assert license in (draft.license or "")
     said = draft.permissions
     assert (said.commercial, said.derivatives, said.credit) == permissions
 
@@ -291,7 +291,7 @@ def test_what_is_not_said_is_none(hub: Hub) -> None:
     said = (
         draft.size,
         draft.sha256,
-        draft.licence,
+        draft.license,
         draft.base_model,
         draft.base,
         draft.nsfw_level,
@@ -433,7 +433,7 @@ def test_what_is_known_is_not_asked_about(hub: Hub) -> None:
     relicensed = hub.client.complete(again, RULES, known)
     assert len(hub.asked) == 1
     assert [listing.renderings for listing in relicensed] == [listing.renderings for listing in listings]
-    assert all("derivatives=no" in (listing.licence or "") for listing in relicensed)
+    assert all("derivatives=no" in (listing.license or "") for listing in relicensed)
 
 
 def test_a_new_picture_is_asked_about(hub: Hub) -> None:

@@ -21,7 +21,7 @@ from autolora.records import Listing
 TODAY = datetime.date(2026, 1, 5)
 TIME = 1767323045.0
 RULES = CrawlParams(
-    hubs=("folder",), filters=(), searches=(), bases=(), licences=(), max_nsfw_level="explicit", persons=True,
+    hubs=("folder",), filters=(), searches=(), bases=(), licenses=(), max_nsfw_level="explicit", persons=True,
     minors=True, min_downloads=0, max_file_mb=1, newest=None, max_renderings=3, overlap_h=24.0, sweep_days=1,
     budget=BudgetParams(files=None, gb=None, captions=None),
 )  # fmt: skip
@@ -64,7 +64,7 @@ def test_files_are_found_wherever_they_lie(root: Path) -> None:
     sha256 = hashlib.sha256(b"weights").hexdigest()
     assert (ink.file, ink.url, ink.size) == ("ink.safetensors", "folder:ink.safetensors", 7)
     assert (ink.sha256, ink.version, ink.updated) == (sha256, sha256, "2026-01-02T03:04:05Z")
-    assert (ink.licence, ink.base, ink.nsfw_level, ink.trigger_words, ink.renderings) == (
+    assert (ink.license, ink.base, ink.nsfw_level, ink.trigger_words, ink.renderings) == (
         None,
         None,
         None,
@@ -79,13 +79,13 @@ def test_a_sidecar_describes_its_file(root: Path) -> None:
     put(root, "a/shown/1.png", b"one")
     put(root, "a/shown/2.png", b"two")
     described = {
-        "licence": "mit", "base_model": "black-forest-labs/FLUX.1-dev", "trigger_words": ["TOK", "TOK"],
+        "license": "mit", "base_model": "black-forest-labs/FLUX.1-dev", "trigger_words": ["TOK", "TOK"],
         "nsfw_level": "soft", "person": True, "minor": False,
         "renderings": ["shown/1.png", {"path": "shown/2.png", "prompt": "a cat", "nsfw_level": "mature"}],
     }  # fmt: skip
     put(root, "a/ink.json", described, TIME + 60)
     ink = listed(root)["a/ink"]
-    assert (ink.licence, ink.base, ink.permissions.commercial) == ("mit", "flux.1-dev", True)
+    assert (ink.license, ink.base, ink.permissions.commercial) == ("mit", "flux.1-dev", True)
     assert (ink.trigger_words, ink.nsfw_level, ink.nsfw, ink.person, ink.minor) == (
         ("TOK",), "soft", False, True, False,
     )  # fmt: skip
@@ -109,7 +109,7 @@ def test_pictures_beside_a_file_are_its_renderings(root: Path) -> None:
 
 def test_suffixes_count_in_any_case(root: Path) -> None:
     put(root, "a/UPPER.SAFETENSORS")
-    put(root, "a/UPPER.JSON", {"licence": "mit", "person": True})
+    put(root, "a/UPPER.JSON", {"license": "mit", "person": True})
     for path in ("a/UPPER.PNG", "a/UPPER.png", "a/UPPER.preview.Jpg", "a/UPPER/1.WEBP", "a/upper.png"):
         put(root, path, path)
     hub = Folder(root)
@@ -117,7 +117,7 @@ def test_suffixes_count_in_any_case(root: Path) -> None:
     (model,) = hub.page(rules, None, TODAY).models
     (upper,) = hub.complete(model, rules, {})
     assert (upper.id, upper.file) == ("a/UPPER.SAFETENSORS", "UPPER.SAFETENSORS")
-    assert (upper.licence, upper.person) == ("mit", True)
+    assert (upper.license, upper.person) == ("mit", True)
     assert [one.url.removeprefix("folder:a/UPPER") for one in upper.renderings] == [
         ".PNG", ".png", ".preview.Jpg", "/1.WEBP"
     ]  # fmt: skip
@@ -154,7 +154,7 @@ def test_of_two_sidecars_neither_is_believed(root: Path) -> None:
 )
 def test_a_file_whose_safety_cannot_be_read_is_passed_over(root: Path, field: str, value: Any) -> None:
     put(root, "ink.safetensors")
-    put(root, "ink.json", {"licence": "mit", field: value})
+    put(root, "ink.json", {"license": "mit", field: value})
     found = page(root)
     assert not found.models and field in found.problems[0] and "passed over" in found.problems[0]
 
@@ -162,17 +162,17 @@ def test_a_file_whose_safety_cannot_be_read_is_passed_over(root: Path, field: st
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("licence", 3), ("licence", ""), ("base_model", ["x"]), ("trigger_words", "TOK"),
+        ("license", 3), ("license", ""), ("base_model", ["x"]), ("trigger_words", "TOK"),
         ("renderings", "a.png"), ("renderings", [3]),
         ("renderings", ["../a.png"]), ("renderings", ["a.exe"]), ("renderings", [{"prompt": "x"}]), ("liscence", "mit"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_was_not_said_and_is_reported(root: Path, field: str, value: Any) -> None:
     put(root, "ink.safetensors")
-    put(root, "ink.json", {"licence": "mit", field: value})
+    put(root, "ink.json", {"license": "mit", field: value})
     (problem,) = page(root).problems
     assert problem.startswith("'ink.json': ") and field in problem
-    assert listed(root)["ink"].licence == (None if field == "licence" else "mit")
+    assert listed(root)["ink"].license == (None if field == "license" else "mit")
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_file_whose_sidecar_cannot_be_read_is_left_out(root: Path, text: str |
 
 
 def test_a_sidecar_says_nothing_by_null() -> None:
-    said, problems = read_sidecar(b'{"licence": null, "renderings": null, "person": null}')
-    assert (said.licence, said.renderings, said.person, problems) == (None, None, None, ())
+    said, problems = read_sidecar(b'{"license": null, "renderings": null, "person": null}')
+    assert (said.license, said.renderings, said.person, problems) == (None, None, None, ())
 
 
 def test_links_do_not_lead_out(root: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_picture_that_is_passed_over_is_told_by_who_names_it(root: Path) -> No
         put(root, f"{name}.safetensors")
         (root / f"{name}.png").symlink_to("nowhere")
     put(root, "a.JSON", {"renderings": ["a.png"]})
-    put(root, "b.json", {"licence": "mit"})
+    put(root, "b.json", {"license": "mit"})
     begins = [problem.partition(" was passed over")[0] for problem in page(root).problems]
     assert begins == [
         "'a.JSON': the picture 'a.png'",
@@ -258,7 +258,7 @@ def test_a_folder_behind_a_link_does_not_make_others_trusted(root: Path) -> None
 @pytest.mark.parametrize("kind", ["pipe", "folder", "out", "linked folder", "broken"])
 def test_a_sidecar_that_is_no_file_of_the_folder_leaves_its_file_out(root: Path, kind: str) -> None:
     put(root, "ink.safetensors")
-    put(root.parent, "said.json", {"licence": "mit"})
+    put(root.parent, "said.json", {"license": "mit"})
     make = {
         "pipe": os.mkfifo,
         "folder": os.mkdir,

@@ -50,7 +50,7 @@ def test_a_repository_without_id_commit_files_or_date_is_refused(changes: dict[s
 )
 def test_what_has_the_wrong_type_was_not_said(data: Any) -> None:
     found = read_card(item(cardData=data, tags=[7, None], downloads="9"), ENDPOINT)
-    assert (found.licence, found.base_model, found.trigger_words, found.pictures) == (None, None, (), ())
+    assert (found.license, found.base_model, found.trigger_words, found.pictures) == (None, None, (), ())
     assert (found.downloads, found.nsfw) == (None, False)
 
 
@@ -58,15 +58,15 @@ def test_labels() -> None:
     found = card(
         license="mit", base_model=["a/b", "c/d"], instance_prompt="TOK", tags=["not-for-all-audiences"]
     )
-    assert (found.licence, found.base_model, found.trigger_words, found.nsfw) == (
+    assert (found.license, found.base_model, found.trigger_words, found.nsfw) == (
         "mit",
         "a/b",
         ("TOK",),
         True,
     )
-    assert card(license="other", license_name="flux-1-dev").licence == "flux-1-dev"
+    assert card(license="other", license_name="flux-1-dev").license == "flux-1-dev"
     tagged = read_card(item(tags=["license:mit", "base_model:adapter:x/y"], downloads=7), ENDPOINT)
-    assert (tagged.licence, tagged.base_model, tagged.nsfw, tagged.downloads) == ("mit", "x/y", False, 7)
+    assert (tagged.license, tagged.base_model, tagged.nsfw, tagged.downloads) == ("mit", "x/y", False, 7)
     assert tagged.updated == datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
 

@@ -78,7 +78,7 @@ def test_every_safetensors_file_is_listed(client: HuggingFace, hub: Hub) -> None
     ink, repo = found["ann/ink"], hub.repos["ann/ink"]
     blob = repo.head.blobs["lora.safetensors"]
     assert (ink.version, ink.sha256, ink.size) == (repo.head.sha, blob.sha256, blob.size)
-    assert (ink.licence, ink.base_model, ink.base) == ("mit", "black-forest-labs/FLUX.1-dev", "flux.1-dev")
+    assert (ink.license, ink.base_model, ink.base) == ("mit", "black-forest-labs/FLUX.1-dev", "flux.1-dev")
     assert (ink.permissions.commercial, ink.trigger_words, ink.downloads) == (True, ("word0",), 7)
     assert ink.url == f"{client.source.endpoint}/ann/ink/resolve/{ink.version}/lora.safetensors"
     assert [rendering.sha256 for rendering in ink.renderings] == [
@@ -94,7 +94,7 @@ def test_what_is_known_costs_listing_pages_only(client: HuggingFace, hub: Hub) -
     hub.change({"reset": True})
     assert listed(client, by_url(first)) == first
     assert hub.requests()["listing"] == 2 and "tree" not in hub.requests()
-    hub.change({"licence": ["ann/ink", "cc0-1.0"], "reset": True})
+    hub.change({"license": ["ann/ink", "cc0-1.0"], "reset": True})
     assert listed(client, by_url(first)) != first
     assert hub.requests()["tree"] == 1
 

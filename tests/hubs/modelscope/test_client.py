@@ -65,13 +65,13 @@ def test_every_safetensors_file_is_listed(client: ModelScope, hub: Hub, tmp_path
     assert [model.id for model in page.models] == ["eve/pickle", "bob/cat", "ann/neon", "ann/ink"]
     assert page.models[0].updated == datetime.datetime(2026, 1, 1, 3, tzinfo=datetime.UTC)
     draft = page.models[-1].drafts[0]
-    assert (draft.file, draft.licence, draft.base, draft.downloads) == ("", "mit", "flux.1-dev", 7)
+    assert (draft.file, draft.license, draft.base, draft.downloads) == ("", "mit", "flux.1-dev", 7)
     found = {listing.id: listing for listing in listed(client)}
     ink, repo = found["ann/ink"], hub.repos["ann/ink"]
     blob = repo.head.blobs["lora.safetensors"]
     assert (ink.file, ink.sha256, ink.size) == ("lora.safetensors", blob.sha256, blob.size)
     assert (ink.version, ink.updated) == ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
-    assert (ink.licence, ink.base_model, ink.base) == ("mit", "black-forest-labs/FLUX.1-dev", "flux.1-dev")
+    assert (ink.license, ink.base_model, ink.base) == ("mit", "black-forest-labs/FLUX.1-dev", "flux.1-dev")
     assert [rendering.sha256 for rendering in ink.renderings] == [
         repo.head.blobs[f"images/{number}.png"].sha256 for number in range(RULES.max_renderings)
     ]
@@ -86,9 +86,9 @@ def test_what_is_known_costs_listing_pages_only(client: ModelScope, hub: Hub) ->
     assert listed(client, known) == first
     assert [len(one.renderings) for one in listed(client, known, max_renderings=1)] == [1] * 4
     assert asked_of(hub) == {"listing": 2}
-    hub.change({"licence": ["ann/ink", "cc0-1.0"], "reset": True})
+    hub.change({"license": ["ann/ink", "cc0-1.0"], "reset": True})
     again = {listing.id: listing for listing in listed(client, known)}
-    assert (again["ann/ink"].licence, again["ann/neon"]) == ("cc0-1.0", known[again["ann/neon"].url])
+    assert (again["ann/ink"].license, again["ann/neon"]) == ("cc0-1.0", known[again["ann/neon"].url])
     assert asked_of(hub) == {"listing": 1, "info": 1, "tree": 1}
 
 
@@ -230,7 +230,7 @@ def test_hostile_entries_are_problems_of_their_own(httpserver: HTTPServer) -> No
         ("a/odd", False, 1),
     ]
     odd = page.models[2].drafts[0]
-    assert (odd.licence, odd.downloads, odd.base, odd.nsfw_level) == (None, None, None, None)
+    assert (odd.license, odd.downloads, odd.base, odd.nsfw_level) == (None, None, None, None)
 
 
 def test_hostile_files(httpserver: HTTPServer) -> None:
