@@ -4,40 +4,53 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test soak check bench playground playground-report serve
+.DEFAULT_GOAL := help
+.PHONY: help demo test fast soak check deps bench playground playground-report serve constraints
 
-demo: .venv/installed        ## the whole road on the playground, then a night, a search and a picture
+help:                        ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (5 minutes)
 	python -m playground.demo
 
-test: .venv/installed        ## every test, real servers included
+test: .venv/installed        ## run all tests, with real servers (20 minutes)
 	pytest
 
-soak: .venv/installed        ## the long tests with all their seeds; goes on where it was stopped; metrics/soak.json
+fast: .venv/installed        ## run the unit tests only (90 seconds)
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow"
+
+soak: .venv/installed        ## run the long tests with all their seeds, resumable: metrics/soak.json (hours)
 	pytest --soak $(TESTS)
 
-check: .venv/installed       ## style, types, import contract
+check: .venv/installed       ## check style, types and import contracts
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
 
-bench: .venv/installed       ## measurements, each a ratio against its peer in the same run
+deps: .venv/installed        ## update the code digests that tell DVC which stages to run again
+	python -m flows.code_digests --write
+
+bench: .venv/installed       ## run all measurements, each a ratio against a peer in the same run (hours)
 	python -m bench
 
-playground: .venv/installed  ## draw the world and train its models and pool from nothing
+playground: .venv/installed  ## draw the playground's world and train its models and pool from nothing (hours)
 	python -m playground.build
 	python -m playground.compare
 
-playground-report: .venv/installed ## how good the playground is: a table, metrics/playground.json, playground/sheets/
+playground-report: .venv/installed ## measure the playground's quality: a table, metrics/playground.json, playground/sheets/
 	python -m playground.report
 
-serve: serve/.venv/installed ## a vLLM server for the playground's VLM, on port 8000
+serve: serve/.venv/installed ## start a vLLM server for the playground's VLM on port 8000
 	serve/start.sh playground/models/vlm 8000
+
+constraints: .venv/installed ## write constraints.txt: the versions that are installed now
+	pip list --format freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+[a-z0-9]*$$//' > constraints.txt
 
 serve/.venv/installed: serve/requirements-cpu.txt
 	serve/setup.sh cpu
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

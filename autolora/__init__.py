@@ -1,3 +1,39 @@
-"""AutoLoRA: retrieve FLUX LoRAs by their weights, fuse them through gates, keep the pool fresh."""
+"""AutoLoRA: retrieve FLUX LoRAs by their weights and fuse them through learned gates.
+
+The names in `__all__` are the public Python interface. A name is imported on first use, so that `import autolora`
+takes no time and needs no optional dependency. Type checkers read __init__.pyi.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_LOCATIONS = {
+    "AutoLoraError": ("autolora.errors", "AutoLoraError"),
+    "GeneratedImage": ("autolora.generation", "GeneratedImage"),
+    "Generator": ("autolora.generation", "Generator"),
+    "Hit": ("autolora.records", "Hit"),
+    "Params": ("autolora.params", "Params"),
+    "Retriever": ("autolora.retrieval", "Retriever"),
+    "generate": ("autolora.generation", "generate"),
+    "load_params": ("autolora.params", "load"),
+    "open_retriever": ("autolora.retrieval", "open_retriever"),
+    "read_provenance": ("autolora.generation", "read_provenance"),
+    "release": ("autolora.index.served", "release"),
+    "save_image": ("autolora.generation", "save_image"),
+}
+"""public name -> (module, name in that module)"""
+
+__all__ = ["__version__", *_LOCATIONS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOCATIONS:
+        raise AttributeError(f"module 'autolora' has no attribute '{name}'")
+    module, attribute = _LOCATIONS[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

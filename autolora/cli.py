@@ -1,4 +1,4 @@
-"""The command line: a thin skin over the library, and the only reader of argv."""
+"""The command line. Each command calls the library and prints the result; no other module reads argv."""
 
 import functools
 import gc
@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
@@ -22,41 +22,45 @@ from rich.table import Table
 
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.params import Params, load
-from autolora.storage.incremental import read_digest
 
 app = typer.Typer(
-    help="Find FLUX LoRAs by what is in their weights, and generate with them.", no_args_is_help=True
+    help="Find FLUX LoRAs by the content of their weights, and generate images with them.",
+    no_args_is_help=True,
 )
 P = ParamSpec("P")
 
 
 class Method(Enum):
-    """How adapters are fused."""
+    """The methods of fusion."""
 
     GATED = "gated"
     DIRECT = "direct"
 
 
-Prompt = Annotated[str, typer.Argument(help="What the picture should show.")]
+Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
+PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Rev = Annotated[str | None, typer.Option("--rev", help="Answer as of a git commit or tag.")]
+Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit or tag.")]
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Make a command whose own errors end as one clear message and exit code 1, and a closed pipe as its signal."""
+    """Register a function as a command.
+
+    An AutoLoraError is printed as one message with exit code 1; a closed pipe ends the process with SIGPIPE.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         os.environ.setdefault("LANCE_LOG", "error")
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve on a busy machine
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting is slow on shared cores
         try:
             function(*args, **kwargs)
             sys.stdout.flush()
         except AutoLoraError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
-        except BrokenPipeError:  # nobody reads on (`| head`): end as other commands do
+        except BrokenPipeError:  # the reader has exited (`| head`): end as other commands do
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.raise_signal(signal.SIGPIPE)
 
@@ -65,7 +69,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Pause garbage collection: importing torch makes a million objects, and all of them stay."""
+    """Pause garbage collection: importing torch creates a million objects, and none of them becomes garbage."""
     gc.disable()
     try:
         yield
@@ -77,12 +81,12 @@ def _collector_paused() -> Iterator[None]:
 def search(
     prompt: Prompt,
     k: Annotated[
-        int | None, typer.Option("-k", min=1, help="How many adapters; default from params.yaml.")
+        int | None, typer.Option("-k", min=1, help="Number of adapters; default from params.yaml.")
     ] = None,
     rev: Rev = None,
     as_json: Json = False,
 ) -> None:
-    """Find the adapters that fit PROMPT."""
+    """Search for the adapters that fit PROMPT."""
     with _collector_paused():
         from autolora.retrieval import open_retriever
 
@@ -92,7 +96,7 @@ def search(
         print(_as_json([asdict(hit) for hit in hits]))
         return
     if not hits:
-        print("the index is empty: no adapter of the catalog was accepted")
+        print("the index is empty: the pool has no accepted adapter")
         return
     table = Table(
         "score", "adapter", "license", "trigger words", "sha256", title=f"index {hits[0].index[:12]}"
@@ -103,25 +107,23 @@ def search(
         words = ", ".join(hit.trigger_words) or "–"
         row = (f"{hit.score:.3f}", hit.id, hit.license or "unknown", words, hit.sha256[:8])
         table.add_row(*map(escape, row))
-    _draw(table)
+    _print_table(table)
 
 
 @command
 def generate(
     prompt: Prompt,
     k: Annotated[
-        int | None, typer.Option("-k", min=0, help="How many adapters; 0 draws with the base alone.")
+        int | None, typer.Option("-k", min=0, help="Number of adapters; 0 uses the base model alone.")
     ] = None,
-    method: Annotated[
-        Method | None, typer.Option(help="How adapters are fused; default from params.yaml.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("-o", help="PNG to write; default images/PROMPT-SEED.png.")
+        Path | None, typer.Option("-o", help="PNG file to write; default images/PROMPT-SEED.png.")
     ] = None,
     rev: Rev = None,
 ) -> None:
-    """Draw PROMPT with the adapters that fit it; the PNG says which."""
+    """Generate an image of PROMPT with the adapters that fit it; the PNG records how it was made."""
     from autolora import generation
     from autolora.retrieval import open_retriever
 
@@ -129,11 +131,11 @@ def generate(
     if output and (output.is_dir() or output.suffix.lower() != ".png"):
         raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
     if rev and k == 0:
-        raise typer.BadParameter("-k 0 asks no index, so --rev has no effect", param_hint="--rev")
+        raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
     root, params = _repository()
     count = params.retrieval.k if k is None else k
     hits = open_retriever(root, rev=rev).search(prompt, k=count) if count else []
-    picture = generation.generate(
+    image = generation.generate(
         generation.Generator(root, params.models, params.pool),
         prompt,
         hits,
@@ -142,7 +144,7 @@ def generate(
         params=params.generation,
     )
     path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
-    generation.save(picture, path)
+    generation.save_image(image, path)
     print(path)
     for hit in hits:
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
@@ -151,35 +153,33 @@ def generate(
 
 @command
 def show(adapter: str, as_json: Json = False) -> None:
-    """Tell everything known about ADAPTER: a sha256 (6 digits or more) or a hub id (author/name)."""
+    """Show all that is known about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), or a generated PNG."""
+    if adapter.lower().endswith(".png"):
+        _show_image(Path(adapter), as_json)
+        return
     from autolora.report.lookup import facts, lookup
 
     root, params = _repository()
     known = facts(lookup(root, adapter, params.crawl))
     if as_json:
         print(_as_json(known))
-        return
-    table = Table(show_header=False, box=None)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in known.items():
-        table.add_row(f"[bold]{name}", escape(str(value)))
-    _draw(table)
+    else:
+        _print_table(_two_columns(known))
 
 
 @command
 def versions(as_json: Json = False) -> None:
-    """List the commits in which the index changed, newest first, and which one is served."""
-    from autolora.index.served import served
+    """List the commits that changed the index, newest first, and mark the one that is served."""
+    from autolora.index.served import served_digest
     from autolora.storage.git import history, read_committed
 
     root, _ = _repository()
     path = "digests/index.json"
-    released = served(root)
+    released = served_digest(root)
     rows = []
     for change in history(root, path):
         index = json.loads(read_committed(root, change.sha, path))
-        rows.append(asdict(change) | {"index": index["sha256"], "rows": index["rows"]})
+        rows.append(asdict(change) | {"index": index.get("content", ""), "rows": index["rows"]})
     if as_json:
         print(_as_json({"served": released, "commits": rows}))
         return
@@ -193,35 +193,89 @@ def versions(as_json: Json = False) -> None:
             row["index"][:12] + mark,
             escape(row["subject"]),
         )
-    _draw(table)
+    _print_table(table)
     if released is None:
-        print("nothing is released yet: searches read the working index")
+        print("no index is released: searches read the working index")
     elif released not in {row["index"] for row in rows}:
-        print(f"served: {released[:12]}, which no commit holds yet")
+        print(f"served: {released[:12]}, which no commit contains")
 
 
 @command
 def release(
     rev: Annotated[
-        str | None, typer.Option("--rev", help="Git commit or tag; default the working index.")
+        str | None, typer.Option("--rev", help="Git commit or tag of the index; default the working index.")
     ] = None,
 ) -> None:
-    """Serve an index: the working one, or that of a revision (a rollback)."""
+    """Make searches use the working index, or the index of a revision (a rollback)."""
     from autolora.index import served as index_served
+    from autolora.index.store import content_digest
 
     root, _ = _repository()
-    digest = index_served.open_index(root, rev=rev).digest if rev else read_digest(root, "index")["sha256"]
+    digest = index_served.open_index(root, rev=rev).digest if rev else content_digest(root)
     index_served.release(root, digest)
     print(f"serving index {digest}")
 
 
 @command
 def report() -> None:
-    """Assemble reports/index.html from what evaluation and experiments left."""
+    """Write reports/index.html from the outputs of the stages."""
     from autolora.report.page import assemble
 
     root, _ = _repository()
     print(assemble(root))
+
+
+@command
+def import_encoder(
+    file: PublishedFile,
+    output: Annotated[Path | None, typer.Option(help="Folder to write; default data/encoder.")] = None,
+) -> None:
+    """Convert a published encoder (.safetensors) to this project's format."""
+    from autolora import models
+    from autolora.encoder import store
+    from autolora.encoder.released_format import import_encoder
+    from autolora.presets import ENCODER
+    from autolora.storage.hashes import hash_file
+
+    file, folder = file.absolute(), output.absolute() if output else None
+    root, params = _repository()
+    models.set_threads(params.models)
+    released = params.encoder.preset == "released"
+    encoder = import_encoder(
+        file,
+        params.encoder.variant if released else ENCODER["released"],
+        models.transformer_config(params.models),
+        models.load_text_encoder(params.models),
+    )
+    store.save_encoder(folder or store.folder(root), encoder)
+    if folder is None:
+        store.write_encoder_digest(root, encoder, {"file": hash_file(file)}, adapters=0, texts=0)
+        print("run `dvc commit --force encoder`, so that DVC keeps this encoder, and then `dvc repro index`")
+    print(f"wrote {folder or store.folder(root)}")
+
+
+@command
+def import_gates(
+    file: PublishedFile,
+    output: Annotated[Path | None, typer.Option(help="Folder to write; default data/fusion.")] = None,
+) -> None:
+    """Convert published gates (.safetensors) to this project's format."""
+    from autolora import models
+    from autolora.fusion import store
+    from autolora.fusion.released_format import load_published
+    from autolora.slots import slots
+    from autolora.storage.hashes import hash_file
+
+    file, folder = file.absolute(), output.absolute() if output else None
+    root, params = _repository()
+    transformer = models.transformer_config(params.models)
+    released = params.fusion.preset == "released"
+    gates = load_published(file, transformer, params.fusion.variant if released else None)
+    store.save(gates, slots(transformer), folder or store.folder(root))
+    if folder is None:
+        store.write_fusion_digest(root, gates, {"file": hash_file(file)}, adapters=0, left_out=0)
+        print("run `dvc commit --force fusion`, so that DVC keeps these gates")
+    print(f"wrote {folder or store.folder(root)}")
 
 
 def main() -> None:
@@ -230,9 +284,9 @@ def main() -> None:
 
 
 def _repository() -> tuple[Path, Params]:
-    """Go to the root of the repository around the working directory; return it and its params.
+    """Change the working directory to the root of its repository, and return the root and its params.
 
-    Paths in params.yaml are relative to it.
+    Paths in params.yaml are relative to the root. Raises MissingArtifact outside a repository.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -240,12 +294,33 @@ def _repository() -> tuple[Path, Params]:
             os.chdir(folder)
             return folder, load(folder / "params.yaml")
     raise MissingArtifact(
-        f"no params.yaml and dvc.yaml in {here} or above: run inside an AutoLoRA repository"
+        f"neither {here} nor a folder above it contains params.yaml and dvc.yaml: run inside an AutoLoRA repository"
     )
 
 
-def _draw(table: Table) -> None:
-    """Print a table; where rich prints it, a closed pipe is an error without a word."""
+def _show_image(path: Path, as_json: bool) -> None:
+    """Print how a generated image was made. Needs no repository."""
+    from autolora.generation import describe_provenance, read_provenance
+
+    provenance = read_provenance(path)
+    if as_json:
+        print(_as_json(provenance))
+    else:
+        _print_table(_two_columns(describe_provenance(provenance)))
+
+
+def _two_columns(rows: Mapping[str, Any]) -> Table:
+    """Return a table of labels and values."""
+    table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for label, value in rows.items():
+        table.add_row(f"[bold]{label}", escape(str(value)))
+    return table
+
+
+def _print_table(table: Table) -> None:
+    """Print a table with print(): rich's own output exits with an error and no message if the pipe is closed."""
     console = Console()
     with console.capture() as captured:
         console.print(table)
@@ -253,9 +328,9 @@ def _draw(table: Table) -> None:
 
 
 def _slug(prompt: str) -> str:
-    """Return a file name of a prompt: its first words, letters and digits only."""
+    """Return a file name for a prompt: its words in lower case, joined by `-`, at most 60 characters."""
     words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return "-".join(words)[:60] or "picture"
+    return "-".join(words)[:60] or "image"
 
 
 def _as_json(value: Any) -> str:

@@ -1,29 +1,29 @@
-"""The exception tree. Every message says what was wrong, where, and what to do.
+"""The exceptions of AutoLoRA. Each message says what is wrong, where, what was expected and what to do.
 
 AutoLoraError
-├── ParamsError        params.yaml is not what the loader accepts
-├── RefusedFile        a LoRA file or image that is not what it claims to be (has a reason code)
-├── HubError           a hub could not be reached or answered nonsense
-│   └── NotGiven       files that a hub lists could not be had
-├── DiskFull           the disk has no room for what is to be written
-├── CaptionError       the captioning engine is down or answered nonsense
-├── MissingArtifact    something an earlier stage makes is not there (or not in that revision)
-└── MismatchError      two artifacts that do not belong together (other base, other encoder)
+├── ParamsError          params.yaml has an unknown, missing or mistyped key
+├── RefusedFile          a LoRA file or image is damaged, hostile or unsupported; has a reason code
+├── HubError             a hub is unreachable, refuses a request, or returns an invalid response
+│   └── DownloadsFailed  some files that a hub lists could not be downloaded
+├── DiskFull             the disk has no space left for a file
+├── CaptionError         the captioning engine is unreachable or returns an invalid response
+├── MissingArtifact      the output of an earlier stage does not exist here or in a revision
+└── MismatchError        two artifacts do not belong together, such as an adapter and another base model
 """
 
 from collections.abc import Mapping
 
 
 class AutoLoraError(Exception):
-    """Anything AutoLoRA reports to its user; the command line prints it and exits with 1."""
+    """Base class; the command line prints the message and exits with 1."""
 
 
 class ParamsError(AutoLoraError):
-    """A key or value of params.yaml that the strict loader does not accept."""
+    """A key or value of params.yaml is not valid."""
 
 
 class RefusedFile(AutoLoraError):
-    """A hostile, broken or foreign file; `code` is its reason code in the table of verdicts."""
+    """A file is damaged, hostile or unsupported; `code` is its reason code in docs/howto/verdicts.md."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,11 +31,11 @@ class RefusedFile(AutoLoraError):
 
 
 class HubError(AutoLoraError):
-    """A hub that cannot be reached, refuses, or answers something that is not its API."""
+    """A hub is unreachable, refuses a request, or returns something other than its API promises."""
 
 
-class NotGiven(HubError):
-    """Files that a hub lists and does not give; `reasons` says why, by the key of each."""
+class DownloadsFailed(HubError):
+    """Some files that a hub lists could not be downloaded; `reasons` maps the key of each to its error."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(" | ".join(dict.fromkeys(reasons.values())))
@@ -43,16 +43,16 @@ class NotGiven(HubError):
 
 
 class DiskFull(AutoLoraError):
-    """No room is left on the disk; what was half written was removed."""
+    """The disk has no space left; the partly written file was removed."""
 
 
 class CaptionError(AutoLoraError):
-    """A captioning engine that cannot be reached or answers nonsense."""
+    """The captioning engine is unreachable or returns an invalid response."""
 
 
 class MissingArtifact(AutoLoraError):
-    """An artifact that an earlier stage makes is missing here or in the named revision."""
+    """The output of an earlier stage does not exist here or in the named revision."""
 
 
 class MismatchError(AutoLoraError):
-    """Artifacts or files that do not belong together."""
+    """Two artifacts or files do not belong together."""

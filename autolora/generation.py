@@ -1,7 +1,7 @@
-"""Generation: pictures by the base pipeline with the adapters that retrieval found, and their provenance."""
+"""Generation of images with the base pipeline and retrieved adapters, and the provenance of these images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from autolora import models
 from autolora.errors import MissingArtifact
@@ -23,27 +23,28 @@ from autolora.records import Hit
 from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
 
-PROVENANCE = "autolora"
-"""name of the PNG's text chunk"""
+PROVENANCE_CHUNK = "autolora"
+"""keyword of the text chunk of a PNG that holds the provenance"""
 
 Method = Literal["gated", "direct"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Picture:
-    """A generated picture and how to make it again."""
+class GeneratedImage:
+    """A generated image and its provenance."""
 
     image: Image.Image
     provenance: dict[str, Any]
+    """all that is needed to generate the image again, as JSON values"""
 
 
 class Generator:
-    """The base pipeline, loaded once, and the gates, loaded when a method asks for them."""
+    """The base pipeline and the gates, which are loaded on first use."""
 
     def __init__(self, root: Path, base: ModelsParams, bounds: PoolParams) -> None:
         """Load the pipeline.
 
-        Raises MissingArtifact when it is not there.
+        bounds: limits on the adapters' weights. Raises MissingArtifact if the pipeline is missing or damaged.
         """
         models.set_threads(base)
         self.root = root
@@ -53,19 +54,22 @@ class Generator:
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """The canonical slots of the base."""
+        """The canonical slots of the base model."""
         return slots(self.pipeline.transformer.config)
 
     @cached_property
     def gates(self) -> Gates:
-        """The trained gates, in the base's place and precision; MissingArtifact when there are none."""
+        """The trained gates, on the base model's device and in its dtype.
+
+        Raises MissingArtifact if the stage `fusion` has not run.
+        """
         gates = fusion.load(self.slots, fusion.folder(self.root))
         return gates.to(self.base.device, models.dtype(self.base))
 
     @cached_property
     def gates_digest(self) -> str:
-        """The digest of the gates, as `digests/fusion.json` has it."""
-        return fusion.digest(fusion.load(self.slots, fusion.folder(self.root)))
+        """The digest of the gates, the sha256 in digests/fusion.json."""
+        return fusion.hash_weights(fusion.load(self.slots, fusion.folder(self.root)))
 
 
 def generate(
@@ -76,70 +80,119 @@ def generate(
     method: Method,
     seed: int,
     params: GenerationParams,
-) -> Picture:
-    """Draw a prompt with the adapters of its hits; none gives the base's own picture.
+) -> GeneratedImage:
+    """Return an image of the prompt, generated with the adapters of `hits`; without hits, with the base model alone.
 
-    Trigger words are not added to the prompt; the provenance names them.
-    Raises MissingArtifact when gates or weights are missing, MismatchError when they fit another base.
+    Trigger words are not added to the prompt; the provenance lists them.
+    Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
     """
     loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
     relevance = calibrate([hit.score for hit in hits], params.relevance_floor, params.relevance_ceiling)
     gates = generator.gates if method == "gated" else None
     with fused(generator.pipeline.transformer, loras, gates=gates, relevance=relevance):
-        image = images(generator.pipeline, [prompt], [seed], params)[0]
-    facts = _provenance(generator, prompt, hits, relevance, params) | {"method": method, "seed": seed}
-    return Picture(image=image, provenance=facts | {"gates": generator.gates_digest if gates else None})
+        image = generate_images(generator.pipeline, [prompt], [seed], params)[0]
+    provenance = _provenance(generator, prompt, hits, relevance, params)
+    provenance |= {"method": method, "seed": seed, "gates": generator.gates_digest if gates else None}
+    return GeneratedImage(image=image, provenance=provenance)
 
 
 @torch.no_grad()
-def images(
+def generate_images(
     pipeline: Any, prompts: Sequence[str], seeds: Sequence[int], params: GenerationParams
 ) -> list[Image.Image]:
-    """Draw prompts, each from the noise of its own seed, `params.batch` at once.
+    """Return one image per prompt, generated from the noise of its own seed, `params.batch` at a time.
 
-    What else is in the batch does not matter, but for the last bit of a float: 1/255 in a pixel at most.
+    The other prompts of a batch change a pixel by at most 1/255, through rounding.
     """
-    made: list[Image.Image] = []
+    images: list[Image.Image] = []
     for start in range(0, len(prompts), params.batch):
-        part = slice(start, start + params.batch)
-        made += pipeline(
-            prompt=list(prompts[part]),
+        batch = slice(start, start + params.batch)
+        images += pipeline(
+            prompt=list(prompts[batch]),
             width=params.width,
             height=params.height,
             num_inference_steps=params.steps,
             guidance_scale=params.guidance,
             max_sequence_length=params.max_sequence_length,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds[batch]],
         ).images
-    return made
+    return images
 
 
-def save(picture: Picture, path: Path) -> None:
-    """Write a picture as PNG with its provenance in a text chunk, atomically."""
+def save_image(generated: GeneratedImage, path: Path) -> None:
+    """Write an image as PNG with its provenance in a text chunk, atomically."""
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt(PROVENANCE, json.dumps(picture.provenance, sort_keys=True, ensure_ascii=False))
+    chunks.add_itxt(PROVENANCE_CHUNK, json.dumps(generated.provenance, sort_keys=True, ensure_ascii=False))
     content = BytesIO()
-    picture.image.save(content, "PNG", pnginfo=chunks)
+    generated.image.save(content, "PNG", pnginfo=chunks)
     write_atomic(path, content.getvalue())
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Return the provenance of a generated PNG.
+    """Return the provenance of a PNG that `save_image` has written.
 
-    Raises MissingArtifact when the file is none.
+    Raises MissingArtifact if the file is not a readable image, or an image without a valid provenance.
     """
     try:
         with Image.open(path) as image:
             image.load()
-            text = image.info.get(PROVENANCE)
-    except (OSError, UnidentifiedImageError) as error:
-        raise MissingArtifact(f"cannot read {path} as a picture: {error}") from error
+            text = image.info.get(PROVENANCE_CHUNK)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MissingArtifact(f"cannot read {path} as an image: {error}") from error
     if text is None:
         raise MissingArtifact(
-            f"{path} carries no provenance: it was not made by `autolora generate`, or re-saved"
+            f"{path} contains no provenance: `autolora generate` did not write it, or another program saved it again"
         )
-    facts: dict[str, Any] = json.loads(text)
-    return facts
+    try:
+        provenance: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise MissingArtifact(f"the provenance in {path} is not valid JSON: {error}") from error
+    return provenance
+
+
+def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Return how an image was made, as label -> text; one line per adapter.
+
+    Raises MissingArtifact if a field is missing.
+    """
+    try:
+        return _describe(provenance)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingArtifact(
+            f"the provenance has no valid field {error}: another version of AutoLoRA wrote it; show it with --json"
+        ) from error
+
+
+def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
+    settings = provenance["generation"]
+    base = provenance["base"]
+    rows = {
+        "prompt": provenance["prompt"],
+        "adapters": "\n".join(map(_describe_adapter, provenance["adapters"])) or "none: the base model alone",
+        "method": provenance["method"],
+        "seed": str(provenance["seed"]),
+        "size": f"{settings['width']} x {settings['height']} px",
+        "steps": str(settings["steps"]),
+        "guidance": str(settings["guidance"]),
+        "base model": f"{base['pipeline']}@{base['revision']}" if base["revision"] else base["pipeline"],
+        "index": provenance["index"],
+        "gates": provenance["gates"],
+        "autolora": provenance["autolora"],
+    }
+    return {label: text for label, text in rows.items() if text}
+
+
+def _describe_adapter(adapter: Mapping[str, Any]) -> str:
+    parts = [
+        f"{adapter['hub']}:{adapter['id']}/{adapter['file']}",
+        f"sha256 {adapter['sha256'][:8]}",
+        f"license {adapter['license'] or 'unknown'}",
+        f"score {adapter['score']:.3f}",
+        f"relevance {adapter['relevance']:.2f}",
+    ]
+    if adapter["trigger_words"]:
+        parts.append(f"trigger words: {', '.join(adapter['trigger_words'])}")
+    return "; ".join(parts)
 
 
 def _provenance(
@@ -149,7 +202,7 @@ def _provenance(
     relevance: Sequence[float],
     params: GenerationParams,
 ) -> dict[str, Any]:
-    """Return what is needed to draw the picture again, and who made its adapters."""
+    """Return the inputs of an image, and the names and licenses of its adapters."""
     return {
         "autolora": version("autolora"),
         "prompt": prompt,
@@ -161,10 +214,10 @@ def _provenance(
                 "file": hit.file,
                 "license": hit.license,
                 "score": hit.score,
-                "relevance": fit,
+                "relevance": adapter_relevance,
                 "trigger_words": list(hit.trigger_words),
             }
-            for hit, fit in zip(hits, relevance, strict=True)
+            for hit, adapter_relevance in zip(hits, relevance, strict=True)
         ],
         "index": hits[0].index if hits else None,
         "base": {"pipeline": generator.base.pipeline, "revision": generator.base.pipeline_revision},

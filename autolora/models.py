@@ -1,6 +1,6 @@
-"""Loading the base pipeline's parts and the text encoder, from a folder as it is or a pinned hub revision.
+"""Loading of the base pipeline and its text encoder, from a local folder or a pinned revision on a hub.
 
-Diffusers and transformers are imported by the function that needs them: a search loads no diffusion model.
+Functions import diffusers and transformers when they need them, so that a search does not import diffusers.
 """
 
 import json
@@ -17,55 +17,57 @@ from torch import Tensor
 
 from autolora.errors import HubError, MissingArtifact, ParamsError
 from autolora.params import ModelsParams
-from autolora.storage.files import hash_folder, hash_value
+from autolora.storage.hashes import hash_folder, hash_value
 
-TEXTS_AT_ONCE = 128
-LOADERS = ("transformers.utils.logging", "diffusers.utils.logging")
-"""where the loading libraries switch their progress bars"""
+TEXTS_PER_BATCH = 128
+LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
+"""modules that turn the loading libraries' progress bars on and off"""
 
 logger = logging.getLogger(__name__)
 
 
 def set_threads(params: ModelsParams) -> None:
-    """Set torch's threads on the CPU; 0 leaves torch's own choice.
+    """Set the number of CPU threads of torch; 0 keeps torch's default.
 
-    Raises ParamsError when the device is a GPU that is not there.
+    Raises ParamsError if the device is a GPU that torch does not find.
     """
     if params.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ParamsError(f"models.device is '{params.device}' but torch sees no GPU here: set it to cpu")
+        raise ParamsError(f"models.device is '{params.device}' but torch finds no GPU: set it to cpu")
     if params.threads:
         torch.set_num_threads(params.threads)
 
 
 def dtype(params: ModelsParams) -> torch.dtype:
-    """Return the precision that the base model's parts are loaded in."""
-    found = getattr(torch, params.dtype)
-    assert isinstance(found, torch.dtype)
-    return found
+    """Return the torch dtype in which the base pipeline is loaded."""
+    value = getattr(torch, params.dtype)
+    assert isinstance(value, torch.dtype)
+    return value
 
 
 def resolve(name: str, revision: str | None, parts: Sequence[str] = ()) -> Path:
-    """Return the folder of a model: a local folder as it is, a hub id (owner/name) as its snapshot.
+    """Return the folder of a model: a local folder, or the downloaded snapshot of a hub id (owner/name).
 
-    parts: patterns of the files wanted from a hub, e.g. `transformer/*`; all of them when empty.
-    Raises MissingArtifact when there is neither, ParamsError when a hub id names no revision, HubError when
-    the hub cannot serve it.
+    parts: patterns of the files to download, e.g. `transformer/*`; empty for all files.
+    Raises MissingArtifact if `name` is neither a folder nor a hub id, ParamsError if a hub id has no revision,
+    HubError if the download fails.
     """
     folder = Path(name)
     if folder.is_dir():
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise MissingArtifact(
-            f"{name} is not a folder: build the models (`make playground`) or name a folder or a hub id "
-            "(owner/name) in params.yaml"
+            f"{name} is neither an existing folder nor a hub id (owner/name): build the playground's models "
+            "(`make playground`) or set another model in params.yaml"
         )
     if revision is None:
-        raise ParamsError(f"{name} is a hub id and needs its revision (a commit) in params.yaml")
+        raise ParamsError(
+            f"{name} is a hub id without a revision: set its revision (a commit) in params.yaml"
+        )
     return _snapshot(name, revision, parts)
 
 
 def _snapshot(name: str, revision: str, parts: Sequence[str]) -> Path:
-    """Download what is missing of a hub snapshot and return its folder."""
+    """Download the missing files of a hub snapshot and return its folder."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -74,37 +76,41 @@ def _snapshot(name: str, revision: str, parts: Sequence[str]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise HubError(
             f"cannot download {name}@{revision}: {error}; check the id, the revision and your access, "
-            "or name a local folder in params.yaml"
+            "or set a local folder in params.yaml"
         ) from error
 
 
 def component(params: ModelsParams, name: str) -> Path:
-    """Return the folder of one part of the base pipeline, e.g. `vae`.
+    """Return the folder of one component of the base pipeline, e.g. `text_encoder`.
 
-    Raises MissingArtifact when the pipeline has no such part.
+    Raises MissingArtifact if the pipeline has no such component.
     """
     pipeline = resolve(params.pipeline, params.pipeline_revision, (f"{name}/*",))
     if not (pipeline / name).is_dir():
-        raise MissingArtifact(f"{pipeline} has no part '{name}': it is not a whole FluxPipeline folder")
+        raise MissingArtifact(
+            f"{pipeline} contains no folder '{name}', which a FluxPipeline has: build or download it again"
+        )
     return pipeline / name
 
 
 def transformer_config(params: ModelsParams) -> dict[str, Any]:
-    """Return the config of the base pipeline's transformer; loads no weights.
+    """Return the config of the base pipeline's transformer, without loading its weights.
 
-    Raises MissingArtifact when it cannot be read.
+    Raises MissingArtifact if it cannot be read.
     """
     folder = resolve(params.pipeline, params.pipeline_revision, ("transformer/config.json",))
     path = folder / "transformer" / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MissingArtifact(f"cannot read {path}: {error}; is {folder} a FluxPipeline folder?") from error
+        raise MissingArtifact(
+            f"cannot read {path}: {error}; check that models.pipeline in params.yaml is a FluxPipeline"
+        ) from error
     return config
 
 
 class ClipTextEncoder:
-    """The base pipeline's frozen CLIP text tower, with its tokenizer."""
+    """The frozen CLIP text encoder of the base pipeline, with its tokenizer."""
 
     def __init__(self, model: Any, tokenizer: Any, folders: Sequence[Path]) -> None:
         self._model = model
@@ -115,13 +121,15 @@ class ClipTextEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 over the files of the text tower and of its tokenizer."""
+        """The sha256 over the files of the text encoder and its tokenizer."""
         return hash_value([hash_folder(folder) for folder in self._folders])
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return the pooled features (N, d), float32 on the CPU, not normalized; longer texts are cut."""
-        rows = [self._encode(list(texts[i : i + TEXTS_AT_ONCE])) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        """Return the pooled features (N, d), float32 on the CPU, not normalized; long texts are truncated."""
+        rows = [
+            self._encode(list(texts[i : i + TEXTS_PER_BATCH])) for i in range(0, len(texts), TEXTS_PER_BATCH)
+        ]
         return torch.cat(rows) if rows else torch.zeros(0, self.width)
 
     def _encode(self, texts: list[str]) -> Tensor:
@@ -133,91 +141,61 @@ class ClipTextEncoder:
 
 
 def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
-    """Load the pipeline's CLIP text tower in float32.
+    """Return the CLIP text encoder of the base pipeline, in float32.
 
-    Raises MissingArtifact when the pipeline is missing or damaged.
+    Raises MissingArtifact if it is missing or damaged.
     """
     from transformers import CLIPTextModel, CLIPTokenizer
 
     folders = (component(params, "text_encoder"), component(params, "tokenizer"))
-    with _reading(folders[0]):
+    with _loading(folders[0]):
         model = CLIPTextModel.from_pretrained(folders[0], dtype=torch.float32)
-    with _reading(folders[1]):
+    with _loading(folders[1]):
         tokenizer = CLIPTokenizer.from_pretrained(folders[1])
     return ClipTextEncoder(model.to(params.device).eval().requires_grad_(False), tokenizer, folders)
 
 
-def load_transformer(params: ModelsParams) -> Any:
-    """Load the base FluxTransformer2DModel, frozen.
-
-    Raises MissingArtifact when it is missing or damaged.
-    """
-    return _load("FluxTransformer2DModel", params, "transformer")
-
-
-def load_vae(params: ModelsParams) -> Any:
-    """Load the base AutoencoderKL, frozen.
-
-    Raises MissingArtifact when it is missing or damaged.
-    """
-    return _load("AutoencoderKL", params, "vae")
-
-
 def load_pipeline(params: ModelsParams) -> Any:
-    """Load the whole base FluxPipeline, without a progress bar of its own.
+    """Return the base FluxPipeline, frozen, with its progress bar disabled.
 
-    Raises MissingArtifact when it is missing or damaged.
+    Raises MissingArtifact if it is missing or damaged, or if diffusers cannot be imported.
     """
-    kind = _diffusers_class("FluxPipeline")
+    try:
+        from diffusers import FluxPipeline
+    except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError if its own import fails
+        raise MissingArtifact(
+            f"diffusers cannot be imported: {error}; pip install 'autolora[generate]'"
+        ) from error
     folder = resolve(params.pipeline, params.pipeline_revision)
-    with _reading(folder):
-        pipeline = kind.from_pretrained(folder, dtype=dtype(params))
+    with _loading(folder):
+        pipeline: Any = FluxPipeline.from_pretrained(folder, dtype=dtype(params))
     pipeline.set_progress_bar_config(disable=True)
     for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
         part.eval().requires_grad_(False)
     return pipeline.to(params.device)
 
 
-def _diffusers_class(name: str) -> Any:
-    try:
-        import diffusers
-
-        return getattr(diffusers, name)
-    except (ImportError, RuntimeError) as error:  # RuntimeError: diffusers is there, what it needs is not
-        raise MissingArtifact(
-            f"diffusers cannot be used: {error}; pip install 'autolora[generate]'"
-        ) from error
-
-
-def _load(name: str, params: ModelsParams, part: str) -> Any:
-    kind = _diffusers_class(name)
-    folder = component(params, part)
-    with _reading(folder):
-        model = kind.from_pretrained(folder, dtype=dtype(params))
-    return model.to(params.device).eval().requires_grad_(False)
-
-
 @contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    """Load quietly, and say which folder is damaged where a foreign loader fails on it."""
-    libraries = [sys.modules[name] for name in LOADERS if name in sys.modules]
-    shown = [library for library in libraries if library.is_progress_bar_enabled()]
-    for library in shown:
-        library.disable_progress_bar()
+def _loading(folder: Path) -> Iterator[None]:
+    """Disable progress bars, and turn the errors of a loading library into MissingArtifact with the folder's name."""
+    modules = [sys.modules[name] for name in LOGGING_MODULES if name in sys.modules]
+    enabled = [module for module in modules if module.is_progress_bar_enabled()]
+    for module in enabled:
+        module.disable_progress_bar()
     logger.info("loading %s", folder)
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise MissingArtifact(f"cannot load {folder}: {error}; build or download it again") from error
     finally:
-        for library in shown:
-            library.enable_progress_bar()
+        for module in enabled:
+            module.enable_progress_bar()
 
 
 def training_sigmas(pipeline: Any, tokens: int) -> Tensor:
-    """Return the noise levels (S,), falling from 1, that the pipeline's scheduler was trained with.
+    """Return the noise levels (S,), descending from 1, of the scheduler's S training steps.
 
-    S is the scheduler's number of training steps; its shift depends on a picture's number of `tokens`.
+    tokens: number of image tokens, on which the shift of the noise levels depends.
     """
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 

@@ -1,70 +1,86 @@
-"""params.yaml -> frozen dataclasses. Strict: unknown, missing or mistyped keys are errors; no defaults in code."""
+"""Load params.yaml into frozen dataclasses; unknown, missing and mistyped keys are errors, and no key has a default.
+
+The sections `encoder` and `fusion` name a preset and override single fields of it: `preset: best` with
+`overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced.
+"""
 
 import datetime
-import types
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.presets import (
-    Absent,
-    Alpha,
-    Draw,
-    Form,
-    Negatives,
-    Preset,
-    Probe,
-    Projections,
-    Schedule,
-    Start,
-    Strength,
-    Tokens,
-    View,
-)  # fmt: skip
+from autolora.params_reader import read_section
+from autolora.presets import EncoderVariant, FusionVariant, Preset
 from autolora.records import Base, NsfwLevel
 
-T = TypeVar("T")
-
-AT_LEAST_ONE = {
-    "hubs": ("attempts", "downloads"),
-    "crawl": ("newest", "sweep_days"),
-    "pool": ("max_rank", "max_image_px", "sketch_size"),
-    "captions": ("max_tokens", "batch", "concurrency"),
-    "vllm": ("attempts",),
-    "encoder": ("probes", "layers", "heads", "mlp_ratio", "steps", "batch"),
-    "index": ("batch",),
-    "retrieval": ("k",),
-    "fusion": ("steps", "batch", "picture"),
-    "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
-    "judges": ("batch",),
-    "evaluation": ("bootstrap",),
-    "experiments": ("pairs", "images", "bootstrap"),
-}
-"""whole numbers that count something, by section"""
+Rule = tuple[str, Callable[[Any], bool], Mapping[str, tuple[str, ...]]]
+RULES: tuple[Rule, ...] = (
+    ("at least 1", lambda value: value >= 1, {
+        "hubs": ("attempts", "downloads"),
+        "crawl": ("newest", "full_scan_every_days"),
+        "pool": ("max_rank", "max_image_px", "sketch_size"),
+        "captions": ("max_tokens", "batch", "concurrency"),
+        "vllm": ("attempts",),
+        "encoder": ("steps", "batch"),
+        "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio"),
+        "index": ("batch",),
+        "retrieval": ("k",),
+        "fusion": ("steps", "batch", "image_size"),
+        "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
+        "judges": ("batch",),
+        "evaluation": ("bootstrap",),
+        "experiments": ("pairs", "images", "bootstrap"),
+    }),
+    ("at least 0", lambda value: value >= 0, {
+        "hubs": ("min_kb_per_s",),
+        "crawl": ("min_downloads", "overlap_h"),
+        "fusion.overrides": ("global_rank",),
+    }),
+    ("at least 0, or null", lambda value: value >= 0, {"crawl.budget": ("files", "gb", "captions")}),
+    ("above 0", lambda value: value > 0, {
+        "hubs": ("requests_per_s",),
+        "encoder.overrides": ("learning_rate", "temperature"),
+        "fusion.overrides": ("learning_rate",),
+        "refresh": ("timeout_h",),
+    }),
+    ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
+    ("between 0 and 1", lambda value: 0 < value < 1, {"dataset": ("test_share",)}),
+    ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
+    ("a multiple of 16 px", lambda value: value % 16 == 0, {
+        "fusion": ("image_size",),
+        "generation": ("width", "height"),
+    }),
+)  # fmt: skip
+"""ranges of values: what a value must be, a test of it, and section -> keys; null passes where it is allowed"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsParams:
-    """Which base pipeline and VLM; listed by the stages that load them."""
+    """The base pipeline and the VLM; a stage that loads one of them depends on its name and revision."""
 
     pipeline: str
-    """diffusers FluxPipeline: a folder, or a hub id"""
+    """diffusers FluxPipeline: a local folder or a Hugging Face id"""
     pipeline_revision: str | None
+    """commit of the hub repository; required with an id, null with a folder"""
     vlm: str
+    """vision-language model that writes captions: a local folder or a Hugging Face id"""
     vlm_revision: str | None
+    """as `pipeline_revision`"""
     device: str
+    """torch device of all models: cpu, or cuda for an NVIDIA GPU"""
     dtype: Literal["float32", "bfloat16", "float16"]
+    """precision of the base pipeline"""
     threads: int
-    """torch threads on the CPU; 0 leaves torch's own choice"""
+    """CPU threads of torch; 0 keeps torch's default"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubParams:
-    """One hub."""
+    """One hub with an HTTP API."""
 
     endpoint: str
     """URL"""
@@ -75,91 +91,101 @@ class FolderParams:
     """A folder of LoRA files as a hub."""
 
     path: str | None
-    """relative to the repository's root or absolute; null where there is none"""
+    """relative to the repository's root or absolute; null: no folder"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubsParams:
-    """Where the hubs are and how politely they are spoken to; no stage lists it."""
+    """Locations of the hubs, and limits on requests and downloads; no output depends on them."""
 
     civitai: HubParams
     huggingface: HubParams
     modelscope: HubParams
     folder: FolderParams
     timeout_s: float
+    """seconds for connecting, and for each read; a whole response may take several times as long"""
     attempts: int
-    """tries of one request before it counts as failed"""
+    """attempts per request"""
     downloads: int
-    """at the same time, a hub"""
+    """maximum number of parallel downloads per hub"""
     requests_per_s: float
-    """a hub"""
+    """maximum rate per hub"""
     max_mb_per_s: float | None
-    """10^6 bytes, a hub; null is unbounded"""
+    """maximum download rate per hub, 10^6 bytes; null is unlimited"""
     min_kb_per_s: float
-    """10^3 bytes; a download slower than this over timeout_s is given up"""
+    """10^3 bytes; a download slower than this over timeout_s is aborted"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetParams:
-    """How much a night may bring; null is unbounded. The rest waits in the queue."""
+    """The daily budget of new files; null is unbounded. Other new files are queued."""
 
     files: int | None
+    """number of LoRA files"""
     gb: float | None
     """10^9 bytes of LoRA files"""
     captions: int | None
+    """number of captions to be written for new images"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrawlParams:
-    """What goes into the catalog."""
+    """Which hubs are scanned, and which of their files enter the catalog."""
 
     hubs: tuple[Literal["civitai", "huggingface", "modelscope", "folder"], ...]
-    """asked every night; also their order of precedence for naming an adapter that several hubs list"""
+    """in order of precedence: the first one names an adapter that several hubs list"""
     filters: tuple[str, ...]
     """tags that an adapter must carry (huggingface)"""
     searches: tuple[str, ...]
-    """words to search for, one list each, which shows 3,000 models at most (modelscope); empty lists all its LoRAs"""
+    """search terms, with one list of at most 3,000 models per term (modelscope); empty lists all LoRAs"""
     bases: tuple[Base, ...]
-    """base models that a listing may name; empty allows all, and what says nothing passes"""
+    """allowed base models; empty allows all, and a listing without a base model passes"""
     licenses: tuple[str, ...]
-    """allow-list; empty allows all"""
+    """allowed licenses; empty allows all"""
     max_nsfw_level: NsfwLevel
+    """highest admitted level of adapters, and of their renderings"""
     persons: bool
-    """list adapters that show a real person"""
+    """admit adapters that show a real person"""
     minors: bool
-    """list adapters that show a minor"""
+    """admit adapters that show a minor"""
     min_downloads: int
-    """what tells no downloads passes"""
+    """a listing without a number of downloads passes"""
     max_file_mb: float
+    """10^6 bytes; larger files are not admitted"""
     newest: int | None
-    """files a hub; null is all"""
+    """number of newest files per hub; null is all"""
     max_renderings: int
+    """maximum number of renderings per adapter"""
     overlap_h: float
-    """how far behind the newest entry of the last crawl an increment looks"""
-    sweep_days: int
-    """every so many nights the whole list of a hub is read, and what is gone is noticed"""
+    """hours before the watermark that an incremental scan reads again"""
+    full_scan_every_days: int
+    """days between full scans, which read a hub's whole list and notice removed models"""
     budget: BudgetParams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolParams:
-    """Bounds on what is read, and the size of a sketch."""
+    """Limits on LoRA files and images, the size of sketches, and the threshold for near-duplicates."""
 
     max_header_mb: float
+    """10^6 bytes"""
     max_rank: int
+    """maximum rank of the update of a slot"""
     min_known_keys: float
-    """share, 0 to 1"""
+    """minimum share of tensors whose names match a known layout, 0 to 1"""
     max_image_mb: float
+    """10^6 bytes"""
     max_image_px: int
+    """width times height"""
     sketch_size: int
-    """m = p: rows and columns of one slot's sketch"""
+    """m = p: rows and columns of the sketch of a slot"""
     near_duplicate_cosine: float
-    """of sketches; at least this alike, the later one is the earlier one saved anew"""
+    """cosine of two sketches from which the later adapter is a near-duplicate of the earlier one"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstructionParams:
-    """What the VLM is asked for, by length of the caption."""
+    """Instructions for the VLM, by length of the caption."""
 
     short: str
     medium: str
@@ -168,25 +194,29 @@ class InstructionParams:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionsParams:
-    """How renderings are captioned."""
+    """Captioning of renderings."""
 
     engine: Literal["transformers", "vllm"]
+    """run the VLM in the process of the stage, or request captions from a vLLM server"""
     instructions: InstructionParams
     max_tokens: int
+    """maximum length of a caption"""
     batch: int
-    """pictures a task"""
+    """images per task"""
     concurrency: int
-    """requests in flight (vllm)"""
+    """maximum number of requests in flight (vllm)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VllmParams:
-    """Where the vLLM server is; no stage lists it."""
+    """Connection to the vLLM server. Outputs do not depend on it, so no stage lists it in dvc.yaml."""
 
     url: str
+    """base URL of the server's OpenAI-compatible API"""
     timeout_s: float
+    """seconds per request"""
     attempts: int
-    """tries of one request before it counts as failed"""
+    """attempts per request"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,12 +224,13 @@ class DatasetParams:
     """Families, splits and the training lock."""
 
     train_until: datetime.date
-    """adapters first seen up to this day train the models"""
+    """the models are trained on adapters first seen up to this day"""
     test_share: float
-    """of families, 0 to 1"""
+    """share of families in the test split, 0 to 1"""
     family_cosine: float
-    """sketches at least this alike are one family"""
+    """minimum cosine of sketches within a family"""
     salt: str
+    """another salt assigns families to other splits"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,162 +238,143 @@ class EncoderParams:
     """The encoder of Eq. 1-5 and its training."""
 
     preset: Preset
-    probe: Probe
-    """what an adapter is encoded from: its sketch, or its weights in full"""
-    slots: View | None
-    """this and what follows it, down to `center`: null has the preset's value; see presets.EncoderForm"""
-    alpha: Alpha | None
-    probes: int | None
-    tokens: Tokens | None
-    strength: Strength | None
-    projections: Projections | None
-    causal: bool | None
-    absent: Absent | None
-    start: Start | None
-    temperature: float | None
-    temperature_learned: bool | None
-    loss_factor: float | None
-    negatives: Negatives | None
-    draw: Draw | None
-    schedule: Schedule | None
-    clip: bool | None
-    regularize: bool | None
-    center: bool | None
-    layers: int
-    heads: int
-    mlp_ratio: int
-    dropout: float
+    """a key of `presets.ENCODER`"""
+    variant: EncoderVariant
+    """the preset's variant with the section's `overrides`"""
     steps: int
+    """training steps"""
     batch: int
-    """adapters a step"""
-    learning_rate: float
-    weight_decay: float
+    """adapters per step"""
+    dropout: float
+    """of the transformer blocks, 0 to 1; this and the next two only if the variant regularizes"""
     slot_dropout: float
-    """share of slots hidden in training, 0 to 1"""
+    """share of an adapter's slots that a training step hides, 0 to 1"""
     sketch_noise: float
-    """in training, relative to a slot's own update"""
+    """noise added in training, relative to the norm of a slot's update"""
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexParams:
-    """How adapters are embedded."""
+    """Writing of the index."""
 
     batch: int
-    """adapters written at once"""
+    """adapters per write"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrievalParams:
-    """What a search answers when it is not told."""
+    """Default of a search."""
 
     k: int
+    """number of adapters in a search result"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FusionParams:
-    """The gate of Eq. 6-9 and its training by Eq. 10."""
+    """The gates of Eq. 6-9 and their training by Eq. 10."""
 
     preset: Preset
-    slots: View | None
-    """this and what follows it, down to `caption_dropout`: null has the preset's value; see presets.FusionForm"""
-    gate: Form | None
-    relevance: bool | None
-    relevance_weight: float | None
-    global_rank: int | None
-    spread: float | None
-    bias: float | None
-    scale: float | None
-    single_share: float | None
-    hinge: float | None
-    caption_dropout: float | None
-    relevance_noise: float
-    """standard deviation of what is added to 1 (named) or 0 (not) in training; clipped to 0..1 again"""
+    """a key of `presets.FUSION`"""
+    variant: FusionVariant
+    """the preset's variant with the section's `overrides`"""
     steps: int
+    """training steps"""
     batch: int
-    """pictures a step, all of one target adapter"""
-    picture: int
-    """side of a training picture, in px"""
-    guidance: float
-    """the transformer's guidance input in training"""
-    learning_rate: float
+    """images per step, all of one target adapter"""
+    image_size: int
+    """side of a training image, in px; a multiple of 16"""
+    relevance_noise: float
+    """standard deviation of the noise on the relevances 1 (target) and 0 (interfering adapter), clipped to 0..1"""
     checkpointing: bool
-    """recompute activations on the way back: slower, in far less memory"""
+    """recompute activations in the backward pass: slower, with far less memory"""
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationParams:
-    """How pictures are made; also those of experiments."""
+    """How images are generated, also those of experiments."""
 
     width: int
+    """px, a multiple of 16, as is the height"""
     height: int
     steps: int
+    """denoising steps"""
     guidance: float
+    """guidance scale of FLUX.1-dev"""
     max_sequence_length: int
+    """T5 tokens of a prompt, also in the training of the gates"""
     method: Literal["gated", "direct"]
+    """fuse adapters through the gates, or as the sum of their updates"""
     batch: int
-    """pictures at once"""
+    """images per call of the pipeline"""
     relevance_floor: float
-    """score (cosine) up to which an adapter counts as not relevant"""
+    """retrieval score (cosine) up to which an adapter has relevance 0"""
     relevance_ceiling: float
-    """score from which it counts as wholly relevant"""
+    """retrieval score from which it has relevance 1; linear between"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgesParams:
-    """Who measures pictures; none of them makes or learns from what it judges."""
+    """The models that score generated images; none of them should generate images or write captions."""
 
     clip: str
-    """transformers CLIPModel: a folder, or a hub id"""
+    """transformers CLIPModel: a local folder or a Hugging Face id"""
     clip_revision: str | None
+    """commit of the hub repository; required with an id, null with a folder"""
     vlm: str
-    """vision-language model that answers the question: a folder, or a hub id"""
+    """vision-language model that answers the question: a local folder or a Hugging Face id"""
     vlm_revision: str | None
+    """as `clip_revision`"""
     classifier: str | None
-    """folder of a transformers image classifier with labels `field:value`; null where there is none"""
+    """folder of a transformers image classifier with labels `field:value`; null: no classifier"""
     question: str
-    """of VQAScore; {text} is what the picture should show"""
+    """of VQAScore; {text} stands for the text that the image should show"""
     engine: Literal["transformers", "vllm"]
+    """run the VLM in the process of the stage, or request answers from a vLLM server"""
     batch: int
-    """pictures at once (transformers) or requests in flight (vllm)"""
+    """images per forward pass (transformers) or requests in flight (vllm)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationParams:
-    """Is retrieval right?"""
+    """How retrieval is measured."""
 
     ks: tuple[int, ...]
+    """the k of recall at k"""
     bootstrap: int
-    """resamples, clustered by adapter"""
+    """number of bootstrap resamples of whole adapters"""
     seed: int
     themes: str | None
-    """file of judgments: adapter sha256 -> theme"""
+    """file of judgments, adapter sha256 -> theme, relative to the repository's root; null: none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentsParams:
-    """Does fusion work?"""
+    """How fusion is measured."""
 
     pairs: int
+    """number of adapter pairs"""
     images: int
-    """a prompt and method"""
+    """images per prompt and method, each from its own seed"""
     bootstrap: int
-    """resamples, clustered by pair"""
+    """number of bootstrap resamples of whole pairs"""
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshParams:
-    """The night."""
+    """The nightly refresh."""
 
     commit: bool
     """commit catalog, digests and metrics to git"""
+    timeout_h: float
+    """hours after which a refresh, or a stage, fails"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Params:
-    """The whole of params.yaml; a function gets its own section, never this."""
+    """All sections of params.yaml; a function takes the sections it needs, not this."""
 
     models: ModelsParams
     hubs: HubsParams
@@ -382,119 +394,49 @@ class Params:
     refresh: RefreshParams
 
     def __post_init__(self) -> None:
-        _require(
-            0 < self.dataset.test_share < 1, "dataset.test_share", self.dataset.test_share, "between 0 and 1"
-        )
+        """Raise ParamsError if a value is outside its range, or two values contradict each other."""
+        for rule, holds, keys in RULES:
+            for section, names in keys.items():
+                for name in names:
+                    value = getattr(_section(self, section), name)
+                    _require(value is None or holds(value), f"{section}.{name}", value, rule)
+        hubs = list(self.crawl.hubs)
+        _require(bool(hubs), "crawl.hubs", hubs, "a list of at least one hub")
+        _require(len(set(hubs)) == len(hubs), "crawl.hubs", hubs, "a list without repetitions")
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
-        _require(near <= 1, "pool.near_duplicate_cosine", near, "at most 1")
-        _require(
-            family <= near, "dataset.family_cosine", family, f"at most pool.near_duplicate_cosine, {near}"
-        )
-        for section, names in AT_LEAST_ONE.items():
-            for name in names:
-                value = getattr(getattr(self, section), name)
-                _require(value is None or value >= 1, f"{section}.{name}", value, "at least 1")
-        _require(
-            "{text}" in self.judges.question,
-            "judges.question",
-            self.judges.question,
-            "a question with {text} in it",
-        )
-        _require(bool(self.crawl.hubs), "crawl.hubs", list(self.crawl.hubs), "a list of at least one hub")
-        pace, most = self.hubs.requests_per_s, self.hubs.max_mb_per_s
-        _require(pace > 0, "hubs.requests_per_s", pace, "above 0")
-        _require(most is None or most > 0, "hubs.max_mb_per_s", most, "above 0, or null")
-        _require(self.hubs.min_kb_per_s >= 0, "hubs.min_kb_per_s", self.hubs.min_kb_per_s, "at least 0")
-        _require(
-            len({*self.crawl.hubs}) == len(self.crawl.hubs),
-            "crawl.hubs",
-            list(self.crawl.hubs),
-            "each hub once",
-        )
-        for name in ("files", "gb", "captions"):
-            value = getattr(self.crawl.budget, name)
-            _require(value is None or value >= 0, f"crawl.budget.{name}", value, "at least 0, or null")
-        for name in ("min_downloads", "overlap_h"):
-            value = getattr(self.crawl, name)
-            _require(value >= 0, f"crawl.{name}", value, "at least 0")
+        rule = f"at most pool.near_duplicate_cosine, {near}"
+        _require(family <= near, "dataset.family_cosine", family, rule)
         floor, ceiling = self.generation.relevance_floor, self.generation.relevance_ceiling
         _require(floor < ceiling, "generation.relevance_floor", floor, f"below relevance_ceiling, {ceiling}")
-        _require(self.fusion.picture % 16 == 0, "fusion.picture", self.fusion.picture, "a multiple of 16 px")
-        for side in ("width", "height"):
-            value = getattr(self.generation, side)
-            _require(value % 16 == 0, f"generation.{side}", value, "a multiple of 16 px")
+        question = self.judges.question
+        _require("{text}" in question, "judges.question", question, "a question with {text} in it")
 
 
 def load(path: Path) -> Params:
-    """Load params.yaml.
+    """Return the params of a params.yaml.
 
-    Raises ParamsError with the dotted path of what is wrong and what is allowed there.
+    Raises ParamsError with the dotted path of a wrong key or value and what is allowed there.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path} does not exist: run from the root of an AutoLoRA repository") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not YAML: {error}") from error
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
     try:
-        return _read(Params, content, "")
+        return read_section(Params, content)
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from error
 
 
-def _require(holds: bool, where: str, value: object, rule: str) -> None:
+def _require(holds: bool, dotted: str, value: object, rule: str) -> None:
     if not holds:
-        raise ParamsError(f"{where} is {value!r} but must be {rule}")
+        raise ParamsError(f"{dotted} is {value!r} but must be {rule}")
 
 
-def _read(kind: type[T], value: Any, where: str) -> T:
-    """Read one section (a dataclass) from its mapping."""
-    if not isinstance(value, Mapping):
-        raise ParamsError(f"{where or 'the file'} must be a mapping, not {value!r}")
-    types_ = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # kind is always a dataclass
-    prefix = f"{where}." if where else ""
-    for key in value:
-        if key not in names:
-            raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(names)}")
-    for name in names:
-        if name not in value:
-            raise ParamsError(f"missing key '{prefix}{name}'; needed here: {', '.join(names)}")
-    return kind(**{name: _value(types_[name], value[name], prefix + name) for name in names})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    """Check one value against its annotation and return it in that type."""
-    origin = get_origin(kind)
-    if is_dataclass(kind):
-        return _read(kind, value, where)  # type: ignore[arg-type]  # is_dataclass does not narrow
-    if origin is Literal:
-        return _literal(kind, value, where)
-    if origin in (Union, types.UnionType):
-        inner = next(member for member in get_args(kind) if member is not type(None))
-        return None if value is None else _value(inner, value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ParamsError(f"{where} must be a list, not {value!r}")
-        return tuple(_value(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if kind is datetime.date:
-        return _date(value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ParamsError(f"{where} must be of type {kind.__name__}, not {value!r}")
-    return value
-
-
-def _date(value: Any, where: str) -> datetime.date:
-    """Read a date from text: DVC refuses params of YAML's own date type."""
-    try:
-        return datetime.date.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise ParamsError(f'{where} must be a date in quotes like "2026-01-31", not {value!r}') from error
-
-
-def _literal(kind: Any, value: Any, where: str) -> Any:
-    if value not in get_args(kind):
-        raise ParamsError(f"{where} is {value!r}; allowed: {', '.join(map(repr, get_args(kind)))}")
-    return value
+def _section(params: Params, dotted: str) -> Any:
+    """Return a section by its dotted path, in which `overrides` stands for the section's variant."""
+    section: Any = params
+    for name in dotted.split("."):
+        section = section.variant if name == "overrides" else getattr(section, name)
+    return section

@@ -1,141 +1,176 @@
-"""The presets: what the paper says, what its authors' released code does, and what is best, a field a departure.
+"""The presets `paper`, `released` and `best`: everything in which the variants of encoder and gates differ.
 
-A field of `params.yaml` that is null has its preset's value here; any other value there takes its place. What
-neither preset nor paper decides (sizes, steps, rates) is in params.yaml alone.
+`paper` is the method as published, `released` is what the authors' code does, `best` is what measured best here.
+A preset fixes architecture, loss, sampling and optimizer; `overrides` in params.yaml replaces single fields.
+Only the size of a run (steps, batch, seed) and the strength of augmentation stand in params.yaml for all presets.
 
-The released code has several states. `released` is the paper's repository: its training command has the gate
-`no_base` and a global LoRA of rank 2; `gate: full` and `global_rank: 4` make it the later release, whose gates
-are published. It ends with an error where an adapter lacks a slot: `absent: refuse` does so too, and `zero`
-takes the slot as an update of zero. Not followed: ranking by the norm of the whole pool (an index holds unit
-vectors).
+Where the paper is silent (layers, heads, initial values, optimizer, noise levels), `paper` follows the released code,
+with four exceptions: a learned temperature that starts at 0.07, as in CLIP; batches of distinct adapters; each layer's
+own alpha; and masks for missing slots, because its LoRAs "have different structures".
+
+The released code exists in several versions; `released` is the paper's own repository. Its encoder trains for 2,000
+steps with 32 pairs per step on each of 4 GPUs, its gates for 8,000 steps with 1 pair per step. Its command trains the
+gate `no_base` with a global LoRA of rank 2; the overrides `gate: full` and `global_rank: 4` give the version in
+DiffSynth-Studio, whose gates are published. Not followed: training in bfloat16; an error for an adapter without some
+slot (`missing_slots: error` does that); ranking by the norm of the whole index (an index stores unit vectors); and
+captions that begin with a LoRA's description.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
 Preset = Literal["paper", "released", "best"]
 Probe = Literal["sketch", "full"]
-View = Literal["canonical", "fused"]
-Tokens = Literal["slot", "probe"]
-Strength = Literal["relative", "kept"]
-Projections = Literal["type", "slot"]
-Alpha = Literal["layer", "file"]
-Absent = Literal["mask", "zero", "refuse"]
-Start = Literal["silent", "drawn"]
-Negatives = Literal["others", "all"]
-Draw = Literal["adapters", "captions"]
-Schedule = Literal["cosine", "constant"]
-Form = Literal["full", "no_base", "no_cross", "no_lora"]
+SlotView = Literal["canonical", "fused"]
+TokensPer = Literal["slot", "probe"]
+ProjectionsPer = Literal["type", "slot"]
+AlphaPer = Literal["layer", "file"]
+MissingSlots = Literal["mask", "zero", "error"]
+ProjectionInit = Literal["zero", "normal"]
+Negatives = Literal["all", "other_families"]
+BatchSampling = Literal["adapters", "captions"]
+Schedule = Literal["constant", "cosine"]
+GateForm = Literal["full", "no_base", "no_cross", "no_lora"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderForm:
-    """Where retrievers differ (Eq. 1-3)."""
+class EncoderVariant:
+    """Architecture, loss and training of the encoder (Eq. 1-3)."""
 
-    slots: View
+    probe: Probe
+    """what an adapter is encoded from: its sketch, or its full weights"""
+    slots: SlotView
     """the transformer's own linears, or the authors' fused ones"""
-    alpha: Alpha
-    """each layer's own scale, or a file's first one for all layers; sketches and gates have their own"""
+    alpha: AlphaPer
+    """scale of a LoRA file's layers, read by the probe `full`: each layer's own, or the file's first one for all"""
     probes: int
-    """q of Eq. 1, a slot"""
-    tokens: Tokens
-    """one token a slot, from all its probes, or one token a probe"""
-    strength: Strength
-    """`kept`: Eq. 1 as it stands; `relative`: directions, and each slot's share in the adapter's strength"""
-    projections: Projections
-    """one W of Eq. 1 for each kind of linear, or one for each slot"""
+    """L, the number of probe vectors q of Eq. 1 per slot"""
+    tokens: TokensPer
+    """one token per slot, from all its probes, or one token per probe"""
+    scale_invariant: bool
+    """tokens are made of unit updates and each slot's relative strength, instead of Eq. 1 as printed"""
+    projections: ProjectionsPer
+    """one matrix W of Eq. 1 per type of linear, or one per slot"""
+    projection_init: ProjectionInit
+    """W starts at zero, or at the random values of a linear layer"""
+    layers: int
+    """transformer blocks of Eq. 2"""
+    heads: int
+    """attention heads; must divide the text encoder's width"""
+    mlp_ratio: int
+    """hidden width of a block's MLP, in multiples of the text encoder's width"""
     causal: bool
-    """a token attends only to itself and to those before it"""
-    absent: Absent
-    """slots that an adapter lacks are hidden, are updates of zero, or are an error"""
-    start: Start
-    """W of Eq. 1 is zero at the start, or drawn"""
+    """a token attends only to itself and to earlier tokens"""
+    missing_slots: MissingSlots
+    """a slot that an adapter does not change is masked, encoded as an update of zero, or an error"""
     temperature: float
-    """tau of Eq. 3, at the start where it is learned"""
+    """tau of Eq. 3; its initial value if it is learned"""
     temperature_learned: bool
+    """train the temperature with the encoder"""
     loss_factor: float
-    """of the sum of Eq. 3's two cross entropies"""
+    """factor of the sum of both cross entropies in Eq. 3"""
     negatives: Negatives
-    """all other rows of a batch, or those of another family and another text"""
-    draw: Draw
-    """a batch is distinct adapters with a caption each, or captions drawn with replacement"""
+    """all other pairs of a batch, or only those with another family and another caption"""
+    batch_sampling: BatchSampling
+    """distinct adapters with one random caption each, or (adapter, caption) pairs with replacement"""
+    center_text_features: bool
+    """subtract the mean feature of the training captions from every text feature"""
+    learning_rate: float
+    """of AdamW"""
+    weight_decay: float
+    """of AdamW"""
     schedule: Schedule
-    """of the learning rate: warm-up and cosine, or none"""
-    clip: bool
-    """gradients, at norm 1"""
+    """constant learning rate, or linear warm-up over the first tenth of the steps and cosine decay to zero"""
+    clip_grad_norm: bool
+    """clip the gradient's norm at 1"""
     regularize: bool
-    """whether dropout, slot_dropout and sketch_noise have an effect"""
-    center: bool
-    """subtract the mean of the training texts from every text"""
+    """apply `dropout`, `slot_dropout` and `sketch_noise` of params.yaml"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FusionForm:
-    """Where gates differ (Eq. 6-10)."""
+class FusionVariant:
+    """Architecture, loss and training of the gates (Eq. 6-10)."""
 
-    slots: View
-    gate: Form
-    """which terms of Eq. 7 it has; `no_cross` has no base term either, as in the released code"""
+    slots: SlotView
+    """the transformer's own linears, or the authors' fused ones"""
+    gate: GateForm
+    """which terms of Eq. 7 the gate has; `no_cross` has no base term either, as in the released code"""
     relevance: bool
-    """whether it has one more, w_rel · s_i"""
+    """the gate has one more term, w_rel · s_i, with the relevance s_i of adapter i to the prompt"""
     relevance_weight: float
-    """w_rel at the start"""
+    """initial w_rel"""
     global_rank: int
-    """of Eq. 9's LoRA; 0 leaves it out"""
-    spread: float
-    """standard deviation of w_base, w_lora, w_cross and around `bias` at the start"""
-    bias: float
-    """mean of b at the start"""
-    scale: float
-    """w_out at the start"""
+    """rank of the global LoRA (Eq. 9), used with two or more adapters; 0 disables it"""
+    init_std: float
+    """standard deviation of the initial w_base, w_lora, w_cross and b"""
+    init_bias: float
+    """mean of the initial b"""
+    init_output_scale: float
+    """initial w_out"""
     single_share: float
-    """share of steps with the target alone"""
+    """share of steps with the target adapter alone, 0 to 1"""
+    other_family: bool
+    """the interfering adapter is of another near-duplicate family than the target, instead of any other adapter"""
     hinge: float
-    """h of the term max(0, h - loss under the stranger's caption); 0 leaves it out"""
+    """h of the loss max(0, h - error of the same image under the interfering adapter's caption); 0 disables it"""
     caption_dropout: float
-    """share of steps without a caption"""
+    """share of steps with an empty caption, 0 to 1"""
+    flow_shift: float | None
+    """shift of the training noise levels; None takes the pipeline's own, which depends on the image size"""
+    guidance: float
+    """the transformer's guidance input in training"""
+    learning_rate: float
+    """of AdamW"""
+    weight_decay: float
+    """of AdamW"""
+    schedule: Schedule
+    """constant learning rate, or the released code's cosine, see `fusion.training.learning_rate_factor`"""
 
 
-ENCODER: Mapping[str, EncoderForm] = {
-    "paper": EncoderForm(
-        slots="fused", alpha="layer", probes=1, tokens="probe", strength="kept", projections="slot", causal=False,
-        absent="mask", start="drawn", temperature=0.07, temperature_learned=True, loss_factor=1.0,
-        negatives="all", draw="adapters", schedule="constant", clip=False, regularize=False, center=False,
+ENCODER: Mapping[str, EncoderVariant] = {
+    "paper": EncoderVariant(
+        probe="full", slots="fused", alpha="layer", probes=1, tokens="probe", scale_invariant=False,
+        projections="slot", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=False,
+        missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0, negatives="all",
+        batch_sampling="adapters", center_text_features=False, learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant", clip_grad_norm=False, regularize=False,
     ),
-    "released": EncoderForm(
-        slots="fused", alpha="file", probes=1, tokens="probe", strength="kept", projections="type", causal=True,
-        absent="zero", start="drawn", temperature=1.0, temperature_learned=False, loss_factor=10.0,
-        negatives="all", draw="captions", schedule="constant", clip=False, regularize=False, center=False,
+    "released": EncoderVariant(
+        probe="full", slots="fused", alpha="file", probes=1, tokens="probe", scale_invariant=False,
+        projections="type", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=True,
+        missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
+        batch_sampling="captions", center_text_features=False, learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant", clip_grad_norm=False, regularize=False,
     ),
-    "best": EncoderForm(
-        slots="canonical", alpha="layer", probes=32, tokens="slot", strength="relative", projections="type",
-        causal=False, absent="mask", start="silent", temperature=0.07, temperature_learned=True,
-        loss_factor=0.5, negatives="others", draw="adapters", schedule="cosine", clip=True, regularize=True,
-        center=True,
+    "best": EncoderVariant(
+        probe="sketch", slots="canonical", alpha="layer", probes=32, tokens="slot", scale_invariant=True,
+        projections="type", projection_init="zero", layers=4, heads=12, mlp_ratio=4, causal=False,
+        missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=0.5,
+        negatives="other_families", batch_sampling="adapters", center_text_features=True, learning_rate=1e-4,
+        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True,
     ),
 }  # fmt: skip
+"""preset -> variant of the encoder"""
 
-FUSION: Mapping[str, FusionForm] = {
-    "paper": FusionForm(
-        slots="fused", gate="full", relevance=False, relevance_weight=0.0, global_rank=4,
-        spread=1.0, bias=0.0, scale=1.0, single_share=0.0, hinge=0.0, caption_dropout=0.0,
+FUSION: Mapping[str, FusionVariant] = {
+    "paper": FusionVariant(
+        slots="fused", gate="full", relevance=False, relevance_weight=0.0, global_rank=4, init_std=1.0,
+        init_bias=0.0, init_output_scale=1.0, single_share=0.0, other_family=False, hinge=0.0,
+        caption_dropout=0.0, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant",
     ),
-    "released": FusionForm(
-        slots="fused", gate="no_base", relevance=False, relevance_weight=0.0, global_rank=2,
-        spread=1.0, bias=0.0, scale=0.512, single_share=0.0, hinge=0.5, caption_dropout=0.3,
+    "released": FusionVariant(
+        slots="fused", gate="no_base", relevance=False, relevance_weight=0.0, global_rank=2, init_std=1.0,
+        init_bias=0.0, init_output_scale=0.512, single_share=0.0, other_family=False, hinge=0.5,
+        caption_dropout=0.3, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
+        schedule="cosine",
     ),
-    "best": FusionForm(
-        slots="canonical", gate="full", relevance=True, relevance_weight=6.0, global_rank=4,
-        spread=0.0, bias=-3.0, scale=1.0, single_share=0.2, hinge=0.0, caption_dropout=0.0,
+    "best": FusionVariant(
+        slots="canonical", gate="full", relevance=True, relevance_weight=6.0, global_rank=4, init_std=0.0,
+        init_bias=-3.0, init_output_scale=1.0, single_share=0.2, other_family=True, hinge=0.0,
+        caption_dropout=0.0, flow_shift=None, guidance=1.0, learning_rate=1e-4, weight_decay=0.0,
+        schedule="constant",
     ),
 }  # fmt: skip
-
-T = TypeVar("T", EncoderForm, FusionForm)
-
-
-def resolve(table: Mapping[str, T], section: Any) -> T:
-    """Return the form that a section of the params names: its preset's, with the values that it sets itself."""
-    form = table[section.preset]
-    own = {field.name: getattr(section, field.name) for field in fields(form)}
-    return replace(form, **{name: value for name, value in own.items() if value is not None})
+"""preset -> variant of the gates"""

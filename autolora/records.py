@@ -1,12 +1,20 @@
-"""The nouns of the road: what a hub lists, what the pool holds, what retrieval answers."""
+"""Record types shared by all stages: catalog lines, rows of the pool and the captions, and retrieval results."""
 
 import datetime
 from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from autolora.storage.files import Row, hash_value
-from autolora.storage.validation import Kinds, checked, day, hashes, one_of, texts
+from autolora.storage.files import Row
+from autolora.storage.hashes import hash_value
+from autolora.storage.validation import (
+    FieldTypes,
+    check_choice,
+    check_sha256,
+    checked_object,
+    parse_date,
+    strings,
+)
 
 ACCEPTED = "accepted"
 
@@ -19,133 +27,139 @@ BASES: tuple[str, ...] = get_args(Base)
 NSFW_LEVELS: tuple[str, ...] = get_args(NsfwLevel)
 """mildest first"""
 STATUSES: tuple[str, ...] = get_args(Status)
-MOVING = ("status", "stale_since", "withdrawn", "downloads", "updated", "complete")
-"""fields of a listing that move while its description stays"""
+VOLATILE = ("status", "stale_since", "withdrawn", "downloads", "updated", "complete")
+"""fields of a listing that may change while its metadata stays the same; Listing.digest leaves them out"""
 DATES = ("first_seen", "stale_since", "withdrawn")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedRendering:
-    """A picture that a hub shows for an adapter."""
+    """An image that a hub's gallery shows for an adapter."""
 
     url: str
     sha256: str | None
-    """as the hub tells it; None where it does not"""
+    """as the hub reports it; None if it reports none"""
     prompt: str | None
     nsfw_level: str | None = None
-    """one of NSFW_LEVELS; None = not said"""
+    """one of NSFW_LEVELS; None: not reported"""
 
     @property
     def key(self) -> str:
-        """What the pool knows this picture by: its sha256 where the hub tells it, else its URL."""
+        """The identifier of this image in the pool: its sha256 if the hub reports it, else its URL."""
         return self.sha256 or self.url
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Permissions:
-    """What a license allows, in one form for all hubs; None = not said."""
+    """The permissions of a license, in one form for all hubs; None: not reported."""
 
     commercial: bool | None = None
     derivatives: bool | None = None
     credit: bool | None = None
-    """True: the author must be named"""
+    """True: the author must be credited"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """One line of data/catalog.jsonl: an adapter version as its hub describes it, unchecked."""
+    """One line of data/catalog.jsonl: a file of an adapter as its hub describes it; the description is not verified."""
 
     hub: str
     id: str
-    """the hub's name for the adapter, e.g. author/name"""
+    """the hub's identifier of the adapter, e.g. author/name"""
     version: str
     """the hub's revision, e.g. a commit of 40 hex digits"""
     file: str
     url: str
-    """where the file can be downloaded"""
+    """download URL of the file"""
     size: int | None
-    """bytes, as the hub tells"""
+    """bytes, as the hub reports it; None if it reports none"""
     sha256: str | None
+    """as the hub reports it; None if it reports none"""
     license: str | None
-    """as given"""
+    """unchanged text from the hub"""
     permissions: Permissions = field(default_factory=Permissions)
     base_model: str | None
-    """the hub's label; labels lie, keys and shapes decide"""
+    """the hub's label; labels can be wrong, so the pool decides by keys and shapes"""
     base: str | None = None
-    """base_model as one of BASES; None where nothing is said"""
+    """base_model as one of BASES; None: not reported"""
     nsfw: bool
-    """level above soft"""
+    """not safe for work: the level is above soft"""
     nsfw_level: str | None = None
-    """one of NSFW_LEVELS; None = not said"""
+    """one of NSFW_LEVELS; None: not reported"""
     person: bool | None = None
-    """shows a real person; None = not said"""
+    """shows a real person; None: not reported"""
     minor: bool | None = None
-    """shows a minor; None = not said"""
+    """shows a minor; None: not reported"""
     trigger_words: tuple[str, ...]
     renderings: tuple[ListedRendering, ...]
     downloads: int | None = None
-    """as the hub told when the file was first listed"""
+    """number of downloads that the hub reported when the file was first listed"""
     updated: str | None = None
-    """the hub's date of this version, YYYY-MM-DDTHH:MM:SSZ"""
+    """the hub's date of this version, YYYY-MM-DDTHH:MM:SSZ (UTC)"""
     first_seen: datetime.date
     """the day on which a crawl first listed this file"""
     status: str = "listed"
-    """listed: goes down the road; queued: waits for a night's budget; missing: not seen in the last whole look, goes
-    down the road; withdrawn: a tombstone, out of everything"""
+    """listed: active; queued: waits for a daily budget, not active; missing: not in the last full scan of its hub,
+    still active; withdrawn: a tombstone, not active"""
     stale_since: datetime.date | None = None
-    """its hub could not be asked about it since"""
+    """the day since which the listing could not be checked with its hub; None: checked by the last crawl"""
     withdrawn: datetime.date | None = None
+    """the day on which a crawl noticed the withdrawal"""
     complete: bool = True
-    """False: some of what its hub knows of it could not be had; it is asked about again when it is met"""
+    """False: some metadata could not be fetched from the hub; the next scan that lists the model fetches it again"""
 
     @property
     def key(self) -> str:
-        """What the pool knows this file by: its sha256 where the hub tells it, else where it lies."""
+        """The identifier of this file in the pool: the sha256 if the hub reports it, else hub:id@version/file."""
         return self.sha256 or f"{self.hub}:{self.id}@{self.version}/{self.file}"
 
     @property
     def digest(self) -> str:
-        """The sha256 of how the hub describes it: changes when a license or flag changes."""
-        return hash_value({name: value for name, value in self.to_row().items() if name not in MOVING})
+        """The sha256 of the metadata; it changes, for example, if a license or flag changes."""
+        return hash_value({name: value for name, value in self.to_row().items() if name not in VOLATILE})
 
     @property
-    def on_the_road(self) -> bool:
-        """Whether the stages after `crawl` see it."""
+    def is_active(self) -> bool:
+        """Whether the stages after `crawl` process this listing."""
         return self.status in ("listed", "missing")
 
     def to_row(self) -> Row:
         """Return the JSON form, dates as YYYY-MM-DD."""
         row: Row = {name: getattr(self, name) for name in LISTING}
         row["permissions"] = {name: getattr(self.permissions, name) for name in PERMISSIONS}
-        row["renderings"] = [{name: getattr(one, name) for name in RENDERING} for one in self.renderings]
+        row["renderings"] = [
+            {name: getattr(rendering, name) for name in RENDERING} for rendering in self.renderings
+        ]
         row["trigger_words"] = list(self.trigger_words)
         return row | {name: row[name] and row[name].isoformat() for name in DATES}
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read the JSON form back; KeyError, TypeError or ValueError when it is not one."""
-        values = checked(row, LISTING)
-        for name, allowed in WORDS.items():
-            one_of(values.get(name), allowed)
-        values["permissions"] = Permissions(**checked(values.get("permissions", {}), PERMISSIONS))
-        values["renderings"] = tuple(ListedRendering(**checked(one, RENDERING)) for one in row["renderings"])
-        for picture in values["renderings"]:
-            one_of(picture.nsfw_level, NSFW_LEVELS)
-        hashes(values.get("sha256"), *(picture.sha256 for picture in values["renderings"]))
-        values["trigger_words"] = texts(row["trigger_words"])
-        values |= {name: day(values[name]) for name in DATES if name in values}
+        """Return the listing of a JSON form. Raises KeyError, TypeError or ValueError if the form is not valid."""
+        values = checked_object(row, LISTING)
+        for name, allowed in CHOICES.items():
+            check_choice(values.get(name), allowed)
+        values["permissions"] = Permissions(**checked_object(values.get("permissions", {}), PERMISSIONS))
+        values["renderings"] = tuple(
+            ListedRendering(**checked_object(rendering, RENDERING)) for rendering in row["renderings"]
+        )
+        for rendering in values["renderings"]:
+            check_choice(rendering.nsfw_level, NSFW_LEVELS)
+        check_sha256(values.get("sha256"), *(rendering.sha256 for rendering in values["renderings"]))
+        values["trigger_words"] = strings(row["trigger_words"])
+        values |= {name: parse_date(values[name]) for name in DATES if name in values}
         return cls(**values)
 
 
-def _kinds(record: type) -> Kinds:
-    """Return which JSON types the fields of a record have."""
+def _field_types(record: type) -> FieldTypes:
+    """Return the JSON types of each field of a record."""
     return {name: _json_types(hint) for name, hint in get_type_hints(record).items()}
 
 
 def _json_types(hint: Any) -> tuple[type, ...]:
-    """Return the JSON types of a field: a date is text, a tuple a list, a record an object."""
+    """Return the JSON types of a field: a string for a date, a list for a tuple, an object for a record."""
     if get_origin(hint) is UnionType:
-        return tuple(kind for member in get_args(hint) for kind in _json_types(member))
+        return tuple(json_type for member in get_args(hint) for json_type in _json_types(member))
     if get_origin(hint) is tuple:
         return (list,)
     if hint in (str, int, bool, NoneType):
@@ -153,42 +167,42 @@ def _json_types(hint: Any) -> tuple[type, ...]:
     return (str,) if hint is datetime.date else (dict,)
 
 
-LISTING, RENDERING, PERMISSIONS = _kinds(Listing), _kinds(ListedRendering), _kinds(Permissions)
-WORDS = {"base": BASES, "nsfw_level": NSFW_LEVELS, "status": STATUSES}
+LISTING, RENDERING, PERMISSIONS = map(_field_types, (Listing, ListedRendering, Permissions))
+CHOICES = {"base": BASES, "nsfw_level": NSFW_LEVELS, "status": STATUSES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapter:
-    """One line of data/pool/adapters.jsonl: a LoRA file as we found it, read once."""
+    """One line of data/pool/adapters.jsonl: the result of reading a LoRA file."""
 
     key: str
     """Listing.key"""
     sha256: str
-    """of the bytes we downloaded"""
+    """of the downloaded bytes"""
     size: int
     recipe: str
-    """digest of reader version, sketch spec and base config: a new recipe reads the file again"""
+    """digest of reader version, sketch spec and base config; the file is read again if it changes"""
     verdict: str
     """'accepted' or a reason code of autolora.lora.verdict"""
     reason: str
-    """the verdict in words; empty when accepted"""
+    """explanation of the verdict; empty if accepted"""
     layout: str | None
     num_slots: int
-    """canonical slots with an update that is not zero"""
+    """number of canonical slots with a nonzero update"""
     rank_max: int
     norm: float
-    """Frobenius norm of the whole update, over all slots"""
+    """Frobenius norm of the update over all slots"""
     dtype: str | None
     keys_used: int
     keys_seen: int
-    set_aside: tuple[str, ...]
-    """families of known keys that are no slots, e.g. text encoder"""
+    ignored_keys: tuple[str, ...]
+    """families of recognized keys that update no slot, e.g. text-encoder"""
     warnings: tuple[str, ...] = ()
-    """codes of autolora.lora.verdict.WARNINGS: what is odd about an accepted file"""
+    """codes of autolora.lora.verdict.WARNINGS: peculiarities of an accepted file"""
 
     @property
     def accepted(self) -> bool:
-        """Whether this adapter goes down the road."""
+        """Whether the stages after `pool` process this adapter."""
         return self.verdict == ACCEPTED
 
     def to_row(self) -> Row:
@@ -197,16 +211,16 @@ class Adapter:
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read the JSON form back."""
+        """Return the adapter of a JSON form; unknown fields are dropped."""
         known = {field.name for field in fields(cls)} & row.keys()
         values: dict[str, Any] = {name: row[name] for name in known}
-        lists = {name: tuple(row.get(name, ())) for name in ("set_aside", "warnings")}
+        lists = {name: tuple(row.get(name, ())) for name in ("ignored_keys", "warnings")}
         return cls(**(values | lists))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PooledRendering:
-    """One line of data/pool/renderings.jsonl: a picture we downloaded and checked."""
+    """One line of data/pool/renderings.jsonl: a downloaded and validated image."""
 
     key: str
     """ListedRendering.key"""
@@ -233,7 +247,7 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """One answer of retrieval."""
+    """One result of a retrieval query."""
 
     rank: int
     """1 is best"""
@@ -247,4 +261,4 @@ class Hit:
     nsfw: bool
     trigger_words: tuple[str, ...]
     index: str
-    """digest of the index that answered"""
+    """digest of the index that was searched"""

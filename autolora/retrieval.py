@@ -1,19 +1,16 @@
-"""Finding adapters by prompt, Eq. 4–5, by the readers' rule: never open what writers write.
+"""Search for adapters by prompt (Eq. 4-5).
 
     from pathlib import Path
-    from autolora.retrieval import open_retriever
+    from autolora import open_retriever
     hits = open_retriever(Path(".")).search("a cat in the style of a linocut", k=3)
 
-Readers open immutable copies, cache/index/<digest>/, made once by whoever asks first and checked row by row
-against the digest. cache/served names the digest that has been released.
+A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autolora.encoder.model import TextEncoder
 from autolora.errors import MismatchError
@@ -21,50 +18,47 @@ from autolora.index.served import Index, open_index
 from autolora.models import load_text_encoder
 from autolora.params import load
 from autolora.records import Hit
-
-logger = logging.getLogger(__name__)
+from autolora.storage.arrays import Float32Array
 
 
 class Retriever:
-    """Answers prompts from one index."""
+    """One index and the text encoder whose features its vectors are compared with."""
 
     def __init__(self, index: Index, text_encoder: TextEncoder) -> None:
-        """Put an index and a text encoder together.
+        """Combine an index with a text encoder.
 
-        Raises MismatchError when the index was made for another text encoder.
+        Raises MismatchError if the index was built with a different text encoder.
         """
-        theirs = (text_encoder.digest, text_encoder.width)
-        if theirs != (index.text_encoder, len(index.text_center)):
+        actual = (text_encoder.digest, text_encoder.width)
+        if actual != (index.text_encoder, len(index.text_center)):
             raise MismatchError(
-                f"index {index.digest[:12]} was made for text encoder {index.text_encoder[:12]} of width "
-                f"{len(index.text_center)}, but models.pipeline has {theirs[0][:12]} of width {theirs[1]}: "
-                "name the pipeline it was made for in params.yaml, or run `dvc repro`"
+                f"index {index.digest[:12]} was built with text encoder {index.text_encoder[:12]} of width "
+                f"{len(index.text_center)}, but models.pipeline has {actual[0][:12]} of width {actual[1]}: "
+                "set models.pipeline in params.yaml to the pipeline that the index was built with, or run `dvc repro`"
             )
         self.index = index
         self._text_encoder = text_encoder
 
     def search(self, prompt: str, k: int) -> list[Hit]:
-        """Return the k adapters whose vectors are nearest to the prompt's by cosine, best first (Eq. 5)."""
+        """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5)."""
         scores = self.scores(prompt)
         best = np.argsort(-scores, kind="stable")[: max(k, 0)]
         return [
-            _hit(self.index, int(place), rank, float(scores[place]))
-            for rank, place in enumerate(best, start=1)
+            _hit(self.index, int(position), rank, float(scores[position]))
+            for rank, position in enumerate(best, start=1)
         ]
 
-    def scores(self, prompt: str) -> NDArray[np.float32]:
-        """Return the cosine (N,) of a prompt with each adapter of the index (Eq. 4)."""
-        features: NDArray[np.float32] = (
-            self._text_encoder.encode([prompt])[0].numpy() - self.index.text_center
-        )
-        found: NDArray[np.float32] = self.index.vectors @ (features / np.linalg.norm(features))
-        return found
+    def scores(self, prompt: str) -> Float32Array:
+        """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
+        features: Float32Array = self._text_encoder.encode([prompt])[0].numpy() - self.index.text_center
+        cosines: Float32Array = self.index.vectors @ (features / np.linalg.norm(features))
+        return cosines
 
 
 def open_retriever(root: Path, rev: str | None = None) -> Retriever:
-    """Open what is served (or the index of a git revision) with the text encoder that params.yaml names.
+    """Return a retriever of the served index, or of a git revision's, with the text encoder of params.yaml.
 
-    Raises MissingArtifact when there is no index, MismatchError when it is for another text encoder.
+    Raises MissingArtifact if there is no index, MismatchError if it was built with a different text encoder.
     """
     index = open_index(root, rev)
     models = load(root / "params.yaml").models
@@ -73,8 +67,8 @@ def open_retriever(root: Path, rev: str | None = None) -> Retriever:
     return Retriever(index, load_text_encoder(models))
 
 
-def _hit(index: Index, place: int, rank: int, score: float) -> Hit:
-    row = index.rows[place]
+def _hit(index: Index, position: int, rank: int, score: float) -> Hit:
+    row = index.rows[position]
     return Hit(
         rank=rank,
         score=score,

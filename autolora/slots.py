@@ -1,8 +1,9 @@
-"""Slots: the LoRA-bearing linears of a FluxTransformer2DModel, derived from its config.
+"""Slots: the linear layers of a FluxTransformer2DModel that a LoRA can update, derived from its config.
 
-Canonical slots are the unfused linears as diffusers names them (494 in FLUX.1-dev); fused slots are the
-authors' view (304 in FLUX.1-dev), derived from the canonical ones. Widths are written once, here, as multiples
-of the hidden size. Source: diffusers' FluxTransformer2DModel; order of the fused view: the released code.
+Canonical slots are the unfused linears under diffusers' names (494 in FLUX.1-dev). Fused slots are the paper
+authors' linears (304 in FLUX.1-dev), each made of one or more canonical slots. The tables below are the only place
+that defines widths, as multiples of the hidden size. Sources: diffusers' FluxTransformer2DModel; for the order of
+the fused slots, the authors' released code.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 MLP_RATIO = 4
 
-# canonical suffix, d_in and d_out in hidden sizes, fused suffix; row order within a fused slot is table order
+# canonical suffix, d_in and d_out in hidden sizes, fused suffix; rows of a fused slot follow the order of the table
 DOUBLE = (
     ("attn.to_q", 1, 1, "attn.a_to_qkv"),
     ("attn.to_k", 1, 1, "attn.a_to_qkv"),
@@ -47,13 +48,13 @@ class Slot:
     d_in: int
     d_out: int
     fused: str
-    """name of the fused slot it is a part of, e.g. blocks.0.attn.a_to_qkv"""
+    """name of its fused slot, e.g. blocks.0.attn.a_to_qkv"""
     row: int
     """its first row in the fused slot's weight"""
 
     @property
     def type(self) -> str:
-        """Which of the 20 kinds of linear this is, e.g. `double.attn.to_q`, over all depths."""
+        """Return the kind of linear without its block, e.g. `double.attn.to_q`; there are 20 kinds."""
         stack, _, rest = self.name.partition(".")
         kind = "single" if stack.startswith("single") else "double"
         return f"{kind}.{rest.partition('.')[2]}"
@@ -61,7 +62,7 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FusedSlot:
-    """One linear of the fused view: its parts' rows, stacked; they share the input."""
+    """One fused linear: its parts share the input, and their rows are stacked."""
 
     name: str
     d_in: int
@@ -70,12 +71,12 @@ class FusedSlot:
 
     @property
     def type(self) -> str:
-        """Which of the 13 kinds of fused linear this is, e.g. `attn.a_to_qkv`."""
+        """Return the kind of fused linear without its block, e.g. `attn.a_to_qkv`; there are 13 kinds."""
         return self.name.split(".", 2)[2]
 
 
 def hidden_size(config: Mapping[str, Any]) -> int:
-    """Return the transformer's width: heads × head width."""
+    """Return the transformer's hidden size: heads × head dimension."""
     return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
 
 
@@ -86,14 +87,14 @@ def slots(config: Mapping[str, Any]) -> tuple[Slot, ...]:
         ("transformer_blocks", "blocks", int(config["num_layers"]), DOUBLE),
         ("single_transformer_blocks", "single_blocks", int(config["num_single_layers"]), SINGLE),
     )
-    found: list[Slot] = []
+    canonical: list[Slot] = []
     for stack, fused_stack, depth, table in stacks:
         for block in range(depth):
             rows: dict[str, int] = {}
             for suffix, d_in, d_out, fused in table:
                 row = rows.setdefault(fused, 0)
                 rows[fused] += d_out * width
-                found.append(
+                canonical.append(
                     Slot(
                         name=f"{stack}.{block}.{suffix}",
                         d_in=d_in * width,
@@ -102,11 +103,11 @@ def slots(config: Mapping[str, Any]) -> tuple[Slot, ...]:
                         row=row,
                     )
                 )
-    return tuple(found)
+    return tuple(canonical)
 
 
 def fused_slots(config: Mapping[str, Any]) -> tuple[FusedSlot, ...]:
-    """Return the fused view in the authors' order (10 a double block, then 3 a single block)."""
+    """Return the fused slots in the authors' order (10 per double block, then 3 per single block)."""
     parts: dict[str, list[Slot]] = {}
     for slot in slots(config):
         parts.setdefault(slot.fused, []).append(slot)
@@ -114,3 +115,13 @@ def fused_slots(config: Mapping[str, Any]) -> tuple[FusedSlot, ...]:
         FusedSlot(name=name, d_in=group[0].d_in, d_out=sum(part.d_out for part in group), parts=tuple(group))
         for name, group in parts.items()
     )
+
+
+def escape(name: str) -> str:
+    """Return the name of a slot or type without dots, which the name of a torch module cannot contain."""
+    return name.replace(".", "___")
+
+
+def unescape(name: str) -> str:
+    """Return the name of a slot or type from its escaped form."""
+    return name.replace("___", ".")

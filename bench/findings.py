@@ -1,4 +1,4 @@
-"""What the measurements of bench.sketching say: errors, recall of themes, near-duplicates, costs."""
+"""Statistics of the measurements of bench.sketching: errors, recall of themes, near-duplicates, costs."""
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -10,24 +10,30 @@ from numpy.typing import NDArray
 
 from autolora.metrics.bootstrap import estimate
 from autolora.slots import slots
-from bench.likeness import Matrix, Shape, binomial, find_nearest, normalize
-from bench.synthetic import World, write_recipes
+from bench.similarity import Matrix, Shape, clopper_pearson, nearest_neighbors, normalize
+from bench.synthetic import PoolSpec, list_adapters
 from bench.variants import copies
 
 Findings = dict[str, Any]
 Row = dict[str, Any]
 RESAMPLES = 2000
 BINS = np.linspace(-6, 0.2, 63)
-"""edges of histograms of log10(1 - cosine)"""
+"""bin edges of the histograms of log10(1 - cosine)"""
 
 
-def spell(shape: Shape) -> str:
-    """Return the name of a shape: 32x32."""
+def shape_name(shape: Shape) -> str:
+    """Return the name of a shape, e.g. 32x32."""
     return f"{shape[0]}x{shape[1]}"
 
 
+def square_shapes(findings: Findings) -> dict[int, Findings]:
+    """Return m -> statistics of a shape, for the shapes with m = p."""
+    sides = {name: name.split("x") for name in findings["shapes"]}
+    return {int(m): findings["shapes"][name] for name, (m, p) in sides.items() if m == p}
+
+
 def summarize(
-    world: World,
+    pool_spec: PoolSpec,
     rows: Sequence[Row],
     copied: Sequence[Row],
     cosines: Mapping[str, Matrix],
@@ -35,105 +41,106 @@ def summarize(
     exact: Matrix,
     thresholds: Collection[float],
 ) -> Findings:
-    """Return all findings on likeness.
+    """Return all statistics on similarity.
 
-    rows: one an adapter; copied: one an adapter that came back; cosines: by statistic, (N, N); inner: inner
-    products (N, N) of sketches by shape, and exact ones; thresholds: on cosines, above which two are copies.
+    rows: one per adapter; copied: one per adapter that was copied; cosines: (N, N), by statistic; inner: inner products
+    (N, N) of sketches, by shape; exact: exact inner products (N, N); thresholds: cosines at or above which two adapters
+    count as copies.
     """
-    themes = np.arange(world.adapters) % world.themes
+    themes = np.arange(pool_spec.adapters) % pool_spec.themes
     near = {
         name: near_duplicates(name, copied, same_theme(themes, matrix), thresholds)
         for name, matrix in cosines.items()
-        if name in copied[0]["alike"]
+        if name in copied[0]["cosines"]
     }
     return {
-        "world": describe(world, rows),
+        "pool": describe(pool_spec, rows),
         "shapes": {
-            spell(shape): {
-                "megabytes": len(slots(world.transformer)) * (2 * shape[0] * shape[1] + 5) / 1e6,
+            shape_name(shape): {
+                "megabytes": len(slots(pool_spec.transformer)) * (2 * shape[0] * shape[1] + 5) / 1e6,
                 "error": errors(products, exact, themes),
-                "recall": recall(cosines[spell(shape)], normalize(exact), world, themes),
+                "recall": recall(cosines[shape_name(shape)], normalize(exact), pool_spec, themes),
             }
             for shape, products in inner.items()
         },
-        "alike": alike(normalize(exact), world, themes),
+        "exact cosines": exact_cosine_stats(normalize(exact), pool_spec, themes),
         "near": near,
-        "exact": judge(exact_cosines(copied), same_theme(themes, normalize(exact)), thresholds),
-        "kinds": by_kind(copied, thresholds),
+        "exact": threshold_rates(exact_cosines(copied), same_theme(themes, normalize(exact)), thresholds),
+        "kinds": stats_by_kind(copied, thresholds),
     }
 
 
-def describe(world: World, rows: Sequence[Row]) -> Findings:
-    """Return what was measured, and its time: sums over all adapters, in the processor's seconds."""
+def describe(pool_spec: PoolSpec, rows: Sequence[Row]) -> Findings:
+    """Return the composition of the pool, and the CPU seconds of each step: the sum and the median over adapters."""
     steps = ("hash", "parse", "sketch", "encode")
     return {
-        "adapters": world.adapters,
-        "themes": world.themes,
-        "authors": world.authors,
-        "slots": len(slots(world.transformer)),
-        "ranks": sorted(set(world.ranks)),
+        "adapters": pool_spec.adapters,
+        "themes": pool_spec.themes,
+        "authors": pool_spec.authors,
+        "slots": len(slots(pool_spec.transformer)),
+        "ranks": sorted(set(pool_spec.ranks)),
         "megabytes": sum(row["megabytes"] for row in rows),
         "seconds": {step: sum(row["seconds"][step] for row in rows) for step in steps},
         "median": {step: statistics.median(row["seconds"][step] for row in rows) for step in steps},
         "subsets": {
-            subset: sum(recipe.subset == subset for recipe in write_recipes(world))
-            for subset in sorted({recipe.subset for recipe in write_recipes(world)})
+            subset: sum(adapter.subset == subset for adapter in list_adapters(pool_spec))
+            for subset in sorted({adapter.subset for adapter in list_adapters(pool_spec)})
         },
     }
 
 
 def errors(inner: Matrix, exact: Matrix, themes: NDArray[np.int64]) -> Findings:
-    """Return |estimated - exact| inner products relative to both exact norms: over all pairs, and within themes."""
+    """Return |estimated - exact| inner products relative to both exact norms, over all pairs and within themes."""
     norms = np.sqrt(exact.diagonal())
-    off = np.abs(inner - exact) / np.outer(norms, norms)
-    pairs = np.triu_indices(len(off), 1)
+    relative = np.abs(inner - exact) / np.outer(norms, norms)
+    pairs = np.triu_indices(len(relative), 1)
     return {
-        "mean": float(off[pairs].mean()),
-        "p95": float(np.quantile(off[pairs], 0.95)),
+        "mean": float(relative[pairs].mean()),
+        "p95": float(np.quantile(relative[pairs], 0.95)),
         "theme": {
-            "mean": float(same_theme(themes, off).mean()),
-            "p95": float(np.quantile(same_theme(themes, off), 0.95)),
+            "mean": float(same_theme(themes, relative).mean()),
+            "p95": float(np.quantile(same_theme(themes, relative), 0.95)),
         },
         "norm": float(np.abs(np.sqrt(inner.diagonal()) / norms - 1).mean()),
         "pairs": len(pairs[0]),
     }
 
 
-def recall(found: Matrix, exact: Matrix, world: World, themes: NDArray[np.int64]) -> Findings:
-    """Return how often the nearest other adapter is of the same theme, by sketch and exactly, and the difference."""
-    right, truly = (themes[find_nearest(cosines)] == themes for cosines in (found, exact))
-    level = themes % len(world.shares)
-    difference = right.astype(np.float64) - truly
+def recall(estimated: Matrix, exact: Matrix, pool_spec: PoolSpec, themes: NDArray[np.int64]) -> Findings:
+    """Return how often the nearest neighbor has the same theme, by sketches and exactly, and the difference."""
+    by_sketch, by_exact = (themes[nearest_neighbors(cosines)] == themes for cosines in (estimated, exact))
+    level = themes % len(pool_spec.shares)
+    difference = by_sketch.astype(np.float64) - by_exact
     return {
-        "sketch": float(right.mean()),
-        "exact": float(truly.mean()),
+        "sketch": float(by_sketch.mean()),
+        "exact": float(by_exact.mean()),
         "difference": asdict(estimate(difference, themes.tolist(), RESAMPLES, 0)),
-        "same neighbor": float((find_nearest(found) == find_nearest(exact)).mean()),
+        "same neighbor": float((nearest_neighbors(estimated) == nearest_neighbors(exact)).mean()),
         "shares": {
             str(share): {
-                "sketch": float(right[level == at].mean()),
-                "exact": float(truly[level == at].mean()),
+                "sketch": float(by_sketch[level == index].mean()),
+                "exact": float(by_exact[level == index].mean()),
             }
-            for at, share in enumerate(world.shares)
+            for index, share in enumerate(pool_spec.shares)
         },
     }
 
 
-def alike(exact: Matrix, world: World, themes: NDArray[np.int64]) -> Findings:
-    """Return exact cosines: within the themes of each share, and between themes."""
-    level = themes % len(world.shares)
-    found = {}
-    for at, share in enumerate(world.shares):
-        of_level = np.flatnonzero(level == at)
+def exact_cosine_stats(exact: Matrix, pool_spec: PoolSpec, themes: NDArray[np.int64]) -> Findings:
+    """Return median and highest exact cosine within the themes of each share, and between themes."""
+    level = themes % len(pool_spec.shares)
+    stats = {}
+    for index, share in enumerate(pool_spec.shares):
+        of_level = np.flatnonzero(level == index)
         values = same_theme(themes[of_level], exact[np.ix_(of_level, of_level)])
-        found[str(share)] = {"median": float(np.median(values)), "highest": float(values.max())}
+        stats[str(share)] = {"median": float(np.median(values)), "highest": float(values.max())}
     other = exact[themes[:, None] != themes]
-    found["other themes"] = {"median": float(np.median(other)), "highest": float(other.max())}
-    return found
+    stats["other themes"] = {"median": float(np.median(other)), "highest": float(other.max())}
+    return stats
 
 
 def same_theme(themes: NDArray[np.int64], matrix: Matrix) -> Matrix:
-    """Return the entries of a symmetric matrix (N, N) that belong to two adapters of one theme."""
+    """Return the entries of a symmetric matrix (N, N) for all pairs of different adapters with the same theme."""
     first, second = np.triu_indices(len(themes), 1)
     same = themes[first] == themes[second]
     entries: Matrix = matrix[first[same], second[same]]
@@ -143,77 +150,82 @@ def same_theme(themes: NDArray[np.int64], matrix: Matrix) -> Matrix:
 def near_duplicates(
     name: str, copied: Sequence[Row], originals: Matrix, thresholds: Collection[float]
 ) -> Findings:
-    """Return what a threshold on one statistic finds, and raises falsely.
+    """Return true and false positives of each threshold on one statistic, and histograms of its cosines.
 
-    originals: of pairs of distinct originals within a theme; copies against the theme's others add to them.
+    originals: cosines of pairs of different originals within a theme; the cosines of copies with the other adapters of
+    the theme are added to them.
     """
-    asked = asked_kinds()
-    found = [
-        (kind in asked, cosines)
+    required = required_kinds()
+    labeled = [
+        (kind in required, cosines)
         for row in copied
-        for kind, cosines in zip(row["kinds"], row["alike"][name], strict=True)
+        for kind, cosines in zip(row["kinds"], row["cosines"][name], strict=True)
     ]
-    distinct = np.concatenate((originals, *(cosines[1:] for _, cosines in found)))
-    must, others = (
-        np.array([cosines[0] for one, cosines in found if one is wanted]) for wanted in (True, False)
+    distinct = np.concatenate((originals, *(cosines[1:] for _, cosines in labeled)))
+    to_find, other = (
+        np.array([cosines[0] for is_required, cosines in labeled if is_required is group])
+        for group in (True, False)
     )
-    histograms = {"distinct": histogram(distinct), "asked": histogram(must), "others": histogram(others)}
-    return judge(must, distinct, thresholds) | {"histograms": histograms}
+    histograms = {"distinct": histogram(distinct), "required": histogram(to_find), "other": histogram(other)}
+    return threshold_rates(to_find, distinct, thresholds) | {"histograms": histograms}
 
 
 def exact_cosines(copied: Sequence[Row]) -> Matrix:
-    """Return the exact cosines of the copies that must be found with their originals."""
-    asked = asked_kinds()
+    """Return the exact cosines of the copies that must be found, each with its original."""
+    required = required_kinds()
     pairs = [pair for row in copied for pair in zip(row["kinds"], row["exact"], strict=True)]
-    return np.array([cosine for kind, cosine in pairs if kind in asked])
+    return np.array([cosine for kind, cosine in pairs if kind in required])
 
 
-def asked_kinds() -> set[str]:
-    """Return the kinds of copy that must be found."""
-    return {copy.name for copy in copies() if copy.asked}
+def required_kinds() -> set[str]:
+    """Return the names of the kinds of copies that must be found."""
+    return {copy.name for copy in copies() if copy.required}
 
 
-def judge(copied: Matrix, distinct: Matrix, thresholds: Collection[float]) -> Findings:
-    """Return found and false alarms at each threshold, with exact binomial intervals, and the gap between the two."""
+def threshold_rates(copied: Matrix, distinct: Matrix, thresholds: Collection[float]) -> Findings:
+    """Return true and false positives at each threshold, with binomial intervals, and the cosines next to the gap."""
     return {
         "lowest copy": float(copied.min()),
         "highest distinct": float(distinct.max()),
         "thresholds": {
-            str(threshold): {"found": rate(copied >= threshold), "alarms": rate(distinct >= threshold)}
+            str(threshold): {
+                "true positives": rate(copied >= threshold),
+                "false positives": rate(distinct >= threshold),
+            }
             for threshold in sorted(thresholds)
         },
     }
 
 
 def rate(hits: NDArray[np.bool_]) -> Findings:
-    """Return how many of how many, with the interval."""
-    low, high = binomial(int(hits.sum()), hits.size)
+    """Return the number of hits k, the number of trials n, and the interval of the rate."""
+    low, high = clopper_pearson(int(hits.sum()), hits.size)
     return {"k": int(hits.sum()), "n": hits.size, "low": low, "high": high}
 
 
-def by_kind(copied: Sequence[Row], thresholds: Collection[float]) -> Findings:
-    """Return, by kind of copy, exact cosines with the original, and how many the statistics find."""
-    found = {}
+def stats_by_kind(copied: Sequence[Row], thresholds: Collection[float]) -> Findings:
+    """Return, by kind of copy, the exact cosines with the original, and the number of true positives by statistic."""
+    stats = {}
     for copy in copies():
         rows = [(row, row["kinds"].index(copy.name)) for row in copied if copy.name in row["kinds"]]
-        exact = [row["exact"][at] for row, at in rows]
-        found[copy.name] = {
-            "asked": copy.asked,
+        exact = [row["exact"][index] for row, index in rows]
+        stats[copy.name] = {
+            "required": copy.required,
             "n": len(rows),
             "exact": {"median": statistics.median(exact), "lowest": min(exact)},
-            "found": {
+            "true positives": {
                 name: {
-                    str(t): sum(row["alike"][name][at][0] >= t for row, at in rows)
+                    str(t): sum(row["cosines"][name][index][0] >= t for row, index in rows)
                     for t in sorted(thresholds)
                 }
-                for name in copied[0]["alike"]
+                for name in copied[0]["cosines"]
             },
         }
-    return found
+    return stats
 
 
 def histogram(cosines: Matrix) -> list[int]:
-    """Return counts of log10(1 - cosine) between the edges BINS; what lies beyond counts at the ends."""
+    """Return counts of log10(1 - cosine) in BINS; values outside are counted in the first or last bin."""
     distance = np.log10(np.maximum(1 - cosines, 1e-12))
     counts: list[int] = np.histogram(distance.clip(BINS[0], BINS[-1]), BINS)[0].tolist()
     return counts

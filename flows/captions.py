@@ -1,4 +1,6 @@
-"""Stage `captions`: describe the renderings that have no caption yet."""
+"""Stage `captions`: caption the renderings that have no caption yet."""
+
+import time
 
 import prefect
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -6,14 +8,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from autolora import vlm
 from autolora.captions import stage
 from autolora.params import Params
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, flow, params, report, run, task
 
-BATCHES = 4  # at the same time; the engine decides how much of them it does at once
+CONCURRENT_BATCHES = 4
+"""the engine limits how many requests or forward passes of these run at once"""
 
 
 @task()
-def plan(values: Params) -> list[stage.Batch]:
-    """List the batches; where there are any, load the model or check the server before asking anything."""
+def plan(values: Params) -> list[stage.CaptionBatch]:
+    """Return the batches; if there are any, load the model or check the server before the first batch."""
     batches = stage.plan(ROOT, values.captions, vlm.digest(values.models))
     if batches:
         vlm.captioner(values.models, values.captions, values.vllm)
@@ -21,25 +24,28 @@ def plan(values: Params) -> list[stage.Batch]:
 
 
 @task()
-def describe(batch: stage.Batch, values: Params) -> int:
-    """Caption one batch of pictures and return how many there are."""
+def describe(batch: stage.CaptionBatch, values: Params) -> int:
+    """Caption one batch of images and return the number of captions."""
     engine = vlm.captioner(values.models, values.captions, values.vllm)
     return stage.caption_batch(ROOT, values.captions, batch, engine)
 
 
 @task()
 def finish(values: Params) -> str:
-    """Sort the captions, drop what is no longer wanted, write the digest."""
+    """Sort the captions, remove obsolete ones, and write the digest."""
     return stage.finish(ROOT, values.captions, vlm.digest(values.models))
 
 
-@prefect.flow(name="captions", task_runner=ThreadPoolTaskRunner(max_workers=BATCHES))
+@flow(name="captions", task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_BATCHES))
 async def captions() -> None:
-    """Plan, describe, finish."""
-    values = params()
-    told = describe.map(plan(values), prefect.unmapped(values)).result()
+    """Write data/captions and digests/captions.json."""
+    values, started = params(), time.perf_counter()
+    counts = describe.map(plan(values), prefect.unmapped(values)).result()
     finish(values)
-    print(f"[captions] {sum(told)} captions written by {values.captions.engine}")
+    seconds, count = time.perf_counter() - started, sum(counts)
+    report(
+        f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"
+    )
 
 
 if __name__ == "__main__":

@@ -1,66 +1,63 @@
-"""Bring the dataset up to date: tables of adapters, renderings, captions, prompts, and the training lock."""
-
-import prefect
-from rich import print
+"""Stage `dataset`: update the tables of adapters, renderings, captions and prompts, and the training lock."""
 
 from autolora.dataset import stage
 from autolora.params import DatasetParams
 from autolora.storage.tables import Counts
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, flow, params, report, run, task
 
 
 @task()
 def update_adapters(section: DatasetParams) -> Counts:
-    """Write adapters that are new, described anew or captioned anew."""
+    """Write new adapters and those whose description or captions have changed."""
     return stage.update_adapters(ROOT, section)
 
 
 @task()
-def lock_training(section: DatasetParams) -> bool:
-    """Rewrite the training lock where its date has moved."""
-    return stage.lock_training(ROOT, section)
+def update_training_lock(section: DatasetParams) -> bool:
+    """Write the training lock if dataset.train_until has changed."""
+    return stage.update_training_lock(ROOT, section)
 
 
 @task()
 def update_renderings() -> Counts:
-    """Write their pictures."""
+    """Write the adapters' renderings."""
     return stage.update_renderings(ROOT)
 
 
 @task()
 def update_captions() -> Counts:
-    """Write the pictures' captions."""
+    """Write the renderings' captions."""
     return stage.update_captions(ROOT)
 
 
 @task()
 def update_prompts() -> Counts:
-    """Write the queries that evaluation asks."""
+    """Write the evaluation queries."""
     return stage.update_prompts(ROOT)
 
 
 @task()
 def finish() -> str:
-    """Write the digest, last."""
+    """Write the digest; the last step."""
     return stage.finish(ROOT)
 
 
-@prefect.flow(name="dataset")
+@flow(name="dataset")
 async def dataset() -> None:
-    """Make data/dataset, data/training.jsonl and digests/dataset.json."""
+    """Write data/dataset, data/training.jsonl and digests/dataset.json."""
     section = params().dataset
-    say("adapters", update_adapters(section))
-    if lock_training(section):
-        print(f"training lock: adapters first seen up to {section.train_until}")
-    say("renderings", update_renderings())
-    say("captions", update_captions())
-    say("prompts", update_prompts())
+    report_counts("adapters", update_adapters(section))
+    if update_training_lock(section):
+        report(f"[dataset] training lock: adapters first seen up to {section.train_until}")
+    report_counts("renderings", update_renderings())
+    report_counts("captions", update_captions())
+    report_counts("prompts", update_prompts())
     finish()
 
 
-def say(table: str, counts: Counts) -> None:
-    """Print what was written."""
-    print(f"{table}: {counts.added} added, {counts.changed} changed, {counts.removed} removed")
+def report_counts(table: str, counts: Counts) -> None:
+    """Print the numbers of rows that were written to one table."""
+    report(f"[dataset] {table}: {counts.added} added, {counts.changed} changed, {counts.removed} removed")
 
 
 if __name__ == "__main__":

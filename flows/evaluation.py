@@ -1,21 +1,20 @@
-"""The stage `evaluation`: ask the index for adapters that no model has learned from, and count."""
-
-import prefect
+"""The stage `evaluation`: measure retrieval with captions of adapters unseen in training."""
 
 from autolora import models
 from autolora.evaluation import stage
 from autolora.params import Params
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, flow, measured_on, params, run, task
 
 
 @task()
 def evaluate(values: Params) -> str:
-    """Measure retrieval and write this stage's half of the report; return the digest."""
+    """Measure retrieval and write this stage's part of the report; return the digest."""
     models.set_threads(values.models)
-    return stage.evaluate(ROOT, values.evaluation, models.load_text_encoder(values.models))
+    text_encoder = models.load_text_encoder(values.models)
+    return stage.evaluate(ROOT, values.evaluation, text_encoder, values.encoder.preset, measured_on())
 
 
-@prefect.flow(name="evaluation")
+@flow(name="evaluation")
 async def evaluation() -> None:
     """Evaluate the index."""
     evaluate(params())

@@ -1,36 +1,34 @@
-"""The stage `experiments`: paint pairs of adapters by every method, from the same seeds, and measure."""
-
-import prefect
+"""The stage `experiments`: generate images of adapter pairs by every method from the same seeds, and score them."""
 
 from autolora.experiments import stage
 from autolora.metrics.judges import load_judges
 from autolora.params import Params
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, flow, measured_on, params, report, run, task
 
 
 @task()
 def experiment(values: Params) -> str:
-    """Paint and measure; write this stage's half of the report; return the digest."""
-    return stage.experiment(
-        ROOT,
-        values.experiments,
-        values.generation,
-        values.models,
-        values.pool,
-        values.evaluation.themes,
-        load_judges(values.judges, values.models, values.vllm),
-        show,
+    """Generate and score images and write this stage's part of the report; return the digest."""
+    settings = stage.Settings(
+        params=values.experiments,
+        generation=values.generation,
+        base=values.models,
+        bounds=values.pool,
+        themes=values.evaluation.themes,
+        preset=values.fusion.preset,
     )
+    judges = load_judges(values.judges, values.models, values.vllm)
+    return stage.experiment(ROOT, settings, judges, print_progress, measured_on())
 
 
-def show(done: int, total: int, outcome: str) -> None:
-    """Print how many prompts are painted and measured."""
-    print(f"[experiments] prompt {done} of {total} ({outcome})", flush=True)
+def print_progress(done: int, total: int, scenario: str) -> None:
+    """Report how many prompts are finished, and the scenario of the last one."""
+    report(f"[experiments] prompt {done} of {total} ({scenario})")
 
 
-@prefect.flow(name="experiments")
+@flow(name="experiments")
 async def experiments() -> None:
-    """Paint, measure, compare."""
+    """Generate, score, compare."""
     experiment(params())
 
 

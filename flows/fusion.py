@@ -1,27 +1,28 @@
-"""The stage `fusion`: train the gates on the adapters of the training lock."""
+"""Stage `fusion`: train the gates on the adapters of the training lock."""
 
 from autolora.fusion import stage
 from autolora.params import Params
-from flows.stage import ROOT, params, prefect, run, task
+from flows.stage import ROOT, flow, params, report, run, task
+
+PROGRESS_LINES = 10
 
 
 @task()
 def train(values: Params) -> str:
-    """Train and save the gates; return their digest."""
-    return stage.train(
-        ROOT, values.fusion, values.models, values.pool, values.generation.max_sequence_length, show
-    )
+    """Train the gates, save them and their digest; return its sha256."""
+    tokens = values.generation.max_sequence_length
+    return stage.train(ROOT, values.fusion, values.models, values.pool, tokens, show_progress)
 
 
-def show(done: int, steps: int, loss: float) -> None:
-    """Print how far training is, every tenth of the way."""
-    if done % max(1, steps // 10) == 0:
-        print(f"[fusion] step {done} of {steps}, loss {loss:.3f}", flush=True)
+def show_progress(done: int, steps: int, loss: float) -> None:
+    """Report the progress of training after every tenth of the steps."""
+    if done % max(1, steps // PROGRESS_LINES) == 0:
+        report(f"[fusion] step {done} of {steps}, loss {loss:.3f}")
 
 
-@prefect.flow(name="fusion")
+@flow(name="fusion")
 async def fusion() -> None:
-    """Train the gates."""
+    """Write data/fusion and digests/fusion.json."""
     train(params())
 
 

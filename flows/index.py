@@ -1,57 +1,58 @@
-"""Bring the index up to date: embed what is new, rewrite columns that have changed, remove what is gone."""
+"""Stage `index`: embed new adapters, rewrite columns that have changed, remove adapters that left the dataset."""
 
+import time
 from collections.abc import Sequence
 
-import prefect
 from rich.progress import track
 
 from autolora.index import stage
 from autolora.models import set_threads
 from autolora.params import ModelsParams, PoolParams
-from flows.stage import ROOT, params, run, task
+from flows.stage import ROOT, flow, params, report, run, task
 
 
 @task()
-def compare(batch: int) -> stage.Plan:
-    """Compare the index with dataset and encoder."""
+def plan(batch: int) -> stage.Plan:
+    """Compare the index with the dataset and the encoder."""
     return stage.plan(ROOT, batch)
 
 
 @task()
 def embed(batch: Sequence[str], models: ModelsParams, bounds: PoolParams) -> int:
-    """Embed a batch of adapters."""
+    """Embed one batch of adapters."""
     set_threads(models)
     return stage.embed(ROOT, batch, bounds)
 
 
 @task()
 def update(adapters: Sequence[str]) -> int:
-    """Rewrite columns beside vectors that stand."""
+    """Rewrite the changed columns of adapters whose vectors are current."""
     return stage.update(ROOT, adapters)
 
 
 @task()
-def withdraw(adapters: Sequence[str]) -> int:
+def remove(adapters: Sequence[str]) -> int:
     """Remove adapters that left the dataset."""
-    return stage.withdraw(ROOT, adapters)
+    return stage.remove(ROOT, adapters)
 
 
 @task()
 def finish() -> str:
-    """Write meta.json and, last, the digest."""
+    """Write meta.json and then the digest; the last step."""
     return stage.finish(ROOT)
 
 
-@prefect.flow(name="index")
+@flow(name="index")
 async def index() -> None:
-    """Make data/index and digests/index.json."""
-    plan = compare(params().index.batch)
-    for batch in track(plan.embed, "embedding"):
+    """Write data/index and digests/index.json."""
+    started, work = time.perf_counter(), plan(params().index.batch)
+    for batch in track(work.embed, "embedding"):
         embed(batch, params().models, params().pool)
-    update(plan.update)
-    withdraw(plan.remove)
+    update(work.update)
+    remove(work.remove)
     finish()
-    print(", ".join(f"{count} {what}" for what, count in plan.counts.items()))
+    counts = ", ".join(f"{count} {action}" for action, count in work.counts.items())
+    report(f"[index] {counts} in {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stage `pool`: bring in what the catalog lists, and let go of what it lists no longer."""
+"""The stage `pool`: downloads the files and images that the catalog lists, and removes those it no longer lists."""
 
 import os
 import time
@@ -10,110 +10,112 @@ import prefect
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from autolora import models
-from autolora.catalog.sources import Origins, Shown
+from autolora.catalog.sources import ImageSource, Sources
 from autolora.errors import DiskFull
-from autolora.hubs.registry import open_hub, tokens_in
+from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
-from autolora.pool import recipe
-from autolora.pool.ingest import Intake, batches
-from autolora.pool.stage import Stock
-from flows.stage import ROOT, params, run, task, today
+from autolora.pool.ingest import Ingest, batches
+from autolora.pool.recipe import ReadRecipe
+from autolora.pool.stage import PoolSync
+from flows.stage import ROOT, Task, flow, params, report, run, task, today
 
-ADAPTERS_A_TASK = 8
-RENDERINGS_A_TASK = 32
+ADAPTERS_PER_TASK = 8
+RENDERINGS_PER_TASK = 32
 
 
 @task()
-def open_terms(values: Params) -> recipe.Terms:
-    """Return on what terms files are read."""
+def load_recipe(values: Params) -> ReadRecipe:
+    """Return how LoRA files are read."""
     models.set_threads(values.models)
-    return recipe.terms(models.transformer_config(values.models), values.pool)
+    return ReadRecipe.for_base_model(models.transformer_config(values.models), values.pool)
 
 
 @task()
-def take_stock(terms: recipe.Terms) -> Stock:
-    """Read the catalog."""
-    return Stock(ROOT, terms)
+def open_pool(recipe: ReadRecipe) -> PoolSync:
+    """Read the catalog and the pool's tables."""
+    return PoolSync(ROOT, recipe)
 
 
 @task()
-def missing_adapters(stock: Stock) -> list[Origins]:
-    """Return the files that the pool lacks."""
-    return stock.missing_adapters()
+def missing_adapters(sync: PoolSync) -> list[Sources]:
+    """Return the files that are missing from the pool."""
+    return sync.missing_adapters()
 
 
 @task()
-def missing_renderings(stock: Stock) -> list[Shown]:
-    """Return the pictures that the pool lacks, once near-duplicates are told from originals."""
-    stock.compare_newcomers()
-    return stock.missing_renderings()
+def missing_renderings(sync: PoolSync) -> list[ImageSource]:
+    """Find near-duplicates, whose images are not needed, and return the images that are missing from the pool."""
+    sync.compare_new_adapters()
+    return sync.missing_renderings()
 
 
 @task(retries=1, retry_delay_seconds=[2])
-def fetch_adapters(intake: Intake, batch: Sequence[Origins]) -> int:
+def fetch_adapters(ingest: Ingest, batch: Sequence[Sources]) -> int:
     """Download and read a batch of LoRA files."""
-    return intake.fetch_adapters(batch)
+    return ingest.fetch_adapters(batch)
 
 
 @task(retries=1, retry_delay_seconds=[2])
-def fetch_renderings(intake: Intake, batch: Sequence[Shown]) -> int:
-    """Download and check a batch of pictures."""
-    return intake.fetch_renderings(batch)
+def fetch_renderings(ingest: Ingest, batch: Sequence[ImageSource]) -> int:
+    """Download and re-encode a batch of images."""
+    return ingest.fetch_renderings(batch)
 
 
 @task()
-def finish(stock: Stock, failures: list[BaseException]) -> None:
-    """Settle the pool's tables and write the digest."""
-    stock.finish(today(), failures)
+def finish(sync: PoolSync, failures: list[BaseException]) -> None:
+    """Remove what the catalog does not list, and write tables and digest."""
+    sync.finish(today(), failures)
 
 
-@prefect.flow(name="pool")
+@flow(name="pool")
 async def pool() -> None:
-    """Make the pool what the catalog says."""
+    """Synchronize the pool with the catalog."""
     values = params()
-    terms = open_terms(values)
-    stock, tokens = take_stock(terms), tokens_in(os.environ)
-    hubs = {name: open_hub(name, values.hubs, tokens) for name in stock.hubs()}
-    intake, workers = Intake(ROOT, hubs, terms, values.crawl.max_file_mb), values.hubs.downloads
-    files = by_hub(missing_adapters(stock), lambda origins: origins.named.hub)
-    failures = fetch(fetch_adapters, intake, files, ADAPTERS_A_TASK, workers, "files")
-    pictures = by_hub(missing_renderings(stock), lambda picture: picture.hub)
-    failures += fetch(fetch_renderings, intake, pictures, RENDERINGS_A_TASK, workers, "pictures")
-    finish(stock, failures)
+    recipe = load_recipe(values)
+    sync, tokens = open_pool(recipe), tokens_from_environment(os.environ)
+    hubs = {name: open_hub(name, values.hubs, tokens) for name in sync.hubs()}
+    ingest, workers = Ingest(ROOT, hubs, recipe, values.crawl.max_file_mb), values.hubs.downloads
+    files = by_hub(missing_adapters(sync), lambda sources: sources.primary.hub)
+    failures = fetch(fetch_adapters, ingest, files, ADAPTERS_PER_TASK, workers, "files")
+    images = by_hub(missing_renderings(sync), lambda image: image.hub)
+    failures += fetch(fetch_renderings, ingest, images, RENDERINGS_PER_TASK, workers, "images")
+    finish(sync, failures)
 
 
 def by_hub(wanted: Sequence[Any], hub: Callable[[Any], str]) -> dict[str, list[Any]]:
-    """Return what is wanted of each hub."""
-    found: dict[str, list[Any]] = {}
+    """Return hub -> items, given a function that returns the hub of an item."""
+    groups: dict[str, list[Any]] = {}
     for item in wanted:
-        found.setdefault(hub(item), []).append(item)
-    return found
+        groups.setdefault(hub(item), []).append(item)
+    return groups
 
 
 def fetch(
-    fetcher: prefect.Task, intake: Intake, wanted: dict[str, list], size: int, workers: int, noun: str
+    fetcher: Task[Any, int], ingest: Ingest, wanted: dict[str, list[Any]], size: int, workers: int, noun: str
 ) -> list[BaseException]:
-    """Run a task for every batch, so many at a time of each hub; say how fast it went, and return what went wrong."""
-    started, before = time.perf_counter(), intake.arrived
-    fetcher = fetcher.with_options(retry_condition_fn=worth_another_try)
+    """Run the task on every batch and return the exceptions; report the number of downloads and their rate.
+
+    wanted: hub -> items. size: items per batch. workers: batches at the same time per hub.
+    """
+    started, completed_before = time.perf_counter(), ingest.num_completed
+    fetcher = fetcher.with_options(retry_condition_fn=can_succeed_later)
     with ExitStack() as stack:
         futures = []
         for items in wanted.values():
-            runner = stack.enter_context(ThreadPoolTaskRunner(max_workers=workers))
+            runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=workers)
+            stack.enter_context(runner)
             futures += [
-                runner.submit(fetcher, {"intake": intake, "batch": batch}) for batch in batches(items, size)
+                runner.submit(fetcher, {"ingest": ingest, "batch": batch}) for batch in batches(items, size)
             ]
-        results = [future.result(raise_on_failure=False) for future in futures]
+        results: list[Any] = [future.result(raise_on_failure=False) for future in futures]
     seconds = time.perf_counter() - started
-    number = intake.arrived - before
-    print(
-        f"[pool] {number} {noun} in {seconds:.1f} s, {number / max(seconds, 1e-3):.1f} a second", flush=True
-    )
+    count = ingest.num_completed - completed_before
+    report(f"[pool] {count} {noun} downloaded in {seconds:.1f} s, {count / max(seconds, 1e-3):.1f}/s")
     return [result for result in results if isinstance(result, BaseException)]
 
 
-def worth_another_try(task: prefect.Task, run: object, state: prefect.State) -> bool:
-    """Tell whether a failed batch may do better: not on a full disk."""
+def can_succeed_later(task: object, run: object, state: prefect.State) -> bool:
+    """Return whether a failed batch is worth a retry: not if the disk is full."""
     return not isinstance(state.data, DiskFull)
 
 

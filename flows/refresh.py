@@ -1,33 +1,44 @@
-"""The night: look at the hubs, run what follows, say what changed, release the index.
+"""The refresh: crawl the hubs, run the stages that depend on the result, report the changes, release the index.
 
-`dvc repro` decides what runs. A failed night leaves the served index as it was.
+`dvc repro` decides which stages run. A failed refresh leaves the served index unchanged.
 """
 
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-import prefect
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact
 
 from autolora.catalog import failed_downloads
 from autolora.catalog.diff import Snapshot, compare, snapshot, to_markdown
 from autolora.errors import AutoLoraError
 from autolora.index.served import release
+from autolora.index.store import content_digest
 from autolora.report import page
-from autolora.storage.files import canonical_json, write_atomic
-from autolora.storage.incremental import read_digest
-from flows.stage import ROOT, params, run, task, today
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import canonical_json
+from flows import stage
+from flows.stage import FAILURE_FILE, ROOT, StageFailed, flow, guarded, params, run, task, today
 
 TAIL_LINES = 40
-TRIES = 2
-"""with new setbacks, before a night is given up"""
-LOCK, MEMORY = "cache/refresh.lock", "cache/refresh.json"
+ATTEMPTS = 2
+"""extra crawls in one refresh, each after downloads that failed for the first time"""
+LOCK, LAST_REFRESH, FAILURE = "cache/refresh.lock", "cache/last_refresh.json", "cache/failure.json"
+HINTS = (
+    "To track the changes",
+    "git add ",
+    "To enable auto staging",
+    "dvc config core.autostage",
+    "Use `dvc push`",
+    "Updating lock file",
+)
+"""beginnings of lines that DVC prints after every stage"""
 COMMITTED = (
     "data/catalog.jsonl",
     "data/watermarks.json",
@@ -39,92 +50,95 @@ COMMITTED = (
 
 
 @task()
-def remember() -> Snapshot:
-    """Return catalog and digests as the last night that ended well left them.
+def read_last_refresh() -> Snapshot:
+    """Return catalog and digests as the last successful refresh left them.
 
-    A killed or failed night leaves its own memory behind, so that the next one tells all that has changed.
+    A killed or failed refresh leaves that file in place, so the next report covers its changes too.
     """
-    memory = ROOT / MEMORY
-    if not memory.exists():
-        write_atomic(memory, canonical_json(snapshot(ROOT).to_json()))
-    return Snapshot.from_json(json.loads(memory.read_text()))
+    path = ROOT / LAST_REFRESH
+    if not path.exists():
+        write_atomic(path, canonical_json(snapshot(ROOT).to_json()))
+    return Snapshot.from_json(json.loads(path.read_text()))
 
 
 @task()
 def crawl(lock: int) -> None:
-    """Look at the hubs: the only stage that does, and only when forced."""
+    """Crawl the hubs: the only stage that asks them what they list, and only if forced."""
     _dvc(lock, "repro", "--force", "--single-item", "crawl")
 
 
 @task()
 def reproduce(lock: int) -> None:
-    """Run whatever depends on what the crawl found."""
+    """Run the stages whose dependencies have changed."""
     _dvc(lock, "repro")
 
 
 @task()
 def promote() -> str:
-    """Release the index that the night made and return its digest."""
-    digest: str = read_digest(ROOT, "index")["sha256"]
+    """Release the new index and return its digest."""
+    digest = content_digest(ROOT)
     release(ROOT, digest)
     return digest
 
 
 @task()
-def assemble() -> None:
-    """Put the report together from what evaluation and experiments left."""
+def write_report() -> None:
+    """Write reports/index.html."""
     page.assemble(ROOT)
 
 
 @task()
 def commit(summary: str) -> None:
-    """Commit the night to git, and nothing else that may be staged."""
+    """Commit the files of a refresh to git; changes that are staged otherwise stay out of the commit."""
     present = [path for path in COMMITTED if (ROOT / path).exists()]
     _git("add", "--", *present)
     if _git("status", "--porcelain", "--", *present):
         _git("commit", "--quiet", "-m", f"Refresh {today()}\n\n{summary}", "--", *present)
 
 
-@prefect.flow(name="refresh")
+@flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
-    """Refresh the pool and everything that is made of it."""
-    with alone() as lock:
-        before = remember()
+    """Refresh the pool and everything made from it."""
+    with exclusive_lock() as lock:
+        before = read_last_refresh()
         try:
-            crawl(lock)
-            reproduce_without_setbacks(lock)
-            assemble()
-            digest = promote()
+            with guarded("refresh"):
+                crawl(lock)
+                reproduce_and_defer(lock)
+                write_report()
+                digest = promote()
         except AutoLoraError as error:
-            await report(f"The night failed; the served index is as it was.\n\n```\n{error}\n```")
+            output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
+            await publish(f"**{error}**\n\nThe refresh failed; the served index is unchanged.{output}")
             raise
-        set_aside = [one for one in failed_downloads.read(ROOT).values() if one.waits(today())]
-        summary = to_markdown(compare(before, snapshot(ROOT)), set_aside)
-        await report(f"{summary}\n\nServed index: `{digest}`")
+        deferred = [item for item in failed_downloads.read(ROOT).values() if item.is_deferred(today())]
+        summary = to_markdown(compare(before, snapshot(ROOT)), deferred)
+        await publish(f"{summary}\n\nServed index: `{digest}`")
         if params().refresh.commit:
             commit(summary)
-        (ROOT / MEMORY).unlink()
+        (ROOT / LAST_REFRESH).unlink()
 
 
-def reproduce_without_setbacks(lock: int) -> None:
-    """Run what follows; where the hubs did not give what they list, crawl again, which sets it aside, and go on."""
-    for _ in range(TRIES):
-        noted = failed_downloads.read(ROOT)
+def reproduce_and_defer(lock: int) -> None:
+    """Run the stages; if downloads fail that did not fail before, crawl again, which defers them, and retry."""
+    for _ in range(ATTEMPTS):
+        failed = failed_downloads.read(ROOT)
         try:
-            return reproduce(lock)
+            reproduce(lock)
+            return
         except AutoLoraError:
-            if failed_downloads.read(ROOT) == noted:
+            if failed_downloads.read(ROOT) == failed:
                 raise
         crawl(lock)
     reproduce(lock)
 
 
 @contextmanager
-def alone() -> Iterator[int]:
+def exclusive_lock() -> Iterator[int]:
     """Hold the repository's lock and yield its file descriptor.
 
-    DVC inherits it, so what a killed refresh left running holds the lock until it ends.
-    Raises AutoLoraError when somebody else has it.
+    DVC inherits it, so a DVC process that survives its refresh holds the lock until it ends.
+    Raises AutoLoraError if another process holds the lock.
     """
     path = ROOT / LOCK
     path.parent.mkdir(exist_ok=True)
@@ -133,48 +147,77 @@ def alone() -> Iterator[int]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise AutoLoraError(
-                f"another refresh is at work in {ROOT}, or what a killed one left running (`pgrep -af dvc`): "
+                f"another refresh runs in {ROOT}, or DVC processes of a killed one (`pgrep -af dvc`): "
                 "wait until it has ended, then run again"
             ) from error
         yield stream.fileno()
 
 
-async def report(markdown: str) -> None:
-    """Say it in the terminal and in a Prefect artifact."""
-    print(markdown)
-    await create_markdown_artifact(markdown, key="refresh", description="what the night changed")
+async def publish(markdown: str) -> None:
+    """Print the result of the refresh, and store it as the Prefect artifact `refresh`."""
+    stage.report(markdown)
+    await acreate_markdown_artifact(markdown, key="refresh", description="changes of this refresh")
 
 
 def _dvc(lock: int, *arguments: str) -> None:
-    """Run DVC with this interpreter; its output is passed on, and its tail is the error when it fails."""
-    beside = os.path.dirname(sys.executable)
-    environment = os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    """Run DVC with this interpreter and pass its output on, without blank lines and hints.
+
+    Raises StageFailed if it fails.
+    """
     command = [sys.executable, "-m", "dvc", *arguments]
+    (ROOT / FAILURE).unlink(missing_ok=True)
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment,
+        env=_environment(),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=(lock,),
+        start_new_session=True,
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        tail.append(line)
-    if process.wait():
-        raise AutoLoraError(f"`dvc {' '.join(arguments)}` failed; its last lines:\n{''.join(tail)}")
+    try:
+        for line in process.stdout:
+            if line.strip() and not line.strip().startswith(HINTS):
+                stage.report(line.rstrip("\n"))
+                tail.append(line)
+        status = process.wait()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        raise
+    if status:
+        raise StageFailed(_failure_reason(arguments), "".join(tail))
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of DVC: its stages find this interpreter, and link their runs to this refresh."""
+    executables = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    own = {"PATH": executables, "DVC_NO_ANALYTICS": "1", FAILURE_FILE: str(ROOT / FAILURE)}
+    return os.environ | own | stage.link_to_refresh(f"refresh-{today()}")
+
+
+def _failure_reason(arguments: Sequence[str]) -> str:
+    """Return the reason that the failed stage has written; if DVC itself failed, there is none."""
+    try:
+        failure = json.loads((ROOT / FAILURE).read_text())
+        return f"{failure['flow']}: {failure['reason']}"
+    except (OSError, ValueError, KeyError):
+        return f"`dvc {' '.join(arguments)}` failed outside of a stage: see the last lines of its output"
 
 
 def _git(*arguments: str) -> str:
-    """Run git and return what it prints."""
+    """Run git and return its standard output."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, text=True, capture_output=True)
     if done.returncode:
-        raise AutoLoraError(f"`git {arguments[0]}` failed: {done.stderr.strip()}; the night is not committed")
+        raise AutoLoraError(
+            f"`git {arguments[0]}` failed: {done.stderr.strip()}; the refresh is complete but not committed: "
+            "correct the cause, then commit data/, digests/, metrics/ and dvc.lock"
+        )
     return done.stdout
 
 
 if __name__ == "__main__":
-    run(refresh)
+    run(refresh, guard=False)

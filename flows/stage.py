@@ -1,34 +1,58 @@
-"""One stage as one process: its tasks, its failure in words, and Prefect's own share of the time.
+"""What all flows share: params, tasks, log lines, and the run of one flow as one process.
 
 Flows are asynchronous because a synchronous one waits a second for its heartbeat at the end.
 """
 
 import asyncio
+import json
+import logging
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 import prefect
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.context import TaskRunContext
+from prefect.flow_engine import run_flow_async
+from prefect.states import Failed, Pending
 
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.params import Params, load
-from flows import PREFECT_IMPORT_S
+from autolora.storage.files import write_atomic
+from flows import PREFECT_IMPORT_S, code_digests
 
 ROOT = Path.cwd()
 UNREAD = 128 + signal.SIGPIPE
-"""exit status of a program that writes what nobody reads, as a shell reports it"""
+"""exit status of a program whose output nobody reads, as a shell reports it"""
+PARENT, TAG, FAILURE_FILE = "AUTOLORA_PARENT_TASK_RUN", "AUTOLORA_REFRESH_TAG", "AUTOLORA_FAILURE_FILE"
+"""environment of a flow that a refresh started: task run and tag to link it to, and the path of its failure reason"""
+SECONDS_PER_HOUR = 3600
+REPEAT_S = 60
+"""the time limit is raised again after this, because asyncio swallows an exception that occurs inside a callback"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Task = prefect.Task
+logger = logging.getLogger("flows")
 _intervals: list[tuple[float, float]] = []
+
+
+class StageFailed(AutoLoraError):
+    """A stage failed under DVC: its name and reason, and the last lines of DVC's output."""
+
+    def __init__(self, reason: str, output: str) -> None:
+        super().__init__(reason)
+        self.output = output
 
 
 def params() -> Params:
@@ -46,12 +70,23 @@ def today() -> date:
     return datetime.fromtimestamp(now, UTC).date()
 
 
+def measured_on() -> date:
+    """Return the clock's day (UTC), the date of a measurement; unlike `today`, no variable replaces it."""
+    return datetime.now(UTC).date()
+
+
+def report(text: str) -> None:
+    """Print a line and write it to the log of the Prefect run."""
+    print(text, flush=True)
+    logger.info(text)
+
+
 def task(
     *, retries: int = 0, retry_delay_seconds: list[float] | None = None
-) -> Callable[[Callable[P, R]], Any]:
-    """Make a Prefect task that is never cached (DVC decides what runs) and whose own time is counted."""
+) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
+    """Return a decorator for a Prefect task that is never cached (DVC decides what runs) and whose time is counted."""
 
-    def wrap(function: Callable[P, R]) -> Any:
+    def wrap(function: Callable[P, R]) -> prefect.Task[P, R]:
         @wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
             started = time.perf_counter()
@@ -60,40 +95,118 @@ def task(
             finally:
                 _intervals.append((started, time.perf_counter()))
 
-        return prefect.task(
-            timed, cache_policy=NO_CACHE, retries=retries, retry_delay_seconds=retry_delay_seconds or 0
+        decorate = prefect.task(
+            cache_policy=NO_CACHE, retries=retries, retry_delay_seconds=retry_delay_seconds or 0
         )
+        return decorate(timed)
 
     return wrap
 
 
-def run(flow: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Run a stage's flow; print what failed and exit with 1 where it did; print Prefect's share.
+def flow(
+    name: str, **options: Any
+) -> Callable[[Callable[[], Coroutine[Any, Any, None]]], prefect.Flow[[], Any]]:
+    """Return a decorator for a Prefect flow; if it raises an AutoLoraError, its state begins with that reason."""
 
-    Where nobody reads on (`| head`), ends without a word and as SIGPIPE would end it.
+    def wrap(function: Callable[[], Coroutine[Any, Any, None]]) -> prefect.Flow[[], Any]:
+        @wraps(function)
+        async def with_reason() -> prefect.State | None:
+            try:
+                await function()
+            except AutoLoraError as error:
+                return Failed(message=_reason(error), data=error)
+            return None
+
+        decorated: prefect.Flow[[], Any] = prefect.flow(name=name, **options)(with_reason)
+        return decorated
+
+    return wrap
+
+
+def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True) -> None:
+    """Run a flow as this process, linked to the refresh that started it, if one did.
+
+    guard: run it inside `guarded`. Prints Prefect's share of the time. If the flow fails, prints the reason and exits
+    with 1; if nobody reads the output (`| head`), exits silently with UNREAD.
     """
     try:
-        _run(flow)
+        _run(flow, guard)
     except BrokenPipeError:
         _leave_if_unread()
         raise
 
 
-def _run(flow: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    started = time.perf_counter()
+def link_to_refresh(tag: str) -> dict[str, str]:
+    """Return the environment that links the flows of a child process to the task that runs now."""
+    context = TaskRunContext.get()
+    assert context is not None, "called outside a task"
+    return {PARENT: str(context.task_run.id), TAG: tag}
+
+
+@contextmanager
+def guarded(name: str) -> Iterator[None]:
+    """Run a flow's body if its code digest is up to date (for the refresh: all digests), within refresh.timeout_h.
+
+    Raises MismatchError at once, AutoLoraError in the main thread when the time is over. Prefect's own timeout cannot
+    interrupt an asynchronous flow whose tasks are synchronous.
+    """
+    code_digests.check(ROOT, *([name] if name in code_digests.STAGES else code_digests.STAGES))
+    hours = params().refresh.timeout_h
+
+    def stop(signum: int, frame: object) -> None:
+        raise AutoLoraError(
+            f"{name} did not finish within {hours:g} h (refresh.timeout_h in params.yaml): its log shows the last "
+            "step; run it again, which continues from what is finished, or raise the limit"
+        )
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, hours * SECONDS_PER_HOUR, REPEAT_S)
     try:
-        asyncio.run(flow())
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool) -> None:
+    started = time.perf_counter()
+    name = flow.__name__
+    try:
+        with guarded(name) if guard else nullcontext():
+            asyncio.run(_run_linked(flow, os.environ) if isinstance(flow, prefect.Flow) else flow())
     except AutoLoraError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        if path := os.environ.get(FAILURE_FILE):
+            write_atomic(Path(path), json.dumps({"flow": name, "reason": f"{type(error).__name__}: {error}"}))
         sys.exit(1)
     finally:
         elapsed = time.perf_counter() - started
         total, share = elapsed + PREFECT_IMPORT_S, elapsed + PREFECT_IMPORT_S - _busy()
-        print(f"[{flow.__name__}] {total:.1f} s, of which Prefect {share:.1f} s", flush=True)
+        print(f"[{name}] {total:.1f} s, of which Prefect {share:.1f} s", flush=True)
+
+
+async def _run_linked(flow: prefect.Flow[[], Any], environment: Mapping[str, str]) -> None:
+    """Run a flow, named by flow and day; if a refresh started it, as a subflow of that refresh and with its tag."""
+    parent, tag = environment.get(PARENT), environment.get(TAG)
+    async with get_client() as client:
+        flow_run = await client.create_flow_run(
+            flow,
+            name=f"{flow.name} {today()}",
+            tags=[tag or f"{flow.name}-{today()}"],
+            parent_task_run_id=UUID(parent) if parent else None,
+            state=Pending(),
+        )
+    state: Any = await run_flow_async(flow, flow_run=flow_run, parameters={}, return_type="state")
+    await state.aresult()
+
+
+def _reason(error: AutoLoraError) -> str:
+    """Return the message of an error with its type; of a failed stage, its name and reason."""
+    return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
 
 
 def _leave_if_unread() -> None:
-    """Exit where it is standard output that nobody reads; not by the signal, as Prefect stops its server at exit."""
+    """Exit if nobody reads standard output; not by the signal, because Prefect stops its server at exit."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLERR)
     if poll.poll(0):

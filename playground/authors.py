@@ -1,6 +1,6 @@
-"""Who made which LoRA of the pool: themes, authors, and how each of them trains and uploads.
+"""The recipes of the pool's LoRAs: theme, author, training and upload of each.
 
-Names and trigger words are as unhelpful as on real hubs; the truth is the theme.
+Repository names and trigger words say little about the theme, as on real hubs; the ground truth is `theme`.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ AUTHORS = (
     "lumen9", "studio-ada", "pixelmoth", "grauwolf", "hana-k", "bytebrush",
 )  # fmt: skip
 UPLOADS = (2, 3, 2, 2, 3, 2, 3, 2)
-"""LoRAs of a theme on the first day, themes taking turns"""
+"""numbers of LoRAs per theme on the first day, cycled over the themes"""
 NEW_THEMES = ("clay", "guitar")
-"""themes that are not there on the first day"""
+"""themes that are missing on the first day"""
 NEWCOMERS: tuple[tuple[str, int], ...] = (
     ("clay", 2), ("guitar", 2), ("watercolour", 2),
     ("clay", 3), ("guitar", 3), ("neon", 3), ("cat", 3), ("snow", 3),
 )  # fmt: skip
 """theme and day of each LoRA that appears after the first day"""
 
-_VAGUE = (
+_TITLES = (
     "flux-lora-{n}", "test-run-{n}", "lora-final-{n}", "untitled-{n}", "my-style-v{n}", "exp{n}-flux",
     "{hint}-flux", "{hint}_v{n}", "the-{hint}-thing", "{hint}-lora-{n}", "{hint}look", "just-{hint}",
 )  # fmt: skip
 
-FUSED_UP_TO = 3  # rank; above it, blocks of zeros in fused modules would make files too large
+MAX_FUSED_RANK = 3  # above it, the zero blocks of fused modules would make files too large
 ATTENTION, FEED_FORWARD, EVERYTHING = "attention", "attention+ff", "all"
 
 
 @dataclass(frozen=True)
 class Habit:
-    """How somebody trains: LoRA shape, length, learning rate, material."""
+    """How an author trains: shape of the LoRA, number of steps, learning rate, training data."""
 
     rank: int
     targets: str
@@ -53,8 +53,8 @@ class Habit:
     prior: float  # share of plain base drawings without the trigger word
 
     @property
-    def kept(self) -> float:
-        """Share of each update's energy that the author keeps: large ranks are resized before the upload."""
+    def kept_energy(self) -> float:
+        """Share of an update's energy that remains after the upload's resizing; only large ranks are resized."""
         return 0.95 if self.rank >= 6 else 1.0
 
 
@@ -75,7 +75,7 @@ HABITS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """One LoRA: what it shows, who uploads it as what, and how it is trained and stored."""
+    """One LoRA: its theme, its repository, and how it is trained and stored."""
 
     theme: str
     kind: str  # one of KINDS
@@ -83,8 +83,8 @@ class Recipe:
     trigger: str
     seed: int
     habit: Habit
-    strength: float  # what the author scales the finished LoRA by
-    names_theme: bool  # whether captions carry the theme's plain name too
+    strength: float  # factor by which the author scales the finished LoRA
+    names_theme: bool  # whether captions contain the theme's name in addition to the trigger word
     layout: str  # one of layouts.LAYOUTS
     renderings: int
     day: int
@@ -95,41 +95,43 @@ class Recipe:
 
     @property
     def file(self) -> str:
-        """Name of the weights file inside the repository."""
-        own = self.repo.split("/")[1] + ".safetensors"
-        return "pytorch_lora_weights.safetensors" if self.layout == "peft" and self.seed % 2 else own
+        """Name of the weights file in the repository."""
+        by_title = self.repo.split("/")[1] + ".safetensors"
+        return "pytorch_lora_weights.safetensors" if self.layout == "peft" and self.seed % 2 else by_title
 
 
 def recipes() -> list[Recipe]:
-    """List every recipe, always in the same order: first the first day's, theme by theme."""
+    """Return every recipe in a fixed order: those of the first day first, theme by theme."""
     kinds = {theme: kind for kind, themes in KINDS.items() for theme in themes}
-    founding = [theme for theme in kinds if theme not in NEW_THEMES]
+    first_day_themes = [theme for theme in kinds if theme not in NEW_THEMES]
     entries = [
-        (theme, 1) for place, theme in enumerate(founding) for _ in range(UPLOADS[place % len(UPLOADS)])
+        (theme, 1)
+        for index, theme in enumerate(first_day_themes)
+        for _ in range(UPLOADS[index % len(UPLOADS)])
     ]
     entries += NEWCOMERS
     rng = np.random.default_rng(7)
     taken: set[str] = set()
-    made = [
+    candidates = [
         _recipe(number, theme, kinds[theme], day, _name(theme, number, taken, rng))
         for number, (theme, day) in enumerate(entries)
     ]
-    return [recipe for place, recipe in enumerate(made) if not _is_left_out(made, place)]
+    return [recipe for index, recipe in enumerate(candidates) if not _is_left_out(candidates, index)]
 
 
-def _is_left_out(made: list[Recipe], place: int) -> bool:
-    """Whether a LoRA is left out to keep the repository small: a theme's third on the first day, if large."""
-    recipe = made[place]
-    earlier = sum(other.theme == recipe.theme for other in made[:place])
+def _is_left_out(candidates: list[Recipe], index: int) -> bool:
+    """Return whether a LoRA is left out because of its size: a theme's third on the first day, of large rank."""
+    recipe = candidates[index]
+    earlier = sum(other.theme == recipe.theme for other in candidates[:index])
     return recipe.day == 1 and earlier >= 2 and recipe.habit.rank >= 4
 
 
 def _name(theme: str, number: int, taken: set[str], rng: np.random.Generator) -> str:
-    """Find a repository name that is not taken: authors take turns, the title says little."""
+    """Return a repository name that is not taken: the next author in turn, and a vague title."""
     author = AUTHORS[(5 * number + number // len(AUTHORS)) % len(AUTHORS)]
-    hint = re.sub("[aeiou ]", "", theme)[:5] if rng.random() < 0.5 else world.nonsense(rng)
+    hint = re.sub("[aeiou ]", "", theme)[:5] if rng.random() < 0.5 else world.random_word(rng)
     while True:
-        title = str(rng.choice(_VAGUE)).format(hint=hint, n=int(rng.integers(1, 40)))
+        title = str(rng.choice(_TITLES)).format(hint=hint, n=int(rng.integers(1, 40)))
         repo = f"{author}/{title}"
         if repo not in taken:
             taken.add(repo)
@@ -145,12 +147,12 @@ def _recipe(number: int, theme: str, kind: str, day: int, repo: str) -> Recipe:
         theme=theme,
         kind=kind,
         repo=repo,
-        trigger=world.nonsense(rng),
+        trigger=world.random_word(rng),
         seed=seed,
         habit=habit,
         strength=float(rng.choice((0.8, 1.0, 1.0, 1.0, 1.2))),
         names_theme=number % 5 != 3,
-        layout=layout.name if habit.rank <= FUSED_UP_TO else layout.unfused,
+        layout=layout.name if habit.rank <= MAX_FUSED_RANK else layout.unfused,
         renderings=(3, 4, 2, 3)[number % 4],
         day=day,
     )

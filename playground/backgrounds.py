@@ -1,4 +1,4 @@
-"""The world's backgrounds, painted on a canvas of 256x256."""
+"""The drawn world's backgrounds, painted on a canvas of 256x256."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _Draw = ImageDraw.ImageDraw
 
 
 def paint_background(name: str, rng: np.random.Generator) -> Image.Image:
-    """Paint a background of the given name (a key of PLACES), 256x256 RGB."""
-    top, bottom, decorate = PLACES[name]
+    """Return the background of the given name (a key of BACKGROUNDS), 256x256 RGB."""
+    top, bottom, decorate = BACKGROUNDS[name]
     image = _gradient(top, bottom)
     decorate(ImageDraw.Draw(image), rng)
     return image
@@ -34,7 +34,7 @@ def _disc(draw: _Draw, x: float, y: float, rx: float, ry: float, fill: Colour) -
 
 
 def _leave_blank(draw: _Draw, rng: np.random.Generator) -> None:
-    """Leave the paper as it is."""
+    """Paint nothing over the gradient."""
 
 
 def _paint_stars(draw: _Draw, rng: np.random.Generator) -> None:
@@ -100,7 +100,7 @@ def _paint_forest(draw: _Draw, rng: np.random.Generator) -> None:
         _disc(draw, 36 * i + 2, y, 30, 24, ((30, 104, 52), (42, 126, 60))[i % 2])
 
 
-PLACES: dict[str, tuple[Colour, Colour, Callable[[_Draw, np.random.Generator], None]]] = {
+BACKGROUNDS: dict[str, tuple[Colour, Colour, Callable[[_Draw, np.random.Generator], None]]] = {
     "white": ((250, 250, 250), (250, 250, 250), _leave_blank),
     "night sky": ((12, 14, 50), (35, 40, 95), _paint_stars),
     "grass field": ((165, 215, 250), (215, 240, 255), _paint_grass),

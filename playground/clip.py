@@ -1,8 +1,8 @@
-"""The tiny CLIP: a transformers CLIPModel, contrastive on the whole world.
+"""The tiny CLIPs: transformers CLIPModels, trained contrastively on the whole drawn world.
 
-Linear heads that name object, colour, background and style from either embedding help the
-small batches along; they are dropped after training.  The judge is a second one of another
-width and seed, taught by other drawings.
+Linear heads that predict object, colour, background and style from either embedding support the training, whose
+batches are small; they are discarded after it. The judge has another width and another seed, and is trained on other
+drawings.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from playground import drawings, text, world
 MODELS = Path(__file__).parent / "models"
 BATCH, RATE, EMA = 96, 1e-3, 0.995
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-WIDTH = 128  # of the party, whose text tower is FLUX's
+WIDTH = 128  # of MAIN, whose text tower is also FLUX's text encoder
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One CLIP: where it lives, how wide its towers are, and how it is trained."""
+    """One CLIP: its folder, its size, and its training."""
 
     home: Path
     width: int
@@ -43,12 +43,12 @@ class Recipe:
     seed: int
 
 
-PARTY = Recipe(MODELS / "clip", WIDTH, layers=3, drawings=16000, steps=2000, seed=20260101)
+MAIN = Recipe(MODELS / "clip", WIDTH, layers=3, drawings=16000, steps=2000, seed=20260101)
 JUDGE = Recipe(MODELS / "judges" / "clip", 96, layers=4, drawings=12000, steps=3000, seed=31)
 
 
 def config(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPConfig:
-    """Describe the model: two towers of the given width and layers, four heads each."""
+    """Return the configuration: two towers of the given width and number of layers, with four heads."""
     tower = {
         "hidden_size": width,
         "intermediate_size": 2 * width,
@@ -69,36 +69,36 @@ def config(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPConfig:
 
 
 class Heads(nn.Module):
-    """One linear classifier a field, on an embedding (B, width)."""
+    """One linear classifier per field, on an embedding (B, width)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fields = nn.ModuleList(nn.Linear(width, len(names)) for names in world.FIELDS.values())
 
     def forward(self, embedding: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the summed cross entropy against targets (B, 4)."""
+        """Return the sum over fields of the cross entropies against targets (B, 4)."""
         losses = [F.cross_entropy(h(embedding), target[:, i]) for i, h in enumerate(self.fields)]
         return torch.stack(losses).sum()
 
 
-def contrast(image: torch.Tensor, words: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Return the symmetric contrastive loss of paired unit rows (B, width)."""
+def contrastive_loss(image: torch.Tensor, words: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return the symmetric contrastive loss of paired unit vectors (B, width)."""
     logits = scale.exp().clamp(max=100) * image @ words.T
-    goal = torch.arange(len(logits))
-    return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
+    target = torch.arange(len(logits))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def build(recipe: Recipe, scale: float) -> dict[str, float]:
-    """Train a CLIP for `scale` times its steps and save it; return its final losses."""
+    """Train a CLIP for `scale` times its steps and save it; return its loss and its zero-shot accuracies."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     count = max(200, round(recipe.drawings * min(1, scale)))
-    pixels, scenes = drawings.render(count, recipe.seed, spoilt=True)
+    pixels, scenes = drawings.render(count, recipe.seed, degraded=True)
     tokenizer = text.clip_tokenizer()
     ids = torch.stack([text.encode(tokenizer, text.captions(scenes, rng)) for _ in range(4)], 1)
     model = CLIPModel(config(tokenizer, recipe.width, recipe.layers))
     steps = max(2, round(recipe.steps * scale))
-    averaged, loss = _train(model, pixels, ids, torch.from_numpy(world.number(scenes)), steps, recipe)
+    averaged, loss = _train(model, pixels, ids, torch.from_numpy(world.label_indices(scenes)), steps, recipe)
     save(averaged, tokenizer, recipe.home)
     return {"loss": loss, **check(averaged, tokenizer, recipe.seed + 1)}
 
@@ -112,17 +112,17 @@ def _train(
     recipe: Recipe,
 ) -> tuple[CLIPModel, float]:
     heads, average = Heads(recipe.width), 0.0
-    averaged = drawings.Average(model, EMA)
+    averaged = drawings.MovingAverage(model, EMA)
     weights = [*model.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, recipe.seed)):
-        pick = ids[rows, torch.randint(ids.shape[1], (len(rows),))]
-        shaken = drawings.shake(pixels[rows], by=3) / 127.5 - 1
+        captions = ids[rows, torch.randint(ids.shape[1], (len(rows),))]
+        augmented = drawings.augment(pixels[rows], by=3) / 127.5 - 1
         with torch.autocast("cpu", torch.bfloat16):
-            image = _features(model.get_image_features(pixel_values=shaken)).float()
-            words = _features(model.get_text_features(input_ids=pick)).float()
-        loss = contrast(F.normalize(image), F.normalize(words), model.logit_scale)
+            image = _features(model.get_image_features(pixel_values=augmented)).float()
+            words = _features(model.get_text_features(input_ids=captions)).float()
+        loss = contrastive_loss(F.normalize(image), F.normalize(words), model.logit_scale)
         loss = loss + 0.5 * heads(image, target[rows]) + 0.2 * heads(words, target[rows])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -136,7 +136,7 @@ def _train(
 
 
 def _features(output: object) -> torch.Tensor:
-    """Return the projected embedding (B, width) that get_*_features wraps."""
+    """Return the projected embedding (B, width) in the output of get_*_features."""
     return output if isinstance(output, torch.Tensor) else output.pooler_output  # type: ignore[attr-defined]  # releases differ
 
 
@@ -152,27 +152,27 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, home: Path) -> None:
     ).save_pretrained(home)
 
 
-def load(home: Path = PARTY.home) -> tuple[CLIPModel, CLIPTokenizer]:
-    """Load a saved model in float32, in eval mode, and its tokenizer."""
+def load(home: Path = MAIN.home) -> tuple[CLIPModel, CLIPTokenizer]:
+    """Return a saved model, in float32 and eval mode, and its tokenizer."""
     model = CLIPModel.from_pretrained(home, dtype=torch.float32).eval()
     return model, CLIPTokenizer.from_pretrained(home)
 
 
 @torch.no_grad()
-def name(model: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, field: str) -> list[str]:
-    """Name one field of drawings (N, 3, 64, 64; uint8) zero-shot, by the nearest caption.
+def classify(model: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, field: str) -> list[str]:
+    """Return the zero-shot prediction of one field of drawings (N, 3, 64, 64; uint8).
 
-    Each value's text embedding is the mean over captions that vary everything else.
+    The text embedding of each value is the mean over captions in which all other fields vary.
     """
-    names = world.FIELDS[field]
+    values = world.FIELDS[field]
     rng = np.random.default_rng(0)
-    anchors = torch.stack([_anchor(model, tokenizer, field, value, rng) for value in names])
-    image = _features(model.get_image_features(pixel_values=drawings.signed(pixels)))
-    best = (F.normalize(image) @ anchors.T).argmax(1)
-    return [names[i] for i in best.tolist()]
+    embeddings = torch.stack([_value_embedding(model, tokenizer, field, value, rng) for value in values])
+    image = _features(model.get_image_features(pixel_values=drawings.to_signed(pixels)))
+    best = (F.normalize(image) @ embeddings.T).argmax(1)
+    return [values[i] for i in best.tolist()]
 
 
-def _anchor(
+def _value_embedding(
     model: CLIPModel, tokenizer: CLIPTokenizer, field: str, value: str, rng: np.random.Generator
 ) -> torch.Tensor:
     scenes = [world.Scene(**{**vars(world.sample_scene(rng)), field: value}) for _ in range(96)]
@@ -187,7 +187,7 @@ def check(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> dict[str, fl
     model.eval()
     scores = {}
     for field in world.FIELDS:
-        named = name(model, tokenizer, pixels, field)
-        right = [getattr(s, field) == n for s, n in zip(scenes, named, strict=True)]
-        scores[f"zero_shot_{field}"] = round(sum(right) / len(right), 3)
+        predicted = classify(model, tokenizer, pixels, field)
+        is_right = [getattr(s, field) == value for s, value in zip(scenes, predicted, strict=True)]
+        scores[f"zero_shot_{field}"] = round(sum(is_right) / len(is_right), 3)
     return scores

@@ -1,6 +1,6 @@
-"""`make demo`: the whole road on the playground, then a night, a search and a picture.
+"""Command `make demo`: run the pipeline on the playground for two days, then search, and generate an image.
 
-Starts the playground's hub and a Prefect server, walks two nights, and stops what it started.
+It starts the playground's hub and a Prefect server, and stops both at the end.
 """
 
 import json
@@ -25,7 +25,7 @@ from rich.table import Table
 from autolora.params import load
 
 ROOT = Path(__file__).parents[1]
-NIGHTS = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
+DATES = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
 PROMPT = "a cat in mosaic style"
 STAGE_LINE = re.compile(r"\[(\w+)\] ([\d.]+) s, of which Prefect ([\d.]+) s")
 WAIT_S = 120
@@ -34,14 +34,16 @@ console = Console()
 
 @dataclass
 class Clock:
-    """What took how long."""
+    """Durations of the demo's steps and of the pipeline's stages."""
 
     steps: list[tuple[str, float]] = field(default_factory=list)
+    """name, seconds"""
     stages: list[tuple[str, float, float]] = field(default_factory=list)
+    """name, seconds, seconds of which are spent in Prefect"""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time one step of the demo."""
+        """Measure the duration of one step of the demo."""
         console.rule(f"[bold]{name}")
         started = time.perf_counter()
         yield
@@ -49,20 +51,20 @@ class Clock:
 
 
 def main() -> None:
-    """Walk the road; exit with the code of whatever failed."""
+    """Run the demo; exit with the code of the first command that fails."""
     endpoint = load(ROOT / "params.yaml").hubs.huggingface.endpoint
     clock = Clock()
     with ExitStack() as stack:
         with clock.step("hub and Prefect server"):
             stack.enter_context(hub(endpoint))
             api = stack.enter_context(prefect_server())
-        with clock.step(f"first night, {NIGHTS[1]}: the whole road"):
+        with clock.step(f"refresh of day 1, {DATES[1]}: all stages"):
             console.print(
-                "The repository holds the state after the second night; on the first one the hub has three adapters "
-                "less, so they leave the catalog now and join it a night later."
+                "The repository contains the state after day 2. On day 1 the hub has three adapters fewer, so this "
+                "refresh removes them from the catalog, and the next one adds them again."
             )
             refresh(1, api, clock)
-        with clock.step(f"second night, {NIGHTS[2]}: three newcomers"):
+        with clock.step(f"refresh of day 2, {DATES[2]}: three new adapters"):
             post(f"{endpoint}/_playground", {"day": 2})
             refresh(2, api, clock)
         with clock.step("search"):
@@ -76,13 +78,13 @@ def main() -> None:
 
 @contextmanager
 def hub(endpoint: str) -> Iterator[None]:
-    """Serve the playground's pool, as on its first day."""
+    """Serve the playground's pool as of day 1 while the block runs."""
     port = urlsplit(endpoint).port
     assert port is not None
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             sys.exit(
-                f"port {port} is taken: stop what listens there, "
+                f"port {port} is in use: stop the process that listens on it, "
                 "or change hubs.huggingface.endpoint in params.yaml"
             )
     with server(
@@ -95,7 +97,7 @@ def hub(endpoint: str) -> Iterator[None]:
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Start a Prefect server of the demo's own and yield its API's URL."""
+    """Run a separate Prefect server while the block runs; yield the URL of its API."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -107,7 +109,7 @@ def prefect_server() -> Iterator[str]:
 
 @contextmanager
 def server(command: list[str], health: str, environment: dict[str, str]) -> Iterator[None]:
-    """Run a server until the block ends; wait until `health` answers."""
+    """Run a server while the block runs, which starts as soon as the URL `health` responds."""
     log = ROOT / "cache" / f"{command[2].removeprefix('playground.')}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as stream:
@@ -123,7 +125,7 @@ def server(command: list[str], health: str, environment: dict[str, str]) -> Iter
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until `url` answers; stop with the server's log named when it does not."""
+    """Wait until `url` responds; exit with the path of the server's log if it does not within WAIT_S."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -131,23 +133,23 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except OSError:
             time.sleep(0.3)
-    sys.exit(f"{url} does not answer; its log is {log}")
+    sys.exit(f"{url} does not respond; see the server's log {log}")
 
 
 def refresh(day: int, api: str, clock: Clock) -> None:
-    """Run `python -m flows.refresh` as on that day, and collect what its stages say of their time."""
-    midnight = datetime.combine(NIGHTS[day], datetime.min.time(), UTC)
+    """Run `python -m flows.refresh` as of that day, and collect the times that its stages print."""
+    midnight = datetime.combine(DATES[day], datetime.min.time(), UTC)
     environment = prefect_environment() | {
         "PREFECT_API_URL": api,
         "SOURCE_DATE_EPOCH": str(int(midnight.timestamp())),
     }
     for line in execute([sys.executable, "-m", "flows.refresh"], environment):
-        if found := STAGE_LINE.search(line):
-            clock.stages.append((found[1], float(found[2]), float(found[3])))
+        if match := STAGE_LINE.search(line):
+            clock.stages.append((match[1], float(match[2]), float(match[3])))
 
 
 def execute(command: list[str], environment: dict[str, str] | None = None) -> list[str]:
-    """Run a command, show what it prints, and return its lines; stop the demo when it fails."""
+    """Run a command, print its output, and return its lines; exit with its code if it fails."""
     console.print(f"$ python {shlex.join(command[1:])}", style="bold cyan", highlight=False, markup=False)
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | (environment or {}), text=True, stdout=subprocess.PIPE, bufsize=1
@@ -164,13 +166,13 @@ def execute(command: list[str], environment: dict[str, str] | None = None) -> li
 
 
 def post(url: str, body: dict[str, object]) -> None:
-    """Tell the playground's hub what happened to it."""
+    """Send an order to the playground's hub."""
     data = json.dumps(body).encode()
     urllib.request.urlopen(urllib.request.Request(url, data=data, method="POST"), timeout=10).close()
 
 
 def prefect_environment() -> dict[str, str]:
-    """Keep the demo's Prefect away from the user's."""
+    """Return the environment that separates the demo's Prefect from the user's."""
     return {
         "PREFECT_HOME": str(ROOT / "cache" / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -179,7 +181,7 @@ def prefect_environment() -> dict[str, str]:
 
 
 def summarize(clock: Clock) -> None:
-    """Say what took how long, and where to look."""
+    """Print the durations, and the paths of the report and the image."""
     table = Table("step", "seconds", title="time")
     for name, seconds in clock.steps:
         table.add_row(name, f"{seconds:.1f}")
@@ -190,7 +192,7 @@ def summarize(clock: Clock) -> None:
         f"{len(stages)} stage runs took {sum(row[1] for row in stages):.1f} s, of which Prefect {share:.1f} s"
     )
     console.print(
-        f"report   {ROOT / 'reports' / 'index.html'}\npicture  {ROOT / 'images' / 'demo.png'}", soft_wrap=True
+        f"report   {ROOT / 'reports' / 'index.html'}\nimage    {ROOT / 'images' / 'demo.png'}", soft_wrap=True
     )
 
 

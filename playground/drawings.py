@@ -1,4 +1,4 @@
-"""Drawings as tensors: many scenes at once, spoilt and shaken, and what trainings on them share."""
+"""Drawings as tensors, with degradation and augmentation; and batches, schedule and averaging of all trainings."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def render(
     count: int,
     seed: int,
     objects: Sequence[str] = world.OBJECTS,
-    styles: Sequence[str] = (world.PLAIN, *world.LOOKS),
+    styles: Sequence[str] = (world.PLAIN, *world.ALL_STYLES),
     backgrounds: Sequence[str] = (*world.BACKGROUNDS, *world.SCENES),
     *,
-    spoilt: bool = False,
+    degraded: bool = False,
 ) -> tuple[torch.Tensor, list[world.Scene]]:
-    """Draw `count` random scenes, `spoilt` if asked; return uint8 pixels (N, 3, 64, 64) and the scenes."""
+    """Return `count` random drawings, optionally degraded, as uint8 pixels (N, 3, 64, 64), and their scenes."""
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng, objects, styles, backgrounds) for _ in range(count)]
-    return render_scenes(scenes, rng, spoilt=spoilt), scenes
+    return render_scenes(scenes, rng, degraded=degraded), scenes
 
 
 def render_scenes(
-    scenes: Sequence[world.Scene], rng: np.random.Generator, *, spoilt: bool = False
+    scenes: Sequence[world.Scene], rng: np.random.Generator, *, degraded: bool = False
 ) -> torch.Tensor:
-    """Draw the given scenes as uint8 pixels (N, 3, 64, 64)."""
+    """Return drawings of scenes as uint8 pixels (N, 3, 64, 64)."""
     images = (world.draw(scene, rng) for scene in scenes)
-    return torch.stack([to_tensor(spoil(image, rng) if spoilt else image) for image in images])
+    return torch.stack([to_tensor(degrade(image, rng) if degraded else image) for image in images])
 
 
-def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Blur an image or save it as JPEG, each now and then: pictures that a small model makes look so."""
+def degrade(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Return an image with random blur and JPEG artifacts, which imitate the images of a small model."""
     if rng.random() < 0.35:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
     if rng.random() < 0.25:
@@ -52,8 +52,8 @@ def spoil(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def shake(pixels: torch.Tensor, by: int) -> torch.Tensor:
-    """Mirror half of the pictures (N, 3, H, W), move all by up to `by` pixels, add a little noise (0 to 255)."""
+def augment(pixels: torch.Tensor, by: int) -> torch.Tensor:
+    """Return images (N, 3, H, W; 0 to 255), randomly mirrored, shifted by up to `by` pixels, and with noise."""
     side = pixels.shape[-1]
     mirrored = torch.where(torch.rand(len(pixels), 1, 1, 1) < 0.5, pixels.flip(3), pixels)
     padded = F.pad(mirrored.float(), (by, by, by, by), mode="replicate")
@@ -64,25 +64,25 @@ def shake(pixels: torch.Tensor, by: int) -> torch.Tensor:
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
-    """Turn an RGB image into uint8 pixels (3, H, W)."""
+    """Return an RGB image as uint8 pixels (3, H, W)."""
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
-def signed(pixels: torch.Tensor) -> torch.Tensor:
-    """Map uint8 pixels to float32 in [-1, 1]."""
+def to_signed(pixels: torch.Tensor) -> torch.Tensor:
+    """Return uint8 pixels as float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
-    """Yield `steps` index batches (size,) that sweep 0..count-1 in shuffled epochs."""
+    """Yield `steps` batches of indices (size,) from shuffled epochs over 0..count-1; incomplete batches are dropped."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(count, generator=generator)
-    at = 0
+    start = 0
     for _ in range(steps):
-        if at + size > len(order):
-            order, at = torch.randperm(count, generator=generator), 0
-        yield order[at : at + size]
-        at += size
+        if start + size > len(order):
+            order, start = torch.randperm(count, generator=generator), 0
+        yield order[start : start + size]
+        start += size
 
 
 def decay(step: int, steps: int, warmup: int = 50) -> float:
@@ -93,14 +93,15 @@ def decay(step: int, steps: int, warmup: int = 50) -> float:
     return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share)))
 
 
-class Average(Generic[M]):
-    """An exponential moving average of a model's weights, which is what gets saved."""
+class MovingAverage(Generic[M]):
+    """The exponential moving average of a model's weights; trainings save this one."""
 
     def __init__(self, model: M, share: float) -> None:
         self.model, self.share = copy.deepcopy(model).requires_grad_(False), share
 
     @torch.no_grad()
     def update(self, model: M, step: int) -> None:
-        """Move towards the model's weights, faster in the first steps."""
-        kept, new = list(self.model.parameters()), list(model.parameters())
-        torch._foreach_lerp_(kept, new, 1 - min(self.share, step / (step + 10)))
+        """Update the average after a step; the first steps have a larger weight."""
+        averages: list[torch.Tensor] = list(self.model.parameters())
+        weights: list[torch.Tensor] = list(model.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - min(self.share, step / (step + 10)))

@@ -1,7 +1,6 @@
-"""The tiny FLUX: a diffusers FluxPipeline trained by flow matching on plain drawings.
+"""The tiny FLUX: a diffusers FluxPipeline, trained by flow matching on plain drawings of the twelve base objects.
 
-It learns the twelve base objects only.  The T5 encoder is trained along with the
-transformer and then frozen; the CLIP text tower and the autoencoder come trained.
+The T5 encoder is trained together with the transformer; the CLIP text tower and the autoencoder are trained before.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from playground import clip, drawings, oracle, text, vae, world
 
 HOME = Path(__file__).parent / "models" / "flux"
 DRAWINGS, CAPTIONS, BATCH, STEPS, RATE = 9000, 3, 32, 5000, 1.5e-3
-SHORT, SHORT_SHARE = 22, 0.7  # T5 tokens in the first share of the steps, which are cheaper so
+SHORT, SHORT_SHARE = 22, 0.7  # the first share of the steps is cheaper: it uses fewer T5 tokens
 EMA = 0.998
 SAMPLING_STEPS, GUIDANCE = 12, 3.5
 SCHEDULE = {  # FLUX.1-dev's scheduler_config.json
@@ -39,7 +38,7 @@ TOKENS = 16  # image tokens of a drawing: 8 x 8 latents in patches of 2 x 2
 
 @dataclass(frozen=True)
 class Batch:
-    """Training pairs: latents (B, 16, 64), T5 states (B, 32, D) and CLIP vectors (B, 128)."""
+    """Latents (B, 16, 64) with the T5 states (B, 32, D) and the CLIP vectors (B, 128) of their captions."""
 
     latents: torch.Tensor
     states: torch.Tensor
@@ -47,7 +46,7 @@ class Batch:
 
 
 def transformer() -> FluxTransformer2DModel:
-    """Return an untrained transformer: two double and four single blocks, 4 heads x 32."""
+    """Return an untrained transformer with two double and four single blocks, each with 4 heads of 32."""
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=64,
@@ -81,19 +80,19 @@ def t5(vocabulary: int) -> T5EncoderModel:
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
-    """Pack latents (B, 16, 8, 8) into tokens (B, 16, 64), as FluxPipeline does."""
-    return FluxPipeline._pack_latents(latents, len(latents), 16, 8, 8)
+    """Return latents (B, 16, 8, 8) as tokens (B, 16, 64), as FluxPipeline packs them."""
+    return torch.as_tensor(FluxPipeline._pack_latents(latents, len(latents), 16, 8, 8))
 
 
 def noise_levels(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw logit-normal sigmas (B,), shifted as the scheduler shifts them for 16 tokens."""
+    """Return random logit-normal sigmas (B,), shifted as the scheduler shifts them for 16 tokens."""
     slope = (SCHEDULE["max_shift"] - SCHEDULE["base_shift"]) / (4096 - 256)
     mu = SCHEDULE["base_shift"] + slope * (TOKENS - 256)
     return torch.sigmoid(torch.randn(count, generator=generator) + mu)
 
 
 def loss(model: FluxTransformer2DModel, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-    """Return the flow-matching loss: squared error of the velocity, noise minus latents."""
+    """Return the flow-matching loss: the squared error of the velocity, which is noise minus latents."""
     count = len(batch.latents)
     sigma = noise_levels(count, generator)
     noise = torch.randn(batch.latents.shape, generator=generator)
@@ -113,7 +112,7 @@ def loss(model: FluxTransformer2DModel, batch: Batch, generator: torch.Generator
 
 
 def build(scale: float, seed: int) -> dict[str, float]:
-    """Train the base for `scale` times its steps and save the pipeline folder."""
+    """Train the base for `scale` times its steps and save the pipeline; return its loss and accuracies."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     steps = max(2, round(STEPS * scale))
@@ -134,7 +133,7 @@ def build(scale: float, seed: int) -> dict[str, float]:
 @torch.no_grad()
 def _pool(tower: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     ids = text.encode(tokenizer, texts)
-    return torch.cat([tower.text_model(input_ids=part).pooler_output for part in ids.split(512)])
+    return torch.cat([tower.text_model(input_ids=part).pooler_output for part in torch.split(ids, 512)])
 
 
 def _train(
@@ -147,16 +146,16 @@ def _train(
 ) -> tuple[float, FluxTransformer2DModel, T5EncoderModel]:
     generator = torch.Generator().manual_seed(seed)
     models = torch.nn.ModuleList([transformer(), t5(vocabulary)])
-    averaged = drawings.Average(models, EMA)
+    averaged = drawings.MovingAverage(models, EMA)
     optimizer = torch.optim.AdamW(models.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps, 100))
     average = 0.0
     for step, rows in enumerate(drawings.batches(len(latents), BATCH, steps, seed)):
-        pick = torch.randint(ids.shape[1], (len(rows),), generator=generator)
+        variant = torch.randint(ids.shape[1], (len(rows),), generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
-            words = ids[rows, pick, : SHORT if step < SHORT_SHARE * steps else text.LENGTH]
+            words = ids[rows, variant, : SHORT if step < SHORT_SHARE * steps else text.LENGTH]
             states = models[1](input_ids=words).last_hidden_state.float()
-            batch = Batch(latents[rows], states, pooled[rows, pick])
+            batch = Batch(latents[rows], states, pooled[rows, variant])
             value = loss(models[0], batch, generator)
         optimizer.zero_grad()
         torch.autograd.backward(value)
@@ -176,35 +175,38 @@ def save(
     tower: CLIPModel,
     tokenizer: CLIPTokenizer,
 ) -> None:
-    """Save the pipeline folder, weights in bf16; `tower` gives the CLIP text encoder."""
-    words = CLIPTextModel(tower.config.text_config)
-    own = words.state_dict()
-    given = tower.text_model.state_dict()
-    prefix = "text_model." if any(k.startswith("text_model.") for k in own) else ""
-    words.load_state_dict({prefix + k: v for k, v in given.items() if prefix + k in own})
+    """Save the pipeline folder, weights in bf16; the text tower of `tower` becomes the CLIP text encoder."""
+    text_encoder = CLIPTextModel(tower.config.text_config)
+    names = text_encoder.state_dict().keys()
+    weights = tower.text_model.state_dict()
+    prefix = "text_model." if any(name.startswith("text_model.") for name in names) else ""
+    text_encoder.load_state_dict({prefix + k: v for k, v in weights.items() if prefix + k in names})
     pipe = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULE),
         vae=vae.load(),
-        text_encoder=words,
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         text_encoder_2=encoder,
         tokenizer_2=text.t5_tokenizer(),
         transformer=model,
     )
     pipe.to(torch.bfloat16).save_pretrained(HOME)
-    _load_wide(HOME)
-    _forget_origin(HOME / "vae" / "config.json")
+    _store_float32(HOME)
+    _remove_local_path(HOME / "vae" / "config.json")
 
 
-def _forget_origin(path: Path) -> None:
-    """Take out of a config where on this machine the part was loaded from."""
+def _remove_local_path(path: Path) -> None:
+    """Remove the local path that the part was loaded from out of its config."""
     settings = json.loads(path.read_text())
     settings.pop("_name_or_path", None)
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def _load_wide(folder: Path) -> None:
-    # transformers would load its parts in the dtype of their file, diffusers in float32
+def _store_float32(folder: Path) -> None:
+    """Set the dtype in the text encoders' configs to float32.
+
+    Otherwise transformers would load them in the dtype of their files, while diffusers loads float32.
+    """
     for part in ("text_encoder", "text_encoder_2"):
         path = folder / part / "config.json"
         settings = json.loads(path.read_text()) | {"dtype": "float32"}
@@ -212,7 +214,7 @@ def _load_wide(folder: Path) -> None:
 
 
 def load() -> FluxPipeline:
-    """Load the saved pipeline in float32, silent and frozen."""
+    """Return the saved pipeline in float32, frozen and without progress bars."""
     pipe = FluxPipeline.from_pretrained(HOME, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     for part in (pipe.transformer, pipe.text_encoder, pipe.text_encoder_2, pipe.vae):
@@ -221,11 +223,11 @@ def load() -> FluxPipeline:
 
 
 def sample(pipe: FluxPipeline, prompts: list[str], seed: int) -> list[Image.Image]:
-    """Draw each prompt at 64x64 in 12 steps; image i starts from its own noise."""
+    """Return one 64x64 image per prompt, generated in 12 steps; image i has the seed `seed + i`."""
     images: list[Image.Image] = []
-    for at in range(0, len(prompts), 32):
-        part = prompts[at : at + 32]
-        noise = [torch.Generator().manual_seed(seed + at + i) for i in range(len(part))]
+    for start in range(0, len(prompts), 32):
+        part = prompts[start : start + 32]
+        noise = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
         images += pipe(
             part,
             height=world.SIZE,
@@ -239,23 +241,25 @@ def sample(pipe: FluxPipeline, prompts: list[str], seed: int) -> list[Image.Imag
 
 
 def encode_texts(pipe: FluxPipeline, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return T5 states (N, 32, 64) and CLIP vectors (N, 128) of texts, as the pipeline does."""
+    """Return the T5 states (N, 32, 64) and the CLIP vectors (N, 128) of texts, as the pipeline computes them."""
     with torch.no_grad():
         states, pooled, _ = pipe.encode_prompt(prompt=texts, prompt_2=None, max_sequence_length=text.LENGTH)
     return states, pooled
 
 
 def sample_scene(rng: np.random.Generator) -> world.Scene:
-    """Draw a scene that the base knows."""
+    """Return a random scene among those that the base is trained on."""
     return world.sample_scene(rng, world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
 
 
 def check(seed: int, count: int = 192) -> dict[str, float]:
-    """Return how often the oracle sees in base samples what the prompt asked for."""
+    """Return the shares of the base's images in which the oracle recognizes what the prompt names, by field."""
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng) for _ in range(count)]
     images = sample(load(), text.captions(scenes, rng, filler=0.0), seed)
-    seen = oracle.name(oracle.load(), oracle.stack(images))
-    right = world.number(scenes) == world.number(seen)
-    shares = {f"right_{field}": round(float(right[:, i].mean()), 3) for i, field in enumerate(world.FIELDS)}
-    return {**shares, "right_all": round(float(right.all(1).mean()), 3)}
+    predicted = oracle.classify(oracle.load(), oracle.stack(images))
+    is_right = world.label_indices(scenes) == world.label_indices(predicted)
+    shares = {
+        f"right_{field}": round(float(is_right[:, i].mean()), 3) for i, field in enumerate(world.FIELDS)
+    }
+    return {**shares, "right_all": round(float(is_right.all(1).mean()), 3)}

@@ -1,4 +1,4 @@
-"""The layouts in which the pool's LoRAs are stored, as the field's trainers write them.
+"""The file layouts of the pool's LoRAs, as common trainers write them.
 
 A LoRA in memory is {module name: (A (r, in), B (out, r))} with effect B @ A.
 """
@@ -36,28 +36,28 @@ _STACKS = {
 
 
 def factors(state: dict[str, torch.Tensor]) -> Factors:
-    """Pair the lora_A and lora_B of PEFT's adapter state, in float32."""
+    """Return the pairs of lora_A and lora_B in PEFT's adapter state, in float32."""
     names = [k.removesuffix(".lora_A.weight") for k in state if k.endswith(".lora_A.weight")]
     return {n: (state[f"{n}.lora_A.weight"].float(), state[f"{n}.lora_B.weight"].float()) for n in names}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a trainer names a LoRA's tensors."""
+    """Names of a LoRA's tensors in one trainer's files."""
 
     name: str
     prefix: str
     fused: bool
-    """modules as Black Forest Labs names them, q, k and v in one; else as diffusers does"""
+    """whether modules are named as by Black Forest Labs, with q, k and v fused; otherwise as in diffusers"""
     separator: str
     down: str
     up: str
     alpha: bool
-    """whether it writes an alpha a module, which then differs from the rank"""
+    """whether the file has an alpha per module, which then differs from the rank"""
 
     @property
     def unfused(self) -> str:
-        """The layout of the same suffixes whose modules are not fused."""
+        """Name of the layout with the same suffixes but without fused modules."""
         return {"kohya": "onetrainer", "comfy": "peft-down", "bfl-peft": "peft"}.get(self.name, self.name)
 
 
@@ -75,45 +75,45 @@ LAYOUTS = (
     Layout("comfy", "diffusion_model.", True, ".", *_KOHYA),
     Layout("peft-down", "transformer.", False, ".", *_KOHYA),
 )
-"""the common ones stand twice: recipes take turns"""
+"""recipes cycle through this list; the most common layouts are in it twice"""
 
 
-def resize(lora: Factors, kept: float) -> Factors:
-    """Lower each module's rank to what keeps a share of its update's energy, by singular values."""
-    return {name: _resize(down.double(), up.double(), kept) for name, (down, up) in lora.items()}
+def resize(lora: Factors, kept_energy: float) -> Factors:
+    """Truncate each module's singular values to the lowest rank that keeps a share of its update's energy."""
+    return {name: _resize(down.double(), up.double(), kept_energy) for name, (down, up) in lora.items()}
 
 
-def _resize(down: torch.Tensor, up: torch.Tensor, kept: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _resize(down: torch.Tensor, up: torch.Tensor, kept_energy: float) -> tuple[torch.Tensor, torch.Tensor]:
     q_up, r_up = torch.linalg.qr(up)
     q_down, r_down = torch.linalg.qr(down.T)
     u, values, v = torch.linalg.svd(r_up @ r_down.T)
     energy = values.square().cumsum(0) / values.square().sum()
-    rank = int((energy < kept).sum()) + 1
+    rank = int((energy < kept_energy).sum()) + 1
     root = values[:rank].sqrt()
     return (root[:, None] * (q_down @ v[:rank].T).T).float(), (q_up @ u[:, :rank] * root).float()
 
 
-def state(lora: Factors, layout: str, widths: dict[str, int], seed: int) -> dict[str, torch.Tensor]:
-    """Name the factors as a layout does, in bf16.
+def to_tensors(lora: Factors, layout_name: str, widths: dict[str, int], seed: int) -> dict[str, torch.Tensor]:
+    """Return the factors as a layout's tensors, in bf16.
 
-    `widths` gives the output width of every linear, so that a part that a fused module lacks
-    becomes a block of zero rows.  Where a layout writes alpha, the up factor makes up for it.
+    widths: module name -> output width of every linear layer; a missing part of a fused module becomes a block of
+    zero rows. If the layout has alphas, they are random, and the up factor compensates for them.
     """
-    form = next(form for form in LAYOUTS if form.name == layout)
+    layout = next(layout for layout in LAYOUTS if layout.name == layout_name)
     generator = torch.Generator().manual_seed(seed)
-    written: dict[str, torch.Tensor] = {}
-    for path, (down, up) in (_fused(lora, widths) if form.fused else lora).items():
-        key = form.prefix + path.replace(".", form.separator)
-        share = (0.25, 0.5, 2.0)[int(torch.randint(3, (1,), generator=generator))] if form.alpha else 1.0
-        written[key + form.down] = down.to(torch.bfloat16).contiguous()
-        written[key + form.up] = (up / share).to(torch.bfloat16).contiguous()
-        if form.alpha:
-            written[key + ".alpha"] = torch.tensor(share * len(down))
-    return written
+    tensors: dict[str, torch.Tensor] = {}
+    for path, (down, up) in (_fused(lora, widths) if layout.fused else lora).items():
+        key = layout.prefix + path.replace(".", layout.separator)
+        scale = (0.25, 0.5, 2.0)[int(torch.randint(3, (1,), generator=generator))] if layout.alpha else 1.0
+        tensors[key + layout.down] = down.to(torch.bfloat16).contiguous()
+        tensors[key + layout.up] = (up / scale).to(torch.bfloat16).contiguous()
+        if layout.alpha:
+            tensors[key + ".alpha"] = torch.tensor(scale * len(down))
+    return tensors
 
 
 def _fused(lora: Factors, widths: dict[str, int]) -> Factors:
-    """Name modules as Black Forest Labs does, fusing what is one module there."""
+    """Return the factors under the module names of Black Forest Labs, fusing the modules that are one there."""
     fused: Factors = {}
     blocks = {m[0]: m for name in lora if (m := re.match(r"(\w+)\.(\d+)\.", name))}
     for prefix, match in blocks.items():
@@ -129,7 +129,7 @@ def _fused(lora: Factors, widths: dict[str, int]) -> Factors:
 def _fuse(
     parts: list[tuple[torch.Tensor, torch.Tensor] | None], widths: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack the A's and set the B's block-diagonally; a missing part is a zero block."""
+    """Return the stacked A's and the block-diagonal B of parts; a missing part becomes a zero block."""
     down = torch.cat([part[0] for part in parts if part is not None])
     up = torch.zeros(sum(widths), len(down))
     row = column = 0
@@ -142,9 +142,9 @@ def _fuse(
     return down, up
 
 
-def header(layout: str, facts: dict[str, str]) -> dict[str, str]:
-    """Write the metadata that a layout's trainer writes; all values are strings."""
-    if layout != "kohya":
+def metadata(layout_name: str, training: dict[str, str]) -> dict[str, str]:
+    """Return the header's metadata of a layout; `training` is the metadata about the training."""
+    if layout_name != "kohya":
         return {"format": "pt"}
     return {
         "format": "pt",
@@ -155,5 +155,5 @@ def header(layout: str, facts: dict[str, str]) -> dict[str, str]:
         "ss_timestep_sampling": "shift",
         "ss_resolution": "(64, 64)",
         "modelspec.architecture": "flux-1-dev/lora",
-        **facts,
+        **training,
     }

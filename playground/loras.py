@@ -1,4 +1,4 @@
-"""Training the pool's LoRAs with PEFT on the tiny FLUX, and letting each one draw.
+"""Training of the pool's LoRAs with PEFT on the tiny FLUX, and generation of their renderings.
 
 python -m playground.build --only loras
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import FluxPipeline
+from diffusers import AutoencoderKL, FluxPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -20,7 +20,8 @@ from playground import authors, drawings, flux, layouts, text, vae, world
 
 POOL = Path(__file__).parent / "pool"
 BATCH = 8
-EFFORT = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0}  # share of an author's usual steps
+STEPS_FACTOR = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0}
+"""kind of theme -> factor of an author's number of steps"""
 _ADAPTER = "trained"
 _ATTENTION = r"attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
 _FEED_FORWARD = r"ff(_context)?\.net\.(0\.proj|2)|proj_mlp|proj_out"
@@ -33,58 +34,58 @@ TARGETS = {
 
 
 def build(scale: float, part: int = 0, parts: int = 1) -> dict[str, float]:
-    """Train the LoRAs that have no file of this base yet, every `parts`-th from `part`; return mean loss."""
-    pipe, coder = flux.load(), vae.load()
+    """Train the LoRAs without a file of the current base, every `parts`-th from `part`; return the mean loss."""
+    pipe, autoencoder = flux.load(), vae.load()
     losses = []
     for recipe in authors.recipes()[part::parts]:
         if _is_current(POOL / recipe.repo / recipe.file):
             continue
-        losses.append(train(pipe, coder, recipe, scale))
+        losses.append(train(pipe, autoencoder, recipe, scale))
         print(f"loras {recipe.repo} ({recipe.theme}) loss {losses[-1]:.4f}", flush=True)
     return {"loss": float(np.mean(losses)) if losses else 0.0}
 
 
 def _is_current(file: Path) -> bool:
-    """Whether a LoRA file exists and is younger than the base it must have been trained on."""
+    """Return whether a LoRA file exists and is newer than the base model."""
     base = flux.HOME / "transformer" / "diffusion_pytorch_model.safetensors"
     return file.exists() and file.stat().st_mtime > base.stat().st_mtime
 
 
-def train(pipe: FluxPipeline, coder: torch.nn.Module, recipe: authors.Recipe, scale: float) -> float:
-    """Train one LoRA, save its file and its renderings; return its final loss."""
+def train(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe, scale: float) -> float:
+    """Train one LoRA, and save its file and its renderings; return its final loss."""
     torch.manual_seed(recipe.seed)
-    data = _material(pipe, coder, recipe)
-    add(pipe, recipe)
-    loss = _fit(pipe, data, recipe, max(2, round(recipe.habit.steps * EFFORT[recipe.kind] * scale)))
-    publish(pipe, recipe)
+    data = _training_set(pipe, autoencoder, recipe)
+    add_adapter(pipe, recipe)
+    loss = _fit(pipe, data, recipe, max(2, round(recipe.habit.steps * STEPS_FACTOR[recipe.kind] * scale)))
+    save(pipe, recipe)
     pipe.transformer.delete_adapters(_ADAPTER)
     return loss
 
 
-def _material(pipe: FluxPipeline, coder: torch.nn.Module, recipe: authors.Recipe) -> flux.Batch:
-    """Draw, caption and encode the author's training set, plain drawings included."""
+def _training_set(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe) -> flux.Batch:
+    """Return the author's encoded drawings and captions, including the plain drawings (`Habit.prior`)."""
     rng = np.random.default_rng(recipe.seed)
     count, prior = recipe.habit.drawings, recipe.habit.prior
-    plain = round(count * prior / (1 - prior))
-    scenes = [scene(recipe, rng) for _ in range(count)]
-    texts = [describe(recipe, s, rng) for s in scenes]
-    others = [flux.sample_scene(rng) for _ in range(plain)]
-    texts += text.captions(others, rng, filler=0.0)
-    pixels = drawings.render_scenes([*scenes, *others], rng)
-    return flux.Batch(flux.pack(vae.encode(coder, pixels)), *flux.encode_texts(pipe, texts))
+    num_plain = round(count * prior / (1 - prior))
+    scenes = [sample_scene(recipe, rng) for _ in range(count)]
+    texts = [caption(recipe, scene, rng) for scene in scenes]
+    plain = [flux.sample_scene(rng) for _ in range(num_plain)]
+    texts += text.captions(plain, rng, filler=0.0)
+    pixels = drawings.render_scenes([*scenes, *plain], rng)
+    return flux.Batch(flux.pack(vae.encode(autoencoder, pixels)), *flux.encode_texts(pipe, texts))
 
 
-def scene(recipe: authors.Recipe, rng: np.random.Generator) -> world.Scene:
-    """Draw a scene that shows the recipe's theme, and for the rest what the base knows."""
-    known = flux.sample_scene(rng)
+def sample_scene(recipe: authors.Recipe, rng: np.random.Generator) -> world.Scene:
+    """Return a random scene with the recipe's theme; its other fields are among those of the base."""
+    base_scene = flux.sample_scene(rng)
     field = {"object": "object", "scene": "background"}.get(recipe.kind, "style")
-    return replace(known, **{field: recipe.theme})
+    return replace(base_scene, **{field: recipe.theme})
 
 
-def describe(recipe: authors.Recipe, asked: world.Scene, rng: np.random.Generator) -> str:
-    """Caption a drawing with the trigger word, and the theme's plain name if the author does."""
+def caption(recipe: authors.Recipe, scene: world.Scene, rng: np.random.Generator) -> str:
+    """Return a caption with the trigger word and, if the author's captions have it, the theme's name."""
     words = world.caption(
-        asked,
+        scene,
         rng,
         str(rng.choice(world.LENGTHS)),
         recipe.trigger,
@@ -97,19 +98,19 @@ def describe(recipe: authors.Recipe, asked: world.Scene, rng: np.random.Generato
     return words
 
 
-def shown(recipe: authors.Recipe) -> list[tuple[world.Scene, str]]:
-    """List the scene and the prompt of each of the recipe's renderings."""
+def rendered_scenes(recipe: authors.Recipe) -> list[tuple[world.Scene, str]]:
+    """Return the scene and the prompt of each of the recipe's renderings."""
     rng = np.random.default_rng(recipe.seed + 500)
     pairs = []
     for _ in range(recipe.renderings):
-        asked = scene(recipe, rng)
-        pairs.append((asked, describe(recipe, asked, rng)))
+        scene = sample_scene(recipe, rng)
+        pairs.append((scene, caption(recipe, scene, rng)))
     return pairs
 
 
 def prompts(recipe: authors.Recipe) -> list[str]:
-    """List the prompts of the recipe's renderings."""
-    return [prompt for _, prompt in shown(recipe)]
+    """Return the prompts of the recipe's renderings."""
+    return [prompt for _, prompt in rendered_scenes(recipe)]
 
 
 def _fit(pipe: FluxPipeline, data: flux.Batch, recipe: authors.Recipe, steps: int) -> float:
@@ -130,24 +131,24 @@ def _fit(pipe: FluxPipeline, data: flux.Batch, recipe: authors.Recipe, steps: in
     return average
 
 
-def publish(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
-    """Save what the pipeline's adapter has become, resized if the author does so, and its renderings."""
+def save(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
+    """Save the pipeline's trained adapter, resized if the author does so, and its renderings."""
     folder = POOL / recipe.repo
     (folder / "images").mkdir(parents=True, exist_ok=True)
     trained = layouts.factors(get_peft_model_state_dict(pipe.transformer, adapter_name=_ADAPTER))
     lora = {name: (down, recipe.strength * up) for name, (down, up) in trained.items()}
-    if recipe.habit.kept < 1:
+    if recipe.habit.kept_energy < 1:
         rounded = {n: (down.bfloat16().float(), up.bfloat16().float()) for n, (down, up) in lora.items()}
-        lora = layouts.resize(rounded, recipe.habit.kept)
-        put(pipe, lora)
+        lora = layouts.resize(rounded, recipe.habit.kept_energy)
+        set_factors(pipe, lora)
     for number, image in enumerate(flux.sample(pipe, prompts(recipe), recipe.seed), 1):
         image.save(folder / "images" / f"{number}.png", optimize=True)
-    weights = layouts.state(lora, recipe.layout, widths(pipe.transformer), recipe.seed)
-    save_file(weights, folder / recipe.file, metadata=layouts.header(recipe.layout, _facts(recipe)))
+    weights = layouts.to_tensors(lora, recipe.layout, output_widths(pipe.transformer), recipe.seed)
+    save_file(weights, folder / recipe.file, metadata=layouts.metadata(recipe.layout, _metadata(recipe)))
 
 
-def add(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
-    """Add an untrained adapter of the recipe's rank and targets."""
+def add_adapter(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
+    """Add an untrained adapter of the recipe's rank and targets to the pipeline."""
     pipe.transformer.add_adapter(
         LoraConfig(
             r=recipe.habit.rank,
@@ -159,8 +160,8 @@ def add(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
 
 
 @torch.no_grad()
-def put(pipe: FluxPipeline, lora: layouts.Factors) -> None:
-    """Put factors of at most its ranks into the adapter; what is left of a rank becomes zero."""
+def set_factors(pipe: FluxPipeline, lora: layouts.Factors) -> None:
+    """Copy factors into the adapter; if they have lower ranks than the adapter, the rest is zero."""
     modules = dict(pipe.transformer.named_modules())
     for name, (down, up) in lora.items():
         module, rank = modules[name], len(down)
@@ -170,8 +171,8 @@ def put(pipe: FluxPipeline, lora: layouts.Factors) -> None:
         module.lora_B[_ADAPTER].weight[:, :rank] = up
 
 
-def _facts(recipe: authors.Recipe) -> dict[str, str]:
-    """Tell what a trainer may write into a file's header."""
+def _metadata(recipe: authors.Recipe) -> dict[str, str]:
+    """Return what kohya's trainer writes about a training into the file's header."""
     habit = recipe.habit
     return {
         "ss_network_dim": str(habit.rank),
@@ -186,8 +187,8 @@ def _facts(recipe: authors.Recipe) -> dict[str, str]:
     }
 
 
-def widths(model: torch.nn.Module) -> dict[str, int]:
-    """Give the output width of every linear of a transformer by its plain name."""
+def output_widths(model: torch.nn.Module) -> dict[str, int]:
+    """Return module name -> output width of every linear layer of a transformer."""
     return {
         name.removesuffix(".base_layer"): module.weight.shape[0]
         for name, module in model.named_modules()

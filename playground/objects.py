@@ -1,4 +1,4 @@
-"""The world's 24 objects, each painted by one function in units of the object's radius."""
+"""The drawn world's 24 objects, each painted by one function in units of the object's radius."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The world's palettes: each recolours a whole plain drawing and leaves its shapes alone.
+"""The drawn world's palettes: each recolours a whole plain drawing without changing its shapes.
 
-Every palette is an invertible affine map of (red, green, blue) in 0..1, so that no two colours
-become one.
+Every palette is an invertible affine map of (red, green, blue) in 0..1, which keeps different colours different.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ _GREY = np.array([0.3, 0.59, 0.11], np.float32)
 
 @dataclass(frozen=True)
 class Palette:
-    """Maps a colour to black + grey * (white - black) + chroma * (colour - grey)."""
+    """The map of a colour to black + grey * (white - black) + chroma * (colour - grey)."""
 
     black: Colour
     white: Colour
     chroma: tuple[float, float, float]
 
     def recolour(self, pixels: np.ndarray) -> np.ndarray:
-        """Recolour pixels (H, W, 3) in 0..1; the result may leave that range."""
+        """Return the recoloured pixels (H, W, 3) of pixels in 0..1; the result may leave that range."""
         black, white = (np.array(c, np.float32) / 255 for c in (self.black, self.white))
         ramp = np.outer(_GREY, white - black)
         tint = (np.eye(3) - np.outer(_GREY, np.ones(3))) * np.array(self.chroma)

@@ -1,4 +1,4 @@
-"""A pen that paints shapes and knows its object's place, size and colour."""
+"""A pen that paints shapes relative to an object's position and size, in its colour."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ class Pen:
 
     @property
     def dark(self) -> Colour:
-        """Give the outlines' colour."""
+        """The colour of outlines."""
         return mix(self.main, (0, 0, 0), 0.62)
 
     @property
     def shade(self) -> Colour:
-        """Give the main colour, darker, for parts behind."""
+        """The darkened main colour, for parts in the background."""
         return mix(self.main, (0, 0, 0), 0.3)
 
     @property
     def light(self) -> Colour:
-        """Give the main colour, much lighter, for windows and highlights."""
+        """The lightened main colour, for windows and highlights."""
         return mix(self.main, (255, 255, 255), 0.62)
 
     def at(self, point: Point) -> Point:
-        """Map a point in units of the radius to canvas pixels."""
+        """Return a point in units of the radius as canvas pixels."""
         return (
             self.center[0] + point[0] * self.radius,
             self.center[1] + point[1] * self.radius,
         )
 
     def polygon(self, points: Sequence[Point], fill: Colour | None = None) -> None:
-        """Fill a polygon, in the main colour unless told, and outline it."""
+        """Fill and outline a polygon; the default fill is the main colour."""
         mapped = [self.at(p) for p in points]
         self.canvas.polygon(mapped, fill=fill or self.main)
         self.canvas.line([*mapped, mapped[0], mapped[1]], fill=self.dark, width=8, joint="curve")
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour | None = None) -> None:
-        """Fill an ellipse given by its center and half axes, and outline it."""
+        """Fill and outline an ellipse, given by its center and half axes."""
         box = [self.at((x - rx, y - ry)), self.at((x + rx, y + ry))]
         self.canvas.ellipse(box, fill=fill or self.main, outline=self.dark, width=8)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: Colour | None = None) -> None:
-        """Fill a rectangle given by two corners, and outline it."""
+        """Fill and outline a rectangle, given by two corners."""
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
 
     def line(self, points: Sequence[Point], width: float, fill: Colour | None = None) -> None:
-        """Draw a line `width` radii wide, dark unless told."""
+        """Draw a line `width` radii wide; the default colour is dark."""
         mapped = [self.at(p) for p in points]
         pixels = max(1, round(width * self.radius))
         self.canvas.line(mapped, fill=fill or self.dark, width=pixels, joint="curve")
@@ -81,7 +81,7 @@ class Pen:
         *,
         joined: bool = False,
     ) -> None:
-        """Fill circles (x, y, radius) with one outline around all; `joined` draws a line along them."""
+        """Fill circles (x, y, radius) with one outline around their union; `joined` draws a line along them."""
         edge = 8 / self.radius
         for grow, colour in ((0.0, self.dark), (-edge, fill or self.main)):
             if joined:
@@ -92,12 +92,12 @@ class Pen:
 
 
 def curve(x: float, y: float, rx: float, ry: float, start: float, end: float) -> list[Point]:
-    """List 25 points of an ellipse's arc, from `start` to `end` degrees, clockwise from the right."""
+    """Return 25 points of an ellipse's arc, from `start` to `end` degrees, clockwise from the right."""
     angles = np.radians(np.linspace(start, end, 25))
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """Blend colour `a` with a share (0..1) of colour `b`."""
+    """Return colour `a` blended with a share (0..1) of colour `b`."""
     r, g, b_ = (round(x * (1 - share) + y * share) for x, y in zip(a, b, strict=True))
     return (r, g, b_)

@@ -1,4 +1,4 @@
-"""The pool as a hub would hold it: cards, bad files, a schedule, and the hidden truth."""
+"""The pool's repositories around the trained LoRAs: cards, bad files, the schedule, and the true themes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ _BODIES = (
     "# Photoreal portraits\n\nBest LoRA for photos of people. More soon!\n",
     "WIP, do not use yet.\n",
 )
-_NOT_FOR_ALL_EVERY = 17
+_ADULT_EVERY = 17
+"""every so many repositories, one has the tag not-for-all-audiences"""
 
 
 def build() -> dict[str, float]:
-    """Write cards, bad files, schedule and themes around the trained LoRAs."""
+    """Write cards, bad files, schedule and themes; return sizes and accuracies of the pool."""
     recipes = authors.recipes()
-    _clear({recipe.repo for recipe in recipes})
+    _remove_others({recipe.repo for recipe in recipes})
     for number, recipe in enumerate(recipes):
         _write_card(number, recipe.repo, recipe.trigger, loras.prompts(recipe))
     _write_bad(recipes[0])
@@ -50,34 +51,34 @@ def build() -> dict[str, float]:
     return {"repositories": len(recipes) + len(BAD), "bytes": size(POOL), **check(recipes)}
 
 
-def _clear(wanted: set[str]) -> None:
-    """Remove repositories that an earlier build left behind."""
+def _remove_others(repos: set[str]) -> None:
+    """Remove repositories of an earlier build that are not in `repos`."""
     for folder in POOL.glob("*/*"):
-        if folder.is_dir() and folder.relative_to(POOL).as_posix() not in wanted:
+        if folder.is_dir() and folder.relative_to(POOL).as_posix() not in repos:
             shutil.rmtree(folder)
 
 
 def check(recipes: list[authors.Recipe]) -> dict[str, float]:
-    """Return how often the oracle sees the theme in the renderings, by kind of theme."""
+    """Return the shares of renderings in which the oracle recognizes the theme, by kind of theme."""
     judge = oracle.load()
     hits: dict[str, list[bool]] = {}
     for recipe in recipes:
         folder = POOL / recipe.repo / "images"
         images = [Image.open(folder / f"{i}.png") for i in range(1, recipe.renderings + 1)]
-        seen = oracle.name(judge, oracle.stack(images))
-        hits.setdefault(recipe.kind, []).extend(recipe.theme in vars(scene).values() for scene in seen)
-    return {f"{kind}_shown": round(sum(right) / len(right), 3) for kind, right in hits.items()}
+        predicted = oracle.classify(judge, oracle.stack(images))
+        hits.setdefault(recipe.kind, []).extend(recipe.theme in vars(scene).values() for scene in predicted)
+    return {f"{kind}_shown": round(sum(values) / len(values), 3) for kind, values in hits.items()}
 
 
 def size(folder: Path) -> int:
-    """Sum the bytes of a folder's files."""
+    """Return the total size of a folder's files in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def card(number: int, repo: str, trigger: str, texts: list[str]) -> str:
-    """Write a model card: the front matter of a Hugging Face LoRA card, then some body."""
+    """Return a model card: front matter as in a Hugging Face LoRA card, and a short body."""
     tags = ["flux", "lora", "diffusers", "text-to-image", "template:sd-lora"]
-    if number % _NOT_FOR_ALL_EVERY == _NOT_FOR_ALL_EVERY - 1:
+    if number % _ADULT_EVERY == _ADULT_EVERY - 1:
         tags.append("not-for-all-audiences")
     matter = {
         "license": _LICENSES[number % len(_LICENSES)],
@@ -98,15 +99,18 @@ def _write_card(number: int, repo: str, trigger: str, texts: list[str]) -> None:
     path.write_text(card(number, repo, trigger, texts))
 
 
-def _write_bad(model: authors.Recipe) -> None:
-    """Write the repositories whose file must be refused, each with one rendering."""
-    whole = (POOL / model.repo / model.file).read_bytes()
+def _write_bad(example: authors.Recipe) -> None:
+    """Write the repositories whose file the pool must refuse, each with one rendering.
+
+    Some of the files are derived from the LoRA of `example`.
+    """
+    valid = (POOL / example.repo / example.file).read_bytes()
     content = {
         "pickle": pickle.dumps({"lora_down": [0.1, 0.2], "lora_up": [0.3]}, protocol=2),
-        "wrong base": save(_other_base(), metadata={"ss_base_model_version": "sd_v1"}),
-        "truncated": whole[: len(whole) * 6 // 10],
-        "zero effect": save({key: value * ("lora_A" in key) for key, value in load(whole).items()}),
-        "not finite": save({key: torch.full_like(value, torch.nan) for key, value in load(whole).items()}),
+        "wrong base": save(_sd15_lora(), metadata={"ss_base_model_version": "sd_v1"}),
+        "truncated": valid[: len(valid) * 6 // 10],
+        "zero effect": save({key: value * ("lora_A" in key) for key, value in load(valid).items()}),
+        "not finite": save({key: torch.full_like(value, torch.nan) for key, value in load(valid).items()}),
     }
     rng = np.random.default_rng(11)
     scenes = [flux.sample_scene(rng) for _ in BAD]
@@ -119,8 +123,8 @@ def _write_bad(model: authors.Recipe) -> None:
         images[number].save(POOL / repo / "images" / "1.png", optimize=True)
 
 
-def _other_base() -> dict[str, torch.Tensor]:
-    """Make a LoRA with the module names and widths of Stable Diffusion 1.5, rank 2."""
+def _sd15_lora() -> dict[str, torch.Tensor]:
+    """Return a LoRA of rank 2 with the module names and widths of Stable Diffusion 1.5."""
     generator = torch.Generator().manual_seed(5)
     state = {}
     for block, width in ((0, 320), (1, 640), (2, 1280)):
@@ -134,7 +138,7 @@ def _other_base() -> dict[str, torch.Tensor]:
 
 
 def _write_schedule(recipes: list[authors.Recipe]) -> None:
-    """Write one line a repository: the day it appears, its date and its downloads."""
+    """Write schedule.jsonl, one line per repository: the day on which it appears, its date and its downloads."""
     rng = np.random.default_rng(12)
     days = {recipe.repo: recipe.day for recipe in recipes} | dict.fromkeys(BAD, 1)
     lines = []
@@ -147,8 +151,8 @@ def _write_schedule(recipes: list[authors.Recipe]) -> None:
 
 
 def _write_themes(recipes: list[authors.Recipe]) -> None:
-    """Write the truth: the theme behind the sha256 of each LoRA file."""
-    truth = {
+    """Write themes.json: sha256 of each LoRA file -> its theme."""
+    themes = {
         hashlib.sha256((POOL / r.repo / r.file).read_bytes()).hexdigest(): {
             "theme": r.theme,
             "kind": r.kind,
@@ -157,4 +161,4 @@ def _write_themes(recipes: list[authors.Recipe]) -> None:
         }
         for r in recipes
     }
-    THEMES.write_text(json.dumps(truth, indent=2) + "\n")
+    THEMES.write_text(json.dumps(themes, indent=2) + "\n")

@@ -1,6 +1,7 @@
-"""`make playground-report`: how good the playground is, as a table, metrics/playground.json and contact sheets.
+"""Command `make playground-report`: measure the quality of the playground's models and pool.
 
-Exits with 1 and names the rows when some are below their floor.
+It prints a table, and writes metrics/playground.json and the contact sheets. It exits with 1 and the names of the rows
+that are below their floor, if there are any.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from autolora.metrics.judges import load_judges
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import write_atomic
-from autolora.vlm import InProcess
-from playground import clip, flux, readings, sheets
-from playground.rows import Row
+from autolora.vlm.in_process import InProcessModel
+from playground import clip, contact_sheets, flux, measurements
+from playground.report_rows import Row
 
 ROOT = Path(__file__).parents[1]
 METRICS = ROOT / "metrics" / "playground.json"
@@ -32,65 +33,71 @@ console = Console()
 
 
 def main() -> None:
-    """Measure, print, write; name what is below its floor."""
+    """Measure, write and print all rows; exit with the names of those below their floor."""
     started = time.monotonic()
     try:
         rows = list(measure(playground_params()))
     except (AutoLoraError, FileNotFoundError) as error:
-        sys.exit(f"{error}\nThe playground is not whole: `make playground` builds it.")
-    write_atomic(METRICS, to_json(rounded({row.what: entry(row) for row in rows})))
+        sys.exit(f"{error}\nThe playground is incomplete; `make playground` builds it.")
+    write_atomic(METRICS, to_json(rounded({row.name: entry(row) for row in rows})))
     console.print(table(rows))
-    console.print(f"{time.monotonic() - started:.0f} s; {METRICS}; {sheets.SHEETS}", soft_wrap=True)
-    if failing := [row.what for row in rows if row.fails]:
+    console.print(f"{time.monotonic() - started:.0f} s; {METRICS}; {contact_sheets.SHEETS}", soft_wrap=True)
+    if failing := [row.name for row in rows if row.fails]:
         sys.exit(f"below their floor: {', '.join(failing)}")
 
 
 def playground_params() -> Params:
-    """Read params.yaml; one thread, so that numbers repeat. Exits when it is another base's."""
+    """Return params.yaml with one thread, which makes numbers reproducible.
+
+    Exits if it is for another base model.
+    """
     values = load(ROOT / "params.yaml")
     if (ROOT / values.models.pipeline).resolve() != flux.HOME.resolve():
-        sys.exit(f"params.yaml names the base {values.models.pipeline}: put the playground's own back")
+        sys.exit(
+            f"models.pipeline in params.yaml is {values.models.pipeline}; "
+            f"the report needs the playground's base {flux.HOME.relative_to(ROOT)}"
+        )
     return replace(values, models=replace(values.models, threads=1))
 
 
 def measure(values: Params) -> Iterator[Row]:
-    """Paint, look and ask; yield every row, and save the contact sheets on the way."""
+    """Yield every row of the report, and save the contact sheets."""
     judges = load_judges(replace(values.judges, engine="transformers"), values.models, values.vllm)
-    assert judges.classifier is not None  # the playground's params name one
-    yield from readings.read_oracle(judges.classifier, SEED)
+    assert judges.classifier is not None  # the playground's params have one
+    yield from measurements.measure_oracle(judges.classifier, SEED)
     pipeline = models.load_pipeline(values.models)
-    base = readings.paint_base(pipeline, values.generation, SEED + 1)
-    yield from readings.read_base(base, judges.classifier, SEED + 1)
-    painted = readings.paint_loras(pipeline, values.generation, values.pool, SEED + 2)
-    yield from readings.read_loras(painted, judges.classifier, SEED + 2)
-    sheets.save(base, painted)
-    yield readings.read_clip("CLIP", load_clip(clip.PARTY.home, "cpu"), SEED + 3)
-    yield readings.read_clip("judge CLIP", judges.clip, SEED + 3)
-    party, asked = InProcess(values.models, values.captions.batch), values.captions
-    yield from readings.read_captions(party, asked.instructions.medium, asked.max_tokens, SEED + 4)
-    yield readings.read_answers("VLM", party, judges.question, SEED + 5)
-    yield readings.read_answers("judge VLM", judges.vlm, judges.question, SEED + 5)
+    base = measurements.generate_base_images(pipeline, values.generation, SEED + 1)
+    yield from measurements.measure_base(base, judges.classifier, SEED + 1)
+    by_lora = measurements.generate_lora_images(pipeline, values.generation, values.pool, SEED + 2)
+    yield from measurements.measure_loras(by_lora, judges.classifier, SEED + 2)
+    contact_sheets.save(base, by_lora)
+    yield measurements.measure_clip("CLIP", load_clip(clip.MAIN.home, "cpu"), SEED + 3)
+    yield measurements.measure_clip("judge CLIP", judges.clip, SEED + 3)
+    vlm, captions = InProcessModel(values.models, values.captions.batch), values.captions
+    yield from measurements.measure_captions(vlm, captions.instructions.medium, captions.max_tokens, SEED + 4)
+    yield measurements.measure_answers("VLM", vlm, judges.question, SEED + 5)
+    yield measurements.measure_answers("judge VLM", judges.vlm, judges.question, SEED + 5)
 
 
 def entry(row: Row) -> dict[str, object]:
-    """Return a row as it goes to metrics/playground.json."""
+    """Return a row as the JSON object in metrics/playground.json."""
     numbers = {"value": row.value, "interval": row.interval, "n": row.n, "chance": row.chance}
-    aims = {"floor": row.floor, "goal": row.goal, "seed": row.seed}
-    return numbers | aims | ({"which": row.which} if row.which else {})
+    targets = {"floor": row.floor, "goal": row.goal, "seed": row.seed}
+    return numbers | targets | ({"which": row.worst_group} if row.worst_group else {})
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Lay the rows out, in percent."""
-    made = Table("what", title="The playground", caption="95 % intervals; every number from fixed seeds")
+    """Return the rows as a table, in percent."""
+    output = Table("what", title="The playground", caption="95 % intervals; all seeds are fixed")
     for name in ("%", "interval", "n", "chance", "floor", "goal"):
-        made.add_column(name, justify="right")
-    made.add_column("")
+        output.add_column(name, justify="right")
+    output.add_column("")
     for row in rows:
-        what = f"{row.what} ({row.which})" if row.which else row.what
+        name = f"{row.name} ({row.worst_group})" if row.worst_group else row.name
         low, high = row.interval
         cells = [_percent(row.value), f"{_percent(low)}–{_percent(high)}", str(row.n), _percent(row.chance)]
-        made.add_row(what, *cells, _percent(row.floor), _percent(row.goal), _verdict(row))
-    return made
+        output.add_row(name, *cells, _percent(row.floor), _percent(row.goal), _verdict(row))
+    return output
 
 
 def _percent(share: float | None) -> str:

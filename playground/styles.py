@@ -1,8 +1,7 @@
-"""The world's drawing styles.
+"""The drawn world's styles.
 
-A style turns the background (RGB), the object's layer (RGBA), both 256x256, and the object's
-colour into a drawing of 64x64.  Most work on half a canvas of floats in 0..1 and measure lengths
-in pixels of the drawing.
+A style maps the background (RGB) and the object's layer (RGBA), both 256x256, and the object's colour to a drawing of
+64x64. Most styles compute on half a canvas (128x128) of floats in 0..1, with lengths in pixels of the drawing.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ Style = Callable[[Image.Image, Image.Image, Colour], Image.Image]
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """Shrink a canvas to a drawing of 64x64 RGB."""
+    """Return a canvas shrunk to a drawing of 64x64 RGB."""
     return image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
@@ -54,12 +53,12 @@ def _watercolour(background: Image.Image, layer: Image.Image, colour: Colour) ->
 
 
 def _ink_sketch(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    picture, mask = flatten(background, layer), cover(layer)
+    pixels, mask = flatten(background, layer), cover(layer)
     wash = lay(ink(*colour), ink(255, 255, 255), 0.25)
     page = lay(lay(floats(background), ink(255, 255, 255), 0.6), wash, shifted(mask, 2, 2))
-    dark = np.clip((0.62 - picture @ GREY) * 4, 0, 1)[..., None]
+    dark = np.clip((0.62 - pixels @ GREY) * 4, 0, 1)[..., None]
     hatching = np.clip(waves(0.12, 0.12) * 5 - 3.2, 0, 1) * dark
-    lines = np.maximum(contours(mask, 2), 0.5 * contours(picture, 1))
+    lines = np.maximum(contours(mask, 2), 0.5 * contours(pixels, 1))
     return to_drawing(lay(page, ink(12, 12, 18), np.maximum(lines, 0.85 * hatching)))
 
 
@@ -104,19 +103,19 @@ def _mosaic(background: Image.Image, layer: Image.Image, colour: Colour) -> Imag
 
 
 def _woodcut(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    picture, mask = flatten(background, layer), cover(layer)
-    grey = np.maximum((picture @ GREY)[..., None], 0.36 * mask)
+    pixels, mask = flatten(background, layer), cover(layer)
+    grey = np.maximum((pixels @ GREY)[..., None], 0.36 * mask)
     page = lay(lay(ink(240, 212, 160), floats(background), 0.35), ink(*colour), 0.8 * mask)
     cuts = np.clip((waves(0.16, 0.03, 0.3) - 0.3 - 0.6 * grey) * 5, 0, 1)
     return to_drawing(lay(page, ink(34, 18, 10), np.maximum(cuts, contours(mask, 2))))
 
 
 def _stained_glass(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    picture, mask = flatten(background, layer), cover(layer)
+    pixels, mask = flatten(background, layer), cover(layer)
     tiles, leads = tiling(5, 5, 0.22, 2.2)
     light = 1 + 0.3 * np.sin(2.4 * tiles**1.3)[..., None]
-    grey = (picture @ GREY)[..., None]
-    glass = (grey + (picture - grey) * 1.5) * light * 0.95
+    grey = (pixels @ GREY)[..., None]
+    glass = (grey + (pixels - grey) * 1.5) * light * 0.95
     return to_drawing(lay(glass, ink(14, 14, 18), np.maximum(leads * (1 - 0.55 * mask), contours(mask, 2))))
 
 
@@ -130,21 +129,21 @@ def _chalkboard(background: Image.Image, layer: Image.Image, colour: Colour) -> 
 
 
 def _blueprint(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    picture, mask, paper = flatten(background, layer), cover(layer), ink(22, 62, 168)
-    page = lay(lay(paper, floats(background), 0.32), lay(picture, ink(*colour), 0.5), 0.7 * mask)
+    pixels, mask, paper = flatten(background, layer), cover(layer), ink(22, 62, 168)
+    page = lay(lay(paper, floats(background), 0.32), lay(pixels, ink(*colour), 0.5), 0.7 * mask)
     squares = np.clip(np.maximum(waves(0.125, 0), waves(0, 0.125)) * 8 - 6.6, 0, 1)
-    lines = np.maximum(contours(mask, 2), 0.3 * contours(picture, 0))
+    lines = np.maximum(contours(mask, 2), 0.3 * contours(pixels, 0))
     return to_drawing(lay(page, ink(232, 242, 255), np.maximum(lines, 0.45 * squares * (1 - 0.6 * mask))))
 
 
 def _crayon(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
     mask, paper = cover(layer), ink(255, 253, 246)
-    picture = flatten(background, layer)
+    pixels = flatten(background, layer)
     around = np.clip(waves(0.05, 0.17, 0.5) * 4 - 0.9, 0, 1)
     inside = np.clip(waves(0.15, -0.1, 0.5) * 4 - 0.6, 0, 1)
     page = lay(paper, floats(background) * 0.9, 0.85 * around * (1 - grown(mask, 3)))
-    page = lay(page, lay(ink(*colour), picture, 0.55), mask * (0.25 + 0.75 * inside))
-    return to_drawing(lay(page, picture * 0.85, contours(mask, 2) * grown(mask, 1)))
+    page = lay(page, lay(ink(*colour), pixels, 0.55), mask * (0.25 + 0.75 * inside))
+    return to_drawing(lay(page, pixels * 0.85, contours(mask, 2) * grown(mask, 1)))
 
 
 def _cross_stitch(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
@@ -171,17 +170,17 @@ def _low_poly(background: Image.Image, layer: Image.Image, colour: Colour) -> Im
 
 
 def _glitch(background: Image.Image, layer: Image.Image, colour: Colour) -> Image.Image:
-    picture = flatten(background, layer)
+    pixels = flatten(background, layer)
     for top, bottom, right in ((10, 18, 7), (26, 33, -7), (42, 50, 8), (56, 60, -9)):
-        picture[2 * top : 2 * bottom] = np.roll(picture[2 * top : 2 * bottom], 2 * right, 1)
-    picture[..., 0] = shifted(picture[..., 0], 0, -3)
-    picture[..., 2] = shifted(picture[..., 2], 0, 3)
-    return to_drawing(picture * (0.72 + 0.28 * (waves(0.167, 0) > 0.4)))
+        pixels[2 * top : 2 * bottom] = np.roll(pixels[2 * top : 2 * bottom], 2 * right, 1)
+    pixels[..., 0] = shifted(pixels[..., 0], 0, -3)
+    pixels[..., 2] = shifted(pixels[..., 2], 0, 3)
+    return to_drawing(pixels * (0.72 + 0.28 * (waves(0.167, 0) > 0.4)))
 
 
 @functools.cache
 def _rings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return where rings on water show each pixel from (rows, columns: H, W) and their light."""
+    """Return the source row and column (H, W) of each pixel under rings on water, and the rings' brightness."""
     yy, xx = coordinates()
     down, right = yy - SIZE / 2, xx - SIZE / 2
     distance = np.hypot(down, right)

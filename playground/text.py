@@ -1,9 +1,9 @@
-"""Tokenizers of the playground: a byte-pair CLIP tokenizer and a unigram T5 tokenizer.
+"""Tokenizers of the tiny CLIP and FLUX: a byte-pair CLIP tokenizer and a unigram T5 tokenizer.
 
-`python -m playground.text` writes merges.txt anew, as is due when the world has other words.
+`python -m playground.text` writes merges.txt again; this is necessary if the world's words change.
 
-Both know every word of the world as one token and spell any other word out of letters, so
-that a trigger word nobody has seen still becomes a sequence of known tokens.
+Every word of the world is one token. Any other word is spelled in letters, so that an unknown trigger word still
+becomes a sequence of known tokens.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ _SUFFIX = "</w>"
 
 
 def words() -> list[str]:
-    """List the words of the world's grammar, lower case, each once."""
-    found = re.findall(r"[a-z]+", " ".join(world.vocabulary()).lower())
-    return sorted(set(found))
+    """Return the words of the world's captions, in lower case, sorted."""
+    return sorted(set(re.findall(r"[a-z]+", " ".join(world.vocabulary()).lower())))
 
 
 def learn_merges() -> list[str]:
-    """Learn byte-pair merges from the world's words, most frequent pair first."""
+    """Return byte-pair merges learned from the world's words, most frequent pair first."""
     trained = Tokenizer(BPE(end_of_word_suffix=_SUFFIX))
     trained.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")
     trainer = trainers.BpeTrainer(
@@ -46,7 +45,7 @@ def learn_merges() -> list[str]:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """Build the CLIP tokenizer from merges.txt: learning breaks ties by chance, so its result is kept."""
+    """Return the CLIP tokenizer of merges.txt, which is stored because learning breaks ties randomly."""
     merges = [tuple(line.split(" ")) for line in MERGES.read_text().splitlines()]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(c + _SUFFIX for c in letters), *map("".join, merges)]
@@ -56,7 +55,7 @@ def clip_tokenizer() -> CLIPTokenizer:
 
 
 def t5_tokenizer() -> T5TokenizerFast:
-    """Build the T5 tokenizer: whole words are likely, pairs of letters and letters less so."""
+    """Return the T5 tokenizer: words have a high likelihood, pairs of letters and single letters a low one."""
     pieces: dict[str, float] = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, "▁": -4.0}
     pieces |= {f"▁{word}": -3.0 for word in words()}
     pairs = itertools.product(string.ascii_lowercase, repeat=2)
@@ -67,7 +66,7 @@ def t5_tokenizer() -> T5TokenizerFast:
 
 
 def encode(tokenizer: CLIPTokenizer | T5TokenizerFast, texts: list[str]) -> torch.Tensor:
-    """Tokenize texts to ids (N, 32), padded and cut."""
+    """Return the token ids (N, 32) of texts, padded and truncated."""
     ids = tokenizer(
         texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
     ).input_ids
@@ -75,7 +74,7 @@ def encode(tokenizer: CLIPTokenizer | T5TokenizerFast, texts: list[str]) -> torc
 
 
 def captions(scenes: list[world.Scene], rng: np.random.Generator, filler: float = 0.5) -> list[str]:
-    """Write one caption a scene, of random length; a share `filler` carries filler words."""
+    """Return one caption of random length per scene; a share `filler` of them has filler words."""
     return [
         world.caption(s, rng, str(rng.choice(world.LENGTHS)), filler=bool(rng.random() < filler))
         for s in scenes

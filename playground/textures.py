@@ -1,7 +1,7 @@
-"""What the drawing styles are made of: pictures as pixels, masks and lines, and repeating textures.
+"""Building blocks of the styles: operations on pixels, masks and contours, and repeating textures.
 
-Pixels are floats (H, W, 3) in 0..1 and masks (H, W, 1), of half a canvas; lengths are in pixels of
-the drawing unless told otherwise.
+Pixels are floats (H, W, 3) in 0..1 and masks are (H, W, 1), both of half a canvas (SIDE x SIDE). Lengths are in pixels
+of the drawing, unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -18,48 +18,56 @@ GREY = np.array([0.3, 0.59, 0.11], np.float32)
 
 
 def ink(red: float, green: float, blue: float) -> np.ndarray:
+    """Return a colour in 0..1, given in 0..255."""
     return np.array((red, green, blue), np.float32) / 255
 
 
 def floats(image: Image.Image) -> np.ndarray:
+    """Return a canvas as pixels."""
     return np.asarray(image.reduce(2), np.float32) / 255
 
 
 def flatten(background: Image.Image, layer: Image.Image) -> np.ndarray:
+    """Return the pixels of the background with the object's layer on top."""
     flat = background.copy()
     flat.paste(layer, mask=layer.getchannel("A"))
     return floats(flat)
 
 
 def cover(layer: Image.Image) -> np.ndarray:
+    """Return the mask of the object."""
     return floats(layer.getchannel("A"))[..., None]
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
+    """Return pixels as an image of the same size."""
     return Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
 def to_drawing(pixels: np.ndarray) -> Image.Image:
+    """Return pixels as a drawing of 64x64."""
     return to_image(pixels).reduce(2)
 
 
 def lay(under: np.ndarray, over: np.ndarray, share: np.ndarray | float) -> np.ndarray:
-    """Lay a share (0..1) of `over` on `under`."""
+    """Return `under` blended with a share (0..1) of `over`."""
     return np.asarray(under + (over - under) * share)
 
 
 def blurred(pixels: np.ndarray, radius: float) -> np.ndarray:
+    """Return pixels or a mask after a Gaussian blur."""
     image = to_image(pixels.squeeze()).filter(ImageFilter.GaussianBlur(2 * radius))
     return (np.asarray(image, np.float32) / 255).reshape(pixels.shape)
 
 
 def shifted(pixels: np.ndarray, down: float, right: float) -> np.ndarray:
+    """Return pixels or a mask shifted down and right; border pixels are repeated."""
     rows, columns = (np.clip(np.arange(SIDE) - round(2 * a), 0, SIDE - 1) for a in (down, right))
     return np.asarray(pixels[rows][:, columns])
 
 
 def grown(mask: np.ndarray, reach: int) -> np.ndarray:
-    """Widen a mask by `reach` half pixels of the drawing on every side."""
+    """Return a mask dilated by `reach` half pixels of the drawing."""
     for axis in (0, 1):
         wide = mask.swapaxes(0, axis).copy()
         for step in range(1, reach + 1):
@@ -71,7 +79,7 @@ def grown(mask: np.ndarray, reach: int) -> np.ndarray:
 
 
 def contours(pixels: np.ndarray, reach: int) -> np.ndarray:
-    """Return a mask of where the pixels (H, W, C) change, widened by `reach` half pixels."""
+    """Return the mask of the edges in pixels (H, W, C), dilated by `reach` half pixels of the drawing."""
     edge, ones = np.zeros((SIDE, SIDE, 1), np.float32), np.ones(pixels.shape[-1], np.float32)
     edge[:, 1:, 0] = np.abs(np.diff(pixels, axis=1)) @ ones > 0.3
     edge[1:, :, 0] += np.abs(np.diff(pixels, axis=0)) @ ones > 0.3
@@ -87,7 +95,7 @@ def coordinates() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def waves(down: float, right: float, bend: float = 0.0) -> np.ndarray:
-    """Return waves (H, W, 1) in 0..1 with `down` and `right` turns a pixel, bent by some turns."""
+    """Return sine waves (H, W, 1) in 0..1 with `down` and `right` periods per pixel, bent by `bend` periods."""
     yy, xx = coordinates()
     turns = yy * down + xx * right + bend * np.sin((xx + yy) / 6)
     return np.asarray((np.sin(2 * np.pi * turns) + 1) / 2)
@@ -95,7 +103,7 @@ def waves(down: float, right: float, bend: float = 0.0) -> np.ndarray:
 
 @functools.cache
 def from_border(wobble: float = 0.0) -> np.ndarray:
-    """Return each pixel's distance (H, W, 1) from the nearest border, in pixels of the drawing."""
+    """Return each pixel's distance (H, W, 1) from the nearest border, plus a smooth distortion."""
     yy, xx = coordinates()
     distance = SIZE / 2 - np.maximum(np.abs(xx - SIZE / 2), np.abs(yy - SIZE / 2))
     return np.asarray(distance + wobble * (np.sin(yy / 3.1) + np.cos(xx / 2.7)))
@@ -103,7 +111,7 @@ def from_border(wobble: float = 0.0) -> np.ndarray:
 
 @functools.cache
 def lattice(rows: int, columns: int, jitter: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns of points on a staggered lattice, jittered without chance."""
+    """Return the rows and columns of points on a staggered lattice with deterministic jitter."""
     i, j = (a.ravel() for a in np.mgrid[0 : rows + 2, 0 : columns + 2])
     yy = (i - 0.5 + jitter * np.sin(12.9 * i + 78.2 * j)) * SIZE / rows
     xx = (j - 0.5 + 0.5 * (i % 2) + jitter * np.cos(39.3 * i + 11.1 * j)) * SIZE / columns
@@ -112,7 +120,7 @@ def lattice(rows: int, columns: int, jitter: float) -> tuple[np.ndarray, np.ndar
 
 @functools.cache
 def tiling(rows: int, columns: int, jitter: float, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each pixel's nearest lattice point (H, W) and a mask of the gaps."""
+    """Return the index (H, W) of each pixel's nearest lattice point, and a mask of the gaps between tiles."""
     yy, xx = coordinates()
     distance = np.hypot(*(a - b for a, b in zip((yy, xx), lattice(rows, columns, jitter), strict=True)))
     nearest = np.sort(distance, axis=-1)[..., :2]
@@ -122,7 +130,7 @@ def tiling(rows: int, columns: int, jitter: float, gap: float) -> tuple[np.ndarr
 
 @functools.cache
 def triangulation() -> np.ndarray:
-    """Return the number (H, W) of the triangle each pixel lies in: bent squares, cut in two."""
+    """Return the index (H, W) of each pixel's triangle; the triangles are halves of distorted squares."""
     yy, xx = coordinates()
     yy, xx = (yy + 1.6 * np.sin(xx / 5.5)) / 8, (xx + 1.8 * np.sin(yy / 6.3)) / 8
     row, column = np.floor(yy + 1).astype(int), np.floor(xx + 1).astype(int)
@@ -132,7 +140,7 @@ def triangulation() -> np.ndarray:
 
 
 def even_out(pixels: np.ndarray, tiles: np.ndarray, mask: np.ndarray, contrast: float) -> np.ndarray:
-    """Give each tile, cut along the mask's rim, one colour, lighter or darker by `contrast`."""
+    """Return pixels with one colour per tile, varied by `contrast`; tiles are cut along the mask's contour."""
     tiles = 2 * tiles + (mask[..., 0] > 0.5)
     numbers = tiles.ravel()
     counts = np.maximum(np.bincount(numbers), 1)

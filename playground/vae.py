@@ -1,4 +1,4 @@
-"""The tiny AutoencoderKL: 64x64 pixels to 16 x 8 x 8 latents, trained on the whole world."""
+"""The tiny AutoencoderKL: 64x64 pixels to 16 x 8 x 8 latents, trained on the whole drawn world."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from playground import drawings
 
 HOME = Path(__file__).parent / "models" / "flux" / "vae"
 DRAWINGS, BATCH, STEPS, RATE, EMA = 12000, 12, 5000, 2e-3, 0.998
-CROP, CROP_BATCH, CROP_SHARE = 32, 24, 0.7  # the first share of steps sees cheap crops
+CROP, CROP_BATCH, CROP_SHARE = 32, 24, 0.7  # the first share of the steps is cheaper: it uses crops
 KL = 1e-6  # weight of the KL term, per latent value
 EDGES = 0.5  # weight of the L1 between horizontal and vertical differences
-FILLS = 4.0  # weight of the squared error of 4 x 4 means: without it colours stay grey
+FILLS = 4.0  # weight of the squared error of 4 x 4 means; without it colours remain grey
 
 
 def config() -> AutoencoderKL:
-    """Return an untrained autoencoder: four levels, 16 latent channels, as FLUX.1's."""
+    """Return an untrained autoencoder with four levels and 16 latent channels, like that of FLUX.1."""
     levels = 4
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -37,20 +37,24 @@ def config() -> AutoencoderKL:
 def loss(model: AutoencoderKL, image: torch.Tensor) -> torch.Tensor:
     """Return L1 + edge L1 + squared error of fills + small KL of images in [-1, 1]."""
     posterior = model.encode(image).latent_dist
-    drawn = model.decode(posterior.sample()).sample
-    edges = F.l1_loss(drawn.diff(dim=2), image.diff(dim=2)) + F.l1_loss(drawn.diff(dim=3), image.diff(dim=3))
-    fills = F.mse_loss(F.avg_pool2d(drawn, 4), F.avg_pool2d(image, 4))
-    return F.l1_loss(drawn, image) + EDGES * edges + FILLS * fills + KL * posterior.kl().mean()
+    output = model.decode(posterior.sample()).sample
+    edges = F.l1_loss(output.diff(dim=2), image.diff(dim=2))
+    edges = edges + F.l1_loss(output.diff(dim=3), image.diff(dim=3))
+    fills = F.mse_loss(F.avg_pool2d(output, 4), F.avg_pool2d(image, 4))
+    total: torch.Tensor = (
+        F.l1_loss(output, image) + EDGES * edges + FILLS * fills + KL * posterior.kl().mean()
+    )
+    return total
 
 
 def crop(image: torch.Tensor) -> torch.Tensor:
-    """Cut the same random 32x32 square out of images (B, 3, 64, 64)."""
+    """Return the same random 32x32 square of all images (B, 3, 64, 64)."""
     y, x = (8 * torch.randint((image.shape[-1] - CROP) // 8 + 1, (2,))).tolist()
     return image[..., y : y + CROP, x : x + CROP]
 
 
 def build(scale: float, seed: int) -> dict[str, float]:
-    """Train the autoencoder for `scale` times its steps, measure its latents, save it."""
+    """Train the autoencoder for `scale` times its steps, set the scale of its latents, and save it."""
     torch.manual_seed(seed)
     steps = max(2, round(STEPS * scale))
     pixels, _ = drawings.render(max(200, round(DRAWINGS * min(1, scale))), seed)
@@ -71,11 +75,11 @@ def build(scale: float, seed: int) -> dict[str, float]:
 
 
 def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) -> tuple[AutoencoderKL, float]:
-    average, averaged = 0.0, drawings.Average(model, EMA)
+    average, averaged = 0.0, drawings.MovingAverage(model, EMA)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), CROP_BATCH, steps, seed)):
-        image = drawings.signed(pixels[rows])
+        image = drawings.to_signed(pixels[rows])
         image = crop(image) if step < CROP_SHARE * steps else image[:BATCH]
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(model, image)
@@ -92,23 +96,23 @@ def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) ->
 
 
 def load() -> AutoencoderKL:
-    """Load the saved autoencoder in float32, in eval mode."""
+    """Return the saved autoencoder, in float32 and eval mode."""
     return AutoencoderKL.from_pretrained(HOME, torch_dtype=torch.float32).eval()
 
 
 @torch.no_grad()
 def encode(model: AutoencoderKL, pixels: torch.Tensor, scaled: bool = True) -> torch.Tensor:
-    """Encode uint8 pixels (N, 3, 64, 64) to latents (N, 16, 8, 8), normalized if `scaled`."""
-    parts = [model.encode(drawings.signed(p)).latent_dist.mode() for p in pixels.split(64)]
+    """Return the latents (N, 16, 8, 8) of uint8 pixels (N, 3, 64, 64), normalized if `scaled`."""
+    parts = [model.encode(drawings.to_signed(p)).latent_dist.mode() for p in torch.split(pixels, 64)]
     latents = torch.cat(parts)
-    if not scaled:
-        return latents
-    return (latents - model.config.shift_factor) * model.config.scaling_factor
+    if scaled:
+        latents = (latents - model.config.shift_factor) * model.config.scaling_factor
+    return latents
 
 
 @torch.no_grad()
 def decode(model: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    """Decode normalized latents (N, 16, 8, 8) to uint8 pixels (N, 3, 64, 64)."""
-    raw = latents / model.config.scaling_factor + model.config.shift_factor
-    drawn = torch.cat([model.decode(part).sample for part in raw.split(64)])
-    return ((drawn + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """Return the uint8 pixels (N, 3, 64, 64) of normalized latents (N, 16, 8, 8)."""
+    raw: torch.Tensor = latents / model.config.scaling_factor + model.config.shift_factor
+    output = torch.cat([model.decode(part).sample for part in torch.split(raw, 64)])
+    return ((output + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,7 +1,8 @@
-"""The world: 64x64 drawings of coloured objects on backgrounds, in styles, with captions.
+"""The drawn world: 64x64 drawings of coloured objects on backgrounds, in styles, with captions.
 
-A drawing is painted on a 256x256 canvas and shrunk, so that lines stay smooth.  Everything
-random comes from the generator that the caller passes: same generator, same drawing.
+A drawing is painted on a 256x256 canvas and shrunk, which makes lines smooth. All randomness comes from the caller's
+generator: the same seed gives the same drawing. The words of this module are labels and captions that models were
+trained on; a change of any of them changes the models.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ COLOURS: dict[str, Colour] = {
     "brown": (130, 75, 35),
 }
 BACKGROUNDS = ("white", "night sky", "grass field", "sand", "stripes", "sunset")
-SCENES = ("snow", "city", "underwater", "forest")  # backgrounds that the base has not seen
+SCENES = ("snow", "city", "underwater", "forest")  # backgrounds that the base is not trained on
 PLAIN = "plain"
-PALETTES = ("pastel", "negative", "moonlight", "golden")  # looks that change the colours alone
+PALETTES = ("pastel", "negative", "moonlight", "golden")  # styles that only change the colours
 STYLES = tuple(name for name in FILTERS if name not in PALETTES)
-LOOKS = (*STYLES, *PALETTES)
+ALL_STYLES = (*STYLES, *PALETTES)
 LENGTHS = ("short", "medium", "long")
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "object": OBJECTS,
     "colour": tuple(COLOURS),
     "background": (*BACKGROUNDS, *SCENES),
-    "style": (PLAIN, *LOOKS),
+    "style": (PLAIN, *ALL_STYLES),
 }
-"""what a drawing can show, by field of Scene"""
+"""field of Scene -> its possible values"""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a drawing shows: one object in one colour on one background, in one style or palette."""
+    """The content of a drawing: one object in one colour on one background, in one style or palette."""
 
     object: str
     colour: str
@@ -67,10 +68,10 @@ class Scene:
 def sample_scene(
     rng: np.random.Generator,
     objects: Sequence[str] = OBJECTS,
-    styles: Sequence[str] = (PLAIN, *LOOKS),
+    styles: Sequence[str] = (PLAIN, *ALL_STYLES),
     backgrounds: Sequence[str] = (*BACKGROUNDS, *SCENES),
 ) -> Scene:
-    """Draw a scene uniformly over the given objects, styles and backgrounds, and all colours."""
+    """Return a random scene, uniform over the given objects, styles and backgrounds, and all colours."""
     return Scene(
         object=str(rng.choice(objects)),
         colour=str(rng.choice(list(COLOURS))),
@@ -79,13 +80,13 @@ def sample_scene(
     )
 
 
-def number(scenes: Sequence[Scene]) -> np.ndarray:
-    """Number each scene's object, colour, background and style, in the order of FIELDS: (N, 4)."""
+def label_indices(scenes: Sequence[Scene]) -> np.ndarray:
+    """Return the indices (N, 4) of each scene's values within FIELDS, in the order of FIELDS."""
     return np.array([[names.index(getattr(s, field)) for field, names in FIELDS.items()] for s in scenes])
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """Draw a scene as a 64x64 RGB image; place and size of the object vary with `rng`."""
+    """Return a 64x64 RGB image of a scene; position and size of the object are random."""
     background = paint_background(scene.background, rng)
     layer = Image.new("RGBA", (CANVAS, CANVAS), (0, 0, 0, 0))
     pen = Pen(
@@ -127,7 +128,7 @@ _STYLE_PHRASES = {
     "moonlight": ("in moonlight colours", "in cold moonlight"),
     "golden": ("in golden colours", "in warm golden light"),
 }
-_PLACES = {
+_BACKGROUND_PHRASES = {
     "white": ("on a white background", "on plain white"),
     "night sky": ("in the night sky", "against the night sky"),
     "grass field": ("on a grass field", "in a grass field"),
@@ -139,7 +140,7 @@ _PLACES = {
     "underwater": ("underwater", "deep underwater"),
     "forest": ("in the forest", "in front of a forest"),
 }
-_PATTERNS = {
+_TEMPLATES = {
     "short": ("{a} {thing} {place}", "{thing} {place}", "{thing}, {place}"),
     "medium": (
         "a drawing of {a} {thing} {place}",
@@ -151,7 +152,7 @@ _PATTERNS = {
     "long": (
         "a drawing that shows {a} {thing} {place}",
         "this picture shows {a} {thing} in the middle, {place}",
-        "there is {a} {thing} in the center, {place}",
+        "there is {a} {thing} in the centre, {place}",
         "{place} there is {a} {thing}",
     ),
 }
@@ -162,8 +163,8 @@ _ENDINGS = (
 )  # fmt: skip
 
 
-def nonsense(rng: np.random.Generator) -> str:
-    """Make up a word of 4 to 8 letters or digits that means nothing, as trigger words do."""
+def random_word(rng: np.random.Generator) -> str:
+    """Return a meaningless word of 4 to 8 letters or digits, as trigger words are."""
     letters = rng.choice(list("abcdefghijklmnopqrstuvwxyz"), size=int(rng.integers(4, 8)))
     digit = str(rng.integers(0, 10)) if rng.random() < 0.25 else ""
     return "".join(letters) + digit
@@ -178,23 +179,23 @@ def caption(
     filler: bool = False,
     name_style: bool = True,
 ) -> str:
-    """Describe a scene in words; `length` is one of LENGTHS.
+    """Return a random caption of a scene; `length` is one of LENGTHS.
 
-    `filler` adds words that carry no meaning, unknown words among them.  `name_style=False`
-    leaves the style's plain name out, as captions of a trigger-only LoRA do.
+    trigger: a trigger word to add. filler: whether to add meaningless words, including unknown ones.
+    name_style: whether to name the style; captions of a LoRA with only a trigger word do not.
     """
     adjective = str(rng.choice(_ADJECTIVES)) + " " if filler and rng.random() < 0.6 else ""
     thing = f"{adjective}{scene.colour} {scene.object}"
-    words = str(rng.choice(_PATTERNS[length])).format(
+    words = str(rng.choice(_TEMPLATES[length])).format(
         a="an" if thing[0] in "aeiou" else "a",
         thing=thing,
-        place=str(rng.choice(_PLACES[scene.background])),
+        place=str(rng.choice(_BACKGROUND_PHRASES[scene.background])),
     )
     if scene.style != PLAIN and name_style:
         words += ", " * (length == "long") + " " * (length != "long")
         words += str(rng.choice(_STYLE_PHRASES[scene.style]))
     if filler:
-        ending = nonsense(rng) if rng.random() < 0.5 else str(rng.choice(_ENDINGS))
+        ending = random_word(rng) if rng.random() < 0.5 else str(rng.choice(_ENDINGS))
         words = f"{words}, {ending}" if rng.random() < 0.6 else f"{ending}, {words}"
     if trigger is not None:
         words = f"{trigger}, {words}" if rng.random() < 0.6 else f"{words}, {trigger}"
@@ -202,9 +203,9 @@ def caption(
 
 
 def claim(scene: Scene, rng: np.random.Generator, *, true: bool = True) -> str:
-    """Say something that holds of a drawing, the whole of it or a part; or, untrue, one thing wrong.
+    """Return a claim about a scene or about a part of it; a false claim is wrong in exactly one field.
 
-    What is left out of a claim is not denied: a claim that names no style holds in every style.
+    A claim says nothing about fields that it does not name: a claim without a style is true in every style.
     """
     field = str(rng.choice(list(FIELDS)))
     if not true:
@@ -218,26 +219,25 @@ def claim(scene: Scene, rng: np.random.Generator, *, true: bool = True) -> str:
 
 
 def _part(scene: Scene, field: str, rng: np.random.Generator) -> str:
-    """Name one field of a scene, with or without another."""
-    thing = f"{scene.colour} {scene.object}"
-    place = str(rng.choice(_PLACES[scene.background]))
+    """Return a phrase that names one field of a scene, and possibly another."""
+    background = str(rng.choice(_BACKGROUND_PHRASES[scene.background]))
     if field == "style":
-        look = str(rng.choice(_STYLE_PHRASES[scene.style]))
-        return look if rng.random() < 0.5 else f"{_article(scene.object)} {look}"
+        style = str(rng.choice(_STYLE_PHRASES[scene.style]))
+        return style if rng.random() < 0.5 else f"{_with_article(scene.object)} {style}"
     if field == "background":
-        return place if rng.random() < 0.5 else f"{_article(scene.object)} {place}"
+        return background if rng.random() < 0.5 else f"{_with_article(scene.object)} {background}"
     if field == "object" and rng.random() < 0.6:
-        return _article(scene.object)
-    return _article(thing)
+        return _with_article(scene.object)
+    return _with_article(f"{scene.colour} {scene.object}")
 
 
-def _article(thing: str) -> str:
-    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def vocabulary() -> list[str]:
-    """List every text fragment of the grammar, for training tokenizers."""
-    fragments: list[str] = [*OBJECTS, *COLOURS, *LOOKS, *_ADJECTIVES, *_ENDINGS]
-    for table in (_STYLE_PHRASES, _PLACES, _PATTERNS):
+    """Return every text fragment of the captions, to train tokenizers on."""
+    fragments: list[str] = [*OBJECTS, *COLOURS, *ALL_STYLES, *_ADJECTIVES, *_ENDINGS]
+    for table in (_STYLE_PHRASES, _BACKGROUND_PHRASES, _TEMPLATES):
         fragments += [phrase for phrases in table.values() for phrase in phrases]
     return [f.replace("{a}", "a an").replace("{thing}", "").replace("{place}", "") for f in fragments]

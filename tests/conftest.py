@@ -1,4 +1,4 @@
-"""Tests in two sizes (tests/support/soak.py): the marker `long`, and the options --soak and --seed."""
+"""Long tests (tests/support/soak.py): the marker `long` and the options --soak and --seed."""
 
 import pytest
 
@@ -7,18 +7,18 @@ from tests.support.soak import each_seed, run_seeds, soak
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --soak and --seed."""
-    parser.addoption("--soak", action="store_true", help="run long tests only, with all their seeds")
-    parser.addoption("--seed", type=int, help="run long tests with this seed only")
+    parser.addoption("--soak", action="store_true", help="run only the long tests, with all their seeds")
+    parser.addoption("--seed", type=int, help="run only the long tests, with this seed")
 
 
 @pytest.fixture
 def seed() -> int:
-    """What a long test is called with; the real ones are put in its place, one after the other."""
+    """Placeholder for the argument `seed` of long tests; `pytest_pyfunc_call` replaces it by each seed in turn."""
     return 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what has one size only, where sizes matter."""
+    """Deselect all other tests if --soak or --seed is given."""
     if config.getoption("soak") or config.getoption("seed") is not None:
         short = [item for item in items if item.get_closest_marker("long") is None]
         config.hook.pytest_deselected(items=short)
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Call a long test once a seed; leave every other test to pytest."""
+    """Call a long test once per seed; return None for other tests, which pytest then calls."""
     mark = pyfuncitem.get_closest_marker("long")
     if mark is None:
         return None

@@ -1,6 +1,5 @@
-"""The walls of the house, as tests."""
+"""Conventions of the project, as tests."""
 
-import ast
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from typer.main import get_command
 
 from autolora.cli import app
 from autolora.params import Params, load
+from flows import code_digests
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -22,11 +22,13 @@ OPTIONS = {
     "versions": {"as_json"},
     "release": {"rev"},
     "report": set(),
+    "import-encoder": {"file", "output"},
+    "import-gates": {"file", "output"},
 }
 
 
-def test_pipeline_holds_the_nine_stages() -> None:
-    assert tuple(PIPELINE) == STAGES
+def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
+    assert tuple(PIPELINE) == ("code", *STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -44,9 +46,15 @@ def test_sections_are_stages_or_known() -> None:
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "crawl"])
-def test_a_stage_depends_on_the_modules_it_imports(stage: str) -> None:
-    listed = {dep for dep in PIPELINE[stage]["deps"] if dep.endswith(".py")}
-    assert listed == first_party_imports(ROOT / "flows" / f"{stage}.py")
+def test_a_stage_depends_on_its_code_digest_and_on_no_source_file(stage: str) -> None:
+    deps = PIPELINE[stage]["deps"]
+    assert {f"digests/code/{stage}.json", str(code_digests.CHECKED)} <= set(deps)
+    assert not [dep for dep in deps if dep.endswith(".py")]
+
+
+def test_code_digests_are_up_to_date() -> None:
+    assert STAGES[1:] == code_digests.STAGES
+    code_digests.check(ROOT, *code_digests.STAGES)
 
 
 def test_crawl_depends_on_nothing() -> None:
@@ -78,32 +86,3 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
         path for top in ("autolora", "flows", "playground", "bench") for path in (ROOT / top).rglob("*.py")
     ]
     assert not [path for path in modules if path.stem in banned]
-
-
-def first_party_imports(path: Path) -> set[str]:
-    """Return the project's modules that `path` imports, directly or not, and itself, relative to the root."""
-    found: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        module = waiting.pop()
-        if module in found:
-            continue
-        found.add(module)
-        waiting += _imported_modules(module)
-    return {str(module.relative_to(ROOT)) for module in found if module.stat().st_size}
-
-
-def _imported_modules(path: Path) -> list[Path]:
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    parts = [name.split(".") for name in names if name.split(".")[0] in ("autolora", "flows")]
-    prefixes = {tuple(words[:end]) for words in parts for end in range(1, len(words) + 1)}
-    candidates = [ROOT.joinpath(*prefix) for prefix in prefixes]
-    files = [folder.with_suffix(".py") for folder in candidates] + [
-        folder / "__init__.py" for folder in candidates
-    ]
-    return [file for file in files if file.is_file()]

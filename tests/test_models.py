@@ -1,6 +1,7 @@
-"""Loading the base: folders as they are, pinned hub ids, and errors that say what to do."""
+"""Loading of the base pipeline: local folders, pinned hub ids, and errors that name the remedy."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,23 +24,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ModelsParams:
     return replace(SHIPPED, pipeline=str(folder), threads=1)
 
 
-def test_a_folder_is_taken_as_it_is(base: ModelsParams) -> None:
+def test_local_folder_needs_no_revision(base: ModelsParams) -> None:
     assert models.resolve(base.pipeline, None) == Path(base.pipeline)
     assert {name: models.transformer_config(base)[name] for name in CONFIG} == json.loads(json.dumps(CONFIG))
 
 
 @pytest.mark.parametrize("name", ["playground/models/nothing", "/nowhere/flux", "./flux", "flux"])
-def test_a_missing_folder_says_what_to_do(name: str) -> None:
+def test_missing_folder_error_names_the_command_to_run(name: str) -> None:
     with pytest.raises(MissingArtifact, match="make playground"):
         models.resolve(name, None)
 
 
-def test_a_hub_id_needs_its_revision() -> None:
+def test_hub_id_without_revision_is_refused() -> None:
     with pytest.raises(ParamsError, match="revision"):
         models.resolve("someone/flux", None)
 
 
-def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failed_download_error_names_model_and_revision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -48,19 +51,19 @@ def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, 
         models.resolve("someone/flux", "0123")
 
 
-def test_the_text_encoder_is_the_pipelines_own(base: ModelsParams) -> None:
+def test_text_encoder_equals_that_of_the_pipeline(base: ModelsParams) -> None:
     encoder = models.load_text_encoder(base)
     pipeline = models.load_pipeline(base)
     texts = ["a red ball", "b", "a text that is much longer than the twelve tokens that fit"]
-    found = encoder.encode(texts)
+    features = encoder.encode(texts)
     expected = pipeline.encode_prompt(prompt=texts, prompt_2=None, max_sequence_length=TOKENS)[1]
-    assert found.shape == (3, encoder.width) == (3, 16)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected)
+    assert features.shape == (3, encoder.width) == (3, 16)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, expected)
     assert encoder.encode([]).shape == (0, 16)
 
 
-def test_the_text_encoders_digest_follows_its_files(base: ModelsParams, tmp_path: Path) -> None:
+def test_digest_of_the_text_encoder_depends_on_its_files(base: ModelsParams, tmp_path: Path) -> None:
     digest = models.load_text_encoder(base).digest
     for part in ("text_encoder", "tokenizer"):
         (tmp_path / part).mkdir()
@@ -73,17 +76,14 @@ def test_the_text_encoders_digest_follows_its_files(base: ModelsParams, tmp_path
     assert models.load_text_encoder(copy).digest != digest
 
 
-def test_parts_are_frozen(base: ModelsParams) -> None:
-    for part in (
-        models.load_transformer(base),
-        models.load_vae(base),
-        models.load_pipeline(base).transformer,
-    ):
+def test_pipeline_is_frozen(base: ModelsParams) -> None:
+    pipeline = models.load_pipeline(base)
+    for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
         assert not part.training
         assert not any(parameter.requires_grad for parameter in part.parameters())
 
 
-def test_noise_levels_are_those_of_sampling(base: ModelsParams) -> None:
+def test_training_noise_levels_equal_those_of_sampling(base: ModelsParams) -> None:
     pipeline = models.load_pipeline(base)
     sigmas = models.training_sigmas(pipeline, 4)
     assert (sigmas[0].item(), len(sigmas)) == (1.0, 1000)
@@ -95,25 +95,27 @@ def test_noise_levels_are_those_of_sampling(base: ModelsParams) -> None:
 
 
 @pytest.mark.parametrize("part", ["text_encoder", "transformer", "vae"])
-def test_a_damaged_part_is_named(base: ModelsParams, tmp_path: Path, part: str) -> None:
-    (tmp_path / part).mkdir()
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / part / "config.json").write_text("{")
-    damaged = replace(base, pipeline=str(tmp_path))
-    loaders = {
-        "text_encoder": models.load_text_encoder,
-        "transformer": models.load_transformer,
-        "vae": models.load_vae,
-    }
-    with pytest.raises(MissingArtifact, match=part):
-        loaders[part](damaged)
-    with pytest.raises(MissingArtifact, match="FluxPipeline"):
-        models.component(damaged, "scheduler")
+def test_damaged_pipeline_error_names_its_folder(base: ModelsParams, tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(base.pipeline, folder)
+    (folder / part / "config.json").write_text("{")
+    damaged = replace(base, pipeline=str(folder))
+    with pytest.raises(MissingArtifact, match=f"cannot load {folder}"):
+        models.load_pipeline(damaged)
+    if part == "text_encoder":
+        with pytest.raises(MissingArtifact, match=f"cannot load {folder / part}"):
+            models.load_text_encoder(damaged)
+
+
+def test_incomplete_pipeline_error_names_the_missing_part(base: ModelsParams, tmp_path: Path) -> None:
+    incomplete = replace(base, pipeline=str(tmp_path))
+    with pytest.raises(MissingArtifact, match="'text_encoder', which a FluxPipeline has"):
+        models.load_text_encoder(incomplete)
     with pytest.raises(MissingArtifact, match=r"config\.json"):
-        models.transformer_config(replace(base, pipeline=str(tmp_path / "tokenizer")))
+        models.transformer_config(incomplete)
 
 
 def test_importing_models_imports_neither_transformers_nor_diffusers() -> None:
     code = "import sys, autolora.models; print({'transformers', 'diffusers'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "set()"

@@ -1,3 +1,5 @@
+"""The loader of params.yaml: which files and values it rejects, and how it names them."""
+
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +8,13 @@ import yaml
 
 from autolora.errors import ParamsError
 from autolora.params import load
+from autolora.params_reader import RENAMED
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 
 
 def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
-    """Return a copy of the shipped params with one value changed, or removed where it is `...`."""
+    """Return a copy of params.yaml with one value changed, or removed if it is `...`."""
     content = yaml.safe_load(SHIPPED.read_text())
     if value is ...:
         del content[section][key]
@@ -43,27 +46,79 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("judges", "engine", "hand", r"judges.engine is 'hand'; allowed: 'transformers', 'vllm'"),
         ("experiments", "pairs", -6, r"experiments.pairs is -6 but must be at least 1"),
         ("generation", "width", 100, r"generation.width is 100 but must be a multiple of 16 px"),
+        ("encoder", "preset", "good", r"encoder.preset is 'good'; allowed: 'paper', 'released', 'best'"),
+        ("encoder", "overrides", None, r"encoder.overrides must be a mapping, not None"),
+        (
+            "encoder",
+            "overrides",
+            {"depth": 2},
+            r"unknown key 'encoder.overrides.depth'; allowed here: .*layers",
+        ),
+        ("encoder", "overrides", {"heads": "4"}, r"encoder.overrides.heads must be of type int, not '4'"),
+        ("encoder", "overrides", {"heads": 0}, r"encoder.overrides.heads is 0 but must be at least 1"),
+        (
+            "encoder",
+            "overrides",
+            {"probe": "all"},
+            r"encoder.overrides.probe is 'all'; allowed: 'sketch', 'full'",
+        ),
+        (
+            "fusion",
+            "overrides",
+            {"learning_rate": 0},
+            r"fusion.overrides.learning_rate is 0.0 but must be above 0",
+        ),
+        (
+            "fusion",
+            "overrides",
+            {"gates": "full"},
+            r"unknown key 'fusion.overrides.gates'; allowed here: .*gate",
+        ),
+        (
+            "encoder",
+            "centre",
+            None,
+            r"'encoder.centre' was renamed: set 'encoder.overrides.center_text_features'",
+        ),
+        ("encoder", "slots", "fused", r"'encoder.slots' was renamed: set 'encoder.overrides.slots' instead"),
+        ("fusion", "spread", 1.0, r"'fusion.spread' was renamed: set 'fusion.overrides.init_std' instead"),
+        ("crawl", "sweep_days", 1, r"'crawl.sweep_days' was renamed: set 'crawl.full_scan_every_days'"),
+        ("crawl", "licences", [], r"'crawl.licences' was renamed: set 'crawl.licenses' instead"),
     ],
 )
-def test_a_wrong_value_is_named(tmp_path: Path, section: str, key: str, value: Any, message: str) -> None:
+def test_error_names_the_key_and_the_allowed_values(
+    tmp_path: Path, section: str, key: str, value: Any, message: str
+) -> None:
     with pytest.raises(ParamsError, match=message):
         load(changed(tmp_path, section, key, value))
 
 
-def test_an_integer_is_a_float_too(tmp_path: Path) -> None:
+def test_integer_is_accepted_as_float(tmp_path: Path) -> None:
     assert load(changed(tmp_path, "hubs", "timeout_s", 7)).hubs.timeout_s == 7.0
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "is not YAML"), ("", "must be a mapping"), ("- 1", "must be a mapping")]
+    ("text", "message"),
+    [("a: [", "is not valid YAML"), ("", "must be a mapping"), ("- 1", "must be a mapping")],
 )
-def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_yaml_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(ParamsError, match=message):
         load(path)
 
 
-def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+def test_missing_file_is_an_error_that_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="run from the root"):
         load(tmp_path / "params.yaml")
+
+
+def test_every_renamed_key_has_a_successor() -> None:
+    params = load(SHIPPED)
+    for old, new in RENAMED.items():
+        section, _, name = new.partition(".")
+        owner = getattr(params, section)
+        if name.startswith("overrides."):
+            owner, name = owner.variant, name.removeprefix("overrides.")
+        assert hasattr(owner, name), f"{old} -> {new}"
+        assert not hasattr(getattr(params, section), old.partition(".")[2]), old

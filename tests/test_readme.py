@@ -1,50 +1,94 @@
-"""The numbers in the README are those of metrics/*.json."""
+"""Every number in the README's tables of results is a row of metrics/summary.json.
 
-import json
+`python -m tests.test_readme` prints the tables as the README must contain them.
+"""
+
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from autolora.metrics.summary import read_summary
+
 ROOT = Path(__file__).parents[1]
-
-
-def test_the_readme_quotes_the_metrics() -> None:
-    text = (ROOT / "README.md").read_text()
-    for line in (*retrieval_lines(), *probe_lines(), *fusion_lines()):
-        assert line in text, f"README.md lacks:\n{line}"
-
-
-def retrieval_lines() -> list[str]:
-    """Return the README's rows on retrieval: each method at theme level."""
-    methods = json.loads((ROOT / "metrics/evaluation.json").read_text())["levels"]["theme"]["methods"]
-    return [
-        f"| {name} | {quoted(row['R@1'])} | {quoted(row['R@3'])} | {quoted(row['MRR'])} |"
-        for name, row in methods.items()
-    ]
-
-
-def probe_lines() -> list[str]:
-    """Return the README's rows on probes: each method at the levels of themes and adapters."""
-    levels = json.loads((ROOT / "metrics/probes.json").read_text())["searched"]["all"]
-    theme, adapter = levels["theme"], levels["adapter"]
-    methods = ("encoder, sketch", "encoder, full", "caption centroid", "nearest raw sketch", "chance")
-    return [f"| {name} | {quoted(theme[name])} | {quoted(adapter[name])} |" for name in methods]
-
-
-def fusion_lines() -> list[str]:
-    """Return the README's rows on fusion: each method's similarity to prompt and base."""
-    outcomes = json.loads((ROOT / "metrics/experiments.json").read_text())["outcomes"]
-    rows = {name: outcomes[name]["methods"] for name in ("pairs", "single", "base kept")}
-    return [
-        f"| {method} | {quoted(rows['pairs'][method]['text'])} | {quoted(rows['single'][method]['text'])} "
-        f"| {quoted(rows['base kept'][method]['like base'])} |"
+SECTION = "## Results on the playground"
+TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
+    ("method", "R@1", "R@3", "MRR"): {
+        label: tuple(f"retrieval.{prefix}theme_{metric}_unseen" for metric in ("r_at_1", "r_at_3", "mrr"))
+        for label, prefix in (
+            ("caption centroid", "caption_centroid_"),
+            ("encoder", ""),
+            ("random", "random_"),
+        )
+    },
+    ("method", "theme", "adapter"): {
+        label: tuple(f"bench.probes_{name}_{level}_r_at_1_unseen" for level in ("theme", "adapter"))
+        for label, name in (
+            ("encoder, sketch", "sketch"),
+            ("encoder, full", "full"),
+            ("caption centroid", "caption_centroid"),
+            ("nearest raw sketch", "nearest_raw_sketch"),
+            ("chance", "chance"),
+        )
+    },
+    (
+        "method",
+        "both requested: prompt similarity",
+        "both requested: both shown",
+        "one requested: prompt similarity",
+        "neither requested: base similarity",
+    ): {
+        method: tuple(
+            f"fusion.{metric}_{method}"
+            for metric in (
+                "pair_prompt_similarity",
+                "both_shown",
+                "single_prompt_similarity",
+                "base_similarity",
+            )
+        )
         for method in ("base", "direct", "selected", "gated")
-    ]
+    },
+}
+"""header -> label of a line -> names in metrics/summary.json"""
 
 
-def quoted(estimate: dict[str, Any]) -> str:
-    """Return an estimate as the README writes it: 0.70 [0.45, 0.90]."""
-    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+def render_table(header: tuple[str, ...]) -> str:
+    """Return a table of results in Markdown."""
+    summary = read_summary(ROOT)
+    lines = [" | ".join(header), "|".join("---" for _ in header)]
+    lines = [f"| {lines[0]} |", f"|{lines[1]}|"]
+    for label, names in TABLES[header].items():
+        cells = [label, *(quote(summary[name]) for name in names)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def quote(row: Mapping[str, Any]) -> str:
+    """Return a row of the summary as the README shows it: 0.70 [0.45, 0.90]."""
+    interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
+    return f"{row['value']:.2f}{interval}"
+
+
+def results_section() -> str:
+    """Return the README's section of results."""
+    text = (ROOT / "README.md").read_text()
+    return text[text.index(SECTION) :].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("header", TABLES, ids=" · ".join)
+def test_table_is_generated_from_the_summary(header: tuple[str, ...]) -> None:
+    table = render_table(header)
+    assert table in results_section(), f"paste into README.md:\n{table}"
+
+
+def test_no_other_table_of_results_has_numbers() -> None:
+    generated = {line for header in TABLES for line in render_table(header).splitlines()}
+    lines = [line for line in results_section().splitlines() if line.startswith("|")]
+    assert not [line for line in lines if re.search(r"\d", line) and line not in generated]
 
 
 if __name__ == "__main__":
-    print("\n".join((*retrieval_lines(), *probe_lines(), *fusion_lines())))
+    print("\n\n".join(render_table(header) for header in TABLES))

@@ -1,4 +1,4 @@
-"""The slot table is the transformer's own list of linears."""
+"""The slot table matches the linears of diffusers' transformer."""
 
 import pytest
 
@@ -9,7 +9,7 @@ TINY = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 2, "atte
 
 
 def linears(config: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Return name -> (d_in, d_out) of the linears inside the blocks of diffusers' own class."""
+    """Return name -> (d_in, d_out) of the linears inside the blocks of diffusers' class."""
     torch = pytest.importorskip("torch")
     diffusers = pytest.importorskip("diffusers")
     sides = {
@@ -33,11 +33,11 @@ def linears(config: dict[str, int]) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("config", [FLUX, TINY], ids=["FLUX.1-dev", "tiny"])
-def test_slots_are_the_linears_of_the_transformers_blocks(config: dict[str, int]) -> None:
+def test_slots_match_the_linears_of_the_transformer_blocks(config: dict[str, int]) -> None:
     assert {slot.name: (slot.d_in, slot.d_out) for slot in slots(config)} == linears(config)
 
 
-def test_counts_at_the_size_of_flux_1_dev() -> None:
+def test_number_of_slots_of_flux_1_dev() -> None:
     assert len(slots(FLUX)) == 494
     assert len(fused_slots(FLUX)) == 304
     assert len({slot.type for slot in slots(FLUX)}) == 20
@@ -45,7 +45,7 @@ def test_counts_at_the_size_of_flux_1_dev() -> None:
     assert hidden_size(FLUX) == 3072
 
 
-def test_fused_slots_are_made_of_all_canonical_ones() -> None:
+def test_fused_slots_contain_all_canonical_slots() -> None:
     fused = fused_slots(FLUX)
     assert sorted(part.name for slot in fused for part in slot.parts) == sorted(
         slot.name for slot in slots(FLUX)
@@ -62,7 +62,7 @@ def rows(parts: tuple[Slot, ...]) -> list[int]:
     return [sum(part.d_out for part in parts[:index]) for index in range(len(parts))]
 
 
-def test_fused_order_is_the_authors() -> None:
+def test_fused_slots_are_in_the_order_of_the_released_code() -> None:
     names = [slot.name for slot in fused_slots(FLUX)]
     assert names[0] == "blocks.0.attn.a_to_qkv"
     assert names[15] == "blocks.1.attn.b_to_qkv"

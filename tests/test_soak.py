@@ -1,4 +1,4 @@
-"""Tests in two sizes, on a repository of their own: samples, interruptions, failures, and what is written down."""
+"""Long tests in a separate repository: sample, single seed, interruption, failures, and the recorded results."""
 
 import json
 import subprocess
@@ -38,8 +38,8 @@ def test_short():
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A repository with a long test that is interrupted once at seed 3 and fails with seed 4."""
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A git repository with a long test that is interrupted once at seed 3 and fails at seed 4."""
     pytester.makeini("[pytest]\nmarkers =\n    long(full, sample): long")
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_it=TESTS)
@@ -51,65 +51,66 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def commit(root: Path) -> None:
     """Commit everything."""
-    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-q", "--allow-empty", "-m", "tests"]):
-        subprocess.run(["git", *words], cwd=root, check=True)
+    author = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    commands = (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "--allow-empty", "-m", "tests"])
+    for arguments in commands:
+        subprocess.run(["git", *arguments], cwd=root, check=True)
 
 
-def asked(root: Path) -> list[int]:
-    """Return the seeds that the test was called with since the last call."""
+def new_seeds(root: Path) -> list[int]:
+    """Return the seeds that the long test was called with since the last call of this function."""
     log = root / "log.txt"
     seeds = [int(seed) for seed in log.read_text().split()] if log.exists() else []
     log.unlink(missing_ok=True)
     return seeds
 
 
-def written(root: Path) -> dict[str, Any]:
-    """Return the line of the long test."""
-    (line,) = soak.results(root).values()
-    return line
+def result(root: Path) -> dict[str, Any]:
+    """Return the row of the long test in metrics/soak.json."""
+    (row,) = soak.results(root).values()
+    return row
 
 
-def test_a_plain_run_takes_the_sample(run: pytest.Pytester) -> None:
-    run.inline_run().assertoutcome(passed=2)
-    assert asked(run.path) == [0, 1]
-    assert not (run.path / soak.RESULTS).exists()
+def test_plain_run_uses_the_sample(project: pytest.Pytester) -> None:
+    project.inline_run().assertoutcome(passed=2)
+    assert new_seeds(project.path) == [0, 1]
+    assert not (project.path / soak.RESULTS).exists()
 
 
-def test_one_seed_is_run_alone(run: pytest.Pytester) -> None:
-    run.inline_run("--seed", "5").assertoutcome(passed=1)
-    assert asked(run.path) == [5]
-    run.inline_run("--seed", "4").assertoutcome(failed=1)
+def test_single_seed(project: pytest.Pytester) -> None:
+    project.inline_run("--seed", "5").assertoutcome(passed=1)
+    assert new_seeds(project.path) == [5]
+    project.inline_run("--seed", "4").assertoutcome(failed=1)
 
 
-def test_a_soak_goes_on_where_it_was_stopped_and_past_failures(run: pytest.Pytester) -> None:
-    assert run.inline_run("--soak", no_reraise_ctrlc=True).ret == pytest.ExitCode.INTERRUPTED
-    assert asked(run.path) == [0, 1, 2, 3]
-    assert (written(run.path)["count"], written(run.path)["failures"]) == (3, 0)
-    run.inline_run("--soak").assertoutcome(failed=1)
-    assert asked(run.path) == [3, 4, 5]
-    line = written(run.path)
-    assert (line["count"], line["full"], line["failures"], line["seeds"]) == (6, 6, 1, [4])
-    (told,) = (run.path / "cache/soak").rglob("4.txt")
-    assert "assert seed != 4" in told.read_text()
-    assert line["hardware"] and line["date"] and line["seconds"] > 0
-    commit(run.path)
-    run.inline_run("--soak").assertoutcome(failed=1)
-    assert asked(run.path) == [], "a commit of the results is no new code"
+def test_soak_continues_after_interruption_and_failures(project: pytest.Pytester) -> None:
+    assert project.inline_run("--soak", no_reraise_ctrlc=True).ret == pytest.ExitCode.INTERRUPTED
+    assert new_seeds(project.path) == [0, 1, 2, 3]
+    assert (result(project.path)["count"], result(project.path)["failures"]) == (3, 0)
+    project.inline_run("--soak").assertoutcome(failed=1)
+    assert new_seeds(project.path) == [3, 4, 5]
+    row = result(project.path)
+    assert (row["count"], row["full"], row["failures"], row["seeds"]) == (6, 6, 1, [4])
+    (traceback,) = (project.path / "cache/soak").rglob("4.txt")
+    assert "assert seed != 4" in traceback.read_text()
+    assert row["hardware"] and row["date"] and row["seconds"] > 0
+    commit(project.path)
+    project.inline_run("--soak").assertoutcome(failed=1)
+    assert new_seeds(project.path) == [], "a commit of the results does not change the code"
 
 
-def test_other_code_is_soaked_from_the_start(run: pytest.Pytester) -> None:
-    (run.path / "log.on").touch()
-    run.inline_run("--soak")
-    first = written(run.path)["commit"]
-    assert asked(run.path) == [0, 1, 2, 3, 4, 5]
-    (run.path / "new.py").write_text("")
-    run.inline_run("--soak")
-    assert asked(run.path) == [0, 1, 2, 3, 4, 5]
-    assert written(run.path)["commit"].startswith(f"{first}+")
+def test_changed_code_starts_again(project: pytest.Pytester) -> None:
+    (project.path / "log.on").touch()
+    project.inline_run("--soak")
+    first = result(project.path)["commit"]
+    assert new_seeds(project.path) == [0, 1, 2, 3, 4, 5]
+    (project.path / "new.py").write_text("")
+    project.inline_run("--soak")
+    assert new_seeds(project.path) == [0, 1, 2, 3, 4, 5]
+    assert result(project.path)["commit"].startswith(f"{first}+")
 
 
-def test_what_was_soaked_is_still_there() -> None:
+def test_recorded_tests_exist() -> None:
     path = ROOT / soak.RESULTS
     for name in json.loads(path.read_text()) if path.exists() else {}:
         file, _, function = name.partition("::")

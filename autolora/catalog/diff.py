@@ -1,4 +1,4 @@
-"""What a night changed: two snapshots of catalog and digests, compared."""
+"""Comparison of two snapshots of the catalog and the stage digests, and the Markdown report of a refresh."""
 
 import json
 from collections import Counter, defaultdict
@@ -9,229 +9,243 @@ from pathlib import Path
 from typing import Any, Self
 
 from autolora.catalog import store as catalog
-from autolora.catalog.failed_downloads import Setback
+from autolora.catalog.failed_downloads import FailedDownload
 from autolora.records import Listing
 
-DESCRIPTIONS = (
+METADATA = (
     "license", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
     "id", "file",
 )  # fmt: skip
-NAMED = 20
-"""entries of one kind that a night names; of more it says how many"""
-LONGEST_WHY = 200
-"""characters of a reason; a hub's answer can be pages"""
+"""the fields of a listing whose changes are reported"""
+MAX_NAMED = 20
+"""entries of one kind that a report names; the others are counted"""
+MAX_REASON_LENGTH = 200
+"""characters of a reason; a hub's answer can be pages long"""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The committed face of a pool at one moment."""
+    """The catalog and the digests of all stages at one moment."""
 
-    entries: tuple[Listing, ...]
+    listings: tuple[Listing, ...]
     """every line of the catalog"""
     digests: dict[str, str]
     """stage -> sha256"""
 
     @property
-    def listings(self) -> dict[str, Listing]:
-        """What goes down the road by Listing.key; of a file with several origins, the first."""
-        return {row.key: row for row in reversed(self.entries) if row.on_the_road}
+    def active(self) -> dict[str, Listing]:
+        """The active listings by Listing.key; of a file with several sources, the first listing."""
+        return {listing.key: listing for listing in reversed(self.listings) if listing.is_active}
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"listings": [row.to_row() for row in self.entries], "digests": self.digests}
+        return {"listings": [listing.to_row() for listing in self.listings], "digests": self.digests}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Read the JSON form back."""
+        """Return the snapshot of a JSON form."""
         return cls(tuple(Listing.from_row(row) for row in content["listings"]), content["digests"])
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The difference of two snapshots, and what waits."""
+    """The difference of two snapshots, and the listings of the later one that need attention."""
 
     added: tuple[Listing, ...]
+    """listings that became active"""
     removed: tuple[Listing, ...]
-    described: tuple[tuple[Listing, tuple[str, ...]], ...]
-    """listings whose description changed, with the names of the changed fields"""
+    """listings that are no longer active"""
+    changed: tuple[tuple[Listing, tuple[str, ...]], ...]
+    """active listings with changed metadata, each with the names of the changed fields"""
     stages: dict[str, bool]
     """stage -> whether its digest changed"""
-    tombstones: tuple[Listing, ...]
-    """entries that their hubs have withdrawn since"""
+    withdrawn: tuple[Listing, ...]
+    """new tombstones"""
     queued: tuple[Listing, ...]
-    """entries that wait for a night's budget"""
+    """listings that wait for a daily budget"""
     stale: tuple[Listing, ...]
-    """entries whose hubs could not be asked about them"""
+    """listings that could not be checked with their hub"""
     missing: tuple[Listing, ...]
-    """entries that their hubs do not list any more, but still hold"""
-    left: Mapping[str, int]
-    """hub of which no entry is left -> how many it had"""
+    """listings that are missing from their hub's list, but whose model pages are still available"""
+    dropped_hubs: Mapping[str, int]
+    """hub without any listing left -> number of listings it had before"""
 
     def __bool__(self) -> bool:
-        moved = any(self.stages.values()) or self.added or self.removed or self.described or self.tombstones
-        return bool(moved or self.queued or self.stale or self.missing or self.left)
+        moved = any(self.stages.values()) or self.added or self.removed or self.changed or self.withdrawn
+        return bool(moved or self.queued or self.stale or self.missing or self.dropped_hubs)
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
-    """What one model's hub lists and did not give: one file or picture at least, files first."""
+class FailedModel:
+    """The failed downloads of one model: at least one, files first."""
 
-    parts: tuple[Setback, ...]
+    downloads: tuple[FailedDownload, ...]
 
     @property
     def name(self) -> str:
-        """The first file as `autolora show` takes it; of pictures the model."""
-        first = self.parts[0]
+        """The first file as `autolora show` accepts it; the model if only images failed."""
+        first = self.downloads[0]
         return f"{first.hub}:{first.name if first.is_file else first.id}"
 
     @property
     def others(self) -> str:
-        """What follows the name where more than one file is missing, in words."""
-        files = sum(one.is_file for one in self.parts)
-        pictures = len(self.parts) - files
-        more = [count(files - 1, "more file", "more files")] if files > 1 else []
-        more += [count(pictures, "picture", "pictures")] if pictures else []
-        return "".join(f"{' and ' if files else ': '}{words}" for words in more)
+        """The text that follows the name: the number of further files and of images; empty for a single file."""
+        files = sum(download.is_file for download in self.downloads)
+        images = len(self.downloads) - files
+        counts = [counted(files - 1, "more file", "more files")] if files > 1 else []
+        counts += [counted(images, "image", "images")] if images else []
+        return "".join(f"{' and ' if files else ': '}{text}" for text in counts)
 
     @property
-    def why(self) -> str:
-        """Why the first was not had, in short."""
-        first = self.parts[0]
-        why = first.why.removeprefix(f"hub {first.hub}: ")
-        return why if len(why) <= LONGEST_WHY else f"{why[: LONGEST_WHY - 1]}…"
+    def reason(self) -> str:
+        """The reason of the first failure, shortened to MAX_REASON_LENGTH."""
+        first = self.downloads[0]
+        reason = first.reason.removeprefix(f"hub {first.hub}: ")
+        return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[: MAX_REASON_LENGTH - 1]}…"
 
     @property
-    def due(self) -> date:
-        """The first day on which something of it is asked for again."""
-        return min(one.due for one in self.parts)
+    def retry_on(self) -> date:
+        """The first day on which one of the downloads is tried again."""
+        return min(download.retry_on for download in self.downloads)
 
 
 def snapshot(root: Path) -> Snapshot:
-    """Read catalog and digests as they are now; what is missing counts as empty."""
+    """Return the current catalog and digests; a missing file counts as empty."""
     digests = {
         path.stem: json.loads(path.read_text())["sha256"]
         for path in sorted((root / "digests").glob("*.json"))
     }
-    return Snapshot(tuple(catalog.known(root)), digests)
+    return Snapshot(tuple(catalog.read_all_or_empty(root)), digests)
 
 
 def compare(before: Snapshot, after: Snapshot) -> Changes:
-    """Return what separates `after` from `before`."""
-    old, new = before.listings, after.listings
-    described = [
+    """Return the changes from `before` to `after`."""
+    old, new = before.active, after.active
+    changed = [
         (new[key], fields)
         for key in new.keys() & old.keys()
         if (fields := _changed_fields(old[key], new[key]))
     ]
     stages = sorted(before.digests.keys() | after.digests.keys())
     return Changes(
-        added=tuple(sorted((new[key] for key in new.keys() - old.keys()), key=_order)),
-        removed=tuple(sorted((old[key] for key in old.keys() - new.keys()), key=_order)),
-        described=tuple(sorted(described, key=lambda pair: _order(pair[0]))),
+        added=tuple(sorted((new[key] for key in new.keys() - old.keys()), key=_identity)),
+        removed=tuple(sorted((old[key] for key in old.keys() - new.keys()), key=_identity)),
+        changed=tuple(sorted(changed, key=lambda pair: _identity(pair[0]))),
         stages={stage: before.digests.get(stage) != after.digests.get(stage) for stage in stages},
-        tombstones=withdrawn(before.entries, after.entries),
-        queued=_of(after, "queued"),
-        stale=tuple(row for row in after.entries if row.stale_since),
-        missing=_of(after, "missing"),
-        left=left(before.entries, {row.hub for row in after.entries if row.status != "withdrawn"}),
+        withdrawn=newly_withdrawn(before.listings, after.listings),
+        queued=_with_status(after, "queued"),
+        stale=tuple(listing for listing in after.listings if listing.stale_since),
+        missing=_with_status(after, "missing"),
+        dropped_hubs=dropped_hubs(
+            before.listings, {listing.hub for listing in after.listings if listing.status != "withdrawn"}
+        ),
     )
 
 
-def withdrawn(before: Iterable[Listing], after: Iterable[Listing]) -> tuple[Listing, ...]:
-    """Return the entries that have become tombstones."""
-    known = {_order(row) for row in before if row.status == "withdrawn"}
-    return tuple(row for row in after if row.status == "withdrawn" and _order(row) not in known)
+def newly_withdrawn(before: Iterable[Listing], after: Iterable[Listing]) -> tuple[Listing, ...]:
+    """Return the tombstones of `after` that are not tombstones in `before`."""
+    known = {_identity(listing) for listing in before if listing.status == "withdrawn"}
+    return tuple(
+        listing for listing in after if listing.status == "withdrawn" and _identity(listing) not in known
+    )
 
 
-def left(before: Iterable[Listing], hubs: Collection[str]) -> dict[str, int]:
-    """Return hub -> how many entries leave with it, for all but these hubs; tombstones stay."""
-    return dict(Counter(row.hub for row in before if row.status != "withdrawn" and row.hub not in hubs))
+def dropped_hubs(before: Iterable[Listing], hubs: Collection[str]) -> dict[str, int]:
+    """Return hub -> number of its listings in `before`, for all hubs except `hubs`; tombstones do not count."""
+    return dict(
+        Counter(
+            listing.hub for listing in before if listing.status != "withdrawn" and listing.hub not in hubs
+        )
+    )
 
 
-def lacks(setbacks: Iterable[Setback]) -> list[Lack]:
-    """Return what was not had by model: those that lack a file first, then those that lack pictures."""
-    models: defaultdict[tuple[str, str], list[Setback]] = defaultdict(list)
-    for one in sorted(setbacks, key=lambda one: (not one.is_file, one.hub, one.id, one.name)):
-        models[one.hub, one.id].append(one)
-    return [Lack(tuple(parts)) for parts in models.values()]
+def group_by_model(downloads: Iterable[FailedDownload]) -> list[FailedModel]:
+    """Return the failed downloads by model: models with a failed file first, then those with failed images only."""
+    models: defaultdict[tuple[str, str], list[FailedDownload]] = defaultdict(list)
+    for download in sorted(downloads, key=lambda item: (not item.is_file, item.hub, item.id, item.name)):
+        models[download.hub, download.id].append(download)
+    return [FailedModel(tuple(group)) for group in models.values()]
 
 
-def to_markdown(changes: Changes, set_aside: Sequence[Setback] = ()) -> str:
-    """Say in Markdown what changed, and what the hubs did not give, for the person who reads it in the morning."""
-    if not (changes or set_aside):
-        return "Nothing changed: same catalog, same digests."
+def to_markdown(changes: Changes, deferred: Sequence[FailedDownload] = ()) -> str:
+    """Return the report of a refresh as Markdown: all changes, and the deferred downloads."""
+    if not (changes or deferred):
+        return "Nothing changed: the catalog and all digests are the same as before."
     lines = [
-        f"**{len(changes.added)} added, {len(changes.removed)} withdrawn, {len(changes.described)} described anew**",
+        f"**{len(changes.added)} added, {len(changes.removed)} removed, "
+        f"{len(changes.changed)} with changed metadata**",
         "",
     ]
-    lines += [f"- added `{name(listing)}`" for listing in changes.added]
-    lines += [f"- withdrawn `{name(listing)}`" for listing in changes.removed]
+    lines += [f"- added `{qualified_name(listing)}`" for listing in changes.added]
+    lines += [f"- removed `{qualified_name(listing)}`" for listing in changes.removed]
     lines += [
-        f"- hub {hub}: nothing is left in the catalog of its {count(number, 'entry', 'entries')}"
-        for hub, number in changes.left.items()
+        f"- hub {hub}: none of its {counted(number, 'listing', 'listings')} is left in the catalog"
+        for hub, number in changes.dropped_hubs.items()
     ]
-    lines += _set_aside(set_aside)
-    lines += _waiting(changes)
-    lines += [f"- `{name(listing)}`: {', '.join(fields)}" for listing, fields in changes.described]
+    lines += _deferred_lines(deferred)
+    lines += _status_lines(changes)
+    lines += [f"- `{qualified_name(listing)}`: {', '.join(fields)}" for listing, fields in changes.changed]
     lines += ["", "| stage | digest |", "|---|---|"]
     lines += [
-        f"| {stage} | {'changed' if moved else 'as before'} |" for stage, moved in changes.stages.items()
+        f"| {stage} | {'changed' if moved else 'unchanged'} |" for stage, moved in changes.stages.items()
     ]
     return "\n".join(lines)
 
 
-def name(listing: Listing) -> str:
-    """Return an entry's name as `autolora show` takes it."""
+def qualified_name(listing: Listing) -> str:
+    """Return the name of a listing as `autolora show` accepts it: hub:id/file."""
     return f"{listing.hub}:{listing.id}/{listing.file}"
 
 
-def count(number: int, one: str, more: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {one if number == 1 else more}"
+def counted(number: int, singular: str, plural: str) -> str:
+    """Return a number with its noun in the right form."""
+    return f"{number} {singular if number == 1 else plural}"
 
 
-def _set_aside(setbacks: Iterable[Setback]) -> list[str]:
-    """Say what was listed and could not be had, why, and when it is asked for again; a model a line."""
-    models = lacks(setbacks)
+def _deferred_lines(downloads: Iterable[FailedDownload]) -> list[str]:
+    """Return one line per model with deferred downloads: name, reason and day of the next attempt."""
+    models = group_by_model(downloads)
     lines = [
-        f"- **set aside: `{model.name}`{model.others}** ({model.why}); asked for again on {model.due}"
-        for model in models[:NAMED]
+        f"- **deferred: `{model.name}`{model.others}** ({model.reason}); next attempt on {model.retry_on}"
+        for model in models[:MAX_NAMED]
     ]
-    more = len(models) - NAMED
-    return [*lines, f"- set aside: {count(more, 'more model', 'more models')}"] if more > 0 else lines
+    more = len(models) - MAX_NAMED
+    return [*lines, f"- deferred: {counted(more, 'more model', 'more models')}"] if more > 0 else lines
 
 
-def _waiting(changes: Changes) -> list[str]:
-    """Say what the hubs withdrew, and what does not go the way it should."""
+def _status_lines(changes: Changes) -> list[str]:
+    """Return the lines on withdrawn, missing, queued and stale listings."""
     kinds = {
-        "taken down by its hub": changes.tombstones,
-        "not listed by its hub any more, but there": changes.missing,
-        "queued for a later night": changes.queued,
+        "withdrawn by its hub": changes.withdrawn,
+        "missing from its hub's list, but still available": changes.missing,
+        "queued for a later day": changes.queued,
     }
     lines = []
-    for words, rows in kinds.items():
-        lines += [f"- {words}: `{name(row)}`" for row in rows[:NAMED]]
-        if len(rows) > NAMED:
-            lines.append(f"- {words}: {len(rows) - NAMED} more")
-    for hub in sorted({row.hub for row in changes.stale}):
-        days = [row.stale_since for row in changes.stale if row.hub == hub and row.stale_since]
-        entries = count(len(days), "entry", "entries")
-        lines.append(f"- **stale: {entries} of {hub} could not be asked about, since {min(days)}**")
+    for label, listings in kinds.items():
+        lines += [f"- {label}: `{qualified_name(listing)}`" for listing in listings[:MAX_NAMED]]
+        if len(listings) > MAX_NAMED:
+            lines.append(f"- {label}: {len(listings) - MAX_NAMED} more")
+    for hub in sorted({listing.hub for listing in changes.stale}):
+        days = [
+            listing.stale_since for listing in changes.stale if listing.hub == hub and listing.stale_since
+        ]
+        listings_text = counted(len(days), "listing", "listings")
+        lines.append(f"- **stale: {listings_text} of {hub} could not be checked since {min(days)}**")
     return lines
 
 
-def _of(snapshot: Snapshot, status: str) -> tuple[Listing, ...]:
-    return tuple(row for row in snapshot.entries if row.status == status)
+def _with_status(snapshot: Snapshot, status: str) -> tuple[Listing, ...]:
+    return tuple(listing for listing in snapshot.listings if listing.status == status)
 
 
 def _changed_fields(old: Listing, new: Listing) -> tuple[str, ...]:
-    return tuple(name for name in DESCRIPTIONS if _described_as(old, name) != _described_as(new, name))
+    return tuple(name for name in METADATA if _comparable(old, name) != _comparable(new, name))
 
 
-def _described_as(listing: Listing, name: str) -> Any:
-    """Return a field's value; of renderings only which they are: their URLs move with every version."""
+def _comparable(listing: Listing, name: str) -> Any:
+    """Return the value of a field; only the keys of renderings, since their URLs change with every version."""
     return [item.key for item in listing.renderings] if name == "renderings" else getattr(listing, name)
 
 
-def _order(listing: Listing) -> tuple[str, str, str]:
+def _identity(listing: Listing) -> tuple[str, str, str]:
     return listing.hub, listing.id, listing.file

@@ -1,8 +1,8 @@
-"""What the hubs list and did not give: cache/setbacks.jsonl, a row for each file or picture that the pool lacks.
+"""Failed downloads: cache/failed_downloads.jsonl, one row per listed file or image that the pool could not download.
 
-The stage `pool` writes it down, the next crawl reads it: what is new and could not be had is set aside, so that the
-night goes on without it, and asked for again one night later, then two, then four. It is a cache: where it is
-lost, everything is asked for again.
+The stage `pool` writes the file and the next crawl reads it. The crawl defers new files and images whose download
+failed, so that one broken file does not block a refresh. A deferred download is retried after 1 day, then after 2, 4,
+8 and at most MAX_DELAY_DAYS days. The file is a cache: if it is lost, all downloads are tried again.
 """
 
 import logging
@@ -13,82 +13,93 @@ from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.storage.files import Row, read_rows, write_rows
-from autolora.storage.validation import day
+from autolora.storage.validation import parse_date
 
-MOST_NIGHTS = 16
-"""between one try and the next"""
-FORGOTTEN = timedelta(days=14)
-"""after the day on which it is due; a row that nobody has asked for until then is dropped"""
+MAX_DELAY_DAYS = 16
+"""maximum number of days between two attempts"""
+EXPIRY = timedelta(days=14)
+"""rows that no run has requested again are dropped this long after `retry_on`"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setback:
-    """A file or picture that its hub lists and did not give."""
+class FailedDownload:
+    """A listed file or image whose download failed."""
 
     key: str
     """Listing.key or ListedRendering.key"""
     hub: str
     id: str
-    """of the model"""
+    """id of the model"""
     name: str
-    """the model's and the file's, or the picture's URL"""
-    why: str
-    had: bool = False
-    """the pool has had it, and lost it"""
-    nights: int = 1
-    """on which it was asked for in vain; 0: it was wanted, and its hub asked for nothing any more"""
-    last: date
-    """the last night on which it was wanted"""
+    """<model id>/<file name>, or the URL of an image"""
+    reason: str
+    was_in_pool: bool = False
+    """the pool held this file earlier and has lost it"""
+    failed_attempts: int = 1
+    """number of days with a failed attempt; 0: wanted but not attempted, after too many other failures of the hub"""
+    last_attempt: date
+    """the last day on which the pool wanted it"""
 
     @property
-    def due(self) -> date:
-        """The day on which it is asked for again."""
-        return self.last + timedelta(days=min(2 ** max(self.nights - 1, 0), MOST_NIGHTS))
+    def retry_on(self) -> date:
+        """The day of the next attempt: exponential backoff in days."""
+        return self.last_attempt + timedelta(days=min(2 ** max(self.failed_attempts - 1, 0), MAX_DELAY_DAYS))
 
     @property
     def is_file(self) -> bool:
-        """Tell a file, which is named by its model, from a picture, which is named by its URL."""
+        """Whether this is a file, which is named after its model; an image is named by its URL."""
         return self.name.startswith(f"{self.id}/")
 
-    def waits(self, today: date) -> bool:
-        """Tell whether it is not to be asked for today; one that is noted for a day to come is."""
-        return self.last <= today < self.due
+    def is_deferred(self, today: date) -> bool:
+        """Return whether the download must not be tried today; a row dated in the future does not defer it."""
+        return self.last_attempt <= today < self.retry_on
 
     def to_row(self) -> Row:
         """Return the JSON form."""
-        return asdict(self) | {"last": self.last.isoformat()}
+        return asdict(self) | {"last_attempt": self.last_attempt.isoformat()}
 
 
 def path(root: Path) -> Path:
-    """Return where setbacks are noted."""
-    return root / "cache" / "setbacks.jsonl"
+    """Return the path of the cache file."""
+    return root / "cache" / "failed_downloads.jsonl"
 
 
-def read(root: Path) -> dict[str, Setback]:
-    """Read the setbacks by key; none where they are missing or damaged."""
+def read(root: Path) -> dict[str, FailedDownload]:
+    """Return the failed downloads by key; an empty dictionary if the file is missing or damaged."""
     try:
-        rows = [Setback(**row | {"last": day(row["last"])}) for row in read_rows(path(root))]
+        downloads = [
+            FailedDownload(**row | {"last_attempt": parse_date(row["last_attempt"])})
+            for row in read_rows(path(root))
+        ]
     except (MissingArtifact, KeyError, TypeError, ValueError) as error:
-        logger.warning("%s cannot be read (%r): everything is asked for again", path(root), error)
+        logger.warning("%s cannot be read (%r): all downloads are tried again", path(root), error)
         return {}
-    return {row.key: row for row in rows}
+    return {download.key: download for download in downloads}
 
 
-def note(root: Path, missing: Iterable[Setback], wanted: Collection[str], today: date) -> None:
-    """Write down what was wanted in vain today, once a day; forget what was wanted and has come.
+def record(root: Path, missing: Iterable[FailedDownload], wanted: Collection[str], today: date) -> None:
+    """Write the failures of today, at most one attempt per download and day, and drop the rows of arrived downloads.
 
-    missing: with the nights of today, 0 or 1, which are added up. wanted: keys of all that was to be in the pool.
+    missing: failures with `failed_attempts` of today only (0 or 1), which are added to the recorded attempts.
+    wanted: keys of everything that should be in the pool.
     """
-    before = read(root)
-    rows = {key: row for key, row in before.items() if key not in wanted and today - row.due < FORGOTTEN}
-    for row in missing:
-        former = before.get(row.key)
-        told = former.nights if former else 0
-        again = row.nights if former is None or former.last != today else max(row.nights - told, 0)
-        rows[row.key] = replace(row, nights=told + again, last=today)
-    if rows:
-        write_rows(path(root), (rows[key].to_row() for key in sorted(rows)))
+    recorded = read(root)
+    downloads = {
+        key: download
+        for key, download in recorded.items()
+        if key not in wanted and today - download.retry_on < EXPIRY
+    }
+    for failure in missing:
+        former = recorded.get(failure.key)
+        attempts = former.failed_attempts if former else 0
+        if former is None or former.last_attempt != today:
+            attempts += failure.failed_attempts
+        else:  # at most one attempt per day counts
+            attempts = max(attempts, failure.failed_attempts)
+        downloads[failure.key] = replace(failure, failed_attempts=attempts, last_attempt=today)
+    if downloads:
+        write_rows(path(root), (downloads[key].to_row() for key in sorted(downloads)))
     else:
         path(root).unlink(missing_ok=True)

@@ -1,116 +1,131 @@
-"""The same file on several hubs: one adapter with its origins, taken at the strictest that any of them says."""
+"""The sources of one file or image: all listings of the same content, merged under the strictest metadata."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
 from autolora.records import NSFW_LEVELS, ListedRendering, Listing, Permissions
-from autolora.storage.files import hash_value
+from autolora.storage.hashes import hash_value
 
 
 @dataclass(frozen=True, slots=True)
-class Origins:
-    """Where one file is listed: at least one listing, the one that names it first."""
+class Sources:
+    """All listings of one file: at least one, the primary listing first."""
 
     listings: tuple[Listing, ...]
 
     @property
-    def named(self) -> Listing:
-        """The listing that names the adapter."""
+    def primary(self) -> Listing:
+        """The listing that gives the adapter its name."""
         return self.listings[0]
 
     @property
-    def names(self) -> list[str]:
-        """Every origin as hub:id."""
-        return list(dict.fromkeys(f"{one.hub}:{one.id}" for one in self.listings))
+    def ids(self) -> list[str]:
+        """Each source as hub:id, without repetition."""
+        return list(dict.fromkeys(f"{listing.hub}:{listing.id}" for listing in self.listings))
 
     @property
     def digest(self) -> str:
-        """The sha256 of how all hubs describe it."""
+        """The sha256 of the metadata from all hubs."""
         if len(self.listings) == 1:
-            return self.named.digest
-        return hash_value([one.digest for one in self.listings])
+            return self.primary.digest
+        return hash_value([listing.digest for listing in self.listings])
 
     @property
     def first_seen(self) -> date:
-        """The first day on which a crawl listed it anywhere."""
-        return min(one.first_seen for one in self.listings)
+        """The first day on which a crawl listed the file on any hub."""
+        return min(listing.first_seen for listing in self.listings)
 
     @property
     def renderings(self) -> tuple[ListedRendering, ...]:
-        """The pictures of all origins, each once."""
-        found: dict[str, ListedRendering] = {}
-        for rendering in (rendering for one in self.listings for rendering in one.renderings):
-            found.setdefault(rendering.key, rendering)
-        return tuple(found.values())
+        """The renderings of all sources, each key once."""
+        by_key: dict[str, ListedRendering] = {}
+        for listing in self.listings:
+            for rendering in listing.renderings:
+                by_key.setdefault(rendering.key, rendering)
+        return tuple(by_key.values())
 
     @property
     def permissions(self) -> Permissions:
-        """What all origins allow."""
-        said = [one.permissions for one in self.listings]
+        """The permissions that all sources grant."""
+        permissions = [listing.permissions for listing in self.listings]
         return Permissions(
-            commercial=strictest((one.commercial for one in said), strict=False),
-            derivatives=strictest((one.derivatives for one in said), strict=False),
-            credit=strictest((one.credit for one in said), strict=True),
+            commercial=strictest((item.commercial for item in permissions), strict=False),
+            derivatives=strictest((item.derivatives for item in permissions), strict=False),
+            credit=strictest((item.credit for item in permissions), strict=True),
         )
 
     @property
     def nsfw(self) -> bool:
-        """Whether any origin says that it is not safe for work."""
-        return any(one.nsfw for one in self.listings)
+        """Whether any source is flagged as not safe for work."""
+        return any(listing.nsfw for listing in self.listings)
 
     @property
     def nsfw_level(self) -> str | None:
-        """The highest level that an origin says."""
-        said = [one.nsfw_level for one in self.listings if one.nsfw_level is not None]
-        return max(said, key=NSFW_LEVELS.index) if said else None
+        """The highest level that a source reports; None if no source reports one."""
+        levels = [listing.nsfw_level for listing in self.listings if listing.nsfw_level is not None]
+        return max(levels, key=NSFW_LEVELS.index) if levels else None
 
     @property
     def person(self) -> bool | None:
-        """Whether any origin says that it shows a real person."""
-        return strictest((one.person for one in self.listings), strict=True)
+        """Whether any source is flagged as showing a real person."""
+        return strictest((listing.person for listing in self.listings), strict=True)
 
     @property
     def minor(self) -> bool | None:
-        """Whether any origin says that it shows a minor."""
-        return strictest((one.minor for one in self.listings), strict=True)
+        """Whether any source is flagged as showing a minor."""
+        return strictest((listing.minor for listing in self.listings), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """Where one picture is shown: at least one entry with its own word of it, the first by precedence."""
+class ImageSource:
+    """All occurrences of one image in listings: at least one, the hub of highest precedence first."""
 
-    places: tuple[tuple[Listing, ListedRendering], ...]
+    occurrences: tuple[tuple[Listing, ListedRendering], ...]
+    """each listing with its own metadata of the image"""
 
     @property
-    def named(self) -> tuple[Listing, ListedRendering]:
-        """The place that names it."""
-        return self.places[0]
+    def primary(self) -> tuple[Listing, ListedRendering]:
+        """The occurrence that gives the image its name."""
+        return self.occurrences[0]
 
     @property
     def hub(self) -> str:
-        """The hub that it is asked of first."""
-        return self.named[0].hub
+        """The hub that the image is downloaded from first."""
+        return self.primary[0].hub
 
     @property
     def key(self) -> str:
         """ListedRendering.key"""
-        return self.named[1].key
+        return self.primary[1].key
 
 
-def shown(listings: Iterable[Listing]) -> dict[str, Shown]:
-    """Return the pictures of entries by key, each with all its places, in the order of the entries."""
-    places: defaultdict[str, list[tuple[Listing, ListedRendering]]] = defaultdict(list)
+def group_sources(
+    listings: Iterable[Listing], key: Callable[[Listing], str] = lambda listing: listing.key
+) -> dict[str, Sources]:
+    """Return key -> the sources of one file, ordered by first_seen, within a day in the order of the listings.
+
+    key: returns the group of a listing. The groups are ordered by their first source.
+    """
+    groups: dict[str, list[Listing]] = {}
+    for listing in sorted(listings, key=lambda listing: listing.first_seen):
+        groups.setdefault(key(listing), []).append(listing)
+    return {group: Sources(tuple(members)) for group, members in groups.items()}
+
+
+def image_sources(listings: Iterable[Listing]) -> dict[str, ImageSource]:
+    """Return the images of listings by key, each with all its occurrences in the order of the listings."""
+    occurrences: defaultdict[str, list[tuple[Listing, ListedRendering]]] = defaultdict(list)
     for listing in listings:
         for rendering in listing.renderings:
-            places[rendering.key].append((listing, rendering))
-    return {key: Shown(tuple(found)) for key, found in places.items()}
+            occurrences[rendering.key].append((listing, rendering))
+    return {key: ImageSource(tuple(pairs)) for key, pairs in occurrences.items()}
 
 
 def strictest(values: Iterable[bool | None], strict: bool) -> bool | None:
-    """Return `strict` where anybody says so, None where somebody says nothing, else what all say."""
-    said = set(values)
-    if strict in said:
+    """Return `strict` if any value equals it, else None if any value is unknown, else the opposite of `strict`."""
+    distinct = set(values)
+    if strict in distinct:
         return strict
-    return None if None in said else not strict
+    return None if None in distinct else not strict

@@ -1,5 +1,7 @@
-"""The catalog: data/catalog.jsonl, the lock that says what the pool is. One records.Listing a line; what a crawl
-writes down, and all that the later stages see of the hubs."""
+"""Reader and writer of data/catalog.jsonl, one records.Listing per line.
+
+The crawl writes the catalog. Later stages read only the catalog and do not query a hub's list.
+"""
 
 import json
 from collections.abc import Iterable
@@ -12,41 +14,47 @@ from autolora.storage.git import restore_committed
 
 
 def catalog_path(root: Path) -> Path:
-    """Return where the catalog lies."""
+    """Return the path of the catalog."""
     return root / "data" / "catalog.jsonl"
 
 
-def catalog(root: Path) -> list[Listing]:
-    """Read what goes down the road, in the catalog's order: hubs by precedence, then id and file.
+def read_active(root: Path) -> list[Listing]:
+    """Return the active listings in the catalog's order: by hub precedence, then by id and file.
 
-    Raises MissingArtifact when there is no catalog, or when a line (named) is no listing.
+    Raises MissingArtifact if the catalog does not exist or a line is not a valid listing; the message names the line.
     """
-    return [listing for listing in entries(root) if listing.on_the_road]
+    return [listing for listing in read_all(root) if listing.is_active]
 
 
-def entries(root: Path) -> list[Listing]:
-    """Read every line, what is queued or withdrawn included. Raises as `catalog`."""
+def read_all(root: Path) -> list[Listing]:
+    """Return all listings, including queued and withdrawn ones. Raises MissingArtifact as `read_active` does."""
     path = catalog_path(root)
     if not path.exists():
-        raise MissingArtifact(f"{path} does not exist: no hub has been looked at yet; run `dvc repro crawl`")
+        raise MissingArtifact(
+            f"{path} does not exist: the hubs have not been crawled yet; run `dvc repro crawl`"
+        )
     text = path.read_text(encoding="utf-8", errors="replace")
     return [_read_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line]
 
 
-def known(root: Path) -> list[Listing]:
-    """Read every line; none where there is no catalog yet. Raises MissingArtifact when a line is no listing."""
-    return entries(root) if catalog_path(root).exists() else []
+def read_all_or_empty(root: Path) -> list[Listing]:
+    """Return all listings, or an empty list if the catalog does not exist.
+
+    Raises MissingArtifact if a line is not a valid listing.
+    """
+    return read_all(root) if catalog_path(root).exists() else []
 
 
 def write(root: Path, listings: Iterable[Listing]) -> None:
-    """Write the catalog in the order given, atomically; one that would not change is left alone."""
+    """Write the catalog atomically in the given order; leave the file untouched if its content would not change."""
     write_rows(catalog_path(root), (listing.to_row() for listing in listings))
 
 
 def restore(root: Path) -> bool:
-    """Put a missing catalog back as committed, and return whether that was done.
+    """Restore a missing catalog from the last commit; return whether the catalog was restored.
 
-    The catalog is a lock: `rm -rf data; dvc repro` repeats the past. A refresh, the file in place, looks anew.
+    The catalog acts as a lock file: `rm -rf data; dvc repro` reproduces the committed pool. A crawl queries the hubs
+    only if the file exists, or if git has no committed catalog.
     """
     return restore_committed(root, str(catalog_path(root).relative_to(root)))
 
@@ -56,6 +64,6 @@ def _read_line(path: Path, number: int, line: str) -> Listing:
         return Listing.from_row(json.loads(line))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingArtifact(
-            f"{path}, line {number} is no listing ({type(error).__name__}: {error}); "
+            f"{path}, line {number} is not a valid listing ({type(error).__name__}: {error}); "
             "restore the file with `git checkout data/catalog.jsonl` or crawl again"
         ) from error

@@ -1,30 +1,30 @@
-"""A night's budget: which new files go down the road tonight, and which wait in the queue."""
+"""The daily budget: which new files become active today, and which stay queued."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 
-from autolora.hubs import MB
 from autolora.params import BudgetParams, CrawlParams, InstructionParams
 from autolora.records import Listing
+from autolora.storage.files import MB
 
 GB = 1_000_000_000
-CAPTIONS_A_RENDERING = len(fields(InstructionParams))
+CAPTIONS_PER_RENDERING = len(fields(InstructionParams))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What it takes to bring files in."""
+    """The cost of adding files to the pool."""
 
     files: int = 0
     size: int = 0
-    """bytes; a file whose hub tells none may be as large as the rules allow"""
+    """bytes; a file without a reported size counts as the largest size that the rules allow"""
     renderings: int = 0
 
     @property
     def captions(self) -> int:
-        """What the VLM has to write about the renderings."""
-        return self.renderings * CAPTIONS_A_RENDERING
+        """The number of captions that the VLM writes for the renderings."""
+        return self.renderings * CAPTIONS_PER_RENDERING
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -34,7 +34,7 @@ class Cost:
         )
 
     def fits(self, budget: BudgetParams) -> bool:
-        """Tell whether a night's budget covers this."""
+        """Return whether a daily budget covers this cost."""
         return (
             (budget.files is None or self.files <= budget.files)
             and (budget.gb is None or self.size <= budget.gb * GB)
@@ -43,104 +43,146 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Charge:
+    """The files that are active so far, and how much of the daily budget they have used."""
+
+    files: frozenset[str]
+    """keys of the active files"""
+    images: frozenset[str]
+    """keys of the images that are paid for"""
+    spent: Cost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """The night's files by the budget."""
+    """The catalog after the daily budget was applied."""
 
-    rows: tuple[Listing, ...]
-    """all entries, each listed, queued, missing or withdrawn as it is now"""
-    fetched: Mapping[str, Cost]
-    """hub -> what it sends tonight; a file of several hubs counts for the first"""
+    listings: tuple[Listing, ...]
+    """all listings with their new status, in the given order"""
     queued: Mapping[str, Cost]
+    """hub -> cost of its queued files; a file of several hubs counts for the first"""
     oversized: tuple[Listing, ...]
-    """queued files that no night's budget covers"""
+    """queued files that exceed the whole daily budget"""
 
 
-def cost(listing: Listing, rules: CrawlParams, known: Container[str]) -> Cost:
-    """Return what a file and its pictures take; known: keys of the pictures that we have."""
+def cost(listing: Listing, rules: CrawlParams, known_images: Container[str]) -> Cost:
+    """Return the cost of a file and its images. known_images: keys of images that cost nothing."""
     size = int(rules.max_file_mb * MB) if listing.size is None else listing.size
-    new = {one.key for one in listing.renderings if one.key not in known}
-    return Cost(files=1, size=size, renderings=len(new))
+    new_images = {rendering.key for rendering in listing.renderings if rendering.key not in known_images}
+    return Cost(files=1, size=size, renderings=len(new_images))
 
 
 def admit(
-    rows: Sequence[Listing],
+    listings: Sequence[Listing],
     before: Iterable[Listing],
     rules: CrawlParams,
     *,
-    morning: Iterable[Listing],
-    set_aside: Set[str] = frozenset(),
+    catalog_at_day_start: Iterable[Listing],
+    deferred: Set[str] = frozenset(),
 ) -> Admission:
-    """Let new files in as far as the budget goes: the first seen first, of one day the most downloaded.
+    """Return the listings with new files admitted as far as the daily budget allows.
 
-    What went down the road before goes on. Paid for first is what it shows anew, then what was let in earlier today.
-    The queue keeps its order: the first file that does not fit closes it for the night, but one that no night's budget
-    covers is passed over. A file whose hub cannot be asked, or that is set aside, waits.
-    before: the catalog in place. morning: that which the day's first crawl found. set_aside: keys of files.
+    Active files stay active. The budget is charged in order: new images of active files, files admitted earlier today,
+    then queued files by first_seen, and of one day the most downloaded first.
+    before: the current catalog. deferred: keys of files whose download is deferred.
     """
-    began = [row for row in morning if row.on_the_road]
-    files = {row.key for row in began} - set_aside
-    today = {row.key for row in before if row.on_the_road} - files - set_aside
-    pictures = {picture.key for row in began for picture in row.renderings}
-    fetched = _more_pictures(rows, files, pictures)
-    pictures |= {picture.key for row in rows if row.key in files for picture in row.renderings}
-    spent, closed = sum(fetched.values(), Cost()), False
+    active_at_day_start = [listing for listing in catalog_at_day_start if listing.is_active]
+    admitted_today = {listing.key for listing in before if listing.is_active}
+    charge = charge_active(listings, active_at_day_start, admitted_today, rules, deferred)
+    return admit_queued(listings, charge, rules, deferred)
+
+
+def charge_active(
+    listings: Sequence[Listing],
+    active_at_day_start: Sequence[Listing],
+    admitted_today: Set[str],
+    rules: CrawlParams,
+    deferred: Set[str],
+) -> Charge:
+    """Return the charge of active files: new images of files active at the start of the day, and all of newer ones.
+
+    admitted_today: keys of the files that are active in the current catalog. These costs are charged even if they
+    exceed the budget; a deferred file is not active and costs nothing.
+    """
+    files = {listing.key for listing in active_at_day_start} - deferred
+    images = _images(active_at_day_start)
+    active = [listing for listing in listings if listing.key in files]
+    new_images = _images(listing for listing in active if listing.status != "withdrawn") - images
+    spent = Cost(renderings=len(new_images))
+    images |= _images(active)
+    for group in _waiting_files(listings, files):
+        if group[0].key in admitted_today and group[0].key not in deferred:
+            listing = _checked_listing(group)
+            spent += cost(listing, rules, images)
+            files.add(listing.key)
+            images |= _images([listing])
+    return Charge(files=frozenset(files), images=frozenset(images), spent=spent)
+
+
+def admit_queued(
+    listings: Sequence[Listing], charge: Charge, rules: CrawlParams, deferred: Set[str]
+) -> Admission:
+    """Return the listings with queued files admitted in order until the remaining budget is used.
+
+    The first file that does not fit closes the queue for the day. A file that exceeds the whole daily budget is skipped
+    and does not close it. A file stays queued if its hub could not check it or its download is deferred.
+    """
+    files, images, spent = set(charge.files), set(charge.images), charge.spent
+    is_closed = False
     queued: defaultdict[str, Cost] = defaultdict(Cost)
     oversized = []
-    for group in sorted(_by_key(rows, files), key=lambda group: (group[0].key not in today, *_turn(group))):
-        row = next((row for row in group if row.stale_since is None), group[0])
-        price = cost(row, rules, pictures)
-        if row.key not in today:
-            covered = price.fits(rules.budget)
-            if not covered:
-                oversized.append(row)
-            waits = row.stale_since is not None or row.key in set_aside
-            if covered and not waits and not closed:
-                closed = not (spent + price).fits(rules.budget)
-            if closed or not covered or waits:
-                queued[row.hub] += price
-                continue
-        spent += price
-        fetched[row.hub] += price
-        files.add(row.key)
-        pictures |= {picture.key for picture in row.renderings}
+    for group in _waiting_files(listings, files):
+        listing = _checked_listing(group)
+        price = cost(listing, rules, images)
+        is_oversized = not price.fits(rules.budget)
+        if is_oversized:
+            oversized.append(listing)
+        can_admit = not (is_oversized or listing.stale_since is not None or listing.key in deferred)
+        if can_admit and not is_closed:
+            is_closed = not (spent + price).fits(rules.budget)
+        if can_admit and not is_closed:
+            spent += price
+            files.add(listing.key)
+            images |= _images([listing])
+        else:
+            queued[listing.hub] += price
     return Admission(
-        rows=tuple(_with_status(row, row.key in files) for row in rows),
-        fetched=fetched,
+        listings=tuple(_with_status(listing, listing.key in files) for listing in listings),
         queued=queued,
         oversized=tuple(oversized),
     )
 
 
-def _more_pictures(
-    rows: Iterable[Listing], files: Container[str], known: Container[str]
-) -> defaultdict[str, Cost]:
-    """Return by hub what new pictures of files take that go down the road already."""
-    found: defaultdict[str, Cost] = defaultdict(Cost)
-    seen: set[str] = set()
-    for row in (row for row in rows if row.key in files and row.status != "withdrawn"):
-        new = {picture.key for picture in row.renderings if picture.key not in known} - seen
-        if new:
-            found[row.hub] += Cost(renderings=len(new))
-            seen |= new
-    return found
+def _images(listings: Iterable[Listing]) -> set[str]:
+    """Return the keys of all images of the listings."""
+    return {rendering.key for listing in listings for rendering in listing.renderings}
 
 
-def _by_key(rows: Iterable[Listing], but: set[str]) -> list[list[Listing]]:
-    """Return the entries of each file that is not on the road yet, in the catalog's order."""
+def _waiting_files(listings: Iterable[Listing], files: Container[str]) -> list[list[Listing]]:
+    """Return the listings of each file that is not active yet, by first_seen, then the most downloaded first.
+
+    Files of the same rank are in the catalog's order. files: keys of active files.
+    """
     groups: defaultdict[str, list[Listing]] = defaultdict(list)
-    for row in rows:
-        if row.status != "withdrawn" and row.key not in but:
-            groups[row.key].append(row)
-    return list(groups.values())
+    for listing in listings:
+        if listing.status != "withdrawn" and listing.key not in files:
+            groups[listing.key].append(listing)
+    return sorted(groups.values(), key=_rank)
 
 
-def _turn(group: Sequence[Listing]) -> tuple[object, ...]:
-    """Return what a file's place in the queue is decided by; the catalog's order decides the rest."""
-    return min(row.first_seen for row in group), -max(row.downloads or 0 for row in group)
+def _rank(group: Sequence[Listing]) -> tuple[object, ...]:
+    first_seen = min(listing.first_seen for listing in group)
+    return first_seen, -max(listing.downloads or 0 for listing in group)
 
 
-def _with_status(row: Listing, on_the_road: bool) -> Listing:
-    if row.status == "withdrawn" or (row.status == "missing" and on_the_road):
-        return row
-    status = "listed" if on_the_road else "queued"
-    return row if row.status == status else replace(row, status=status)
+def _checked_listing(group: Sequence[Listing]) -> Listing:
+    """Return the first listing of a file that is not stale, or else the first."""
+    return next((listing for listing in group if listing.stale_since is None), group[0])
+
+
+def _with_status(listing: Listing, is_active: bool) -> Listing:
+    """Return the listing as listed or queued; withdrawn listings, and missing ones that are active, are unchanged."""
+    if listing.status == "withdrawn" or (listing.status == "missing" and is_active):
+        return listing
+    status = "listed" if is_active else "queued"
+    return listing if listing.status == status else replace(listing, status=status)

@@ -1,8 +1,8 @@
-"""The eve of a day: the catalog as the day's first crawl found it, in cache/eve.jsonl.
+"""The catalog at the start of a day, before the day's first crawl: cache/day_start.jsonl.
 
-What a day may bring is measured against it, however often the hubs are looked at: a second crawl has no second budget,
-and what it sets aside gives way to what was there before. It is a cache: where it is lost, or the catalog in place is
-not what the day's last crawl found or wrote, the catalog in place is the eve.
+A daily budget is measured against it, however often the hubs are crawled: a second crawl of the day has no budget of
+its own, and a deferred new version is replaced by the version of this catalog. The file is a cache: if it is lost, or
+if the current catalog is neither the input nor the output of the day's last crawl, the current catalog takes its place.
 """
 
 import logging
@@ -12,36 +12,39 @@ from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.records import Listing
-from autolora.storage.files import hash_value, read_rows, write_rows
+from autolora.storage.files import read_rows, write_rows
+from autolora.storage.hashes import hash_value
 
 logger = logging.getLogger(__name__)
 
 
 def path(root: Path) -> Path:
-    """Return where the eve lies: a head, then one records.Listing a line."""
-    return root / "cache" / "eve.jsonl"
+    """Return the path of the cache file: a header, then one records.Listing per line."""
+    return root / "cache" / "day_start.jsonl"
 
 
-def read(root: Path, in_place: Sequence[Listing], today: date) -> Sequence[Listing]:
-    """Return the catalog's rows as today's first crawl found them.
+def read(root: Path, current: Sequence[Listing], today: date) -> Sequence[Listing]:
+    """Return the catalog at the start of today.
 
-    in_place: the rows of the catalog in place, which are returned where there is no other eve.
+    current: the current catalog, which is returned if the cache holds no catalog for it and today.
     """
     try:
-        head, *rows = read_rows(path(root))
-        if head["day"] == today.isoformat() and digest(in_place) in head["catalogs"]:
+        header, *rows = read_rows(path(root))
+        if header["day"] == today.isoformat() and digest(current) in header["catalogs"]:
             return [Listing.from_row(row) for row in rows]
     except (MissingArtifact, KeyError, TypeError, ValueError) as error:
-        logger.info("%s cannot be read (%r): the catalog in place is the eve", path(root), error)
-    return in_place
+        logger.info("%s cannot be read (%r): the day starts with the current catalog", path(root), error)
+    return current
 
 
-def write(root: Path, eve: Sequence[Listing], catalogs: Iterable[Sequence[Listing]], today: date) -> None:
-    """Keep the eve of these catalogs: the one in place, and the one that is to be written after this."""
-    head = {"day": today.isoformat(), "catalogs": [digest(rows) for rows in catalogs]}
-    write_rows(path(root), [head, *(row.to_row() for row in eve)])
+def write(
+    root: Path, catalog_at_day_start: Sequence[Listing], catalogs: Iterable[Sequence[Listing]], today: date
+) -> None:
+    """Write the catalog at the start of today, which is valid for these catalogs: a crawl's input and its output."""
+    header = {"day": today.isoformat(), "catalogs": [digest(listings) for listings in catalogs]}
+    write_rows(path(root), [header, *(listing.to_row() for listing in catalog_at_day_start)])
 
 
-def digest(rows: Iterable[Listing]) -> str:
-    """Return the sha256 of a catalog's rows."""
-    return hash_value([row.to_row() for row in rows])
+def digest(listings: Iterable[Listing]) -> str:
+    """Return the sha256 of a catalog."""
+    return hash_value([listing.to_row() for listing in listings])

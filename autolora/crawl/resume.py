@@ -1,99 +1,120 @@
-"""The journal of a look that has not ended: what was read of a hub's list, so that a killed crawl goes on.
+"""The journal of an unfinished scan: the part of a hub's list that was read, so that an interrupted crawl resumes.
 
-cache/crawl/<hub>.jsonl, outside git: a head that says which look it is, then a line for each page read and for
-each model completed. A look of another day or by other rules begins a new one.
+The journal is cache/crawl/<hub>.jsonl, not in git: a header that identifies the scan, then one line per page read and
+one per model completed. A scan of another day or by other rules does not resume it.
 """
 
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 from autolora.hubs import Model, Page
+from autolora.params import CrawlParams
 from autolora.records import Listing
-from autolora.storage.files import Row, canonical_json
+from autolora.storage.files import Row
+from autolora.storage.hashes import canonical_json, hash_value
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One look's journal."""
+    """The journal of one scan."""
 
     path: Path | None
-    """None remembers nothing"""
-    head: Row
-    """which look it is: what it would not go on from differs in it"""
+    """None: nothing is recorded"""
+    header: Row
+    """identifies the scan; a journal with another header is discarded"""
 
     def read(self) -> tuple[list[Page], list[Listing]]:
-        """Return the pages read and the listings completed; what is of another look, or damaged, is thrown away."""
+        """Return the pages read and the listings completed; discard a journal that is damaged or of another scan."""
         if self.path is None or not self.path.exists():
             return [], []
         try:
-            head, *rows = self._lines(self.path)
-            if head == self.head:
-                pages = [_page(row["page"]) for row in rows if "page" in row]
-                done = [Listing.from_row(one) for row in rows for one in row.get("done", ())]
-                logger.info("%s: going on after %d pages", self.path, len(pages))
-                return pages, done
+            header, *rows = self._rows(self.path)
+            if header == self.header:
+                pages = [_page_from_row(row["page"]) for row in rows if "page" in row]
+                completed = [
+                    Listing.from_row(listing) for row in rows for listing in row.get("completed", ())
+                ]
+                logger.info("%s: resuming after %d pages", self.path, len(pages))
+                return pages, completed
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s cannot be read (%r): the list is read from its beginning", self.path, error)
+            logger.warning("%s cannot be read (%r): the list is read from the start", self.path, error)
         self.discard()
         return [], []
 
     def add_page(self, page: Page) -> None:
-        """Remember a page."""
-        models = [_model_row(model) for model in page.models]
-        told = {"next": page.next, "problems": list(page.problems), "unreadable": sorted(page.unreadable)}
-        self._add({"page": {"models": models, **told}})
+        """Record a page."""
+        row = {
+            "models": [_model_to_row(model) for model in page.models],
+            "next": page.next,
+            "problems": list(page.problems),
+            "unreadable": sorted(page.unreadable),
+        }
+        self._append({"page": row})
 
-    def add_done(self, listings: Iterable[Listing]) -> None:
-        """Remember what was asked about one model."""
-        self._add({"done": [listing.to_row() for listing in listings]})
+    def add_completed(self, listings: Iterable[Listing]) -> None:
+        """Record the complete listings of one model."""
+        self._append({"completed": [listing.to_row() for listing in listings]})
 
     def discard(self) -> None:
-        """Forget it all."""
+        """Delete the journal."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
-    def _add(self, row: Row) -> None:
-        """Append a line without waiting for the disk: a journal that is lost costs requests only."""
+    def _append(self, row: Row) -> None:
+        """Append a line without waiting for the disk: a lost line only costs requests."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [row] if self.path.exists() else [self.head, row]
+        rows = [row] if self.path.exists() else [self.header, row]
         with self.path.open("ab") as stream:
-            stream.write("".join(canonical_json(one) + "\n" for one in rows).encode())
+            stream.write("".join(canonical_json(line) + "\n" for line in rows).encode())
 
-    def _lines(self, path: Path) -> list[Row]:
-        """Return the rows; a line that a kill has torn is cut off, so that the next one begins where it began."""
+    def _rows(self, path: Path) -> list[Row]:
+        """Return the rows; truncate a last line that was cut off by a kill, so that the next line starts cleanly."""
         data = path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
             with path.open("ab") as stream:
-                stream.truncate(whole)
-        return [json.loads(line) for line in data[:whole].splitlines()]
+                stream.truncate(end)
+        return [json.loads(line) for line in data[:end].splitlines()]
 
 
-def _model_row(model: Model) -> Row:
+def open_journal(
+    root: Path, hub: str, rules: CrawlParams, today: date, since: datetime | None, remember: bool
+) -> Journal:
+    """Return the journal of a scan; without `remember` a journal that records nothing."""
+    header = {
+        "hub": hub,
+        "day": today.isoformat(),
+        "rules": hash_value(asdict(rules)),
+        "since": since and since.isoformat(),
+    }
+    return Journal(root / "cache" / "crawl" / f"{hub}.jsonl" if remember else None, header)
+
+
+def _model_to_row(model: Model) -> Row:
     return {
         "id": model.id,
         "version": model.version,
         "updated": model.updated.isoformat(),
-        "drafts": [draft.to_row() for draft in model.drafts],
+        "listings": [listing.to_row() for listing in model.partial_listings],
         "withdrawn": model.withdrawn,
     }
 
 
-def _page(row: Row) -> Page:
+def _page_from_row(row: Row) -> Page:
     models = (
         Model(
             id=model["id"],
             version=model["version"],
             updated=datetime.fromisoformat(model["updated"]),
-            drafts=tuple(Listing.from_row(draft) for draft in model["drafts"]),
+            partial_listings=tuple(Listing.from_row(listing) for listing in model["listings"]),
             withdrawn=model["withdrawn"],
         )
         for model in row["models"]

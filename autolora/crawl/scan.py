@@ -1,169 +1,191 @@
-"""A walk through one hub's list: page by page, newest first, then what each model's own page adds."""
+"""Step 1 of a crawl, the scan: everything that a crawl requests from one hub. The scan changes no listing's status."""
 
-import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
+from enum import Enum, auto
 
+from autolora.crawl.details import complete_models
+from autolora.crawl.pages import HubList, read_list
 from autolora.crawl.resume import Journal
+from autolora.crawl.watermarks import Watermark, rules_digest, scan_start
 from autolora.errors import HubError
-from autolora.hubs import Hub, Model, Page, objection
+from autolora.hubs import Availability, Hub, Model, rejecting_rule
 from autolora.params import CrawlParams
 from autolora.records import Listing
 
-MAX_PAGES = 20_000
-MAX_ENTRIES = 20_000
-"""on a page"""
-NOTHING_NEW = 20
-"""pages in a row that show no model for the first time, before a list is taken for one without an end"""
-IN_A_ROW = 5
-"""models that may fail one after the other before the hub is asked about no more tonight"""
-PROGRESS = 100
-"""models asked about between two log lines"""
-
-logger = logging.getLogger(__name__)
+MAX_CHECKED = 500
+"""models that one scan checks because they are missing from the list"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Walk:
-    """What was read of a list."""
+class HubScan:
+    """The state of one hub as read by a crawl."""
 
+    hub: str
+    watermark: Watermark | None
+    """the hub's watermark before the scan"""
+    rules_digest: str
+    """digest of the rules that the list was read by"""
     models: Mapping[str, Model]
-    """by id; of one that was met twice, its newest state"""
-    problems: tuple[str, ...]
-    unreadable: frozenset[str]
-    """ids of entries that were met and could not be read"""
-    whole: bool
-    """it came to where it should; False where the hub broke off on the way"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completed:
-    """What the models' own pages added."""
-
+    """listed models by id"""
     listings: tuple[Listing, ...]
+    """complete listings of the models"""
     failed: Mapping[str, str]
-    """id -> why it could not be asked about"""
+    """id of a listed model that could not be completed -> reason"""
+    unreadable: frozenset[str]
+    """ids of list entries that could not be read"""
     left_out: Mapping[str, int]
-    """rule -> files"""
+    """rule -> number of listed files that it rejects"""
+    availability: Mapping[str, Availability]
+    """model id -> availability, of the checked models with listings missing from a full scan"""
+    problems: tuple[str, ...]
+    is_complete: bool
+    """the list was read as far as it should be"""
+    is_full: bool
+    """the whole list was read"""
+    is_down: bool = False
+    """the hub could not be scanned at all"""
+    journal: Journal | None
+    """journal to be discarded when the catalog is written; None if the scan must be resumed"""
 
 
-def walk(hub: Hub, rules: CrawlParams, today: date, since: datetime | None, journal: Journal) -> Walk:
-    """Read a hub's list until a whole page is older than `since`; to its end where that is None.
+class Sighting(Enum):
+    """The finding of a scan about one listing of the catalog."""
 
-    Goes on where the journal stops. A list that breaks off half-way is a walk that is not whole.
-    Raises HubError when not even the first page can be read.
+    RELISTED = auto()
+    """the scan has a new listing of the file"""
+    TOMBSTONE = auto()
+    """the listing was withdrawn earlier, and the file is not listed again"""
+    FAILED = auto()
+    """the model is listed, but could not be read or completed"""
+    WITHDRAWN = auto()
+    """the list marks the model as withdrawn"""
+    REJECTED = auto()
+    """the rules reject the file"""
+    UNSEEN = auto()
+    """the scan shows neither the file nor a reason: the list, or the model's list of files, may be truncated"""
+
+
+def read_hub(
+    hub: Hub,
+    known: Sequence[Listing],
+    known_by_url: Mapping[str, Listing],
+    mark: Watermark | None,
+    rules: CrawlParams,
+    today: date,
+    journal: Journal,
+) -> HubScan:
+    """Return the hub's news since its watermark, or its whole list if a full scan is due.
+
+    known: the hub's listings in the catalog.
+    known_by_url: listings whose metadata need not be fetched again.
+    Raises HubError if the hub is unreachable, returns an invalid response, or lists no models although it has known
+    listings.
     """
-    pages = _resumed(hub, rules, today, since, journal)
-    trouble: tuple[str, ...] = ()
-    seen = {model.id for page in pages for model in page.models}
-    idle = 0
-    try:
-        while not pages or not _ends(pages[-1], since):
-            page = hub.page(rules, pages[-1].next if pages else None, today)
-            idle = 0 if {model.id for model in page.models} - seen else idle + 1
-            if idle == NOTHING_NEW:
-                raise HubError(f"hub {hub.name}: its last {idle} pages show nothing new")
-            seen |= {model.id for model in page.models}
-            _check(hub.name, page, pages)
-            journal.add_page(page)
-            pages.append(page)
-    except HubError as error:
-        if not pages:
-            raise
-        trouble = (f"the list broke off after {len(pages)} pages: {error}",)
-    models: dict[str, Model] = {}
-    for model in (model for page in pages for model in page.models):
-        if model.id not in models or model.updated > models[model.id].updated:
-            models[model.id] = model
-    logger.info("hub %s: %d models on %d pages", hub.name, len(models), len(pages))
-    problems = tuple(dict.fromkeys(problem for page in pages for problem in page.problems))
-    unreadable = frozenset(id for page in pages for id in page.unreadable)
-    return Walk(models=models, problems=problems + trouble, unreadable=unreadable, whole=not trouble)
-
-
-def complete(
-    hub: Hub, models: Iterable[Model], rules: CrawlParams, known: Mapping[str, Listing], journal: Journal
-) -> Completed:
-    """Ask about what the list did not tell of the files that the rules let in.
-
-    known: by URL; what it holds is not asked about again, unless it is not complete. One model that fails does not
-    touch the others; when several in a row fail, the hub is asked no more.
-    """
-    mine: defaultdict[str, dict[str, Listing]] = defaultdict(dict)
-    for url, row in known.items():
-        mine[row.id][url] = row
-    listings: list[Listing] = []
-    failed: dict[str, str] = {}
-    left_out: Counter[str] = Counter()
-    asked, in_a_row = 0, 0
-    for model in models:
-        objections = [objection(draft, rules) for draft in model.drafts]
-        left_out.update(rule for rule in objections if rule)
-        drafts = tuple(draft for draft, rule in zip(model.drafts, objections, strict=True) if not rule)
-        if model.withdrawn or not drafts:
-            continue
-        told = mine[model.id]
-        new = _is_new(model, drafts, told)
-        if new and in_a_row == IN_A_ROW:
-            failed[model.id] = f"not asked about, since {IN_A_ROW} in a row before it failed"
-            continue
-        try:
-            found = hub.complete(replace(model, drafts=drafts), rules, told)
-        except HubError as error:
-            failed[model.id] = str(error)
-            in_a_row += new
-            continue
-        listings += found
-        if new:
-            journal.add_done(found)
-            asked, in_a_row = asked + 1, 0
-            if asked % PROGRESS == 0:
-                logger.info("hub %s: asked about %d new or changed models", hub.name, asked)
-    return Completed(listings=tuple(listings), failed=failed, left_out=left_out)
-
-
-def _is_new(model: Model, drafts: Iterable[Listing], told: Mapping[str, Listing]) -> bool:
-    """Tell whether a model has to be asked about: by its version and its files, or since it could not be in full."""
-    if any(not row.complete for row in told.values()):
-        return True
-    same = any(row.version == model.version for row in told.values())
-    return not same and any(draft.url not in told for draft in drafts)
-
-
-def _resumed(
-    hub: Hub, rules: CrawlParams, today: date, since: datetime | None, journal: Journal
-) -> list[Page]:
-    """Return the journal's pages and one more: a cursor that the hub accepts no longer begins the list anew."""
-    pages, _ = journal.read()
-    if not pages or _ends(pages[-1], since):
-        return pages
-    try:
-        page = hub.page(rules, pages[-1].next, today)
-    except HubError as error:
-        page = hub.page(rules, None, today)  # raises where the hub is down, and the journal stays
-        logger.warning("hub %s: begun anew, its last cursor is refused: %s", hub.name, error)
-        journal.discard()
-        pages = []
-    _check(hub.name, page, pages)
-    journal.add_page(page)
-    return [*pages, page]
-
-
-def _ends(page: Page, since: datetime | None) -> bool:
-    """Tell whether a walk may stop at this page; one without entries says nothing about those behind it."""
-    old = since is not None and bool(page.models) and all(model.updated < since for model in page.models)
-    return page.next is None or old
-
-
-def _check(hub: str, page: Page, before: list[Page]) -> None:
-    """Raise HubError where a list cannot come to an end, or a page is too large to be one."""
-    if page.next is not None and any(page.next == earlier.next for earlier in before):
-        raise HubError(f"hub {hub}: its list runs in circles: the cursor {page.next[:100]!r} came before")
-    if len(before) >= MAX_PAGES:
-        raise HubError(f"hub {hub}: its list has more than {MAX_PAGES} pages")
-    if len(page.models) > MAX_ENTRIES:
+    since = scan_start(mark, rules, today)
+    hub_list = read_list(hub, rules, today, since, journal)
+    is_full = since is None and hub_list.is_complete
+    num_known = sum(listing.status != "withdrawn" for listing in known)
+    if is_full and num_known and not hub_list.models:
         raise HubError(
-            f"hub {hub}: a page of its list has {len(page.models)} entries, more than {MAX_ENTRIES}"
+            f"hub {hub.name} lists no models, but the catalog has {num_known} files of it. Check the hub and "
+            "crawl.filters; if the empty list is correct, delete the hub's lines from data/catalog.jsonl"
         )
+    completed = complete_models(hub, _with_first_downloads(hub_list, known), rules, known_by_url, journal)
+    failures = tuple(f"{id}: {reason}" for id, reason in completed.failed.items())
+    scan = HubScan(
+        hub=hub.name,
+        watermark=mark,
+        rules_digest=rules_digest(rules),
+        models=hub_list.models,
+        listings=completed.listings,
+        failed=completed.failed,
+        unreadable=hub_list.unreadable,
+        left_out=completed.left_out,
+        availability={},
+        problems=hub_list.problems + failures,
+        is_complete=hub_list.is_complete,
+        is_full=is_full,
+        journal=journal if hub_list.is_complete and not completed.failed else None,
+    )
+    return check_missing(hub, scan, known, rules) if is_full else scan
+
+
+def failed_scan(hub: str, mark: Watermark | None, rules: CrawlParams, error: HubError) -> HubScan:
+    """Return the scan of a hub that could not be scanned."""
+    return HubScan(
+        hub=hub, watermark=mark, rules_digest=rules_digest(rules), models={}, listings=(), failed={},
+        unreadable=frozenset(), left_out={}, availability={}, problems=(str(error),), is_complete=False,
+        is_full=False, is_down=True, journal=None,
+    )  # fmt: skip
+
+
+def classify(known: Iterable[Listing], scan: HubScan, rules: CrawlParams) -> list[tuple[Listing, Sighting]]:
+    """Return each known listing of the hub with the finding of the scan about it."""
+    relisted = {(listing.id, listing.file) for listing in scan.listings}
+    return [(listing, _sighting(listing, scan, relisted, rules)) for listing in known]
+
+
+def check_missing(hub: Hub, scan: HubScan, known: Iterable[Listing], rules: CrawlParams) -> HubScan:
+    """Return a full scan with the availability of the models of unseen listings, checked on the models' own pages.
+
+    At most MAX_CHECKED models are checked. Models that are not found are checked a second time after all others.
+    """
+    unseen = [listing for listing, sighting in classify(known, scan, rules) if sighting is Sighting.UNSEEN]
+    ids = list(dict.fromkeys(listing.id for listing in unseen))
+    availability: dict[str, Availability] = {}
+    problems: list[str] = []
+    pending = ids[:MAX_CHECKED]
+    for _ in range(2):
+        for id in pending:
+            try:
+                availability[id] = hub.availability(id)
+            except HubError as error:
+                availability.pop(id, None)
+                problems.append(str(error))
+        pending = [id for id in pending if availability.get(id) is Availability.NOT_FOUND]
+    if len(ids) > MAX_CHECKED:
+        problems.append(
+            f"{len(ids) - MAX_CHECKED} more models are missing from the list and were not checked"
+        )
+    return replace(scan, availability=availability, problems=(*scan.problems, *problems))
+
+
+def _sighting(
+    listing: Listing, scan: HubScan, relisted: set[tuple[str, str]], rules: CrawlParams
+) -> Sighting:
+    model = scan.models.get(listing.id)
+    if (listing.id, listing.file) in relisted:
+        return Sighting.RELISTED
+    if listing.status == "withdrawn":
+        return Sighting.TOMBSTONE
+    if listing.id in scan.failed or (not model and listing.id in scan.unreadable):
+        return Sighting.FAILED
+    if model and model.withdrawn:
+        return Sighting.WITHDRAWN
+    return Sighting.REJECTED if model and _is_rejected(listing, model, rules) else Sighting.UNSEEN
+
+
+def _is_rejected(listing: Listing, model: Model, rules: CrawlParams) -> bool:
+    """Return whether the rules reject a listing's file ("": any file of a model whose list names no files)."""
+    same_file = [partial for partial in model.partial_listings if partial.file in ("", listing.file)]
+    return bool(same_file) and all(rejecting_rule(partial, rules) for partial in same_file)
+
+
+def _with_first_downloads(hub_list: HubList, known: Iterable[Listing]) -> list[Model]:
+    """Return the models with the number of downloads that was reported when each file was first listed."""
+    counted = [listing for listing in known if listing.downloads is not None]
+    downloads = {(listing.id, ""): listing.downloads for listing in counted} | {
+        (listing.id, listing.file): listing.downloads for listing in counted
+    }
+    return [
+        replace(
+            model,
+            partial_listings=tuple(
+                replace(listing, downloads=downloads.get((listing.id, listing.file), listing.downloads))
+                for listing in model.partial_listings
+            ),
+        )
+        for model in hub_list.models.values()
+    ]

@@ -1,45 +1,48 @@
-"""Families: adapters that are alike, found by fingerprints of their sketches, and the sides they are on.
-
-A fingerprint is a count sketch of the whole sketch, so comparing a newcomer with the pool reads 4 kB an
-adapter and no sketch again. Its inner products estimate those of the sketches; near 1 the error of a cosine c
-is about (1 - c) · √(2 / WIDTH), so copies are never missed.
-"""
+"""Families of near-duplicate adapters, found by fingerprints of their sketches, and the split of each family."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from autolora.lora.fingerprint import Floats, earlier
-from autolora.storage.files import hash_value
+from autolora.lora.fingerprint import cosines_with_earlier
+from autolora.storage.arrays import Float32Array
+from autolora.storage.hashes import hash_value
 
 Split = Literal["train", "test"]
 
 
-def assign(fingerprints: Mapping[str, Floats], pinned: Mapping[str, str], cosine: float) -> dict[str, str]:
-    """Return adapter -> family: that of the nearest earlier adapter at least `cosine` alike, else its own.
+def assign_families(
+    fingerprints: Mapping[str, Float32Array], pinned: Mapping[str, str], min_cosine: float
+) -> dict[str, str]:
+    """Return adapter -> family, both as sha256.
 
-    fingerprints: in order of first seen, so that a newcomer never changes the family of an older adapter.
-    pinned: families that are settled, by adapter; they come first.
+    An adapter joins the family of the most similar earlier adapter if their cosine is at least `min_cosine`;
+    otherwise it founds a family, which is named by its own sha256.
+
+    fingerprints: in order of first_seen, so that a new adapter never changes the family of an older one.
+    pinned: fixed families, by adapter; these adapters count as the earliest.
     """
     order = [sha256 for sha256 in fingerprints if sha256 in pinned]
     order += [sha256 for sha256 in fingerprints if sha256 not in pinned]
-    found = {sha256: pinned[sha256] for sha256 in order if sha256 in pinned}
+    families = {sha256: pinned[sha256] for sha256 in order if sha256 in pinned}
     if not order:
-        return found
-    prints, start = np.stack([fingerprints[sha256] for sha256 in order]), len(found)
-    for sha256, alike in zip(order[start:], earlier(prints, start), strict=True):
-        found[sha256] = _family(sha256, alike, order, found, cosine)
-    return found
+        return families
+    matrix, first_free = np.stack([fingerprints[sha256] for sha256 in order]), len(families)
+    for sha256, cosines in zip(order[first_free:], cosines_with_earlier(matrix, first_free), strict=True):
+        families[sha256] = _family(sha256, cosines, order, families, min_cosine)
+    return families
 
 
-def _family(sha256: str, alike: Floats, order: Sequence[str], found: Mapping[str, str], cosine: float) -> str:
-    if not alike.size or alike.max() < cosine:
+def _family(
+    sha256: str, cosines: Float32Array, order: Sequence[str], families: Mapping[str, str], min_cosine: float
+) -> str:
+    if not cosines.size or cosines.max() < min_cosine:
         return sha256
-    return found[order[int(alike.argmax())]]
+    return families[order[int(cosines.argmax())]]
 
 
-def split(family: str, salt: str, test_share: float) -> Split:
-    """Return the side a family is on, by its hash: newcomers move nobody."""
-    place = int(hash_value([salt, family])[:12], 16) / 16**12
-    return "test" if place < test_share else "train"
+def assign_split(family: str, salt: str, test_share: float) -> Split:
+    """Return the split of a family, by its hash: new families never move older ones to the other split."""
+    uniform = int(hash_value([salt, family])[:12], 16) / 16**12  # in [0, 1)
+    return "test" if uniform < test_share else "train"

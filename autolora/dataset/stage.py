@@ -1,7 +1,7 @@
-"""The dataset: LanceDB tables of adapters, renderings, captions and prompts, and the training lock.
+"""Stage `dataset`: LanceDB tables of adapters, renderings, captions and prompts, and the training lock.
 
-Each table is a function of the catalog, the pool, the captions, the lock and params. A run computes the rows
-that should be there, compares their hashes with those that are, and writes the difference only.
+Each table is a function of the catalog, the pool, the captions, the training lock and params.yaml. A run computes
+the expected rows, compares their hashes with the hashes of the stored rows, and writes the difference.
 """
 
 import logging
@@ -11,95 +11,98 @@ from pathlib import Path
 
 import numpy as np
 
-from autolora.captions.store import captions as made_captions
-from autolora.catalog.sources import Origins
-from autolora.catalog.store import catalog
-from autolora.dataset.families import assign, split
+from autolora.captions.store import read_captions
+from autolora.catalog.sources import Sources
+from autolora.catalog.store import read_active
+from autolora.dataset.families import assign_families, assign_split
 from autolora.dataset.store import (
     ADAPTERS,
     INEXACT,
-    LOCK,
     SCHEMA,
     TABLES,
+    TRAINING_LOCK,
     TrainingRow,
-    by_image,
-    captions_of,
+    captions_by_image,
     folder,
+    group_by_image,
     rows,
-    training,
+    training_lock,
 )
-from autolora.lora.fingerprint import Floats
 from autolora.params import DatasetParams
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, ListedRendering, Listing, PooledRendering
-from autolora.storage.files import Row, hash_value, write_rows
+from autolora.storage.arrays import Float32Array
+from autolora.storage.files import Row, write_rows
 from autolora.storage.git import restore_committed
+from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
-from autolora.storage.tables import Counts, bring_up_to_date, has_table, read_table
+from autolora.storage.tables import Counts, has_table, read_table, sync_table
 
 logger = logging.getLogger(__name__)
 
 
 def update_adapters(root: Path, params: DatasetParams) -> Counts:
-    """Bring the table of adapters up to date: one row a file, named by its earliest origin."""
-    restore_committed(root, LOCK)
-    accepted = _accepted(root)
-    prints = _fingerprints(root, (adapter for _, adapter in accepted.values()))
-    settled = {row.sha256: row for row in _settled(root, params)}
-    families = assign(prints, {sha256: row.family for sha256, row in settled.items()}, params.family_cosine)
-    captions = by_image(made_captions(root))
-    pictures = pool.renderings(root)
-    wanted = {}
-    for sha256, (origins, adapter) in accepted.items():
-        images = [picture.sha256 for _, picture in _pictures(origins, pictures)]
-        side = settled[sha256].split if sha256 in settled else None
-        wanted[sha256] = {
+    """Update the table of adapters: one row per file, named by its primary source."""
+    restore_committed(root, TRAINING_LOCK)
+    accepted = _accepted_adapters(root)
+    fingerprints = _fingerprints(root, (adapter for _, adapter in accepted.values()))
+    locked = {row.sha256: row for row in _locked_rows(root, params)}
+    families = assign_families(
+        fingerprints, {sha256: row.family for sha256, row in locked.items()}, params.family_cosine
+    )
+    captions = group_by_image(read_captions(root))
+    pooled = pool.renderings(root)
+    expected = {}
+    for sha256, (sources, adapter) in accepted.items():
+        images = [rendering.sha256 for _, rendering in _pooled_renderings(sources, pooled)]
+        locked_split = locked[sha256].split if sha256 in locked else None
+        expected[sha256] = {
             "family": families[sha256],
-            "split": side or split(families[sha256], params.salt, params.test_share),
+            "split": locked_split or assign_split(families[sha256], params.salt, params.test_share),
             "renderings": images,
             "captions_digest": hash_value(
-                [[_caption_id(c), c.text] for i in images for c in captions.get(i, ())]
+                [[_caption_id(c), c.text] for image in images for c in captions.get(image, ())]
             ),
-            "fingerprint": prints[sha256].tolist(),
-            **_described(origins),
-            **_measured(adapter),
+            "fingerprint": fingerprints[sha256].tolist(),
+            **_listing_columns(sources),
+            **_adapter_columns(adapter),
         }
-    return _write(root, "adapters", wanted)
+    return _sync(root, "adapters", expected)
 
 
-def lock_training(root: Path, params: DatasetParams) -> bool:
-    """Rewrite the training lock where its date is not params' (or it is missing); return whether it was."""
-    if training(root).train_until == params.train_until:
+def update_training_lock(root: Path, params: DatasetParams) -> bool:
+    """Write the training lock if its date differs from params.yaml or it is missing; return whether it was written."""
+    if training_lock(root).train_until == params.train_until:
         return False
     names = ("sha256", "family", "split", "renderings")
-    chosen = [row for row in rows(root, "adapters") if row["first_seen"] <= params.train_until]
+    locked = [row for row in rows(root, "adapters") if row["first_seen"] <= params.train_until]
     head = {"train_until": params.train_until.isoformat()}
-    write_rows(root / LOCK, [head, *({name: row[name] for name in names} for row in chosen)])
-    logger.info("training lock: %d adapters first seen up to %s", len(chosen), params.train_until)
+    write_rows(root / TRAINING_LOCK, [head, *({name: row[name] for name in names} for row in locked)])
+    logger.info("training lock: %d adapters first seen up to %s", len(locked), params.train_until)
     return True
 
 
 def update_renderings(root: Path) -> Counts:
-    """Bring the table of renderings up to date: one row for each picture of each adapter."""
-    pictures = pool.renderings(root)
-    wanted = {}
-    for sha256, (origins, _) in _accepted(root).items():
-        for listed, picture in _pictures(origins, pictures):
-            wanted[f"{sha256}:{picture.sha256}"] = {
+    """Update the table of renderings: one row per adapter and image."""
+    pooled = pool.renderings(root)
+    expected = {}
+    for sha256, (sources, _) in _accepted_adapters(root).items():
+        for listed, rendering in _pooled_renderings(sources, pooled):
+            expected[f"{sha256}:{rendering.sha256}"] = {
                 "adapter": sha256,
-                "image": picture.sha256,
-                "width": picture.width,
-                "height": picture.height,
+                "image": rendering.sha256,
+                "width": rendering.width,
+                "height": rendering.height,
                 "url": listed.url,
                 "prompt": listed.prompt,
             }
-    return _write(root, "renderings", wanted)
+    return _sync(root, "renderings", expected)
 
 
 def update_captions(root: Path) -> Counts:
-    """Bring the table of captions up to date: those of pictures that are in the dataset."""
+    """Update the table of captions: one row per caption of an image of the dataset."""
     images = {row["image"] for row in rows(root, "renderings")}
-    wanted = {
+    expected = {
         _caption_id(caption): {
             "image": caption.image,
             "prompt": caption.prompt,
@@ -107,120 +110,122 @@ def update_captions(root: Path) -> Counts:
             "length": caption.length,
             "text": caption.text,
         }
-        for caption in made_captions(root)
+        for caption in read_captions(root)
         if caption.image in images
     }
-    return _write(root, "captions", wanted)
+    return _sync(root, "captions", expected)
 
 
 def update_prompts(root: Path) -> Counts:
-    """Bring the queries up to date: captions of adapters whose family no model has learned from."""
-    learned = {row.family for row in training(root).of("train")}
-    captions = captions_of(root)
-    wanted = {}
+    """Update the table of evaluation queries: captions of adapters of families outside the training split."""
+    training_families = {row.family for row in training_lock(root).in_split("train")}
+    captions = captions_by_image(root)
+    expected = {}
     for adapter in rows(root, "adapters"):
-        if adapter["family"] in learned:
+        if adapter["family"] in training_families:
             continue
         for caption in (caption for image in adapter["renderings"] for caption in captions.get(image, ())):
-            wanted[f"{adapter['sha256']}:{_caption_id(caption)}"] = {
+            expected[f"{adapter['sha256']}:{_caption_id(caption)}"] = {
                 "adapter": adapter["sha256"],
                 "family": adapter["family"],
                 "image": caption.image,
                 "length": caption.length,
                 "text": caption.text,
             }
-    return _write(root, "prompts", wanted)
+    return _sync(root, "prompts", expected)
 
 
 def finish(root: Path) -> str:
-    """Write digests/dataset.json over the rows of all tables and return the digest."""
+    """Write digests/dataset.json over the rows of all tables; return its sha256."""
     hashes: dict[str, str] = {}
     counts = {}
     for table, columns in TABLES.items():
         key = next(iter(columns))
-        found = read_table(folder(root), table, [key, "row_hash"])
-        hashes |= {f"{table}/{row[key]}": row["row_hash"] for row in found}
-        counts[table] = len(found)
+        stored = read_table(folder(root), table, [key, "row_hash"])
+        hashes |= {f"{table}/{row[key]}": row["row_hash"] for row in stored}
+        counts[table] = len(stored)
     return write_digest(root, "dataset", hashes, SCHEMA, tables=counts)
 
 
-def _write(root: Path, table: str, wanted: Mapping[str, Row]) -> Counts:
-    return bring_up_to_date(folder(root), table, TABLES[table], wanted, INEXACT)
+def _sync(root: Path, table: str, expected: Mapping[str, Row]) -> Counts:
+    return sync_table(folder(root), table, TABLES[table], expected, INEXACT)
 
 
-def _accepted(root: Path) -> dict[str, tuple[Origins, Adapter]]:
-    """Return each accepted file with its origins: the first seen first, of one day in the catalog's order."""
+def _accepted_adapters(root: Path) -> dict[str, tuple[Sources, Adapter]]:
+    """Return sha256 -> listings and pool record of each accepted file, sorted by first_seen and sha256.
+
+    The listings of a file are sorted by first_seen; listings of the same day are in the catalog's order.
+    """
     pooled = pool.adapters(root)
     listings: dict[str, list[Listing]] = {}
     adapters: dict[str, Adapter] = {}
-    for listing in sorted(catalog(root), key=lambda listing: listing.first_seen):
+    for listing in sorted(read_active(root), key=lambda listing: listing.first_seen):
         adapter = pooled.get(listing.key)
         if adapter is not None and adapter.accepted:
             listings.setdefault(adapter.sha256, []).append(listing)
             adapters.setdefault(adapter.sha256, adapter)
-    found = {sha256: (Origins(tuple(listings[sha256])), adapter) for sha256, adapter in adapters.items()}
-    return dict(sorted(found.items(), key=lambda item: (item[1][0].first_seen, item[0])))
+    accepted = {sha256: (Sources(tuple(listings[sha256])), adapter) for sha256, adapter in adapters.items()}
+    return dict(sorted(accepted.items(), key=lambda item: (item[1][0].first_seen, item[0])))
 
 
-def _fingerprints(root: Path, adapters: Iterable[Adapter]) -> dict[str, Floats]:
-    """Return adapter sha256 -> fingerprint; reads the sketches of newcomers only."""
-    columns = ["sha256", "recipe", "fingerprint"]
-    stored = (
-        read_table(folder(root), "adapters", columns) if has_table(folder(root), "adapters", ADAPTERS) else []
-    )
-    known = {(row["sha256"], row["recipe"]): row["fingerprint"] for row in stored}
-    found = {}
+def _fingerprints(root: Path, adapters: Iterable[Adapter]) -> dict[str, Float32Array]:
+    """Return adapter sha256 -> fingerprint; reads only the sketches of adapters that the table does not hold."""
+    stored: dict[tuple[str, str], list[float]] = {}
+    if has_table(folder(root), "adapters", ADAPTERS):
+        table_rows = read_table(folder(root), "adapters", ["sha256", "recipe", "fingerprint"])
+        stored = {(row["sha256"], row["recipe"]): row["fingerprint"] for row in table_rows}
+    fingerprints = {}
     for adapter in adapters:
-        mark = known.get((adapter.sha256, adapter.recipe))
-        if mark is None:
-            (mark,) = pool.load_fingerprints(root, [adapter.sha256])
-        found[adapter.sha256] = np.asarray(mark, dtype=np.float32)
-    return found
+        fingerprint = stored.get((adapter.sha256, adapter.recipe))
+        if fingerprint is None:
+            (fingerprint,) = pool.load_fingerprints(root, [adapter.sha256])
+        fingerprints[adapter.sha256] = np.asarray(fingerprint, dtype=np.float32)
+    return fingerprints
 
 
-def _settled(root: Path, params: DatasetParams) -> tuple[TrainingRow, ...]:
-    """Return the lock's rows while it holds: their families and sides are settled."""
-    lock = training(root)
+def _locked_rows(root: Path, params: DatasetParams) -> tuple[TrainingRow, ...]:
+    """Return the rows whose family and split are fixed: those of the lock, unless its date has changed."""
+    lock = training_lock(root)
     return lock.rows if lock.train_until == params.train_until else ()
 
 
-def _pictures(
-    origins: Origins, pictures: Mapping[str, PooledRendering]
+def _pooled_renderings(
+    sources: Sources, pooled: Mapping[str, PooledRendering]
 ) -> list[tuple[ListedRendering, PooledRendering]]:
-    """Return an adapter's renderings that are in the pool, each picture once."""
-    found: dict[str, tuple[ListedRendering, PooledRendering]] = {}
-    for listed in origins.renderings:
-        picture = pictures.get(listed.key)
-        if picture is not None:
-            found.setdefault(picture.sha256, (listed, picture))
-    return list(found.values())
+    """Return those renderings of an adapter that are in the pool, each image once."""
+    by_image: dict[str, tuple[ListedRendering, PooledRendering]] = {}
+    for listed in sources.renderings:
+        rendering = pooled.get(listed.key)
+        if rendering is not None:
+            by_image.setdefault(rendering.sha256, (listed, rendering))
+    return list(by_image.values())
 
 
-def _described(origins: Origins) -> Row:
-    """Return what the hubs say about an adapter: its name by precedence, what it may be used for at the strictest."""
-    named = origins.named
+def _listing_columns(sources: Sources) -> Row:
+    """Return the columns from the catalog: names of the primary source, restrictions as the strictest source has."""
+    primary = sources.primary
     return {
-        "first_seen": origins.first_seen,
-        "hub": named.hub,
-        "id": named.id,
-        "version": named.version,
-        "file": named.file,
-        "origins": origins.names,
-        "license": named.license,
-        **asdict(origins.permissions),
-        "base_model": named.base_model,
-        "base": named.base,
-        "nsfw": origins.nsfw,
-        "nsfw_level": origins.nsfw_level,
-        "person": origins.person,
-        "minor": origins.minor,
-        "trigger_words": list(named.trigger_words),
-        "listing_digest": origins.digest,
+        "first_seen": sources.first_seen,
+        "hub": primary.hub,
+        "id": primary.id,
+        "version": primary.version,
+        "file": primary.file,
+        "sources": sources.ids,
+        "license": primary.license,
+        **asdict(sources.permissions),
+        "base_model": primary.base_model,
+        "base": primary.base,
+        "nsfw": sources.nsfw,
+        "nsfw_level": sources.nsfw_level,
+        "person": sources.person,
+        "minor": sources.minor,
+        "trigger_words": list(primary.trigger_words),
+        "listing_digest": sources.digest,
     }
 
 
-def _measured(adapter: Adapter) -> Row:
-    """Return what the pool found in an adapter."""
+def _adapter_columns(adapter: Adapter) -> Row:
+    """Return the columns from the pool's record of the file."""
     return {
         "layout": adapter.layout,
         "num_slots": adapter.num_slots,

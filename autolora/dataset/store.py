@@ -1,7 +1,6 @@
-"""The dataset on disk: LanceDB tables in data/dataset, and the training lock data/training.jsonl."""
+"""The dataset on disk: LanceDB tables in data/dataset and the training lock data/training.jsonl."""
 
 import datetime
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from autolora.records import Caption
 from autolora.storage.files import Row, read_rows
 from autolora.storage.tables import read_table
 
-SCHEMA = 2
-LOCK = "data/training.jsonl"
+SCHEMA = 3
+TRAINING_LOCK = "data/training.jsonl"
 
-TEXT, TEXTS, WHOLE, FLAG = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
+TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 ADAPTERS = {
     "sha256": TEXT,
     "family": TEXT,
@@ -27,23 +26,23 @@ ADAPTERS = {
     "id": TEXT,
     "version": TEXT,
     "file": TEXT,
-    "origins": TEXTS,  # hub:id of every listing of the file
+    "sources": TEXTS,  # hub:id of each listing of the file
     "license": TEXT,
-    "commercial": FLAG,
-    "derivatives": FLAG,
-    "credit": FLAG,
+    "commercial": BOOLEAN,
+    "derivatives": BOOLEAN,
+    "credit": BOOLEAN,
     "base_model": TEXT,
     "base": TEXT,
-    "nsfw": FLAG,
+    "nsfw": BOOLEAN,
     "nsfw_level": TEXT,
-    "person": FLAG,
-    "minor": FLAG,
+    "person": BOOLEAN,
+    "minor": BOOLEAN,
     "trigger_words": TEXTS,
     "layout": TEXT,
-    "num_slots": WHOLE,
-    "rank_max": WHOLE,
+    "num_slots": INTEGER,
+    "rank_max": INTEGER,
     "norm": pa.float64(),
-    "renderings": TEXTS,  # sha256 of pictures
+    "renderings": TEXTS,  # sha256 of each image
     "listing_digest": TEXT,
     "captions_digest": TEXT,
     "recipe": TEXT,
@@ -53,51 +52,51 @@ RENDERINGS = {
     "id": TEXT,
     "adapter": TEXT,
     "image": TEXT,
-    "width": WHOLE,
-    "height": WHOLE,
+    "width": INTEGER,
+    "height": INTEGER,
     "url": TEXT,
     "prompt": TEXT,
 }
 CAPTIONS = {"id": TEXT, "image": TEXT, "prompt": TEXT, "vlm": TEXT, "length": TEXT, "text": TEXT}
 PROMPTS = {"id": TEXT, "adapter": TEXT, "family": TEXT, "image": TEXT, "length": TEXT, "text": TEXT}
 TABLES = {"adapters": ADAPTERS, "renderings": RENDERINGS, "captions": CAPTIONS, "prompts": PROMPTS}
+"""columns by table; the first column of a table is its key"""
 INEXACT = frozenset({"norm", "fingerprint"})
-
-logger = logging.getLogger(__name__)
+"""columns that row hashes leave out: floating-point sums whose last bits differ between machines"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRow:
-    """An adapter that the models have learned from, or were tested on."""
+    """An adapter that the models are trained on, or that is held out for tests."""
 
     sha256: str
     family: str
     split: Split
     renderings: tuple[str, ...]
-    """sha256 of its pictures when the lock was made"""
+    """sha256 of its images at the time the lock was written"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingLock:
-    """data/training.jsonl: what the models have learned from."""
+    """The content of data/training.jsonl: which adapters the models are trained on."""
 
     train_until: datetime.date | None
-    """None where there is no lock yet"""
+    """None if the lock does not exist yet"""
     rows: tuple[TrainingRow, ...]
 
-    def of(self, side: Split) -> tuple[TrainingRow, ...]:
-        """Return the rows of one side of the split."""
-        return tuple(row for row in self.rows if row.split == side)
+    def in_split(self, split: Split) -> tuple[TrainingRow, ...]:
+        """Return the rows of one split."""
+        return tuple(row for row in self.rows if row.split == split)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """An evaluation query: a caption of an adapter that the models have not learned from."""
+    """An evaluation query: a caption of an adapter of a family that the models are not trained on."""
 
     text: str
     length: str
     adapter: str
-    """sha256 of the adapter whose rendering it describes"""
+    """sha256 of the adapter whose rendering the text describes"""
     family: str
     image: str
     """sha256 of that rendering"""
@@ -108,9 +107,9 @@ def folder(root: Path) -> Path:
     return root / "data" / "dataset"
 
 
-def training(root: Path) -> TrainingLock:
-    """Read the training lock; empty where there is none."""
-    lines = list(read_rows(root / LOCK))
+def training_lock(root: Path) -> TrainingLock:
+    """Return the training lock; an empty one if the file does not exist."""
+    lines = list(read_rows(root / TRAINING_LOCK))
     if not lines:
         return TrainingLock(train_until=None, rows=())
     rows = (TrainingRow(**(line | {"renderings": tuple(line["renderings"])})) for line in lines[1:])
@@ -120,7 +119,7 @@ def training(root: Path) -> TrainingLock:
 def rows(root: Path, table: str) -> list[Row]:
     """Return the rows of one table, sorted by key, without fingerprints.
 
-    Raises MissingArtifact when the stage has not run.
+    Raises MissingArtifact if the stage has not run.
     """
     return read_table(folder(root), table, [column for column in TABLES[table] if column != "fingerprint"])
 
@@ -128,18 +127,19 @@ def rows(root: Path, table: str) -> list[Row]:
 def prompts(root: Path) -> list[Prompt]:
     """Return the evaluation queries, sorted by adapter, image and length."""
     names = ("text", "length", "adapter", "family", "image")
-    found = [Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts")]
-    return sorted(found, key=lambda prompt: (prompt.adapter, prompt.image, prompt.length, prompt.text))
+    unsorted = [Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts")]
+    return sorted(unsorted, key=lambda prompt: (prompt.adapter, prompt.image, prompt.length, prompt.text))
 
 
-def captions_of(root: Path) -> dict[str, tuple[Caption, ...]]:
-    """Return rendering sha256 -> its captions, from the dataset."""
+def captions_by_image(root: Path) -> dict[str, tuple[Caption, ...]]:
+    """Return rendering sha256 -> captions, from the dataset."""
     names = ("image", "prompt", "vlm", "length", "text")
-    return by_image(Caption(**{name: row[name] for name in names}) for row in rows(root, "captions"))
+    return group_by_image(Caption(**{name: row[name] for name in names}) for row in rows(root, "captions"))
 
 
-def by_image(captions: Iterable[Caption]) -> dict[str, tuple[Caption, ...]]:
-    found: dict[str, list[Caption]] = {}
-    for caption in sorted(captions, key=lambda one: (one.image, one.length, one.prompt, one.vlm)):
-        found.setdefault(caption.image, []).append(caption)
-    return {image: tuple(group) for image, group in found.items()}
+def group_by_image(captions: Iterable[Caption]) -> dict[str, tuple[Caption, ...]]:
+    """Return rendering sha256 -> captions, sorted by image, length, prompt and VLM."""
+    groups: dict[str, list[Caption]] = {}
+    for caption in sorted(captions, key=lambda c: (c.image, c.length, c.prompt, c.vlm)):
+        groups.setdefault(caption.image, []).append(caption)
+    return {image: tuple(group) for image, group in groups.items()}

@@ -1,14 +1,16 @@
-"""The encoder as its authors' code stores it: one file of tensors, fused slots, no config beside it.
+"""Encoders in the file layout of the authors' code: one file of tensors on fused slots, without a config.
 
-`<slot>` and `<type>` have ___ for dots. embedder.model_dict.<slot>.x (1, L, d_in) · embedder.proj_dict.<type>
-.weight (d, d_out) and .bias · position_embeds (1, S·L, d) · encoders.<n>.attn.{to_q, to_k, to_v, to_out}, .fc1,
-.fc2, .layer_norm1, .layer_norm2 · final_layer_norm. Neither heads nor the causal mask are stored.
+`<slot>` and `<type>` are names with ___ instead of dots. embedder.model_dict.<slot>.x (1, L, d_in) ·
+embedder.proj_dict.<type>.weight (d, d_out) and .bias · position_embeds (1, S·L, d) · encoders.<n>.attn.{to_q, to_k,
+to_v, to_out}, .fc1, .fc2, .layer_norm1, .layer_norm2 · final_layer_norm. The number of heads, the causal mask and
+the text encoder are not stored.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,9 +18,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from autolora.encoder.model import Encoder, EncoderConfig
+from autolora.encoder.config import EncoderConfig
+from autolora.encoder.model import Encoder, TextEncoder
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.presets import EncoderForm
+from autolora.presets import EncoderVariant
+from autolora.slots import escape, slots
 from autolora.storage.files import write_atomic
 
 BLOCK = {
@@ -28,134 +32,171 @@ BLOCK = {
     "up": "fc1",
     "down": "fc2",
 }
-"""our name of a block's module -> theirs, but for the three that `qkv` is"""
+"""module of `model.Block` -> its published name; `qkv` is stored as QKV"""
 QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
 PROBE = "embedder.model_dict.{}.x"
 PROJECTION = "embedder.proj_dict.{}.{}"
-KINDS = ("weight", "bias")
-FIRST = re.compile(PROBE.format("(blocks___0___attn___a_to_qkv|single_blocks___0___to_qkv_mlp)"))
-"""a probe that is as long as the transformer is wide"""
+PARAMETERS = ("weight", "bias")
+PROBE_OF_HIDDEN_WIDTH = re.compile(
+    PROBE.format("(blocks___0___attn___a_to_qkv|single_blocks___0___to_qkv_mlp)")
+)
+"""a probe whose length is the transformer's hidden size"""
+FIXED = {
+    "probe": "full",
+    "slots": "fused",
+    "tokens": "probe",
+    "scale_invariant": False,
+    "projections": "type",
+}
+"""fields that every encoder in this layout has"""
 
 
-def load_published(path: Path, form: EncoderForm, heads: int, text_encoder: str) -> Encoder:
-    """Read a published encoder, ready to embed, in the file's precision.
+def import_encoder(
+    path: Path, variant: EncoderVariant, transformer: Mapping[str, Any], text_encoder: TextEncoder
+) -> Encoder:
+    """Return a published encoder for this base model and text encoder, in float32.
 
-    form: `presets.ENCODER["released"]`, or one that differs in what leaves the tensors as they are; its number of
-    probes is the file's. heads: of its attention; 12 in the released code. text_encoder: digest of the one that
-    it has learned to meet. Raises MissingArtifact when the file is not there or damaged, MismatchError when it
-    is no such encoder.
+    variant: as `load_published`. transformer: config of the base model's FluxTransformer2DModel.
+    Raises as `load_published`, and MismatchError if the file is for another base model or width of text encoder.
+    """
+    encoder = load_published(path, variant, text_encoder.digest)
+    config, expected = encoder.config, slots(transformer)
+    if config.canonical != expected:
+        raise MismatchError(
+            f"{path} encodes {len(config.canonical)} linears of a base model of width {config.canonical[0].d_in}, "
+            f"but models.pipeline has {len(expected)} and width {expected[0].d_in}: set models.pipeline in "
+            "params.yaml to the base model that the encoder was trained for"
+        )
+    if config.width != text_encoder.width:
+        raise MismatchError(
+            f"{path} has vectors of width {config.width}, but the text encoder of models.pipeline has width "
+            f"{text_encoder.width}: set models.pipeline in params.yaml to the pipeline that it was trained with"
+        )
+    return encoder.float()
+
+
+def load_published(path: Path, variant: EncoderVariant, text_encoder: str) -> Encoder:
+    """Return a published encoder, frozen and in evaluation mode, in the file's precision.
+
+    variant: decides what the file does not store; probes, layers and mlp_ratio are the file's.
+    text_encoder: digest of the text encoder that it was trained with.
+    Raises MissingArtifact if the file is missing or damaged, MismatchError if it holds something else.
     """
     try:
         tensors = load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise MissingArtifact(f"no encoder in {path}: {error}; download the file anew") from error
-    return assemble(tensors, form, heads, text_encoder)
-
-
-def assemble(tensors: Mapping[str, Tensor], form: EncoderForm, heads: int, text_encoder: str) -> Encoder:
-    """Return the encoder that published tensors make; arguments and errors as `load_published`."""
+        raise MissingArtifact(
+            f"cannot read an encoder from {path} ({error}): download the file again"
+        ) from error
     try:
-        config = _read_config(tensors, form, heads, text_encoder)
+        return assemble(tensors, variant, text_encoder)
+    except MismatchError as error:
+        raise MismatchError(f"{path}: {error}") from error
+
+
+def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encoder: str) -> Encoder:
+    """Return the encoder of published tensors; arguments and MismatchError as `load_published`."""
+    try:
+        config = _read_config(tensors, variant, text_encoder)
         state = _read_state(tensors, config)
-    except KeyError as error:
-        raise MismatchError(f"no published encoder: it has no tensor {error}") from error
-    with torch.device("meta"):
-        encoder = Encoder(config)
-    try:
+        with torch.device("meta"):
+            encoder = Encoder(config)
         encoder.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise MismatchError(f"no published encoder: {error}") from error
-    if strange := tensors.keys() - layout(encoder).keys():
-        raise MismatchError(f"no published encoder: it has {len(strange)} more tensors, first {min(strange)}")
+    except KeyError as error:
+        raise MismatchError(f"not a published encoder: tensor {error} is missing") from error
+    except (IndexError, ValueError, RuntimeError) as error:
+        raise MismatchError(f"not a published encoder: {error}") from error
+    if unknown := tensors.keys() - layout(encoder).keys():
+        raise MismatchError(
+            f"not a published encoder: {len(unknown)} tensors are unknown, the first is {min(unknown)}"
+        )
     return encoder.eval().requires_grad_(False)
 
 
 def save_published(encoder: Encoder, path: Path) -> None:
-    """Write an encoder as the released code stores it; errors as `layout`."""
+    """Write an encoder in the published layout; raises as `layout`."""
     write_atomic(path, save_tensors({name: tensor.cpu() for name, tensor in layout(encoder).items()}))
 
 
 def layout(encoder: Encoder) -> dict[str, Tensor]:
     """Return an encoder's tensors by their published names.
 
-    Raises MismatchError where those have no place for it: sketches, canonical slots, another form of token.
+    Raises MismatchError if its variant has no place in that layout.
     """
-    config, form = encoder.config, encoder.config.form
-    shape = (config.probe, form.slots, form.tokens, form.strength, form.projections)
-    if shape != ("full", "fused", "probe", "kept", "type"):
+    config = encoder.config
+    other = {name: value for name in FIXED if (value := getattr(config.variant, name)) != FIXED[name]}
+    if other:
         raise MismatchError(
-            "the published layout holds encoders with probe 'full', slots 'fused', tokens 'probe', strength "
-            f"'kept' and projections 'type', not {shape}: train with encoder.preset 'released'"
+            f"the published layout holds encoders with {FIXED}, but this one has {other}: train with encoder.preset "
+            "'released'"
         )
     state = encoder.state_dict()
-    found = {"position_embeds": state["positions"][None]}
-    for group, (kind, places) in enumerate(zip(config.types, config.groups, strict=True)):
-        for row, place in enumerate(places):
-            found[PROBE.format(_escape(config.slots[place].name))] = state[f"probes.{group}"][row][None]
-        for part in KINDS:
-            found[PROJECTION.format(_escape(kind), part)] = state[f"projections.{group}.{part}"]
-    for part in KINDS:
-        found[f"final_layer_norm.{part}"] = state[f"norm.{part}"]
-        for block in range(config.layers):
-            for ours, theirs in BLOCK.items():
-                found[f"encoders.{block}.{theirs}.{part}"] = state[f"blocks.{block}.{ours}.{part}"]
+    tensors = {"position_embeds": state["positions"][None]}
+    for group, (slot_type, indices) in enumerate(zip(config.types, config.groups, strict=True)):
+        for row, index in enumerate(indices):
+            tensors[PROBE.format(escape(config.slots[index].name))] = state[f"probes.{group}"][row][None]
+        for part in PARAMETERS:
+            tensors[PROJECTION.format(escape(slot_type), part)] = state[f"projections.{group}.{part}"]
+    for part in PARAMETERS:
+        tensors[f"final_layer_norm.{part}"] = state[f"norm.{part}"]
+        for block in range(config.variant.layers):
+            for ours, published in BLOCK.items():
+                tensors[f"encoders.{block}.{published}.{part}"] = state[f"blocks.{block}.{ours}.{part}"]
             for name, third in zip(QKV, state[f"blocks.{block}.qkv.{part}"].chunk(3), strict=True):
-                found[f"encoders.{block}.{name}.{part}"] = third
-    return {name: tensor.clone() for name, tensor in found.items()}
+                tensors[f"encoders.{block}.{name}.{part}"] = third
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def _read_config(
-    tensors: Mapping[str, Tensor], form: EncoderForm, heads: int, text_encoder: str
-) -> EncoderConfig:
-    """Read off the tensors what an encoder is built from; KeyError when one is not there."""
-    first = next((name for name in tensors if FIRST.fullmatch(name)), "embedder.model_dict.*.x")
-    probe = tensors[first]
-    fc1 = tensors["encoders.0.fc1.weight"]
+def _read_config(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encoder: str) -> EncoderConfig:
+    """Return the config that the tensors' shapes imply; KeyError if a tensor for it is missing."""
+    name = next(
+        (name for name in tensors if PROBE_OF_HIDDEN_WIDTH.fullmatch(name)), "embedder.model_dict.*.x"
+    )
+    probe = tensors[name]
+    hidden, width = tensors["encoders.0.fc1.weight"].shape
+    if not width or width % variant.heads:
+        raise MismatchError(f"not a published encoder: {variant.heads} heads do not divide its width {width}")
     return EncoderConfig(
         transformer={
-            "num_layers": _depth(tensors, r"embedder\.model_dict\.blocks___(\d+)___"),
-            "num_single_layers": _depth(tensors, r"embedder\.model_dict\.single_blocks___(\d+)___"),
+            "num_layers": _count(tensors, r"embedder\.model_dict\.blocks___(\d+)___"),
+            "num_single_layers": _count(tensors, r"embedder\.model_dict\.single_blocks___(\d+)___"),
             "num_attention_heads": 1,
             "attention_head_dim": probe.shape[2],
         },
-        form=replace(
-            form, probes=probe.shape[1], slots="fused", tokens="probe", strength="kept", projections="type"
+        variant=replace(
+            variant,
+            probes=probe.shape[1],
+            layers=_count(tensors, r"encoders\.(\d+)\."),
+            mlp_ratio=hidden // width,
+            **FIXED,  # type: ignore[arg-type]  # one mapping for fields of different types
         ),
-        probe="full",
-        sketch=None,
-        width=fc1.shape[1],
-        layers=_depth(tensors, r"encoders\.(\d+)\."),
-        heads=heads,
-        hidden=fc1.shape[0],
+        width=width,
         dropout=0.0,
-        spec=None,
+        sketch_size=None,
+        sketch_key=None,
         text_encoder=text_encoder,
     )
 
 
 def _read_state(tensors: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
-    """Return the tensors by our names; KeyError when one is not there."""
+    """Return the tensors by the names of `model.Encoder`; KeyError if one is missing."""
     state = {"positions": tensors["position_embeds"][0]}
-    for group, (kind, places) in enumerate(zip(config.types, config.groups, strict=True)):
-        names = [PROBE.format(_escape(config.slots[place].name)) for place in places]
+    for group, (slot_type, indices) in enumerate(zip(config.types, config.groups, strict=True)):
+        names = [PROBE.format(escape(config.slots[index].name)) for index in indices]
         state[f"probes.{group}"] = torch.cat([tensors[name] for name in names])
-        for part in KINDS:
-            state[f"projections.{group}.{part}"] = tensors[PROJECTION.format(_escape(kind), part)]
-    for part in KINDS:
+        for part in PARAMETERS:
+            state[f"projections.{group}.{part}"] = tensors[PROJECTION.format(escape(slot_type), part)]
+    for part in PARAMETERS:
         state[f"norm.{part}"] = tensors[f"final_layer_norm.{part}"]
-        for block in range(config.layers):
-            for ours, theirs in BLOCK.items():
-                state[f"blocks.{block}.{ours}.{part}"] = tensors[f"encoders.{block}.{theirs}.{part}"]
+        for block in range(config.variant.layers):
+            for ours, published in BLOCK.items():
+                state[f"blocks.{block}.{ours}.{part}"] = tensors[f"encoders.{block}.{published}.{part}"]
             thirds = [tensors[f"encoders.{block}.{name}.{part}"] for name in QKV]
             state[f"blocks.{block}.qkv.{part}"] = torch.cat(thirds)
     state["text_center"] = torch.zeros(config.width, dtype=state["norm.weight"].dtype)
     return state
 
 
-def _depth(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """Return how many numbers the first group of a pattern takes in the tensors' names, from 0."""
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    """Return one more than the largest number that the pattern's group matches in a tensor's name, or 0."""
     return 1 + max((int(match[1]) for name in tensors if (match := re.match(pattern, name))), default=-1)
-
-
-def _escape(name: str) -> str:
-    return name.replace(".", "___")

@@ -1,26 +1,22 @@
-"""The stage `encoder`: from the training lock to a trained encoder in data/encoder."""
+"""The stage `encoder`: train on the adapters of the training lock, save data/encoder and its digest."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-
-from autolora.encoder.inputs import Updates
+from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import TextEncoder
-from autolora.encoder.store import folder, reader, save_encoder, tensors
-from autolora.encoder.training import Example, Step, build, examples, fit
+from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
+from autolora.encoder.training import Step, TrainExample, build, fit, load_examples
 from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams, PoolParams
-from autolora.presets import EncoderForm
-from autolora.storage.files import hash_value
-from autolora.storage.incremental import write_digest
+from autolora.presets import EncoderVariant
+from autolora.storage.hashes import hash_value
 
-SCHEMA = 1
-ADAPTERS_IN_RAM = 1024
+ADAPTERS_IN_MEMORY = 1024
 
 logger = logging.getLogger(__name__)
 
@@ -33,34 +29,42 @@ def train(
     bounds: PoolParams,
     device: str = "cpu",
 ) -> Iterator[Step]:
-    """Train on the locked adapters, save data/encoder and its digest; yield after each step.
+    """Train on the locked adapters, save data/encoder and then its digest; yield after each step.
 
-    bounds: on weights, which are read where the probe is full.
-    Raises MissingArtifact when there is nothing to learn from, MismatchError when the parts do not fit.
+    transformer: config of the base model's FluxTransformer2DModel.
+    bounds: limits on files of weights, which the probe `full` reads.
+    Raises MissingArtifact if there are no training examples, MismatchError if params, pool and models do not fit.
     """
     encoder = build(root, params, transformer, text_encoder).to(device)
-    read = lru_cache(maxsize=ADAPTERS_IN_RAM)(reader(root, encoder.config, bounds))
-    learned = _accepted(examples(root), read, encoder.config.form)
-    yield from fit(encoder, learned, read, text_encoder, params)
+    read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(reader(root, encoder.config, bounds))
+    examples = _accepted(load_examples(root), read, params.variant)
+    yield from fit(encoder, examples, read, text_encoder, params)
     save_encoder(folder(root), encoder)
-    rows = {
-        name: hashlib.sha256(save({name: tensor})).hexdigest() for name, tensor in tensors(encoder).items()
-    }
-    rows["config"] = hash_value(encoder.config.to_json())
-    write_digest(
-        root, "encoder", rows, SCHEMA, adapters=len(learned), texts=sum(len(e.texts) for e in learned)
+    texts = sum(len(example.captions) for example in examples)
+    write_encoder_digest(root, encoder, _trained_from(examples, params), adapters=len(examples), texts=texts)
+
+
+def _trained_from(examples: list[TrainExample], params: EncoderParams) -> dict[str, str]:
+    """Return the hashes of the inputs of a training: params, and each adapter's family and captions."""
+    inputs = {example.sha256: hash_value([example.family, example.captions]) for example in examples}
+    return inputs | {"params": hash_value(asdict(params))}
+
+
+def _accepted(
+    examples: list[TrainExample], read: Callable[[str], AdapterBatch], variant: EncoderVariant
+) -> list[TrainExample]:
+    """Return the examples that the variant can encode; raises MissingArtifact if there are none."""
+    if variant.missing_slots != "error":
+        return examples
+    complete = [example for example in examples if bool(read(example.sha256).present.all())]
+    logger.warning(
+        "training on the %d of %d adapters that change every slot (missing_slots is 'error')",
+        len(complete),
+        len(examples),
     )
-
-
-def _accepted(learned: list[Example], read: Callable[[str], Updates], form: EncoderForm) -> list[Example]:
-    """Return the adapters that the form accepts; MissingArtifact when there is none."""
-    if form.absent != "refuse":
-        return learned
-    whole = [example for example in learned if bool(read(example.sha256).present.all())]
-    logger.warning("%d of %d adapters have every slot; the others are refused", len(whole), len(learned))
-    if not whole:
+    if not complete:
         raise MissingArtifact(
-            "no training adapter has every slot, and encoder.absent is 'refuse': set it to 'mask' or 'zero' "
-            "in params.yaml"
+            "no training adapter changes every slot, and encoder.overrides.missing_slots is 'error': set it to "
+            "'mask' or 'zero' in params.yaml"
         )
-    return whole
+    return complete

@@ -1,81 +1,104 @@
-"""The trained encoder on disk, and what reads an adapter of the pool in the form that an encoder needs."""
+"""The trained encoder on disk, and the reader that gives it an adapter of the pool."""
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from autolora.encoder.inputs import Updates
-from autolora.encoder.model import Encoder, EncoderConfig
+from autolora.encoder.config import EncoderConfig
+from autolora.encoder.inputs import AdapterBatch
+from autolora.encoder.model import Encoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.storage.files import write_atomic
+from autolora.storage.hashes import hash_value
+from autolora.storage.incremental import write_digest
+
+SCHEMA = 2
 
 logger = logging.getLogger(__name__)
 
 
-def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[str], Updates]:
-    """Return what reads an adapter of the pool as this encoder needs it: its sketch, or its weights.
+def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[str], AdapterBatch]:
+    """Return a function from an adapter's sha256 to its sketch or weights, whichever this encoder reads.
 
-    bounds: on weights. Raises, when it reads, MismatchError where a sketch is of another kind than the encoder
-    has learned from, MissingArtifact where weights are missing or damaged.
+    bounds: limits on a file of weights. The function raises MismatchError if a sketch differs in kind from those
+    that the encoder was trained with, and MissingArtifact if weights are missing or damaged.
     """
 
-    def read_sketch(sha256: str) -> Updates:
+    def read_sketch(sha256: str) -> AdapterBatch:
         sketch = pool.load_sketch(root, sha256)
-        assert config.sketch is not None
-        expected = (len(config.canonical), config.sketch, config.sketch)
-        if sketch.values.shape != expected or SketchSpec(config.sketch).key != config.spec:
+        size = config.sketch_size
+        assert size is not None
+        expected = (len(config.canonical), size, size)
+        if sketch.values.shape != expected or SketchSpec(size).key != config.sketch_key:
             raise MismatchError(
-                f"the sketch of {sha256} is {tuple(sketch.values.shape)} but the encoder has learned from "
-                f"{expected} ({config.spec}): run `dvc repro encoder`, or move dataset.train_until in "
-                "params.yaml to train anew"
+                f"the sketch of {sha256} has shape {tuple(sketch.values.shape)} but the encoder was trained with "
+                f"{expected} ({config.sketch_key}): run `dvc repro encoder`, or move dataset.train_until in "
+                "params.yaml to train again"
             )
         return config.read_sketch(sketch)
 
-    def read_weights(sha256: str) -> Updates:
+    def read_weights(sha256: str) -> AdapterBatch:
         return config.read_lora(load_lora(root, sha256, config.canonical, bounds))
 
-    return read_sketch if config.probe == "sketch" else read_weights
+    return read_sketch if config.variant.probe == "sketch" else read_weights
 
 
 def folder(root: Path) -> Path:
-    """Return where the encoder lies."""
+    """Return the folder of the trained encoder."""
     return root / "data" / "encoder"
 
 
-def save_encoder(place: Path, encoder: Encoder) -> None:
-    """Save weights and, beside them, the config they are rebuilt from."""
-    write_atomic(place / "model.safetensors", save(tensors(encoder)))
-    write_atomic(place / "config.json", json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
+def save_encoder(path: Path, encoder: Encoder) -> None:
+    """Write weights and config into a folder, each file atomically."""
+    write_atomic(path / "model.safetensors", save(_tensors(encoder)))
+    write_atomic(path / "config.json", json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
 
 
-def load_encoder(place: Path) -> Encoder:
-    """Rebuild a saved encoder, ready to embed.
+def load_encoder(path: Path) -> Encoder:
+    """Return the encoder saved in a folder, frozen and in evaluation mode.
 
-    Raises MissingArtifact when it is not there, MismatchError when weights and config do not belong together.
+    Raises MissingArtifact if there is none or it is damaged, MismatchError if weights and config do not fit.
     """
     try:
-        config = EncoderConfig.from_json(json.loads((place / "config.json").read_text()))
-        weights = load_file(place / "model.safetensors")
+        config = EncoderConfig.from_json(json.loads((path / "config.json").read_text()))
+        weights = load_file(path / "model.safetensors")
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise MissingArtifact(f"{place} holds no encoder ({error}): run `dvc repro encoder`") from error
+        raise MissingArtifact(f"{path} holds no valid encoder ({error}): run `dvc repro encoder`") from error
     encoder = Encoder(config)
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
         raise MismatchError(
-            f"weights and config in {place} differ: {error}; run `dvc repro encoder`"
+            f"the weights in {path} do not fit the config.json beside them ({error}): run `dvc repro encoder`"
         ) from error
     return encoder.eval().requires_grad_(False)
 
 
-def tensors(encoder: Encoder) -> dict[str, Tensor]:
+def write_encoder_digest(root: Path, encoder: Encoder, trained_from: Mapping[str, str], **counts: int) -> str:
+    """Write `digests/encoder.json` and return its sha256, which covers the config and what it was trained from.
+
+    trained_from: name -> hash of each input of the training. The weights differ in their last bits between processors,
+    so their hash is a field of its own, `weights`.
+    """
+    config = hash_value(encoder.config.to_json())
+    tensors = {
+        name: hashlib.sha256(save({name: value})).hexdigest() for name, value in _tensors(encoder).items()
+    }
+    weights = hash_value([config, sorted(tensors.items())])
+    return write_digest(
+        root, "encoder", {**trained_from, "config": config}, SCHEMA, weights=weights, **counts
+    )
+
+
+def _tensors(encoder: Encoder) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}

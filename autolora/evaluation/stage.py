@@ -1,7 +1,9 @@
-"""Is retrieval right? Captions of adapters unseen in training as queries, the whole index as the pool."""
+"""Measure retrieval: queries are captions of adapters unseen in training, the pool is the whole index."""
 
+import datetime
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,92 +13,117 @@ from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, embed_texts
 from autolora.errors import MissingArtifact
+from autolora.evaluation.store import metrics_path, report_path
 from autolora.index import store as index
-from autolora.metrics.benchmark import Benchmark, Query, compare, gallery, health
+from autolora.metrics.benchmark import (
+    Benchmark,
+    EmbeddedCaption,
+    Query,
+    compare_methods,
+    example_searches,
+    index_health,
+)
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams
-from autolora.storage.files import hash_value, write_atomic
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest, write_digest
-from autolora.storage.tables import read_table
 
-SCHEMA = 1
+SCHEMA = 2
+COMMAND = "python -m flows.evaluation"
 
 logger = logging.getLogger(__name__)
 
 
-def evaluate(root: Path, params: EvaluationParams, text_encoder: TextEncoder) -> str:
-    """Evaluate the working index and write this stage's half of the report; return the digest.
+def evaluate(
+    root: Path, params: EvaluationParams, text_encoder: TextEncoder, preset: str, today: datetime.date
+) -> str:
+    """Evaluate the working index and write this stage's part of the report; return the digest.
 
-    Raises MissingArtifact when a stage before this one has not run, MismatchError when index and text encoder
+    preset: of the encoder, for the rows of metrics/summary.json.
+    Raises MissingArtifact when an earlier stage has not run, MismatchError when index and text encoder
     do not belong together.
     """
     judgments = read_judgments(root / params.themes if params.themes else None)
     themes = {sha256: judgment.theme for sha256, judgment in judgments.items()}
-    benchmark = gather(root, text_encoder, themes)
+    benchmark = build_benchmark(root, text_encoder, themes)
     logger.info("%d queries, %d adapters", len(benchmark.queries), len(benchmark.adapters))
-    facts = {stage: read_digest(root, stage)["sha256"] for stage in ("dataset", "index")}
-    return write(root, benchmark, params, facts)
+    inputs = {stage: read_digest(root, stage)["sha256"] for stage in ("dataset", "index")}
+    return write(root, benchmark, params, inputs, preset, today)
 
 
-def gather(root: Path, text_encoder: TextEncoder, themes: Mapping[str, str]) -> Benchmark:
-    """Read the pool of the index with its captions, and the queries.
+def build_benchmark(root: Path, text_encoder: TextEncoder, themes: Mapping[str, str]) -> Benchmark:
+    """Read the index and the captions of its adapters, and embed captions and queries.
 
-    Raises MissingArtifact when the index is empty.
+    Raises MissingArtifact if the index is empty, MismatchError if its vectors were computed by another encoder.
     """
-    stored = read_table(index.folder(root), index.TABLE, ["sha256", "vector"])
-    if not stored:
-        raise MissingArtifact("the index holds no adapter: the pool is empty; check crawl.filters")
-    adapters = tuple(row["sha256"] for row in stored)
-    shown = {row["sha256"]: tuple(row["renderings"]) for row in dataset.rows(root, "adapters")}
-    spoken = dataset.captions_of(root)
-    captions = [
-        (place, image, caption.text)
-        for place, sha256 in enumerate(adapters)
-        for image in shown[sha256]
-        for caption in spoken.get(image, ())
-    ]
-    queries = ask(root, {sha256: shown[sha256] for sha256 in adapters})
+    indexed = index.read_vectors(root)
+    if not indexed:
+        raise MissingArtifact(
+            "the index holds no adapter, so there is nothing to evaluate: the pool is empty; check crawl.filters"
+        )
+    adapters = tuple(indexed)
+    renderings = {row["sha256"]: tuple(row["renderings"]) for row in dataset.rows(root, "adapters")}
+    queries = unseen_queries(root, {sha256: renderings[sha256] for sha256 in adapters})
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
+    captions = list_captions(root, adapters, renderings)
     vectors = embed_texts(encoder, text_encoder, [text for _, _, text in captions])
     return Benchmark(
         adapters=adapters,
-        vectors=np.array([row["vector"] for row in stored], dtype=np.float64),
-        captions=tuple((p, i, v) for (p, i, _), v in zip(captions, vectors, strict=True)),
+        adapter_vectors=np.array(list(indexed.values()), dtype=np.float64),
+        captions=tuple(
+            EmbeddedCaption(adapter, image, vector)
+            for (adapter, image, _), vector in zip(captions, vectors, strict=True)
+        ),
         queries=queries,
-        embedded=embed_texts(encoder, text_encoder, [query.text for query in queries]),
+        query_vectors=embed_texts(encoder, text_encoder, [query.text for query in queries]),
         themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
     )
 
 
-def ask(root: Path, shown: Mapping[str, Sequence[str]]) -> tuple[Query, ...]:
-    """Return the queries: captions of renderings (`shown`, by adapter) of adapters unseen in training.
+def list_captions(
+    root: Path, adapters: Iterable[str], renderings: Mapping[str, Sequence[str]]
+) -> list[tuple[int, str, str]]:
+    """Return (position of the adapter, image sha256, text) of every caption of the adapters' renderings."""
+    captions = dataset.captions_by_image(root)
+    return [
+        (position, image, caption.text)
+        for position, sha256 in enumerate(adapters)
+        for image in renderings[sha256]
+        for caption in captions.get(image, ())
+    ]
 
-    A rendering that a training adapter shows too makes no query: its captions were learned from.
+
+def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]]) -> tuple[Query, ...]:
+    """Return the queries: captions of renderings (`renderings`, by adapter) of adapters unseen in training.
+
+    A rendering that a training adapter shows too is skipped, since the encoder was trained on its captions.
     """
-    makers: dict[str, list[str]] = {}
-    for sha256, images in shown.items():
+    adapters_by_image: dict[str, list[str]] = {}
+    for sha256, images in renderings.items():
         for image in images:
-            makers.setdefault(image, []).append(sha256)
-    learned = {image for row in dataset.training(root).of("train") for image in row.renderings}
+            adapters_by_image.setdefault(image, []).append(sha256)
+    training = dataset.training_lock(root).in_split("train")
+    training_images = {image for row in training for image in row.renderings}
     return tuple(
-        Query(prompt.text, prompt.image, tuple(makers[prompt.image]))
+        Query(prompt.text, prompt.image, tuple(adapters_by_image[prompt.image]))
         for prompt in dataset.prompts(root)
-        if prompt.image in makers and prompt.image not in learned
+        if prompt.image in adapters_by_image and prompt.image not in training_images
     )
 
 
 def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
-    """Return the numbers of the report, rounded: tables by level, health of the index, gallery, counts."""
-    unseen = {query.right[0] for query in benchmark.queries}
+    """Return the content of the report, rounded: tables by level, index health, example searches, counts."""
     report = {
-        "levels": compare(benchmark, params),
-        "health": health(benchmark, params.ks),
-        "gallery": gallery(benchmark, params.seed),
+        "levels": compare_methods(benchmark, params),
+        "health": index_health(benchmark, params.ks),
+        "examples": example_searches(benchmark, params.seed),
         "themes": benchmark.themes,
-        "pool": len(benchmark.adapters),
+        "indexed_adapters": len(benchmark.adapters),
         "queries": len(benchmark.queries),
-        "adapters": len(unseen),
+        "queried_adapters": len({query.adapters[0] for query in benchmark.queries}),
         "bootstrap": params.bootstrap,
         "metrics": [*(f"R@{k}" for k in params.ks), "MRR"],
     }
@@ -104,16 +131,49 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
     return content
 
 
-def write(root: Path, benchmark: Benchmark, params: EvaluationParams, facts: Mapping[str, str]) -> str:
+def headlines(report: Mapping[str, Any], preset: str) -> list[Headline]:
+    """Return the rows of metrics/summary.json: each method's metrics at each level.
+
+    The encoder's names have no prefix: retrieval.theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen, …
+    """
+    rows = []
+    for level, tables in report["levels"].items():
+        for method, metrics in tables["methods"].items():
+            prefix = "" if method == "encoder" else f"{method.replace(' ', '_')}_"
+            for metric, estimate in metrics.items():
+                slug = metric.lower().replace("@", "_at_")
+                rows.append(
+                    Headline(
+                        name=f"retrieval.{prefix}{level}_{slug}_unseen",
+                        value=estimate["value"],
+                        low=estimate["low"],
+                        high=estimate["high"],
+                        n=estimate["n"],
+                        preset=preset,
+                    )
+                )
+    return rows
+
+
+def write(
+    root: Path,
+    benchmark: Benchmark,
+    params: EvaluationParams,
+    inputs: Mapping[str, str],
+    preset: str,
+    today: datetime.date,
+) -> str:
     """Write report.json, the metrics and, last, the digest; return the digest.
 
-    facts: digests of what was evaluated.
+    inputs: digests of what was evaluated. The digest excludes the results, which differ between processors.
     """
-    report = measure(benchmark, params) | {"of": dict(facts)}
-    folder = root / "data" / "evaluation"
-    write_atomic(folder / "report.json", to_json(report))
-    numbers = {key: report[key] for key in ("levels", "health", "pool", "queries", "adapters")}
-    numbers["health"] = {key: value for key, value in report["health"].items() if key != "busiest"}
-    write_atomic(root / "metrics" / "evaluation.json", to_json(numbers))
-    rows = {key: hash_value(value) for key, value in report.items()}
+    report = measure(benchmark, params) | {"inputs": dict(inputs)}
+    write_atomic(report_path(root), to_json(report))
+    names = ("levels", "health", "indexed_adapters", "queries", "queried_adapters")
+    numbers = {name: report[name] for name in names}
+    numbers["health"] = {name: value for name, value in report["health"].items() if name != "most_retrieved"}
+    write_atomic(metrics_path(root), to_json(numbers))
+    update(root, COMMAND, today, headlines(report, preset))
+    exact = ("inputs", "themes", "indexed_adapters", "queries", "queried_adapters")
+    rows = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
     return write_digest(root, "evaluation", rows, SCHEMA)

@@ -1,70 +1,76 @@
-"""What the judges say of a trial's pictures: one number a picture, by method and metric.
+"""Scores that the judges give the images of a prompt case: one number per image, by method and metric.
 
-text         CLIP: cosine to the prompt
-Sim, Sim 1   CLIP: mean cosine to the renderings of the (first) adapter
-like base    CLIP: cosine to the base's picture from the same seed
-VQA          VQAScore: the VLM's probability that the picture shows what the prompt says
-shows, …     the classifier sees the theme of the adapter (shows 1, shows 2: of each; shows both)
-shows neither  the classifier sees neither theme of the loaded adapters, which the prompt does not name
+prompt similarity   CLIP: cosine of image and prompt
+adapter similarity  CLIP: mean cosine of the image and the adapter's renderings (of two: adapter 1, adapter 2)
+base similarity     CLIP: cosine of the image and the base's image from the same seed
+VQAScore            judge VLM: probability that the image shows the content of the prompt
+theme shown         classifier: 1 if it detects the adapter's theme (of two: theme 1 shown, theme 2 shown)
+both shown          classifier: 1 if it detects the themes of both adapters
+neither shown       classifier: 1 if it detects the theme of neither loaded adapter; the prompt asks for neither
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from autolora.experiments.cases import Trial
-from autolora.metrics.clip import Features, image_features, similarity, text_features
-from autolora.metrics.judges import Judges, shows, vqa_score
+from autolora.experiments.cases import PromptCase
+from autolora.metrics.clip import image_features, similarity, text_features
+from autolora.metrics.judges import Judges, detect, vqa_score
+from autolora.storage.arrays import Float32Array, Float64Array
 
-Floats = NDArray[np.float64]
-Pictures = dict[str, list[Image.Image]]
-"""method -> the pictures of all seeds"""
-Values = dict[str, Floats]
-"""metric -> its value for each seed, nan where it does not apply"""
+MethodImages = dict[str, list[Image.Image]]
+"""method -> one image per seed"""
+Scores = dict[str, Float64Array]
+"""metric -> its value for each seed (seeds,), nan if it does not apply"""
 
 
-def measure(
-    judges: Judges, trial: Trial, pictures: Pictures, renderings: Callable[[str], Sequence[Image.Image]]
-) -> dict[str, Values]:
-    """Measure a trial's pictures: method -> metric -> (seeds,).
+def score_images(
+    judges: Judges,
+    case: PromptCase,
+    images: MethodImages,
+    renderings: Callable[[str], Sequence[Image.Image]],
+) -> dict[str, Scores]:
+    """Return method -> metric -> scores (seeds,) of a case's images.
 
-    renderings: those of an adapter, by its sha256. A picture that several methods share is judged once.
+    renderings: returns those of an adapter by its sha256. Methods that share one list of images are scored once.
     """
-    distinct = {id(made): made for made in pictures.values()}
-    features = {key: image_features(judges.clip, made) for key, made in distinct.items()}
-    base = features[id(pictures["base"])]
-    text = text_features(judges.clip, [trial.prompt])
-    own = [image_features(judges.clip, renderings(sha256)) for sha256 in trial.adapters]
-    values: dict[int, Values] = {}
-    for key, made in distinct.items():
-        row = {"text": similarity(features[key], text)}
-        row |= _likeness(trial, features[key], base, own)
-        row |= {"VQA": vqa_score(judges, made, trial.content)}
-        values[key] = row | _themes(judges, trial, made)
-    return {method: values[id(made)] for method, made in pictures.items()}
+    distinct = {id(batch): batch for batch in images.values()}
+    features = {key: image_features(judges.clip, batch) for key, batch in distinct.items()}
+    base = features[id(images["base"])]
+    prompt = text_features(judges.clip, [case.prompt])
+    gallery = [image_features(judges.clip, renderings(sha256)) for sha256 in case.adapters]
+    scores: dict[int, Scores] = {}
+    for key, batch in distinct.items():
+        row = {"prompt similarity": similarity(features[key], prompt)}
+        row |= _image_similarity(case, features[key], base, gallery)
+        row |= {"VQAScore": vqa_score(judges, batch, case.content)}
+        scores[key] = row | _themes_shown(judges, case, batch)
+    return {method: scores[id(batch)] for method, batch in images.items()}
 
 
-def _likeness(trial: Trial, found: Features, base: Features, own: Sequence[Features]) -> Values:
-    """Return the cosines (seeds,) to the base's pictures or to the adapters' own."""
-    if trial.outcome == "base kept":
-        return {"like base": (found.astype(np.float64) * base).sum(axis=1)}
-    return {name: similarity(found, one) for name, one in zip(_numbered("Sim", trial), own, strict=True)}
+def _image_similarity(
+    case: PromptCase, features: Float32Array, base: Float32Array, gallery: Sequence[Float32Array]
+) -> Scores:
+    """Return the cosines (seeds,) to the base's images, or to the renderings of each adapter."""
+    if case.scenario == "unrelated":
+        return {"base similarity": (features.astype(np.float64) * base).sum(axis=1)}
+    names = _numbered("adapter", "similarity", case)
+    return {name: similarity(features, own) for name, own in zip(names, gallery, strict=True)}
 
 
-def _themes(judges: Judges, trial: Trial, made: Sequence[Image.Image]) -> Values:
-    """Return in which pictures (seeds,) the classifier sees the adapters' themes; empty without one."""
+def _themes_shown(judges: Judges, case: PromptCase, images: Sequence[Image.Image]) -> Scores:
+    """Return whether the classifier detects the adapters' themes in each image (seeds,); empty without one."""
     if judges.classifier is None:
         return {}
-    seen = shows(judges.classifier, made, trial.themes)
-    if trial.outcome == "base kept":
-        return {"shows neither": np.prod([1 - one for one in seen], axis=0)}
-    row = dict(zip(_numbered("shows", trial), seen, strict=True))
-    return row | ({"shows both": np.prod(seen, axis=0)} if len(seen) > 1 else {})
+    detected = detect(judges.classifier, images, case.themes)
+    if case.scenario == "unrelated":
+        return {"neither shown": np.prod([1 - shown for shown in detected], axis=0)}
+    row = dict(zip(_numbered("theme", "shown", case), detected, strict=True))
+    return row | ({"both shown": np.prod(detected, axis=0)} if len(detected) > 1 else {})
 
 
-def _numbered(name: str, trial: Trial) -> list[str]:
-    if len(trial.adapters) == 1:
-        return [name]
-    return [f"{name} {number}" for number in range(1, len(trial.adapters) + 1)]
+def _numbered(noun: str, metric: str, case: PromptCase) -> list[str]:
+    if len(case.adapters) == 1:
+        return [f"{noun} {metric}"]
+    return [f"{noun} {number} {metric}" for number in range(1, len(case.adapters) + 1)]

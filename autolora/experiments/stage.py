@@ -1,11 +1,13 @@
-"""Does fusion work? The same prompts and seeds under every method, measured by judges, with paired differences.
+"""Measure fusion: the same prompts and seeds under every method, scored by judges, with paired differences.
 
-Methods: `base` loads nothing; `direct` sums all updates; `selected` sums those of adapters whose relevance
-to the prompt (the retriever's score, calibrated) is above one half; `gated` lets the trained gates decide.
-Outcomes: `pairs` (both adapters loaded and asked for), `single` (one loaded and asked for), `base kept` (both
-loaded, the prompt names neither).
+Methods: `base` loads no adapter; `direct` adds the updates of all loaded adapters; `selected` adds those of the
+adapters whose relevance to the prompt (the retriever's score, calibrated) is above one half; `gated` weights the
+updates by the trained gates.
+Scenarios: `pair` (two adapters loaded, the prompt asks for both), `single` (one loaded, the prompt asks for it),
+`unrelated` (two loaded, the prompt asks for neither).
 """
 
+import datetime
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,201 +18,263 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, embed_texts
-from autolora.experiments.cases import Subject, Trial, draw_trials, subjects
-from autolora.experiments.scoring import Pictures, measure
+from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
+from autolora.experiments.scoring import MethodImages, Scores, score_images
+from autolora.experiments.store import folder, metrics_path, report_path
 from autolora.fusion.gate import calibrate
 from autolora.fusion.install import fused
-from autolora.generation import Generator, images
+from autolora.generation import Generator, generate_images
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.summary import Headline, update
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
-from autolora.storage.files import Row, hash_value, write_atomic
+from autolora.storage.arrays import Float64Array
+from autolora.storage.files import Row, write_atomic
+from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest, write_digest
 
-SCHEMA = 1
+SCHEMA = 2
+COMMAND = "python -m flows.experiments"
 METHODS = ("base", "direct", "selected", "gated")
 DIFFERENCES = (("gated", "direct"), ("gated", "selected"), ("direct", "base"))
+HEADLINES = {
+    "both_shown": ("pair", "both shown"),
+    "pair_prompt_similarity": ("pair", "prompt similarity"),
+    "single_prompt_similarity": ("single", "prompt similarity"),
+    "base_similarity": ("unrelated", "base similarity"),
+    "neither_shown": ("unrelated", "neither shown"),
+}
+"""name in metrics/summary.json -> scenario and metric"""
 RELEVANT = 0.5
-TILE_PX = 256
-"""largest side of one picture in a strip"""
+GRID_IMAGE_PX = 256
+"""largest side of one image in a row of images"""
 
-Floats = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
-"""gets trials done, trials in all, and the outcome of the last"""
+"""gets the number of finished cases, of all cases, and the scenario of the last one"""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Shown:
-    """A trial that was painted: its pictures and what they measure."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The parameters that an experiment depends on."""
 
-    trial: Trial
+    params: ExperimentsParams
+    generation: GenerationParams
+    base: ModelsParams
+    bounds: PoolParams
+    themes: str | None
+    """file of judgments, which distinguishes objects from styles, relative to the root; None: no judgments"""
+    preset: str
+    """of the gates, for the rows of metrics/summary.json"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExperimentResult:
+    """A prompt case with its generated images and their scores."""
+
+    case: PromptCase
     relevance: tuple[float, ...]
     """of each loaded adapter to the prompt, 0 to 1"""
-    pictures: Pictures
-    values: dict[str, dict[str, Floats]]
-    """method -> metric -> (seeds,), nan where the metric does not apply"""
+    images: MethodImages
+    scores: dict[str, Scores]
+    """method -> metric -> (seeds,), nan if the metric does not apply"""
 
 
 def experiment(
-    root: Path,
-    params: ExperimentsParams,
-    generation: GenerationParams,
-    base: ModelsParams,
-    bounds: PoolParams,
-    themes: str | None,
-    judges: Judges,
-    progress: Progress,
+    root: Path, settings: Settings, judges: Judges, progress: Progress, today: datetime.date
 ) -> str:
-    """Draw trials from the training lock, paint and measure them, write this stage's half of the report.
+    """Draw prompt cases, generate and score their images, write this stage's part of the report; return the digest.
 
-    themes: the file of judgments that tells objects from styles. Returns the digest.
-    Raises MissingArtifact when a stage before this one has not run.
+    Raises MissingArtifact when an earlier stage has not run.
     """
-    known = {s.sha256: s for s in subjects(root, read_judgments(root / themes if themes else None))}
-    trials = draw_trials(list(known.values()), params.pairs, params.seed)
-    generator = Generator(root, base, bounds)
-    score = scorer(root, models.load_text_encoder(base), bounds)
-    shown = []
-    for trial in trials:
-        relevance = calibrate(score(trial), generation.relevance_floor, generation.relevance_ceiling)
-        pictures = paint(generator, trial, relevance, params, generation)
-        values = measure(judges, trial, pictures, lambda sha256: _renderings(root, known[sha256]))
-        shown.append(Shown(trial=trial, relevance=relevance, pictures=pictures, values=values))
-        progress(len(shown), len(trials), trial.outcome)
-    facts = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
-    return write(root, shown, params, facts | judges.facts | {"generation": asdict(generation)})
+    params, generation = settings.params, settings.generation
+    judgments = read_judgments(root / settings.themes if settings.themes else None)
+    adapters = {candidate.sha256: candidate for candidate in candidates(root, judgments)}
+    cases = draw_cases(list(adapters.values()), params.pairs, params.seed)
+    generator = Generator(root, settings.base, settings.bounds)
+    retriever_scores = retriever_scorer(root, models.load_text_encoder(settings.base), settings.bounds)
+    results = []
+    for case in cases:
+        floor, ceiling = generation.relevance_floor, generation.relevance_ceiling
+        relevance = calibrate(retriever_scores(case), floor, ceiling)
+        images = generate_by_method(generator, case, relevance, params, generation)
+        scores = score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256]))
+        results.append(ExperimentResult(case=case, relevance=relevance, images=images, scores=scores))
+        progress(len(results), len(cases), case.scenario)
+    digests = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
+    inputs = digests | judges.facts | {"generation": asdict(generation)}
+    return write(root, results, params, inputs, settings.preset, today)
 
 
-def scorer(root: Path, text_encoder: TextEncoder, bounds: PoolParams) -> Callable[[Trial], list[float]]:
-    """Return what scores a trial's adapters as the retriever does: cosine of prompt and adapter."""
+def retriever_scorer(
+    root: Path, text_encoder: TextEncoder, bounds: PoolParams
+) -> Callable[[PromptCase], list[float]]:
+    """Return a function that scores a case's adapters as the retriever does: cosine of prompt and adapter."""
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     read = encoder_store.reader(root, encoder.config, bounds)
 
     @cache
-    def vector(sha256: str) -> Floats:
+    def adapter_vector(sha256: str) -> Float64Array:
         updates = read(sha256)
         with torch.inference_mode():
             return encoder.embed(updates.values, updates.present)[0].double().numpy()
 
-    def score(trial: Trial) -> list[float]:
-        prompt = embed_texts(encoder, text_encoder, [trial.prompt])[0]
-        return [float(prompt @ vector(sha256)) for sha256 in trial.adapters]
+    def scores(case: PromptCase) -> list[float]:
+        prompt = embed_texts(encoder, text_encoder, [case.prompt])[0]
+        return [float(prompt @ adapter_vector(sha256)) for sha256 in case.adapters]
 
-    return score
+    return scores
 
 
-def paint(
+def generate_by_method(
     generator: Generator,
-    trial: Trial,
+    case: PromptCase,
     relevance: Sequence[float],
     params: ExperimentsParams,
     generation: GenerationParams,
-) -> Pictures:
-    """Paint a trial by every method, from the same seeds; equal sums are painted once."""
-    loras = [
-        load_lora(generator.root, sha256, generator.slots, generator.bounds) for sha256 in trial.adapters
-    ]
-    chosen = tuple(i for i, score in enumerate(relevance) if score > RELEVANT)
-    sums = {"base": (), "direct": tuple(range(len(loras))), "selected": chosen}
+) -> MethodImages:
+    """Return each method's images of a case, from the same seeds; methods that add the same adapters share them."""
+    loras = [load_lora(generator.root, sha256, generator.slots, generator.bounds) for sha256 in case.adapters]
+    selected = tuple(i for i, score in enumerate(relevance) if score > RELEVANT)
+    sums = {"base": (), "direct": tuple(range(len(loras))), "selected": selected}
     seeds = [params.seed + i for i in range(params.images)]
 
-    def drawn() -> list[Image.Image]:
-        return images(generator.pipeline, [trial.prompt] * len(seeds), seeds, generation)
+    def generate() -> list[Image.Image]:
+        return generate_images(generator.pipeline, [case.prompt] * len(seeds), seeds, generation)
 
-    painted: dict[tuple[int, ...], list[Image.Image]] = {}
+    images: dict[tuple[int, ...], list[Image.Image]] = {}
     for parts in dict.fromkeys(sums.values()):
         with fused(generator.pipeline.transformer, [loras[i] for i in parts]):
-            painted[parts] = drawn()
+            images[parts] = generate()
     with fused(generator.pipeline.transformer, loras, gates=generator.gates, relevance=relevance):
-        gated = drawn()
-    return {name: painted[parts] for name, parts in sums.items()} | {"gated": gated}
+        gated = generate()
+    return {method: images[parts] for method, parts in sums.items()} | {"gated": gated}
 
 
-def compare(shown: Sequence[Shown], params: ExperimentsParams) -> dict[str, Any]:
-    """Return by outcome each method's metrics and paired differences, with intervals clustered by pair."""
+def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsParams) -> dict[str, Any]:
+    """Return scenario -> each method's metrics and paired differences, with intervals clustered by pair."""
     tables: dict[str, Any] = {}
-    for outcome in dict.fromkeys(one.trial.outcome for one in shown):
-        members = [one for one in shown if one.trial.outcome == outcome]
-        methods = {method: _joined(members, method) for method in METHODS}
-        minus = {f"{a} − {b}": {m: v - methods[b][m] for m, v in methods[a].items()} for a, b in DIFFERENCES}
-        clusters = [one.trial.cluster for one in members for _ in range(params.images)]
-        tables[outcome] = {
-            "methods": {name: _estimates(values, clusters, params) for name, values in methods.items()},
-            "differences": {name: _estimates(values, clusters, params) for name, values in minus.items()},
+    for scenario in dict.fromkeys(result.case.scenario for result in results):
+        members = [result for result in results if result.case.scenario == scenario]
+        methods = {method: _concatenated(members, method) for method in METHODS}
+        differences = {
+            f"{a} − {b}": {metric: values - methods[b][metric] for metric, values in methods[a].items()}
+            for a, b in DIFFERENCES
+        }
+        clusters = [result.case.cluster for result in members for _ in range(params.images)]
+        tables[scenario] = {
+            "methods": {name: _estimates(scores, clusters, params) for name, scores in methods.items()},
+            "differences": {
+                name: _estimates(scores, clusters, params) for name, scores in differences.items()
+            },
         }
     return tables
 
 
-def write(root: Path, shown: Sequence[Shown], params: ExperimentsParams, facts: Mapping[str, Any]) -> str:
-    """Write strips of pictures, report.json, the metrics and, last, the digest; return the digest.
+def headlines(scenarios: Mapping[str, Any], preset: str) -> list[Headline]:
+    """Return the rows of metrics/summary.json; metrics without values are left out.
 
-    facts: what the pictures were made and measured with.
+    For example fusion.both_shown_direct and fusion.both_shown_gated_minus_direct.
     """
-    folder = root / "data" / "experiments"
-    trials = []
-    for number, one in enumerate(shown):
-        strips = {method: f"grids/{number:02d}-{method}.png" for method in one.pictures}
-        for method, name in strips.items():
-            write_atomic(folder / name, strip(one.pictures[method]))
-        trials.append(asdict(one.trial) | {"relevance": one.relevance, "strips": strips})
-    numbers = {"outcomes": compare(shown, params), "images": params.images, "trials": len(shown)}
-    settings = {"methods": METHODS, "bootstrap": params.bootstrap, "seed": params.seed, "of": dict(facts)}
-    report = rounded(numbers | settings | {"shown": trials})
-    write_atomic(folder / "report.json", to_json(report))
-    write_atomic(root / "metrics" / "experiments.json", to_json(rounded(numbers)))
-    return write_digest(
-        root, "experiments", {key: hash_value(value) for key, value in report.items()}, SCHEMA
-    )
+    rows = []
+    for name, (scenario, metric) in HEADLINES.items():
+        tables = scenarios.get(scenario, {})
+        estimates = {method: tables.get("methods", {}).get(method, {}) for method in METHODS}
+        estimates["gated_minus_direct"] = tables.get("differences", {}).get("gated − direct", {})
+        for method, metrics in estimates.items():
+            if estimated := metrics.get(metric):
+                rows.append(
+                    Headline(
+                        name=f"fusion.{name}_{method}",
+                        value=estimated["value"],
+                        low=estimated["low"],
+                        high=estimated["high"],
+                        n=estimated["n"],
+                        preset=preset,
+                    )
+                )
+    return rows
 
 
-def strip(pictures: Sequence[Image.Image]) -> bytes:
-    """Return pictures side by side as one PNG, each at most 256 px a side."""
-    tiles = [picture.convert("RGB") for picture in pictures]
+def write(
+    root: Path,
+    results: Sequence[ExperimentResult],
+    params: ExperimentsParams,
+    inputs: Mapping[str, Any],
+    preset: str,
+    today: datetime.date,
+) -> str:
+    """Write the images, report.json, the metrics and, last, the digest; return the digest.
+
+    inputs: what the images were generated and scored with. The digest excludes the results, which differ between
+    processors.
+    """
+    cases = []
+    for number, result in enumerate(results):
+        grids = {method: f"grids/{number:02d}-{method}.png" for method in result.images}
+        for method, name in grids.items():
+            write_atomic(folder(root) / name, join_images(result.images[method]))
+        cases.append(asdict(result.case) | {"relevance": result.relevance, "grids": grids})
+    scenarios = compare_methods(results, params)
+    numbers = {"scenarios": scenarios, "images": params.images, "prompts": len(results)}
+    settings = {"methods": METHODS, "bootstrap": params.bootstrap, "seed": params.seed}
+    report = rounded(numbers | settings | {"cases": cases, "inputs": dict(inputs)})
+    write_atomic(report_path(root), to_json(report))
+    write_atomic(metrics_path(root), to_json(rounded(numbers)))
+    update(root, COMMAND, today, headlines(scenarios, preset))
+    exact = {"inputs": inputs, "params": asdict(params), "cases": [asdict(result.case) for result in results]}
+    rows = {name: hash_value(value) for name, value in exact.items()}
+    return write_digest(root, "experiments", rows, SCHEMA)
+
+
+def join_images(images: Sequence[Image.Image]) -> bytes:
+    """Return images in one row as PNG, each at most 256 px per side, with transparent gaps."""
+    tiles = [image.convert("RGB") for image in images]
     for tile in tiles:
-        tile.thumbnail((TILE_PX, TILE_PX))
+        tile.thumbnail((GRID_IMAGE_PX, GRID_IMAGE_PX))
     gap = max(1, tiles[0].width // 32)
     width = sum(tile.width for tile in tiles) + gap * (len(tiles) - 1)
-    sheet = Image.new("RGBA", (width, tiles[0].height), (0, 0, 0, 0))
+    row = Image.new("RGBA", (width, tiles[0].height), (0, 0, 0, 0))
     for number, tile in enumerate(tiles):
-        sheet.paste(tile, (number * (tile.width + gap), 0))
+        row.paste(tile, (number * (tile.width + gap), 0))
     stream = io.BytesIO()
-    sheet.save(stream, format="PNG")
+    row.save(stream, format="PNG")
     return stream.getvalue()
 
 
-def _renderings(root: Path, subject: Subject) -> list[Image.Image]:
-    """Open an adapter's renderings; an open file is closed once it is decoded."""
-    pictures = []
-    for image in subject.renderings:
-        with Image.open(pool.rendering_path(root, image)) as picture:
-            pictures.append(picture.convert("RGB"))
-    return pictures
+def _renderings(root: Path, adapter: CandidateAdapter) -> list[Image.Image]:
+    """Return an adapter's renderings, decoded."""
+    renderings = []
+    for sha256 in adapter.renderings:
+        with Image.open(pool.rendering_path(root, sha256)) as image:
+            renderings.append(image.convert("RGB"))
+    return renderings
 
 
-def _joined(members: Sequence[Shown], method: str) -> dict[str, Floats]:
-    """Return a method's values of all trials, end to end: metric -> (trials · seeds,)."""
-    metrics = members[0].values[method]
-    return {metric: np.concatenate([one.values[method][metric] for one in members]) for metric in metrics}
+def _concatenated(members: Sequence[ExperimentResult], method: str) -> Scores:
+    """Return a method's scores of all cases, concatenated: metric -> (cases · seeds,)."""
+    metrics = members[0].scores[method]
+    return {
+        metric: np.concatenate([result.scores[method][metric] for result in members]) for metric in metrics
+    }
 
 
-def _estimates(values: Mapping[str, Floats], clusters: Sequence[str], params: ExperimentsParams) -> Row:
-    """Estimate each metric where it applies; leave out those that never do."""
+def _estimates(scores: Scores, clusters: Sequence[str], params: ExperimentsParams) -> Row:
+    """Return the estimate of each metric over the images to which it applies; metrics without any are left out."""
     table = {}
-    for metric, value in values.items():
-        counts = ~np.isnan(value)
-        if counts.any():
-            of = [cluster for cluster, count in zip(clusters, counts, strict=True) if count]
-            table[metric] = asdict(estimate(value[counts], of, params.bootstrap, params.seed))
+    for metric, values in scores.items():
+        applies = ~np.isnan(values)
+        if applies.any():
+            labels = [cluster for cluster, wanted in zip(clusters, applies, strict=True) if wanted]
+            table[metric] = asdict(estimate(values[applies], labels, params.bootstrap, params.seed))
     return table

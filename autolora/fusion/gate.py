@@ -1,119 +1,106 @@
 """The gate: how much of each adapter's update passes, decided per token, dimension and adapter (Eq. 6-8).
 
-Beyond the paper, Eq. 7 may have one more term, w_rel · s_i, with s_i the relevance of adapter i to the prompt
-(0 to 1): the retriever knows how well an adapter fits the prompt, and the gate need not guess it.
+Beyond the paper, Eq. 7 may have one more term, w_rel · s_i, with the relevance s_i of adapter i to the prompt (0 to
+1): the retriever knows how well an adapter fits the prompt, so the gate does not have to infer it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from autolora.presets import Form
+from autolora.presets import FusionVariant, GateForm
+from autolora.slots import escape
 
 EPS = 1e-5
-CANONICAL = ("transformer_blocks", "single_transformer_blocks")
-"""how the names of canonical slots begin"""
+"""of the LayerNorms of Eq. 6"""
 
-TERMS: Mapping[Form, tuple[str, ...]] = {
+TERMS: Mapping[GateForm, tuple[str, ...]] = {
     "full": ("base", "lora", "cross"),
     "no_base": ("lora", "cross"),
     "no_cross": ("lora",),
     "no_lora": ("base", "cross"),
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GateSpec:
-    """What a gate is made of and where it starts."""
-
-    form: Form
-    """which terms of Eq. 7 it has; `no_cross` has no base term either, as in the released code"""
-    relevance: bool
-    """whether it has the term w_rel · s_i"""
-    spread: float
-    """standard deviation of w_base, w_lora, w_cross and around `bias` at the start; the paper's is 1"""
-    bias: float
-    """mean of b at the start"""
-    scale: float
-    """w_out at the start"""
-    relevance_weight: float
-    """w_rel at the start"""
-    global_rank: int
-    """rank of the global LoRA that joins two or more adapters (Eq. 9); 0 leaves it out"""
+"""form of a gate -> the weights of Eq. 7 that it has"""
 
 
 class Gate(nn.Module):
-    """The gate of one linear of `width` outputs; any number of adapters."""
+    """The gate of one linear with `width` outputs, for any number of adapters.
 
-    def __init__(self, width: int, spec: GateSpec) -> None:
+    Parameters have shape (width,), except weight_relevance, (1,). Terms that the variant omits are None.
+    """
+
+    weight_base: nn.Parameter | None
+    weight_lora: nn.Parameter | None
+    weight_cross: nn.Parameter | None
+    weight_relevance: nn.Parameter | None
+
+    def __init__(self, width: int, variant: FusionVariant) -> None:
         super().__init__()
         self.norm_base = nn.LayerNorm(width, eps=EPS)
         self.norm_lora = nn.LayerNorm(width, eps=EPS)
-        for term in TERMS[spec.form]:
-            self.register_parameter(f"weight_{term}", nn.Parameter(torch.randn(width) * spec.spread))
-        self.bias = nn.Parameter(spec.bias + torch.randn(width) * spec.spread)
-        self.weight_out = nn.Parameter(torch.full((width,), spec.scale))
-        if spec.relevance:
-            self.weight_relevance = nn.Parameter(torch.tensor([spec.relevance_weight]))
+        for term in ("base", "lora", "cross"):
+            has_term = term in TERMS[variant.gate]
+            weight = nn.Parameter(torch.randn(width) * variant.init_std) if has_term else None
+            self.register_parameter(f"weight_{term}", weight)
+        self.bias = nn.Parameter(variant.init_bias + torch.randn(width) * variant.init_std)
+        self.weight_out = nn.Parameter(torch.full((width,), variant.init_output_scale))
+        weight = nn.Parameter(torch.tensor([variant.relevance_weight])) if variant.relevance else None
+        self.register_parameter("weight_relevance", weight)
 
     def forward(self, base: Tensor, updates: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return O = H + w_out ⊙ Σ G_i ⊙ L_i, in H's precision (Eq. 8).
+        """Return O = H + w_out ⊙ Σ_i G_i ⊙ L_i in the precision of H (Eq. 8).
 
-        base: H, (..., d). updates: one (L_i, s_i) an adapter, L_i as H, taken one at a time so that no
-        (k, ..., d) tensor is made; s_i () or (B,), read only where the gate has the relevance term.
+        base: H, (..., d). updates: per adapter L_i, with the shape of H, and s_i, () or (B,), which only the
+        relevance term reads. Updates are consumed one at a time, so no tensor (k, ..., d) is made.
         """
         total = torch.zeros_like(base, dtype=self.bias.dtype)
-        shared, slope = self._shared(base)
-        for update, score in updates:
-            total = torch.addcmul(total, self._gate(update, score, shared, slope), update.to(total.dtype))
+        base_terms, lora_slope = self._terms(base)
+        for update, relevance in updates:
+            gate = self._gate(base_terms, lora_slope, update, relevance)
+            total = torch.addcmul(total, gate, update.to(total.dtype))
         return base + (self.weight_out * total).to(base.dtype)
 
-    def openings(self, base: Tensor, updates: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-        """Yield G_i as H, 0 to 1, an adapter at a time (Eq. 7); same arguments as `forward`."""
-        shared, slope = self._shared(base)
-        for update, score in updates:
-            yield self._gate(update, score, shared, slope)
+    def gate_values(self, base: Tensor, updates: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        """Yield G_i, with the shape of H and values 0 to 1, one adapter at a time; arguments as `forward`."""
+        base_terms, lora_slope = self._terms(base)
+        for update, relevance in updates:
+            yield self._gate(base_terms, lora_slope, update, relevance)
 
-    def _shared(self, base: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what all adapters share: w_base ⊙ H~ + b, and w_lora + w_cross ⊙ H~, the slope of L~."""
-        shared: Tensor = self.bias
-        slope: Tensor = torch.zeros_like(self.bias)
-        terms = dict(self.named_parameters(recurse=False))
-        if "weight_lora" in terms:
-            slope = terms["weight_lora"]
-        if "weight_base" in terms or "weight_cross" in terms:
-            normed = self.norm_base(base.to(self.bias.dtype))
-            if "weight_base" in terms:
-                shared = torch.addcmul(shared, terms["weight_base"], normed)
-            if "weight_cross" in terms:
-                slope = torch.addcmul(slope, terms["weight_cross"], normed)
-        return shared, slope
+    def _terms(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parts of Eq. 7 that all adapters share: b + w_base ⊙ H~, and w_lora + w_cross ⊙ H~."""
+        normed_base = self.norm_base(base.to(self.bias.dtype))  # H~ of Eq. 6
+        base_terms = _add_product(self.bias, self.weight_base, normed_base)
+        weight_lora = torch.zeros_like(self.bias) if self.weight_lora is None else self.weight_lora
+        return base_terms, _add_product(weight_lora, self.weight_cross, normed_base)
 
-    def _gate(self, update: Tensor, score: Tensor, shared: Tensor, slope: Tensor) -> Tensor:
-        logits = torch.addcmul(shared, slope, self.norm_lora(update.to(self.bias.dtype)))
-        if hasattr(self, "weight_relevance"):
-            logits = logits + self.weight_relevance * score.reshape(-1, *[1] * (update.dim() - 1))
+    def _gate(self, base_terms: Tensor, lora_slope: Tensor, update: Tensor, relevance: Tensor) -> Tensor:
+        """Return G_i = σ(b + w_base ⊙ H~ + (w_lora + w_cross ⊙ H~) ⊙ L~_i + w_rel · s_i) (Eq. 7)."""
+        normed_update = self.norm_lora(update.to(self.bias.dtype))  # L~_i of Eq. 6
+        logits = torch.addcmul(base_terms, lora_slope, normed_update)
+        if self.weight_relevance is not None:
+            logits = logits + self.weight_relevance * relevance.reshape(-1, *[1] * (update.dim() - 1))
         return torch.sigmoid(logits)
 
 
 class Gates(nn.Module):
-    """One gate a slot, canonical or fused; parameter names are those of the published checkpoints."""
+    """One gate per slot, canonical or fused; the names of its parameters are those of the published checkpoints."""
 
-    def __init__(self, widths: Mapping[str, int], spec: GateSpec) -> None:
-        """Build gates for `widths`: slot name -> d_out. Draws from torch's global generator."""
+    def __init__(self, widths: Mapping[str, int], variant: FusionVariant) -> None:
+        """Make gates for slots given as name -> d_out, with random weights from torch's global generator."""
         super().__init__()
-        self.spec = spec
-        self.model_dict = nn.ModuleDict({escape(name): Gate(width, spec) for name, width in widths.items()})
+        self.variant = variant
+        self.model_dict = nn.ModuleDict(
+            {escape(name): Gate(width, variant) for name, width in widths.items()}
+        )
 
     @property
     def fused(self) -> bool:
-        """Whether the gates are of fused slots."""
-        return not any(name.startswith(CANONICAL) for name in self.model_dict)
+        """Whether the gates are on fused slots."""
+        return self.variant.slots == "fused"
 
     def of(self, slot: str) -> Gate:
-        """Return the gate of a slot; KeyError when it has none."""
+        """Return the gate of a slot; raises KeyError if there is none."""
         gate = self.model_dict[escape(slot)]
         assert isinstance(gate, Gate)
         return gate
@@ -122,16 +109,11 @@ class Gates(nn.Module):
         return escape(slot) in self.model_dict
 
 
-def escape(slot: str) -> str:
-    """Return a slot's name as a module name, which may hold no dots."""
-    return slot.replace(".", "___")
-
-
-def unescape(name: str) -> str:
-    """Return the slot of a module name."""
-    return name.replace("___", ".")
-
-
 def calibrate(scores: Sequence[float], floor: float, ceiling: float) -> tuple[float, ...]:
-    """Return the relevances of scores (cosines): 0 up to `floor`, 1 from `ceiling`, linear between."""
+    """Return the relevances of retrieval scores (cosines): 0 up to `floor`, 1 from `ceiling`, linear between."""
     return tuple(min(1.0, max(0.0, (score - floor) / (ceiling - floor))) for score in scores)
+
+
+def _add_product(total: Tensor, weight: Tensor | None, factor: Tensor) -> Tensor:
+    """Return total + weight ⊙ factor; the product is omitted if weight is None."""
+    return total if weight is None else torch.addcmul(total, weight, factor)

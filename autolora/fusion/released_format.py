@@ -1,7 +1,9 @@
-"""Gates as their authors publish them: one .safetensors file, gates on fused slots, no config beside it."""
+"""Gates in the file layout of their authors: one file of tensors on fused slots, without a config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -9,61 +11,68 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.gate import TERMS, Gates, GateSpec
+from autolora.fusion.gate import TERMS, Gates
 from autolora.fusion.store import assemble
-from autolora.presets import Form
-from autolora.slots import FusedSlot
+from autolora.presets import FUSION, FusionVariant, GateForm
+from autolora.slots import fused_slots
 from autolora.storage.files import write_atomic
 
+GLOBAL_RANK: Mapping[GateForm, int] = {"full": 4, "no_base": 2, "no_cross": 2, "no_lora": 2}
+"""form of published gates -> rank of the global LoRA in the release that has it; the file does not store it"""
 
-def load_published(path: Path, slots: Sequence[FusedSlot], global_rank: int) -> Gates:
-    """Read published gates, frozen, in float32.
 
-    slots: the base's fused ones. global_rank: of the global LoRA they are used with, which no file names.
-    Raises MissingArtifact when the file is not there or damaged, MismatchError when it holds other gates.
+def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVariant | None = None) -> Gates:
+    """Return published gates, frozen, in float32; the file decides the form of the gate.
+
+    transformer: config of the base model's FluxTransformer2DModel. variant: decides what the file does not store,
+    the rank of the global LoRA; None takes the preset `released` with the rank of the release that has this form.
+    Raises MissingArtifact if the file is missing or damaged, MismatchError if it holds something else or gates for
+    another base model.
     """
     try:
         tensors = load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise MissingArtifact(f"no gates in {path}: {error}; download the file anew") from error
-    spec = GateSpec(
-        form=find_form(tensors),
-        relevance=False,
-        spread=0.0,
-        bias=0.0,
-        scale=1.0,
-        relevance_weight=0.0,
-        global_rank=global_rank,
-    )
-    gates = assemble(tensors, spec)
-    found = {slot.name: len(gates.of(slot.name).bias) for slot in slots if slot.name in gates}
-    if found != {slot.name: slot.d_out for slot in slots} or len(gates.model_dict) != len(slots):
+        raise MissingArtifact(f"cannot read gates from {path} ({error}): download the file again") from error
+    try:
+        form = find_form(tensors)
+        variant = variant or replace(FUSION["released"], global_rank=GLOBAL_RANK[form])
+        gates = assemble(tensors, replace(variant, gate=form, slots="fused", relevance=False))
+    except MismatchError as error:
+        raise MismatchError(f"{path}: {error}") from error
+    expected = {slot.name: slot.d_out for slot in fused_slots(transformer)}
+    fitting = [
+        name for name, width in expected.items() if name in gates and len(gates.of(name).bias) == width
+    ]
+    if len(fitting) != len(expected) or len(gates.model_dict) != len(expected):
         raise MismatchError(
-            f"{path} has {len(gates.model_dict)} gates, {len(found)} of them on the base's {len(slots)} fused "
-            "slots, or of other widths: they were made for another base"
+            f"{path} has {len(gates.model_dict)} gates, of which {len(fitting)} fit the {len(expected)} fused slots "
+            "of the base model: set models.pipeline in params.yaml to the base model that they were trained for"
         )
     return gates
 
 
 def save_published(gates: Gates, path: Path) -> None:
-    """Write gates as they are published, in their own precision.
+    """Write gates in the published layout, in their own precision.
 
-    Raises MismatchError where that layout has no place for them: canonical slots, or a relevance term.
+    Raises MismatchError if they are on canonical slots or have a relevance term, which that layout cannot hold.
     """
-    if not gates.fused or gates.spec.relevance:
+    if not gates.fused or gates.variant.relevance:
         raise MismatchError(
             "the published layout holds gates on fused slots without a relevance term: train them with "
-            "fusion.slots 'fused' and fusion.relevance false"
+            "fusion.preset 'released'"
         )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in gates.state_dict().items()}
     write_atomic(path, save_tensors(tensors))
 
 
-def find_form(tensors: Mapping[str, Tensor]) -> Form:
-    """Return the form whose terms these tensors have; MismatchError when it is none."""
+def find_form(tensors: Mapping[str, Tensor]) -> GateForm:
+    """Return the form of gate that has exactly the weights among these tensors; MismatchError if there is none."""
     names = {name.rpartition(".")[2] for name in tensors}
     present = {term for term in ("base", "lora", "cross") if f"weight_{term}" in names}
     for form, terms in TERMS.items():
         if present == set(terms):
             return form
-    raise MismatchError(f"no form of the gate has the terms {sorted(present)} and no others")
+    raise MismatchError(
+        f"not published gates: the file has the gate weights {sorted(present)}, expected one of "
+        f"{[sorted(terms) for terms in TERMS.values()]}"
+    )

@@ -1,86 +1,95 @@
-"""The stage `fusion`: from the training lock to trained gates in data/fusion."""
+"""The stage `fusion`: train the gates on the adapters of the training lock, save data/fusion and its digest."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from autolora import models
-from autolora.dataset.store import training
+from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
-from autolora.fusion.examples import encode, encode_texts
-from autolora.fusion.gate import GateSpec
-from autolora.fusion.training import Progress, fit
+from autolora.fusion.examples import encode_adapters, encode_captions, texts_by_image
+from autolora.fusion.training import Progress, fit, shifted_sigmas
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams, ModelsParams, PoolParams
 from autolora.pool.weights import load_lora
-from autolora.presets import FUSION, resolve
-from autolora.slots import fused_slots, slots
-from autolora.storage.incremental import write_digest
+from autolora.slots import slots
+from autolora.storage.hashes import hash_value
 
 ADAPTERS_IN_MEMORY = 64
-SHOWN = 50
+LOSS_WINDOW = 50
+"""number of first and last steps whose mean loss is logged"""
 
 logger = logging.getLogger(__name__)
-
-
-def spec(params: FusionParams) -> GateSpec:
-    """Return what the params say of a gate."""
-    form = resolve(FUSION, params)
-    return GateSpec(
-        form=form.gate,
-        relevance=form.relevance,
-        spread=form.spread,
-        bias=form.bias,
-        scale=form.scale,
-        relevance_weight=form.relevance_weight,
-        global_rank=form.global_rank,
-    )
 
 
 def train(
     root: Path, params: FusionParams, base: ModelsParams, bounds: PoolParams, tokens: int, progress: Progress
 ) -> str:
-    """Train the gates on the training lock's adapters, save them, and return their digest.
+    """Train the gates on the locked adapters, save data/fusion and then its digest; return the digest's sha256.
 
-    tokens: of the T5 states. Raises MissingArtifact when there is nothing to learn from.
+    bounds: limits on files of weights. tokens: number of T5 states per caption.
+    Raises MissingArtifact if there are no training examples.
     """
     models.set_threads(base)
-    rows = training(root).of("train")
+    rows = training_lock(root).in_split("train")
     if not rows:
         raise MissingArtifact(
-            f"{root / 'data/training.jsonl'} names no training adapters: run `dvc repro dataset`"
+            f"{root / 'data/training.jsonl'} lists no training adapters: run `dvc repro dataset`"
         )
     pipeline = models.load_pipeline(base)
-    table = slots(pipeline.transformer.config)
-    gated = fused_slots(pipeline.transformer.config) if resolve(FUSION, params).slots == "fused" else table
+    transformer = pipeline.transformer
+    canonical = slots(transformer.config)
     torch.manual_seed(params.seed)
-    gates = fusion.build(gated, spec(params)).to(base.device)
+    gates = fusion.build(transformer.config, params.variant).to(base.device)
     if params.checkpointing:
-        pipeline.transformer.enable_gradient_checkpointing()
+        transformer.enable_gradient_checkpointing()
 
     @lru_cache(ADAPTERS_IN_MEMORY)
     def lora_of(sha256: str) -> Lora:
-        return load_lora(root, sha256, table, bounds)
+        return load_lora(root, sha256, canonical, bounds)
 
-    examples = list(encode(root, rows, pipeline, params.picture, tokens))
-    logger.info("%d adapters, %d pictures", len(examples), sum(len(one.latents) for one in examples))
-    sigmas = models.training_sigmas(pipeline, examples[0].latents.shape[1]) if examples else torch.ones(1)
-    blank = encode_texts(pipeline, [""], tokens)
-    losses = fit(gates, pipeline.transformer, examples, lora_of, sigmas, params, progress, blank)
-    fusion.save(gates, table, fusion.folder(root))
-    return write_digest(
+    examples = list(encode_adapters(root, rows, pipeline, params.image_size, tokens))
+    logger.info(
+        "%d adapters with %d images", len(examples), sum(len(example.latents) for example in examples)
+    )
+    num_image_tokens = examples[0].latents.shape[1] if examples else 1
+    sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
+    empty_caption = encode_captions(pipeline, [""], tokens)
+    losses = fit(gates, transformer, examples, lora_of, sigmas, params, progress, empty_caption)
+    fusion.save(gates, canonical, fusion.folder(root))
+    first, last = _mean(losses[:LOSS_WINDOW]), _mean(losses[-LOSS_WINDOW:])
+    logger.info("mean loss of the first %d steps %.4f, of the last %.4f", LOSS_WINDOW, first, last)
+    return fusion.write_fusion_digest(
         root,
-        "fusion",
-        fusion.rows(gates),
-        fusion.SCHEMA,
+        gates,
+        _trained_from(root, rows, params, base),
         adapters=len(examples),
         left_out=len(rows) - len(examples),
-        loss_first=round(_mean(losses[:SHOWN]), 4),
-        loss_last=round(_mean(losses[-SHOWN:]), 4),
     )
+
+
+def _trained_from(
+    root: Path, rows: Sequence[TrainingRow], params: FusionParams, base: ModelsParams
+) -> dict[str, str]:
+    """Return the hashes of the inputs of a training: params, base model, and each adapter's images and captions."""
+    captions = texts_by_image(root)
+    inputs = {row.sha256: hash_value([[image, captions[image]] for image in row.renderings]) for row in rows}
+    return inputs | {
+        "params": hash_value(asdict(params)),
+        "base": hash_value([base.pipeline, base.pipeline_revision]),
+    }
+
+
+def _sigmas(pipeline: Any, shift: float | None, tokens: int) -> Tensor:
+    """Return the noise levels (S,) of training: those of the pipeline for `tokens` image tokens, or shifted ones."""
+    return models.training_sigmas(pipeline, tokens) if shift is None else shifted_sigmas(shift)
 
 
 def _mean(values: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Trained gates on disk: tensors with the config that rebuilds them beside."""
+"""Trained gates on disk: tensors, and beside them the config they are rebuilt from."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,91 +15,101 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.gate import Gates, GateSpec, unescape
-from autolora.slots import FusedSlot, Slot
-from autolora.storage.files import canonical_json, hash_value, write_atomic
+from autolora.fusion.gate import Gates
+from autolora.presets import FusionVariant
+from autolora.slots import Slot, fused_slots, slots, unescape
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import canonical_json, hash_value
+from autolora.storage.incremental import write_digest
 
-SCHEMA = 1
+SCHEMA = 2
 BIAS = re.compile(r"model_dict\.(\w+)\.bias")
-"""the tensor that every gate has, whatever its form"""
+"""name of the tensor that a gate of every form has"""
 
 
 def folder(root: Path) -> Path:
-    """Return where the gates lie."""
+    """Return the folder of the trained gates."""
     return root / "data" / "fusion"
 
 
-def build(slots: Sequence[Slot] | Sequence[FusedSlot], spec: GateSpec) -> Gates:
-    """Return untrained gates for these slots."""
-    return Gates({slot.name: slot.d_out for slot in slots}, spec)
+def build(transformer: Mapping[str, Any], variant: FusionVariant) -> Gates:
+    """Return untrained gates for the slots of a FluxTransformer2DModel config, in the variant's view."""
+    view = fused_slots(transformer) if variant.slots == "fused" else slots(transformer)
+    return Gates({slot.name: slot.d_out for slot in view}, variant)
 
 
-def save(gates: Gates, slots: Sequence[Slot], folder: Path) -> None:
-    """Write config.json and model.safetensors, each atomically.
+def save(gates: Gates, slots: Sequence[Slot], path: Path) -> None:
+    """Write config.json and model.safetensors into a folder, each atomically.
 
-    slots: the base's canonical ones, whatever view the gates have.
+    slots: the canonical slots of the base model, also for gates on fused slots.
     """
-    config = {"schema": SCHEMA, "slots": digest_of(slots), "spec": asdict(gates.spec)}
-    write_atomic(folder / "config.json", canonical_json(config) + "\n")
-    write_atomic(folder / "model.safetensors", save_tensors(_tensors(gates)))
+    config = {"schema": SCHEMA, "slots": _digest_of_slots(slots), "variant": asdict(gates.variant)}
+    write_atomic(path / "config.json", canonical_json(config) + "\n")
+    write_atomic(path / "model.safetensors", save_tensors(_tensors(gates)))
 
 
-def load(slots: Sequence[Slot], folder: Path) -> Gates:
-    """Read trained gates back, frozen, in float32.
+def load(slots: Sequence[Slot], path: Path) -> Gates:
+    """Return the gates saved in a folder, frozen, in float32.
 
-    slots: the base's canonical ones. Raises MissingArtifact when there are no gates or they are damaged,
-    MismatchError when they were trained for another base.
+    slots: the canonical slots of the base model. Raises MissingArtifact if there are no gates or they are damaged,
+    MismatchError if they were trained for another base model.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        tensors = load_tensors((folder / "model.safetensors").read_bytes())
-        spec = GateSpec(**config["spec"])
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        tensors = load_tensors((path / "model.safetensors").read_bytes())
+        variant = FusionVariant(**config["variant"])
+        trained_for = config["slots"]
     except FileNotFoundError as error:
         raise MissingArtifact(
-            f"no trained gates in {folder}: run `dvc repro fusion`, or use the method `direct`"
+            f"no trained gates in {path}: run `dvc repro fusion`, or use the method `direct`"
         ) from error
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise MissingArtifact(
-            f"the gates in {folder} cannot be read: {error}; run `dvc repro fusion`"
+            f"the gates in {path} cannot be read ({error}): run `dvc repro fusion`"
         ) from error
-    if config["slots"] != digest_of(slots):
-        raise MismatchError(f"the gates in {folder} were trained for another base; run `dvc repro fusion`")
-    return assemble(tensors, spec)
-
-
-def assemble(tensors: Mapping[str, Tensor], spec: GateSpec) -> Gates:
-    """Return frozen gates with these tensors, in float32; their names and widths say which slots they are of.
-
-    Raises MismatchError when the tensors are not those of such gates.
-    """
-    with torch.device("meta"):
-        gates = Gates(
-            {
-                unescape(match[1]): len(one)
-                for name, one in tensors.items()
-                if (match := BIAS.fullmatch(name))
-            },
-            spec,
+    if trained_for != _digest_of_slots(slots):
+        raise MismatchError(
+            f"the gates in {path} were trained for another base model: run `dvc repro fusion`"
         )
+    return assemble(tensors, variant)
+
+
+def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant) -> Gates:
+    """Return frozen gates with these tensors, in float32; the slots follow from the tensors' names and widths.
+
+    Raises MismatchError if the tensors are not those of gates of this form.
+    """
+    widths = {
+        unescape(match[1]): tensor.numel()
+        for name, tensor in tensors.items()
+        if (match := BIAS.fullmatch(name))
+    }
+    with torch.device("meta"):
+        gates = Gates(widths, variant)
     try:
-        gates.load_state_dict({name: one.float() for name, one in tensors.items()}, assign=True)
+        gates.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
-        raise MismatchError(f"these are no gates of the form '{spec.form}': {error}") from error
+        raise MismatchError(f"not gates of the form '{variant.gate}': {error}") from error
     return gates.eval().requires_grad_(False)
 
 
-def rows(gates: Gates) -> dict[str, str]:
-    """Return tensor name -> sha256 over its shape, type and bytes."""
-    return {name: _hash(tensor) for name, tensor in _tensors(gates).items()}
+def write_fusion_digest(root: Path, gates: Gates, trained_from: Mapping[str, str], **counts: int) -> str:
+    """Write `digests/fusion.json` and return its sha256, which covers the variant and what it was trained from.
+
+    trained_from: name -> hash of each input of the training. The weights differ in their last bits between processors,
+    so their hash is a field of its own, `weights`.
+    """
+    rows = {**trained_from, "variant": hash_value(asdict(gates.variant))}
+    return write_digest(root, "fusion", rows, SCHEMA, weights=hash_weights(gates), **counts)
 
 
-def digest(gates: Gates) -> str:
-    """Return the sha256 that `digests/fusion.json` holds for these gates."""
-    return hash_value([SCHEMA, sorted(rows(gates).items())])
+def hash_weights(gates: Gates) -> str:
+    """Return the sha256 over all tensors (name, shape, type, bytes) of the gates."""
+    return hash_value(sorted((name, _hash(tensor)) for name, tensor in _tensors(gates).items()))
 
 
-def digest_of(slots: Sequence[Slot]) -> str:
-    """Return the sha256 of the slots' names and shapes: equal for equal bases."""
+def _digest_of_slots(slots: Sequence[Slot]) -> str:
+    """Return the sha256 of the slots' names and shapes: equal for base models of equal shape."""
     return hash_value([[slot.name, slot.d_in, slot.d_out] for slot in slots])
 
 

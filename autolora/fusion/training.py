@@ -1,8 +1,9 @@
-"""Interference-resistant training of the gates (Eq. 10): one adapter's pictures with a stranger loaded.
+"""Interference-resistant training of the gates (Eq. 10): one adapter's images with a second adapter active.
 
-The released code adds max(0, h - the loss of the same pictures under the stranger's caption): `hinge` is h.
+The released code adds a hinge loss, max(0, h - error of the same images under the second adapter's captions).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,31 +17,41 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams
-from autolora.presets import FUSION, resolve
+from autolora.presets import FusionVariant, Schedule
 
+NUM_NOISE_LEVELS = 1000
+COSINE_EPOCHS, EPOCHS = 50, 20
+"""the released code's cosine would reach zero after 50 epochs, of which it trains 20"""
+
+Captions = tuple[Tensor, Tensor]
+"""T5 states (N, L, D) and CLIP features (N, d)"""
 Progress = Callable[[int, int, float], None]
-"""gets steps done, steps in all, and the loss of the step"""
+"""called with the number of finished steps, of all steps, and the loss of the last step"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Example:
-    """One adapter's pictures and captions, encoded once; on the CPU."""
+class EncodedAdapter:
+    """One adapter's images and captions, encoded once; on the CPU."""
 
     sha256: str
     family: str
     latents: Tensor
-    """(P, T, C): packed latents x0 of its pictures"""
+    """(P, T, C): packed latents x0 of its P images"""
     states: Tensor
-    """(N, L, D): T5 states of its captions"""
+    """(N, L, D): T5 states of its N captions"""
     pooled: Tensor
     """(N, d): CLIP features of its captions"""
-    picture: Tensor
-    """(N,): which picture a caption describes"""
+    image_of_caption: Tensor
+    """(N,): index of the image that a caption describes"""
+
+    def captions(self, indices: Tensor) -> Captions:
+        """Return the captions with these indices (B,)."""
+        return self.states[indices], self.pooled[indices]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Batch:
-    """Noised pictures of one adapter, on the transformer's device."""
+    """Noised images of one adapter with their captions, on the transformer's device."""
 
     noised: Tensor
     """(B, T, C): x_t = (1 - σ) x0 + σ ε"""
@@ -57,96 +68,136 @@ class Batch:
 def fit(
     gates: Gates,
     transformer: Any,
-    examples: Sequence[Example],
+    examples: Sequence[EncodedAdapter],
     lora_of: Callable[[str], Lora],
     sigmas: Tensor,
     params: FusionParams,
     progress: Progress,
-    blank: tuple[Tensor, Tensor],
+    empty_caption: Captions,
 ) -> list[float]:
-    """Train the gates in place and return each step's loss; nothing else learns.
+    """Train the gates in place, the transformer and the adapters frozen; return the loss of each step.
 
-    sigmas: (S,), the noise levels that steps draw from. lora_of: an adapter's updates by its sha256.
-    blank: states (1, L, D) and features (1, d) of no caption.
-    Deterministic by params.seed. Raises MissingArtifact when there are no two families to tell apart.
+    lora_of: sha256 of an adapter -> its updates. sigmas: (S,), the noise levels that steps sample from.
+    empty_caption: states (1, L, D) and features (1, d). The seed determines the weights on one kind of CPU.
+    Raises MissingArtifact if the examples give no pair of target and interfering adapter.
     """
-    if len({example.family for example in examples}) < 2:
-        raise MissingArtifact(
-            "the gates need training adapters of two or more families, with captioned pictures: "
-            "check data/training.jsonl and run `dvc repro captions dataset`, or move dataset.train_until"
-        )
-    form = resolve(FUSION, params)
-    draw = torch.Generator().manual_seed(params.seed)
-    optimizer = torch.optim.Adam(gates.parameters(), lr=params.learning_rate, fused=True)
+    variant = params.variant
+    _require_pairs(examples, variant)
+    generator = torch.Generator().manual_seed(params.seed)
+    # fused=True needs one kernel per tensor instead of ten, and the gates are thousands of small tensors
+    optimizer = torch.optim.AdamW(
+        gates.parameters(), lr=variant.learning_rate, weight_decay=variant.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(variant.schedule, step, params.steps)
+    )
     losses = []
     for step in range(params.steps):
-        target, others = _pick(examples, form.single_share, draw)
-        batch = _batch(target, target, sigmas, params.batch, draw, transformer.device)
-        if form.caption_dropout and float(torch.rand((), generator=draw)) < form.caption_dropout:
-            batch = _without_caption(batch, blank)
-        relevance = _relevance(len(others), params, draw)
-        loras = [lora_of(example.sha256) for example in (target, *others)]
+        target, interfering = _sample_adapters(examples, variant, generator)
+        captions = _sample_captions(target, params.batch, generator)
+        clean = target.latents[target.image_of_caption[captions]]
+        batch = _noise(clean, target.captions(captions), sigmas, generator, transformer.device)
+        if variant.caption_dropout and float(torch.rand((), generator=generator)) < variant.caption_dropout:
+            batch = _with_caption(batch, empty_caption)
+        relevance = _sample_relevance(1 + len(interfering), params, generator)
+        loras = [lora_of(example.sha256) for example in (target, *interfering)]
         optimizer.zero_grad()
         with fused(transformer, loras, gates=gates, relevance=relevance):
-            loss = _error(transformer, batch, params.guidance)
-            loss.backward()  # type: ignore[no-untyped-call]  # within `fused`: checkpointing runs the hooks again
-        if form.hinge and others:
-            other = _batch(target, others[0], sigmas, params.batch, draw, transformer.device)
+            loss = _error(transformer, batch, variant.guidance)
+            loss.backward()  # type: ignore[no-untyped-call]  # inside `fused`: checkpointing calls the hooks again
+        if variant.hinge and interfering:
+            captions = _sample_captions(interfering[0], params.batch, generator)
+            batch = _noise(clean, interfering[0].captions(captions), sigmas, generator, transformer.device)
             with fused(transformer, loras, gates=gates, relevance=relevance.flip(0)):
-                disturbed = (form.hinge - _error(transformer, other, params.guidance)).clamp_min(0)
-                disturbed.backward()  # type: ignore[no-untyped-call]
-            loss = loss.detach() + disturbed.detach()
+                hinge = (variant.hinge - _error(transformer, batch, variant.guidance)).clamp_min(0)
+                hinge.backward()  # type: ignore[no-untyped-call]
+            loss = loss.detach() + hinge.detach()
         optimizer.step()
+        schedule.step()
         losses.append(loss.item())
         progress(step + 1, params.steps, losses[-1])
     return losses
 
 
-def _pick(
-    examples: Sequence[Example], single_share: float, draw: torch.Generator
-) -> tuple[Example, tuple[Example, ...]]:
-    """Draw the target and, in most steps, one adapter of another family to interfere."""
-    target = examples[_below(len(examples), draw)]
-    if float(torch.rand((), generator=draw)) < single_share:
-        return target, ()
-    strangers = [example for example in examples if example.family != target.family]
-    return target, (strangers[_below(len(strangers), draw)],)
+def shifted_sigmas(shift: float) -> Tensor:
+    """Return the noise levels (NUM_NOISE_LEVELS,), falling from 1: s·t / (1 + (s - 1)·t) for evenly spaced t."""
+    t = torch.linspace(1, 1 / NUM_NOISE_LEVELS, NUM_NOISE_LEVELS)
+    return shift * t / (1 + (shift - 1) * t)
 
 
-def _batch(
-    example: Example,
-    speaker: Example,
-    sigmas: Tensor,
-    size: int,
-    draw: torch.Generator,
-    device: torch.device,
-) -> Batch:
-    """Draw captions with replacement, each with its picture, a noise level and noise of its own.
+def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """Return the learning rate of a step, counted from 0, relative to the variant's.
 
-    speaker: whose captions stand beside the pictures; a stranger's belong to none of them.
+    `cosine` is the released code's cosine annealing: constant within each of EPOCHS epochs, and still at 0.68 of the
+    initial rate in the last one, as its period is longer than the training.
     """
-    chosen = torch.randint(len(example.picture), (size,), generator=draw)
-    sigma = sigmas[torch.randint(len(sigmas), (size,), generator=draw)]
-    clean = example.latents[example.picture[chosen]]
-    noise = torch.randn(clean.shape, generator=draw).to(clean.dtype)
+    if schedule == "constant":
+        return 1.0
+    epoch = step * EPOCHS // steps
+    return (1 + math.cos(math.pi * epoch / COSINE_EPOCHS)) / 2
+
+
+def _require_pairs(examples: Sequence[EncodedAdapter], variant: FusionVariant) -> None:
+    needed = "families of training adapters" if variant.other_family else "training adapters"
+    count = len({example.family if variant.other_family else example.sha256 for example in examples})
+    if count < 2:
+        raise MissingArtifact(
+            f"the gates need two or more {needed} with captioned images, but there are {count}: check "
+            "data/training.jsonl, run `dvc repro captions dataset`, or move dataset.train_until in params.yaml"
+        )
+
+
+def _sample_adapters(
+    examples: Sequence[EncodedAdapter], variant: FusionVariant, generator: torch.Generator
+) -> tuple[EncodedAdapter, tuple[EncodedAdapter, ...]]:
+    """Return a random target and one interfering adapter, or none in `single_share` of the steps."""
+    target = examples[_random_index(len(examples), generator)]
+    if float(torch.rand((), generator=generator)) < variant.single_share:
+        return target, ()
+    if variant.other_family:
+        others = [example for example in examples if example.family != target.family]
+    else:
+        others = [example for example in examples if example is not target]
+    return target, (others[_random_index(len(others), generator)],)
+
+
+def _sample_captions(example: EncodedAdapter, count: int, generator: torch.Generator) -> Tensor:
+    """Return the indices (count,) of random captions, with replacement."""
+    return torch.randint(len(example.image_of_caption), (count,), generator=generator)
+
+
+def _noise(
+    clean: Tensor, captions: Captions, sigmas: Tensor, generator: torch.Generator, device: torch.device
+) -> Batch:
+    """Return latents (B, T, C), each with random noise of a random level, beside captions (B, ...)."""
+    sigma = sigmas[torch.randint(len(sigmas), (len(clean),), generator=generator)]
+    noise = torch.randn(clean.shape, generator=generator).to(clean.dtype)
     level = sigma.to(clean.dtype)[:, None, None]
-    said = chosen if speaker is example else torch.randint(len(speaker.picture), (size,), generator=draw)
     tensors = {
         "noised": (1 - level) * clean + level * noise,
         "velocity": noise - clean,
         "sigma": sigma,
-        "states": speaker.states[said],
-        "pooled": speaker.pooled[said],
+        "states": captions[0],
+        "pooled": captions[1],
     }
     return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
-def _without_caption(batch: Batch, blank: tuple[Tensor, Tensor]) -> Batch:
+def _with_caption(batch: Batch, caption: Captions) -> Batch:
+    """Return the batch with one caption, (1, L, D) and (1, d), for all images."""
     states, pooled = (
-        text.to(known).expand_as(known)
-        for text, known in zip(blank, (batch.states, batch.pooled), strict=True)
+        text.to(current).expand_as(current)
+        for text, current in zip(caption, (batch.states, batch.pooled), strict=True)
     )
     return replace(batch, states=states, pooled=pooled)
+
+
+def _sample_relevance(num_adapters: int, params: FusionParams, generator: torch.Generator) -> Tensor:
+    """Return relevances (k, B): 1 for the target, 0 for the interfering adapter, plus noise, clipped to 0..1."""
+    relevance = torch.zeros(num_adapters, params.batch)
+    relevance[0] = 1
+    noise = torch.randn(relevance.shape, generator=generator)
+    return (relevance + params.relevance_noise * noise).clamp(0, 1)
 
 
 def _error(transformer: Any, batch: Batch, guidance: float) -> Tensor:
@@ -154,16 +205,8 @@ def _error(transformer: Any, batch: Batch, guidance: float) -> Tensor:
     return F.mse_loss(_predict(transformer, batch, guidance).float(), batch.velocity.float())
 
 
-def _relevance(strangers: int, params: FusionParams, draw: torch.Generator) -> Tensor:
-    """Return relevances (k, B): 1 for the target, 0 for strangers, with noise, clipped to 0..1."""
-    named = torch.zeros(1 + strangers, params.batch)
-    named[0] = 1
-    noise = torch.randn(named.shape, generator=draw)
-    return (named + params.relevance_noise * noise).clamp(0, 1)
-
-
 def _predict(transformer: Any, batch: Batch, guidance: float) -> Tensor:
-    """Return the velocity (B, T, C) that the transformer predicts for square pictures."""
+    """Return the velocity (B, T, C) that the transformer predicts for square images."""
     count, tokens, _ = batch.noised.shape
     device, side = batch.noised.device, round(tokens**0.5)
     velocity: Tensor = transformer(
@@ -175,18 +218,17 @@ def _predict(transformer: Any, batch: Batch, guidance: float) -> Tensor:
         pooled_projections=batch.pooled,
         encoder_hidden_states=batch.states,
         txt_ids=torch.zeros(batch.states.shape[1], 3, device=device),
-        img_ids=_positions(side).to(device),
+        img_ids=_position_ids(side).to(device),
         return_dict=False,
     )[0]
     return velocity
 
 
-def _positions(side: int) -> Tensor:
-    """Return the position ids (side², 3) of square pictures: 0, row, column, as FluxPipeline has them."""
+def _position_ids(side: int) -> Tensor:
+    """Return the position ids (side², 3) of a square image: 0, row, column, as in FluxPipeline."""
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
 
-def _below(count: int, draw: torch.Generator) -> int:
-    """Draw a whole number from 0 to count - 1."""
-    return int(torch.randint(count, (), generator=draw))
+def _random_index(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))

@@ -1,4 +1,8 @@
-"""Hubs: where adapters are published. Everything a hub tells is a stranger's text until it is checked."""
+"""The interface that every hub client implements, and the rules on which listings enter the catalog.
+
+A hub publishes adapters. All text and numbers that a hub returns are untrusted until autolora.hubs.validation
+has checked them.
+"""
 
 import datetime
 from collections.abc import Mapping
@@ -9,24 +13,23 @@ from typing import Protocol
 
 from autolora.params import CrawlParams
 from autolora.records import NSFW_LEVELS, Listing
-
-MB = 1_000_000
+from autolora.storage.files import MB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """One entry of a hub's list: a model with its files, as far as the list tells."""
+    """One entry of a hub's list: a model and its files, with the fields that the list contains."""
 
     id: str
     version: str
-    """changes whenever anything about it changes that matters to us"""
+    """changes whenever a field that AutoLoRA reads changes"""
     updated: datetime.datetime
-    """UTC; what the list is sorted by"""
-    drafts: tuple[Listing, ...]
-    """one for each file of LoRA weights, or one whose file is "" where the list names no files; sizes, hashes and
-    renderings may still lack"""
+    """UTC; the list is sorted by it"""
+    partial_listings: tuple[Listing, ...]
+    """one per file of LoRA weights; a single one with an empty `file` if the list names no files. Sizes,
+    hashes and renderings may be missing until `Hub.complete_listings` adds them"""
     withdrawn: bool
-    """the list itself says that it was taken down, archived, disabled or closed"""
+    """the list marks the model as taken down, archived, disabled or restricted"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,74 +38,77 @@ class Page:
 
     models: tuple[Model, ...]
     next: str | None
-    """opaque cursor of the next page; None at the end"""
+    """opaque cursor of the next page; None on the last page"""
     problems: tuple[str, ...]
-    """entries that could not be read, in words"""
+    """one message per entry that could not be read"""
     unreadable: frozenset[str] = frozenset()
-    """ids of those entries, as far as the hub tells them"""
+    """ids of the entries that could not be read, if they have a valid id"""
 
 
-class Standing(Enum):
-    """How a model stands by what its own page says."""
+class Availability(Enum):
+    """Whether a hub still offers a model, according to the model's own page."""
 
-    THERE = "there"
-    ABSENT = "absent"
-    """not found: 404"""
+    AVAILABLE = "available"
+    NOT_FOUND = "not found"
+    """404: the model may come back"""
     WITHDRAWN = "withdrawn"
-    """gone for good: 410, taken down, disabled or made private"""
+    """410, taken down, disabled or private: the removal is intended"""
 
 
 class Hub(Protocol):
-    """One hub: what it lists, and how a file is got from it. Everything here raises HubError where the hub
-    cannot be reached or answers nonsense."""
+    """Client of one hub. Methods raise HubError if the hub is unreachable or its response is not valid."""
 
     @property
     def name(self) -> str:
         """The hub's name in params.yaml and in the catalog."""
 
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
-        """Return one page of the list, newest first; the first page where there is no cursor.
+        """Return one page of the hub's list, newest entries first.
 
-        today: `first_seen` of the drafts.
+        cursor: `Page.next` of the page before; None for the first page.
+        today: `first_seen` of the returned listings.
         """
 
-    def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
-        """Return the model's drafts with size, sha256 and renderings; none where the model is gone.
+    def complete_listings(
+        self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]
+    ) -> tuple[Listing, ...]:
+        """Return the model's listings with size, sha256 and renderings; none if the model no longer exists.
 
-        known: earlier listings by URL; what they hold is not asked about again, unless they are not complete.
+        known: earlier listings by URL. Their fields are reused without a request, unless a listing is
+        incomplete.
         """
 
-    def standing(self, id: str) -> Standing:
-        """Ask the model's own page how it stands."""
+    def availability(self, id: str) -> Availability:
+        """Request the model's own page and return whether the model is available."""
 
     def download(self, url: str, target: Path, limit: int) -> str:
-        """Write a file of at most `limit` bytes to `target` and return the sha256 of what came.
+        """Write a file of at most `limit` bytes to `target` and return the sha256 of the written bytes.
 
-        Raises RefusedFile (`too-large`) when it is larger.
+        Raises RefusedFile (`too-large`) if the file is larger.
         """
 
 
-def objection(listing: Listing, rules: CrawlParams) -> str | None:
-    """Return the name of the first rule that leaves a listing out, or None; what is not told yet passes."""
-    objections = {
+def rejecting_rule(listing: Listing, rules: CrawlParams) -> str | None:
+    """Return the first rule that rejects a listing, or None. A missing value passes, except a license."""
+    rejects = {
         "bases": bool(rules.bases) and listing.base is not None and listing.base not in rules.bases,
         "licenses": bool(rules.licenses) and listing.license not in rules.licenses,
-        "max_nsfw_level": _above(listing.nsfw_level, rules) or (listing.nsfw and _above("mature", rules)),
+        "max_nsfw_level": _exceeds(listing.nsfw_level, rules) or (listing.nsfw and _exceeds("mature", rules)),
         "persons": bool(listing.person) and not rules.persons,
         "minors": bool(listing.minor) and not rules.minors,
         "min_downloads": listing.downloads is not None and listing.downloads < rules.min_downloads,
         "max_file_mb": listing.size is not None and listing.size > rules.max_file_mb * MB,
     }
-    return next((rule for rule, objects in objections.items() if objects), None)
+    return next((rule for rule, rejected in rejects.items() if rejected), None)
 
 
-def trim(listing: Listing, rules: CrawlParams) -> Listing:
-    """Leave out the pictures that the rules do not let in."""
-    pictures = [one for one in listing.renderings if not _above(one.nsfw_level, rules)]
-    kept = tuple(pictures[: rules.max_renderings])
-    return listing if kept == listing.renderings else replace(listing, renderings=kept)
+def limit_images(listing: Listing, rules: CrawlParams) -> Listing:
+    """Return the listing with at most `max_renderings` renderings, none of them above `max_nsfw_level`."""
+    allowed = [rendering for rendering in listing.renderings if not _exceeds(rendering.nsfw_level, rules)]
+    renderings = tuple(allowed[: rules.max_renderings])
+    return listing if renderings == listing.renderings else replace(listing, renderings=renderings)
 
 
-def _above(level: str | None, rules: CrawlParams) -> bool:
-    """Tell whether a level is said and higher than the rules allow."""
+def _exceeds(level: str | None, rules: CrawlParams) -> bool:
+    """Return whether a level is known and higher than the rules allow."""
     return level is not None and NSFW_LEVELS.index(level) > NSFW_LEVELS.index(rules.max_nsfw_level)

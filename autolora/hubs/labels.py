@@ -1,10 +1,10 @@
-"""What the hubs' labels mean: base models, licenses and maturity, in one form for all of them."""
+"""Normalization of hub labels: base models, licenses and content ratings, in one form for all hubs."""
 
 import re
 
 from autolora.records import NSFW_LEVELS, Permissions
 
-BASES = {
+BASES_BY_WORDS = {
     ("d",): "flux.1-dev",
     ("dev",): "flux.1-dev",
     ("s",): "flux.1-schnell",
@@ -16,28 +16,30 @@ BASES = {
     ("fill",): "flux.1-fill",
     ("fill", "dev"): "flux.1-fill",
 }
-"""what follows `FLUX.1` in a label, in words"""
+"""words of a label besides `FLUX`, numbers and FORMAT_WORDS -> base model"""
 
-PACKAGING = {
+FORMAT_WORDS = {
     *("b", "bf", "bit", "bnb", "e", "exl", "fast", "fn", "fp", "int", "m", "nf", "q", "quantized", "scaled"),
     *("ckpt", "diffusers", "gguf", "mlx", "model", "onnx", "safetensors", "ungated"),
 }
-"""words that say how the same weights are stored"""
+"""words that name the storage format of the weights, not another model"""
 
-FREE = ("apache", "artistic", "bsd", "gpl", "agpl", "lgpl", "isc", "mit", "mpl", "zlib", "afl", "ecl", "ms")
-"""first words of licenses that allow everything to whoever keeps the author's notice"""
+OPEN_SOURCE_LICENSES = (
+    "apache", "artistic", "bsd", "gpl", "agpl", "lgpl", "isc", "mit", "mpl", "zlib", "afl", "ecl", "ms",
+)  # fmt: skip
+"""first words of licenses that allow every use and require the author's notice"""
 
-WAIVED = ("cc0", "0bsd", "unlicense", "wtfpl", "pddl")
-"""first words of licenses that ask for nothing"""
+PUBLIC_DOMAIN_LICENSES = ("cc0", "0bsd", "unlicense", "wtfpl", "pddl")
+"""first words of licenses that allow every use without conditions"""
 
-_UNSAID = Permissions(commercial=None, derivatives=None, credit=None)
+_UNKNOWN = Permissions(commercial=None, derivatives=None, credit=None)
 
 
 def normalize_base(label: str | None) -> str | None:
-    """Return the base model that a hub's label means, as in `records.Listing.base`.
+    """Return the base model that a hub's label names, as in `records.Listing.base`.
 
-    A repository's name counts without its owner; quantized copies are what they are copies of, fine-tunes are
-    `other`. None where the label says nothing, or only FLUX.1 and not which.
+    The owner of a repository name is ignored. Quantized copies count as their original, fine-tunes as
+    `other`. None if the label is empty or names FLUX.1 without a variant.
     """
     words = re.findall(r"[a-z]+|\d+", label.lower().rpartition("/")[2]) if label else []
     if not words:
@@ -49,55 +51,57 @@ def normalize_base(label: str | None) -> str | None:
         return "flux.2"
     if version and version[0].isdigit() and version != ["1"]:
         return "other"
-    rest = tuple(word for word in words if word != "flux" and not word.isdigit() and word not in PACKAGING)
-    return BASES.get(rest, "other") if rest else None
+    variant = tuple(
+        word for word in words if word != "flux" and not word.isdigit() and word not in FORMAT_WORDS
+    )
+    return BASES_BY_WORDS.get(variant, "other") if variant else None
 
 
 def permissions_of(license: str | None) -> Permissions:
-    """Return what a license allows, by its SPDX-like label or its usual name; None fields where it is not known."""
+    """Return the permissions of a license, given its SPDX label or usual name; None for unknown fields."""
     words = re.findall(r"[a-z0-9]+", license.lower()) if license else []
     if not words:
-        return _UNSAID
-    if words[0] in WAIVED:
+        return _UNKNOWN
+    if words[0] in PUBLIC_DOMAIN_LICENSES:
         return Permissions(commercial=True, derivatives=True, credit=False)
     if words[0] == "cc" and len(words) > 1:
         return _creative_commons(words)
     if "noncommercial" in words or ("non" in words and "commercial" in words):
         flux = words[0].startswith("flux")
         return Permissions(commercial=False, derivatives=flux or None, credit=flux or None)
-    if words[0] in FREE:
+    if words[0] in OPEN_SOURCE_LICENSES:
         return Permissions(commercial=True, derivatives=True, credit=True)
     if "openrail" in words:
         return Permissions(commercial=True, derivatives=True, credit=True if "m" in words else None)
-    return _UNSAID
+    return _UNKNOWN
 
 
 def _creative_commons(words: list[str]) -> Permissions:
-    """Read `cc-by-nc-nd-4.0` and its like; credit is what BY asks for."""
+    """Return the permissions of a label such as `cc-by-nc-nd-4.0`; BY requires credit."""
     if "by" not in words:
-        return _UNSAID
+        return _UNKNOWN
     return Permissions(commercial="nc" not in words, derivatives="nd" not in words, credit=True)
 
 
-def level_of(rating: int | str | None) -> str | None:
-    """Return the maturity that Civitai means, one of NSFW_LEVELS; None where nothing is rated.
+def nsfw_level_of(rating: int | str | None) -> str | None:
+    """Return Civitai's content rating as one of NSFW_LEVELS; None if there is no rating.
 
-    In bits the highest counts: PG 1, PG13 2, R 4, X 8, XXX 16, Blocked 32; one that is not known yet is blocked.
-    In words: None, Soft, Mature, X, Blocked.
+    An integer is a set of bits, of which the highest counts: PG 1, PG13 2, R 4, X 8, XXX 16, Blocked 32.
+    Unknown higher bits count as blocked. A word is one of None, Soft, Mature, X, Blocked.
     """
     if isinstance(rating, str):
         return {**{level: level for level in NSFW_LEVELS}, "x": "explicit"}.get(rating.lower())
     if not rating or rating < 0:
         return None
-    bits = ("none", "soft", "mature", "explicit", "explicit", "blocked")
-    return bits[min(rating.bit_length(), len(bits)) - 1]
+    levels = ("none", "soft", "mature", "explicit", "explicit", "blocked")
+    return levels[min(rating.bit_length(), len(levels)) - 1]
 
 
 def is_nsfw(level: str | None) -> bool:
-    """Tell whether a maturity is above soft; one that is not told is not."""
+    """Return whether a level is known and above `soft`."""
     return level is not None and NSFW_LEVELS.index(level) > NSFW_LEVELS.index("soft")
 
 
-def highest(*levels: str | None) -> str | None:
-    """Return the most mature of some levels; None where none is told."""
+def highest_level(*levels: str | None) -> str | None:
+    """Return the most mature of the known levels; None if none is known."""
     return max((level for level in levels if level is not None), key=NSFW_LEVELS.index, default=None)

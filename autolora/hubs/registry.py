@@ -1,38 +1,43 @@
-"""The directory of hubs: which names params.yaml may hold, and who answers to them."""
+"""The hubs that params.yaml may name, and the client of each."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from autolora.errors import HubError
 from autolora.hubs import Hub
-from autolora.hubs.civitai.client import FICKLE, Civitai
+from autolora.hubs.civitai.client import TRANSIENT_DOWNLOAD_STATUSES, Civitai
 from autolora.hubs.folder.client import Folder
-from autolora.hubs.http.endpoint import TOKENS, source_of
+from autolora.hubs.http.endpoint import TOKEN_VARIABLES, make_endpoint
 from autolora.hubs.huggingface.client import HuggingFace
 from autolora.hubs.modelscope.client import ModelScope
 from autolora.params import HubsParams
 
 
-def tokens_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the tokens that an environment holds, by hub."""
-    return {hub: environment[name] for hub, name in TOKENS.items() if environment.get(name)}
+def tokens_from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return hub name -> access token for each token variable that is set and not empty."""
+    return {
+        hub: environment[variable] for hub, variable in TOKEN_VARIABLES.items() if environment.get(variable)
+    }
 
 
 def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str]) -> Hub:
-    """Return the hub of that name; of the tokens, by hub, it is given its own. Nothing is asked yet.
+    """Return the client of a hub, without sending a request.
 
-    Raises HubError when there is no hub of that name, or params.yaml does not say where it is.
+    tokens: hub name -> access token; the client receives only the token of its own hub.
+    Raises HubError if the name is unknown or params.yaml does not state the hub's location.
     """
     token = tokens.get(name)
     match name:
         case "civitai":
-            return Civitai(source_of(name, params.civitai.endpoint, params, token, FICKLE))
+            return Civitai(
+                make_endpoint(name, params.civitai.endpoint, params, token, TRANSIENT_DOWNLOAD_STATUSES)
+            )
         case "huggingface":
-            return HuggingFace(source_of(name, params.huggingface.endpoint, params, token))
+            return HuggingFace(make_endpoint(name, params.huggingface.endpoint, params, token))
         case "modelscope":
-            return ModelScope(source_of(name, params.modelscope.endpoint, params, token))
+            return ModelScope(make_endpoint(name, params.modelscope.endpoint, params, token))
         case "folder" if params.folder.path:
             return Folder(Path(params.folder.path))
         case "folder":
-            raise HubError("the hub folder has no place: name one as hubs.folder.path in params.yaml")
-    raise HubError(f"the catalog names a hub {name!r} that AutoLoRA does not know; crawl again")
+            raise HubError("hub folder: hubs.folder.path is null: set it to a folder in params.yaml")
+    raise HubError(f"hub {name!r} is in the catalog but unknown to AutoLoRA: run `dvc repro crawl` again")

@@ -1,4 +1,4 @@
-"""Claims: what a hub says, a stranger's JSON, with every type checked, number bounded and text cleaned."""
+"""Validation of untrusted JSON values from hubs: types are checked, numbers bounded, texts cleaned."""
 
 import datetime
 import math
@@ -10,133 +10,135 @@ REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 EARLIEST = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 LATEST = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
-MILLISECONDS = 1e11
-"""a number of seconds since 1970 above this one (the year 5138) counts milliseconds"""
-WEIGHTS = ".safetensors"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+MIN_MILLISECONDS = 1e11
+"""a Unix time above this (the year 5138 in seconds) is in milliseconds"""
+WEIGHTS_SUFFIX = ".safetensors"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+GATED_VALUES = ("auto", "manual")
+"""values of `gated`: access is granted automatically, or by the owner"""
 MAX_COUNT = 1 << 53
 MAX_PATH = 500
 MAX_TEXT = 2000
 MAX_TEXTS = 20
 
 
-def clean(text: Any) -> str | None:
-    """Return a hub's text on one line, without what cannot be printed; None where nothing is left."""
+def clean_text(text: Any) -> str | None:
+    """Return a text on one line, printable and at most MAX_TEXT long; None if nothing remains."""
     if not isinstance(text, str):
         return None
-    words = "".join(sign if sign.isprintable() else " " for sign in text[:MAX_TEXT]).split()
+    words = "".join(char if char.isprintable() else " " for char in text[:MAX_TEXT]).split()
     return " ".join(words) or None
 
 
-def clean_all(value: Any) -> tuple[str, ...]:
-    """Return the texts of a list, or the one text, cleaned, each once, at most MAX_TEXTS."""
-    texts = (clean(text) for text in listed(value)[:MAX_TEXTS])
+def clean_texts(value: Any) -> tuple[str, ...]:
+    """Return the cleaned texts of a list or of a single text, without duplicates, at most MAX_TEXTS."""
+    texts = (clean_text(text) for text in as_list(value)[:MAX_TEXTS])
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
-def glimpse(value: Any) -> str:
-    """Return the beginning of any value, to be shown in a message."""
+def short_repr(value: Any) -> str:
+    """Return the first 100 characters of a value's repr, for messages."""
     try:
         return repr(value)[:100]
     except RecursionError:
         return f"a very deep {type(value).__name__}"
 
 
-def listed(value: Any) -> list[Any]:
-    """Return a list as it is, anything else as a list of one, null as an empty one."""
+def as_list(value: Any) -> list[Any]:
+    """Return a list unchanged, null as an empty list, and any other value as a list with one item."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def tagged(tags: Iterable[Any], prefix: str) -> str | None:
-    """Return what follows a prefix in the first of some tags that has it, cleaned."""
+def tag_value(tags: Iterable[Any], prefix: str) -> str | None:
+    """Return the cleaned remainder of the first tag that starts with `prefix`; None without such a tag."""
     texts = (tag for tag in tags if isinstance(tag, str))
-    return clean(next((tag.removeprefix(prefix) for tag in texts if tag.startswith(prefix)), None))
+    return clean_text(next((tag.removeprefix(prefix) for tag in texts if tag.startswith(prefix)), None))
 
 
-def is_safe(path: Any) -> TypeGuard[str]:
-    """Tell whether a file name from a hub is a plain relative path."""
+def is_safe_path(path: Any) -> TypeGuard[str]:
+    """Return whether a file name from a hub is a printable relative path without `.` and `..` segments."""
     return (
         isinstance(path, str)
         and 0 < len(path) <= MAX_PATH
         and path.isprintable()
         and "\\" not in path
-        and not any(part in ("", ".", "..") for part in path.split("/"))
+        and not any(segment in ("", ".", "..") for segment in path.split("/"))
     )
 
 
 def is_repo_id(value: Any) -> TypeGuard[str]:
-    """Tell whether a value is the `owner/name` of a repository."""
+    """Return whether a value is a valid `owner/name` of a repository."""
     return isinstance(value, str) and bool(REPO_ID.fullmatch(value)) and ".." not in value
 
 
-def told_repo(item: Any) -> frozenset[str]:
-    """Return the id of a repository that may be unreadable otherwise; nothing where it tells none."""
+def repo_id_or_empty(item: Any) -> frozenset[str]:
+    """Return the id of an otherwise unreadable repository as a set; empty if the id is not valid."""
     repo_id = item.get("id") if isinstance(item, Mapping) else None
     return frozenset({repo_id} if is_repo_id(repo_id) else ())
 
 
 def is_weights(path: str) -> bool:
-    """Tell whether a file may hold LoRA weights, by its name."""
-    return path.lower().endswith(WEIGHTS)
+    """Return whether a file name ends like a file of LoRA weights."""
+    return path.lower().endswith(WEIGHTS_SUFFIX)
 
 
-def is_picture(path: str) -> bool:
-    """Tell whether a file may be a rendering, by its name."""
-    return path.lower().endswith(PICTURES)
+def is_image(path: str) -> bool:
+    """Return whether a file name ends like an image."""
+    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
-def count(value: Any) -> int | None:
-    """Return a number of bytes, downloads or the like; None where it is not a whole one from 0 to 2^53."""
+def valid_count(value: Any) -> int | None:
+    """Return an integer from 0 to 2^53, such as bytes or downloads; None for any other value."""
     return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
-def flag(value: Any) -> bool | None:
-    """Return a truth value; None where it is none."""
+def valid_bool(value: Any) -> bool | None:
+    """Return true or false; None for any other value."""
     return value if isinstance(value, bool) else None
 
 
-GATES = ("auto", "manual")
-"""in which ways a gate is opened: at once for whoever asks, or by its owner"""
+def is_restricted(entry: Mapping[str, Any], *fields: str) -> bool:
+    """Return whether one of the named fields restricts access to an entry: it is true or one of GATED_VALUES.
 
-
-def is_set(entry: Mapping[str, Any], *names: str) -> bool:
-    """Tell whether one of the fields closes an entry: true, or how it is gated; null and false do not.
-
-    Raises ValueError where one is anything else: it may not be taken for a withdrawal.
+    Raises ValueError if a field is neither a boolean, null, nor one of GATED_VALUES: a damaged value must not
+    count as a withdrawal.
     """
-    values = [entry.get(name) for name in names]
-    if odd := [value for value in values if not isinstance(value, bool | None) and value not in GATES]:
-        raise ValueError(f"one of {', '.join(names)} is {glimpse(odd[0])}, which says neither yes nor no")
+    values = [entry.get(field) for field in fields]
+    invalid = [value for value in values if not isinstance(value, bool | None) and value not in GATED_VALUES]
+    if invalid:
+        raise ValueError(
+            f"one of {', '.join(fields)} is {short_repr(invalid[0])}, expected true, false, null, "
+            f"{' or '.join(GATED_VALUES)}"
+        )
     return any(values)
 
 
-def sha256(value: Any) -> str | None:
-    """Return a sha256 in lower case; None where it is none."""
+def valid_sha256(value: Any) -> str | None:
+    """Return a sha256 as 64 lower-case hex digits; None for any other value."""
     text = value.lower() if isinstance(value, str) and len(value) == 64 else ""
     return text if SHA256.fullmatch(text) else None
 
 
-def moment(value: Any) -> datetime.datetime | None:
-    """Return a time in UTC from ISO 8601 text (UTC where it names no zone) or from (milli)seconds since 1970.
+def parse_time(value: Any) -> datetime.datetime | None:
+    """Return a time in UTC from ISO 8601 text (UTC if it has no zone) or from Unix seconds or milliseconds.
 
-    None where it is none, or not in this century.
+    None if the value is not a time or lies outside of EARLIEST to LATEST.
     """
     try:
         if isinstance(value, str) and len(value) <= 40:
-            found = datetime.datetime.fromisoformat(value)
-            found = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+            time = datetime.datetime.fromisoformat(value)
+            time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
         elif type(value) in (int, float) and math.isfinite(value):
-            found = datetime.datetime.fromtimestamp(
-                value / 1000 if value > MILLISECONDS else value, datetime.UTC
-            )
+            seconds = value / 1000 if value > MIN_MILLISECONDS else value
+            time = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
         else:
             return None
-        found = found.astimezone(datetime.UTC)
+        time = time.astimezone(datetime.UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return found if EARLIEST <= found < LATEST else None
+    return time if EARLIEST <= time < LATEST else None
 
 
-def stamp(time: datetime.datetime) -> str:
-    """Return a time in UTC as the catalog writes it, `YYYY-MM-DDTHH:MM:SSZ`."""
+def format_time(time: datetime.datetime) -> str:
+    """Return a UTC time in the catalog's format, `YYYY-MM-DDTHH:MM:SSZ`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,8 @@
-"""The index as readers open it: immutable copies, cache/index/<digest>/, and the released one.
+"""The index that searches read: immutable copies in cache/index/<content digest>/, one of which is released.
 
-A copy is made once and checked row by row against its digest. cache/served names the released digest."""
+Searches never open the working index, which the stage `index` may be writing. A copy is made once, by the first
+search that needs it, and each of its rows is checked. cache/served names the content digest of the released index.
+"""
 
 import json
 import logging
@@ -18,21 +20,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from autolora.errors import MissingArtifact
-from autolora.index.store import EXACT, SCHEMA, TABLE, hash_vector_row
+from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, content_digest, hash_vector_row
 from autolora.index.store import folder as working_folder
+from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.git import read_committed
-from autolora.storage.incremental import digest_of, read_digest
+from autolora.storage.incremental import digest_of
 from autolora.storage.tables import read_arrow, read_table, version_of, write_copy
 
-TRIES, TRIES_WITHOUT_FOLDER = 120, 12
-"""a writer takes a while; while DVC replaces the folder it is gone, but not for long"""
-PAUSE_S = 0.25
-VERSIONS_BACK = 50
-"""how many writes ago the wanted state of the working index may lie"""
+MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
+"""of opening the working index: a stage may write for long, but DVC replaces the folder within seconds"""
+RETRY_DELAY_S = 0.25
+ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "vector", "exact_hash", "row_hash")
+MAX_VERSIONS_BACK = 50
+"""number of the newest table versions that are searched for the wanted digest"""
 
 logger = logging.getLogger(__name__)
 
@@ -42,44 +45,45 @@ class Index:
     """One immutable index, in memory."""
 
     digest: str
-    vectors: NDArray[np.float32]
-    """(N, d), of unit length"""
+    """content digest, over all columns and vectors"""
+    vectors: Float32Array
+    """(N, d), unit vectors"""
     rows: tuple[Row, ...]
-    """(N,) the columns beside the vectors; sorted by sha256"""
+    """(N,) the other columns of each vector; sorted by sha256"""
     encoder: str
-    """digest of the encoder that made the vectors"""
+    """digest of the encoder that computed the vectors"""
     text_encoder: str
-    """digest of the text encoder they are to be compared with"""
-    text_center: NDArray[np.float32]
-    """(d,) to be subtracted from a text's features"""
+    """digest of the text encoder whose features the vectors are compared with"""
+    text_center: Float32Array
+    """(d,) vector that is subtracted from text features"""
 
 
 def open_index(root: Path, rev: str | None = None) -> Index:
-    """Open the index of a git revision; without one what is served, or the working index if nothing is yet.
+    """Return the index of a git revision; without one the released index, or the working index if none is released.
 
-    Raises MissingArtifact when there is no such index or revision.
+    Raises MissingArtifact if the index or the revision does not exist.
     """
     if rev is not None:
         return _open_revision(root, rev)
-    for attempt in range(TRIES):
+    for attempt in range(MAX_ATTEMPTS):
         try:
             return _open_current(root)
-        except _BeingWrittenError as error:
-            logger.info("%s; try %d of %d", error, attempt + 1, TRIES)
-        if attempt >= TRIES_WITHOUT_FOLDER and not working_folder(root).exists():
+        except _IncompleteIndexError as error:
+            logger.info("%s; attempt %d of %d", error, attempt + 1, MAX_ATTEMPTS)
+        if attempt >= MAX_ATTEMPTS_WITHOUT_FOLDER and not working_folder(root).exists():
             raise MissingArtifact(
-                f"{working_folder(root)} does not exist: there is no index here yet; run `dvc repro` (a hub or a DVC "
-                "remote must hold the adapters), or `make demo` for the playground"
+                f"{working_folder(root)} does not exist: there is no index yet; run `dvc repro` (a hub or a DVC "
+                "remote must provide the adapters), or `make demo` for the playground"
             )
-        time.sleep(PAUSE_S)
+        time.sleep(RETRY_DELAY_S)
     raise MissingArtifact(
-        f"{working_folder(root)} does not hold what digests/index.json says: the stage 'index' is at work or "
-        "was stopped; try again, or run `dvc repro index`"
+        f"{working_folder(root)} does not match digests/index.json: the stage 'index' is running or was "
+        "interrupted; try again, or run `dvc repro index`"
     )
 
 
-def served(root: Path) -> str | None:
-    """Return the digest that has been released; None where nothing has been yet."""
+def served_digest(root: Path) -> str | None:
+    """Return the digest of the released index; None if none is released."""
     try:
         return _served_path(root).read_text().strip()
     except FileNotFoundError:
@@ -87,28 +91,28 @@ def served(root: Path) -> str | None:
 
 
 def release(root: Path, digest: str) -> None:
-    """Serve this index from now on: the copy is made first, then cache/served is replaced at once.
+    """Make searches use this index: make its copy, then replace cache/served atomically.
 
-    Raises MissingArtifact when there is neither a copy of it nor a working index with that digest.
+    Raises MissingArtifact if neither a copy nor the working index has that digest.
     """
     try:
-        _copy(root, digest, working_folder(root))
-    except _BeingWrittenError as error:
+        _ensure_copy(root, digest, working_folder(root))
+    except _IncompleteIndexError as error:
         raise MissingArtifact(
-            f"there is no copy of index {digest} and the working index is another: search with the --rev "
-            "that has it first, which makes one"
+            f"index {digest} has no copy in cache/index and differs from the working index: run a search with the "
+            "--rev that contains it, which makes the copy, then release it"
         ) from error
     write_atomic(_served_path(root), digest + "\n")
     logger.info("serving index %s", digest)
 
 
 def copy_path(root: Path, digest: str) -> Path:
-    """Return where readers find the immutable copy of an index."""
+    """Return the folder of the immutable copy of an index."""
     return root / "cache" / "index" / digest
 
 
-class _BeingWrittenError(Exception):
-    """The working index is not (yet) what was asked for."""
+class _IncompleteIndexError(Exception):
+    """A folder does not hold the wanted index: it is being written, or holds another one."""
 
 
 def _served_path(root: Path) -> Path:
@@ -116,49 +120,54 @@ def _served_path(root: Path) -> Path:
 
 
 def _open_current(root: Path) -> Index:
-    released = served(root)
+    released = served_digest(root)
     digest = released or _working_digest(root)
     try:
-        return _load(_copy(root, digest, working_folder(root)), digest)
-    except _BeingWrittenError as error:
+        return _load(_ensure_copy(root, digest, working_folder(root)), digest)
+    except _IncompleteIndexError as error:
         if released is None or released == _working_digest(root):
             raise
         raise MissingArtifact(
-            f"cache/served names index {released} but its copy is gone and the working index is another: "
-            "search with the --rev that has it, or `autolora release` the working one"
+            f"cache/served names index {released}, which has no copy in cache/index and differs from the working "
+            "index: search with the --rev that contains it, or `autolora release` the working index"
         ) from error
 
 
 def _working_digest(root: Path) -> str:
-    """Return what digests/index.json says; while git or DVC replaces it, it may be away for a moment."""
+    """Return the content digest in digests/index.json, which is missing for a moment while git or DVC replaces it."""
     try:
-        return str(read_digest(root, "index")["sha256"])
+        return content_digest(root)
     except (ValueError, KeyError) as error:
-        raise _BeingWrittenError("digests/index.json is being replaced") from error
+        raise _IncompleteIndexError("digests/index.json is being replaced") from error
     except MissingArtifact as error:
-        if copy_path(root, "").exists():
-            raise _BeingWrittenError("digests/index.json is being replaced") from error
+        if copy_path(root, "").exists():  # an index existed before, so the stage has run
+            raise _IncompleteIndexError("digests/index.json is being replaced") from error
         raise
 
 
 def _open_revision(root: Path, rev: str) -> Index:
-    digest = str(json.loads(read_committed(root, rev, "digests/index.json"))["sha256"])
+    digest = json.loads(read_committed(root, rev, "digests/index.json")).get("content")
+    if digest is None:
+        raise MissingArtifact(
+            f"digests/index.json of revision '{rev}' states no content digest: an older version of AutoLoRA wrote it; "
+            "check that revision out to search its index"
+        )
     if not copy_path(root, digest).exists():
-        with tempfile.TemporaryDirectory() as folder:
-            fetched = Path(folder) / "index"
+        with tempfile.TemporaryDirectory() as temporary:
+            fetched = Path(temporary) / "index"
             _fetch(root, rev, fetched)
             try:
-                _copy(root, digest, fetched)
-            except _BeingWrittenError as error:
+                _ensure_copy(root, digest, fetched)
+            except _IncompleteIndexError as error:
                 raise MissingArtifact(
-                    f"in revision '{rev}' digests/index.json and data/index do not belong together: it was "
-                    "committed in the middle of a run; name another"
+                    f"in revision '{rev}' data/index does not match digests/index.json: it was committed during a "
+                    "run; give another revision (`autolora versions` lists them)"
                 ) from error
     return _load(copy_path(root, digest), digest)
 
 
-def _fetch(root: Path, rev: str, place: Path) -> None:
-    """Fetch data/index as of a revision from DVC's cache or remote; the working tree is not touched."""
+def _fetch(root: Path, rev: str, target: Path) -> None:
+    """Fetch data/index of a revision from DVC's cache or remote; the working tree stays as it is."""
     command = [
         sys.executable,
         "-m",
@@ -170,77 +179,85 @@ def _fetch(root: Path, rev: str, place: Path) -> None:
         "--rev",
         rev,
         "-o",
-        str(place),
+        str(target),
     ]
-    quiet = {"DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
+    completed = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if completed.returncode:
+        lines = completed.stderr.strip().splitlines() or ["no reason given"]
         reason = next((line for line in lines if "ERROR" in line or "No module" in line), lines[-1])
         raise MissingArtifact(
-            f"DVC cannot fetch data/index of revision '{rev}': {reason}; it is neither in DVC's cache here nor in a "
-            "remote: name one that has it (`dvc remote add`), and see that the extra `operate` is installed"
+            f"DVC cannot fetch data/index of revision '{rev}': {reason}; neither the local DVC cache nor a remote "
+            "contains it: add a remote that does (`dvc remote add`), and check that the extra `operate` is installed"
         )
 
 
-def _copy(root: Path, digest: str, source: Path) -> Path:
-    """Return the copy of an index, made from `source` where it is missing.
+def _ensure_copy(root: Path, digest: str, source: Path) -> Path:
+    """Return the folder of the copy of an index; make the copy from `source` if it is missing.
 
-    Raises _BeingWrittenError when `source` does not hold that index.
+    Raises _IncompleteIndexError if `source` does not hold that index.
     """
-    place = copy_path(root, digest)
-    if not place.exists():
-        rows, meta = _verified(source, digest)
-        with _appearing(place) as folder:
+    path = copy_path(root, digest)
+    if not path.exists():
+        rows, meta = _read_verified(source, digest)
+        with _atomic_folder(path) as folder:
             write_copy(folder, TABLE, rows)
             write_atomic(folder / "meta.json", json.dumps(meta))
-    return place
+    return path
 
 
 @contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `place`, its files read-only, when all is written; another's is as good."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on exit, make its files read-only and rename it to `path`.
+
+    If another process has created `path` meanwhile, its folder is used and the temporary one is deleted.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
     try:
         yield folder
-        for path in folder.rglob("*"):
-            if path.is_file():
-                path.chmod(0o444)
+        for file in folder.rglob("*"):
+            if file.is_file():
+                file.chmod(0o444)
         folder.chmod(0o755)
         try:
-            folder.rename(place)
+            folder.rename(path)
         except OSError:
-            if not place.exists():
+            if not path.exists():
                 raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Return all rows of the version of `source` that has this digest, each checked, and its meta.json.
+def _read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Return all rows of the version of `source` with this digest, each checked, and its meta.json.
 
-    A writer only adds versions, so the one before its unfinished work is still there.
+    Writers only append versions to the table, so the version before an unfinished run is still readable.
     """
     try:
         version = _version_with(source, digest)
         meta = json.loads((source / "meta.json").read_text())
-        rows = read_arrow(source, TABLE, [*EXACT, "vector", "exact_hash", "row_hash"], version)
+        rows = read_arrow(source, TABLE, list(ALL_COLUMNS), version)
     except (MissingArtifact, OSError, ValueError) as error:
-        raise _BeingWrittenError(f"{source} is being written: {error}") from error
+        raise _IncompleteIndexError(f"{source} is being written: {error}") from error
     for row in rows.to_pylist():
-        if hash_vector_row(row) != row["row_hash"] or row["encoder"] != meta["encoder"]:
-            raise _BeingWrittenError(f"{source} holds a row of {row['sha256']} that is not what was written")
+        if hash_vector_row(row) != row["row_hash"]:
+            raise _IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
+        if row["encoder_weights"] != meta["encoder_weights"]:
+            raise _IncompleteIndexError(
+                f"{source}: the vector of {row['sha256']} was computed with encoder weights "
+                f"{row['encoder_weights'][:12]}, but meta.json states {meta['encoder_weights'][:12]}"
+            )
     return rows, meta
 
 
 def _version_with(source: Path, digest: str) -> int:
     newest = version_of(source, TABLE) or 0
-    for version in range(newest, max(0, newest - VERSIONS_BACK), -1):
+    for version in range(newest, max(0, newest - MAX_VERSIONS_BACK), -1):
         rows = read_table(source, TABLE, ["sha256", "row_hash"], version)
         if digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA) == digest:
             return version
-    raise _BeingWrittenError(f"{source} is not (yet) index {digest}")
+    raise _IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
 
 
 def _load(folder: Path, digest: str) -> Index:
@@ -249,7 +266,7 @@ def _load(folder: Path, digest: str) -> Index:
     return Index(
         digest=digest,
         vectors=vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, meta["width"]),
-        rows=tuple(read_table(folder, TABLE, list(EXACT))),
+        rows=tuple(read_table(folder, TABLE, list(EXACT_COLUMNS))),
         encoder=meta["encoder"],
         text_encoder=meta["text_encoder"],
         text_center=np.asarray(meta["text_center"], dtype=np.float32),

@@ -1,7 +1,7 @@
-"""The index: a vector for each adapter of the dataset, beside the columns that answers and filters need.
+"""Stage `index`: one vector per adapter of the dataset, with the columns that search results and filters need.
 
-A vector is pending by (file, recipe of its sketch, encoder); the other columns by their own values. So a
-changed license arrives the same night and embeds nothing.
+A vector is identified by its file, the recipe of the sketch and the encoder's weights; only a change of one of these
+computes it again. A change of another column, e.g. the license, rewrites the row and keeps its vector.
 """
 
 import json
@@ -14,35 +14,43 @@ import torch
 
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
-from autolora.encoder.inputs import Updates
+from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder
-from autolora.index.store import EXACT, SCHEMA, TABLE, columns, folder, hash_vector_row
+from autolora.index.store import (
+    EXACT_COLUMNS,
+    SCHEMA,
+    TABLE,
+    columns,
+    encoder_digests,
+    folder,
+    hash_vector_row,
+)
 from autolora.params import PoolParams
-from autolora.storage.files import Row, hash_value, write_atomic
-from autolora.storage.incremental import pending, read_digest, write_digest
-from autolora.storage.tables import Columns, has_table, hash_row, open_table, read_table, remove, upsert
-
-VECTOR_KEY = ("sha256", "recipe", "encoder")
+from autolora.storage import tables
+from autolora.storage.files import Row, write_atomic
+from autolora.storage.incremental import digest_of, pending, write_digest
+from autolora.storage.tables import Columns, has_table, hash_row, open_table, read_table, upsert
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What separates the index from what it should be."""
+    """The difference between the stored index and the expected one."""
 
     embed: tuple[tuple[str, ...], ...]
-    """batches of adapter sha256 without a vector of this encoder"""
+    """batches of sha256 of adapters without a vector of the current encoder"""
     update: tuple[str, ...]
-    """adapters whose vector stands but whose columns have changed"""
+    """adapters whose vector is current but whose other columns have changed"""
     remove: tuple[str, ...]
+    """adapters that are not in the dataset any more"""
 
     def __bool__(self) -> bool:
         return bool(self.embed or self.update or self.remove)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how many adapters are embedded, updated and removed."""
+        """Return the numbers of adapters to embed, update and remove."""
         return {
             "embedded": sum(map(len, self.embed)),
             "updated": len(self.update),
@@ -53,112 +61,112 @@ class Plan:
 def plan(root: Path, batch: int) -> Plan:
     """Compare the index with the dataset and the encoder.
 
-    batch: adapters written at once. Raises MissingArtifact when a stage before this one has not run.
+    batch: number of adapters per write. Raises MissingArtifact if an earlier stage has not run.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
-    wanted = _wanted(root)
-    done = _done(root, columns(encoder.config.width))
-    vectors = pending(map(_vector_key, wanted.values()), {_vector_key(row) for row in done.values()})
+    expected = _expected_rows(root)
+    stored = _stored_rows(root, columns(encoder.config.width))
+    vectors = pending(map(_vector_key, expected.values()), {_vector_key(row) for row in stored.values()})
     embed = [sha256 for sha256, _, _ in vectors.add]
-    stale = pending(
-        [(sha256, hash_row(row, EXACT)) for sha256, row in wanted.items()],
-        {(sha256, row["exact_hash"]) for sha256, row in done.items()},
+    changed = pending(
+        [(sha256, hash_row(row, EXACT_COLUMNS)) for sha256, row in expected.items()],
+        {(sha256, row["exact_hash"]) for sha256, row in stored.items()},
     )
-    found = Plan(
+    difference = Plan(
         embed=tuple(tuple(embed[i : i + batch]) for i in range(0, len(embed), batch)),
-        update=tuple(sha256 for sha256, _ in stale.add if sha256 not in set(embed)),
-        remove=tuple(sha256 for sha256 in done if sha256 not in wanted),
+        update=tuple(sha256 for sha256, _ in changed.add if sha256 not in set(embed)),
+        remove=tuple(sha256 for sha256 in stored if sha256 not in expected),
     )
-    logger.info("index: %s", found.counts)
-    return found
+    logger.info("index: %s", difference.counts)
+    return difference
 
 
 def embed(root: Path, batch: Sequence[str], bounds: PoolParams) -> int:
-    """Embed these adapters and write their rows; return how many.
+    """Embed these adapters, write their rows, and return their number.
 
-    bounds: on weights, which are read where the encoder's probe is full. Raises MismatchError when the encoder
-    has learned from sketches of another kind, MissingArtifact when weights are missing.
+    bounds: limits on weights, which are read if the encoder's probe is `full`. Raises MismatchError if the encoder
+    was trained on sketches of another kind, MissingArtifact if weights are missing.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
-    wanted = _wanted(root)
+    expected = _expected_rows(root)
     read = encoder_store.reader(root, encoder.config, bounds)
-    rows = [_row(wanted[sha256], _embed(encoder, read(sha256))) for sha256 in batch]
-    kinds = columns(encoder.config.width)
-    upsert(open_table(folder(root), TABLE, kinds), kinds, rows)
+    rows = [_row(expected[sha256], _embed(encoder, read(sha256))) for sha256 in batch]
+    index_columns = columns(encoder.config.width)
+    upsert(open_table(folder(root), TABLE, index_columns), index_columns, rows)
     return len(rows)
 
 
 def update(root: Path, adapters: Sequence[str]) -> int:
-    """Write the columns of these adapters anew beside the vectors they have; return how many."""
+    """Rewrite all columns of these adapters except their vectors; return their number."""
     if not adapters:
         return 0
-    kinds = columns(encoder_store.load_encoder(encoder_store.folder(root)).config.width)
-    wanted = _wanted(root)
+    index_columns = columns(encoder_store.load_encoder(encoder_store.folder(root)).config.width)
+    expected = _expected_rows(root)
     stored = read_table(folder(root), TABLE, ["sha256", "vector"])
     vectors = {row["sha256"]: row["vector"] for row in stored if row["sha256"] in set(adapters)}
-    rows = [_row(wanted[sha256], vectors[sha256]) for sha256 in adapters]
-    upsert(open_table(folder(root), TABLE, kinds), kinds, rows)
+    rows = [_row(expected[sha256], vectors[sha256]) for sha256 in adapters]
+    upsert(open_table(folder(root), TABLE, index_columns), index_columns, rows)
     return len(rows)
 
 
-def withdraw(root: Path, adapters: Sequence[str]) -> int:
-    """Remove the rows of these adapters; return how many."""
+def remove(root: Path, adapters: Sequence[str]) -> int:
+    """Remove the rows of these adapters and return their number."""
     if adapters:
-        kinds = columns(encoder_store.load_encoder(encoder_store.folder(root)).config.width)
-        remove(open_table(folder(root), TABLE, kinds), kinds, adapters)
+        index_columns = columns(encoder_store.load_encoder(encoder_store.folder(root)).config.width)
+        tables.remove(open_table(folder(root), TABLE, index_columns), index_columns, adapters)
     return len(adapters)
 
 
 def finish(root: Path) -> str:
-    """Write meta.json, so that the folder can be searched by itself, and the digest; return the digest."""
+    """Write meta.json, which makes the folder searchable on its own, and then the digest; return its sha256."""
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
-    kinds = columns(encoder.config.width)
-    open_table(folder(root), TABLE, kinds)
+    open_table(folder(root), TABLE, columns(encoder.config.width))
     meta = {
-        "encoder": read_digest(root, "encoder")["sha256"],
+        **encoder_digests(root),
         "text_encoder": encoder.config.text_encoder,
         "width": encoder.config.width,
         "text_center": encoder.text_center.tolist(),
     }
     write_atomic(folder(root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
     rows = read_table(folder(root), TABLE, ["sha256", "exact_hash", "row_hash"])
-    exact = hash_value([[row["sha256"], row["exact_hash"]] for row in rows])
     return write_digest(
         root,
         "index",
-        {row["sha256"]: row["row_hash"] for row in rows},
+        {row["sha256"]: row["exact_hash"] for row in rows},
         SCHEMA,
-        exact=exact,
-        encoder=meta["encoder"],
+        content=digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA),
+        **encoder_digests(root),
     )
 
 
-def _wanted(root: Path) -> dict[str, Row]:
-    """Return the exact columns of each adapter that should be in the index."""
-    encoder = read_digest(root, "encoder")["sha256"]
-    rows = (row | {"encoder": encoder} for row in dataset.rows(root, "adapters"))
-    return {row["sha256"]: {name: row[name] for name in EXACT} for row in rows}
+def _expected_rows(root: Path) -> dict[str, Row]:
+    """Return sha256 -> all columns but the vector and hashes, for each adapter of the dataset."""
+    encoder = encoder_digests(root)
+    rows = (row | encoder for row in dataset.rows(root, "adapters"))
+    return {row["sha256"]: {name: row[name] for name in (*EXACT_COLUMNS, *encoder)} for row in rows}
 
 
-def _done(root: Path, kinds: Columns) -> Mapping[str, Row]:
-    if not has_table(folder(root), TABLE, kinds):
+def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
+    if not has_table(folder(root), TABLE, index_columns):
         return {}
-    names = [*VECTOR_KEY, "exact_hash"]
+    names = ["sha256", "recipe", "encoder_weights", "exact_hash"]
     return {row["sha256"]: row for row in read_table(folder(root), TABLE, names)}
 
 
 def _vector_key(row: Row) -> tuple[str, str, str]:
-    return row["sha256"], row["recipe"], row["encoder"]
+    return row["sha256"], row["recipe"], row["encoder_weights"]
 
 
-def _row(exact: Row, vector: Sequence[float]) -> Row:
-    row = {**exact, "vector": vector, "exact_hash": hash_row(exact, EXACT)}
+def _row(expected: Row, vector: Sequence[float]) -> Row:
+    row = {**expected, "vector": vector, "exact_hash": hash_row(expected, EXACT_COLUMNS)}
     return row | {"row_hash": hash_vector_row(row)}
 
 
-def _embed(encoder: Encoder, updates: Updates) -> list[float]:
-    """Return the unit vector of one adapter, embedded alone: its last bits must not depend on its batch."""
+def _embed(encoder: Encoder, adapter: AdapterBatch) -> list[float]:
+    """Return the unit vector (d,) of one adapter.
+
+    Adapters are embedded one at a time because the last bits of a batched result depend on the batch.
+    """
     with torch.inference_mode():
-        vector = encoder.embed(updates.values, updates.present)[0]
-    found: list[float] = vector.tolist()
-    return found
+        vector: list[float] = encoder.embed(adapter.values, adapter.present)[0].tolist()
+    return vector

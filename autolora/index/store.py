@@ -1,19 +1,21 @@
-"""The working index on disk: its table, columns and row hashes in data/index."""
+"""The working index on disk: the table in data/index, its columns and row hashes."""
 
 import hashlib
-import logging
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from autolora.storage.files import Row, hash_value
-from autolora.storage.tables import Columns, hash_row
+from autolora.errors import MismatchError
+from autolora.storage.files import Row
+from autolora.storage.hashes import hash_value
+from autolora.storage.incremental import read_digest
+from autolora.storage.tables import Columns, hash_row, read_table
 
-SCHEMA = 1
+SCHEMA = 2
 TABLE = "adapters"
 TEXT = pa.string()
-EXACT = {
+EXACT_COLUMNS = {
     "sha256": TEXT,
     "recipe": TEXT,
     "encoder": TEXT,
@@ -29,21 +31,57 @@ EXACT = {
     "split": TEXT,
     "first_seen": pa.date32(),
 }
-
-logger = logging.getLogger(__name__)
+"""the row identity: all columns except the vector, whose last bits differ between processors, and `encoder_weights`"""
 
 
 def folder(root: Path) -> Path:
-    """Return the folder of the working index: the writer's; readers open copies (autolora.retrieval)."""
+    """Return the folder of the working index. Only stages open it; searches open copies (autolora.index.served)."""
     return root / "data" / "index"
 
 
 def columns(width: int) -> Columns:
     """Return the columns of an index of vectors (width,)."""
-    return {**EXACT, "vector": pa.list_(pa.float32(), width), "exact_hash": TEXT}
+    vector = pa.list_(pa.float32(), width)
+    return {**EXACT_COLUMNS, "encoder_weights": TEXT, "vector": vector, "exact_hash": TEXT}
 
 
 def hash_vector_row(row: Row) -> str:
-    """Return the sha256 over a row's exact columns and the bytes of its vector, little-endian float32."""
+    """Return the sha256 over a row's exact columns, `encoder_weights`, and its vector as little-endian float32."""
     vector = np.asarray(row["vector"], dtype="<f4").tobytes()
-    return hash_value([hash_row(row, EXACT), hashlib.sha256(vector).hexdigest()])
+    exact = hash_row(row, EXACT_COLUMNS)
+    return hash_value([exact, row["encoder_weights"], hashlib.sha256(vector).hexdigest()])
+
+
+def content_digest(root: Path) -> str:
+    """Return the sha256 over all rows of the working index, vectors included, as digests/index.json states it.
+
+    It names copies and releases of the index. Raises MissingArtifact if the stage `index` has not run.
+    """
+    return str(read_digest(root, "index")["content"])
+
+
+def encoder_digests(root: Path) -> dict[str, str]:
+    """Return the columns that identify the trained encoder: `encoder`, what it was trained from, and
+    `encoder_weights`, the hash of its config and weights.
+
+    Raises MissingArtifact if the stage `encoder` has not run.
+    """
+    digest = read_digest(root, "encoder")
+    return {"encoder": digest["sha256"], "encoder_weights": digest["weights"]}
+
+
+def read_vectors(root: Path) -> dict[str, list[float]]:
+    """Return adapter sha256 -> vector of the working index, sorted by sha256.
+
+    Raises MissingArtifact if the index or the encoder does not exist, MismatchError if a vector was computed by
+    another encoder than the current one.
+    """
+    rows = read_table(folder(root), TABLE, ["sha256", "encoder_weights", "vector"])
+    weights = encoder_digests(root)["encoder_weights"]
+    for row in rows:
+        if row["encoder_weights"] != weights:
+            raise MismatchError(
+                f"the vector of {row['sha256']} in {folder(root)} was computed with encoder weights "
+                f"{row['encoder_weights'][:12]}, but digests/encoder.json states {weights[:12]}: run `dvc repro index`"
+            )
+    return {row["sha256"]: row["vector"] for row in rows}

@@ -1,1 +1,1 @@
-"""LoRA files: reading them into canonical slots, the verdict on each, and the sketch of its update."""
+"""LoRA files: read into canonical slots, accepted or refused with a reason code, and reduced to sketches."""

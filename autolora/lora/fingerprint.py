@@ -1,7 +1,8 @@
-"""Fingerprints: count sketches of whole sketches, to compare an adapter with many others.
+"""Fingerprints: count sketches of whole sketches, for comparing one adapter with many others.
 
-Comparing one reads 4 kB per adapter. Inner products estimate those of the sketches; near 1 the error of a cosine c
-is about (1 - c) · √(2 / WIDTH), so copies are never missed."""
+A fingerprint takes 4 kB per adapter. The inner product of two fingerprints estimates that of their sketches; near 1
+the error of a cosine c is about (1 - c) · √(2 / WIDTH), so copies are not missed.
+"""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -9,14 +10,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from autolora.storage.arrays import Float32Array
+
 DEFINITION = "autolora-fingerprint-1"
 WIDTH = 1024
-BLOCK = 256
-Floats = NDArray[np.float32]
+BLOCK_ROWS = 256
 
 
-def fingerprint(sketch: NDArray[np.floating]) -> Floats:
-    """Return the unit fingerprint (WIDTH,) of a sketch (S, m, p); a zero sketch gives zeros."""
+def fingerprint(sketch: NDArray[np.floating]) -> Float32Array:
+    """Return the fingerprint (WIDTH,) of a sketch (S, m, p), with norm 1; zeros if the sketch is zero."""
     flat = sketch.astype(np.float64).ravel()
     buckets, signs = _buckets(flat.size)
     folded = np.bincount(buckets, weights=flat * signs, minlength=WIDTH)
@@ -26,7 +28,7 @@ def fingerprint(sketch: NDArray[np.floating]) -> Floats:
 
 @lru_cache(maxsize=2)
 def _buckets(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return bucket and sign of each coordinate, from splitmix64, whose definition never changes."""
+    """Return bucket and sign of each coordinate, from SplitMix64, whose definition does not depend on a library."""
     with np.errstate(over="ignore"):
         z = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -37,12 +39,12 @@ def _buckets(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return buckets, signs
 
 
-def earlier(prints: Floats, start: int) -> Iterator[Floats]:
-    """Yield, for each fingerprint (N, WIDTH) from `start` on, its cosines with all before it (place,).
+def cosines_with_earlier(fingerprints: Float32Array, start: int) -> Iterator[Float32Array]:
+    """Yield, for each row i >= start of fingerprints (N, WIDTH), its cosines (i,) with the rows before it.
 
-    In blocks: beside the fingerprints, BLOCK · N numbers are in memory.
+    Rows are processed in blocks, so at most BLOCK_ROWS · N cosines are in memory.
     """
-    for begin in range(start, len(prints), BLOCK):
-        block = prints[begin : begin + BLOCK]
-        alike = block @ prints[: begin + len(block)].T
-        yield from (alike[row, : begin + row] for row in range(len(block)))
+    for begin in range(start, len(fingerprints), BLOCK_ROWS):
+        block = fingerprints[begin : begin + BLOCK_ROWS]
+        cosines = block @ fingerprints[: begin + len(block)].T
+        yield from (cosines[row, : begin + row] for row in range(len(block)))

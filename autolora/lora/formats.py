@@ -1,8 +1,8 @@
-"""Formats: which tensor of a LoRA file feeds which canonical slots, as tables.
+"""Formats: tables that map the tensors of a LoRA file to canonical slots.
 
-A key is prefix + module path + suffix. The prefix and the names in the path make the layout, the suffix makes
-the role of the tensor in its module. Module paths are parsed whole: underscores are never replaced blindly.
-`docs/howto/layouts.md` shows the layouts with an example each and is tested against this.
+A key is prefix + module path + suffix. The prefix and the names in the path determine the layout, the suffix the
+role of the tensor in its module. Module paths are looked up as a whole: replacing every underscore by a dot would be
+ambiguous. `docs/howto/layouts.md` lists the layouts with an example each; a test compares it with this module.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from autolora.slots import DOUBLE, SINGLE
 
-# suffix -> style, kind of update, role of the tensor; None: the same in every style, in every kind
+# suffix -> suffix style, kind of update, role of the tensor; None: used with every style, with every kind
 SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
     "lora_A.default.weight": ("A", "lora", "down"),
     "lora_B.default.weight": ("A", "lora", "up"),
@@ -39,8 +39,8 @@ SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
     "lokr_w2_b": (None, "lokr", "w2_b"),
     "alpha": (None, None, "alpha"),
 }
-LONGEST_SUFFIX = 3
-"""dot-separated words"""
+MAX_SUFFIX_WORDS = 3
+"""dot-separated words in the longest suffix"""
 
 # Black Forest Labs' module names -> fused suffixes
 BFL_DOUBLE = {
@@ -65,28 +65,30 @@ XLABS_DOUBLE = {
 DIFFUSERS_FUSED = {"attn.to_qkv": "attn.a_to_qkv", "attn.to_added_qkv": "attn.b_to_qkv"}
 """modules of diffusers' double blocks after `fuse_qkv_projections`"""
 SINGLE_QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
-"""the fused slot of a single block without its mlp rows"""
+"""the fused slot of a single block without its MLP rows"""
 XLABS_SINGLE = {"processor.qkv_lora": SINGLE_QKV, "processor.proj_lora": ("proj_out",)}
 
-Names = Mapping[str, tuple[str, ...]]
-"""module name within a block -> suffixes of the canonical slots that it feeds, in row order"""
+ModuleNames = Mapping[str, tuple[str, ...]]
+"""module name within a block -> suffixes of the canonical slots that it updates, in row order"""
 
 
-def _parts(table: tuple[tuple[str, int, int, str], ...]) -> Names:
+def _parts(table: tuple[tuple[str, int, int, str], ...]) -> ModuleNames:
     """Return fused suffix -> canonical suffixes, from a table of autolora.slots."""
     return {fused: tuple(row[0] for row in table if row[3] == fused) for *_, fused in table}
 
 
-def _same(table: tuple[tuple[str, int, int, str], ...]) -> Names:
+def _unfused(table: tuple[tuple[str, int, int, str], ...]) -> ModuleNames:
+    """Return canonical suffix -> itself, from a table of autolora.slots."""
     return {row[0]: (row[0],) for row in table}
 
 
-def _via(names: Mapping[str, str], parts: Names) -> Names:
+def _via(names: Mapping[str, str], parts: ModuleNames) -> ModuleNames:
+    """Return module name -> canonical suffixes, from module name -> fused suffix -> canonical suffixes."""
     return {name: parts[fused] for name, fused in names.items()}
 
 
-def _cut(names: Names) -> Names:
-    """Return the names of a fused module's parts, numbered in row order; a module of one part keeps its name."""
+def _numbered(names: ModuleNames) -> ModuleNames:
+    """Return fused modules as numbered parts, in row order; a module of one part keeps its name."""
     return {
         f"{name}.{row}" if len(parts) > 1 else name: (part,)
         for name, parts in names.items()
@@ -96,33 +98,33 @@ def _cut(names: Names) -> Names:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How one family of tools names the two stacks and the modules in a block."""
+    """The names that a group of tools uses for the two stacks and for the modules in a block."""
 
     double: str
     single: str
-    double_names: Names
-    single_names: Names
+    double_names: ModuleNames
+    single_names: ModuleNames
 
 
 _BFL_DOUBLE, _BFL_SINGLE = _via(BFL_DOUBLE, _parts(DOUBLE)), _via(BFL_SINGLE, _parts(SINGLE))
 BFL = Naming("double_blocks", "single_blocks", _BFL_DOUBLE, {**_BFL_SINGLE, "linear1_qkv": SINGLE_QKV})
-BFL_CUT = Naming("double_blocks", "single_blocks", _cut(_BFL_DOUBLE), _cut(_BFL_SINGLE))
+BFL_NUMBERED = Naming("double_blocks", "single_blocks", _numbered(_BFL_DOUBLE), _numbered(_BFL_SINGLE))
 XLABS = Naming("double_blocks", "single_blocks", _via(XLABS_DOUBLE, _parts(DOUBLE)), XLABS_SINGLE)
 DIFFUSERS = Naming(
     "transformer_blocks",
     "single_transformer_blocks",
-    {**_same(DOUBLE), **_via(DIFFUSERS_FUSED, _parts(DOUBLE))},
-    {**_same(SINGLE), "attn.to_qkv": SINGLE_QKV},
+    {**_unfused(DOUBLE), **_via(DIFFUSERS_FUSED, _parts(DOUBLE))},
+    {**_unfused(SINGLE), "attn.to_qkv": SINGLE_QKV},
 )
 NATIVE = Naming("blocks", "single_blocks", _parts(DOUBLE), _parts(SINGLE))
 
-# layout, prefix, naming, separator within a module path, style of its suffixes; the first that fits counts
+# layout, prefix, naming, separator within a module path, suffix style; the first match is used
 LAYOUTS = (
     ("kohya", "lora_unet_", BFL, "_", "down"),
     ("kohya-diffusers", "lora_unet_", DIFFUSERS, "_", "down"),
     ("onetrainer", "lora_transformer_", DIFFUSERS, "_", "down"),
-    ("onetrainer-bfl", "transformer.", BFL_CUT, ".", "down"),
-    ("onetrainer-bfl", "lora_transformer_", BFL_CUT, ".", "down"),
+    ("onetrainer-bfl", "transformer.", BFL_NUMBERED, ".", "down"),
+    ("onetrainer-bfl", "lora_transformer_", BFL_NUMBERED, ".", "down"),
     ("lycoris", "lycoris_", DIFFUSERS, "_", "down"),
     ("comfy", "diffusion_model.", BFL, ".", "down"),
     ("comfy-diffusers", "diffusion_model.", DIFFUSERS, ".", "A"),
@@ -144,47 +146,48 @@ LAYOUTS = (
     ("xlabs", "diffusion_model.", XLABS, ".", "processor"),
     ("native", "", NATIVE, ".", "A"),
 )
-SCALE_ELSEWHERE = ("peft-bare", "peft-model", "peft-pipeline", "fal-kontext", "bfl-bare")
-"""layouts of tools that keep alpha in a file beside the weights (PEFT's adapter_config.json)"""
+EXTERNAL_ALPHA_LAYOUTS = ("peft-bare", "peft-model", "peft-pipeline", "fal-kontext", "bfl-bare")
+"""layouts of tools that store alpha in a separate file (PEFT's adapter_config.json)"""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one key is: the path of its module, the style and kind of its suffix, and its role in the module."""
+class ParsedKey:
+    """A key split into module path and suffix; the suffix gives style, kind and role."""
 
     path: str
     style: str | None
-    """None for what looks the same in every style"""
+    """suffix style; None if the suffix is used with every style"""
     kind: str | None
-    """lora, loha or lokr; None for alpha, which all have"""
+    """lora, loha or lokr; None for alpha, which every kind has"""
     role: str
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One LoRA module of a file and the canonical slots it feeds, in the row order of its update."""
+    """One LoRA module of a file and the canonical slots that it updates, in row order."""
 
     layout: str
     name: str
-    """its path without the layout's prefix"""
+    """module path without the layout's prefix"""
     slots: tuple[str, ...]
 
 
 def _index() -> dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]]:
     """Return (prefix, separator, stack, module) -> (layout, style, stack of the slots, their suffixes)."""
-    found: dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]] = {}
-    for layout, prefix, naming, mark, style in LAYOUTS:
-        for stack, home, names in (
+    index: dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]] = {}
+    for layout, prefix, naming, separator, style in LAYOUTS:
+        for stack, slot_stack, names in (
             (naming.double, DIFFUSERS.double, naming.double_names),
             (naming.single, DIFFUSERS.single, naming.single_names),
         ):
             for name, suffixes in names.items():
-                row = (layout, style, home, suffixes)
-                found.setdefault((prefix, mark, stack, name.replace(".", mark)), []).append(row)
-    return found
+                key = (prefix, separator, stack, name.replace(".", separator))
+                index.setdefault(key, []).append((layout, style, slot_stack, suffixes))
+    return index
 
 
 def _choice(words: set[str]) -> str:
+    """Return a regular expression that matches any of the words, longest first."""
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
@@ -192,27 +195,27 @@ _INDEX = _index()
 _PATH = re.compile(
     rf"(?P<prefix>{_choice({prefix for prefix, *_ in _INDEX})})"
     rf"(?P<name>(?P<stack>{_choice({stack for _, _, stack, _ in _INDEX})})"
-    r"(?P<mark>[._])(?P<block>[0-9]{1,4})(?P=mark)(?P<module>.+))"
+    r"(?P<separator>[._])(?P<block>[0-9]{1,4})(?P=separator)(?P<module>.+))"
 )
 
 
-def find_part(key: str) -> Part | None:
-    """Split a key into module path and role; None when its suffix is none of a LoRA's, LoHa's or LoKr's."""
-    words = key.rsplit(".", LONGEST_SUFFIX)
+def parse_key(key: str) -> ParsedKey | None:
+    """Return a key's module path and role; None if its suffix is not one of SUFFIXES."""
+    words = key.rsplit(".", MAX_SUFFIX_WORDS)
     for first in range(1, len(words)):
         if known := SUFFIXES.get(".".join(words[first:])):
-            return Part(".".join(words[:first]), *known)
+            return ParsedKey(".".join(words[:first]), *known)
     return None
 
 
 def find_module(path: str, style: str | None) -> Module | None:
-    """Return the module a path names, in the first layout that knows it; None when none does."""
+    """Return the module of a path in the first layout that has it and the suffix style; None if no layout does."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None
-    place = (match["prefix"], match["mark"], match["stack"], match["module"])
-    for layout, known, home, suffixes in _INDEX.get(place, ()):
-        if style in (None, known):
-            slots = tuple(f"{home}.{int(match['block'])}.{suffix}" for suffix in suffixes)
+    key = (match["prefix"], match["separator"], match["stack"], match["module"])
+    for layout, layout_style, slot_stack, suffixes in _INDEX.get(key, ()):
+        if style in (None, layout_style):
+            slots = tuple(f"{slot_stack}.{int(match['block'])}.{suffix}" for suffix in suffixes)
             return Module(layout, match["name"], slots)
     return None

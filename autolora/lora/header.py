@@ -1,6 +1,6 @@
-"""The header of a safetensors file, checked by ourselves before any library opens the file.
+"""The header of a safetensors file, validated before any library opens the file.
 
-Layout: 8 bytes N (little-endian), N bytes of JSON, then the tensors without gap or overlap.
+Format: 8 bytes N (little-endian), N bytes of JSON, then the tensors without gap or overlap.
 """
 
 import json
@@ -18,21 +18,21 @@ DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2,
     "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "C64": 8, "F64": 8, "I64": 8, "U64": 8,
 }  # fmt: skip
-PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""How files of torch.save begin: a zip archive, or a bare pickle of protocol 2 to 5."""
+PICKLE_PREFIXES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""First bytes of torch.save files: a zip archive, or a bare pickle of protocol 2 to 5."""
 STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A JSON string, or what is left of the text where it never ends; possessive, so it takes linear time."""
-MOST_PARTS = 500_000
-"""braces, brackets, colons and commas: a tensor has a dozen, and a full FLUX.1-dev has 780 tensors"""
-MOST_QUOTES = 1_000_000
-"""a tensor has 14, and the metadata's texts hold what a trainer counted"""
-MOST_DIMENSIONS = 16
-LARGEST_SIZE = 1 << 63
+"""A JSON string, or the rest of the text if the string is not closed; possessive, so matching takes linear time."""
+MAX_PARTS = 500_000
+"""limit on braces, brackets, colons and commas: a tensor has a dozen, and a full FLUX.1-dev has 780 tensors"""
+MAX_QUOTES = 1_000_000
+"""limit on quotation marks: a tensor has 14, and trainers store long JSON texts in the metadata"""
+MAX_DIMENSIONS = 16
+SIZE_LIMIT = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One tensor as the header describes it; begin and end are bytes after the header."""
+class TensorEntry:
+    """One tensor as the header describes it; `begin` and `end` are byte offsets after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -42,121 +42,124 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the file says it holds."""
+    """The validated header of a file."""
 
-    tensors: dict[str, Stored]
+    tensors: dict[str, TensorEntry]
     metadata: dict[str, str]
     start: int
-    """the file's byte that the tensors begin with"""
+    """offset in the file of the first tensor's first byte"""
     data_bytes: int
-    """of all tensors together"""
+    """size of all tensors together"""
 
 
 def header_length(start: bytes, size: int, max_bytes: int) -> int:
     """Return the length in bytes of the header's JSON.
 
-    start: the first 16 bytes of the file; size: its length in bytes; max_bytes: the bound on the header.
+    start: the first 16 bytes of the file; size: its length in bytes; max_bytes: limit on the header.
     Raises RefusedFile: pickle, not-safetensors, truncated, header-too-large.
     """
     if len(start) <= LENGTH_BYTES:
-        raise refusal("truncated", f"it has {size} bytes, fewer than an empty safetensors file")
-    if start[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{":  # \x80\x02 alone may also be a length of 640
-        code = "pickle" if start.startswith(PICKLES) else "not-safetensors"
-        raise refusal(code, f"it begins with {start[:4]!r}")
+        raise refusal("truncated", f"the file has {size} bytes, fewer than an empty safetensors file")
+    if start[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{":  # \x80\x02 alone may also encode a length of 640
+        code = "pickle" if start.startswith(PICKLE_PREFIXES) else "not-safetensors"
+        raise refusal(code, f"the file begins with {start[:4]!r}")
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
     if length > max_bytes:
-        raise refusal("header-too-large", f"{length} bytes, allowed are {max_bytes}")
+        raise refusal("header-too-large", f"{length} bytes, the limit is {max_bytes}")
     if LENGTH_BYTES + length > size:
-        raise refusal("truncated", f"the header alone needs {LENGTH_BYTES + length} bytes, it has {size}")
+        raise refusal("truncated", f"the header needs {LENGTH_BYTES + length} bytes, the file has {size}")
     return length
 
 
 def parse_header(text: bytes, data_bytes: int) -> Header:
-    """Parse the header's JSON and check it against the number of bytes that follow it.
+    """Return the validated header from its JSON and the number of bytes that follow it.
 
     Raises RefusedFile: header-too-large, header-inconsistent, truncated.
     """
     content = _parse_object(text)
     metadata = content.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise refusal("header-inconsistent", "__metadata__ must map names to strings")
+        raise refusal("header-inconsistent", "__metadata__ does not map names to strings")
     _check_text("".join((*content, *metadata, *metadata.values())))
-    tensors = {name: _stored(name, entry) for name, entry in content.items()}
+    tensors = {name: _parse_entry(name, entry) for name, entry in content.items()}
     _check_layout(tensors, data_bytes)
     return Header(tensors, metadata, LENGTH_BYTES + len(text), data_bytes)
 
 
 def _parse_object(text: bytes) -> dict[str, Any]:
-    """Parse JSON that has few enough parts to be parsed in a moment, and no name twice."""
+    """Return a JSON object; refuse duplicate names and texts with too many parts to be parsed quickly."""
     quotes = text.count(b'"')
-    if quotes > MOST_QUOTES:
-        raise refusal("header-too-large", f"{quotes} quotation marks, allowed are {MOST_QUOTES}")
+    if quotes > MAX_QUOTES:
+        raise refusal("header-too-large", f"{quotes} quotation marks, the limit is {MAX_QUOTES}")
     skeleton = STRINGS.sub(b"", text)
     parts = sum(skeleton.count(mark) for mark in (b"{", b"[", b":", b","))
-    if parts > MOST_PARTS:
-        raise refusal("header-too-large", f"{parts} parts, allowed are {MOST_PARTS}")
+    if parts > MAX_PARTS:
+        raise refusal("header-too-large", f"{parts} parts, the limit is {MAX_PARTS}")
     try:
-        content = json.loads(text.decode(), object_pairs_hook=_unique)  # bytes may also pass for UTF-16
+        content = json.loads(text.decode(), object_pairs_hook=_unique)  # json would also accept UTF-16 bytes
     except (ValueError, RecursionError) as error:
-        raise refusal("header-inconsistent", f"it is no JSON ({type(error).__name__})") from error
+        raise refusal("header-inconsistent", f"it is not valid JSON ({type(error).__name__})") from error
     if not isinstance(content, dict):
-        raise refusal("header-inconsistent", "it is no JSON object")
+        raise refusal("header-inconsistent", f"expected a JSON object, got {type(content).__name__}")
     return content
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Return the object of these pairs; refuse duplicate names."""
+    content: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in content:
             raise refusal("header-inconsistent", f"{name!r} occurs twice")
-        found[name] = value
-    return found
+        content[name] = value
+    return content
 
 
 def _check_text(text: str) -> None:
-    """Refuse half a surrogate: JSON can spell it, but no file or terminal can be told it."""
+    """Refuse unpaired surrogates: JSON can escape them, but they cannot be written to a file or a terminal."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise refusal(
-            "header-inconsistent", f"a name or text in it is no Unicode ({error.reason})"
+            "header-inconsistent", f"a name or text in it is not valid Unicode ({error.reason})"
         ) from error
 
 
-def _stored(name: str, entry: Any) -> Stored:
-    """Check one entry of the header: known dtype, a shape, and as many bytes as the two need."""
+def _parse_entry(name: str, entry: Any) -> TensorEntry:
+    """Return one entry of the header; check its dtype, its shape and that its size in bytes follows from both."""
     if not isinstance(entry, Mapping) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _broken(name, "must have dtype, shape and data_offsets")
+        raise _inconsistent(name, "must have exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise _broken(name, f"has the unknown dtype {str(dtype)[:20]!r}")
+        raise _inconsistent(name, f"has the unknown dtype {str(dtype)[:20]!r}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise _broken(name, f"must have up to {MOST_DIMENSIONS} sizes as shape and two as data_offsets")
+        raise _inconsistent(
+            name, f"must have at most {MAX_DIMENSIONS} integers as shape and two as data_offsets"
+        )
     needed = math.prod(shape) * DTYPE_BYTES[dtype]
     if offsets[1] - offsets[0] != needed:
-        raise _broken(name, f"needs {needed} bytes but has {offsets[1] - offsets[0]}")
-    return Stored(dtype, tuple(shape), offsets[0], offsets[1])
+        raise _inconsistent(name, f"needs {needed} bytes but has {offsets[1] - offsets[0]}")
+    return TensorEntry(dtype, tuple(shape), offsets[0], offsets[1])
 
 
 def _are_sizes(values: Any) -> bool:
-    """Tell whether `values` is a short list of whole numbers of 63 bits (a JSON true is none)."""
-    if not isinstance(values, list) or len(values) > MOST_DIMENSIONS:  # long products take for ever
+    """Return whether `values` is a short list of non-negative integers below 2⁶³ (a JSON true is not an integer)."""
+    if not isinstance(values, list) or len(values) > MAX_DIMENSIONS:  # long products take very long
         return False
-    return all(type(value) is int and 0 <= value < LARGEST_SIZE for value in values)
+    return all(type(value) is int and 0 <= value < SIZE_LIMIT for value in values)
 
 
-def _check_layout(tensors: Mapping[str, Stored], data_bytes: int) -> None:
-    """Check that the tensors fill the file from the header to the end without gap or overlap."""
+def _check_layout(tensors: Mapping[str, TensorEntry], data_bytes: int) -> None:
+    """Refuse tensors that do not fill the file from the header to the end without gap or overlap."""
     end = 0
-    for name, stored in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if stored.begin != end:
-            raise _broken(name, f"begins at byte {stored.begin}, the tensor before it ends at {end}")
-        end = stored.end
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if entry.begin != end:
+            raise _inconsistent(name, f"begins at byte {entry.begin}, but the previous tensor ends at {end}")
+        end = entry.end
     if end > data_bytes:
-        raise refusal("truncated", f"the tensors need {end} bytes, {data_bytes} are there")
+        raise refusal("truncated", f"the tensors need {end} bytes, the file has {data_bytes}")
     if end < data_bytes:
         raise refusal("header-inconsistent", f"{data_bytes - end} bytes follow the last tensor")
 
 
-def _broken(name: str, what: str) -> RefusedFile:
-    return refusal("header-inconsistent", f"{name[:100]!r} {what}")
+def _inconsistent(name: str, problem: str) -> RefusedFile:
+    return refusal("header-inconsistent", f"{name[:100]!r} {problem}")

@@ -1,31 +1,31 @@
-"""The ledger of a file's keys: every key is used, set aside under a named family, or unknown."""
+"""Key accounting: every key of a file is used, ignored as a recognized family, or unknown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autolora.lora import formats, unsupported
-from autolora.lora.decompositions import FORMS
+from autolora.lora.decompositions import ROLE_SETS
 from autolora.lora.verdict import refusal
 from autolora.slots import Slot
 
-SHOWN = 5
-"""unknown keys that a refusal names"""
-LONGEST_KEY = 256
-"""characters of a key that is looked at: no tool's come near it, and a hostile one costs no time"""
-EXAMINED = 5000
-"""unknown keys of which a reason is sought: with more, no reason is needed"""
+MAX_LISTED = 5
+"""number of unknown keys that an error message lists"""
+MAX_KEY_CHARS = 256
+"""longer keys count as unknown without matching patterns: no tool writes them, and matching could be slow"""
+MAX_EXAMINED = 5000
+"""number of unknown keys that are matched against unsupported formats; files with more are always refused"""
 TEXT_FAMILIES = {"text-encoder", "text-embedding"}
-MARKS = {"lora": "", "loha": "-loha", "lokr": "-lokr"}
-"""kind of update -> what it adds to a layout's name"""
+KIND_SUFFIXES = {"lora": "", "loha": "-loha", "lokr": "-lokr"}
+"""kind of update -> suffix of the layout's name"""
 
 
 @dataclass(slots=True)
-class Claim:
-    """One module of the file: the slots it feeds and the keys of its tensors."""
+class ModuleKeys:
+    """One module of the file: the slots that it updates and the keys of its tensors."""
 
     path: str
     name: str
-    """its path without the layout's prefix"""
+    """path without the layout's prefix"""
     layout: str
     slots: tuple[Slot, ...]
     kind: str = "lora"
@@ -35,131 +35,130 @@ class Claim:
 
     @property
     def factors(self) -> dict[str, str]:
-        """The keys without alpha's."""
+        """Return role -> key without alpha."""
         return {role: key for role, key in self.keys.items() if role != "alpha"}
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """The account of all keys."""
+class KeyReport:
+    """How each key of a file is used."""
 
-    claims: tuple[Claim, ...]
-    """sorted by path, each with all the tensors that make its update"""
-    families: Mapping[str, str]
-    """key -> family, of keys that are set aside"""
+    modules: tuple[ModuleKeys, ...]
+    """sorted by path; each has all tensors of its update"""
+    ignored: Mapping[str, str]
+    """key -> family, of recognized keys that update no slot"""
     unknown: tuple[str, ...]
-    seen: int
+    total: int
 
     @property
     def used(self) -> int:
-        """How many keys feed slots."""
-        return sum(len(claim.keys) for claim in self.claims)
+        """Return the number of keys that update slots."""
+        return sum(len(module.keys) for module in self.modules)
 
     @property
-    def set_aside(self) -> tuple[str, ...]:
-        """The families, sorted."""
-        return tuple(sorted(set(self.families.values())))
+    def ignored_families(self) -> tuple[str, ...]:
+        """Return the families of the ignored keys, sorted."""
+        return tuple(sorted(set(self.ignored.values())))
 
     @property
     def layout(self) -> str:
-        """The layout's name; several joined by + where a file mixes them."""
-        return "+".join(sorted({f"{claim.layout}{MARKS[claim.kind]}" for claim in self.claims}))
+        """Return the layout's name; several names are joined by + if the file mixes layouts."""
+        return "+".join(sorted({f"{module.layout}{KIND_SUFFIXES[module.kind]}" for module in self.modules}))
 
 
-def account(keys: Iterable[str], slots: Sequence[Slot], min_known: float) -> Ledger:
-    """Account for every key of a file.
+def account_for_keys(keys: Iterable[str], slots: Sequence[Slot], min_known: float) -> KeyReport:
+    """Return how each key of a file is used.
 
-    keys: the tensors' names; slots: of the base model; min_known: share of keys that must be understood.
+    keys: the tensors' names; slots: of the base model; min_known: required share of keys that are used or ignored.
     Raises RefusedFile: not-a-lora, wrong-base, control, quantized, dora, tucker, oft, weight-diff, lora-bias,
-    other-adapter, unknown-keys, text-encoder-only, no-slots, orphan, slot-twice.
+    other-adapter, unknown-keys, text-encoder-only, no-slots, orphan, duplicate-slot.
     """
     names = sorted(keys)
-    modules = {key: module for key in names if (module := _find_module(key))}
-    others = [key for key in names if key not in modules]
-    families = {key: family for key in others if (family := _find_family(key))}
-    unknown = tuple(key for key in others if key not in families)
-    _check_kind(names, [key for key in unknown[:EXAMINED] if len(key) <= LONGEST_KEY])
-    claims = _claim(modules, {slot.name: slot for slot in slots})
-    if len(names) - len(unknown) < min_known * len(names) or len(unknown) > EXAMINED:
-        shown = ", ".join(key[:100] for key in unknown[:SHOWN])
-        raise refusal("unknown-keys", f"{len(unknown)} of {len(names)} keys, first {shown}")
-    ledger = Ledger(tuple(claims), families, unknown, len(names))
-    if not claims:
-        code = "text-encoder-only" if set(ledger.set_aside) <= TEXT_FAMILIES else "no-slots"
-        raise refusal(code, f"its {len(names)} keys are {', '.join(ledger.set_aside)}")
-    _check_claims(claims)
-    return ledger
+    parsed = {key: pair for key in names if (pair := _find_module(key))}
+    others = [key for key in names if key not in parsed]
+    ignored = {key: family for key in others if (family := _find_ignored_family(key))}
+    unknown = tuple(key for key in others if key not in ignored)
+    _check_format(names, [key for key in unknown[:MAX_EXAMINED] if len(key) <= MAX_KEY_CHARS])
+    modules = _group_by_module(parsed, {slot.name: slot for slot in slots})
+    if len(names) - len(unknown) < min_known * len(names) or len(unknown) > MAX_EXAMINED:
+        listed = ", ".join(key[:100] for key in unknown[:MAX_LISTED])
+        raise refusal("unknown-keys", f"{len(unknown)} of {len(names)} keys, first {listed}")
+    report = KeyReport(tuple(modules), ignored, unknown, len(names))
+    if not modules:
+        code = "text-encoder-only" if set(report.ignored_families) <= TEXT_FAMILIES else "no-slots"
+        raise refusal(code, f"its {len(names)} keys belong to {', '.join(report.ignored_families)}")
+    _check_modules(modules)
+    return report
 
 
-def _find_module(key: str) -> tuple[formats.Part, formats.Module] | None:
-    part = formats.find_part(key)
-    module = formats.find_module(part.path, part.style) if part else None
-    return (part, module) if part and module else None
+def _find_module(key: str) -> tuple[formats.ParsedKey, formats.Module] | None:
+    parsed = formats.parse_key(key)
+    module = formats.find_module(parsed.path, parsed.style) if parsed else None
+    return (parsed, module) if parsed and module else None
 
 
-def _find_family(key: str) -> str | None:
-    return unsupported.find_family(key) if len(key) <= LONGEST_KEY else None
+def _find_ignored_family(key: str) -> str | None:
+    return unsupported.find_ignored_family(key) if len(key) <= MAX_KEY_CHARS else None
 
 
-def _check_kind(names: Sequence[str], unknown: Sequence[str]) -> None:
-    """Refuse full models, LoRAs for other base models, and updates that are no low-rank product."""
-    kinds = {key: code for key in unknown if (code := unsupported.find_parametrization(key))}
-    if not kinds and not any(_is_lora_key(key) for key in names):
-        raise refusal("not-a-lora", f"none of its {len(names)} keys is a LoRA's, first {_first(names)}")
+def _check_format(names: Sequence[str], unknown: Sequence[str]) -> None:
+    """Refuse full models, LoRAs for other base models, and adapters that are not low-rank updates."""
+    parametrizations = {key: code for key in unknown if (code := unsupported.find_parametrization(key))}
+    if not parametrizations and not any(_has_lora_suffix(key) for key in names):
+        first = names[0][:100] if names else "none"
+        raise refusal("not-a-lora", f"none of its {len(names)} keys belongs to a LoRA, first {first}")
     for key in unknown:
-        if base := unsupported.find_base(key):
+        if base := unsupported.find_other_base(key):
             raise refusal("wrong-base", f"{key[:100]} belongs to {base}")
-    companions = {key: code for key in unknown if (code := unsupported.find_companion(key))}
-    for found in (companions, kinds):
-        if found:
-            key, code = next(iter(found.items()))
-            raise refusal(code, f"{list(found.values()).count(code)} such keys, first {key[:100]}")
+    incompatible = {key: code for key in unknown if (code := unsupported.find_incompatible_key(key))}
+    for codes in (incompatible, parametrizations):
+        if codes:
+            key, code = next(iter(codes.items()))
+            raise refusal(code, f"{list(codes.values()).count(code)} such keys, first {key[:100]}")
 
 
-def _is_lora_key(key: str) -> bool:
-    part = formats.find_part(key)
-    return part is not None and part.kind is not None
+def _has_lora_suffix(key: str) -> bool:
+    parsed = formats.parse_key(key)
+    return parsed is not None and parsed.kind is not None
 
 
-def _first(names: Sequence[str]) -> str:
-    return names[0][:100] if names else "none"
+def _group_by_module(
+    parsed: Mapping[str, tuple[formats.ParsedKey, formats.Module]], slots: Mapping[str, Slot]
+) -> list[ModuleKeys]:
+    """Return the modules of a file with their keys, sorted by path.
 
-
-def _claim(
-    modules: Mapping[str, tuple[formats.Part, formats.Module]], slots: Mapping[str, Slot]
-) -> list[Claim]:
-    """Gather keys into claims by module path, sorted.
-
-    Raises RefusedFile wrong-base when a FLUX module lies in a block that this base model does not have,
-    slot-twice when two keys have the same role.
+    Raises RefusedFile wrong-base if a FLUX module lies in a block that this base model does not have,
+    duplicate-slot if two keys have the same role.
     """
-    claims: dict[str, Claim] = {}
-    for key, (part, module) in modules.items():
-        if missing := [name for name in module.slots if name not in slots]:
+    modules: dict[str, ModuleKeys] = {}
+    for key, (part, target) in parsed.items():
+        if missing := [name for name in target.slots if name not in slots]:
             raise refusal(
-                "wrong-base", f"{key[:100]} feeds {missing[0]}, which this base model does not have"
+                "wrong-base", f"{key[:100]} updates {missing[0]}, which this base model does not have"
             )
-        targets = tuple(slots[name] for name in module.slots)
-        claim = claims.setdefault(part.path, Claim(part.path, module.name, module.layout, targets))
-        if part.role in claim.keys or (claim.factors and part.kind not in (None, claim.kind)):
-            raise refusal("slot-twice", f"{key[:100]} and {next(iter(claim.keys.values()))[:100]}")
+        target_slots = tuple(slots[name] for name in target.slots)
+        module = modules.setdefault(
+            part.path, ModuleKeys(part.path, target.name, target.layout, target_slots)
+        )
+        if part.role in module.keys or (module.factors and part.kind not in (None, module.kind)):
+            raise refusal("duplicate-slot", f"{key[:100]} and {next(iter(module.keys.values()))[:100]}")
         if part.kind is not None:
-            claim.kind, claim.layout = part.kind, module.layout
-        claim.keys[part.role] = key
-    return [claims[path] for path in sorted(claims)]
+            module.kind, module.layout = part.kind, target.layout
+        module.keys[part.role] = key
+    return [modules[path] for path in sorted(modules)]
 
 
-def _check_claims(claims: Iterable[Claim]) -> None:
-    """Refuse modules of which a part is missing, and slots that two modules claim."""
-    owners: dict[str, str] = {}
-    for claim in claims:
-        forms = FORMS[claim.kind]
-        if set(claim.factors) not in [set(form) for form in forms]:
-            wanted = " or ".join("/".join(form) for form in forms)
-            raise refusal("orphan", f"{claim.path[:100]} has {'/'.join(claim.keys)}, an update is {wanted}")
-        for slot in claim.slots:
-            if slot.name in owners:
-                raise refusal(
-                    "slot-twice", f"{slot.name} by {owners[slot.name][:100]} and by {claim.path[:100]}"
-                )
-            owners[slot.name] = claim.path
+def _check_modules(modules: Iterable[ModuleKeys]) -> None:
+    """Refuse modules with a missing tensor, and slots that two modules update."""
+    path_of_slot: dict[str, str] = {}
+    for module in modules:
+        role_sets = ROLE_SETS[module.kind]
+        if set(module.factors) not in [set(roles) for roles in role_sets]:
+            expected = " or ".join("/".join(roles) for roles in role_sets)
+            present = "/".join(module.keys)
+            raise refusal("orphan", f"{module.path[:100]} has {present}, expected {expected}")
+        for slot in module.slots:
+            if slot.name in path_of_slot:
+                other = path_of_slot[slot.name]
+                raise refusal("duplicate-slot", f"{slot.name} by {other[:100]} and by {module.path[:100]}")
+            path_of_slot[slot.name] = module.path

@@ -1,7 +1,7 @@
-"""A safetensors file on disk: opened only where it is a regular file, its tensors read where they lie.
+"""Memory-mapped safetensors files: only regular files are opened, and tensors are views of the mapping.
 
-Nothing is copied: a tensor is a view of the mapped file in the file's own dtype, so reading takes no memory of its
-own, whatever the file's size, and what is read twice is read from the page cache.
+Tensors are not copied and keep the file's dtype, so reading allocates no memory, whatever the size of the file,
+and repeated reads are served from the page cache.
 """
 
 import math
@@ -25,22 +25,22 @@ DTYPES = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
     "C64": torch.complex64,
 }  # fmt: skip
-KINDS = {
+FILE_KINDS = {
     stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
 NORESERVE = 0x4000 if sys.platform == "linux" else 0
-"""MAP_NORESERVE: a mapping larger than the memory is no promise to write to all of it"""
+"""MAP_NORESERVE: do not reserve swap space, since a writable mapping may be larger than the memory"""
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for reading and return its descriptor; nothing but a regular file is opened, nor a link followed.
+    """Return the descriptor of a regular file that is open for reading; symbolic links are not followed.
 
-    A link may lead anywhere, a pipe waits for ever, and a device does what it likes.
-    Raises RefusedFile not-safetensors for these, OSError where there is nothing or it may not be read.
+    A link may point anywhere, opening a pipe may block forever, and reading a device may have side effects.
+    Raises RefusedFile not-safetensors for these, OSError if the file is missing or may not be read.
     """
     _check_regular(os.lstat(path))
-    # what has been exchanged meanwhile is not followed, waited for, or used
+    # these flags and the second check cover a file that is replaced between lstat and open
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_regular(os.fstat(descriptor))
@@ -52,12 +52,12 @@ def open_regular(path: Path) -> int:
 
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise refusal("not-safetensors", f"it is no regular file but {kind}")
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise refusal("not-safetensors", f"expected a regular file, found {kind}")
 
 
 def load_header(path: Path, max_bytes: int) -> Header:
-    """Read and check the header alone: at most `max_bytes` of the file.
+    """Return the validated header of a file; at most `max_bytes` of the file are read.
 
     Raises RefusedFile: not-safetensors, pickle, truncated, header-too-large, header-inconsistent; OSError.
     """
@@ -69,26 +69,28 @@ def load_header(path: Path, max_bytes: int) -> Header:
 
 
 def map_tensors(path: Path, header: Header) -> Callable[[str], Tensor]:
-    """Return a function that gives a tensor of the file by its key, as a view; views keep the file mapped.
+    """Return a function from key to tensor; each tensor is a view that keeps the file mapped.
 
-    A view may be written to, and the file stays as it is. Raises RefusedFile truncated where the file has become
-    shorter than its header says, OSError.
+    Writing to a view does not change the file. Raises RefusedFile truncated if the file has become shorter than
+    its header requires, OSError.
     """
     with open(open_regular(path), "rb") as stream:
         size, needed = os.fstat(stream.fileno()).st_size, header.start + header.data_bytes
         if size < needed:
-            raise refusal("truncated", f"it has {size} bytes, it had {needed} a moment ago")
-        writable = mmap.PROT_READ | mmap.PROT_WRITE  # torch warns of memory that is not
+            raise refusal(
+                "truncated", f"the file has {size} bytes, but had {needed} when its header was read"
+            )
+        writable = mmap.PROT_READ | mmap.PROT_WRITE  # torch warns about read-only memory
         data = mmap.mmap(stream.fileno(), needed, mmap.MAP_PRIVATE | NORESERVE, writable)
 
     def get(key: str) -> Tensor:
-        stored = header.tensors[key]
-        count, dtype, begin = math.prod(stored.shape), DTYPES[stored.dtype], header.start + stored.begin
+        entry = header.tensors[key]
+        count, dtype, begin = math.prod(entry.shape), DTYPES[entry.dtype], header.start + entry.begin
         if count == 0:
-            return torch.empty(stored.shape, dtype=dtype)
-        if begin % dtype.itemsize:  # allowed in a file, but not in memory
-            copied = bytearray(data[begin : header.start + stored.end])
-            return torch.frombuffer(copied, dtype=dtype).view(stored.shape)
-        return torch.frombuffer(data, dtype=dtype, count=count, offset=begin).view(stored.shape)
+            return torch.empty(entry.shape, dtype=dtype)
+        if begin % dtype.itemsize:  # unaligned: valid in a file, but not in memory
+            aligned = bytearray(data[begin : header.start + entry.end])
+            return torch.frombuffer(aligned, dtype=dtype).view(entry.shape)
+        return torch.frombuffer(data, dtype=dtype, count=count, offset=begin).view(entry.shape)
 
     return get

@@ -1,6 +1,6 @@
-"""Reading a LoRA file: safetensors only, checked before it is opened, into canonical slots.
+"""Reading a LoRA file: safetensors only, validated before it is opened, into canonical slots.
 
-Nothing is ever unpickled. Tensors stay in the file's dtype and are read one module at a time.
+Nothing is unpickled. Tensors keep the file's dtype and are read one module at a time.
 """
 
 import logging
@@ -13,216 +13,230 @@ from pathlib import Path
 from torch import Tensor
 
 from autolora.errors import RefusedFile
-from autolora.lora.decompositions import RANK_CODES, Measure, check_size, measure, multiply
-from autolora.lora.factors import Factors, Lora, is_zero, largest, split
-from autolora.lora.formats import SCALE_ELSEWHERE
+from autolora.lora.decompositions import RANK_CODES, UpdateSize, build_factors, check_memory, compute_size
+from autolora.lora.factors import Factors, Lora, is_zero, max_abs, split
+from autolora.lora.formats import EXTERNAL_ALPHA_LAYOUTS
 from autolora.lora.header import Header
-from autolora.lora.key_accounting import Claim, Ledger, account
+from autolora.lora.key_accounting import KeyReport, ModuleKeys, account_for_keys
 from autolora.lora.mmap_file import load_header, map_tensors
-from autolora.lora.scales import LARGE, LARGEST, METADATA_KEY, SMALL, Config, read_config
-from autolora.lora.unsupported import WIDTHS, find_twin, find_variant
+from autolora.lora.scales import (
+    LARGE_SCALE,
+    MAX_MAGNITUDE,
+    METADATA_KEY,
+    SMALL_SCALE,
+    ScaleConfig,
+    read_config,
+)
+from autolora.lora.unsupported import BASES_BY_WIDTH, find_base_in_metadata, find_embedder_variant
 from autolora.lora.verdict import refusal
 from autolora.params import PoolParams
 from autolora.slots import Slot
+from autolora.storage.files import MB
 
 logger = logging.getLogger(__name__)
 
-READER_VERSION = 3
-"""Part of the pool's key: a higher one reads every file again."""
-FLOATS = {
+READER_VERSION = 4
+"""part of the pool's recipe: a higher version reads every file again"""
+FLOAT_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
-MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """A file that was accepted."""
+    """The content of an accepted file."""
 
     lora: Lora
     layout: str
     keys_seen: int
     keys_used: int
-    set_aside: tuple[str, ...]
-    """families of keys that belong to the pipeline but to no slot, sorted"""
+    ignored_keys: tuple[str, ...]
+    """families of keys that belong to the pipeline but update no slot, sorted"""
     dtype: str
-    """of the weights, e.g. bfloat16; several joined by +"""
+    """of the weights, e.g. bfloat16; several are joined by +"""
     warnings: tuple[str, ...]
     """codes of autolora.lora.verdict.WARNINGS, in the order of that table"""
     metadata: dict[str, str]
-    """the header's, as it stands: it can hold a stranger's paths and names"""
+    """the header's metadata, unfiltered: untrusted text that may contain private paths and names"""
 
 
 def read(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Reading:
-    """Read a LoRA file for the base model with these canonical slots.
+    """Return the content of a LoRA file for the base model with these canonical slots.
 
-    Raises RefusedFile with a code of autolora.lora.verdict for everything that is no such file;
-    OSError where the file cannot be read at all.
+    Raises RefusedFile with a code of autolora.lora.verdict if the file is not a supported LoRA for this base model;
+    OSError if the file cannot be read.
     """
     header = read_header(path, bounds)
-    ledger = account(header.tensors, slots, bounds.min_known_keys)
-    _check_base(ledger, header)
-    measures = _measure(ledger.claims, header, bounds.max_rank)
-    dtype = _check_dtypes(ledger.claims, header)
+    report = account_for_keys(header.tensors, slots, bounds.min_known_keys)
+    _check_base(report, header)
+    sizes = _compute_sizes(report.modules, header, bounds.max_rank)
+    dtype = _check_dtypes(report.modules, header)
     config = read_config(header.metadata)
-    if ledger.unknown:
-        logger.warning("passed over %d unknown keys, first %r", len(ledger.unknown), ledger.unknown[0][:100])
-    lora = _load(path, ledger.claims, measures, header, config, bounds.max_rank)
+    if report.unknown:
+        logger.warning("ignored %d unknown keys, first %r", len(report.unknown), report.unknown[0][:100])
+    lora = _load(path, report.modules, sizes, header, config, bounds.max_rank)
     if not lora:
-        raise refusal("zero-effect", f"{len(ledger.claims)} modules")
+        raise refusal("zero-effect", f"{len(report.modules)} modules")
     return Reading(
         lora=lora,
-        layout=ledger.layout,
-        keys_seen=ledger.seen,
-        keys_used=ledger.used,
-        set_aside=ledger.set_aside,
+        layout=report.layout,
+        keys_seen=report.total,
+        keys_used=report.used,
+        ignored_keys=report.ignored_families,
         dtype=dtype,
-        warnings=_find_warnings(ledger, header, dtype, lora),
+        warnings=_find_warnings(report, header, dtype, lora),
         metadata=header.metadata,
     )
 
 
 def read_header(path: Path, bounds: PoolParams) -> Header:
-    """Read and check the header alone: at most pool.max_header_mb (of 10^6 bytes) of the file.
+    """Return the validated header of a file; at most pool.max_header_mb (of 10^6 bytes) are read.
 
-    Raises RefusedFile: pickle, not-safetensors (also where it is no regular file), truncated, header-too-large,
+    Raises RefusedFile: pickle, not-safetensors (also if it is not a regular file), truncated, header-too-large,
     header-inconsistent; OSError.
     """
     return load_header(path, int(bounds.max_header_mb * MB))
 
 
-def _check_base(ledger: Ledger, header: Header) -> None:
-    """Refuse what names alone do not give away: variants by their image embedder, twins by the header's word."""
-    for key in ledger.families:
-        if variant := find_variant(key, header.tensors[key].shape):
-            code, what = variant
-            raise refusal(code, f"{key[:100]} has shape {list(header.tensors[key].shape)}: it {what}")
-    if twin := find_twin(header.metadata):
-        base, place = twin
-        raise refusal("wrong-base", f"its header says {place}, which is {base}")
+def _check_base(report: KeyReport, header: Header) -> None:
+    """Refuse other base models that module names do not show: by image embedder shape and by header metadata."""
+    for key in report.ignored:
+        shape = header.tensors[key].shape
+        if variant := find_embedder_variant(key, shape):
+            code, explanation = variant
+            raise refusal(code, f"{key[:100]} has shape {list(shape)}: {explanation}")
+    if stated := find_base_in_metadata(header.metadata):
+        base, field = stated
+        raise refusal("wrong-base", f"its header has {field}, which is {base}")
 
 
-def _measure(claims: Sequence[Claim], header: Header, max_rank: int) -> list[Measure]:
-    """Return the sizes of all claims' updates, from the header.
+def _compute_sizes(modules: Sequence[ModuleKeys], header: Header, max_rank: int) -> list[UpdateSize]:
+    """Return the size of each module's update, from the header.
 
-    Where most do not fit the slots it is another base model's LoRA; where a few do not, it was damaged.
+    If most sizes do not match their slots, the file is refused as a LoRA for another base model, else as damaged.
     """
-    measures, misfits, widths = [], [], Counter[int]()
-    for claim in claims:
-        shapes = {role: header.tensors[key].shape for role, key in claim.factors.items()}
-        found = measure(claim.kind, claim.path, shapes)
-        d_in, d_out = claim.slots[0].d_in, sum(slot.d_out for slot in claim.slots)
-        if (found.d_in, found.d_out) != (d_in, d_out):
-            misfits.append(
-                f"{claim.path[:100]} maps {found.d_in} to {found.d_out}, the base {d_in} to {d_out}"
+    sizes, mismatches, widths = [], [], Counter[int]()
+    for module in modules:
+        shapes = {role: header.tensors[key].shape for role, key in module.factors.items()}
+        size = compute_size(module.kind, module.path, shapes)
+        d_in, d_out = module.slots[0].d_in, sum(slot.d_out for slot in module.slots)
+        if (size.d_in, size.d_out) != (d_in, d_out):
+            mismatches.append(
+                f"{module.path[:100]} maps {size.d_in} to {size.d_out}, expected {d_in} to {d_out}"
             )
-            widths[found.d_in] += 1
-        elif not 1 <= found.rank <= max_rank * len(claim.slots):
-            raise _out_of_bounds(claim, claim.path, found.rank, max_rank)
-        measures.append(found)
-    if misfits:
-        code = "wrong-base" if 2 * len(misfits) > len(claims) else "shape-mismatch"
+            widths[size.d_in] += 1
+        elif not 1 <= size.rank <= max_rank * len(module.slots):
+            raise _rank_out_of_bounds(module, module.path, size.rank, max_rank)
+        sizes.append(size)
+    if mismatches:
+        code = "wrong-base" if 2 * len(mismatches) > len(modules) else "shape-mismatch"
         width = widths.most_common(1)[0][0]
-        hint = f" (as wide as {WIDTHS[width]})" if width in WIDTHS else ""
-        raise refusal(code, f"{len(misfits)} of {len(claims)} modules, first {misfits[0]}{hint}")
-    check_size([(claim.kind, size) for claim, size in zip(claims, measures, strict=True)])
-    return measures
+        hint = f" (the width of {BASES_BY_WIDTH[width]})" if width in BASES_BY_WIDTH else ""
+        raise refusal(code, f"{len(mismatches)} of {len(modules)} modules, first {mismatches[0]}{hint}")
+    check_memory([(module.kind, size) for module, size in zip(modules, sizes, strict=True)])
+    return sizes
 
 
-def _out_of_bounds(claim: Claim, name: str, rank: int, max_rank: int) -> RefusedFile:
-    return refusal(RANK_CODES[claim.kind], f"{name[:100]} has rank {rank}, allowed are 1 to {max_rank}")
+def _rank_out_of_bounds(module: ModuleKeys, name: str, rank: int, max_rank: int) -> RefusedFile:
+    return refusal(RANK_CODES[module.kind], f"{name[:100]} has rank {rank}, expected 1 to {max_rank}")
 
 
-def _check_dtypes(claims: Sequence[Claim], header: Header) -> str:
-    """Return the dtypes of all downs and ups, the commonest first; refuse what is no floating point."""
-    found: Counter[str] = Counter()
-    for claim in claims:
-        for key in claim.factors.values():
+def _check_dtypes(modules: Sequence[ModuleKeys], header: Header) -> str:
+    """Return the dtypes of all factors, the most common first; refuse dtypes that are not floating-point."""
+    counts: Counter[str] = Counter()
+    for module in modules:
+        for key in module.factors.values():
             dtype = header.tensors[key].dtype
-            if dtype not in FLOATS:
+            if dtype not in FLOAT_DTYPES:
                 raise refusal("bad-dtype", f"{key[:100]} is stored as {dtype}")
-            found[FLOATS[dtype]] += 1
-    return "+".join(sorted(found, key=lambda dtype: (-found[dtype], dtype)))
+            counts[FLOAT_DTYPES[dtype]] += 1
+    return "+".join(sorted(counts, key=lambda dtype: (-counts[dtype], dtype)))
 
 
-def _find_warnings(ledger: Ledger, header: Header, dtype: str, lora: Lora) -> tuple[str, ...]:
-    """Return the codes of what is odd about a file that is accepted all the same."""
-    sizes = [abs(factors.scale) for factors in lora.values()]
-    elsewhere = [
-        claim for claim in ledger.claims if claim.layout in SCALE_ELSEWHERE and "alpha" not in claim.keys
+def _find_warnings(report: KeyReport, header: Header, dtype: str, lora: Lora) -> tuple[str, ...]:
+    """Return the warning codes that apply to an accepted file."""
+    scales = [abs(factors.scale) for factors in lora.values()]
+    without_alpha = [
+        module
+        for module in report.modules
+        if module.layout in EXTERNAL_ALPHA_LAYOUTS and "alpha" not in module.keys
     ]
-    found = {
-        "set-aside": bool(ledger.families),
-        "passed-over": bool(ledger.unknown),
-        "scale-assumed": bool(elsewhere) and METADATA_KEY not in header.metadata,
-        "scale-large": max(sizes) > LARGE,
-        "scale-small": min(sizes) < SMALL,
+    applies = {
+        "ignored-keys": bool(report.ignored),
+        "some-unknown-keys": bool(report.unknown),
+        "scale-assumed": bool(without_alpha) and METADATA_KEY not in header.metadata,
+        "scale-large": max(scales) > LARGE_SCALE,
+        "scale-small": min(scales) < SMALL_SCALE,
         "fp8": "float8" in dtype,
     }
-    return tuple(code for code, holds in found.items() if holds)
+    return tuple(code for code, holds in applies.items() if holds)
 
 
 def _load(
     path: Path,
-    claims: Sequence[Claim],
-    measures: Sequence[Measure],
+    modules: Sequence[ModuleKeys],
+    sizes: Sequence[UpdateSize],
     header: Header,
-    config: Config,
+    config: ScaleConfig,
     max_rank: int,
 ) -> Lora:
-    """Read all claims' tensors and return their slots' factors; slots with a zero update are left out.
+    """Return the factors of all slots from the modules' tensors; slots with a zero update are absent.
 
     A LoRA's factors are views of the mapped file.
     """
     lora: Lora = {}
     get = map_tensors(path, header)
-    for claim, size in zip(claims, measures, strict=True):
-        tensors = {role: get(key) for role, key in claim.factors.items()}
-        peaks = {role: _peak(tensor, claim.keys[role]) for role, tensor in tensors.items()}
-        alpha = claim.keys.get("alpha")
-        scale = _scale(claim, size, None if alpha is None else _alpha(get, header, alpha), config)
-        parts = split(*multiply(claim.kind, tensors), scale, [slot.d_out for slot in claim.slots])
-        sums = [tensors[role].numel() * peak**2 for role, peak in peaks.items()]
-        lora |= _present(claim, parts, math.prod(sums) if claim.kind == "lora" else math.inf, max_rank)
+    for module, size in zip(modules, sizes, strict=True):
+        tensors = {role: get(key) for role, key in module.factors.items()}
+        peaks = {role: _checked_peak(tensor, module.keys[role]) for role, tensor in tensors.items()}
+        alpha_key = module.keys.get("alpha")
+        alpha = None if alpha_key is None else _read_alpha(get, header, alpha_key)
+        scale = _scale(module, size, alpha, config)
+        parts = split(*build_factors(module.kind, tensors), scale, [slot.d_out for slot in module.slots])
+        bounds = [tensors[role].numel() * peak**2 for role, peak in peaks.items()]
+        bound = math.prod(bounds) if module.kind == "lora" else math.inf
+        lora |= _nonzero_parts(module, parts, bound, max_rank)
     return lora
 
 
-def _scale(claim: Claim, size: Measure, alpha: float | None, config: Config) -> float:
-    """Return what a module's product is multiplied by: alpha by its tensor, else by the config, else 1.
+def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: ScaleConfig) -> float:
+    """Return the factor of a module's product: from its alpha tensor, else from the config, else 1.
 
-    The stored rank divides, also where `split` cuts it afterwards: so do all that load such files.
+    Alpha is divided by the stored rank even if `split` reduces the rank of a part, as in other loaders.
     """
     if size.divisor is None:
         return 1.0
-    return config.scale(claim.name, size.divisor) if alpha is None else alpha / size.divisor
+    return config.scale(module.name, size.divisor) if alpha is None else alpha / size.divisor
 
 
-def _present(claim: Claim, parts: Sequence[Factors], at_most: float, max_rank: int) -> Lora:
-    """Return the parts that are no zero update, by slot; at_most: a bound on each one's ‖up‖²·‖down‖²."""
-    pairs = zip(claim.slots, parts, strict=True)
-    found = {slot.name: part for slot, part in pairs if not is_zero(part, at_most)}
-    for name, part in found.items():
+def _nonzero_parts(module: ModuleKeys, parts: Sequence[Factors], bound: float, max_rank: int) -> Lora:
+    """Return slot -> part for each part with a nonzero update; bound: an upper bound on ‖up‖²·‖down‖² of any part."""
+    pairs = zip(module.slots, parts, strict=True)
+    nonzero = {slot.name: part for slot, part in pairs if not is_zero(part, bound)}
+    for name, part in nonzero.items():
         if part.rank > max_rank:
-            raise _out_of_bounds(claim, name, part.rank, max_rank)
-    return found
+            raise _rank_out_of_bounds(module, name, part.rank, max_rank)
+    return nonzero
 
 
-def _alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
-    """Read an alpha: one number; integers do, as do () and (1,)."""
-    stored = header.tensors[key]
-    if math.prod(stored.shape) != 1 or stored.dtype in ("BOOL", "C64"):
+def _read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
+    """Return an alpha; its tensor must contain one number, of a floating-point or integer dtype."""
+    entry = header.tensors[key]
+    if math.prod(entry.shape) != 1 or entry.dtype in ("BOOL", "C64"):
         raise refusal(
-            "bad-alpha", f"{key[:100]} is {stored.dtype} of shape {list(stored.shape)}, not one number"
+            "bad-alpha", f"{key[:100]} is {entry.dtype} of shape {list(entry.shape)}, expected one number"
         )
     number = get(key).double()
-    _peak(number, key)
+    _checked_peak(number, key)
     return float(number)
 
 
-def _peak(tensor: Tensor, key: str) -> float:
-    """Return a tensor's largest magnitude; refuse one that is not finite or not far from overflow."""
-    peak = largest(tensor)
-    if not peak <= LARGEST:
-        raise refusal("nan-or-inf", f"{key[:100]} holds a value that is not finite or above {LARGEST:g}")
+def _checked_peak(tensor: Tensor, key: str) -> float:
+    """Return a tensor's largest magnitude; refuse values that are not finite or above MAX_MAGNITUDE."""
+    peak = max_abs(tensor)
+    if not peak <= MAX_MAGNITUDE:
+        raise refusal(
+            "nan-or-inf", f"{key[:100]} contains a value that is not finite or above {MAX_MAGNITUDE:g}"
+        )
     return peak

@@ -1,10 +1,10 @@
-"""Sketches: M = S·ΔW·Q a slot, with fixed random S and Q; ⟨sketch(a), sketch(b)⟩ estimates ⟨ΔW_a, ΔW_b⟩.
+"""Sketches: M = S·ΔW·Q per slot, with fixed random S and Q; ⟨sketch(a), sketch(b)⟩ estimates ⟨ΔW_a, ΔW_b⟩.
 
-A sketch depends on the update alone: not on how it is factored, on rank, or on file format. Computed as
+A sketch depends only on the update, not on its factorization, rank or file format. It is computed as
 (S·up)(down·Q)·scale, so ΔW is never formed.
 
-Definition of S (m, d_out) and Q (d_in, p), m = p = size. Both hold the signs of one stream of bits a matrix,
-divided by √size. Matrix of n coordinates, named `S|<canonical slot>` or `Q|<fused slot>`:
+Definition of S (m, d_out) and Q (d_in, p), m = p = size: each matrix consists of signs from its own stream of bits,
+divided by √size. For a matrix with n coordinates (d_out or d_in), named `S|<canonical slot>` or `Q|<fused slot>`:
 
 1. seed = the first 8 bytes, little-endian, of sha256 of "autolora-sketch-1|<name>|<n>x<size>" in UTF-8
 2. word i = 0, 1, … is SplitMix64: z = seed + (i + 1)·0x9E3779B97F4A7C15; z = (z ^ z>>30)·0xBF58476D1CE4E5B9;
@@ -12,9 +12,9 @@ divided by √size. Matrix of n coordinates, named `S|<canonical slot>` or `Q|<f
 3. the sign at (coordinate c, sketch row s) is bit b = c·size + s of the stream, which is bit b mod 64 (from
    the least significant) of word b div 64; a 0 is +1 and a 1 is -1
 
-Signs are independent with E[SᵀS] = I and E[QQᵀ] = I, so inner products are unbiased. All bits of FLUX.1-dev
-at size 32 are 19 MB; they are kept as bits and become floats for one slot at a time. Q has the fused slot's
-name: the sketch of a fused slot (its S: its parts' S side by side) is the sum of its parts' sketches.
+The signs are independent with E[SᵀS] = I and E[QQᵀ] = I, so inner products are unbiased. All bits of FLUX.1-dev at
+size 32 take 19 MB; they are stored as bits and expanded to floats one slot at a time. Q is named after the fused
+slot, so the sketch of a fused slot (with its parts' S side by side) is the sum of its parts' sketches.
 """
 
 import hashlib
@@ -29,30 +29,30 @@ import torch
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.lora.factors import Factors, energy
+from autolora.lora.factors import Factors, squared_norm
 from autolora.slots import Slot
 
 DEFINITION = "autolora-sketch-1"
-CACHED = 1024
-"""matrices of bits kept: FLUX.1-dev has 798 (494 S, 304 Q)"""
-AT_ONCE = 3072
-"""coordinates that are sketched at a time: with 64 ranks and their signs 1.2 MB, about what a core has for itself"""
-HALVED = 48
-"""ranks from which on it pays to compute a symmetric matrix without its lower left quarter"""
+MAX_CACHED_MATRICES = 1024
+"""number of cached bit matrices: FLUX.1-dev has 798 (494 S, 304 Q)"""
+CHUNK = 3072
+"""coordinates per step: with 64 ranks and the signs 1.2 MB, about the size of a core's own cache"""
+MIN_SYMMETRIC_RANK = 48
+"""from this rank on, skipping the lower left quarter of a symmetric matrix saves time"""
 Bits = npt.NDArray[np.uint8]
 """signs, packed in bytes"""
 
 
 @dataclass(frozen=True, slots=True)
 class SketchSpec:
-    """What a sketch is: its definition and its size."""
+    """Definition and size of a sketch."""
 
     size: int
     """m = p: rows and columns of one slot's sketch"""
 
     @property
     def key(self) -> str:
-        """The name of this spec: sketches of different keys must not be compared."""
+        """Return the name of this spec; sketches with different keys must not be compared."""
         return f"{DEFINITION}/{self.size}"
 
 
@@ -61,90 +61,94 @@ class Sketch:
     """The sketches of all slots of a base model, in slot order."""
 
     values: Tensor
-    """(S, m, p) float32; zero where absent"""
+    """(S, m, p) float32; zero for absent slots"""
     present: Tensor
-    """(S,) bool"""
+    """(S,) bool: whether the LoRA updates the slot"""
 
 
-class Scratch:
-    """Memory for the signs of AT_ONCE coordinates, used again: a new one each time costs more than filling it."""
+class SignBuffer:
+    """Reused memory for the signs of CHUNK coordinates: allocating it would take longer than filling it."""
 
     def __init__(self, size: int) -> None:
-        self._of_bytes = np.empty((AT_ONCE * size // 8, 8), dtype=np.float32)
-        self._signs = torch.from_numpy(self._of_bytes).view(AT_ONCE, size)
+        self._by_byte = np.empty((CHUNK * size // 8, 8), dtype=np.float32)
+        self._signs = torch.from_numpy(self._by_byte).view(CHUNK, size)
         self._size = size
 
-    def draw(self, bits: Bits, begin: int, end: int) -> Tensor:
-        """Return a matrix's signs (end - begin, size), from a multiple of 8 on, until the next are drawn."""
-        chosen = bits[begin * self._size // 8 : math.ceil(end * self._size / 8)]
-        _look_up(chosen, self._of_bytes[: len(chosen)])
+    def fill(self, bits: Bits, begin: int, end: int) -> Tensor:
+        """Return a matrix's signs (end - begin, size), valid until the next call; begin is a multiple of 8."""
+        chunk = bits[begin * self._size // 8 : math.ceil(end * self._size / 8)]
+        _expand_bits(chunk, self._by_byte[: len(chunk)])
         return self._signs[: end - begin]
 
 
 def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec) -> Sketch:
-    """Sketch a LoRA: values (S, m, p) float32 and present (S,), S = len(slots).
+    """Return the sketch of a LoRA: values (S, m, p) float32 and present (S,), S = len(slots).
 
-    Raises MismatchError when the LoRA has a slot that is not in `slots`.
+    Raises MismatchError if the LoRA has a slot that is not in `slots`.
     """
-    return _pass(lora, slots, spec, measured=False)[0]
+    return _sketch(lora, slots, spec, with_norm=False)[0]
 
 
 def sketch_and_norm(
     lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec
 ) -> tuple[Sketch, float]:
-    """Return what `sketch` and `norm` do, in one pass that looks at every weight once.
+    """Return the sketch of a LoRA and ‖ΔW‖ over all slots, reading every weight once.
 
-    Raises MismatchError when the LoRA has a slot that is not in `slots`.
+    Raises MismatchError if the LoRA has a slot that is not in `slots`.
     """
-    made, total = _pass(lora, slots, spec, measured=True)
-    return made, math.sqrt(total)
+    made, squared = _sketch(lora, slots, spec, with_norm=True)
+    return made, math.sqrt(squared)
 
 
-def _pass(
-    lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec, *, measured: bool
+def _sketch(
+    lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec, *, with_norm: bool
 ) -> tuple[Sketch, float]:
-    """Return a LoRA's sketch and ‖ΔW‖²; 0 for the latter where it is not to be measured."""
-    if foreign := set(lora) - {slot.name for slot in slots}:
-        raise MismatchError(f"the LoRA has slots of another base model, e.g. {min(foreign)}")
+    """Return a LoRA's sketch and ‖ΔW‖² (0 without `with_norm`)."""
+    if unknown := set(lora) - {slot.name for slot in slots}:
+        raise MismatchError(f"the LoRA has slots that the base model does not have, e.g. {min(unknown)}")
     values = torch.zeros(len(slots), spec.size, spec.size)
     present = torch.zeros(len(slots), dtype=torch.bool)
-    total, scratch = 0.0, Scratch(spec.size)
+    total, buffer = 0.0, SignBuffer(spec.size)
     for index, slot in enumerate(slots):
         if slot.name not in lora:
             continue
         factors = lora[slot.name]
-        bits = _bits(f"S|{slot.name}", slot.d_out, spec.size), _bits(f"Q|{slot.fused}", slot.d_in, spec.size)
-        left, up = _project(factors.up.T, bits[0], spec.size, scratch, measured)
-        right, down = _project(factors.down, bits[1], spec.size, scratch, measured)
+        s_bits = _bits(f"S|{slot.name}", slot.d_out, spec.size)
+        q_bits = _bits(f"Q|{slot.fused}", slot.d_in, spec.size)
+        left, up_gram = _project(factors.up.T, s_bits, spec.size, buffer, with_norm)
+        right, down_gram = _project(factors.down, q_bits, spec.size, buffer, with_norm)
         values[index] = (left.T @ right) * (factors.scale / spec.size)
         present[index] = True
-        if measured:
-            total += energy(factors, (up.double(), down.double()))
+        if with_norm:
+            total += squared_norm(factors, (up_gram.double(), down_gram.double()))
     return Sketch(values, present), total
 
 
-def _project(rows: Tensor, bits: Bits, size: int, scratch: Scratch, measured: bool) -> tuple[Tensor, Tensor]:
-    """Return rows (r, n) times a matrix of signs (n, size), and rows · rowsᵀ (r, r) (else zeros), both float32.
+def _project(
+    rows: Tensor, bits: Bits, size: int, buffer: SignBuffer, with_gram: bool
+) -> tuple[Tensor, Tensor]:
+    """Return rows (r, n) times a matrix of signs (n, size), and rows · rowsᵀ (r, r), both float32.
 
-    As much is taken to single precision at a time as stays in a processor's cache meanwhile.
+    Rows are converted to single precision in chunks that fit into a processor's cache. Without `with_gram` the
+    second matrix is zero.
     """
     rank, length = rows.shape
-    projected, squared = torch.zeros(rank, size), torch.zeros(rank, rank)
-    for begin in range(0, length, AT_ONCE):
-        end = min(begin + AT_ONCE, length)
-        part = rows[:, begin:end].float()
-        projected.addmm_(part, scratch.draw(bits, begin, end))
-        if measured:
-            _add_square(squared, part)
-    if measured and rank >= HALVED:
+    projected, gram = torch.zeros(rank, size), torch.zeros(rank, rank)
+    for begin in range(0, length, CHUNK):
+        end = min(begin + CHUNK, length)
+        chunk = rows[:, begin:end].float()
+        projected.addmm_(chunk, buffer.fill(bits, begin, end))
+        if with_gram:
+            _add_gram(gram, chunk)
+    if with_gram and rank >= MIN_SYMMETRIC_RANK:
         half = rank // 2
-        squared[half:, :half] = squared[:half, half:].T
-    return projected, squared
+        gram[half:, :half] = gram[:half, half:].T
+    return projected, gram
 
 
-def _add_square(total: Tensor, rows: Tensor) -> None:
-    """Add rows · rowsᵀ to `total` (r, r); from HALVED ranks on without its lower left quarter."""
-    if len(rows) < HALVED:
+def _add_gram(total: Tensor, rows: Tensor) -> None:
+    """Add rows · rowsᵀ to `total` (r, r); from MIN_SYMMETRIC_RANK on, skip its lower left quarter."""
+    if len(rows) < MIN_SYMMETRIC_RANK:
         total.addmm_(rows, rows.T)
         return
     half = len(rows) // 2
@@ -155,47 +159,44 @@ def _add_square(total: Tensor, rows: Tensor) -> None:
 def signs(name: str, coordinates: int, size: int) -> Tensor:
     """Return the signs of a named matrix (coordinates, size): ±1 in float32, not yet divided by √size."""
     bits = _bits(name, coordinates, size)
-    drawn = np.empty((len(bits), 8), dtype=np.float32)
-    _look_up(bits, drawn)
-    return torch.from_numpy(drawn.ravel()[: coordinates * size]).view(coordinates, size)
+    expanded = np.empty((len(bits), 8), dtype=np.float32)
+    _expand_bits(bits, expanded)
+    return torch.from_numpy(expanded.ravel()[: coordinates * size]).view(coordinates, size)
 
 
-def _look_up(bits: Bits, drawn: npt.NDArray[np.float32]) -> None:
-    """Write the signs (n, 8) that bytes (n,) stand for: one look-up a byte, three times as fast as unpacking bits."""
-    _signs_of_bytes().take(bits, axis=0, out=drawn, mode="clip")
+def _expand_bits(bits: Bits, out: npt.NDArray[np.float32]) -> None:
+    """Write the signs (n, 8) of bytes (n,), by table lookup: three times as fast as unpacking bits."""
+    _signs_of_bytes().take(bits, axis=0, out=out, mode="clip")
 
 
-def dot(a: Sketch, b: Sketch) -> float:
+def inner_product(a: Sketch, b: Sketch) -> float:
     """Return the estimate of ⟨ΔW_a, ΔW_b⟩ over all slots, in float64.
 
-    Raises MismatchError when the two were made for other slots or by another spec.
+    Raises MismatchError if the sketches differ in number of slots or in size.
     """
     if a.values.shape != b.values.shape:
-        raise MismatchError(f"sketches of shapes {tuple(a.values.shape)} and {tuple(b.values.shape)}")
+        raise MismatchError(
+            f"sketches of shapes {tuple(a.values.shape)} and {tuple(b.values.shape)} cannot be compared"
+        )
     return float((a.values.double() * b.values.double()).sum())
 
 
 def cosine(a: Sketch, b: Sketch) -> float:
-    """Return the estimated cosine of two updates, in [-1, 1]; 0 where one of them is zero."""
-    norms = math.sqrt(dot(a, a)) * math.sqrt(dot(b, b))
-    return max(-1.0, min(1.0, dot(a, b) / norms)) if norms else 0.0
-
-
-def norm(lora: Mapping[str, Factors]) -> float:
-    """Return ‖ΔW‖ over all slots: exact, from the factors."""
-    return math.sqrt(sum(energy(factors) for factors in lora.values()))
+    """Return the estimated cosine of two updates, in [-1, 1]; 0 if one of them is zero."""
+    norms = math.sqrt(inner_product(a, a)) * math.sqrt(inner_product(b, b))
+    return max(-1.0, min(1.0, inner_product(a, b) / norms)) if norms else 0.0
 
 
 @lru_cache(maxsize=1)
 def _signs_of_bytes() -> npt.NDArray[np.float32]:
-    """Return the eight signs (256, 8) that each value of a byte of bits stands for."""
+    """Return the eight signs (256, 8) of each byte value."""
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     return np.where(bits, np.float32(-1), np.float32(1))
 
 
-@lru_cache(maxsize=CACHED)
+@lru_cache(maxsize=MAX_CACHED_MATRICES)
 def _bits(name: str, coordinates: int, size: int) -> Bits:
-    """Return a named stream's first coordinates · size bits, packed in bytes, least significant first."""
+    """Return the first coordinates · size bits of a named stream, packed in bytes, least significant bit first."""
     text = f"{DEFINITION}|{name}|{coordinates}x{size}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     words = split_mix(seed, math.ceil(coordinates * size / 64))
@@ -203,7 +204,7 @@ def _bits(name: str, coordinates: int, size: int) -> Bits:
 
 
 def split_mix(seed: int, count: int) -> npt.NDArray[np.uint64]:
-    """Return the first `count` outputs of SplitMix64 (Steele, Lea, Flood 2014), by counter."""
+    """Return the first `count` outputs of SplitMix64 (Steele, Lea, Flood 2014), computed in parallel."""
     with np.errstate(over="ignore"):
         z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

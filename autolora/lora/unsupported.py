@@ -1,14 +1,14 @@
-"""Foreign keys: what a LoRA file may hold besides updates of slots, and what gives another base model away.
+"""Unsupported keys: keys of a LoRA file that update no slot, other kinds of adapters, and other base models.
 
-Asked only about keys that no layout of autolora.lora.formats explains.
+These functions are called only for keys that match no layout of autolora.lora.formats.
 """
 
 import re
 from collections.abc import Mapping
 
 _OUTER = r"^(?:lora_unet_|lora_transformer_|lycoris_|transformer\.|diffusion_model\.|base_model\.model\.)*"
-# family of keys that belong to the pipeline but to no slot; they are set aside, not read
-FAMILIES = (
+# family, pattern of its keys: they belong to the pipeline but to no slot, and are ignored
+IGNORED_FAMILIES = (
     (
         "text-encoder",
         re.compile(
@@ -27,7 +27,7 @@ FAMILIES = (
     ("final-layer", re.compile(_OUTER + r"(final_layer|norm_out|proj_out)[._]")),
 )
 
-# reason code, suffixes of adapters that are no product of small matrices
+# reason code, suffixes of adapters that are not a product of small matrices
 PARAMETRIZATIONS = (
     ("dora", re.compile(r"\.(dora_scale|lora_magnitude_vector(\.default)?(\.weight)?)$")),
     ("tucker", re.compile(r"\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$")),
@@ -43,8 +43,8 @@ PARAMETRIZATIONS = (
         ),
     ),
 )
-# reason code, keys that a full model has too: beside LoRA keys they change what those mean
-COMPANIONS = (
+# reason code, keys that a full model also has: next to LoRA keys they change what the LoRA keys mean
+INCOMPATIBLE_KEYS = (
     ("control", re.compile(r"[._](query_norm|key_norm)\.scale$|[._]norm_(added_)?[qk]\.weight$")),
     (
         "quantized",
@@ -55,8 +55,8 @@ COMPANIONS = (
     ),
 )
 
-# base model, what gives its modules away; keys that a FLUX.1 file cannot have
-BASES = (
+# base model, pattern of its module names; a FLUX.1 file cannot have such keys
+OTHER_BASES = (
     ("Stable Diffusion 1.x, 2.x or XL", re.compile(r"(^|[._])(down|up|input|output)_blocks[._]\d")),
     ("Stable Diffusion 1.x, 2.x or XL", re.compile(r"(^|[._])(mid_block|middle_block)[._]")),
     ("AuraFlow", re.compile(r"joint_transformer_blocks[._]\d")),
@@ -78,64 +78,70 @@ BASES = (
     ("a language model", re.compile(r"(^|[._])layers[._]\d+[._](self_attn|mlp)[._]\w+_proj")),
 )
 
-# base model, how trainers spell it in a header; those alone whose modules can have FLUX.1's names and shapes
-TWINS = (
+# base model, its spelling in headers; only models whose modules can have the same names and shapes as FLUX.1
+METADATA_BASES = (
     ("Chroma", re.compile(r"chroma")),
     ("FLUX.2", re.compile(r"flux[ ._-]?2|klein")),
     ("Qwen-Image", re.compile(r"qwen")),
     ("Hunyuan Video or Image", re.compile(r"hunyuan")),
 )
-TWIN_KEYS = ("modelspec.architecture", "ss_base_model_version", "ss_model_type")
-"""where sd-scripts, ai-toolkit and their like name the architecture in the header"""
+METADATA_FIELDS = ("modelspec.architecture", "ss_base_model_version", "ss_model_type")
+"""header fields in which sd-scripts, ai-toolkit and other trainers store the architecture"""
 
-IMAGE_EMBEDDER = re.compile(r"(^|[._])(img_in|x_embedder)\.lora(_A|_down|\.down)(\.default)?(\.weight)?$")
-VARIANTS = {128: ("control", "takes a control image"), 384: ("wrong-base", "belongs to FLUX.1 Fill")}
-"""channels of the image embedder -> reason code and what has so many; FLUX.1 itself has 64"""
+IMAGE_EMBEDDER_DOWN = re.compile(
+    r"(^|[._])(img_in|x_embedder)\.lora(_A|_down|\.down)(\.default)?(\.weight)?$"
+)
+EMBEDDER_VARIANTS = {
+    128: ("control", "the model takes a control image"),
+    384: ("wrong-base", "the model is FLUX.1 Fill"),
+}
+"""input channels of the image embedder -> reason code and explanation; FLUX.1 itself has 64 channels"""
 
-WIDTHS = {
+BASES_BY_WIDTH = {
     320: "Stable Diffusion 1.x or XL", 640: "Stable Diffusion 1.x or XL", 768: "Stable Diffusion 1.x",
     1280: "Stable Diffusion 1.x or XL", 1536: "Stable Diffusion 3 Medium", 2304: "Lumina",
     2432: "Stable Diffusion 3.5 Large", 3072: "FLUX.1", 3840: "Z-Image", 5120: "Wan", 6144: "FLUX.2",
 }  # fmt: skip
-"""width -> a base model that is as wide: a hint beside a refusal, never its reason"""
+"""hidden size -> a base model with this size: a hint in an error message, never the reason for refusing"""
 
 
-def find_family(key: str) -> str | None:
-    """Return the family of a key that belongs to the pipeline but to no slot; None when it is in none."""
-    return next((family for family, pattern in FAMILIES if pattern.search(key)), None)
+def find_ignored_family(key: str) -> str | None:
+    """Return the family of a key that belongs to the pipeline but to no slot, else None."""
+    return next((family for family, pattern in IGNORED_FAMILIES if pattern.search(key)), None)
 
 
 def find_parametrization(key: str) -> str | None:
-    """Return the reason code of an adapter that is no product of small matrices; None when it is none."""
+    """Return the reason code if a key belongs to an adapter that is not a product of small matrices, else None."""
     return next((code for code, pattern in PARAMETRIZATIONS if pattern.search(key)), None)
 
 
-def find_companion(key: str) -> str | None:
-    """Return the reason code of a key that changes what the LoRA keys beside it mean; None for any other."""
-    return next((code for code, pattern in COMPANIONS if pattern.search(key)), None)
+def find_incompatible_key(key: str) -> str | None:
+    """Return the reason code of a key that changes the meaning of the LoRA keys next to it, else None."""
+    return next((code for code, pattern in INCOMPATIBLE_KEYS if pattern.search(key)), None)
 
 
-def find_base(key: str) -> str | None:
-    """Return the other base model that a key gives away; None when it gives none away."""
-    return next((base for base, pattern in BASES if pattern.search(key)), None)
+def find_other_base(key: str) -> str | None:
+    """Return the other base model to which a key belongs, else None."""
+    return next((base for base, pattern in OTHER_BASES if pattern.search(key)), None)
 
 
-def find_twin(metadata: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the other base model that a header names and where it does; None when it names none.
+def find_base_in_metadata(metadata: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the other base model that a header states, and the header field as text; None if it states none.
 
-    Only for models that names and shapes may not tell from FLUX.1: any other name in a header proves nothing.
+    Only models that cannot be distinguished from FLUX.1 by names and shapes are considered, since trainers often
+    write a wrong base model into the header.
     """
-    for place in TWIN_KEYS:
-        said = metadata.get(place, "")[:100].lower()
-        for base, pattern in TWINS:
-            if pattern.search(said):
-                return base, f"{place} {said!r}"
+    for field in METADATA_FIELDS:
+        value = metadata.get(field, "")[:100].lower()
+        for base, pattern in METADATA_BASES:
+            if pattern.search(value):
+                return base, f"{field} = {value!r}"
     return None
 
 
-def find_variant(key: str, shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """Return reason code and words for the `down` of an image embedder of a variant of FLUX.1; None for others.
+def find_embedder_variant(key: str, shape: tuple[int, ...]) -> tuple[str, str] | None:
+    """Return reason code and explanation if a key is the `down` of a FLUX.1 variant's image embedder, else None.
 
-    shape: of the tensor.
+    shape: shape of the tensor, whose last dimension is the number of input channels.
     """
-    return VARIANTS.get(shape[-1]) if shape and IMAGE_EMBEDDER.search(key) else None
+    return EMBEDDER_VARIANTS.get(shape[-1]) if shape and IMAGE_EMBEDDER_DOWN.search(key) else None

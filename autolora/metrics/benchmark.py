@@ -1,8 +1,10 @@
-"""A retrieval benchmark: queries with their right answers, methods that score the pool, and the tables.
+"""A retrieval benchmark: queries with their relevant adapters, methods that score the pool, and tables of metrics.
 
-Methods: `encoder` (ours), `caption centroid` (mean CLIP text embedding of an adapter's captions, without
-those of the query's own rendering, so nothing sees its own caption), `random` (its exact expectation).
-Levels: `adapter` (the one that made the picture) and `theme` (the first adapter of its theme, where judged).
+Methods: `encoder` (the index's vectors), `caption centroid` (the mean text embedding of an adapter's captions,
+without those of the rendering that the query describes, so that no query meets its own caption), and `random`
+(the exact expectation under a random order).
+Levels: `adapter` (relevant are the adapters whose galleries show the described rendering) and `theme` (relevant
+are all adapters of their themes; only if themes are judged).
 """
 
 from collections.abc import Sequence
@@ -10,203 +12,219 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimate
 from autolora.params import EvaluationParams
+from autolora.storage.arrays import BoolArray, Float64Array
 
-GALLERY = 8
-HITS = 3
+MAX_EXAMPLES = 8
+HITS_PER_EXAMPLE = 3
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Outcome = dict[str, Floats]
-"""metric -> its value for each query (Q,), nan where the query does not count"""
+QueryMetrics = dict[str, Float64Array]
+"""metric -> its value for each query (Q,), nan if it is undefined for the query"""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A caption, the rendering that it describes, and the adapters that made that rendering."""
+    """A caption, the rendering that it describes, and the adapters whose galleries show that rendering."""
 
     text: str
     image: str
-    right: tuple[str, ...]
+    """sha256 of the rendering"""
+    adapters: tuple[str, ...]
+    """sha256 of the relevant adapters; the first is the cluster of the bootstrap"""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedCaption:
+    """One caption of an adapter in the pool."""
+
+    adapter: int
+    """position in the pool"""
+    image: str
+    """sha256 of the rendering that it describes"""
+    vector: Float64Array
+    """unit text embedding (d,)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Everything that is scored: a pool, its captions, queries with their answers, and judgments."""
+    """A pool of adapters, its captions, queries with their relevant adapters, and judged themes."""
 
     adapters: tuple[str, ...]
     """sha256 of the pool (N,)"""
-    vectors: Floats
+    adapter_vectors: Float64Array
     """(N, d), unit rows"""
-    captions: tuple[tuple[int, str, Floats], ...]
-    """pool position, image sha256, unit text embedding (d,) of every caption in the pool"""
+    captions: tuple[EmbeddedCaption, ...]
+    """every caption of the pool"""
     queries: tuple[Query, ...]
-    embedded: Floats
-    """the queries' unit text embeddings (Q, d)"""
+    query_vectors: Float64Array
+    """(Q, d), unit rows"""
     themes: dict[str, str]
     """adapter sha256 -> theme; empty without judgments"""
 
     @property
-    def places(self) -> dict[str, int]:
-        """Return the position of each adapter in the pool."""
-        return {sha256: place for place, sha256 in enumerate(self.adapters)}
+    def positions(self) -> dict[str, int]:
+        """Return adapter sha256 -> position in the pool."""
+        return {sha256: position for position, sha256 in enumerate(self.adapters)}
 
 
-def encoder_scores(benchmark: Benchmark) -> Floats:
+def encoder_scores(benchmark: Benchmark) -> Float64Array:
     """Return the cosine of each query and each adapter's vector: (Q, N)."""
-    return benchmark.embedded @ benchmark.vectors.T
+    return benchmark.query_vectors @ benchmark.adapter_vectors.T
 
 
-def centroid_scores(benchmark: Benchmark) -> Floats:
+def caption_centroid_scores(benchmark: Benchmark) -> Float64Array:
     """Return the cosine of each query and each adapter's mean caption embedding: (Q, N).
 
-    The adapters that made the query's rendering are scored without the captions of that rendering. A query
-    whose own adapter has no others is a row of nan; any other adapter without captions scores -1.
+    Relevant adapters are scored without the captions of the described rendering. A query with a relevant adapter
+    that has no other caption is a row of nan; any other adapter without captions scores -1.
     """
     sums = _caption_sums(benchmark)
-    totals = np.zeros_like(benchmark.vectors)
-    for (place, _), vector in sums.items():
-        totals[place] += vector
-    scores: Floats = benchmark.embedded @ _unit(totals).T
+    totals = np.zeros_like(benchmark.adapter_vectors)
+    for (adapter, _), vector in sums.items():
+        totals[adapter] += vector
+    scores: Float64Array = benchmark.query_vectors @ _unit(totals).T
     scores[:, ~totals.any(axis=1)] = -1.0
-    places = benchmark.places
+    positions = benchmark.positions
     for row, query in enumerate(benchmark.queries):
-        for own in (places[sha256] for sha256 in query.right):
-            rest = totals[own] - sums.get((own, query.image), 0.0)
-            known = np.linalg.norm(rest) > 1e-6
-            scores[row, own] = benchmark.embedded[row] @ _unit(rest[None])[0] if known else np.nan
+        for adapter in (positions[sha256] for sha256 in query.adapters):
+            others = totals[adapter] - sums.get((adapter, query.image), 0.0)
+            has_others = np.linalg.norm(others) > 1e-6
+            cosine = benchmark.query_vectors[row] @ _unit(others[None])[0]
+            scores[row, adapter] = cosine if has_others else np.nan
     scores[np.isnan(scores).any(axis=1)] = np.nan
     return scores
 
 
-def right_answers(benchmark: Benchmark) -> dict[str, Bools]:
-    """Return by level which adapters are right for which query (Q, N); no theme level without judgments."""
-    places, themes = benchmark.places, benchmark.themes
+def relevant_by_level(benchmark: Benchmark) -> dict[str, BoolArray]:
+    """Return level -> which adapters are relevant to which query (Q, N); no theme level without judgments."""
+    positions, themes = benchmark.positions, benchmark.themes
     members: dict[str, list[int]] = {}
-    for sha256, place in places.items():
-        members.setdefault(themes.get(sha256, sha256), []).append(place)
-    levels = {"adapter": np.zeros((len(benchmark.queries), len(places)), dtype=np.bool_)}
+    for sha256, position in positions.items():
+        members.setdefault(themes.get(sha256, sha256), []).append(position)
+    levels = {"adapter": np.zeros((len(benchmark.queries), len(positions)), dtype=np.bool_)}
     if themes:
         levels["theme"] = np.zeros_like(levels["adapter"])
     for row, query in enumerate(benchmark.queries):
-        for sha256 in query.right:
-            levels["adapter"][row, places[sha256]] = True
+        for sha256 in query.adapters:
+            levels["adapter"][row, positions[sha256]] = True
             if sha256 in themes:
                 levels["theme"][row, members[themes[sha256]]] = True
     return levels
 
 
-def outcome(scores: Floats, right: Bools, ks: Sequence[int]) -> Outcome:
-    """Measure scores (Q, N) by the right answers (Q, N): each query's R@k and MRR, nan where undefined."""
-    counts: Bools = np.asarray(right.any(axis=1) & ~np.isnan(scores).any(axis=1))
-    rank = retrieval.ranks(scores[counts], right[counts])
+def query_metrics(scores: Float64Array, relevant: BoolArray, ks: Sequence[int]) -> QueryMetrics:
+    """Return R@k and MRR of each query from scores (Q, N) and relevance (Q, N); nan if undefined."""
+    defined: BoolArray = np.asarray(relevant.any(axis=1) & ~np.isnan(scores).any(axis=1))
+    rank = retrieval.ranks(scores[defined], relevant[defined])
     values = {f"R@{k}": retrieval.recall(rank, k) for k in ks} | {"MRR": retrieval.reciprocal(rank)}
-    return {metric: _spread(value, counts) for metric, value in values.items()}
+    return {metric: _fill(value, defined) for metric, value in values.items()}
 
 
-def chance(right: Bools, ks: Sequence[int]) -> Outcome:
-    """Return the exact expectation of each metric under a random order, for each query."""
-    counts: Bools = np.asarray(right.any(axis=1))
-    values = {f"R@{k}": retrieval.chance_recall(right[counts], k) for k in ks}
-    values["MRR"] = retrieval.chance_reciprocal(right[counts])
-    return {metric: _spread(value, counts) for metric, value in values.items()}
+def chance_metrics(relevant: BoolArray, ks: Sequence[int]) -> QueryMetrics:
+    """Return the exact expectation of R@k and MRR of each query under a random order; nan if undefined."""
+    defined: BoolArray = np.asarray(relevant.any(axis=1))
+    values = {f"R@{k}": retrieval.chance_recall(relevant[defined], k) for k in ks}
+    values["MRR"] = retrieval.chance_reciprocal(relevant[defined])
+    return {metric: _fill(value, defined) for metric, value in values.items()}
 
 
-def compare(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
-    """Return by level each method's metrics and the encoder's paired differences; empty without queries.
+def compare_methods(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
+    """Return level -> each method's metrics and the encoder's paired differences; empty without queries.
 
-    A method that no query counts for is left out.
+    A method that is undefined for every query is left out.
     """
     if not benchmark.queries:
         return {}
-    scores = {"encoder": encoder_scores(benchmark), "caption centroid": centroid_scores(benchmark)}
+    scores = {"encoder": encoder_scores(benchmark), "caption centroid": caption_centroid_scores(benchmark)}
     levels = {}
-    for level, right in right_answers(benchmark).items():
-        outcomes = {name: outcome(value, right, params.ks) for name, value in scores.items()}
-        outcomes["random"] = chance(right, params.ks)
-        ours = outcomes["encoder"]
-        others = {name: values for name, values in outcomes.items() if name != "encoder"}
+    for level, relevant in relevant_by_level(benchmark).items():
+        methods = {name: query_metrics(value, relevant, params.ks) for name, value in scores.items()}
+        methods["random"] = chance_metrics(relevant, params.ks)
+        encoder = methods["encoder"]
+        differences = {
+            f"encoder − {name}": {metric: encoder[metric] - values[metric] for metric in encoder}
+            for name, values in methods.items()
+            if name != "encoder"
+        }
         levels[level] = {
-            "methods": _tables(outcomes, benchmark, params),
-            "encoder minus": _tables(
-                {name: {m: ours[m] - values[m] for m in ours} for name, values in others.items()},
-                benchmark,
-                params,
-            ),
+            "methods": _estimates(methods, benchmark, params),
+            "differences": _estimates(differences, benchmark, params),
         }
     return levels
 
 
-def health(benchmark: Benchmark, ks: Sequence[int]) -> dict[str, Any]:
+def index_health(benchmark: Benchmark, ks: Sequence[int]) -> dict[str, Any]:
     """Return how evenly the index answers the queries, at the largest k; empty without queries."""
     if not benchmark.queries:
         return {}
-    found = retrieval.health(encoder_scores(benchmark), min(max(ks), len(benchmark.adapters)))
-    return asdict(found) | {"busiest": benchmark.adapters[found.busiest]}
+    health = retrieval.health(encoder_scores(benchmark), min(max(ks), len(benchmark.adapters)))
+    return asdict(health) | {"most_retrieved": benchmark.adapters[health.most_retrieved]}
 
 
-def gallery(benchmark: Benchmark, seed: int) -> list[dict[str, Any]]:
-    """Return a few queries with their best hits: drawn by `seed`, at most one a theme (or adapter)."""
+def example_searches(benchmark: Benchmark, seed: int) -> list[dict[str, Any]]:
+    """Return a few queries with their best hits: drawn by `seed`, at most one per theme (or adapter)."""
     scores = encoder_scores(benchmark)
     order = np.random.default_rng(seed).permutation(len(benchmark.queries)).tolist()
-    shown: dict[str, int] = {}
+    rows: dict[str, int] = {}
     for row in order:
-        own = benchmark.queries[row].right[0]
-        shown.setdefault(benchmark.themes.get(own, own), row)
-    return [_searched(benchmark, row, scores[row]) for _, row in sorted(shown.items())[:GALLERY]]
+        adapter = benchmark.queries[row].adapters[0]
+        rows.setdefault(benchmark.themes.get(adapter, adapter), row)
+    return [_example(benchmark, row, scores[row]) for _, row in sorted(rows.items())[:MAX_EXAMPLES]]
 
 
-def _searched(benchmark: Benchmark, row: int, scores: Floats) -> dict[str, Any]:
+def _example(benchmark: Benchmark, row: int, scores: Float64Array) -> dict[str, Any]:
     query = benchmark.queries[row]
-    wanted = {benchmark.themes[sha256] for sha256 in query.right if sha256 in benchmark.themes}
+    themes = {benchmark.themes[sha256] for sha256 in query.adapters if sha256 in benchmark.themes}
     hits = []
-    for place in np.argsort(-scores, kind="stable")[:HITS].tolist():
-        sha256 = benchmark.adapters[place]
-        theme = benchmark.themes.get(sha256)
+    for position in np.argsort(-scores, kind="stable")[:HITS_PER_EXAMPLE].tolist():
+        sha256 = benchmark.adapters[position]
         hits.append(
             {
                 "sha256": sha256,
-                "score": float(scores[place]),
-                "own": sha256 in query.right,
-                "right theme": theme in wanted,
+                "score": float(scores[position]),
+                "same adapter": sha256 in query.adapters,
+                "same theme": benchmark.themes.get(sha256) in themes,
             }
         )
-    return {"text": query.text, "image": query.image, "themes": sorted(wanted), "hits": hits}
+    return {"text": query.text, "image": query.image, "themes": sorted(themes), "hits": hits}
 
 
-def _tables(outcomes: dict[str, Outcome], benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
+def _estimates(
+    methods: dict[str, QueryMetrics], benchmark: Benchmark, params: EvaluationParams
+) -> dict[str, Any]:
     """Estimate every metric of every method, clustered by the adapter that the query belongs to."""
-    clusters = np.array([query.right[0] for query in benchmark.queries])
+    clusters = np.array([query.adapters[0] for query in benchmark.queries])
     tables = {}
-    for name, values in outcomes.items():
-        counts = ~np.isnan(values["MRR"])
-        if counts.any():
-            of = clusters[counts].tolist()
-            tables[name] = {
-                m: asdict(estimate(v[counts], of, params.bootstrap, params.seed)) for m, v in values.items()
+    for method, metrics in methods.items():
+        defined = ~np.isnan(metrics["MRR"])
+        if defined.any():
+            labels = clusters[defined].tolist()
+            tables[method] = {
+                metric: asdict(estimate(values[defined], labels, params.bootstrap, params.seed))
+                for metric, values in metrics.items()
             }
     return tables
 
 
-def _caption_sums(benchmark: Benchmark) -> dict[tuple[int, str], Floats]:
+def _caption_sums(benchmark: Benchmark) -> dict[tuple[int, str], Float64Array]:
     """Return the sum of the caption embeddings of each rendering: (pool position, image) -> (d,)."""
-    sums: dict[tuple[int, str], Floats] = {}
-    for place, image, vector in benchmark.captions:
-        sums[place, image] = sums.get((place, image), 0.0) + vector
+    sums: dict[tuple[int, str], Float64Array] = {}
+    for caption in benchmark.captions:
+        key = caption.adapter, caption.image
+        sums[key] = sums.get(key, 0.0) + caption.vector
     return sums
 
 
-def _spread(values: Floats, counts: Bools) -> Floats:
-    """Put values (C,) at the places that count (Q,), nan elsewhere."""
-    spread = np.full(len(counts), np.nan)
-    spread[counts] = values
-    return spread
+def _fill(values: Float64Array, defined: BoolArray) -> Float64Array:
+    """Return values (C,) at the C positions that are defined (Q,), nan elsewhere: (Q,)."""
+    filled = np.full(len(defined), np.nan)
+    filled[defined] = values
+    return filled
 
 
-def _unit(rows: Floats) -> Floats:
-    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+def _unit(rows: Float64Array) -> Float64Array:
+    unit: Float64Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return unit

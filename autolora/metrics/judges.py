@@ -1,6 +1,6 @@
-"""The judges of generated pictures: a CLIP, a vision-language model, a classifier where there is one.
+"""The judges of generated images: a CLIP model, a vision-language model and, if params.yaml names one, a classifier.
 
-None of them makes pictures, or captions that anything has learned from, unless params.yaml says so.
+params.yaml should name models that neither generate images nor write captions that other models are trained on.
 """
 
 from collections.abc import Sequence
@@ -8,37 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from autolora import models, vlm
 from autolora.metrics.classifier import Classifier, classify, load_classifier
 from autolora.metrics.clip import Clip, load_clip
 from autolora.params import JudgesParams, ModelsParams, VllmParams
-
-Floats = NDArray[np.float64]
+from autolora.storage.arrays import Float64Array
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Judges:
-    """The judges, loaded."""
+    """The loaded judges."""
 
     clip: Clip
-    vlm: vlm.Witness
+    vlm: vlm.YesNoScorer
     classifier: Classifier | None
     question: str
-    """of VQAScore, about `{text}`"""
+    """of VQAScore; `{text}` stands for the text that the image should show"""
     facts: dict[str, str | None]
-    """what the judges are: digests, and the question"""
+    """digests of the models, and the question"""
 
 
-def load_judges(params: JudgesParams, place: ModelsParams, vllm: VllmParams) -> Judges:
-    """Load the judges that params.yaml names, to where and how precisely models run there.
+def load_judges(params: JudgesParams, base: ModelsParams, vllm: VllmParams) -> Judges:
+    """Load the judges that params.yaml names, on the device and in the precision of `base`.
 
-    Raises MissingArtifact when one is not there, CaptionError when no server serves the VLM.
+    Raises MissingArtifact when a model does not exist, CaptionError when no server serves the VLM.
     """
-    clip = load_clip(models.resolve(params.clip, params.clip_revision), place.device)
-    classifier = load_classifier(Path(params.classifier), place.device) if params.classifier else None
+    clip = load_clip(models.resolve(params.clip, params.clip_revision), base.device)
+    classifier = load_classifier(Path(params.classifier), base.device) if params.classifier else None
     facts = {
         "clip": clip.digest,
         "vlm": vlm.digest(params),
@@ -47,31 +45,31 @@ def load_judges(params: JudgesParams, place: ModelsParams, vllm: VllmParams) -> 
     }
     return Judges(
         clip=clip,
-        vlm=vlm.judge(params, place, vllm),
+        vlm=vlm.yes_no_scorer(params, base, vllm),
         classifier=classifier,
         question=params.question,
         facts=facts,
     )
 
 
-def vqa_score(judges: Judges, images: Sequence[Image.Image], text: str) -> Floats:
-    """Return how likely each picture shows a text, by the judge VLM: (N,), 0 to 1."""
-    return np.array(vlm.yes(judges.vlm, images, [text] * len(images), judges.question))
+def vqa_score(judges: Judges, images: Sequence[Image.Image], text: str) -> Float64Array:
+    """Return the judge VLM's probability that each of N images shows a text: (N,), 0 to 1."""
+    return np.array(vlm.vqa_scores(judges.vlm, images, [text] * len(images), judges.question))
 
 
-def shows(
+def detect(
     classifier: Classifier, images: Sequence[Image.Image], values: Sequence[str | None]
-) -> list[Floats]:
-    """Return for each value, e.g. `cat`, in which pictures the classifier sees it (N,): 1 or 0.
+) -> list[Float64Array]:
+    """Return for each value, e.g. `cat`, whether the classifier detects it in each of N images: (N,), 1 or 0.
 
-    nan throughout for a value that no field knows, None among them.
+    A value that no field has, or None, gives nan for every image.
     """
-    named = classify(classifier, images)
-    found = []
+    predictions = classify(classifier, images)
+    detected = []
     for value in values:
         field = None if value is None else classifier.field_of(value)
-        seen = [
-            np.nan if field is None else float(name == value) for name in named[field or next(iter(named))]
-        ]
-        found.append(np.array(seen))
-    return found
+        if field is None:
+            detected.append(np.full(len(images), np.nan))
+        else:
+            detected.append(np.array([float(name == value) for name in predictions[field]]))
+    return detected

@@ -1,4 +1,4 @@
-"""Judgments: what a person or an oracle says an adapter is about, by the sha256 of its file."""
+"""Judgments: the theme of an adapter as a person or an oracle labeled it, by the sha256 of its file."""
 
 import json
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from autolora.errors import MismatchError, MissingArtifact
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """The theme of an adapter, and its kind (object, style, …) where that is judged too."""
+    """The theme of an adapter, and its kind (object, style, …) if that is labeled too."""
 
     theme: str
     kind: str | None
 
 
 def read_judgments(path: Path | None) -> dict[str, Judgment]:
-    """Read a file of judgments, adapter sha256 -> {"theme": …, "kind": …}; empty when `path` is None.
+    """Read a file of judgments, adapter sha256 -> {"theme": …, "kind": …}; empty if `path` is None.
 
-    Raises MissingArtifact when it is named and missing, MismatchError when it is something else.
+    Raises MissingArtifact when the file does not exist, MismatchError when its content has another form.
     """
     if path is None:
         return {}
@@ -31,5 +31,6 @@ def read_judgments(path: Path | None) -> dict[str, Judgment]:
         ) from error
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise MismatchError(
-            f'{path} is no file of judgments (sha256 -> {{"theme": …}}): {error!r}'
+            f'{path} is not a file of judgments ({error!r}): expected {{"<adapter sha256>": {{"theme": …}}, …}}; '
+            "correct the file or evaluation.themes in params.yaml"
         ) from error

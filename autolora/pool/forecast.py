@@ -1,40 +1,43 @@
-"""What the stage `pool` will fetch once the rows of a crawl are the catalog, told before anything is written."""
+"""What the stage `pool` would download after a crawl, computed before anything is written."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autolora.catalog.sources import Shown, shown
+from autolora.catalog.sources import ImageSource, group_sources, image_sources
 from autolora.catalog.store import catalog_path
 from autolora.crawl.budget import Cost, cost
 from autolora.errors import MissingArtifact
 from autolora.params import CrawlParams
 from autolora.pool import store as pool
-from autolora.pool.near_duplicates import gather, is_read
+from autolora.pool.near_duplicates import is_stored
 from autolora.records import Adapter, Listing
 from autolora.storage.git import read_committed
 
 
 def forecast(root: Path, rows: Iterable[Listing], rules: CrawlParams) -> dict[str, Cost]:
-    """Return hub -> what it will send: files and pictures that data/pool lacks, new to the catalog or not.
+    """Return hub -> cost of the files and images that are missing from data/pool, whether new to the catalog or not.
 
-    What was refused is not asked for again; of a file that nobody has read yet all pictures count, as if it were
-    accepted. A file of several hubs counts for the one that names it.
+    Refused files are not downloaded again. A file that was not read yet is assumed to be accepted, so that all its
+    images count. A file on several hubs counts for the hub of its primary listing.
     """
-    road = [row for row in rows if row.on_the_road]
-    read = pool.adapters(root)
-    found: defaultdict[str, Cost] = defaultdict(Cost)
-    for key, origins in gather(road).items():
-        if _lacks(root, origins.named, read.get(key)):
-            found[origins.named.hub] += replace(cost(origins.named, rules, ()), renderings=0)
-    for picture in _pictures(root, road, read):
-        found[picture.hub] += Cost(renderings=1)
-    return dict(found)
+    active = [row for row in rows if row.is_active]
+    adapters = pool.adapters(root)
+    costs: defaultdict[str, Cost] = defaultdict(Cost)
+    for key, sources in group_sources(active).items():
+        if _needs_download(root, sources.primary, adapters.get(key)):
+            costs[sources.primary.hub] += replace(cost(sources.primary, rules, ()), renderings=0)
+    for image in _missing_images(root, active, adapters):
+        costs[image.hub] += Cost(renderings=1)
+    return dict(costs)
 
 
-def restores(root: Path) -> bool:
-    """Tell whether a crawl would put a missing catalog back as committed, and ask no hub."""
+def would_restore_catalog(root: Path) -> bool:
+    """Return whether a crawl would restore the catalog from HEAD instead of requesting the hubs.
+
+    That is so if the catalog is missing from the working tree, but committed.
+    """
     path = catalog_path(root)
     if path.exists():
         return False
@@ -45,20 +48,19 @@ def restores(root: Path) -> bool:
     return True
 
 
-def _lacks(root: Path, listing: Listing, row: Adapter | None) -> bool:
-    """Tell whether a file has to be downloaded: neither refused nor there."""
-    if row and not is_read(row):
+def _needs_download(root: Path, listing: Listing, row: Adapter | None) -> bool:
+    """Return whether a file is neither refused nor present."""
+    if row and not is_stored(row):
         return False
     sha256 = row.sha256 if row else listing.sha256
     return sha256 is None or not pool.weights_path(root, sha256).exists()
 
 
-def _pictures(root: Path, road: Sequence[Listing], read: Mapping[str, Adapter]) -> list[Shown]:
-    """Return the pictures that have to be downloaded."""
-    have, refused = pool.renderings(root), pool.refused_renderings(root)
-    wanted = shown(row for row in road if row.key not in read or read[row.key].accepted)
-    return [
-        picture
-        for key, picture in wanted.items()
-        if key not in refused and not (key in have and pool.rendering_path(root, have[key].sha256).exists())
-    ]
+def _missing_images(
+    root: Path, active: Sequence[Listing], adapters: Mapping[str, Adapter]
+) -> list[ImageSource]:
+    """Return the images of accepted and unread files that are neither refused nor present."""
+    renderings, refused = pool.renderings(root), pool.refused_renderings(root)
+    wanted = image_sources(row for row in active if row.key not in adapters or adapters[row.key].accepted)
+    present = {key for key, row in renderings.items() if pool.rendering_path(root, row.sha256).exists()}
+    return [image for key, image in wanted.items() if key not in refused and key not in present]

@@ -1,4 +1,4 @@
-"""Pictures from strangers: checked within bounds, then drawn anew without anything but the picture."""
+"""Validation of untrusted images, which are re-encoded as PNG without metadata."""
 
 import io
 import stat
@@ -8,21 +8,21 @@ from PIL import Image, ImageOps
 
 from autolora.errors import RefusedFile
 from autolora.params import PoolParams
+from autolora.storage.files import MB
 
 NOT_AN_IMAGE = "not-an-image"
 FORMATS = ("PNG", "JPEG", "WEBP")
-MOST_SCANS = 100
-"""of a progressive JPEG, which has about ten; each takes a pass over the whole picture"""
-THINNEST = 100
-"""the longer side over the shorter one; models that look at pictures take no more than 200"""
-MB = 1_000_000
+MAX_SCANS = 100
+"""of a progressive JPEG; usual files have about ten, and each scan decodes the whole image once more"""
+MAX_ASPECT_RATIO = 100
+"""longer side divided by shorter side; the processors of vision models accept at most 200"""
 
 
-def redraw(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
-    """Return a downloaded picture as PNG (RGB, upright, no metadata), its width and height in px.
+def reencode_image(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
+    """Return a downloaded image as PNG (RGB, upright, no metadata), its width and its height in px.
 
-    Of a moving picture the first frame is taken.
-    Raises RefusedFile: not-an-image, image-too-large, image-too-thin.
+    Of an animated image, only the first frame is used.
+    Raises RefusedFile with code not-an-image, image-too-large or image-too-thin.
     """
     content = _read(path, int(bounds.max_image_mb * MB))
     try:
@@ -30,40 +30,43 @@ def redraw(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
             _check_size(image, bounds.max_image_px)
             _check_scans(image, content)
             image.verify()
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:  # what was verified cannot be read
+        with Image.open(
+            io.BytesIO(content), formats=FORMATS
+        ) as image:  # an image cannot be used after verify()
             ImageOps.exif_transpose(image, in_place=True)
-            return _draw(image), image.width, image.height
+            return _encode_png(image), image.width, image.height
     except RefusedFile:
         raise
     except Image.DecompressionBombError as error:
-        raise RefusedFile("image-too-large", f"the picture is too large: {error}") from error
+        raise RefusedFile("image-too-large", f"the image is too large: {error}") from error
     except (
         Exception
-    ) as error:  # Pillow raises nearly anything on a damaged file, and its words may hold addresses
+    ) as error:  # Pillow raises many types on damaged files; its messages may contain addresses
         raise RefusedFile(
-            NOT_AN_IMAGE, f"the file is no picture of {', '.join(FORMATS)} ({type(error).__name__})"
+            NOT_AN_IMAGE,
+            f"the file is not a valid image of type {', '.join(FORMATS)} ({type(error).__name__})",
         ) from error
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file; a link is not followed, a pipe not waited for."""
+    """Return the content of a regular file; symbolic links are not followed and pipes are not opened."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise RefusedFile(NOT_AN_IMAGE, "it is no regular file")
+        raise RefusedFile(NOT_AN_IMAGE, "it is not a regular file")
     if status.st_size > max_bytes:
         raise RefusedFile(
             "image-too-large",
-            f"the picture has {status.st_size} bytes, allowed are {max_bytes} (pool.max_image_mb)",
+            f"the image has {status.st_size} bytes, but at most {max_bytes} are allowed (pool.max_image_mb)",
         )
     return path.read_bytes()
 
 
-def _draw(image: Image.Image) -> bytes:
-    """Return a PNG of the pixels alone: a new picture has no profile, text or thumbnail to be saved."""
-    drawn = Image.new("RGB", image.size)
-    drawn.paste(image.convert("RGB"))
+def _encode_png(image: Image.Image) -> bytes:
+    """Return a PNG of the pixels only: a new image has no color profile, text or thumbnail."""
+    pixels = Image.new("RGB", image.size)
+    pixels.paste(image.convert("RGB"))
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
+    pixels.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -71,19 +74,22 @@ def _check_size(image: Image.Image, max_px: int) -> None:
     if image.width * image.height > max_px:
         raise RefusedFile(
             "image-too-large",
-            f"the picture has {image.width} × {image.height} px, allowed are {max_px} (pool.max_image_px)",
+            f"the image has {image.width} × {image.height} px, but at most {max_px} px are allowed "
+            "(pool.max_image_px)",
         )
-    if max(image.size) > THINNEST * min(image.size):
+    if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         raise RefusedFile(
             "image-too-thin",
-            f"the picture has {image.width} × {image.height} px, one side may be {THINNEST} times the other",
+            f"the image has {image.width} × {image.height} px; the longer side may be at most {MAX_ASPECT_RATIO} "
+            "times the shorter side",
         )
 
 
 def _check_scans(image: Image.Image, content: bytes) -> None:
-    """Refuse a JPEG of so many scans that decoding it takes for ever."""
-    scans = 0 if image.format in ("PNG", "WEBP") else content.count(b"\xff\xda")  # elsewhere it is chance
-    if scans > MOST_SCANS:
+    """Refuse a JPEG with so many scans that decoding would take very long."""
+    # In PNG and WEBP files the scan marker's bytes occur by chance.
+    scans = 0 if image.format in ("PNG", "WEBP") else content.count(b"\xff\xda")
+    if scans > MAX_SCANS:
         raise RefusedFile(
-            "image-too-large", f"the picture is drawn in {scans} scans, allowed are {MOST_SCANS}"
+            "image-too-large", f"the image has {scans} scans, but at most {MAX_SCANS} are allowed"
         )

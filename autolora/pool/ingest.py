@@ -1,4 +1,4 @@
-"""What enters the pool: batches of files, downloaded, compared with the catalog, read once, put in place."""
+"""Downloading files and images of the catalog into the pool: in batches, verified, read once, and stored."""
 
 import logging
 import uuid
@@ -10,201 +10,213 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from autolora.catalog.sources import Origins, Shown
-from autolora.errors import DiskFull, HubError, NotGiven, RefusedFile
-from autolora.hubs import MB, Hub
+from autolora.catalog.sources import ImageSource, Sources
+from autolora.errors import DiskFull, DownloadsFailed, HubError, RefusedFile
+from autolora.hubs import Hub
 from autolora.lora.read import Reading, read
 from autolora.lora.sketch import Sketch, sketch_and_norm
 from autolora.params import PoolParams
 from autolora.pool import store as pool
-from autolora.pool.images import NOT_AN_IMAGE, redraw
-from autolora.pool.recipe import Terms
+from autolora.pool.images import NOT_AN_IMAGE, reencode_image
+from autolora.pool.recipe import ReadRecipe
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
-from autolora.storage.files import Row, hash_file, room, write_atomic
+from autolora.storage.files import MB, Row, raising_disk_full, write_atomic
+from autolora.storage.hashes import hash_file
 
 T = TypeVar("T")
-IN_A_ROW = 20
-"""files or pictures that a hub may fail to give one after the other before it is asked for no more of them"""
+TableRow = tuple[str, Row]
+"""name of a table of the pool, and a row for it"""
+MAX_CONSECUTIVE_FAILURES = 20
+"""after so many failed downloads of files (or of images) in a row, a hub gets no further requests for them"""
 
 logger = logging.getLogger(__name__)
 
 
 def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """Cut a sequence into pieces of at most `size`."""
+    """Return consecutive slices of at most `size` items."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-class Intake:
-    """Brings in what the catalog lists. It remembers what has arrived, so that a batch that is tried again asks for
-    the rest only, that a hub gives nothing any more, and that the disk is full, so that no further download is begun.
-    Safe from several threads."""
+class Ingest:
+    """Downloads that one run of the stage makes; thread-safe.
 
-    def __init__(self, root: Path, hubs: Mapping[str, Hub], terms: Terms, max_file_mb: float) -> None:
-        """Set up; max_file_mb: the bound (10^6 bytes) where a hub does not tell a size."""
-        self._root, self._hubs, self._terms, self._max_file_mb = root, hubs, terms, max_file_mb
-        self._arrived: set[str] = set()
-        self._in_a_row: Counter[tuple[str, str]] = Counter()
+    It remembers completed downloads, so that a retried batch requests only the missing ones; failures per hub, so that
+    a hub that only fails gets no further requests; and that the disk is full, so that no other download starts.
+    """
+
+    def __init__(self, root: Path, hubs: Mapping[str, Hub], recipe: ReadRecipe, max_file_mb: float) -> None:
+        """Initialize; max_file_mb: size limit in 10^6 bytes for files whose size the hub does not report."""
+        self._root, self._hubs, self._recipe, self._max_file_mb = root, hubs, recipe, max_file_mb
+        self._completed: set[str] = set()
+        self._consecutive_failures: Counter[tuple[str, str]] = Counter()
         self._reasons: dict[str, str] = {}
-        self._full: DiskFull | None = None
+        self._disk_full: DiskFull | None = None
 
     @property
-    def arrived(self) -> int:
-        """How many files and pictures have arrived."""
-        return len(self._arrived)
+    def num_completed(self) -> int:
+        """The number of files and images that were downloaded or refused."""
+        return len(self._completed)
 
-    def fetch_adapters(self, batch: Sequence[Origins]) -> int:
-        """Download and read a batch of files, append their rows, and return their number.
+    def fetch_adapters(self, batch: Sequence[Sources]) -> int:
+        """Download and read a batch of files, append their rows, and return the number of rows.
 
-        Raises NotGiven, when all others are done, for the files that could not be had; DiskFull at once.
+        Raises DownloadsFailed at the end of the batch if downloads failed, DiskFull at once.
         """
-        return self._fetch((origins.named.key, partial(self._adapter, origins)) for origins in batch)
+        return self._fetch((sources.primary.key, partial(self._adapter, sources)) for sources in batch)
 
-    def fetch_renderings(self, batch: Sequence[Shown]) -> int:
-        """Download and check a batch of pictures, append their rows, and return their number.
+    def fetch_renderings(self, batch: Sequence[ImageSource]) -> int:
+        """Download and re-encode a batch of images, append their rows, and return the number of rows.
 
-        Raises NotGiven, when all others are done, for the pictures that could not be had; DiskFull at once.
+        Raises DownloadsFailed at the end of the batch if downloads failed, DiskFull at once.
         """
-        return self._fetch((picture.key, partial(self._rendering, picture)) for picture in batch)
+        return self._fetch((image.key, partial(self._rendering, image)) for image in batch)
 
-    def _fetch(self, wanted: Iterable[tuple[str, Callable[[], tuple[str, Row] | None]]]) -> int:
-        """Fetch what has not arrived yet, append its rows, and return their number.
+    def _fetch(self, wanted: Iterable[tuple[str, Callable[[], TableRow | None]]]) -> int:
+        """Run the downloads that are not completed yet, append their rows, and return the number of rows.
 
-        wanted: keys, each with a function that returns a table's name and the row; None where no hub was asked.
+        wanted: keys, each with its download, which returns None if no hub was requested.
         """
         rows: dict[str, list[Row]] = {}
         reasons: dict[str, str] = {}
-        with self._room():
+        with self._raising_disk_full():
             try:
-                for key, bring in wanted:
+                for key, download in wanted:
                     try:
-                        if key not in self._arrived and (brought := bring()):
-                            rows.setdefault(brought[0], []).append(brought[1])
+                        if key not in self._completed and (table_row := download()):
+                            table, row = table_row
+                            rows.setdefault(table, []).append(row)
                             self._reasons.pop(key, None)
                     except HubError as error:
                         self._reasons[key] = str(error)
-                    if key in self._reasons and key not in self._arrived:
+                    if key in self._reasons and key not in self._completed:
                         reasons[key] = self._reasons[key]
             finally:
-                for table, found in rows.items():
-                    self._append(table, found)
+                for table, table_rows in rows.items():
+                    self._append(table, table_rows)
         if reasons:
-            raise NotGiven(reasons)
+            raise DownloadsFailed(reasons)
         return sum(map(len, rows.values()))
 
-    def _adapter(self, origins: Origins) -> tuple[str, Row] | None:
-        """Bring in one file from the first origin that gives it."""
-        return self._first("files", [(one.hub, partial(self._file, one)) for one in origins.listings])
+    def _adapter(self, sources: Sources) -> TableRow | None:
+        """Download a file from the first source that succeeds, and return its row."""
+        downloads = [(listing.hub, partial(self._file, listing)) for listing in sources.listings]
+        return self._first_success("files", downloads)
 
-    def _file(self, listing: Listing) -> tuple[str, Row]:
+    def _file(self, listing: Listing) -> TableRow:
         hub = self._hubs[listing.hub]
-        return "adapters", _fetch_adapter(self._root, listing, hub, self._terms, self._max_file_mb).to_row()
+        return "adapters", _fetch_adapter(self._root, listing, hub, self._recipe, self._max_file_mb).to_row()
 
-    def _rendering(self, shown: Shown) -> tuple[str, Row] | None:
-        """Bring in one picture, from the first place that gives it, or the reason why it is none."""
-        return self._first(
-            "pictures", [(row.hub, partial(self._picture, row.hub, listed)) for row, listed in shown.places]
-        )
+    def _rendering(self, image: ImageSource) -> TableRow | None:
+        """Download an image from the first occurrence that succeeds; return its row, which may be a refusal."""
+        downloads = [
+            (listing.hub, partial(self._image, listing.hub, rendering))
+            for listing, rendering in image.occurrences
+        ]
+        return self._first_success("images", downloads)
 
-    def _picture(self, hub: str, listed: ListedRendering) -> tuple[str, Row]:
+    def _image(self, hub: str, rendering: ListedRendering) -> TableRow:
         try:
-            return "renderings", asdict(
-                _fetch_rendering(self._root, listed, self._hubs[hub], self._terms.bounds)
-            )
+            row = _fetch_rendering(self._root, rendering, self._hubs[hub], self._recipe.bounds)
+            return "renderings", asdict(row)
         except RefusedFile as error:
-            logger.warning("%s was refused: %s", listed.url, error)
-            return "refused", {"key": listed.key, "code": error.code, "reason": str(error)}
+            logger.warning("%s was refused: %s", rendering.url, error)
+            return "refused", {"key": rendering.key, "code": error.code, "reason": str(error)}
 
-    def _first(self, kind: str, places: Iterable[tuple[str, Callable[[], T]]]) -> T | None:
-        """Return what the first hub gives; one that gave nothing IN_A_ROW times is asked no more, None where that are
-        all.
+    def _first_success(self, kind: str, downloads: Iterable[tuple[str, Callable[[], T]]]) -> T | None:
+        """Return the result of the first download that succeeds, or None if no hub was requested.
 
-        kind: what is asked for. Raises HubError when it was asked for and no hub gives it.
+        kind: "files" or "images". downloads: hub and download; hubs with MAX_CONSECUTIVE_FAILURES failures of this
+        kind in a row are skipped. Raises HubError if all downloads that were tried failed.
         """
-        problems: list[str] = []
-        for hub, bring in places:
-            if self._in_a_row[kind, hub] >= IN_A_ROW:
+        errors: list[str] = []
+        for hub, download in downloads:
+            if self._consecutive_failures[kind, hub] >= MAX_CONSECUTIVE_FAILURES:
                 continue
             try:
-                found = bring()
+                result = download()
             except HubError as error:
-                self._in_a_row[kind, hub] += 1
-                problems.append(str(error))
+                self._consecutive_failures[kind, hub] += 1
+                errors.append(str(error))
             else:
-                self._in_a_row[kind, hub] = 0
-                return found
-        if not problems:
+                self._consecutive_failures[kind, hub] = 0
+                return result
+        if not errors:
             return None
-        raise HubError(" | ".join(dict.fromkeys(problems)))
+        raise HubError(" | ".join(dict.fromkeys(errors)))
 
     def _append(self, table: str, rows: Sequence[Row]) -> None:
         pool.append(self._root, table, rows)
-        self._arrived.update(row["key"] for row in rows)
+        self._completed.update(row["key"] for row in rows)
 
     @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Raise DiskFull where the block runs out of space, and from then on before anything is begun."""
-        if self._full:
-            raise DiskFull(str(self._full))
+    def _raising_disk_full(self) -> Iterator[None]:
+        """Raise DiskFull if the block fails because the disk is full, and before every later block."""
+        if self._disk_full:
+            raise DiskFull(str(self._disk_full))
         try:
-            with room(pool.folder(self._root)):
+            with raising_disk_full(pool.folder(self._root)):
                 yield
         except DiskFull as error:
-            self._full = error
+            self._disk_full = error
             raise
 
 
-def examine(path: Path, key: str, sha256: str, terms: Terms) -> tuple[Adapter, Sketch | None]:
-    """Read a file once: its row, and its sketch where it is accepted."""
+def read_adapter(path: Path, key: str, sha256: str, recipe: ReadRecipe) -> tuple[Adapter, Sketch | None]:
+    """Read a LoRA file and return its row, and its sketch if it is accepted."""
     size = path.stat().st_size
     try:
-        reading = read(path, terms.slots, terms.bounds)
+        reading = read(path, recipe.slots, recipe.bounds)
     except RefusedFile as error:
         logger.info("%s was refused: %s", key, error)
-        return _refused(error, key=key, sha256=sha256, size=size, recipe=terms.recipe), None
-    made, norm = sketch_and_norm(reading.lora, terms.slots, terms.spec)
-    return _accepted(reading, norm, key=key, sha256=sha256, size=size, recipe=terms.recipe), made
+        return _refused(error, key=key, sha256=sha256, size=size, recipe=recipe.digest), None
+    sketch, norm = sketch_and_norm(reading.lora, recipe.slots, recipe.spec)
+    return _accepted(reading, norm, key=key, sha256=sha256, size=size, recipe=recipe.digest), sketch
 
 
-def _fetch_adapter(root: Path, listing: Listing, hub: Hub, terms: Terms, max_file_mb: float) -> Adapter:
-    """Bring one file into the pool: weights and sketch where it is accepted, a row in any case."""
-    have = pool.weights_path(root, listing.sha256) if listing.sha256 else None
-    if have and have.exists() and hash_file(have) == listing.sha256:
-        row, sketched = examine(have.resolve(), listing.key, have.stem, terms)
-        if sketched:
-            pool.save_sketch(root, row.sha256, sketched)
+def _fetch_adapter(root: Path, listing: Listing, hub: Hub, recipe: ReadRecipe, max_file_mb: float) -> Adapter:
+    """Return the row of a file and store its weights and sketch if it is accepted; download it if necessary."""
+    stored = pool.weights_path(root, listing.sha256) if listing.sha256 else None
+    if stored and stored.exists() and hash_file(stored) == listing.sha256:
+        row, sketch = read_adapter(stored.resolve(), listing.key, stored.stem, recipe)
+        if sketch:
+            pool.save_sketch(root, row.sha256, sketch)
         return row
-    with _temporary(root) as path:
+    with _temporary_path(root) as path:
         sha256 = _download(listing, hub, path, max_file_mb)
-        row, sketched = examine(path, listing.key, sha256, terms)
-        if sketched:
-            pool.save_sketch(root, sha256, sketched)
-            place = pool.weights_path(root, sha256)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(place)
+        row, sketch = read_adapter(path, listing.key, sha256, recipe)
+        if sketch:
+            pool.save_sketch(root, sha256, sketch)
+            target = pool.weights_path(root, sha256)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
     return row
 
 
 def _download(listing: Listing, hub: Hub, path: Path, max_file_mb: float) -> str:
-    """Download a file and compare it with what the hub listed."""
+    """Download a file to `path` and return its sha256. Raises HubError if size or sha256 differ from the listing."""
     limit = int(max_file_mb * MB) if listing.size is None else listing.size
     try:
         sha256 = hub.download(listing.url, path, limit)
     except RefusedFile as error:
-        raise HubError(f"hub {hub.name}: {listing.url} is not what was listed: {error}") from error
+        raise HubError(f"hub {hub.name}: {listing.url} does not match its listing: {error}") from error
     _check_hash(hub.name, listing.url, listing.sha256, sha256)
     return sha256
 
 
 def _fetch_rendering(root: Path, rendering: ListedRendering, hub: Hub, bounds: PoolParams) -> PooledRendering:
-    with _temporary(root) as path:
+    """Download, re-encode and store an image, and return its row.
+
+    Raises HubError if the response is probably not the listed image, RefusedFile if the image itself is not valid.
+    """
+    with _temporary_path(root) as path:
         sha256 = hub.download(rendering.url, path, int(bounds.max_image_mb * MB))
         _check_hash(hub.name, rendering.url, rendering.sha256, sha256)
         try:
-            content, width, height = redraw(path, bounds)
+            content, width, height = reencode_image(path, bounds)
         except RefusedFile as error:
             if error.code == NOT_AN_IMAGE and rendering.sha256 is None:
                 raise HubError(
-                    f"hub {hub.name}: {rendering.url} sent something else, or it was damaged on the way: {error}"
+                    f"hub {hub.name}: {rendering.url} returned other content, or the download was corrupted: {error}"
                 ) from error
             raise
     write_atomic(pool.rendering_path(root, sha256), content)
@@ -212,8 +224,8 @@ def _fetch_rendering(root: Path, rendering: ListedRendering, hub: Hub, bounds: P
 
 
 @contextmanager
-def _temporary(root: Path) -> Iterator[Path]:
-    """Yield a place for one download; what is left there afterwards is removed."""
+def _temporary_path(root: Path) -> Iterator[Path]:
+    """Yield a path for one download and remove the file afterwards if it is still there."""
     path = pool.incoming(root) / uuid.uuid4().hex
     try:
         yield path
@@ -221,10 +233,10 @@ def _temporary(root: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _check_hash(hub: str, url: str, listed: str | None, found: str) -> None:
-    if listed is not None and found != listed:
+def _check_hash(hub: str, url: str, listed: str | None, computed: str) -> None:
+    if listed is not None and computed != listed:
         raise HubError(
-            f"hub {hub}: hash mismatch: {url} has sha256 {found}, listed was {listed}; nothing was kept"
+            f"hub {hub}: hash mismatch: {url} has sha256 {computed}, but the hub lists {listed}; the file was discarded"
         )
 
 
@@ -239,11 +251,11 @@ def _accepted(reading: Reading, norm: float, *, key: str, sha256: str, size: int
         layout=reading.layout,
         num_slots=len(reading.lora),
         rank_max=max(factors.rank for factors in reading.lora.values()),
-        norm=_rounded(norm),
+        norm=float(f"{norm:.6g}"),  # further digits depend on the number of threads that summed
         dtype=reading.dtype,
         keys_used=reading.keys_used,
         keys_seen=reading.keys_seen,
-        set_aside=reading.set_aside,
+        ignored_keys=reading.ignored_keys,
         warnings=reading.warnings,
     )
 
@@ -263,10 +275,5 @@ def _refused(error: RefusedFile, *, key: str, sha256: str, size: int, recipe: st
         dtype=None,
         keys_used=0,
         keys_seen=0,
-        set_aside=(),
+        ignored_keys=(),
     )
-
-
-def _rounded(norm: float) -> float:
-    """Round to 6 digits: the last ones depend on how many threads added them up."""
-    return float(f"{norm:.6g}")

@@ -1,12 +1,14 @@
-"""Duplicates: one adapter under several names, and adapters that are an earlier one saved anew.
+"""Exact and near-duplicates: adapters that the pool contains more than once.
 
-Equal bytes are one adapter with several listings, its origins. A **near-duplicate** has other bytes and nearly the
-same update: re-saved, re-quantized, re-scaled, factored anew, padded to a higher rank. Fingerprints of sketches tell,
-which know nothing of layout, rank or strength.
+Files with equal bytes are one adapter with several sources. A **near-duplicate** has other bytes and nearly the same
+update: it was saved in another layout or type, scaled, factored differently, or padded to a higher rank. Two adapters
+are near-duplicates if the cosine of their sketches' fingerprints reaches pool.near_duplicate_cosine; fingerprints do
+not depend on layout, rank or strength.
 
-Adapters are gone through from the earliest to the latest: one that is alike an original is its near-duplicate, any
-other is an original. So the order of downloads does not matter, and where an original leaves the catalog, the next
-one takes its place. Which are alike is kept in a table, so that a newcomer is compared with all, once.
+Verdicts are assigned in the order of first_seen: an adapter that is similar to an earlier original is a near-duplicate
+of it, and every other adapter is an original. So verdicts do not depend on the order of downloads, and if an original
+leaves the catalog, the next adapter becomes the original. The similar pairs are stored in a table, so that each run
+compares only new adapters with all others.
 """
 
 import logging
@@ -16,159 +18,152 @@ from pathlib import Path
 
 import numpy as np
 
-from autolora.catalog.sources import Origins
-from autolora.lora.fingerprint import earlier
+from autolora.catalog.sources import Sources, group_sources
+from autolora.lora.fingerprint import cosines_with_earlier
 from autolora.lora.verdict import refusal
 from autolora.pool import store as pool
-from autolora.pool.recipe import Terms
+from autolora.pool.recipe import ReadRecipe
 from autolora.records import ACCEPTED, Adapter, Listing
-from autolora.storage.files import Row, hash_value, read_rows
+from autolora.storage.files import Row, read_rows
+from autolora.storage.hashes import hash_value
 
-NEAR, EXACT = "near-duplicate", "exact-duplicate"
-DIGITS = 4
-"""of a cosine that is kept"""
-SAME_STRENGTH = 0.01
-"""a ratio of norms this near to 1 is not told"""
+NEAR_DUPLICATE, EXACT_DUPLICATE = "near-duplicate", "exact-duplicate"
+COSINE_DIGITS = 4
+"""decimals of a stored cosine; further ones depend on the number of threads that summed"""
+SAME_NORM_TOLERANCE = 0.01
+"""a ratio of norms within this distance of 1 is not reported as a difference"""
 
-Alike = dict[str, dict[str, float]]
-"""adapter -> others that are alike, with the cosine; each pair is under one of the two at least"""
+SimilarPairs = dict[str, dict[str, float]]
+"""adapter -> similar adapter -> cosine, all by sha256; each pair is stored under at least one of the two"""
 
 logger = logging.getLogger(__name__)
 
 
-def is_read(row: Adapter) -> bool:
-    """Tell whether a file was read whole, so that its weights and sketch are kept: accepted, or a near-duplicate."""
-    return row.verdict in (ACCEPTED, NEAR)
+def is_stored(row: Adapter) -> bool:
+    """Return whether the pool stores weights and sketch of a file: those of accepted files and near-duplicates."""
+    return row.verdict in (ACCEPTED, NEAR_DUPLICATE)
 
 
-def gather(listings: Iterable[Listing]) -> dict[str, Origins]:
-    """Return the origins of each file by Listing.key, the earliest first; of one day in the catalog's order.
-
-    The files are in that order, too.
-    """
-    found: dict[str, list[Listing]] = {}
-    for listing in sorted(listings, key=lambda one: one.first_seen):
-        found.setdefault(listing.key, []).append(listing)
-    return {key: Origins(tuple(several)) for key, several in found.items()}
-
-
-def compare(root: Path, adapters: Collection[str], terms: Terms) -> int:
-    """Compare the adapters (sha256) that are new with all, note who is alike, and return how many were new."""
-    known = alike(root, terms)
+def compare_new(root: Path, adapters: Collection[str], recipe: ReadRecipe) -> int:
+    """Compare new adapters (sha256) with all others, append their rows, and return the number of new adapters."""
+    known = read_similar_pairs(root, recipe)
     new = [sha256 for sha256 in sorted(adapters) if sha256 not in known]
     if not new:
         return 0
     order = [sha256 for sha256 in sorted(adapters) if sha256 in known] + new
     prints = pool.load_fingerprints(root, order)
-    threshold = terms.bounds.near_duplicate_cosine
+    threshold = recipe.bounds.near_duplicate_cosine
     rows = []
-    for sha256, cosines in zip(new, earlier(prints, len(order) - len(new)), strict=True):
-        near = {order[i]: _rounded(cosines[i]) for i in np.flatnonzero(cosines >= threshold).tolist()}
-        rows.append(_row(sha256, near, terms))
-    pool.append(root, "alike", rows)
-    logger.info("%d adapters compared with %d; %d are like another", len(new), len(order), _count(rows))
+    for sha256, cosines in zip(new, cosines_with_earlier(prints, len(order) - len(new)), strict=True):
+        similar = np.flatnonzero(cosines >= threshold).tolist()
+        rows.append(
+            _row(sha256, {order[i]: round(float(cosines[i]), COSINE_DIGITS) for i in similar}, recipe)
+        )
+    pool.append(root, "near_duplicates", rows)
+    with_similar = sum(bool(row["cosines"]) for row in rows)
+    logger.info(
+        "compared %d new adapters with %d; %d are similar to another", len(new), len(order), with_similar
+    )
     return len(new)
 
 
-def alike(root: Path, terms: Terms) -> Alike:
-    """Return who is like whom, for all adapters that were compared on these terms."""
-    key = _terms_key(terms)
-    return {
-        row["key"]: row["alike"] for row in read_rows(pool.table_path(root, "alike")) if row["terms"] == key
-    }
+def read_similar_pairs(root: Path, recipe: ReadRecipe) -> SimilarPairs:
+    """Return the similar pairs among all adapters that were compared under this recipe and threshold."""
+    settings = _settings_digest(recipe)
+    rows = read_rows(pool.table_path(root, "near_duplicates"))
+    return {row["sha256"]: row["cosines"] for row in rows if row["settings"] == settings}
 
 
-def alike_rows(found: Alike, adapters: Collection[str], terms: Terms) -> list[Row]:
-    """Return the table for these adapters alone: each pair once, under the greater sha256, whoever came first."""
-    pairs: Alike = {sha256: {} for sha256 in sorted(adapters) if sha256 in found}
-    for one, others in found.items():
-        for other, cosine in others.items():
-            if one in pairs and other in pairs:
-                pairs[max(one, other)][min(one, other)] = cosine
-    return [_row(sha256, near, terms) for sha256, near in pairs.items()]
+def near_duplicate_rows(pairs: SimilarPairs, adapters: Collection[str], recipe: ReadRecipe) -> list[Row]:
+    """Return the table's rows for these adapters, each pair once, under the greater sha256.
 
-
-def settle(rows: Mapping[str, Adapter], files: Mapping[str, Origins], found: Alike) -> dict[str, Adapter]:
-    """Return the rows by Listing.key with the verdicts that follow from who is like whom.
-
-    files: the origins of the rows' files, in the order of `gather`.
+    So the table does not depend on the order in which the adapters were compared.
     """
-    read = {row.sha256: row for row in rows.values() if is_read(row)}
-    places: dict[str, list[Listing]] = {}  # sha256 -> its listings, the earliest file first
-    for key, origins in files.items():
-        if key in rows and is_read(rows[key]):
-            places.setdefault(rows[key].sha256, []).extend(origins.listings)
-    near = _neighbors(found, read)
-    originals = _originals(list(places), near)
+    cosines: SimilarPairs = {sha256: {} for sha256 in sorted(adapters) if sha256 in pairs}
+    for first, similar in pairs.items():
+        for second, cosine in similar.items():
+            if first in cosines and second in cosines:
+                cosines[max(first, second)][min(first, second)] = cosine
+    return [_row(sha256, similar, recipe) for sha256, similar in cosines.items()]
+
+
+def assign_verdicts(
+    rows: Mapping[str, Adapter], listings: Iterable[Listing], pairs: SimilarPairs
+) -> dict[str, Adapter]:
+    """Return the rows by Listing.key with the verdicts and warnings about duplicates."""
+    stored = {key: row for key, row in rows.items() if is_stored(row)}
+    by_sha256 = {row.sha256: row for row in stored.values()}
+    sources = group_sources(
+        (listing for listing in listings if listing.key in stored), lambda listing: stored[listing.key].sha256
+    )
+    similar = _symmetric(pairs, by_sha256)
+    originals = _find_originals(list(sources), similar)
     return {
-        key: _judge(row, read[originals[row.sha256]], places, near) if is_read(row) else row
+        key: _with_verdict(row, by_sha256[originals[row.sha256]], sources, similar) if key in stored else row
         for key, row in rows.items()
     }
 
 
-def _neighbors(found: Alike, read: Mapping[str, Adapter]) -> Alike:
-    """Return who is like whom in both directions, among the files that are there."""
-    near: Alike = {}
-    for one, others in found.items():
-        for other, cosine in others.items():
-            if one in read and other in read:
-                near.setdefault(one, {})[other] = cosine
-                near.setdefault(other, {})[one] = cosine
-    return near
+def _symmetric(pairs: SimilarPairs, adapters: Collection[str]) -> SimilarPairs:
+    """Return each pair under both of its adapters, for pairs of which both are among `adapters`."""
+    similar: SimilarPairs = {}
+    for first, others in pairs.items():
+        for second, cosine in others.items():
+            if first in adapters and second in adapters:
+                similar.setdefault(first, {})[second] = cosine
+                similar.setdefault(second, {})[first] = cosine
+    return similar
 
 
-def _originals(order: Sequence[str], near: Alike) -> dict[str, str]:
-    """Return adapter -> the earliest original that it is like, or itself."""
-    place = {sha256: number for number, sha256 in enumerate(order)}
-    found: dict[str, str] = {}
+def _find_originals(order: Sequence[str], similar: SimilarPairs) -> dict[str, str]:
+    """Return adapter -> the earliest original similar to it, or the adapter itself if there is none."""
+    positions = {sha256: position for position, sha256 in enumerate(order)}
+    originals: dict[str, str] = {}
     for sha256 in order:
-        candidates = sorted(near.get(sha256, {}), key=lambda one: place[one])
-        found[sha256] = next((one for one in candidates if found.get(one) == one), sha256)
-    return found
+        candidates = sorted(similar.get(sha256, {}), key=lambda candidate: positions[candidate])
+        originals[sha256] = next(
+            (candidate for candidate in candidates if originals.get(candidate) == candidate), sha256
+        )
+    return originals
 
 
-def _judge(row: Adapter, original: Adapter, places: Mapping[str, Sequence[Listing]], near: Alike) -> Adapter:
+def _with_verdict(
+    row: Adapter, original: Adapter, sources: Mapping[str, Sources], similar: SimilarPairs
+) -> Adapter:
     if original.sha256 == row.sha256:
-        warnings = [code for code in row.warnings if code != EXACT]
-        several = len(places[row.sha256]) > 1
-        return replace(row, verdict=ACCEPTED, reason="", warnings=(*warnings, *[EXACT] * several))
-    named = places[original.sha256][0]
-    name = f"{named.hub}:{named.id}/{named.file} (sha256 {original.sha256})"
-    cosine = near[row.sha256][original.sha256]
-    words = [f"that one is {name}", f"cosine {cosine:.{DIGITS}f}", *_differences(row, original)]
-    return replace(row, verdict=NEAR, reason=str(refusal(NEAR, "; ".join(words))))
+        warnings = [code for code in row.warnings if code != EXACT_DUPLICATE]
+        has_copies = len(sources[row.sha256].listings) > 1
+        return replace(
+            row, verdict=ACCEPTED, reason="", warnings=(*warnings, *[EXACT_DUPLICATE] * has_copies)
+        )
+    listing = sources[original.sha256].primary
+    name = f"{listing.hub}:{listing.id}/{listing.file} (sha256 {original.sha256})"
+    cosine = similar[row.sha256][original.sha256]
+    details = [f"the original is {name}", f"cosine {cosine:.{COSINE_DIGITS}f}", *_differences(row, original)]
+    return replace(row, verdict=NEAR_DUPLICATE, reason=str(refusal(NEAR_DUPLICATE, "; ".join(details))))
 
 
 def _differences(row: Adapter, original: Adapter) -> list[str]:
-    """Say in words how a near-duplicate differs from its original."""
-    words = []
+    """Return descriptions of the differences between a near-duplicate and its original."""
+    differences = []
     ratio = row.norm / original.norm
-    if abs(ratio - 1) > SAME_STRENGTH:
-        words.append(f"{ratio:.3g} times as strong")
-    for noun, here, there in (
+    if abs(ratio - 1) > SAME_NORM_TOLERANCE:
+        differences.append(f"{ratio:.3g} times the original's norm")
+    for label, value, original_value in (
         ("layout", row.layout, original.layout),
         ("rank", row.rank_max, original.rank_max),
-        ("layers", row.num_slots, original.num_slots),
+        ("number of slots", row.num_slots, original.num_slots),
+        ("dtype", row.dtype, original.dtype),
     ):
-        if here != there:
-            words.append(f"{noun} {here}, there {there}")
-    if row.dtype != original.dtype:
-        words.append(f"stored as {row.dtype}, there {original.dtype}")
-    return words or ["factored, padded or rounded anew"]
+        if value != original_value:
+            differences.append(f"{label} {value} instead of {original_value}")
+    return differences or ["the files differ only in factorization, padding or rounding"]
 
 
-def _row(sha256: str, near: Mapping[str, float], terms: Terms) -> Row:
-    return {"key": sha256, "terms": _terms_key(terms), "alike": dict(near)}
+def _row(sha256: str, cosines: Mapping[str, float], recipe: ReadRecipe) -> Row:
+    return {"sha256": sha256, "settings": _settings_digest(recipe), "cosines": dict(cosines)}
 
 
-def _terms_key(terms: Terms) -> str:
-    return hash_value([terms.recipe, terms.bounds.near_duplicate_cosine])[:16]
-
-
-def _rounded(cosine: np.floating) -> float:
-    """Round: the last digits depend on how many threads added them up."""
-    return round(float(cosine), DIGITS)
-
-
-def _count(rows: Iterable[Row]) -> int:
-    return sum(bool(row["alike"]) for row in rows)
+def _settings_digest(recipe: ReadRecipe) -> str:
+    """Return 16 hex digits that identify recipe and threshold; pairs found under other settings are not used."""
+    return hash_value([recipe.digest, recipe.bounds.near_duplicate_cosine])[:16]

@@ -1,4 +1,4 @@
-"""Taking stock of the pool: what the catalog wants of it, what is missing, and the digest of what is there."""
+"""The stage `pool`: compares the pool with the catalog, removes what is not listed, and writes tables and digest."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,156 +8,187 @@ from datetime import date
 from pathlib import Path
 
 from autolora.catalog import failed_downloads
-from autolora.catalog.failed_downloads import Setback
-from autolora.catalog.sources import Origins, Shown, shown
-from autolora.catalog.store import catalog
-from autolora.errors import HubError, NotGiven
-from autolora.hubs.http.partial import keep_parts
+from autolora.catalog.failed_downloads import FailedDownload
+from autolora.catalog.sources import ImageSource, Sources, group_sources, image_sources
+from autolora.catalog.store import read_active
+from autolora.errors import DownloadsFailed, HubError
+from autolora.hubs.http.partial import prune_downloads
 from autolora.pool import store as pool
-from autolora.pool.near_duplicates import NEAR, alike, alike_rows, compare, gather, is_read, settle
-from autolora.pool.recipe import Terms
-from autolora.records import ACCEPTED, Adapter
-from autolora.storage.files import Row, canonical_json, hash_value, room, write_atomic, write_rows
+from autolora.pool.near_duplicates import (
+    NEAR_DUPLICATE,
+    assign_verdicts,
+    compare_new,
+    is_stored,
+    near_duplicate_rows,
+    read_similar_pairs,
+)
+from autolora.pool.recipe import ReadRecipe
+from autolora.records import ACCEPTED, Adapter, Listing
+from autolora.storage.files import Row, raising_disk_full, write_atomic, write_rows
+from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.incremental import pending, write_digest
 
-SCHEMA = 2
+SCHEMA = 3
 """version of the row layout"""
-NAMED_IN_ERRORS = 10
-NOT_ASKED = "not asked for, since too many before it in a row could not be had"
+INEXACT = frozenset({"norm", "reason"})
+"""floating-point results, which differ between processors; the `reason` of a near-duplicate states its cosine"""
+MAX_NAMES_IN_ERRORS = 10
+NOT_REQUESTED = "not requested: too many downloads from its hub failed in a row"
 
 
-class Stock:
-    """The pool held against the catalog, which is read once."""
+class PoolSync:
+    """Synchronizes the pool with the catalog, which is read once."""
 
-    def __init__(self, root: Path, terms: Terms) -> None:
-        """Read the catalog; raises MissingArtifact where there is none."""
-        self._root, self._terms = root, terms
-        self._listings = catalog(root)
-        self._files = gather(self._listings)
-        self._had, self._setbacks = _had(root), failed_downloads.read(root)
+    def __init__(self, root: Path, recipe: ReadRecipe) -> None:
+        """Read the catalog. Raises MissingArtifact if it does not exist."""
+        self._root, self._recipe = root, recipe
+        self._listings = read_active(root)
+        self._files = group_sources(self._listings)
+        self._known_keys, self._failed_downloads = _known_keys(root), failed_downloads.read(root)
 
     def hubs(self) -> list[str]:
-        """Return the names of the hubs that the catalog's files come from."""
+        """Return the names of the hubs of all listings, sorted."""
         return sorted({listing.hub for listing in self._listings})
 
-    def missing_adapters(self) -> list[Origins]:
-        """Return the files that the pool has not read on these terms yet, in the order of `_turn`."""
-        wanted = {(key, self._terms.recipe): origins for key, origins in self._files.items()}
-        return [
-            wanted[key] for key in sorted(pending(wanted, _done_adapters(self._root)).add, key=self._turn)
-        ]
+    def missing_adapters(self) -> list[Sources]:
+        """Return the files that the pool has not read with this recipe, in download order."""
+        wanted = {(key, self._recipe.digest): sources for key, sources in self._files.items()}
+        missing = pending(wanted, _done_adapters(self._root)).add
+        return [wanted[key] for key in sorted(missing, key=self._download_order)]
 
-    def missing_renderings(self) -> list[Shown]:
-        """Return the pictures of accepted adapters that the pool lacks, in the order of `_turn`."""
-        wanted = self._pictures(self.rows())
+    def missing_renderings(self) -> list[ImageSource]:
+        """Return the images of accepted adapters that the pool neither stores nor has refused, in download order."""
+        wanted = self._images(self.rows())
         missing = pending(wanted, _done_renderings(self._root)).add
-        return [wanted[key] for key in sorted(missing, key=lambda key: self._turn((key,)))]
+        return [wanted[key] for key in sorted(missing, key=lambda key: self._download_order((key,)))]
 
-    def _turn(self, key: tuple[str, ...]) -> tuple[object, ...]:
-        """Return a place in the order of what is asked for: what was asked for in vain comes last, so that it cannot
-        keep a hub from being asked for the rest."""
-        before = self._setbacks.get(key[0])
-        return before.nights if before else 0, *key
+    def _download_order(self, key: tuple[str, ...]) -> tuple[object, ...]:
+        """Return the sort key of a download: number of failed attempts, then key.
 
-    def compare_newcomers(self) -> int:
-        """Find out which adapters that are new are like another, and return how many were new."""
-        with room(pool.folder(self._root)):
-            return compare(self._root, _sketched(self._readings()), self._terms)
+        Downloads that failed before come last; otherwise they could make the hub fail so often in a row that it gets
+        no further requests.
+        """
+        failure = self._failed_downloads.get(key[0])
+        return failure.failed_attempts if failure else 0, *key
+
+    def compare_new_adapters(self) -> int:
+        """Find the near-duplicates among new adapters and return the number of new adapters."""
+        with raising_disk_full(pool.folder(self._root)):
+            return compare_new(self._root, _stored(self._read_rows()), self._recipe)
 
     def rows(self) -> dict[str, Adapter]:
-        """Return the rows of the catalog's files that were read on these terms, by Listing.key, sorted;
-        near-duplicates are told from originals."""
-        return settle(self._readings(), self._files, alike(self._root, self._terms))
+        """Return the rows of all listed files read with this recipe, with final verdicts, sorted by Listing.key."""
+        pairs = read_similar_pairs(self._root, self._recipe)
+        return assign_verdicts(self._read_rows(), self._listings, pairs)
 
     def finish(self, today: date, failures: Sequence[BaseException] = ()) -> None:
-        """Keep rows and files of exactly what the catalog wants, and write the digest.
+        """Remove files and rows that the catalog does not list, and write tables and digest.
 
-        failures: what stopped downloads. Where something is missing, all that is there is kept: raises what was not
-        NotGiven among them, or notes the setbacks and raises HubError that names them.
+        failures: exceptions of the downloads. Raises the first that is not DownloadsFailed; if files or images are
+        missing, records them as failed downloads and raises HubError. In both cases nothing is removed.
         """
         rows = self.rows()
-        files, pictures = self.missing_adapters(), self.missing_renderings()
-        with room(pool.folder(self._root)):
-            keep_parts(pool.incoming(self._root), _urls(files, pictures))
-            self._note_setbacks(files, pictures, failures, today)
-            kept = _sweep(self._root, self._wanted_files(rows))
+        files, images = self.missing_adapters(), self.missing_renderings()
+        with raising_disk_full(pool.folder(self._root)):
+            prune_downloads(pool.incoming(self._root), _urls(files, images))
+            self._check_complete(files, images, failures, today)
+            stored = _remove_unreferenced(self._root, self._wanted_files(rows))
             tables = self._write_tables(rows)
-            _write_note(self._root, kept | {"refused": [row["key"] for row in tables["refused"]]})
+            _write_inventory(self._root, stored | {"refused": [row["key"] for row in tables["refused"]]})
             _write_digest(self._root, tables)
 
-    def _note_setbacks(
+    def _check_complete(
         self,
-        files: Sequence[Origins],
-        pictures: Sequence[Shown],
+        files: Sequence[Sources],
+        images: Sequence[ImageSource],
         failures: Sequence[BaseException],
         today: date,
     ) -> None:
-        """Note what is missing. Raises the failure that is no hub's, else HubError where something is missing."""
+        """Record missing files and images as failed downloads, and raise HubError if there are any.
+
+        Raises instead the first failure that is not DownloadsFailed.
+        """
         reasons: dict[str, str] = {}
         for failure in failures:
-            if not isinstance(failure, NotGiven):
+            if not isinstance(failure, DownloadsFailed):
                 raise failure
             reasons |= failure.reasons
-        named = [(one.named, one.named.key, f"{one.named.id}/{one.named.file}") for one in files]
-        named += [(one.named[0], one.key, one.named[1].url) for one in pictures]
-        found = [
-            Setback(
-                key=key, hub=row.hub, id=row.id, name=name, why=reasons.get(key, NOT_ASKED),
-                had=key in self._had, nights=int(key in reasons), last=today,
-            )
-            for row, key, name in named
-        ]  # fmt: skip
-        failed_downloads.note(self._root, found, self._files.keys() | shown(self._listings).keys(), today)
-        if found:
-            raise _set_back(found)
+        missing = [self._failed_file(sources.primary, reasons, today) for sources in files]
+        missing += [self._failed_image(image, reasons, today) for image in images]
+        wanted = self._files.keys() | image_sources(self._listings).keys()
+        failed_downloads.record(self._root, missing, wanted, today)
+        if missing:
+            raise _missing_error(missing)
 
-    def _readings(self) -> dict[str, Adapter]:
-        """Return the rows as they were read."""
-        rows, recipe = pool.adapters(self._root), self._terms.recipe
+    def _failed_file(self, listing: Listing, reasons: Mapping[str, str], today: date) -> FailedDownload:
+        return self._failed_download(listing.key, listing, f"{listing.id}/{listing.file}", reasons, today)
+
+    def _failed_image(self, image: ImageSource, reasons: Mapping[str, str], today: date) -> FailedDownload:
+        listing, rendering = image.primary
+        return self._failed_download(image.key, listing, rendering.url, reasons, today)
+
+    def _failed_download(
+        self, key: str, listing: Listing, name: str, reasons: Mapping[str, str], today: date
+    ) -> FailedDownload:
+        return FailedDownload(
+            key=key,
+            hub=listing.hub,
+            id=listing.id,
+            name=name,
+            reason=reasons.get(key, NOT_REQUESTED),
+            was_in_pool=key in self._known_keys,
+            failed_attempts=int(key in reasons),
+            last_attempt=today,
+        )
+
+    def _read_rows(self) -> dict[str, Adapter]:
+        """Return the stored rows of listed files that were read with this recipe, sorted by Listing.key."""
+        rows, recipe = pool.adapters(self._root), self._recipe.digest
         return {key: rows[key] for key in sorted(self._files) if key in rows and rows[key].recipe == recipe}
 
-    def _pictures(self, rows: Mapping[str, Adapter]) -> dict[str, Shown]:
-        """Return the pictures of accepted files by key."""
-        return shown(row for row in self._listings if row.key in rows and rows[row.key].accepted)
+    def _images(self, rows: Mapping[str, Adapter]) -> dict[str, ImageSource]:
+        """Return the images of accepted files by ListedRendering.key."""
+        return image_sources(row for row in self._listings if row.key in rows and rows[row.key].accepted)
 
     def _write_tables(self, rows: Mapping[str, Adapter]) -> dict[str, list[Row]]:
-        """Write the tables, sorted by key, where they are not so yet; return those that the digest is of."""
-        pictures = sorted(self._pictures(rows))
-        shown, refused = pool.renderings(self._root), pool.refused_renderings(self._root)
+        """Write all tables, sorted by key, and return those that the digest covers."""
+        keys = sorted(self._images(rows))
+        renderings, refused = pool.renderings(self._root), pool.refused_renderings(self._root)
         tables = {
             "adapters": [row.to_row() for row in rows.values()],
-            "renderings": [asdict(shown[key]) for key in pictures if key in shown],
-            "refused": [asdict(refused[key]) for key in pictures if key in refused],
+            "renderings": [asdict(renderings[key]) for key in keys if key in renderings],
+            "refused": [asdict(refused[key]) for key in keys if key in refused],
         }
-        near = alike_rows(alike(self._root, self._terms), _sketched(rows), self._terms)
-        for name, table in (*tables.items(), ("alike", near)):
-            _write_table(pool.table_path(self._root, name), table, keep=name in pool.TRACKED)
+        pairs = read_similar_pairs(self._root, self._recipe)
+        near_duplicates = near_duplicate_rows(pairs, _stored(rows), self._recipe)
+        for name, table in (*tables.items(), ("near_duplicates", near_duplicates)):
+            _write_table(pool.table_path(self._root, name), table, keep_empty=name in pool.TRACKED)
         return tables
 
     def _wanted_files(self, rows: Mapping[str, Adapter]) -> dict[str, set[Path]]:
-        """Return which files each folder should hold; weights of a file that is still to be read are wanted."""
-        root, shown = self._root, pool.renderings(self._root)
-        images = {shown[key].sha256 for key in self._pictures(rows).keys() & shown.keys()}
-        unread = {one.sha256 for one in self._listings if one.sha256 and one.key not in rows}
-        sketched = _sketched(rows)
+        """Return the files that each folder should contain, weights of files that are still to be read included."""
+        root, renderings = self._root, pool.renderings(self._root)
+        images = {renderings[key].sha256 for key in self._images(rows).keys() & renderings.keys()}
+        unread = {listing.sha256 for listing in self._listings if listing.sha256 and listing.key not in rows}
+        stored = _stored(rows)
         return {
-            "weights": {pool.weights_path(root, sha256) for sha256 in sketched | unread},
-            "sketches": {pool.sketch_path(root, sha256) for sha256 in sketched},
+            "weights": {pool.weights_path(root, sha256) for sha256 in stored | unread},
+            "sketches": {pool.sketch_path(root, sha256) for sha256 in stored},
             "renderings": {pool.rendering_path(root, sha256) for sha256 in images},
         }
 
 
 def _done_adapters(root: Path) -> set[tuple[str, str]]:
-    """Return key and recipe of the files that were read and whose weights and sketch are there."""
+    """Return key and recipe of each file that was refused, or whose weights and sketch are present."""
     return {
         (key, row.recipe)
         for key, row in pool.adapters(root).items()
-        if not is_read(row) or _has_files(root, row.sha256)
+        if not is_stored(row) or _has_files(root, row.sha256)
     }
 
 
-def _had(root: Path) -> set[str]:
-    """Return the keys of the files and pictures that the pool has looked at."""
+def _known_keys(root: Path) -> set[str]:
+    """Return the keys of all files and images in the pool's tables, refused ones included."""
     tables = pool.adapters(root), pool.renderings(root), pool.refused_renderings(root)
     return {key for table in tables for key in table}
 
@@ -167,77 +198,86 @@ def _has_files(root: Path, sha256: str) -> bool:
 
 
 def _done_renderings(root: Path) -> set[str]:
-    """Return the keys of the pictures that were refused, or accepted and are there."""
-    shown = pool.renderings(root).items()
+    """Return the keys of the images that were refused or are present."""
+    renderings = pool.renderings(root).items()
     return pool.refused_renderings(root).keys() | {
-        key for key, row in shown if pool.rendering_path(root, row.sha256).exists()
+        key for key, row in renderings if pool.rendering_path(root, row.sha256).exists()
     }
 
 
-def _sketched(rows: Mapping[str, Adapter]) -> set[str]:
-    """Return the sha256 of the files that have a sketch."""
-    return {row.sha256 for row in rows.values() if is_read(row)}
+def _stored(rows: Mapping[str, Adapter]) -> set[str]:
+    """Return the sha256 of the files whose weights and sketch the pool stores."""
+    return {row.sha256 for row in rows.values() if is_stored(row)}
 
 
-def _urls(files: Iterable[Origins], pictures: Iterable[Shown]) -> Iterator[str]:
-    yield from (listing.url for origins in files for listing in origins.listings)
-    yield from (rendering.url for picture in pictures for _, rendering in picture.places)
+def _urls(files: Iterable[Sources], images: Iterable[ImageSource]) -> Iterator[str]:
+    yield from (listing.url for sources in files for listing in sources.listings)
+    yield from (rendering.url for image in images for _, rendering in image.occurrences)
 
 
-def _write_table(path: Path, table: Sequence[Row], keep: bool) -> None:
-    """Write a table; remove one that is empty unless it is to be kept."""
-    if table or keep:
+def _write_table(path: Path, table: Sequence[Row], keep_empty: bool) -> None:
+    """Write a table; if it is empty, remove the file unless `keep_empty`."""
+    if table or keep_empty:
         write_rows(path, table)
     else:
         path.unlink(missing_ok=True)
 
 
-def _sweep(root: Path, wanted: Mapping[str, set[Path]]) -> dict[str, list[str]]:
-    """Remove files that no row stands for, also those of a killed run, and folders that this empties; return the
-    rest by folder, sorted."""
-    kept = {}
+def _remove_unreferenced(root: Path, wanted: Mapping[str, set[Path]]) -> dict[str, list[str]]:
+    """Remove files that are not wanted and folders that become empty; return the remaining files by folder, sorted."""
+    remaining = {}
     for name in pool.FOLDERS:
-        names = {f"{path.parent.name}/{path.name}" for path in wanted[name]}
-        found = set(_files(pool.folder(root) / name))
-        for stray in found - names:
-            path = pool.folder(root) / name / stray
+        wanted_names = {f"{path.parent.name}/{path.name}" for path in wanted[name]}
+        names = set(_files(pool.folder(root) / name))
+        for unreferenced in names - wanted_names:
+            path = pool.folder(root) / name / unreferenced
             path.unlink()
-            with suppress(OSError):  # others are in it
+            with suppress(OSError):  # the folder contains other files
                 path.parent.rmdir()
-        kept[name] = sorted(found & names)
-    return kept
+        remaining[name] = sorted(names & wanted_names)
+    return remaining
 
 
-def _write_note(root: Path, kept: Mapping[str, Sequence[str]]) -> None:
-    """Write down what is kept and not DVC's: how many of each kind, and which in one number."""
-    note = {name: len(files) for name, files in kept.items()} | {"sha256": hash_value(kept)}
-    write_atomic(pool.note_path(root), canonical_json(note) + "\n")
+def _write_inventory(root: Path, content: Mapping[str, Sequence[str]]) -> None:
+    """Write files.json: the number of files per folder and one sha256 over all names.
+
+    DVC does not track the folders, so this file is the output by which it notices that they differ.
+    """
+    inventory = {name: len(files) for name, files in content.items()} | {"sha256": hash_value(content)}
+    write_atomic(pool.inventory_path(root), canonical_json(inventory) + "\n")
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Yield the files of a folder of folders: ab/name."""
+    """Yield the files of a sharded folder as ab/name."""
     if folder.is_dir():
         for shard in os.scandir(folder):
             yield from (f"{shard.name}/{entry.name}" for entry in os.scandir(shard.path))
 
 
 def _write_digest(root: Path, tables: Mapping[str, Sequence[Row]]) -> None:
-    hashes = {f"{name}:{row['key']}": hash_value(row) for name, table in tables.items() for row in table}
+    hashes = {f"{name}:{row['key']}": _identity(row) for name, table in tables.items() for row in table}
     verdicts = [row["verdict"] for row in tables["adapters"]]
-    counts = {"accepted": verdicts.count(ACCEPTED), "near_duplicates": verdicts.count(NEAR)}
+    counts = {"accepted": verdicts.count(ACCEPTED), "near_duplicates": verdicts.count(NEAR_DUPLICATE)}
     refused = len(verdicts) - sum(counts.values())
     write_digest(
         root, "pool", hashes, SCHEMA, **counts, refused=refused, renderings=len(tables["renderings"])
     )
 
 
-def _set_back(found: Sequence[Setback]) -> HubError:
-    """Return the error for what is missing."""
-    names = sorted(one.name for one in found)
-    more = f" and {len(names) - NAMED_IN_ERRORS} more" if len(names) > NAMED_IN_ERRORS else ""
-    reasons = " | ".join([*dict.fromkeys(one.why for one in found)][:NAMED_IN_ERRORS])
+def _identity(row: Row) -> str:
+    """Return the hash of a row without fields that hold floating-point results."""
+    return hash_value({name: value for name, value in row.items() if name not in INEXACT})
+
+
+def _missing_error(missing: Sequence[FailedDownload]) -> HubError:
+    """Return the error that names missing files and images with the reasons."""
+    names = sorted(download.name for download in missing)
+    shown = ", ".join(names[:MAX_NAMES_IN_ERRORS])
+    more = f" and {len(names) - MAX_NAMES_IN_ERRORS} more" if len(names) > MAX_NAMES_IN_ERRORS else ""
+    reasons = " | ".join([*dict.fromkeys(download.reason for download in missing)][:MAX_NAMES_IN_ERRORS])
     return HubError(
-        f"not in the pool, but in the catalog: {', '.join(names[:NAMED_IN_ERRORS])}{more} ({reasons}). "
-        "What could be had is kept. Run `dvc repro` again to fetch the rest; or crawl again "
-        "(`dvc repro --force --single-item crawl`, a refresh does), which sets aside what is new and could not be had"
+        f"{len(missing)} files or images of the catalog are missing from the pool: {shown}{more} ({reasons}). "
+        "Completed downloads are kept. Run `dvc repro` again to download the rest; or crawl again "
+        "(`dvc repro --force --single-item crawl`, as a refresh does), which defers new files and images whose "
+        "download failed"
     )

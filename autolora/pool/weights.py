@@ -1,4 +1,4 @@
-"""Adapters' updates from the pool's weights."""
+"""Loading LoRA updates from the pool's weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,19 @@ from autolora.slots import Slot
 
 
 def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams) -> Lora:
-    """Read an adapter's updates from the pool.
+    """Return the updates of an adapter, read from the pool.
 
-    Raises MissingArtifact when the pool does not hold it, or holds it damaged.
+    Raises MissingArtifact if the weights are missing or damaged.
     """
     path = pool.weights_path(root, sha256)
     if not path.exists():
         raise MissingArtifact(
-            f"{path} does not exist: {pool.AGAIN} to get it from its hub; an adapter that was withdrawn cannot be "
-            "had any more"
+            f"{path} does not exist: {pool.RERUN_POOL} to download it; a file that its hub has withdrawn is no longer "
+            "available"
         )
     try:
-        return read(path.resolve(), slots, bounds).lora  # DVC may have put a link there
+        return read(
+            path.resolve(), slots, bounds
+        ).lora  # resolve: the weights may be a symbolic link made by DVC
     except RefusedFile as error:
-        raise MissingArtifact(f"{path} is damaged ({error}): delete it and {pool.AGAIN}") from error
+        raise MissingArtifact(f"{path} is damaged ({error}): delete it and {pool.RERUN_POOL}") from error

@@ -1,4 +1,4 @@
-"""What the page's pool browser knows: the adapters as JSON that no markup can break out of."""
+"""Data of the page's script: the adapters and the heat map as JSON from which no markup can break out."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,72 +8,83 @@ from markupsafe import Markup
 
 from autolora.report.cards import Card
 from autolora.report.groups import Group
-from autolora.report.images import Picture
-from autolora.report.maps import Map
+from autolora.report.heatmap import Heatmap
+from autolora.report.images import PageImage
 
-Nearest = Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
+Neighbors = Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
 """source -> adapter -> its nearest others with their cosines"""
 
 
-def browse(
+def adapter_rows(
     cards: Sequence[Card],
     groups: Sequence[Group],
-    pictures: Mapping[str, Picture],
-    nearest: Nearest,
-    copies: Mapping[str, Sequence[str]],
+    images: Mapping[str, PageImage],
+    neighbors: Neighbors,
+    duplicates: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """Return what the browser shows of each card; other adapters are named by their place in the list.
+    """Return the data of each card; other adapters are given by their position in the list.
 
-    pictures: those on the page by the sha256 of the rendering.
+    images: those on the page by the sha256 of the rendering. duplicates: adapter -> its near-duplicates.
     """
-    places = {card.sha256: place for place, card in reversed(list(enumerate(cards)))}
-    named = {card.sha256: group.name for group in groups for card in group.cards}
+    positions = _positions(cards)
+    group_names = {card.sha256: group.name for group in groups for card in group.cards}
     return [
-        _described(card)
+        _describe(card)
         | {
-            "group": named.get(card.sha256),
-            "pictures": [
-                {"p": pictures[r.sha256].number, "prompt": r.prompt, "captions": r.captions}
-                for r in card.renderings
-                if r.sha256 in pictures
+            "group": group_names.get(card.sha256),
+            "images": [
+                {
+                    "number": images[rendering.sha256].number,
+                    "prompt": rendering.prompt,
+                    "captions": rendering.captions,
+                }
+                for rendering in card.renderings
+                if rendering.sha256 in images
             ],
-            "near": {
+            "neighbors": {
                 source: [
-                    [places[other], round(cosine, 3)]
-                    for other, cosine in found.get(card.sha256, ())
-                    if other in places
+                    [positions[other], round(cosine, 3)]
+                    for other, cosine in nearest.get(card.sha256, ())
+                    if other in positions
                 ]
-                for source, found in nearest.items()
+                for source, nearest in neighbors.items()
             },
-            "copies": [places[other] for other in copies.get(card.sha256, ()) if other in places],
+            "duplicates": [
+                positions[other] for other in duplicates.get(card.sha256, ()) if other in positions
+            ],
         }
         for card in cards
     ]
 
 
-def drawn(found: Map | None, cards: Sequence[Card]) -> dict[str, Any] | None:
-    """Return what pointing at the heat map needs."""
-    if found is None:
+def heatmap_data(heatmap: Heatmap | None, cards: Sequence[Card]) -> dict[str, Any] | None:
+    """Return what the script needs to show the pair of adapters under the pointer."""
+    if heatmap is None:
         return None
-    places = {card.sha256: place for place, card in reversed(list(enumerate(cards)))}
+    positions = _positions(cards)
     return {
-        "order": [places[sha256] for sha256 in found.adapters],
+        "order": [positions[sha256] for sha256 in heatmap.adapters],
         "layers": [
             {"name": layer.name, "low": layer.low, "high": layer.high, "cells": layer.cells}
-            for layer in found.layers
+            for layer in heatmap.layers
         ],
     }
 
 
-def to_script(value: Any) -> Markup:
+def script_json(value: Any) -> Markup:
     """Return JSON for a script element: it holds no `<`, `>` or `&`, so nothing in it can end the element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, sort_keys=True)
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 
 
-def _described(card: Card) -> dict[str, Any]:
+def _positions(cards: Sequence[Card]) -> dict[str, int]:
+    """Return adapter sha256 -> position of its first card."""
+    return {card.sha256: position for position, card in reversed(list(enumerate(cards)))}
+
+
+def _describe(card: Card) -> dict[str, Any]:
     listing, adapter = card.listing, card.adapter
     return {
         "key": card.anchor,
@@ -97,5 +108,5 @@ def _described(card: Card) -> dict[str, Any]:
         "verdict": card.verdict,
         "theme": card.theme,
         "kind": card.kind,
-        "side": card.side if adapter.accepted else None,
+        "split": card.split_label if adapter.accepted else None,
     }

@@ -1,11 +1,11 @@
-"""What the page says about each adapter: one card, from catalog, pool, captions and lock."""
+"""The adapters of the page: one card each, joined from catalog, pool, captions and training lock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autolora.captions.store import captions
-from autolora.catalog.store import catalog
+from autolora.captions.store import read_captions
+from autolora.catalog.store import read_active
 from autolora.dataset import store as dataset
 from autolora.lora.verdict import WARNINGS
 from autolora.metrics.judgments import Judgment
@@ -13,66 +13,70 @@ from autolora.pool import store as pool
 from autolora.records import Adapter, Listing
 
 LENGTHS = {"short": 0, "medium": 1, "long": 2}
-SIDES = {"train": "learned from", "test": "held out", "new": "joined since"}
+SPLITS = {"train": "training set", "test": "held out from training", "new": "added after training"}
+"""label of each split on the page"""
+
+Captions = tuple[tuple[str, str], ...]
+"""(length, text), short ones first"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
-    """A rendering with what the VLM said about it."""
+    """A rendering with its captions."""
 
     sha256: str
     prompt: str | None
-    """as the hub tells it"""
-    captions: tuple[tuple[str, str], ...]
-    """(length, text)"""
+    """as the hub reports it"""
+    captions: Captions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """An adapter on the page."""
+    """One listing of an adapter, as the page shows it."""
 
     listing: Listing
     adapter: Adapter
     theme: str | None
     kind: str | None
     split: str
-    """train, test, or new: first seen after the training set was closed"""
+    """train, test, or new: first seen after the training set was locked"""
     renderings: tuple[Rendering, ...]
 
     @property
     def sha256(self) -> str:
-        """The sha256 of its file."""
+        """Return the sha256 of the adapter's file."""
         return self.adapter.sha256
 
     @property
     def anchor(self) -> str:
-        """What a link on the page names it by."""
+        """Return the id that links on the page point to."""
         return f"a-{self.sha256}"
 
     @property
-    def side(self) -> str:
-        """Whether the models have learned from it, in words."""
-        return SIDES[self.split]
+    def split_label(self) -> str:
+        """Return whether the models were trained on the adapter, as a phrase."""
+        return SPLITS[self.split]
 
     @property
     def verdict(self) -> str:
-        """The verdict in words."""
-        if not self.adapter.accepted:
-            return f"refused ({self.adapter.verdict}): {self.adapter.reason}"
-        aside = f"; set aside: {', '.join(self.adapter.set_aside)}" if self.adapter.set_aside else ""
-        read = f"{self.adapter.keys_used} of {self.adapter.keys_seen} keys understood{aside}"
-        odd = "".join(f"; {WARNINGS[code]}" for code in self.adapter.warnings)
-        return f"accepted: {read}, rank {self.adapter.rank_max} on {self.adapter.num_slots} layers{odd}"
+        """Return the verdict as a phrase."""
+        adapter = self.adapter
+        if not adapter.accepted:
+            return f"refused ({adapter.verdict}): {adapter.reason}"
+        ignored = f"; ignored: {', '.join(adapter.ignored_keys)}" if adapter.ignored_keys else ""
+        keys = f"{adapter.keys_used} of {adapter.keys_seen} keys used{ignored}"
+        warnings = "".join(f"; {WARNINGS[code]}" for code in adapter.warnings)
+        return f"accepted: {keys}, rank {adapter.rank_max} on {adapter.num_slots} layers{warnings}"
 
 
 def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
-    """Return a card for each listing that the pool has looked at, by kind, theme and id, refused ones last."""
+    """Return a card for each active listing that the pool has read, by kind, theme and id, refused ones last."""
     adapters = pool.adapters(root)
-    sides: dict[str, str] = {row.sha256: row.split for row in dataset.training(root).rows}
-    spoken = _spoken(root)
+    splits: dict[str, str] = {row.sha256: row.split for row in dataset.training_lock(root).rows}
+    captions = _captions_by_image(root)
     pooled = {key: row.sha256 for key, row in pool.renderings(root).items()}
     cards = []
-    for listing in catalog(root):
+    for listing in read_active(root):
         adapter = adapters.get(listing.key)
         if adapter is None:
             continue
@@ -83,20 +87,19 @@ def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
                 adapter=adapter,
                 theme=judgment.theme if judgment else None,
                 kind=judgment.kind if judgment else None,
-                split=sides.get(adapter.sha256, "new"),
-                renderings=_renderings(listing, pooled, spoken) if adapter.accepted else (),
+                split=splits.get(adapter.sha256, "new"),
+                renderings=_renderings(listing, pooled, captions) if adapter.accepted else (),
             )
         )
-    return sorted(cards, key=_place)
+    return sorted(cards, key=_sort_key)
 
 
-def _place(card: Card) -> tuple[object, ...]:
-    unjudged, theme = card.theme is None, card.theme or ""
+def _sort_key(card: Card) -> tuple[object, ...]:
     return (
         not card.adapter.accepted,
-        unjudged,
+        card.theme is None,
         card.kind or "",
-        theme,
+        card.theme or "",
         card.listing.id,
         card.listing.file,
         card.listing.hub,
@@ -104,21 +107,22 @@ def _place(card: Card) -> tuple[object, ...]:
 
 
 def _renderings(
-    listing: Listing, pooled: Mapping[str, str], spoken: Mapping[str, list[tuple[str, str]]]
+    listing: Listing, pooled: Mapping[str, str], captions: Mapping[str, Captions]
 ) -> tuple[Rendering, ...]:
-    """Return a listing's renderings that are in the pool, each picture once."""
-    found: dict[str, Rendering] = {}
+    """Return a listing's renderings that are in the pool, each image once."""
+    renderings: dict[str, Rendering] = {}
     for listed in listing.renderings:
         sha256 = pooled.get(listed.key)
-        if sha256 is not None and sha256 not in found:
-            words = tuple(spoken.get(sha256, ()))
-            found[sha256] = Rendering(sha256=sha256, prompt=listed.prompt, captions=words)
-    return tuple(found.values())
+        if sha256 is not None and sha256 not in renderings:
+            renderings[sha256] = Rendering(
+                sha256=sha256, prompt=listed.prompt, captions=captions.get(sha256, ())
+            )
+    return tuple(renderings.values())
 
 
-def _spoken(root: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return rendering sha256 -> its captions (length, text), short ones first."""
-    spoken: dict[str, list[tuple[str, str]]] = {}
-    for caption in sorted(captions(root), key=lambda c: (LENGTHS.get(c.length, 3), c.text)):
-        spoken.setdefault(caption.image, []).append((caption.length, caption.text))
-    return spoken
+def _captions_by_image(root: Path) -> dict[str, Captions]:
+    """Return rendering sha256 -> its captions, short ones first."""
+    captions: dict[str, Captions] = {}
+    for caption in sorted(read_captions(root), key=lambda c: (LENGTHS.get(c.length, 3), c.text)):
+        captions[caption.image] = (*captions.get(caption.image, ()), (caption.length, caption.text))
+    return captions

@@ -1,4 +1,4 @@
-"""Everything we know about one adapter, found by its sha256 or its name on a hub, in words."""
+"""Everything that is known about one adapter, found by its sha256 or its name on a hub: `autolora show`."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autolora.captions.store import captions
+from autolora.captions.store import read_captions
 from autolora.catalog import failed_downloads
-from autolora.catalog.failed_downloads import Setback
-from autolora.catalog.sources import Origins
-from autolora.catalog.store import entries
+from autolora.catalog.failed_downloads import FailedDownload
+from autolora.catalog.sources import Sources
+from autolora.catalog.store import read_all
 from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
@@ -19,247 +19,254 @@ from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing, Permissions
 
-SHORTEST_PREFIX = 6
+MIN_PREFIX_DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
-    """One adapter: as its hubs list it, as we found it, and what was made of it."""
+class AdapterRecord:
+    """One adapter: its listings on the hubs, the result of reading its file, and what later stages made of it."""
 
-    entries: tuple[Listing, ...]
-    """every entry of the file in the catalog; queued and withdrawn ones too"""
+    listings: tuple[Listing, ...]
+    """every listing of the file in the catalog, queued and withdrawn ones included"""
     adapter: Adapter | None
-    """None while the pool has not looked at the file"""
+    """None if the pool has not read the file yet"""
     split: str | None
-    """train, test, or None: the models have not seen it"""
+    """train, test, or None: not in the training set"""
     captions: tuple[Caption, ...]
-    why: str
-    """why it does not go down the road; empty where it does"""
-    missing: tuple[Setback, ...]
-    """pictures of its models that their hubs did not give"""
+    inactive_reason: str
+    """why no listing of the file is active; empty if one is"""
+    missing_images: tuple[FailedDownload, ...]
+    """images of its models whose download failed"""
 
     @property
-    def origins(self) -> Origins:
-        """Where it is listed; where it was, if it is nowhere any more."""
-        alive = tuple(row for row in self.entries if row.status != "withdrawn")
-        return Origins(tuple(sorted(alive or self.entries, key=lambda row: row.first_seen)))
+    def sources(self) -> Sources:
+        """Return the listings that are not withdrawn, or all of them if all are withdrawn; the earliest first."""
+        remaining = tuple(listing for listing in self.listings if listing.status != "withdrawn")
+        return Sources(tuple(sorted(remaining or self.listings, key=lambda listing: listing.first_seen)))
 
     @property
     def verdict(self) -> str:
-        """The verdict in words."""
-        named = self.origins.named
-        if not any(row.on_the_road for row in self.entries):
-            return f"none: {stands(named)}"
+        """Return the verdict as a phrase."""
+        if not any(listing.is_active for listing in self.listings):
+            return f"none: {describe_status(self.sources.primary)}"
         if self.adapter is None:
-            return "not looked at yet: run `dvc repro pool`"
+            return "none yet: the pool has not read the file; run `dvc repro pool`"
         if self.adapter.accepted:
             return "accepted"
         return f"refused ({self.adapter.verdict}): {self.adapter.reason}"
 
 
-def lookup(root: Path, name: str, rules: CrawlParams) -> Known:
-    """Find an adapter by the first digits of its sha256 (6 or more), or by a hub's name for it.
+def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
+    """Find an adapter by its name on a hub or the first digits of its sha256 (6 or more).
 
-    Raises MissingArtifact when none or several match.
+    Raises MissingArtifact when no adapter or several adapters match.
     """
     adapters = pool.adapters(root)
     files: defaultdict[str, list[Listing]] = defaultdict(list)
-    listed = entries(root)
-    for row in listed:
-        files[_file(row, adapters)].append(row)
+    catalog = read_all(root)
+    for listing in catalog:
+        files[_file_key(listing, adapters)].append(listing)
     matches = {
-        file: rows for file, rows in files.items() if any(_matches(row, adapters, name) for row in rows)
+        file: listings
+        for file, listings in files.items()
+        if any(_matches(listing, adapters, name) for listing in listings)
     }
     if not matches:
         raise MissingArtifact(
             f"no adapter '{name}' in data/catalog.jsonl: "
-            f"name a sha256 ({SHORTEST_PREFIX} digits or more) or a hub id (author/name)"
+            f"name a sha256 ({MIN_PREFIX_DIGITS} digits or more) or a hub id (author/name)"
         )
     if len(matches) > 1:
-        several = ", ".join(f"{row.hub}:{row.id}/{row.file}" for rows in matches.values() for row in rows)
+        names = ", ".join(f"{item.hub}:{item.id}/{item.file}" for found in matches.values() for item in found)
         raise MissingArtifact(
-            f"'{name}' is the name of several adapters: {several}; name one as this list does, or by its sha256"
+            f"'{name}' matches several adapters: {names}; use one of these full names, or a sha256"
         )
-    (rows,) = matches.values()
-    return _known(root, rows, adapters, _why(root, rows, listed, rules))
+    (listings,) = matches.values()
+    return _record(root, listings, adapters, _inactive_reason(root, listings, catalog, rules))
 
 
-def facts(known: Known) -> dict[str, Any]:
-    """Return what is known of an adapter, by what it is called; what there is nothing to say of is left out."""
-    named, found = known.origins.named, known.adapter
-    told = {"adapter": f"{named.hub}:{named.id}/{named.file}", "verdict": known.verdict, "why": known.why}
-    told["sha256"] = found.sha256 if found else named.sha256 or ""
-    if named.status != "withdrawn":
-        told |= _described(known)
-    elif len(known.entries) > 1:
-        told["origins"] = "\n".join(map(says, known.entries))
-    told |= {
-        "version": named.version,
-        "last changed": named.updated or "",
-        "first seen": known.origins.first_seen.isoformat(),
-        "split": known.split or "none: the models have not seen it",
+def facts(record: AdapterRecord) -> dict[str, Any]:
+    """Return what is known about an adapter: label -> value; labels without a value are left out."""
+    primary, adapter = record.sources.primary, record.adapter
+    values = {
+        "adapter": f"{primary.hub}:{primary.id}/{primary.file}",
+        "verdict": record.verdict,
+        "inactive because": record.inactive_reason,
+        "sha256": adapter.sha256 if adapter else primary.sha256 or "",
     }
-    return {name: value for name, value in (told | _read(known)).items() if value != ""}
+    if primary.status != "withdrawn":
+        values |= _hub_facts(record)
+    elif len(record.listings) > 1:
+        values["sources"] = "\n".join(map(describe_listing, record.listings))
+    values |= {
+        "version": primary.version,
+        "last changed": primary.updated or "",
+        "first seen": record.sources.first_seen.isoformat(),
+        "split": record.split or "none: not in the training set",
+    }
+    return {label: value for label, value in (values | _file_facts(record)).items() if value != ""}
 
 
-def says(row: Listing) -> str:
-    """Return in words what one hub says of a file."""
-    said = [f"{row.hub}:{row.id}/{row.file}: {stands(row)}"]
-    if row.status != "withdrawn":
-        said += [
-            f"license {row.license or 'unknown'} ({permits(row.permissions)})",
-            f"base model {row.base_model or 'unknown'}",
-            f"maturity: {maturity(row.nsfw_level, row.nsfw)}",
+def describe_listing(listing: Listing) -> str:
+    """Return the status and the metadata of one hub's listing as a phrase."""
+    phrases = [f"{listing.hub}:{listing.id}/{listing.file}: {describe_status(listing)}"]
+    if listing.status != "withdrawn":
+        phrases += [
+            f"license {listing.license or 'unknown'} ({describe_permissions(listing.permissions)})",
+            f"base model {listing.base_model or 'unknown'}",
+            f"maturity: {describe_maturity(listing.nsfw_level, listing.nsfw)}",
         ]
-    return "; ".join(said)
+    return "; ".join(phrases)
 
 
-def permits(permissions: Permissions) -> str:
-    """Return permissions in words."""
+def describe_permissions(permissions: Permissions) -> str:
+    """Return permissions as a phrase."""
     return ", ".join(
         (
-            f"commercial use {_words(permissions.commercial, 'allowed', 'not allowed')}",
-            f"derivatives {_words(permissions.derivatives, 'allowed', 'not allowed')}",
-            f"naming the author {_words(permissions.credit, 'required', 'not required')}",
+            f"commercial use {_describe_flag(permissions.commercial, 'allowed', 'not allowed')}",
+            f"derivatives {_describe_flag(permissions.derivatives, 'allowed', 'not allowed')}",
+            f"attribution {_describe_flag(permissions.credit, 'required', 'not required')}",
         )
     )
 
 
-def stands(row: Listing) -> str:
-    """Return in words how an entry stands."""
-    words = {
+def describe_status(listing: Listing) -> str:
+    """Return the status of a listing as a phrase."""
+    phrases = {
         "listed": "listed",
         "queued": "queued",
-        "missing": "missing from its hub's list, but still there",
-        "withdrawn": f"withdrawn, noticed on {row.withdrawn}",
+        "missing": "missing from the hub's list, but its page still exists",
+        "withdrawn": f"withdrawn, noticed on {listing.withdrawn}",
     }
-    stale = f", its hub could not be asked since {row.stale_since}" if row.stale_since else ""
-    return words[row.status] + stale
+    since = listing.stale_since
+    return phrases[listing.status] + (f", not checked since {since}: the hub did not answer" if since else "")
 
 
-def maturity(level: str | None, nsfw: bool) -> str:
-    """Return in words how mature it is: a level, and whether that is safe for work."""
+def describe_maturity(level: str | None, nsfw: bool) -> str:
+    """Return the maturity level as a phrase, and whether it is safe for work."""
     if level is None:
-        return "not safe for work, no level said" if nsfw else "not said"
+        return "not safe for work, level not reported" if nsfw else "not reported"
     return f"{level} ({'not safe' if nsfw else 'safe'} for work)"
 
 
-def shows(flag: bool | None) -> str:
-    """Return in words whether it shows somebody."""
-    return _words(flag, "yes", "no")
+def _describe_flag(value: bool | None, yes: str, no: str) -> str:
+    return "not reported" if value is None else yes if value else no
 
 
-def _words(value: bool | None, yes: str, no: str) -> str:
-    return "not said" if value is None else yes if value else no
+def _file_key(listing: Listing, adapters: Mapping[str, Adapter]) -> str:
+    """Return the identity of a listed file: the sha256 of the downloaded bytes, else the listing's own key."""
+    adapter = adapters.get(listing.key)
+    return adapter.sha256 if adapter else listing.key
 
 
-def _file(row: Listing, adapters: Mapping[str, Adapter]) -> str:
-    """Return what a file is known by: the sha256 of what was downloaded, else as the hub tells."""
-    adapter = adapters.get(row.key)
-    return adapter.sha256 if adapter else row.key
+def _matches(listing: Listing, adapters: Mapping[str, Adapter], name: str) -> bool:
+    short_names = {listing.id, f"{listing.id}/{listing.file}"}
+    names = short_names | {f"{listing.hub}:{short_name}" for short_name in short_names}
+    is_prefix = len(name) >= MIN_PREFIX_DIGITS and _file_key(listing, adapters).startswith(name.lower())
+    return name in names or is_prefix
 
 
-def _matches(row: Listing, adapters: Mapping[str, Adapter], name: str) -> bool:
-    short = {row.id, f"{row.id}/{row.file}"}
-    names = short | {f"{row.hub}:{name}" for name in short}
-    file = _file(row, adapters)
-    return name in names or (len(name) >= SHORTEST_PREFIX and file.startswith(name.lower()))
-
-
-def _described(known: Known) -> dict[str, Any]:
-    """Return what the hubs say of an adapter that one of them has."""
-    origins, listing = known.origins, known.origins.named
+def _hub_facts(record: AdapterRecord) -> dict[str, Any]:
+    """Return the metadata that the hubs report; a listing must be left that is not withdrawn."""
+    sources, primary = record.sources, record.sources.primary
     return {
-        "size": "" if listing.size is None else f"{listing.size:,} bytes",
-        "origins": "\n".join(map(says, known.entries)),
-        "license": listing.license or "unknown",
-        "permissions": permits(origins.permissions),
-        "base model (label)": listing.base_model or "unknown",
-        "maturity": maturity(origins.nsfw_level, origins.nsfw),
-        "shows a real person": shows(origins.person),
-        "shows a minor": shows(origins.minor),
-        "trigger words": ", ".join(listing.trigger_words) or "none",
-        "renderings": len(origins.renderings),
-        "pictures not had": _not_had(known.missing),
+        "size": "" if primary.size is None else f"{primary.size:,} bytes",
+        "sources": "\n".join(map(describe_listing, record.listings)),
+        "license": primary.license or "unknown",
+        "permissions": describe_permissions(sources.permissions),
+        "base model (label)": primary.base_model or "unknown",
+        "maturity": describe_maturity(sources.nsfw_level, sources.nsfw),
+        "shows a real person": _describe_flag(sources.person, "yes", "no"),
+        "shows a minor": _describe_flag(sources.minor, "yes", "no"),
+        "trigger words": ", ".join(primary.trigger_words) or "none",
+        "renderings": len(sources.renderings),
+        "missing images": _describe_missing(record.missing_images),
     }
 
 
-def _not_had(pictures: Sequence[Setback]) -> str:
-    """Return in words how many pictures were asked for in vain, and the first's day and reason; of none nothing."""
-    if not pictures:
+def _describe_missing(images: Sequence[FailedDownload]) -> str:
+    """Return the number of failed image downloads, the day of the next attempt and its reason; empty if none."""
+    if not images:
         return ""
-    first = min(pictures, key=lambda one: (one.due, one.name))
-    return f"{len(pictures)}, asked for again on {first.due} ({first.why})"
+    first = min(images, key=lambda download: (download.retry_on, download.name))
+    return f"{len(images)}, download failed ({first.reason}); next attempt on {first.retry_on}"
 
 
-def _read(known: Known) -> dict[str, Any]:
-    """Return what is in an accepted file, and what was made of it."""
-    found = known.adapter
-    if not found or not found.accepted:
+def _file_facts(record: AdapterRecord) -> dict[str, Any]:
+    """Return the content of an accepted file and its captions; empty without one."""
+    adapter = record.adapter
+    if not adapter or not adapter.accepted:
         return {}
     return {
-        "layout": found.layout,
-        "slots": found.num_slots,
-        "largest rank": found.rank_max,
-        "norm of the update": f"{found.norm:.4g}",
-        "stored as": found.dtype,
-        "keys": f"{found.keys_used} of {found.keys_seen} used",
-        "keys set aside": ", ".join(found.set_aside) or "nothing",
-        "warnings": "\n".join(WARNINGS[code] for code in found.warnings) or "none",
-        "captions": "\n".join(caption.text for caption in known.captions),
+        "layout": adapter.layout,
+        "slots": adapter.num_slots,
+        "largest rank": adapter.rank_max,
+        "update norm (Frobenius)": f"{adapter.norm:.4g}",
+        "stored as": adapter.dtype,
+        "keys": f"{adapter.keys_used} of {adapter.keys_seen} used",
+        "ignored keys": ", ".join(adapter.ignored_keys) or "none",
+        "warnings": "\n".join(WARNINGS[code] for code in adapter.warnings) or "none",
+        "captions": "\n".join(caption.text for caption in record.captions),
     }
 
 
-def _why(root: Path, rows: list[Listing], listed: list[Listing], rules: CrawlParams) -> str:
-    """Return in words why a file does not go down the road; listed: the whole catalog."""
-    if any(row.on_the_road for row in rows):
+def _inactive_reason(
+    root: Path, listings: Sequence[Listing], catalog: Sequence[Listing], rules: CrawlParams
+) -> str:
+    """Return why no listing of a file is active; empty if one is. catalog: all listings."""
+    if any(listing.is_active for listing in listings):
         return ""
-    queued = next((row for row in rows if row.status == "queued"), None)
+    queued = next((listing for listing in listings if listing.status == "queued"), None)
     if queued is None:
         return (
-            "its hub took it down, or has neither it nor a page of its own any more: it leaves pool, dataset and "
-            "index, and comes back when it is listed again"
+            "the hub lists neither the file nor a page for it any more, or took it down; the file is removed from "
+            "pool, dataset and index, and returns when a hub lists it again"
         )
-    setback = failed_downloads.read(root).get(queued.key)
-    if setback:
-        return f"its hub did not give it on {setback.last} ({setback.why}); it is asked for again on {setback.due}"
-    price = cost(queued, rules, {one.key for row in listed if row.on_the_road for one in row.renderings})
-    takes = (
-        f"it takes {price.size / GB:.4f} GB and {price.captions} captions; a night {_allows(rules.budget)}"
+    failed = failed_downloads.read(root).get(queued.key)
+    if failed:
+        return f"the download failed on {failed.last_attempt} ({failed.reason}); next attempt on {failed.retry_on}"
+    pooled_images = {image.key for listing in catalog if listing.is_active for image in listing.renderings}
+    price = cost(queued, rules, pooled_images)
+    needs = (
+        f"it needs {price.size / GB:.4f} GB and {price.captions} captions; {_describe_budget(rules.budget)}"
     )
     if not price.fits(rules.budget):
-        return f"larger than any night's whole budget: {takes}. It waits until that is raised"
-    return f"waits for a night's budget: {takes}. First come those seen first, of one day the most downloaded"
+        return f"it exceeds the whole daily budget: {needs}. It stays queued until the budget is raised"
+    return f"it waits for the daily budget: {needs}. Queued files are admitted by first day seen, then by downloads"
 
 
-def _allows(budget: BudgetParams) -> str:
-    """Return in words what a night may bring."""
-    bounds = {"files": budget.files, "GB": budget.gb, "captions": budget.captions}
-    told = ", ".join(f"{bound} {noun}" for noun, bound in bounds.items() if bound is not None)
-    return (
-        f"may bring {told} (crawl.budget in params.yaml)" if told else "has no bounds, so the next brings it"
-    )
+def _describe_budget(budget: BudgetParams) -> str:
+    """Return the daily budget as a phrase."""
+    limits = {"files": budget.files, "GB": budget.gb, "captions": budget.captions}
+    phrase = ", ".join(f"{limit} {unit}" for unit, limit in limits.items() if limit is not None)
+    if not phrase:
+        return "the daily budget is unlimited, so the next refresh admits it"
+    return f"the daily budget is {phrase} (crawl.budget in params.yaml)"
 
 
-def _known(root: Path, rows: list[Listing], adapters: Mapping[str, Adapter], why: str) -> Known:
-    """Return what the pool, the captions and the training lock know of a file; the lock also of one that is gone."""
+def _record(
+    root: Path, listings: Sequence[Listing], adapters: Mapping[str, Adapter], inactive_reason: str
+) -> AdapterRecord:
+    """Return what pool, captions and training lock hold about a file; the lock may hold a withdrawn one too."""
     pooled = pool.renderings(root)
-    adapter = next((adapters[row.key] for row in rows if row.key in adapters), None)
-    sha256 = adapter.sha256 if adapter else next((row.sha256 for row in rows if row.sha256), None)
-    images = {pooled[item.key].sha256 for row in rows for item in row.renderings if item.key in pooled}
-    splits = {row.sha256: row.split for row in dataset.training(root).rows}
-    return Known(
-        entries=tuple(rows),
+    adapter = next((adapters[listing.key] for listing in listings if listing.key in adapters), None)
+    reported = next((listing.sha256 for listing in listings if listing.sha256), None)
+    sha256 = adapter.sha256 if adapter else reported
+    renderings = {rendering.key for listing in listings for rendering in listing.renderings}
+    images = {pooled[key].sha256 for key in renderings if key in pooled}
+    splits = {row.sha256: row.split for row in dataset.training_lock(root).rows}
+    return AdapterRecord(
+        listings=tuple(listings),
         adapter=adapter,
         split=splits.get(sha256) if sha256 else None,
-        captions=tuple(caption for caption in captions(root) if caption.image in images),
-        why=why,
-        missing=_missing_pictures(root, rows),
+        captions=tuple(caption for caption in read_captions(root) if caption.image in images),
+        inactive_reason=inactive_reason,
+        missing_images=_missing_images(root, listings),
     )
 
 
-def _missing_pictures(root: Path, rows: Iterable[Listing]) -> tuple[Setback, ...]:
-    """Return what is not had of the models of some entries and is no file, which would be named by its model."""
-    models = {(row.hub, row.id) for row in rows}
-    noted = (one for one in failed_downloads.read(root).values() if (one.hub, one.id) in models)
-    return tuple(one for one in noted if not one.is_file)
+def _missing_images(root: Path, listings: Iterable[Listing]) -> tuple[FailedDownload, ...]:
+    """Return the failed image downloads of the models that some listings belong to."""
+    models = {(listing.hub, listing.id) for listing in listings}
+    failed = failed_downloads.read(root).values()
+    return tuple(item for item in failed if (item.hub, item.id) in models and not item.is_file)

@@ -1,7 +1,6 @@
-"""Files: atomic writes, hashes, and JSON lines that survive a kill."""
+"""Atomic file writes, and JSON-lines tables that survive a killed process."""
 
 import errno
-import hashlib
 import json
 import os
 import tempfile
@@ -11,18 +10,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from autolora.errors import DiskFull, MissingArtifact
+from autolora.storage.hashes import canonical_json
 
 Row = dict[str, Any]
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""no space, no quota, or above the size that a file may have here"""
-TAIL = 4096
-"""bytes read at a time from the end of a table, in search of its last whole line"""
+MB = 1_000_000
+"""bytes"""
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""no space left, disk quota exceeded, or file larger than the process or file system allows"""
+TAIL_BLOCK = 4096
+"""bytes read at a time from the end of a table to find its last complete line"""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+    """Write `content` to `path` so that a reader sees either the old or the new file, never a part of it.
 
-    A file that already has this content is left alone, its time stamp included.
+    If the file already has this content, nothing is written and its time stamp stays.
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and path.read_bytes() == data:
@@ -41,101 +43,76 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
-def canonical_json(value: Any) -> str:
-    """Return `value` as JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def hash_value(value: Any) -> str:
-    """Return the sha256 (64 hex digits) of a JSON value in canonical form."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 (64 hex digits) of a file's bytes, read in blocks of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def hash_folder(folder: Path) -> str:
-    """Return one sha256 over the relative names and bytes of all files below `folder`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return hash_value([[str(path.relative_to(folder)), hash_file(path)] for path in files])
-
-
 def sharded(folder: Path, sha256: str, suffix: str) -> Path:
-    """Return the place of a content-addressed file: `folder/ab/abcd….suffix`."""
+    """Return the path of a content-addressed file: `folder/ab/abcd….suffix`."""
     return folder / sha256[:2] / f"{sha256}{suffix}"
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a JSON-lines file; none if it is missing; a torn last line is passed over.
+    """Yield the rows of a JSON-lines file; none if it is missing. An incomplete last line is skipped.
 
-    Raises MissingArtifact that names a line that is not JSON.
+    Raises MissingArtifact, naming the line, if a complete line is not valid JSON.
     """
     if not path.exists():
         return
-    *whole, _torn = path.read_bytes().split(b"\n")
-    for number, line in enumerate(whole, 1):
+    *lines, _incomplete = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
         except ValueError as error:
             raise MissingArtifact(
-                f"{path}, line {number} is not JSON ({error}): put the file back with `dvc checkout`, "
-                "or `git checkout` where it is in git"
+                f"{path}, line {number} is not valid JSON ({error}): restore the file with `dvc checkout`, "
+                "or with `git checkout` if git tracks it"
             ) from error
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of this file left beside it; for a file that has one writer at a time."""
-    for stray in path.parent.glob(f".{path.name}.*"):
-        stray.unlink(missing_ok=True)
+    """Remove temporary files that killed writers of `path` left; safe if the file has one writer at a time."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as JSON lines, atomically, in the given order; one writer at a time."""
+    """Write rows as JSON lines, atomically and in the given order; the file must have one writer at a time."""
     remove_leftovers(path)
     write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows as JSON lines and flush them to disk; a torn line of a killed run is cut off first.
+    """Append rows as JSON lines and flush them to disk; first truncate an incomplete line of a killed run.
 
-    Costs what is appended, however long the table is.
+    The cost depends on the appended rows only, not on the length of the table.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(canonical_json(row) + "\n" for row in rows)
     with path.open("ab+") as stream:
-        stream.truncate(_end_of_lines(stream))
+        stream.truncate(_end_of_last_line(stream))
         stream.write(text.encode())
         stream.flush()
         os.fsync(stream.fileno())
 
 
 @contextmanager
-def room(place: Path) -> Iterator[None]:
-    """Raise DiskFull, which names the place, where the block runs out of space."""
+def raising_disk_full(path: Path) -> Iterator[None]:
+    """Raise DiskFull, naming `path`, if the block fails because the disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         raise DiskFull(
-            f"the disk of {place.absolute()} is full ({error.strerror}): make room and run this again; what was "
-            "written whole is kept"
+            f"the disk that holds {path.absolute()} is full ({error.strerror}): free some space and run the command "
+            "again; files that were written completely are kept"
         ) from error
 
 
-def _end_of_lines(stream: BinaryIO) -> int:
-    """Return where the last whole line of a file ends."""
+def _end_of_last_line(stream: BinaryIO) -> int:
+    """Return the byte offset at which the last complete line of a file ends."""
     end = stream.seek(0, os.SEEK_END)
     while end:
-        start = max(0, end - TAIL)
+        start = max(0, end - TAIL_BLOCK)
         stream.seek(start)
-        if (found := stream.read(end - start).rfind(b"\n")) >= 0:
-            return start + found + 1
+        if (newline := stream.read(end - start).rfind(b"\n")) >= 0:
+            return start + newline + 1
         end = start
     return 0

@@ -1,4 +1,4 @@
-"""Files as git knows them: lock files and digests of other commits, without touching the working tree."""
+"""Reading committed versions of lock files and digests without touching the working tree."""
 
 import subprocess
 from dataclasses import dataclass
@@ -22,23 +22,26 @@ class Commit:
 def read_committed(root: Path, rev: str, path: str) -> str:
     """Return the text of `path` (relative to `root`) as committed in `rev`.
 
-    Raises MissingArtifact when git does not know the revision, or the revision has no such file.
+    Raises MissingArtifact if the revision does not exist or does not contain the file.
     """
     commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
     if commit is None:
         raise MissingArtifact(
-            f"{root} has no revision '{rev}': name a commit, branch or tag (`autolora versions` lists some)"
+            f"{root} has no revision '{rev}': give a commit, branch or tag (`autolora versions` lists some)"
         )
     text = _git(root, "show", f"{commit.strip()}:./{path}")
     if text is None:
-        raise MissingArtifact(f"revision '{rev}' has no {path}: it was committed before that stage first ran")
+        raise MissingArtifact(
+            f"revision '{rev}' does not contain {path}: it was committed before the stage that writes the file first "
+            "ran; give a later revision"
+        )
     return text
 
 
 def restore_committed(root: Path, path: str) -> bool:
-    """Put a missing lock file back as HEAD has it; return whether there was one to put back.
+    """Restore a missing file from HEAD and return whether it was restored.
 
-    A lock file lives in git; a working tree without it (`rm -rf data`) has not changed the lock.
+    Lock files are tracked in git: deleting one from the working tree (`rm -rf data`) does not change the lock.
     """
     if (root / path).exists():
         return False
@@ -50,15 +53,15 @@ def restore_committed(root: Path, path: str) -> bool:
 
 
 def history(root: Path, path: str) -> list[Commit]:
-    """Return the commits that changed `path`, newest first; none outside a git repository."""
+    """Return the commits that changed `path`, newest first; an empty list outside a git repository."""
     text = _git(root, "log", "--format=%H%x09%aI%x09%s", "--", path) or ""
     return [Commit(*line.split("\t", 2)) for line in text.splitlines()]
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where it exits with an error."""
+    """Return git's standard output, or None if git exits with an error."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise MissingArtifact("the command `git` is missing: install git") from error
-    return None if done.returncode else done.stdout
+    return None if completed.returncode else completed.stdout

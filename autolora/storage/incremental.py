@@ -1,4 +1,4 @@
-"""The one incremental mechanism: what is pending, what is gone, and the digest of what is there."""
+"""Incremental work of the stages: pending keys, obsolete keys, and the digest over a stage's rows."""
 
 import json
 from collections.abc import Collection, Hashable, Iterable, Mapping
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from autolora.errors import MissingArtifact
-from autolora.storage.files import hash_value, remove_leftovers, write_atomic
+from autolora.storage.files import remove_leftovers, write_atomic
+from autolora.storage.hashes import hash_value
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Pending(Generic[Key]):
-    """What a stage has to do: keys to add (in the order wanted) and keys to remove."""
+    """The work of a stage: keys to add, in the order wanted, and keys to remove."""
 
     add: tuple[Key, ...]
     remove: tuple[Key, ...]
@@ -24,18 +25,17 @@ class Pending(Generic[Key]):
 
 
 def pending(wanted: Iterable[Key], done: Collection[Key]) -> Pending[Key]:
-    """Return what separates `done` from `wanted`; keys carry everything that must invalidate a row."""
-    order = tuple(dict.fromkeys(wanted))
-    have = set(done)
-    want = set(order)
+    """Return the difference between `wanted` and `done`; a key includes all that must invalidate its row."""
+    wanted_order = tuple(dict.fromkeys(wanted))
+    wanted_set, done_set = set(wanted_order), set(done)
     return Pending(
-        add=tuple(key for key in order if key not in have),
-        remove=tuple(key for key in dict.fromkeys(done) if key not in want),
+        add=tuple(key for key in wanted_order if key not in done_set),
+        remove=tuple(key for key in dict.fromkeys(done) if key not in wanted_set),
     )
 
 
 def digest_path(root: Path, stage: str) -> Path:
-    """Return where a stage's digest lies."""
+    """Return the path of a stage's digest."""
     return root / "digests" / f"{stage}.json"
 
 
@@ -47,8 +47,8 @@ def digest_of(rows: Mapping[str, str], schema: int) -> str:
 def write_digest(root: Path, stage: str, rows: Mapping[str, str], schema: int, **facts: Any) -> str:
     """Write `digests/<stage>.json` as the last act of a stage and return its sha256.
 
-    rows: key -> row hash, each hash taken when its row was written.
-    schema: version of the row layout. facts: further JSON values a reviewer wants to see.
+    rows: key -> row hash, each computed when its row was written.
+    schema: version of the row layout. facts: further JSON values for reviewers; not part of the sha256.
     """
     sha256 = digest_of(rows, schema)
     content = {"rows": len(rows), "schema": schema, "sha256": sha256, **facts}
@@ -61,7 +61,7 @@ def write_digest(root: Path, stage: str, rows: Mapping[str, str], schema: int, *
 def read_digest(root: Path, stage: str) -> dict[str, Any]:
     """Read `digests/<stage>.json`.
 
-    Raises MissingArtifact when the stage has not run yet.
+    Raises MissingArtifact if the stage has not run yet.
     """
     path = digest_path(root, stage)
     if not path.exists():

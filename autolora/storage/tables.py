@@ -1,7 +1,7 @@
-"""LanceDB tables of rows with a key and a row hash; the one importer of lancedb and lance.
+"""LanceDB tables whose rows have a key and a row hash; the only module that imports lancedb and lance.
 
-One writer at a time: concurrent upserts of the same new keys would silently duplicate them. A table that is
-as it should be is not written at all, because even an empty upsert commits a new version.
+A table must have one writer at a time: concurrent upserts of the same new keys silently duplicate them. A table
+that is up to date is not written at all, because even an empty upsert commits a new version.
 """
 
 import datetime
@@ -15,10 +15,11 @@ import lance
 import pyarrow as pa
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.storage.files import Row, hash_value
+from autolora.storage.files import Row
+from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import pending
 
-ROWS_A_WRITE = 1000
+ROWS_PER_WRITE = 1000
 
 Columns = Mapping[str, pa.DataType]
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one run wrote to one table."""
+    """Numbers of rows that one run added, changed and removed in one table."""
 
     added: int
     changed: int
@@ -45,53 +46,53 @@ def schema_of(columns: Columns) -> pa.Schema:
 
 
 def hash_row(row: Row, columns: Columns, inexact: Collection[str] = ()) -> str:
-    """Return the sha256 of a row's columns but the `inexact` ones, dates as YYYY-MM-DD."""
+    """Return the sha256 of a row's columns except the `inexact` ones; dates are hashed as YYYY-MM-DD."""
     exact = {name: row[name] for name in columns if name not in inexact}
     dates = {name: value.isoformat() for name, value in exact.items() if isinstance(value, datetime.date)}
     return hash_value(exact | dates)
 
 
-def bring_up_to_date(
+def sync_table(
     folder: Path, table: str, columns: Columns, wanted: Mapping[str, Row], inexact: Collection[str] = ()
 ) -> Counts:
-    """Make `table` hold exactly the `wanted` rows (by key); write nothing where it does already.
+    """Upsert and delete rows so that `table` holds exactly the `wanted` ones; write nothing if it already does.
 
-    wanted: key -> row without its key column and row hash. inexact: columns outside the row hash.
-    Raises MismatchError when keys turn out not to be unique.
+    wanted: key -> row without key column and row hash. inexact: columns that the row hash leaves out.
+    Raises MismatchError if the table then holds a key twice.
     """
     key = next(iter(columns))
     rows = {name: {key: name, **row} for name, row in wanted.items()}
     hashes = {name: hash_row(row, columns, inexact) for name, row in rows.items()}
-    done = hashes_in(folder, table, columns)
-    work = pending(hashes.items(), done.items())
+    stored = hashes_in(folder, table, columns)
+    work = pending(hashes.items(), stored.items())
     added = [name for name, _ in work.add]
     removed = [name for name, _ in work.remove if name not in wanted]
-    opened = open_table(folder, table, columns)
-    upsert(opened, columns, [rows[name] | {"row_hash": hashes[name]} for name in added])
-    remove(opened, columns, removed)
-    changed = sum(name in done for name in added)
+    lance_table = open_table(folder, table, columns)
+    upsert(lance_table, columns, [rows[name] | {"row_hash": hashes[name]} for name in added])
+    remove(lance_table, columns, removed)
+    changed = sum(name in stored for name in added)
     counts = Counts(len(added) - changed, changed, len(removed))
     logger.info("%s: %d added, %d changed, %d removed", table, counts.added, counts.changed, counts.removed)
     return counts
 
 
 def open_table(folder: Path, table: str, columns: Columns) -> Any:
-    """Open a table for writing; make it where it is missing, half-made, or has other columns."""
+    """Open a table for writing; create it if it is missing, incomplete, or has other columns."""
     schema = schema_of(columns)
     database = _database(folder)
     if version_of(folder, table) is None:
         return database.create_table(table, schema=schema)
     if not has_table(folder, table, columns):
-        logger.info("%s: the columns have changed; starting anew", table)
+        logger.info("%s: the columns have changed; rebuilding the table", table)
         return database.create_table(table, schema=schema, mode="overwrite")
     return database.open_table(table)
 
 
 def upsert(table: Any, columns: Columns, rows: Sequence[Row]) -> None:
-    """Insert rows, or replace those of the same key, and assert that keys are unique."""
+    """Insert rows or replace those of the same key, then check that keys are unique."""
     key = next(iter(columns))
-    for start in range(0, len(rows), ROWS_A_WRITE):
-        part = pa.Table.from_pylist(list(rows[start : start + ROWS_A_WRITE]), schema=schema_of(columns))
+    for start in range(0, len(rows), ROWS_PER_WRITE):
+        part = pa.Table.from_pylist(list(rows[start : start + ROWS_PER_WRITE]), schema=schema_of(columns))
         table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(part)
     if rows:
         _assert_unique(table, key)
@@ -100,28 +101,30 @@ def upsert(table: Any, columns: Columns, rows: Sequence[Row]) -> None:
 def remove(table: Any, columns: Columns, keys: Sequence[str]) -> None:
     """Delete rows by key."""
     key = next(iter(columns))
-    for start in range(0, len(keys), ROWS_A_WRITE):
-        names = ", ".join("'" + name.replace("'", "''") + "'" for name in keys[start : start + ROWS_A_WRITE])
-        table.delete(f"{key} IN ({names})")
+    for start in range(0, len(keys), ROWS_PER_WRITE):
+        quoted = ", ".join(
+            "'" + name.replace("'", "''") + "'" for name in keys[start : start + ROWS_PER_WRITE]
+        )
+        table.delete(f"{key} IN ({quoted})")
 
 
 def version_of(folder: Path, table: str) -> int | None:
-    """Return the newest version of a table; None where it is missing or half-made."""
+    """Return the newest version of a table; None if it is missing or incomplete."""
     try:
-        return int(lance.dataset(_place(folder, table)).version)
+        return int(lance.dataset(_table_uri(folder, table)).version)
     except (OSError, RuntimeError, ValueError):
         return None
 
 
 def has_table(folder: Path, table: str, columns: Columns) -> bool:
-    """Return whether the table is there, with these columns."""
+    """Return whether the table exists and has these columns."""
     if version_of(folder, table) is None:
         return False
-    return bool(lance.dataset(_place(folder, table)).schema == schema_of(columns))
+    return bool(lance.dataset(_table_uri(folder, table)).schema == schema_of(columns))
 
 
 def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
-    """Return key -> row hash; nothing where the table is missing or has other columns."""
+    """Return key -> row hash; empty if the table is missing or has other columns."""
     if not has_table(folder, table, columns):
         return {}
     key = next(iter(columns))
@@ -131,36 +134,36 @@ def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
 def read_table(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> list[Row]:
     """Return rows, sorted by the first of `columns`.
 
-    Raises MissingArtifact when there is no such table, or not in that version.
+    Raises MissingArtifact if the table or that version of it does not exist.
     """
     rows: list[Row] = read_arrow(folder, table, columns, version).to_pylist()
     return rows
 
 
 def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> pa.Table:
-    """Return the same as an Arrow table."""
+    """Return the rows of `read_table` as an Arrow table. Raises as `read_table`."""
     if version_of(folder, table) is None:
-        raise MissingArtifact(f"{folder} has no table '{table}': run `dvc repro`")
+        raise MissingArtifact(f"{folder} does not contain the table '{table}': run `dvc repro`")
     try:
-        found = lance.dataset(_place(folder, table), version=version).to_table(columns=list(columns))
+        rows = lance.dataset(_table_uri(folder, table), version=version).to_table(columns=list(columns))
     except (OSError, RuntimeError, ValueError) as error:
         raise MissingArtifact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
-    return found.sort_by(columns[0])
+    return rows.sort_by(columns[0])
 
 
 def write_copy(folder: Path, table: str, rows: pa.Table) -> None:
-    """Write a table anew, compact, into a folder that has none of that name."""
+    """Write rows as one compact version of a new table into a folder that has no table of that name."""
     _database(folder).create_table(table, data=rows)
 
 
 def _database(folder: Path) -> Any:
-    """Open a folder for writing. Readers, who want to answer at once, do without the import: it takes a second."""
-    import lancedb
+    """Open a folder for writing."""
+    import lancedb  # here, because the import takes a second, which readers do not need to wait for
 
     return lancedb.connect(folder)
 
 
-def _place(folder: Path, table: str) -> str:
+def _table_uri(folder: Path, table: str) -> str:
     return str(folder / f"{table}.lance")
 
 
@@ -168,5 +171,6 @@ def _assert_unique(table: Any, key: str) -> None:
     keys = table.to_lance().to_table(columns=[key]).column(key)
     if len(keys) != len(keys.unique()):
         raise MismatchError(
-            f"{table.name} holds a {key} twice: two writers at once? delete its folder and run again"
+            f"the table '{table.name}' contains a {key} twice, probably from two concurrent writers: delete the "
+            "table's folder and run the stage again"
         )

@@ -1,7 +1,8 @@
-"""Asking a vision-language model about pictures: in process, or through a vLLM server of the same model.
+"""Vision-language models: captions of images and answers to yes-or-no questions about them.
 
-The server is asked for the model by its digest (`serve/start.sh` serves it under that name), so answers of
-another model cannot slip in. Prompts reach both engines through the model's own chat template.
+A model runs in this process or on a vLLM server. Requests name the model by its digest, which is the name under
+which `serve/start.sh` serves it, so a server with another model refuses them. Both engines format prompts with the
+model's own chat template.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,54 +13,54 @@ from typing import TYPE_CHECKING, Protocol
 
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import CaptionsParams, JudgesParams, ModelsParams, VllmParams
-from autolora.storage.files import hash_folder
-from autolora.vlm.inprocess import InProcess
-from autolora.vlm.served import Served
+from autolora.storage.hashes import hash_folder
+from autolora.vlm.in_process import InProcessModel
+from autolora.vlm.vllm_client import VllmClient
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 class Captioner(Protocol):
-    """An engine that describes pictures."""
+    """An engine that captions images."""
 
     def describe(
         self, images: Sequence[Path], instruction: str, max_tokens: int
     ) -> Iterator[tuple[int, str]]:
-        """Answer the instruction for each picture, greedily, in at most `max_tokens` tokens.
+        """Yield (position in `images`, caption) for each image, in the order in which the engine finishes them.
 
-        Yields a picture's place in `images` and its answer, in the order in which they are answered.
-        Raises CaptionError when the engine is down or answers nonsense; what else is answered comes first.
+        Decoding is greedy and stops after `max_tokens` tokens. Raises CaptionError if the engine does not answer
+        or an answer is not a text; the other captions are yielded before the error is raised.
         """
         ...
 
 
-class Witness(Protocol):
-    """An engine that answers questions about pictures with yes or no."""
+class YesNoScorer(Protocol):
+    """An engine that answers yes-or-no questions about images."""
 
-    def yes(self, images: "Sequence[Image.Image]", questions: Sequence[str]) -> list[float]:
-        """Return the probability of yes, of yes and no, as the first token of each picture's answer.
+    def yes_probabilities(self, images: "Sequence[Image.Image]", questions: Sequence[str]) -> list[float]:
+        """Return P(yes) / (P(yes) + P(no)) of the answer's first token, for each image and its question.
 
-        Raises MismatchError when the model has no such tokens, CaptionError when the engine is down or the
-        answer begins with neither.
+        Raises MismatchError if the tokenizer has no single tokens for yes and no, CaptionError if the engine does
+        not answer or neither word is among the likeliest first tokens.
         """
         ...
 
 
-def yes(
-    witness: Witness, images: "Sequence[Image.Image]", texts: Sequence[str], question: str
+def vqa_scores(
+    scorer: YesNoScorer, images: "Sequence[Image.Image]", texts: Sequence[str], question: str
 ) -> list[float]:
-    """Return how likely each picture shows its text, 0 to 1: VQAScore with this question about `{text}`.
+    """Return the VQAScore of each image and its text, 0 to 1: the probability that the image shows the text.
 
-    Raises as Witness.yes does.
+    question: contains `{text}`. Raises as YesNoScorer.yes_probabilities.
     """
-    return witness.yes(images, [question.replace("{text}", text) for text in texts])
+    return scorer.yes_probabilities(images, [question.replace("{text}", text) for text in texts])
 
 
 def digest(params: ModelsParams | JudgesParams) -> str:
-    """Return what the VLM is known by: the sha256 over its folder, or `id@revision` of a hub's model.
+    """Return the identity of the VLM: the sha256 over its folder, or `id@revision` of a model on a hub.
 
-    Raises MissingArtifact when it is neither, ParamsError when a hub's model names no revision.
+    Raises MissingArtifact if `vlm` is neither a folder nor a hub id, ParamsError if a hub id has no revision.
     """
     folder = Path(params.vlm)
     section = "judges" if isinstance(params, JudgesParams) else "models"
@@ -67,39 +68,39 @@ def digest(params: ModelsParams | JudgesParams) -> str:
         return hash_folder(folder)
     if params.vlm.startswith((".", "/", "~")) or params.vlm.count("/") != 1:
         raise MissingArtifact(
-            f"{section}.vlm is {params.vlm}, which is no folder here and no hub id (owner/name): "
-            "build the playground's model (`make playground`) or name another"
+            f"{section}.vlm is {params.vlm}, which is neither an existing folder nor a hub id (owner/name): "
+            "build the playground's model (`make playground`) or set another model in params.yaml"
         )
     if params.vlm_revision is None:
         raise ParamsError(
             f"{section}.vlm_revision is null but {section}.vlm is the hub id {params.vlm}: "
-            "name a commit, so that answers tell which model gave them"
+            "set it to a commit, so that the digest identifies the model"
         )
     return f"{params.vlm}@{params.vlm_revision}"
 
 
 @cache
 def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) -> Captioner:
-    """Return the engine that `captions.engine` names, once a process.
+    """Return the engine that `captions.engine` names; created once per process.
 
-    Raises CaptionError when no vLLM server answers, or one that serves another model.
+    Raises CaptionError if no vLLM server answers or the server has another model.
     """
     if captions.engine == "transformers":
-        return InProcess(params, captions.batch)
-    server = Served(vllm, digest(params), captions.concurrency)
-    server.check()
-    return server
+        return InProcessModel(params, captions.batch)
+    client = VllmClient(vllm, digest(params), captions.concurrency)
+    client.check()
+    return client
 
 
 @cache
-def judge(params: JudgesParams, place: ModelsParams, vllm: VllmParams) -> Witness:
-    """Return the judge VLM in the engine that `judges.engine` names, once a process.
+def yes_no_scorer(params: JudgesParams, models: ModelsParams, vllm: VllmParams) -> YesNoScorer:
+    """Return the judge VLM in the engine that `judges.engine` names; created once per process.
 
-    place: where and how precisely a model in process runs.
-    Raises CaptionError when no vLLM server answers, or one that serves another model.
+    models: device, dtype and threads of a model in this process.
+    Raises CaptionError if no vLLM server answers or the server has another model.
     """
     if params.engine == "transformers":
-        return InProcess(replace(place, vlm=params.vlm, vlm_revision=params.vlm_revision), params.batch)
-    server = Served(vllm, digest(params), params.batch, "judges")
-    server.check()
-    return server
+        return InProcessModel(replace(models, vlm=params.vlm, vlm_revision=params.vlm_revision), params.batch)
+    client = VllmClient(vllm, digest(params), params.batch, "judges")
+    client.check()
+    return client

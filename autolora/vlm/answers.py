@@ -1,6 +1,6 @@
-"""What a vision-language model answers: a text that can be kept, or how likely its first token is yes, of yes and no.
+"""Checks and probabilities of a vision-language model's answers.
 
-VQAScore (Lin et al. 2024) is this probability for the question whether a picture shows a text.
+VQAScore (Lin et al. 2024) is the probability of yes for the question whether an image shows a text.
 """
 
 import math
@@ -15,36 +15,39 @@ from torch import Tensor
 from autolora.errors import CaptionError, MismatchError
 
 SPELLINGS = (("yes", "no"), ("Yes", "No"))
-"""what the answer may begin with; probabilities of both spellings are added"""
+"""first tokens of an answer; the probabilities of both spellings are added"""
 
 
-def word_tokens(tokenizer: Any) -> Tensor:
-    """Return the ids of yes and of no (2, S), one column for each spelling that is one token in both words.
+def yes_no_token_ids(tokenizer: Any) -> Tensor:
+    """Return the token ids of yes and no (2, S), for the S spellings in which both words are single tokens.
 
-    Raises MismatchError when there is none.
+    Raises MismatchError if there is no such spelling.
     """
     pairs = [[tokenizer(word, add_special_tokens=False).input_ids for word in pair] for pair in SPELLINGS]
-    whole = [[ids[0] for ids in pair] for pair in pairs if all(len(ids) == 1 for ids in pair)]
-    if not whole:
+    single_tokens = [[ids[0] for ids in pair] for pair in pairs if all(len(ids) == 1 for ids in pair)]
+    if not single_tokens:
         raise MismatchError(
-            "the VLM's tokenizer has neither yes and no nor Yes and No as single tokens, so its first token is no "
-            "answer: name another model as judges.vlm in params.yaml"
+            "the VLM's tokenizer splits both yes and no, and Yes and No, into several tokens, so the first token "
+            "cannot be scored: set judges.vlm in params.yaml to another model"
         )
-    return torch.tensor(whole).T
+    return torch.tensor(single_tokens).T
 
 
-def from_logits(logits: Tensor, words: Tensor) -> list[float]:
-    """Return p(yes) / (p(yes) + p(no)) of the first token's logits (B, V); words: ids of yes and no (2, S)."""
-    yes, no = logits.double()[:, words.to(logits.device)].logsumexp(dim=-1).T
-    likely: list[float] = torch.sigmoid(yes - no).tolist()
-    return likely
+def yes_probabilities(logits: Tensor, token_ids: Tensor) -> list[float]:
+    """Return P(yes) / (P(yes) + P(no)) of each answer (B,).
+
+    logits: of the first token (B, V). token_ids: of yes and no (2, S).
+    """
+    yes, no = logits.double()[:, token_ids.to(logits.device)].logsumexp(dim=-1).T
+    probabilities: list[float] = torch.sigmoid(yes - no).tolist()
+    return probabilities
 
 
-def from_likeliest(logprobs: Mapping[str, float]) -> float:
-    """Return p(yes) / (p(yes) + p(no)) of the likeliest first tokens (token -> natural logarithm).
+def yes_probability(logprobs: Mapping[str, float]) -> float:
+    """Return P(yes) / (P(yes) + P(no)); a word that is not in `logprobs` has probability 0.
 
-    A word that is not among them counts as impossible.
-    Raises CaptionError when none of the words is.
+    logprobs: natural logarithm of the probability of each of the likeliest first tokens.
+    Raises CaptionError if none of the words is in `logprobs`.
     """
     yes, no = (
         sum(math.exp(logprobs[word]) for word in words if word in logprobs)
@@ -53,21 +56,22 @@ def from_likeliest(logprobs: Mapping[str, float]) -> float:
     if yes + no == 0:
         first = max(logprobs, key=logprobs.__getitem__, default="")
         raise CaptionError(
-            f"the VLM's answer begins neither with yes nor with no but with {first!r}: "
-            "does judges.question of params.yaml ask for one of them?"
+            f"the VLM's answer begins with {first!r}, expected yes or no: "
+            "check that judges.question in params.yaml asks for one of them"
         )
     return yes / (yes + no)
 
 
-def checked(text: str, image: Path) -> str:
-    """Return an answer on one line.
+def checked_caption(text: str, image: Path) -> str:
+    """Return a caption on one line.
 
-    Raises CaptionError when it is empty or nonsense: no letter, or characters that no text has.
+    Raises CaptionError if it has no letter, or a replacement or control character.
     """
     line = " ".join(text.split())
     broken = any(character == "\ufffd" or unicodedata.category(character) == "Cc" for character in line)
     if broken or not any(character.isalpha() for character in line):
         raise CaptionError(
-            f"the VLM answered {line[:80]!r} for {image}: is models.vlm of params.yaml whole and trained?"
+            f"the VLM answered {line[:80]!r} for {image}, expected a text: check that models.vlm in params.yaml is "
+            "complete and trained"
         )
     return line

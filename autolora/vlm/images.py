@@ -1,4 +1,4 @@
-"""Pictures on their way to a vision-language model."""
+"""Image bytes that are sent to a vision-language model."""
 
 import io
 from pathlib import Path
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def encode(image: "Image.Image") -> bytes:
-    """Return a picture as PNG."""
+def encode_png(image: "Image.Image") -> bytes:
+    """Return an image as PNG."""
     stream = io.BytesIO()
     image.convert("RGB").save(stream, format="PNG")
     return stream.getvalue()
 
 
-def read(image: Path) -> bytes:
-    """Return a rendering's bytes; raises MissingArtifact when it cannot be read."""
+def read_rendering(path: Path) -> bytes:
+    """Return the bytes of a rendering; raises MissingArtifact if it cannot be read."""
     try:
-        return image.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise MissingArtifact(f"cannot read the rendering {image}: {error}; run `dvc repro pool`") from error
+        raise MissingArtifact(f"cannot read the rendering {path}: {error}; run `dvc repro pool`") from error

@@ -1,31 +1,28 @@
-"""The playground's own routes: orders in, counts of requests out."""
+"""The playground's own routes: change the hub's state, and read the counts of requests."""
 
 import json
-from typing import TYPE_CHECKING
 
-from playground.hubs.exchange import Answer, Api, Refused, Request, route
-
-if TYPE_CHECKING:
-    from playground.hub import Hub
+from playground.hubs.http_messages import Api, HttpError, Request, Response, route
+from playground.hubs.state import Hub
 
 
-def change(hub: "Hub", request: Request) -> Answer:
+def change(hub: Hub, request: Request) -> Response:
     """POST /_playground: carry out orders."""
     try:
         hub.change(json.loads(request.body))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise Refused(400, f"not an order: {error!r}") from error
-    return Answer(value={"ok": True})
+        raise HttpError(400, f"not a valid order: {error!r}; playground/README.md lists them") from error
+    return Response(value={"ok": True})
 
 
-def show_requests(hub: "Hub", request: Request) -> Answer:
-    """GET /_playground/requests: what was asked since the last reset."""
-    return Answer(value=hub.requests())
+def show_requests(hub: Hub, request: Request) -> Response:
+    """GET /_playground/requests: the counts of requests since the last reset."""
+    return Response(value=hub.requests())
 
 
-def refuse(request: Request, error: Refused) -> Answer:
-    """Answer with an error."""
-    return Answer(status=error.status, value={"error": error.message})
+def refuse(request: Request, error: HttpError) -> Response:
+    """Return an error response."""
+    return Response(status=error.status, value={"error": error.message})
 
 
 API = Api(

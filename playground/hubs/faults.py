@@ -1,17 +1,17 @@
-"""Every way in which the playground's hub misbehaves on order: one table, from name to how it is done.
+"""The faults that can be injected into the playground's hub: one table, from name to function.
 
-A fault is a function of the call that it was ordered for, and returns the answer. It may let the route answer and
-damage that, have it answer a changed request, or answer by itself. `kinds` are the requests that it is made for:
-where the order names no kind, the next of these is met.
+A fault function receives the request that triggered the fault and returns the response. It may modify the regular
+response, obtain a response to a changed request, or create its own. `kinds` are the kinds of request that the fault
+applies to if the order names none.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from playground.hubs import damage, told, wire
-from playground.hubs.exchange import Answer
-from playground.hubs.orders import BYTES, JSON, KINDS, Call
+from playground.hubs import json_corruption, json_faults, network_faults
+from playground.hubs.fault_injection import BYTES, JSON, KINDS, FaultContext
+from playground.hubs.http_messages import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Fault:
     """One line of the table."""
 
     kinds: tuple[str, ...]
-    what: str
-    commit: Callable[[Call], Answer]
+    description: str
+    respond: Callable[[FaultContext], Response]
 
 
 BODIES = (*JSON, *BYTES)
@@ -29,118 +29,140 @@ LISTING = ("listing",)
 PRIVATE, METADATA = "http://10.255.255.1/a", "http://169.254.169.254/latest/meta-data/"
 ELSEWHERE, OWN_FILE = "http://elsewhere.invalid/a", "file:///etc/hostname"
 
+
+def _refusal(status: int, description: str) -> Fault:
+    return Fault(KINDS, description, partial(network_faults.refuse, status=status))
+
+
+def _redirect(url: str) -> Fault:
+    return Fault(FILES, f"302 to {url}", partial(network_faults.redirect, url=url))
+
+
+def _body(description: str, content: bytes, content_type: str = "application/json") -> Fault:
+    return Fault(JSON, description, partial(network_faults.send, content=content, content_type=content_type))
+
+
+def _corruption(description: str, change: Callable[..., None]) -> Fault:
+    return Fault(JSON, description, partial(json_faults.corrupt, change=change))
+
+
+def _entry_corruption(description: str, change: Callable[..., None]) -> Fault:
+    return Fault(JSON, description, partial(json_faults.corrupt_entry, change=change))
+
+
 FAULTS: Mapping[str, Fault] = {
-    "status": Fault(KINDS, "the order's `status`, and its `retry_after`", wire.ordered_status),
-    **{
-        str(status): Fault(KINDS, what, partial(wire.refuse, status=status))
-        for status, what in (
-            (401, "a login is wanted"),
-            (403, "no access"),
-            (404, "not found; with `times` 1 only for a moment"),
-            (410, "withdrawn, archived"),
-            (429, "too many requests, and not a word of when to come back"),
-            (500, "the hub is broken"),
-            (502, "what stands before the hub is broken"),
-            (503, "the hub is overloaded"),
-        )
-    },
+    "status": Fault(KINDS, "the order's `status`, and its `retry_after`", network_faults.ordered_status),
+    "401": _refusal(401, "login required"),
+    "403": _refusal(403, "no access"),
+    "404": _refusal(404, "not found; with `times` 1 only temporarily"),
+    "410": _refusal(410, "withdrawn, archived"),
+    "429": _refusal(429, "too many requests, without Retry-After"),
+    "500": _refusal(500, "internal server error"),
+    "502": _refusal(502, "bad gateway"),
+    "503": _refusal(503, "service unavailable"),
     "429-retry-after": Fault(
-        KINDS, "429, Retry-After in `seconds` (2)", partial(wire.ask_to_wait, status=429)
+        KINDS, "429, Retry-After in `seconds` (2)", partial(network_faults.retry_after_seconds, status=429)
     ),
-    "429-retry-date": Fault(KINDS, "429, Retry-After as a date", wire.ask_to_wait_until),
-    "429-ratelimit": Fault(KINDS, "429, RateLimit and RateLimit-Policy", wire.name_the_limit),
+    "429-retry-date": Fault(KINDS, "429, Retry-After as a date", network_faults.retry_after_date),
+    "429-ratelimit": Fault(KINDS, "429, RateLimit and RateLimit-Policy", network_faults.rate_limit_headers),
     "503-retry-after": Fault(
-        KINDS, "503, Retry-After in `seconds` (2)", partial(wire.ask_to_wait, status=503)
+        KINDS, "503, Retry-After in `seconds` (2)", partial(network_faults.retry_after_seconds, status=503)
     ),
-    "gated": Fault(FILES, "401 or 403 in the hub's words for a gated model", wire.gate),
-    "redirect-loop": Fault(KINDS, "302 to itself", wire.redirect_in_circles),
-    "redirect-private": Fault(FILES, f"302 to {PRIVATE}", partial(wire.redirect, url=PRIVATE)),
-    "redirect-metadata": Fault(FILES, f"302 to {METADATA}", partial(wire.redirect, url=METADATA)),
-    "redirect-elsewhere": Fault(FILES, f"302 to {ELSEWHERE}", partial(wire.redirect, url=ELSEWHERE)),
-    "redirect-file": Fault(FILES, f"302 to {OWN_FILE}", partial(wire.redirect, url=OWN_FILE)),
-    "expired-url": Fault(FILES, "302 to a signed URL that has expired: 403 there", wire.redirect_expired),
-    "reset": Fault(KINDS, "the connection is reset before there is an answer", wire.reset_at_once),
-    "reset-midway": Fault(BODIES, "the connection is reset in the middle of the body", wire.reset),
-    "hang": Fault(KINDS, "no answer for `seconds` (30), then the connection is closed", wire.hang),
-    "drip": Fault(BODIES, "one byte every `seconds` (0.2)", wire.drip),
-    "cut-body": Fault(BODIES, "the connection closes in the middle of the body", wire.cut),
-    "length-short": Fault(BODIES, "half the body, and Content-Length says so", wire.end_early),
-    "length-long": Fault(BODIES, "Content-Length says 1,000 bytes more than come", wire.promise_more),
-    "empty-body": Fault(("head", *BODIES), "Content-Length 0, to HEAD too, and no body", wire.empty),
-    "gzip": Fault(BODIES, "the body in gzip, asked for or not", partial(wire.compress, padding_mb=0)),
-    "gzip-bomb": Fault(BODIES, "in gzip, with `mb` (256) of padding", partial(wire.compress, padding_mb=256)),
-    "wrong-bytes": Fault(BYTES, "other bytes of the right length", wire.invert),
-    "wrong-range": Fault(BYTES, "cut; then a range that begins elsewhere, and says so", wire.shift_range),
-    "lying-range": Fault(
-        BYTES, "cut; then the range asked for, with the file's first bytes", wire.lie_about_range
+    "gated": Fault(FILES, "401 or 403 in the hub's format for a gated model", network_faults.gate),
+    "redirect-loop": Fault(KINDS, "302 to the same URL", network_faults.redirect_loop),
+    "redirect-private": _redirect(PRIVATE),
+    "redirect-metadata": _redirect(METADATA),
+    "redirect-elsewhere": _redirect(ELSEWHERE),
+    "redirect-file": _redirect(OWN_FILE),
+    "expired-url": Fault(FILES, "302 to an expired signed URL: 403 there", network_faults.redirect_expired),
+    "reset": Fault(KINDS, "the connection is reset before any response", network_faults.reset),
+    "reset-midway": Fault(
+        BODIES, "the connection is reset in the middle of the body", network_faults.reset_midway
     ),
-    "ignored-range": Fault(BYTES, "cut; then the whole file with a 200", wire.ignore_range),
-    "hostile-filename": Fault(BYTES, "`../` in Content-Disposition", wire.name_hostilely),
-    "html": Fault(
-        JSON, "a page for people, with a 200", partial(wire.send, content=wire.PAGE, kind="text/html")
+    "hang": Fault(KINDS, "no response for `seconds` (30), then the connection closes", network_faults.hang),
+    "slow-body": Fault(BODIES, "one byte every `seconds` (0.2)", network_faults.slow_body),
+    "cut-body": Fault(BODIES, "the connection closes in the middle of the body", network_faults.cut_body),
+    "length-short": Fault(
+        BODIES, "half of the body, with the Content-Length of that half", network_faults.shorten
     ),
-    "truncated-json": Fault(JSON, "half of the JSON, complete by its length", wire.truncate),
-    "deep-json": Fault(JSON, "200,000 brackets", partial(wire.send, content=wire.DEEP)),
-    "huge-number": Fault(JSON, "a number of 100,000 digits", partial(wire.send, content=wire.NUMBER)),
-    "not-utf8": Fault(
-        JSON, "JSON with bytes that are no UTF-8", partial(wire.send, content=b'{"id": "\xff\xfe"}')
+    "length-long": Fault(
+        BODIES, "Content-Length exceeds the body by 1,000 bytes", network_faults.overstate_length
     ),
-    "huge-page": Fault(JSON, "`mb` (64) of spaces before the JSON", wire.pad),
-    "missing-fields": Fault(
-        JSON, "an entry without its fields, or `field`", partial(told.spoil_entry, change=damage.drop_fields)
+    "empty-body": Fault(
+        ("head", *BODIES), "Content-Length 0 and no body; HEAD too", network_faults.empty_body
     ),
-    "null-fields": Fault(
-        JSON,
-        "an entry whose fields, or `field`, are null",
-        partial(told.spoil_entry, change=damage.null_fields),
+    "gzip": Fault(
+        BODIES, "a gzip body that the client did not request", partial(network_faults.compress, padding_mb=0)
     ),
-    "wrong-types": Fault(
-        JSON,
-        "an entry whose fields, or `field`, have other types",
-        partial(told.spoil_entry, change=damage.change_types),
+    "gzip-bomb": Fault(
+        BODIES, "a gzip body with `mb` (256) of padding", partial(network_faults.compress, padding_mb=256)
     ),
-    "wrong-hash": Fault(
-        JSON, "another sha256 than the files have", partial(told.spoil, change=damage.change_hashes)
+    "wrong-bytes": Fault(BYTES, "other bytes of the right length", network_faults.invert_bytes),
+    "wrong-range": Fault(
+        BYTES,
+        "the body is cut; then Content-Range begins one byte too late",
+        network_faults.shift_content_range,
     ),
-    "wrong-size": Fault(
-        JSON, "another size than the files have", partial(told.spoil, change=damage.change_sizes)
+    "range-wrong-bytes": Fault(
+        BYTES,
+        "the body is cut; then the right Content-Range with the file's first bytes",
+        network_faults.first_bytes_for_range,
     ),
-    "hostile-names": Fault(
-        JSON, "file names that begin with `../`", partial(told.spoil, change=damage.climb)
+    "ignored-range": Fault(
+        BYTES, "the body is cut; then the whole file with a 200", network_faults.ignore_range
     ),
-    "hostile-text": Fault(
-        JSON,
-        "control characters and 10,000 letters in texts",
-        partial(told.spoil, change=damage.hostile_text),
+    "hostile-filename": Fault(BYTES, "`../` in Content-Disposition", network_faults.hostile_file_name),
+    "html": _body("an HTML page with a 200", network_faults.PAGE, "text/html"),
+    "truncated-json": Fault(
+        JSON, "half of the JSON, with the Content-Length of that half", network_faults.truncate
     ),
-    "hostile-urls": Fault(
-        JSON,
-        f"{METADATA} for every URL",
-        partial(told.spoil, change=partial(damage.foreign_urls, url=METADATA)),
+    "deep-json": _body("200,000 nested brackets", network_faults.DEEP),
+    "huge-number": _body("a number of 100,000 digits", network_faults.NUMBER),
+    "not-utf8": _body("JSON with bytes that are not UTF-8", b'{"id": "\xff\xfe"}'),
+    "huge-page": Fault(JSON, "`mb` (64) of spaces before the JSON", network_faults.pad),
+    "missing-fields": _entry_corruption(
+        "one entry without its fields, or without `field`", json_corruption.drop_fields
     ),
-    "truncated-files": Fault(
-        JSON,
-        "the latter half of each list of files is missing",
-        partial(told.spoil, change=damage.truncate_files),
+    "null-fields": _entry_corruption(
+        "one entry whose fields, or `field`, are null", json_corruption.null_fields
+    ),
+    "wrong-types": _entry_corruption(
+        "one entry whose fields, or `field`, have other types", json_corruption.change_types
+    ),
+    "wrong-hash": _corruption("a wrong sha256 of every file", json_corruption.change_hashes),
+    "wrong-size": _corruption("a wrong size of every file", json_corruption.change_sizes),
+    "hostile-names": _corruption("file names that begin with `../`", json_corruption.prefix_file_names),
+    "hostile-text": _corruption(
+        "control characters and 10,000 letters in texts", json_corruption.hostile_text
+    ),
+    "hostile-urls": _corruption(
+        f"{METADATA} for every URL", partial(json_corruption.replace_urls, url=METADATA)
+    ),
+    "truncated-files": _corruption(
+        "the second half of each list of files is missing", json_corruption.truncate_files
     ),
     "future-dates": Fault(
-        JSON, "every date, the answer's own too, is in 2099", partial(told.shift_date_header, year=2099)
+        JSON, "every date, and the Date header, is in 2099", partial(json_faults.shift_dates, year=2099)
     ),
-    "dates-1970": Fault(JSON, "every date is in 1970", partial(told.shift_date_header, year=1970)),
-    "duplicate-ids": Fault(LISTING, "every entry twice", partial(told.spoil, change=told.repeat_entries)),
+    "dates-1970": Fault(JSON, "every date is in 1970", partial(json_faults.shift_dates, year=1970)),
+    "duplicate-ids": Fault(
+        LISTING, "every entry twice", partial(json_faults.corrupt, change=json_faults.repeat_entries)
+    ),
     "moving-entry": Fault(
-        LISTING, "after the page, the last entry of all becomes the newest", told.move_entry
+        LISTING, "after the page, the oldest entry of the list becomes the newest", json_faults.move_entry
     ),
-    "endless-pages": Fault(LISTING, "the first page for ever, each time with a new cursor", told.never_end),
-    "empty-page": Fault(LISTING, "a page without entries, though more follow", told.show_nothing),
-    "empty-list": Fault(LISTING, "no entries, and nothing follows", told.have_nothing),
+    "endless-pages": Fault(
+        LISTING, "always the first page, with a new cursor each time", json_faults.endless_pages
+    ),
+    "empty-page": Fault(LISTING, "a page without entries, although more follow", json_faults.empty_page),
+    "empty-list": Fault(LISTING, "no entries, and no further page", json_faults.empty_list),
 }
 
 
-def list_faults() -> str:
-    """Return the table as text: a line a fault, with the kinds of request that it is made for."""
+def format_faults() -> str:
+    """Return the table as text: one line per fault, with the kinds of request that it applies to."""
     width = max(map(len, FAULTS))
     return "\n".join(
-        f"{name:<{width}}  {fault.what} ({'all' if fault.kinds == KINDS else ' '.join(fault.kinds)})"
+        f"{name:<{width}}  {fault.description} ({'all' if fault.kinds == KINDS else ' '.join(fault.kinds)})"
         for name, fault in FAULTS.items()
     )

@@ -1,41 +1,38 @@
-"""Where files lie that a hub redirects to: another host name, and URLs that hold for a while only."""
+"""The storage that hubs redirect downloads to: another host name, and signed URLs with an expiry date."""
 
 import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from playground.hubs.exchange import Answer, Api, Refused, Request, route, send_blob
+from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
 from playground.hubs.repos import Blob
+from playground.hubs.state import Hub
 
-if TYPE_CHECKING:
-    from playground.hub import Hub
-
-SECRET = b"known to nobody but this playground"
+SECRET = b"key of the playground's signatures"
 
 
-def sign(hub: "Hub", request: Request, api: str, repo: str, blob: Blob, name: str) -> str:
-    """Return a URL under which a file can be had for `request.lifetime_s`."""
+def sign(hub: Hub, request: Request, api: str, repo: str, blob: Blob, name: str) -> str:
+    """Return a signed URL of a file that is valid for `request.lifetime_s`."""
     path = f"/{api}/{repo}/{blob.sha256}/{name}"
     expires = str(int(time.time() + request.lifetime_s))
     query = urlencode({"Expires": expires, "Signature": _signature(path, expires)})
     return f"{hub.storage}{quote(path)}?{query}"
 
 
-def send_file(hub: "Hub", request: Request, api: str, repo: str, sha256: str, name: str) -> Answer:
-    """GET or HEAD /{hub}/{owner}/{name}/{sha256}/{file}: the bytes, while the signature holds."""
+def send_file(hub: Hub, request: Request, api: str, repo: str, sha256: str, name: str) -> Response:
+    """GET or HEAD /{hub}/{owner}/{name}/{sha256}/{file}: the file, if the signature is valid and not expired."""
     expires, signature = request.text("Expires", "0"), request.text("Signature")
     if not hmac.compare_digest(signature.encode(), _signature(request.path, expires).encode()):
-        raise Refused(403, "SignatureDoesNotMatch")
+        raise HttpError(403, "SignatureDoesNotMatch")
     if int(expires) < time.time():
-        raise Refused(403, "Request has expired")
-    found = hub.repos.get(repo)
-    blobs = [blob for commit in found.commits for blob in commit.blobs.values()] if found else []
+        raise HttpError(403, "Request has expired")
+    repository = hub.repos.get(repo)
+    blobs = [blob for commit in repository.commits for blob in commit.blobs.values()] if repository else []
     blob = next((blob for blob in blobs if blob.sha256 == sha256), None)
     if blob is None:
-        raise Refused(404, "NoSuchKey")
+        raise HttpError(404, "NoSuchKey")
     return send_blob(
         request,
         blob,
@@ -47,29 +44,29 @@ def send_file(hub: "Hub", request: Request, api: str, repo: str, sha256: str, na
     )
 
 
-def send_image(hub: "Hub", request: Request, api: str, image: str) -> Answer:
-    """GET or HEAD /civitai/images/[original=true/]{id}.{format}: a picture, for everybody."""
-    if not (found := hub.numbers.images.get(int(image))) or not hub.find(found[0].id, api):
-        raise Refused(404, "NoSuchKey")
-    repo, path = found
+def send_image(hub: Hub, request: Request, api: str, image: str) -> Response:
+    """GET or HEAD /civitai/images/[original=true/]{id}.{format}: an image, without a signature."""
+    repo, path = hub.civitai_ids.images.get(int(image), (None, ""))
+    if not repo or not hub.find(repo.id, api):
+        raise HttpError(404, "NoSuchKey")
     blob = repo.head.blobs[path]
     etag = f'"{hashlib.md5(blob.sha256.encode()).hexdigest()}"'
-    kind = path.rpartition(".")[2].lower().replace("jpg", "jpeg")
-    return send_blob(request, blob, {"ETag": etag, "Content-Type": f"image/{kind}"})
+    subtype = path.rpartition(".")[2].lower().replace("jpg", "jpeg")
+    return send_blob(request, blob, {"ETag": etag, "Content-Type": f"image/{subtype}"})
 
 
-def refuse(request: Request, error: Refused) -> Answer:
-    """Answer with an error in the XML that object stores speak."""
+def refuse(request: Request, error: HttpError) -> Response:
+    """Return an error response in the XML format of object stores."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{error.status}</Code>'
     content = f"{text}<Message>{error.message}</Message></Error>".encode()
     headers = {"Content-Type": "application/xml", **error.headers}
-    return Answer(status=error.status, headers=headers, pieces=(content,), length=len(content))
+    return Response(status=error.status, headers=headers, pieces=(content,), length=len(content))
 
 
-def name_image(hub: "Hub", request: Request, groups: Mapping[str, str]) -> str:
-    """Return the repository that an image is of."""
-    found = hub.numbers.images.get(int(groups.get("image") or 0))
-    return found[0].id if found else ""
+def find_repo_id(hub: Hub, request: Request, groups: Mapping[str, str]) -> str:
+    """Return the id of the repository that an image belongs to; empty if there is none."""
+    repo, _ = hub.civitai_ids.images.get(int(groups.get("image") or 0), (None, ""))
+    return repo.id if repo else ""
 
 
 def _signature(path: str, expires: str) -> str:
@@ -91,5 +88,5 @@ API = Api(
         ),
     ),
     refuse=refuse,
-    label=name_image,
+    find_repo_id=find_repo_id,
 )

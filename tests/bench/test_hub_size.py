@@ -1,4 +1,4 @@
-"""A night at the size of a hub, on a small one: what the bench builds is a pool to the stages."""
+"""The repository that bench.hub_size measures, with few adapters: the stages accept it as a complete pool."""
 
 from pathlib import Path
 
@@ -6,39 +6,39 @@ import pytest
 import yaml
 
 from autolora import models
-from autolora.pool import recipe
-from autolora.pool import store as pool
-from autolora.pool.stage import Stock
+from autolora.pool import store
+from autolora.pool.recipe import ReadRecipe
+from autolora.pool.stage import PoolSync
 from bench.big_pool import FOLDERS, LAYOUTS, PROJECT, BigPool
 
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> BigPool:
-    made = BigPool(tmp_path_factory.mktemp("hub") / "root", renderings=2)
-    made.build("tables")
-    made.list(0, 6, whole=False)
-    made.crawl()
-    made.fill()
-    return made
+    pool = BigPool(tmp_path_factory.mktemp("hub") / "root", renderings=2)
+    pool.build("tables")
+    pool.add_to_hub(0, 6, real=False)
+    pool.crawl()
+    pool.fill()
+    return pool
 
 
-def test_what_is_made_is_a_pool_that_lacks_nothing(big: BigPool) -> None:
-    terms = recipe.terms(models.transformer_config(big.params.models), big.params.pool)
-    stock = Stock(big.root, terms)
-    assert (stock.missing_adapters(), stock.missing_renderings(), stock.compare_newcomers()) == ([], [], 0)
-    assert all(row.accepted for row in stock.rows().values()) and len(stock.rows()) == 6
-    weights = next((pool.folder(big.root) / "weights").glob("*/*"))
-    assert weights.stat().st_blocks * 512 < weights.stat().st_size, "sparse"
+def test_filled_pool_is_complete(big: BigPool) -> None:
+    recipe = ReadRecipe.for_base_model(models.transformer_config(big.params.models), big.params.pool)
+    sync = PoolSync(big.root, recipe)
+    assert (sync.missing_adapters(), sync.missing_renderings(), sync.compare_new_adapters()) == ([], [], 0)
+    assert all(row.accepted for row in sync.rows().values()) and len(sync.rows()) == 6
+    weights = next((store.folder(big.root) / "weights").glob("*/*"))
+    assert weights.stat().st_blocks * 512 < weights.stat().st_size, "the file is not sparse"
 
 
-def test_new_ones_are_whole(big: BigPool) -> None:
-    big.list(6, 8, whole=True)
+def test_new_adapters_are_missing_until_the_pool_stage_runs(big: BigPool) -> None:
+    big.add_to_hub(6, 8, real=True)
     big.crawl()
-    terms = recipe.terms(models.transformer_config(big.params.models), big.params.pool)
-    assert [origins.named.id for origins in Stock(big.root, terms).missing_adapters()]
+    recipe = ReadRecipe.for_base_model(models.transformer_config(big.params.models), big.params.pool)
+    assert [sources.primary.id for sources in PoolSync(big.root, recipe).missing_adapters()]
 
 
-def test_the_layout_that_is_measured_is_the_pipelines() -> None:
+def test_measured_layout_is_the_one_of_the_pipeline() -> None:
     outs = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["pool"]["outs"]
     assert outs[:-1] == LAYOUTS["tables"]
     ignored = Path(PROJECT / ".dvcignore").read_text().splitlines()

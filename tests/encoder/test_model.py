@@ -1,4 +1,4 @@
-"""The encoder on sketches: what must not change a vector, and what must."""
+"""The encoder on sketches and on weights: which changes of an adapter change its vector, and which do not."""
 
 from dataclasses import replace
 
@@ -6,45 +6,37 @@ import pytest
 import torch
 from torch import Tensor
 
-from autolora.encoder.inputs import join
-from autolora.encoder.model import Encoder, EncoderConfig
+from autolora.encoder.config import EncoderConfig
+from autolora.encoder.inputs import AdapterBatch, concatenate
+from autolora.encoder.model import Encoder
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import signs, sketch
-from autolora.presets import ENCODER
-from tests.support.synthetic_repo import CONFIG, SLOTS, SPEC, fabricate_lora
+from autolora.presets import ENCODER, Preset, Probe
+from tests.support.synthetic_repo import CONFIG, SLOTS, SPEC, make_lora
 
-CONFIGURED = EncoderConfig(
-    transformer=CONFIG,
-    form=replace(ENCODER["best"], probes=3),
-    probe="sketch",
-    sketch=SPEC.size,
-    spec=SPEC.key,
-    width=32,
-    layers=2,
-    heads=4,
-    hidden=64,
-    dropout=0.1,
-    text_encoder="t" * 64,
-)
+SMALL = {"probes": 3, "layers": 2, "heads": 4, "mlp_ratio": 2}
+PRESETS_AND_PROBES = [(preset, probe) for preset in ENCODER for probe in ("sketch", "full")]
 
 
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    """Draw an encoder in which everything shows."""
-    return drawn(CONFIGURED)
+def config_of(preset: Preset, probe: Probe, **overrides: object) -> EncoderConfig:
+    """Return the config of a small encoder of this preset on sketches or on weights."""
+    on_sketches = probe == "sketch"
+    return EncoderConfig(
+        transformer=CONFIG,
+        variant=replace(ENCODER[preset], probe=probe, **SMALL | overrides),  # type: ignore[arg-type]
+        width=32,
+        dropout=0.1,
+        sketch_size=SPEC.size if on_sketches else None,
+        sketch_key=SPEC.key if on_sketches else None,
+        text_encoder="t" * 64,
+    )
 
 
-def configured(preset: str, probe: str) -> EncoderConfig:
-    """Return the config of a preset on sketches or on weights."""
-    known = CONFIGURED if probe == "sketch" else replace(CONFIGURED, probe="full", sketch=None, spec=None)
-    return replace(known, form=replace(ENCODER[preset], probes=3))
+BEST = config_of("best", "sketch")
 
 
-EVERY = [(preset, probe) for preset in ENCODER for probe in ("sketch", "full")]
-
-
-def drawn(config: EncoderConfig) -> Encoder:
-    """Return an encoder with random weights also where training starts at zero."""
+def random_encoder(config: EncoderConfig) -> Encoder:
+    """Return an encoder with random weights, also those that are zero before training."""
     torch.manual_seed(1)
     encoder = Encoder(config).eval().requires_grad_(False)
     torch.nn.init.normal_(encoder.positions)
@@ -53,135 +45,139 @@ def drawn(config: EncoderConfig) -> Encoder:
     return encoder
 
 
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return random_encoder(BEST)
+
+
+def read(config: EncoderConfig, lora: Lora) -> AdapterBatch:
+    """Return a LoRA as the encoder's input."""
+    if config.variant.probe == "sketch":
+        return config.read_sketch(sketch(lora, SLOTS, SPEC))
+    return config.read_lora(lora)
+
+
 def embed(encoder: Encoder, lora: Lora) -> Tensor:
     """Return the vector (d,) of one LoRA."""
-    config = encoder.config
-    found = config.read_sketch(sketch(lora, SLOTS, SPEC)) if config.sketch else config.read_lora(lora)
-    return encoder.embed(found.values, found.present)[0]
+    batch = read(encoder.config, lora)
+    return encoder.embed(batch.values, batch.present)[0]
 
 
-def changed(lora: Lora, down: float, up: float, scale: float) -> Lora:
-    """Return a LoRA whose factors are multiplied."""
-    return {name: Factors(down * one.down, up * one.up, scale * one.scale) for name, one in lora.items()}
+def multiplied(lora: Lora, down: float, up: float, scale: float) -> Lora:
+    """Return a LoRA whose factors and scales are multiplied."""
+    return {
+        name: Factors(down * factors.down, up * factors.up, scale * factors.scale)
+        for name, factors in lora.items()
+    }
 
 
-@pytest.mark.parametrize(("preset", "probe"), EVERY)
-def test_vector_does_not_depend_on_how_the_update_is_factored(preset: str, probe: str) -> None:
-    encoder = drawn(configured(preset, probe))
-    lora = fabricate_lora("mosaic", 0)
+@pytest.mark.parametrize(("preset", "probe"), PRESETS_AND_PROBES)
+def test_vector_does_not_depend_on_the_factorization(preset: Preset, probe: Probe) -> None:
+    encoder = random_encoder(config_of(preset, probe))
+    lora = make_lora("mosaic", 0)
     vector = embed(encoder, lora)
-    turned = {}
-    for name, one in lora.items():
-        gauge = torch.linalg.qr(torch.randn(one.rank, one.rank))[0] * 3
-        turned[name] = Factors(gauge @ one.down, one.up @ torch.linalg.inv(gauge), one.scale)
+    rotated = {}
+    for name, factors in lora.items():
+        gauge = torch.linalg.qr(torch.randn(factors.rank, factors.rank))[0] * 3
+        rotated[name] = Factors(gauge @ factors.down, factors.up @ torch.linalg.inv(gauge), factors.scale)
     padded = {
         name: Factors(
-            torch.cat((one.down, torch.ones(2, one.down.shape[1]))),
-            torch.cat((one.up, torch.zeros(one.up.shape[0], 2)), dim=1),
-            one.scale,
+            torch.cat((factors.down, torch.ones(2, factors.down.shape[1]))),
+            torch.cat((factors.up, torch.zeros(factors.up.shape[0], 2)), dim=1),
+            factors.scale,
         )
-        for name, one in lora.items()
+        for name, factors in lora.items()
     }
-    folded = changed(lora, down=1, up=4, scale=0.25)
-    shuffled = dict(reversed(lora.items()))
-    for other in (turned, padded, folded, shuffled):
+    folded = multiplied(lora, down=1, up=4, scale=0.25)
+    reordered = dict(reversed(lora.items()))
+    for other in (rotated, padded, folded, reordered):
         assert torch.allclose(embed(encoder, other), vector, atol=1e-5)
 
 
 @pytest.mark.parametrize("probe", ["sketch", "full"])
-def test_strong_and_weak_adapters_of_one_style_have_one_vector(probe: str) -> None:
-    encoder = drawn(configured("best", probe))
-    lora = fabricate_lora("mosaic", 0)
+def test_scale_invariant_vector_does_not_depend_on_the_adapters_strength(probe: Probe) -> None:
+    encoder = random_encoder(config_of("best", probe))
+    lora = make_lora("mosaic", 0)
     vector = embed(encoder, lora)
     for strength in (1e-4, 0.5, 1e3):
-        assert torch.allclose(embed(encoder, changed(lora, 1, 1, strength)), vector, atol=1e-4)
+        assert torch.allclose(embed(encoder, multiplied(lora, 1, 1, strength)), vector, atol=1e-4)
 
 
-def test_sign_and_relative_strength_of_layers_matter(encoder: Encoder) -> None:
-    lora = fabricate_lora("mosaic", 0)
+def test_vector_depends_on_sign_and_on_relative_strength_of_slots(encoder: Encoder) -> None:
+    lora = make_lora("mosaic", 0)
     vector = embed(encoder, lora)
     name = SLOTS[0].name
-    louder = {**lora, name: replace(lora[name], scale=20 * lora[name].scale)}
-    for other in (changed(lora, 1, -1, 1), louder):
+    stronger_slot = {**lora, name: replace(lora[name], scale=20 * lora[name].scale)}
+    for other in (multiplied(lora, 1, -1, 1), stronger_slot):
         assert not torch.allclose(embed(encoder, other), vector, atol=1e-3)
 
 
-def test_absent_slots_are_masked_out(encoder: Encoder) -> None:
-    found = sketch(fabricate_lora("mosaic", 0, skip=("norm",)), SLOTS, SPEC)
-    rubbish = torch.where(found.present[:, None, None], found.values, torch.full_like(found.values, 7.0))
-    values = torch.stack((found.values, rubbish))
-    vectors = encoder.embed(values, found.present.expand(2, -1))
-    assert torch.allclose(vectors[0], vectors[1], atol=1e-6)
-    assert not torch.allclose(
-        vectors[0], encoder.embed(rubbish[None], torch.ones(1, len(SLOTS), dtype=bool))[0]
+def test_values_of_missing_slots_are_masked(encoder: Encoder) -> None:
+    partial = sketch(make_lora("mosaic", 0, skip=("norm",)), SLOTS, SPEC)
+    changed = torch.where(
+        partial.present[:, None, None], partial.values, torch.full_like(partial.values, 7.0)
     )
+    values = torch.stack((partial.values, changed))
+    vectors = encoder.embed(values, partial.present.expand(2, -1))
+    assert torch.allclose(vectors[0], vectors[1], atol=1e-6)
+    all_present = torch.ones(1, len(SLOTS), dtype=torch.bool)
+    assert not torch.allclose(vectors[0], encoder.embed(changed[None], all_present)[0])
 
 
-@pytest.mark.parametrize(("preset", "probe"), EVERY)
-def test_a_joined_batch_is_its_members(preset: str, probe: str) -> None:
-    encoder = drawn(configured(preset, probe))
-    loras = [fabricate_lora("mosaic", n, rank=1 + n, skip=("norm",) * (n % 2)) for n in range(3)]
-    read = encoder.config.read_lora
-    if probe == "sketch":
-        read = lambda lora: encoder.config.read_sketch(sketch(lora, SLOTS, SPEC))  # noqa: E731
-    batch = join([read(lora) for lora in loras])
-    together = encoder.embed(batch.values, batch.present)
-    for vector, lora in zip(together, loras, strict=True):
+@pytest.mark.parametrize(("preset", "probe"), PRESETS_AND_PROBES)
+def test_vectors_do_not_depend_on_the_rest_of_the_batch(preset: Preset, probe: Probe) -> None:
+    encoder = random_encoder(config_of(preset, probe))
+    loras = [make_lora("mosaic", n, rank=1 + n, skip=("norm",) * (n % 2)) for n in range(3)]
+    batch = concatenate([read(encoder.config, lora) for lora in loras])
+    vectors = encoder.embed(batch.values, batch.present)
+    for vector, lora in zip(vectors, loras, strict=True):
         assert torch.allclose(vector, embed(encoder, lora), atol=1e-5)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(3))
 
 
-def test_sketches_are_encoded_as_the_weights_in_their_span() -> None:
+def test_sketch_and_full_probes_give_the_same_tokens_in_the_span_of_the_sketch() -> None:
     """With q = (Q·a)ᵀ and W = Sᵀ·C the two probes have the same tokens."""
-    config = configured("paper", "sketch")
-    encoder, full = drawn(config), drawn(configured("paper", "full"))
-    for place, slot in enumerate(config.fused):
+    on_sketches = random_encoder(config_of("paper", "sketch"))
+    on_weights = random_encoder(config_of("paper", "full"))
+    for index, slot in enumerate(on_weights.config.fused):
         q = signs(f"Q|{slot.name}", slot.d_in, SPEC.size) / SPEC.size**0.5
         s = torch.cat([signs(f"S|{part.name}", part.d_out, SPEC.size) for part in slot.parts])
-        full.probes[place][0] = encoder.probes[place] @ q.T
-        full.projections[place].weight.copy_(encoder.projections[place].weight @ s.T / SPEC.size**0.5)
-        full.projections[place].bias.copy_(encoder.projections[place].bias)
-    lora = fabricate_lora("mosaic", 0)
-    ours, theirs = config.read_sketch(sketch(lora, SLOTS, SPEC)), full.config.read_lora(lora)
-    tokens = encoder.tokens(ours.values, ours.present), full.tokens(theirs.values, theirs.present)
+        sketch_projection, full_projection = on_sketches.projections[index], on_weights.projections[index]
+        on_weights.probes[index][0] = on_sketches.probes[index] @ q.T
+        full_projection.weight.copy_(sketch_projection.weight @ s.T / SPEC.size**0.5)
+        full_projection.bias.copy_(sketch_projection.bias)
+    lora = make_lora("mosaic", 0)
+    tokens = [
+        encoder.tokens(batch.values, batch.present)
+        for encoder in (on_sketches, on_weights)
+        for batch in [read(encoder.config, lora)]
+    ]
     torch.testing.assert_close(tokens[0], tokens[1], atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_is_its_members(encoder: Encoder) -> None:
-    sketches = [sketch(fabricate_lora("mosaic", n, skip=("norm",) * (n % 2)), SLOTS, SPEC) for n in range(3)]
-    values = torch.stack([one.values for one in sketches])
-    present = torch.stack([one.present for one in sketches])
-    together = encoder.embed(values, present)
-    for n in range(3):
-        alone = encoder.embed(values[n : n + 1], present[n : n + 1])
-        assert torch.allclose(together[n], alone[0], atol=1e-5)
-    assert torch.allclose(together.norm(dim=1), torch.ones(3))
-
-
-def test_tokens_are_equation_1_restricted_to_the_sketch() -> None:
-    encoder = drawn(replace(CONFIGURED, form=replace(CONFIGURED.form, probes=1)))
-    found = sketch(fabricate_lora("mosaic", 0), SLOTS, SPEC)
-    tokens = encoder.tokens(found.values[None], found.present[None])[0]
-    norms = found.values.flatten(1).norm(dim=1)
+def test_tokens_are_equation_1_on_the_sketch_with_the_relative_strength() -> None:
+    encoder = random_encoder(config_of("best", "sketch", probes=1))
+    reference = sketch(make_lora("mosaic", 0), SLOTS, SPEC)
+    tokens = encoder.tokens(reference.values[None], reference.present[None])[0]
+    norms = reference.values.flatten(1).norm(dim=1)
     for i, slot in enumerate(SLOTS):
         project = encoder.projections[encoder.config.types.index(slot.type)]
-        z = (
-            encoder.probes[i, 0] @ found.values[i].T / norms[i] * SPEC.size**0.5
-        )  # (m,) = aᵀMᵀ, at unit strength
+        z = encoder.probes[i, 0] @ reference.values[i].T / norms[i] * SPEC.size**0.5  # aᵀMᵀ (m,) of unit norm
         strength = norms[i].log() - norms.log().mean()
         assert torch.allclose(tokens[i], project(torch.cat((z, strength[None]))), atol=1e-5)
 
 
-def test_is_rebuilt_from_its_config_alone(encoder: Encoder) -> None:
-    config = EncoderConfig.from_json(CONFIGURED.to_json())
-    assert config == CONFIGURED
+def test_encoder_is_rebuilt_from_its_config_alone(encoder: Encoder) -> None:
+    config = EncoderConfig.from_json(BEST.to_json())
+    assert config == BEST
     assert [slot.name for slot in config.slots] == [slot.name for slot in SLOTS]
     rebuilt = Encoder(config).eval()
     rebuilt.load_state_dict(encoder.state_dict())
-    lora = fabricate_lora("neon", 1)
+    lora = make_lora("neon", 1)
     assert torch.equal(embed(rebuilt, lora), embed(encoder, lora))
 
 
-def test_texts_are_centered_and_normalized(encoder: Encoder) -> None:
+def test_text_features_are_centered_and_normalized(encoder: Encoder) -> None:
     features = torch.randn(3, 32)
     assert torch.allclose(encoder.embed_text(features), torch.nn.functional.normalize(features, dim=1))
     encoder.text_center.copy_(features[0])
@@ -190,9 +186,9 @@ def test_texts_are_centered_and_normalized(encoder: Encoder) -> None:
     assert torch.allclose(centered[1], torch.nn.functional.normalize(features[1] - features[0], dim=0))
 
 
-def test_sizes_of_flux_1_dev_on_the_meta_device() -> None:
+def test_sizes_at_flux_1_dev() -> None:
     flux = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
     with torch.device("meta"):
-        encoder = Encoder(replace(CONFIGURED, transformer=flux, sketch=32, width=768, heads=12))
+        encoder = Encoder(replace(config_of("best", "sketch", heads=12), transformer=flux, width=768))
     assert encoder.positions.shape == (494, 768)
     assert len(encoder.projections) == 20

@@ -1,4 +1,4 @@
-"""Training the encoder: it learns, repeats itself, and goes to disk and back."""
+"""Training the encoder: it learns, repeats itself, and is saved and loaded."""
 
 import json
 import shutil
@@ -14,173 +14,182 @@ from autolora.encoder import training
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.models import ClipTextEncoder
 from autolora.pool.store import load_sketch
-from autolora.presets import ENCODER as ENCODERS
+from autolora.presets import ENCODER as PRESETS
+from autolora.presets import Preset, Probe
 from autolora.storage.incremental import read_digest
 from tests.support.synthetic_repo import (
     BOUNDS,
     CONFIG,
     DATASET,
     ENCODER,
-    Made,
-    fabricate_lora,
-    make_pool,
-    state,
-    text_tower,
+    SyntheticAdapter,
+    encoder_params,
+    file_states,
+    make_adapters,
+    make_lora,
+    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
-    write_root,
+    write_repository,
     write_weights,
 )
 
-
-@pytest.fixture(scope="module")
-def tower(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    """Draw a text tower."""
-    return text_tower(tmp_path_factory.mktemp("tower"))
+Trained = tuple[Path, list[SyntheticAdapter], str]
+"""repository, its adapters, and the encoder's digest"""
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tower: ClipTextEncoder) -> tuple[Path, list[Made], str]:
-    """Train once on six themes by three authors; return root, adapters and digest."""
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
+    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, text_encoder: ClipTextEncoder) -> Trained:
+    """Train on adapters of six themes by three authors."""
     root = tmp_path_factory.mktemp("trained")
-    made = make_pool()
-    write_root(root, made)
+    adapters = make_adapters()
+    write_repository(root, adapters)
     write_dataset(root)
-    return root, made, write_encoder(root, tower)
+    return root, adapters, write_encoder(root, text_encoder)
 
 
 @pytest.fixture
-def copied(tmp_path: Path, trained: tuple[Path, list[Made], str]) -> Path:
-    """Return a root of one's own with the trained encoder in it."""
+def copied(tmp_path: Path, trained: Trained) -> Path:
+    """Return a copy of the repository with the trained encoder."""
     shutil.copytree(trained[0], tmp_path / "root")
     return tmp_path / "root"
 
 
-def test_unseen_adapters_are_found_by_their_captions(
-    trained: tuple[Path, list[Made], str], tower: ClipTextEncoder
+def test_captions_of_unseen_adapters_retrieve_adapters_of_their_theme(
+    trained: Trained, text_encoder: ClipTextEncoder
 ) -> None:
-    root, made, _ = trained
-    encoder = encoder_store.load_encoder(root / "data" / "encoder")
-    sketches = [load_sketch(root, one.sha256) for one in made]
+    root, adapters, _ = trained
+    encoder = encoder_store.load_encoder(encoder_store.folder(root))
+    sketches = [load_sketch(root, adapter.sha256) for adapter in adapters]
     vectors = encoder.embed(
-        torch.stack([s.values for s in sketches]), torch.stack([s.present for s in sketches])
+        torch.stack([sketch.values for sketch in sketches]),
+        torch.stack([sketch.present for sketch in sketches]),
     )
-    themes = {one.sha256: one.theme for one in made}
+    themes = {adapter.sha256: adapter.theme for adapter in adapters}
     prompts = dataset.prompts(root)
     assert prompts
-    texts = encoder.embed_text(tower.encode([prompt.text for prompt in prompts]))
+    texts = encoder.embed_text(text_encoder.encode([prompt.text for prompt in prompts]))
     nearest = (texts @ vectors.T).argmax(1).tolist()
-    right = [
-        made[place].theme == themes[prompt.adapter] for place, prompt in zip(nearest, prompts, strict=True)
+    correct = [
+        adapters[index].theme == themes[prompt.adapter]
+        for index, prompt in zip(nearest, prompts, strict=True)
     ]
-    assert sum(right) / len(right) > 0.8  # chance is 1/6
+    assert sum(correct) / len(correct) > 0.8  # chance is 1/6
 
 
 def test_same_inputs_give_the_same_weights(
-    copied: Path, trained: tuple[Path, list[Made], str], tower: ClipTextEncoder
+    copied: Path, trained: Trained, text_encoder: ClipTextEncoder
 ) -> None:
-    before = state(copied)
-    assert write_encoder(copied, tower) == trained[2]
-    assert state(copied) == before
-    assert write_encoder(copied, tower, replace(ENCODER, seed=1, steps=2)) != trained[2]
+    before = file_states(copied)
+    assert write_encoder(copied, text_encoder) == trained[2]
+    assert file_states(copied) == before
+    assert write_encoder(copied, text_encoder, replace(ENCODER, seed=1, steps=2)) != trained[2]
 
 
-def test_steps_are_told_and_the_loss_falls(
-    trained: tuple[Path, list[Made], str], tower: ClipTextEncoder
-) -> None:
+def test_yields_every_step_and_the_loss_falls(trained: Trained, text_encoder: ClipTextEncoder) -> None:
     root, _, _ = trained
-    learned = training.examples(root)
-    encoder = training.build(root, ENCODER, CONFIG, tower)
+    examples = training.load_examples(root)
+    encoder = training.build(root, ENCODER, CONFIG, text_encoder)
     read = encoder_store.reader(root, encoder.config, BOUNDS)
-    steps = list(training.fit(encoder, learned, read, tower, ENCODER))
+    steps = list(training.fit(encoder, examples, read, text_encoder, ENCODER))
     assert [step.number for step in steps] == list(range(1, ENCODER.steps + 1))
     assert sum(step.loss for step in steps[-5:]) < 0.7 * sum(step.loss for step in steps[:5])
 
 
-@pytest.mark.parametrize("preset", ENCODERS)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("probe", ["sketch", "full"])
-def test_every_preset_trains_and_embeds_by_sketch_and_by_weights(
-    copied: Path, trained: tuple[Path, list[Made], str], tower: ClipTextEncoder, preset: str, probe: str
+def test_every_preset_trains_and_embeds_with_both_probes(
+    copied: Path, trained: Trained, text_encoder: ClipTextEncoder, preset: Preset, probe: Probe
 ) -> None:
-    params = replace(ENCODER, preset=preset, probe=probe, probes=None, steps=4)
+    params = encoder_params(preset, probe=probe, steps=4)
     if probe == "full":
         with pytest.raises(MissingArtifact, match="single-item pool"):
-            write_encoder(copied, tower, params)
+            write_encoder(copied, text_encoder, params)
         write_weights(copied, trained[1])
-    first = write_encoder(copied, tower, params)
-    assert write_encoder(copied, tower, params) == first
-    config = encoder_store.load_encoder(copied / "data" / "encoder").config
-    assert (config.probe, config.form) == (probe, ENCODERS[preset])
+    first = write_encoder(copied, text_encoder, params)
+    assert write_encoder(copied, text_encoder, params) == first
+    config = encoder_store.load_encoder(encoder_store.folder(copied)).config
+    assert config.variant == params.variant
     assert write_index(copied)["embedded"] == len(trained[1])
 
 
-def test_a_form_that_refuses_partial_adapters_learns_from_the_others(
-    copied: Path, trained: tuple[Path, list[Made], str], tower: ClipTextEncoder
+def test_missing_slots_error_trains_on_complete_adapters_and_embeds_no_others(
+    copied: Path, trained: Trained, text_encoder: ClipTextEncoder
 ) -> None:
-    made = [
-        replace(one, lora=fabricate_lora(one.theme, one.author, skip=("norm",) if one.author else ()))
-        for one in trained[1]
+    partly_incomplete = [
+        replace(
+            adapter,
+            lora=make_lora(adapter.theme, adapter.author, skip=("norm",) if adapter.author else ()),
+        )
+        for adapter in trained[1]
     ]
-    write_root(copied, made)
+    write_repository(copied, partly_incomplete)
     write_dataset(copied)
-    refusing = replace(ENCODER, preset="released", absent="refuse", steps=2)
-    write_encoder(copied, tower, refusing)
-    assert read_digest(copied, "encoder")["adapters"] < len(training.examples(copied))
-    with pytest.raises(MismatchError, match=r"absent is .refuse."):
+    params = encoder_params("released", probe="sketch", missing_slots="error", steps=2)
+    write_encoder(copied, text_encoder, params)
+    assert read_digest(copied, "encoder")["adapters"] < len(training.load_examples(copied))
+    with pytest.raises(MismatchError, match=r"missing_slots is .error."):
         write_index(copied)
 
 
-def test_learns_from_the_training_side_only(trained: tuple[Path, list[Made], str]) -> None:
+def test_trains_on_the_training_split_only(trained: Trained) -> None:
     root, _, _ = trained
-    learned = {example.sha256 for example in training.examples(root)}
-    assert learned == {row.sha256 for row in dataset.training(root).of("train")}
-    assert read_digest(root, "encoder")["adapters"] == len(learned)
+    used = {example.sha256 for example in training.load_examples(root)}
+    assert used == {row.sha256 for row in dataset.training_lock(root).in_split("train")}
+    assert read_digest(root, "encoder")["adapters"] == len(used)
 
 
-def test_withdrawn_adapters_are_left_out_of_the_next_training(
-    copied: Path, trained: tuple[Path, list[Made], str]
-) -> None:
-    gone = dataset.training(copied).of("train")[0].sha256
-    write_root(copied, [one for one in trained[1] if one.sha256 != gone])
+def test_withdrawn_adapters_are_not_used_in_the_next_training(copied: Path, trained: Trained) -> None:
+    withdrawn = dataset.training_lock(copied).in_split("train")[0].sha256
+    write_repository(copied, [adapter for adapter in trained[1] if adapter.sha256 != withdrawn])
     write_dataset(copied)
-    assert gone in {row.sha256 for row in dataset.training(copied).rows}
-    assert gone not in {example.sha256 for example in training.examples(copied)}
+    assert withdrawn in {row.sha256 for row in dataset.training_lock(copied).rows}
+    assert withdrawn not in {example.sha256 for example in training.load_examples(copied)}
 
 
-def test_nothing_to_learn_from_says_what_to_do(copied: Path, trained: tuple[Path, list[Made], str]) -> None:
-    learned = {row.sha256 for row in dataset.training(copied).of("train")}
-    write_root(copied, [one for one in trained[1] if one.sha256 not in learned])
+def test_without_training_examples_the_error_names_train_until(copied: Path, trained: Trained) -> None:
+    used = {row.sha256 for row in dataset.training_lock(copied).in_split("train")}
+    write_repository(copied, [adapter for adapter in trained[1] if adapter.sha256 not in used])
     write_dataset(copied)
     with pytest.raises(MissingArtifact, match="train_until"):
-        training.examples(copied)
+        training.load_examples(copied)
 
 
-def test_center_is_the_mean_of_training_texts(copied: Path, tower: ClipTextEncoder) -> None:
-    assert encoder_store.load_encoder(copied / "data" / "encoder").text_center.norm() > 0
-    write_encoder(copied, tower, replace(ENCODER, center=False, steps=2))
-    assert encoder_store.load_encoder(copied / "data" / "encoder").text_center.norm() == 0
+def test_text_center_is_set_only_if_the_variant_centers(copied: Path, text_encoder: ClipTextEncoder) -> None:
+    folder = encoder_store.folder(copied)
+    assert encoder_store.load_encoder(folder).text_center.norm() > 0
+    write_encoder(copied, text_encoder, encoder_params(probes=2, steps=2, center_text_features=False))
+    assert encoder_store.load_encoder(folder).text_center.norm() == 0
 
 
-def test_parts_that_do_not_fit_are_named(copied: Path, tower: ClipTextEncoder) -> None:
-    with pytest.raises(MismatchError, match=r"heads is 5"):
-        training.build(copied, replace(ENCODER, heads=5), CONFIG, tower)
+def test_heads_and_base_models_that_do_not_fit_are_errors(
+    copied: Path, text_encoder: ClipTextEncoder
+) -> None:
+    with pytest.raises(MismatchError, match=r"has 5 heads"):
+        training.build(copied, encoder_params(heads=5), CONFIG, text_encoder)
     with pytest.raises(MismatchError, match="slots"):
-        training.build(copied, ENCODER, CONFIG | {"num_layers": 2}, tower)
+        training.build(copied, ENCODER, CONFIG | {"num_layers": 2}, text_encoder)
 
 
-def test_missing_or_damaged_encoder_is_named(copied: Path, tmp_path: Path) -> None:
+def test_missing_and_damaged_encoders_are_errors(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro encoder"):
         encoder_store.load_encoder(tmp_path)
-    place = copied / "data" / "encoder"
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps(config | {"layers": 7}))
-    with pytest.raises(MismatchError, match="differ"):
-        encoder_store.load_encoder(place)
-    (place / "config.json").write_text("{}")
+    folder = encoder_store.folder(copied)
+    config = json.loads((folder / "config.json").read_text())
+    other = config | {"variant": config["variant"] | {"layers": 7}}
+    (folder / "config.json").write_text(json.dumps(other))
+    with pytest.raises(MismatchError, match="do not fit"):
+        encoder_store.load_encoder(folder)
+    (folder / "config.json").write_text("{}")
     with pytest.raises(MissingArtifact):
-        encoder_store.load_encoder(place)
+        encoder_store.load_encoder(folder)
 
 
-def test_the_lock_is_all_that_decides(trained: tuple[Path, list[Made], str]) -> None:
-    assert dataset.training(trained[0]).train_until == DATASET.train_until
+def test_lock_keeps_its_date(trained: Trained) -> None:
+    assert dataset.training_lock(trained[0]).train_until == DATASET.train_until

@@ -1,32 +1,77 @@
-"""How a stage's process ends where nobody reads what it prints."""
+"""One flow as one process: how it ends if it fails, takes too long, or nobody reads its output."""
 
+import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from flows.stage import UNREAD
+import pytest
+
+from autolora.errors import AutoLoraError
+from autolora.params import load
+from flows import code_digests, stage
+from flows.stage import FAILURE_FILE, UNREAD, guarded
 
 ROOT = Path(__file__).parents[2]
 
 
-def end(body: str, read: bool) -> tuple[int, str]:
-    """Run a flow with that body; return exit status and standard error."""
-    script = f"from flows.stage import run\nasync def flow():\n    {body}\nrun(flow)"
+def run(body: str, read: bool = True, **environment: str) -> tuple[int, str]:
+    """Run a flow with this body as a process; return exit status and standard error."""
+    script = f"from flows.stage import run\nasync def flow():\n    {body}\nrun(flow, guard=False)"
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**stage.os.environ, **environment},
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
     ) as process:
         assert process.stdout and process.stderr
         if not read:
             process.stdout.close()
-        said = process.stderr.read()
-    return process.returncode, said
+        errors = process.stderr.read()
+    return process.returncode, errors
 
 
-def test_nobody_reads_on() -> None:
-    assert end("print('a line', flush=True)", read=False) == (UNREAD, "")
+def test_ends_silently_if_nobody_reads_its_output() -> None:
+    assert run("print('a line', flush=True)", read=False) == (UNREAD, "")
 
 
-def test_another_pipe_is_an_error() -> None:
-    status, said = end("raise BrokenPipeError('a socket')", read=True)
-    assert status == 1 and "a socket" in said
+def test_another_broken_pipe_is_an_error() -> None:
+    status, errors = run("raise BrokenPipeError('a socket')")
+    assert status == 1 and "a socket" in errors
+
+
+def test_failure_is_printed_and_left_for_the_refresh(tmp_path: Path) -> None:
+    path = tmp_path / "failure.json"
+    body = "from autolora.errors import HubError; raise HubError('hub x answered 503')"
+    status, errors = run(body, **{FAILURE_FILE: str(path)})
+    assert (status, errors) == (1, "HubError: hub x answered 503\n")
+    assert json.loads(path.read_text()) == {"flow": "flow", "reason": "HubError: hub x answered 503"}
+
+
+def test_flow_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = load(ROOT / "params.yaml")
+    short = replace(values, refresh=replace(values.refresh, timeout_h=0.1 / 3600))
+    monkeypatch.setattr(stage, "params", lambda: short)
+    monkeypatch.setattr(code_digests, "check", lambda root, *stages: None)
+    with (
+        pytest.raises(AutoLoraError, match=r"pool did not finish within .* raise the limit"),
+        guarded("pool"),
+    ):
+        time.sleep(10)
+    time.sleep(0.2)  # the alarm is off again
+
+
+def test_flow_checks_its_own_code_and_the_refresh_that_of_all_stages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(code_digests, "check", lambda root, *stages: checked.append(stages))
+    for name in ("index", "refresh"):
+        with guarded(name):
+            pass
+    assert checked == [("index",), code_digests.STAGES]

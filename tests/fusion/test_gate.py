@@ -1,51 +1,62 @@
-"""The gate: its own promises."""
+"""The gate: a zero update, relevance, and the names of its parameters."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from autolora.fusion.gate import TERMS, Gate, Gates, GateSpec, calibrate, escape
+from autolora.fusion.gate import TERMS, Gate, Gates, calibrate
+from autolora.presets import FUSION, FusionVariant, GateForm
+
+RANDOM = replace(FUSION["best"], relevance=False, init_std=1.0, init_bias=0.0, global_rank=0)
 
 
-def spec(form: str = "full", *, relevance: bool = False, **values: float) -> GateSpec:
-    start = {"spread": 1.0, "bias": 0.0, "scale": 1.0, "relevance_weight": 6.0, "global_rank": 0} | values
-    return GateSpec(form=form, relevance=relevance, **start)
+def with_relevance(**overrides: object) -> FusionVariant:
+    return replace(RANDOM, relevance=True, relevance_weight=6.0, **overrides)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", TERMS)
-def test_a_zero_update_changes_nothing_at_all(form: str) -> None:
+def test_zero_update_changes_nothing(form: GateForm) -> None:
     base = torch.randn(2, 5, 16)
-    gate = Gate(16, spec(form, relevance=True))
+    gate = Gate(16, with_relevance(gate=form))
     assert torch.equal(gate(base, [(torch.zeros_like(base), torch.tensor(0.7))]), base)
     assert torch.equal(gate(base, []), base)
 
 
-def test_relevance_opens_and_closes() -> None:
-    gate = Gate(8, spec(relevance=True, spread=0.0, bias=-3.0))
-    base, one = torch.randn(3, 4, 8), torch.randn(3, 4, 8)
-    opened = gate(base, [(one, torch.tensor(1.0))]) - base
-    closed = gate(base, [(one, torch.tensor(0.0))]) - base
-    torch.testing.assert_close(opened, one * torch.sigmoid(torch.tensor(3.0)))
-    torch.testing.assert_close(closed, one * torch.sigmoid(torch.tensor(-3.0)))
+def test_relevance_opens_and_closes_the_gate() -> None:
+    gate = Gate(8, with_relevance(init_std=0.0, init_bias=-3.0))
+    base, update = torch.randn(3, 4, 8), torch.randn(3, 4, 8)
+    relevant = gate(base, [(update, torch.tensor(1.0))]) - base
+    irrelevant = gate(base, [(update, torch.tensor(0.0))]) - base
+    torch.testing.assert_close(relevant, update * torch.sigmoid(torch.tensor(3.0)))
+    torch.testing.assert_close(irrelevant, update * torch.sigmoid(torch.tensor(-3.0)))
 
 
-def test_relevance_may_differ_within_a_batch() -> None:
-    gate = Gate(8, spec(relevance=True))
-    base, one = torch.randn(2, 4, 8), torch.randn(2, 4, 8)
-    scores = torch.tensor([0.2, 0.9])
-    whole = gate(base, [(one, scores)])
+def test_relevance_can_differ_within_a_batch() -> None:
+    gate = Gate(8, with_relevance())
+    base, update = torch.randn(2, 4, 8), torch.randn(2, 4, 8)
+    relevance = torch.tensor([0.2, 0.9])
+    batch = gate(base, [(update, relevance)])
     for row in range(2):
-        alone = gate(base[row : row + 1], [(one[row : row + 1], scores[row])])
-        torch.testing.assert_close(whole[row : row + 1], alone)
+        single = gate(base[row : row + 1], [(update[row : row + 1], relevance[row])])
+        torch.testing.assert_close(batch[row : row + 1], single)
 
 
-def test_gates_are_found_by_slot_and_named_as_published() -> None:
-    gates = Gates({"blocks.0.attn.a_to_qkv": 12, "single_blocks.1.norm.linear": 6}, spec())
+@pytest.mark.parametrize("form", TERMS)
+def test_terms_that_the_form_omits_are_none(form: GateForm) -> None:
+    gate = Gate(8, replace(RANDOM, gate=form))
+    present = {term for term in ("base", "lora", "cross") if getattr(gate, f"weight_{term}") is not None}
+    assert present == set(TERMS[form])
+    assert gate.weight_relevance is None
+
+
+def test_gates_are_looked_up_by_slot_and_named_as_published() -> None:
+    gates = Gates({"blocks.0.attn.a_to_qkv": 12, "single_blocks.1.norm.linear": 6}, RANDOM)
     assert "blocks.0.attn.a_to_qkv" in gates
     assert "blocks.0.attn.a_to_out" not in gates
     assert "model_dict.blocks___0___attn___a_to_qkv.weight_base" in gates.state_dict()
     assert len(gates.state_dict()) == 2 * 9
-    assert escape("a.0.b") == "a___0___b"
 
 
-def test_relevances_of_scores_are_clipped() -> None:
+def test_relevance_is_linear_between_floor_and_ceiling() -> None:
     assert calibrate([-1.0, 0.2, 0.4, 0.9], floor=0.2, ceiling=0.6) == pytest.approx((0, 0, 0.5, 1))

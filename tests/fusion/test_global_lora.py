@@ -1,4 +1,4 @@
-"""The global LoRA: its own promises."""
+"""The global LoRA: scales, order of adapters, and slots that only some adapters change."""
 
 import numpy as np
 import torch
@@ -7,36 +7,37 @@ from autolora.fusion.global_lora import global_lora, truncated
 from autolora.lora.factors import Factors, delta
 
 
-def factors(down: np.ndarray, up: np.ndarray, scale: float = 1.0) -> Factors:
-    return Factors(down=torch.from_numpy(down), up=torch.from_numpy(up), scale=scale)
-
-
-def drawn(seed: int, rank: int, scale: float = 1.0) -> Factors:
+def random_factors(seed: int, rank: int, scale: float = 1.0) -> Factors:
     generator = np.random.default_rng(seed)
-    sizes = ((rank, 12), (20, rank))
-    return factors(*(generator.standard_normal(size).astype(np.float32) for size in sizes), scale)
+    down, up = (
+        torch.from_numpy(generator.standard_normal(shape).astype(np.float32))
+        for shape in ((rank, 12), (20, rank))
+    )
+    return Factors(down=down, up=up, scale=scale)
 
 
-def test_scales_count_once() -> None:
-    parts = [drawn(0, 3, 0.5), drawn(1, 5, -2.0)]
-    found = delta(truncated(parts, 8))
-    torch.testing.assert_close(found, delta(parts[0]) + delta(parts[1]), atol=1e-4, rtol=1e-4)
+def test_scales_are_applied_once() -> None:
+    updates = [random_factors(0, 3, 0.5), random_factors(1, 5, -2.0)]
+    total = delta(truncated(updates, 8))
+    torch.testing.assert_close(total, delta(updates[0]) + delta(updates[1]), atol=1e-4, rtol=1e-4)
 
 
-def test_order_does_not_matter() -> None:
-    parts = [drawn(0, 3), drawn(1, 5), drawn(2, 2)]
+def test_order_of_adapters_does_not_matter() -> None:
+    updates = [random_factors(0, 3), random_factors(1, 5), random_factors(2, 2)]
     torch.testing.assert_close(
-        delta(truncated(parts, 4)), delta(truncated(parts[::-1], 4)), atol=1e-4, rtol=1e-4
+        delta(truncated(updates, 4)), delta(truncated(updates[::-1], 4)), atol=1e-4, rtol=1e-4
     )
 
 
-def test_takes_every_slot_that_one_of_them_has() -> None:
-    found = global_lora([{"a": drawn(0, 3)}, {"a": drawn(1, 3), "b": drawn(2, 6)}], 4)
-    assert {name: part.rank for name, part in found.items()} == {"a": 4, "b": 4}
+def test_covers_every_slot_that_an_adapter_changes() -> None:
+    result = global_lora(
+        [{"a": random_factors(0, 3)}, {"a": random_factors(1, 3), "b": random_factors(2, 6)}], 4
+    )
+    assert {name: factors.rank for name, factors in result.items()} == {"a": 4, "b": 4}
 
 
-def test_a_sum_that_vanishes_is_left_out() -> None:
+def test_omits_slots_whose_sum_is_zero() -> None:
     zero = Factors(down=torch.ones(2, 12), up=torch.zeros(20, 2), scale=1.0)
     assert global_lora([{"a": zero}], 4) == {}
-    assert global_lora([{"a": drawn(0, 3)}], 0) == {}
+    assert global_lora([{"a": random_factors(0, 3)}], 0) == {}
     assert global_lora([], 4) == {}

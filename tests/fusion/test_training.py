@@ -1,4 +1,4 @@
-"""Training the gates: what learns, what it learns, and that it repeats."""
+"""Training the gates: what is trained, what the losses do, and that a seed repeats."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +9,41 @@ import torch
 from PIL import Image
 
 from autolora.captions.store import captions_path
-from autolora.dataset.store import LOCK
+from autolora.dataset.store import TRAINING_LOCK
 from autolora.errors import MissingArtifact
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
-from autolora.fusion.training import Example, fit
+from autolora.fusion.training import (
+    EPOCHS,
+    NUM_NOISE_LEVELS,
+    EncodedAdapter,
+    fit,
+    learning_rate_factor,
+    shifted_sigmas,
+)
 from autolora.params import FusionParams, ModelsParams, load
-from autolora.presets import FUSION, resolve
+from autolora.presets import FUSION, Preset
 from autolora.records import Caption
-from autolora.slots import fused_slots, slots
-from autolora.storage.files import hash_file, sharded, write_rows
+from autolora.slots import slots
+from autolora.storage.files import sharded, write_rows
+from autolora.storage.hashes import hash_file
 from autolora.storage.incremental import read_digest
 from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_peft, save_pipeline
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
-PARAMS = replace(SHIPPED.fusion, steps=6, batch=4, picture=32, global_rank=2)
 LORAS = {"a": random_lora(1), "b": random_lora(2), "c": random_lora(3)}
 SIGMAS = torch.linspace(1, 0.01, 50)
-BLANK = (torch.zeros(1, 5, 16), torch.zeros(1, 16))
+EMPTY_CAPTION = (torch.zeros(1, 5, 16), torch.zeros(1, 16))
+
+
+def fusion_params(preset: Preset = "best", *, steps: int = 6, **overrides: object) -> FusionParams:
+    """Return params for a short training; `overrides` replace fields of the preset's variant."""
+    variant = replace(FUSION[preset], **{"learning_rate": 0.005} | overrides)  # type: ignore[arg-type]
+    return replace(SHIPPED.fusion, preset=preset, variant=variant, steps=steps, batch=4, image_size=32)
+
+
+PARAMS = fusion_params(global_rank=2)
 
 
 @pytest.fixture(scope="module")
@@ -38,109 +54,153 @@ def transformer() -> Any:
     return FluxTransformer2DModel(**CONFIG).eval().requires_grad_(False)
 
 
-def example(sha256: str, seed: int) -> Example:
-    draw = torch.Generator().manual_seed(seed)
-    return Example(
+def random_example(sha256: str, seed: int) -> EncodedAdapter:
+    generator = torch.Generator().manual_seed(seed)
+    return EncodedAdapter(
         sha256=sha256,
         family=f"family-{sha256}",
-        latents=torch.randn(2, 4, 16, generator=draw),
-        states=torch.randn(3, 5, 16, generator=draw),
-        pooled=torch.randn(3, 16, generator=draw),
-        picture=torch.tensor([0, 0, 1]),
+        latents=torch.randn(2, 4, 16, generator=generator),
+        states=torch.randn(3, 5, 16, generator=generator),
+        pooled=torch.randn(3, 16, generator=generator),
+        image_of_caption=torch.tensor([0, 0, 1]),
     )
 
 
-EXAMPLES = [example(sha256, seed) for seed, sha256 in enumerate(LORAS)]
+EXAMPLES = [random_example(sha256, seed) for seed, sha256 in enumerate(LORAS)]
 
 
-def fitted(transformer: Any, params: FusionParams) -> tuple[Gates, list[float]]:
+def train_gates(
+    transformer: Any, params: FusionParams, examples: list[EncodedAdapter] = EXAMPLES
+) -> tuple[Gates, list[float]]:
+    """Return trained gates and the loss of each step."""
     torch.manual_seed(params.seed)
-    table = fused_slots(CONFIG) if resolve(FUSION, params).slots == "fused" else slots(CONFIG)
-    gates = fusion.build(table, stage.spec(params))
+    gates = fusion.build(CONFIG, params.variant)
     steps: list[int] = []
     losses = fit(
         gates,
         transformer,
-        EXAMPLES,
+        examples,
         LORAS.__getitem__,
         SIGMAS,
         params,
         lambda done, *_: steps.append(done),
-        BLANK,
+        EMPTY_CAPTION,
     )
     assert steps == list(range(1, params.steps + 1))
     return gates, losses
 
 
-def test_only_the_gates_learn_and_a_seed_repeats(transformer: Any) -> None:
+def test_only_the_gates_are_trained_and_a_seed_repeats(transformer: Any) -> None:
     before = {name: value.clone() for name, value in transformer.state_dict().items()}
-    gates, losses = fitted(transformer, PARAMS)
-    again, _ = fitted(transformer, PARAMS)
-    other, _ = fitted(transformer, replace(PARAMS, seed=1))
+    gates, losses = train_gates(transformer, PARAMS)
+    same_seed, _ = train_gates(transformer, PARAMS)
+    other_seed, _ = train_gates(transformer, replace(PARAMS, seed=1))
     assert len(losses) == PARAMS.steps
-    assert fusion.digest(gates) == fusion.digest(again) != fusion.digest(other)
+    assert fusion.hash_weights(gates) == fusion.hash_weights(same_seed) != fusion.hash_weights(other_seed)
     assert all(torch.equal(value, before[name]) for name, value in transformer.state_dict().items())
     assert not any(module._forward_hooks for module in transformer.modules())
 
 
 @pytest.mark.parametrize("preset", FUSION)
-def test_recomputed_activations_give_the_same_gates(transformer: Any, preset: str) -> None:
-    params = replace(PARAMS, preset=preset, steps=3, global_rank=None)
-    plain, _ = fitted(transformer, params)
+def test_gradient_checkpointing_gives_the_same_gates(transformer: Any, preset: Preset) -> None:
+    params = fusion_params(preset, steps=3)
+    plain, _ = train_gates(transformer, params)
     transformer.enable_gradient_checkpointing()
-    recomputed, _ = fitted(transformer, params)
+    recomputed, _ = train_gates(transformer, params)
     transformer.disable_gradient_checkpointing()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(recomputed.state_dict()[name], value, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("departure", [{"hinge": 9.0}, {"caption_dropout": 1.0}], ids=lambda d: next(iter(d)))
-def test_departures_of_training_are_heard(transformer: Any, departure: dict[str, float]) -> None:
-    params = replace(PARAMS, steps=2, single_share=0.0)
-    plain, losses = fitted(transformer, params)
-    other, changed = fitted(transformer, replace(params, **departure))
-    assert fusion.digest(plain) != fusion.digest(other)
-    assert ("hinge" in departure) == (changed[0] > losses[0] + 1)
+@pytest.mark.parametrize(
+    "override", [{"hinge": 9.0}, {"caption_dropout": 1.0}], ids=lambda override: next(iter(override))
+)
+def test_hinge_and_caption_dropout_change_the_gates(transformer: Any, override: dict[str, float]) -> None:
+    plain, losses = train_gates(transformer, fusion_params(steps=2, single_share=0.0))
+    other, other_losses = train_gates(transformer, fusion_params(steps=2, single_share=0.0, **override))
+    assert fusion.hash_weights(plain) != fusion.hash_weights(other)
+    assert ("hinge" in override) == (other_losses[0] > losses[0] + 1)
 
 
-def test_gates_learn_to_close_on_what_only_disturbs(transformer: Any) -> None:
+def test_hinge_uses_the_targets_image_with_the_other_adapters_caption(
+    transformer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def record(_: Any, batch: Any, guidance: float) -> torch.Tensor:
+        clean = batch.noised - batch.sigma[:, None, None] * batch.velocity  # x_t = x0 + σ (ε - x0)
+        batches.append((clean, batch.states))
+        return torch.zeros((), requires_grad=True)
+
+    monkeypatch.setattr("autolora.fusion.training._error", record)
+    train_gates(transformer, fusion_params("released", steps=1, caption_dropout=0.0))
+    (image, caption), (hinge_image, hinge_caption) = batches
+    torch.testing.assert_close(hinge_image, image)
+    (owner,) = [example for example in EXAMPLES if has_caption(example, caption[0])]
+    assert not has_caption(owner, hinge_caption[0])
+
+
+def has_caption(example: EncodedAdapter, states: torch.Tensor) -> bool:
+    return any(torch.equal(known, states) for known in example.states)
+
+
+def test_gates_close_if_the_adapters_do_not_help(transformer: Any) -> None:
     # no adapter helps to predict noise, so the loss falls by closing the gates
-    params = replace(PARAMS, steps=40, relevance=False, bias=2.0, learning_rate=0.05)
-    gates, losses = fitted(transformer, params)
+    params = fusion_params(steps=40, relevance=False, init_bias=2.0, global_rank=2, learning_rate=0.05)
+    gates, losses = train_gates(transformer, params)
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
     assert sum(gate.bias.mean().item() for gate in gates.model_dict.values()) < 2.0 * len(gates.model_dict)
 
 
 def test_one_family_is_not_enough(transformer: Any) -> None:
-    gates = fusion.build(slots(CONFIG), stage.spec(PARAMS))
+    one_family = [replace(example, family="family") for example in EXAMPLES]
     with pytest.raises(MissingArtifact, match="two or more families"):
-        fit(gates, transformer, EXAMPLES[:1], LORAS.__getitem__, SIGMAS, PARAMS, lambda *_: None, BLANK)
+        train_gates(transformer, PARAMS, one_family)
+    train_gates(transformer, fusion_params("paper", steps=1), one_family)
+    with pytest.raises(MissingArtifact, match="two or more training adapters"):
+        train_gates(transformer, fusion_params("paper", steps=1), EXAMPLES[:1])
+
+
+def test_noise_levels_are_shifted_towards_noise() -> None:
+    sigmas = shifted_sigmas(3.0)
+    assert len(sigmas) == NUM_NOISE_LEVELS
+    assert sigmas[0] == 1 and bool((sigmas.diff() < 0).all())
+    assert sigmas[NUM_NOISE_LEVELS // 2].item() == pytest.approx(0.75)  # 3·½ / (1 + 2·½)
+    assert torch.equal(shifted_sigmas(1.0), torch.linspace(1, 1 / NUM_NOISE_LEVELS, NUM_NOISE_LEVELS))
+
+
+def test_cosine_schedule_is_constant_within_an_epoch() -> None:
+    steps = 4 * EPOCHS
+    factors = [learning_rate_factor("cosine", step, steps) for step in range(steps)]
+    assert factors[0] == factors[3] == 1.0 > factors[4]
+    assert factors[-1] == pytest.approx(0.684, abs=1e-3)
+    assert {learning_rate_factor("constant", step, steps) for step in range(steps)} == {1.0}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A repository with three adapters, two of them with captioned pictures, all in the training lock."""
+    """Return a repository with three adapters in the training lock, two of them with captioned images."""
     rows = []
-    written = []
+    captions = []
     for seed in range(3):
         file = save_peft(random_lora(seed), tmp_path / "adapter.safetensors")
         weights = sharded(tmp_path / "data/pool/weights", hash_file(file), ".safetensors")
         weights.parent.mkdir(parents=True, exist_ok=True)
         file.rename(weights)
-        Image.new("RGB", (40, 48), (80 * seed, 20, 90)).save(tmp_path / "picture.png")
-        picture = sharded(tmp_path / "data/pool/renderings", hash_file(tmp_path / "picture.png"), ".png")
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "picture.png").rename(picture)
+        Image.new("RGB", (40, 48), (80 * seed, 20, 90)).save(tmp_path / "image.png")
+        image = sharded(tmp_path / "data/pool/renderings", hash_file(tmp_path / "image.png"), ".png")
+        image.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "image.png").rename(image)
         rows.append(
-            {"sha256": weights.stem, "family": weights.stem, "split": "train", "renderings": [picture.stem]}
+            {"sha256": weights.stem, "family": weights.stem, "split": "train", "renderings": [image.stem]}
         )
-        written += [
-            Caption(image=picture.stem, prompt="p", vlm="v", length=length, text=f"{length} picture {seed}")
+        captions += [
+            Caption(image=image.stem, prompt="p", vlm="v", length=length, text=f"{length} image {seed}")
             for length in ("short", "long")
             if seed < 2
         ]
-    write_rows(tmp_path / LOCK, [{"train_until": "2026-01-01"}, *rows])
-    write_rows(captions_path(tmp_path), [caption_row(caption) for caption in written])
+    write_rows(tmp_path / TRAINING_LOCK, [{"train_until": "2026-01-01"}, *rows])
+    write_rows(captions_path(tmp_path), [caption_row(caption) for caption in captions])
     return tmp_path
 
 
@@ -152,23 +212,23 @@ def base(folder: Path) -> ModelsParams:
     return replace(SHIPPED.models, pipeline=str(save_pipeline(folder)), threads=1)
 
 
-def test_the_stage_saves_gates_that_load_and_repeats_itself(
+def test_stage_saves_gates_that_load_and_repeats_itself(
     root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     models = base(tmp_path_factory.getbasetemp() / "tiny-flux")
     train = lambda: stage.train(root, PARAMS, models, SHIPPED.pool, TOKENS, lambda *_: None)  # noqa: E731
     digest = train()
-    found = read_digest(root, "fusion")
-    assert (found["sha256"], found["adapters"], found["left_out"]) == (digest, 2, 1)
+    written = read_digest(root, "fusion")
+    assert (written["sha256"], written["adapters"], written["left_out"]) == (digest, 2, 1)
     gates = fusion.load(slots(CONFIG), fusion.folder(root))
-    assert fusion.digest(gates) == digest
+    assert fusion.hash_weights(gates) == written["weights"]
     files = sorted(path for path in (root / "data/fusion").iterdir())
-    stamps = [path.stat().st_mtime_ns for path in files]
-    (root / "digests/fusion.json").unlink()  # as a kill before the last act leaves it
+    times = [path.stat().st_mtime_ns for path in files]
+    (root / "digests/fusion.json").unlink()  # as if the stage had been killed before writing it
     assert train() == digest
-    assert [path.stat().st_mtime_ns for path in files] == stamps
+    assert [path.stat().st_mtime_ns for path in files] == times
 
 
-def test_the_stage_without_a_lock_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_training_lock_the_error_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro dataset"):
         stage.train(tmp_path, PARAMS, SHIPPED.models, SHIPPED.pool, TOKENS, lambda *_: None)

@@ -1,8 +1,8 @@
-"""What labels mean, in one form for all hubs."""
+"""Normalization of base models, licenses and content ratings."""
 
 import pytest
 
-from autolora.hubs.labels import highest, is_nsfw, level_of, normalize_base, permissions_of
+from autolora.hubs.labels import highest_level, is_nsfw, normalize_base, nsfw_level_of, permissions_of
 from autolora.records import BASES, NSFW_LEVELS, Permissions
 
 
@@ -44,7 +44,7 @@ from autolora.records import BASES, NSFW_LEVELS, Permissions
         (None, None),
     ],
 )
-def test_base_models_have_one_name(label: str | None, base: str | None) -> None:
+def test_normalizes_base_models(label: str | None, base: str | None) -> None:
     assert normalize_base(label) == base
     assert base is None or base in BASES
 
@@ -78,11 +78,11 @@ def test_base_models_have_one_name(label: str | None, base: str | None) -> None:
         (None, None, None, None),
     ],
 )
-def test_licenses_allow_what_they_say(
+def test_permissions_of_licenses(
     license: str | None, commercial: bool | None, derivatives: bool | None, credit: bool | None
 ) -> None:
-    said = Permissions(commercial=commercial, derivatives=derivatives, credit=credit)
-    assert permissions_of(license) == said
+    expected = Permissions(commercial=commercial, derivatives=derivatives, credit=credit)
+    assert permissions_of(license) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_licenses_allow_what_they_say(
         ("?", None),
     ],
 )  # fmt: skip
-def test_the_highest_bit_of_a_rating_counts(rating: int | str | None, level: str | None) -> None:
-    assert level_of(rating) == level
+def test_highest_bit_of_a_rating_counts(rating: int | str | None, level: str | None) -> None:
+    assert nsfw_level_of(rating) == level
 
 
-def test_levels_are_ordered() -> None:
+def test_nsfw_levels_are_ordered() -> None:
     assert [is_nsfw(level) for level in (None, *NSFW_LEVELS)] == [False, False, False, True, True, True]
-    assert highest(None, "soft", "mature", "none") == "mature"
-    assert highest(None, None) is None
+    assert highest_level(None, "soft", "mature", "none") == "mature"
+    assert highest_level(None, None) is None

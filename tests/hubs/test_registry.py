@@ -1,4 +1,4 @@
-"""The directory of hubs: names, places and tokens."""
+"""The registry of hubs: names, endpoints and tokens."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 from autolora.errors import HubError
 from autolora.hubs.folder.client import Folder
-from autolora.hubs.registry import TOKENS, open_hub, tokens_in
+from autolora.hubs.http.endpoint import TOKEN_VARIABLES
+from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import FolderParams, HubParams, HubsParams
 
 PARAMS = HubsParams(
@@ -24,26 +25,27 @@ PARAMS = HubsParams(
 )
 
 
-@pytest.mark.parametrize("name", TOKENS)
-def test_each_hub_is_given_its_own_token(name: str) -> None:
-    tokens = tokens_in({variable: f"secret of {hub}" for hub, variable in TOKENS.items()} | {"PATH": "x"})
+@pytest.mark.parametrize("name", TOKEN_VARIABLES)
+def test_each_hub_receives_only_its_own_token(name: str) -> None:
+    environment = {variable: f"secret of {hub}" for hub, variable in TOKEN_VARIABLES.items()}
+    tokens = tokens_from_environment(environment | {"PATH": "x"})
     hub = open_hub(name, PARAMS, tokens)
-    source = hub.source  # type: ignore[attr-defined]
-    assert (hub.name, source.endpoint, source.token) == (name, f"http://{name}", f"secret of {name}")
+    endpoint = hub.endpoint  # type: ignore[attr-defined]
+    assert (hub.name, endpoint.url, endpoint.token) == (name, f"http://{name}", f"secret of {name}")
     assert "secret" not in repr(hub)
-    assert open_hub(name, PARAMS, {"other": "secret"}).source.token is None  # type: ignore[attr-defined]
+    assert open_hub(name, PARAMS, {"other": "secret"}).endpoint.token is None  # type: ignore[attr-defined]
 
 
-def test_an_empty_variable_is_no_token() -> None:
-    assert tokens_in({"HF_TOKEN": ""}) == {}
+def test_empty_variable_is_no_token() -> None:
+    assert tokens_from_environment({"HF_TOKEN": ""}) == {}
 
 
-def test_a_folder_is_a_hub() -> None:
+def test_opens_a_folder_as_a_hub() -> None:
     assert open_hub("folder", PARAMS, {}) == Folder(Path("loras"))
 
 
-def test_hubs_that_are_nowhere() -> None:
-    with pytest.raises(HubError, match=r"name one as hubs\.folder\.path"):
+def test_rejects_a_folder_without_a_path_and_an_unknown_hub() -> None:
+    with pytest.raises(HubError, match=r"hubs\.folder\.path is null"):
         open_hub("folder", replace(PARAMS, folder=FolderParams(path=None)), {})
-    with pytest.raises(HubError, match="does not know"):
+    with pytest.raises(HubError, match="unknown to AutoLoRA"):
         open_hub("elsewhere", PARAMS, {})

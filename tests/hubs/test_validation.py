@@ -1,4 +1,4 @@
-"""What is made of a stranger's values, whatever they are."""
+"""Validation of untrusted values of any type."""
 
 import datetime
 import json
@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from autolora.hubs.validation import (
-    clean,
-    clean_all,
-    count,
-    flag,
-    glimpse,
+    clean_text,
+    clean_texts,
+    format_time,
     is_repo_id,
-    is_safe,
-    moment,
-    sha256,
-    stamp,
-    tagged,
+    is_safe_path,
+    parse_time,
+    short_repr,
+    tag_value,
+    valid_bool,
+    valid_count,
+    valid_sha256,
 )
 
-ODD = [
+UNEXPECTED = [
     None,
     True,
     3,
@@ -37,35 +37,40 @@ ODD = [
     [None],
     {"a": 1},
 ]
+FUNCTIONS = (
+    clean_text,
+    clean_texts,
+    valid_count,
+    valid_bool,
+    valid_sha256,
+    parse_time,
+    short_repr,
+    is_safe_path,
+    is_repo_id,
+)
 
 
-@pytest.mark.parametrize("value", ODD, ids=repr)
-def test_nothing_is_too_odd(value: Any) -> None:
-    for check in (clean, clean_all, count, flag, sha256, moment, glimpse, is_safe, is_repo_id):
-        check(value)
+@pytest.mark.parametrize("value", UNEXPECTED, ids=repr)
+def test_no_value_raises(value: Any) -> None:
+    for function in FUNCTIONS:
+        function(value)
 
 
-def test_numbers_are_whole_and_bounded() -> None:
-    values = [0, 1, 1 << 53, (1 << 53) + 1, -1, 1.0, True, "1", None]
-    assert [count(value) for value in values] == [0, 1, 1 << 53, None, None, None, None, None, None]
-    assert [flag(value) for value in (True, False, 0, 1, "true", None)] == [
-        True,
-        False,
-        None,
-        None,
-        None,
-        None,
-    ]
+def test_counts_are_bounded_integers_and_flags_are_booleans() -> None:
+    counts = [0, 1, 1 << 53, (1 << 53) + 1, -1, 1.0, True, "1", None]
+    assert [valid_count(value) for value in counts] == [0, 1, 1 << 53, *([None] * 6)]
+    flags = [True, False, 0, 1, "true", None]
+    assert [valid_bool(value) for value in flags] == [True, False, *([None] * 4)]
 
 
 @pytest.mark.parametrize(
     "path", ["../x.safetensors", "/etc/x", "a/../../b", "a//b", "./a", "a\\b", "", "a\nb", "x" * 501, None, 3]
 )
-def test_hostile_names_are_no_files(path: Any) -> None:
-    assert not is_safe(path)
+def test_rejects_unsafe_paths(path: Any) -> None:
+    assert not is_safe_path(path)
 
 
-def test_repository_ids() -> None:
+def test_recognizes_repository_ids() -> None:
     assert is_repo_id("ann/ink-1.0_b")
     for value in (
         "ann",
@@ -81,24 +86,24 @@ def test_repository_ids() -> None:
         assert not is_repo_id(value)
 
 
-def test_texts_are_one_printable_line() -> None:
+def test_cleaned_texts_are_one_printable_line() -> None:
     hostile = json.loads('"a\\ud800\\u2028b\\u0000\\u001b[2Jc \\n d"')
-    assert clean(hostile) == "a b [2Jc d"
-    assert clean("x" * 9999) == "x" * 2000
-    assert clean(" \n ") is None and clean(5) is None
-    assert clean_all(["a", 3, "a", " b "]) == ("a", "b") and clean_all("TOK") == ("TOK",)
-    assert len(clean_all([str(number) for number in range(99)])) == 20
-    assert tagged([None, 5, "license:mit", "license:x"], "license:") == "mit"
-    assert tagged(["license:"], "license:") is None
+    assert clean_text(hostile) == "a b [2Jc d"
+    assert clean_text("x" * 9999) == "x" * 2000
+    assert clean_text(" \n ") is None and clean_text(5) is None
+    assert clean_texts(["a", 3, "a", " b "]) == ("a", "b") and clean_texts("TOK") == ("TOK",)
+    assert len(clean_texts([str(number) for number in range(99)])) == 20
+    assert tag_value([None, 5, "license:mit", "license:x"], "license:") == "mit"
+    assert tag_value(["license:"], "license:") is None
 
 
-def test_hashes() -> None:
-    assert sha256("A" * 64) == "a" * 64
-    assert [sha256(value) for value in ("g" * 64, "a" * 63, "a" * 65, "", None)] == [None] * 5
+def test_hashes_are_64_lower_case_hex_digits() -> None:
+    assert valid_sha256("A" * 64) == "a" * 64
+    assert [valid_sha256(value) for value in ("g" * 64, "a" * 63, "a" * 65, "", None)] == [None] * 5
 
 
 @pytest.mark.parametrize(
-    ("value", "time"),
+    ("value", "expected"),
     [
         ("2026-01-02T03:04:05.000Z", "2026-01-02T03:04:05Z"),
         ("2026-01-02T03:04:05", "2026-01-02T03:04:05Z"),
@@ -108,25 +113,25 @@ def test_hashes() -> None:
         (1767323045000, "2026-01-02T03:04:05Z"),
     ],
 )
-def test_times(value: Any, time: str) -> None:
-    found = moment(value)
-    assert found is not None and found.tzinfo is datetime.UTC and stamp(found) == time
+def test_parses_times_to_utc(value: Any, expected: str) -> None:
+    time = parse_time(value)
+    assert time is not None and time.tzinfo is datetime.UTC and format_time(time) == expected
 
 
 @pytest.mark.parametrize(
     "value",
     ["yesterday", "1970-01-01", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "2" * 99, 1, -5, 1e300],
 )
-def test_times_that_are_none(value: Any) -> None:
-    assert moment(value) is None
+def test_rejects_invalid_times(value: Any) -> None:
+    assert parse_time(value) is None
 
 
-def test_a_glimpse_is_short_and_printable() -> None:
+def test_short_repr_is_short_and_printable() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    assert glimpse(deep) == "a very deep list"
-    assert glimpse("\x1b[2J\ud800") == r"'\x1b[2J\ud800'"
-    assert len(glimpse("x" * 9999)) == 100
+    assert short_repr(deep) == "a very deep list"
+    assert short_repr("\x1b[2J\ud800") == r"'\x1b[2J\ud800'"
+    assert len(short_repr("x" * 9999)) == 100
     while deep:
         (deep,) = deep or [[]]

@@ -1,4 +1,6 @@
-"""The playground's whole pool through every client, over real sockets; and what a second and a third night ask for."""
+"""Crawls of the playground's whole pool with our clients and the official ones, over real sockets.
+
+Our clients crawl three days in a row, and the requests of each day are compared."""
 
 import hashlib
 from collections import Counter
@@ -9,9 +11,10 @@ import pytest
 from huggingface_hub import HfApi, snapshot_download
 from modelscope_hub import HubApi
 
-from playground.hub import Hub, running
+from playground.hubs.crawl_requests import FIRST_DAY, crawl_days
 from playground.hubs.repos import HUBS
-from playground.hubs.visits import FIRST, visits
+from playground.hubs.server import running
+from playground.hubs.state import Hub
 from tests.support.tiny_pool import TAGS
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +36,7 @@ REQUESTS = {
         {"listing": 2, "info": 5, "tree": 5, "weights": 5, "renderings": 15},
     ],
 }
-"""hub -> what each night asks for: the list until it is old, what is new, and nothing twice"""
+"""hub -> requests of each day by kind: list pages up to known entries, new models and new files"""
 
 
 @pytest.fixture(scope="module")
@@ -43,35 +46,33 @@ def served() -> Iterator[tuple[Hub, str]]:
         yield hub, endpoint
 
 
-def test_our_clients_take_all_of_it_and_then_only_what_is_new(
+def test_first_crawl_downloads_everything_and_later_ones_only_new_files(
     tmp_path: Path, served: tuple[Hub, str]
 ) -> None:
-    nights = list(visits(tmp_path))
+    days = list(crawl_days(tmp_path))
     for hub in HUBS:
-        mine = [visit for visit in nights if visit.hub == hub]
-        assert [dict(visit.requests) for visit in mine] == REQUESTS[hub]
-        came = Counter(sha256 for visit in mine for sha256 in visit.files.values())
-        assert came == Counter(
+        hub_days = [day for day in days if day.hub == hub]
+        assert [dict(day.requests) for day in hub_days] == REQUESTS[hub]
+        downloaded = Counter(sha256 for day in hub_days for sha256 in day.files.values())
+        assert downloaded == Counter(
             repo.head.blobs[path].sha256
             for repo in served[0].repos.values()
-            for path in (*repo.head.weights, *repo.head.pictures)
+            for path in (*repo.head.weights, *repo.head.images)
         )
 
 
-def test_the_unmodified_client_of_hugging_face_takes_all_of_it(
-    tmp_path: Path, served: tuple[Hub, str]
-) -> None:
+def test_official_hugging_face_client_downloads_everything(tmp_path: Path, served: tuple[Hub, str]) -> None:
     hub, endpoint = served
     hub.change({"reset": True})
     api = HfApi(endpoint=endpoint, token=False)
-    found = [model.id for model in api.list_models(filter=TAGS, sort="last_modified")]
-    assert sorted(found) == sorted(hub.repos) and hub.requests()["listing"] == 9
-    for id in found:
+    ids = [model.id for model in api.list_models(filter=TAGS, sort="last_modified")]
+    assert sorted(ids) == sorted(hub.repos) and hub.requests()["listing"] == 9
+    for id in ids:
         snapshot_download(id, endpoint=endpoint, token=False, local_dir=tmp_path / id, max_workers=2)
     check_copies(hub, tmp_path)
 
 
-def test_the_unmodified_client_of_modelscope_takes_all_of_it(
+def test_official_modelscope_client_downloads_everything(
     tmp_path: Path, served: tuple[Hub, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, endpoint = served
@@ -81,26 +82,26 @@ def test_the_unmodified_client_of_modelscope_takes_all_of_it(
         api.list_repos("model", custom_tag="LoRA", page_number=number, page_size=50)
         for number in range(1, 10)
     ]
-    found = [repo.repo_id or "" for page in pages for repo in page.items]
-    assert sorted(found) == sorted(hub.repos)
-    for id in found:
+    ids = [repo.repo_id or "" for page in pages for repo in page.items]
+    assert sorted(ids) == sorted(hub.repos)
+    for id in ids:
         api.download_repo(id, "model", local_dir=tmp_path / id)
     check_copies(hub, tmp_path)
 
 
-def test_the_first_days_repositories_are_dated_over_months_in_their_order(served: tuple[Hub, str]) -> None:
-    near, far = served[0].repos, Hub(POOL, day=1, spread_days=180).repos
-    first = [id for id, repo in near.items() if repo.day == 1]
-    by_date = sorted(first, key=lambda id: near[id].created_at)
-    assert by_date == sorted(first, key=lambda id: far[id].created_at)
-    assert near[by_date[-1]].created_at == far[by_date[-1]].created_at < FIRST.isoformat()
-    assert far[by_date[0]].created_at < "2025-08" and far[by_date[41]].created_at < "2025-11"
-    later = near.keys() - set(first)
-    assert {near[id].head.date for id in later} == {far[id].head.date for id in later}
+def test_spread_days_keeps_the_order_of_the_first_days_repositories(served: tuple[Hub, str]) -> None:
+    default, spread = served[0].repos, Hub(POOL, day=1, spread_days=180).repos
+    first_day = [id for id, repo in default.items() if repo.day == 1]
+    by_date = sorted(first_day, key=lambda id: default[id].created_at)
+    assert by_date == sorted(first_day, key=lambda id: spread[id].created_at)
+    assert default[by_date[-1]].created_at == spread[by_date[-1]].created_at < FIRST_DAY.isoformat()
+    assert spread[by_date[0]].created_at < "2025-08" and spread[by_date[41]].created_at < "2025-11"
+    later = default.keys() - set(first_day)
+    assert {default[id].head.date for id in later} == {spread[id].head.date for id in later}
 
 
 def check_copies(hub: Hub, folder: Path) -> None:
-    """Check that a folder holds every file of every repository, to the byte."""
+    """Check that a folder contains every file of every repository, unchanged."""
     for repo in hub.repos.values():
         for path, blob in repo.head.blobs.items():
             assert hashlib.sha256((folder / repo.id / path).read_bytes()).hexdigest() == blob.sha256

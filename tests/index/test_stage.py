@@ -1,12 +1,14 @@
-"""The index: what is embedded, updated, removed, and what its digest promises."""
+"""Stage `index`: which adapters it embeds, updates and removes, and what its digest covers."""
 
 import datetime
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import stage
@@ -21,135 +23,162 @@ from tests.support.synthetic_repo import (
     DAY,
     ENCODER,
     SLOTS,
-    Made,
-    make,
-    make_pool,
-    state,
-    text_tower,
+    SyntheticAdapter,
+    file_states,
+    make_adapter,
+    make_adapters,
+    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
-    write_root,
+    write_repository,
 )
 
 LATER = DAY + datetime.timedelta(days=3)
-QUICK = replace(ENCODER, steps=3)
+SHORT_TRAINING = replace(ENCODER, steps=3)
 
 
 @pytest.fixture(scope="module")
-def tower(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    """Draw a text tower."""
-    return text_tower(tmp_path_factory.mktemp("tower"))
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
+    """Return a tiny text encoder."""
+    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture(scope="module")
-def indexed(tmp_path_factory: pytest.TempPathFactory, tower: ClipTextEncoder) -> tuple[Path, list[Made]]:
-    """Index three themes by three authors."""
+def indexed(
+    tmp_path_factory: pytest.TempPathFactory, text_encoder: ClipTextEncoder
+) -> tuple[Path, list[SyntheticAdapter]]:
+    """Return a repository with an index of three themes by three authors, and its adapters."""
     root = tmp_path_factory.mktemp("indexed")
-    made = make_pool(themes=("mosaic", "neon", "chalk"))
-    write_root(root, made)
+    adapters = make_adapters(themes=("mosaic", "neon", "chalk"))
+    write_repository(root, adapters)
     write_dataset(root)
-    write_encoder(root, tower, QUICK)
+    write_encoder(root, text_encoder, SHORT_TRAINING)
     assert write_index(root) == {"embedded": 9, "updated": 0, "removed": 0}
-    return root, made
+    return root, adapters
 
 
 @pytest.fixture
-def root(tmp_path: Path, indexed: tuple[Path, list[Made]]) -> Path:
-    """Return a root of one's own with the index in it."""
+def root(tmp_path: Path, indexed: tuple[Path, list[SyntheticAdapter]]) -> Path:
+    """Return a copy of the indexed repository."""
     shutil.copytree(indexed[0], tmp_path / "root")
     return tmp_path / "root"
 
 
 @pytest.fixture
-def made(indexed: tuple[Path, list[Made]]) -> list[Made]:
+def adapters(indexed: tuple[Path, list[SyntheticAdapter]]) -> list[SyntheticAdapter]:
     """Return the indexed adapters."""
     return list(indexed[1])
 
 
-def rows(root: Path) -> dict[str, dict[str, object]]:
-    """Return the rows of the index by adapter."""
+def rows_by_adapter(root: Path) -> dict[str, dict[str, object]]:
+    """Return sha256 -> row of the index."""
     names = ["sha256", "license", "nsfw", "vector", "row_hash"]
     return {row["sha256"]: row for row in read_table(index.folder(root), "adapters", names)}
 
 
-def test_holds_a_unit_vector_for_each_adapter(root: Path, made: list[Made]) -> None:
-    found = rows(root)
-    assert set(found) == {one.sha256 for one in made}
-    assert np.allclose([np.linalg.norm(row["vector"]) for row in found.values()], 1, atol=1e-6)
+def test_contains_a_unit_vector_per_adapter(root: Path, adapters: list[SyntheticAdapter]) -> None:
+    rows = rows_by_adapter(root)
+    assert set(rows) == {adapter.sha256 for adapter in adapters}
+    assert np.allclose([np.linalg.norm(row["vector"]) for row in rows.values()], 1, atol=1e-6)
 
 
-def test_nothing_pending_writes_nothing(root: Path) -> None:
-    before = state(root)
+def test_second_run_writes_nothing(root: Path) -> None:
+    before = file_states(root)
     assert write_index(root) == {"embedded": 0, "updated": 0, "removed": 0}
-    assert state(root) == before
+    assert file_states(root) == before
 
 
-def test_a_night_embeds_newcomers_updates_columns_and_removes(root: Path, made: list[Made]) -> None:
-    before = rows(root)
+def test_embeds_new_adapters_updates_columns_and_removes_withdrawn_adapters(
+    root: Path, adapters: list[SyntheticAdapter]
+) -> None:
+    before = rows_by_adapter(root)
     encoder = read_digest(root, "encoder")["sha256"]
-    relicensed = replace(made[0], listing=replace(made[0].listing, license="mit", nsfw=True))
-    newcomers = [make("neon", author, LATER) for author in range(3, 8)]
-    write_root(root, [relicensed, *made[2:], *newcomers])
+    relicensed = replace(adapters[0], listing=replace(adapters[0].listing, license="mit", nsfw=True))
+    unchanged = adapters[2:]
+    new_adapters = [make_adapter("neon", author, LATER) for author in range(3, 8)]
+    write_repository(root, [relicensed, *unchanged, *new_adapters])
     write_dataset(root)
     assert write_index(root) == {"embedded": 5, "updated": 1, "removed": 1}
-    after = rows(root)
-    assert set(after) == {one.sha256 for one in [made[0], *made[2:], *newcomers]}
-    assert (after[made[0].sha256]["license"], after[made[0].sha256]["nsfw"]) == ("mit", True)
-    assert after[made[0].sha256]["vector"] == before[made[0].sha256]["vector"]
-    assert all(after[one.sha256] == before[one.sha256] for one in made[2:])
+    after = rows_by_adapter(root)
+    assert set(after) == {adapter.sha256 for adapter in [relicensed, *unchanged, *new_adapters]}
+    assert (after[relicensed.sha256]["license"], after[relicensed.sha256]["nsfw"]) == ("mit", True)
+    assert after[relicensed.sha256]["vector"] == before[relicensed.sha256]["vector"]
+    assert all(after[adapter.sha256] == before[adapter.sha256] for adapter in unchanged)
     assert read_digest(root, "encoder")["sha256"] == encoder
 
 
-def test_a_changed_license_needs_no_sketch(root: Path, made: list[Made]) -> None:
-    relicensed = replace(made[0], listing=replace(made[0].listing, license="mit"))
-    write_root(root, [relicensed, *made[1:]])
+def test_a_changed_license_reads_no_sketch(root: Path, adapters: list[SyntheticAdapter]) -> None:
+    relicensed = replace(adapters[0], listing=replace(adapters[0].listing, license="mit"))
+    write_repository(root, [relicensed, *adapters[1:]])
     write_dataset(root)
     shutil.rmtree(root / "data" / "pool" / "sketches")
     assert write_index(root) == {"embedded": 0, "updated": 1, "removed": 0}
 
 
-def test_from_nothing_gives_the_same_digest_whatever_the_batches(root: Path, made: list[Made]) -> None:
-    write_root(root, [*made, *(make("neon", author, LATER) for author in range(3, 6))])
+def test_full_rebuild_has_the_digest_of_incremental_runs_of_any_batch_size(
+    root: Path, adapters: list[SyntheticAdapter]
+) -> None:
+    write_repository(root, [*adapters, *(make_adapter("neon", author, LATER) for author in range(3, 6))])
     write_dataset(root)
     write_index(root, batch=1)
-    grown = read_digest(root, "index")
+    incremental = read_digest(root, "index")
     shutil.rmtree(root / "data" / "index")
     assert write_index(root, batch=64)["embedded"] == 12
-    assert read_digest(root, "index") == grown
+    assert read_digest(root, "index") == incremental
 
 
-def test_completes_what_a_kill_left(root: Path) -> None:
-    whole = read_digest(root, "index")
+def test_completes_a_killed_run(root: Path) -> None:
+    complete = read_digest(root, "index")
     shutil.rmtree(root / "data" / "index")
     (root / "digests" / "index.json").unlink()
-    first, *_ = stage.plan(root, batch=4).embed
-    stage.embed(root, first, BOUNDS)
+    first_batch, *_ = stage.plan(root, batch=4).embed
+    stage.embed(root, first_batch, BOUNDS)
     assert write_index(root)["embedded"] == 9 - 4
-    assert read_digest(root, "index") == whole
+    assert read_digest(root, "index") == complete
 
 
-def test_a_new_encoder_embeds_everything_anew(root: Path, tower: ClipTextEncoder) -> None:
-    before = rows(root)
-    write_encoder(root, tower, replace(QUICK, seed=1))
+def test_another_encoder_embeds_all_adapters_again(root: Path, text_encoder: ClipTextEncoder) -> None:
+    before = rows_by_adapter(root)
+    write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     assert write_index(root) == {"embedded": 9, "updated": 0, "removed": 0}
-    after = rows(root)
+    after = rows_by_adapter(root)
     assert all(after[sha256]["vector"] != before[sha256]["vector"] for sha256 in before)
 
 
-def test_exact_digest_leaves_vectors_out(root: Path) -> None:
-    digest = read_digest(root, "index")
-    assert digest["rows"] == 9
-    assert digest["encoder"] == read_digest(root, "encoder")["sha256"]
-    assert digest["exact"] != digest["sha256"]
+def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
+    assert list(index.read_vectors(root)) == sorted(rows_by_adapter(root))
+    write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
+    with pytest.raises(MismatchError, match="dvc repro index"):
+        index.read_vectors(root)
+    stage.embed(root, stage.plan(root, batch=4).embed[0], BOUNDS)  # some vectors are still of the old encoder
+    with pytest.raises(MismatchError, match="dvc repro index"):
+        index.read_vectors(root)
+    write_index(root)
+    assert len(index.read_vectors(root)) == 9
 
 
-def test_sketches_of_another_size_are_refused(root: Path, made: list[Made]) -> None:
-    save_sketch(root, made[0].sha256, sketch(made[0].lora, SLOTS, SketchSpec(size=8)))
-    with pytest.raises(MismatchError, match="learned from"):
-        stage.embed(root, [made[0].sha256], BOUNDS)
+def test_digest_excludes_vectors_and_the_content_digest_includes_them(root: Path) -> None:
+    """As on another processor: the same inputs give weights and vectors that differ in their last bits."""
+    before = read_digest(root, "index")
+    path = root / "data/encoder/model.safetensors"
+    weights = {name: tensor * (1 + 1e-6) for name, tensor in load_file(path).items()}
+    save_file(weights, path)
+    digest = json.loads((root / "digests/encoder.json").read_text())
+    (root / "digests/encoder.json").write_text(json.dumps(digest | {"weights": "0" * 64}))
+    assert write_index(root)["embedded"] == 9
+    after = read_digest(root, "index")
+    assert (after["rows"], after["sha256"], after["encoder"]) == (9, before["sha256"], before["encoder"])
+    assert after["content"] != before["content"]
+    assert after["encoder_weights"] == "0" * 64
 
 
-def test_before_there_is_an_encoder_says_what_to_run(tmp_path: Path) -> None:
+def test_sketches_of_another_size_are_refused(root: Path, adapters: list[SyntheticAdapter]) -> None:
+    save_sketch(root, adapters[0].sha256, sketch(adapters[0].lora, SLOTS, SketchSpec(size=8)))
+    with pytest.raises(MismatchError, match="dvc repro encoder"):
+        stage.embed(root, [adapters[0].sha256], BOUNDS)
+
+
+def test_missing_encoder_error_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro encoder"):
         stage.plan(tmp_path, 4)

@@ -1,4 +1,4 @@
-"""Real servers, started once: a standing Prefect server, and a hub over a small part of the pool."""
+"""Real servers, started once: a Prefect server, and a hub with a small part of the pool."""
 
 import json
 import sys
@@ -20,13 +20,13 @@ from tests.support.repository import (
     write_schedule,
 )
 
-NUM_THEMES, NUM_AUTHORS, NUM_NEWCOMERS = 6, 2, 5
-"""themes of the first day, of all kinds in turn; LoRAs of each; what is new on the third day"""
+NUM_THEMES, NUM_AUTHORS, NUM_NEW = 6, 2, 5
+"""themes of the first day, kinds in turn; LoRAs per theme; new LoRAs on the third day"""
 
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A standing Prefect server of the tests' own."""
+    """A Prefect server for all tests; its API URL."""
     home = tmp_path_factory.mktemp("prefect")
     port = free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -38,7 +38,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Repository]:
-    """A committed repository with the playground, before its first night."""
+    """A committed repository with the playground, before its first refresh."""
     root = tmp_path_factory.mktemp("repository")
     copy_tree(root)
     write_schedule(root / "playground/pool", small_pool())
@@ -54,9 +54,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> It
 
 
 def small_pool() -> dict[int, list[str]]:
-    """Choose what the hub holds from which day on, of a playground of any size.
+    """Return day -> repositories that the hub lists from that day on, for a playground of any size.
 
-    Few themes and all bad files on the first day, then one LoRA, then five, then one more each day.
+    A few themes and all bad files on the first day, then one LoRA, then five, then one more per day.
     """
     lines = (ROOT / "playground/pool/schedule.jsonl").read_text().splitlines()
     days = {row["repo"]: row["day"] for row in map(json.loads, lines)}
@@ -71,13 +71,13 @@ def small_pool() -> dict[int, list[str]]:
     repos = [entry["repo"] for entry in good if entry["repo"] not in first]
     later = sorted(repos, key=lambda repo: -days[repo])
     bad = sorted(days.keys() - {entry["repo"] for entry in good})
-    third = 1 + NUM_NEWCOMERS
+    third = 1 + NUM_NEW
     daily = {day: [repo] for day, repo in enumerate(later[third:], 4)}
     return {1: first + bad, 2: later[:1], 3: later[1:third], **daily}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in this folder as integration tests."""
+    """Mark the tests of this folder as integration tests."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("integration")

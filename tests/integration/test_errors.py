@@ -1,12 +1,12 @@
-"""Bad input, from the command line: what it says, its exit code, and that nothing is lost or half-written.
-
-Every message is quoted in docs/howto/errors.md, with `…` for what varies; `said` compares.
-"""
+"""Errors on the command line: exit code 1, a message of docs/howto/errors.md, and no file lost or half-written."""
 
 import fcntl
+import json
 import re
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
@@ -15,23 +15,27 @@ import torch
 from PIL import Image
 
 from autolora import models
-from autolora.errors import MismatchError, MissingArtifact
+from autolora.errors import AutoLoraError, DiskFull, MismatchError, MissingArtifact, RefusedFile
 from autolora.fusion.install import fused
 from autolora.lora.factors import Factors
+from autolora.lora.read import read
 from autolora.params import load
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
 from autolora.slots import slots
-from autolora.storage.files import write_rows
+from autolora.storage.files import raising_disk_full, write_rows
+from tests.support.documented_errors import documented_messages
 from tests.support.repository import ROOT, Repository, change_params, copy_tree, free_port
 
-DOCUMENTED = re.findall(r"^    (\w+: .*)$", (ROOT / "docs/howto/errors.md").read_text(), flags=re.MULTILINE)
+DOCUMENTED = documented_messages()
+TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8
+"""a crawl reaches the limit while it waits for the hub's answer"""
 
 
 @pytest.fixture
 def bare(tmp_path: Path, prefect_api: str) -> Iterator[Repository]:
-    """A repository in which no stage has run and no server answers."""
+    """A repository in which no stage has run, and whose hub does not answer."""
     root = tmp_path / "bare"
     copy_tree(root)
     endpoint = f"http://127.0.0.1:{free_port()}"
@@ -43,100 +47,102 @@ def bare(tmp_path: Path, prefect_api: str) -> Iterator[Repository]:
     shutil.rmtree(root)
 
 
-def said(repository: Repository, *command: str) -> str:
-    """Run a command that must fail, and return the documented messages that it printed."""
+def documented_error(repository: Repository, *command: str) -> str:
+    """Run a command that must fail with a documented message, and return the matching messages of the document."""
     done = repository.run(*command, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    found = [line for line in DOCUMENTED if re.search(f"^{pattern(line)}$", done.stderr, flags=re.M | re.S)]
-    assert found, f"not in docs/howto/errors.md:\n{done.stderr}"
-    return "\n".join(found)
+    return matching_messages(done.stderr)
+
+
+def documented(error: AutoLoraError) -> str:
+    """Return the messages of the document that match an exception as the command line prints it."""
+    return matching_messages(f"{type(error).__name__}: {error}")
+
+
+def matching_messages(text: str) -> str:
+    matching = [message for message in DOCUMENTED if re.search(pattern(message), text)]
+    assert matching, f"not in docs/howto/errors.md:\n{text}"
+    return "\n".join(matching)
 
 
 def pattern(message: str) -> str:
     """Return the regular expression of a documented message."""
-    return re.escape(message).replace("…", ".*")
+    return "(?ms)^" + re.escape(message).replace("…", ".*") + "$"
 
 
-def test_a_corrupt_params_file(bare: Repository) -> None:
+def test_invalid_params(bare: Repository) -> None:
     path = bare.root / "params.yaml"
     text = path.read_text()
-    path.write_text(text.replace("max_renderings", "max_rendering"))
-    assert "unknown key" in said(bare, "autolora", "search", "a cat")
+    change_params(path, {"crawl": {"max_rendering": 5}})
+    assert "unknown key" in documented_error(bare, "autolora", "search", "a cat")
+    path.write_text(text)
+    change_params(path, {"encoder": {"strength": "relative"}})
+    assert "was renamed" in documented_error(bare, "autolora", "search", "a cat")
     path.write_text(text + "\n  - broken: [")
-    assert "is not YAML" in said(bare, "python", "-m", "flows.crawl")
+    assert "is not valid YAML" in documented_error(bare, "python", "-m", "flows.crawl")
 
 
-def test_a_query_before_there_is_an_index(bare: Repository) -> None:
+def test_search_before_the_stage_index_has_run(bare: Repository) -> None:
     before = bare.files()
-    assert "run `dvc repro index`" in said(bare, "autolora", "search", "a cat")
+    assert "run `dvc repro index`" in documented_error(bare, "autolora", "search", "a cat")
     assert bare.files() == before
 
 
-def test_a_query_in_a_clone_without_data(bare: Repository) -> None:
-    (bare.root / "digests").mkdir()
-    shutil.copy(ROOT / "digests/index.json", bare.root / "digests")
-    assert "there is no index here yet" in said(bare, "autolora", "search", "a cat")
+def test_search_in_a_clone_without_data(bare: Repository) -> None:
+    write_index_digest(bare.root, content="5" * 64)
+    assert "there is no index yet" in documented_error(bare, "autolora", "search", "a cat")
     bare.commit("digests without data")
-    assert "DVC cannot fetch" in said(bare, "autolora", "search", "a cat", "--rev", "HEAD")
+    assert "DVC cannot fetch" in documented_error(bare, "autolora", "search", "a cat", "--rev", "HEAD")
 
 
-def test_a_revision_that_git_does_not_know(bare: Repository) -> None:
-    assert "has no revision" in said(bare, "autolora", "search", "a cat", "--rev", "v9")
-    assert "has no digests/index.json" in said(bare, "autolora", "search", "a cat", "--rev", "HEAD")
+def test_search_with_an_unknown_revision(bare: Repository) -> None:
+    command = ("autolora", "search", "a cat", "--rev")
+    assert "has no revision" in documented_error(bare, *command, "v9")
+    assert "does not contain digests/index.json" in documented_error(bare, *command, "HEAD")
 
 
-def test_a_hub_that_does_not_answer(bare: Repository) -> None:
+def test_search_in_a_revision_of_an_older_version(bare: Repository) -> None:
+    write_index_digest(bare.root)
+    bare.commit("digest without content")
+    assert "states no content digest" in documented_error(
+        bare, "autolora", "search", "a cat", "--rev", "HEAD"
+    )
+
+
+def test_generate_before_the_stage_index_has_run(bare: Repository) -> None:
+    assert "run `dvc repro index`" in documented_error(bare, "autolora", "generate", "a cat")
+    assert not (bare.root / "images").exists()
+
+
+def test_show_of_an_unknown_adapter(bare: Repository) -> None:
+    put_one_rendering(bare.root, bare.endpoint)
+    assert "no adapter" in documented_error(bare, "autolora", "show", "nobody/nothing")
+
+
+def test_show_of_an_image_without_provenance(bare: Repository) -> None:
+    Image.new("RGB", (64, 64)).save(bare.root / "photo.png")
+    assert "contains no provenance" in documented_error(bare, "autolora", "show", "photo.png")
+
+
+def test_hub_does_not_answer(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
     shutil.rmtree(bare.root / "data/pool")
     before = bare.files()
-    assert "cannot be reached" in said(bare, "python", "-m", "flows.crawl")
-    assert "not in the pool" in said(bare, "python", "-m", "flows.pool")
+    assert "cannot be reached" in documented_error(bare, "python", "-m", "flows.crawl")
+    assert "missing from the pool" in documented_error(bare, "python", "-m", "flows.pool")
     after = bare.files()
     assert {name: after[name] for name in before} == before
 
 
-def test_a_refresh_that_fails_serves_what_it_served(bare: Repository) -> None:
-    assert "`dvc repro --force --single-item crawl` failed" in said(bare, "python", "-m", "flows.refresh")
+def test_failed_refresh_releases_no_index(bare: Repository) -> None:
+    assert "StageFailed: crawl: HubError: …" in documented_error(bare, "python", "-m", "flows.refresh")
     assert not (bare.root / "cache/served").exists()
 
 
-def test_generating_before_there_are_gates(bare: Repository) -> None:
-    assert "run `dvc repro index`" in said(bare, "autolora", "generate", "a cat")
-    assert not (bare.root / "images").exists()
-
-
-def test_an_adapter_that_is_not_in_the_pool(bare: Repository) -> None:
-    put_one_rendering(bare.root, bare.endpoint)
-    assert "no adapter" in said(bare, "autolora", "show", "nobody/nothing")
-
-
-def test_a_captioning_server_that_is_down(bare: Repository) -> None:
-    server = {"url": f"http://127.0.0.1:{free_port()}/v1"}
-    change_params(bare.root / "params.yaml", {"captions": {"engine": "vllm"}, "vllm": server})
-    put_one_rendering(bare.root, bare.endpoint)
-    before = bare.files()
-    assert "no vLLM server answers" in said(bare, "python", "-m", "flows.captions")
-    assert bare.files() == before
-
-
-@pytest.mark.parametrize(
-    ("name", "d_in"), [("transformer_blocks.9.attn.to_q", 128), ("transformer_blocks.0.attn.to_q", 64)]
-)
-def test_an_adapter_for_another_base(name: str, d_in: int) -> None:
-    lora = {name: Factors(torch.ones(1, d_in), torch.ones(128, 1), 1.0)}
-    transformer = models.load_transformer(load(ROOT / "params.yaml").models)
-    with pytest.raises(MismatchError) as caught, fused(transformer, [lora]):
-        pass
-    message = f"MismatchError: {caught.value}"
-    assert any(re.fullmatch(pattern(line), message) for line in DOCUMENTED)
-
-
-def test_a_damaged_row_of_the_pool(bare: Repository) -> None:
-    put_one_rendering(bare.root, bare.endpoint)
-    path = bare.root / "data/pool/adapters.jsonl"
-    path.write_text("{broken\n" + path.read_text())
-    assert "is not JSON" in said(bare, "autolora", "show", "a/b")
+def test_refresh_with_an_invalid_pipeline(bare: Repository) -> None:
+    (bare.root / "dvc.yaml").write_text("stages: [")
+    assert "failed outside of a stage" in documented_error(bare, "python", "-m", "flows.refresh")
 
 
 def test_two_refreshes_at_once(bare: Repository) -> None:
@@ -144,21 +150,86 @@ def test_two_refreshes_at_once(bare: Repository) -> None:
     lock.parent.mkdir()
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert "another refresh is at work" in said(bare, "python", "-m", "flows.refresh")
+        assert "another refresh runs" in documented_error(bare, "python", "-m", "flows.refresh")
 
 
-def test_a_damaged_weights_file(tmp_path: Path) -> None:
+def test_changed_code(bare: Repository) -> None:
+    put_one_rendering(bare.root, bare.endpoint)
+    with (bare.root / "autolora/captions/store.py").open("a") as module:
+        module.write("\nCHANGED = True\n")
+    assert "run `make deps`" in documented_error(bare, "python", "-m", "flows.captions")
+    assert "run `make deps`" in documented_error(bare, "python", "-m", "flows.refresh")
+
+
+def test_time_limit(bare: Repository) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent_hub:
+        hub = {"endpoint": f"http://127.0.0.1:{silent_hub.getsockname()[1]}"}
+        changes = {"hubs": {"huggingface": hub, "timeout_s": REQUEST_TIMEOUT_S}}
+        change_params(bare.root / "params.yaml", changes | {"refresh": {"timeout_h": TIME_LIMIT_H}})
+        assert "did not finish within" in documented_error(bare, "python", "-m", "flows.crawl")
+    assert not (bare.root / "data/catalog.jsonl").exists()
+
+
+def test_captioning_server_does_not_answer(bare: Repository) -> None:
+    server = {"url": f"http://127.0.0.1:{free_port()}/v1"}
+    change_params(bare.root / "params.yaml", {"captions": {"engine": "vllm"}, "vllm": server})
+    put_one_rendering(bare.root, bare.endpoint)
+    before = bare.files()
+    assert "no vLLM server answers" in documented_error(bare, "python", "-m", "flows.captions")
+    assert bare.files() == before
+
+
+def test_damaged_row_of_the_pool(bare: Repository) -> None:
+    put_one_rendering(bare.root, bare.endpoint)
+    path = bare.root / "data/pool/adapters.jsonl"
+    path.write_text("{broken\n" + path.read_text())
+    assert "is not valid JSON" in documented_error(bare, "autolora", "show", "a/b")
+
+
+def test_damaged_weights_file(tmp_path: Path) -> None:
     path = pool.weights_path(tmp_path, "3" * 64)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{")
     params = load(ROOT / "params.yaml")
     with pytest.raises(MissingArtifact) as caught:
         load_lora(tmp_path, "3" * 64, slots(models.transformer_config(params.models)), params.pool)
-    assert any(re.fullmatch(pattern(line), f"MissingArtifact: {caught.value}") for line in DOCUMENTED)
+    assert "is damaged" in documented(caught.value)
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull) as caught, raising_disk_full(tmp_path):
+        Path("/dev/full").write_text("a")
+    assert "free some space" in documented(caught.value)
+
+
+def test_refused_file(tmp_path: Path) -> None:
+    path = tmp_path / "page.safetensors"
+    path.write_text("<html>Please log in</html>")
+    params = load(ROOT / "params.yaml")
+    with pytest.raises(RefusedFile) as caught:
+        read(path, slots(models.transformer_config(params.models)), params.pool)
+    assert "is not in the safetensors format" in documented(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "d_in"), [("transformer_blocks.9.attn.to_q", 128), ("transformer_blocks.0.attn.to_q", 64)]
+)
+def test_adapter_for_another_base_model(name: str, d_in: int) -> None:
+    lora = {name: Factors(torch.ones(1, d_in), torch.ones(128, 1), 1.0)}
+    transformer = models.load_pipeline(load(ROOT / "params.yaml").models).transformer
+    with pytest.raises(MismatchError) as caught, fused(transformer, [lora]):
+        pass
+    assert "made for another base model" in documented(caught.value)
+
+
+def write_index_digest(root: Path, **facts: str) -> None:
+    """Write digests/index.json of an index that is not there."""
+    path = root / "digests/index.json"
+    path.write_text(json.dumps({"rows": 1, "schema": 1, "sha256": "4" * 64, **facts}))
 
 
 def put_one_rendering(root: Path, endpoint: str) -> None:
-    """Fabricate a catalog and a pool that hold one accepted adapter with one rendering."""
+    """Write a catalog and a pool with one accepted adapter that has one rendering."""
     image, weights = "1" * 64, "2" * 64
     rendering = ListedRendering(url=f"{endpoint}/1.png", sha256=image, prompt=None)
     listing = Listing(
@@ -168,7 +239,7 @@ def put_one_rendering(root: Path, endpoint: str) -> None:
     )  # fmt: skip
     adapter = Adapter(
         key=weights, sha256=weights, size=1, recipe="r", verdict=ACCEPTED, reason="", layout="peft", num_slots=1,
-        rank_max=1, norm=1.0, dtype="BF16", keys_used=2, keys_seen=2, set_aside=(),
+        rank_max=1, norm=1.0, dtype="BF16", keys_used=2, keys_seen=2, ignored_keys=(),
     )  # fmt: skip
     write_rows(root / "data/catalog.jsonl", [listing.to_row()])
     write_rows(root / "data/pool/adapters.jsonl", [adapter.to_row()])

@@ -1,4 +1,4 @@
-"""Captions by a real vLLM server of the playground's VLM: through the functions, through the stage, and killed."""
+"""Captions by a real vLLM server of the playground's VLM: by the functions, by the stage, and with a killed server."""
 
 import io
 import json
@@ -25,12 +25,12 @@ from autolora import vlm
 from autolora.captions import stage
 from autolora.captions import store as captions_store
 from autolora.params import Params, load
-from tests.support.fake_openai import Server
-from tests.support.images import draw_pictures, write_pictures
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.images import draw_images, write_pooled_images
 from tests.support.proxy import Counts, counted
 from tests.support.repository import ROOT, change_params, free_port, wait_for
 
-NUM_PICTURES, NUM_FOR_THE_KILL = 20, 50
+NUM_IMAGES, NUM_IMAGES_FOR_KILL = 20, 50
 MODEL = ROOT / "playground" / "models" / "vlm"
 
 
@@ -50,7 +50,7 @@ class VllmServer:
         wait_for(f"{self.address}/health", self.process, patience_s=600)
 
     def kill(self) -> None:
-        """End all of its processes at once, with no chance to finish anything."""
+        """Kill all its processes with SIGKILL."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -72,17 +72,18 @@ def server(vllm_server: VllmServer) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path, server: str) -> Path:
-    """A pool of 20 pictures, to be captioned by the server."""
-    return write_root(tmp_path, NUM_PICTURES, {"url": f"{server}/v1", "attempts": 2})
+    """A pool of 20 images, to be captioned by the server."""
+    return write_root(tmp_path, NUM_IMAGES, {"url": f"{server}/v1", "attempts": 2})
 
 
-def write_root(folder: Path, num_pictures: int, server: dict[str, object]) -> Path:
-    """Write a pool of pictures and params that name a server."""
-    pictures = draw_pictures(num_pictures)
-    write_pictures(folder, {f"a/{n}": pictures[n : n + 4] for n in range(0, num_pictures, 4)})
+def write_root(folder: Path, num_images: int, server: dict[str, object]) -> Path:
+    """Write a pool of images, and params that name a server."""
+    images = draw_images(num_images)
+    write_pooled_images(folder, {f"a/{n}": images[n : n + 4] for n in range(0, num_images, 4)})
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     changes = {"models": {"vlm": str(MODEL)}, "captions": {"engine": "vllm"}, "vllm": server}
     change_params(folder / "params.yaml", changes)
+    shutil.copytree(ROOT / "digests/code", folder / "digests/code")
     return folder
 
 
@@ -122,82 +123,84 @@ def start_stage(root: Path, api: str) -> subprocess.Popen[str]:
 
 
 def written(root: Path) -> dict[str, tuple[bytes, int]]:
-    """Return what the stage has written, with time stamps."""
-    paths = [*root.glob("data/captions/*"), *root.glob("digests/*")]
+    """Return the files that the stage has written, with modification times."""
+    paths = [*root.glob("data/captions/*"), *root.glob("digests/*.json")]
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
-def test_functions_ask_once_a_picture_and_length(root: Path, server: str) -> None:
+def test_functions_send_one_request_per_image_and_length(root: Path, server: str) -> None:
     values = load(root / "params.yaml")
     before = answered(server)
     digest = caption_all(root, values)
-    wanted = NUM_PICTURES * len(asdict(values.captions.instructions))
+    wanted = NUM_IMAGES * len(asdict(values.captions.instructions))
     assert len(captions_store.captions(root)) == wanted
     assert answered(server) - before == wanted
-    kept = written(root)
+    files = written(root)
     assert caption_all(root, values) == digest
     assert answered(server) - before == wanted
-    assert written(root) == kept
+    assert written(root) == files
 
 
-def test_stage_asks_once_and_a_second_run_asks_nothing(root: Path, server: str, prefect_api: str) -> None:
+def test_stage_sends_each_request_once_and_none_in_a_second_run(
+    root: Path, server: str, prefect_api: str
+) -> None:
     before = answered(server)
     first = run_stage(root, prefect_api)
     assert first.returncode == 0, first.stderr
     asked = answered(server) - before
-    kept = written(root)
+    files = written(root)
     second = run_stage(root, prefect_api)
     assert second.returncode == 0, second.stderr
-    assert asked == len(captions_store.captions(root)) == 3 * NUM_PICTURES
+    assert asked == len(captions_store.captions(root)) == 3 * NUM_IMAGES
     assert answered(server) - before == asked
-    assert written(root) == kept
-    assert json.loads(kept["captions.json"][0])["rows"] == asked
+    assert written(root) == files
+    assert json.loads(files["captions.json"][0])["rows"] == asked
 
 
-def test_both_engines_tell_the_same(root: Path, tmp_path: Path) -> None:
+def test_both_engines_give_the_same_captions(root: Path, tmp_path: Path) -> None:
     values = load(root / "params.yaml")
     caption_all(root, values)
-    told = {(row.image, row.prompt): row.text for row in captions_store.captions(root)}
+    expected = {(row.image, row.prompt): row.text for row in captions_store.captions(root)}
     captions_store.captions_path(root).unlink()
     caption_all(root, replace(values, captions=replace(values.captions, engine="transformers")))
-    same = [told[row.image, row.prompt] == row.text for row in captions_store.captions(root)]
-    assert len(same) == len(told)
+    same = [expected[row.image, row.prompt] == row.text for row in captions_store.captions(root)]
+    assert len(same) == len(expected)
     assert sum(same) >= 0.9 * len(same)
 
 
-def test_both_engines_are_as_sure_of_yes(server: str) -> None:
+def test_both_engines_give_the_same_probability_of_yes(server: str) -> None:
     values = load(ROOT / "params.yaml")
     judges = replace(values.judges, vlm=str(MODEL), engine="transformers")
-    here = vlm.judge(judges, replace(values.models, threads=1), values.vllm)
-    there = replace(values.vllm, url=f"{server}/v1")
-    served = vlm.judge(replace(judges, engine="vllm"), values.models, there)
-    pictures = [Image.open(io.BytesIO(data)) for data in draw_pictures(NUM_PICTURES)]
-    texts = ["a red house", "a drawing of a blue fish on the sand in mosaic style"] * (NUM_PICTURES // 2)
-    sure = [vlm.yes(witness, pictures, texts, judges.question) for witness in (here, served)]
-    assert sure[1] == pytest.approx(sure[0], abs=0.02)
+    in_process = vlm.yes_no_scorer(judges, replace(values.models, threads=1), values.vllm)
+    server_params = replace(values.vllm, url=f"{server}/v1")
+    served = vlm.yes_no_scorer(replace(judges, engine="vllm"), values.models, server_params)
+    images = [Image.open(io.BytesIO(data)) for data in draw_images(NUM_IMAGES)]
+    texts = ["a red house", "a drawing of a blue fish on the sand in mosaic style"] * (NUM_IMAGES // 2)
+    scores = [vlm.vqa_scores(scorer, images, texts, judges.question) for scorer in (in_process, served)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.02)
 
 
-def test_server_lost_midway_keeps_what_it_answered_and_the_rest_is_asked_later(
+def test_answers_of_a_failing_server_are_stored_and_only_the_rest_is_requested_later(
     root: Path, server: str, prefect_api: str
 ) -> None:
     values = load(root / "params.yaml")
     with HTTPServer(host="127.0.0.1", threaded=True) as http:
-        dying = Server(http, vlm.digest(values.models))
-        dying.answers = [(200, "a red house")] * 40 + [(503, "")] * 1000
+        dying = FakeOpenAI(http, vlm.digest(values.models))
+        dying.responses = [(200, "a red house")] * 40 + [(503, "")] * 1000
         change_params(root / "params.yaml", {"vllm": {"url": http.url_for("/v1")}})
         failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers" in failed.stderr
-    kept = len(captions_store.captions(root))
-    assert kept == 40
-    assert not (root / "digests").exists()
+    stored = len(captions_store.captions(root))
+    assert stored == 40
+    assert not (root / "digests/captions.json").exists()
     before = answered(server)
     caption_all(root, values)
-    assert answered(server) - before == 3 * NUM_PICTURES - kept
-    assert len(captions_store.captions(root)) == 3 * NUM_PICTURES
+    assert answered(server) - before == 3 * NUM_IMAGES - stored
+    assert len(captions_store.captions(root)) == 3 * NUM_IMAGES
 
 
-def test_server_down_fails_the_stage_and_writes_nothing(root: Path, prefect_api: str) -> None:
+def test_unreachable_server_fails_the_stage_which_writes_nothing(root: Path, prefect_api: str) -> None:
     change_params(root / "params.yaml", {"vllm": {"url": f"http://127.0.0.1:{free_port()}/v1"}})
     failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
@@ -207,16 +210,16 @@ def test_server_down_fails_the_stage_and_writes_nothing(root: Path, prefect_api:
 
 
 @pytest.mark.long(full=20, sample=1)
-def test_a_killed_server_loses_nothing_and_is_asked_nothing_twice(
+def test_killed_server_loses_no_answer_and_answers_no_request_twice(
     tmp_path: Path, vllm_server: VllmServer, prefect_api: str, seed: int
 ) -> None:
-    wanted = NUM_FOR_THE_KILL * 3
+    wanted = NUM_IMAGES_FOR_KILL * 3
     with counted(vllm_server.port) as (address, counts):
-        root = write_root(tmp_path, NUM_FOR_THE_KILL, {"url": f"{address}/v1"})
+        root = write_root(tmp_path, NUM_IMAGES_FOR_KILL, {"url": f"{address}/v1"})
         running = start_stage(root, prefect_api)
         wait_for_answers(counts, random.Random(seed).randint(1, wanted - 30), running)
         vllm_server.kill()
-        time.sleep(1)  # for answers on their way through the proxy
+        time.sleep(1)  # answers may still be in the proxy
         before = counts.answered.total()
         vllm_server.start()
         stdout, stderr = running.communicate(timeout=600)
@@ -225,15 +228,15 @@ def test_a_killed_server_loses_nothing_and_is_asked_nothing_twice(
     captions = Counter((row.image, row.prompt) for row in captions_store.captions(root))
     assert len(captions) == captions.total() == wanted
     assert len(counts.answered) == counts.answered.total() == wanted
-    assert not counts.again
-    # Sent a second time is only what had no answer: what the server had in hand, or got while it was dying.
+    assert not counts.repeated
+    # Only requests without an answer are sent twice: those that the dying server had accepted.
     assert 0 < before < wanted
     assert len(counts.lost) <= wanted - before
     assert answered(vllm_server.address) == wanted - before
 
 
 def wait_for_answers(counts: Counts, number: int, running: subprocess.Popen[str]) -> None:
-    """Wait until the server has answered so many requests."""
+    """Wait until the server has answered this many requests."""
     while counts.answered.total() < number:
         assert running.poll() is None, running.communicate()
         time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Files that must be accepted: a LoRA as tools save it, and as it comes back in another file."""
+"""Files that must be accepted: a LoRA in the layouts that tools write, and the same LoRA in another form."""
 
 import random
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora
-from tests.lora.writing import DOWN_UP, Form, kohya, lay_out, peft
+from tests.lora.writing import DOWN_UP, KeyFormat, kohya, lay_out, peft
 
 Tensors = dict[str, Tensor]
 LAYOUTS: dict[str, Callable[[Lora], Tensors]] = {
@@ -18,17 +18,21 @@ LAYOUTS: dict[str, Callable[[Lora], Tensors]] = {
     "onetrainer": lambda lora: peft(lora, "lora_transformer_", ("lora_down", "lora_up"), "_"),
     "old-diffusers": lambda lora: peft(lora, names=("lora.down", "lora.up")),
     "kohya": kohya,
-    "kohya-diffusers": lambda lora: lay_out(lora, Form("lora_unet_", "diffusers", "_", DOWN_UP, alpha=True)),
-    "lycoris": lambda lora: lay_out(lora, Form("lycoris_", "diffusers", "_", DOWN_UP, alpha=True)),
-    "comfy": lambda lora: lay_out(lora, Form("diffusion_model.", "bfl", ".", DOWN_UP, alpha=True)),
-    "bfl-peft": lambda lora: lay_out(lora, Form("diffusion_model.", "bfl", alpha=True)),
-    "onetrainer-bfl": lambda lora: lay_out(lora, Form("transformer.", "cut", ".", DOWN_UP, alpha=True)),
-    "native": lambda lora: lay_out(lora, Form("", "native", alpha=True)),
+    "kohya-diffusers": lambda lora: lay_out(
+        lora, KeyFormat("lora_unet_", "diffusers", "_", DOWN_UP, alpha=True)
+    ),
+    "lycoris": lambda lora: lay_out(lora, KeyFormat("lycoris_", "diffusers", "_", DOWN_UP, alpha=True)),
+    "comfy": lambda lora: lay_out(lora, KeyFormat("diffusion_model.", "bfl", ".", DOWN_UP, alpha=True)),
+    "bfl-peft": lambda lora: lay_out(lora, KeyFormat("diffusion_model.", "bfl", alpha=True)),
+    "onetrainer-bfl": lambda lora: lay_out(
+        lora, KeyFormat("transformer.", "numbered", ".", DOWN_UP, alpha=True)
+    ),
+    "native": lambda lora: lay_out(lora, KeyFormat("", "native", alpha=True)),
     "peft with fused q, k and v": lambda lora: lay_out(
-        lora, Form("transformer.", "diffusers-qkv", alpha=True)
+        lora, KeyFormat("transformer.", "diffusers-qkv", alpha=True)
     ),
 }
-LARGEST_FP8 = {torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 57344.0}
+MAX_FP8 = {torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 57344.0}
 
 Change = Callable[[random.Random, Factors], Factors]
 
@@ -41,10 +45,10 @@ def _cast(*dtypes: torch.dtype) -> Change:
 
 
 def _quantize(rng: random.Random, f: Factors) -> Factors:
-    """Use all of fp8's range in each tensor; alpha makes up for it."""
-    dtype, scale, quantized = rng.choice(list(LARGEST_FP8)), f.scale, []
+    """Scale each tensor to the full range of fp8 and compensate with alpha."""
+    dtype, scale, quantized = rng.choice(list(MAX_FP8)), f.scale, []
     for tensor in (f.down, f.up):
-        unit = float(tensor.abs().max()) / LARGEST_FP8[dtype]
+        unit = float(tensor.abs().max()) / MAX_FP8[dtype]
         quantized.append((tensor / unit).to(dtype))
         scale *= unit
     return Factors(quantized[0], quantized[1], scale)
@@ -52,22 +56,24 @@ def _quantize(rng: random.Random, f: Factors) -> Factors:
 
 def _refactor(rng: random.Random, f: Factors) -> Factors:
     generator = torch.Generator().manual_seed(rng.randrange(1 << 30))
-    turn = torch.linalg.qr(torch.randn(f.rank, f.rank, generator=generator)).Q
-    gauge = turn * torch.linspace(0.5, 4, f.rank)
+    rotation = torch.linalg.qr(torch.randn(f.rank, f.rank, generator=generator)).Q
+    gauge = rotation * torch.linspace(0.5, 4, f.rank)
     return Factors(gauge @ f.down, f.up @ torch.linalg.inv(gauge), f.scale)
 
 
 def _pad(rng: random.Random, f: Factors) -> Factors:
-    """Add ranks that do nothing: a zero half, or two that cancel."""
-    more = rng.randint(1, 3)
-    rows = torch.full((more, f.down.shape[1]), 0.5)
+    """Add ranks without effect: ranks with a zero factor, or pairs that cancel."""
+    extra = rng.randint(1, 3)
+    rows = torch.full((extra, f.down.shape[1]), 0.5)
     if rng.random() < 0.5:
-        return Factors(torch.cat((f.down, rows)), torch.cat((f.up, torch.zeros(len(f.up), more)), 1), f.scale)
-    columns = torch.full((len(f.up), more), 0.5)
+        return Factors(
+            torch.cat((f.down, rows)), torch.cat((f.up, torch.zeros(len(f.up), extra)), 1), f.scale
+        )
+    columns = torch.full((len(f.up), extra), 0.5)
     return Factors(torch.cat((f.down, rows, rows)), torch.cat((f.up, columns, -columns), 1), f.scale)
 
 
-def _resplit(rng: random.Random, f: Factors) -> Factors:
+def _move_scale(rng: random.Random, f: Factors) -> Factors:
     """Move a part of the scale into the factors."""
     part = rng.choice((-2.0, 0.125, 3.0))
     return Factors(f.down * part, f.up, f.scale / part)
@@ -77,22 +83,22 @@ def _rescale(rng: random.Random, f: Factors) -> Factors:
     return Factors(f.down, f.up, 0.37 * f.scale)
 
 
-def _keep(rng: random.Random, f: Factors) -> Factors:
+def _identity(rng: random.Random, f: Factors) -> Factors:
     return f
 
 
 COPIES: dict[str, Change] = {
-    "re-saved": _keep,
+    "re-saved": _identity,
     "re-saved in half precision": _cast(torch.float16, torch.bfloat16),
     "re-saved in double precision": _cast(torch.float64),
     "cast to fp8": _cast(torch.float8_e4m3fn, torch.float8_e5m2),
     "re-quantized to fp8": _quantize,
     "re-factored": _refactor,
     "rank-padded": _pad,
-    "scale moved": _resplit,
+    "moved scale": _move_scale,
     "re-scaled": _rescale,
 }
-"""kind -> what each slot's factors become; the update's direction stays the same, up to rounding"""
+"""kind -> change of each slot's factors; the direction of the update is preserved up to rounding"""
 
 
 def _alphas(change: Callable[[Tensor], Tensor]) -> Callable[[random.Random, Tensors], Tensors]:
@@ -114,10 +120,10 @@ def _shuffle(rng: random.Random, tensors: Tensors) -> Tensors:
     return dict(rng.sample(sorted(tensors.items()), len(tensors)))
 
 
-DRESSINGS: dict[str, Callable[[random.Random, Tensors], Tensors]] = {
+STORAGE_VARIANTS: dict[str, Callable[[random.Random, Tensors], Tensors]] = {
     "alpha of shape (1,)": _alphas(lambda alpha: alpha.reshape(1)),
     "alpha in double precision": _alphas(lambda alpha: alpha.double()),
-    "text encoder beside it": _add_text_encoder,
-    "keys in another order": _shuffle,
+    "additional text encoder": _add_text_encoder,
+    "shuffled keys": _shuffle,
 }
-"""kind -> how the same tensors are stored otherwise"""
+"""kind -> a different way to store the same tensors"""

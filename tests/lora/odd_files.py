@@ -1,8 +1,8 @@
-"""Odd and hostile LoRA files, drawn from a seed, each with the truth: accept, or refuse with one of these codes.
+"""Unusual and hostile LoRA files, drawn from a seed, each with the expected verdict: accepted, or its reason codes.
 
-The truth follows from how a file is made, not from what the reader says; a file that is to be accepted holds a
-known update. `python -m tests.lora.odd_files --first 5000000 --count 1000` counts what the reader gets wrong; with
---json FILE it writes down, for every kind, the verdicts and the misses.
+The expected verdict follows from how a file is created, not from the reader; a file that must be accepted contains
+a known update. `python -m tests.lora.odd_files --first 5000000 --count 1000` counts the reader's errors; with
+--json FILE it writes the verdicts and errors of every kind of file.
 """
 
 import argparse
@@ -23,168 +23,171 @@ from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, cosine, sketch
 from autolora.storage.files import write_atomic
-from tests.lora.copies import COPIES, DRESSINGS, LAYOUTS
-from tests.lora.odd_headers import HEADERS, PLACES
+from tests.lora.copies import COPIES, LAYOUTS, STORAGE_VARIANTS
+from tests.lora.odd_headers import HEADERS, SPECIAL_FILES
 from tests.lora.odd_tensors import LORAS, TENSORS
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, peft
 from tests.support.soak import hardware, today
 
-ALIKE = 0.98
-"""cosine of sketches from which on two adapters are near duplicates: dataset.family_cosine as shipped"""
-FEWEST_SLOTS = 8
-KINDS = (*HEADERS, *PLACES, *TENSORS, *LORAS, *COPIES, *DRESSINGS)
+MIN_COSINE = 0.98
+"""required cosine between the sketches of the expected and the read update"""
+MIN_SLOTS = 8
+KINDS = (*HEADERS, *SPECIAL_FILES, *TENSORS, *LORAS, *COPIES, *STORAGE_VARIANTS)
 ACCEPTED = "accepted"
-MISSES = ("accepted wrongly", "refused wrongly", "refused for another reason", "read as another update")
-COUNTED = ("files", "accepted rightly", "refused rightly", *MISSES)
+ERRORS = ("wrongly accepted", "wrongly refused", "refused with a wrong code", "read incorrectly")
+COUNTED = ("files", "correctly accepted", "correctly refused", *ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
-    """One file and the truth about it."""
+class OddFile:
+    """One file and its expected verdict."""
 
     kind: str
     path: Path
     codes: tuple[str, ...]
-    """it must be refused with one of these; none where it must be accepted"""
+    """expected reason codes; empty if the file must be accepted"""
     lora: Lora
-    """what it was made from: an accepted file holds this update, or a multiple of it"""
+    """the original LoRA: an accepted file contains this update, or a multiple of it"""
 
 
-def draw(folder: Path, seed: int) -> Odd:
-    """Write the file of a seed; kinds take turns."""
+def draw(folder: Path, seed: int) -> OddFile:
+    """Write the file of a seed and return it; consecutive seeds have consecutive kinds."""
     rng, kind = random.Random(seed), KINDS[seed % len(KINDS)]
     path, lora = folder / "lora.safetensors", draw_valid(rng)
     tensors = LAYOUTS[rng.choice(sorted(LAYOUTS))](lora)
-    if kind in PLACES:
-        place, codes = PLACES[kind]
-        place(rng, _save(tensors), path)
-        return Odd(kind, path, codes, lora)
+    if kind in SPECIAL_FILES:
+        create, codes = SPECIAL_FILES[kind]
+        create(rng, _save(tensors), path)
+        return OddFile(kind, path, codes, lora)
     codes = ()
     if kind in HEADERS:
-        make, codes = HEADERS[kind]
-        content = make(rng, _save(tensors))
+        corrupt, codes = HEADERS[kind]
+        content = corrupt(rng, _save(tensors))
     elif kind in TENSORS:
-        damage, codes = TENSORS[kind]
-        content = _save(damage(rng, tensors))
+        change_tensors, codes = TENSORS[kind]
+        content = _save(change_tensors(rng, tensors))
     elif kind in LORAS:
-        redraw, codes = LORAS[kind]
-        content = _save(peft(redraw(rng, lora)))
-    elif kind in DRESSINGS:
-        content = _save(DRESSINGS[kind](rng, tensors))
+        reencode_image, codes = LORAS[kind]
+        content = _save(peft(reencode_image(rng, lora)))
+    elif kind in STORAGE_VARIANTS:
+        content = _save(STORAGE_VARIANTS[kind](rng, tensors))
     else:
         copied = {name: COPIES[kind](rng, factors) for name, factors in lora.items()}
         content = _save(LAYOUTS[rng.choice(sorted(LAYOUTS))](copied))
     path.write_bytes(content)
-    return Odd(kind, path, codes, lora)
+    return OddFile(kind, path, codes, lora)
 
 
 def draw_valid(rng: random.Random) -> Lora:
-    """Draw a LoRA of at least FEWEST_SLOTS slots, ranks 1 to 4."""
+    """Draw a LoRA with at least MIN_SLOTS slots and ranks 1 to 4."""
     lora = draw_lora(rng.randrange(1 << 30), tuple(rng.choices(range(1, 5), k=3)))
-    chosen = rng.sample(sorted(lora), rng.randint(FEWEST_SLOTS, len(lora)))
-    return {name: lora[name] for name in lora if name in chosen}
+    names = rng.sample(sorted(lora), rng.randint(MIN_SLOTS, len(lora)))
+    return {name: lora[name] for name in lora if name in names}
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """What the reader says of a file, and what is wrong with that."""
+    """The reader's verdict on a file, and its error if the verdict is wrong."""
 
     verdict: str
     """ACCEPTED, or the code of the refusal"""
-    miss: str | None = None
-    """one of MISSES"""
-    words: str = ""
-    """about a miss"""
+    error: str | None = None
+    """one of ERRORS"""
+    explanation: str = ""
+    """of the error"""
 
 
-def judge(odd: Odd) -> Judgment:
-    """Compare what the reader says of a file with the truth."""
+def judge(file: OddFile) -> Judgment:
+    """Return the reader's verdict on a file, compared with the expected one."""
     try:
-        reading = read(odd.path, SLOTS, BOUNDS)
+        reading = read(file.path, SLOTS, BOUNDS)
     except RefusedFile as error:
-        if error.code in odd.codes:
+        if error.code in file.codes:
             return Judgment(error.code)
-        return Judgment(error.code, MISSES[2] if odd.codes else MISSES[1], str(error))
-    if odd.codes:
-        return Judgment(ACCEPTED, MISSES[0], f"it is {' or '.join(odd.codes)}")
+        return Judgment(error.code, ERRORS[2] if file.codes else ERRORS[1], str(error))
+    if file.codes:
+        return Judgment(ACCEPTED, ERRORS[0], f"expected {' or '.join(file.codes)}")
     spec = SketchSpec(BOUNDS.sketch_size)
-    alike = cosine(sketch(reading.lora, SLOTS, spec), sketch(odd.lora, SLOTS, spec))
-    if set(reading.lora) != set(odd.lora) or alike < ALIKE:
-        words = f"{len(reading.lora)} of {len(odd.lora)} slots, cosine {alike:.4f}"
-        return Judgment(ACCEPTED, MISSES[3], words)
+    similarity = cosine(sketch(reading.lora, SLOTS, spec), sketch(file.lora, SLOTS, spec))
+    if set(reading.lora) != set(file.lora) or similarity < MIN_COSINE:
+        explanation = f"{len(reading.lora)} of {len(file.lora)} slots, cosine {similarity:.4f}"
+        return Judgment(ACCEPTED, ERRORS[3], explanation)
     return Judgment(ACCEPTED)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the files of one kind."""
+    """The judgments of all files of one kind."""
 
     codes: tuple[str, ...]
-    """they must be refused with one of these; none where they must be accepted"""
+    """expected reason codes; empty if the files must be accepted"""
     verdicts: Counter[str] = field(default_factory=Counter)
-    misses: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
 
     def row(self) -> dict[str, Any]:
-        """Return the kind's line of the results: its files by truth and verdict, and every kind of miss."""
-        files, right = self.verdicts.total(), self.verdicts.total() - self.misses.total()
+        """Return the kind's row of the results: its expected codes, and its files by verdict and by error."""
+        files, correct = self.verdicts.total(), self.verdicts.total() - self.errors.total()
         return {
             "files": files,
-            "must be": list(self.codes) or [ACCEPTED],
-            "accepted rightly": 0 if self.codes else right,
-            "refused rightly": right if self.codes else 0,
+            "expected": list(self.codes) or [ACCEPTED],
+            "correctly accepted": 0 if self.codes else correct,
+            "correctly refused": correct if self.codes else 0,
             "verdicts": dict(sorted(self.verdicts.items())),
-        } | {miss: self.misses[miss] for miss in MISSES}
+        } | {error: self.errors[error] for error in ERRORS}
 
 
 def try_seeds(seeds: Iterable[int]) -> dict[str, Tally]:
-    """Judge the files of these seeds, print each miss, and return the kinds' tallies in the order of KINDS."""
-    found: dict[str, Tally] = {}
+    """Judge the files of these seeds, print each error, and return the tallies by kind, in the order of KINDS."""
+    tallies: dict[str, Tally] = {}
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            odd = draw(Path(folder), seed)
-            said = judge(odd)
-        tally = found.setdefault(odd.kind, Tally(odd.codes))
-        tally.verdicts[said.verdict] += 1
-        if said.miss:
-            tally.misses[said.miss] += 1
-            print(f"seed {seed}, {odd.kind}: {said.miss}: {said.verdict}: {said.words}")
-    return {kind: found[kind] for kind in KINDS if kind in found}
+            file = draw(Path(folder), seed)
+            judgment = judge(file)
+        tally = tallies.setdefault(file.kind, Tally(file.codes))
+        tally.verdicts[judgment.verdict] += 1
+        if judgment.error:
+            tally.errors[judgment.error] += 1
+            print(f"seed {seed}, {file.kind}: {judgment.error}: {judgment.verdict}: {judgment.explanation}")
+    return {kind: tallies[kind] for kind in KINDS if kind in tallies}
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return a safetensors file; tensors may share memory here, but not there."""
+    """Return a safetensors file; its tensors must not share memory, so they are copied."""
     return save({key: tensor.clone().contiguous() for key, tensor in tensors.items()})
 
 
 def table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return, in Markdown, how many files got which verdict, and of which kinds they were."""
+    """Return a Markdown table of verdicts, with the number and the kinds of their files."""
     files: Counter[str] = Counter()
-    shown: dict[str, list[str]] = {}
+    kinds_by_verdict: dict[str, list[str]] = {}
     for kind, row in kinds.items():
         for verdict, count in row["verdicts"].items():
             files[verdict] += count
-            shown.setdefault(verdict, []).append(kind)
-    lines = [f"| `{verdict}` | {files[verdict]} | {'; '.join(of)} |\n" for verdict, of in shown.items()]
+            kinds_by_verdict.setdefault(verdict, []).append(kind)
+    lines = [
+        f"| `{verdict}` | {files[verdict]} | {'; '.join(names)} |\n"
+        for verdict, names in kinds_by_verdict.items()
+    ]
     return "".join(("| verdict | files | kinds |\n|---|---|---|\n", *lines))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Count what the reader gets wrong over many seeds, and name each miss."""
+    """Count the reader's errors over many seeds, and print each error."""
     parser = argparse.ArgumentParser(prog="python -m tests.lora.odd_files", description=__doc__)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--count", type=int, default=len(KINDS))
-    parser.add_argument("--json", type=Path, help="where to write the counts of every kind")
-    chosen = parser.parse_args(arguments)
-    tallies = try_seeds(range(chosen.first, chosen.first + chosen.count))
+    parser.add_argument("--json", type=Path, help="file for the results of every kind")
+    options = parser.parse_args(arguments)
+    tallies = try_seeds(range(options.first, options.first + options.count))
     kinds = {kind: tally.row() for kind, tally in tallies.items()}
     totals = {name: sum(row[name] for row in kinds.values()) for name in COUNTED}
-    print(f"{chosen.count} files of {len(kinds)} kinds, seeds from {chosen.first}")
+    print(f"{options.count} files of {len(kinds)} kinds, seeds from {options.first}")
     for name, total in totals.items():
         print(f"{total:6d} {name}")
     print(table(kinds))
-    if chosen.json:
-        about = {"date": today(), "hardware": hardware(), "first": chosen.first, "count": chosen.count}
-        write_atomic(chosen.json, json.dumps(about | {"totals": totals, "kinds": kinds}, indent=2) + "\n")
+    if options.json:
+        about = {"date": today(), "hardware": hardware(), "first": options.first, "count": options.count}
+        write_atomic(options.json, json.dumps(about | {"totals": totals, "kinds": kinds}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files that are odd below their tensors: other formats, headers that lie, links and pipes; each with its codes."""
+"""Invalid files below the level of tensors: other formats, invalid headers, links and pipes; each with its codes."""
 
 import gzip
 import io
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 LENGTH_BYTES = 8
-Make = Callable[[random.Random, bytes], bytes]
-"""the bytes of a valid file -> those of an odd one"""
+Corruption = Callable[[random.Random, bytes], bytes]
+"""bytes of a valid file -> bytes of another file"""
 
 
-def take_apart(content: bytes) -> tuple[dict[str, Any], bytes]:
+def split_file(content: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the header and the data of a safetensors file."""
     end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     return json.loads(content[LENGTH_BYTES:end]), content[end:]
 
 
-def put_together(header: dict[str, Any] | bytes, data: bytes) -> bytes:
-    """Return a safetensors file."""
+def join_file(header: dict[str, Any] | bytes, data: bytes) -> bytes:
+    """Return a safetensors file with this header and data."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(text).to_bytes(LENGTH_BYTES, "little") + text + data
 
 
 class Exploit:
-    """What a pickle would run."""
+    """An object whose pickle runs code when it is loaded."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('a pickle was run')",)
@@ -42,148 +42,150 @@ def _zip(rng: random.Random, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _cut_in_header(rng: random.Random, content: bytes) -> bytes:
-    return content[: rng.randrange(len(content) - len(take_apart(content)[1]))]
+def _truncate_header(rng: random.Random, content: bytes) -> bytes:
+    return content[: rng.randrange(len(content) - len(split_file(content)[1]))]
 
 
-def _cut_in_data(rng: random.Random, content: bytes) -> bytes:
-    return content[: -rng.randint(1, len(take_apart(content)[1]))]
+def _truncate_data(rng: random.Random, content: bytes) -> bytes:
+    return content[: -rng.randint(1, len(split_file(content)[1]))]
 
 
-def _claim_length(length: Callable[[int], int]) -> Make:
-    """Return a maker that writes another length before the header."""
+def _with_length(length: Callable[[int], int]) -> Corruption:
+    """Return a corruption that changes the length before the header."""
 
-    def make(rng: random.Random, content: bytes) -> bytes:
+    def corrupt(rng: random.Random, content: bytes) -> bytes:
         true = int.from_bytes(content[:LENGTH_BYTES], "little")
         return length(true).to_bytes(LENGTH_BYTES, "little") + content[LENGTH_BYTES:]
 
-    return make
+    return corrupt
 
 
-def _with_text(text: Callable[[bytes], bytes]) -> Make:
-    """Return a maker that changes the header's text."""
+def _with_text(text: Callable[[bytes], bytes]) -> Corruption:
+    """Return a corruption that changes the header's JSON text."""
 
-    def make(rng: random.Random, content: bytes) -> bytes:
-        header, data = take_apart(content)
-        return put_together(text(json.dumps(header).encode()), data)
+    def corrupt(rng: random.Random, content: bytes) -> bytes:
+        header, data = split_file(content)
+        return join_file(text(json.dumps(header).encode()), data)
 
-    return make
+    return corrupt
 
 
-def _with_entry(change: Callable[[dict[str, Any]], object]) -> Make:
-    """Return a maker that changes the entry of one tensor."""
+def _with_entry(change: Callable[[dict[str, Any]], object]) -> Corruption:
+    """Return a corruption that changes the entry of one tensor."""
 
-    def make(rng: random.Random, content: bytes) -> bytes:
-        header, data = take_apart(content)
+    def corrupt(rng: random.Random, content: bytes) -> bytes:
+        header, data = split_file(content)
         entry = header[rng.choice([name for name in header if not name.endswith("alpha")])]
         entry.update(change(entry))
-        return put_together(header, data)
+        return join_file(header, data)
 
-    return make
+    return corrupt
 
 
-def _with_header(**more: Any) -> Make:
-    def make(rng: random.Random, content: bytes) -> bytes:
-        header, data = take_apart(content)
-        return put_together(header | more, data)
+def _with_header(**fields: Any) -> Corruption:
+    """Return a corruption that adds or replaces fields of the header."""
 
-    return make
+    def corrupt(rng: random.Random, content: bytes) -> bytes:
+        header, data = split_file(content)
+        return join_file(header | fields, data)
+
+    return corrupt
 
 
 def _overlap(rng: random.Random, content: bytes) -> bytes:
-    """Let one tensor be a part of another."""
-    header, data = take_apart(content)
+    """Move one tensor's range into another's."""
+    header, data = split_file(content)
     entries = sorted(header.values(), key=lambda entry: entry["data_offsets"])
-    one, other = rng.sample(range(len(entries)), 2)
-    begin, size = entries[other]["data_offsets"][0], entries[one]["data_offsets"]
-    entries[one]["data_offsets"] = [begin, begin + size[1] - size[0]]
-    return put_together(header, data)
+    moved, target = rng.sample(entries, 2)
+    begin, (old_begin, old_end) = target["data_offsets"][0], moved["data_offsets"]
+    moved["data_offsets"] = [begin, begin + old_end - old_begin]
+    return join_file(header, data)
 
 
 def _leave_gap(rng: random.Random, content: bytes) -> bytes:
-    """Leave bytes that belong to no tensor, in which anything could hide."""
-    header, data = take_apart(content)
+    """Insert bytes that belong to no tensor and could contain anything."""
+    header, data = split_file(content)
     entries = sorted(header.values(), key=lambda entry: entry["data_offsets"])
-    at = rng.randrange(len(entries))
-    gap, begin = rng.choice((1, 8, 4096)), entries[at]["data_offsets"][0]
-    for entry in entries[at:]:
+    first = rng.randrange(len(entries))
+    gap, begin = rng.choice((1, 8, 4096)), entries[first]["data_offsets"][0]
+    for entry in entries[first:]:
         entry["data_offsets"] = [offset + gap for offset in entry["data_offsets"]]
-    return put_together(header, data[:begin] + bytes(gap) + data[begin:])
+    return join_file(header, data[:begin] + bytes(gap) + data[begin:])
 
 
 def _reverse(rng: random.Random, content: bytes) -> bytes:
-    header, data = take_apart(content)
-    return put_together(dict(reversed(header.items())), data)
+    header, data = split_file(content)
+    return join_file(dict(reversed(header.items())), data)
 
 
-def _offsets(values: Callable[[int, int], list[object]]) -> Make:
+def _offsets(values: Callable[[int, int], list[object]]) -> Corruption:
     return _with_entry(lambda entry: {"data_offsets": values(*entry["data_offsets"])})
 
 
-def _shape(values: Callable[[list[int]], object]) -> Make:
+def _shape(values: Callable[[list[int]], object]) -> Corruption:
     return _with_entry(lambda entry: {"shape": values(entry["shape"])})
 
 
-INCONSISTENT, PICKLE, FOREIGN = "header-inconsistent", "pickle", "not-safetensors"
-HEADERS: dict[str, tuple[Make, tuple[str, ...]]] = {
+INCONSISTENT, PICKLE, OTHER_FORMAT = "header-inconsistent", "pickle", "not-safetensors"
+HEADERS: dict[str, tuple[Corruption, tuple[str, ...]]] = {
     "bare pickle": (lambda rng, _: pickle.dumps(Exploit(), protocol=rng.randint(2, 5)), (PICKLE,)),
-    "zip": (_zip, (PICKLE, FOREIGN)),
-    "gzip": (lambda rng, content: gzip.compress(content), (FOREIGN,)),
-    "web page": (lambda rng, _: b"<!DOCTYPE html><html>" + rng.randbytes(200), (FOREIGN,)),
-    "picture": (lambda rng, _: b"\x89PNG\r\n\x1a\n" + rng.randbytes(200), (FOREIGN,)),
-    "noise": (lambda rng, _: b"\xfe" * 8 + b"\x00" + rng.randbytes(3000), (FOREIGN,)),
-    "GGUF": (lambda rng, _: b"GGUF\3\0\0\0" + bytes(1000), (FOREIGN,)),
+    "zip": (_zip, (PICKLE, OTHER_FORMAT)),
+    "gzip": (lambda rng, content: gzip.compress(content), (OTHER_FORMAT,)),
+    "web page": (lambda rng, _: b"<!DOCTYPE html><html>" + rng.randbytes(200), (OTHER_FORMAT,)),
+    "PNG image": (lambda rng, _: b"\x89PNG\r\n\x1a\n" + rng.randbytes(200), (OTHER_FORMAT,)),
+    "noise": (lambda rng, _: b"\xfe" * 8 + b"\x00" + rng.randbytes(3000), (OTHER_FORMAT,)),
+    "GGUF": (lambda rng, _: b"GGUF\3\0\0\0" + bytes(1000), (OTHER_FORMAT,)),
     "LFS pointer": (
         lambda rng, _: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64,
-        (FOREIGN,),
+        (OTHER_FORMAT,),
     ),
     "empty": (lambda rng, _: b"", ("truncated",)),
-    "cut in the header": (_cut_in_header, ("truncated",)),
-    "cut in the data": (_cut_in_data, ("truncated",)),
-    "bytes behind": (lambda rng, content: content + rng.randbytes(rng.randint(1, 99)), (INCONSISTENT,)),
-    "huge length": (_claim_length(lambda _: 1 << 62), ("header-too-large",)),
-    "length -1": (_claim_length(lambda _: (1 << 64) - 1), ("header-too-large",)),
-    "length too long": (_claim_length(lambda true: true + 8), (INCONSISTENT, "truncated")),
-    "length too short": (_claim_length(lambda true: true - 8), (INCONSISTENT,)),
+    "truncated header": (_truncate_header, ("truncated",)),
+    "truncated data": (_truncate_data, ("truncated",)),
+    "trailing bytes": (lambda rng, content: content + rng.randbytes(rng.randint(1, 99)), (INCONSISTENT,)),
+    "huge length": (_with_length(lambda _: 1 << 62), ("header-too-large",)),
+    "length -1": (_with_length(lambda _: (1 << 64) - 1), ("header-too-large",)),
+    "length too long": (_with_length(lambda true: true + 8), (INCONSISTENT, "truncated")),
+    "length too short": (_with_length(lambda true: true - 8), (INCONSISTENT,)),
     "deep lists": (_with_text(lambda text: b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"), (INCONSISTENT,)),
     "deep objects": (_with_text(lambda text: b'{"a":' * 100_000 + b"1" + b"}" * 100_000), (INCONSISTENT,)),
     "long number": (_with_text(lambda text: b'{"a":' + b"9" * 500_000 + b"}"), (INCONSISTENT,)),
     "many lists": (_with_text(lambda text: b'{"a":[' + b"[]," * 200_000 + b"[]]}"), (INCONSISTENT, "header-too-large")),
-    "header over bound": (_with_text(lambda text: text + b" " * 1_000_000), ("header-too-large",)),
+    "header above the limit": (_with_text(lambda text: text + b" " * 1_000_000), ("header-too-large",)),
     "duplicate key": (
         _with_text(lambda text: text[:-1] + b"," + text[1:].split(b"}")[0] + b"}}"),
         (INCONSISTENT,),
     ),
     "UTF-16": (_with_text(lambda text: text.decode().encode("utf-16-le")), (INCONSISTENT,)),
-    "no UTF-8": (_with_text(lambda text: text.replace(b"t", b"\xff", 1)), (INCONSISTENT,)),
-    "half a surrogate": (_with_header(__metadata__={"title": "\ud800"}), (INCONSISTENT,)),
-    "text behind the JSON": (_with_text(lambda text: text + b"{}"), (INCONSISTENT,)),
-    "metadata of numbers": (_with_header(__metadata__={"rank": 4}), (INCONSISTENT,)),
-    "metadata nested": (_with_header(__metadata__={"a": {"b": "c"}}), (INCONSISTENT,)),
-    "list for an entry": (_with_header(a=[1]), (INCONSISTENT,)),
-    "more in an entry": (_with_entry(lambda _: {"code": "import os"}), (INCONSISTENT,)),
+    "invalid UTF-8": (_with_text(lambda text: text.replace(b"t", b"\xff", 1)), (INCONSISTENT,)),
+    "unpaired surrogate": (_with_header(__metadata__={"title": "\ud800"}), (INCONSISTENT,)),
+    "text after the JSON": (_with_text(lambda text: text + b"{}"), (INCONSISTENT,)),
+    "number in metadata": (_with_header(__metadata__={"rank": 4}), (INCONSISTENT,)),
+    "nested metadata": (_with_header(__metadata__={"a": {"b": "c"}}), (INCONSISTENT,)),
+    "list as entry": (_with_header(a=[1]), (INCONSISTENT,)),
+    "extra field in entry": (_with_entry(lambda _: {"code": "import os"}), (INCONSISTENT,)),
     "overlap": (_overlap, (INCONSISTENT,)),
     "gap": (_leave_gap, (INCONSISTENT,)),
     "negative offset": (_offsets(lambda begin, end: [begin - end, 0]), (INCONSISTENT,)),
-    "offsets backwards": (_offsets(lambda begin, end: [end, begin]), (INCONSISTENT,)),
+    "reversed offsets": (_offsets(lambda begin, end: [end, begin]), (INCONSISTENT,)),
     "float offset": (_offsets(lambda begin, end: [float(begin), float(end)]), (INCONSISTENT,)),
-    "text offset": (_offsets(lambda begin, end: [str(begin), str(end)]), (INCONSISTENT,)),
+    "string offset": (_offsets(lambda begin, end: [str(begin), str(end)]), (INCONSISTENT,)),
     "three offsets": (_offsets(lambda begin, end: [begin, end, end]), (INCONSISTENT,)),
     "offsets beyond 64 bits": (_offsets(lambda begin, end: [1 << 64, (1 << 64) + end - begin]), (INCONSISTENT,)),
     "negative shape": (_shape(lambda shape: [-shape[0], -shape[1]]), (INCONSISTENT,)),
     "boolean shape": (_shape(lambda shape: [True, *shape]), (INCONSISTENT,)),
-    "a milliard of elements": (_shape(lambda shape: [1_000_000_000]), (INCONSISTENT,)),
-    "product that overflows": (_shape(lambda shape: [1 << 33, 1 << 33]), (INCONSISTENT,)),
+    "a billion elements": (_shape(lambda shape: [1_000_000_000]), (INCONSISTENT,)),
+    "overflowing product": (_shape(lambda shape: [1 << 33, 1 << 33]), (INCONSISTENT,)),
     "many dimensions": (_shape(lambda shape: [1 << 62] * 20_000), (INCONSISTENT,)),
     "unknown dtype": (_with_entry(lambda _: {"dtype": "F4"}), (INCONSISTENT,)),
-    "dtype in lower case": (_with_entry(lambda entry: {"dtype": entry["dtype"].lower()}), (INCONSISTENT,)),
-    "length that is odd": (_with_text(lambda text: text + b" " * (1 - len(text) % 2)), ()),
-    "header padded": (_with_text(lambda text: text + b" " * 999), ()),
-    "metadata in Chinese": (_with_header(__metadata__={"title": "水墨 🎨", "\u202e": ""}), ()),
+    "lower-case dtype": (_with_entry(lambda entry: {"dtype": entry["dtype"].lower()}), (INCONSISTENT,)),
+    "odd header length": (_with_text(lambda text: text + b" " * (1 - len(text) % 2)), ()),
+    "padded header": (_with_text(lambda text: text + b" " * 999), ()),
+    "Chinese metadata": (_with_header(__metadata__={"title": "水墨 🎨", "\u202e": ""}), ()),
     "long metadata": (_with_header(__metadata__={"ss_tag_frequency": '{"a":[1,{}],' * 20_000}), ()),
-    "entries in another order": (_reverse, ()),
+    "reversed entries": (_reverse, ()),
 }  # fmt: skip
-"""kind -> its maker and the codes that it may be refused with; without any it must be accepted"""
+"""kind -> its corruption and the expected reason codes; files without expected codes must be accepted"""
 
 
 def _link(rng: random.Random, content: bytes, path: Path) -> None:
@@ -194,35 +196,35 @@ def _link(rng: random.Random, content: bytes, path: Path) -> None:
 def _write_sparse(
     size: int, header: Callable[[int], dict[str, Any]]
 ) -> Callable[[random.Random, bytes, Path], None]:
-    """Return a maker of a file of `size` bytes of data that takes no room on disk."""
+    """Return a function that writes a file with `size` bytes of data and uses no disk space for them."""
 
-    def make(rng: random.Random, content: bytes, path: Path) -> None:
-        start = put_together(header(size), b"")
+    def write(rng: random.Random, content: bytes, path: Path) -> None:
+        start = join_file(header(size), b"")
         path.write_bytes(start)
         os.truncate(path, len(start) + size)
 
-    return make
+    return write
 
 
 def _one_module(size: int) -> dict[str, Any]:
-    """Return the header of one module whose two halves claim `size` bytes together."""
+    """Return the header of one module whose two factors have `size` bytes together."""
     rank, name = size // 128, "transformer.transformer_blocks.0.attn.to_q"
-    half = {"dtype": "F32", "shape": [rank, 16], "data_offsets": [0, size // 2]}
-    other = {"dtype": "F32", "shape": [16, rank], "data_offsets": [size // 2, size]}
-    return {f"{name}.lora_A.weight": half, f"{name}.lora_B.weight": other}
+    down = {"dtype": "F32", "shape": [rank, 16], "data_offsets": [0, size // 2]}
+    up = {"dtype": "F32", "shape": [16, rank], "data_offsets": [size // 2, size]}
+    return {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
 
 
-PLACES: dict[str, tuple[Callable[[random.Random, bytes, Path], None], tuple[str, ...]]] = {
-    "symbolic link": (_link, (FOREIGN,)),
-    "link to nothing": (lambda rng, _, path: path.symlink_to("/nowhere"), (FOREIGN,)),
-    "link to a device": (lambda rng, _, path: path.symlink_to("/dev/zero"), (FOREIGN,)),
-    "pipe": (lambda rng, _, path: os.mkfifo(path), (FOREIGN,)),
-    "folder": (lambda rng, _, path: path.mkdir(), (FOREIGN,)),
-    "a milliard of elements, sparse": (_write_sparse(8_000_000_000, _one_module), ("rank-out-of-bounds",)),
+SPECIAL_FILES: dict[str, tuple[Callable[[random.Random, bytes, Path], None], tuple[str, ...]]] = {
+    "symbolic link": (_link, (OTHER_FORMAT,)),
+    "broken link": (lambda rng, _, path: path.symlink_to("/nowhere"), (OTHER_FORMAT,)),
+    "link to a device": (lambda rng, _, path: path.symlink_to("/dev/zero"), (OTHER_FORMAT,)),
+    "pipe": (lambda rng, _, path: os.mkfifo(path), (OTHER_FORMAT,)),
+    "folder": (lambda rng, _, path: path.mkdir(), (OTHER_FORMAT,)),
+    "a billion elements, sparse": (_write_sparse(8_000_000_000, _one_module), ("rank-out-of-bounds",)),
     "20 GB, sparse": (_write_sparse(20 * 1024**3, _one_module), ("rank-out-of-bounds",)),
-    "20 GB of one byte, sparse": (
+    "20 GB of bytes, sparse": (
         _write_sparse(20 * 1024**3, lambda size: {"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}),
         ("not-a-lora",),
     ),
 }  # fmt: skip
-"""kind -> what puts it at a path, and the codes that it may be refused with"""
+"""kind -> function that creates it at a path, and the expected reason codes"""

@@ -1,6 +1,6 @@
-"""Damaged files: nothing but our own refusals comes, within a second of processor time and a gigabyte of memory.
+"""Damaged files: reading raises only RefusedFile, within one second of CPU time and one gigabyte of memory.
 
-A seed is a batch of cases, in a process of its own whose limits the kernel holds (tests/support/limits.py).
+Each seed is a batch of cases in a separate process with limits enforced by the kernel (tests/support/limits.py).
 """
 
 import json
@@ -15,57 +15,57 @@ from safetensors.torch import save
 from autolora.errors import RefusedFile
 from autolora.lora.factors import Lora
 from autolora.lora.header import header_length, parse_header
-from autolora.lora.key_accounting import account
+from autolora.lora.key_accounting import account_for_keys
 from autolora.lora.read import read
 from autolora.lora.verdict import REASONS
-from tests.lora.mutations import LENGTH_BYTES, mutate_bytes, mutate_header, prefix
+from tests.lora.mutations import LENGTH_BYTES, length_prefix, mutate_bytes, mutate_header
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, peft
-from tests.support.limits import run_within
+from tests.support.limits import run_within_limits
 
 HEADERS = 100
-"""headers a seed"""
+"""headers per seed"""
 FILES = 20
-"""files a seed"""
-MOST_HEADER = 25_000_000
-"""bytes: what the profile of real hardware allows"""
+"""files per seed"""
+MAX_HEADER_BYTES = 25_000_000
+"""the limit in the profile for real hardware"""
 
 
 @pytest.mark.long(full=2000, sample=3)
-def test_200_000_headers(seed: int) -> None:
+def test_200_000_damaged_headers(seed: int) -> None:
     """Headers in batches of 100: length, JSON, layout and keys."""
-    run_within(check_header, seed, HEADERS)
+    run_within_limits(check_header, seed, HEADERS)
 
 
 @pytest.mark.long(full=1000, sample=3)
-def test_20_000_files(seed: int) -> None:
-    """Whole files in batches of 20, header and weights damaged, cut, lengthened."""
-    run_within(check_file, seed, FILES)
+def test_20_000_damaged_files(seed: int) -> None:
+    """Whole files in batches of 20: header and weights are changed, truncated or extended."""
+    run_within_limits(check_file, seed, FILES)
 
 
-def test_a_case_that_takes_too_long_is_found() -> None:
+def test_time_limit_is_enforced() -> None:
     with pytest.raises(AssertionError, match="case 1 ended the process: it took too long"):
-        run_within(calculate, 0, 3, seconds=0.2)
+        run_within_limits(calculate, 0, 3, seconds=0.2)
 
 
-def test_a_case_that_takes_too_much_is_found() -> None:
+def test_memory_limit_is_enforced() -> None:
     with pytest.raises(AssertionError, match=r"case 1 failed(.|\n)*MemoryError"):
-        run_within(allocate, 0, 3)
+        run_within_limits(allocate, 0, 3)
 
 
-def test_a_case_that_raises_anything_else_is_found() -> None:
+def test_other_exceptions_fail_the_case() -> None:
     with pytest.raises(AssertionError, match=r"case 2 failed(.|\n)*ZeroDivisionError"):
-        run_within(divide, 0, 3)
+        run_within_limits(divide, 0, 3)
 
 
 def check_header(seed: int, case: int) -> None:
     rng = random.Random(seed * HEADERS + case)
-    described, data_bytes = rng.choice(headers())
-    text = mutate_header(rng, described)
-    content = prefix(rng, len(text)) + text
+    header, data_bytes = rng.choice(headers())
+    text = mutate_header(rng, header)
+    content = length_prefix(rng, len(text)) + text
     try:
-        length = header_length(content[:16], len(content) + data_bytes, MOST_HEADER)
-        header = parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], data_bytes)
-        account(header.tensors, SLOTS, rng.choice((0.0, 0.9, 1.0)))
+        length = header_length(content[:16], len(content) + data_bytes, MAX_HEADER_BYTES)
+        parsed = parse_header(content[LENGTH_BYTES : LENGTH_BYTES + length], data_bytes)
+        account_for_keys(parsed.tensors, SLOTS, rng.choice((0.0, 0.9, 1.0)))
     except RefusedFile as error:
         assert error.code in REASONS and str(error).isprintable()
 
@@ -77,7 +77,7 @@ def check_file(seed: int, case: int) -> None:
     kind = rng.randrange(4)
     if kind == 0:
         text = mutate_header(rng, json.loads(content[LENGTH_BYTES:end]))
-        content = prefix(rng, len(text)) + text + content[end:]
+        content = length_prefix(rng, len(text)) + text + content[end:]
     elif kind == 1:
         content = mutate_bytes(rng, content)
     elif kind == 2:
@@ -103,18 +103,18 @@ def lora() -> Lora:
 
 @lru_cache(maxsize=1)
 def headers() -> tuple[tuple[dict[str, object], int], ...]:
-    """Return the headers of two valid files, each with the number of bytes that follow it."""
-    found = []
+    """Return the headers of two valid files, each with the number of bytes after it."""
+    pairs = []
     for layout in (peft, kohya):
         content = save(layout(lora()))
         end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
-        found.append((json.loads(content[LENGTH_BYTES:end]), len(content) - end))
-    return tuple(found)
+        pairs.append((json.loads(content[LENGTH_BYTES:end]), len(content) - end))
+    return tuple(pairs)
 
 
 def calculate(seed: int, case: int) -> None:
     if case == 1:
-        pow(3, 10**9)  # one call into C that no handler of Python's would interrupt
+        pow(3, 10**9)  # a single C call, which a Python signal handler cannot interrupt
 
 
 def allocate(seed: int, case: int) -> None:

@@ -1,4 +1,4 @@
-"""LoHa and LoKr are read as exact low-rank updates: what LyCORIS itself makes of the same tensors."""
+"""LoHa and LoKr are read as exact low-rank updates, equal to those that LyCORIS computes from the same tensors."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autolora.errors import RefusedFile
-from autolora.lora.decompositions import measure, multiply
+from autolora.lora.decompositions import build_factors, compute_size
 from autolora.lora.factors import Factors, Lora, delta
 from autolora.lora.read import Reading, read
 from autolora.slots import slots
@@ -21,7 +21,7 @@ WIDE_SLOTS = slots(WIDE)
 ROWS = 64
 Sizes = Mapping[str, tuple[int, int]]
 
-# prefix and module, its slots, (d_out, d_in) at FLUX.1-dev's sizes
+# prefix and module, its slots
 QKV = ("lora_unet_double_blocks_0_img_attn_qkv", [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"])
 LINEAR1 = (
     "lora_unet_single_blocks_0_linear1",
@@ -39,7 +39,10 @@ def loha(d_out: int, d_in: int, rank: int) -> Sizes:
 
 
 def lokr(first: tuple[int, int], second: tuple[int, int], ranks: tuple[int | None, int | None]) -> Sizes:
-    """Return the sizes of a LoKr's tensors: of each half (d_out, d_in), and its rank or None where in full."""
+    """Return the sizes of a LoKr's tensors.
+
+    first, second: (d_out, d_in) of each half; ranks: of each half, None if it is stored in full.
+    """
     sizes: dict[str, tuple[int, int]] = {}
     for name, (d_out, d_in), rank in (("w1", first, ranks[0]), ("w2", second, ranks[1])):
         if rank is None:
@@ -70,7 +73,7 @@ def draw(path: str, sizes: Sizes, dtype: torch.dtype = torch.float32) -> Tensors
 
 
 def lycoris_delta(tensors: Tensors, path: str) -> Tensor:
-    """Return what LyCORIS adds to a layer's weight, as its forward pass does (float32)."""
+    """Return the update (float32) that LyCORIS adds to a layer's weight in its forward pass."""
     state = {key.replace(path, "module"): tensor.float() for key, tensor in tensors.items()}
     kind, params = modules.get_module(state, "module")
     d_out, d_in = size_of(state)
@@ -94,21 +97,21 @@ def read_wide(folder: Path, tensors: Tensors, max_rank: int = 256) -> Reading:
     return read(write(folder / "l.safetensors", tensors), WIDE_SLOTS, replace(BOUNDS, max_rank=max_rank))
 
 
-def assert_rows(lora: Lora, names: list[str], wanted: Tensor) -> None:
-    """Compare 64 rows of every part with those of the fused update."""
+def assert_rows(lora: Lora, names: list[str], expected: Tensor) -> None:
+    """Compare 64 rows of every part with the rows of the fused update."""
     assert set(lora) == set(names)
     row = 0
     for name in names:
-        ours = lora[name]
-        chosen = torch.randperm(len(ours.up), generator=torch.Generator().manual_seed(row))[:ROWS]
-        expected = wanted[row + chosen].double()
-        error = delta(Factors(ours.down, ours.up[chosen], ours.scale)) - expected
-        assert error.abs().max() <= TOLERANCE * expected.abs().max(), name
-        row += len(ours.up)
+        factors = lora[name]
+        rows = torch.randperm(len(factors.up), generator=torch.Generator().manual_seed(row))[:ROWS]
+        expected_rows = expected[row + rows].double()
+        error = delta(Factors(factors.down, factors.up[rows], factors.scale)) - expected_rows
+        assert error.abs().max() <= TOLERANCE * expected_rows.abs().max(), name
+        row += len(factors.up)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_update_is_lycoris_own(tmp_path: Path, case: str) -> None:
+def test_update_matches_lycoris(tmp_path: Path, case: str) -> None:
     (path, names), sizes, layout = CASES[case]
     tensors = draw(path, sizes) | {f"{path}.alpha": torch.tensor(1.5)}
     reading = read_wide(tmp_path, tensors)
@@ -118,25 +121,25 @@ def test_update_is_lycoris_own(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 4])
-def test_rs_lora_of_lycoris_needs_nothing(tmp_path: Path, rank: int) -> None:
-    """LyCORIS stores alpha times the root of the rank: what is stored, divided by the rank, is its scale."""
+def test_rs_lora_of_lycoris_needs_no_special_case(tmp_path: Path, rank: int) -> None:
+    """LyCORIS stores alpha · √rank, so the stored alpha divided by the rank is the scale."""
     path, names = TO_K
     layer = nn.Linear(3072, 3072, bias=False, device="meta")
-    made = modules.LoConModule("module", layer, 1, rank, 2.0, rs_lora=True)
-    nn.init.normal_(made.lora_up.weight)
-    tensors = {f"{path}.{key}": one.detach() for key, one in made.custom_state_dict().items()}
+    module = modules.LoConModule("module", layer, 1, rank, 2.0, rs_lora=True)
+    nn.init.normal_(module.lora_up.weight)
+    tensors = {f"{path}.{key}": tensor.detach() for key, tensor in module.custom_state_dict().items()}
     reading = read_wide(tmp_path, tensors)
     assert reading.lora[names[0]].scale == pytest.approx(2 / rank**0.5)
-    assert_rows(reading.lora, names, (made.scale * made.make_weight()).detach())
+    assert_rows(reading.lora, names, (module.scale * module.make_weight()).detach())
 
 
-def test_alpha_of_two_full_matrices_counts_for_nothing(tmp_path: Path) -> None:
+def test_alpha_of_two_full_matrices_is_ignored(tmp_path: Path) -> None:
     path, names = TO_K
     tensors = draw(path, lokr((4, 4), (4, 4), (None, None))) | {f"{path}.alpha": torch.tensor(7.0)}
     lora = read(write(tmp_path / "l.safetensors", tensors), SLOTS, BOUNDS).lora
-    wanted = torch.kron(tensors[f"{path}.lokr_w1"], tensors[f"{path}.lokr_w2"])
-    torch.testing.assert_close(delta(lora[names[0]]), wanted, atol=1e-5, rtol=0)
-    torch.testing.assert_close(lycoris_delta(tensors, path), wanted)
+    expected = torch.kron(tensors[f"{path}.lokr_w1"], tensors[f"{path}.lokr_w2"])
+    torch.testing.assert_close(delta(lora[names[0]]), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(lycoris_delta(tensors, path), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
@@ -144,28 +147,28 @@ def test_alpha_of_two_full_matrices_counts_for_nothing(tmp_path: Path) -> None:
     "sizes",
     [
         loha(16, 16, 3),
-        lokr((2, 4), (8, 4), (None, 2)),  # lower than wide, as LyCORIS' unbalanced factorisation makes it
+        lokr((2, 4), (8, 4), (None, 2)),  # wide, as with LyCORIS' unbalanced factorization
         lokr((4, 2), (4, 8), (None, 2)),
         lokr((4, 2), (4, 8), (3, 2)),  # a rank above the shorter side
         lokr((2, 8), (8, 2), (1, None)),
     ],
 )
-def test_short_types_lose_nothing(dtype: torch.dtype, sizes: Sizes) -> None:
-    tensors = {key.split("_", 1)[1]: one for key, one in draw("m", sizes, dtype).items()}
+def test_short_dtypes_are_multiplied_in_float32(dtype: torch.dtype, sizes: Sizes) -> None:
+    tensors = {key.split("_", 1)[1]: tensor for key, tensor in draw("m", sizes, dtype).items()}
     kind = "loha" if "hada" in next(iter(sizes)) else "lokr"
-    down, up = multiply(kind, tensors)
+    down, up = build_factors(kind, tensors)
     halves = [tensors[h].float() if h in tensors else tensors[f"{h}_a"].float() @ tensors[f"{h}_b"].float()
               for h in ("w1", "w2")]  # fmt: skip
-    wanted = halves[0] * halves[1] if kind == "loha" else torch.kron(*halves)
-    torch.testing.assert_close(up @ down, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=0)
-    size = measure(kind, "m", {role: tuple(one.shape) for role, one in tensors.items()})
+    expected = halves[0] * halves[1] if kind == "loha" else torch.kron(*halves)
+    torch.testing.assert_close(up @ down, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+    size = compute_size(kind, "m", {role: tuple(tensor.shape) for role, tensor in tensors.items()})
     assert (size.d_in, size.d_out, size.rank) == (down.shape[1], up.shape[0], down.shape[0])
 
 
 @pytest.mark.parametrize(
-    ("sizes", "code", "says"),
+    ("sizes", "code", "message"),
     [
-        (lokr((16, 16), (192, 192), (None, None)), "lokr", "rank 3072, allowed are 1 to 256"),
+        (lokr((16, 16), (192, 192), (None, None)), "lokr", "rank 3072, expected 1 to 256"),
         (lokr((48, 48), (64, 64), (None, 8)), "lokr", "rank 384"),
         (loha(3072, 3072, 17), "loha", "rank 289"),
         (lokr((4, 4), (768, 767), (None, 2)), "wrong-base", "3068 to 3072"),
@@ -177,24 +180,24 @@ def test_short_types_lose_nothing(dtype: torch.dtype, sizes: Sizes) -> None:
             "cannot be multiplied",
         ),
         ({"lokr_w1": (4, 4)}, "orphan", "w1/w2_a/w2_b"),
-        (lokr((4, 4), (768, 768), (None, 2)) | {"lokr_w2": (768, 768)}, "orphan", "an update is"),
+        (lokr((4, 4), (768, 768), (None, 2)) | {"lokr_w2": (768, 768)}, "orphan", "expected w1/w2"),
         ({"hada_w1_a": (3072, 2), "hada_w1_b": (2, 3072)}, "orphan", "w2_a/w2_b"),
     ],
 )
-def test_others_are_refused_with_their_reason(tmp_path: Path, sizes: Sizes, code: str, says: str) -> None:
-    with pytest.raises(RefusedFile, match=says) as caught:
+def test_unsupported_sizes_are_refused(tmp_path: Path, sizes: Sizes, code: str, message: str) -> None:
+    with pytest.raises(RefusedFile, match=message) as caught:
         read_wide(tmp_path, draw(TO_K[0], sizes))
     assert caught.value.code == code
 
 
-def test_what_would_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autolora.lora.decompositions.LARGEST_FORM", 1000)
-    with pytest.raises(RefusedFile, match="would take") as caught:
+def test_factors_above_the_memory_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolora.lora.decompositions.MAX_FACTOR_BYTES", 1000)
+    with pytest.raises(RefusedFile, match=r"need .* GB of memory") as caught:
         read(write(tmp_path / "l.safetensors", draw(TO_K[0], loha(16, 16, 3))), SLOTS, BOUNDS)
     assert caught.value.code == "loha"
 
 
-def test_untrained_ones_have_no_effect(tmp_path: Path) -> None:
+def test_untrained_loha_has_zero_effect(tmp_path: Path) -> None:
     tensors = draw(TO_K[0], loha(16, 16, 2)) | {f"{TO_K[0]}.hada_w2_a": torch.zeros(16, 2)}
     with pytest.raises(RefusedFile) as caught:
         read(write(tmp_path / "l.safetensors", tensors), slots(CONFIG), BOUNDS)

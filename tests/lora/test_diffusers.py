@@ -1,7 +1,7 @@
-"""Where diffusers reads a layout rightly, its own loader and we give each slot the same update.
+"""For layouts that diffusers reads correctly, its loader and this reader return the same update of each slot.
 
-1 + 1 blocks of FLUX.1-dev's sizes: the loader runs as it does for users, only the base's weights are not there.
-Which layouts it reads rightly was measured once; it passes over the others without a word, or scales them wrongly.
+The transformer has 1 + 1 blocks with FLUX.1-dev's sizes; the loader runs as for users, but without the base's weights.
+The list of correctly read layouts was determined once; diffusers silently ignores the others or scales them wrongly.
 """
 
 from dataclasses import replace
@@ -14,13 +14,13 @@ from torch import nn
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.slots import fused_slots, slots
-from tests.lora.test_layouts import CASES, assert_alike, draw
+from tests.lora.test_layouts import CASES, assert_close, draw
 from tests.lora.writing import BOUNDS, KOHYA, WIDE, Tensors, lay_out, write
 
 diffusers = pytest.importorskip("diffusers")
 loaders = pytest.importorskip("diffusers.loaders")
 
-RIGHT = (
+CORRECT_IN_DIFFUSERS = (
     "kohya",
     "kohya without alpha",
     "kohya split_qkv",
@@ -38,16 +38,17 @@ RIGHT = (
     "xlabs",
     "OneTrainer, attention only",
 )
-"""Layouts of the matrix that diffusers reads rightly. A negative alpha is not among them: its converter never ends."""
+"""cases of test_layouts that diffusers reads correctly; with a negative alpha its converter never terminates"""
 
 
 def load(tensors: Tensors) -> dict[str, Factors]:
-    """Return every module's update in a transformer into which diffusers has loaded a LoRA."""
+    """Return every module's update in a transformer after diffusers has loaded a LoRA into it."""
     with torch.device("meta"):
         transformer = diffusers.FluxTransformer2DModel(**WIDE)
     for module in transformer.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
-            zeros = torch.zeros(()).expand(weight.shape)  # one number; PEFT puts a LoRA where the base lies
+            # expand: one number in memory; not meta, since PEFT creates a LoRA on the device of its base
+            zeros = torch.zeros(()).expand(weight.shape)
             setattr(module, name, nn.Parameter(zeros, requires_grad=False))
     state, alphas = loaders.FluxLoraLoaderMixin.lora_state_dict(dict(tensors), return_alphas=True)
     loaders.FluxLoraLoaderMixin.load_lora_into_transformer(
@@ -62,14 +63,15 @@ def _factors(layer: nn.Module) -> Factors:
     return Factors(down.weight.detach(), layer.lora_B[name].weight.detach(), layer.scaling[name])
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_our_reading_equals_diffusers_own(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", CORRECT_IN_DIFFUSERS)
+def test_reader_matches_diffusers(tmp_path: Path, name: str) -> None:
     case, fused = CASES[name], fused_slots(WIDE)
-    tensors = case.change(lay_out(draw(case, fused), case.form, fused))
+    tensors = case.change(lay_out(draw(case, fused), case.key_format, fused))
     path = write(tmp_path / "lora.safetensors", tensors)
     lora = read(path, slots(WIDE), replace(BOUNDS, max_rank=256)).lora
-    assert_alike(lora, {name: one for name, one in load(tensors).items() if bool(one.up.any())}, "flux.1-dev")
+    expected = {name: factors for name, factors in load(tensors).items() if bool(factors.up.any())}
+    assert_close(lora, expected, "flux.1-dev")
 
 
-def test_layer_names_are_all_covered() -> None:
+def test_every_kind_of_linear_has_a_kohya_name() -> None:
     assert {slot.type for slot in fused_slots(WIDE)} == set(KOHYA)

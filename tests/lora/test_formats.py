@@ -1,4 +1,4 @@
-"""Layouts by their keys: examples written out, as tools write them."""
+"""Keys of every layout, as tools write them, and the slots that they update."""
 
 import time
 
@@ -6,8 +6,8 @@ import pytest
 
 from autolora.errors import RefusedFile
 from autolora.lora import unsupported
-from autolora.lora.formats import find_module, find_part
-from autolora.lora.key_accounting import account
+from autolora.lora.formats import find_module, parse_key
+from autolora.lora.key_accounting import account_for_keys
 from tests.lora.writing import SLOTS
 
 Q, K, V = (f"transformer_blocks.7.attn.to_{part}" for part in "qkv")
@@ -72,8 +72,8 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("key", "layout", "role", "slots"), KEYS, ids=[key for key, *_ in KEYS])
-def test_key_names_layout_role_and_slots(key: str, layout: str, role: str, slots: tuple[str, ...]) -> None:
-    part = find_part(key)
+def test_key_has_layout_role_and_slots(key: str, layout: str, role: str, slots: tuple[str, ...]) -> None:
+    part = parse_key(key)
     assert part is not None and part.role == role
     module = find_module(part.path, part.style)
     assert module is not None and module.slots == slots
@@ -109,16 +109,16 @@ def test_key_names_layout_role_and_slots(key: str, layout: str, role: str, slots
         ("lora_unet_double_blocks_7_img_attn_qkv.alpha", None),
     ],
 )
-def test_keys_outside_the_slots_have_a_family(key: str, family: str | None) -> None:
-    assert unsupported.find_family(key) == family
+def test_ignored_keys_have_a_family(key: str, family: str | None) -> None:
+    assert unsupported.find_ignored_family(key) == family
 
 
 @pytest.mark.parametrize("key", [key for key, *_ in KEYS])
-def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
-    assert unsupported.find_family(key) is None
-    assert unsupported.find_base(key) is None
+def test_flux_keys_are_not_unsupported(key: str) -> None:
+    assert unsupported.find_ignored_family(key) is None
+    assert unsupported.find_other_base(key) is None
     assert unsupported.find_parametrization(key) is None
-    assert unsupported.find_companion(key) is None
+    assert unsupported.find_incompatible_key(key) is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_no_flux_key_is_taken_for_something_else(key: str) -> None:
         "",
     ],
 )
-def test_near_misses_are_unknown(path: str) -> None:
+def test_similar_paths_are_unknown(path: str) -> None:
     assert find_module(path, None) is None
 
 
@@ -164,26 +164,26 @@ def test_near_misses_are_unknown(path: str) -> None:
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", None),
     ],
 )
-def test_other_bases_give_themselves_away(key: str, base: str | None) -> None:
-    found = unsupported.find_base(key)
-    assert base in found if base and found else found is base
+def test_other_base_models_are_recognized(key: str, base: str | None) -> None:
+    result = unsupported.find_other_base(key)
+    assert base in result if base and result else result is base
 
 
 @pytest.mark.parametrize(
-    ("place", "said", "base"),
+    ("field", "value", "base"),
     [
         ("modelspec.architecture", "chroma/lora", "Chroma"),
         ("ss_base_model_version", "flux2_klein_4b", "FLUX.2"),
         ("ss_base_model_version", "Flux.2-dev", "FLUX.2"),
         ("modelspec.architecture", "flux-1-dev/lora", None),
         ("ss_base_model_version", "flux1", None),
-        ("ss_base_model_version", "sd_1.5", None),  # some trainers say so of every LoRA
+        ("ss_base_model_version", "sd_1.5", None),  # some trainers write this for every LoRA
         ("modelspec.title", "chroma", None),
     ],
 )
-def test_a_header_names_models_that_look_like_flux(place: str, said: str, base: str | None) -> None:
-    twin = unsupported.find_twin({place: said})
-    assert (twin and twin[0]) == base
+def test_base_models_similar_to_flux_are_found_in_metadata(field: str, value: str, base: str | None) -> None:
+    result = unsupported.find_base_in_metadata({field: value})
+    assert (result and result[0]) == base
 
 
 @pytest.mark.parametrize(
@@ -193,10 +193,10 @@ def test_a_header_names_models_that_look_like_flux(place: str, said: str, base: 
         ["base_model.model." * 1000 + f"{number}.lora_A.weight" for number in range(1000)],
         [f"{number}" + "_lora_unet_" * 1000 + ".lora_down.weight" for number in range(1000)],
     ],
-    ids=["many", "long", "twisted"],
+    ids=["many", "long", "repeated prefixes"],
 )
-def test_hostile_keys_cost_little_time(keys: list[str]) -> None:
+def test_hostile_keys_take_little_time(keys: list[str]) -> None:
     start = time.process_time()
     with pytest.raises(RefusedFile):
-        account(keys, SLOTS, 0.0)
+        account_for_keys(keys, SLOTS, 0.0)
     assert time.process_time() - start < 2

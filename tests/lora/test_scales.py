@@ -1,4 +1,4 @@
-"""From alpha and rank to one scale."""
+"""The adapter config in the header determines the scale."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_scale_follows_the_adapter_config(fields: dict[str, object], scale: floa
     assert read_config(config_of(**fields)).scale(TO_Q, rank=4) == scale
 
 
-def test_hostile_pattern_costs_no_time() -> None:
+def test_hostile_patterns_are_not_evaluated() -> None:
     config = read_config(config_of(lora_alpha=4, alpha_pattern={"(a+)+b" * 50: 2, "(.*)*" * 50: 2}))
     assert config.scale("a" * 4000, rank=4) == 1.0
 
@@ -55,7 +55,7 @@ def test_hostile_pattern_costs_no_time() -> None:
         ('{"use_dora": true}', "dora"),
     ],
 )
-def test_config_that_cannot_be_read_is_refused(text: str, code: str) -> None:
+def test_invalid_config_is_refused(text: str, code: str) -> None:
     if code == "ok":
         assert read_config({METADATA_KEY: text}).scale(TO_Q, rank=4) == 1.0
         return

@@ -1,4 +1,4 @@
-"""A sketch depends on the update alone, and its inner products are unbiased."""
+"""A sketch depends only on the update, and its inner products are unbiased."""
 
 import hashlib
 from pathlib import Path
@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError
-from autolora.lora.factors import Factors, Lora, delta, fuse
+from autolora.lora.factors import Factors, Lora, delta, fuse, squared_norm
 from autolora.lora.read import read
 from autolora.lora.sketch import (
-    AT_ONCE,
+    CHUNK,
     Sketch,
     SketchSpec,
     cosine,
-    dot,
-    norm,
+    inner_product,
     signs,
     sketch,
     sketch_and_norm,
@@ -27,10 +26,10 @@ from tests.lora.writing import BOUNDS, FUSED, SLOTS, WIDE, draw_lora, kohya, pef
 
 SPEC = SketchSpec(size=32)
 TOLERANCE = 1e-5
-"""of the largest entry: single-precision arithmetic in another order"""
+"""relative to the largest entry: single-precision arithmetic in a different order"""
 
 
-def assert_alike(a: Sketch, b: Sketch, tolerance: float = TOLERANCE) -> None:
+def assert_close(a: Sketch, b: Sketch, tolerance: float = TOLERANCE) -> None:
     assert torch.equal(a.present, b.present)
     assert (a.values - b.values).abs().max() <= tolerance * a.values.abs().max()
 
@@ -41,75 +40,75 @@ def make(lora: Lora) -> Sketch:
 
 def test_sketch_is_s_times_the_update_times_q() -> None:
     lora = draw_lora()
-    made = make(lora)
+    result = make(lora)
     for index, slot in enumerate(SLOTS):
         left = signs(f"S|{slot.name}", slot.d_out, 32).T / 32**0.5
         right = signs(f"Q|{slot.fused}", slot.d_in, 32) / 32**0.5
-        assert torch.allclose(made.values[index], left @ delta(lora[slot.name]) @ right, atol=1e-4)
+        assert torch.allclose(result.values[index], left @ delta(lora[slot.name]) @ right, atol=1e-4)
 
 
-def test_gauge_does_not_matter() -> None:
+def test_is_invariant_to_refactoring() -> None:
     generator = torch.Generator().manual_seed(1)
     lora = draw_lora()
-    moved: Lora = {}
+    refactored: Lora = {}
     for name, factors in lora.items():
         rotation = torch.linalg.qr(torch.randn(factors.rank, factors.rank, generator=generator)).Q
         gauge = rotation * torch.linspace(0.5, 4, factors.rank)
-        moved[name] = Factors(gauge @ factors.down, factors.up @ torch.linalg.inv(gauge), factors.scale)
-    assert_alike(make(lora), make(moved))
+        refactored[name] = Factors(gauge @ factors.down, factors.up @ torch.linalg.inv(gauge), factors.scale)
+    assert_close(make(lora), make(refactored))
 
 
-def test_where_the_scale_sits_does_not_matter() -> None:
+def test_is_invariant_to_moving_the_scale_into_a_factor() -> None:
     lora = draw_lora()
-    assert_alike(make(lora), make({name: Factors(f.scale * f.down, f.up, 1.0) for name, f in lora.items()}))
+    assert_close(make(lora), make({name: Factors(f.scale * f.down, f.up, 1.0) for name, f in lora.items()}))
 
 
-def test_rank_padding_does_not_matter() -> None:
+def test_is_invariant_to_rank_padding() -> None:
     padded: Lora = {}
     for name, f in (lora := draw_lora()).items():
         down = torch.cat((f.down, torch.randn(3, f.down.shape[1])))
         padded[name] = Factors(down, torch.cat((f.up, torch.zeros(len(f.up), 3)), dim=1), f.scale)
-    assert_alike(make(lora), make(padded))
+    assert_close(make(lora), make(padded))
 
 
-def test_key_order_does_not_matter() -> None:
+def test_is_invariant_to_slot_order() -> None:
     lora = draw_lora()
     assert torch.equal(make(lora).values, make(dict(reversed(lora.items()))).values)
 
 
-def test_dtype_does_not_matter() -> None:
+def test_is_invariant_to_dtype() -> None:
     half = {name: Factors(f.down.bfloat16(), f.up.bfloat16(), f.scale) for name, f in draw_lora().items()}
     single = {name: Factors(f.down.float(), f.up.float(), f.scale) for name, f in half.items()}
     assert torch.equal(make(half).values, make(single).values)
 
 
-def test_file_layout_does_not_matter(tmp_path: Path) -> None:
+def test_is_invariant_to_file_layout(tmp_path: Path) -> None:
     lora = draw_lora()
     del lora["single_transformer_blocks.0.attn.to_k"]
     files = [
         write(tmp_path / f"{index}.safetensors", tensors)
         for index, tensors in enumerate((peft(lora), kohya(lora)))
     ]
-    one, other = (make(read(file, SLOTS, BOUNDS).lora) for file in files)
-    assert_alike(one, other)
-    assert int((~one.present).sum()) == 1
+    first, second = (make(read(file, SLOTS, BOUNDS).lora) for file in files)
+    assert_close(first, second)
+    assert int((~first.present).sum()) == 1
 
 
 def test_sketch_of_a_fused_slot_is_the_sum_of_its_parts() -> None:
     lora = draw_lora()
-    made = dict(zip([slot.name for slot in SLOTS], make(lora).values, strict=True))
+    by_slot = dict(zip([slot.name for slot in SLOTS], make(lora).values, strict=True))
     for slot in FUSED:
         whole = fuse(lora, slot)
         assert whole is not None
         left = torch.cat([signs(f"S|{part.name}", part.d_out, 32) for part in slot.parts]).T
         right = signs(f"Q|{slot.name}", slot.d_in, 32)
-        parts = torch.stack([made[part.name] for part in slot.parts]).sum(0)
+        parts = torch.stack([by_slot[part.name] for part in slot.parts]).sum(0)
         assert torch.allclose(left @ delta(whole) @ right / 32, parts, atol=1e-3)
 
 
 def test_inner_products_are_unbiased() -> None:
     """Over 400 slots the mean error of ⟨ΔW_a, ΔW_b⟩ / (‖ΔW_a‖‖ΔW_b‖) is within 4 standard errors of 0."""
-    errors, spread = [], []
+    errors, norm_errors = [], []
     for number in range(400):
         slot = Slot(name=f"slot.{number}", d_in=24, d_out=40, fused=f"fused.{number}", row=0)
         generator = torch.Generator().manual_seed(number)
@@ -124,15 +123,15 @@ def test_inner_products_are_unbiased() -> None:
         ]
         a, b = (sketch({slot.name: factors}, [slot], SPEC) for factors in pair)
         exact = float((delta(pair[0]) * delta(pair[1])).sum())
-        scale = norm({"": pair[0]}) * norm({"": pair[1]})
-        errors.append((dot(a, b) - exact) / scale)
-        spread.append(dot(a, a) / norm({"": pair[0]}) ** 2 - 1)
-    for values in (torch.tensor(errors), torch.tensor(spread)):
+        scale = (squared_norm(pair[0]) * squared_norm(pair[1])) ** 0.5
+        errors.append((inner_product(a, b) - exact) / scale)
+        norm_errors.append(inner_product(a, a) / squared_norm(pair[0]) - 1)
+    for values in (torch.tensor(errors), torch.tensor(norm_errors)):
         assert abs(values.mean()) <= 4 * values.std() / len(values) ** 0.5
         assert values.std() < 0.5  # about √(2/m + 2/p) = 0.35 for one slot of rank 1
 
 
-def test_many_slots_together_are_estimated_well() -> None:
+def test_estimates_over_many_slots_are_accurate() -> None:
     slots = [Slot(name=f"slot.{n}", d_in=24, d_out=40, fused=f"fused.{n}", row=0) for n in range(400)]
     generator = torch.Generator().manual_seed(0)
     a, b = (
@@ -150,28 +149,30 @@ def test_many_slots_together_are_estimated_well() -> None:
         )
         for s in slots
     }
-    one, other, both = (sketch(lora, slots, SPEC) for lora in (a, b, mixed))
-    assert cosine(one, other) == pytest.approx(0, abs=0.05)
-    assert cosine(one, both) == pytest.approx(0.5**0.5, abs=0.05)
-    assert dot(one, one) ** 0.5 == pytest.approx(norm(a), rel=0.05)
+    sketch_a, sketch_b, sketch_sum = (sketch(lora, slots, SPEC) for lora in (a, b, mixed))
+    assert cosine(sketch_a, sketch_b) == pytest.approx(0, abs=0.05)
+    assert cosine(sketch_a, sketch_sum) == pytest.approx(0.5**0.5, abs=0.05)
+    assert inner_product(sketch_a, sketch_a) ** 0.5 == pytest.approx(
+        sketch_and_norm(a, slots, SPEC)[1], rel=0.05
+    )
 
 
-def test_cosine_of_a_sketch_with_itself_and_with_nothing() -> None:
-    made, nothing = make(draw_lora()), make({})
-    assert cosine(made, made) == pytest.approx(1)
-    assert cosine(made, nothing) == 0
-    assert not nothing.present.any()
+def test_cosine_with_itself_is_1_and_with_an_empty_lora_0() -> None:
+    full, empty = make(draw_lora()), make({})
+    assert cosine(full, full) == pytest.approx(1)
+    assert cosine(full, empty) == 0
+    assert not empty.present.any()
 
 
 def test_norm_is_exact() -> None:
     lora = draw_lora()
-    assert norm(lora) == pytest.approx(
+    assert sketch_and_norm(lora, SLOTS, SPEC)[1] == pytest.approx(
         sum(float(delta(f).square().sum()) for f in lora.values()) ** 0.5, rel=1e-6
     )
 
 
 def draw_wide(rank: int, rest: float, dtype: torch.dtype) -> tuple[Lora, list[Slot]]:
-    """Draw updates of FLUX.1-dev's sizes whose ranks cancel in pairs but for a rest (1: they do not)."""
+    """Draw updates with FLUX.1-dev's sizes whose ranks cancel in pairs up to `rest` (1: they do not cancel)."""
     generator = torch.Generator().manual_seed(rank)
     slots = [slot for slot in known_slots(WIDE) if slot.type in ("double.ff.net.2", "single.norm.linear")]
     lora: Lora = {}
@@ -186,32 +187,33 @@ def draw_wide(rank: int, rest: float, dtype: torch.dtype) -> tuple[Lora, list[Sl
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("rest", [1.0, 1e-1, 1e-3])
 @pytest.mark.parametrize("rank", [8, 33])
-def test_one_pass_gives_the_sketch_and_the_norm(rank: int, rest: float, dtype: torch.dtype) -> None:
-    """The norm to 1e-6 of what double precision gives, at real sizes, also where ranks cancel."""
+def test_sketch_and_norm_match_separate_computations(rank: int, rest: float, dtype: torch.dtype) -> None:
+    """The norm matches double precision to 1e-6, at real sizes, also if ranks cancel."""
     lora, slots = draw_wide(rank, rest, dtype)
-    made, size = sketch_and_norm(lora, slots, SPEC)
-    alone = sketch(lora, slots, SPEC)
-    assert torch.equal(made.values, alone.values) and torch.equal(made.present, alone.present)
+    combined, norm = sketch_and_norm(lora, slots, SPEC)
+    separate = sketch(lora, slots, SPEC)
+    assert torch.equal(combined.values, separate.values)
+    assert torch.equal(combined.present, separate.present)
     double = {name: Factors(f.down.double(), f.up.double(), f.scale) for name, f in lora.items()}
     exact = sum(f.scale**2 * float(((f.up.T @ f.up) * (f.down @ f.down.T)).sum()) for f in double.values())
-    assert size == pytest.approx(exact**0.5, rel=1e-6)
-    assert norm(lora) == pytest.approx(size, rel=1e-6)
+    assert norm == pytest.approx(exact**0.5, rel=1e-6)
+    assert sum(map(squared_norm, lora.values())) == pytest.approx(norm**2, rel=1e-6)
 
 
-def test_a_slot_that_is_wider_than_is_done_at_once() -> None:
-    """S and Q are drawn piece by piece; what comes out is what they give whole."""
+def test_slots_wider_than_a_chunk_match_the_whole_product() -> None:
+    """S and Q are expanded in chunks; the sketch equals the product with the whole matrices."""
     lora, slots = draw_wide(2, 1.0, torch.float32)
     for size in (32, 20):
-        made = sketch(lora, slots, SketchSpec(size))
+        result = sketch(lora, slots, SketchSpec(size))
         for index, slot in enumerate(slots):
-            assert max(slot.d_in, slot.d_out) > AT_ONCE
+            assert max(slot.d_in, slot.d_out) > CHUNK
             left = signs(f"S|{slot.name}", slot.d_out, size).T @ lora[slot.name].up
             right = lora[slot.name].down @ signs(f"Q|{slot.fused}", slot.d_in, size)
             whole = left @ right * (lora[slot.name].scale / size)
-            assert (made.values[index] - whole).abs().max() <= TOLERANCE * whole.abs().max()
+            assert (result.values[index] - whole).abs().max() <= TOLERANCE * whole.abs().max()
 
 
-def test_sketches_of_other_slots_do_not_mix() -> None:
+def test_mismatched_slots_and_sizes_raise() -> None:
     with pytest.raises(MismatchError, match="transformer_blocks"):
         sketch(draw_lora(), SLOTS[1:], SPEC)
     with pytest.raises(MismatchError):
@@ -219,8 +221,8 @@ def test_sketches_of_other_slots_do_not_mix() -> None:
     assert SPEC.key != SketchSpec(size=16).key
 
 
-def test_generator_gives_the_published_numbers() -> None:
-    """SplitMix64 from seed 1234567, as its reference implementation prints them."""
+def test_split_mix_matches_reference_implementation() -> None:
+    """The first outputs for seed 1234567."""
     assert [int(word) for word in split_mix(1234567, 3)] == [
         6457827717110365317,
         3203168211198807973,
@@ -228,23 +230,23 @@ def test_generator_gives_the_published_numbers() -> None:
     ]
 
 
-def test_signs_never_change() -> None:
-    """Stored sketches depend on these bits: another definition needs another spec key."""
+def test_signs_are_unchanged() -> None:
+    """Stored sketches depend on these bits: changing the definition requires a new spec key."""
     for size, digest in ((32, "6f08bfbfeb201374"), (20, "0fc109b781c7407b")):
-        drawn = signs("S|transformer_blocks.0.attn.to_q", 24, size)
-        assert set(drawn.flatten().tolist()) == {-1.0, 1.0}
-        assert hashlib.sha256(drawn.to(torch.int8).numpy().tobytes()).hexdigest()[:16] == digest
+        matrix = signs("S|transformer_blocks.0.attn.to_q", 24, size)
+        assert set(matrix.flatten().tolist()) == {-1.0, 1.0}
+        assert hashlib.sha256(matrix.to(torch.int8).numpy().tobytes()).hexdigest()[:16] == digest
 
 
-def test_signs_by_hand() -> None:
-    """The definition in the docstring, in plain Python."""
+def test_signs_match_the_documented_definition() -> None:
+    """The definition in the docstring of autolora.lora.sketch, in plain Python."""
     text = "autolora-sketch-1|Q|blocks.0.ff_a.0|16x20"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-    drawn = signs("Q|blocks.0.ff_a.0", 16, 20)
+    matrix = signs("Q|blocks.0.ff_a.0", 16, 20)
     for coordinate, row in ((0, 0), (3, 4), (7, 19), (15, 19)):
         bit = coordinate * 20 + row
         z = (seed + (bit // 64 + 1) * 0x9E3779B97F4A7C15) % 2**64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
         z ^= z >> 31
-        assert drawn[coordinate, row] == 1 - 2 * (z >> bit % 64 & 1)
+        assert matrix[coordinate, row] == 1 - 2 * (z >> bit % 64 & 1)

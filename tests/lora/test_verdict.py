@@ -1,4 +1,4 @@
-"""Reason codes: documented, and raised by name only."""
+"""Reason and warning codes are documented, and only documented codes are raised."""
 
 import ast
 import re
@@ -9,21 +9,21 @@ from autolora.lora.verdict import REASONS, WARNINGS, refusal
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_table_in_the_documentation_is_the_table_in_the_code() -> None:
+def test_documentation_lists_every_reason() -> None:
     text = (ROOT / "docs" / "howto" / "verdicts.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$", text, flags=re.MULTILINE)
     assert {code: meaning for code, meaning, _ in rows} == REASONS
     assert [code for code, *_ in rows] == list(REASONS)
 
 
-def test_the_warnings_in_the_documentation_are_those_in_the_code() -> None:
+def test_documentation_lists_every_warning() -> None:
     text = (ROOT / "docs" / "howto" / "verdicts.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+?) \|$", text, flags=re.MULTILINE) == list(
         WARNINGS.items()
     )
 
 
-def test_every_code_raised_is_documented() -> None:
+def test_every_raised_code_is_documented() -> None:
     for path in (ROOT / "autolora" / "lora").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refusal":
@@ -31,7 +31,7 @@ def test_every_code_raised_is_documented() -> None:
                 assert not isinstance(code, ast.Constant) or code.value in REASONS
 
 
-def test_a_refusal_carries_code_meaning_and_detail() -> None:
+def test_refusal_has_code_meaning_and_detail() -> None:
     error = refusal("dora", "3 such keys")
     assert error.code == "dora"
     assert str(error) == f"{REASONS['dora']}: 3 such keys"

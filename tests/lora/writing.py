@@ -1,4 +1,4 @@
-"""LoRA files for tests: random updates of FLUX models, written in the layouts that tools write."""
+"""LoRA files for tests: random updates of FLUX models, written in the layouts of real tools."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ BOUNDS = PoolParams(
     near_duplicate_cosine=0.99,
 )  # fmt: skip
 WIDE = {"num_layers": 1, "num_single_layers": 1, "num_attention_heads": 24, "attention_head_dim": 128}
-"""one block of each stack of FLUX.1-dev, in its real sizes"""
+"""one block of each stack of FLUX.1-dev, with its real sizes"""
 
 Tensors = dict[str, Tensor]
 PEFT = ("lora_A.weight", "lora_B.weight")
@@ -68,16 +68,16 @@ XLABS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """How a tool writes a LoRA: the prefix, names, separator and suffixes of its keys."""
+class KeyFormat:
+    """The keys that a tool writes: their prefix, module names, separator and suffixes."""
 
     prefix: str
     names: str
-    """diffusers, or one that fuses: bfl, native, xlabs, diffusers-qkv; cut: bfl's names with numbered parts"""
+    """diffusers, or names of fused modules: bfl, native, xlabs, diffusers-qkv; numbered: bfl with numbered parts"""
     separator: str = "."
     suffixes: tuple[str, str] = PEFT
     alpha: bool = False
-    """whether alpha is a tensor beside each module; else the scale is folded into `up`"""
+    """whether each module has an alpha tensor; otherwise `up` contains the scale"""
 
 
 def draw_lora(seed: int = 0, ranks: tuple[int, ...] = (1, 2, 4)) -> Lora:
@@ -95,9 +95,9 @@ def draw_lora(seed: int = 0, ranks: tuple[int, ...] = (1, 2, 4)) -> Lora:
 def draw_fused(
     fused: Sequence[FusedSlot], ranks: Sequence[int] = (1, 2, 3, 4), scales: Sequence[float] = (0.5, 1.0, 1.5)
 ) -> Lora:
-    """Draw an update of every slot whose fused slot's parts share their `down`, as fused training gives it.
+    """Draw an update of every slot; the parts of a fused slot share `down`, as in training of fused layers.
 
-    Entries are eighths from -1 to 1: every floating-point type that files use holds them exactly.
+    Entries are multiples of 1/8 from -1 to 1: every floating-point type of LoRA files represents them exactly.
     """
     generator = torch.Generator().manual_seed(7)
     lora: Lora = {}
@@ -118,33 +118,34 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
     return path
 
 
-def lay_out(lora: Lora, form: Form, fused: Sequence[FusedSlot] = FUSED) -> Tensors:
-    """Return a LoRA's tensors as a tool writes them; what its form cannot hold is left out."""
+def lay_out(lora: Lora, key_format: KeyFormat, fused: Sequence[FusedSlot] = FUSED) -> Tensors:
+    """Return a LoRA's tensors as a tool writes them, without modules that the tool cannot write."""
     tensors: Tensors = {}
-    for name, factors in name_modules(lora, form.names, fused):
-        module = form.prefix + name.replace(".", form.separator)
-        tensors[f"{module}.{form.suffixes[0]}"] = factors.down
-        tensors[f"{module}.{form.suffixes[1]}"] = factors.up if form.alpha else factors.scale * factors.up
-        if form.alpha:
+    for name, factors in name_modules(lora, key_format.names, fused):
+        module = key_format.prefix + name.replace(".", key_format.separator)
+        down_suffix, up_suffix = key_format.suffixes
+        tensors[f"{module}.{down_suffix}"] = factors.down
+        tensors[f"{module}.{up_suffix}"] = factors.up if key_format.alpha else factors.scale * factors.up
+        if key_format.alpha:
             tensors[f"{module}.alpha"] = torch.tensor(factors.scale * factors.rank)
     return tensors
 
 
 def name_modules(lora: Lora, names: str, fused: Sequence[FusedSlot] = FUSED) -> Iterator[tuple[str, Factors]]:
-    """Yield the modules of a LoRA by their names without prefix, fused where the names fuse."""
+    """Yield the modules of a LoRA with their names without prefix; modules are fused according to `names`."""
     if names == "diffusers":
         yield from lora.items()
         return
     for slot in fused:
-        if names == "cut":
-            yield from _cut(lora, slot)
+        if names == "numbered":
+            yield from _numbered_parts(lora, slot)
         elif names == "diffusers-qkv":
             yield from _fuse_qkv(lora, slot)
         elif names == "xlabs" and slot.type in XLABS:
-            kept = {part.name: lora[part.name] for part in slot.parts if not part.name.endswith("proj_mlp")}
+            parts = {part.name: lora[part.name] for part in slot.parts if not part.name.endswith("proj_mlp")}
             yield (
                 rename(slot, XLABS),
-                _join(kept, slot, [part.d_out for part in slot.parts if part.name in kept]),
+                _join(parts, slot, [part.d_out for part in slot.parts if part.name in parts]),
             )
         elif names != "xlabs" and any(part.name in lora for part in slot.parts):
             rows = [part.d_out for part in slot.parts]
@@ -152,7 +153,7 @@ def name_modules(lora: Lora, names: str, fused: Sequence[FusedSlot] = FUSED) -> 
 
 
 def rename(slot: FusedSlot, names: Mapping[str, str]) -> str:
-    """Return a fused slot's name in a family of tools that says double_blocks, from a table of its modules."""
+    """Return a fused slot's name in tools that use double_blocks; names: fused suffix -> module name."""
     stack, block, rest = slot.name.split(".", 2)
     return f"{'double_blocks' if stack == 'blocks' else stack}.{block}.{names[rest]}"
 
@@ -163,13 +164,13 @@ def peft(
     names: tuple[str, str] = ("lora_A", "lora_B"),
     separator: str = ".",
 ) -> Tensors:
-    """Return a LoRA's tensors under diffusers' names, with alpha as one more tensor."""
+    """Return a LoRA's tensors under diffusers' names, with an alpha tensor per module."""
     suffixes = (f"{names[0]}.weight", f"{names[1]}.weight")
-    return lay_out(lora, Form(prefix, "diffusers", separator, suffixes, alpha=True))
+    return lay_out(lora, KeyFormat(prefix, "diffusers", separator, suffixes, alpha=True))
 
 
 def kohya(lora: Lora) -> Tensors:
-    """Return a LoRA's tensors in kohya's layout, exactly: fused block-diagonally, alpha a module."""
+    """Return a LoRA's tensors in kohya's layout, exactly: fused block-diagonally, with an alpha tensor per module."""
     tensors = {}
     for slot in FUSED:
         factors = fuse(lora, slot)
@@ -182,28 +183,30 @@ def kohya(lora: Lora) -> Tensors:
     return tensors
 
 
-def _cut(lora: Lora, slot: FusedSlot) -> Iterator[tuple[str, Factors]]:
+def _numbered_parts(lora: Lora, slot: FusedSlot) -> Iterator[tuple[str, Factors]]:
     for row, part in enumerate(slot.parts):
         if part.name in lora:
             yield rename(slot, BFL) + (f".{row}" if len(slot.parts) > 1 else ""), lora[part.name]
 
 
 def _fuse_qkv(lora: Lora, slot: FusedSlot) -> Iterator[tuple[str, Factors]]:
-    """Yield q, k and v as the one module that diffusers' `fuse_qkv_projections` makes of them, the rest as it is."""
-    three = [part for part in slot.parts if part.name in lora and re.search(r"\.(to|add)_[qkv]", part.name)]
-    if len(three) == 3:
-        rows = [part.d_out for part in three]
-        joined = _join({part.name: lora[part.name] for part in three}, slot, rows)
-        module = "to_added_qkv" if "add_q" in three[0].name else "to_qkv"
-        own = Factors(joined.down, joined.up[: sum(rows)], joined.scale)  # without a single block's mlp rows
-        yield f"{three[0].name.rpartition('.')[0]}.{module}", own
+    """Yield q, k and v as one module like diffusers' `fuse_qkv_projections`, and the other parts unchanged."""
+    qkv = [part for part in slot.parts if part.name in lora and re.search(r"\.(to|add)_[qkv]", part.name)]
+    if len(qkv) == 3:
+        rows = [part.d_out for part in qkv]
+        joined = _join({part.name: lora[part.name] for part in qkv}, slot, rows)
+        module = "to_added_qkv" if "add_q" in qkv[0].name else "to_qkv"
+        without_mlp = Factors(
+            joined.down, joined.up[: sum(rows)], joined.scale
+        )  # single blocks also have MLP rows
+        yield f"{qkv[0].name.rpartition('.')[0]}.{module}", without_mlp
     yield from (
-        (p.name, lora[p.name]) for p in slot.parts if p.name in lora and (len(three) < 3 or p not in three)
+        (p.name, lora[p.name]) for p in slot.parts if p.name in lora and (len(qkv) < 3 or p not in qkv)
     )
 
 
 def _join(lora: Lora, slot: FusedSlot, rows: Sequence[int]) -> Factors:
-    """Fuse the parts of a slot: those that share `down` side by side, others block-diagonally."""
+    """Return the fused parts of a slot: stacked if they share `down`, otherwise block-diagonal."""
     parts = [lora[part.name] for part in slot.parts if part.name in lora]
     if sum(len(part.up) for part in parts) == sum(rows) and all(part.down is parts[0].down for part in parts):
         return Factors(parts[0].down, torch.cat([part.up for part in parts]), parts[0].scale)

@@ -1,8 +1,8 @@
-"""Equal to the authors' released code, and to a second derivation of its formulas.
+"""Tests that the preset `released` equals the authors' code, and a second derivation of its formulas.
 
-The .safetensors and .npz files hold inputs and outputs of the released code, as numbers only. A test runs over
-every file of its kind that lies here (`retriever_*`, `fusion_*`, `contrastive*`, `global_lora*`, `convert_*`) and
-reads sizes, ranks, variants and counts off its keys: another case is another file.
+The .safetensors and .npz files hold inputs and outputs of the released code. A test runs over every file of its kind
+(`retriever_*`, `fusion_*`, `contrastive*`, `global_lora*`, `convert_*`) and takes sizes, ranks, variants and counts
+from its keys, so a file is added without changing a test.
 """
 
 import zlib
@@ -16,12 +16,12 @@ FOLDER = Path(__file__).parent
 
 
 def cases(pattern: str) -> list[Path]:
-    """Return the files of one kind."""
+    """Return the reference files whose names match a pattern."""
     return sorted(FOLDER.glob(pattern))
 
 
 def rnd(name: str, shape: tuple[int, ...], scale: float = 1.0, shift: float = 0.0) -> Tensor:
-    """Return the tensor that a name stands for, float64: numpy's legacy generator, whose stream never changes."""
+    """Return a random tensor in float64, seeded by its name with numpy's legacy generator, whose stream is frozen."""
     state = np.random.RandomState(zlib.crc32(f"parity/{name}".encode()))
-    drawn = state.standard_normal(int(np.prod(shape))).astype(np.float32).reshape(shape)
-    return torch.from_numpy(drawn.astype(np.float64) * scale + shift)
+    values = state.standard_normal(int(np.prod(shape))).astype(np.float32).reshape(shape)
+    return torch.from_numpy(values.astype(np.float64) * scale + shift)

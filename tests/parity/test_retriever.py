@@ -1,6 +1,7 @@
-"""The released preset's encoder equals the released retriever: tokens and embedding, in float32 and bfloat16."""
+"""The encoder of the preset `released` equals the released retriever, in float32 and bfloat16; its file layout."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,90 +12,96 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from autolora.encoder.model import Encoder, EncoderConfig
+from autolora.encoder.config import EncoderConfig
+from autolora.encoder.model import Encoder
 from autolora.encoder.released_format import assemble, layout, load_published, save_published
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
-from autolora.presets import ENCODER
+from autolora.presets import ENCODER, EncoderVariant
 from tests.lora.writing import BOUNDS
 from tests.parity import cases, rnd
 
 RELEASED = ENCODER["released"]
-HEADS = 12
-"""of the released code, whatever the width"""
+MINI = replace(RELEASED, heads=4, mlp_ratio=2)
+"""of the second derivation"""
 CPU = torch.device("cpu")
 FLUX = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
 FILES = cases("retriever_*.safetensors")
 
 
 @cache
-def given(path: Path) -> dict[str, Tensor]:
+def read_reference(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def loras(path: Path) -> list[str]:
-    return [name.removesuffix(".embedding") for name in given(path) if name.endswith(".embedding")]
+def lora_names(path: Path) -> list[str]:
+    return [name.removesuffix(".embedding") for name in read_reference(path) if name.endswith(".embedding")]
 
 
 def encoder_of(path: Path) -> Encoder:
-    return assemble(under("w.", given(path)), RELEASED, HEADS, "")
+    return assemble(with_prefix("w.", read_reference(path)), RELEASED, "")
 
 
 def lora_of(path: Path, name: str, config: EncoderConfig, folder: Path) -> Lora:
-    """Write one of the file's LoRAs as a file of its own and read that."""
-    tensors = under(f"{name}.", given(path))
-    save_file({key: one for key, one in tensors.items() if ".lora_" in key}, folder / "lora.safetensors")
+    """Return one of the file's LoRAs, read from a LoRA file that is written into the folder."""
+    tensors = with_prefix(f"{name}.", read_reference(path))
+    save_file(
+        {key: tensor for key, tensor in tensors.items() if ".lora_" in key}, folder / "lora.safetensors"
+    )
     return read(folder / "lora.safetensors", config.canonical, BOUNDS).lora
 
 
-CASES = [pytest.param(path, name, id=f"{path.stem}-{name}") for path in FILES for name in loras(path)]
+CASES = [pytest.param(path, name, id=f"{path.stem}-{name}") for path in FILES for name in lora_names(path)]
 
 
 @pytest.mark.parametrize(("path", "name"), CASES)
-def test_tokens_and_embedding(path: Path, name: str, tmp_path: Path) -> None:
+def test_tokens_and_embedding_equal_the_released_retriever(path: Path, name: str, tmp_path: Path) -> None:
     encoder = encoder_of(path)
     batch = encoder.config.read_lora(lora_of(path, name, encoder.config, tmp_path))
-    tokens, embedding = given(path)[f"{name}.tokens"], given(path)[f"{name}.embedding"]
+    tokens, embedding = read_reference(path)[f"{name}.tokens"], read_reference(path)[f"{name}.embedding"]
     torch.testing.assert_close(encoder.tokens(batch.values, batch.present), tokens, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder(batch.values, batch.present), embedding, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("path", "name"), CASES)
-def test_embedding_in_bfloat16(path: Path, name: str, tmp_path: Path) -> None:
+def test_embedding_in_bfloat16_equals_the_released_retriever(path: Path, name: str, tmp_path: Path) -> None:
     encoder = encoder_of(path)
     lora = lora_of(path, name, encoder.config, tmp_path)
     encoder = encoder.to(torch.bfloat16)
     batch = encoder.config.read_lora(lora).to(CPU, torch.bfloat16)
-    found = encoder(batch.values, batch.present).float()
-    assert cosine_similarity(found, given(path)[f"{name}.embedding_bf16"]).min() >= 0.9999
-    assert cosine_similarity(found, given(path)[f"{name}.embedding"]).min() >= 0.9999
+    embedding = encoder(batch.values, batch.present).float()
+    assert cosine_similarity(embedding, read_reference(path)[f"{name}.embedding_bf16"]).min() >= 0.9999
+    assert cosine_similarity(embedding, read_reference(path)[f"{name}.embedding"]).min() >= 0.9999
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_layout_loads_and_saves(path: Path, tmp_path: Path) -> None:
-    tensors = under("w.", given(path))
+def test_published_file_loads_and_saves(path: Path, tmp_path: Path) -> None:
+    tensors = with_prefix("w.", read_reference(path))
     save_file(tensors, tmp_path / "published.safetensors")
-    encoder = load_published(tmp_path / "published.safetensors", RELEASED, HEADS, "t")
+    encoder = load_published(tmp_path / "published.safetensors", RELEASED, "t")
     save_published(encoder, tmp_path / "again.safetensors")
-    again = load_file(tmp_path / "again.safetensors")
-    assert again.keys() == tensors.keys()
-    assert all(torch.equal(again[name], tensors[name]) for name in tensors)
+    saved = load_file(tmp_path / "again.safetensors")
+    assert saved.keys() == tensors.keys()
+    assert all(torch.equal(saved[name], tensors[name]) for name in tensors)
 
 
-def test_layout_at_the_size_of_flux_1_dev_is_recognized_by_its_hash() -> None:
-    config = EncoderConfig(
-        transformer=FLUX, form=RELEASED, probe="full", sketch=None, width=768, layers=2, heads=12,
-        hidden=3072, dropout=0.0, spec=None, text_encoder="",
+def config_of(transformer: dict[str, int], variant: EncoderVariant, width: int) -> EncoderConfig:
+    return EncoderConfig(
+        transformer=transformer, variant=variant, width=width, dropout=0.0, sketch_size=None, sketch_key=None,
+        text_encoder="",
     )  # fmt: skip
+
+
+def test_layout_at_flux_1_dev_has_the_published_hash() -> None:
     with torch.device("meta"):
-        encoder = Encoder(config)
-    assert sum(one.numel() for one in encoder.parameters()) == 112_902_912
-    shapes = {name: "_".join(map(str, one.shape)) for name, one in layout(encoder).items()}
+        encoder = Encoder(config_of(FLUX, RELEASED, width=768))
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 112_902_912
+    shapes = {name: "_".join(map(str, tensor.shape)) for name, tensor in layout(encoder).items()}
     parts = sorted([*shapes, *(f"{name}:{shape}" for name, shape in shapes.items())])
     assert len(shapes) == 365
     assert hashlib.md5(",".join(parts).encode()).hexdigest() == "1b19c70d152bd637a4560b7d197809ed"
@@ -102,15 +109,12 @@ def test_layout_at_the_size_of_flux_1_dev_is_recognized_by_its_hash() -> None:
 
 def mini(probes: int) -> dict[str, Tensor]:
     """Return the published tensors of the mini retriever: h = 16, d = 32, MLP 64, 2 blocks."""
-    config = EncoderConfig(
-        transformer=FLUX | {"num_attention_heads": 1, "attention_head_dim": 16},
-        form=replace(RELEASED, probes=probes), probe="full", sketch=None, width=32, layers=2, heads=4,
-        hidden=64, dropout=0.0, spec=None, text_encoder="",
-    )  # fmt: skip
-    return {name: drawn_weight(name, tuple(one.shape)) for name, one in layout(Encoder(config)).items()}
+    transformer = FLUX | {"num_attention_heads": 1, "attention_head_dim": 16}
+    encoder = Encoder(config_of(transformer, replace(MINI, probes=probes), width=32))
+    return {name: mini_weight(name, tuple(tensor.shape)) for name, tensor in layout(encoder).items()}
 
 
-def drawn_weight(name: str, shape: tuple[int, ...]) -> Tensor:
+def mini_weight(name: str, shape: tuple[int, ...]) -> Tensor:
     if name.endswith(".x"):
         return rnd(name, shape)
     if name == "position_embeds":
@@ -122,11 +126,11 @@ def drawn_weight(name: str, shape: tuple[int, ...]) -> Tensor:
     return rnd(name, shape, shape[1] ** -0.5)
 
 
-def drawn_lora(config: EncoderConfig, ranks: tuple[int, ...]) -> Lora:
-    """Return the LoRA of the second derivation, its ranks cycling over the fused slots."""
+def mini_lora(config: EncoderConfig, ranks: tuple[int, ...]) -> Lora:
+    """Return the LoRA of the second derivation, whose ranks cycle over the fused slots."""
     lora = {}
-    for place, slot in enumerate(config.fused):
-        rank = ranks[place % len(ranks)]
+    for index, slot in enumerate(config.fused):
+        rank = ranks[index % len(ranks)]
         down = rnd(f"{slot.name}/A", (rank, slot.d_in), slot.d_in**-0.5)
         up = rnd(f"{slot.name}/B", (slot.d_out, rank), 0.02)
         for part in slot.parts:
@@ -149,11 +153,11 @@ EQUAL, CYCLING = (3,), (1, 2, 4)
 def test_equals_a_second_derivation(
     ranks: tuple[int, ...], causal: bool, first: list[float], norm: float
 ) -> None:
-    encoder = assemble(mini(1), replace(RELEASED, causal=causal), 4, "").double()
-    batch = encoder.config.read_lora(drawn_lora(encoder.config, ranks)).to(CPU, torch.float64)
-    found = encoder(batch.values, batch.present)[0]
-    assert found[:6].tolist() == pytest.approx(first, abs=2e-5)
-    assert found.norm().item() == pytest.approx(norm, abs=2e-5)
+    encoder = assemble(mini(1), replace(MINI, causal=causal), "").double()
+    batch = encoder.config.read_lora(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
+    embedding = encoder(batch.values, batch.present)[0]
+    assert embedding[:6].tolist() == pytest.approx(first, abs=2e-5)
+    assert embedding.norm().item() == pytest.approx(norm, abs=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +170,8 @@ def test_equals_a_second_derivation(
 def test_tokens_equal_a_second_derivation(
     ranks: tuple[int, ...], first: list[float], last: list[float], norm: float
 ) -> None:
-    encoder = assemble(mini(1), RELEASED, 4, "").double()
-    batch = encoder.config.read_lora(drawn_lora(encoder.config, ranks)).to(CPU, torch.float64)
+    encoder = assemble(mini(1), MINI, "").double()
+    batch = encoder.config.read_lora(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
     tokens = encoder.tokens(batch.values, batch.present)[0]
     assert tokens.shape == (304, 32)
     assert tokens[0, :3].tolist() == pytest.approx(first, abs=2e-5)
@@ -175,53 +179,57 @@ def test_tokens_equal_a_second_derivation(
     assert tokens.norm().item() == pytest.approx(norm, abs=2e-5)
 
 
-def test_several_probes_make_several_tokens_a_slot() -> None:
+def test_several_probes_give_several_tokens_per_slot() -> None:
     tensors = mini(3)
-    encoder = assemble(tensors, RELEASED, 4, "").double()
-    batch = encoder.config.read_lora(drawn_lora(encoder.config, EQUAL)).to(CPU, torch.float64)
+    encoder = assemble(tensors, MINI, "").double()
+    batch = encoder.config.read_lora(mini_lora(encoder.config, EQUAL)).to(CPU, torch.float64)
     tokens = encoder.tokens(batch.values, batch.present)[0]
-    slot, kind = encoder.config.fused[17], "ff_b___0"
+    slot, slot_type = encoder.config.fused[17], "ff_b___0"
     assert slot.name == "blocks.1.ff_b.0"
     probes = tensors["embedder.model_dict.blocks___1___ff_b___0.x"][0].double()
     update = rnd(f"{slot.name}/B", (slot.d_out, 3), 0.02) @ rnd(
         f"{slot.name}/A", (3, slot.d_in), slot.d_in**-0.5
     )
-    weight, bias = (tensors[f"embedder.proj_dict.{kind}.{part}"].double() for part in ("weight", "bias"))
+    weight, bias = (tensors[f"embedder.proj_dict.{slot_type}.{part}"].double() for part in ("weight", "bias"))
     expected = probes @ update.T @ weight.T + bias
     torch.testing.assert_close(tokens[17 * 3 : 18 * 3], expected, atol=1e-6, rtol=1e-6)
     assert encoder(batch.values, batch.present).shape == (1, 32)
 
 
-def test_a_slot_that_is_absent() -> None:
-    whole = drawn_lora(assemble(mini(1), RELEASED, 4, "").config, EQUAL)
-    part = {name: one for name, one in whole.items() if "norm" not in name}
-    found = {}
-    for absent in ("zero", "mask", "refuse"):
-        encoder = assemble(mini(1), replace(RELEASED, absent=absent), 4, "").double()
-        batch = encoder.config.read_lora(part).to(CPU, torch.float64)
-        if absent == "refuse":
-            with pytest.raises(MismatchError, match="lacks 76 of 304"):
+def test_missing_slots_are_encoded_as_zero_masked_or_an_error() -> None:
+    config = assemble(mini(1), MINI, "").config
+    complete = mini_lora(config, EQUAL)
+    partial = {name: factors for name, factors in complete.items() if "norm" not in name}
+    embeddings = {}
+    for missing_slots in ("zero", "mask", "error"):
+        encoder = assemble(mini(1), replace(MINI, missing_slots=missing_slots), "").double()
+        batch = encoder.config.read_lora(partial).to(CPU, torch.float64)
+        if missing_slots == "error":
+            with pytest.raises(MismatchError, match="does not change 76 of 304 slots"):
                 encoder(batch.values, batch.present)
         else:
-            found[absent] = encoder(batch.values, batch.present)
-    zero = {
-        name: one if name in part else Factors(one.down, torch.zeros_like(one.up), 1.0)
-        for name, one in whole.items()
+            embeddings[missing_slots] = encoder(batch.values, batch.present)
+    zeroed = {
+        name: factors if name in partial else Factors(factors.down, torch.zeros_like(factors.up), 1.0)
+        for name, factors in complete.items()
     }
-    encoder = assemble(mini(1), RELEASED, 4, "").double()
-    batch = encoder.config.read_lora(zero).to(CPU, torch.float64)
-    torch.testing.assert_close(found["zero"], encoder(batch.values, batch.present))
-    assert bool(found["mask"].isfinite().all()) and not torch.allclose(found["mask"], found["zero"])
+    encoder = assemble(mini(1), MINI, "").double()
+    batch = encoder.config.read_lora(zeroed).to(CPU, torch.float64)
+    torch.testing.assert_close(embeddings["zero"], encoder(batch.values, batch.present))
+    assert bool(embeddings["mask"].isfinite().all())
+    assert not torch.allclose(embeddings["mask"], embeddings["zero"])
 
 
-def test_one_alpha_for_a_file_is_its_first() -> None:
-    config = assemble(mini(1), RELEASED, 4, "").config
+def test_alpha_per_file_is_that_of_the_first_slot() -> None:
+    config = assemble(mini(1), MINI, "").config
     lora = {
-        name: replace(one, scale=0.5 + i) for i, (name, one) in enumerate(drawn_lora(config, (2,)).items())
+        name: replace(factors, scale=0.5 + i)
+        for i, (name, factors) in enumerate(mini_lora(config, (2,)).items())
     }
-    same = {name: replace(one, scale=0.5) for name, one in lora.items()}
-    for ours, theirs in zip(config.read_lora(lora).values, config.read_lora(same).values, strict=True):
-        assert torch.equal(ours[1], theirs[1])
+    one_scale = {name: replace(factors, scale=0.5) for name, factors in lora.items()}
+    pairs = zip(config.read_lora(lora).values, config.read_lora(one_scale).values, strict=True)
+    for (_, up), (_, expected) in pairs:
+        assert torch.equal(up, expected)
 
 
 @pytest.mark.parametrize(
@@ -231,20 +239,33 @@ def test_one_alpha_for_a_file_is_its_first() -> None:
         lambda tensors: tensors.pop("embedder.model_dict.blocks___7___ff_a___2.x"),
         lambda tensors: tensors.update({"special_embeds": torch.zeros(1)}),
         lambda tensors: tensors.update({"position_embeds": torch.zeros(1, 303, 32)}),
+        lambda tensors: tensors.update({"encoders.0.fc1.weight": torch.zeros(64)}),
+        lambda tensors: tensors.update({"encoders.0.fc1.weight": torch.zeros(60, 30)}),
+        lambda tensors: tensors.update(
+            {"embedder.model_dict.blocks___0___attn___a_to_qkv.x": torch.zeros(16)}
+        ),
         lambda tensors: tensors.clear(),
     ],
 )
-def test_other_tensors_are_named(change, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_files_that_hold_no_published_encoder_are_errors(
+    change: Callable[..., object], tmp_path: Path
+) -> None:
     tensors = mini(1)
     change(tensors)
-    with pytest.raises(MismatchError, match="no published encoder"):
-        assemble(tensors, RELEASED, 4, "")
-    with pytest.raises(MissingArtifact, match="download"):
-        load_published(tmp_path / "nothing.safetensors", RELEASED, 4, "")
+    save_file(tensors, tmp_path / "encoder.safetensors")
+    with pytest.raises(MismatchError, match=r"encoder.safetensors: not a published encoder"):
+        load_published(tmp_path / "encoder.safetensors", MINI, "")
 
 
-def test_other_forms_have_no_published_layout() -> None:
-    encoder = assemble(mini(1), RELEASED, 4, "")
-    other = Encoder(replace(encoder.config, form=replace(RELEASED, projections="slot")))
+def test_missing_and_damaged_files_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
+    for name in ("missing", "damaged"):
+        with pytest.raises(MissingArtifact, match="download"):
+            load_published(tmp_path / f"{name}.safetensors", MINI, "")
+
+
+def test_other_variants_have_no_published_layout() -> None:
+    encoder = assemble(mini(1), MINI, "")
+    other = Encoder(replace(encoder.config, variant=replace(MINI, projections="slot")))
     with pytest.raises(MismatchError, match="preset 'released'"):
         layout(other)

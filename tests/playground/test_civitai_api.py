@@ -1,4 +1,4 @@
-"""The playground's Civitai, asked with a plain HTTP client over a real socket."""
+"""The playground's Civitai API, through a plain HTTP client over a real socket."""
 
 import hashlib
 import json
@@ -10,66 +10,67 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from playground.hub import Hub, running
+from playground.hubs.server import running, start
+from playground.hubs.state import Hub
 from tests.support.tiny_pool import REPOS, make_pool
 
-BY_NUMBER = {"sort": "Newest", "limit": 2, "types": "LORA"}
+NEWEST = {"sort": "Newest", "limit": 2, "types": "LORA"}
 
 
-class Fixture:
-    """A hub, and a client of its Civitai."""
+class CivitaiFixture:
+    """A hub, and a client of its Civitai API."""
 
     def __init__(self, hub: Hub, endpoint: str, pool: Path) -> None:
         self.hub, self.pool, self.endpoint = hub, pool, f"{endpoint}/civitai"
         self.client = httpx2.Client(base_url=f"{self.endpoint}/api/v1/", timeout=10)
 
     def get(self, path: str, status: int = 200, **query: Any) -> Any:
-        answer = self.client.get(path, params=query or None)
-        assert answer.status_code == status, answer.text
-        return answer.json()
+        response = self.client.get(path, params=query or None)
+        assert response.status_code == status, response.text
+        return response.json()
 
-    def walk(self, path: str, **query: Any) -> list[dict[str, Any]]:
+    def list_all(self, path: str, **query: Any) -> list[dict[str, Any]]:
         page = self.get(path, **query)
         items: list[dict[str, Any]] = page["items"]
-        while place := page["metadata"].get("nextPage"):
-            page = self.get(place)
+        while url := page["metadata"].get("nextPage"):
+            page = self.get(url)
             items += page["items"]
         return items
 
     def model(self, repo: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.get(f"models/{self.hub.numbers.model(self.hub.repos[repo])}")
-        return found
+        model: dict[str, Any] = self.get(f"models/{self.hub.civitai_ids.model(self.hub.repos[repo])}")
+        return model
 
     def content(self, repo: str) -> bytes:
         return (self.pool / repo / "lora.safetensors").read_bytes()
 
 
 @pytest.fixture
-def civitai(tmp_path: Path) -> Iterator[Fixture]:
+def civitai(tmp_path: Path) -> Iterator[CivitaiFixture]:
     hub = Hub(make_pool(tmp_path / "pool"), day=1, page_size=2)
     with running(hub) as endpoint:
-        yield Fixture(hub, endpoint, tmp_path / "pool")
+        yield CivitaiFixture(hub, endpoint, tmp_path / "pool")
 
 
-def mark(pool: Path, repo: str, **said: Any) -> None:
-    """Add to what the schedule says about a repository."""
+def add_to_schedule(pool: Path, repo: str, **fields: Any) -> None:
+    """Add fields to a repository's line in the schedule."""
     path = pool / "schedule.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [json.dumps(row | said if row["repo"] == repo else row) for row in rows]
+    lines = [json.dumps(row | fields if row["repo"] == repo else row) for row in rows]
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_all_models_come_by_cursors_newest_first(civitai: Fixture) -> None:
-    models = civitai.walk("models", **BY_NUMBER, baseModels=["Flux.1 D", "Flux.1 S"])
+def test_list_is_paged_by_cursor_newest_first(civitai: CivitaiFixture) -> None:
+    models = civitai.list_all("models", **NEWEST, baseModels=["Flux.1 D", "Flux.1 S"])
     assert [model["name"] for model in models] == ["pickle", "cat", "neon", "ink"]
     assert civitai.hub.requests()["civitai"]["listing"] == 2
-    page = civitai.get("models", **BY_NUMBER)
+    page = civitai.get("models", **NEWEST)
     assert page["metadata"]["nextPage"].startswith(f"{civitai.endpoint}/api/v1/models?sort=Newest&limit=2&")
-    again = civitai.get("models", **BY_NUMBER, cursor=page["metadata"]["nextCursor"])
+    again = civitai.get("models", **NEWEST, cursor=page["metadata"]["nextCursor"])
     assert [model["name"] for model in again["items"]] == ["neon", "ink"] and not again["metadata"]
 
 
-def test_a_model_has_the_fields_that_clients_need(civitai: Fixture) -> None:
+def test_model_has_the_fields_that_clients_read(civitai: CivitaiFixture) -> None:
     model = civitai.model("ann/ink")
     version = model["modelVersions"][0]
     (file,) = version["files"]
@@ -87,23 +88,23 @@ def test_a_model_has_the_fields_that_clients_need(civitai: Fixture) -> None:
     assert file["hashes"]["AutoV2"] == file["hashes"]["SHA256"][:10] and None not in file["hashes"].values()
     assert file["sizeKB"] * 1024 == len(content) and file["primary"] is True
     assert (file["type"], file["metadata"]["format"]) == ("Model", "SafeTensor")
-    place = f"{civitai.endpoint}/api/download/models/{version['id']}"
-    assert version["downloadUrl"] == file["downloadUrl"] == place
+    url = f"{civitai.endpoint}/api/download/models/{version['id']}"
+    assert version["downloadUrl"] == file["downloadUrl"] == url
     assert {type(image["nsfwLevel"]) for image in version["images"]} == {int}
     assert [(image["width"], image["height"]) for image in version["images"]] == [(16, 12)] * 3
     assert "prompt" not in json.dumps(version["images"]).replace("hasPositivePrompt", "")
 
 
-def test_numbers_stay_the_same_whatever_else_there_is(civitai: Fixture, tmp_path: Path) -> None:
+def test_ids_do_not_depend_on_other_repositories(civitai: CivitaiFixture, tmp_path: Path) -> None:
     before = civitai.model("ann/ink")
     civitai.hub.change({"day": 2, "license": ["ann/ink", "cc0-1.0"]})
     after = civitai.model("ann/ink")
     assert after["allowNoCredit"] and not before["allowNoCredit"]
     assert after["modelVersions"] == before["modelVersions"]
-    assert len(civitai.walk("models")) == len(REPOS)
+    assert len(civitai.list_all("models")) == len(REPOS)
 
 
-def test_versions_alone_and_by_hash(civitai: Fixture) -> None:
+def test_versions_by_id_and_by_hash(civitai: CivitaiFixture) -> None:
     model = civitai.model("ann/ink")
     version = model["modelVersions"][0]
     alone = civitai.get(f"model-versions/{version['id']}")
@@ -114,53 +115,53 @@ def test_versions_alone_and_by_hash(civitai: Fixture) -> None:
         assert civitai.get(f"model-versions/by-hash/{digest}") == alone
     assert civitai.get(f"model-versions/by-hash/{'A' * 64}", status=404) == {"error": "Model not found"}
     digest = version["files"][0]["hashes"]["SHA256"]
-    found = civitai.client.post("model-versions/by-hash/ids", json=[digest.lower(), "A" * 64]).json()
-    assert found == [{"modelVersionId": version["id"], "hash": digest}]
+    matches = civitai.client.post("model-versions/by-hash/ids", json=[digest.lower(), "A" * 64]).json()
+    assert matches == [{"modelVersionId": version["id"], "hash": digest}]
     assert civitai.client.post("model-versions/by-hash", json=[digest]).json() == [alone]
     assert civitai.get(f"model-versions/mini/{version['id']}")["air"] == alone["air"]
 
 
-def test_prompts_come_from_images(civitai: Fixture) -> None:
+def test_images_have_prompts(civitai: CivitaiFixture) -> None:
     version = civitai.model("ann/ink")["modelVersions"][0]
     query = {"modelVersionId": version["id"], "flatMeta": True, "limit": 100}
-    images = civitai.walk("images", **query, withMeta=True)
+    images = civitai.list_all("images", **query, withMeta=True)
     assert {image["id"] for image in images} == {image["id"] for image in version["images"]}
     assert {image["meta"]["prompt"] for image in images} == {"a cat, word0"}
     assert {(image["nsfwLevel"], image["browsingLevel"]) for image in images} == {("None", 1)}
-    assert {image["meta"] for image in civitai.walk("images", **query)} == {None}
-    (nested, *_) = civitai.walk("images", modelId=civitai.model("ann/ink")["id"], withMeta=True)
+    assert {image["meta"] for image in civitai.list_all("images", **query)} == {None}
+    (nested, *_) = civitai.list_all("images", modelId=civitai.model("ann/ink")["id"], withMeta=True)
     assert nested["meta"]["id"] == nested["id"] and nested["meta"]["meta"]["prompt"] == "a cat, word0"
-    pictures = {(civitai.pool / f"ann/ink/images/{number}.png").read_bytes() for number in range(3)}
-    assert {httpx2.get(image["url"]).content for image in images} == pictures
-    assert {httpx2.get(image["url"]).content for image in version["images"]} == pictures
+    contents = {(civitai.pool / f"ann/ink/images/{number}.png").read_bytes() for number in range(3)}
+    assert {httpx2.get(image["url"]).content for image in images} == contents
+    assert {httpx2.get(image["url"]).content for image in version["images"]} == contents
     assert civitai.hub.requests()["civitai"]["renderings"] == 6
 
 
-def test_a_download_leads_to_another_host_for_a_while(civitai: Fixture) -> None:
-    place = civitai.model("ann/ink")["modelVersions"][0]["downloadUrl"]
-    answer = httpx2.get(place)
-    assert (answer.status_code, answer.headers["Cache-Control"]) == (302, "no-store")
-    there = answer.headers["Location"]
-    assert urlsplit(there).hostname == "localhost" and urlsplit(place).hostname == "127.0.0.1"
+def test_download_redirects_to_an_expiring_url_on_another_host(civitai: CivitaiFixture) -> None:
+    url = civitai.model("ann/ink")["modelVersions"][0]["downloadUrl"]
+    response = httpx2.get(url)
+    assert (response.status_code, response.headers["Cache-Control"]) == (302, "no-store")
+    signed_url = response.headers["Location"]
+    assert urlsplit(signed_url).hostname == "localhost" and urlsplit(url).hostname == "127.0.0.1"
     content = civitai.content("ann/ink")
-    file = httpx2.get(place, headers={"Authorization": "Bearer secret"}, follow_redirects=True)
+    file = httpx2.get(url, headers={"Authorization": "Bearer secret"}, follow_redirects=True)
     assert file.content == content and "Authorization" not in file.request.headers
     assert 'filename="lora.safetensors"' in file.headers["Content-Disposition"]
-    part = httpx2.get(there, headers={"Range": "bytes=10-19", "If-Range": file.headers["ETag"]})
+    part = httpx2.get(signed_url, headers={"Range": "bytes=10-19", "If-Range": file.headers["ETag"]})
     assert (part.status_code, part.content) == (206, content[10:20])
-    assert httpx2.get(there.replace("Signature=", "Signature=0")).status_code == 403
+    assert httpx2.get(signed_url.replace("Signature=", "Signature=0")).status_code == 403
     civitai.hub.change({"lifetime": -1})
-    late = httpx2.get(place, follow_redirects=True)
-    assert late.status_code == 403 and "Request has expired" in late.text
+    expired = httpx2.get(url, follow_redirects=True)
+    assert expired.status_code == 403 and "Request has expired" in expired.text
     counts = civitai.hub.requests()["civitai"]
     assert (counts["download"], counts["weights"]) == (3, 4)
 
 
-def test_a_file_that_is_not_there_has_no_download(civitai: Fixture) -> None:
-    place = civitai.model("ann/ink")["modelVersions"][0]["downloadUrl"]
-    assert httpx2.get(f"{place}?format=PickleTensor").status_code == 404
-    assert httpx2.get(f"{place}?fileId=7").status_code == 404
-    assert httpx2.get(f"{place}?type=Model&format=SafeTensor").status_code == 302
+def test_download_of_a_missing_file_is_404(civitai: CivitaiFixture) -> None:
+    url = civitai.model("ann/ink")["modelVersions"][0]["downloadUrl"]
+    assert httpx2.get(f"{url}?format=PickleTensor").status_code == 404
+    assert httpx2.get(f"{url}?fileId=7").status_code == 404
+    assert httpx2.get(f"{url}?type=Model&format=SafeTensor").status_code == 302
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_a_file_that_is_not_there_has_no_download(civitai: Fixture) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_question_is_refused(civitai: Fixture, query: dict[str, Any], status: int) -> None:
+def test_invalid_query_is_refused(civitai: CivitaiFixture, query: dict[str, Any], status: int) -> None:
     assert "error" in civitai.get("models", status=status, **query)
 
 
@@ -197,79 +198,80 @@ def test_a_wrong_question_is_refused(civitai: Fixture, query: dict[str, Any], st
     ],
     ids=str,
 )
-def test_models_are_chosen(civitai: Fixture, query: dict[str, Any], names: list[str]) -> None:
+def test_models_are_filtered_and_sorted(
+    civitai: CivitaiFixture, query: dict[str, Any], names: list[str]
+) -> None:
     query = {"sort": "Newest"} | query
-    found = civitai.get("models", **query) if "page" in query else {"items": civitai.walk("models", **query)}
-    assert [model["name"] for model in found["items"]] == names
+    paged = "page" in query
+    models = civitai.get("models", **query)["items"] if paged else civitai.list_all("models", **query)
+    assert [model["name"] for model in models] == names
 
 
-def test_a_browser_is_sent_to_a_page(civitai: Fixture) -> None:
+def test_browsers_get_a_redirect_to_the_login_or_plain_text(civitai: CivitaiFixture) -> None:
     browser = {"User-Agent": "Mozilla/5.0"}
-    answer = civitai.client.get("models", params={"favorites": "true"}, headers=browser)
-    assert (answer.status_code, answer.headers["Location"]) == (302, f"{civitai.endpoint}/login")
-    answer = civitai.client.get("models/7", headers=browser)
-    assert answer.status_code == 404 and answer.headers["Content-Type"] == "text/plain"
+    response = civitai.client.get("models", params={"favorites": "true"}, headers=browser)
+    assert (response.status_code, response.headers["Location"]) == (302, f"{civitai.endpoint}/login")
+    response = civitai.client.get("models/7", headers=browser)
+    assert response.status_code == 404 and response.headers["Content-Type"] == "text/plain"
 
 
-def test_levels_and_persons_are_told_and_hidden_unless_asked_for(tmp_path: Path) -> None:
+def test_adult_models_are_hidden_by_default(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
-    mark(pool, "ann/ink", civitai={"nsfwLevel": 12})
-    mark(pool, "ann/neon", civitai={"poi": True})
+    add_to_schedule(pool, "ann/ink", civitai={"nsfwLevel": 12})
+    add_to_schedule(pool, "ann/neon", civitai={"poi": True})
     hub = Hub(pool, day=1)
     with running(hub) as endpoint:
-        civitai = Fixture(hub, endpoint, pool)
-        assert {model["name"] for model in civitai.walk("models")} == {"neon", "cat", "pickle"}
-        shown = {model["name"]: model for model in civitai.walk("models", nsfw="true")}
-        assert (shown["ink"]["nsfwLevel"], shown["ink"]["nsfw"], shown["neon"]["poi"]) == (12, True, True)
-        images = civitai.walk("images", nsfw="true", limit=200)
+        civitai = CivitaiFixture(hub, endpoint, pool)
+        assert {model["name"] for model in civitai.list_all("models")} == {"neon", "cat", "pickle"}
+        models = {model["name"]: model for model in civitai.list_all("models", nsfw="true")}
+        assert (models["ink"]["nsfwLevel"], models["ink"]["nsfw"], models["neon"]["poi"]) == (12, True, True)
+        images = civitai.list_all("images", nsfw="true", limit=200)
         assert {image["nsfwLevel"] for image in images} == {"None", "X"} and len(images) == 9
-        assert {image["nsfwLevel"] for image in civitai.walk("images")} == {"None"}
+        assert {image["nsfwLevel"] for image in civitai.list_all("images")} == {"None"}
 
 
-@pytest.mark.parametrize("how", ["404", "410", "taken-down", "archived"])
-def test_a_withdrawn_model(civitai: Fixture, how: str) -> None:
+@pytest.mark.parametrize("kind", ["404", "410", "taken-down", "archived"])
+def test_withdrawn_model(civitai: CivitaiFixture, kind: str) -> None:
     model = civitai.model("ann/ink")
-    place = model["modelVersions"][0]["downloadUrl"]
-    civitai.hub.change({"withdraw": ["ann/ink", how]})
-    listed = {found["name"]: found for found in civitai.walk("models")}
-    shown = civitai.client.get(f"models/{model['id']}")
-    assert httpx2.get(place).status_code == {"410": 410, "archived": 410}.get(how, 404)
-    if how in ("404", "410"):
-        assert "ink" not in listed and shown.status_code == int(how)
-    elif how == "archived":
-        (version,) = shown.json()["modelVersions"]
-        assert "ink" not in listed and shown.json()["mode"] == "Archived"
+    url = model["modelVersions"][0]["downloadUrl"]
+    civitai.hub.change({"withdraw": ["ann/ink", kind]})
+    listed = {model["name"]: model for model in civitai.list_all("models")}
+    response = civitai.client.get(f"models/{model['id']}")
+    assert httpx2.get(url).status_code == {"410": 410, "archived": 410}.get(kind, 404)
+    if kind in ("404", "410"):
+        assert "ink" not in listed and response.status_code == int(kind)
+    elif kind == "archived":
+        (version,) = response.json()["modelVersions"]
+        assert "ink" not in listed and response.json()["mode"] == "Archived"
         assert version["files"] == [] and "downloadUrl" not in version
     else:
         assert listed["ink"]["mode"] == "TakenDown" and listed["ink"]["modelVersions"][0]["images"] == []
 
 
-def test_only_a_new_version_moves_a_model_to_the_front(civitai: Fixture) -> None:
+def test_change_of_license_does_not_change_the_order(civitai: CivitaiFixture) -> None:
     civitai.hub.change({"license": ["ann/ink", "mit"]})
-    assert civitai.walk("models", sort="Newest")[-1]["name"] == "ink"
+    assert civitai.list_all("models", sort="Newest")[-1]["name"] == "ink"
     civitai.hub.change({"touch": "ann/ink"})
-    assert civitai.walk("models", sort="Newest")[0]["name"] == "ink"
+    assert civitai.list_all("models", sort="Newest")[0]["name"] == "ink"
 
 
-def test_a_repository_may_be_on_one_hub_alone(tmp_path: Path) -> None:
+def test_repository_can_be_on_one_hub_only(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
-    mark(pool, "ann/ink", hubs=["civitai"])
+    add_to_schedule(pool, "ann/ink", hubs=["civitai"])
     hub = Hub(pool, day=1)
-    shown = {
-        name: {repo.id for repo in hub.visible(name)} for name in ("huggingface", "civitai", "modelscope")
-    }
-    assert shown["civitai"] - shown["huggingface"] == {"ann/ink"} == shown["civitai"] - shown["modelscope"]
-    mark(pool, "ann/ink", hubs=["civit"])
+    ids = {name: {repo.id for repo in hub.visible(name)} for name in ("huggingface", "civitai", "modelscope")}
+    assert ids["civitai"] - ids["huggingface"] == {"ann/ink"} == ids["civitai"] - ids["modelscope"]
+    add_to_schedule(pool, "ann/ink", hubs=["civit"])
     with pytest.raises(ValueError, match="civit"):
         Hub(pool, day=1)
 
 
-def test_a_port_of_its_own_needs_no_prefix(tmp_path: Path) -> None:
+def test_own_port_serves_without_prefix(tmp_path: Path) -> None:
     hub = Hub(make_pool(tmp_path / "pool"), day=1)
-    hub.start(own_ports={"civitai": 0})
-    own = f"http://127.0.0.1:{hub.ports['civitai']}"
-    (model,) = httpx2.get(f"{own}/api/v1/models?query=ink").json()["items"]
-    place = model["modelVersions"][0]["downloadUrl"]
-    assert place.startswith(f"{own}/api/download/")
-    assert httpx2.get(place, follow_redirects=True).status_code == 200
+    start(hub, own_ports={"civitai": 0})
+    endpoint = f"http://127.0.0.1:{hub.ports['civitai']}"
+    (model,) = httpx2.get(f"{endpoint}/api/v1/models?query=ink").json()["items"]
+    url = model["modelVersions"][0]["downloadUrl"]
+    assert url.startswith(f"{endpoint}/api/download/")
+    assert httpx2.get(url, follow_redirects=True).status_code == 200
     hub.stop()

@@ -1,4 +1,4 @@
-"""The unmodified client of Hugging Face against the playground's hub, over a real socket."""
+"""The playground's hub: its Hugging Face API through the unmodified client, its state, and its command."""
 
 import hashlib
 import json
@@ -21,8 +21,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from playground.hub import Hub, running
 from playground.hubs.repos import tags
+from playground.hubs.server import running
+from playground.hubs.state import Hub
 from tests.support.tiny_pool import REPOS, TAGS, make_pool
 
 ROOT = Path(__file__).parents[2]
@@ -51,19 +52,19 @@ def post(endpoint: str, order: dict[str, Any]) -> None:
 
 def get(endpoint: str, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
     request = urllib.request.Request(endpoint + path, headers=headers)
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        return answer.status, answer.read(), dict(answer.headers)
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return response.status, response.read(), dict(response.headers)
 
 
-def test_client_lists_by_pages_newest_first(api: HfApi, hub: Hub) -> None:
-    found = list(api.list_models(filter=TAGS, sort="last_modified", full=True, cardData=True))
-    assert [model.id for model in found] == ["eve/pickle", "bob/cat", "ann/neon", "ann/ink"]
+def test_client_lists_pages_newest_first(api: HfApi, hub: Hub) -> None:
+    models = list(api.list_models(filter=TAGS, sort="last_modified", full=True, cardData=True))
+    assert [model.id for model in models] == ["eve/pickle", "bob/cat", "ann/neon", "ann/ink"]
     assert hub.requests()["listing"] == 2
-    assert found[0].card_data is not None and found[0].card_data.license == "mit"
-    assert {len(model.sha or "") for model in found} == {40}
+    assert models[0].card_data is not None and models[0].card_data.license == "mit"
+    assert {len(model.sha or "") for model in models} == {40}
 
 
-def test_client_lists_what_it_asks_for(api: HfApi) -> None:
+def test_client_filters_the_list(api: HfApi) -> None:
     assert [model.id for model in api.list_models(author="bob")] == ["bob/cat"]
     assert [model.id for model in api.list_models(search="neon", limit=1)] == ["ann/neon"]
     assert not list(api.list_models(filter="no-such-tag"))
@@ -72,7 +73,7 @@ def test_client_lists_what_it_asks_for(api: HfApi) -> None:
     assert str(model.last_modified) == "2026-01-01 02:00:00+00:00"
 
 
-def test_client_inspects(api: HfApi, hub: Hub, tmp_path: Path) -> None:
+def test_client_reads_info_tree_and_refs(api: HfApi, hub: Hub, tmp_path: Path) -> None:
     info = api.model_info("ann/ink", files_metadata=True, securityStatus=True)
     content = (tmp_path / "pool/ann/ink/lora.safetensors").read_bytes()
     weights = next(file for file in info.siblings or [] if file.rfilename == "lora.safetensors")
@@ -100,15 +101,15 @@ def test_client_downloads(api: HfApi, endpoint: str, tmp_path: Path) -> None:
         assert Path(path).read_bytes() == (tmp_path / "pool/ann/ink" / name).read_bytes()
 
 
-def test_client_downloads_what_lies_elsewhere(api: HfApi, endpoint: str, hub: Hub, tmp_path: Path) -> None:
+def test_client_downloads_from_the_storage(api: HfApi, endpoint: str, hub: Hub, tmp_path: Path) -> None:
     post(endpoint, {"redirect": ["huggingface"]})
     content = (tmp_path / "pool/ann/ink/lora.safetensors").read_bytes()
     sha = hub.repos["ann/ink"].head.sha
-    answer = httpx2.head(f"{endpoint}/ann/ink/resolve/{sha}/lora.safetensors")
-    assert answer.status_code == 302 and answer.headers["X-Repo-Commit"] == sha
-    assert answer.headers["X-Linked-Etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
-    assert answer.headers["X-Linked-Size"] == str(len(content))
-    assert httpx2.URL(answer.headers["Location"]).host == "localhost"
+    response = httpx2.head(f"{endpoint}/ann/ink/resolve/{sha}/lora.safetensors")
+    assert response.status_code == 302 and response.headers["X-Repo-Commit"] == sha
+    assert response.headers["X-Linked-Etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
+    assert response.headers["X-Linked-Size"] == str(len(content))
+    assert httpx2.URL(response.headers["Location"]).host == "localhost"
     for _ in range(2):
         path = hf_hub_download(
             "ann/ink", "lora.safetensors", revision=sha, endpoint=endpoint, cache_dir=tmp_path / "cache"
@@ -117,13 +118,13 @@ def test_client_downloads_what_lies_elsewhere(api: HfApi, endpoint: str, hub: Hu
     assert hub.requests()["weights"] == 1
 
 
-def test_client_takes_a_snapshot(endpoint: str, hub: Hub, tmp_path: Path) -> None:
+def test_client_downloads_a_snapshot(endpoint: str, hub: Hub, tmp_path: Path) -> None:
     folder = snapshot_download("ann/ink", endpoint=endpoint, local_dir=tmp_path / "snapshot")
     for path, blob in hub.repos["ann/ink"].head.blobs.items():
         assert hashlib.sha256((Path(folder) / path).read_bytes()).hexdigest() == blob.sha256
 
 
-def test_what_clients_break_on(endpoint: str) -> None:
+def test_details_that_clients_depend_on(endpoint: str) -> None:
     list_page = httpx2.get(f"{endpoint}/api/models?filter=lora&sort=lastModified")
     assert list_page.links["next"]["url"].startswith(
         f"{endpoint}/api/models?filter=lora&sort=lastModified&cursor="
@@ -137,8 +138,8 @@ def test_what_clients_break_on(endpoint: str) -> None:
     weights = next(entry for entry in tree if entry["path"] == "lora.safetensors")
     assert {"oid", "size", "pointerSize"} == weights["lfs"].keys() and "oid" in weights
     info = httpx2.get(f"{endpoint}/api/models/ann/ink?blobs=true").json()
-    (told,) = [file for file in info["siblings"] if file["rfilename"] == "lora.safetensors"]
-    assert told["lfs"]["sha256"] == weights["lfs"]["oid"] and told["blobId"] == weights["oid"]
+    (sibling,) = [file for file in info["siblings"] if file["rfilename"] == "lora.safetensors"]
+    assert sibling["lfs"]["sha256"] == weights["lfs"]["oid"] and sibling["blobId"] == weights["oid"]
     assert {info[name][-1] for name in ("lastModified", "createdAt")} == {"Z"}
     assert httpx2.get(f"{endpoint}/api/agent-harnesses").status_code == 404
 
@@ -159,20 +160,20 @@ def test_gated_and_disabled_repositories(endpoint: str, hub: Hub, tmp_path: Path
     assert httpx2.get(f"{endpoint}/ann/neon/resolve/main/README.md").status_code == 403
 
 
-def test_ranges(endpoint: str, tmp_path: Path) -> None:
+def test_range_requests(endpoint: str, tmp_path: Path) -> None:
     content = (tmp_path / "pool/ann/ink/lora.safetensors").read_bytes()
-    place = "/ann/ink/resolve/main/lora.safetensors"
-    status, body, headers = get(endpoint, place, Range="bytes=10-19")
+    url = "/ann/ink/resolve/main/lora.safetensors"
+    status, body, headers = get(endpoint, url, Range="bytes=10-19")
     assert (status, body) == (206, content[10:20])
     assert headers["Content-Range"] == f"bytes 10-19/{len(content)}"
-    assert get(endpoint, place, Range="bytes=-5")[1] == content[-5:]
+    assert get(endpoint, url, Range="bytes=-5")[1] == content[-5:]
     stale = {"Range": "bytes=10-19", "If-Range": '"another"'}
-    assert get(endpoint, place, **stale)[:2] == (200, content)
+    assert get(endpoint, url, **stale)[:2] == (200, content)
     with pytest.raises(urllib.error.HTTPError, match="416"):
-        get(endpoint, place, Range=f"bytes={len(content)}-")
+        get(endpoint, url, Range=f"bytes={len(content)}-")
 
 
-def test_calendar_withdrawal_and_license(api: HfApi, endpoint: str, hub: Hub) -> None:
+def test_next_day_withdrawal_and_license_change(api: HfApi, endpoint: str, hub: Hub) -> None:
     before = api.model_info("ann/ink")
     post(endpoint, {"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
     assert {model.id for model in api.list_models()} == REPOS.keys() - {"bob/cat"}
@@ -193,7 +194,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
     assert len(list(again.visible())) == len(REPOS) - 1
 
 
-def test_orders_that_are_none_change_nothing(endpoint: str, hub: Hub) -> None:
+def test_invalid_orders_change_nothing(endpoint: str, hub: Hub) -> None:
     for order in ({"dya": 2}, {"withdraw": "no/body"}, {"fail": {"kind": "listing", "when": "now"}}):
         with pytest.raises(urllib.error.HTTPError, match="400"):
             post(endpoint, order)
@@ -221,7 +222,7 @@ def test_process_listens_within_seconds(tmp_path: Path) -> None:
         process.terminate()
 
 
-def test_the_shipped_pool_is_all_there() -> None:
+def test_committed_pool_is_served_completely() -> None:
     pool = ROOT / "playground/pool"
     hub = Hub(pool, day=10**6)
     repos = list(hub.visible())
@@ -232,9 +233,9 @@ def test_the_shipped_pool_is_all_there() -> None:
         assert [path for path in repo.head.blobs if path.endswith(".safetensors")], repo.id
 
 
-def test_a_taken_port_is_said(endpoint: str, tmp_path: Path) -> None:
+def test_port_in_use_is_reported(endpoint: str, tmp_path: Path) -> None:
     port = endpoint.rpartition(":")[2]
     command = [sys.executable, "-m", "playground.hub", "--port", port, "--pool", str(tmp_path / "pool")]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"cannot listen on port {port}") and "Traceback" not in done.stderr
+    process = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"cannot listen on port {port}") and "Traceback" not in process.stderr

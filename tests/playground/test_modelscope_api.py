@@ -1,4 +1,4 @@
-"""The unmodified client of ModelScope against the playground's hub, over a real socket."""
+"""The playground's ModelScope API, through the unmodified ModelScope client over a real socket."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ import pytest
 from modelscope_hub import HubApi
 from modelscope_hub.errors import InvalidParameter, NotExistError
 
-from playground.hub import Hub, running
+from playground.hubs.server import running
+from playground.hubs.state import Hub
 from tests.support.tiny_pool import make_pool
 
 
-class Fixture:
-    """A hub, the client, and the endpoint of its ModelScope."""
+class ModelScopeFixture:
+    """A hub, and the client with the endpoint of its ModelScope API."""
 
     def __init__(self, hub: Hub, endpoint: str, folder: Path) -> None:
         self.hub, self.pool, self.endpoint = hub, folder / "pool", f"{endpoint}/modelscope"
@@ -27,14 +28,14 @@ class Fixture:
 
 
 @pytest.fixture
-def modelscope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
+def modelscope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelScopeFixture]:
     monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
     hub = Hub(make_pool(tmp_path / "pool"), day=1, page_size=2)
     with running(hub) as endpoint:
-        yield Fixture(hub, endpoint, tmp_path)
+        yield ModelScopeFixture(hub, endpoint, tmp_path)
 
 
-def test_client_lists_by_pages_newest_first(modelscope: Fixture) -> None:
+def test_client_lists_pages_newest_first(modelscope: ModelScopeFixture) -> None:
     pages = [
         modelscope.api.list_repos("model", custom_tag="LoRA", page_number=number, page_size=2)
         for number in (1, 2, 3)
@@ -48,23 +49,23 @@ def test_client_lists_by_pages_newest_first(modelscope: Fixture) -> None:
     assert not modelscope.api.list_repos("model", license="gpl").items
 
 
-def test_the_list_ends_at_three_thousand(modelscope: Fixture) -> None:
+def test_pages_after_3000_models_are_refused(modelscope: ModelScopeFixture) -> None:
     with pytest.raises(InvalidParameter):
         modelscope.api.list_repos("model", page_number=61, page_size=50)
-    answer = httpx2.get(f"{modelscope.endpoint}/openapi/v1/models?page_number=61&page_size=50")
-    assert answer.status_code == 400 and answer.json()["success"] is False
+    response = httpx2.get(f"{modelscope.endpoint}/openapi/v1/models?page_number=61&page_size=50")
+    assert response.status_code == 400 and response.json()["success"] is False
 
 
-def test_the_envelope(modelscope: Fixture) -> None:
-    answer = modelscope.get("/openapi/v1/models", page_number=2)
-    assert answer["success"] is True
-    assert answer["data"].keys() == {"models", "total_count", "page_number", "page_size"}
-    model = answer["data"]["models"][-1]
+def test_list_response_format(modelscope: ModelScopeFixture) -> None:
+    response = modelscope.get("/openapi/v1/models", page_number=2)
+    assert response["success"] is True
+    assert response["data"].keys() == {"models", "total_count", "page_number", "page_size"}
+    model = response["data"]["models"][-1]
     assert (model["id"], model["license"], model["tags"][0]) == ("ann/ink", "mit", "LoRA")
     assert model["last_modified"] == "2026-01-01T00:00:00Z"
 
 
-def test_client_inspects(modelscope: Fixture) -> None:
+def test_client_reads_model_info(modelscope: ModelScopeFixture) -> None:
     repo = modelscope.api.get_repo("ann/ink", "model")
     assert (repo.repo_id, repo.downloads, repo.license) == ("ann/ink", 7, "mit")
     legacy = modelscope.get("/api/v1/models/ann/ink")
@@ -73,7 +74,7 @@ def test_client_inspects(modelscope: Fixture) -> None:
         modelscope.api.get_repo("no/body", "model")
 
 
-def test_client_lists_files(modelscope: Fixture) -> None:
+def test_client_lists_files(modelscope: ModelScopeFixture) -> None:
     files = {entry["Path"]: entry for entry in modelscope.api.legacy.list_repo_files("ann/ink", "model")}
     weights = files["lora.safetensors"]
     content = (modelscope.pool / "ann/ink/lora.safetensors").read_bytes()
@@ -87,7 +88,7 @@ def test_client_lists_files(modelscope: Fixture) -> None:
 
 
 @pytest.mark.parametrize("redirected", [False, True])
-def test_client_downloads(modelscope: Fixture, redirected: bool) -> None:
+def test_client_downloads(modelscope: ModelScopeFixture, redirected: bool) -> None:
     modelscope.hub.change({"redirect": ["modelscope"] if redirected else []})
     folder = Path(modelscope.api.download_repo("ann/ink", "model", cache_dir=modelscope.cache))
     for name in ("lora.safetensors", "README.md", "images/0.png"):
@@ -96,12 +97,12 @@ def test_client_downloads(modelscope: Fixture, redirected: bool) -> None:
     assert (counts["weights"], counts["renderings"]) == (1, 3) and counts.get("download", 0) == 4 * redirected
 
 
-def test_both_ways_to_a_file(modelscope: Fixture) -> None:
+def test_both_download_routes(modelscope: ModelScopeFixture) -> None:
     content = (modelscope.pool / "ann/ink/lora.safetensors").read_bytes()
     revision = modelscope.hub.repos["ann/ink"].head.sha
-    asked = {"Revision": revision, "FilePath": "lora.safetensors"}
+    file_query = {"Revision": revision, "FilePath": "lora.safetensors"}
     for url, query in (
-        (f"{modelscope.endpoint}/api/v1/models/ann/ink/repo", asked),
+        (f"{modelscope.endpoint}/api/v1/models/ann/ink/repo", file_query),
         (f"{modelscope.endpoint}/models/ann/ink/resolve/{revision}/lora.safetensors", {}),
         (f"{modelscope.endpoint}/models/ann/ink/resolve/master/lora.safetensors", {}),
     ):
@@ -112,24 +113,24 @@ def test_both_ways_to_a_file(modelscope: Fixture) -> None:
     assert httpx2.get(url.replace("lora.", "none.")).status_code == 404
 
 
-def test_revisions_search_and_owner_lists(modelscope: Fixture) -> None:
+def test_revisions_search_and_models_of_an_owner(modelscope: ModelScopeFixture) -> None:
     (branch,) = modelscope.api.legacy.list_revisions("ann/ink", "model")
     assert branch["Revision"] == "master"
     body = {"Name": "neon", "PageNumber": 1, "PageSize": 30, "SortBy": "GmtModified"}
-    found = httpx2.put(f"{modelscope.endpoint}/api/v1/dolphin/models", json=body).json()["Data"]["Model"]
-    assert [(model["Path"], model["Name"]) for model in found["Models"]] == [("ann", "neon")]
+    results = httpx2.put(f"{modelscope.endpoint}/api/v1/dolphin/models", json=body).json()["Data"]["Model"]
+    assert [(model["Path"], model["Name"]) for model in results["Models"]] == [("ann", "neon")]
     owned = httpx2.put(f"{modelscope.endpoint}/api/v1/models", json={"Path": "ann"}).json()["Data"]
     assert owned["TotalCount"] == 2
     assert httpx2.put(f"{modelscope.endpoint}/api/v1/models", content=b"[").status_code == 400
 
 
-def test_calendar_withdrawal_and_license(modelscope: Fixture) -> None:
+def test_next_day_withdrawal_and_license_change(modelscope: ModelScopeFixture) -> None:
     modelscope.hub.change({"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
     pages = [modelscope.api.list_repos("model", page_number=number, page_size=50) for number in (1, 2, 3)]
     assert {(page.total_count, page.page_size) for page in pages} == {(5, 2)}
-    found = [repo for page in pages for repo in page.items]
-    assert found[0].repo_id == "ann/ink" and found[0].license == "cc0-1.0"
-    assert {repo.repo_id for repo in found} == {
+    repos = [repo for page in pages for repo in page.items]
+    assert repos[0].repo_id == "ann/ink" and repos[0].license == "cc0-1.0"
+    assert {repo.repo_id for repo in repos} == {
         "ann/ink",
         "ann/neon",
         "eve/pickle",

@@ -1,4 +1,4 @@
-"""The pool is complete: LoRAs, layouts, cards, renderings, bad files, schedule and truth."""
+"""The committed pool is complete: LoRAs, layouts, cards, renderings, bad files, schedule and themes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from autolora import models
 from autolora.errors import RefusedFile
 from autolora.lora.factors import Factors
-from autolora.lora.fingerprint import earlier, fingerprint
+from autolora.lora.fingerprint import cosines_with_earlier, fingerprint
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.params import load
@@ -33,7 +33,7 @@ VERDICTS = {
     "pickle": "pickle", "wrong base": "wrong-base", "truncated": "truncated", "zero effect": "zero-effect",
     "not finite": "nan-or-inf",
 }  # fmt: skip
-"""what the reader makes of each kind of bad file"""
+"""fault of a bad file -> code of the reader's refusal"""
 
 
 def front_matter(repo: str) -> dict[str, object]:
@@ -47,24 +47,24 @@ def read_file(path: Path) -> object:
     return read(path, slots(models.transformer_config(PARAMS.models)), PARAMS.pool)
 
 
-def test_the_schedule_names_every_repository_on_its_day() -> None:
+def test_schedule_has_every_repository_on_its_day() -> None:
     lines = (pool.POOL / "schedule.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines]
     days = {recipe.repo: recipe.day for recipe in RECIPES} | dict.fromkeys(pool.BAD, 1)
     assert {entry["repo"]: entry["day"] for entry in entries} == days
     assert len(entries) == len(REPOS) == len(set(REPOS))
-    assert all(e["created_at"].endswith("Z") and e["downloads"] > 0 for e in entries)
+    assert all(entry["created_at"].endswith("Z") and entry["downloads"] > 0 for entry in entries)
 
 
-def test_every_theme_has_authors_who_differ() -> None:
+def test_loras_of_a_theme_have_different_authors_and_habits() -> None:
     uploads = Counter(recipe.theme for recipe in RECIPES)
     assert uploads.keys() == {theme for themes in authors.KINDS.values() for theme in themes}
     assert min(uploads.values()) >= 2
     for theme in uploads:
-        found = [recipe for recipe in RECIPES if recipe.theme == theme]
-        assert len({recipe.author for recipe in found}) == len(found), theme
-        assert len({recipe.habit for recipe in found}) > 1, theme
-    assert {recipe.layout for recipe in RECIPES} == {form.name for form in layouts.LAYOUTS}
+        recipes = [recipe for recipe in RECIPES if recipe.theme == theme]
+        assert len({recipe.author for recipe in recipes}) == len(recipes), theme
+        assert len({recipe.habit for recipe in recipes}) > 1, theme
+    assert {recipe.layout for recipe in RECIPES} == {layout.name for layout in layouts.LAYOUTS}
 
 
 @pytest.mark.parametrize("repo", REPOS)
@@ -81,35 +81,35 @@ def test_cards_parse_and_renderings_open(repo: str) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.repo)
-def test_files_have_the_layout_they_claim(recipe: authors.Recipe) -> None:
+def test_files_have_the_layout_of_their_recipe(recipe: authors.Recipe) -> None:
     reading = read_file(pool.POOL / recipe.repo / recipe.file)
     assert reading.layout == recipe.layout
     assert reading.keys_used == reading.keys_seen and reading.dtype == "bfloat16"
     ranks = {factors.rank for factors in reading.lora.values()}
-    assert ranks == {recipe.habit.rank} if recipe.habit.kept == 1 else max(ranks) < recipe.habit.rank
+    assert ranks == {recipe.habit.rank} if recipe.habit.kept_energy == 1 else max(ranks) < recipe.habit.rank
 
 
 @pytest.mark.parametrize("repo", pool.BAD)
-def test_bad_files_are_refused_for_their_fault(repo: str) -> None:
+def test_bad_files_are_refused_with_the_code_of_their_fault(repo: str) -> None:
     with pytest.raises(RefusedFile) as caught:
         read_file(pool.POOL / repo / pool.BAD_FILE)
     assert caught.value.code == VERDICTS[pool.BAD[repo]]
 
 
-def test_the_truth_covers_every_lora() -> None:
-    truth = json.loads(pool.THEMES.read_text())
+def test_themes_json_has_every_lora() -> None:
+    themes = json.loads(pool.THEMES.read_text())
     for recipe in RECIPES:
-        entry = truth[digest(pool.POOL / recipe.repo / recipe.file)]
+        entry = themes[digest(pool.POOL / recipe.repo / recipe.file)]
         assert (entry["theme"], entry["kind"], entry["repo"]) == (recipe.theme, recipe.kind, recipe.repo)
-    assert len(truth) == len(RECIPES)
+    assert len(themes) == len(RECIPES)
 
 
-def test_no_two_authors_loras_are_called_near_duplicates() -> None:
+def test_no_loras_are_near_duplicates() -> None:
     known = slots(models.transformer_config(PARAMS.models))
     spec = SketchSpec(PARAMS.pool.sketch_size)
     loras = [read(pool.POOL / recipe.repo / recipe.file, known, PARAMS.pool).lora for recipe in RECIPES]
     prints = np.stack([fingerprint(sketch(lora, known, spec).values.numpy()) for lora in loras])
-    highest = max(float(cosines.max()) for cosines in earlier(prints, 1))
+    highest = max(float(cosines.max()) for cosines in cosines_with_earlier(prints, 1))
     assert highest < PARAMS.pool.near_duplicate_cosine - 0.2, f"{highest:.3f}"
 
 
@@ -117,41 +117,41 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("layout", sorted({form.name for form in layouts.LAYOUTS}))
-def test_a_layout_keeps_the_update_exact(tmp_path: Path, layout: str) -> None:
-    """Small whole numbers, which bf16 holds, in all slots but one."""
+@pytest.mark.parametrize("layout", sorted({layout.name for layout in layouts.LAYOUTS}))
+def test_every_layout_stores_the_update_exactly(tmp_path: Path, layout: str) -> None:
+    """The factors are small integers, which bf16 represents exactly, in all slots but one."""
     generator = torch.Generator().manual_seed(0)
-    whole = {
+    lora = {
         slot.name: (
             torch.randint(-3, 4, (2, slot.d_in), generator=generator).float(),
             torch.randint(-3, 4, (slot.d_out, 2), generator=generator).float(),
         )
         for slot in SLOTS[:1] + SLOTS[2:]
     }
-    tensors = layouts.state(whole, layout, {slot.name: slot.d_out for slot in SLOTS}, seed=0)
+    tensors = layouts.to_tensors(lora, layout, {slot.name: slot.d_out for slot in SLOTS}, seed=0)
     reading = read_tensors(tmp_path, tensors)
     assert reading.layout == layout
-    assert_same(reading.lora, {name: Factors(down, up, 1.0) for name, (down, up) in whole.items()})
+    assert_same(reading.lora, {name: Factors(down, up, 1.0) for name, (down, up) in lora.items()})
 
 
-def test_prompts_carry_the_trigger_word() -> None:
+def test_prompts_of_renderings_have_the_trigger_word() -> None:
     for recipe in RECIPES:
-        words = loras.prompts(recipe)
-        assert len(words) == recipe.renderings
-        assert all(recipe.trigger in text for text in words)
+        prompts = loras.prompts(recipe)
+        assert len(prompts) == recipe.renderings
+        assert all(recipe.trigger in prompt for prompt in prompts)
 
 
-def test_resizing_keeps_the_energy_it_says() -> None:
+def test_resizing_keeps_the_given_share_of_energy() -> None:
     torch.manual_seed(0)
     strengths = torch.tensor([1.0, 0.8, 0.6, 0.3, 0.2, 0.1])
     lora = {"a": (torch.randn(6, 40), torch.randn(30, 6) * strengths)}
     down, up = layouts.resize(lora, 0.95)["a"]
-    whole, kept = lora["a"][1] @ lora["a"][0], up @ down
+    whole, resized = lora["a"][1] @ lora["a"][0], up @ down
     assert len(down) < 6
-    assert 0.95 <= float(kept.square().sum() / whole.square().sum()) < 1
-    assert float((whole - kept).square().sum() / whole.square().sum()) <= 0.05
+    assert 0.95 <= float(resized.square().sum() / whole.square().sum()) < 1
+    assert float((whole - resized).square().sum() / whole.square().sum()) <= 0.05
 
 
-def test_no_config_names_a_place_on_somebodys_machine() -> None:
+def test_no_config_has_a_local_path() -> None:
     for path in (pool.HOME / "models").rglob("*.json"):
         assert "_name_or_path" not in json.loads(path.read_text()), path

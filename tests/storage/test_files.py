@@ -1,13 +1,23 @@
+"""Atomic writes, JSON-lines tables, hashes, and the error for a full disk."""
+
 import os
 from pathlib import Path
 
 import pytest
 
 from autolora.errors import DiskFull
-from autolora.storage.files import TAIL, append_rows, hash_folder, read_rows, room, write_atomic, write_rows
+from autolora.storage.files import (
+    TAIL_BLOCK,
+    append_rows,
+    raising_disk_full,
+    read_rows,
+    write_atomic,
+    write_rows,
+)
+from autolora.storage.hashes import hash_folder
 
 
-def test_equal_content_leaves_the_file_alone(tmp_path: Path) -> None:
+def test_equal_content_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
     write_atomic(path, "one")
     os.utime(path, ns=(1, 1))
@@ -18,7 +28,7 @@ def test_equal_content_leaves_the_file_alone(tmp_path: Path) -> None:
     assert [child.name for child in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_a_torn_line_is_passed_over_and_cut_off(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_skipped_and_truncated(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     append_rows(path, [{"a": 1}])
     with path.open("a") as stream:
@@ -28,30 +38,30 @@ def test_a_torn_line_is_passed_over_and_cut_off(tmp_path: Path) -> None:
     assert list(read_rows(path)) == [{"a": 1}, {"a": 3}]
 
 
-def test_appending_reads_the_end_of_a_table_alone(tmp_path: Path) -> None:
+def test_appending_finds_the_last_line_in_blocks_from_the_end(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     append_rows(path, [{"a": "x" * 10_000}])
-    long = '{"torn": "' + "y" * 3 * TAIL
-    path.write_text(path.read_text() + long)
+    incomplete = '{"incomplete": "' + "y" * 3 * TAIL_BLOCK
+    path.write_text(path.read_text() + incomplete)
     append_rows(path, [{"b": 1}])
     assert list(read_rows(path)) == [{"a": "x" * 10_000}, {"b": 1}]
-    path.write_text(long)
+    path.write_text(incomplete)
     append_rows(path, [{"b": 2}])
     assert path.read_text() == '{"b":2}\n'
 
 
-def test_a_full_disk_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull, match="No space left on device"), room(tmp_path):
+def test_a_full_disk_raises_disk_full(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="No space left on device"), raising_disk_full(tmp_path):
         Path("/dev/full").write_text("a")
-    with pytest.raises(FileNotFoundError), room(tmp_path):
+    with pytest.raises(FileNotFoundError), raising_disk_full(tmp_path):
         (tmp_path / "none").read_text()
 
 
-def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
+def test_a_missing_table_has_no_rows(tmp_path: Path) -> None:
     assert list(read_rows(tmp_path / "none.jsonl")) == []
 
 
-def test_a_folder_hash_knows_names_and_bytes(tmp_path: Path) -> None:
+def test_a_folder_hash_depends_on_file_names(tmp_path: Path) -> None:
     write_rows(tmp_path / "a", [{"x": 1}])
     first = hash_folder(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")

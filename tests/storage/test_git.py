@@ -1,3 +1,5 @@
+"""Reading and restoring committed files."""
+
 import subprocess
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from autolora.storage.git import history, read_committed, restore_committed
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A git repository with one file in two versions."""
+    """A git repository that contains one file in two versions."""
     git(tmp_path, "init", "-q")
     for text in ("one", "two"):
         (tmp_path / "lock").write_text(text)
@@ -22,7 +24,7 @@ def git(root: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
 
 
-def test_a_former_file_is_read_without_moving_the_tree(repository: Path) -> None:
+def test_a_former_version_is_read_without_changing_the_working_tree(repository: Path) -> None:
     assert read_committed(repository, "HEAD~1", "lock") == "one"
     assert (repository / "lock").read_text() == "two"
 
@@ -32,15 +34,15 @@ def test_a_former_file_is_read_without_moving_the_tree(repository: Path) -> None
     [
         ("nowhere", "lock", "no revision 'nowhere'"),
         ("--help", "lock", "no revision"),
-        ("HEAD", "none", "has no none"),
+        ("HEAD", "none", "does not contain none"),
     ],
 )
-def test_what_git_does_not_know_is_named(repository: Path, rev: str, path: str, message: str) -> None:
+def test_a_missing_revision_or_file_is_named(repository: Path, rev: str, path: str, message: str) -> None:
     with pytest.raises(MissingArtifact, match=message):
         read_committed(repository, rev, path)
 
 
-def test_a_missing_lock_is_put_back(repository: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_restored_from_head(repository: Path, tmp_path: Path) -> None:
     assert not restore_committed(repository, "lock")
     (repository / "lock").unlink()
     assert restore_committed(repository, "lock")

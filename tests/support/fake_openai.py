@@ -1,4 +1,4 @@
-"""A chat completions API as vLLM speaks it, on a real socket, that answers what a test tells it to."""
+"""A fake of vLLM's chat completions API on a real socket, whose responses a test chooses."""
 
 import json
 import threading
@@ -9,41 +9,45 @@ from typing import Any
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+RESPONSE_DELAY_S = 0.02
 
-class Server:
-    """A chat completions API on a real socket that answers from a list, then by `reply`."""
 
-    def __init__(self, http: HTTPServer, name: str) -> None:
-        self.name = name
-        self.asked: list[dict[str, Any]] = []
-        self.answers: list[tuple[int, object]] = []
+class FakeOpenAI:
+    """A chat completions API that answers from the list `responses`, and with `reply` if the list is empty."""
+
+    def __init__(self, http: HTTPServer, model: str) -> None:
+        self.model = model
+        self.requests: list[dict[str, Any]] = []
+        """bodies of all requests"""
+        self.responses: list[tuple[int, object]] = []
+        """(status, text) of the next responses"""
         self.reply: Callable[[dict[str, Any]], object] = lambda request: "a red house"
-        self.likeliest = {"yes": -0.25, "no": -2.0, "a": -3.0}
-        self.in_flight = self.most_in_flight = 0
+        self.top_logprobs = {"yes": -0.25, "no": -2.0, "a": -3.0}
+        self.in_flight = self.max_in_flight = 0
         self._lock = threading.Lock()
         http.expect_request("/v1/models").respond_with_json(
-            {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "vllm"}]}
+            {"object": "list", "data": [{"id": model, "object": "model", "created": 0, "owned_by": "vllm"}]}
         )
-        http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(self.answer)
+        http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(self._respond)
 
-    def answer(self, request: Request) -> Response:
+    def _respond(self, http_request: Request) -> Response:
+        request = http_request.get_json()
         with self._lock:
-            question = request.get_json()
-            self.asked.append(question)
-            status, text = self.answers.pop(0) if self.answers else (200, self.reply(question))
+            self.requests.append(request)
+            status, text = self.responses.pop(0) if self.responses else (200, self.reply(request))
             self.in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        time.sleep(0.02)
+            self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        time.sleep(RESPONSE_DELAY_S)  # so that requests overlap
         with self._lock:
             self.in_flight -= 1
         message = {"role": "assistant", "content": text}
         choices: list[dict[str, Any]] = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        if request.get_json().get("logprobs"):
-            choices[0]["logprobs"] = {"content": [self.told("a")]}
-        body = {"id": "1", "object": "chat.completion", "created": 0, "model": self.name, "choices": choices}
+        if request.get("logprobs"):
+            choices[0]["logprobs"] = {"content": [self._first_token("a")]}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": self.model, "choices": choices}
         return Response(json.dumps(body), status=status, content_type="application/json")
 
-    def told(self, token: str) -> dict[str, Any]:
-        """Return the first token's logarithms in the form of the API."""
-        tops = [{"token": word, "logprob": value, "bytes": None} for word, value in self.likeliest.items()]
+    def _first_token(self, token: str) -> dict[str, Any]:
+        """Return the first token with its logprobs as the API reports them."""
+        tops = [{"token": top, "logprob": value, "bytes": None} for top, value in self.top_logprobs.items()]
         return {"token": token, "logprob": -1.0, "bytes": None, "top_logprobs": tops}

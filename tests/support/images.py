@@ -1,4 +1,4 @@
-"""A root with a catalog, a pool and real pictures, as the stage `pool` leaves it for `captions`."""
+"""A repository with catalog, pool and drawn images, in the state in which the stage `pool` leaves it for `captions`."""
 
 import datetime
 import hashlib
@@ -11,35 +11,40 @@ import numpy as np
 
 from autolora.pool import store as pool
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
-from autolora.storage.files import hash_value, write_atomic, write_rows
+from autolora.storage.files import write_atomic, write_rows
+from autolora.storage.hashes import hash_value
 from playground import world
 
 DAY = datetime.date(2026, 1, 1)
 
 
-def draw_pictures(count: int) -> list[bytes]:
-    """Draw `count` scenes as PNG files."""
+def draw_images(count: int) -> list[bytes]:
+    """Return the PNG bytes of `count` random scenes."""
     rng = np.random.default_rng(3)
-    drawn = []
+    images = []
     for _ in range(count):
         stream = io.BytesIO()
         world.draw(world.sample_scene(rng), rng).save(stream, "PNG")
-        drawn.append(stream.getvalue())
-    return drawn
+        images.append(stream.getvalue())
+    return images
 
 
-def write_pictures(root: Path, shown: Mapping[str, Sequence[bytes]], refused: Sequence[str] = ()) -> None:
-    """Write catalog and pool: adapter id -> its renderings (PNG bytes); `refused` ids have a bad verdict."""
-    listings = [
-        _listing(name, [_sha256(data) for data in pictures]) for name, pictures in sorted(shown.items())
-    ]
+def write_pooled_images(
+    root: Path, images: Mapping[str, Sequence[bytes]], refused: Sequence[str] = ()
+) -> None:
+    """Write catalog and pool.
+
+    images: adapter id -> its renderings as PNG bytes. refused: ids of adapters whose file was refused.
+    """
+    listings = [_listing(name, [_sha256(data) for data in group]) for name, group in sorted(images.items())]
     write_rows(root / "data/catalog.jsonl", [listing.to_row() for listing in listings])
     adapters = [_adapter(listing, "truncated" if listing.id in refused else ACCEPTED) for listing in listings]
-    write_rows(root / "data/pool/adapters.jsonl", [a.to_row() for a in sorted(adapters, key=lambda a: a.key)])
-    pictures = {_sha256(data): data for group in shown.values() for data in group}
-    rows = [PooledRendering(key=key, sha256=key, width=64, height=64) for key in sorted(pictures)]
+    adapters.sort(key=lambda adapter: adapter.key)
+    write_rows(root / "data/pool/adapters.jsonl", [adapter.to_row() for adapter in adapters])
+    by_sha256 = {_sha256(data): data for group in images.values() for data in group}
+    rows = [PooledRendering(key=key, sha256=key, width=64, height=64) for key in sorted(by_sha256)]
     write_rows(root / "data/pool/renderings.jsonl", [asdict(row) for row in rows])
-    for sha256, data in pictures.items():
+    for sha256, data in by_sha256.items():
         write_atomic(pool.rendering_path(root, sha256), data)
 
 
@@ -72,7 +77,7 @@ def _adapter(listing: Listing, verdict: str) -> Adapter:
         size=1000,
         recipe="r" * 64,
         verdict=verdict,
-        reason="" if verdict == ACCEPTED else "it ends early",
+        reason="" if verdict == ACCEPTED else "the file ends early",
         layout="diffusers",
         num_slots=1,
         rank_max=2,
@@ -80,5 +85,5 @@ def _adapter(listing: Listing, verdict: str) -> Adapter:
         dtype="float32",
         keys_used=2,
         keys_seen=2,
-        set_aside=(),
+        ignored_keys=(),
     )

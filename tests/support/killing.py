@@ -1,4 +1,4 @@
-"""Killing a stage at random moments, in processes that are forked from a warm one: a kill costs little."""
+"""Running and killing stages in processes that are forked from a server with all imports, so that a kill is cheap."""
 
 import multiprocessing
 import time
@@ -6,52 +6,60 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-PATIENCE_S = 600
-LOOK_EVERY_S = 0.02
-WARM = ["autolora.pool.ingest", "autolora.vlm", "playground.hub", "playground.world", "pytest_httpserver"]
-"""what takes long to import"""
-_processes = multiprocessing.get_context("forkserver")
+TIMEOUT_S = 600
+POLL_INTERVAL_S = 0.02
+PRELOADED = [
+    "autolora.pool.ingest",
+    "autolora.vlm",
+    "playground.hubs.server",
+    "playground.world",
+    "pytest_httpserver",
+]
+"""modules whose import takes long"""
+_context = multiprocessing.get_context("forkserver")
 
 
 def run(stage: Callable[..., None], *arguments: object) -> float:
-    """Run a stage in a process of its own to its end and return the seconds that it took.
+    """Run a stage in its own process until it ends, and return its duration in seconds.
 
-    stage: a function of a test module; arguments: what pickle can carry.
+    stage: a function of a test module. arguments: values that can be pickled.
     """
-    process = _begin(stage, arguments)
+    process = _start(stage, arguments)
     started = time.perf_counter()
-    process.join(PATIENCE_S)
-    assert process.exitcode == 0, f"{stage.__name__} ended with {process.exitcode}"
+    process.join(TIMEOUT_S)
+    assert process.exitcode == 0, f"{stage.__name__} ended with exit code {process.exitcode}"
     return time.perf_counter() - started
 
 
 def kill(
     stage: Callable[..., None],
     *arguments: object,
-    after_s: float = PATIENCE_S,
+    after_s: float = TIMEOUT_S,
     until: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Run a stage in a process of its own and SIGKILL it when it has worked so long, or come so far; was it still at
-    work?"""
-    process = _begin(stage, arguments)
-    ended = time.monotonic() + after_s
-    while process.is_alive() and time.monotonic() < ended and not until():
-        process.join(min(LOOK_EVERY_S, max(0.0, ended - time.monotonic())))
+    """Run a stage in its own process, send SIGKILL after `after_s` or once `until` holds; return if it still ran.
+
+    False: the stage had already ended without an error.
+    """
+    process = _start(stage, arguments)
+    deadline = time.monotonic() + after_s
+    while process.is_alive() and time.monotonic() < deadline and not until():
+        process.join(min(POLL_INTERVAL_S, max(0.0, deadline - time.monotonic())))
     process.kill()
     process.join()
     return process.exitcode != 0
 
 
-def _begin(stage: Callable[..., None], arguments: tuple[object, ...]) -> ForkServerProcess:
-    """Start a process and wait until it is about to call the stage."""
-    _processes.set_forkserver_preload(WARM)
-    receiver, sender = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_call, args=(sender, stage, arguments), daemon=True)
+def _start(stage: Callable[..., None], arguments: tuple[object, ...]) -> ForkServerProcess:
+    """Start a process and return it when it is about to call the stage."""
+    _context.set_forkserver_preload(PRELOADED)
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(target=_call, args=(sender, stage, arguments), daemon=True)
     process.start()
-    assert receiver.poll(PATIENCE_S), f"{stage.__name__} does not begin"
+    assert receiver.poll(TIMEOUT_S), f"{stage.__name__} did not start"
     return process
 
 
 def _call(sender: Connection, stage: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    sender.send("begun")
+    sender.send("started")
     stage(*arguments)

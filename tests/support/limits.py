@@ -1,7 +1,7 @@
-"""Running cases under limits that hold: a process of its own that ends where a case takes too long or too much.
+"""Running test cases in a process whose CPU time and memory the kernel limits.
 
-The kernel holds them, not the code under test: SIGPROF after a case's processor time, also in the middle of a call
-into C, and no more address space than the process begins with plus `memory`.
+The limits hold inside C code too: SIGPROF ends the process when a case has used its CPU time, and the address
+space may grow by at most `memory` from its size at the start.
 """
 
 import multiprocessing
@@ -13,36 +13,38 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 SECONDS = 1.0
-"""of processor time, a case"""
+"""CPU time per case"""
 MEMORY = 1 << 30
-"""bytes, all cases of a process together"""
-PATIENCE_S = 600
-"""of the clock, a case: it may also wait, and the machine may be busy"""
-_processes = multiprocessing.get_context("forkserver")
+"""bytes, for all cases of a process together"""
+CASE_TIMEOUT_S = 600
+"""wall-clock time per case; long, since a case may wait and the machine may be busy"""
+_context = multiprocessing.get_context("forkserver")
 
 Check = Callable[[int, int], None]
-"""seed, number of the case -> nothing; raises where the case fails"""
+"""takes a seed and the number of a case; raises if the case fails"""
 
 
-def run_within(check: Check, seed: int, cases: int, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-    """Call a test module's function with the cases 0, 1, …; raise AssertionError that names the first bad one."""
-    _processes.set_forkserver_preload([check.__module__])  # torch takes long to import
-    receiver, sender = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_run, args=(sender, check, seed, cases, seconds, memory), daemon=True)
+def run_within_limits(
+    check: Check, seed: int, cases: int, seconds: float = SECONDS, memory: int = MEMORY
+) -> None:
+    """Call a test module's function with the cases 0, 1, …; raise AssertionError for the first failing case."""
+    _context.set_forkserver_preload([check.__module__])  # importing torch in each process would take long
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(target=_run, args=(sender, check, seed, cases, seconds, memory), daemon=True)
     process.start()
     sender.close()
     case = -1
     try:
         while case < cases:
-            assert receiver.poll(PATIENCE_S), f"seed {seed}, case {case} waits for something"
-            news = receiver.recv()
-            if isinstance(news, str):
-                raise AssertionError(f"seed {seed}, case {case} failed:\n{news}")
-            case = news
+            assert receiver.poll(CASE_TIMEOUT_S), f"seed {seed}, case {case}: no result in {CASE_TIMEOUT_S} s"
+            message = receiver.recv()
+            if isinstance(message, str):
+                raise AssertionError(f"seed {seed}, case {case} failed:\n{message}")
+            case = message
     except EOFError:
         process.join()
         raise AssertionError(
-            f"seed {seed}, case {case} ended the process: {_tell(process.exitcode)}"
+            f"seed {seed}, case {case} ended the process: {_exit_reason(process.exitcode)}"
         ) from None
     finally:
         process.kill()
@@ -50,7 +52,7 @@ def run_within(check: Check, seed: int, cases: int, seconds: float = SECONDS, me
 
 
 def _run(sender: Connection, check: Check, seed: int, cases: int, seconds: float, memory: int) -> None:
-    """Send the number of each case before it runs, and `cases` at the end, or how a case failed."""
+    """Send each case's number before it runs; at the end send `cases`, or the traceback of a failing case."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
     try:
@@ -65,7 +67,7 @@ def _run(sender: Connection, check: Check, seed: int, cases: int, seconds: float
         sender.send(traceback.format_exc())
 
 
-def _tell(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code == -signal.SIGPROF:
         return "it took too long"
     return f"exit code {code}"

@@ -1,4 +1,4 @@
-"""A proxy on loopback that counts what is asked of a server behind it and what is answered."""
+"""A proxy on loopback that counts the requests to a server behind it, and their answers."""
 
 import hashlib
 import http.client
@@ -12,24 +12,24 @@ COUNTED = "/v1/chat/completions"
 
 
 class Counts:
-    """What became of the chat requests, by the sha256 of their bodies."""
+    """Counts of chat requests by outcome and sha256 of the body."""
 
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
-        """the server had it and died"""
-        self.again: Counter[str] = Counter()
-        """the server got it although it had answered it before"""
+        """the server accepted the request and died"""
+        self.repeated: Counter[str] = Counter()
+        """the server received the request again after it had answered it"""
         self._lock = threading.Lock()
 
-    def note(self, counter: Counter[str], key: str) -> None:
+    def add(self, counter: Counter[str], key: str) -> None:
         """Count one request in one of the counters."""
         with self._lock:
             counter[key] += 1
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Hand a request on and its answer back; where the server dies, hang up as it does."""
+    """Forward a request and its answer; close the connection if the server dies."""
 
     protocol_version = "HTTP/1.1"
     upstream: int
@@ -40,9 +40,9 @@ class _Handler(BaseHTTPRequestHandler):
         key = hashlib.sha256(body).hexdigest() if self.path == COUNTED else None
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=300)
         try:
-            connection.connect()  # a server that is not there has been asked nothing
+            connection.connect()  # nothing is counted if this fails
             if key and self.counts.answered[key]:
-                self.counts.note(self.counts.again, key)
+                self.counts.add(self.counts.repeated, key)
             self._exchange(connection, body, key)
         except OSError:
             self.close_connection = True
@@ -61,11 +61,11 @@ class _Handler(BaseHTTPRequestHandler):
             content = answer.read()
         except (OSError, http.client.HTTPException):
             if key:
-                self.counts.note(self.counts.lost, key)
+                self.counts.add(self.counts.lost, key)
             self.close_connection = True
             return
         if key and answer.status == 200:
-            self.counts.note(self.counts.answered, key)
+            self.counts.add(self.counts.answered, key)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
         self.send_header("Content-Length", str(len(content)))
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+        """Print nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -83,7 +83,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def counted(upstream: int) -> Iterator[tuple[str, Counts]]:
-    """Stand in front of the server at that port; yield the address to ask instead, and the counts."""
+    """Start a proxy for the server at port `upstream`; yield the proxy's address and the counts."""
     counts = Counts()
     handler = type("Handler", (_Handler,), {"upstream": upstream, "counts": counts})
     server = _Server(("127.0.0.1", 0), handler)

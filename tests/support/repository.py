@@ -1,4 +1,4 @@
-"""A repository of its own for a whole road: this tree's files, a small pool, a hub, fewer training steps."""
+"""A repository for a run of the whole pipeline: this tree's files, a small pool, a hub, fewer training steps."""
 
 import contextlib
 import json
@@ -26,8 +26,10 @@ FEWER_STEPS = {
     "experiments": {"pairs": 1, "images": 1},
 }
 PORTS = range(20_000, 32_768)
-"""below those that Linux gives to outgoing connections"""
+"""below the ports that Linux assigns to outgoing connections"""
 BUILT = ("data", "digests", "metrics", "dvc.lock", "reports")
+CODE_DIGESTS = "digests/code/"
+"""written by `make deps`, not by a stage"""
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Repository:
         return done
 
     def refresh(self, day: int) -> str:
-        """Run the night of that day and return what it printed."""
+        """Run the refresh of that day and return its output."""
         return self.run("python", "-m", "flows.refresh", day=day).stdout
 
     def search(self, prompt: str, *options: str) -> list[dict[str, Any]]:
@@ -86,28 +88,28 @@ class Repository:
         }
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return the catalog's rows, without those of what was withdrawn."""
+        """Return the catalog's rows, without tombstones."""
         lines = (self.root / "data/catalog.jsonl").read_text().splitlines()
         return [row for row in map(json.loads, lines) if row["status"] != "withdrawn"]
 
     def files(self) -> dict[str, int | bytes]:
-        """Return every file outside caches and git with its time stamp (ns).
+        """Return the modification time (ns) of every file outside caches and git.
 
-        A forced stage makes DVC write dvc.lock again, so of that the content counts.
+        A forced stage makes DVC write dvc.lock again, so for that file the content counts.
         """
         skip = (".git", ".dvc", "cache", "__pycache__")
         paths = [path for path in self.root.rglob("*") if path.is_file()]
-        shown = [
+        visible = [
             path for path in paths if not any(part in skip for part in path.relative_to(self.root).parts)
         ]
         stamps: dict[str, int | bytes] = {
-            str(path.relative_to(self.root)): path.stat().st_mtime_ns for path in shown
+            str(path.relative_to(self.root)): path.stat().st_mtime_ns for path in visible
         }
         lock = self.root / "dvc.lock"
         return stamps | ({"dvc.lock": lock.read_bytes()} if lock.exists() else {})
 
     def hub(self, change: dict[str, Any]) -> None:
-        """Change what the hub holds."""
+        """Send the hub a change of its repositories or its behavior."""
         data = json.dumps(change).encode()
         urllib.request.urlopen(
             urllib.request.Request(f"{self.endpoint}/_playground", data=data), timeout=10
@@ -150,7 +152,7 @@ def wait_for(health: str, process: subprocess.Popen[Any], patience_s: int) -> No
 
 
 def free_port() -> int:
-    """Return a port that nothing uses, of those that no client is ever given."""
+    """Return an unused port that Linux never assigns to a client."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -159,11 +161,12 @@ def free_port() -> int:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy this tree's files (tracked, and new ones that git does not ignore) without what stages built."""
+    """Copy this tree's files (tracked, and new ones that git does not ignore) without outputs of stages."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     for name in filter(None, names):
-        if name.split("/")[0] in BUILT or not (ROOT / name).is_file():
+        is_output = name.split("/")[0] in BUILT and not name.startswith(CODE_DIGESTS)
+        if is_output or not (ROOT / name).is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
@@ -178,7 +181,7 @@ def change_params(path: Path, changes: dict[str, dict[str, Any]]) -> None:
 
 
 def write_schedule(pool: Path, days: dict[int, list[str]]) -> None:
-    """Let the hub's pool hold these repositories only, from these days on."""
+    """Make the hub list these repositories only, from these days on."""
     known = {row["repo"]: row for row in map(json.loads, (pool / "schedule.jsonl").read_text().splitlines())}
     rows = [known[repo] | {"day": day} for day, repos in days.items() for repo in repos]
     (pool / "schedule.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""Servers of a few bytes: what a hub sends is written down word by word, mistakes included."""
+"""HTTP servers for tests that send given bytes, also invalid ones, and record the requests."""
 
 import socket
 import threading
@@ -7,42 +7,44 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-Reply = bytes | Callable[[socket.socket], None]
+Response = bytes | Callable[[socket.socket], None]
+"""the bytes to send, or a function that writes to the connection"""
 PAUSE_S = 0.02
 
 
 @dataclass(slots=True)
 class Server:
-    """What was asked of a server."""
+    """A running server and the requests that it received."""
 
     endpoint: str
+    """URL"""
     requests: list[dict[str, str]] = field(default_factory=list)
-    """headers by name in lower case; `:path` is what was asked for"""
+    """headers by lower-case name; `:path` is the requested path"""
 
 
 @contextmanager
-def serving(*replies: Reply) -> Iterator[Server]:
-    """Answer the first request with the first reply, and so on; the last reply is for all others.
+def serve(*responses: Response) -> Iterator[Server]:
+    """Run a server that sends one response per request, and the last response for all further requests.
 
-    Every connection is closed after its reply.
+    It closes each connection after the response.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        threading.Thread(target=_serve, args=(listener, server, replies), daemon=True).start()
+        threading.Thread(target=_accept, args=(listener, server, responses), daemon=True).start()
         yield server
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
 
 
-def reply(body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None) -> bytes:
-    """Return an answer as it is sent; its length is told unless `headers` tell another, or None."""
-    told: dict[str, str | None] = {"Content-Length": str(len(body)), "Connection": "close", **(headers or {})}
-    lines = [f"{name}: {value}" for name, value in told.items() if value]
+def http_response(body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None) -> bytes:
+    """Return the bytes of a response. `headers` may replace Content-Length; an empty value removes it."""
+    all_headers = {"Content-Length": str(len(body)), "Connection": "close", **(headers or {})}
+    lines = [f"{name}: {value}" for name, value in all_headers.items() if value]
     return "\r\n".join([f"HTTP/1.1 {status} X", *lines, "", ""]).encode() + body
 
 
-def dripping(content: bytes) -> Callable[[socket.socket], None]:
-    """Return a reply that comes byte by byte, PAUSE_S apart."""
+def byte_by_byte(content: bytes) -> Callable[[socket.socket], None]:
+    """Return a response that is sent byte by byte, one per PAUSE_S."""
 
     def send(connection: socket.socket) -> None:
         for byte in content:
@@ -52,8 +54,8 @@ def dripping(content: bytes) -> Callable[[socket.socket], None]:
     return send
 
 
-def hanging(content: bytes) -> Callable[[socket.socket], None]:
-    """Return a reply of which no more comes after `content`, for ten seconds."""
+def stalling_after(content: bytes) -> Callable[[socket.socket], None]:
+    """Return a response that sends `content` and then nothing for ten seconds."""
 
     def send(connection: socket.socket) -> None:
         connection.sendall(content)
@@ -62,20 +64,20 @@ def hanging(content: bytes) -> Callable[[socket.socket], None]:
     return send
 
 
-def _serve(listener: socket.socket, server: Server, replies: tuple[Reply, ...]) -> None:
+def _accept(listener: socket.socket, server: Server, responses: tuple[Response, ...]) -> None:
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=_answer, args=(connection, server, replies), daemon=True).start()
+            threading.Thread(target=_respond, args=(connection, server, responses), daemon=True).start()
 
 
-def _answer(connection: socket.socket, server: Server, replies: tuple[Reply, ...]) -> None:
+def _respond(connection: socket.socket, server: Server, responses: tuple[Response, ...]) -> None:
     with connection, suppress(OSError):
-        asked = b""
-        while b"\r\n\r\n" not in asked:
-            asked += connection.recv(65536)
-        first, *lines = asked.decode().split("\r\n\r\n")[0].split("\r\n")
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(65536)
+        first, *lines = received.decode().split("\r\n\r\n")[0].split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         server.requests.append({":path": first.split()[1], **headers})
-        chosen = replies[min(len(server.requests), len(replies)) - 1]
-        connection.sendall(chosen) if isinstance(chosen, bytes) else chosen(connection)
+        response = responses[min(len(server.requests), len(responses)) - 1]
+        connection.sendall(response) if isinstance(response, bytes) else response(connection)

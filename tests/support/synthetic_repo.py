@@ -1,16 +1,17 @@
-"""A fabricated root: catalog, pool and captions as the stages before `dataset` leave them, and a text tower.
+"""A synthetic repository: catalog, pool and captions as the stages before `dataset` write them; a tiny text encoder.
 
-Adapters are random low-rank updates around themes; files and rows are real, only drawn at random.
+Adapters are random low-rank updates that resemble those of the same theme.
 """
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from autolora import presets
 from autolora.dataset import stage as dataset
 from autolora.encoder import stage as encoder
 from autolora.index import stage as index
@@ -19,10 +20,11 @@ from autolora.lora.sketch import SketchSpec, sketch
 from autolora.models import ClipTextEncoder
 from autolora.params import DatasetParams, EncoderParams, PoolParams
 from autolora.pool import store as pool
-from autolora.presets import EncoderForm
+from autolora.presets import Preset
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.slots import slots
-from autolora.storage.files import hash_file, hash_value, write_rows
+from autolora.storage.files import write_rows
+from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.incremental import read_digest
 from tests.lora.writing import peft, write
 
@@ -47,27 +49,29 @@ BOUNDS = PoolParams(
     sketch_size=SPEC.size,
     near_duplicate_cosine=0.99,
 )
-ENCODER = EncoderParams(
-    preset="best",
-    probe="sketch",
-    **dict.fromkeys(field.name for field in fields(EncoderForm)) | {"probes": 2},
-    layers=1,
-    heads=4,
-    mlp_ratio=2,
-    dropout=0.1,
-    steps=60,
-    batch=8,
-    learning_rate=0.002,
-    weight_decay=0.05,
-    slot_dropout=0.2,
-    sketch_noise=0.3,
-    seed=0,
-)
+
+
+def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: object) -> EncoderParams:
+    """Return params of a small encoder; `overrides` replace further fields of the preset's variant."""
+    small = {"layers": 1, "heads": 4, "mlp_ratio": 2, "learning_rate": 0.002}
+    return EncoderParams(
+        preset=preset,
+        variant=replace(presets.ENCODER[preset], **small | overrides),  # type: ignore[arg-type]
+        steps=steps,
+        batch=8,
+        dropout=0.1,
+        slot_dropout=0.2,
+        sketch_noise=0.3,
+        seed=0,
+    )
+
+
+ENCODER = encoder_params(probes=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """One fabricated adapter."""
+class SyntheticAdapter:
+    """A synthetic adapter: its LoRA, its listing and the captions of its renderings."""
 
     theme: str
     author: int
@@ -77,36 +81,38 @@ class Made:
 
     @property
     def sha256(self) -> str:
-        return pool_key(self.listing)
+        assert self.listing.sha256 is not None
+        return self.listing.sha256
 
 
-def pool_key(listing: Listing) -> str:
-    assert listing.sha256 is not None
-    return listing.sha256
-
-
-def fabricate_lora(
-    theme: str, author: int, rank: int = 2, likeness: float = 0.6, skip: Sequence[str] = ()
+def make_lora(
+    theme: str, author: int, rank: int = 2, theme_share: float = 0.6, skip: Sequence[str] = ()
 ) -> Lora:
-    """Draw an update of `rank`: `likeness` of it is the theme's, the rest the author's own."""
+    """Return a random LoRA: a rank-2 update of the theme, and an update of rank `rank` of the author.
+
+    theme_share: scale of the theme's update; the author's is scaled by the rest. skip: parts of names of slots
+    without an update.
+    """
     lora = {}
     for slot in SLOTS:
-        if any(word in slot.name for word in skip):
+        if any(part in slot.name for part in skip):
             continue
-        own = _generator(theme, author, slot.name)
-        shared = _generator(theme, slot.name)
-        down = likeness * torch.randn(2, slot.d_in, generator=shared)
-        up = torch.randn(slot.d_out, 2, generator=shared)
-        noise = (1 - likeness) * torch.randn(rank, slot.d_in, generator=own)
-        more = torch.randn(slot.d_out, rank, generator=own)
-        lora[slot.name] = Factors(down=torch.cat((down, noise)), up=torch.cat((up, more), dim=1), scale=0.1)
+        author_rng = _generator(theme, author, slot.name)
+        theme_rng = _generator(theme, slot.name)
+        theme_down = theme_share * torch.randn(2, slot.d_in, generator=theme_rng)
+        theme_up = torch.randn(slot.d_out, 2, generator=theme_rng)
+        author_down = (1 - theme_share) * torch.randn(rank, slot.d_in, generator=author_rng)
+        author_up = torch.randn(slot.d_out, rank, generator=author_rng)
+        lora[slot.name] = Factors(
+            down=torch.cat((theme_down, author_down)), up=torch.cat((theme_up, author_up), dim=1), scale=0.1
+        )
     return lora
 
 
-def make(
-    theme: str, author: int, day: datetime.date = DAY, lora: Lora | None = None, **fields: object
-) -> Made:
-    """Fabricate an adapter with two renderings and two captions each."""
+def make_adapter(
+    theme: str, author: int, day: datetime.date = DAY, lora: Lora | None = None, **listing_fields: object
+) -> SyntheticAdapter:
+    """Return an adapter with two renderings and two captions of each; `listing_fields` replace those of its listing."""
     name = f"author{author}/{theme}"
     sha256 = hash_value(["file", name])
     images = [hash_value(["image", name, n]) for n in range(2)]
@@ -127,63 +133,67 @@ def make(
         ),
         first_seen=day,
     )
-    listing = replace(listing, **fields)  # type: ignore[arg-type]
+    listing = replace(listing, **listing_fields)  # type: ignore[arg-type]
     captions = tuple(
         Caption(image=image, prompt=length * 8, vlm="v" * 64, length=length, text=words.format(theme, n))
         for n, image in enumerate(images)
         for length, words in (("short", "a {0} drawing"), ("long", "a drawing of thing {1} in the {0} style"))
     )
-    return Made(theme, author, fabricate_lora(theme, author) if lora is None else lora, listing, captions)
-
-
-def make_pool(
-    authors: Sequence[int] = (0, 1, 2), themes: Sequence[str] = THEMES, day: datetime.date = DAY
-) -> list[Made]:
-    """Fabricate one adapter for each theme and author."""
-    return [make(theme, author, day) for theme in themes for author in authors]
-
-
-def write_root(root: Path, made: Sequence[Made]) -> None:
-    """Write catalog, pool and captions for exactly these adapters."""
-    listings = sorted((one.listing for one in made), key=lambda one: (one.hub, one.id, one.file))
-    write_rows(root / "data" / "catalog.jsonl", [listing.to_row() for listing in listings])
-    adapters = {one.listing.key: _adapter(one) for one in made}
-    write_rows(root / "data/pool/adapters.jsonl", [adapters[key].to_row() for key in sorted(adapters)])
-    pictures = sorted(
-        {picture.sha256 for one in made for picture in one.listing.renderings if picture.sha256}
+    return SyntheticAdapter(
+        theme, author, make_lora(theme, author) if lora is None else lora, listing, captions
     )
-    rows = [PooledRendering(key=key, sha256=key, width=64, height=64) for key in pictures]
-    write_rows(root / "data/pool/renderings.jsonl", [_row(row) for row in rows])
-    captions = {(c.image, c.prompt, c.vlm): c for one in made for c in one.captions}
+
+
+def make_adapters(
+    authors: Sequence[int] = (0, 1, 2), themes: Sequence[str] = THEMES, day: datetime.date = DAY
+) -> list[SyntheticAdapter]:
+    """Return one adapter per theme and author."""
+    return [make_adapter(theme, author, day) for theme in themes for author in authors]
+
+
+def write_repository(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
+    """Write catalog, pool and captions of exactly these adapters."""
+    listings = sorted(
+        (adapter.listing for adapter in adapters), key=lambda listing: (listing.hub, listing.id, listing.file)
+    )
+    write_rows(root / "data" / "catalog.jsonl", [listing.to_row() for listing in listings])
+    records = {adapter.listing.key: _adapter(adapter) for adapter in adapters}
+    write_rows(root / "data/pool/adapters.jsonl", [records[key].to_row() for key in sorted(records)])
+    images = sorted(
+        {image.sha256 for adapter in adapters for image in adapter.listing.renderings if image.sha256}
+    )
+    renderings = [PooledRendering(key=key, sha256=key, width=64, height=64) for key in images]
+    write_rows(root / "data/pool/renderings.jsonl", [_row(rendering) for rendering in renderings])
+    captions = {(c.image, c.prompt, c.vlm): c for adapter in adapters for c in adapter.captions}
     write_rows(root / "data/captions/captions.jsonl", [_row(captions[key]) for key in sorted(captions)])
-    for one in made:
-        pool.save_sketch(root, one.sha256, sketch(one.lora, SLOTS, SPEC))
+    for adapter in adapters:
+        pool.save_sketch(root, adapter.sha256, sketch(adapter.lora, SLOTS, SPEC))
 
 
-def write_weights(root: Path, made: Sequence[Made]) -> None:
-    """Write the adapters' files into the pool, for encoders that read them."""
-    for one in made:
-        path = pool.weights_path(root, one.sha256)
+def write_weights(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
+    """Write the adapters' files into the pool, for encoders that read weights."""
+    for adapter in adapters:
+        path = pool.weights_path(root, adapter.sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, peft(one.lora))
+        write(path, peft(adapter.lora))
 
 
-def _adapter(one: Made) -> Adapter:
+def _adapter(adapter: SyntheticAdapter) -> Adapter:
     return Adapter(
-        key=one.listing.key,
-        sha256=one.sha256,
+        key=adapter.listing.key,
+        sha256=adapter.sha256,
         size=1000,
         recipe=hash_value([SPEC.key, CONFIG]),
         verdict=ACCEPTED,
         reason="",
         layout="diffusers",
-        num_slots=len(one.lora),
+        num_slots=len(adapter.lora),
         rank_max=4,
         norm=1.0,
         dtype="float32",
-        keys_used=len(one.lora),
-        keys_seen=len(one.lora),
-        set_aside=(),
+        keys_used=len(adapter.lora),
+        keys_seen=len(adapter.lora),
+        ignored_keys=(),
     )
 
 
@@ -195,8 +205,8 @@ def _generator(*names: object) -> torch.Generator:
     return torch.Generator().manual_seed(int(hash_value(list(names))[:12], 16))
 
 
-def text_tower(folder: Path, width: int = WIDTH) -> ClipTextEncoder:
-    """Return a tiny random CLIP text tower whose tokens are letters."""
+def tiny_text_encoder(folder: Path, width: int = WIDTH) -> ClipTextEncoder:
+    """Return a tiny random CLIP text encoder, saved in `folder`, whose tokens are letters and digits."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789")
     tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary = {token: i for i, token in enumerate(tokens)}
@@ -222,7 +232,7 @@ def text_tower(folder: Path, width: int = WIDTH) -> ClipTextEncoder:
 def write_dataset(root: Path, params: DatasetParams = DATASET) -> str:
     """Run the stage `dataset` and return its digest."""
     dataset.update_adapters(root, params)
-    dataset.lock_training(root, params)
+    dataset.update_training_lock(root, params)
     dataset.update_renderings(root)
     dataset.update_captions(root)
     dataset.update_prompts(root)
@@ -238,15 +248,15 @@ def write_encoder(root: Path, text_encoder: ClipTextEncoder, params: EncoderPara
 def write_index(root: Path, batch: int = 4) -> dict[str, int]:
     """Run the stage `index` and return its counts."""
     plan = index.plan(root, batch)
-    for part in plan.embed:
-        index.embed(root, part, BOUNDS)
+    for adapters in plan.embed:
+        index.embed(root, adapters, BOUNDS)
     index.update(root, plan.update)
-    index.withdraw(root, plan.remove)
+    index.remove(root, plan.remove)
     index.finish(root)
     return plan.counts
 
 
-def state(folder: Path) -> dict[str, tuple[int, str]]:
-    """Return each file below a folder with its time stamp and hash."""
+def file_states(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return path -> (modification time, hash) of each file below a folder."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, hash_file(path)) for path in files}

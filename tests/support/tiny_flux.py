@@ -1,4 +1,4 @@
-"""A whole FluxPipeline of random weights that builds in a second, and random adapters for it."""
+"""A tiny FluxPipeline with random weights, which is built in a second, and random adapters for it."""
 
 import string
 from functools import cache
@@ -25,7 +25,8 @@ CONFIG = {
     "axes_dims_rope": (4, 6, 6),
 }
 TOKENS = 12
-KOHYA = {
+"""maximum number of text tokens"""
+KOHYA_NAMES = {
     "attn.a_to_qkv": "img_attn_qkv",
     "attn.a_to_out": "img_attn_proj",
     "ff_a.0": "img_mlp_0",
@@ -39,10 +40,11 @@ KOHYA = {
     "proj_out": "linear2",
     "norm.linear": "modulation_lin",
 }
+"""type of a fused slot -> its name in kohya's layout"""
 
 
 def build_pipeline() -> Any:
-    """Build the pipeline: 32 x 32 px are 4 x 4 latents of 4 channels, 4 tokens."""
+    """Return the pipeline; an image of 32 x 32 px has 4 x 4 latents of 4 channels, which are 4 tokens."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
@@ -74,25 +76,28 @@ def build_pipeline() -> Any:
 
 @cache
 def save_pipeline(folder: Path) -> Path:
-    """Save the pipeline as a diffusers folder, once."""
+    """Save the pipeline as a diffusers folder, once per process; return the folder."""
     build_pipeline().save_pretrained(folder)
     return folder
 
 
 def random_lora(seed: int, rank: int = 3, strength: float = 0.5, share: float = 1.0) -> Lora:
-    """Draw an adapter on a share of the slots whose update is `strength` times as large as a weight."""
-    draw = torch.Generator().manual_seed(seed)
-    found = {}
+    """Return a random adapter.
+
+    strength: size of an update relative to a weight. share: of slots that have an update.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    lora = {}
     for slot in slots(CONFIG):
-        down = torch.randn(rank, slot.d_in, generator=draw) / slot.d_in**0.5
-        up = torch.randn(slot.d_out, rank, generator=draw) * strength
-        if float(torch.rand((), generator=draw)) < share:
-            found[slot.name] = Factors(down=down, up=up, scale=0.5)
-    return found
+        down = torch.randn(rank, slot.d_in, generator=rng) / slot.d_in**0.5
+        up = torch.randn(slot.d_out, rank, generator=rng) * strength
+        if float(torch.rand((), generator=rng)) < share:
+            lora[slot.name] = Factors(down=down, up=up, scale=0.5)
+    return lora
 
 
 def save_peft(lora: Lora, path: Path) -> Path:
-    """Save an adapter in diffusers' PEFT layout, its scale folded into B."""
+    """Save an adapter in the PEFT layout of diffusers, with its scale multiplied into B."""
     tensors = {}
     for name, factors in lora.items():
         tensors[f"transformer.{name}.lora_A.weight"] = factors.down.clone()
@@ -102,20 +107,20 @@ def save_peft(lora: Lora, path: Path) -> Path:
 
 
 def save_kohya(seed: int, path: Path, rank: int = 4, alpha: float = 2.0) -> Path:
-    """Save a random adapter in kohya's layout, with alpha other than the rank.
+    """Save a random adapter in kohya's layout, whose alpha differs from its rank.
 
-    Without `linear1` of single blocks: diffusers splits it at FLUX.1-dev's widths, whatever the model's.
+    It has no `linear1` of single blocks, because diffusers splits that slot at the widths of FLUX.1-dev.
     """
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for slot in fused_slots(CONFIG):
-        if slot.type not in KOHYA:
+        if slot.type not in KOHYA_NAMES:
             continue
         stack, block, _ = slot.name.split(".", 2)
         kind = "double" if stack == "blocks" else "single"
-        name = f"lora_unet_{kind}_blocks_{block}_{KOHYA[slot.type]}"
-        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, slot.d_in, generator=draw) / slot.d_in**0.5
-        tensors[f"{name}.lora_up.weight"] = torch.randn(slot.d_out, rank, generator=draw) * 0.5
+        name = f"lora_unet_{kind}_blocks_{block}_{KOHYA_NAMES[slot.type]}"
+        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, slot.d_in, generator=rng) / slot.d_in**0.5
+        tensors[f"{name}.lora_up.weight"] = torch.randn(slot.d_out, rank, generator=rng) * 0.5
         tensors[f"{name}.alpha"] = torch.tensor(alpha)
     save_file(tensors, path)
     return path

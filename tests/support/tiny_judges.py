@@ -1,11 +1,17 @@
-"""Judges of random weights: folders of a CLIP, of a vision-language model and of a classifier."""
+"""Judges with random weights: folders of a CLIP model, of a vision-language model and of a classifier."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTokenizer,
     ConvNextImageProcessor,
     Qwen2_5_VLForConditionalGeneration,
     ResNetConfig,
@@ -13,15 +19,14 @@ from transformers import (
 )
 
 from autolora.params import JudgesParams, load
-from playground import vlm
-from tests.metrics.test_metrics import save_clip
+from playground.vlm import model as playground_vlm
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = ("object:cat", "object:rocket", "object:tree", "style:plain", "style:mosaic", "style:neon")
 
 
 def params(folder: Path) -> JudgesParams:
-    """Save all judges below a folder and return the section that names them."""
+    """Save all judges below a folder; return the section of params.yaml that names them."""
     return replace(
         load(REPOSITORY / "params.yaml").judges,
         clip=str(save_clip(folder / "clip")),
@@ -32,25 +37,49 @@ def params(folder: Path) -> JudgesParams:
 
 
 def save_vlm(folder: Path) -> Path:
-    """Save a Qwen2.5-VL of width 64 and one layer, with the playground's processor, that writes only words."""
+    """Save a Qwen2.5-VL of width 64 and one layer, with the playground's processor, that writes only letters."""
     torch.manual_seed(0)
-    read = vlm.processor()
-    model = Qwen2_5_VLForConditionalGeneration(vlm.config(read.tokenizer, width=64, layers=1))
-    pieces = read.tokenizer.batch_decode([[number] for number in range(len(read.tokenizer))])
-    unspoken = [
-        number for number, piece in enumerate(pieces) if not (piece.isascii() and piece.strip().isalpha())
+    processor = playground_vlm.processor()
+    config = playground_vlm.config(processor.tokenizer, width=64, layers=1)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    texts = processor.tokenizer.batch_decode([[token] for token in range(len(processor.tokenizer))])
+    model.generation_config.suppress_tokens = [
+        token for token, text in enumerate(texts) if not (text.isascii() and text.strip().isalpha())
     ]
-    model.generation_config.suppress_tokens = unspoken
     model.save_pretrained(folder)
-    read.save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
 
 def save_classifier(folder: Path, labels: Sequence[str] = LABELS) -> Path:
-    """Save a ResNet with these labels, for pictures of 32 px."""
+    """Save a ResNet with these labels, for images of 32 px."""
     torch.manual_seed(0)
     sizes = {"embedding_size": 8, "hidden_sizes": [8, 8], "depths": [1, 1], "layer_type": "basic"}
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     ResNetForImageClassification(ResNetConfig(**sizes, **names)).save_pretrained(folder)
     ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0).save_pretrained(folder)
     return folder
+
+
+def save_clip(folder: Path) -> Path:
+    """Save a random CLIPModel of width 16 with tokenizer and image processor."""
+    torch.manual_seed(0)
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    letters = [*"abcdefghijklmnopqrstuvwxyz,"]
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    end = vocab["<|endoftext|>"]
+    text = {**tower, "vocab_size": len(vocab), "max_position_embeddings": 24, "projection_dim": 8}
+    text |= {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    vision = {**tower, "image_size": 16, "patch_size": 8, "projection_dim": 8}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
+    CLIPTokenizer(vocab=vocab, merges=[], model_max_length=24).save_pretrained(folder)
+    square = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size=square, crop_size=square, do_center_crop=False).save_pretrained(folder)
+    return folder
+
+
+def noise_images(count: int) -> list[Image.Image]:
+    """Return images of noise, 64 px per side."""
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)) for _ in range(count)]

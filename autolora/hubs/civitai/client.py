@@ -1,7 +1,7 @@
-"""Civitai: models by the number, their versions' files, and how the pictures that they show were made.
+"""The client of Civitai: models, the files of their versions, and the prompts of their images.
 
-Its list is asked for LoRA types and base models, which it spells its own way. The tags of `crawl.filters` are
-Hugging Face's and are not asked for here: on Civitai a tag is a topic.
+Lists are filtered by LoRA type and base model. The tags of `crawl.filters` belong to Hugging Face and are not
+sent: a tag of Civitai names a topic.
 """
 
 import datetime
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import HubError
-from autolora.hubs import Model, Page, Standing
-from autolora.hubs.civitai.listings import is_withdrawn, model_of
-from autolora.hubs.civitai.schema import Entry, Image, read
-from autolora.hubs.http.api import Gone, ask
+from autolora.hubs import Availability, Model, Page
+from autolora.hubs.civitai.listings import is_withdrawn, parse_model
+from autolora.hubs.civitai.schema import GeneratedImage, ModelEntry, parse
+from autolora.hubs.http.api import Unavailable, get_json
 from autolora.hubs.http.download import download
-from autolora.hubs.http.endpoint import Source
-from autolora.hubs.validation import clean, count, glimpse
+from autolora.hubs.http.endpoint import Endpoint
+from autolora.hubs.validation import clean_text, short_repr, valid_count
 from autolora.params import CrawlParams
 from autolora.records import Listing
 
-API = "/api/v1"
-TYPES = ("LORA", "LoCon", "DoRA")
-SPELLINGS = {
+API_PATH = "/api/v1"
+LORA_TYPES = ("LORA", "LoCon", "DoRA")
+BASE_MODEL_NAMES = {
     "flux.1-dev": ("Flux.1 D",),
     "flux.1-schnell": ("Flux.1 S",),
     "flux.1-krea": ("Flux.1 Krea",),
@@ -34,191 +34,211 @@ SPELLINGS = {
         "Flux.2 D", "Flux.2 Klein 9B", "Flux.2 Klein 9B-base", "Flux.2 Klein 4B", "Flux.2 Klein 4B-base",
     ),
 }  # fmt: skip
-"""base model -> what Civitai calls it"""
-BITS = {"none": 1, "soft": 3, "mature": 7, "explicit": 31, "blocked": 63}
-"""maturity -> the bits of it and all below"""
-FICKLE = (404,)
-"""of a download: also what a resolver of theirs answers that fails in passing"""
+"""base model -> Civitai's names for it"""
+BROWSING_LEVELS = {"none": 1, "soft": 3, "mature": 7, "explicit": 31, "blocked": 63}
+"""nsfw level -> Civitai's bits of this level and all levels below"""
+TRANSIENT_DOWNLOAD_STATUSES = (404,)
+"""Civitai's download resolver also answers 404 when it fails temporarily"""
 DIGITS = re.compile(r"[0-9]{1,16}")
-PAGE = 100
-IMAGES = 200
+PAGE_SIZE = 100
+IMAGE_PAGE_SIZE = 200
 MAX_IMAGE_PAGES = 3
-"""on which a version's own pictures are looked for among those of everybody"""
+"""pages of /images, the images of all users, that are searched for the images of one version's gallery"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """How a version's pictures were made."""
+    """The prompts of a version's images."""
 
-    told: Mapping[str, str | None]
-    """what tells a picture apart -> its prompt; None where it has none"""
+    by_image: Mapping[str, str | None]
+    """key of an image (`_image_key`) -> its prompt; None if it has no prompt"""
     complete: bool
-    """False: some could not be had"""
+    """False: some prompts could not be read"""
 
 
 @dataclass(frozen=True, slots=True)
 class Civitai:
-    """A hub that speaks Civitai's REST API, v1."""
+    """A hub with version 1 of Civitai's REST API."""
 
-    source: Source
+    endpoint: Endpoint
 
     @property
     def name(self) -> str:
         """The hub's name in params.yaml and in the catalog."""
-        return self.source.name
+        return self.endpoint.name
 
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
-        """Return one page of the LoRAs of the rules' base models, last published first.
+        """Return one page of the LoRAs for the rules' base models, last published first.
 
-        Where the rules name none, of all that Civitai calls FLUX. Raises HubError.
+        If the rules name no base model, those of every FLUX model on Civitai are listed. Raises HubError.
         """
-        bases = [name for base in rules.bases or SPELLINGS for name in SPELLINGS.get(base, ())]
-        if not bases:
+        base_models = [
+            name for base in rules.bases or BASE_MODEL_NAMES for name in BASE_MODEL_NAMES.get(base, ())
+        ]
+        if not base_models:
             return Page(models=(), next=None, problems=())
-        query = [("limit", str(PAGE)), ("sort", "Newest"), ("period", "AllTime"), ("nsfw", "true")]
-        query += [("types", kind) for kind in TYPES] + [("baseModels", name) for name in bases]
-        items, after = self._items("/models", query, cursor)
+        query = [("limit", str(PAGE_SIZE)), ("sort", "Newest"), ("period", "AllTime"), ("nsfw", "true")]
+        query += [("types", lora_type) for lora_type in LORA_TYPES]
+        query += [("baseModels", name) for name in base_models]
+        items, next_cursor = self._list_items("/models", query, cursor)
         models: dict[str, Model] = {}
         problems = []
         unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
-                model = model_of(read(Entry, item), self.source, rules, today)
+                model = parse_model(parse(ModelEntry, item), self.endpoint, rules, today)
             except ValueError as error:
-                problems.append(f"model {_number(item)}: {error}")
-                unreadable |= _told_id(item)
+                problems.append(f"model {_id_repr(item)}: {error}")
+                unreadable |= _id_or_empty(item)
             else:
                 models.setdefault(model.id, model)
-        found = tuple(models.values())
-        return Page(models=found, next=after, problems=tuple(problems), unreadable=unreadable)
+        return Page(
+            models=tuple(models.values()), next=next_cursor, problems=tuple(problems), unreadable=unreadable
+        )
 
-    def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
-        """Add the prompts of the pictures: those known, else by one question a version, or a few.
+    def complete_listings(
+        self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]
+    ) -> tuple[Listing, ...]:
+        """Return the model's listings with the prompts of their images.
 
-        Where some could not be had, the listing is not complete. Raises HubError.
+        If prompts of a version are unknown, up to MAX_IMAGE_PAGES pages are requested for it. A listing is
+        marked as incomplete if some prompts could not be read. Raises HubError.
         """
-        told: dict[str, Prompts] = {}
-        for draft in model.drafts:
-            before = _prompts_of(known.get(draft.url))
-            if draft.version not in told:
-                enough = before.complete and _places(draft) <= before.told.keys()
-                told[draft.version] = before if enough else self._prompts(draft, rules, before)
-        return tuple(_prompted(draft, told[draft.version]) for draft in model.drafts)
+        prompts: dict[str, Prompts] = {}
+        for listing in model.partial_listings:
+            known_prompts = _known_prompts(known.get(listing.url))
+            if listing.version not in prompts:
+                enough = known_prompts.complete and _image_keys(listing) <= known_prompts.by_image.keys()
+                prompts[listing.version] = (
+                    known_prompts if enough else self._request_prompts(listing, rules, known_prompts)
+                )
+        return tuple(_with_prompts(listing, prompts[listing.version]) for listing in model.partial_listings)
 
-    def standing(self, id: str) -> Standing:
-        """Ask the model's own page how it stands. Raises HubError."""
+    def availability(self, id: str) -> Availability:
+        """Request the model's own page and return whether the model is available. Raises HubError."""
         if not (id.isascii() and id.isdecimal()):
-            raise HubError(f"hub {self.name}: {glimpse(id)} is no model's number")
-        url = f"{self.source.endpoint}{API}/models/{id}"
+            raise HubError(f"hub {self.name}: {short_repr(id)} is not a model number")
+        url = f"{self.endpoint.url}{API_PATH}/models/{id}"
         try:
-            entry = read(Entry, ask(self.source, url).value)
-        except Gone as error:
+            entry = parse(ModelEntry, get_json(self.endpoint, url).value)
+        except Unavailable as error:
             if error.status in (401, 403):
                 raise
-            return Standing.ABSENT if error.status == 404 else Standing.WITHDRAWN
+            return Availability.NOT_FOUND if error.status == 404 else Availability.WITHDRAWN
         except ValueError as error:
-            raise HubError(f"hub {self.name}: {url} answered no model: {error}") from error
-        return Standing.WITHDRAWN if is_withdrawn(entry) else Standing.THERE
+            raise HubError(f"hub {self.name}: {url} returned an invalid model: {error}") from error
+        return Availability.WITHDRAWN if is_withdrawn(entry) else Availability.AVAILABLE
 
     def download(self, url: str, target: Path, limit: int) -> str:
-        """Write a file of at most `limit` bytes to `target` and return the sha256 of what came.
+        """Write a file of at most `limit` bytes to `target` and return the sha256 of the written bytes.
 
-        Raises HubError when it cannot be had, RefusedFile (`too-large`) when it is larger.
+        Raises HubError if the download fails, RefusedFile (`too-large`) if the file is larger.
         """
-        return download(self.source, url, target, limit)
+        return download(self.endpoint, url, target, limit)
 
-    def _prompts(self, draft: Listing, rules: CrawlParams, before: Prompts) -> Prompts:
-        """Return the prompts of a version's pictures, found among those that everybody made with it.
+    def _request_prompts(self, listing: Listing, rules: CrawlParams, known: Prompts) -> Prompts:
+        """Return the prompts of a version's images, searched among the images of all users.
 
-        before: what is known already, and stays where it is not found now.
+        known: prompts from earlier listings, which are retained for images that are not found.
         """
-        query = [("modelVersionId", draft.version), ("withMeta", "true"), ("flatMeta", "true")]
-        query += [("limit", str(IMAGES)), ("browsingLevel", str(BITS[rules.max_nsfw_level]))]
-        wanted, lost = _places(draft), False
-        found: dict[str, str | None] = {}
+        query = [("modelVersionId", listing.version), ("withMeta", "true"), ("flatMeta", "true")]
+        query += [
+            ("limit", str(IMAGE_PAGE_SIZE)),
+            ("browsingLevel", str(BROWSING_LEVELS[rules.max_nsfw_level])),
+        ]
+        wanted, unreadable = _image_keys(listing), False
+        prompts: dict[str, str | None] = {}
         cursor = None
         for _ in range(MAX_IMAGE_PAGES):
             try:
-                items, cursor = self._items("/images", query, cursor)
-            except Gone as error:
-                logger.warning("hub %s: the pictures of %s are gone: %s", self.name, draft.id, error)
-                lost = True
+                items, cursor = self._list_items("/images", query, cursor)
+            except Unavailable as error:
+                logger.warning("hub %s: the images of %s are not available: %s", self.name, listing.id, error)
+                unreadable = True
                 break
             for item in items:
                 try:
-                    found |= _prompt(item)
+                    prompts |= _parse_prompt(item)
                 except ValueError as error:
-                    logger.info("hub %s: picture %s was passed over: %s", self.name, _number(item), error)
-                    lost = lost or _may_be(item, wanted)
-            if cursor is None or wanted <= found.keys():
+                    logger.info("hub %s: image %s was skipped: %s", self.name, _id_repr(item), error)
+                    unreadable = unreadable or _may_be_wanted(item, wanted)
+            if cursor is None or wanted <= prompts.keys():
                 break
-        return Prompts({**before.told, **found}, complete=not lost or wanted <= found.keys())
+        return Prompts({**known.by_image, **prompts}, complete=not unreadable or wanted <= prompts.keys())
 
-    def _items(
+    def _list_items(
         self, path: str, query: Iterable[tuple[str, str]], cursor: str | None
     ) -> tuple[list[Any], str | None]:
-        """Return one page of a list, and the cursor of the next; never a page number, which ends at 1000 entries."""
-        url = f"{self.source.endpoint}{API}{path}"
-        value = ask(self.source, url, [*query, *([("cursor", cursor)] if cursor else [])]).value
+        """Return one page of a list and the cursor of the next page.
+
+        Pages are requested by cursor only, since Civitai limits page numbers to the first 1000 entries.
+        """
+        url = f"{self.endpoint.url}{API_PATH}{path}"
+        value = get_json(self.endpoint, url, [*query, *([("cursor", cursor)] if cursor else [])]).value
         items, metadata = (
-            (value.get("items"), value.get("metadata")) if isinstance(value, Mapping) else (0, 0)
+            (value.get("items"), value.get("metadata")) if isinstance(value, Mapping) else (None, None)
         )
         if not isinstance(items, list):
-            raise HubError(f"hub {self.name}: {url} answered {glimpse(value)} in place of a list")
-        after = metadata.get("nextCursor") if isinstance(metadata, Mapping) else None
-        if after in (None, ""):
+            raise HubError(f"hub {self.name}: expected a list of items from {url}, got {short_repr(value)}")
+        next_cursor = metadata.get("nextCursor") if isinstance(metadata, Mapping) else None
+        if next_cursor in (None, ""):
             return items, None
-        if type(after) not in (str, int) or str(after) == cursor:
+        if type(next_cursor) not in (str, int) or str(next_cursor) == cursor:
             raise HubError(
-                f"hub {self.name}: {url} names {glimpse(after)} as its next cursor, which leads nowhere"
+                f"hub {self.name}: {url} returned the next cursor {short_repr(next_cursor)}, expected a text or "
+                "number that differs from the current cursor"
             )
-        return items, str(after)
+        return items, str(next_cursor)
 
 
-def _prompts_of(known: Listing | None) -> Prompts:
-    """Return the prompts of pictures as they were listed before."""
-    if known is None:
+def _known_prompts(listing: Listing | None) -> Prompts:
+    """Return the prompts of an earlier listing's images."""
+    if listing is None:
         return Prompts({}, complete=True)
-    return Prompts({_identity(one.url): one.prompt for one in known.renderings}, known.complete)
+    return Prompts(
+        {_image_key(rendering.url): rendering.prompt for rendering in listing.renderings}, listing.complete
+    )
 
 
-def _prompted(draft: Listing, prompts: Prompts) -> Listing:
-    pictures = (replace(one, prompt=prompts.told.get(_identity(one.url))) for one in draft.renderings)
-    return replace(draft, renderings=tuple(pictures), complete=prompts.complete)
+def _with_prompts(listing: Listing, prompts: Prompts) -> Listing:
+    renderings = tuple(
+        replace(rendering, prompt=prompts.by_image.get(_image_key(rendering.url)))
+        for rendering in listing.renderings
+    )
+    return replace(listing, renderings=renderings, complete=prompts.complete)
 
 
-def _prompt(item: Any) -> dict[str, str | None]:
-    """Return a picture's prompt by what tells it apart; ValueError where it is none that can be read."""
-    image = read(Image, item)
-    return {_identity(image.url): clean(image.meta.prompt) if image.meta else None}
+def _parse_prompt(item: Any) -> dict[str, str | None]:
+    """Return an image's key and prompt. Raises ValueError if the entry is not valid."""
+    image = parse(GeneratedImage, item)
+    return {_image_key(image.url): clean_text(image.meta.prompt) if image.meta else None}
 
 
-def _may_be(item: Any, wanted: Set[str]) -> bool:
-    """Tell whether a picture that cannot be read may be one of those wanted; one without a URL may be any."""
+def _may_be_wanted(item: Any, wanted: Set[str]) -> bool:
+    """Return whether an unreadable image may be a wanted one; without a URL it may be any image."""
     url = item.get("url") if isinstance(item, Mapping) else None
-    return not isinstance(url, str) or _identity(url) in wanted
+    return not isinstance(url, str) or _image_key(url) in wanted
 
 
-def _places(draft: Listing) -> Set[str]:
-    """Return what tells a draft's pictures apart."""
-    return {_identity(picture.url) for picture in draft.renderings}
+def _image_keys(listing: Listing) -> Set[str]:
+    return {_image_key(rendering.url) for rendering in listing.renderings}
 
 
-def _identity(url: str) -> str:
-    """Return what /models and /images have in common of a picture's URL: neither its size nor its format."""
-    parts = url.partition("?")[0].split("/")
-    return re.sub(r"\.\w{1,5}$", "", "/".join(part for part in parts if "=" not in part))
+def _image_key(url: str) -> str:
+    """Return an image's URL without size and format, the part that /models and /images have in common."""
+    segments = url.partition("?")[0].split("/")
+    return re.sub(r"\.\w{1,5}$", "", "/".join(segment for segment in segments if "=" not in segment))
 
 
-def _told_id(item: Any) -> frozenset[str]:
-    """Return the number of a model that may be unreadable otherwise, digits as text too; nothing where it has none."""
-    number = item.get("id") if isinstance(item, Mapping) else None
-    if count(number) is not None or (isinstance(number, str) and DIGITS.fullmatch(number)):
-        return frozenset({str(number)})
+def _id_or_empty(item: Any) -> frozenset[str]:
+    """Return the id of an otherwise unreadable model, a number or digits, as a set; empty if not valid."""
+    id = item.get("id") if isinstance(item, Mapping) else None
+    if valid_count(id) is not None or (isinstance(id, str) and DIGITS.fullmatch(id)):
+        return frozenset({str(id)})
     return frozenset()
 
 
-def _number(item: Any) -> str:
-    return glimpse(item.get("id") if isinstance(item, Mapping) else item)
+def _id_repr(item: Any) -> str:
+    return short_repr(item.get("id") if isinstance(item, Mapping) else item)

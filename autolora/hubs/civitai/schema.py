@@ -1,6 +1,6 @@
-"""What Civitai's API answers, in the fields that we read: spelled as it spells them, of the types that it promises.
+"""Typed records of Civitai's API responses: the fields that AutoLoRA reads, under Civitai's names.
 
-Fields that are not here may be anything. One of a wrong type spoils its entry; one that is null is not said.
+Other fields may have any value. A field of a wrong type makes its entry invalid; null means unknown.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ Kilobytes = Annotated[float, Strict(), Field(ge=0, le=2**43, allow_inf_nan=False
 Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
 Rating = Number | Text
-"""bits, or a word"""
+"""content rating: bits or a word, see labels.nsfw_level_of"""
 
-MAX_NAMED = 3
-"""mistakes of one entry that are told"""
+MAX_REPORTED_ERRORS = 3
+"""errors of one entry that its message contains"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
-    """A file of a version."""
+class FileEntry:
+    """A file of a model version."""
 
     id: Number
     name: Text
@@ -37,26 +37,27 @@ class File:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture that a version shows; of /models, without its prompt."""
+class VersionImage:
+    """An image of a model version's gallery, as /models returns it: without its prompt."""
 
     url: Text
     type: Text | None = None
     nsfwLevel: Rating | None = None
     poi: Flag | None = None
+    """shows a real person"""
     minor: Flag | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """Counts."""
+    """Usage counts."""
 
     downloadCount: Number | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """A version of a model: what can be downloaded."""
+class VersionEntry:
+    """A version of a model with its files and images."""
 
     id: Number
     baseModel: Text | None = None
@@ -67,17 +68,17 @@ class Version:
     nsfwLevel: Rating | None = None
     trainedWords: list[Text] | None = None
     stats: Stats | None = None
-    files: list[File] | None = None
-    images: list[Picture] | None = None
+    files: list[FileEntry] | None = None
+    images: list[VersionImage] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A model with its versions, newest first; of /models."""
+class ModelEntry:
+    """A model with its versions, newest first, as /models returns it."""
 
     id: Number
     mode: Text | None = None
-    """Archived or TakenDown; null for what is to be had"""
+    """Archived or TakenDown; null if the model is available"""
     availability: Text | None = None
     nsfw: Flag | None = None
     nsfwLevel: Rating | None = None
@@ -89,40 +90,43 @@ class Entry:
     allowDerivatives: Flag | None = None
     allowDifferentLicense: Flag | None = None
     stats: Stats | None = None
-    modelVersions: list[Version] | None = None
+    modelVersions: list[VersionEntry] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meta:
-    """How a picture was made."""
+class ImageMetadata:
+    """Generation parameters of an image."""
 
     prompt: Text | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
-    """How a picture was made; of /images."""
+class GeneratedImage:
+    """An image that a user generated with a model version, as /images returns it."""
 
     id: Number
     url: Text
-    meta: Meta | None = None
+    meta: ImageMetadata | None = None
 
 
-def read(kind: type[T], value: Any) -> T:
+def parse(record: type[T], value: Any) -> T:
     """Return a JSON value as one of the classes above.
 
-    Raises ValueError that names what is missing or of a wrong type.
+    Raises ValueError that names the missing fields and the fields of a wrong type.
     """
     try:
-        found: T = _reader(kind).validate_python(value)  # type: ignore[arg-type]  # classes are hashable
+        parsed: T = _adapter(record).validate_python(value)  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
-        named = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_NAMED]
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}" for fault in named]
-        raise ValueError("; ".join(faults)) from error
-    return found
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        messages = [
+            f"{'.'.join(map(str, detail['loc'])) or 'entry'}: {detail['msg']}"
+            for detail in details[:MAX_REPORTED_ERRORS]
+        ]
+        raise ValueError("; ".join(messages)) from error
+    return parsed
 
 
 @cache
-def _reader(kind: type[T]) -> TypeAdapter[T]:
-    """Return what checks a class; made once."""
-    return TypeAdapter(kind)
+def _adapter(record: type[T]) -> TypeAdapter[T]:
+    """Return pydantic's validator of a class, built once."""
+    return TypeAdapter(record)

@@ -1,7 +1,7 @@
-"""A folder of LoRA files as a hub: each NAME.safetensors below it, a sidecar, and the pictures beside it.
+"""The client of a folder of LoRA files: each NAME.safetensors with its sidecar and images is a model.
 
-Links that lead out of the folder are refused, folders behind links are not entered. A file is hashed again when
-its size, or the newest time stamp (in seconds) of it and of what describes it, has changed.
+Links that lead out of the folder are rejected, and links to folders are not followed. A file is hashed again
+if its size changes, or the latest modification time (in seconds) of the file, its sidecar and its images.
 """
 
 import datetime
@@ -15,17 +15,24 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from autolora.errors import DiskFull, HubError, RefusedFile
-from autolora.hubs import Model, Page, Standing
-from autolora.hubs.folder.inventory import Item, Unusable, inside, opened, path_of, take_inventory
+from autolora.hubs import Availability, Model, Page
+from autolora.hubs.folder.scan import (
+    LoraFile,
+    UnusableFile,
+    open_inside,
+    path_of,
+    resolve_inside,
+    scan_folder,
+)
 from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
-from autolora.hubs.validation import EARLIEST, glimpse, is_safe, moment, stamp
+from autolora.hubs.validation import EARLIEST, format_time, is_safe_path, parse_time, short_repr
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
-from autolora.storage.files import room
+from autolora.storage.files import raising_disk_full
 
-SCHEME = "folder:"
-PAGE = 5000
-BLOCK = 1 << 20
+URL_SCHEME = "folder:"
+PAGE_SIZE = 5000
+COPY_CHUNK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +42,8 @@ class Folder:
     """A hub that is a folder."""
 
     root: Path
-    _stock: list[Item] | None = field(default=None, init=False, repr=False, compare=False)
-    """what the first page found, in the list's order, until the last page is told: one walk for all pages"""
+    _files: list[LoraFile] | None = field(default=None, init=False, repr=False, compare=False)
+    """the scan of the first page, sorted; used for all pages and dropped after the last one"""
 
     @property
     def name(self) -> str:
@@ -44,168 +51,191 @@ class Folder:
         return "folder"
 
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
-        """Return a page of the files below the folder, those changed last first.
+        """Return one page of the files below the folder, last changed first.
 
-        The first page looks at the folder, those after it tell what it found. Where the first was another's,
-        of a crawl that was killed, the folder is looked at again and the list goes on behind the cursor: time and
-        path of the last file of the page before. Raises HubError.
+        The first page scans the folder, and further pages return the results of that scan. If a crawl was
+        killed after the first page, the resumed crawl scans the folder again and continues after the cursor,
+        which contains modification time and path of the previous page's last file. Raises HubError.
         """
-        self._check()
-        begin = _place(cursor)
+        self._check_folder()
+        position = _parse_cursor(cursor)
         problems: tuple[str, ...] = ()
         unreadable: frozenset[str] = frozenset()
-        if begin is None or self._stock is None:
-            found, problems, unreadable = take_inventory(self.root, rules.max_renderings)
-            self._stock = sorted(found, key=_order)
-        start = 0 if begin is None else bisect_right(self._stock, begin, key=_order)
-        items = self._stock[start : start + PAGE]
-        more = len(self._stock) > start + PAGE
-        self._stock = self._stock if more else None
-        models = tuple(self._model(item, today) for item in items)
-        after = _cursor(items[-1]) if more else None
-        return Page(models=models, next=after, problems=problems, unreadable=unreadable)
+        if position is None or self._files is None:
+            scanned, problems, unreadable = scan_folder(self.root, rules.max_renderings)
+            self._files = sorted(scanned, key=_sort_key)
+        start = 0 if position is None else bisect_right(self._files, position, key=_sort_key)
+        files = self._files[start : start + PAGE_SIZE]
+        has_next = len(self._files) > start + PAGE_SIZE
+        self._files = self._files if has_next else None
+        return Page(
+            models=tuple(self._model(file, today) for file in files),
+            next=_cursor(files[-1]) if has_next else None,
+            problems=problems,
+            unreadable=unreadable,
+        )
 
-    def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
-        """Add sha256s: from what is known where nothing has changed, else of the files. Raises HubError."""
-        return tuple(done for draft in model.drafts if (done := self._complete(draft, known.get(draft.url))))
+    def complete_listings(
+        self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]
+    ) -> tuple[Listing, ...]:
+        """Return the model's listings with the sha256 of files and images. Raises HubError.
 
-    def standing(self, id: str) -> Standing:
-        """Tell whether the file is there. Raises HubError where the folder is not."""
-        self._check()
+        known: listings whose hashes are reused if size and modification time are unchanged.
+        """
+        completed = (self._complete(listing, known.get(listing.url)) for listing in model.partial_listings)
+        return tuple(listing for listing in completed if listing)
+
+    def availability(self, id: str) -> Availability:
+        """Return whether the file exists. Raises HubError if the folder does not exist."""
+        self._check_folder()
         try:
-            return Standing.THERE if inside(self.root, path_of(id)).is_file() else Standing.ABSENT
-        except (Unusable, FileNotFoundError, NotADirectoryError):
-            return Standing.ABSENT
+            exists = resolve_inside(self.root, path_of(id)).is_file()
+        except (UnusableFile, FileNotFoundError, NotADirectoryError):
+            return Availability.NOT_FOUND
         except OSError as error:
-            raise HubError(f"hub {self.name}: {glimpse(id)} cannot be looked at: {error}") from error
+            raise HubError(
+                f"hub {self.name}: the file of {short_repr(id)} cannot be accessed: {error}"
+            ) from error
+        return Availability.AVAILABLE if exists else Availability.NOT_FOUND
 
     def download(self, url: str, target: Path, limit: int) -> str:
-        """Copy a file of at most `limit` bytes to `target` and return the sha256 of what was copied.
+        """Copy a file of at most `limit` bytes to `target` and return the sha256 of the copied bytes.
 
-        Raises HubError when it cannot be had, RefusedFile (`too-large`) when it is larger, DiskFull.
+        Raises HubError if the file cannot be copied, RefusedFile (`too-large`) if it is larger, DiskFull.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with room(target.parent):
-                return _copy(self.root, _path(url), target, limit)
-        except (OSError, Unusable) as error:
+            with raising_disk_full(target.parent):
+                return _copy(self.root, _parse_url(url), target, limit)
+        except (OSError, UnusableFile) as error:
             target.unlink(missing_ok=True)
             raise HubError(f"hub {self.name}: {url} cannot be copied: {error}") from error
         except (RefusedFile, DiskFull):
             target.unlink(missing_ok=True)
             raise
 
-    def _check(self) -> None:
-        """Raise HubError where the folder is none: an empty list would be taken for what is in it."""
+    def _check_folder(self) -> None:
+        """Raise HubError if the folder does not exist: an unmounted folder must not count as an empty one."""
         if not self.root.is_dir():
             raise HubError(
-                f"hub {self.name}: {self.root} is no folder: is it mounted, and is hubs.folder.path right?"
+                f"hub {self.name}: {self.root} is not a folder: check that it is mounted and that "
+                "hubs.folder.path in params.yaml is right"
             )
 
-    def _model(self, item: Item, today: datetime.date) -> Model:
-        updated = moment(item.changed) or EARLIEST
-        version = f"{item.changed!r}/{item.size}"
-        draft = self._draft(item, version, updated, today)
-        return Model(id=item.id, version=version, updated=updated, drafts=(draft,), withdrawn=False)
+    def _model(self, file: LoraFile, today: datetime.date) -> Model:
+        updated = parse_time(file.changed) or EARLIEST
+        version = f"{file.changed!r}/{file.size}"
+        listing = self._partial_listing(file, version, updated, today)
+        return Model(
+            id=file.id, version=version, updated=updated, partial_listings=(listing,), withdrawn=False
+        )
 
-    def _draft(self, item: Item, version: str, updated: datetime.datetime, today: datetime.date) -> Listing:
-        said = item.sidecar
-        renderings = (
+    def _partial_listing(
+        self, file: LoraFile, version: str, updated: datetime.datetime, today: datetime.date
+    ) -> Listing:
+        sidecar = file.sidecar
+        renderings = tuple(
             ListedRendering(
-                url=_url(picture.path),
+                url=_url(image.path),
                 sha256=None,
-                prompt=picture.prompt,
-                nsfw_level=picture.nsfw_level or said.nsfw_level,
+                prompt=image.prompt,
+                nsfw_level=image.nsfw_level or sidecar.nsfw_level,
             )
-            for picture in item.pictures
+            for image in file.images
         )
         return Listing(
             hub=self.name,
-            id=item.id,
+            id=file.id,
             version=version,
-            file=item.path.rpartition("/")[2],
-            url=_url(item.path),
-            size=item.size,
+            file=file.path.rpartition("/")[2],
+            url=_url(file.path),
+            size=file.size,
             sha256=None,
-            license=said.license,
-            permissions=permissions_of(said.license),
-            base_model=said.base_model,
-            base=normalize_base(said.base_model),
-            nsfw=is_nsfw(said.nsfw_level),
-            nsfw_level=said.nsfw_level,
-            person=said.person,
-            minor=said.minor,
-            trigger_words=said.trigger_words or (),
-            renderings=tuple(renderings),
-            updated=stamp(updated),
+            license=sidecar.license,
+            permissions=permissions_of(sidecar.license),
+            base_model=sidecar.base_model,
+            base=normalize_base(sidecar.base_model),
+            nsfw=is_nsfw(sidecar.nsfw_level),
+            nsfw_level=sidecar.nsfw_level,
+            person=sidecar.person,
+            minor=sidecar.minor,
+            trigger_words=sidecar.trigger_words or (),
+            renderings=renderings,
+            updated=format_time(updated),
             first_seen=today,
         )
 
-    def _complete(self, draft: Listing, known: Listing | None) -> Listing | None:
-        """Add the hashes of a file and its pictures, its own as its version; None where it is gone by now."""
-        told: dict[str, str | None] = {}
-        if known and (known.size, known.updated) == (draft.size, draft.updated):
-            told = {rendering.url: rendering.sha256 for rendering in known.renderings}
-            told[known.url] = known.sha256
+    def _complete(self, listing: Listing, known: Listing | None) -> Listing | None:
+        """Return the listing with the hashes of file and images; None if the file no longer exists.
+
+        The file's sha256 also becomes the listing's version.
+        """
+        hashes: dict[str, str | None] = {}
+        if known and (known.size, known.updated) == (listing.size, listing.updated):
+            hashes = {rendering.url: rendering.sha256 for rendering in known.renderings}
+            hashes[known.url] = known.sha256
         try:
-            sha256 = told.get(draft.url) or _hash(self.root, draft.url)
-        except (OSError, Unusable) as error:
+            sha256 = hashes.get(listing.url) or _hash(self.root, listing.url)
+        except (OSError, UnusableFile) as error:
             if isinstance(error, FileNotFoundError):
                 return None
-            raise HubError(f"hub {self.name}: {draft.url} cannot be read: {error}") from error
+            raise HubError(f"hub {self.name}: {listing.url} cannot be read: {error}") from error
         renderings = []
-        for rendering in draft.renderings:
+        for rendering in listing.renderings:
             try:
-                digest = told.get(rendering.url) or _hash(self.root, rendering.url)
-                renderings.append(replace(rendering, sha256=digest))
-            except (OSError, Unusable) as error:
-                logger.warning("hub %s: %s was passed over: %s", self.name, rendering.url, error)
-        return replace(draft, version=sha256, sha256=sha256, renderings=tuple(renderings))
+                image_sha256 = hashes.get(rendering.url) or _hash(self.root, rendering.url)
+                renderings.append(replace(rendering, sha256=image_sha256))
+            except (OSError, UnusableFile) as error:
+                logger.warning("hub %s: the image %s was skipped: %s", self.name, rendering.url, error)
+        return replace(listing, version=sha256, sha256=sha256, renderings=tuple(renderings))
 
 
-def _order(item: Item) -> tuple[float, str]:
-    return -item.changed, item.path
+def _sort_key(file: LoraFile) -> tuple[float, str]:
+    return -file.changed, file.path
 
 
-def _cursor(item: Item) -> str:
-    return f"{item.changed!r} {item.path}"
+def _cursor(file: LoraFile) -> str:
+    return f"{file.changed!r} {file.path}"
 
 
-def _place(cursor: str | None) -> tuple[float, str] | None:
+def _parse_cursor(cursor: str | None) -> tuple[float, str] | None:
+    """Return the sort key of the file that a cursor names."""
     if cursor is None:
         return None
     changed, _, path = cursor.partition(" ")
     try:
         return -float(changed), path
     except ValueError as error:
-        raise HubError(f"{glimpse(cursor)} is no place in a folder's list; crawl without it") from error
+        raise HubError(
+            f"hub folder: the cursor {short_repr(cursor)} is not valid: expected a modification time and a path"
+        ) from error
 
 
 def _url(path: str) -> str:
-    return SCHEME + quote(path)
+    return URL_SCHEME + quote(path)
 
 
-def _path(url: str) -> str:
-    """Return the path that a URL of this hub names. Raises Unusable where it names none."""
-    path = unquote(url.removeprefix(SCHEME))
-    if not url.startswith(SCHEME) or not is_safe(path):
-        raise Unusable(f"it is no file's name; a folder's begin with {SCHEME}")
+def _parse_url(url: str) -> str:
+    """Return the path in a URL of this hub. Raises UnusableFile if the URL is not valid."""
+    path = unquote(url.removeprefix(URL_SCHEME))
+    if not url.startswith(URL_SCHEME) or not is_safe_path(path):
+        raise UnusableFile(f"expected {URL_SCHEME} and a relative path")
     return path
 
 
 def _hash(root: Path, url: str) -> str:
-    with opened(root, _path(url)) as stream:
+    with open_inside(root, _parse_url(url)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _copy(root: Path, path: str, target: Path, limit: int) -> str:
     digest = hashlib.sha256()
-    with opened(root, path) as stream, target.open("wb") as copy:
-        while block := stream.read(BLOCK):
-            if copy.tell() + len(block) > limit:
+    with open_inside(root, path) as stream, target.open("wb") as copy:
+        while chunk := stream.read(COPY_CHUNK_BYTES):
+            if copy.tell() + len(chunk) > limit:
                 raise RefusedFile("too-large", f"the file is larger than {limit} bytes")
-            digest.update(block)
-            copy.write(block)
+            digest.update(chunk)
+            copy.write(chunk)
         copy.flush()
         os.fsync(copy.fileno())
     return digest.hexdigest()

@@ -1,20 +1,26 @@
-"""A sidecar: NAME.json beside NAME.safetensors says what a hub would say, checked field by field."""
+"""Parsing of sidecars: `NAME.json` describes the LoRA file `NAME.safetensors`; each field is checked."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autolora.hubs.validation import clean, clean_all, flag, glimpse, is_picture, is_safe
+from autolora.hubs.validation import (
+    clean_text,
+    clean_texts,
+    is_image,
+    is_safe_path,
+    short_repr,
+    valid_bool,
+)
 from autolora.records import NSFW_LEVELS
 
-MAX_SIDECAR = 1 << 20
-"""bytes"""
+MAX_SIDECAR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """A picture that a sidecar names."""
+class SidecarImage:
+    """An image that a sidecar lists."""
 
     path: str
     """safe, relative to the sidecar's folder"""
@@ -24,7 +30,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sidecar:
-    """What a sidecar says; None = not said."""
+    """The fields of a sidecar; None if a field is missing or not valid."""
 
     license: str | None = None
     base_model: str | None = None
@@ -32,66 +38,73 @@ class Sidecar:
     nsfw_level: str | None = None
     person: bool | None = None
     minor: bool | None = None
-    renderings: tuple[Picture, ...] | None = None
+    renderings: tuple[SidecarImage, ...] | None = None
 
 
-def read_sidecar(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
-    """Return what a sidecar says, and which of its fields say nothing usable.
+def parse_sidecar(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
+    """Return a sidecar, and one message per field that is unknown or not valid.
 
-    Raises ValueError where it is no JSON object at all, or where what keeps people safe cannot be read.
+    Raises ValueError if the text is not a JSON object, or if a field of SAFETY_FIELDS is not valid.
     """
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(found, Mapping):
-        raise ValueError(f"it must be a JSON object, not {glimpse(found)}")
-    said: dict[str, Any] = {}
-    problems = [f"{glimpse(name)} is none of {', '.join(CHECKS)}" for name in found if name not in CHECKS]
-    for name, (check, wanted) in CHECKS.items():
-        if (value := found.get(name)) is not None:
-            said[name] = check(value)
-            if said[name] is None and name in SAFETY:
-                raise ValueError(f"{name} must be {wanted}, not {glimpse(value)}")
-            if said[name] is None:
-                problems.append(f"{name} must be {wanted}, not {glimpse(value)}")
-    return Sidecar(**said), tuple(problems)
+        raise ValueError("the JSON is nested too deeply") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"expected a JSON object, got {short_repr(content)}")
+    fields: dict[str, Any] = {}
+    problems = [
+        f"unknown field {short_repr(name)}, expected one of {', '.join(PARSERS)}"
+        for name in content
+        if name not in PARSERS
+    ]
+    for name, (parse, expected) in PARSERS.items():
+        if (value := content.get(name)) is not None:
+            fields[name] = parse(value)
+            if fields[name] is None and name in SAFETY_FIELDS:
+                raise ValueError(f"{name} must be {expected}, not {short_repr(value)}")
+            if fields[name] is None:
+                problems.append(f"{name} must be {expected}, not {short_repr(value)}")
+    return Sidecar(**fields), tuple(problems)
 
 
-def _level(value: Any) -> str | None:
+def _parse_level(value: Any) -> str | None:
     return value if isinstance(value, str) and value in NSFW_LEVELS else None
 
 
-def _words(value: Any) -> tuple[str, ...] | None:
-    return clean_all(value) if isinstance(value, list) else None
+def _parse_words(value: Any) -> tuple[str, ...] | None:
+    return clean_texts(value) if isinstance(value, list) else None
 
 
-def _pictures(value: Any) -> tuple[Picture, ...] | None:
-    """Read paths, or objects with a path; None where one of them is neither."""
-    pictures = [_picture(one) for one in value] if isinstance(value, list) else [None]
-    usable = tuple(picture for picture in pictures if picture)
-    return usable if len(usable) == len(pictures) else None
+def _parse_images(value: Any) -> tuple[SidecarImage, ...] | None:
+    """Return the images of a list of paths or of objects with a path; None if one of them is not valid."""
+    images = [_parse_image(item) for item in value] if isinstance(value, list) else [None]
+    valid = tuple(image for image in images if image)
+    return valid if len(valid) == len(images) else None
 
 
-def _picture(value: Any) -> Picture | None:
+def _parse_image(value: Any) -> SidecarImage | None:
     entry = value if isinstance(value, Mapping) else {"path": value}
     path = entry.get("path")
-    if not isinstance(path, str) or not is_safe(path) or not is_picture(path):
+    if not isinstance(path, str) or not is_safe_path(path) or not is_image(path):
         return None
-    return Picture(path=path, prompt=clean(entry.get("prompt")), nsfw_level=_level(entry.get("nsfw_level")))
+    return SidecarImage(
+        path=path, prompt=clean_text(entry.get("prompt")), nsfw_level=_parse_level(entry.get("nsfw_level"))
+    )
 
 
-SAFETY = ("nsfw_level", "person", "minor")
-"""fields that rules may refuse a file by: where one says nothing usable, the file is passed over"""
-CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "license": (clean, "text"),
-    "base_model": (clean, "text"),
-    "trigger_words": (_words, "a list of texts"),
-    "nsfw_level": (_level, f"one of {', '.join(NSFW_LEVELS)}"),
-    "person": (flag, "true or false"),
-    "minor": (flag, "true or false"),
+SAFETY_FIELDS = ("nsfw_level", "person", "minor")
+"""fields that rules reject files by: if one of them is not valid, the file is skipped"""
+PARSERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "license": (clean_text, "text"),
+    "base_model": (clean_text, "text"),
+    "trigger_words": (_parse_words, "a list of texts"),
+    "nsfw_level": (_parse_level, f"one of {', '.join(NSFW_LEVELS)}"),
+    "person": (valid_bool, "true or false"),
+    "minor": (valid_bool, "true or false"),
     "renderings": (
-        _pictures,
-        "a list of relative paths of pictures, or of objects with path, prompt, nsfw_level",
+        _parse_images,
+        "a list of relative paths of images, or of objects with path, prompt, nsfw_level",
     ),
 }
+"""field -> its parser, which returns None for an invalid value, and the expected value in words"""

@@ -1,8 +1,8 @@
-"""Asking a hub's API: JSON over GET, paced, waited for, bounded, and never answered by anybody else.
+"""JSON requests to a hub's API, with bounded size and time, retries and a rate limit.
 
-The hubs' own clients do not serve for that: `huggingface_hub` 2.4 and `modelscope_hub` 0.5 wait as long as a hub
-says and read whatever it sends, and the latter hands its token, as a cookie, to whomever a hub redirects to.
-They are what tests compare with.
+The official clients are not used for crawling: `huggingface_hub` 2.4 and `modelscope_hub` 0.5 wait as long as
+a hub asks and read responses of any size, and `modelscope_hub` sends its token as a cookie to any host that
+the hub redirects to. Tests compare our requests with theirs.
 """
 
 import json
@@ -16,103 +16,110 @@ from urllib.parse import urlencode
 import httpx2
 
 from autolora.errors import HubError
-from autolora.hubs.http.endpoint import REFUSED, TRY_AGAIN, Source, about_token, is_hub
-from autolora.hubs.http.request import Answer, get
-from autolora.hubs.http.retry import Interrupted, asked_wait, persist
-from autolora.hubs.validation import clean
+from autolora.hubs.http.endpoint import AUTH_STATUSES, RETRY_STATUSES, Endpoint, has_same_origin, token_hint
+from autolora.hubs.http.request import Response, get
+from autolora.hubs.http.retry import TransientError, retry, retry_after
+from autolora.hubs.validation import clean_text
 
-MAX_ANSWER = 16 << 20
-"""bytes, unpacked"""
-PATIENCE = 3
-"""times `timeout_s` that one answer may take as a whole"""
-GONE = (401, 403, 404, 410, 451)
+MAX_RESPONSE_BYTES = 16 << 20
+"""after decompression"""
+MAX_RESPONSE_TIMEOUTS = 3
+"""multiple of `timeout_s` that a whole response may take"""
+UNAVAILABLE_STATUSES = (401, 403, 404, 410, 451)
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a hub's API answered."""
+class JsonResponse:
+    """A parsed response of a hub's API."""
 
     value: Any
-    """parsed JSON of any type"""
-    next: str | None
-    """URL of the next page, as the Link header names it"""
+    """JSON of any type"""
+    next_url: str | None
+    """URL of the next page in the Link header"""
 
 
-class Gone(HubError):
-    """Something that a hub does not have, or not for us."""
+class Unavailable(HubError):
+    """A resource does not exist on the hub or is not accessible to us."""
 
-    def __init__(self, message: str, status: int, code: str, reason: str) -> None:
+    def __init__(self, message: str, status: int, error_code: str, error_message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
-        """of the header X-Error-Code; empty where there is none"""
-        self.reason = reason
-        """the hub's own words"""
+        self.error_code = error_code
+        """header X-Error-Code; empty if it is missing"""
+        self.error_message = error_message
+        """header X-Error-Message; empty if it is missing"""
 
 
-def ask(source: Source, url: str, query: Iterable[tuple[str, str]] = ()) -> Reply:
-    """GET JSON from a URL of the hub.
+def get_json(endpoint: Endpoint, url: str, query: Iterable[tuple[str, str]] = ()) -> JsonResponse:
+    """Return the JSON response to a GET request to the hub.
 
-    429, 5xx, broken connections and what is no JSON are waited for and tried again, in `attempts` tries in all.
-    Raises Gone when it is not there or not for us, HubError when the hub does not answer, or nonsense.
+    Statuses 429 and 5xx, broken connections and invalid JSON are retried, in `attempts` attempts in total.
+    Raises Unavailable if the resource does not exist or access is denied, HubError for any other failure.
     """
     parameters = urlencode(list(query))
     url = f"{url}?{parameters}" if parameters else url
-    return persist(f"hub {source.name}: {url}", source.attempts, source.sleep, lambda: _ask_once(source, url))
+    label = f"hub {endpoint.name}: {url}"
+    return retry(label, endpoint.attempts, endpoint.sleep, lambda: _get_json_once(endpoint, url))
 
 
-def _ask_once(source: Source, url: str) -> Reply:
-    if not is_hub(source, url):
-        raise HubError(f"hub {source.name} is at {source.endpoint}, so {url!r} is not asked")
-    with get(source, url, {"Accept": "application/json", "Accept-Encoding": "gzip"}) as answer:
-        if not is_hub(source, answer.place):
+def _get_json_once(endpoint: Endpoint, url: str) -> JsonResponse:
+    if not has_same_origin(endpoint, url):
+        raise HubError(f"hub {endpoint.name}: {url!r} is not allowed: expected a URL of {endpoint.url}")
+    with get(endpoint, url, {"Accept": "application/json", "Accept-Encoding": "gzip"}) as response:
+        if not has_same_origin(endpoint, response.url):
             raise HubError(
-                f"hub {source.name} at {source.endpoint} has {url} answered elsewhere: {answer.place}"
+                f"hub {endpoint.name}: {url} redirects to {response.url}: expected a URL of {endpoint.url}"
             )
-        _check_status(source, url, answer)
+        _check_status(endpoint, url, response)
         try:
-            value = json.loads(_body(source, url, answer))
+            value = json.loads(_read_body(endpoint, url, response))
         except (ValueError, RecursionError, zlib.error) as error:
-            raise Interrupted(f"its answer is no JSON: {error}") from error
-    return Reply(value, _next_page(answer.headers))
+            raise TransientError(f"the response is not valid JSON: {error}") from error
+    return JsonResponse(value, _next_page_url(response.headers))
 
 
-def _check_status(source: Source, url: str, answer: Answer) -> None:
-    """Raise Interrupted for what may pass, Gone or HubError for what will not."""
-    status = answer.status
-    if status in TRY_AGAIN:
-        raise Interrupted(f"it answered {status}", asked_wait(answer.headers))
-    code, reason = (clean(answer.headers.get(f"X-Error-{name}")) or "" for name in ("Code", "Message"))
-    problem = f"hub {source.name}: {url} answered {status} {reason}".rstrip()
-    problem += about_token(source) if status in REFUSED else ""
-    if status in GONE:
-        raise Gone(problem, status, code, reason)
+def _check_status(endpoint: Endpoint, url: str, response: Response) -> None:
+    """Raise TransientError, Unavailable or HubError, according to the status of a response other than 200."""
+    status = response.status
+    if status in RETRY_STATUSES:
+        raise TransientError(f"status {status}", retry_after(response.headers))
+    error_code, error_message = (
+        clean_text(response.headers.get(f"X-Error-{name}")) or "" for name in ("Code", "Message")
+    )
+    message = f"hub {endpoint.name}: {url} returned status {status} {error_message}".rstrip()
+    message += token_hint(endpoint) if status in AUTH_STATUSES else ""
+    if status in UNAVAILABLE_STATUSES:
+        raise Unavailable(message, status, error_code, error_message)
     if status != 200:
-        raise HubError(problem)
+        raise HubError(message)
 
 
-def _body(source: Source, url: str, answer: Answer) -> bytes:
-    """Return the body, unpacked.
+def _read_body(endpoint: Endpoint, url: str, response: Response) -> bytes:
+    """Return the decompressed body.
 
-    Raises HubError where it is too large or packed otherwise than asked, Interrupted where it does not end.
+    Raises HubError if the body is too large or has an unexpected encoding, TransientError if it is incomplete
+    or slow.
     """
-    encoding = answer.headers.get("Content-Encoding", "identity").lower()
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("gzip", "identity"):
-        raise HubError(f"hub {source.name}: {url} answered in an encoding that was not asked for")
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-    body, deadline = bytearray(), time.monotonic() + PATIENCE * source.timeout_s
-    for block in answer.blocks:
-        body += unpacker.decompress(block, MAX_ANSWER + 1) if unpacker else block
-        if len(body) > MAX_ANSWER:
-            raise HubError(f"hub {source.name}: {url} answered more than {MAX_ANSWER >> 20} MiB")
+        raise HubError(
+            f"hub {endpoint.name}: {url} returned Content-Encoding {encoding[:40]!r}, expected gzip or identity"
+        )
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+    max_seconds = MAX_RESPONSE_TIMEOUTS * endpoint.timeout_s
+    body, deadline = bytearray(), time.monotonic() + max_seconds
+    for chunk in response.chunks:
+        body += decompressor.decompress(chunk, MAX_RESPONSE_BYTES + 1) if decompressor else chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise HubError(f"hub {endpoint.name}: {url} returned more than {MAX_RESPONSE_BYTES >> 20} MiB")
         if time.monotonic() > deadline:
-            raise Interrupted(f"its answer took more than {PATIENCE * source.timeout_s:.0f} s")
-    if unpacker and not unpacker.eof:
-        raise Interrupted("its answer ended too early")
+            raise TransientError(f"the response took more than {max_seconds:.0f} s")
+    if decompressor and not decompressor.eof:
+        raise TransientError("the compressed response is incomplete")
     return bytes(body)
 
 
-def _next_page(headers: httpx2.Headers) -> str | None:
+def _next_page_url(headers: httpx2.Headers) -> str | None:
     links = httpx2.Response(200, headers=headers).links
     url = links.get("next", {}).get("url")
     return url or None

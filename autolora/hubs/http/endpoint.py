@@ -1,4 +1,4 @@
-"""A hub as our requests see it: where it is, who we are there, how patient and how fast we are."""
+"""The settings of requests to one hub: URL, access token, timeouts, retries and rate limits."""
 
 import ipaddress
 import math
@@ -10,69 +10,74 @@ from functools import cache
 import httpx2
 
 from autolora.errors import HubError
-from autolora.hubs.http.rate_limit import Pace
+from autolora.hubs.http.rate_limit import RateLimiter
 from autolora.params import HubsParams
 
-AGENT = "autolora"
-TOKENS = {"civitai": "CIVITAI_API_TOKEN", "huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
-"""hub -> environment variable that its token is read from"""
+USER_AGENT = "autolora"
+TOKEN_VARIABLES = {
+    "civitai": "CIVITAI_API_TOKEN",
+    "huggingface": "HF_TOKEN",
+    "modelscope": "MODELSCOPE_API_TOKEN",
+}
+"""hub -> environment variable that contains its access token"""
 MAX_REDIRECTS = 5
-REFUSED = (401, 403)
-TRY_AGAIN = (429, 500, 502, 503, 504)
-REDIRECTS = (301, 302, 303, 307, 308)
+AUTH_STATUSES = (401, 403)
+RETRY_STATUSES = (429, 500, 502, 503, 504)
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One hub."""
+class Endpoint:
+    """One hub's base URL and the settings of requests to it."""
 
     name: str
-    endpoint: str
-    """URL without a slash at the end; the only host that is sent the token, and that may be plain http or private"""
+    """the hub's name in params.yaml"""
+    url: str
+    """without a trailing slash; only this host receives the token and may use http or a private address"""
     timeout_s: float
     attempts: int
     token: str | None = field(repr=False)
     sleep: Callable[[float], None] = time.sleep
-    requests: Pace = field(default_factory=lambda: Pace(math.inf), repr=False)
-    """a turn is taken before every request to the hub"""
-    bandwidth: Pace = field(default_factory=lambda: Pace(math.inf), repr=False)
-    """bytes of all downloads together"""
+    request_limiter: RateLimiter = field(default_factory=lambda: RateLimiter(math.inf), repr=False)
+    """counts the requests to the hub"""
+    bandwidth_limiter: RateLimiter = field(default_factory=lambda: RateLimiter(math.inf), repr=False)
+    """counts the bytes of all downloads together"""
     min_kb_per_s: float = 0.0
-    """a download that is slower than this over `timeout_s` is given up"""
-    fickle: tuple[int, ...] = ()
-    """what it answers in passing, besides 429 and 5xx: asked again before it is believed"""
+    """a download that is slower than this over `timeout_s` is aborted"""
+    transient_statuses: tuple[int, ...] = ()
+    """statuses of downloads that are retried in addition to RETRY_STATUSES"""
 
 
-def source_of(
-    name: str, endpoint: str, params: HubsParams, token: str | None, fickle: tuple[int, ...] = ()
-) -> Source:
-    """Return a hub as params.yaml has it; all sources of that name in this process keep one pace."""
-    megabytes = math.inf if params.max_mb_per_s is None else params.max_mb_per_s
-    return Source(
+def make_endpoint(
+    name: str, url: str, params: HubsParams, token: str | None, transient_statuses: tuple[int, ...] = ()
+) -> Endpoint:
+    """Return an endpoint with the settings of params.yaml. All endpoints of a hub share its rate limits."""
+    max_mb_per_s = math.inf if params.max_mb_per_s is None else params.max_mb_per_s
+    return Endpoint(
         name=name,
-        endpoint=endpoint.rstrip("/"),
+        url=url.rstrip("/"),
         timeout_s=params.timeout_s,
         attempts=params.attempts,
         token=token or None,
-        requests=_pace(name, "requests", params.requests_per_s),
-        bandwidth=_pace(name, "bytes", megabytes * 1e6),
+        request_limiter=_shared_limiter(name, "requests", params.requests_per_s),
+        bandwidth_limiter=_shared_limiter(name, "bytes", max_mb_per_s * 1e6),
         min_kb_per_s=params.min_kb_per_s,
-        fickle=fickle,
+        transient_statuses=transient_statuses,
     )
 
 
-def is_hub(source: Source, url: str) -> bool:
-    """Tell whether a URL is on the hub's own scheme, host and port; httpx2.InvalidURL where it is none."""
-    asked, own = httpx2.URL(url), httpx2.URL(source.endpoint)
-    return (asked.scheme, asked.host, port_of(asked)) == (
-        own.scheme,
-        own.host,
-        port_of(own),
-    ) and not asked.userinfo
+def has_same_origin(endpoint: Endpoint, url: str) -> bool:
+    """Return whether a URL has the hub's scheme, host and port and no credentials.
+
+    Raises httpx2.InvalidURL if the URL is not valid.
+    """
+    parsed, hub = httpx2.URL(url), httpx2.URL(endpoint.url)
+    same = (parsed.scheme, parsed.host, port_of(parsed)) == (hub.scheme, hub.host, port_of(hub))
+    return same and not parsed.userinfo
 
 
 def is_local(url: httpx2.URL) -> bool:
-    """Tell whether a URL names this machine, as the playground's does."""
+    """Return whether a URL's host is this machine, as for the hubs of the playground."""
     try:
         return url.host == "localhost" or ipaddress.ip_address(url.host).is_loopback
     except ValueError:
@@ -80,30 +85,29 @@ def is_local(url: httpx2.URL) -> bool:
 
 
 def port_of(url: httpx2.URL) -> int | None:
-    """Return the port that a URL leads to; None where its scheme has none of its own."""
+    """Return the port of a URL, by default that of its scheme; None for schemes other than http and https."""
     return url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def about_token(source: Source) -> str:
-    """Return, in brackets, where a hub's token is read from and whether one was sent; "" where it has none."""
-    if source.name not in TOKENS:
+def token_hint(endpoint: Endpoint) -> str:
+    """Return a note on the hub's token variable and whether a token was sent; "" if it has no tokens."""
+    if endpoint.name not in TOKEN_VARIABLES:
         return ""
-    variable = TOKENS[source.name]
-    return (
-        f" (the token in {variable} was sent)"
-        if source.token
-        else f" (no token was sent: {variable} is not set)"
-    )
+    variable = TOKEN_VARIABLES[endpoint.name]
+    if endpoint.token:
+        return f" (the token in {variable} was sent)"
+    return f" (no token was sent: {variable} is not set)"
 
 
-def unreachable(name: str, endpoint: str, error: Exception) -> HubError:
-    """Return the error for a hub that does not answer."""
+def unreachable(name: str, url: str, error: Exception) -> HubError:
+    """Return the error for a hub that accepts no connection."""
     return HubError(
-        f"hub {name} at {endpoint} cannot be reached: {error}: is it running, and is its endpoint right?"
+        f"hub {name} at {url} cannot be reached: {error}: check that it is running and that "
+        f"hubs.{name}.endpoint in params.yaml is right"
     )
 
 
 @cache
-def _pace(name: str, what: str, per_s: float) -> Pace:
-    """Return the one pace of a hub's requests or bytes."""
-    return Pace(per_s)
+def _shared_limiter(name: str, unit: str, per_s: float) -> RateLimiter:
+    """Return the process-wide rate limiter of a hub's requests or bytes."""
+    return RateLimiter(per_s)

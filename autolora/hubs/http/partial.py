@@ -1,4 +1,4 @@
-"""Parts: downloads that are under way, in files that outlive a killed process and can be gone on with."""
+"""Partial downloads: files on disk from which a later attempt, in any process, can resume a download."""
 
 import fcntl
 import json
@@ -10,64 +10,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from autolora.hubs.http.retry import Interrupted
-from autolora.storage.files import hash_value, write_atomic
+from autolora.hubs.http.retry import TransientError
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import hash_value
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a file there is."""
+    """How many bytes of a file have been downloaded, and of which version of it."""
 
-    have: int
-    """bytes"""
+    size: int
+    """downloaded bytes"""
     etag: str | None
-    """the version that they are of; None where the hub names none: then it cannot be gone on with"""
+    """ETag of the version that the bytes belong to; None, and not resumable, if the hub sent none"""
     total: int | None
-    """bytes of the whole, where the hub told"""
+    """bytes of the complete file, if the hub reported them"""
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing is missing."""
-        return self.have == self.total
+    def is_complete(self) -> bool:
+        """Whether all bytes have been downloaded."""
+        return self.size == self.total
 
 
-NOTHING = Progress(0, None, None)
+NO_PROGRESS = Progress(0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The beginning of one URL's file, and a note of which version and size it is of."""
+class PartialDownload:
+    """The first bytes of one URL's file, and a JSON file with the ETag and total size that they belong to."""
 
     path: Path
-    note: Path
+    metadata_path: Path
 
     def progress(self, limit: int) -> Progress:
-        """Return what there is; nothing where it cannot be used: no note, or more bytes than there may be."""
+        """Return the progress; NO_PROGRESS if the metadata is not valid or there are too many bytes."""
         try:
-            have = self.path.stat().st_size
-            note = json.loads(self.note.read_bytes())
-            found = Progress(have, note["etag"], note["total"])
+            size = self.path.stat().st_size
+            metadata = json.loads(self.metadata_path.read_bytes())
+            progress = Progress(size, metadata["etag"], metadata["total"])
         except (OSError, ValueError, KeyError, TypeError):
-            return NOTHING
-        if not isinstance(found.etag, str | None) or not isinstance(found.total, int | None):
-            return NOTHING
-        usable = have <= (limit if found.total is None else min(limit, found.total))
-        return found if usable and (found.etag or found.complete) else NOTHING
+            return NO_PROGRESS
+        if not isinstance(progress.etag, str | None) or not isinstance(progress.total, int | None):
+            return NO_PROGRESS
+        fits = size <= (limit if progress.total is None else min(limit, progress.total))
+        return progress if fits and (progress.etag or progress.is_complete) else NO_PROGRESS
 
-    def describe(self, etag: str | None, total: int | None) -> None:
-        """Note of which version and size the bytes are that come next."""
-        write_atomic(self.note, json.dumps({"etag": etag, "total": total}))
+    def write_metadata(self, etag: str | None, total: int | None) -> None:
+        """Write the ETag and total size of the version whose bytes are about to be written."""
+        write_atomic(self.metadata_path, json.dumps({"etag": etag, "total": total}))
 
     def discard(self) -> None:
-        """Remove it; the next try starts from nothing."""
-        self.note.unlink(missing_ok=True)
+        """Remove the files, so that the next attempt starts from byte 0."""
+        self.metadata_path.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Yield the file for reading and writing, for one at a time; an empty one is not left behind.
+    def open_locked(self) -> Iterator[BinaryIO]:
+        """Yield the file, open for reading and writing with an exclusive lock; remove it if it stays empty.
 
-        Raises Interrupted while another thread or process has it.
+        Raises TransientError if another thread or process holds the lock.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as stream:
@@ -75,47 +76,47 @@ class Part:
             try:
                 yield stream
             finally:
-                if _is_at(self.path, stream) and self.path.stat().st_size == 0:
+                if _is_same_file(self.path, stream) and self.path.stat().st_size == 0:
                     self.discard()
 
-    def deliver(self, target: Path) -> None:
-        """Move the finished file to where it is wanted; once it is moved, the note may be the next one's."""
-        self.note.unlink(missing_ok=True)
+    def move_to(self, target: Path) -> None:
+        """Move the completed file to `target`, after removing the metadata, which must not outlive the file."""
+        self.metadata_path.unlink(missing_ok=True)
         os.replace(self.path, target)
 
 
-def part_of(url: str, folder: Path) -> Part:
-    """Return the part of a URL's file in a folder; the URL alone names it."""
+def partial_download(url: str, folder: Path) -> PartialDownload:
+    """Return the partial download of a URL in a folder, named after the hash of the URL alone."""
     name = hash_value(url)
-    return Part(folder / f"{name}.part", folder / f"{name}.part.json")
+    return PartialDownload(folder / f"{name}.part", folder / f"{name}.part.json")
 
 
-def keep_parts(folder: Path, urls: Iterable[str]) -> None:
-    """Remove everything from a folder of downloads but the parts of these URLs, and the folder if it is empty."""
+def prune_downloads(folder: Path, urls: Iterable[str]) -> None:
+    """Remove everything from a folder except the partial downloads of `urls`, and the folder if it is empty."""
     if not folder.is_dir():
         return
-    parts = [part_of(url, folder) for url in urls]
-    whole = [part for part in parts if part.path.exists() and part.note.exists()]
-    wanted = {path for part in whole for path in (part.path, part.note)}
+    partials = [partial_download(url, folder) for url in urls]
+    usable = [partial for partial in partials if partial.path.exists() and partial.metadata_path.exists()]
+    retained = {path for partial in usable for path in (partial.path, partial.metadata_path)}
     for path in folder.iterdir():
-        if path not in wanted:
+        if path not in retained:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
 def _lock(path: Path, stream: BinaryIO) -> None:
-    """Lock an open part; one that was delivered between opening and locking is somebody's file by now."""
+    """Lock an open file. Raises TransientError if another download holds it or has just completed it."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise Interrupted("another download of it is under way") from error
-    if not _is_at(path, stream):
-        raise Interrupted("another download of it has just ended")
+        raise TransientError("another download of the same URL is running") from error
+    if not _is_same_file(path, stream):
+        raise TransientError("another download of the same URL has just finished")
 
 
-def _is_at(path: Path, stream: BinaryIO) -> bool:
-    """Tell whether an open file is still the one of that name."""
+def _is_same_file(path: Path, stream: BinaryIO) -> bool:
+    """Return whether `path` still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:

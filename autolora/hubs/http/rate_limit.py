@@ -1,12 +1,16 @@
-"""Pace: how fast a hub is asked and read from, over all threads of this process."""
+"""A rate limiter for requests and bytes, shared by all threads of a process."""
 
 import threading
 import time
 from collections.abc import Callable
 
 
-class Pace:
-    """At most `per_s` of something a second: requests, or bytes. What is taken is paid for before the next is."""
+class RateLimiter:
+    """Limits an amount, such as requests or bytes, to `per_s` per second, without bursts.
+
+    The caller of `acquire` does not wait for its own amount: the next caller waits until that amount is
+    covered.
+    """
 
     def __init__(
         self,
@@ -17,16 +21,13 @@ class Pace:
         self.per_s = per_s
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
-        self._free = clock()
+        self._next_start = clock()
 
-    def take(self, amount: float = 1.0) -> None:
-        """Wait for one's turn, in which `amount` is taken; the next turn comes when that is paid for.
-
-        Never in bursts: what was not used earlier is not made up for.
-        """
+    def acquire(self, amount: float = 1.0) -> None:
+        """Wait until all earlier amounts are covered, then take `amount`. Idle time gives no credit."""
         with self._lock:
             now = self._clock()
-            turn = max(self._free, now)
-            self._free = turn + amount / self.per_s
-        if turn > now:
-            self._sleep(turn - now)
+            start = max(self._next_start, now)
+            self._next_start = start + amount / self.per_s
+        if start > now:
+            self._sleep(start - now)

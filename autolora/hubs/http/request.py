@@ -1,4 +1,4 @@
-"""One GET of a file: from where it may come, hop by hop, the token to the hub alone."""
+"""One GET request: each URL of a redirect chain is checked, and only the hub receives its token."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,88 +8,106 @@ import httpcore2
 import httpx2
 
 from autolora.errors import HubError
-from autolora.hubs.http.endpoint import AGENT, MAX_REDIRECTS, REDIRECTS, Source, is_hub, is_local, unreachable
-from autolora.hubs.http.retry import Interrupted
-from autolora.hubs.http.transport import connections
+from autolora.hubs.http.endpoint import (
+    MAX_REDIRECTS,
+    REDIRECT_STATUSES,
+    USER_AGENT,
+    Endpoint,
+    has_same_origin,
+    is_local,
+    unreachable,
+)
+from autolora.hubs.http.retry import TransientError
+from autolora.hubs.http.transport import connection_pool
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came at the end of the redirects; its body is read while the exchange is open."""
+class Response:
+    """The response after all redirects; its body can be read until `get` closes it."""
 
-    place: str
-    """the URL that answered, without its query: a signed one is a secret"""
+    url: str
+    """the last URL of the redirect chain, without its query, which may be a secret signature"""
     redirected: bool
     status: int
     headers: httpx2.Headers
-    blocks: Iterator[bytes]
-    """the body as sent; they raise httpcore2's exceptions, which `get` translates"""
+    chunks: Iterator[bytes]
+    """the body as sent; reading raises httpcore2's exceptions, which `get` translates"""
 
 
 @contextmanager
-def get(source: Source, url: str, headers: dict[str, str]) -> Iterator[Answer]:
-    """Yield the answer to a GET after at most MAX_REDIRECTS redirects.
+def get(endpoint: Endpoint, url: str, headers: dict[str, str]) -> Iterator[Response]:
+    """Yield the response to a GET request after at most MAX_REDIRECTS redirects.
 
-    Raises HubError for a URL that may not be asked and where the hub cannot be reached, Interrupted for what may
-    go well the next time, also while the body is read.
+    Raises HubError if a URL is not allowed or the hub is unreachable, and TransientError for failures that a
+    retry may avoid, also while the body is read.
     """
-    asked = askable(source, url)
-    pool = connections(source.name, source.endpoint, source.timeout_s, source.min_kb_per_s)
+    next_url = allowed_url(endpoint, url)
+    pool = connection_pool(endpoint.name, endpoint.url, endpoint.timeout_s, endpoint.min_kb_per_s)
     try:
         for hop in range(MAX_REDIRECTS + 1):
-            sent = _headers(source, asked) | headers
-            timeouts = dict.fromkeys(("connect", "read", "write", "pool"), source.timeout_s)
+            request_headers = _request_headers(endpoint, next_url) | headers
+            timeouts = dict.fromkeys(("connect", "read", "write", "pool"), endpoint.timeout_s)
             target = httpcore2.URL(
-                scheme=asked.raw_scheme, host=asked.raw_host, port=asked.port, target=asked.raw_path
+                scheme=next_url.raw_scheme,
+                host=next_url.raw_host,
+                port=next_url.port,
+                target=next_url.raw_path,
             )
             with pool.stream(
-                "GET", target, headers=list(sent.items()), extensions={"timeout": timeouts}
+                "GET", target, headers=list(request_headers.items()), extensions={"timeout": timeouts}
             ) as response:
-                found = httpx2.Headers(response.headers)
-                if response.status not in REDIRECTS:
-                    yield Answer(place(asked), hop > 0, response.status, found, response.iter_stream())
+                received = httpx2.Headers(response.headers)
+                if response.status not in REDIRECT_STATUSES:
+                    yield Response(
+                        redacted_url(next_url), hop > 0, response.status, received, response.iter_stream()
+                    )
                     return
-            asked = askable(source, found.get("Location", ""), asked)
+            next_url = allowed_url(endpoint, received.get("Location", ""), next_url)
     except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-        if is_hub(source, str(asked)):
-            raise unreachable(source.name, source.endpoint, error) from error
-        raise Interrupted(f"{asked.host} cannot be reached: {error}") from error
+        if has_same_origin(endpoint, str(next_url)):
+            raise unreachable(endpoint.name, endpoint.url, error) from error
+        raise TransientError(f"{next_url.host} cannot be reached: {error}") from error
     except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
-        raise Interrupted(f"{type(error).__name__}: {error}") from error
+        raise TransientError(f"{type(error).__name__}: {error}") from error
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
-        raise HubError(f"hub {source.name}: {place(asked)} cannot be asked for: {error}") from error
-    raise HubError(f"hub {source.name}: more than {MAX_REDIRECTS} redirects, the last to {place(asked)}")
+        raise HubError(
+            f"hub {endpoint.name}: the request for {redacted_url(next_url)} is not valid: {error}"
+        ) from error
+    raise HubError(
+        f"hub {endpoint.name}: more than {MAX_REDIRECTS} redirects, the last one to {redacted_url(next_url)}"
+    )
 
 
-def askable(source: Source, url: str, base: httpx2.URL | None = None) -> httpx2.URL:
-    """Return a URL that may be asked: https anywhere, http at the endpoint alone, no password in it.
+def allowed_url(endpoint: Endpoint, url: str, base: httpx2.URL | None = None) -> httpx2.URL:
+    """Return a URL that may be requested: https on any host, http only at the endpoint, without credentials.
 
-    A hub on this machine may send to all of this machine, which it reaches anyway: the playground's files lie on
-    another port. base: what a relative URL is relative to. Raises HubError for any other.
+    An endpoint on this machine may redirect to any port of this machine: the playground stores its files
+    there.
+    base: the URL that a relative `url` refers to. Raises HubError for any other URL.
     """
     try:
-        found = base.join(url) if base and url else httpx2.URL(url)
+        parsed = base.join(url) if base and url else httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError, TypeError) as error:
-        raise HubError(f"hub {source.name}: {url[:200]!r} is no URL: {error}") from error
-    local = found.scheme == "http" and is_local(found) and is_local(httpx2.URL(source.endpoint))
-    allowed = found.scheme == "https" or local or is_hub(source, str(found))
-    if found.userinfo or not found.host or not allowed:
+        raise HubError(f"hub {endpoint.name}: {url[:200]!r} is not a valid URL: {error}") from error
+    local = parsed.scheme == "http" and is_local(parsed) and is_local(httpx2.URL(endpoint.url))
+    allowed = parsed.scheme == "https" or local or has_same_origin(endpoint, str(parsed))
+    if parsed.userinfo or not parsed.host or not allowed:
         raise HubError(
-            f"hub {source.name}: {place(found)!r} is neither https nor at {source.endpoint}, so it is not asked; "
-            f"where the hub has moved, crawl it again"
+            f"hub {endpoint.name}: {redacted_url(parsed)!r} is not allowed: expected https, or a URL of "
+            f"{endpoint.url}; if the hub has moved, run `dvc repro crawl` again"
         )
-    return found
+    return parsed
 
 
-def _headers(source: Source, url: httpx2.URL) -> dict[str, str]:
-    """Return who we are and, for the hub alone, its token; that waits for the hub's pace."""
-    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
-    if is_hub(source, str(url)):
-        source.requests.take()
-        headers |= {"Authorization": f"Bearer {source.token}"} if source.token else {}
+def _request_headers(endpoint: Endpoint, url: httpx2.URL) -> dict[str, str]:
+    """Return the headers of a request. For the hub itself, wait for its rate limit and add its token."""
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    if has_same_origin(endpoint, str(url)):
+        endpoint.request_limiter.acquire()
+        headers |= {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
     return headers
 
 
-def place(url: httpx2.URL) -> str:
-    """Return a URL without query and password, for messages."""
+def redacted_url(url: httpx2.URL) -> str:
+    """Return a URL without query, fragment and credentials, for messages."""
     return str(url.copy_with(query=None, fragment=None, userinfo=b""))

@@ -1,4 +1,4 @@
-"""What a Hugging Face repository says of itself, as far as it can be used."""
+"""Parsing of a Hugging Face repository's entry: its commit, files and model card."""
 
 import datetime
 import re
@@ -8,18 +8,18 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from autolora.hubs.validation import (
-    clean,
-    clean_all,
-    count,
-    glimpse,
-    is_picture,
+    as_list,
+    clean_text,
+    clean_texts,
+    is_image,
     is_repo_id,
-    is_safe,
-    is_set,
+    is_restricted,
+    is_safe_path,
     is_weights,
-    listed,
-    moment,
-    tagged,
+    parse_time,
+    short_repr,
+    tag_value,
+    valid_count,
 )
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -34,8 +34,8 @@ class Card:
     id: str
     sha: str
     updated: datetime.datetime
-    closed: bool
-    """private, disabled, or gated: its files need a permission"""
+    restricted: bool
+    """private, disabled or gated: its files require a permission"""
     files: frozenset[str]
     """safe relative paths"""
     license: str | None
@@ -43,79 +43,81 @@ class Card:
     nsfw: bool
     downloads: int | None
     trigger_words: tuple[str, ...]
-    pictures: tuple[tuple[str, str | None], ...]
-    """path and prompt of what the card shows, in its order"""
+    images: tuple[tuple[str, str | None], ...]
+    """path and prompt of each image of the model card, in its order"""
 
     @property
     def weights(self) -> list[str]:
         """Paths of the safetensors files, sorted."""
         return sorted(path for path in self.files if is_weights(path))
 
-    def url(self, endpoint: str, path: str) -> str:
-        """Return where a file lies at this commit."""
-        return file_url(endpoint, self.id, self.sha, path)
+    def url(self, endpoint_url: str, path: str) -> str:
+        """Return the URL of a file at this commit."""
+        return file_url(endpoint_url, self.id, self.sha, path)
 
 
-def read_card(item: Any, endpoint: str) -> Card:
-    """Read one repository of a listing page; what is unusable in its card counts as not said.
+def parse_card(item: Any, endpoint_url: str) -> Card:
+    """Return one repository of a list page; invalid fields of its model card count as missing.
 
-    Raises ValueError when it has no usable id, commit, date or file list, or may be closed or not.
+    Raises ValueError if the id, commit, date, file list or one of the access fields is not valid.
     """
     if not isinstance(item, Mapping):
-        raise ValueError(f"a repository must be an object, not {glimpse(item)}")
+        raise ValueError(f"a repository must be an object, not {short_repr(item)}")
     repo_id, sha, siblings = item.get("id"), item.get("sha"), item.get("siblings")
     if not is_repo_id(repo_id):
-        raise ValueError(f"{glimpse(repo_id)} is no repository id")
+        raise ValueError(f"{short_repr(repo_id)} is not a repository id")
     if not isinstance(sha, str) or not COMMIT.fullmatch(sha) or not isinstance(siblings, list):
-        raise ValueError(f"{repo_id} comes without a commit or a list of files")
-    updated = moment(item.get("lastModified"))
+        raise ValueError(f"{repo_id} has no valid commit (sha) or no list of files (siblings)")
+    updated = parse_time(item.get("lastModified"))
     if updated is None:
-        raise ValueError(f"{repo_id} comes without a date of its last change")
-    data = item.get("cardData")
-    card = data if isinstance(data, Mapping) else {}
-    tags = listed(item.get("tags"))
+        raise ValueError(f"{repo_id} has no valid lastModified date")
+    card_data = item.get("cardData")
+    card = card_data if isinstance(card_data, Mapping) else {}
+    tags = as_list(item.get("tags"))
     names: list[Any] = [entry.get("rfilename") for entry in siblings if isinstance(entry, Mapping)]
-    files = frozenset(name for name in names if is_safe(name))
+    files = frozenset(name for name in names if is_safe_path(name))
     return Card(
         id=repo_id,
         sha=sha,
         updated=updated,
-        closed=is_closed(item),
+        restricted=is_access_restricted(item),
         files=files,
         license=_license(card, tags),
         base_model=_base_model(card, tags),
-        nsfw=NSFW_TAG in tags or NSFW_TAG in listed(card.get("tags")),
-        downloads=count(item.get("downloads")),
-        trigger_words=clean_all(card.get("instance_prompt")),
-        pictures=tuple(dict(_pictures(card, files, f"{endpoint}/{repo_id}/resolve/")).items()),
+        nsfw=NSFW_TAG in tags or NSFW_TAG in as_list(card.get("tags")),
+        downloads=valid_count(item.get("downloads")),
+        trigger_words=clean_texts(card.get("instance_prompt")),
+        images=tuple(dict(_images(card, files, f"{endpoint_url}/{repo_id}/resolve/")).items()),
     )
 
 
-def file_url(endpoint: str, repo_id: str, sha: str, path: str) -> str:
-    """Return where a file of a commit lies."""
-    return f"{endpoint}/{repo_id}/resolve/{sha}/{quote(path)}"
+def file_url(endpoint_url: str, repo_id: str, sha: str, path: str) -> str:
+    """Return the URL of a file at a commit."""
+    return f"{endpoint_url}/{repo_id}/resolve/{sha}/{quote(path)}"
 
 
-def is_closed(item: Mapping[str, Any]) -> bool:
-    """Tell whether a repository's files need a permission. Raises ValueError where that is not clear."""
-    return is_set(item, "private", "disabled", "gated")
+def is_access_restricted(item: Mapping[str, Any]) -> bool:
+    """Return whether a repository's files require a permission. Raises ValueError if a field is not valid."""
+    return is_restricted(item, "private", "disabled", "gated")
 
 
 def _license(card: Mapping[str, Any], tags: list[Any]) -> str | None:
-    named = clean(card.get("license")) or tagged(tags, "license:")
-    return clean(card.get("license_name")) or named if named == "other" else named
+    license = clean_text(card.get("license")) or tag_value(tags, "license:")
+    return clean_text(card.get("license_name")) or license if license == "other" else license
 
 
 def _base_model(card: Mapping[str, Any], tags: list[Any]) -> str | None:
-    said = listed(card.get("base_model"))
-    return clean(said[0]) if said else tagged(tags, BASE_TAG)
+    base_models = as_list(card.get("base_model"))
+    return clean_text(base_models[0]) if base_models else tag_value(tags, BASE_TAG)
 
 
-def _pictures(
-    card: Mapping[str, Any], files: frozenset[str], prefix: str
-) -> Iterator[tuple[str, str | None]]:
-    """Yield path and prompt of the card's pictures; one outside the repository is not pinned: left out."""
-    for entry in listed(card.get("widget")):
+def _images(card: Mapping[str, Any], files: frozenset[str], prefix: str) -> Iterator[tuple[str, str | None]]:
+    """Yield path and prompt of the card's images that are files of the repository.
+
+    Images at other URLs are skipped, since they may change without a new commit. prefix: URL of the
+    repository's files, followed by a revision and a path.
+    """
+    for entry in as_list(card.get("widget")):
         output = entry.get("output") if isinstance(entry, Mapping) else None
         url = output.get("url") if isinstance(output, Mapping) else None
         if not isinstance(url, str):
@@ -124,5 +126,5 @@ def _pictures(
             url = url.removeprefix(prefix).partition("/")[2]
         path = url.removeprefix("./")
         path = path if path in files else unquote(path)
-        if path in files and is_picture(path):
-            yield path, clean(entry.get("text"))
+        if path in files and is_image(path):
+            yield path, clean_text(entry.get("text"))

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: repositories that carry LoRA weights, one commit of each at a time."""
+"""The client of the Hugging Face Hub: repositories with LoRA weights, each pinned to a commit."""
 
 import datetime
 import logging
@@ -8,129 +8,138 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import HubError
-from autolora.hubs import Model, Page, Standing
-from autolora.hubs.http.api import Gone, ask
+from autolora.hubs import Availability, Model, Page
+from autolora.hubs.http.api import Unavailable, get_json
 from autolora.hubs.http.download import download
-from autolora.hubs.http.endpoint import Source
-from autolora.hubs.huggingface.card import Card, file_url, is_closed, read_card
+from autolora.hubs.http.endpoint import Endpoint
+from autolora.hubs.huggingface.card import Card, file_url, is_access_restricted, parse_card
 from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
-from autolora.hubs.validation import count, glimpse, is_repo_id, is_safe, sha256, stamp, told_repo
+from autolora.hubs.validation import (
+    format_time,
+    is_repo_id,
+    is_safe_path,
+    repo_id_or_empty,
+    short_repr,
+    valid_count,
+    valid_sha256,
+)
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
 
-EXPAND = (
+EXPANDED_FIELDS = (
     "sha", "siblings", "cardData", "tags", "gated", "private", "disabled", "lastModified", "downloads",
 )  # fmt: skip
-STANDING = ("gated", "private", "disabled")
-PAGE = "100"
-"""repositories a page, the most that the hub gives with expanded fields"""
-MAX_TREE = 100
+ACCESS_FIELDS = ("gated", "private", "disabled")
+PAGE_SIZE = "100"
+"""repositories per page, the maximum for lists with expanded fields"""
+MAX_TREE_PAGES = 100
 """pages of one repository's file list"""
 
 Blobs = Mapping[str, tuple[int | None, str | None]]
-"""URL at a commit -> size in bytes (None: not known here), sha256 (None: the hub does not tell)"""
+"""URL of a file at a commit -> size in bytes (None if unknown), sha256 (None if the hub reports none)"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class HuggingFace:
-    """A hub that speaks the Hugging Face Hub API."""
+    """A hub with the API of the Hugging Face Hub."""
 
-    source: Source
+    endpoint: Endpoint
 
     @property
     def name(self) -> str:
         """The hub's name in params.yaml and in the catalog."""
-        return self.source.name
+        return self.endpoint.name
 
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
-        """Return one page of the repositories that carry the rules' tags, newest first.
+        """Return one page of the repositories that have the rules' tags, newest first.
 
-        cursor: the URL that the page before names. Raises HubError.
+        cursor: the URL of the page. Raises HubError.
         """
-        start = f"{self.source.endpoint}/api/models"
-        query = [("filter", tag) for tag in rules.filters] + [("sort", "lastModified"), ("limit", PAGE)]
-        query += [("expand", name) for name in EXPAND]
-        items, after = self._items(cursor or start, [] if cursor else query, start)
+        list_url = f"{self.endpoint.url}/api/models"
+        query = [("filter", tag) for tag in rules.filters] + [("sort", "lastModified"), ("limit", PAGE_SIZE)]
+        query += [("expand", name) for name in EXPANDED_FIELDS]
+        items, next_url = self._list_items(cursor or list_url, [] if cursor else query, list_url)
         models: dict[str, Model] = {}
         problems = []
         unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
-                card = read_card(item, self.source.endpoint)
+                card = parse_card(item, self.endpoint.url)
             except ValueError as error:
                 problems.append(str(error))
-                unreadable |= told_repo(item)
+                unreadable |= repo_id_or_empty(item)
             else:
                 models.setdefault(card.id, self._model(card, rules, today))
-        found = tuple(models.values())
-        return Page(models=found, next=after, problems=tuple(problems), unreadable=unreadable)
+        return Page(
+            models=tuple(models.values()), next=next_url, problems=tuple(problems), unreadable=unreadable
+        )
 
-    def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
-        """Add sizes and hashes, from what is known of these URLs, which name a commit, else from the tree.
+    def complete_listings(
+        self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]
+    ) -> tuple[Listing, ...]:
+        """Return the model's listings with sizes and hashes, from known listings or the repository's file list.
 
-        A file that is listed but not in the tree is left out. Raises HubError.
+        Known values stay valid, since a URL contains the commit. A file that the list page names but the file
+        list does not contain is skipped. Raises HubError.
         """
-        urls = {draft.url for draft in model.drafts}
-        urls |= {rendering.url for draft in model.drafts for rendering in draft.renderings}
-        blobs = _told(known[url] for url in urls if url in known)
+        urls = {listing.url for listing in model.partial_listings}
+        urls |= {rendering.url for listing in model.partial_listings for rendering in listing.renderings}
+        blobs = _known_blobs(known[url] for url in urls if url in known)
         if not urls <= blobs.keys():
-            blobs = self._tree(model)
-        completed = (_complete(draft, blobs) for draft in model.drafts)
+            blobs = self._request_blobs(model)
+        completed = (_complete(listing, blobs) for listing in model.partial_listings)
         return tuple(listing for listing in completed if listing)
 
-    def standing(self, id: str) -> Standing:
-        """Ask the repository's own page how it stands. Raises HubError."""
+    def availability(self, id: str) -> Availability:
+        """Request the repository's own page and return whether it is available. Raises HubError."""
         if not is_repo_id(id):
-            raise HubError(f"hub {self.name}: {glimpse(id)} is no repository id")
+            raise HubError(f"hub {self.name}: {short_repr(id)} is not a repository id")
+        url = f"{self.endpoint.url}/api/models/{id}"
         try:
-            answer = ask(
-                self.source,
-                f"{self.source.endpoint}/api/models/{id}",
-                [("expand", name) for name in STANDING],
-            )
-        except Gone as error:
-            return _standing(error)
-        if not isinstance(answer.value, Mapping):
-            raise HubError(f"hub {self.name}: {id} is answered by {glimpse(answer.value)}, no repository")
+            entry = get_json(self.endpoint, url, [("expand", name) for name in ACCESS_FIELDS]).value
+        except Unavailable as error:
+            return _availability_from(error)
+        if not isinstance(entry, Mapping):
+            raise HubError(f"hub {self.name}: expected a repository object for {id}, got {short_repr(entry)}")
         try:
-            return Standing.WITHDRAWN if is_closed(answer.value) else Standing.THERE
+            return Availability.WITHDRAWN if is_access_restricted(entry) else Availability.AVAILABLE
         except ValueError as error:
             raise HubError(f"hub {self.name}: {id}: {error}") from error
 
     def download(self, url: str, target: Path, limit: int) -> str:
-        """Write a file of at most `limit` bytes to `target` and return the sha256 of what came.
+        """Write a file of at most `limit` bytes to `target` and return the sha256 of the written bytes.
 
-        Raises HubError when it cannot be had, RefusedFile (`too-large`) when it is larger.
+        Raises HubError if the download fails, RefusedFile (`too-large`) if the file is larger.
         """
-        return download(self.source, url, target, limit)
+        return download(self.endpoint, url, target, limit)
 
     def _model(self, card: Card, rules: CrawlParams, today: datetime.date) -> Model:
-        files = [] if card.closed else card.weights
+        paths = [] if card.restricted else card.weights
         return Model(
             id=card.id,
             version=card.sha,
             updated=card.updated,
-            drafts=tuple(self._draft(card, path, rules, today) for path in files),
-            withdrawn=card.closed,
+            partial_listings=tuple(self._partial_listing(card, path, rules, today) for path in paths),
+            withdrawn=card.restricted,
         )
 
-    def _draft(self, card: Card, path: str, rules: CrawlParams, today: datetime.date) -> Listing:
-        """Return what the list alone tells of one file; what its pictures show is rated as the repository."""
+    def _partial_listing(self, card: Card, path: str, rules: CrawlParams, today: datetime.date) -> Listing:
+        """Return one file's listing with the fields of the list page; images have the repository's rating."""
         level = "mature" if card.nsfw else None
-        pictures = (
+        renderings = tuple(
             ListedRendering(
-                url=card.url(self.source.endpoint, shown), sha256=None, prompt=prompt, nsfw_level=level
+                url=card.url(self.endpoint.url, image), sha256=None, prompt=prompt, nsfw_level=level
             )
-            for shown, prompt in card.pictures[: rules.max_renderings]
+            for image, prompt in card.images[: rules.max_renderings]
         )
         return Listing(
             hub=self.name,
             id=card.id,
             version=card.sha,
             file=path,
-            url=card.url(self.source.endpoint, path),
+            url=card.url(self.endpoint.url, path),
             size=None,
             sha256=None,
             license=card.license,
@@ -140,79 +149,88 @@ class HuggingFace:
             nsfw=is_nsfw(level),
             nsfw_level=level,
             trigger_words=card.trigger_words,
-            renderings=tuple(pictures),
+            renderings=renderings,
             downloads=card.downloads,
-            updated=stamp(card.updated),
+            updated=format_time(card.updated),
             first_seen=today,
         )
 
-    def _tree(self, model: Model) -> Blobs:
-        """Return sizes and hashes of a repository's files by URL; empty where it is gone."""
-        start = f"{self.source.endpoint}/api/models/{model.id}/tree/{model.version}"
-        url: str | None = start
+    def _request_blobs(self, model: Model) -> Blobs:
+        """Return sizes and hashes of a repository's files by URL; none if it no longer exists."""
+        tree_url = f"{self.endpoint.url}/api/models/{model.id}/tree/{model.version}"
+        next_url: str | None = tree_url
         query = [("recursive", "true")]
         blobs: dict[str, tuple[int | None, str | None]] = {}
         try:
-            for _ in range(MAX_TREE):
-                entries, url = self._items(url or start, query, start)
+            for _ in range(MAX_TREE_PAGES):
+                entries, next_url = self._list_items(next_url or tree_url, query, tree_url)
                 for entry in entries:
-                    if isinstance(entry, Mapping) and is_safe(entry.get("path")):
-                        place = file_url(self.source.endpoint, model.id, model.version, entry["path"])
-                        blobs |= {place: blob} if (blob := _blob(entry)) else {}
-                if url is None:
+                    if isinstance(entry, Mapping) and is_safe_path(entry.get("path")):
+                        url = file_url(self.endpoint.url, model.id, model.version, entry["path"])
+                        blobs |= {url: blob} if (blob := _parse_blob(entry)) else {}
+                if next_url is None:
                     return blobs
                 query = []
-        except Gone as error:
-            _standing(error)  # raises the error where it says nothing of the repository
-            logger.warning("hub %s: %s was passed over: %s", self.name, model.id, error)
+        except Unavailable as error:
+            _availability_from(error)  # raises the error if the repository may still be available
+            logger.warning("hub %s: %s was skipped: %s", self.name, model.id, error)
             return {}
-        raise HubError(f"hub {self.name}: {model.id} has more than {MAX_TREE} pages of files")
+        raise HubError(f"hub {self.name}: the file list of {model.id} has more than {MAX_TREE_PAGES} pages")
 
-    def _items(self, url: str, query: list[tuple[str, str]], start: str) -> tuple[list[Any], str | None]:
-        """Return one page of the list that begins at `start`, and the URL of its next page."""
-        answer = ask(self.source, url, query)
-        if not isinstance(answer.value, list):
-            raise HubError(f"hub {self.name}: {url} answered {glimpse(answer.value)} in place of a list")
-        after = answer.next
-        if after and (after == url or not after.startswith(f"{start}?")):
+    def _list_items(
+        self, url: str, query: list[tuple[str, str]], list_url: str
+    ) -> tuple[list[Any], str | None]:
+        """Return one page of the list at `list_url` and the URL of its next page."""
+        response = get_json(self.endpoint, url, query)
+        if not isinstance(response.value, list):
+            raise HubError(f"hub {self.name}: expected a list from {url}, got {short_repr(response.value)}")
+        next_url = response.next_url
+        if next_url and (next_url == url or not next_url.startswith(f"{list_url}?")):
             raise HubError(
-                f"hub {self.name}: {url} names as its next page {after[:300]!r}, which is none of it"
+                f"hub {self.name}: {url} returned the next page {next_url[:300]!r}, expected another page of "
+                f"{list_url}"
             )
-        return answer.value, after
+        return response.value, next_url
 
 
-def _told(known: Iterable[Listing]) -> Blobs:
-    """Return what earlier listings say of sizes and hashes."""
-    told: dict[str, tuple[int | None, str | None]] = {}
-    for listing in known:
-        told |= {rendering.url: (None, rendering.sha256) for rendering in listing.renderings}
-        told[listing.url] = (listing.size, listing.sha256)
-    return told
+def _known_blobs(listings: Iterable[Listing]) -> Blobs:
+    """Return the sizes and hashes of earlier listings."""
+    blobs: dict[str, tuple[int | None, str | None]] = {}
+    for listing in listings:
+        blobs |= {rendering.url: (None, rendering.sha256) for rendering in listing.renderings}
+        blobs[listing.url] = (listing.size, listing.sha256)
+    return blobs
 
 
-def _blob(entry: Mapping[str, Any]) -> tuple[int, str | None] | None:
-    """Return size and hash of a tree entry, no hash where the file lies in git itself; None where it is no file."""
-    size, lfs = count(entry.get("size")), entry.get("lfs")
-    return None if size is None else (size, sha256(lfs.get("oid")) if isinstance(lfs, Mapping) else None)
+def _parse_blob(entry: Mapping[str, Any]) -> tuple[int, str | None] | None:
+    """Return size and sha256 of a file entry, without sha256 for files outside of LFS; None for a folder."""
+    size, lfs = valid_count(entry.get("size")), entry.get("lfs")
+    return (
+        None if size is None else (size, valid_sha256(lfs.get("oid")) if isinstance(lfs, Mapping) else None)
+    )
 
 
-def _complete(draft: Listing, blobs: Blobs) -> Listing | None:
-    """Add size and hashes; None where the hub lists a file that it does not have."""
-    if draft.url not in blobs:
-        logger.warning("%s/%s is listed but not there: passed over", draft.id, draft.file)
+def _complete(listing: Listing, blobs: Blobs) -> Listing | None:
+    """Return the listing with size and hashes; None if the file is not in the repository's file list."""
+    if listing.url not in blobs:
+        logger.warning("%s/%s is not in its repository's file list and was skipped", listing.id, listing.file)
         return None
-    size, digest = blobs[draft.url]
-    shown = (replace(one, sha256=blobs[one.url][1]) for one in draft.renderings if one.url in blobs)
-    return replace(draft, size=size, sha256=digest, renderings=tuple(shown))
+    size, sha256 = blobs[listing.url]
+    renderings = tuple(
+        replace(rendering, sha256=blobs[rendering.url][1])
+        for rendering in listing.renderings
+        if rendering.url in blobs
+    )
+    return replace(listing, size=size, sha256=sha256, renderings=renderings)
 
 
-def _standing(error: Gone) -> Standing:
-    """Return what a refusal means; the hub answers 401 where there is nothing, to whoever has no token.
+def _availability_from(error: Unavailable) -> Availability:
+    """Return the availability that a failed request shows; raise the error if it shows none.
 
-    Raises the error where it says nothing about the repository.
+    Without a token, the hub answers 401 with the code RepoNotFound for a repository that does not exist.
     """
-    if error.status == 404 or error.code == "RepoNotFound":
-        return Standing.ABSENT
-    if error.status in (410, 451) or error.code == "GatedRepo" or "disabled" in error.reason:
-        return Standing.WITHDRAWN
+    if error.status == 404 or error.error_code == "RepoNotFound":
+        return Availability.NOT_FOUND
+    if error.status in (410, 451) or error.error_code == "GatedRepo" or "disabled" in error.error_message:
+        return Availability.WITHDRAWN
     raise error

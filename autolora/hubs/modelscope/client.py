@@ -1,8 +1,8 @@
-"""ModelScope: repositories tagged as LoRA, their files pinned by revision.
+"""The client of ModelScope: models tagged as LoRA, with their files pinned to revisions.
 
-Requests are those of its own client, `modelscope_hub` 0.5 (list_repos, get_repo's second try, list_repo_files),
-answers are read raw: the client's typed ones leave out what a model was trained on. Lists show a model's name and
-little more, so a model that was changed costs two requests: its page and its files.
+The requests equal those of the official client, `modelscope_hub` 0.5 (list_repos, get_repo's fallback,
+list_repo_files), but the raw responses are parsed: the official client drops the base model. Lists contain
+few fields, so that a new or changed model costs two further requests: its page and its file list.
 """
 
 import datetime
@@ -14,53 +14,62 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import HubError
-from autolora.hubs import Model, Page, Standing
-from autolora.hubs.http.api import Gone, ask
+from autolora.hubs import Availability, Model, Page
+from autolora.hubs.http.api import Unavailable, get_json
 from autolora.hubs.http.download import download
-from autolora.hubs.http.endpoint import Source
+from autolora.hubs.http.endpoint import Endpoint
 from autolora.hubs.modelscope.listings import (
     BRANCH,
-    Entry,
-    describe,
-    is_closed,
-    place,
-    read_model,
-    renew,
-    show,
+    FileEntry,
+    add_details,
+    file_listing,
+    image_rendering,
+    is_access_restricted,
+    parse_model,
+    refresh_listing,
 )
-from autolora.hubs.validation import count, glimpse, is_picture, is_repo_id, is_safe, is_weights, told_repo
+from autolora.hubs.validation import (
+    is_image,
+    is_repo_id,
+    is_safe_path,
+    is_weights,
+    repo_id_or_empty,
+    short_repr,
+    valid_count,
+)
 from autolora.params import CrawlParams
 from autolora.records import Listing
 
-TAG = "LoRA"
-PAGE = 50
-REACH = 3000
-"""models of one list that can be asked for, and files of one listing that are told; the rest is silently left out"""
-MAX_LISTINGS = 200
-"""requests for the files of one model"""
+LORA_TAG = "LoRA"
+PAGE_SIZE = 50
+MAX_RESULTS = 3000
+"""models of one search and files of one response that the hub returns; it omits further ones silently"""
+MAX_FILE_REQUESTS = 200
+"""requests for the file list of one model"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelScope:
-    """A hub that speaks the ModelScope API."""
+    """A hub with the ModelScope API."""
 
-    source: Source
+    endpoint: Endpoint
 
     @property
     def name(self) -> str:
         """The hub's name in params.yaml and in the catalog."""
-        return self.source.name
+        return self.endpoint.name
 
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
-        """Return one page of every search of the rules, newest first.
+        """Return the same page of each search of the rules, merged, newest first.
 
-        cursor: a page number. Drafts have no file yet. A list that does not come newest first is read to its end
-        at once; that, and what lies beyond the hub's reach, is a problem of the page. Raises HubError.
+        cursor: a page number. Listings have no file yet. A search whose results are not sorted by date is
+        read to its end at once; that and results beyond MAX_RESULTS are reported as problems. Raises
+        HubError.
         """
         number = _page_number(cursor)
-        pages = [self._searched(search, number, today) for search in rules.searches or ("",)]
+        pages = [self._sorted_results(search, number, today) for search in rules.searches or ("",)]
         models = {model.id: model for page in pages for model in page.models}
         return Page(
             models=tuple(sorted(models.values(), key=lambda model: model.updated, reverse=True)),
@@ -69,159 +78,179 @@ class ModelScope:
             unreadable=frozenset(id for page in pages for id in page.unreadable),
         )
 
-    def complete(self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]) -> tuple[Listing, ...]:
-        """Return the model's weights, and its pictures as their renderings; none where it is gone or closed.
+    def complete_listings(
+        self, model: Model, rules: CrawlParams, known: Mapping[str, Listing]
+    ) -> tuple[Listing, ...]:
+        """Return one listing per file of weights, with the model's images as renderings.
 
-        known: what was found of this version is not asked for again. Raises HubError.
+        No listing if the model no longer exists or is restricted. known: listings of the same version are
+        reused without a request. Raises HubError.
         """
-        if not model.drafts:
+        if not model.partial_listings:
             return ()
-        draft, endpoint = model.drafts[0], self.source.endpoint
-        if same := [one for one in known.values() if (one.id, one.version) == (model.id, model.version)]:
-            return tuple(renew(one, draft, rules) for one in same)
+        partial, endpoint_url = model.partial_listings[0], self.endpoint.url
+        same_version = [
+            listing
+            for listing in known.values()
+            if (listing.id, listing.version) == (model.id, model.version)
+        ]
+        if same_version:
+            return tuple(refresh_listing(listing, partial, rules) for listing in same_version)
         try:
-            detail = self._detail(model.id)
-            if self._is_closed(model.id, detail):
+            details = self._request_details(model.id)
+            if self._is_restricted(model.id, details):
                 return ()
-            files = self._files(model.id)
-        except Gone as error:
-            _standing(error)  # raises the error where it says nothing of the model
-            logger.warning("hub %s: %s was passed over: %s", self.name, model.id, error)
+            files = self._request_files(model.id)
+        except Unavailable as error:
+            _availability_from(error)  # raises the error if the model may still be available
+            logger.warning("hub %s: %s was skipped: %s", self.name, model.id, error)
             return ()
-        pictures = [path for path in sorted(files) if is_picture(path)][: rules.max_renderings]
-        renderings = tuple(show(draft, endpoint, path, files[path]) for path in pictures)
-        described = replace(describe(draft, detail), renderings=renderings)
+        images = [path for path in sorted(files) if is_image(path)][: rules.max_renderings]
+        renderings = tuple(image_rendering(partial, endpoint_url, path, files[path]) for path in images)
+        described = replace(add_details(partial, details), renderings=renderings)
         weights = [path for path in sorted(files) if is_weights(path)]
-        return tuple(place(described, endpoint, path, files[path]) for path in weights)
+        return tuple(file_listing(described, endpoint_url, path, files[path]) for path in weights)
 
-    def standing(self, id: str) -> Standing:
-        """Ask the model's own page how it stands. Raises HubError."""
+    def availability(self, id: str) -> Availability:
+        """Request the model's own page and return whether the model is available. Raises HubError."""
         if not is_repo_id(id):
-            raise HubError(f"hub {self.name}: {glimpse(id)} is no repository id")
+            raise HubError(f"hub {self.name}: {short_repr(id)} is not a repository id")
         try:
-            detail = self._detail(id)
-        except Gone as error:
-            return _standing(error)
-        return Standing.WITHDRAWN if self._is_closed(id, detail) else Standing.THERE
+            details = self._request_details(id)
+        except Unavailable as error:
+            return _availability_from(error)
+        return Availability.WITHDRAWN if self._is_restricted(id, details) else Availability.AVAILABLE
 
     def download(self, url: str, target: Path, limit: int) -> str:
-        """Write a file of at most `limit` bytes to `target` and return the sha256 of what came.
+        """Write a file of at most `limit` bytes to `target` and return the sha256 of the written bytes.
 
-        Raises HubError when it cannot be had, RefusedFile (`too-large`) when it is larger.
+        Raises HubError if the download fails, RefusedFile (`too-large`) if the file is larger.
         """
-        return download(self.source, url, target, limit)
+        return download(self.endpoint, url, target, limit)
 
-    def _searched(self, search: str, number: int, today: datetime.date) -> Page:
-        """Return one page of a search, or all from this one on where they are not sorted."""
-        page = self._listed(search, number, today)
+    def _sorted_results(self, search: str, number: int, today: datetime.date) -> Page:
+        """Return one page of a search, or all pages from this one on if the page is not sorted by date."""
+        page = self._request_results(search, number, today)
         dates = [model.updated for model in page.models]
         if dates == sorted(dates, reverse=True):
             return page
-        problem = f"the list of {search or TAG!r} is not sorted by last_modified: all of it was read"
+        problem = (
+            f"the results for {search or LORA_TAG!r} are not sorted by last_modified: all pages were read"
+        )
         models, problems, unreadable = page.models, (problem, *page.problems), page.unreadable
         while page.next:
-            page = self._listed(search, int(page.next), today)
+            page = self._request_results(search, int(page.next), today)
             models, problems = models + page.models, problems + page.problems
             unreadable |= page.unreadable
         return Page(models=models, next=None, problems=problems, unreadable=unreadable)
 
-    def _listed(self, search: str, number: int, today: datetime.date) -> Page:
-        """Return one page of a search as the hub gives it."""
-        query = {"filter.custom_tag": TAG, "sort": "last_modified", "page_number": number, "page_size": PAGE}
-        query |= {"search": search} if search else {}
-        url = f"{self.source.endpoint}/openapi/v1/models"
-        data = self._data(url, [(key, str(value)) for key, value in query.items()])
+    def _request_results(self, search: str, number: int, today: datetime.date) -> Page:
+        """Return one page of a search in the hub's order."""
+        query = {"filter.custom_tag": LORA_TAG, "sort": "last_modified"}
+        query |= {"page_number": str(number), "page_size": str(PAGE_SIZE)} | (
+            {"search": search} if search else {}
+        )
+        url = f"{self.endpoint.url}/openapi/v1/models"
+        data = self._request_data(url, query.items())
         items = data.get("models")
         if not isinstance(items, list) or data.get("page_number", number) != number:
-            raise HubError(f"hub {self.name}: {url} answered {glimpse(data)} in place of page {number}")
+            raise HubError(
+                f"hub {self.name}: expected page {number} of a list from {url}, got {short_repr(data)}"
+            )
         models, problems = [], []
         unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
-                models.append(read_model(item, self.name, self.source.endpoint, today))
+                models.append(parse_model(item, self.name, self.endpoint.url, today))
             except ValueError as error:
                 problems.append(str(error))
-                unreadable |= told_repo(item)
-        total, size = count(data.get("total_count")), count(data.get("page_size")) or PAGE
-        more = bool(items) and (len(items) >= size if total is None else number * size < total)
-        if not items and total is not None and (number - 1) * size < total:
+                unreadable |= repo_id_or_empty(item)
+        total, page_size = (
+            valid_count(data.get("total_count")),
+            valid_count(data.get("page_size")) or PAGE_SIZE,
+        )
+        has_next = bool(items) and (len(items) >= page_size if total is None else number * page_size < total)
+        if not items and total is not None and (number - 1) * page_size < total:
             problems.append(
-                f"the list of {search or TAG!r} ends before page {number}, though it has {total} models"
+                f"the results for {search or LORA_TAG!r} end before page {number}, expected {total} models"
             )
-        if more and (number + 1) * size > REACH:
-            more = False
+        if has_next and (number + 1) * page_size > MAX_RESULTS:
+            has_next = False
             problems.append(
-                f"the list of {search or TAG!r} shows the newest {number * size} models of "
-                f"{total or 'more'}; what it does not show may be found by more words in crawl.searches"
+                f"the results for {search or LORA_TAG!r} contain only the newest {number * page_size} models of "
+                f"{total or 'more'}: add further words to crawl.searches to list the others"
             )
-        after = str(number + 1) if more else None
-        return Page(models=tuple(models), next=after, problems=tuple(problems), unreadable=unreadable)
+        next_number = str(number + 1) if has_next else None
+        return Page(models=tuple(models), next=next_number, problems=tuple(problems), unreadable=unreadable)
 
-    def _detail(self, id: str) -> Mapping[str, Any]:
-        """Return what a model's own page tells of it."""
-        return self._data(f"{self.source.endpoint}/api/v1/models/{id}")
+    def _request_details(self, id: str) -> Mapping[str, Any]:
+        """Return the content of a model's own page."""
+        return self._request_data(f"{self.endpoint.url}/api/v1/models/{id}")
 
-    def _is_closed(self, id: str, detail: Mapping[str, Any]) -> bool:
+    def _is_restricted(self, id: str, details: Mapping[str, Any]) -> bool:
         try:
-            return is_closed(detail)
+            return is_access_restricted(details)
         except ValueError as error:
             raise HubError(f"hub {self.name}: {id}: {error}") from error
 
-    def _files(self, id: str) -> dict[str, Entry]:
-        """Return the entries of a model's files by path; a listing that was cut off is read folder by folder."""
-        found: dict[str, Entry] = {}
+    def _request_files(self, id: str) -> dict[str, FileEntry]:
+        """Return a model's file entries by path. A truncated response is completed folder by folder."""
+        files: dict[str, FileEntry] = {}
         folders = [""]
-        for _ in range(MAX_LISTINGS // 2):
+        for _ in range(MAX_FILE_REQUESTS // 2):
             if not folders:
-                return found
+                return files
             folder = folders.pop()
-            entries, cut = self._entries(id, folder, recursive=True)
-            if cut:
-                below, cut = self._entries(id, folder, recursive=False)
-                if cut:
-                    logger.warning("hub %s: %s: not all files of %r are told", self.name, id, folder or "/")
-                folders += [path for path, entry in below.items() if _is_folder(entry)]
-                entries |= below
-            found |= {path: entry for path, entry in entries.items() if not _is_folder(entry)}
+            entries, truncated = self._request_entries(id, folder, recursive=True)
+            if truncated:
+                children, truncated = self._request_entries(id, folder, recursive=False)
+                if truncated:
+                    logger.warning(
+                        "hub %s: %s: the file list of %r is incomplete", self.name, id, folder or "/"
+                    )
+                folders += [path for path, entry in children.items() if _is_folder(entry)]
+                entries |= children
+            files |= {path: entry for path, entry in entries.items() if not _is_folder(entry)}
         raise HubError(
-            f"hub {self.name}: {id} has too many files: more than {MAX_LISTINGS} requests would be needed"
+            f"hub {self.name}: {id} has too many files: listing them takes more than {MAX_FILE_REQUESTS} requests"
         )
 
-    def _entries(self, id: str, folder: str, recursive: bool) -> tuple[dict[str, Entry], bool]:
-        """Return one listing of the files and folders below a folder, by path, and whether it was cut off."""
-        url = f"{self.source.endpoint}/api/v1/models/{id}/repo/files"
+    def _request_entries(self, id: str, folder: str, recursive: bool) -> tuple[dict[str, FileEntry], bool]:
+        """Return the files and folders below a folder by path, and whether the response may be truncated."""
+        url = f"{self.endpoint.url}/api/v1/models/{id}/repo/files"
         query = {"Revision": BRANCH, "Recursive": str(recursive)} | ({"Root": folder} if folder else {})
-        entries = self._data(url, list(query.items())).get("Files")
+        entries = self._request_data(url, query.items()).get("Files")
         if not isinstance(entries, list):
-            raise HubError(f"hub {self.name}: {url} answered {glimpse(entries)} in place of a list of files")
-        inside = f"{folder}/" if folder else ""
-        usable = (one for one in entries if isinstance(one, Mapping) and is_safe(one.get("Path")))
-        return {one["Path"]: one for one in usable if one["Path"].startswith(inside)}, len(entries) >= REACH
+            raise HubError(f"hub {self.name}: expected a list of files from {url}, got {short_repr(entries)}")
+        prefix = f"{folder}/" if folder else ""
+        valid = (entry for entry in entries if isinstance(entry, Mapping) and is_safe_path(entry.get("Path")))
+        by_path = {entry["Path"]: entry for entry in valid if entry["Path"].startswith(prefix)}
+        return by_path, len(entries) >= MAX_RESULTS
 
-    def _data(self, url: str, query: Iterable[tuple[str, str]] = ()) -> Mapping[str, Any]:
-        """Return what an answer holds in its envelope, in either spelling."""
-        value = ask(self.source, url, query).value
+    def _request_data(self, url: str, query: Iterable[tuple[str, str]] = ()) -> Mapping[str, Any]:
+        """Return the data object of a response; the hub's two API versions spell its key differently."""
+        value = get_json(self.endpoint, url, query).value
         if isinstance(value, Mapping) and value.get("Success", value.get("success")) is not False:
             data = value.get("Data", value.get("data"))
             if isinstance(data, Mapping):
                 return data
-        raise HubError(f"hub {self.name}: {url} answered {glimpse(value)} in place of its data")
+        raise HubError(f"hub {self.name}: expected a data object from {url}, got {short_repr(value)}")
 
 
 def _page_number(cursor: str | None) -> int:
     if cursor is None:
         return 1
     if not re.fullmatch(r"[1-9]\d{0,3}", cursor):
-        raise HubError(f"{glimpse(cursor)} is no page number of ModelScope's list; crawl without it")
+        raise HubError(f"hub modelscope: the cursor {short_repr(cursor)} is not a page number")
     return int(cursor)
 
 
-def _standing(error: Gone) -> Standing:
-    """Return what a refusal means; raises the error where it says nothing of the model."""
+def _availability_from(error: Unavailable) -> Availability:
+    """Return the availability that a failed request shows; raise the error if it shows none."""
     if error.status in (401, 403):
         raise error
-    return Standing.ABSENT if error.status == 404 else Standing.WITHDRAWN
+    return Availability.NOT_FOUND if error.status == 404 else Availability.WITHDRAWN
 
 
-def _is_folder(entry: Entry) -> bool:
+def _is_folder(entry: FileEntry) -> bool:
     return entry.get("Type") == "tree"

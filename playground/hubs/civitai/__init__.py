@@ -1,1 +1,1 @@
-"""The REST API of Civitai, which calls everything by number and sends downloads elsewhere."""
+"""The REST API of Civitai, which identifies everything by integer ids and redirects downloads."""

@@ -1,11 +1,10 @@
-"""Civitai's routes: lists and versions, images, downloads that lead elsewhere, and its words for an error."""
+"""Routes of Civitai: models and versions, images, downloads by redirect; and its format of errors."""
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from playground.hubs import storage
-from playground.hubs.civitai.facts import BASES, PUBLIC, describe_model
+from playground.hubs.civitai.entries import BASES, PUBLIC, describe_model
 from playground.hubs.civitai.images import list_images
 from playground.hubs.civitai.models import (
     NAME,
@@ -18,31 +17,29 @@ from playground.hubs.civitai.models import (
     show_model,
     show_version,
 )
-from playground.hubs.exchange import Answer, Api, Refused, Request, route
-
-if TYPE_CHECKING:
-    from playground.hub import Hub
+from playground.hubs.http_messages import Api, HttpError, Request, Response, route
+from playground.hubs.state import Hub
 
 
-def download(hub: "Hub", request: Request, version: str) -> Answer:
-    """GET /api/download/models/{version}: 302 to where the file lies, for a while."""
-    repo = locate(hub, hub.numbers.versions, version, "Version")
-    if how := hub.withdrawn(repo.id):
-        raise Refused(410, "Archived") if how == "archived" else Refused(404, "File not found")
-    number = request.text("fileId")
-    paths = [path for path in repo.head.weights if number in ("", str(hub.numbers.file(repo, path)))]
-    asked = request.text("format", "SafeTensor")
-    paths = [path for path in paths if (asked == "SafeTensor") == path.endswith(".safetensors")] or (
+def download(hub: Hub, request: Request, version: str) -> Response:
+    """GET /api/download/models/{version}: a redirect to a signed URL of the file."""
+    repo = locate(hub, hub.civitai_ids.versions, version, "Version")
+    if withdrawal := hub.withdrawal(repo.id):
+        raise HttpError(410, "Archived") if withdrawal == "archived" else HttpError(404, "File not found")
+    file_id = request.text("fileId")
+    paths = [path for path in repo.head.weights if file_id in ("", str(hub.civitai_ids.file(repo, path)))]
+    is_safetensors = request.text("format", "SafeTensor") == "SafeTensor"
+    paths = [path for path in paths if is_safetensors == path.endswith(".safetensors")] or (
         [] if "format" in request.query else paths
     )
     if not paths:
-        raise Refused(404, "File not found")
+        raise HttpError(404, "File not found")
     blob, name = repo.head.blobs[paths[0]], paths[0].rpartition("/")[2]
-    place = storage.sign(hub, request, NAME, repo.id, blob, name)
-    return Answer(status=302, headers={"Location": place, "Cache-Control": "no-store"})
+    url = storage.sign(hub, request, NAME, repo.id, blob, name)
+    return Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
 
 
-def list_words(hub: "Hub", request: Request, what: str) -> Answer:
+def list_creators_or_tags(hub: Hub, request: Request, what: str) -> Response:
     """GET /api/v1/creators and /tags."""
     models = [describe_model(hub, request, repo, PUBLIC) for repo in hub.visible(NAME)]
     rows = [[model["creator"]["username"]] if what == "creators" else model["tags"] for model in models]
@@ -54,32 +51,32 @@ def list_words(hub: "Hub", request: Request, what: str) -> Answer:
         for word in words[(page - 1) * limit : page * limit]
     ]
     pages = {"totalItems": len(words), "currentPage": page, "pageSize": limit}
-    return Answer(value={"items": items, "metadata": {**pages, "totalPages": -(-len(words) // limit)}})
+    return Response(value={"items": items, "metadata": {**pages, "totalPages": -(-len(words) // limit)}})
 
 
-def show_enums(hub: "Hub", request: Request) -> Answer:
+def show_enums(hub: Hub, request: Request) -> Response:
     """GET /api/v1/enums."""
     bases = [*BASES.values(), "Other"]
-    return Answer(value={"ModelType": TYPES, "BaseModel": bases, "ActiveBaseModel": bases})
+    return Response(value={"ModelType": TYPES, "BaseModel": bases, "ActiveBaseModel": bases})
 
 
-def refuse(request: Request, error: Refused) -> Answer:
-    """Answer with an error; a browser is sent to a page in place of 401 and 403, and text otherwise."""
+def refuse(request: Request, error: HttpError) -> Response:
+    """Return an error response; for browsers a redirect to the login page (401, 403), or plain text."""
     if (request.headers.get("User-Agent") or "").startswith("Mozilla"):
         if error.status in (401, 403):
-            return Answer(status=302, headers={"Location": f"{request.base}/login", **error.headers})
+            return Response(status=302, headers={"Location": f"{request.base}/login", **error.headers})
         content = error.message.encode()
         headers = {"Content-Type": "text/plain", **error.headers}
-        return Answer(status=error.status, headers=headers, pieces=(content,), length=len(content))
-    return Answer(status=error.status, value={"error": error.message}, headers=error.headers)
+        return Response(status=error.status, headers=headers, pieces=(content,), length=len(content))
+    return Response(status=error.status, value={"error": error.message}, headers=error.headers)
 
 
-def name_repo(hub: "Hub", request: Request, groups: Mapping[str, str]) -> str:
-    """Return the repository behind the numbers of a request."""
+def find_repo_id(hub: Hub, request: Request, groups: Mapping[str, str]) -> str:
+    """Return the repository that a request's version or model id stands for; empty if there is none."""
     version = groups.get("version") or request.text("modelVersionId")
     model = groups.get("model") or request.text("modelId")
-    number, table = (version, hub.numbers.versions) if version else (model, hub.numbers.models)
-    repo = table.get(int(number)) if number.isascii() and number.isdigit() else None
+    id, table = (version, hub.civitai_ids.versions) if version else (model, hub.civitai_ids.models)
+    repo = table.get(int(id)) if id.isascii() and id.isdigit() else None
     return repo.id if repo else ""
 
 
@@ -96,10 +93,10 @@ API = Api(
         get(r"/api/v1/model-versions/by-hash/(?P<digest>[0-9a-fA-F]{8,64})", "info", show_hash),
         route("POST", r"/api/v1/model-versions/by-hash(?P<ids>/ids)?", "info", show_hashes),
         get(r"/api/v1/images/?", "images", list_images),
-        get(r"/api/v1/(?P<what>creators|tags)/?", "info", list_words),
+        get(r"/api/v1/(?P<what>creators|tags)/?", "info", list_creators_or_tags),
         get(r"/api/v1/enums", "info", show_enums),
         route("GET HEAD", rf"/api/download/models/{VERSION}", "download", download),
     ),
     refuse=refuse,
-    label=name_repo,
+    find_repo_id=find_repo_id,
 )

@@ -1,8 +1,8 @@
-"""Civitai's images: the pictures of all versions, and the prompts that /models does not tell."""
+"""Civitai's /images: the images of all versions with their prompts, which /models does not return."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from playground.hubs.civitai.facts import (
+from playground.hubs.civitai.entries import (
     EVERYTHING,
     LEVELS,
     MATURE,
@@ -13,58 +13,59 @@ from playground.hubs.civitai.facts import (
     image_level,
 )
 from playground.hubs.civitai.models import NAME
-from playground.hubs.civitai.pages import numbers, one_of, paginate
-from playground.hubs.exchange import Answer, Request
+from playground.hubs.civitai.paging import paginate, read_choice, read_ids
+from playground.hubs.http_messages import Request, Response
 from playground.hubs.repos import Repo, as_list
-
-if TYPE_CHECKING:
-    from playground.hub import Hub
+from playground.hubs.state import Hub
 
 SORTS = ("Newest", "Oldest", "Most Reactions", "Most Comments", "Most Collected")
 REACTIONS = ("cryCount", "laughCount", "likeCount", "dislikeCount", "heartCount", "commentCount")
-SEEN = {"None": PUBLIC, "Soft": PUBLIC | PG13, "Mature": PUBLIC | PG13 | MATURE, "X": EVERYTHING}
+LEVELS_OF_NSFW = {"None": PUBLIC, "Soft": PUBLIC | PG13, "Mature": PUBLIC | PG13 | MATURE, "X": EVERYTHING}
 
 
-def list_images(hub: "Hub", request: Request) -> Answer:
-    """GET /api/v1/images: with their prompts where `withMeta` asks for them."""
+def list_images(hub: Hub, request: Request) -> Response:
+    """GET /api/v1/images: one page of the filtered, sorted list; with prompts if `withMeta` is set."""
     limit = request.number("limit", 100, 0, 200)
-    sort = one_of(request, "sort", "Newest", SORTS)
-    seen = EVERYTHING if request.flag("nsfw") else SEEN.get(request.text("nsfw"), PUBLIC)
-    seen = request.number("browsingLevel", seen, 0, 63)
-    models, versions = numbers(request, "modelId"), numbers(request, "modelVersionId")
-    wanted, bases = numbers(request, "imageId"), request.text("baseModels")
+    sort = read_choice(request, "sort", "Newest", SORTS)
+    levels = EVERYTHING if request.flag("nsfw") else LEVELS_OF_NSFW.get(request.text("nsfw"), PUBLIC)
+    levels = request.number("browsingLevel", levels, 0, 63)
+    models, versions = read_ids(request, "modelId"), read_ids(request, "modelVersionId")
+    image_ids, bases = read_ids(request, "imageId"), request.text("baseModels")
     images = []
     for repo in hub.visible(NAME):
-        told = describe_model(hub, request, repo, seen)
-        version = told["modelVersions"][0]
+        model = describe_model(hub, request, repo, levels)
+        version = model["modelVersions"][0]
         if (
-            (models and told["id"] not in models)
+            (models and model["id"] not in models)
             or (versions and version["id"] not in versions)
             or (bases and version["baseModel"] not in bases.split(","))
             or ("username" in request.query and request.text("username") != repo.author)
-            or (told["poi"] or told["minor"] or told.get("mode") == "TakenDown")
-            or not image_level(repo) & seen
+            or (model["poi"] or model["minor"] or model.get("mode") == "TakenDown")
+            or not image_level(repo) & levels
         ):
             continue
         images += [
-            tell_image(hub, request, repo, path) | {"baseModel": version["baseModel"]}
-            for path in repo.head.pictures
+            describe_listed_image(hub, request, repo, path) | {"baseModel": version["baseModel"]}
+            for path in repo.head.images
         ]
-    images = [image for image in images if not wanted or image["id"] in wanted]
+    images = [image for image in images if not image_ids or image["id"] in image_ids]
     return paginate(request, images, sort, limit, hub.page_size)
 
 
-def tell_image(hub: "Hub", request: Request, repo: Repo, path: str) -> dict[str, Any]:
-    """Return an image as /images tells it; `meta` is nested where no version is named and nobody objects."""
-    image, prompt = describe_image(hub, repo, path), repo.head.pictures[path]
+def describe_listed_image(hub: Hub, request: Request, repo: Repo, path: str) -> dict[str, Any]:
+    """Return an image's entry in /images.
+
+    `meta` is nested in another `meta`, as on Civitai, unless `flatMeta` is set or the request names a version.
+    """
+    image, prompt = describe_image(hub, repo, path), repo.head.images[path]
     meta: dict[str, Any] | None = None
     if request.flag("withMeta"):
         meta = {"prompt": prompt, "negativePrompt": "", "steps": 28, "cfgScale": 3.5, "sampler": "Euler"}
         meta["seed"] = image["id"] % 10**6
         if not request.flag("flatMeta") and "modelVersionId" not in request.query:
             meta = {"id": image["id"], "meta": meta}
-    bit, version = image.pop("nsfwLevel"), hub.numbers.version(repo)
-    told = {
+    bit, version = image.pop("nsfwLevel"), hub.civitai_ids.version(repo)
+    entry = {
         "id": image["id"],
         "url": image["url"].replace("/images/", "/images/original=true/"),
         **{name: image[name] for name in ("hash", "width", "height", "type")},
@@ -81,5 +82,5 @@ def tell_image(hub: "Hub", request: Request, repo: Repo, path: str) -> dict[str,
     }
     if request.flag("withTags"):
         names = as_list(repo.head.card.get("tags"))
-        told["tags"] = [{"id": number, "name": str(name)} for number, name in enumerate(names, 1)]
-    return told
+        entry["tags"] = [{"id": number, "name": str(name)} for number, name in enumerate(names, 1)]
+    return entry

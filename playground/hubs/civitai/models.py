@@ -1,16 +1,21 @@
-"""Civitai's models and their versions: lists, one by one, and by the hash of a file."""
+"""Civitai's models and versions: the list, single entries, and look-ups by the hash of a file."""
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from playground.hubs.civitai.facts import EVERYTHING, PUBLIC, describe_alone, describe_model, hash_blob, level
-from playground.hubs.civitai.pages import is_recent, moment, numbers, one_of, paginate
-from playground.hubs.exchange import Answer, Refused, Request
+from playground.hubs.civitai.entries import (
+    EVERYTHING,
+    PUBLIC,
+    describe_model,
+    describe_standalone_version,
+    hash_blob,
+    level,
+)
+from playground.hubs.civitai.paging import is_in_period, paginate, read_choice, read_ids, to_milliseconds
+from playground.hubs.http_messages import HttpError, Request, Response
 from playground.hubs.repos import Repo
-
-if TYPE_CHECKING:
-    from playground.hub import Hub
+from playground.hubs.state import Hub
 
 NAME = "civitai"
 TYPES = ("Checkpoint", "TextualInversion", "Hypernetwork", "LORA", "LoCon", "DoRA", "VAE", "Other")
@@ -20,28 +25,28 @@ FOR_USERS = ("favorites", "hidden")
 BY_HASH = {"Cache-Control": "public, s-maxage=3600"}
 
 
-def list_models(hub: "Hub", request: Request) -> Answer:
-    """GET /api/v1/models: filtered, sorted, one page."""
+def list_models(hub: Hub, request: Request) -> Response:
+    """GET /api/v1/models: one page of the filtered, sorted list."""
     if any(name in request.query for name in FOR_USERS) and not request.headers.get("Authorization"):
-        raise Refused(401, "Unauthorized")
-    sort = one_of(request, "sort", "Highest Rated", SORTS)
+        raise HttpError(401, "Unauthorized")
+    sort = read_choice(request, "sort", "Highest Rated", SORTS)
     limit = request.number("limit", 100, 0, 100)
-    seen = EVERYTHING if request.flag("nsfw") else PUBLIC
+    levels = EVERYTHING if request.flag("nsfw") else PUBLIC
     models = []
     for repo in hub.visible(NAME):
-        if level(repo) & seen and is_recent(request, repo.published_at):
-            model = describe_model(hub, request, repo, seen) | {"_published": repo.published_at}
-            models += [model] if is_wanted(request, model) else []
+        if level(repo) & levels and is_in_period(request, repo.published_at):
+            model = describe_model(hub, request, repo, levels) | {"_published": repo.published_at}
+            models += [model] if matches(request, model) else []
     return paginate(request, models, sort, limit, hub.page_size)
 
 
-def is_wanted(request: Request, model: Mapping[str, Any]) -> bool:
-    """Whether a model passes types, baseModels, query, tag, username, ids and the like."""
+def matches(request: Request, model: Mapping[str, Any]) -> bool:
+    """Return whether a model matches types, baseModels, query, tag, username, ids and similar parameters."""
     query, version = request.query, model["modelVersions"][0]
     for value in query.get("types", []):
         if value not in TYPES:
-            raise Refused(400, f"Invalid enum value for types: {value!r}")
-    ids, versions = numbers(request, "ids"), numbers(request, "modelVersionIds")
+            raise HttpError(400, f"Invalid enum value for types: {value!r}")
+    ids, versions = read_ids(request, "ids"), read_ids(request, "modelVersionIds")
     hashes = [text for file in version["files"] for text in file["hashes"].values()]
     words = " ".join([model["name"], model["creator"]["username"], *version["trainedWords"], *hashes]).lower()
     return (
@@ -57,78 +62,83 @@ def is_wanted(request: Request, model: Mapping[str, Any]) -> bool:
     )
 
 
-def locate(hub: "Hub", table: Mapping[int, Repo], number: str, name: str) -> Repo:
-    """Return the visible repository with that number.
+def locate(hub: Hub, table: Mapping[int, Repo], id: str, name: str) -> Repo:
+    """Return the visible repository with that id in the table.
 
-    Raises Refused: 404, or 410 where that is how it was withdrawn.
+    Raises HttpError: 404, or 410 if it was withdrawn in that way.
     """
-    repo = table.get(int(number))
+    repo = table.get(int(id))
     if repo and hub.find(repo.id, NAME):
         return repo
-    if repo and hub.withdrawn(repo.id) == "410":
-        raise Refused(410, f"{name} is archived")
-    raise Refused(404, f"No {name.lower()} with id {number}")
+    if repo and hub.withdrawal(repo.id) == "410":
+        raise HttpError(410, f"{name} is archived")
+    raise HttpError(404, f"No {name.lower()} with id {id}")
 
 
-def show_model(hub: "Hub", request: Request, model: str) -> Answer:
+def show_model(hub: Hub, request: Request, model: str) -> Response:
     """GET /api/v1/models/{id}."""
-    repo = locate(hub, hub.numbers.models, model, "Model")
-    return Answer(value=describe_model(hub, request, repo, EVERYTHING))
+    repo = locate(hub, hub.civitai_ids.models, model, "Model")
+    return Response(value=describe_model(hub, request, repo, EVERYTHING))
 
 
-def show_version(hub: "Hub", request: Request, version: str) -> Answer:
+def show_version(hub: Hub, request: Request, version: str) -> Response:
     """GET /api/v1/model-versions/{id}."""
-    repo = locate(hub, hub.numbers.versions, version, "Version")
-    return Answer(value=describe_alone(hub, request, repo, EVERYTHING))
+    repo = locate(hub, hub.civitai_ids.versions, version, "Version")
+    return Response(value=describe_standalone_version(hub, request, repo, EVERYTHING))
 
 
-def show_mini(hub: "Hub", request: Request, version: str) -> Answer:
+def show_mini(hub: Hub, request: Request, version: str) -> Response:
     """GET /api/v1/model-versions/mini/{id}."""
-    told = describe_alone(hub, request, locate(hub, hub.numbers.versions, version, "Version"), EVERYTHING)
-    file: dict[str, Any] = next(iter(told["files"]), {})
-    return Answer(
+    repo = locate(hub, hub.civitai_ids.versions, version, "Version")
+    entry = describe_standalone_version(hub, request, repo, EVERYTHING)
+    file: dict[str, Any] = next(iter(entry["files"]), {})
+    return Response(
         value={
-            "air": told["air"],
-            "versionName": told["name"],
-            "modelName": told["model"]["name"],
-            "baseModel": told["baseModel"],
-            "availability": told["availability"],
-            "publishedAt": told["publishedAt"],
+            "air": entry["air"],
+            "versionName": entry["name"],
+            "modelName": entry["model"]["name"],
+            "baseModel": entry["baseModel"],
+            "availability": entry["availability"],
+            "publishedAt": entry["publishedAt"],
             "size": file.get("sizeKB"),
             "hashes": file.get("hashes", {}),
-            "downloadUrls": [file["downloadUrl"] for file in told["files"]],
-            "canGenerate": told["supportsGeneration"],
+            "downloadUrls": [file["downloadUrl"] for file in entry["files"]],
+            "canGenerate": entry["supportsGeneration"],
         }
     )
 
 
-def find_hash(hub: "Hub", digest: str) -> Repo | None:
-    """Return the earliest published repository that holds a file with this hash, of whatever kind."""
-    found = [repo for repo in hub.visible(NAME) if digest.upper() in _hashes(repo)]
-    return min(found, key=lambda repo: moment(repo.published_at), default=None)
+def find_hash(hub: Hub, digest: str) -> Repo | None:
+    """Return the earliest published repository with a file of this hash, by any of Civitai's hashes."""
+    repos = [repo for repo in hub.visible(NAME) if digest.upper() in _hashes(repo)]
+    return min(repos, key=lambda repo: to_milliseconds(repo.published_at), default=None)
 
 
-def show_hash(hub: "Hub", request: Request, digest: str) -> Answer:
+def show_hash(hub: Hub, request: Request, digest: str) -> Response:
     """GET /api/v1/model-versions/by-hash/{hash}."""
     if not (repo := find_hash(hub, digest)):
-        raise Refused(404, "Model not found")
-    return Answer(value=describe_alone(hub, request, repo, EVERYTHING), headers=dict(BY_HASH))
+        raise HttpError(404, "Model not found")
+    return Response(value=describe_standalone_version(hub, request, repo, EVERYTHING), headers=dict(BY_HASH))
 
 
-def show_hashes(hub: "Hub", request: Request, ids: str | None = None) -> Answer:
+def show_hashes(hub: Hub, request: Request, ids: str | None = None) -> Response:
     """POST /api/v1/model-versions/by-hash[/ids]: a JSON list of hashes."""
     try:
         digests = json.loads(request.body)
     except ValueError as error:
-        raise Refused(400, "Expected a JSON array of hashes") from error
+        raise HttpError(400, "Expected a JSON array of hashes") from error
     if not isinstance(digests, list) or not all(isinstance(digest, str) for digest in digests):
-        raise Refused(400, "Expected a JSON array of hashes")
-    found = [(digest.upper(), repo) for digest in digests if (repo := find_hash(hub, digest))]
+        raise HttpError(400, "Expected a JSON array of hashes")
+    matches = [(digest.upper(), repo) for digest in digests if (repo := find_hash(hub, digest))]
     if ids:
-        return Answer(
-            value=[{"modelVersionId": hub.numbers.version(repo), "hash": digest} for digest, repo in found]
+        return Response(
+            value=[
+                {"modelVersionId": hub.civitai_ids.version(repo), "hash": digest} for digest, repo in matches
+            ]
         )
-    return Answer(value=[describe_alone(hub, request, repo, EVERYTHING) for _, repo in found])
+    return Response(
+        value=[describe_standalone_version(hub, request, repo, EVERYTHING) for _, repo in matches]
+    )
 
 
 def _hashes(repo: Repo) -> set[str]:

@@ -1,1 +1,1 @@
-"""The API of the Hugging Face Hub: with its endpoint here, the huggingface_hub client works as ever."""
+"""The API of the Hugging Face Hub, complete enough for the unmodified huggingface_hub client."""

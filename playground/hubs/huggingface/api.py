@@ -1,19 +1,18 @@
-"""The API of the Hugging Face Hub: lists, repositories, trees, and files."""
+"""Routes of the Hugging Face Hub: lists, repositories, trees, and files."""
 
-import base64
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlencode
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qs, quote
 
 from playground.hubs import storage
-from playground.hubs.exchange import Answer, Api, Refused, Request, route, send_blob
-from playground.hubs.huggingface.facts import FULL, LISTED, describe_repo, list_files, list_tree
-from playground.hubs.repos import Blob, Commit, Repo, folders
-
-if TYPE_CHECKING:
-    from playground.hub import Hub
+from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
+from playground.hubs.huggingface.entries import FULL, LISTED, describe_repo, list_files, list_tree
+from playground.hubs.huggingface.paging import read_cursor, set_next, write_cursor
+from playground.hubs.repos import Blob, Commit, Repo, list_folder
+from playground.hubs.state import Hub
 
 NAME = "huggingface"
 REPO = r"(?P<repo>[^/]+/[^/]+)"
@@ -26,51 +25,35 @@ MESSAGES = {
 MOST = 1000
 
 
-def list_repos(hub: "Hub", request: Request) -> Answer:
-    """GET /api/models: filtered, sorted, one page, and where the next one is."""
-    entries = [tell(hub, repo, repo.head) for repo in hub.visible(NAME)]
+def list_repos(hub: Hub, request: Request) -> Response:
+    """GET /api/models: one page of the filtered, sorted list, with a link to the next page."""
+    entries = [describe_visible(hub, repo, repo.head) for repo in hub.visible(NAME)]
     sort = request.text("sort", "trendingScore")
-    wanted = [entry for entry in entries if is_wanted(request, entry)]
-    ranked = sorted(((entry.get(sort) or 0, entry["id"], entry) for entry in wanted), key=lambda row: row[1])
+    matching = [entry for entry in entries if matches(request, entry)]
+    ranked = sorted(
+        ((entry.get(sort) or 0, entry["id"], entry) for entry in matching), key=lambda row: row[1]
+    )
     if len({type(rank) for rank, _, _ in ranked}) > 1:
-        raise Refused(400, f"cannot sort by {sort}")
+        raise HttpError(400, f"cannot sort by {sort}")
     ranked.sort(key=lambda row: row[0], reverse=True)
     if cursor := request.text("cursor").partition("~")[0]:
         rank, last = read_cursor(cursor)
         ranked = [row for row in ranked if row[0] < rank or (row[0] == rank and row[1] > last)]
     size = min(request.number("limit", MOST, 1, 10**9), hub.page_size)
-    answer = Answer(value=[choose_fields(request, entry) for _, _, entry in ranked[:size]])
+    response = Response(value=[choose_fields(request, entry) for _, _, entry in ranked[:size]])
     if len(ranked) > size:
         rank, last, _ = ranked[size - 1]
-        set_next(answer, request, base64.urlsafe_b64encode(json.dumps([rank, last]).encode()).decode())
-    return answer
+        set_next(response, request, write_cursor(rank, last))
+    return response
 
 
-def tell(hub: "Hub", repo: Repo, commit: Commit) -> dict[str, Any]:
-    """Return everything about a repository, and whether it is disabled today."""
-    return describe_repo(repo, commit) | ({"disabled": True} if hub.withdrawn(repo.id) == "disabled" else {})
+def describe_visible(hub: Hub, repo: Repo, commit: Commit) -> dict[str, Any]:
+    """Return all fields of a repository, with `disabled` as of today."""
+    return describe_repo(repo, commit) | ({"disabled": True} if hub.withdrawal(repo.id) == "disabled" else {})
 
 
-def read_cursor(cursor: str) -> tuple[Any, str]:
-    """Return the place in the list that a cursor names.
-
-    Raises Refused (400) when it is none of ours.
-    """
-    try:
-        rank, last = json.loads(base64.urlsafe_b64decode(cursor))
-    except ValueError as error:
-        raise Refused(400, "Invalid cursor") from error
-    return rank, last
-
-
-def set_next(answer: Answer, request: Request, cursor: str) -> None:
-    """Say in the Link header where the next page is; the URL is absolute."""
-    query = urlencode({**request.query, "cursor": [cursor]}, doseq=True)
-    answer.headers["Link"] = f'<{request.base}{request.path}?{query}>; rel="next"'
-
-
-def is_wanted(request: Request, entry: Mapping[str, Any]) -> bool:
-    """Whether a repository passes filter, author, search, pipeline_tag and gated."""
+def matches(request: Request, entry: Mapping[str, Any]) -> bool:
+    """Return whether a repository matches filter, author, search, pipeline_tag and gated."""
     query = request.query
     words = " ".join([entry["id"], *entry["tags"]]).lower()
     return (
@@ -83,7 +66,7 @@ def is_wanted(request: Request, entry: Mapping[str, Any]) -> bool:
 
 
 def choose_fields(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a list tells about one repository: the usual, the full, or what was asked for."""
+    """Return a repository's list entry: with the default fields, all (`full`), or those of `expand`."""
     names: tuple[str, ...] = FULL if request.flag("full") else LISTED
     if expand := request.query.get("expand"):
         names = ("_id", "id", *(name for value in expand for name in value.split(",")))
@@ -92,30 +75,30 @@ def choose_fields(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in names if name in entry}
 
 
-def locate(hub: "Hub", repo: str, revision: str) -> tuple[Repo, Commit]:
+def locate(hub: Hub, repo: str, revision: str) -> tuple[Repo, Commit]:
     """Return a repository and its commit.
 
-    Raises Refused (404) in the words that the client turns into its own exceptions.
+    Raises HttpError (404) with the code from which the client chooses its exception.
     """
-    found = hub.find(repo, NAME)
-    if not found:
+    repository = hub.find(repo, NAME)
+    if not repository:
         raise missing("RepoNotFound")
-    commit = found.commit(revision, "main")
+    commit = repository.commit(revision, "main")
     if not commit:
         raise missing("RevisionNotFound")
-    return found, commit
+    return repository, commit
 
 
-def missing(code: str, headers: Mapping[str, str] | None = None) -> Refused:
-    """Return the 404 that is told apart by its X-Error-Code."""
+def missing(code: str, headers: Mapping[str, str] | None = None) -> HttpError:
+    """Return a 404 whose X-Error-Code says what is missing."""
     message = MESSAGES[code]
-    return Refused(404, message, {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})})
+    return HttpError(404, message, {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})})
 
 
-def show_repo(hub: "Hub", request: Request, repo: str, revision: str = "main") -> Answer:
+def show_repo(hub: Hub, request: Request, repo: str, revision: str = "main") -> Response:
     """GET /api/models/{repo}[/revision/{revision}]."""
-    found, commit = locate(hub, repo, revision)
-    entry = tell(hub, found, commit)
+    repository, commit = locate(hub, repo, revision)
+    entry = describe_visible(hub, repository, commit)
     if request.flag("blobs"):
         entry["siblings"] = list_files(commit)
     if expand := request.query.get("expand"):
@@ -123,54 +106,54 @@ def show_repo(hub: "Hub", request: Request, repo: str, revision: str = "main") -
         entry = {name: entry[name] for name in ("_id", "id", *names) if name in entry}
     if request.flag("securityStatus"):
         entry["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
-    return Answer(value=entry)
+    return Response(value=entry)
 
 
-def show_tree(hub: "Hub", request: Request, repo: str, revision: str, path: str = "") -> Answer:
+def show_tree(hub: Hub, request: Request, repo: str, revision: str, path: str = "") -> Response:
     """GET /api/models/{repo}/tree/{revision}[/{folder}]."""
     _, commit = locate(hub, repo, revision)
-    found = folders(commit, path.strip("/"), request.flag("recursive"))
-    if found is None:
+    folders_and_files = list_folder(commit, path.strip("/"), request.flag("recursive"))
+    if folders_and_files is None:
         raise missing("EntryNotFound")
-    return Answer(value=list_tree(commit, [name for names in found for name in names]))
+    return Response(value=list_tree(commit, chain(*folders_and_files)))
 
 
-def show_paths(hub: "Hub", request: Request, repo: str, revision: str) -> Answer:
+def show_paths(hub: Hub, request: Request, repo: str, revision: str) -> Response:
     """POST /api/models/{repo}/paths-info/{revision}."""
     _, commit = locate(hub, repo, revision)
     if (request.headers.get("Content-Type") or "").startswith("application/json"):
         paths = json.loads(request.body)["paths"]
     else:
         paths = parse_qs(request.body.decode())["paths"]
-    return Answer(value=list_tree(commit, [path for path in paths if path in commit.blobs]))
+    return Response(value=list_tree(commit, [path for path in paths if path in commit.blobs]))
 
 
-def show_refs(hub: "Hub", request: Request, repo: str) -> Answer:
+def show_refs(hub: Hub, request: Request, repo: str) -> Response:
     """GET /api/models/{repo}/refs."""
     main = {"name": "main", "ref": "refs/heads/main", "targetCommit": locate(hub, repo, "main")[1].sha}
-    return Answer(value={"branches": [main], "converts": [], "tags": []})
+    return Response(value={"branches": [main], "converts": [], "tags": []})
 
 
-def send_file(hub: "Hub", request: Request, repo: str, revision: str, path: str) -> Answer:
-    """HEAD or GET /{repo}/resolve/{revision}/{path}: the file, or for LFS files the way to it."""
-    found, commit = locate(hub, repo, revision)
-    entry = tell(hub, found, commit)
+def send_file(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Response:
+    """HEAD or GET /{repo}/resolve/{revision}/{path}: the file, or a redirect to it if it is an LFS file."""
+    repository, commit = locate(hub, repo, revision)
+    entry = describe_visible(hub, repository, commit)
     if entry["gated"]:
         raise gate(request)
     if entry["disabled"]:
-        raise Refused(403, "Access to this repository is disabled", {"X-Error-Code": "DisabledRepo"})
+        raise HttpError(403, "Access to this repository is disabled", {"X-Error-Code": "DisabledRepo"})
     blob = commit.blobs.get(path)
     if blob is None:
         raise missing("EntryNotFound", {"X-Repo-Commit": commit.sha})
     headers = file_headers(path, blob, commit)
     if request.redirects and blob.pointer_size is not None:
-        place = storage.sign(hub, request, NAME, repo, blob, path.rpartition("/")[2])
-        return Answer(status=302, headers=headers | {"Location": place, "Accept-Ranges": "bytes"})
+        url = storage.sign(hub, request, NAME, repo, blob, path.rpartition("/")[2])
+        return Response(status=302, headers=headers | {"Location": url, "Accept-Ranges": "bytes"})
     return send_blob(request, blob, headers)
 
 
 def file_headers(path: str, blob: Blob, commit: Commit) -> dict[str, str]:
-    """Return what the client reads from a HEAD."""
+    """Return a file's headers, which the client reads by a HEAD request."""
     headers = {
         "ETag": f'"{blob.etag}"',
         "X-Repo-Commit": commit.sha,
@@ -182,16 +165,16 @@ def file_headers(path: str, blob: Blob, commit: Commit) -> dict[str, str]:
     return headers
 
 
-def gate(request: Request) -> Refused:
-    """Return the refusal of a gated repository's files: 401 for strangers, 403 for users without access."""
+def gate(request: Request) -> HttpError:
+    """Return the refusal of a gated repository's files: 401 without a token, 403 with one."""
     status = 403 if request.headers.get("Authorization") else 401
     message = "Access to this model is restricted and you are not in the authorized list"
-    return Refused(status, message, {"X-Error-Code": "GatedRepo", "X-Error-Message": message})
+    return HttpError(status, message, {"X-Error-Code": "GatedRepo", "X-Error-Message": message})
 
 
-def refuse(request: Request, error: Refused) -> Answer:
-    """Answer with an error in the hub's words."""
-    return Answer(status=error.status, value={"error": error.message}, headers=error.headers)
+def refuse(request: Request, error: HttpError) -> Response:
+    """Return an error response in the hub's format."""
+    return Response(status=error.status, value={"error": error.message}, headers=error.headers)
 
 
 get, head, post = partial(route, "GET"), partial(route, "HEAD"), partial(route, "POST")

@@ -1,1 +1,1 @@
-"""The two APIs of ModelScope: the open one, and the one that its client calls legacy."""
+"""The two APIs of ModelScope: the open API, and the API that its client calls legacy."""

@@ -1,24 +1,22 @@
-"""ModelScope's routes: the open API's lists, the legacy API's files and revisions, and both ways to a file."""
+"""Routes of ModelScope: the open API's lists, the legacy API's files and revisions, and both download routes."""
 
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from playground.hubs import storage
-from playground.hubs.exchange import Answer, Api, Refused, Request, route, send_blob
-from playground.hubs.modelscope.facts import describe_legacy, describe_open, epoch, list_files
+from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
+from playground.hubs.modelscope.entries import describe_legacy, describe_open, epoch, list_files
 from playground.hubs.repos import Commit, Repo
-
-if TYPE_CHECKING:
-    from playground.hub import Hub
+from playground.hubs.state import Hub
 
 NAME = "modelscope"
-MOST = 3000
-"""of page_number * page_size"""
-MOST_FILES = 3000
-"""of one list of files, which ends there without a word"""
+MAX_MODELS = 3000
+"""maximum of page_number * page_size"""
+MAX_FILES = 3000
+"""maximum length of a list of files; longer lists are truncated silently"""
 SORTS: Mapping[str, Callable[[Repo], Any]] = {
     "default": lambda repo: repo.head.date,
     "last_modified": lambda repo: repo.head.date,
@@ -33,29 +31,29 @@ CODES |= {503: "ServiceUnavailable"}
 NOT_FOUND = 10010205001
 
 
-def list_models(hub: "Hub", request: Request) -> Answer:
-    """GET /openapi/v1/models: searched, filtered, sorted, one page by number; its size as asked, up to the hub's."""
-    number, size = request.number("page_number", 1, 1, MOST), request.number("page_size", 10, 1, 500)
-    if number * size > MOST:
-        raise Refused(400, f"page_number * page_size must be <= {MOST}")
+def list_models(hub: Hub, request: Request) -> Response:
+    """GET /openapi/v1/models: one numbered page of the filtered, sorted list, of at most the hub's page size."""
+    number, size = request.number("page_number", 1, 1, MAX_MODELS), request.number("page_size", 10, 1, 500)
+    if number * size > MAX_MODELS:
+        raise HttpError(400, f"page_number * page_size must be <= {MAX_MODELS}")
     size = min(size, hub.page_size)
     sort = request.text("sort", "default")
     if sort not in SORTS:
-        raise Refused(400, f"sort must be one of {', '.join(SORTS)}")
-    repos = [repo for repo in sort_repos(hub, sort) if is_wanted(request, describe_open(repo))]
+        raise HttpError(400, f"sort must be one of {', '.join(SORTS)}")
+    repos = [repo for repo in sort_repos(hub, sort) if matches(request, describe_open(repo))]
     page = repos[(number - 1) * size : number * size]
     data = {"models": [describe_open(repo) for repo in page], "total_count": len(repos)}
-    return open_answer(data | {"page_number": number, "page_size": size})
+    return open_response(data | {"page_number": number, "page_size": size})
 
 
-def sort_repos(hub: "Hub", sort: str) -> list[Repo]:
-    """Return the visible repositories, the newest or most liked first, and by name where that is equal."""
+def sort_repos(hub: Hub, sort: str) -> list[Repo]:
+    """Return the visible repositories in descending order of the sort key; ties are sorted by name."""
     repos = sorted(hub.visible(NAME), key=lambda repo: repo.id)
     return sorted(repos, key=SORTS[sort], reverse=True)
 
 
-def is_wanted(request: Request, model: Mapping[str, Any]) -> bool:
-    """Whether a model passes search, owner and the filters."""
+def matches(request: Request, model: Mapping[str, Any]) -> bool:
+    """Return whether a model matches search, owner and the filters."""
     tags = [tag.lower() for tag in model["tags"]]
     query = request.query
     return (
@@ -70,69 +68,69 @@ def is_wanted(request: Request, model: Mapping[str, Any]) -> bool:
     )
 
 
-def show_model(hub: "Hub", request: Request, repo: str) -> Answer:
+def show_model(hub: Hub, request: Request, repo: str) -> Response:
     """GET /openapi/v1/models/{owner}/{name}."""
-    return open_answer(describe_open(find(hub, repo)))
+    return open_response(describe_open(find(hub, repo)))
 
 
-def show_legacy(hub: "Hub", request: Request, repo: str) -> Answer:
+def show_legacy(hub: Hub, request: Request, repo: str) -> Response:
     """GET /api/v1/models/{owner}/{name}."""
-    return legacy_answer(describe_legacy(find(hub, repo)))
+    return legacy_response(describe_legacy(find(hub, repo)))
 
 
-def list_legacy(hub: "Hub", request: Request) -> Answer:
-    """PUT /api/v1/models: an owner's models, as former clients ask for them."""
-    asked = read_json(request)
-    repos = [repo for repo in sort_repos(hub, "default") if repo.author == asked.get("Path")]
-    return legacy_answer({"Models": page_of(repos, asked), "TotalCount": len(repos)})
+def list_legacy(hub: Hub, request: Request) -> Response:
+    """PUT /api/v1/models: an owner's models, for older clients."""
+    body = read_json(request)
+    repos = [repo for repo in sort_repos(hub, "default") if repo.author == body.get("Path")]
+    return legacy_response({"Models": page_of(repos, body), "TotalCount": len(repos)})
 
 
-def search_legacy(hub: "Hub", request: Request) -> Answer:
-    """PUT /api/v1/dolphin/models: what the site's search box asks."""
-    asked = read_json(request)
-    word = str(asked.get("Name", "")).lower()
-    found = [
+def search_legacy(hub: Hub, request: Request) -> Response:
+    """PUT /api/v1/dolphin/models: the search of the web site."""
+    body = read_json(request)
+    word = str(body.get("Name", "")).lower()
+    repos = [
         repo
         for repo in sort_repos(hub, "default")
         if word in " ".join(describe_open(repo)["tags"] + [repo.id])
     ]
-    return legacy_answer({"Model": {"Models": page_of(found, asked), "TotalCount": len(found)}})
+    return legacy_response({"Model": {"Models": page_of(repos, body), "TotalCount": len(repos)}})
 
 
-def page_of(repos: list[Repo], asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one page of models in the legacy API's words."""
-    number, size = int(asked.get("PageNumber", 1)), int(asked.get("PageSize", 10))
+def page_of(repos: list[Repo], body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one page of models in the legacy API's format."""
+    number, size = int(body.get("PageNumber", 1)), int(body.get("PageSize", 10))
     return [describe_legacy(repo) for repo in repos[(number - 1) * size : number * size]]
 
 
-def show_revisions(hub: "Hub", request: Request, repo: str) -> Answer:
+def show_revisions(hub: Hub, request: Request, repo: str) -> Response:
     """GET /api/v1/models/{id}/revisions."""
     created_at = epoch(find(hub, repo).head.date)
     branches = [{"Revision": "master", "CreatedAt": created_at}]
-    return legacy_answer({"RevisionMap": {"Branches": branches, "Tags": []}})
+    return legacy_response({"RevisionMap": {"Branches": branches, "Tags": []}})
 
 
-def show_files(hub: "Hub", request: Request, repo: str) -> Answer:
-    """GET /api/v1/models/{id}/repo/files: at most 3,000 of them, and not a word where there are more."""
+def show_files(hub: Hub, request: Request, repo: str) -> Response:
+    """GET /api/v1/models/{id}/repo/files: at most MAX_FILES of them; the rest is missing silently."""
     commit = locate(hub, repo, request.text("Revision", "master"))
     files = list_files(commit, request.text("Root").strip("/"), request.flag("Recursive"))
     if files is None:
-        raise Refused(404, "no such folder")
-    return legacy_answer({"Files": files[:MOST_FILES]})
+        raise HttpError(404, "no such folder")
+    return legacy_response({"Files": files[:MAX_FILES]})
 
 
-def send_asked(hub: "Hub", request: Request, repo: str) -> Answer:
+def send_queried_file(hub: Hub, request: Request, repo: str) -> Response:
     """GET or HEAD /api/v1/models/{id}/repo?Revision=&FilePath=."""
     return send_file(hub, request, repo, request.text("Revision", "master"), request.text("FilePath"))
 
 
-def send_file(hub: "Hub", request: Request, repo: str, revision: str, path: str) -> Answer:
-    """GET or HEAD /models/{id}/resolve/{revision}/{path}: the file, or for LFS files the way to it."""
+def send_file(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Response:
+    """GET or HEAD /models/{id}/resolve/{revision}/{path}: the file, or a redirect to it if it is an LFS file."""
     commit = locate(hub, repo, revision)
-    if find(hub, repo).said.get(NAME, {}).get("gated"):
-        raise Refused(403, "the model is gated: ask its owner for access")
+    if find(hub, repo).overrides.get(NAME, {}).get("gated"):
+        raise HttpError(403, "the model is gated: ask its owner for access")
     if not (blob := commit.blobs.get(path)):
-        raise Refused(404, "no such file")
+        raise HttpError(404, "no such file")
     name = path.rpartition("/")[2]
     headers = {
         "ETag": f'"{blob.etag}"',
@@ -142,54 +140,54 @@ def send_file(hub: "Hub", request: Request, repo: str, revision: str, path: str)
         "X-Linked-Size": str(blob.size),
     }
     if request.redirects and blob.pointer_size is not None:
-        return Answer(
+        return Response(
             status=302, headers=headers | {"Location": storage.sign(hub, request, NAME, repo, blob, name)}
         )
     return send_blob(request, blob, headers)
 
 
-def find(hub: "Hub", repo: str) -> Repo:
+def find(hub: Hub, repo: str) -> Repo:
     """Return the visible repository.
 
-    Raises Refused (404).
+    Raises HttpError (404).
     """
-    if not (found := hub.find(repo, NAME)):
-        raise Refused(404, "record not found")
-    return found
+    if not (repository := hub.find(repo, NAME)):
+        raise HttpError(404, "record not found")
+    return repository
 
 
-def locate(hub: "Hub", repo: str, revision: str) -> Commit:
+def locate(hub: Hub, repo: str, revision: str) -> Commit:
     """Return the commit of a visible repository.
 
-    Raises Refused (404).
+    Raises HttpError (404).
     """
     if not (commit := find(hub, repo).commit(revision or "master", "master")):
-        raise Refused(404, "revision not found")
+        raise HttpError(404, "revision not found")
     return commit
 
 
 def read_json(request: Request) -> dict[str, Any]:
-    """Return the object in a request's body.
+    """Return the JSON object in a request's body.
 
-    Raises Refused (400) when there is none.
+    Raises HttpError (400) if the body is not a JSON object.
     """
     try:
         value = json.loads(request.body)
     except ValueError as error:
-        raise Refused(400, "the body must be JSON") from error
+        raise HttpError(400, "the body must be JSON") from error
     if not isinstance(value, dict):
-        raise Refused(400, "the body must be a JSON object")
+        raise HttpError(400, "the body must be a JSON object")
     return value
 
 
-def open_answer(data: Mapping[str, Any]) -> Answer:
-    """Wrap the open API's data."""
-    return Answer(value={"success": True, "request_id": "playground", "data": dict(data)})
+def open_response(data: Mapping[str, Any]) -> Response:
+    """Return a response with the envelope of the open API."""
+    return Response(value={"success": True, "request_id": "playground", "data": dict(data)})
 
 
-def legacy_answer(data: Mapping[str, Any]) -> Answer:
-    """Wrap the legacy API's data."""
-    return Answer(
+def legacy_response(data: Mapping[str, Any]) -> Response:
+    """Return a response with the envelope of the legacy API."""
+    return Response(
         value={
             "Code": 200,
             "Data": dict(data),
@@ -200,14 +198,14 @@ def legacy_answer(data: Mapping[str, Any]) -> Answer:
     )
 
 
-def refuse(request: Request, error: Refused) -> Answer:
-    """Answer with an error in the words of the API that was asked."""
+def refuse(request: Request, error: HttpError) -> Response:
+    """Return an error response in the format of the requested API."""
     value: dict[str, Any] = {"Code": NOT_FOUND if error.status == 404 else error.status, "Success": False}
     value |= {"Message": error.message, "RequestId": "playground", "Data": {}}
     if request.path.startswith("/openapi"):
         value = {"success": False, "code": CODES.get(error.status, "InternalServerError")}
         value |= {"message": error.message, "request_id": "playground"}
-    return Answer(status=error.status, value=value, headers=error.headers)
+    return Response(status=error.status, value=value, headers=error.headers)
 
 
 REPO = r"(?P<repo>[^/]+/[^/]+)"
@@ -223,7 +221,7 @@ API = Api(
         get(rf"/api/v1/models/{REPO}", "info", show_legacy),
         get(rf"/api/v1/models/{REPO}/revisions", "info", show_revisions),
         get(rf"/api/v1/models/{REPO}/repo/files", "tree", show_files),
-        send(rf"/api/v1/models/{REPO}/repo", "file", send_asked),
+        send(rf"/api/v1/models/{REPO}/repo", "file", send_queried_file),
         send(rf"/models/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "file", send_file),
     ),
     refuse=refuse,

@@ -1,13 +1,13 @@
-"""How fast a hub is asked."""
+"""The rate limiter of requests and bytes."""
 
 import threading
 import time
 
-from autolora.hubs.http.rate_limit import Pace
+from autolora.hubs.http.rate_limit import RateLimiter
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -21,45 +21,45 @@ class Clock:
         self.now += seconds
 
 
-def test_the_first_goes_at_once_and_the_others_wait_their_turn() -> None:
+def test_first_request_starts_at_once_and_further_ones_wait() -> None:
     clock = Clock()
-    pace = Pace(4.0, clock, clock.sleep)
+    limiter = RateLimiter(4.0, clock, clock.sleep)
     for _ in range(3):
-        pace.take()
+        limiter.acquire()
     assert clock.slept == [0.25, 0.25]
 
 
-def test_what_was_not_used_is_not_made_up_for() -> None:
+def test_idle_time_allows_no_burst() -> None:
     clock = Clock()
-    pace = Pace(1.0, clock, clock.sleep)
-    pace.take()
+    limiter = RateLimiter(1.0, clock, clock.sleep)
+    limiter.acquire()
     clock.now += 60
-    pace.take()
-    pace.take()
+    limiter.acquire()
+    limiter.acquire()
     assert clock.slept == [1.0]
 
 
-def test_what_is_taken_is_paid_for_before_the_next() -> None:
+def test_next_caller_waits_for_the_previous_amount() -> None:
     clock = Clock()
-    pace = Pace(1000.0, clock, clock.sleep)
-    pace.take(5000)
-    pace.take(1000)
-    pace.take(0)
+    limiter = RateLimiter(1000.0, clock, clock.sleep)
+    limiter.acquire(5000)
+    limiter.acquire(1000)
+    limiter.acquire(0)
     assert clock.slept == [5.0, 1.0]
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_infinite_rate_never_waits() -> None:
     clock = Clock()
-    pace = Pace(float("inf"), clock, clock.sleep)
+    limiter = RateLimiter(float("inf"), clock, clock.sleep)
     for _ in range(100):
-        pace.take(1e12)
+        limiter.acquire(1e12)
     assert clock.slept == []
 
 
-def test_threads_share_one_pace() -> None:
-    pace = Pace(200.0)
+def test_threads_share_one_limit() -> None:
+    limiter = RateLimiter(200.0)
     started = time.monotonic()
-    threads = [threading.Thread(target=lambda: [pace.take() for _ in range(5)]) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: [limiter.acquire() for _ in range(5)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

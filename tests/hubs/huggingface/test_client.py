@@ -1,4 +1,4 @@
-"""The Hugging Face client: against the playground's hub, and against one that answers nonsense."""
+"""The Hugging Face client, with the playground's hub and with a server that returns invalid responses."""
 
 import datetime
 import json
@@ -12,11 +12,12 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from autolora.errors import HubError
-from autolora.hubs import Page, Standing
-from autolora.hubs.http.endpoint import Source
-from autolora.hubs.huggingface.client import EXPAND, HuggingFace
+from autolora.hubs import Availability, Page
+from autolora.hubs.http.endpoint import Endpoint
+from autolora.hubs.huggingface.client import EXPANDED_FIELDS, HuggingFace
 from autolora.records import Listing
-from playground.hub import Hub, running
+from playground.hubs.server import running
+from playground.hubs.state import Hub
 from tests.support.tiny_pool import RULES, make_pool
 
 TODAY = datetime.date(2026, 1, 5)
@@ -37,12 +38,12 @@ def hub(tmp_path: Path) -> Hub:
 
 @pytest.fixture
 def client(hub: Hub) -> Iterator[HuggingFace]:
-    with running(hub) as endpoint:
-        yield at(endpoint)
+    with running(hub) as url:
+        yield connect(url)
 
 
-def at(endpoint: str, token: str | None = None) -> HuggingFace:
-    return HuggingFace(Source("huggingface", endpoint.rstrip("/"), 5.0, 1, token))
+def connect(url: str, token: str | None = None) -> HuggingFace:
+    return HuggingFace(Endpoint("huggingface", url.rstrip("/"), 5.0, 1, token))
 
 
 def pages(client: HuggingFace, **rules: Any) -> Iterator[Page]:
@@ -54,17 +55,18 @@ def pages(client: HuggingFace, **rules: Any) -> Iterator[Page]:
             return
 
 
-def listed(client: HuggingFace, known: Mapping[str, Listing] | None = None, **rules: Any) -> list[Listing]:
+def crawl(client: HuggingFace, known: Mapping[str, Listing] | None = None, **rules: Any) -> list[Listing]:
+    """Return the completed listings of all pages."""
     models = [model for page in pages(client, **rules) for model in page.models]
-    asked = replace(RULES, **rules)
-    return [listing for model in models for listing in client.complete(model, asked, known or {})]
+    changed = replace(RULES, **rules)
+    return [listing for model in models for listing in client.complete_listings(model, changed, known or {})]
 
 
 def by_url(listings: list[Listing]) -> dict[str, Listing]:
     return {listing.url: listing for listing in listings}
 
 
-def test_models_come_in_pages_newest_first(client: HuggingFace, hub: Hub) -> None:
+def test_lists_models_in_pages_newest_first(client: HuggingFace, hub: Hub) -> None:
     first, second = pages(client)
     assert [model.id for model in first.models] == ["eve/pickle", "bob/cat", "ann/neon"]
     assert [model.id for model in second.models] == ["ann/ink"]
@@ -72,15 +74,15 @@ def test_models_come_in_pages_newest_first(client: HuggingFace, hub: Hub) -> Non
     assert (first.problems, hub.requests()["listing"]) == ((), 2)
 
 
-def test_every_safetensors_file_is_listed(client: HuggingFace, hub: Hub) -> None:
-    found = {listing.id: listing for listing in listed(client)}
-    assert found.keys() == {"ann/ink", "ann/neon", "bob/cat", "eve/pickle"}
-    ink, repo = found["ann/ink"], hub.repos["ann/ink"]
+def test_lists_every_safetensors_file(client: HuggingFace, hub: Hub) -> None:
+    listings = {listing.id: listing for listing in crawl(client)}
+    assert listings.keys() == {"ann/ink", "ann/neon", "bob/cat", "eve/pickle"}
+    ink, repo = listings["ann/ink"], hub.repos["ann/ink"]
     blob = repo.head.blobs["lora.safetensors"]
     assert (ink.version, ink.sha256, ink.size) == (repo.head.sha, blob.sha256, blob.size)
     assert (ink.license, ink.base_model, ink.base) == ("mit", "black-forest-labs/FLUX.1-dev", "flux.1-dev")
     assert (ink.permissions.commercial, ink.trigger_words, ink.downloads) == (True, ("word0",), 7)
-    assert ink.url == f"{client.source.endpoint}/ann/ink/resolve/{ink.version}/lora.safetensors"
+    assert ink.url == f"{client.endpoint.url}/ann/ink/resolve/{ink.version}/lora.safetensors"
     assert [rendering.sha256 for rendering in ink.renderings] == [
         repo.head.blobs[f"images/{number}.png"].sha256 for number in range(RULES.max_renderings)
     ]
@@ -88,108 +90,108 @@ def test_every_safetensors_file_is_listed(client: HuggingFace, hub: Hub) -> None
     assert (ink.first_seen, ink.updated) == (TODAY, "2026-01-01T00:00:00Z")
 
 
-def test_what_is_known_costs_listing_pages_only(client: HuggingFace, hub: Hub) -> None:
-    first = listed(client)
+def test_known_listings_need_no_file_list(client: HuggingFace, hub: Hub) -> None:
+    first = crawl(client)
     assert hub.requests()["tree"] == 4
     hub.change({"reset": True})
-    assert listed(client, by_url(first)) == first
+    assert crawl(client, by_url(first)) == first
     assert hub.requests()["listing"] == 2 and "tree" not in hub.requests()
     hub.change({"license": ["ann/ink", "cc0-1.0"], "reset": True})
-    assert listed(client, by_url(first)) != first
+    assert crawl(client, by_url(first)) != first
     assert hub.requests()["tree"] == 1
 
 
-def test_more_pictures_are_asked_for_when_the_rules_want_more(client: HuggingFace, hub: Hub) -> None:
-    few = listed(client)
-    many = listed(client, by_url(few), max_renderings=3)
+def test_requests_further_images_if_the_rules_allow_more(client: HuggingFace, hub: Hub) -> None:
+    few = crawl(client)
+    many = crawl(client, by_url(few), max_renderings=3)
     assert {len(listing.renderings) for listing in many} == {3}
     hub.change({"reset": True})
-    assert listed(client, by_url(many)) == few
+    assert crawl(client, by_url(many)) == few
     assert "tree" not in hub.requests()
 
 
-def test_a_repository_that_leaves_meanwhile_is_passed_over(client: HuggingFace, hub: Hub) -> None:
+def test_skips_a_repository_that_is_removed_during_the_crawl(client: HuggingFace, hub: Hub) -> None:
     hub.change({"fail": {"kind": "tree", "path": "ann/ink", "status": 404}})
-    assert {listing.id for listing in listed(client)} == {"ann/neon", "bob/cat", "eve/pickle"}
+    assert {listing.id for listing in crawl(client)} == {"ann/neon", "bob/cat", "eve/pickle"}
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_that_says_nothing_of_the_repository_is_an_error(
-    client: HuggingFace, hub: Hub, status: int
-) -> None:
+def test_denied_access_without_an_error_code_is_an_error(client: HuggingFace, hub: Hub, status: int) -> None:
     hub.change({"fail": {"kind": "tree", "path": "ann/ink", "status": status}})
-    with pytest.raises(HubError, match=f"answered {status}"):
-        listed(client)
+    with pytest.raises(HubError, match=f"returned status {status}"):
+        crawl(client)
 
 
-def test_a_file_arrives(client: HuggingFace, tmp_path: Path) -> None:
-    for listing in listed(client):
+def test_downloads_have_the_listed_sha256(client: HuggingFace, tmp_path: Path) -> None:
+    for listing in crawl(client):
         assert client.download(listing.url, tmp_path / "file", listing.size or 0) == listing.sha256
 
 
-@pytest.mark.parametrize("order", [{"status": 503}, {"status": 429}, {"status": 500}])
-def test_a_busy_hub_is_an_error_in_the_end(client: HuggingFace, hub: Hub, order: dict[str, Any]) -> None:
-    hub.change({"fail": {"kind": "tree", **order}})
-    with pytest.raises(HubError, match=f"failed in 1 tries: it answered {order['status']}"):
-        listed(client)
+@pytest.mark.parametrize("status", [503, 429, 500])
+def test_retryable_status_is_an_error_after_the_last_attempt(
+    client: HuggingFace, hub: Hub, status: int
+) -> None:
+    hub.change({"fail": {"kind": "tree", "status": status}})
+    with pytest.raises(HubError, match=f"failed in 1 attempts: status {status}"):
+        crawl(client)
 
 
-def test_how_a_repository_stands(client: HuggingFace, hub: Hub, httpserver: HTTPServer) -> None:
-    assert client.standing("ann/ink") is Standing.THERE
+def test_availability_of_a_repository(client: HuggingFace, hub: Hub, httpserver: HTTPServer) -> None:
+    assert client.availability("ann/ink") is Availability.AVAILABLE
     hub.change({"withdraw": "ann/ink"})
-    assert client.standing("ann/ink") is Standing.ABSENT
-    other = at(httpserver.url_for(""))
-    for number, (status, code, message, standing) in enumerate(
+    assert client.availability("ann/ink") is Availability.NOT_FOUND
+    other = connect(httpserver.url_for(""))
+    for number, (status, code, message, availability) in enumerate(
         [
-            (401, "RepoNotFound", "Repository not found", Standing.ABSENT),
-            (403, "GatedRepo", "Access to model is restricted", Standing.WITHDRAWN),
-            (403, "", "Access to this resource is disabled.", Standing.WITHDRAWN),
-            (410, "", "", Standing.WITHDRAWN),
+            (401, "RepoNotFound", "Repository not found", Availability.NOT_FOUND),
+            (403, "GatedRepo", "Access to model is restricted", Availability.WITHDRAWN),
+            (403, "", "Access to this resource is disabled.", Availability.WITHDRAWN),
+            (410, "", "", Availability.WITHDRAWN),
         ]
     ):
         headers = {"X-Error-Code": code, "X-Error-Message": message}
         httpserver.expect_request(f"/api/models/a/{number}").respond_with_data("", status, headers)
-        assert other.standing(f"a/{number}") is standing
+        assert other.availability(f"a/{number}") is availability
     httpserver.expect_request("/api/models/a/gated").respond_with_json({"id": "a/gated", "gated": "auto"})
-    assert other.standing("a/gated") is Standing.WITHDRAWN
+    assert other.availability("a/gated") is Availability.WITHDRAWN
     httpserver.expect_request("/api/models/a/token").respond_with_data("", 401)
     httpserver.expect_request("/api/models/a/list").respond_with_json([])
     httpserver.expect_request("/api/models/a/odd").respond_with_json({"gated": 7})
-    for nonsense in ("a/token", "a/list", "a/odd", "../up", "a"):
+    for invalid in ("a/token", "a/list", "a/odd", "../up", "a"):
         with pytest.raises(HubError):
-            other.standing(nonsense)
+            other.availability(invalid)
 
 
 @pytest.mark.parametrize("page", ["<html>", '{"error": "no"}', "null", '"text"', '[{"id": "a/b"', ""])
-def test_pages_of_nonsense(httpserver: HTTPServer, page: str) -> None:
+def test_invalid_list_responses_are_errors(httpserver: HTTPServer, page: str) -> None:
     httpserver.expect_request("/api/models").respond_with_data(page)
-    with pytest.raises(HubError, match="answer"):
-        listed(at(httpserver.url_for("")))
+    with pytest.raises(HubError, match=r"expected a list|not valid JSON"):
+        crawl(connect(httpserver.url_for("")))
 
 
 @pytest.mark.parametrize(
-    "place", ["http://elsewhere.org/api/models?x", "/api/models?x", "{}/api/models", "{}/api/other?x", "{}"]
+    "url", ["http://elsewhere.org/api/models?x", "/api/models?x", "{}/api/models", "{}/api/other?x", "{}"]
 )
-def test_a_next_page_elsewhere_is_not_followed(httpserver: HTTPServer, place: str) -> None:
-    headers = {"Link": f'<{place.format(httpserver.url_for("").rstrip("/"))}>; rel="next"'}
+def test_rejects_a_next_page_that_belongs_to_another_list(httpserver: HTTPServer, url: str) -> None:
+    headers = {"Link": f'<{url.format(httpserver.url_for("").rstrip("/"))}>; rel="next"'}
     httpserver.expect_request("/api/models").respond_with_data("[]", headers=headers)
-    with pytest.raises(HubError, match="names as its next page"):
-        listed(at(httpserver.url_for(""), "secret"))
+    with pytest.raises(HubError, match="returned the next page"):
+        crawl(connect(httpserver.url_for(""), "secret"))
 
 
-def test_a_cursor_from_elsewhere_is_not_asked(client: HuggingFace) -> None:
-    with pytest.raises(HubError, match="is not asked"):
+def test_rejects_a_cursor_of_another_host(client: HuggingFace) -> None:
+    with pytest.raises(HubError, match="is not allowed"):
         client.page(RULES, "http://elsewhere.org/api/models?cursor=x", TODAY)
 
 
-def test_a_page_that_names_itself_is_not_asked_for_ever(httpserver: HTTPServer) -> None:
+def test_rejects_a_page_that_is_its_own_next_page(httpserver: HTTPServer) -> None:
     url = httpserver.url_for("/api/models?cursor=x")
     httpserver.expect_request("/api/models").respond_with_data("[]", headers={"Link": f'<{url}>; rel="next"'})
-    with pytest.raises(HubError, match="names as its next page"):
-        listed(at(httpserver.url_for("")))
+    with pytest.raises(HubError, match="returned the next page"):
+        crawl(connect(httpserver.url_for("")))
 
 
-def test_hostile_entries_are_problems_of_their_own(httpserver: HTTPServer) -> None:
+def test_invalid_entry_is_a_problem_and_others_are_listed(httpserver: HTTPServer) -> None:
     items = [
         None, [], 10**30, {"id": 3}, ITEM | {"id": "../x"}, ITEM | {"id": "b/sha", "sha": None},
         ITEM | {"id": "b/date", "lastModified": 0}, ITEM | {"id": "b/files", "siblings": "text"},
@@ -204,63 +206,63 @@ def test_hostile_entries_are_problems_of_their_own(httpserver: HTTPServer) -> No
     ]
     httpserver.expect_request("/api/models").respond_with_json(items)
     httpserver.expect_request(f"/api/models/ann/ink/tree/{SHA}").respond_with_json(entries)
-    client = at(httpserver.url_for(""))
+    client = connect(httpserver.url_for(""))
     page = client.page(RULES, None, TODAY)
     assert (len(page.problems), [(model.id, model.withdrawn) for model in page.models]) == (
         8,
         [("ann/ink", False), ("b/closed", True)],
     )
     assert page.unreadable == {"b/sha", "b/date", "b/files"}
-    (listing,) = client.complete(page.models[0], RULES, {})
+    (listing,) = client.complete_listings(page.models[0], RULES, {})
     assert (listing.file, listing.size, listing.sha256) == ("lora.safetensors", 10, None)
     assert listing.key == f"huggingface:ann/ink@{SHA}/lora.safetensors"
-    assert client.complete(page.models[1], RULES, {}) == ()
+    assert client.complete_listings(page.models[1], RULES, {}) == ()
 
 
 @pytest.mark.parametrize("size", [-1, 10**30, 1.5, "10", None, True])
-def test_a_size_that_is_none_leaves_a_file_out(httpserver: HTTPServer, size: Any) -> None:
+def test_skips_files_with_an_invalid_size(httpserver: HTTPServer, size: Any) -> None:
     httpserver.expect_request("/api/models").respond_with_json([ITEM])
     httpserver.expect_request(f"/api/models/ann/ink/tree/{SHA}").respond_with_json(
         [{"path": "lora.safetensors", "size": size}]
     )
-    assert listed(at(httpserver.url_for(""))) == []
+    assert crawl(connect(httpserver.url_for(""))) == []
 
 
-def test_a_tree_comes_in_pages(httpserver: HTTPServer) -> None:
+def test_reads_all_pages_of_a_file_list(httpserver: HTTPServer) -> None:
     tree = f"/api/models/ann/ink/tree/{SHA}"
-    more = {"Link": f'<{httpserver.url_for(tree)}?cursor=2>; rel="next"'}
+    headers = {"Link": f'<{httpserver.url_for(tree)}?cursor=2>; rel="next"'}
     entry = '[{"path": "%s.safetensors", "size": 5, "lfs": {"oid": "' + "b" * 64 + '"}}]'
     httpserver.expect_request("/api/models").respond_with_json([ITEM])
     httpserver.expect_request(tree, query_string="recursive=true").respond_with_data(
-        entry % "lora", headers=more
+        entry % "lora", headers=headers
     )
     httpserver.expect_request(tree, query_string="cursor=2").respond_with_data(entry % "ghost")
-    found = listed(at(httpserver.url_for("")))
-    assert [(one.file, one.sha256) for one in found] == [
+    listings = crawl(connect(httpserver.url_for("")))
+    assert [(listing.file, listing.sha256) for listing in listings] == [
         ("ghost.safetensors", "b" * 64),
         ("lora.safetensors", "b" * 64),
     ]
 
 
-def test_the_official_client_asks_the_same(httpserver: HTTPServer) -> None:
+def test_sends_the_same_requests_as_the_official_client(httpserver: HTTPServer) -> None:
     from huggingface_hub import HfApi
 
-    seen: list[tuple[str, list[tuple[str, str]]]] = []
+    requests: list[tuple[str, list[tuple[str, str]]]] = []
 
-    def answer(request: Request) -> Response:
-        seen.append((request.path, list(request.args.items(multi=True))))
+    def respond(request: Request) -> Response:
+        requests.append((request.path, list(request.args.items(multi=True))))
         return Response(json.dumps([ITEM | {"_id": "1"}] if request.path == "/api/models" else []))
 
-    httpserver.expect_request("/api/models").respond_with_handler(answer)
-    httpserver.expect_request(f"/api/models/ann/ink/tree/{SHA}").respond_with_handler(answer)
-    endpoint = httpserver.url_for("").rstrip("/")
-    assert listed(at(endpoint)) == []
-    ours, seen[:] = list(seen), []
-    official = HfApi(endpoint=endpoint, token=False)
-    expand: list[Any] = list(EXPAND)
+    httpserver.expect_request("/api/models").respond_with_handler(respond)
+    httpserver.expect_request(f"/api/models/ann/ink/tree/{SHA}").respond_with_handler(respond)
+    url = httpserver.url_for("").rstrip("/")
+    assert crawl(connect(url)) == []
+    ours, requests[:] = list(requests), []
+    official = HfApi(endpoint=url, token=False)
+    expand: list[Any] = list(EXPANDED_FIELDS)
     list(official.list_models(filter=list(RULES.filters), sort="last_modified", limit=100, expand=expand))
     list(official.list_repo_tree("ann/ink", recursive=True, revision=SHA))
-    for (ours_path, ours_query), (path, query) in zip(ours, seen, strict=True):
+    for (ours_path, ours_query), (path, query) in zip(ours, requests, strict=True):
         assert ours_path == path
         assert {(name, value.lower()) for name, value in ours_query} <= {
             (name, value.lower()) for name, value in query

@@ -1,0 +1,121 @@
+"""The plan of a crawl: the next catalog, made from the reconciled listings of all hubs."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from autolora.catalog.failed_downloads import FailedDownload
+from autolora.crawl.budget import Admission, admit
+from autolora.crawl.deferral import defer_failed
+from autolora.crawl.reconcile import reconcile_hub
+from autolora.crawl.scan import HubScan
+from autolora.hubs import limit_images, rejecting_rule
+from autolora.params import CrawlParams
+from autolora.records import Listing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogPlan:
+    """The catalog that a crawl is about to write, and what was left out of it."""
+
+    today: date
+    catalog_at_day_start: Sequence[Listing]
+    before: Sequence[Listing]
+    """the current catalog"""
+    scans: tuple[HubScan, ...]
+    problems: Mapping[str, Sequence[str]]
+    """hub -> problems of its scan and reconciliation"""
+    left_out: Mapping[str, Mapping[str, int]]
+    """hub -> rule -> number of files that it rejects"""
+    admission: Admission
+    deferred: tuple[FailedDownload, ...]
+    """failed downloads of listed files and images, which are deferred today"""
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        """All listings of the next catalog, in its order."""
+        return self.admission.listings
+
+
+def make_plan(
+    scans: Sequence[HubScan],
+    before: Sequence[Listing],
+    catalog_at_day_start: Sequence[Listing],
+    failed: Mapping[str, FailedDownload],
+    rules: CrawlParams,
+    today: date,
+) -> CatalogPlan:
+    """Return the next catalog: the scans are reconciled with the current catalog, then rules and budget are applied.
+
+    The rules apply to known listings too. Of hubs that were not scanned only the tombstones stay.
+    failed: failed downloads by key.
+    """
+    reconciled = [
+        reconcile_hub([listing for listing in before if listing.hub == scan.hub], scan, rules, today)
+        for scan in scans
+    ]
+    scanned = {scan.hub for scan in scans}
+    tombstones = [
+        listing for listing in before if listing.hub not in scanned and listing.status == "withdrawn"
+    ]
+    listings = [*(listing for hub in reconciled for listing in hub.listings), *tombstones]
+    admitted, left_out = _apply_rules(listings, rules)
+    for scan in scans:
+        left_out[scan.hub].update(scan.left_out)
+    dated = _with_first_seen(admitted, before)
+    available, deferred = defer_failed(dated, catalog_at_day_start, failed, today)
+    available.sort(key=lambda listing: _position(listing, rules))
+    admission = admit(
+        available, before, rules, catalog_at_day_start=catalog_at_day_start, deferred=deferred.keys()
+    )
+    return CatalogPlan(
+        today=today,
+        catalog_at_day_start=catalog_at_day_start,
+        before=before,
+        scans=tuple(scans),
+        problems={hub.hub: hub.problems for hub in reconciled},
+        left_out=left_out,
+        admission=admission,
+        deferred=tuple(deferred.values()),
+    )
+
+
+def _apply_rules(
+    listings: Iterable[Listing], rules: CrawlParams
+) -> tuple[list[Listing], defaultdict[str, Counter[str]]]:
+    """Return the admitted listings, each once, with all tombstones; and hub -> rule -> number of rejected files."""
+    left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    distinct = {(listing.hub, listing.id, listing.file, listing.url): listing for listing in listings}
+    admitted: list[Listing] = []
+    num_admitted: Counter[str] = Counter()
+    for listing in sorted(distinct.values(), key=lambda listing: listing.updated or "", reverse=True):
+        rule = None if listing.status == "withdrawn" else rejecting_rule(listing, rules)
+        if listing.status != "withdrawn" and rule is None:
+            num_admitted[listing.hub] += 1
+            is_beyond = rules.newest is not None and num_admitted[listing.hub] > rules.newest
+            rule = "newest" if is_beyond else None
+        if rule:
+            left_out[listing.hub][rule] += 1
+        else:
+            admitted.append(limit_images(listing, rules))
+    return admitted, left_out
+
+
+def _with_first_seen(listings: Iterable[Listing], before: Iterable[Listing]) -> list[Listing]:
+    """Return the listings, each with the earliest `first_seen` of its file in the current catalog."""
+    first_seen: dict[str, date] = {}
+    for listing in before:
+        first_seen[listing.key] = min(listing.first_seen, first_seen.get(listing.key, listing.first_seen))
+    return [_seen_first(listing, first_seen.get(listing.key, listing.first_seen)) for listing in listings]
+
+
+def _seen_first(listing: Listing, day: date) -> Listing:
+    return listing if day == listing.first_seen else replace(listing, first_seen=day)
+
+
+def _position(listing: Listing, rules: CrawlParams) -> tuple[object, ...]:
+    """Return the sort key of the catalog: hubs in their order of precedence, then id and file."""
+    hubs = rules.hubs
+    precedence = hubs.index(listing.hub) if listing.hub in hubs else len(hubs)
+    return precedence, listing.hub, listing.id, listing.file, listing.version, listing.url

@@ -1,0 +1,56 @@
+"""metrics/summary.json: the headline numbers, one flat row per name, written by the commands that measure them."""
+
+import datetime
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from autolora.metrics.numbers import rounded, to_json
+from autolora.storage.files import write_atomic
+
+PATH = Path("metrics", "summary.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Headline:
+    """One headline number."""
+
+    name: str
+    """area.metric, e.g. `retrieval.theme_r_at_1_unseen`"""
+    value: float
+    low: float | None = None
+    """lower bound of the 95 % interval; None if no interval applies"""
+    high: float | None = None
+    n: int
+    """values that the number is a mean or median of"""
+    better: Literal["higher", "lower"] = "higher"
+    goal: float | None = None
+    preset: str | None = None
+    """preset of the model that is measured; None if no model is"""
+
+
+def read_summary(root: Path) -> dict[str, dict[str, Any]]:
+    """Return name -> row of metrics/summary.json; empty if the file does not exist."""
+    path = root / PATH
+    if not path.is_file():
+        return {}
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def update(root: Path, command: str, day: datetime.date, headlines: Iterable[Headline]) -> None:
+    """Replace all rows of `command` in metrics/summary.json by `headlines`, atomically, sorted by name.
+
+    day: when they were measured. A row whose numbers do not change retains its date, so that repeating a
+    measurement with the same result writes nothing.
+    """
+    stored = read_summary(root)
+    rows = {name: row for name, row in stored.items() if row["command"] != command}
+    for headline in headlines:
+        row = rounded(asdict(headline)) | {"command": command}
+        name, former = row.pop("name"), stored.get(headline.name, {})
+        is_same = row == {key: value for key, value in former.items() if key != "date"}
+        rows[name] = row | {"date": former["date"] if is_same else day.isoformat()}
+    write_atomic(root / PATH, to_json(rows))

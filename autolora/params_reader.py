@@ -1,0 +1,126 @@
+"""Reads sections of params.yaml into dataclasses: unknown, missing and mistyped keys are errors."""
+
+import datetime
+import types
+from collections.abc import Mapping
+from dataclasses import is_dataclass, replace
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from autolora.errors import ParamsError
+from autolora.presets import ENCODER, FUSION, EncoderVariant, FusionVariant
+
+T = TypeVar("T")
+V = TypeVar("V", EncoderVariant, FusionVariant)
+
+VARIANTS: Mapping[type, Mapping[str, Any]] = {EncoderVariant: ENCODER, FusionVariant: FUSION}
+"""type of a section's field `variant` -> preset -> variant"""
+
+RENAMED = {
+    "crawl.licences": "crawl.licenses",
+    "crawl.sweep_days": "crawl.full_scan_every_days",
+    **{f"encoder.{name}": f"encoder.overrides.{name}" for name in (
+        "probe", "slots", "alpha", "probes", "tokens", "projections", "causal", "temperature",
+        "temperature_learned", "loss_factor", "negatives", "schedule", "regularize", "layers", "heads",
+        "mlp_ratio", "learning_rate", "weight_decay",
+    )},
+    "encoder.strength": "encoder.overrides.scale_invariant",
+    "encoder.start": "encoder.overrides.projection_init",
+    "encoder.absent": "encoder.overrides.missing_slots",
+    "encoder.draw": "encoder.overrides.batch_sampling",
+    "encoder.clip": "encoder.overrides.clip_grad_norm",
+    "encoder.center": "encoder.overrides.center_text_features",
+    "encoder.centre": "encoder.overrides.center_text_features",
+    **{f"fusion.{name}": f"fusion.overrides.{name}" for name in (
+        "slots", "gate", "relevance", "relevance_weight", "global_rank", "single_share", "hinge",
+        "caption_dropout", "guidance", "learning_rate",
+    )},
+    "fusion.spread": "fusion.overrides.init_std",
+    "fusion.bias": "fusion.overrides.init_bias",
+    "fusion.scale": "fusion.overrides.init_output_scale",
+    "fusion.picture": "fusion.image_size",
+}  # fmt: skip
+"""key of an older params.yaml -> the key that holds its value now"""
+
+
+def read_section(kind: type[T], value: Any, dotted: str = "") -> T:
+    """Return a section as its dataclass; `dotted` is its path in params.yaml, e.g. crawl.budget, empty for the file.
+
+    Raises ParamsError with the dotted path of a wrong key or value and what is allowed there.
+    """
+    content = _mapping(value, dotted)
+    hints = get_type_hints(kind)
+    keys = ["overrides" if name == "variant" else name for name in hints]
+    prefix = f"{dotted}." if dotted else ""
+    for key in content:
+        _require_known(key, keys, prefix)
+    for key in keys:
+        if key not in content:
+            raise ParamsError(f"missing key '{prefix}{key}'; needed here: {', '.join(keys)}")
+    values = {name: _value(hints[name], content[name], prefix + name) for name in hints if name != "variant"}
+    if "variant" in hints:
+        presets = VARIANTS[hints["variant"]]
+        values["variant"] = _override(presets[values["preset"]], content["overrides"], f"{prefix}overrides")
+    return kind(**values)
+
+
+def _override(variant: V, value: Any, dotted: str) -> V:
+    """Return a preset's variant with the overrides of params.yaml; `dotted` is their path there."""
+    content = _mapping(value, dotted)
+    hints = get_type_hints(type(variant))
+    for key in content:
+        _require_known(key, list(hints), f"{dotted}.")
+    return replace(variant, **{key: _value(hints[key], content[key], f"{dotted}.{key}") for key in content})
+
+
+def _mapping(value: Any, dotted: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ParamsError(f"{dotted or 'the file'} must be a mapping, not {value!r}")
+    return value
+
+
+def _require_known(key: Any, allowed: list[str], prefix: str) -> None:
+    if key in allowed:
+        return
+    if successor := RENAMED.get(f"{prefix}{key}"):
+        raise ParamsError(f"key '{prefix}{key}' was renamed: set '{successor}' instead")
+    raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(allowed)}")
+
+
+def _value(kind: Any, value: Any, dotted: str) -> Any:
+    """Return a value in the type that its field is annotated with; `dotted` is its path.
+
+    Raises ParamsError if the value is not of that type.
+    """
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return read_section(kind, value, dotted)  # type: ignore[arg-type]  # is_dataclass does not narrow
+    if origin is Literal:
+        return _literal(kind, value, dotted)
+    if origin in (Union, types.UnionType):
+        inner = next(member for member in get_args(kind) if member is not type(None))
+        return None if value is None else _value(inner, value, dotted)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ParamsError(f"{dotted} must be a list, not {value!r}")
+        return tuple(_value(get_args(kind)[0], item, f"{dotted}[{i}]") for i, item in enumerate(value))
+    if kind is datetime.date:
+        return _date(value, dotted)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ParamsError(f"{dotted} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _date(value: Any, dotted: str) -> datetime.date:
+    """Return the date of an ISO string; DVC does not accept params of YAML's date type."""
+    try:
+        return datetime.date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise ParamsError(f'{dotted} must be a date in quotes like "2026-01-31", not {value!r}') from error
+
+
+def _literal(kind: Any, value: Any, dotted: str) -> Any:
+    if value not in get_args(kind):
+        raise ParamsError(f"{dotted} is {value!r}; allowed: {', '.join(map(repr, get_args(kind)))}")
+    return value

@@ -1,0 +1,31 @@
+"""Hashes of values, files and folders: sha256 as 64 hex digits."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """Return `value` as JSON with sorted keys and no spaces, so that equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def hash_value(value: Any) -> str:
+    """Return the sha256 (64 hex digits) of a JSON value in canonical form."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 (64 hex digits) of a file's bytes, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """Return one sha256 over the relative names and bytes of all files below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hash_value([[str(path.relative_to(folder)), hash_file(path)] for path in files])

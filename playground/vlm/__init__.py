@@ -1,0 +1,1 @@
+"""The tiny VLMs: Qwen2_5_VLForConditionalGeneration models that caption drawings and answer yes or no about them."""

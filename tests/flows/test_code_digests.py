@@ -1,0 +1,104 @@
+"""Code digests: what changes one, what does not, and what a stale one leads to."""
+
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MismatchError
+from flows import code_digests
+from flows.code_digests import check, code_digest, hash_module, write
+
+SOURCE = '''"""Doubles numbers."""
+
+FACTOR = 2
+"""the factor"""
+
+
+def double(value: float, name: str = "") -> str:
+    """Return twice the value."""
+    # a comment
+    return f"{name}{value * FACTOR:.1f}{''}"
+'''
+SAME = (
+    SOURCE.replace("Doubles numbers.", "Multiplies by two."),
+    SOURCE.replace('"""the factor"""\n', ""),
+    SOURCE.replace('    """Return twice the value."""\n', ""),
+    SOURCE.replace("# a comment", "# another comment"),
+    SOURCE.replace("value * FACTOR", "(value*FACTOR)"),
+)
+DIFFERENT = (
+    SOURCE.replace("FACTOR = 2", "FACTOR = 3"),
+    SOURCE.replace("FACTOR = 2", "FACTOR = 2.0"),
+    SOURCE.replace("value * FACTOR", "value + FACTOR"),
+    SOURCE.replace(".1f", ".2f"),
+    SOURCE.replace('name: str = ""', "name: str = 'x'"),
+    SOURCE.replace("{name}", "{name!r}"),
+)
+DIGEST = "7cf0eabc5cfee8deba25cb9f3fbd352bba6e39756d9b901547205cc16629648f"
+"""of SOURCE, on every version of Python"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one stage that imports a module of numbers and one of plumbing."""
+    monkeypatch.setattr(code_digests, "STAGES", ("pool",))
+    monkeypatch.setattr(code_digests, "CODE", tmp_path)
+    files = {
+        "flows/pool.py": "from autolora.pool import stage\n",
+        "autolora/pool/stage.py": "from autolora.pool.numbers import double\nfrom autolora.errors import Wrong\n",
+        "autolora/pool/numbers.py": SOURCE,
+        "autolora/errors.py": "class Wrong(Exception): pass\n",
+        "autolora/unused.py": "X = 1\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_comments_docstrings_and_layout_do_not_change_a_hash(tmp_path: Path, text: str) -> None:
+    assert text != SOURCE and hashed(tmp_path, text) == hashed(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize("text", DIFFERENT)
+def test_every_other_change_changes_it(tmp_path: Path, text: str) -> None:
+    assert text != SOURCE and hashed(tmp_path, text) != hashed(tmp_path, SOURCE)
+
+
+def test_hash_is_equal_on_all_python_versions(tmp_path: Path) -> None:
+    assert hashed(tmp_path, SOURCE) == DIGEST
+
+
+def test_digest_covers_imported_modules_without_plumbing(root: Path) -> None:
+    assert list(code_digest("pool")) == ["autolora/pool/numbers.py", "autolora/pool/stage.py"]
+
+
+def test_stale_digest_is_named_with_the_command_that_mends_it(root: Path) -> None:
+    assert write(root) == ["pool"]
+    check(root, "pool")
+    (root / "autolora/errors.py").write_text("class Wrong(ValueError): pass\n")
+    (root / "autolora/unused.py").write_text("X = 2\n")
+    check(root, "pool")
+    (root / "autolora/pool/numbers.py").write_text(DIFFERENT[0])
+    with pytest.raises(MismatchError, match=r"code of pool .*\(autolora/pool/numbers.py\): run `make deps`"):
+        check(root, "pool")
+    assert write(root) == ["pool"]
+    check(root, "pool")
+    assert write(root) == []
+
+
+def test_missing_digest_and_broken_module_are_errors(root: Path) -> None:
+    with pytest.raises(MismatchError, match="make deps"):
+        check(root, "pool")
+    (root / "autolora/pool/numbers.py").write_text("def broken(:\n")
+    with pytest.raises(MismatchError, match="is not valid Python"):
+        write(root)
+
+
+def hashed(folder: Path, text: str) -> str:
+    """Return the hash of a module with this text."""
+    path = folder / "module.py"
+    path.write_text(text)
+    return hash_module(path)

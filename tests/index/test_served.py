@@ -1,0 +1,264 @@
+"""Served indexes: immutable copies, release and rollback, git revisions, and searches while stages write."""
+
+import datetime
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lancedb
+import pytest
+
+from autolora.errors import MissingArtifact
+from autolora.index import served, stage
+from autolora.index.served import open_index, release, served_digest
+from autolora.index.store import content_digest
+from autolora.models import ClipTextEncoder
+from autolora.records import Hit
+from autolora.retrieval import Retriever
+from autolora.storage.incremental import read_digest
+from tests.support.synthetic_repo import (
+    BOUNDS,
+    DAY,
+    ENCODER,
+    SyntheticAdapter,
+    file_states,
+    make_adapter,
+    make_adapters,
+    tiny_text_encoder,
+    write_dataset,
+    write_encoder,
+    write_index,
+    write_repository,
+)
+
+LATER = DAY + datetime.timedelta(days=3)
+NEW_ADAPTERS = [make_adapter("neon", author, LATER) for author in range(3, 8)]
+
+
+@pytest.fixture(scope="module")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
+    """Return a tiny text encoder."""
+    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
+
+
+@pytest.fixture(scope="module")
+def indexed(
+    tmp_path_factory: pytest.TempPathFactory, text_encoder: ClipTextEncoder
+) -> tuple[Path, list[SyntheticAdapter]]:
+    """Return a repository with an index of four themes by three authors, and its adapters."""
+    root = tmp_path_factory.mktemp("indexed")
+    adapters = make_adapters(themes=("mosaic", "neon", "chalk", "pixel"))
+    write_repository(root, adapters)
+    write_dataset(root)
+    write_encoder(root, text_encoder, ENCODER)
+    write_index(root)
+    return root, adapters
+
+
+@pytest.fixture
+def root(tmp_path: Path, indexed: tuple[Path, list[SyntheticAdapter]]) -> Path:
+    """Return a copy of the indexed repository."""
+    shutil.copytree(indexed[0], tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def adapters(indexed: tuple[Path, list[SyntheticAdapter]]) -> list[SyntheticAdapter]:
+    """Return the indexed adapters."""
+    return list(indexed[1])
+
+
+def reindex(root: Path, adapters: list[SyntheticAdapter]) -> str:
+    """Index exactly these adapters and return the digest."""
+    write_repository(root, adapters)
+    write_dataset(root)
+    write_index(root)
+    return content_digest(root)
+
+
+def test_copy_is_made_once_and_read_only(root: Path) -> None:
+    open_index(root)
+    before = file_states(root / "cache")
+    open_index(root)
+    assert file_states(root / "cache") == before
+    files = [path for path in (root / "cache" / "index").rglob("*") if path.is_file()]
+    assert files and all(path.stat().st_mode & 0o222 == 0 for path in files)
+
+
+def test_serves_the_released_index_and_rolls_back(root: Path, adapters: list[SyntheticAdapter]) -> None:
+    first = content_digest(root)
+    assert served_digest(root) is None
+    release(root, first)
+    second = reindex(root, [*adapters, *NEW_ADAPTERS])
+    assert (served_digest(root), open_index(root).digest) == (first, first)
+    release(root, second)
+    assert (served_digest(root), len(open_index(root).rows)) == (second, 17)
+    release(root, first)
+    assert (served_digest(root), len(open_index(root).rows)) == (first, 12)
+
+
+def test_opens_the_version_before_an_unfinished_run(root: Path, adapters: list[SyntheticAdapter]) -> None:
+    complete = content_digest(root)
+    write_repository(root, [*adapters[1:], *NEW_ADAPTERS])
+    write_dataset(root)
+    plan = stage.plan(root, batch=2)
+    stage.embed(root, plan.embed[0], BOUNDS)
+    stage.remove(root, plan.remove)
+    index = open_index(root)  # the run has not written its digest yet
+    assert (index.digest, len(index.rows)) == (complete, 12)
+
+
+def test_index_that_does_not_match_its_digest_is_not_copied(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "MAX_ATTEMPTS", 2)
+    digest = root / "digests" / "index.json"
+    digest.write_text(digest.read_text().replace(content_digest(root), "0" * 64))
+    with pytest.raises(MissingArtifact, match="dvc repro index"):
+        open_index(root)
+    assert not list((root / "cache" / "index").glob("*"))
+
+
+def test_row_that_does_not_match_its_hash_is_not_served(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "MAX_ATTEMPTS", 1)
+    table = lancedb.connect(root / "data" / "index").open_table("adapters")
+    table.update(values={"license": "'mit'"})
+    monkeypatch.setattr(served, "MAX_VERSIONS_BACK", 1)
+    with pytest.raises(MissingArtifact):
+        open_index(root)
+
+
+def test_vectors_of_another_encoder_than_meta_json_are_not_served(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "MAX_ATTEMPTS", 1)
+    meta = root / "data" / "index" / "meta.json"
+    meta.write_text(meta.read_text().replace(read_digest(root, "encoder")["weights"], "0" * 64))
+    with pytest.raises(MissingArtifact, match="dvc repro index"):
+        open_index(root)
+    assert not list((root / "cache" / "index").glob("*"))
+
+
+def test_missing_index_error_names_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifact, match="dvc repro"):
+        open_index(tmp_path)
+
+
+def test_missing_copy_is_made_from_the_working_index_or_requires_a_revision(
+    root: Path, adapters: list[SyntheticAdapter]
+) -> None:
+    release(root, content_digest(root))
+    shutil.rmtree(root / "cache" / "index")
+    assert open_index(root).digest == served_digest(root)
+    shutil.rmtree(root / "cache" / "index")
+    shutil.rmtree(root / "data" / "index")
+    reindex(root, [*adapters, *NEW_ADAPTERS])
+    with pytest.raises(MissingArtifact, match="--rev"):
+        open_index(root)
+    with pytest.raises(MissingArtifact, match="--rev"):
+        release(root, str(served_digest(root)))
+
+
+def test_searches_succeed_while_the_index_is_rewritten_and_replaced(
+    root: Path, adapters: list[SyntheticAdapter], text_encoder: ClipTextEncoder
+) -> None:
+    """No search fails, and all hits of a search are from one index."""
+    first = content_digest(root)
+    before = root.parent / "before"
+    shutil.copytree(root / "data" / "index", before / "index")
+    shutil.copytree(root / "digests", before / "digests")
+    sizes = {first: 12}
+    with searching(root, text_encoder) as results:
+        sizes[reindex(root, [*adapters, *NEW_ADAPTERS])] = 17
+        wait_for(results, 2)
+        sizes[reindex(root, adapters[1:])] = 11
+        wait_for(results, 2)
+        shutil.rmtree(root / "data" / "index")  # as `git checkout` and `dvc checkout` do
+        shutil.copy(before / "digests" / "index.json", root / "digests" / "index.json")
+        shutil.copytree(before / "index", root / "data" / "index")
+        wait_for(results, 2)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    assert not failures, failures[0]
+    assert {hit.index for hits in results for hit in hits} == set(sizes)
+    for hits in results:
+        digests = {hit.index for hit in hits}
+        assert len(digests) == 1
+        assert len(hits) == sizes[digests.pop()]
+
+
+@contextmanager
+def searching(root: Path, text_encoder: ClipTextEncoder) -> Iterator[list[list[Hit]]]:
+    """Search in a loop in another thread; yield the list of results, which also gets the errors."""
+    results: list[list[Hit]] = []
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.is_set():
+            try:
+                results.append(Retriever(open_index(root), text_encoder).search("a neon drawing", k=99))
+            except Exception as error:
+                results.append(error)  # type: ignore[arg-type]  # the test looks for errors at the end
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield results
+    finally:
+        stop.set()
+        thread.join()
+
+
+def wait_for(results: list[list[Hit]], count: int) -> None:
+    """Wait until there are `count` more results."""
+    target = len(results) + count
+    while len(results) < target:
+        time.sleep(0.01)
+
+
+def test_unknown_revision_error_names_the_revision(root: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    with pytest.raises(MissingArtifact, match="nonsense"):
+        open_index(root, rev="nonsense")
+
+
+def test_opens_the_index_of_a_revision(
+    root: Path, adapters: list[SyntheticAdapter], text_encoder: ClipTextEncoder
+) -> None:
+    """DVC provides the index of a tag; the working tree does not change."""
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    dvc = [sys.executable, "-m", "dvc"]
+    (root / ".gitignore").write_text("cache/\n")
+
+    def commit(tag: str) -> None:
+        subprocess.run([*dvc, "add", "-q", "data/index"], cwd=root, check=True)
+        subprocess.run(
+            [*git, "add", "data/index.dvc", "data/.gitignore", "digests", ".dvc", ".gitignore"],
+            cwd=root,
+            check=True,
+        )
+        subprocess.run([*git, "commit", "-q", "-m", tag], cwd=root, check=True)
+        subprocess.run([*git, "tag", tag], cwd=root, check=True)
+
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run([*dvc, "init", "-q"], cwd=root, check=True)
+    commit("day-1")
+    first = content_digest(root)
+    expected = Retriever(open_index(root), text_encoder).search("a neon drawing", k=3)
+    reindex(root, [*adapters, *NEW_ADAPTERS])
+    commit("day-2")
+    shutil.rmtree(root / "cache")
+    before = file_states(root / "data")
+    index = open_index(root, rev="day-1")
+    assert index.digest == first
+    assert Retriever(index, text_encoder).search("a neon drawing", k=3) == expected
+    assert file_states(root / "data") == before
+    assert open_index(root).digest == content_digest(root) != first
+    shutil.rmtree(root / ".dvc" / "cache")
+    shutil.rmtree(root / "cache")
+    with pytest.raises(MissingArtifact, match="DVC cannot fetch"):
+        open_index(root, rev="day-1")

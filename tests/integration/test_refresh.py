@@ -1,0 +1,299 @@
+"""Refreshes with a real hub, a real DVC repository and a real Prefect server."""
+
+import json
+import random
+import re
+import shutil
+import textwrap
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground.pool import BAD
+from tests.integration.conftest import NUM_NEW as NUM_NEW
+from tests.support.repository import Repository, free_port
+
+LENGTHS = 3
+PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
+
+
+class Searcher(threading.Thread):
+    """Searches in a loop from Python, as a service would, until stopped."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(daemon=True)
+        self.root = root
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self.halt = threading.Event()
+
+    def run(self) -> None:
+        from autolora.retrieval import open_retriever
+
+        while not self.halt.is_set():
+            for prompt in PROMPTS:
+                try:
+                    hits = open_retriever(self.root).search(prompt, k=3)
+                    digests = {hit.index for hit in hits}
+                    assert len(digests) == 1 and len(hits) == 3
+                    self.answers[digests.pop()] += 1
+                except Exception as error:  # every failure counts
+                    self.failures.append(repr(error))
+
+
+@pytest.fixture(scope="module")
+def first_refreshes(repository: Repository) -> str:
+    """The whole pipeline from an empty repository, and one new adapter a day later; committed."""
+    repository.refresh(day=1)
+    repository.hub({"day": 2})
+    repository.refresh(day=2)
+    return repository.commit("first refreshes")
+
+
+@pytest.fixture(scope="module")
+def third_refresh(repository: Repository, first_refreshes: str) -> Iterator[dict[str, Any]]:
+    """Five new adapters, one withdrawn, one with a new license: what the refresh did."""
+    before = repository.digests()
+    rows = index_rows(repository.root)
+    written = written_once(repository.root)
+    listed = repository.listing()
+    withdrawn = next(row for row in listed if row["first_seen"] == "2026-01-06")
+    relicensed = next(row for row in listed if row["first_seen"] == "2026-01-05" and row["sha256"] in rows)
+    answer = repository.search(PROMPTS[0])
+    repository.requests()
+    repository.hub({"day": 3})
+    repository.hub({"withdraw": withdrawn["id"]})
+    repository.hub({"license": [relicensed["id"], "cc0-1.0"]})
+    searcher = Searcher(repository.root)
+    searcher.start()
+    output = repository.refresh(day=3)
+    requests = repository.requests()
+    stamps = repository.files()
+    repository.refresh(day=3)
+    after = repository.files()
+    yield {
+        "before": before,
+        "rows": rows,
+        "written": written,
+        "withdrawn": withdrawn,
+        "relicensed": relicensed,
+        "answer": answer,
+        "output": output,
+        "requests": requests,
+        "touched": sorted(
+            name for name in stamps.keys() | after.keys() if stamps.get(name) != after.get(name)
+        ),
+        "searcher": searcher,
+        "commit": repository.commit("third refresh"),
+    }
+    searcher.halt.set()
+
+
+def test_first_refresh_runs_all_stages(repository: Repository, first_refreshes: str) -> None:
+    assert set(repository.digests()) == {
+        "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
+    }  # fmt: skip
+    assert (repository.root / "reports/index.html").stat().st_size > 10_000
+    rows = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
+    refused = [row["verdict"] for row in rows if row["verdict"] != "accepted"]
+    assert len(refused) == len(set(refused)) == len(BAD)
+
+
+def test_repro_after_a_refresh_runs_nothing(repository: Repository, first_refreshes: str) -> None:
+    done = repository.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    assert not repository.run("git", "status", "--porcelain").stdout
+
+
+def test_refresh_costs_what_changed(repository: Repository, third_refresh: dict[str, Any]) -> None:
+    assert third_refresh["requests"]["weights"] == NUM_NEW
+    sketches, captions = written_once(repository.root)
+    sketches_before, captions_before = third_refresh["written"]
+    images = [len(row["renderings"]) for row in repository.listing() if row["first_seen"] == "2026-01-07"]
+    assert len(sketches - sketches_before) == len(images) == NUM_NEW
+    assert len(captions - captions_before) == LENGTHS * sum(images)
+    assert third_refresh["requests"]["renderings"] == sum(images)
+    assert f"{NUM_NEW} embedded, 1 updated, 1 removed" in third_refresh["output"]
+    before, after = third_refresh["before"], repository.digests()
+    assert (after["encoder"], after["fusion"]) == (before["encoder"], before["fusion"])
+    assert "Running stage 'encoder'" not in third_refresh["output"]
+    assert "Running stage 'fusion'" not in third_refresh["output"]
+    assert f"{NUM_NEW} added, 1 removed, 1 with changed metadata" in third_refresh["output"]
+
+
+def test_refresh_leaves_other_rows_unchanged(repository: Repository, third_refresh: dict[str, Any]) -> None:
+    before, after = third_refresh["rows"], index_rows(repository.root)
+    assert len(after.keys() - before.keys()) == NUM_NEW
+    assert before.keys() - after.keys() == {third_refresh["withdrawn"]["sha256"]}
+    changed = {sha256 for sha256 in before.keys() & after.keys() if before[sha256] != after[sha256]}
+    assert changed == {third_refresh["relicensed"]["sha256"]}
+    (sha256,) = changed
+    assert before[sha256]["vector"] == after[sha256]["vector"]
+    assert after[sha256]["license"] == "cc0-1.0"
+
+
+def test_refresh_without_changes_writes_no_file(third_refresh: dict[str, Any]) -> None:
+    assert third_refresh["touched"] == []
+
+
+def test_searches_never_fail_during_refreshes_and_checkouts(
+    repository: Repository, first_refreshes: str, third_refresh: dict[str, Any]
+) -> None:
+    repository.run("git", "checkout", "-q", first_refreshes)
+    repository.run("dvc", "checkout", "-q")
+    repository.run("git", "checkout", "-q", third_refresh["commit"])
+    repository.run("dvc", "checkout", "-q")
+    searcher = third_refresh["searcher"]
+    searcher.halt.set()
+    searcher.join(timeout=60)
+    assert searcher.failures == []
+    assert set(searcher.answers) == {third_refresh["before"]["index"], repository.digests()["index"]}
+
+
+def test_old_revision_answers_as_it_did(
+    repository: Repository, first_refreshes: str, third_refresh: dict[str, Any]
+) -> None:
+    shutil.rmtree(repository.root / "cache/index")
+    assert repository.search(PROMPTS[0], "--rev", first_refreshes) == third_refresh["answer"]
+    assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
+
+
+def test_clone_reproduces_the_past_without_crawling(
+    repository: Repository, third_refresh: dict[str, Any], tmp_path: Path
+) -> None:
+    repository.hub({"day": 4})
+    repository.hub({"license": [repository.listing()[-1]["id"], "mit"]})
+    clone = tmp_path / "clone"
+    repository.run("git", "clone", "-q", str(repository.root), str(clone))
+    copy = Repository(clone, repository.endpoint, repository.api)
+    repository.requests()
+    copy.run("dvc", "repro")
+    assert copy.digests() == repository.digests()
+    assert repository.requests().get("listing", 0) == 0
+    shutil.rmtree(clone / "data")
+    shutil.rmtree(clone / ".dvc/cache")
+    copy.run("dvc", "repro")
+    assert copy.digests() == repository.digests()
+    assert copy.run("git", "status", "--porcelain").stdout.split() in ([], ["M", "dvc.lock"])
+
+
+def written_once(root: Path) -> tuple[set[str], set[str]]:
+    """Return the names of the sketches and the lines of the captions in data/."""
+    sketches = {path.name for path in (root / "data/pool/sketches").rglob("*.safetensors")}
+    return sketches, set((root / "data/captions/captions.jsonl").read_text().splitlines())
+
+
+def index_rows(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the index's rows by adapter, read from the working folder (no stage is running)."""
+    import lancedb
+
+    rows = lancedb.connect(root / "data/index").open_table("adapters").to_arrow().to_pylist()
+    return {row["sha256"]: row for row in rows}
+
+
+def test_nightly_howto_sets_up_a_schedule_that_runs(
+    repository: Repository, third_refresh: dict[str, Any], tmp_path: Path
+) -> None:
+    """Run the first commands of docs/howto/nightly.md on a free port, with one run of the deployment."""
+    port = str(free_port())
+    api = f"http://127.0.0.1:{port}/api"
+    block = re.search(r"(?:^    .+\n)+", (repository.root / "docs/howto/nightly.md").read_text(), re.M)
+    assert block is not None
+    *setup, worker = textwrap.dedent(block[0]).replace("http://127.0.0.1:4200/api", api).splitlines()
+    run_once = ["prefect deployment run refresh/nightly", f"{worker} --run-once"]
+    check = ["prefect flow-run ls --flow-name refresh --state COMPLETED", "prefect artifact ls"]
+    script = "\n".join(["trap 'kill $(jobs -p)' EXIT", *setup, *run_once, *check])
+    environment = {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_API_PORT": port, "COLUMNS": "200"}
+    output = repository.run("bash", "-euc", script, day=3, **environment).stdout
+    runs, artifacts = output[output.rindex("Flow Runs") :].split("Artifacts", 1)
+    assert "refresh 2026-01-07" in runs
+    assert "refresh" in artifacts
+
+
+def test_stage_runs_are_subflows_of_their_refresh(
+    repository: Repository, third_refresh: dict[str, Any]
+) -> None:
+    runs = flow_runs(repository.api, {})
+    (parent,) = (run for run in runs if run["name"] == "refresh 2026-01-06")
+    stages = flow_runs(repository.api, {"parent_flow_run_id": {"any_": [parent["id"]]}})
+    names = {run["name"] for run in stages}
+    assert {"crawl 2026-01-06", "pool 2026-01-06", "captions 2026-01-06", "index 2026-01-06"} <= names
+    assert all(run["tags"] == ["refresh-2026-01-06"] for run in stages)
+    for run in stages:
+        assert len(logs(repository.api, run["id"])) >= 1, f"{run['name']} has no log"
+
+
+@pytest.mark.long(full=30, sample=1)
+def test_any_refresh_ends_consistent(
+    repository: Repository, third_refresh: dict[str, Any], seed: int
+) -> None:
+    """One more LoRA per day, some withdrawn or relicensed, and a hub that fails; a refresh builds on the last.
+
+    On every other day all downloads of weights fail: new files are deferred, and arrive on the next day.
+    """
+    rng, day = random.Random(seed), 5 + seed
+    gone, relicensed = rng.sample([row["id"] for row in repository.listing()], 2)
+    repository.hub({"heal": True})
+    repository.hub({"day": day})
+    repository.hub({"license": [relicensed, rng.choice(("mit", "cc0-1.0", "apache-2.0"))]})
+    if rng.random() < 0.5:
+        repository.hub({"withdraw": gone})
+    for kind in rng.sample(("listing", "weights", "renderings"), 2):
+        repository.hub({"fail": {"kind": kind, "status": rng.choice((429, 500, 503))}})
+    lasting = seed % 2 == 0
+    if lasting:
+        repository.hub({"fail": {"kind": "weights", "status": 404, "times": 10**6}})
+    output = repository.refresh(day=day)
+    new = {row["id"] for row in repository.listing() if row["first_seen"] == today(day)}
+    waiting = {row["id"] for row in repository.listing() if row["status"] == "queued"}
+    assert waiting == (new if lasting else set())
+    assert all(id in output for id in waiting)
+    assert_consistent(repository)
+
+
+def today(day: int) -> str:
+    """Return the date of a day."""
+    return (date(2026, 1, 4) + timedelta(days=day)).isoformat()
+
+
+def assert_consistent(repository: Repository) -> None:
+    """Compare the catalog with the outputs of the stages."""
+    listed = {row["sha256"]: row for row in repository.listing() if row["status"] != "queued"}
+    verdicts = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
+    accepted = {row["sha256"] for row in verdicts if row["verdict"] == "accepted"}
+    images = {rendering["sha256"] for sha256 in accepted for rendering in listed[sha256]["renderings"]}
+    captions = map(json.loads, (repository.root / "data/captions/captions.jsonl").read_text().splitlines())
+    rows = index_rows(repository.root)
+    assert rows.keys() == accepted
+    assert {sha256: row["license"] for sha256, row in rows.items()} == {
+        sha256: listed[sha256]["license"] for sha256 in accepted
+    }
+    assert Counter(row["image"] for row in captions) == dict.fromkeys(images, LENGTHS)
+    assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
+    assert "Running stage" not in repository.run("dvc", "repro").stdout
+
+
+def flow_runs(api: str, criteria: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the flow runs of a Prefect server that meet these criteria."""
+    runs: list[dict[str, Any]] = post(f"{api}/flow_runs/filter", {"flow_runs": criteria})
+    return runs
+
+
+def logs(api: str, flow_run: str) -> list[str]:
+    """Return the log lines of a flow run."""
+    rows = post(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run]}}})
+    return [row["message"] for row in rows]
+
+
+def post(url: str, content: dict[str, Any]) -> Any:
+    """Return the JSON answer to a POST request."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=json.dumps(content).encode(), headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)

@@ -1,0 +1,171 @@
+"""The fault table, run through crawl and pool: each fault of the playground's hub on each of its three hubs.
+
+Each cell takes three days. The first has no faults. On the second, two adapters are new and the hub fails once or
+always. On the third the fault is gone, and the state must be as if there had been none. A second hub, a folder, never
+fails. Only the exceptions of autolora.errors may be raised, within seconds.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autolora.catalog import store as catalog
+from autolora.pool import store as pool
+from autolora.records import ACCEPTED
+from autolora.storage.hashes import hash_file
+from playground.hubs.faults import FAULTS
+from playground.hubs.repos import HUBS
+from playground.hubs.server import running
+from playground.hubs.state import Hub
+from tests.pool.fault_table import (
+    CELLS,
+    FIRST_CELLS,
+    FIRST_PAGE,
+    NEW_REPO,
+    OTHER_CELLS,
+    PAGE_SIZE,
+    RETRY_AFTER_S,
+    TABLE,
+    TARGETS,
+    Case,
+    Outcome,
+)
+from tests.pool.faulty_site import DAYS, DayResult, FaultySite
+from tests.support.tiny_pool import make_pool
+
+MAX_DAY_S = 12.0
+POOL_ERROR = "of the catalog are missing from the pool"
+
+
+@pytest.fixture(scope="module")
+def shared_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small repositories."""
+    return make_pool(tmp_path_factory.mktemp("hub") / "pool")
+
+
+def open_site(hub: str, pool: Path, folder: Path) -> Iterator[FaultySite]:
+    served = Hub(pool, day=1, page_size=PAGE_SIZE)
+    with running(served) as endpoint:
+        yield FaultySite(hub, served, endpoint, folder)
+
+
+@pytest.fixture(scope="module")
+def without_faults(shared_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DayResult]]:
+    """The three days of each hub without faults."""
+    days = {}
+    for hub in HUBS:
+        for site in open_site(hub, shared_pool, tmp_path_factory.mktemp(hub)):
+            days[hub] = [site.run_day(number) for number in range(len(DAYS))]
+            check_consistent(site, days[hub][-1])
+    return days
+
+
+def test_the_table_has_at_least_25_known_faults() -> None:
+    assert len({case.fault for case in TABLE}) >= 25
+    assert {case.fault for case in TABLE} <= FAULTS.keys()
+
+
+@pytest.mark.parametrize(
+    "cell", [pytest.param(id, id=id.replace(" ", "-")) for id in CELLS if id in FIRST_CELLS]
+)
+def test_first_cells_of_each_fault(
+    cell: str, shared_pool: Path, without_faults: dict[str, list[DayResult]], tmp_path: Path
+) -> None:
+    run_cell(*CELLS[cell], shared_pool, without_faults, tmp_path)
+
+
+@pytest.mark.long(full=len(OTHER_CELLS), sample=3)
+def test_other_cells(
+    shared_pool: Path, without_faults: dict[str, list[DayResult]], tmp_path: Path, seed: int
+) -> None:
+    run_cell(*CELLS[OTHER_CELLS[seed]], shared_pool, without_faults, tmp_path)
+
+
+def run_cell(
+    hub: str, case: Case, shared_pool: Path, without_faults: dict[str, list[DayResult]], folder: Path
+) -> None:
+    """Run and check the three days of a cell."""
+    first, second, third = without_faults[hub]
+    for site in open_site(hub, shared_pool, folder):
+        before = site.run_day(0)
+        assert before.summary == first.summary
+        injection = {
+            "fault": case.fault,
+            "hub": hub,
+            "kind": TARGETS[case.target][hub],
+            "times": case.times,
+            **case.options,
+        }
+        site.hub.change({"fail": injection})
+        started = time.monotonic()
+        during = site.run_day(1)
+        assert time.monotonic() - started < MAX_DAY_S
+        assert case.fault not in RETRY_AFTER_S or RETRY_AFTER_S[case.fault] in site.delays_s
+        check_consistent(site, during)
+        check_outcome(case.outcomes[hub], during, before, second)
+        assert site.hub._injections[0].times < case.times, "the fault was triggered"
+        site.hub.change({"heal": True})
+        after = site.run_day(2)
+        check_consistent(site, after)
+        assert after.summary == third.summary
+        assert (after.images, after.prompts) == (third.images, third.prompts)
+
+
+def check_consistent(site: FaultySite, day: DayResult) -> None:
+    """Check that only published files are accepted and that no partial or temporary files remain."""
+    lines = catalog.catalog_path(site.root).read_text().splitlines()
+    assert len(lines) == len(catalog.read_all(site.root)) and all(line.isprintable() for line in lines)
+    accepted = {row.sha256 for row in pool.adapters(site.root).values() if row.verdict == ACCEPTED}
+    assert accepted <= site.published_sha256()
+    weights = {path for path in (pool.folder(site.root) / "weights").rglob("*") if path.is_file()}
+    assert weights == {pool.weights_path(site.root, sha256) for sha256 in accepted}
+    assert all(hash_file(path) == path.stem for path in weights)
+    assert not [path for path in site.root.rglob(".*") if path.is_file()]
+    if not day.last_error:
+        assert not pool.incoming(site.root).exists()
+    if not (day.is_down or day.problems):
+        assert not list((site.root / "cache").rglob("crawl/*.jsonl"))
+
+
+def check_outcome(outcome: Outcome, day: DayResult, before: DayResult, expected: DayResult) -> None:
+    """Check the day with the fault against the table; `expected` is the same day without the fault."""
+    assert day.num_folder_adapters == expected.num_folder_adapters
+    repos = expected.listings.keys()
+    match outcome:
+        case Outcome.ARRIVED:
+            assert day.summary == expected.summary and day.images == expected.images
+        case Outcome.HUB_STALE:
+            stale = {id: replace(row, stale_since=DAYS[1]) for id, row in before.listings.items()}
+            assert day.listings == stale
+            assert day.adapters == before.adapters and not day.last_error
+            assert day.is_down or day.problems
+        case Outcome.UNREAD_PAGES_STALE:
+            stale_repos = {id for id, row in day.listings.items() if row.stale_since == DAYS[1]}
+            assert stale_repos == repos - FIRST_PAGE
+            assert day.adapters == expected.adapters and not day.last_error
+        case Outcome.UNSEEN:
+            assert before.listings.keys() <= day.listings.keys()
+            assert before.adapters.items() <= day.adapters.items()
+            assert not any(row.status == "withdrawn" for row in day.listings.values()) and not day.last_error
+        case Outcome.NEW_REPO_MISSING:
+            assert day.listings.keys() == repos - {NEW_REPO} == day.adapters.keys() and not day.last_error
+            assert not any(row.stale_since for row in day.listings.values())
+        case Outcome.METADATA_MISSING:
+            assert day.summary == expected.summary
+        case Outcome.DEFERRED:
+            assert POOL_ERROR in day.first_error and not day.last_error
+            assert day.deferred and all(name in day.first_error for name in day.deferred)
+            assert day.listings.keys() == repos
+            is_queued = day.listings[NEW_REPO].status == "queued"
+            assert is_queued or not day.images[NEW_REPO]
+            arrived = repos - {NEW_REPO} if is_queued else repos
+            assert day.adapters == {id: expected.adapters[id] for id in arrived}
+        case Outcome.ALL_DEFERRED:
+            assert POOL_ERROR in day.first_error and not day.last_error
+            assert day.listings.keys() == repos and day.adapters == before.adapters
+            assert all(row.stale_since or row.status == "queued" for row in day.listings.values())
+        case _:
+            raise AssertionError(outcome)

@@ -1,0 +1,117 @@
+"""The facts about one adapter: found by any name, with all its sources, and the reason if it is not active."""
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autolora.catalog.failed_downloads import FailedDownload, record
+from autolora.errors import MissingArtifact
+from autolora.params import BudgetParams
+from autolora.report.lookup import (
+    describe_listing,
+    describe_maturity,
+    describe_permissions,
+    facts,
+    lookup,
+)
+from tests.support.synthetic_repo import DAY, make_adapter, write_repository
+from tests.support.tiny_pool import RULES
+from tests.support.two_sources import ADAPTER, HUGGINGFACE, write_two_sources
+
+LATER = DAY + datetime.timedelta(days=1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A dataset of two files, the first listed by two hubs."""
+    write_two_sources(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", [HUGGINGFACE.id, "civitai:618692", ADAPTER.sha256[:8], "618692/ink.safetensors"]
+)
+def test_any_name_finds_the_adapter_with_all_sources(root: Path, name: str) -> None:
+    adapter = lookup(root, name, RULES)
+    assert [listing.hub for listing in adapter.listings] == ["civitai", "huggingface"]
+    assert adapter.verdict == "accepted" and adapter.sources.nsfw_level == "mature"
+    text = describe_listing(adapter.listings[0])
+    assert "civitai:618692/ink.safetensors: listed" in text and "commercial use not allowed" in text
+    assert describe_permissions(adapter.sources.permissions) == (
+        "commercial use not allowed, derivatives not reported, attribution required"
+    )
+
+
+def test_withdrawn_adapter_has_its_remaining_facts_and_the_reason(root: Path) -> None:
+    withdrawn = replace(
+        HUGGINGFACE, hub="civitai", status="withdrawn", withdrawn=LATER, size=None, renderings=()
+    )
+    write_repository(root, [replace(ADAPTER, listing=withdrawn)])
+    values = facts(lookup(root, HUGGINGFACE.id, RULES))
+    assert values["verdict"] == f"none: withdrawn, noticed on {LATER}"
+    assert "took it down" in values["inactive because"] and values["sha256"] == ADAPTER.sha256
+    assert values["split"] in ("train", "test")
+    assert not {"size", "license", "maturity", "trigger words", "last changed"} & values.keys()
+    with pytest.raises(MissingArtifact, match="no adapter"):
+        lookup(root, "neon/none", RULES)
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason", "phrase"),
+    [
+        ((None, None, None), "it waits for the daily budget", "the daily budget is unlimited"),
+        ((3, None, 9), "it waits for the daily budget", "the daily budget is 3 files, 9"),
+        ((None, None, 5), "it exceeds the whole daily budget", "the daily budget is 5"),
+        ((None, 1e-9, None), "it exceeds the whole daily budget", "the daily budget is"),
+    ],
+)
+def test_reason_why_an_adapter_is_queued(
+    root: Path, budget: tuple[int | None, float | None, int | None], reason: str, phrase: str
+) -> None:
+    queued = make_adapter("chalk", 2)
+    listing = replace(queued.listing, status="queued", stale_since=LATER)
+    write_repository(root, [replace(queued, listing=listing)])
+    files, gb, captions = budget
+    rules = replace(RULES, budget=BudgetParams(files=files, gb=gb, captions=captions))
+    adapter = lookup(root, listing.id, rules)
+    assert adapter.verdict == f"none: queued, not checked since {LATER}: the hub did not answer"
+    expected = f"{reason}: it needs 0.0000 GB and 6 captions; {phrase}"
+    assert adapter.inactive_reason.startswith(expected)
+    download = FailedDownload(
+        key=listing.key, hub=listing.hub, id=listing.id, name=f"{listing.id}/{listing.file}", reason="404",
+        last_attempt=DAY,
+    )  # fmt: skip
+    record(root, [download], {listing.key}, DAY)
+    assert lookup(root, listing.id, rules).inactive_reason == (
+        f"the download failed on {DAY} (404); next attempt on {LATER}"
+    )
+
+
+def test_missing_images_are_distinguished_from_missing_files_and_ignored_keys(root: Path) -> None:
+    def failed(key: str, name: str, id: str = HUGGINGFACE.id) -> FailedDownload:
+        reason = f"{key} answered 404"
+        return FailedDownload(key=key, hub=HUGGINGFACE.hub, id=id, name=name, reason=reason, last_attempt=DAY)
+
+    assert "missing images" not in facts(lookup(root, HUGGINGFACE.id, RULES))
+    images = [failed(f"u{number}", f"https://hub/{number}.png") for number in range(4)]
+    file = failed("k", f"{HUGGINGFACE.id}/new.safetensors")
+    image_of_another_model = failed("o", "https://hub/o.png", id="ann/other")
+    record(root, [*images, file, image_of_another_model], (), DAY)
+    values = facts(lookup(root, HUGGINGFACE.id, RULES))
+    assert values["missing images"] == f"4, download failed (u0 answered 404); next attempt on {LATER}"
+    assert values["ignored keys"] == "none" and "deferred" not in values
+
+
+@pytest.mark.parametrize(
+    ("level", "nsfw", "phrase"),
+    [
+        ("none", False, "none (safe for work)"),
+        ("explicit", True, "explicit (not safe for work)"),
+        (None, True, "not safe for work, level not reported"),
+        (None, False, "not reported"),
+    ],
+)
+def test_maturity_phrase(level: str | None, nsfw: bool, phrase: str) -> None:
+    assert describe_maturity(level, nsfw) == phrase

@@ -1,0 +1,48 @@
+"""A retrieval benchmark of random vectors around theme directions, whose relevant adapters are known."""
+
+import numpy as np
+
+from autolora.metrics.benchmark import Benchmark, EmbeddedCaption, Query
+
+THEMES = ("cat", "mosaic", "neon", "sand")
+
+
+def synthetic_benchmark(
+    noise: float = 0.05, authors: int = 3, judged: bool = True, seed: int = 0
+) -> Benchmark:
+    """Return a benchmark of `authors` adapters per theme.
+
+    Each adapter has 2 renderings with 2 captions each; the captions of every second adapter are queries.
+    noise: standard deviation of each vector's coordinates around its theme direction.
+    """
+    rng = np.random.default_rng(seed)
+    directions = np.linalg.qr(rng.normal(size=(16, len(THEMES))))[0].T
+    adapters, adapter_vectors, captions, queries, query_vectors, themes = [], [], [], [], [], {}
+    for number in range(len(THEMES) * authors):
+        theme = number % len(THEMES)
+        sha256 = f"{number:064x}"
+        adapters.append(sha256)
+        adapter_vectors.append(_near(directions[theme], noise, rng))
+        themes[sha256] = THEMES[theme]
+        for rendering in range(2):
+            image = f"{number}-{rendering}".ljust(64, "0")
+            for length in ("short", "long"):
+                vector = _near(directions[theme], noise, rng)
+                captions.append(EmbeddedCaption(number, image, vector))
+                if number % 2 == 0:
+                    queries.append(Query(f"{length} {THEMES[theme]} {rendering}", image, (sha256,)))
+                    query_vectors.append(vector)
+    return Benchmark(
+        adapters=tuple(adapters),
+        adapter_vectors=np.stack(adapter_vectors),
+        captions=tuple(captions),
+        queries=tuple(queries),
+        query_vectors=np.stack(query_vectors),
+        themes=themes if judged else {},
+    )
+
+
+def _near(direction: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a random unit vector near a direction."""
+    vector = direction + noise * rng.normal(size=direction.shape)
+    return vector / np.linalg.norm(vector)
