@@ -1,8 +1,9 @@
 """Paths and reader of the report part that the stage `evaluation` leaves on disk."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from autolora.storage.files import read_json
 
 
 def folder(root: Path) -> Path:
@@ -22,8 +23,4 @@ def metrics_path(root: Path) -> Path:
 
 def read_report(root: Path) -> dict[str, Any] | None:
     """Return the content of report.json; None if the stage has not run yet."""
-    path = report_path(root)
-    if not path.is_file():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return read_json(report_path(root))

@@ -1,14 +1,13 @@
 """metrics/summary.json: the headline numbers, one flat row per name, written by the commands that measure them."""
 
 import datetime
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from autolora.metrics.numbers import rounded, to_json
-from autolora.storage.files import write_atomic
+from autolora.storage.files import read_json, write_atomic
 
 PATH = Path("metrics", "summary.json")
 
@@ -33,11 +32,7 @@ class Headline:
 
 def read_summary(root: Path) -> dict[str, dict[str, Any]]:
     """Return name -> row of metrics/summary.json; empty if the file does not exist."""
-    path = root / PATH
-    if not path.is_file():
-        return {}
-    rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+    return read_json(root / PATH) or {}
 
 
 def update(root: Path, command: str, day: datetime.date, headlines: Iterable[Headline]) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -28,7 +27,7 @@ from autolora.report.images import PageImage, image_store
 from autolora.report.provenance import parameters, provenance
 from autolora.report.references import References
 from autolora.report.tiles import tiles
-from autolora.storage.files import write_atomic
+from autolora.storage.files import read_json, write_atomic
 from autolora.storage.incremental import digest_path
 
 MAX_LARGE_COVERS = 120
@@ -68,7 +67,7 @@ def assemble(root: Path) -> Path:
         "accepted": accepted,
         "first": {card.sha256: card for card in reversed(accepted)},
         "refused": [card for card in cards if not card.adapter.accepted],
-        "odd_files": _read_json(root / "metrics" / "odd_files.json"),
+        "odd_files": read_json(root / "metrics" / "odd_files.json"),
         "evaluation": evaluation,
         "retrieval": make_charts(evaluation, metrics=evaluation.get("metrics", ())) if evaluation else [],
         "searches": references.searches(evaluation) if evaluation else [],
@@ -164,13 +163,5 @@ def _covers(groups: Sequence[Group], images: Mapping[str, PageImage]) -> dict[st
 
 
 def _digests(root: Path) -> list[dict[str, Any]]:
-    digests = {stage: _read_json(digest_path(root, stage)) for stage in STAGES}
+    digests = {stage: read_json(digest_path(root, stage)) for stage in STAGES}
     return [{"stage": stage} | digest for stage, digest in digests.items() if digest]
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """Return the content of a JSON file; None if it does not exist yet."""
-    if not path.is_file():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

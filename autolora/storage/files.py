@@ -43,6 +43,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file that a stage has written; None if the file does not exist."""
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def sharded(folder: Path, sha256: str, suffix: str) -> Path:
     """Return the path of a content-addressed file: `folder/ab/abcd….suffix`."""
     return folder / sha256[:2] / f"{sha256}{suffix}"
