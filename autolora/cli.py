@@ -1,4 +1,4 @@
-"""The command line. Each command calls the library and prints the result; no other module reads argv."""
+"""The command line. Each command calls the library and prints the result; no other module of autolora reads argv."""
 
 import functools
 import gc
@@ -40,7 +40,7 @@ class Method(Enum):
 Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit or tag.")]
+Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit, branch or tag.")]
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -90,7 +90,7 @@ def search(
     with _collector_paused():
         from autolora.retrieval import open_retriever
 
-        root, params = _repository()
+        root, params = _enter_repository()
         hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
     if as_json:
         print(_as_json([asdict(hit) for hit in hits]))
@@ -132,7 +132,7 @@ def generate(
         raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
     if rev and k == 0:
         raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
-    root, params = _repository()
+    root, params = _enter_repository()
     count = params.retrieval.k if k is None else k
     hits = open_retriever(root, rev=rev).search(prompt, k=count) if count else []
     image = generation.generate(
@@ -159,7 +159,7 @@ def show(adapter: str, as_json: Json = False) -> None:
         return
     from autolora.report.lookup import facts, lookup
 
-    root, params = _repository()
+    root, params = _enter_repository()
     known = facts(lookup(root, adapter, params.crawl))
     if as_json:
         print(_as_json(known))
@@ -173,7 +173,7 @@ def versions(as_json: Json = False) -> None:
     from autolora.index.served import served_digest
     from autolora.storage.git import history, read_committed
 
-    root, _ = _repository()
+    root, _ = _enter_repository()
     path = "digests/index.json"
     released = served_digest(root)
     rows = []
@@ -210,8 +210,8 @@ def release(
     from autolora.index import served as index_served
     from autolora.index.store import content_digest
 
-    root, _ = _repository()
-    digest = index_served.open_index(root, rev=rev).digest if rev else content_digest(root)
+    root, _ = _enter_repository()
+    digest = index_served.open_index(root, rev=rev).digest if rev is not None else content_digest(root)
     index_served.release(root, digest)
     print(f"serving index {digest}")
 
@@ -221,7 +221,7 @@ def report() -> None:
     """Write reports/index.html from the outputs of the stages."""
     from autolora.report.page import assemble
 
-    root, _ = _repository()
+    root, _ = _enter_repository()
     print(assemble(root))
 
 
@@ -238,7 +238,7 @@ def import_encoder(
     from autolora.storage.hashes import hash_file
 
     file, folder = file.absolute(), output.absolute() if output else None
-    root, params = _repository()
+    root, params = _enter_repository()
     models.set_threads(params.models)
     released = params.encoder.preset == "released"
     encoder = import_encoder(
@@ -267,7 +267,7 @@ def import_gates(
     from autolora.storage.hashes import hash_file
 
     file, folder = file.absolute(), output.absolute() if output else None
-    root, params = _repository()
+    root, params = _enter_repository()
     transformer = models.transformer_config(params.models)
     released = params.fusion.preset == "released"
     gates = load_published(file, transformer, params.fusion.variant if released else None)
@@ -283,7 +283,7 @@ def main() -> None:
     app()
 
 
-def _repository() -> tuple[Path, Params]:
+def _enter_repository() -> tuple[Path, Params]:
     """Change the working directory to the root of its repository, and return the root and its params.
 
     Paths in params.yaml are relative to the root. Raises MissingArtifact outside a repository.

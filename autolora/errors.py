@@ -35,7 +35,7 @@ class HubError(AutoLoraError):
 
 
 class DownloadsFailed(HubError):
-    """Some files that a hub lists could not be downloaded; `reasons` maps the key of each to its error."""
+    """Some files or images that a hub lists could not be downloaded; `reasons` maps the key of each to its error."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(" | ".join(dict.fromkeys(reasons.values())))
@@ -51,8 +51,13 @@ class CaptionError(AutoLoraError):
 
 
 class MissingArtifact(AutoLoraError):
-    """The output of an earlier stage does not exist here or in the named revision."""
+    """Something that a stage has written, or that the user named, does not exist or is damaged."""
 
 
 class MismatchError(AutoLoraError):
     """Two artifacts or files do not belong together."""
+
+
+def rerun(stage: str) -> str:
+    """Return the advice to run a stage again even if DVC finds nothing changed."""
+    return f"run `dvc repro --force --single-item {stage}`"

@@ -68,7 +68,7 @@ class Generator:
 
     @cached_property
     def gates_digest(self) -> str:
-        """The digest of the gates, the sha256 in digests/fusion.json."""
+        """The digest of the gates, the field `weights` of digests/fusion.json."""
         return fusion.hash_weights(fusion.load(self.slots, fusion.folder(self.root)))
 
 

@@ -143,15 +143,15 @@ class CrawlParams:
     licenses: tuple[str, ...]
     """allowed licenses; empty allows all"""
     max_nsfw_level: NsfwLevel
-    """highest admitted level of adapters, and of their renderings"""
+    """highest allowed level of adapters, and of their renderings"""
     persons: bool
-    """admit adapters that show a real person"""
+    """allow adapters that show a real person"""
     minors: bool
-    """admit adapters that show a minor"""
+    """allow adapters that show a minor"""
     min_downloads: int
     """a listing without a number of downloads passes"""
     max_file_mb: float
-    """10^6 bytes; larger files are not admitted"""
+    """10^6 bytes; larger files are rejected"""
     newest: int | None
     """number of newest files per hub; null is all"""
     max_renderings: int
@@ -180,7 +180,7 @@ class PoolParams:
     sketch_size: int
     """m = p: rows and columns of the sketch of a slot"""
     near_duplicate_cosine: float
-    """cosine of two sketches from which the later adapter is a near-duplicate of the earlier one"""
+    """cosine of two fingerprints from which the later adapter is a near-duplicate of the earlier one"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

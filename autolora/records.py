@@ -99,10 +99,10 @@ class Listing:
     first_seen: datetime.date
     """the day on which a crawl first listed this file"""
     status: str = "listed"
-    """listed: active; queued: waits for a daily budget, not active; missing: not in the last full scan of its hub,
-    still active; withdrawn: a tombstone, not active"""
+    """listed: active; missing: not in the last full scan of its hub, still active; queued: waits for the budget, a
+    download retry or a scan, not active; withdrawn: a tombstone, not active"""
     stale_since: datetime.date | None = None
-    """the day since which the listing could not be checked with its hub; None: checked by the last crawl"""
+    """the day since which the listing is retained from an earlier crawl; None: the last crawl confirmed it"""
     withdrawn: datetime.date | None = None
     """the day on which a crawl noticed the withdrawal"""
     complete: bool = True
@@ -181,7 +181,7 @@ class Adapter:
     """of the downloaded bytes"""
     size: int
     recipe: str
-    """digest of reader version, sketch spec and base config; the file is read again if it changes"""
+    """digest of autolora.pool.recipe.ReadRecipe; the file is read again if it changes"""
     verdict: str
     """'accepted' or a reason code of autolora.lora.verdict"""
     reason: str
@@ -225,7 +225,7 @@ class PooledRendering:
     key: str
     """ListedRendering.key"""
     sha256: str
-    """of the file in data/pool/renderings"""
+    """of the download; names the re-encoded file in data/pool/renderings"""
     width: int
     height: int
 

@@ -106,7 +106,7 @@ def build_encoder(pool_spec: PoolSpec, params: Params, size: int) -> Encoder:
 def embed(encoder: Encoder, sketched: Sketch) -> Tensor:
     """Return one adapter's embedding (1, d)."""
     with torch.inference_mode():
-        batch = encoder.config.read_sketch(sketched)
+        batch = encoder.config.sketch_to_batch(sketched)
         return encoder.embed(batch.values, batch.present)
 
 

@@ -8,7 +8,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from autolora import vlm
 from autolora.captions import stage
 from autolora.params import Params
-from flows.stage import ROOT, flow, params, report, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 CONCURRENT_BATCHES = 4
 """the engine limits how many requests or forward passes of these run at once"""
@@ -43,7 +43,7 @@ async def captions() -> None:
     counts = describe.map(plan(values), prefect.unmapped(values)).result()
     finish(values)
     seconds, count = time.perf_counter() - started, sum(counts)
-    report(
+    print_and_log(
         f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"
     )
 

@@ -14,14 +14,14 @@ from autolora.errors import HubError
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
 from autolora.report import crawl_summary as summary
-from flows.stage import ROOT, flow, params, report, run, task, today
+from flows.stage import ROOT, flow, params, print_and_log, run, task, today
 
 
 @task(retries=1, retry_delay_seconds=[2])
-def scan_hub(name: str, values: Params, day: datetime.date, remember: bool = True) -> HubScan:
+def scan_hub(name: str, values: Params, day: datetime.date, write_journal: bool = True) -> HubScan:
     """Return the scan of one hub."""
     hub = open_hub(name, values.hubs, tokens_from_environment(os.environ))
-    return stage.scan_hub(ROOT, hub, values.crawl, day, remember)
+    return stage.scan_hub(ROOT, hub, values.crawl, day, write_journal)
 
 
 @task()
@@ -37,7 +37,7 @@ async def crawl() -> None:
         print_line(summary.RESTORED)
         return
     values, day, started = params(), today(), time.perf_counter()
-    plan = make_plan(values, day)
+    plan = scan_and_plan(values, day)
     write(opaque(plan))  # type: ignore[call-overload]  # Prefect unwraps it
     print_line(summary.catalog_line(plan, time.perf_counter() - started))
     report_problems(plan, values)
@@ -52,15 +52,15 @@ async def dry_run() -> None:
         print_line(summary.WOULD_RESTORE)
         return
     values, day = params(), today()
-    plan = make_plan(values, day, remember=False)
+    plan = scan_and_plan(values, day, write_journal=False)
     downloads = forecast(ROOT, plan.listings, values.crawl)
     print(summary.table_text(summary.downloads_table(plan, downloads, values.crawl.hubs)), end="")
     report_problems(plan, values)
 
 
-def make_plan(values: Params, day: datetime.date, remember: bool = True) -> CatalogPlan:
+def scan_and_plan(values: Params, day: datetime.date, write_journal: bool = True) -> CatalogPlan:
     """Scan all hubs in parallel and return the next catalog."""
-    futures = {name: scan_hub.submit(name, values, day, remember) for name in values.crawl.hubs}
+    futures = {name: scan_hub.submit(name, values, day, write_journal) for name in values.crawl.hubs}
     scans = []
     for name, future in futures.items():
         try:
@@ -78,7 +78,7 @@ def report_problems(plan: CatalogPlan, values: Params) -> None:
 
 def print_line(line: str) -> None:
     """Print and log a line of this stage."""
-    report(f"[crawl] {line}")
+    print_and_log(f"[crawl] {line}")
 
 
 if __name__ == "__main__":

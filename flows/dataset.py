@@ -3,7 +3,7 @@
 from autolora.dataset import stage
 from autolora.params import DatasetParams
 from autolora.storage.tables import Counts
-from flows.stage import ROOT, flow, params, report, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
 @task()
@@ -48,7 +48,7 @@ async def dataset() -> None:
     section = params().dataset
     report_counts("adapters", update_adapters(section))
     if update_training_lock(section):
-        report(f"[dataset] training lock: adapters first seen up to {section.train_until}")
+        print_and_log(f"[dataset] training lock: adapters first seen up to {section.train_until}")
     report_counts("renderings", update_renderings())
     report_counts("captions", update_captions())
     report_counts("prompts", update_prompts())
@@ -57,7 +57,9 @@ async def dataset() -> None:
 
 def report_counts(table: str, counts: Counts) -> None:
     """Print the numbers of rows that were written to one table."""
-    report(f"[dataset] {table}: {counts.added} added, {counts.changed} changed, {counts.removed} removed")
+    print_and_log(
+        f"[dataset] {table}: {counts.added} added, {counts.changed} changed, {counts.removed} removed"
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from rich.progress import track
 from autolora.encoder import stage
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import EncoderParams, ModelsParams, PoolParams
-from flows.stage import ROOT, flow, params, report, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
 @task()
@@ -22,7 +22,7 @@ def train(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> s
 @flow(name="encoder")
 async def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
-    report(f"[encoder] {train(params().encoder, params().models, params().pool)}")
+    print_and_log(f"[encoder] {train(params().encoder, params().models, params().pool)}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from autolora.experiments import stage
 from autolora.metrics.judges import load_judges
 from autolora.params import Params
-from flows.stage import ROOT, flow, measured_on, params, report, run, task
+from flows.stage import ROOT, flow, measured_on, params, print_and_log, run, task
 
 
 @task()
@@ -23,7 +23,7 @@ def experiment(values: Params) -> str:
 
 def print_progress(done: int, total: int, scenario: str) -> None:
     """Report how many prompts are finished, and the scenario of the last one."""
-    report(f"[experiments] prompt {done} of {total} ({scenario})")
+    print_and_log(f"[experiments] prompt {done} of {total} ({scenario})")
 
 
 @flow(name="experiments")

@@ -2,7 +2,7 @@
 
 from autolora.fusion import stage
 from autolora.params import Params
-from flows.stage import ROOT, flow, params, report, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 PROGRESS_LINES = 10
 
@@ -17,7 +17,7 @@ def train(values: Params) -> str:
 def show_progress(done: int, steps: int, loss: float) -> None:
     """Report the progress of training after every tenth of the steps."""
     if done % max(1, steps // PROGRESS_LINES) == 0:
-        report(f"[fusion] step {done} of {steps}, loss {loss:.3f}")
+        print_and_log(f"[fusion] step {done} of {steps}, loss {loss:.3f}")
 
 
 @flow(name="fusion")

@@ -8,7 +8,7 @@ from rich.progress import track
 from autolora.index import stage
 from autolora.models import set_threads
 from autolora.params import ModelsParams, PoolParams
-from flows.stage import ROOT, flow, params, report, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
 @task()
@@ -52,7 +52,7 @@ async def index() -> None:
     remove(work.remove)
     finish()
     counts = ", ".join(f"{count} {action}" for action, count in work.counts.items())
-    report(f"[index] {counts} in {time.perf_counter() - started:.1f} s")
+    print_and_log(f"[index] {counts} in {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":

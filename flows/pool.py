@@ -17,7 +17,7 @@ from autolora.params import Params
 from autolora.pool.ingest import Ingest, batches
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
-from flows.stage import ROOT, Task, flow, params, report, run, task, today
+from flows.stage import ROOT, Task, flow, params, print_and_log, run, task, today
 
 ADAPTERS_PER_TASK = 8
 RENDERINGS_PER_TASK = 32
@@ -110,7 +110,7 @@ def fetch(
         results: list[Any] = [future.result(raise_on_failure=False) for future in futures]
     seconds = time.perf_counter() - started
     count = ingest.num_completed - completed_before
-    report(f"[pool] {count} {noun} downloaded in {seconds:.1f} s, {count / max(seconds, 1e-3):.1f}/s")
+    print_and_log(f"[pool] {count} {noun} fetched in {seconds:.1f} s, {count / max(seconds, 1e-3):.1f}/s")
     return [result for result in results if isinstance(result, BaseException)]
 
 

@@ -1,6 +1,6 @@
-"""The refresh: crawl the hubs, run the stages that depend on the result, report the changes, release the index.
+"""The refresh: crawl the hubs, run the stages that depend on the result, release the index, report the changes.
 
-`dvc repro` decides which stages run. A failed refresh leaves the served index unchanged.
+`dvc repro` decides which stages run. A refresh that fails before the release leaves the served index unchanged.
 """
 
 import fcntl
@@ -24,12 +24,12 @@ from autolora.report import page
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json
 from flows import stage
-from flows.stage import FAILURE_FILE, ROOT, StageFailed, flow, guarded, params, run, task, today
+from flows.stage import FAILURE_VARIABLE, ROOT, StageFailed, flow, guarded, params, run, task, today
 
 TAIL_LINES = 40
-ATTEMPTS = 2
-"""extra crawls in one refresh, each after downloads that failed for the first time"""
-LOCK, LAST_REFRESH, FAILURE = "cache/refresh.lock", "cache/last_refresh.json", "cache/failure.json"
+MAX_EXTRA_CRAWLS = 2
+"""in one refresh, each after new failed downloads were recorded"""
+LOCK, BASELINE, FAILURE = "cache/refresh.lock", "cache/refresh_baseline.json", "cache/failure.json"
 HINTS = (
     "To track the changes",
     "git add ",
@@ -50,27 +50,28 @@ COMMITTED = (
 
 
 @task()
-def read_last_refresh() -> Snapshot:
-    """Return catalog and digests as the last successful refresh left them.
+def read_baseline() -> Snapshot:
+    """Return catalog and digests as they were when this refresh started, or the failed one before it.
 
-    A killed or failed refresh leaves that file in place, so the next report covers its changes too.
+    The file is removed at the end of a successful refresh. After a killed or failed one it stays, so the next report
+    covers the changes of both.
     """
-    path = ROOT / LAST_REFRESH
+    path = ROOT / BASELINE
     if not path.exists():
         write_atomic(path, canonical_json(snapshot(ROOT).to_json()))
     return Snapshot.from_json(json.loads(path.read_text()))
 
 
 @task()
-def crawl(lock: int) -> None:
-    """Crawl the hubs: the only stage that asks them what they list, and only if forced."""
-    _dvc(lock, "repro", "--force", "--single-item", "crawl")
+def crawl(lock_fd: int) -> None:
+    """Crawl the hubs, even if DVC finds nothing changed."""
+    _dvc(lock_fd, "repro", "--force", "--single-item", "crawl")
 
 
 @task()
-def reproduce(lock: int) -> None:
+def reproduce(lock_fd: int) -> None:
     """Run the stages whose dependencies have changed."""
-    _dvc(lock, "repro")
+    _dvc(lock_fd, "repro")
 
 
 @task()
@@ -99,12 +100,12 @@ def commit(summary: str) -> None:
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
     """Refresh the pool and everything made from it."""
-    with exclusive_lock() as lock:
-        before = read_last_refresh()
+    with exclusive_lock() as lock_fd:
+        before = read_baseline()
         try:
             with guarded("refresh"):
-                crawl(lock)
-                reproduce_and_defer(lock)
+                crawl(lock_fd)
+                reproduce_and_defer(lock_fd)
                 write_report()
                 digest = promote()
         except AutoLoraError as error:
@@ -116,21 +117,21 @@ async def refresh() -> None:
         await publish(f"{summary}\n\nServed index: `{digest}`")
         if params().refresh.commit:
             commit(summary)
-        (ROOT / LAST_REFRESH).unlink()
+        (ROOT / BASELINE).unlink()
 
 
-def reproduce_and_defer(lock: int) -> None:
-    """Run the stages; if downloads fail that did not fail before, crawl again, which defers them, and retry."""
-    for _ in range(ATTEMPTS):
+def reproduce_and_defer(lock_fd: int) -> None:
+    """Run the stages; if that records new failed downloads, crawl again, which defers them, and retry."""
+    for _ in range(MAX_EXTRA_CRAWLS):
         failed = failed_downloads.read(ROOT)
         try:
-            reproduce(lock)
+            reproduce(lock_fd)
             return
         except AutoLoraError:
             if failed_downloads.read(ROOT) == failed:
                 raise
-        crawl(lock)
-    reproduce(lock)
+        crawl(lock_fd)
+    reproduce(lock_fd)
 
 
 @contextmanager
@@ -155,11 +156,11 @@ def exclusive_lock() -> Iterator[int]:
 
 async def publish(markdown: str) -> None:
     """Print the result of the refresh, and store it as the Prefect artifact `refresh`."""
-    stage.report(markdown)
+    stage.print_and_log(markdown)
     await acreate_markdown_artifact(markdown, key="refresh", description="changes of this refresh")
 
 
-def _dvc(lock: int, *arguments: str) -> None:
+def _dvc(lock_fd: int, *arguments: str) -> None:
     """Run DVC with this interpreter and pass its output on, without blank lines and hints.
 
     Raises StageFailed if it fails.
@@ -174,14 +175,14 @@ def _dvc(lock: int, *arguments: str) -> None:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        pass_fds=(lock,),
+        pass_fds=(lock_fd,),
         start_new_session=True,
     )
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if line.strip() and not line.strip().startswith(HINTS):
-                stage.report(line.rstrip("\n"))
+                stage.print_and_log(line.rstrip("\n"))
                 tail.append(line)
         status = process.wait()
     except BaseException:
@@ -195,7 +196,7 @@ def _dvc(lock: int, *arguments: str) -> None:
 def _environment() -> dict[str, str]:
     """Return the environment of DVC: its stages find this interpreter, and link their runs to this refresh."""
     executables = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
-    own = {"PATH": executables, "DVC_NO_ANALYTICS": "1", FAILURE_FILE: str(ROOT / FAILURE)}
+    own = {"PATH": executables, "DVC_NO_ANALYTICS": "1", FAILURE_VARIABLE: str(ROOT / FAILURE)}
     return os.environ | own | stage.link_to_refresh(f"refresh-{today()}")
 
 

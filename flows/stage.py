@@ -1,6 +1,6 @@
 """What all flows share: params, tasks, log lines, and the run of one flow as one process.
 
-Flows are asynchronous because a synchronous one waits a second for its heartbeat at the end.
+Flows are asynchronous because Prefect delays the end of a synchronous flow by up to a second, for its heartbeat.
 """
 
 import asyncio
@@ -34,8 +34,10 @@ from flows import PREFECT_IMPORT_S, code_digests
 ROOT = Path.cwd()
 UNREAD = 128 + signal.SIGPIPE
 """exit status of a program whose output nobody reads, as a shell reports it"""
-PARENT, TAG, FAILURE_FILE = "AUTOLORA_PARENT_TASK_RUN", "AUTOLORA_REFRESH_TAG", "AUTOLORA_FAILURE_FILE"
-"""environment of a flow that a refresh started: task run and tag to link it to, and the path of its failure reason"""
+PARENT_VARIABLE, TAG_VARIABLE = "AUTOLORA_PARENT_TASK_RUN", "AUTOLORA_REFRESH_TAG"
+"""environment variables of a flow that a refresh started: task run and tag to link it to"""
+FAILURE_VARIABLE = "AUTOLORA_FAILURE_VARIABLE"
+"""environment variable with the path of the file for the reason of a failure"""
 SECONDS_PER_HOUR = 3600
 REPEAT_S = 60
 """the time limit is raised again after this, because asyncio swallows an exception that occurs inside a callback"""
@@ -75,7 +77,7 @@ def measured_on() -> date:
     return datetime.now(UTC).date()
 
 
-def report(text: str) -> None:
+def print_and_log(text: str) -> None:
     """Print a line and write it to the log of the Prefect run."""
     print(text, flush=True)
     logger.info(text)
@@ -140,12 +142,12 @@ def link_to_refresh(tag: str) -> dict[str, str]:
     """Return the environment that links the flows of a child process to the task that runs now."""
     context = TaskRunContext.get()
     assert context is not None, "called outside a task"
-    return {PARENT: str(context.task_run.id), TAG: tag}
+    return {PARENT_VARIABLE: str(context.task_run.id), TAG_VARIABLE: tag}
 
 
 @contextmanager
 def guarded(name: str) -> Iterator[None]:
-    """Run a flow's body if its code digest is up to date (for the refresh: all digests), within refresh.timeout_h.
+    """Run a flow within refresh.timeout_h, if its code digest is up to date; crawl and refresh check all digests.
 
     Raises MismatchError at once, AutoLoraError in the main thread when the time is over. Prefect's own timeout cannot
     interrupt an asynchronous flow whose tasks are synchronous.
@@ -176,7 +178,7 @@ def _run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool) -> None:
             asyncio.run(_run_linked(flow, os.environ) if isinstance(flow, prefect.Flow) else flow())
     except AutoLoraError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        if path := os.environ.get(FAILURE_FILE):
+        if path := os.environ.get(FAILURE_VARIABLE):
             write_atomic(Path(path), json.dumps({"flow": name, "reason": f"{type(error).__name__}: {error}"}))
         sys.exit(1)
     finally:
@@ -187,7 +189,7 @@ def _run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool) -> None:
 
 async def _run_linked(flow: prefect.Flow[[], Any], environment: Mapping[str, str]) -> None:
     """Run a flow, named by flow and day; if a refresh started it, as a subflow of that refresh and with its tag."""
-    parent, tag = environment.get(PARENT), environment.get(TAG)
+    parent, tag = environment.get(PARENT_VARIABLE), environment.get(TAG_VARIABLE)
     async with get_client() as client:
         flow_run = await client.create_flow_run(
             flow,

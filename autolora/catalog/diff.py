@@ -62,9 +62,9 @@ class Changes:
     withdrawn: tuple[Listing, ...]
     """new tombstones"""
     queued: tuple[Listing, ...]
-    """listings that wait for a daily budget"""
+    """listings that wait for the daily budget, for a retry of their download, or for a scan of their hub"""
     stale: tuple[Listing, ...]
-    """listings that could not be checked with their hub"""
+    """listings retained from an earlier crawl: their hub or model could not be read, or a newer version is deferred"""
     missing: tuple[Listing, ...]
     """listings that are missing from their hub's list, but whose model pages are still available"""
     dropped_hubs: Mapping[str, int]
@@ -230,7 +230,9 @@ def _status_lines(changes: Changes) -> list[str]:
             listing.stale_since for listing in changes.stale if listing.hub == hub and listing.stale_since
         ]
         listings_text = counted(len(days), "listing", "listings")
-        lines.append(f"- **stale: {listings_text} of {hub} could not be checked since {min(days)}**")
+        lines.append(
+            f"- **stale: {listings_text} of {hub} retained from an earlier crawl since {min(days)}**"
+        )
     return lines
 
 

@@ -20,6 +20,9 @@ MAX_DELAY_DAYS = 16
 EXPIRY = timedelta(days=14)
 """rows that no run has requested again are dropped this long after `retry_on`"""
 
+NOT_REQUESTED = "not requested: too many downloads from its hub failed in a row"
+"""reason of a download that was wanted but not attempted"""
+
 logger = logging.getLogger(__name__)
 
 

@@ -53,7 +53,8 @@ def write(root: Path, listings: Iterable[Listing]) -> None:
 def restore(root: Path) -> bool:
     """Restore a missing catalog from the last commit; return whether the catalog was restored.
 
-    The catalog acts as a lock file: `rm -rf data; dvc repro` reproduces the committed pool. A crawl queries the hubs
+    As a dependency lock file does, it fixes what the pool contains: `rm -rf data; dvc repro` reproduces the
+    committed pool. A crawl queries the hubs
     only if the file exists, or if git has no committed catalog.
     """
     return restore_committed(root, str(catalog_path(root).relative_to(root)))
@@ -65,5 +66,5 @@ def _read_line(path: Path, number: int, line: str) -> Listing:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingArtifact(
             f"{path}, line {number} is not a valid listing ({type(error).__name__}: {error}); "
-            "restore the file with `git checkout data/catalog.jsonl` or crawl again"
+            "restore the file with `git checkout data/catalog.jsonl`"
         ) from error

@@ -87,21 +87,21 @@ def admit(
     before: the current catalog. deferred: keys of files whose download is deferred.
     """
     active_at_day_start = [listing for listing in catalog_at_day_start if listing.is_active]
-    admitted_today = {listing.key for listing in before if listing.is_active}
-    charge = charge_active(listings, active_at_day_start, admitted_today, rules, deferred)
+    active_before = {listing.key for listing in before if listing.is_active}
+    charge = charge_active(listings, active_at_day_start, active_before, rules, deferred)
     return admit_queued(listings, charge, rules, deferred)
 
 
 def charge_active(
     listings: Sequence[Listing],
     active_at_day_start: Sequence[Listing],
-    admitted_today: Set[str],
+    active_before: Set[str],
     rules: CrawlParams,
     deferred: Set[str],
 ) -> Charge:
     """Return the charge of active files: new images of files active at the start of the day, and all of newer ones.
 
-    admitted_today: keys of the files that are active in the current catalog. These costs are charged even if they
+    active_before: keys of the files that are active in the current catalog. These costs are charged even if they
     exceed the budget; a deferred file is not active and costs nothing.
     """
     files = {listing.key for listing in active_at_day_start} - deferred
@@ -111,7 +111,7 @@ def charge_active(
     spent = Cost(renderings=len(new_images))
     images |= _images(active)
     for group in _waiting_files(listings, files):
-        if group[0].key in admitted_today and group[0].key not in deferred:
+        if group[0].key in active_before and group[0].key not in deferred:
             listing = _checked_listing(group)
             spent += cost(listing, rules, images)
             files.add(listing.key)

@@ -28,6 +28,8 @@ def read(root: Path, current: Sequence[Listing], today: date) -> Sequence[Listin
 
     current: the current catalog, which is returned if the cache holds no catalog for it and today.
     """
+    if not path(root).exists():
+        return current
     try:
         header, *rows = read_rows(path(root))
         if header["day"] == today.isoformat() and digest(current) in header["catalogs"]:

@@ -60,10 +60,10 @@ def make_plan(
         listing for listing in before if listing.hub not in scanned and listing.status == "withdrawn"
     ]
     listings = [*(listing for hub in reconciled for listing in hub.listings), *tombstones]
-    admitted, left_out = _apply_rules(listings, rules)
+    allowed, left_out = _apply_rules(listings, rules)
     for scan in scans:
         left_out[scan.hub].update(scan.left_out)
-    dated = _with_first_seen(admitted, before)
+    dated = _with_first_seen(allowed, before)
     available, deferred = defer_failed(dated, catalog_at_day_start, failed, today)
     available.sort(key=lambda listing: _position(listing, rules))
     admission = admit(
@@ -84,22 +84,22 @@ def make_plan(
 def _apply_rules(
     listings: Iterable[Listing], rules: CrawlParams
 ) -> tuple[list[Listing], defaultdict[str, Counter[str]]]:
-    """Return the admitted listings, each once, with all tombstones; and hub -> rule -> number of rejected files."""
+    """Return the allowed listings, each once, with all tombstones; and hub -> rule -> number of rejected files."""
     left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
     distinct = {(listing.hub, listing.id, listing.file, listing.url): listing for listing in listings}
-    admitted: list[Listing] = []
-    num_admitted: Counter[str] = Counter()
+    allowed: list[Listing] = []
+    num_allowed: Counter[str] = Counter()
     for listing in sorted(distinct.values(), key=lambda listing: listing.updated or "", reverse=True):
         rule = None if listing.status == "withdrawn" else rejecting_rule(listing, rules)
         if listing.status != "withdrawn" and rule is None:
-            num_admitted[listing.hub] += 1
-            is_beyond = rules.newest is not None and num_admitted[listing.hub] > rules.newest
+            num_allowed[listing.hub] += 1
+            is_beyond = rules.newest is not None and num_allowed[listing.hub] > rules.newest
             rule = "newest" if is_beyond else None
         if rule:
             left_out[listing.hub][rule] += 1
         else:
-            admitted.append(limit_images(listing, rules))
-    return admitted, left_out
+            allowed.append(limit_images(listing, rules))
+    return allowed, left_out
 
 
 def _with_first_seen(listings: Iterable[Listing], before: Iterable[Listing]) -> list[Listing]:
@@ -107,10 +107,10 @@ def _with_first_seen(listings: Iterable[Listing], before: Iterable[Listing]) -> 
     first_seen: dict[str, date] = {}
     for listing in before:
         first_seen[listing.key] = min(listing.first_seen, first_seen.get(listing.key, listing.first_seen))
-    return [_seen_first(listing, first_seen.get(listing.key, listing.first_seen)) for listing in listings]
+    return [_dated(listing, first_seen.get(listing.key, listing.first_seen)) for listing in listings]
 
 
-def _seen_first(listing: Listing, day: date) -> Listing:
+def _dated(listing: Listing, day: date) -> Listing:
     return listing if day == listing.first_seen else replace(listing, first_seen=day)
 
 

@@ -37,7 +37,7 @@ def reconcile_hub(known: Sequence[Listing], scan: HubScan, rules: CrawlParams, t
                 updated.append(mark_stale(listing, today))
             case Sighting.WITHDRAWN:
                 updated.append(mark_withdrawn(listing, today))
-            case Sighting.UNSEEN:
+            case Sighting.NOT_SEEN:
                 unseen.append(listing)
             case Sighting.RELISTED | Sighting.REJECTED:
                 pass  # replaced by the scan's listing, or left out of the catalog

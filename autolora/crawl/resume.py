@@ -86,16 +86,16 @@ class Journal:
 
 
 def open_journal(
-    root: Path, hub: str, rules: CrawlParams, today: date, since: datetime | None, remember: bool
+    root: Path, hub: str, rules: CrawlParams, today: date, since: datetime | None, write_journal: bool
 ) -> Journal:
-    """Return the journal of a scan; without `remember` a journal that records nothing."""
+    """Return the journal of a scan; without `write_journal` a journal that records nothing."""
     header = {
         "hub": hub,
         "day": today.isoformat(),
         "rules": hash_value(asdict(rules)),
         "since": since and since.isoformat(),
     }
-    return Journal(root / "cache" / "crawl" / f"{hub}.jsonl" if remember else None, header)
+    return Journal(root / "cache" / "crawl" / f"{hub}.jsonl" if write_journal else None, header)
 
 
 def _model_to_row(model: Model) -> Row:

@@ -46,8 +46,8 @@ class HubScan:
     """the whole list was read"""
     is_down: bool = False
     """the hub could not be scanned at all"""
-    journal: Journal | None
-    """journal to be discarded when the catalog is written; None if the scan must be resumed"""
+    finished_journal: Journal | None
+    """journal to be discarded when the catalog is written; None if the journal must stay for the next crawl"""
 
 
 class Sighting(Enum):
@@ -63,7 +63,7 @@ class Sighting(Enum):
     """the list marks the model as withdrawn"""
     REJECTED = auto()
     """the rules reject the file"""
-    UNSEEN = auto()
+    NOT_SEEN = auto()
     """the scan shows neither the file nor a reason: the list, or the model's list of files, may be truncated"""
 
 
@@ -107,7 +107,7 @@ def read_hub(
         problems=hub_list.problems + failures,
         is_complete=hub_list.is_complete,
         is_full=is_full,
-        journal=journal if hub_list.is_complete and not completed.failed else None,
+        finished_journal=journal if hub_list.is_complete and not completed.failed else None,
     )
     return check_missing(hub, scan, known, rules) if is_full else scan
 
@@ -117,7 +117,7 @@ def failed_scan(hub: str, mark: Watermark | None, rules: CrawlParams, error: Hub
     return HubScan(
         hub=hub, watermark=mark, rules_digest=rules_digest(rules), models={}, listings=(), failed={},
         unreadable=frozenset(), left_out={}, availability={}, problems=(str(error),), is_complete=False,
-        is_full=False, is_down=True, journal=None,
+        is_full=False, is_down=True, finished_journal=None,
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def check_missing(hub: Hub, scan: HubScan, known: Iterable[Listing], rules: Craw
 
     At most MAX_CHECKED models are checked. Models that are not found are checked a second time after all others.
     """
-    unseen = [listing for listing, sighting in classify(known, scan, rules) if sighting is Sighting.UNSEEN]
+    unseen = [listing for listing, sighting in classify(known, scan, rules) if sighting is Sighting.NOT_SEEN]
     ids = list(dict.fromkeys(listing.id for listing in unseen))
     availability: dict[str, Availability] = {}
     problems: list[str] = []
@@ -164,7 +164,7 @@ def _sighting(
         return Sighting.FAILED
     if model and model.withdrawn:
         return Sighting.WITHDRAWN
-    return Sighting.REJECTED if model and _is_rejected(listing, model, rules) else Sighting.UNSEEN
+    return Sighting.REJECTED if model and _is_rejected(listing, model, rules) else Sighting.NOT_SEEN
 
 
 def _is_rejected(listing: Listing, model: Model, rules: CrawlParams) -> bool:

@@ -21,16 +21,18 @@ from autolora.hubs import Hub
 from autolora.params import CrawlParams
 
 
-def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, remember: bool = True) -> HubScan:
+def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journal: bool = True) -> HubScan:
     """Return the scan of one hub: its news since its watermark, or its whole list if a full scan is due.
 
     Metadata in the catalog is not fetched again, except for models with a failed download that is due.
-    remember: write a journal, and resume from it. Raises HubError if the hub is unreachable, returns an invalid
+    write_journal: write a journal, and resume from it. Raises HubError if the hub is unreachable, returns an invalid
     response, or lists no models although the catalog has some; a hub that fails later gives an incomplete scan.
     """
     known = [listing for listing in catalog.read_all_or_empty(root) if listing.hub == hub.name]
     mark = watermarks.read(root).get(hub.name)
-    journal = open_journal(root, hub.name, rules, today, watermarks.scan_start(mark, rules, today), remember)
+    journal = open_journal(
+        root, hub.name, rules, today, watermarks.scan_start(mark, rules, today), write_journal
+    )
     _, completed = journal.read()
     retried = {
         download.id
@@ -64,8 +66,8 @@ def write(root: Path, plan: CatalogPlan) -> None:
     marks = {scan.hub: advance(scan, plan.today) for scan in plan.scans}
     watermarks.write(root, {hub: mark for hub, mark in marks.items() if mark})
     for scan in plan.scans:
-        if scan.journal:
-            scan.journal.discard()
+        if scan.finished_journal:
+            scan.finished_journal.discard()
 
 
 def restore(root: Path) -> bool:

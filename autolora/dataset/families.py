@@ -1,4 +1,4 @@
-"""Families of near-duplicate adapters, found by fingerprints of their sketches, and the split of each family."""
+"""Families of similar adapters, found by fingerprints of their sketches, and the split of each family."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal

@@ -73,14 +73,14 @@ class EncoderConfig:
             of_type[name].append(index)
         return tuple(map(tuple, of_type.values()))
 
-    def read_sketch(self, sketch: Sketch) -> AdapterBatch:
+    def sketch_to_batch(self, sketch: Sketch) -> AdapterBatch:
         """Return an adapter's sketch, of the canonical slots, as a batch of one in the encoder's view."""
         if self.variant.slots == "canonical":
             return batch_of_sketch(sketch, None)
         index = {slot.name: i for i, slot in enumerate(self.fused)}
         return batch_of_sketch(sketch, [index[slot.fused] for slot in self.canonical])
 
-    def read_lora(self, lora: Mapping[str, Factors]) -> AdapterBatch:
+    def lora_to_batch(self, lora: Mapping[str, Factors]) -> AdapterBatch:
         """Return an adapter's factors, of the canonical slots, as a batch of one in the encoder's view."""
         lora = with_one_scale(lora) if self.variant.alpha == "file" else lora
         lora = fuse_all(lora, self.fused) if self.variant.slots == "fused" else lora

@@ -45,10 +45,10 @@ def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[s
                 f"{expected} ({config.sketch_key}): run `dvc repro encoder`, or move dataset.train_until in "
                 "params.yaml to train again"
             )
-        return config.read_sketch(sketch)
+        return config.sketch_to_batch(sketch)
 
     def read_weights(sha256: str) -> AdapterBatch:
-        return config.read_lora(load_lora(root, sha256, config.canonical, bounds))
+        return config.lora_to_batch(load_lora(root, sha256, config.canonical, bounds))
 
     return read_sketch if config.variant.probe == "sketch" else read_weights
 

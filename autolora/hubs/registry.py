@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from autolora.errors import HubError
+from autolora.errors import HubError, rerun
 from autolora.hubs import Hub
 from autolora.hubs.civitai.client import TRANSIENT_DOWNLOAD_STATUSES, Civitai
 from autolora.hubs.folder.client import Folder
@@ -40,4 +40,4 @@ def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str]) -> Hub:
             return Folder(Path(params.folder.path))
         case "folder":
             raise HubError("hub folder: hubs.folder.path is null: set it to a folder in params.yaml")
-    raise HubError(f"hub {name!r} is in the catalog but unknown to AutoLoRA: run `dvc repro crawl` again")
+    raise HubError(f"hub {name!r} is in the catalog but unknown to AutoLoRA: {rerun('crawl')}")

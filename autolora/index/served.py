@@ -1,7 +1,8 @@
 """The index that searches read: immutable copies in cache/index/<content digest>/, one of which is released.
 
-Searches never open the working index, which the stage `index` may be writing. A copy is made once, by the first
-search that needs it, and each of its rows is checked. cache/served names the content digest of the released index.
+Searches read copies only, because the stage `index` may be writing the working index. A copy is made once, by the
+release or by the first search that needs it, and each of its rows is checked. cache/served names the content digest
+of the released index.
 """
 
 import json
@@ -31,7 +32,7 @@ from autolora.storage.incremental import digest_of
 from autolora.storage.tables import read_arrow, read_table, version_of, write_copy
 
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
-"""of opening the working index: a stage may write for long, but DVC replaces the folder within seconds"""
+"""number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
 RETRY_DELAY_S = 0.25
 ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "vector", "exact_hash", "row_hash")
 MAX_VERSIONS_BACK = 50
@@ -67,7 +68,7 @@ def open_index(root: Path, rev: str | None = None) -> Index:
         return _open_revision(root, rev)
     for attempt in range(MAX_ATTEMPTS):
         try:
-            return _open_current(root)
+            return _open_served(root)
         except _IncompleteIndexError as error:
             logger.info("%s; attempt %d of %d", error, attempt + 1, MAX_ATTEMPTS)
         if attempt >= MAX_ATTEMPTS_WITHOUT_FOLDER and not working_folder(root).exists():
@@ -99,8 +100,8 @@ def release(root: Path, digest: str) -> None:
         _ensure_copy(root, digest, working_folder(root))
     except _IncompleteIndexError as error:
         raise MissingArtifact(
-            f"index {digest} has no copy in cache/index and differs from the working index: run a search with the "
-            "--rev that contains it, which makes the copy, then release it"
+            f"index {digest} has no copy in cache/index and differs from the working index: run "
+            "`autolora release --rev REV` with a commit that contains it (`autolora versions`)"
         ) from error
     write_atomic(_served_path(root), digest + "\n")
     logger.info("serving index %s", digest)
@@ -108,18 +109,22 @@ def release(root: Path, digest: str) -> None:
 
 def copy_path(root: Path, digest: str) -> Path:
     """Return the folder of the immutable copy of an index."""
-    return root / "cache" / "index" / digest
+    return _copies_path(root) / digest
 
 
 class _IncompleteIndexError(Exception):
     """A folder does not hold the wanted index: it is being written, or holds another one."""
 
 
+def _copies_path(root: Path) -> Path:
+    return root / "cache" / "index"
+
+
 def _served_path(root: Path) -> Path:
     return root / "cache" / "served"
 
 
-def _open_current(root: Path) -> Index:
+def _open_served(root: Path) -> Index:
     released = served_digest(root)
     digest = released or _working_digest(root)
     try:
@@ -140,7 +145,7 @@ def _working_digest(root: Path) -> str:
     except (ValueError, KeyError) as error:
         raise _IncompleteIndexError("digests/index.json is being replaced") from error
     except MissingArtifact as error:
-        if copy_path(root, "").exists():  # an index existed before, so the stage has run
+        if _copies_path(root).exists():  # an index existed before, so the stage has run
             raise _IncompleteIndexError("digests/index.json is being replaced") from error
         raise
 

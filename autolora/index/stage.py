@@ -1,7 +1,7 @@
 """Stage `index`: one vector per adapter of the dataset, with the columns that search results and filters need.
 
-A vector is identified by its file, the recipe of the sketch and the encoder's weights; only a change of one of these
-computes it again. A change of another column, e.g. the license, rewrites the row and keeps its vector.
+A vector is identified by its file, the recipe of the sketch and the encoder's weights; it is computed again only
+if one of these changes. A change of another column, e.g. the license, rewrites the row and keeps its vector.
 """
 
 import json
@@ -44,9 +44,6 @@ class Plan:
     """adapters whose vector is current but whose other columns have changed"""
     remove: tuple[str, ...]
     """adapters that are not in the dataset any more"""
-
-    def __bool__(self) -> bool:
-        return bool(self.embed or self.update or self.remove)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact, rerun
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
@@ -31,11 +31,11 @@ EXACT_COLUMNS = {
     "split": TEXT,
     "first_seen": pa.date32(),
 }
-"""the row identity: all columns except the vector, whose last bits differ between processors, and `encoder_weights`"""
+"""the row identity; excluded are the vector and `encoder_weights`, whose last bits differ between processors"""
 
 
 def folder(root: Path) -> Path:
-    """Return the folder of the working index. Only stages open it; searches open copies (autolora.index.served)."""
+    """Return the folder of the working index. Searches read copies of it (autolora.index.served)."""
     return root / "data" / "index"
 
 
@@ -57,7 +57,7 @@ def content_digest(root: Path) -> str:
 
     It names copies and releases of the index. Raises MissingArtifact if the stage `index` has not run.
     """
-    return str(read_digest(root, "index")["content"])
+    return _field(root, "index", "content")
 
 
 def encoder_digests(root: Path) -> dict[str, str]:
@@ -66,8 +66,20 @@ def encoder_digests(root: Path) -> dict[str, str]:
 
     Raises MissingArtifact if the stage `encoder` has not run.
     """
-    digest = read_digest(root, "encoder")
-    return {"encoder": digest["sha256"], "encoder_weights": digest["weights"]}
+    return {
+        "encoder": _field(root, "encoder", "sha256"),
+        "encoder_weights": _field(root, "encoder", "weights"),
+    }
+
+
+def _field(root: Path, stage: str, name: str) -> str:
+    """Return a field of a stage's digest; raises MissingArtifact if an older version wrote it without that field."""
+    value = read_digest(root, stage).get(name)
+    if value is None:
+        raise MissingArtifact(
+            f"digests/{stage}.json has no field '{name}': an older version of AutoLoRA wrote it; {rerun(stage)}"
+        )
+    return str(value)
 
 
 def read_vectors(root: Path) -> dict[str, list[float]]:

@@ -11,7 +11,7 @@ from autolora.crawl.budget import Cost, cost
 from autolora.errors import MissingArtifact
 from autolora.params import CrawlParams
 from autolora.pool import store as pool
-from autolora.pool.near_duplicates import is_stored
+from autolora.pool.near_duplicates import should_be_stored
 from autolora.records import Adapter, Listing
 from autolora.storage.git import read_committed
 
@@ -50,7 +50,7 @@ def would_restore_catalog(root: Path) -> bool:
 
 def _needs_download(root: Path, listing: Listing, row: Adapter | None) -> bool:
     """Return whether a file is neither refused nor present."""
-    if row and not is_stored(row):
+    if row and not should_be_stored(row):
         return False
     sha256 = row.sha256 if row else listing.sha256
     return sha256 is None or not pool.weights_path(root, sha256).exists()

@@ -39,7 +39,7 @@ SimilarPairs = dict[str, dict[str, float]]
 logger = logging.getLogger(__name__)
 
 
-def is_stored(row: Adapter) -> bool:
+def should_be_stored(row: Adapter) -> bool:
     """Return whether the pool stores weights and sketch of a file: those of accepted files and near-duplicates."""
     return row.verdict in (ACCEPTED, NEAR_DUPLICATE)
 
@@ -91,7 +91,7 @@ def assign_verdicts(
     rows: Mapping[str, Adapter], listings: Iterable[Listing], pairs: SimilarPairs
 ) -> dict[str, Adapter]:
     """Return the rows by Listing.key with the verdicts and warnings about duplicates."""
-    stored = {key: row for key, row in rows.items() if is_stored(row)}
+    stored = {key: row for key, row in rows.items() if should_be_stored(row)}
     by_sha256 = {row.sha256: row for row in stored.values()}
     sources = group_sources(
         (listing for listing in listings if listing.key in stored), lambda listing: stored[listing.key].sha256

@@ -18,9 +18,9 @@ from autolora.pool.near_duplicates import (
     NEAR_DUPLICATE,
     assign_verdicts,
     compare_new,
-    is_stored,
     near_duplicate_rows,
     read_similar_pairs,
+    should_be_stored,
 )
 from autolora.pool.recipe import ReadRecipe
 from autolora.records import ACCEPTED, Adapter, Listing
@@ -33,7 +33,6 @@ SCHEMA = 3
 INEXACT = frozenset({"norm", "reason"})
 """floating-point results, which differ between processors; the `reason` of a near-duplicate states its cosine"""
 MAX_NAMES_IN_ERRORS = 10
-NOT_REQUESTED = "not requested: too many downloads from its hub failed in a row"
 
 
 class PoolSync:
@@ -74,18 +73,18 @@ class PoolSync:
     def compare_new_adapters(self) -> int:
         """Find the near-duplicates among new adapters and return the number of new adapters."""
         with raising_disk_full(pool.folder(self._root)):
-            return compare_new(self._root, _stored(self._read_rows()), self._recipe)
+            return compare_new(self._root, _stored(self._rows_of_recipe()), self._recipe)
 
     def rows(self) -> dict[str, Adapter]:
         """Return the rows of all listed files read with this recipe, with final verdicts, sorted by Listing.key."""
         pairs = read_similar_pairs(self._root, self._recipe)
-        return assign_verdicts(self._read_rows(), self._listings, pairs)
+        return assign_verdicts(self._rows_of_recipe(), self._listings, pairs)
 
     def finish(self, today: date, failures: Sequence[BaseException] = ()) -> None:
         """Remove files and rows that the catalog does not list, and write tables and digest.
 
         failures: exceptions of the downloads. Raises the first that is not DownloadsFailed; if files or images are
-        missing, records them as failed downloads and raises HubError. In both cases nothing is removed.
+        missing, records them as failed downloads and raises HubError. In both cases no file of the pool is removed.
         """
         rows = self.rows()
         files, images = self.missing_adapters(), self.missing_renderings()
@@ -135,13 +134,13 @@ class PoolSync:
             hub=listing.hub,
             id=listing.id,
             name=name,
-            reason=reasons.get(key, NOT_REQUESTED),
+            reason=reasons.get(key, failed_downloads.NOT_REQUESTED),
             was_in_pool=key in self._known_keys,
             failed_attempts=int(key in reasons),
             last_attempt=today,
         )
 
-    def _read_rows(self) -> dict[str, Adapter]:
+    def _rows_of_recipe(self) -> dict[str, Adapter]:
         """Return the stored rows of listed files that were read with this recipe, sorted by Listing.key."""
         rows, recipe = pool.adapters(self._root), self._recipe.digest
         return {key: rows[key] for key in sorted(self._files) if key in rows and rows[key].recipe == recipe}
@@ -183,7 +182,7 @@ def _done_adapters(root: Path) -> set[tuple[str, str]]:
     return {
         (key, row.recipe)
         for key, row in pool.adapters(root).items()
-        if not is_stored(row) or _has_files(root, row.sha256)
+        if not should_be_stored(row) or _has_files(root, row.sha256)
     }
 
 
@@ -207,7 +206,7 @@ def _done_renderings(root: Path) -> set[str]:
 
 def _stored(rows: Mapping[str, Adapter]) -> set[str]:
     """Return the sha256 of the files whose weights and sketch the pool stores."""
-    return {row.sha256 for row in rows.values() if is_stored(row)}
+    return {row.sha256 for row in rows.values() if should_be_stored(row)}
 
 
 def _urls(files: Iterable[Sources], images: Iterable[ImageSource]) -> Iterator[str]:

@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, rerun
 from autolora.lora.fingerprint import WIDTH, fingerprint
 from autolora.lora.sketch import Sketch
 from autolora.records import Adapter, PooledRendering
@@ -35,7 +35,6 @@ TABLES = ("adapters", "renderings", "refused", "near_duplicates")
 TRACKED = TABLES[:2]
 """tracked by DVC; the stage rebuilds the other tables if they are lost"""
 FOLDERS = ("weights", "sketches", "renderings")
-RERUN_POOL = "run `dvc repro --force --single-item pool`"
 
 _appending = threading.Lock()
 
@@ -163,5 +162,5 @@ def load_fingerprints(root: Path, adapters: Sequence[str]) -> Float32Array:
 
 def _unreadable_sketch(path: Path, error: Exception) -> MissingArtifact:
     return MissingArtifact(
-        f"{path} cannot be read ({error}): the sketch of this adapter is missing or damaged; {RERUN_POOL}"
+        f"{path} cannot be read ({error}): the sketch of this adapter is missing or damaged; {rerun('pool')}"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from autolora.errors import MissingArtifact, RefusedFile
+from autolora.errors import MissingArtifact, RefusedFile, rerun
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.params import PoolParams
@@ -19,7 +19,7 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
     path = pool.weights_path(root, sha256)
     if not path.exists():
         raise MissingArtifact(
-            f"{path} does not exist: {pool.RERUN_POOL} to download it; a file that its hub has withdrawn is no longer "
+            f"{path} does not exist: {rerun('pool')} to download it; a file that its hub has withdrawn is no longer "
             "available"
         )
     try:
@@ -27,4 +27,4 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
             path.resolve(), slots, bounds
         ).lora  # resolve: the weights may be a symbolic link made by DVC
     except RefusedFile as error:
-        raise MissingArtifact(f"{path} is damaged ({error}): delete it and {pool.RERUN_POOL}") from error
+        raise MissingArtifact(f"{path} is damaged ({error}): delete it and {rerun('pool')}") from error

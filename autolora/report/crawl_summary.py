@@ -12,6 +12,7 @@ from autolora.crawl.plan import CatalogPlan
 
 TABLE_WIDTH = 120
 """minimum width of a printed table, in characters"""
+STALE = " was not scanned, its listings are stale"
 MAX_LINES = 10
 """lines of one kind that are printed; the others are counted"""
 RESTORED = "data/catalog.jsonl was missing and was restored from the last commit; no hub was scanned"
@@ -23,7 +24,9 @@ WOULD_RESTORE = (
 
 def catalog_line(plan: CatalogPlan, seconds: float) -> str:
     """Return the line that closes a crawl: the number of active files and of scanned hubs, and the duration."""
-    files = counted(len({listing.key for listing in plan.listings if listing.is_active}), "file", "files")
+    files = counted(
+        len({listing.key for listing in plan.listings if listing.is_active}), "active file", "active files"
+    )
     hubs = counted(sum(not scan.is_down for scan in plan.scans), "hub", "hubs")
     return f"{files} in the catalog of {plan.today}; {hubs} scanned in {seconds:.1f} s"
 
@@ -65,7 +68,7 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
     """
     down = {scan.hub for scan in plan.scans if scan.is_down}
     problems = [
-        f"hub {hub}{' is stale' if hub in down else ''}: {problem.removeprefix(f'hub {hub}: ')}"
+        f"hub {hub}{STALE if hub in down else ''}: {problem.removeprefix(f'hub {hub}: ')}"
         for hub, hub_problems in plan.problems.items()
         for problem in hub_problems
     ]

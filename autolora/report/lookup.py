@@ -139,7 +139,7 @@ def describe_status(listing: Listing) -> str:
         "withdrawn": f"withdrawn, noticed on {listing.withdrawn}",
     }
     since = listing.stale_since
-    return phrases[listing.status] + (f", not checked since {since}: the hub did not answer" if since else "")
+    return phrases[listing.status] + (f", retained from an earlier crawl since {since}" if since else "")
 
 
 def describe_maturity(level: str | None, nsfw: bool) -> str:
@@ -223,8 +223,12 @@ def _inactive_reason(
             "pool, dataset and index, and returns when a hub lists it again"
         )
     failed = failed_downloads.read(root).get(queued.key)
+    if failed and failed.reason == failed_downloads.NOT_REQUESTED:
+        return f"{failed.reason}; next attempt on {failed.retry_on}"
     if failed:
         return f"the download failed on {failed.last_attempt} ({failed.reason}); next attempt on {failed.retry_on}"
+    if queued.stale_since is not None:
+        return f"its hub could not be scanned since {queued.stale_since}; it is admitted after the next complete scan"
     pooled_images = {image.key for listing in catalog if listing.is_active for image in listing.renderings}
     price = cost(queued, rules, pooled_images)
     needs = (

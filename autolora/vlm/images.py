@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, rerun
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,4 +22,4 @@ def read_rendering(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise MissingArtifact(f"cannot read the rendering {path}: {error}; run `dvc repro pool`") from error
+        raise MissingArtifact(f"cannot read the rendering {path}: {error}; {rerun('pool')}") from error

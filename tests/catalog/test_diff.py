@@ -49,7 +49,7 @@ def test_report_lists_added_removed_and_waiting_listings() -> None:
         "- withdrawn by its hub: `huggingface:a/gone/lora.safetensors`",
         "- missing from its hub's list, but still available: `huggingface:a/old/lora.safetensors`",
         "- queued for a later day: 5 more",
-        f"- **stale: 1 listing of huggingface could not be checked since {LATER}**",
+        f"- **stale: 1 listing of huggingface retained from an earlier crawl since {LATER}**",
         f"- `huggingface:{base.id}/lora.safetensors`: permissions",
     ):
         assert line in text.splitlines()

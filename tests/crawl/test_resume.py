@@ -14,12 +14,12 @@ from tests.support.two_hubs import DAYS, RULES, TwoHubs
 def test_resumes_a_killed_crawl_of_the_same_day(hubs: TwoHubs, damage: str) -> None:
     hubs.put_many(30, first_hour=100)
     scan = crawl.scan_hub(hubs.root, hubs.huggingface, RULES, DAYS[0])
-    assert scan.journal and scan.journal.path
-    header, *lines = scan.journal.path.read_text().splitlines(keepends=True)
+    assert scan.finished_journal and scan.finished_journal.path
+    header, *lines = scan.finished_journal.path.read_text().splitlines(keepends=True)
     pages = [line for line in lines if line.startswith('{"page"')][:8]
     completed = [line for line in lines if line.startswith('{"completed"')][:20]
     torn = '{"page":{"mod' if damage == "killed" else "}}}\n" if damage == "damaged" else ""
-    scan.journal.path.write_text("".join([header, *pages, *completed, torn]))
+    scan.finished_journal.path.write_text("".join([header, *pages, *completed, torn]))
     hubs.crawl(1 if damage == "another day" else 0)
     expected = {"page": 4, "model": 15} if damage == "killed" else {"page": 12, "model": 35}
     assert hubs.huggingface.requests == expected
@@ -42,7 +42,7 @@ def test_resumed_scan_remembers_unreadable_entries(tmp_path: Path) -> None:
     hub.unreadable.add("d")
     hub.broken_pages.add(2)
     scan = crawl.scan_hub(tmp_path, hub, RULES, DAYS[1])
-    assert scan.journal is None and "ended early" in scan.problems[-1]
+    assert scan.finished_journal is None and "ended early" in scan.problems[-1]
     hub.broken_pages.clear()
     hub.requests.clear()
     scan = crawl.scan_hub(tmp_path, hub, RULES, DAYS[1])

@@ -177,6 +177,6 @@ def test_models_that_move_between_pages_are_listed_once_or_missing_for_a_day(hub
 
 
 def test_dry_run_writes_nothing(hubs: TwoHubs) -> None:
-    scan = crawl.scan_hub(hubs.root, hubs.huggingface, RULES, DAYS[0], remember=False)
+    scan = crawl.scan_hub(hubs.root, hubs.huggingface, RULES, DAYS[0], write_journal=False)
     crawl.reconcile(hubs.root, [scan], RULES, DAYS[0])
     assert not list(hubs.root.iterdir())

@@ -53,8 +53,8 @@ def encoder() -> Encoder:
 def read(config: EncoderConfig, lora: Lora) -> AdapterBatch:
     """Return a LoRA as the encoder's input."""
     if config.variant.probe == "sketch":
-        return config.read_sketch(sketch(lora, SLOTS, SPEC))
-    return config.read_lora(lora)
+        return config.sketch_to_batch(sketch(lora, SLOTS, SPEC))
+    return config.lora_to_batch(lora)
 
 
 def embed(encoder: Encoder, lora: Lora) -> Tensor:

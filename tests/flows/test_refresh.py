@@ -100,7 +100,7 @@ def fake_dvc(folder: Path, script: str) -> str:
     path = folder / "python"
     path.write_text(
         f"#!/usr/bin/env python3\nimport json, os, sys\n{script}\n"
-        f"open(os.environ['{stage.FAILURE_FILE}'], 'w').write(json.dumps(dict(flow=flow, reason=reason)))\n"
+        f"open(os.environ['{stage.FAILURE_VARIABLE}'], 'w').write(json.dumps(dict(flow=flow, reason=reason)))\n"
         "print('To track the changes with git, run:')\nprint()\nprint('a last line')\nsys.exit(1)\n"
     )
     path.chmod(0o755)

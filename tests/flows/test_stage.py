@@ -12,7 +12,7 @@ import pytest
 from autolora.errors import AutoLoraError
 from autolora.params import load
 from flows import code_digests, stage
-from flows.stage import FAILURE_FILE, UNREAD, guarded
+from flows.stage import FAILURE_VARIABLE, UNREAD, guarded
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_another_broken_pipe_is_an_error() -> None:
 def test_failure_is_printed_and_left_for_the_refresh(tmp_path: Path) -> None:
     path = tmp_path / "failure.json"
     body = "from autolora.errors import HubError; raise HubError('hub x answered 503')"
-    status, errors = run(body, **{FAILURE_FILE: str(path)})
+    status, errors = run(body, **{FAILURE_VARIABLE: str(path)})
     assert (status, errors) == (1, "HubError: hub x answered 503\n")
     assert json.loads(path.read_text()) == {"flow": "flow", "reason": "HubError: hub x answered 503"}
 

@@ -62,7 +62,7 @@ CASES = [pytest.param(path, name, id=f"{path.stem}-{name}") for path in FILES fo
 @pytest.mark.parametrize(("path", "name"), CASES)
 def test_tokens_and_embedding_equal_the_released_retriever(path: Path, name: str, tmp_path: Path) -> None:
     encoder = encoder_of(path)
-    batch = encoder.config.read_lora(lora_of(path, name, encoder.config, tmp_path))
+    batch = encoder.config.lora_to_batch(lora_of(path, name, encoder.config, tmp_path))
     tokens, embedding = read_reference(path)[f"{name}.tokens"], read_reference(path)[f"{name}.embedding"]
     torch.testing.assert_close(encoder.tokens(batch.values, batch.present), tokens, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder(batch.values, batch.present), embedding, atol=1e-5, rtol=0)
@@ -73,7 +73,7 @@ def test_embedding_in_bfloat16_equals_the_released_retriever(path: Path, name: s
     encoder = encoder_of(path)
     lora = lora_of(path, name, encoder.config, tmp_path)
     encoder = encoder.to(torch.bfloat16)
-    batch = encoder.config.read_lora(lora).to(CPU, torch.bfloat16)
+    batch = encoder.config.lora_to_batch(lora).to(CPU, torch.bfloat16)
     embedding = encoder(batch.values, batch.present).float()
     assert cosine_similarity(embedding, read_reference(path)[f"{name}.embedding_bf16"]).min() >= 0.9999
     assert cosine_similarity(embedding, read_reference(path)[f"{name}.embedding"]).min() >= 0.9999
@@ -154,7 +154,7 @@ def test_equals_a_second_derivation(
     ranks: tuple[int, ...], causal: bool, first: list[float], norm: float
 ) -> None:
     encoder = assemble(mini(1), replace(MINI, causal=causal), "").double()
-    batch = encoder.config.read_lora(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
+    batch = encoder.config.lora_to_batch(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
     embedding = encoder(batch.values, batch.present)[0]
     assert embedding[:6].tolist() == pytest.approx(first, abs=2e-5)
     assert embedding.norm().item() == pytest.approx(norm, abs=2e-5)
@@ -171,7 +171,7 @@ def test_tokens_equal_a_second_derivation(
     ranks: tuple[int, ...], first: list[float], last: list[float], norm: float
 ) -> None:
     encoder = assemble(mini(1), MINI, "").double()
-    batch = encoder.config.read_lora(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
+    batch = encoder.config.lora_to_batch(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
     tokens = encoder.tokens(batch.values, batch.present)[0]
     assert tokens.shape == (304, 32)
     assert tokens[0, :3].tolist() == pytest.approx(first, abs=2e-5)
@@ -182,7 +182,7 @@ def test_tokens_equal_a_second_derivation(
 def test_several_probes_give_several_tokens_per_slot() -> None:
     tensors = mini(3)
     encoder = assemble(tensors, MINI, "").double()
-    batch = encoder.config.read_lora(mini_lora(encoder.config, EQUAL)).to(CPU, torch.float64)
+    batch = encoder.config.lora_to_batch(mini_lora(encoder.config, EQUAL)).to(CPU, torch.float64)
     tokens = encoder.tokens(batch.values, batch.present)[0]
     slot, slot_type = encoder.config.fused[17], "ff_b___0"
     assert slot.name == "blocks.1.ff_b.0"
@@ -203,7 +203,7 @@ def test_missing_slots_are_encoded_as_zero_masked_or_an_error() -> None:
     embeddings = {}
     for missing_slots in ("zero", "mask", "error"):
         encoder = assemble(mini(1), replace(MINI, missing_slots=missing_slots), "").double()
-        batch = encoder.config.read_lora(partial).to(CPU, torch.float64)
+        batch = encoder.config.lora_to_batch(partial).to(CPU, torch.float64)
         if missing_slots == "error":
             with pytest.raises(MismatchError, match="does not change 76 of 304 slots"):
                 encoder(batch.values, batch.present)
@@ -214,7 +214,7 @@ def test_missing_slots_are_encoded_as_zero_masked_or_an_error() -> None:
         for name, factors in complete.items()
     }
     encoder = assemble(mini(1), MINI, "").double()
-    batch = encoder.config.read_lora(zeroed).to(CPU, torch.float64)
+    batch = encoder.config.lora_to_batch(zeroed).to(CPU, torch.float64)
     torch.testing.assert_close(embeddings["zero"], encoder(batch.values, batch.present))
     assert bool(embeddings["mask"].isfinite().all())
     assert not torch.allclose(embeddings["mask"], embeddings["zero"])
@@ -227,7 +227,7 @@ def test_alpha_per_file_is_that_of_the_first_slot() -> None:
         for i, (name, factors) in enumerate(mini_lora(config, (2,)).items())
     }
     one_scale = {name: replace(factors, scale=0.5) for name, factors in lora.items()}
-    pairs = zip(config.read_lora(lora).values, config.read_lora(one_scale).values, strict=True)
+    pairs = zip(config.lora_to_batch(lora).values, config.lora_to_batch(one_scale).values, strict=True)
     for (_, up), (_, expected) in pairs:
         assert torch.equal(up, expected)
 

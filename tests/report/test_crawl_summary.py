@@ -32,7 +32,7 @@ def hubs() -> list[FakeHub]:
 
 def plan(root: Path, hubs: Sequence[FakeHub], rules: CrawlParams, today: datetime.date = DAY) -> CatalogPlan:
     """Scan the hubs and return the plan."""
-    scans = [crawl.scan_hub(root, hub, rules, today, remember=False) for hub in hubs]
+    scans = [crawl.scan_hub(root, hub, rules, today, write_journal=False) for hub in hubs]
     return crawl.reconcile(root, scans, rules, today)
 
 
@@ -96,4 +96,4 @@ def test_dry_run_table_shows_the_downloads_per_hub(tmp_path: Path, hubs: list[Fa
 
 def test_catalog_line_counts_active_files_and_scanned_hubs(tmp_path: Path, hubs: list[FakeHub]) -> None:
     line = catalog_line(plan(tmp_path, hubs, RULES), 1.23)
-    assert line == "4 files in the catalog of 2026-01-01; 2 hubs scanned in 1.2 s"
+    assert line == "4 active files in the catalog of 2026-01-01; 2 hubs scanned in 1.2 s"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.catalog.failed_downloads import FailedDownload, record
+from autolora.catalog.failed_downloads import NOT_REQUESTED, FailedDownload, record
 from autolora.errors import MissingArtifact
 from autolora.params import BudgetParams
 from autolora.report.lookup import (
@@ -71,12 +71,12 @@ def test_reason_why_an_adapter_is_queued(
     root: Path, budget: tuple[int | None, float | None, int | None], reason: str, phrase: str
 ) -> None:
     queued = make_adapter("chalk", 2)
-    listing = replace(queued.listing, status="queued", stale_since=LATER)
+    listing = replace(queued.listing, status="queued")
     write_repository(root, [replace(queued, listing=listing)])
     files, gb, captions = budget
     rules = replace(RULES, budget=BudgetParams(files=files, gb=gb, captions=captions))
     adapter = lookup(root, listing.id, rules)
-    assert adapter.verdict == f"none: queued, not checked since {LATER}: the hub did not answer"
+    assert adapter.verdict == "none: queued"
     expected = f"{reason}: it needs 0.0000 GB and 6 captions; {phrase}"
     assert adapter.inactive_reason.startswith(expected)
     download = FailedDownload(
@@ -87,6 +87,17 @@ def test_reason_why_an_adapter_is_queued(
     assert lookup(root, listing.id, rules).inactive_reason == (
         f"the download failed on {DAY} (404); next attempt on {LATER}"
     )
+    record(root, [replace(download, failed_attempts=0, reason=NOT_REQUESTED)], {listing.key}, LATER)
+    assert "failed on" not in lookup(root, listing.id, rules).inactive_reason
+
+
+def test_stale_queued_listing_waits_for_a_scan_and_not_for_the_budget(root: Path) -> None:
+    queued = make_adapter("chalk", 2)
+    listing = replace(queued.listing, status="queued", stale_since=LATER)
+    write_repository(root, [replace(queued, listing=listing)])
+    adapter = lookup(root, listing.id, RULES)
+    assert adapter.verdict == f"none: queued, retained from an earlier crawl since {LATER}"
+    assert adapter.inactive_reason.startswith(f"its hub could not be scanned since {LATER}")
 
 
 def test_missing_images_are_distinguished_from_missing_files_and_ignored_keys(root: Path) -> None:

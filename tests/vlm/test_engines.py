@@ -153,5 +153,5 @@ def test_in_process_caption_does_not_depend_on_its_batch(images: list[Path]) -> 
 
 def test_missing_rendering_error_names_the_stage(tmp_path: Path) -> None:
     engine = vlm.captioner(MODELS, replace(VALUES.captions, batch=4), VALUES.vllm)
-    with pytest.raises(MissingArtifact, match="dvc repro pool"):
+    with pytest.raises(MissingArtifact, match="--single-item pool"):
         list(engine.describe([tmp_path / "none.png"], "Describe it.", 9))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpcore2
 import httpx2
 
-from autolora.errors import HubError
+from autolora.errors import HubError, rerun
 from autolora.hubs.http.endpoint import (
     MAX_REDIRECTS,
     REDIRECT_STATUSES,
@@ -94,7 +94,7 @@ def allowed_url(endpoint: Endpoint, url: str, base: httpx2.URL | None = None) ->
     if parsed.userinfo or not parsed.host or not allowed:
         raise HubError(
             f"hub {endpoint.name}: {redacted_url(parsed)!r} is not allowed: expected https, or a URL of "
-            f"{endpoint.url}; if the hub has moved, run `dvc repro crawl` again"
+            f"{endpoint.url}; if the hub has moved, {rerun('crawl')}"
         )
     return parsed
 
