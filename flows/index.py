@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 
+from prefect.utilities.annotations import opaque
 from rich.progress import track
 
 from autolora.index import stage
 from autolora.models import set_threads
-from autolora.params import ModelsParams, PoolParams
+from autolora.params import Params
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
@@ -18,10 +19,16 @@ def plan(batch: int) -> stage.Plan:
 
 
 @task()
-def embed(batch: Sequence[str], models: ModelsParams, bounds: PoolParams) -> int:
+def open_embedder(values: Params) -> stage.Embedder:
+    """Load the encoder and the expected rows."""
+    set_threads(values.models)
+    return stage.open_embedder(ROOT, values.pool)
+
+
+@task()
+def embed(embedder: stage.Embedder, batch: Sequence[str]) -> int:
     """Embed one batch of adapters."""
-    set_threads(models)
-    return stage.embed(ROOT, batch, bounds)
+    return embedder.embed(batch)
 
 
 @task()
@@ -45,9 +52,12 @@ def finish() -> str:
 @flow(name="index")
 async def index() -> None:
     """Write data/index and digests/index.json."""
-    started, work = time.perf_counter(), plan(params().index.batch)
-    for batch in track(work.embed, "embedding"):
-        embed(batch, params().models, params().pool)
+    started, values = time.perf_counter(), params()
+    work = plan(values.index.batch)
+    if work.embed:
+        embedder = open_embedder(values)
+        for batch in track(work.embed, "embedding"):
+            embed(opaque(embedder), batch)  # type: ignore[call-overload]  # Prefect unwraps it
     update(work.update)
     remove(work.remove)
     finish()

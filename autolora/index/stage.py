@@ -6,7 +6,7 @@ if one of these changes. A change of another column, e.g. the license, rewrites 
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,19 +78,36 @@ def plan(root: Path, batch: int) -> Plan:
     return difference
 
 
-def embed(root: Path, batch: Sequence[str], bounds: PoolParams) -> int:
-    """Embed these adapters, write their rows, and return their number.
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedder:
+    """The trained encoder with the rows that the index should have: read once, for all batches of a run."""
 
-    bounds: limits on weights, which are read if the encoder's probe is `full`. Raises MismatchError if the encoder
-    was trained on sketches of another kind, MissingArtifact if weights are missing.
+    table: Path
+    encoder: Encoder
+    expected: Mapping[str, Row]
+    read: Callable[[str], AdapterBatch]
+
+    def embed(self, batch: Sequence[str]) -> int:
+        """Embed these adapters, write their rows, and return their number.
+
+        Raises MismatchError if the encoder was trained on sketches of another kind, MissingArtifact if weights are
+        missing.
+        """
+        rows = [_row(self.expected[sha256], _embed(self.encoder, self.read(sha256))) for sha256 in batch]
+        index_columns = columns(self.encoder.config.width)
+        upsert(open_table(self.table, TABLE, index_columns), index_columns, rows)
+        return len(rows)
+
+
+def open_embedder(root: Path, bounds: PoolParams) -> Embedder:
+    """Return an embedder for the current encoder and dataset.
+
+    bounds: limits on weights, which are read if the encoder's probe is `full`. Raises MissingArtifact if an earlier
+    stage has not run.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
-    expected = _expected_rows(root)
     read = encoder_store.reader(root, encoder.config, bounds)
-    rows = [_row(expected[sha256], _embed(encoder, read(sha256))) for sha256 in batch]
-    index_columns = columns(encoder.config.width)
-    upsert(open_table(folder(root), TABLE, index_columns), index_columns, rows)
-    return len(rows)
+    return Embedder(folder(root), encoder, _expected_rows(root), read)
 
 
 def update(root: Path, adapters: Sequence[str]) -> int:

@@ -107,7 +107,7 @@ def test_opens_the_version_before_an_unfinished_run(root: Path, adapters: list[S
     write_repository(root, [*adapters[1:], *NEW_ADAPTERS])
     write_dataset(root)
     plan = stage.plan(root, batch=2)
-    stage.embed(root, plan.embed[0], BOUNDS)
+    stage.open_embedder(root, BOUNDS).embed(plan.embed[0])
     stage.remove(root, plan.remove)
     index = open_index(root)  # the run has not written its digest yet
     assert (index.digest, len(index.rows)) == (complete, 12)

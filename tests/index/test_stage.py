@@ -133,7 +133,7 @@ def test_completes_a_killed_run(root: Path) -> None:
     shutil.rmtree(root / "data" / "index")
     (root / "digests" / "index.json").unlink()
     first_batch, *_ = stage.plan(root, batch=4).embed
-    stage.embed(root, first_batch, BOUNDS)
+    stage.open_embedder(root, BOUNDS).embed(first_batch)
     assert write_index(root)["embedded"] == 9 - 4
     assert read_digest(root, "index") == complete
 
@@ -151,7 +151,9 @@ def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTe
     write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     with pytest.raises(MismatchError, match="dvc repro index"):
         index.read_vectors(root)
-    stage.embed(root, stage.plan(root, batch=4).embed[0], BOUNDS)  # some vectors are still of the old encoder
+    stage.open_embedder(root, BOUNDS).embed(
+        stage.plan(root, batch=4).embed[0]
+    )  # some vectors are still of the old encoder
     with pytest.raises(MismatchError, match="dvc repro index"):
         index.read_vectors(root)
     write_index(root)
@@ -176,7 +178,7 @@ def test_digest_excludes_vectors_and_the_content_digest_includes_them(root: Path
 def test_sketches_of_another_size_are_refused(root: Path, adapters: list[SyntheticAdapter]) -> None:
     save_sketch(root, adapters[0].sha256, sketch(adapters[0].lora, SLOTS, SketchSpec(size=8)))
     with pytest.raises(MismatchError, match="dvc repro encoder"):
-        stage.embed(root, [adapters[0].sha256], BOUNDS)
+        stage.open_embedder(root, BOUNDS).embed([adapters[0].sha256])
 
 
 def test_missing_encoder_error_names_the_command_to_run(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def build_models(root: Path, base: ModelsParams) -> None:
     text_encoder = models.load_text_encoder(base)
     list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
     for batch in index.plan(root, 64).embed:
-        index.embed(root, batch, params().pool)
+        index.open_embedder(root, params().pool).embed(batch)
     index.finish(root)
     torch.manual_seed(0)
     gates = fusion.build(CONFIG, params().fusion.variant)

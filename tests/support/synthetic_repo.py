@@ -249,7 +249,7 @@ def write_index(root: Path, batch: int = 4) -> dict[str, int]:
     """Run the stage `index` and return its counts."""
     plan = index.plan(root, batch)
     for adapters in plan.embed:
-        index.embed(root, adapters, BOUNDS)
+        index.open_embedder(root, BOUNDS).embed(adapters)
     index.update(root, plan.update)
     index.remove(root, plan.remove)
     index.finish(root)
