@@ -87,6 +87,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search for the adapters that fit PROMPT."""
+    if not prompt.strip():
+        raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
     with _collector_paused():
         from autolora.retrieval import open_retriever
 
@@ -130,6 +132,10 @@ def generate(
     output = output.absolute() if output else None
     if output and (output.is_dir() or output.suffix.lower() != ".png"):
         raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
+    if output and not _is_writable(output.parent):
+        raise typer.BadParameter(f"{output.parent} is not a folder that can be written", param_hint="-o")
+    if not prompt.strip():
+        raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
     if rev and k == 0:
         raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
     root, params = _enter_repository()
@@ -169,7 +175,7 @@ def show(adapter: str, as_json: Json = False) -> None:
 
 @command
 def versions(as_json: Json = False) -> None:
-    """List the commits that changed the index, newest first, and mark the one that is served."""
+    """List the commits that changed the index and that --rev can read, newest first; mark the one that is served."""
     from autolora.index.served import served_digest
     from autolora.storage.git import history, read_committed
 
@@ -179,7 +185,8 @@ def versions(as_json: Json = False) -> None:
     rows = []
     for change in history(root, path):
         index = json.loads(read_committed(root, change.sha, path))
-        rows.append(asdict(change) | {"index": index.get("content", ""), "rows": index["rows"]})
+        if "content" in index:  # an older version wrote none, so `--rev` cannot read it
+            rows.append(asdict(change) | {"index": index["content"], "rows": index["rows"]})
     if as_json:
         print(_as_json({"served": released, "commits": rows}))
         return
@@ -327,10 +334,16 @@ def _print_table(table: Table) -> None:
     print(captured.get(), end="")
 
 
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be written to a folder, or to its nearest existing parent if it does not exist yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
+
+
 def _slug(prompt: str) -> str:
     """Return a file name for a prompt: its words in lower case, joined by `-`, at most 60 characters."""
     words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return "-".join(words)[:60] or "image"
+    return "-".join(words)[:60].strip("-") or "image"
 
 
 def _as_json(value: Any) -> str:

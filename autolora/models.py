@@ -26,13 +26,15 @@ LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
 logger = logging.getLogger(__name__)
 
 
-def set_threads(params: ModelsParams) -> None:
-    """Set the number of CPU threads of torch; 0 keeps torch's default.
-
-    Raises ParamsError if the device is a GPU that torch does not find.
-    """
+def check_device(params: ModelsParams) -> None:
+    """Raise ParamsError if the device is a GPU that torch does not find."""
     if params.device.startswith("cuda") and not torch.cuda.is_available():
         raise ParamsError(f"models.device is '{params.device}' but torch finds no GPU: set it to cpu")
+
+
+def set_threads(params: ModelsParams) -> None:
+    """Set the number of CPU threads of torch; 0 keeps torch's default. Raises as `check_device`."""
+    check_device(params)
     if params.threads:
         torch.set_num_threads(params.threads)
 
@@ -147,6 +149,7 @@ def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
     """
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    check_device(params)
     folders = (component(params, "text_encoder"), component(params, "tokenizer"))
     with _loading(folders[0]):
         model = CLIPTextModel.from_pretrained(folders[0], dtype=torch.float32)

@@ -55,13 +55,15 @@ class Retriever:
         return cosines
 
 
-def open_retriever(root: Path, rev: str | None = None) -> Retriever:
+def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
     """Return a retriever of the served index, or of a git revision's, with the text encoder of params.yaml.
 
-    Raises MissingArtifact if there is no index, MismatchError if it was built with a different text encoder.
+    root: the root of the repository. Raises ParamsError if it contains no params.yaml, MissingArtifact if there is no
+    index, MismatchError if the index was built with a different text encoder.
     """
-    index = open_index(root, rev)
+    root = Path(root)
     models = load(root / "params.yaml").models
+    index = open_index(root, rev)
     if (root / models.pipeline).is_dir():
         models = replace(models, pipeline=str(root / models.pipeline))
     return Retriever(index, load_text_encoder(models))

@@ -87,6 +87,6 @@ if __name__ == "__main__":
         "--dry-run", action="store_true", help="print what would be downloaded; write nothing"
     )
     if parser.parse_args().dry_run:
-        run(dry_run, guard=False)
+        run(dry_run, guard=False, parse=False)
     else:
-        run(crawl)
+        run(crawl, parse=False)

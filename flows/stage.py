@@ -3,6 +3,7 @@
 Flows are asynchronous because Prefect delays the end of a synchronous flow by up to a second, for its heartbeat.
 """
 
+import argparse
 import asyncio
 import json
 import logging
@@ -125,12 +126,17 @@ def flow(
     return wrap
 
 
-def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True) -> None:
+def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True, parse: bool = True) -> None:
     """Run a flow as this process, linked to the refresh that started it, if one did.
 
-    guard: run it inside `guarded`. Prints Prefect's share of the time. If the flow fails, prints the reason and exits
-    with 1; if nobody reads the output (`| head`), exits silently with UNREAD.
+    guard: run it inside `guarded`. parse: accept no command-line argument but --help. Prints Prefect's share of the
+    time. If the flow fails, prints the reason and exits with 1; if nobody reads the output (`| head`), exits silently
+    with UNREAD.
     """
+    if parse:
+        argparse.ArgumentParser(
+            prog=f"python -m flows.{flow.__name__}", description=flow.__doc__
+        ).parse_args()
     try:
         _run(flow, guard)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""A command whose output is no longer read ends as other commands do: by SIGPIPE, without a message."""
+"""The command line: wrong arguments, and an output that nobody reads."""
 
 import shutil
 import signal
@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from autolora.cli import app
 from tests.support.synthetic_repo import make_adapter, write_repository
 
 ROOT = Path(__file__).parents[1]
@@ -26,3 +28,20 @@ def test_closed_pipe_ends_command_with_sigpipe(tmp_path: Path, options: list[str
         process.stdout.close()
         errors = process.stderr.read()
     assert (process.returncode, errors) == (-signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", " "], "the prompt is empty"),
+        (["generate", ""], "the prompt is empty"),
+        (["generate", "a cat", "-o", "README.md/cat.png"], "not a folder that can be written"),
+        (["generate", "a cat", "-o", "cat.jpg"], "a file that ends in .png"),
+    ],
+)
+def test_wrong_argument_is_a_usage_error(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 2 and message in result.output

@@ -51,6 +51,12 @@ def test_failed_download_error_names_model_and_revision(
         models.resolve("someone/flux", "0123")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_missing_gpu_is_an_error_that_names_the_param(base: ModelsParams) -> None:
+    with pytest.raises(ParamsError, match=r"models.device is 'cuda' .* set it to cpu"):
+        models.load_text_encoder(replace(base, device="cuda"))
+
+
 def test_text_encoder_equals_that_of_the_pipeline(base: ModelsParams) -> None:
     encoder = models.load_text_encoder(base)
     pipeline = models.load_pipeline(base)

@@ -4,6 +4,7 @@
 """
 
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def results_section() -> str:
     """Return the README's section of results."""
     text = (ROOT / "README.md").read_text()
     return text[text.index(SECTION) :].split("\n## ")[0]
+
+
+@pytest.fixture(autouse=True)
+def committed_catalog() -> None:
+    """Skip if the working tree holds another catalog than the commit, e.g. after a refresh: its numbers differ."""
+    command = ["git", "diff", "--quiet", "HEAD", "--", "data/catalog.jsonl"]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        pytest.skip("the catalog is not the committed one")
 
 
 @pytest.mark.parametrize("header", TABLES, ids=" · ".join)

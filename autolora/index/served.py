@@ -155,7 +155,7 @@ def _open_revision(root: Path, rev: str) -> Index:
     if digest is None:
         raise MissingArtifact(
             f"digests/index.json of revision '{rev}' states no content digest: an older version of AutoLoRA wrote it; "
-            "check that revision out to search its index"
+            "give a revision that `autolora versions` lists, or check that one out"
         )
     if not copy_path(root, digest).exists():
         with tempfile.TemporaryDirectory() as temporary:
@@ -190,7 +190,10 @@ def _fetch(root: Path, rev: str, target: Path) -> None:
     completed = subprocess.run(command, capture_output=True, text=True, env=environment)
     if completed.returncode:
         lines = completed.stderr.strip().splitlines() or ["no reason given"]
-        reason = next((line for line in lines if "ERROR" in line or "No module" in line), lines[-1])
+        reasons = [line for line in lines if "ERROR" in line or "No module" in line]
+        reason = (reasons or [line for line in lines if "dvc.org" not in line] or lines)[-1].removeprefix(
+            "ERROR: "
+        )
         raise MissingArtifact(
             f"DVC cannot fetch data/index of revision '{rev}': {reason}; neither the local DVC cache nor a remote "
             "contains it: add a remote that does (`dvc remote add`), and check that the extra `operate` is installed"

@@ -53,8 +53,8 @@ def restore_committed(root: Path, path: str) -> bool:
 
 
 def history(root: Path, path: str) -> list[Commit]:
-    """Return the commits that changed `path`, newest first; an empty list outside a git repository."""
-    text = _git(root, "log", "--format=%H%x09%aI%x09%s", "--", path) or ""
+    """Return the commits that added or changed `path`, newest first; an empty list outside a git repository."""
+    text = _git(root, "log", "--diff-filter=AM", "--format=%H%x09%aI%x09%s", "--", path) or ""
     return [Commit(*line.split("\t", 2)) for line in text.splitlines()]
 
 

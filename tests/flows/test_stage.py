@@ -53,6 +53,13 @@ def test_failure_is_printed_and_left_for_the_refresh(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"flow": "flow", "reason": "HubError: hub x answered 503"}
 
 
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--dry-run", 2)])
+def test_flow_takes_no_argument_but_help(argument: str, status: int) -> None:
+    command = [sys.executable, "-m", "flows.refresh", argument]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status and "usage: python -m flows.refresh" in done.stdout + done.stderr
+
+
 def test_flow_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     values = load(ROOT / "params.yaml")
     short = replace(values, refresh=replace(values.refresh, timeout_h=0.1 / 3600))

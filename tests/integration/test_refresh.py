@@ -59,7 +59,7 @@ def first_refreshes(repository: Repository) -> str:
 @pytest.fixture(scope="module")
 def third_refresh(repository: Repository, first_refreshes: str) -> Iterator[dict[str, Any]]:
     """Five new adapters, one withdrawn, one with a new license: what the refresh did."""
-    before = repository.digests()
+    before, content_before = repository.digests(), repository.index_content()
     rows = index_rows(repository.root)
     written = written_once(repository.root)
     listed = repository.listing()
@@ -79,6 +79,7 @@ def third_refresh(repository: Repository, first_refreshes: str) -> Iterator[dict
     after = repository.files()
     yield {
         "before": before,
+        "content_before": content_before,
         "rows": rows,
         "written": written,
         "withdrawn": withdrawn,
@@ -153,7 +154,7 @@ def test_searches_never_fail_during_refreshes_and_checkouts(
     searcher.halt.set()
     searcher.join(timeout=60)
     assert searcher.failures == []
-    assert set(searcher.answers) == {third_refresh["before"]["index"], repository.digests()["index"]}
+    assert set(searcher.answers) == {third_refresh["content_before"], repository.index_content()}
 
 
 def test_old_revision_answers_as_it_did(
@@ -161,7 +162,7 @@ def test_old_revision_answers_as_it_did(
 ) -> None:
     shutil.rmtree(repository.root / "cache/index")
     assert repository.search(PROMPTS[0], "--rev", first_refreshes) == third_refresh["answer"]
-    assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
+    assert repository.search(PROMPTS[0])[0]["index"] == repository.index_content()
 
 
 def test_clone_reproduces_the_past_without_crawling(
@@ -275,7 +276,7 @@ def assert_consistent(repository: Repository) -> None:
         sha256: listed[sha256]["license"] for sha256 in accepted
     }
     assert Counter(row["image"] for row in captions) == dict.fromkeys(images, LENGTHS)
-    assert repository.search(PROMPTS[0])[0]["index"] == repository.digests()["index"]
+    assert repository.search(PROMPTS[0])[0]["index"] == repository.index_content()
     assert "Running stage" not in repository.run("dvc", "repro").stdout
 
 

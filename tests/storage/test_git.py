@@ -52,3 +52,9 @@ def test_a_missing_file_is_restored_from_head(repository: Path, tmp_path: Path) 
 
 def test_history_is_newest_first(repository: Path) -> None:
     assert [commit.subject for commit in history(repository, "lock")] == ["two\tfile", "one\tfile"]
+
+
+def test_history_leaves_out_the_commit_that_deleted_the_file(repository: Path) -> None:
+    git(repository, "rm", "-q", "lock")
+    git(repository, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "deleted")
+    assert [commit.subject for commit in history(repository, "lock")] == ["two\tfile", "one\tfile"]

@@ -87,6 +87,10 @@ class Repository:
             for path in (self.root / "digests").glob("*.json")
         }
 
+    def index_content(self) -> str:
+        """Return the content digest of the index, which names what a search reads."""
+        return str(json.loads((self.root / "digests/index.json").read_text())["content"])
+
     def listing(self) -> list[dict[str, Any]]:
         """Return the catalog's rows, without tombstones."""
         lines = (self.root / "data/catalog.jsonl").read_text().splitlines()
