@@ -1,4 +1,4 @@
-"""Every number in the README's tables of results is a row of metrics/summary.json.
+"""The README's numbers of results are those of metrics/summary.json and metrics/details.json.
 
 `python -m tests.test_readme` prints the tables as the README must contain them.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from autolora.metrics.summary import read_summary
+from autolora.metrics.summary import read_details, read_summary
 
 ROOT = Path(__file__).parents[1]
 SECTION = "## Results on the playground"
@@ -91,6 +91,22 @@ def committed_catalog() -> None:
 def test_table_is_generated_from_the_summary(header: tuple[str, ...]) -> None:
     table = render_table(header)
     assert table in results_section(), f"paste into README.md:\n{table}"
+
+
+def test_text_states_the_counts_of_the_measurements() -> None:
+    details, section = read_details(ROOT), results_section()
+    counts = details["python -m flows.evaluation"]
+    assert (
+        f"{counts['queries']} captions of {counts['queried_adapters']} adapters that the encoder was not trained on, "
+        f"against an index of {counts['indexed_adapters']} adapters with {counts['themes']} themes"
+    ) in section
+    counts = details["python -m flows.experiments"]
+    pairs, images = counts["pairs"], counts["images"]
+    assert f"{pairs} pairs of an object and a style" in section
+    assert f"their {2 * pairs} adapters alone, {images} images each" in section
+    assert f"in none of {pairs * images} images" in section
+    ceiling = read_summary(ROOT)["bench.probes_ceiling_adapter_r_at_1_unseen"]["value"]
+    assert f"correct for {ceiling:.2f} of the queries" in section
 
 
 def test_no_other_table_of_results_has_numbers() -> None:

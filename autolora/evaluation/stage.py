@@ -173,7 +173,9 @@ def write(
     numbers = {name: report[name] for name in names}
     numbers["health"] = {name: value for name, value in report["health"].items() if name != "most_retrieved"}
     write_atomic(metrics_path(root), to_json(numbers))
-    update(root, COMMAND, today, headlines(report, preset))
+    counts = {name: report[name] for name in ("queries", "queried_adapters", "indexed_adapters")}
+    themes = len(set(benchmark.themes.values()))
+    update(root, COMMAND, today, headlines(report, preset), counts | {"themes": themes})
     exact = ("inputs", "themes", "indexed_adapters", "queries", "queried_adapters")
     rows = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
     return write_digest(root, "evaluation", rows, SCHEMA)

@@ -231,7 +231,8 @@ def write(
     report = rounded(numbers | settings | {"cases": cases, "inputs": dict(inputs)})
     write_atomic(report_path(root), to_json(report))
     write_atomic(metrics_path(root), to_json(rounded(numbers)))
-    update(root, COMMAND, today, headlines(scenarios, preset))
+    counts = {"pairs": params.pairs, "images": params.images, "prompts": len(results)}
+    update(root, COMMAND, today, headlines(scenarios, preset), counts)
     exact = {"inputs": inputs, "params": asdict(params), "cases": [asdict(result.case) for result in results]}
     rows = {name: hash_value(value) for name, value in exact.items()}
     return write_digest(root, "experiments", rows, SCHEMA)

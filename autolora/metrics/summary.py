@@ -1,7 +1,10 @@
-"""metrics/summary.json: the headline numbers, one flat row per name, written by the commands that measure them."""
+"""metrics/summary.json: the headline numbers, one flat row per name, written by the commands that measure them.
+
+metrics/details.json holds counts that describe these measurements.
+"""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +13,7 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.storage.files import read_json, write_atomic
 
 PATH = Path("metrics", "summary.json")
+DETAILS = Path("metrics", "details.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +39,23 @@ def read_summary(root: Path) -> dict[str, dict[str, Any]]:
     return read_json(root / PATH) or {}
 
 
-def update(root: Path, command: str, day: datetime.date, headlines: Iterable[Headline]) -> None:
+def read_details(root: Path) -> dict[str, dict[str, int]]:
+    """Return command -> counts of metrics/details.json; empty if the file does not exist."""
+    return read_json(root / DETAILS) or {}
+
+
+def update(
+    root: Path,
+    command: str,
+    day: datetime.date,
+    headlines: Iterable[Headline],
+    details: Mapping[str, int] | None = None,
+) -> None:
     """Replace all rows of `command` in metrics/summary.json by `headlines`, atomically, sorted by name.
 
     day: when they were measured. A row whose numbers do not change retains its date, so that repeating a
-    measurement with the same result writes nothing.
+    measurement with the same result writes nothing. details: counts that describe the measurement, e.g. of queries;
+    they replace those of `command` in metrics/details.json, which DVC does not compare.
     """
     stored = read_summary(root)
     rows = {name: row for name, row in stored.items() if row["command"] != command}
@@ -49,3 +65,5 @@ def update(root: Path, command: str, day: datetime.date, headlines: Iterable[Hea
         is_same = row == {key: value for key, value in former.items() if key != "date"}
         rows[name] = row | {"date": former["date"] if is_same else day.isoformat()}
     write_atomic(root / PATH, to_json(rows))
+    if details is not None:
+        write_atomic(root / DETAILS, to_json(read_details(root) | {command: dict(details)}))

@@ -44,6 +44,7 @@ def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
     assert sorted(str(path.relative_to(tmp_path)) for path in files) == [
         "data/evaluation/report.json",
         "digests/evaluation.json",
+        "metrics/details.json",
         "metrics/evaluation.json",
         "metrics/summary.json",
     ]

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from autolora.metrics.summary import PATH, Headline, read_summary, update
+from autolora.metrics.summary import PATH, Headline, read_details, read_summary, update
 
 DAY = datetime.date(2026, 1, 1)
 LATER = datetime.date(2026, 2, 1)
@@ -44,3 +44,11 @@ def test_repeated_measurement_with_equal_result_retains_the_date(tmp_path: Path)
 
 def test_summary_is_empty_before_the_first_measurement(tmp_path: Path) -> None:
     assert read_summary(tmp_path) == {}
+
+
+def test_command_replaces_its_own_details(tmp_path: Path) -> None:
+    update(tmp_path, "evaluate", DAY, [RECALL], {"queries": 3})
+    update(tmp_path, "measure", DAY, [SECONDS], {"runs": 5})
+    update(tmp_path, "evaluate", DAY, [RECALL], {"queries": 4})
+    update(tmp_path, "evaluate", DAY, [RECALL])
+    assert read_details(tmp_path) == {"evaluate": {"queries": 4}, "measure": {"runs": 5}}
