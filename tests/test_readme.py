@@ -21,7 +21,7 @@ TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         for label, prefix in (
             ("caption centroid", "caption_centroid_"),
             ("encoder", ""),
-            ("random", "random_"),
+            ("chance", "random_"),
         )
     },
     ("method", "theme", "adapter"): {
