@@ -133,7 +133,7 @@ def test_functions_send_one_request_per_image_and_length(root: Path, server: str
     before = answered(server)
     digest = caption_all(root, values)
     wanted = NUM_IMAGES * len(asdict(values.captions.instructions))
-    assert len(captions_store.captions(root)) == wanted
+    assert len(captions_store.read_captions(root)) == wanted
     assert answered(server) - before == wanted
     files = written(root)
     assert caption_all(root, values) == digest
@@ -151,7 +151,7 @@ def test_stage_sends_each_request_once_and_none_in_a_second_run(
     files = written(root)
     second = run_stage(root, prefect_api)
     assert second.returncode == 0, second.stderr
-    assert asked == len(captions_store.captions(root)) == 3 * NUM_IMAGES
+    assert asked == len(captions_store.read_captions(root)) == 3 * NUM_IMAGES
     assert answered(server) - before == asked
     assert written(root) == files
     assert json.loads(files["captions.json"][0])["rows"] == asked
@@ -160,10 +160,10 @@ def test_stage_sends_each_request_once_and_none_in_a_second_run(
 def test_both_engines_give_the_same_captions(root: Path, tmp_path: Path) -> None:
     values = load(root / "params.yaml")
     caption_all(root, values)
-    expected = {(row.image, row.prompt): row.text for row in captions_store.captions(root)}
+    expected = {(row.image, row.prompt): row.text for row in captions_store.read_captions(root)}
     captions_store.captions_path(root).unlink()
     caption_all(root, replace(values, captions=replace(values.captions, engine="transformers")))
-    same = [expected[row.image, row.prompt] == row.text for row in captions_store.captions(root)]
+    same = [expected[row.image, row.prompt] == row.text for row in captions_store.read_captions(root)]
     assert len(same) == len(expected)
     assert sum(same) >= 0.9 * len(same)
 
@@ -191,13 +191,13 @@ def test_answers_of_a_failing_server_are_stored_and_only_the_rest_is_requested_l
         failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers" in failed.stderr
-    stored = len(captions_store.captions(root))
+    stored = len(captions_store.read_captions(root))
     assert stored == 40
     assert not (root / "digests/captions.json").exists()
     before = answered(server)
     caption_all(root, values)
     assert answered(server) - before == 3 * NUM_IMAGES - stored
-    assert len(captions_store.captions(root)) == 3 * NUM_IMAGES
+    assert len(captions_store.read_captions(root)) == 3 * NUM_IMAGES
 
 
 def test_unreachable_server_fails_the_stage_which_writes_nothing(root: Path, prefect_api: str) -> None:
@@ -225,7 +225,7 @@ def test_killed_server_loses_no_answer_and_answers_no_request_twice(
         stdout, stderr = running.communicate(timeout=600)
     assert running.returncode == 0, stderr
     assert f"{wanted} captions written" in stdout
-    captions = Counter((row.image, row.prompt) for row in captions_store.captions(root))
+    captions = Counter((row.image, row.prompt) for row in captions_store.read_captions(root))
     assert len(captions) == captions.total() == wanted
     assert len(counts.answered) == counts.answered.total() == wanted
     assert not counts.repeated
