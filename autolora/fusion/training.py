@@ -110,7 +110,7 @@ def fit(
             batch = _noise(clean, interfering[0].captions(captions), sigmas, generator, transformer.device)
             with fused(transformer, loras, gates=gates, relevance=relevance.flip(0)):
                 hinge = (variant.hinge - _error(transformer, batch, variant.guidance)).clamp_min(0)
-                hinge.backward()  # type: ignore[no-untyped-call]
+                hinge.backward()  # type: ignore[no-untyped-call]  # torch's own
             loss = loss.detach() + hinge.detach()
         optimizer.step()
         schedule.step()
