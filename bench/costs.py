@@ -16,7 +16,7 @@ from torch import Tensor
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import Encoder
 from autolora.lora.factors import fuse
-from autolora.lora.read import read
+from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import Sketch, SketchSpec, signs, sketch
 from autolora.params import Params, load
 from autolora.slots import Slot, fused_slots, slots
@@ -65,16 +65,16 @@ def measure_largest(pool_spec: PoolSpec, rank: int, folder: Path, size: int) -> 
     adapter = _spec_of_rank(rank)
     with temporary_lora_file(lay_out(draw_lora(adapter, pool_spec), adapter, pool_spec), folder) as path:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            before, after, seconds = pool.apply(read_and_sketch, (path, slots(pool_spec.transformer), size))
+            before, after, seconds = pool.apply(measure_peak, (path, slots(pool_spec.transformer), size))
         megabytes = path.stat().st_size / 1e6
     return {"rank": rank, "file": megabytes, "before": before, "peak": after, "seconds": seconds}
 
 
-def read_and_sketch(path: Path, known: tuple[Slot, ...], size: int) -> tuple[float, float, float]:
+def measure_peak(path: Path, known: tuple[Slot, ...], size: int) -> tuple[float, float, float]:
     """Return this process's peak memory (MB) before and after reading and sketching a file, and the CPU seconds."""
     torch.set_num_threads(1)
     bounds, before = load(PROFILE).pool, _peak()
-    seconds, _ = cpu_timed(lambda: sketch(read(path, known, bounds).lora, known, SketchSpec(size)))
+    seconds, _ = cpu_timed(lambda: read_and_sketch(path, known, bounds, SketchSpec(size)))
     return before, _peak(), seconds
 
 

@@ -58,10 +58,10 @@ class UpdateSize:
 def compute_size(kind: str, path: str, shapes: Mapping[str, Shape]) -> UpdateSize:
     """Return the size of a module's update from its tensors' shapes, by role.
 
+    A shape is (rows, columns), or (rows, columns, 1, 1) as tools for convolutions write it.
     Raises RefusedFile shape-mismatch if the tensors cannot be multiplied.
     """
-    if any(len(shape) != 2 for shape in shapes.values()):
-        raise _shape_mismatch(path, shapes)
+    shapes = {role: _matrix_shape(path, role, shape) for role, shape in shapes.items()}
     if kind == "lora":
         return _lora_size(path, shapes)
     first, second = (_half_size(path, shapes, half) for half in ("w1", "w2"))
@@ -93,6 +93,7 @@ def build_factors(kind: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Ten
     A LoRA's factors are its stored tensors; those of other kinds are new tensors in float32, or in float64 if a
     stored tensor is float64.
     """
+    tensors = {role: tensor.flatten(1) for role, tensor in tensors.items()}
     if kind == "lora":
         return tensors["down"], tensors["up"]
     exact = {
@@ -103,6 +104,14 @@ def build_factors(kind: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Ten
         return down, _pairwise_row_products(exact["w1_a"].T, exact["w2_a"].T).T
     (down1, up1), (down2, up2) = (_factor_half(exact, half) for half in ("w1", "w2"))
     return torch.kron(down1, down2), torch.kron(up1, up2)
+
+
+def _matrix_shape(path: str, role: str, shape: Shape) -> Shape:
+    """Return (rows, columns) of a matrix or of the weight of a 1 × 1 convolution."""
+    if len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1)):
+        return shape[:2]
+    found = f"a convolution with a kernel of {shape[2]} × {shape[3]}" if len(shape) == 4 else "not a matrix"
+    raise refusal("shape-mismatch", f"{path[:100]}: {role} {list(shape)} is {found}, expected a matrix")
 
 
 def _lora_size(path: str, shapes: Mapping[str, Shape]) -> UpdateSize:

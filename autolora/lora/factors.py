@@ -47,28 +47,25 @@ def delta(factors: Factors) -> Tensor:
     return factors.scale * (factors.up.float() @ factors.down.float())
 
 
-def squared_norm(factors: Factors, grams: tuple[Tensor, Tensor] | None = None) -> float:
-    """Return ‖ΔW‖² = scale² · tr(upᵀup · down·downᵀ), without forming ΔW; accurate to 6 digits.
-
-    grams: upᵀup and down·downᵀ, (r, r) each in float64, if they were already computed in single precision. They
-    are computed again in double precision if the ranks cancel each other.
-    """
-    return factors.scale**2 * _squared_norms(factors, grams)[0]
+def squared_norm(factors: Factors) -> float:
+    """Return ‖ΔW‖² = scale² · tr(upᵀup · down·downᵀ), without forming ΔW; accurate to 6 digits."""
+    return factors.scale**2 * _squared_norms(factors)[0]
 
 
-def is_zero(factors: Factors, bound: float = math.inf) -> bool:
+def is_zero(factors: Factors) -> bool:
     """Return whether ΔW is zero to single precision, also if neither factor is.
 
-    bound: an upper bound on ‖up‖²·‖down‖², if one is known. With a bound, the first entry of ΔW shows for most
-    updates that they are not zero, and a corner of ΔW for nearly all others; this only saves time.
+    An entry or a corner of ΔW in which the ranks do not cancel each other shows for nearly all updates that they are
+    not zero, without reading all values.
     """
     if factors.scale == 0:
         return True
-    first = sum(row * column for row, column in zip(*_first_entry(factors), strict=True))
-    if first * first > ZERO_SHARE * bound:
+    terms = [row * column for row, column in zip(*_first_entry(factors), strict=True)]
+    if sum(terms) ** 2 > CANCELLATION_SHARE * sum(term * term for term in terms):
         return False
-    corner = factors.up[:CORNER].double() @ factors.down[:, :CORNER].double()
-    if float(corner.square().sum()) > ZERO_SHARE * bound:
+    up, down = factors.up[:CORNER].double(), factors.down[:, :CORNER].double()
+    by_rank = _dot(up.square().sum(0), down.square().sum(1))
+    if float((up @ down).square().sum()) > CANCELLATION_SHARE * by_rank:
         return False
     total, product = _squared_norms(factors)
     return total <= ZERO_SHARE * product
@@ -151,9 +148,9 @@ def _first_entry(factors: Factors) -> tuple[list[float], list[float]]:
     return factors.up[0].tolist(), factors.down[:, 0].tolist()
 
 
-def _squared_norms(factors: Factors, grams: tuple[Tensor, Tensor] | None = None) -> tuple[float, float]:
+def _squared_norms(factors: Factors) -> tuple[float, float]:
     """Return ‖up·down‖² and ‖up‖²·‖down‖², in double precision if single precision is not enough."""
-    left, right = grams or _grams(factors.up.float(), factors.down.float())
+    left, right = _grams(factors.up.float(), factors.down.float())
     total, by_rank = _dot(left, right), _dot(left.diagonal(), right.diagonal())
     if not (total > CANCELLATION_SHARE * by_rank and MIN_SINGLE_PRECISION < by_rank < math.inf):
         left, right = _grams(factors.up.double(), factors.down.double())

@@ -13,8 +13,6 @@ from autolora.slots import DOUBLE, SINGLE
 
 # suffix -> suffix style, kind of update, role of the tensor; None: used with every style, with every kind
 SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
-    "lora_A.default.weight": ("A", "lora", "down"),
-    "lora_B.default.weight": ("A", "lora", "up"),
     "lora_A.weight": ("A", "lora", "down"),
     "lora_B.weight": ("A", "lora", "up"),
     "lora_A": ("A", "lora", "down"),
@@ -39,6 +37,8 @@ SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
     "lokr_w2_b": (None, "lokr", "w2_b"),
     "alpha": (None, None, "alpha"),
 }
+NAMED_SUFFIXES = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight"}
+"""word before the name of a PEFT adapter, as in lora_A.NAME.weight -> suffix without the name"""
 MAX_SUFFIX_WORDS = 3
 """dot-separated words in the longest suffix"""
 
@@ -108,7 +108,12 @@ class Naming:
 
 _BFL_DOUBLE, _BFL_SINGLE = _via(BFL_DOUBLE, _parts(DOUBLE)), _via(BFL_SINGLE, _parts(SINGLE))
 BFL = Naming("double_blocks", "single_blocks", _BFL_DOUBLE, {**_BFL_SINGLE, "linear1_qkv": SINGLE_QKV})
-BFL_NUMBERED = Naming("double_blocks", "single_blocks", _numbered(_BFL_DOUBLE), _numbered(_BFL_SINGLE))
+BFL_NUMBERED = Naming(
+    "double_blocks",
+    "single_blocks",
+    {**BFL.double_names, **_numbered(_BFL_DOUBLE)},
+    {**BFL.single_names, **_numbered(_BFL_SINGLE)},
+)
 XLABS = Naming("double_blocks", "single_blocks", _via(XLABS_DOUBLE, _parts(DOUBLE)), XLABS_SINGLE)
 DIFFUSERS = Naming(
     "transformer_blocks",
@@ -118,8 +123,15 @@ DIFFUSERS = Naming(
 )
 NATIVE = Naming("blocks", "single_blocks", _parts(DOUBLE), _parts(SINGLE))
 
+PEFT_PREFIX = "base_model.model."
+"""what PEFT's `save_pretrained` writes before a module's name in the model"""
+DOTTED_PREFIXES = ("", "transformer.", "unet.", "diffusion_model.", "model.diffusion_model.")
+"""names of the transformer within a pipeline or a checkpoint"""
+WRAPPED_PREFIXES = tuple(PEFT_PREFIX + prefix for prefix in DOTTED_PREFIXES)
+UNDERSCORED_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
+
 # layout, prefix, naming, separator within a module path, suffix style; the first match is used
-LAYOUTS = (
+KNOWN_LAYOUTS = (
     ("kohya", "lora_unet_", BFL, "_", "down"),
     ("kohya-diffusers", "lora_unet_", DIFFUSERS, "_", "down"),
     ("onetrainer", "lora_transformer_", DIFFUSERS, "_", "down"),
@@ -133,20 +145,41 @@ LAYOUTS = (
     ("bfl-transformer", "transformer.", BFL, ".", "A"),
     ("bfl-bare", "", BFL, ".", "A"),
     ("bfl-bare-down", "", BFL, ".", "down"),
-    ("fal-kontext", "base_model.model.", BFL, ".", "A"),
+    ("fal-kontext", PEFT_PREFIX, BFL, ".", "A"),
     ("peft", "transformer.", DIFFUSERS, ".", "A"),
     ("peft-down", "transformer.", DIFFUSERS, ".", "down"),
     ("peft-bare", "", DIFFUSERS, ".", "A"),
     ("peft-bare-down", "", DIFFUSERS, ".", "down"),
-    ("peft-model", "base_model.model.", DIFFUSERS, ".", "A"),
-    ("peft-pipeline", "base_model.model.transformer.", DIFFUSERS, ".", "A"),
+    ("peft-model", PEFT_PREFIX, DIFFUSERS, ".", "A"),
+    ("peft-pipeline", f"{PEFT_PREFIX}transformer.", DIFFUSERS, ".", "A"),
+    *(
+        ("peft-wrapped", prefix, naming, ".", "A")
+        for prefix in WRAPPED_PREFIXES
+        for naming in (BFL, DIFFUSERS)
+    ),
     ("old-diffusers", "transformer.", DIFFUSERS, ".", "old"),
     ("old-diffusers", "", DIFFUSERS, ".", "old"),
     ("xlabs", "", XLABS, ".", "processor"),
     ("xlabs", "diffusion_model.", XLABS, ".", "processor"),
     ("native", "", NATIVE, ".", "A"),
 )
-EXTERNAL_ALPHA_LAYOUTS = ("peft-bare", "peft-model", "peft-pipeline", "fal-kontext", "bfl-bare")
+MIXED_LAYOUTS = tuple(
+    ("mixed", prefix, naming, separator, style)
+    for prefixes, separator in (((*DOTTED_PREFIXES, *WRAPPED_PREFIXES), "."), (UNDERSCORED_PREFIXES, "_"))
+    for prefix in prefixes
+    for naming in (BFL, DIFFUSERS)
+    for style in ("A", "down", "old")
+)
+"""prefixes, names and suffixes of different tools, as converters combine them"""
+LAYOUTS = (*KNOWN_LAYOUTS, *MIXED_LAYOUTS)
+EXTERNAL_ALPHA_LAYOUTS = (
+    "peft-bare",
+    "peft-model",
+    "peft-pipeline",
+    "peft-wrapped",
+    "fal-kontext",
+    "bfl-bare",
+)
 """layouts of tools that store alpha in a separate file (PEFT's adapter_config.json)"""
 
 
@@ -160,6 +193,8 @@ class ParsedKey:
     kind: str | None
     """lora, loha or lokr; None for alpha, which every kind has"""
     role: str
+    adapter: str = ""
+    """name of the PEFT adapter, if the key contains one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +203,27 @@ class Module:
 
     layout: str
     name: str
-    """module path without the layout's prefix"""
+    """of the module in the model, with dots; PEFT matches the patterns of a config with it"""
     slots: tuple[str, ...]
 
 
-def _index() -> dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]]:
-    """Return (prefix, separator, stack, module) -> (layout, style, stack of the slots, their suffixes)."""
-    index: dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[str, ...]]]] = {}
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What a module name means in one layout."""
+
+    layout: str
+    style: str
+    name: str
+    """within the block, with dots"""
+    stack: str
+    """of the slots"""
+    suffixes: tuple[str, ...]
+    """of the slots, in row order"""
+
+
+def _index() -> dict[tuple[str, str, str, str], list[_Target]]:
+    """Return (prefix, separator, stack, module) -> what the module means, per layout."""
+    index: dict[tuple[str, str, str, str], list[_Target]] = {}
     for layout, prefix, naming, separator, style in LAYOUTS:
         for stack, slot_stack, names in (
             (naming.double, DIFFUSERS.double, naming.double_names),
@@ -182,7 +231,7 @@ def _index() -> dict[tuple[str, str, str, str], list[tuple[str, str, str, tuple[
         ):
             for name, suffixes in names.items():
                 key = (prefix, separator, stack, name.replace(".", separator))
-                index.setdefault(key, []).append((layout, style, slot_stack, suffixes))
+                index.setdefault(key, []).append(_Target(layout, style, name, slot_stack, suffixes))
     return index
 
 
@@ -194,14 +243,16 @@ def _choice(words: set[str]) -> str:
 _INDEX = _index()
 _PATH = re.compile(
     rf"(?P<prefix>{_choice({prefix for prefix, *_ in _INDEX})})"
-    rf"(?P<name>(?P<stack>{_choice({stack for _, _, stack, _ in _INDEX})})"
-    r"(?P<separator>[._])(?P<block>[0-9]{1,4})(?P=separator)(?P<module>.+))"
+    rf"(?P<stack>{_choice({stack for _, _, stack, _ in _INDEX})})"
+    r"(?P<separator>[._])(?P<block>[0-9]{1,4})(?P=separator)(?P<module>.+)"
 )
 
 
 def parse_key(key: str) -> ParsedKey | None:
     """Return a key's module path and role; None if its suffix is not one of SUFFIXES."""
     words = key.rsplit(".", MAX_SUFFIX_WORDS)
+    if len(words) == 4 and words[1] in NAMED_SUFFIXES and words[2] and words[3] == "weight":
+        return ParsedKey(words[0], *SUFFIXES[NAMED_SUFFIXES[words[1]]], adapter=words[2])
     for first in range(1, len(words)):
         if known := SUFFIXES.get(".".join(words[first:])):
             return ParsedKey(".".join(words[:first]), *known)
@@ -214,8 +265,14 @@ def find_module(path: str, style: str | None) -> Module | None:
     if match is None:
         return None
     key = (match["prefix"], match["separator"], match["stack"], match["module"])
-    for layout, layout_style, slot_stack, suffixes in _INDEX.get(key, ()):
-        if style in (None, layout_style):
-            slots = tuple(f"{slot_stack}.{int(match['block'])}.{suffix}" for suffix in suffixes)
-            return Module(layout, match["name"], slots)
+    for target in _INDEX.get(key, ()):
+        if style in (None, target.style):
+            slots = tuple(f"{target.stack}.{int(match['block'])}.{suffix}" for suffix in target.suffixes)
+            name = f"{_outer_name(match['prefix'])}{match['stack']}.{match['block']}.{target.name}"
+            return Module(target.layout, name, slots)
     return None
+
+
+def _outer_name(prefix: str) -> str:
+    """Return the part of a prefix that belongs to the module's name in the model to which PEFT was applied."""
+    return prefix.removeprefix(PEFT_PREFIX) if prefix.startswith(PEFT_PREFIX) else ""

@@ -1,8 +1,11 @@
 """Key accounting: every key of a file is used, ignored as a recognized family, or unknown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import takewhile
 
+from autolora.errors import RefusedFile
 from autolora.lora import formats, unsupported
 from autolora.lora.decompositions import ROLE_SETS
 from autolora.lora.verdict import refusal
@@ -15,6 +18,8 @@ MAX_KEY_CHARS = 256
 MAX_EXAMINED = 5000
 """number of unknown keys that are matched against unsupported formats; files with more are always refused"""
 TEXT_FAMILIES = {"text-encoder", "text-embedding"}
+ZERO_DIFFERENCE, LEFTOVER_ALPHA = "zero-difference", "leftover-alpha"
+"""families of ignored keys that have no effect: added tensors that are zero, and alphas of modules without weights"""
 KIND_SUFFIXES = {"lora": "", "loha": "-loha", "lokr": "-lokr"}
 """kind of update -> suffix of the layout's name"""
 
@@ -25,7 +30,7 @@ class ModuleKeys:
 
     path: str
     name: str
-    """path without the layout's prefix"""
+    """of the module in the model, with dots"""
     layout: str
     slots: tuple[Slot, ...]
     kind: str = "lora"
@@ -46,7 +51,7 @@ class KeyReport:
     modules: tuple[ModuleKeys, ...]
     """sorted by path; each has all tensors of its update"""
     ignored: Mapping[str, str]
-    """key -> family, of recognized keys that update no slot"""
+    """key -> family, of recognized keys that update no slot, or have no effect"""
     unknown: tuple[str, ...]
     total: int
 
@@ -66,35 +71,59 @@ class KeyReport:
         return "+".join(sorted({f"{module.layout}{KIND_SUFFIXES[module.kind]}" for module in self.modules}))
 
 
-def account_for_keys(keys: Iterable[str], slots: Sequence[Slot], min_known: float) -> KeyReport:
+def account_for_keys(
+    keys: Iterable[str], slots: Sequence[Slot], min_known: float, is_zero: Callable[[str], bool]
+) -> KeyReport:
     """Return how each key of a file is used.
 
-    keys: the tensors' names; slots: of the base model; min_known: required share of keys that are used or ignored.
+    keys: the tensors' names; slots: of the base model; min_known: required share of keys that are used or ignored;
+    is_zero: returns whether a key's tensor is zero, asked only for tensors that are added to weights or biases.
     Raises RefusedFile: not-a-lora, wrong-base, control, quantized, dora, tucker, oft, weight-diff, lora-bias,
-    other-adapter, unknown-keys, text-encoder-only, no-slots, orphan, duplicate-slot.
+    other-adapter, several-adapters, unknown-keys, text-encoder-only, no-slots, orphan, duplicate-slot.
     """
     names = sorted(keys)
-    parsed = {key: pair for key in names if (pair := _find_module(key))}
+    parsed = _find_modules(names)
     others = [key for key in names if key not in parsed]
     ignored = {key: family for key in others if (family := _find_ignored_family(key))}
-    unknown = tuple(key for key in others if key not in ignored)
-    _check_format(names, [key for key in unknown[:MAX_EXAMINED] if len(key) <= MAX_KEY_CHARS])
+    unknown = [key for key in others if key not in ignored]
+    added = filter(unsupported.is_added, _examined(unknown))
+    ignored |= dict.fromkeys(takewhile(is_zero, added), ZERO_DIFFERENCE)  # any other one refuses the file
+    unknown = [key for key in unknown if key not in ignored]
+    _check_format(names, _examined(unknown))
+    _check_adapter_names(parsed)
     modules = _group_by_module(parsed, {slot.name: slot for slot in slots})
+    ignored |= {module.keys["alpha"]: LEFTOVER_ALPHA for module in modules if not module.factors}
+    modules = [module for module in modules if module.factors]
     if len(names) - len(unknown) < min_known * len(names) or len(unknown) > MAX_EXAMINED:
         listed = ", ".join(key[:100] for key in unknown[:MAX_LISTED])
         raise refusal("unknown-keys", f"{len(unknown)} of {len(names)} keys, first {listed}")
-    report = KeyReport(tuple(modules), ignored, unknown, len(names))
     if not modules:
-        code = "text-encoder-only" if set(report.ignored_families) <= TEXT_FAMILIES else "no-slots"
-        raise refusal(code, f"its {len(names)} keys belong to {', '.join(report.ignored_families)}")
+        raise _without_modules(ignored, len(names))
     _check_modules(modules)
-    return report
+    return KeyReport(tuple(modules), ignored, tuple(unknown), len(names))
 
 
-def _find_module(key: str) -> tuple[formats.ParsedKey, formats.Module] | None:
-    parsed = formats.parse_key(key)
-    module = formats.find_module(parsed.path, parsed.style) if parsed else None
-    return (parsed, module) if parsed and module else None
+def _examined(unknown: Sequence[str]) -> list[str]:
+    """Return the unknown keys that are matched against patterns of unsupported formats."""
+    return [key for key in unknown[:MAX_EXAMINED] if len(key) <= MAX_KEY_CHARS]
+
+
+def _without_modules(ignored: Mapping[str, str], total: int) -> RefusedFile:
+    families = set(ignored.values())
+    effective = families - {ZERO_DIFFERENCE, LEFTOVER_ALPHA}
+    code = "text-encoder-only" if effective and effective <= TEXT_FAMILIES else "no-slots"
+    return refusal(code, f"its {total} keys belong to {', '.join(sorted(families))}")
+
+
+def _find_modules(keys: Iterable[str]) -> dict[str, tuple[formats.ParsedKey, formats.Module]]:
+    """Return key -> its parts and its module, for keys of known layouts."""
+    find_module = cache(formats.find_module)  # a module has two or three keys
+    modules = {}
+    for key in keys:
+        parsed = formats.parse_key(key)
+        if parsed and (module := find_module(parsed.path, parsed.style)):
+            modules[key] = parsed, module
+    return modules
 
 
 def _find_ignored_family(key: str) -> str | None:
@@ -120,6 +149,14 @@ def _check_format(names: Sequence[str], unknown: Sequence[str]) -> None:
 def _has_lora_suffix(key: str) -> bool:
     parsed = formats.parse_key(key)
     return parsed is not None and parsed.kind is not None
+
+
+def _check_adapter_names(parsed: Mapping[str, tuple[formats.ParsedKey, formats.Module]]) -> None:
+    """Refuse a file with several PEFT adapters, each of which is a LoRA of its own."""
+    adapters = sorted({part.adapter for part, _ in parsed.values()} - {""})
+    if len(adapters) > 1:
+        listed = ", ".join(name[:50] for name in adapters[:MAX_LISTED])
+        raise refusal("several-adapters", f"{len(adapters)} names, first {listed}")
 
 
 def _group_by_module(

@@ -8,13 +8,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from autolora.errors import RefusedFile
 from autolora.lora.decompositions import RANK_CODES, UpdateSize, build_factors, check_memory, compute_size
-from autolora.lora.factors import Factors, Lora, is_zero, max_abs, split
+from autolora.lora.factors import Lora, is_zero, max_abs, split
 from autolora.lora.formats import EXTERNAL_ALPHA_LAYOUTS
 from autolora.lora.header import Header
 from autolora.lora.key_accounting import KeyReport, ModuleKeys, account_for_keys
@@ -27,6 +28,7 @@ from autolora.lora.scales import (
     ScaleConfig,
     read_config,
 )
+from autolora.lora.sketch import Sketch, SketchSpec, sketch
 from autolora.lora.unsupported import BASES_BY_WIDTH, find_base_in_metadata, find_embedder_variant
 from autolora.lora.verdict import refusal
 from autolora.params import PoolParams
@@ -35,7 +37,7 @@ from autolora.storage.files import MB
 
 logger = logging.getLogger(__name__)
 
-READER_VERSION = 4
+READER_VERSION = 5
 """part of the pool's recipe: a higher version reads every file again"""
 FLOAT_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -67,15 +69,32 @@ def read(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Reading:
     Raises RefusedFile with a code of autolora.lora.verdict if the file is not a supported LoRA for this base model;
     OSError if the file cannot be read.
     """
+    return _read(path, slots, bounds, check_values=True)
+
+
+def read_and_sketch(
+    path: Path, slots: Sequence[Slot], bounds: PoolParams, spec: SketchSpec
+) -> tuple[Reading, Sketch]:
+    """Return the content of a LoRA file and its sketch, reading every weight once.
+
+    Raises the same errors as `read`: sketching finds the values that are not finite or too large.
+    """
+    reading = _read(path, slots, bounds, check_values=False)
+    return reading, sketch(reading.lora, slots, spec)
+
+
+def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, check_values: bool) -> Reading:
+    """Return the content of a LoRA file; check_values: whether to check the values that a sketch would check."""
     header = read_header(path, bounds)
-    report = account_for_keys(header.tensors, slots, bounds.min_known_keys)
+    is_zero_tensor = partial(_is_zero_tensor, path, header)
+    report = account_for_keys(header.tensors, slots, bounds.min_known_keys, is_zero_tensor)
     _check_base(report, header)
     sizes = _compute_sizes(report.modules, header, bounds.max_rank)
     dtype = _check_dtypes(report.modules, header)
-    config = read_config(header.metadata)
+    config = read_config(header.metadata, [module.name for module in report.modules])
     if report.unknown:
         logger.warning("ignored %d unknown keys, first %r", len(report.unknown), report.unknown[0][:100])
-    lora = _load(path, report.modules, sizes, header, config, bounds.max_rank)
+    lora = _load(path, report.modules, sizes, header, config, bounds.max_rank, check_values=check_values)
     if not lora:
         raise refusal("zero-effect", f"{len(report.modules)} modules")
     return Reading(
@@ -97,6 +116,11 @@ def read_header(path: Path, bounds: PoolParams) -> Header:
     header-inconsistent; OSError.
     """
     return load_header(path, int(bounds.max_header_mb * MB))
+
+
+def _is_zero_tensor(path: Path, header: Header, key: str) -> bool:
+    """Return whether a tensor contains only zeros, as floating-point numbers."""
+    return header.tensors[key].dtype in FLOAT_DTYPES and not bool(map_tensors(path, header)(key).any())
 
 
 def _check_base(report: KeyReport, header: Header) -> None:
@@ -180,23 +204,30 @@ def _load(
     header: Header,
     config: ScaleConfig,
     max_rank: int,
+    *,
+    check_values: bool,
 ) -> Lora:
     """Return the factors of all slots from the modules' tensors; slots with a zero update are absent.
 
-    A LoRA's factors are views of the mapped file.
+    A LoRA's factors are views of the mapped file. Without `check_values` the values of a module are only checked if
+    slots or ranks are left out, since nothing after this function sees these values.
     """
     lora: Lora = {}
     get = map_tensors(path, header)
     for module, size in zip(modules, sizes, strict=True):
         tensors = {role: get(key) for role, key in module.factors.items()}
-        peaks = {role: _checked_peak(tensor, module.keys[role]) for role, tensor in tensors.items()}
         alpha_key = module.keys.get("alpha")
         alpha = None if alpha_key is None else _read_alpha(get, header, alpha_key)
         scale = _scale(module, size, alpha, config)
         parts = split(*build_factors(module.kind, tensors), scale, [slot.d_out for slot in module.slots])
-        bounds = [tensors[role].numel() * peak**2 for role, peak in peaks.items()]
-        bound = math.prod(bounds) if module.kind == "lora" else math.inf
-        lora |= _nonzero_parts(module, parts, bound, max_rank)
+        kept = {slot.name: part for slot, part in zip(module.slots, parts, strict=True) if not is_zero(part)}
+        if check_values or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
+            for role, tensor in tensors.items():
+                _check_magnitude(tensor, module.keys[role])
+        for name, part in kept.items():
+            if part.rank > max_rank:
+                raise _rank_out_of_bounds(module, name, part.rank, max_rank)
+        lora |= kept
     return lora
 
 
@@ -210,16 +241,6 @@ def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: Sc
     return config.scale(module.name, size.divisor) if alpha is None else alpha / size.divisor
 
 
-def _nonzero_parts(module: ModuleKeys, parts: Sequence[Factors], bound: float, max_rank: int) -> Lora:
-    """Return slot -> part for each part with a nonzero update; bound: an upper bound on ‖up‖²·‖down‖² of any part."""
-    pairs = zip(module.slots, parts, strict=True)
-    nonzero = {slot.name: part for slot, part in pairs if not is_zero(part, bound)}
-    for name, part in nonzero.items():
-        if part.rank > max_rank:
-            raise _rank_out_of_bounds(module, name, part.rank, max_rank)
-    return nonzero
-
-
 def _read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
     """Return an alpha; its tensor must contain one number, of a floating-point or integer dtype."""
     entry = header.tensors[key]
@@ -228,15 +249,13 @@ def _read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float
             "bad-alpha", f"{key[:100]} is {entry.dtype} of shape {list(entry.shape)}, expected one number"
         )
     number = get(key).double()
-    _checked_peak(number, key)
+    _check_magnitude(number, key)
     return float(number)
 
 
-def _checked_peak(tensor: Tensor, key: str) -> float:
-    """Return a tensor's largest magnitude; refuse values that are not finite or above MAX_MAGNITUDE."""
-    peak = max_abs(tensor)
-    if not peak <= MAX_MAGNITUDE:
+def _check_magnitude(tensor: Tensor, key: str) -> None:
+    """Refuse values that are not finite or above MAX_MAGNITUDE."""
+    if not max_abs(tensor) <= MAX_MAGNITUDE:
         raise refusal(
             "nan-or-inf", f"{key[:100]} contains a value that is not finite or above {MAX_MAGNITUDE:g}"
         )
-    return peak

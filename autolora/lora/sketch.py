@@ -22,6 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,9 @@ import torch
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.lora.factors import Factors, squared_norm
+from autolora.lora.factors import Factors
+from autolora.lora.scales import MAX_MAGNITUDE
+from autolora.lora.verdict import refusal
 from autolora.slots import Slot
 
 DEFINITION = "autolora-sketch-1"
@@ -37,8 +40,6 @@ MAX_CACHED_MATRICES = 1024
 """number of cached bit matrices: FLUX.1-dev has 798 (494 S, 304 Q)"""
 CHUNK = 3072
 """coordinates per step: with 64 ranks and the signs 1.2 MB, about the size of a core's own cache"""
-MIN_SYMMETRIC_RANK = 48
-"""from this rank on, skipping the lower left quarter of a symmetric matrix saves time"""
 Bits = npt.NDArray[np.uint8]
 """signs, packed in bytes"""
 
@@ -65,6 +66,11 @@ class Sketch:
     present: Tensor
     """(S,) bool: whether the LoRA updates the slot"""
 
+    @property
+    def norm(self) -> float:
+        """The estimate of ‖ΔW‖ over all slots; its square is unbiased (errors: docs/sketch.md)."""
+        return math.sqrt(inner_product(self, self))
+
 
 class SignBuffer:
     """Reused memory for the signs of CHUNK coordinates: allocating it would take longer than filling it."""
@@ -72,88 +78,74 @@ class SignBuffer:
     def __init__(self, size: int) -> None:
         self._by_byte = np.empty((CHUNK * size // 8, 8), dtype=np.float32)
         self._signs = torch.from_numpy(self._by_byte).view(CHUNK, size)
-        self._size = size
+        self.size = size
+        self._content: tuple[Bits | None, int] = (None, 0)
 
-    def fill(self, bits: Bits, begin: int, end: int) -> Tensor:
-        """Return a matrix's signs (end - begin, size), valid until the next call; begin is a multiple of 8."""
-        chunk = bits[begin * self._size // 8 : math.ceil(end * self._size / 8)]
-        _expand_bits(chunk, self._by_byte[: len(chunk)])
-        return self._signs[: end - begin]
+    def fill(self, bits: Bits, begin: int, count: int) -> Tensor:
+        """Return the signs (count, size) of a matrix's rows from `begin` on, valid until the next call.
+
+        begin is a multiple of CHUNK, and count is CHUNK except at the end of the matrix. Signs that the buffer already
+        holds are not expanded again.
+        """
+        if self._content[0] is not bits or self._content[1] != begin:
+            chunk = bits[begin * self.size // 8 : math.ceil((begin + count) * self.size / 8)]
+            _expand_bits(chunk, self._by_byte[: len(chunk)])
+            self._content = (bits, begin)
+        return self._signs if count == CHUNK else self._signs[:count]
 
 
 def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec) -> Sketch:
     """Return the sketch of a LoRA: values (S, m, p) float32 and present (S,), S = len(slots).
 
-    Raises MismatchError if the LoRA has a slot that is not in `slots`.
+    Every value of the factors is read once. Raises MismatchError if the LoRA has a slot that is not in `slots`;
+    RefusedFile nan-or-inf if a factor's projection S·up or down·Q has an entry that is not finite or above
+    MAX_MAGNITUDE. No sign is zero, so every value that is not finite shows in all entries of its rank, and at least
+    one entry is as large as the largest value, unless other values cancel it in each of them.
     """
-    return _sketch(lora, slots, spec, with_norm=False)[0]
-
-
-def sketch_and_norm(
-    lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec
-) -> tuple[Sketch, float]:
-    """Return the sketch of a LoRA and ‖ΔW‖ over all slots, reading every weight once.
-
-    Raises MismatchError if the LoRA has a slot that is not in `slots`.
-    """
-    made, squared = _sketch(lora, slots, spec, with_norm=True)
-    return made, math.sqrt(squared)
-
-
-def _sketch(
-    lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec, *, with_norm: bool
-) -> tuple[Sketch, float]:
-    """Return a LoRA's sketch and ‖ΔW‖² (0 without `with_norm`)."""
     if unknown := set(lora) - {slot.name for slot in slots}:
         raise MismatchError(f"the LoRA has slots that the base model does not have, e.g. {min(unknown)}")
     values = torch.zeros(len(slots), spec.size, spec.size)
-    present = torch.zeros(len(slots), dtype=torch.bool)
-    total, buffer = 0.0, SignBuffer(spec.size)
+    scales, projections = [0.0] * len(slots), dict[str, tuple[Tensor, Tensor]]()
+    s_buffer, q_buffer = SignBuffer(spec.size), SignBuffer(spec.size)
     for index, slot in enumerate(slots):
-        if slot.name not in lora:
+        if (factors := lora.get(slot.name)) is None:
             continue
-        factors = lora[slot.name]
         s_bits = _bits(f"S|{slot.name}", slot.d_out, spec.size)
         q_bits = _bits(f"Q|{slot.fused}", slot.d_in, spec.size)
-        left, up_gram = _project(factors.up.T, s_bits, spec.size, buffer, with_norm)
-        right, down_gram = _project(factors.down, q_bits, spec.size, buffer, with_norm)
-        values[index] = (left.T @ right) * (factors.scale / spec.size)
-        present[index] = True
-        if with_norm:
-            total += squared_norm(factors, (up_gram.double(), down_gram.double()))
-    return Sketch(values, present), total
+        left, right = _project(factors.up.T, s_bits, s_buffer), _project(factors.down, q_bits, q_buffer)
+        torch.mm(left.T, right, out=values[index])
+        scales[index] = factors.scale / spec.size
+        projections[slot.name] = left, right
+    _check_magnitude(projections)
+    present = torch.tensor([slot.name in lora for slot in slots], dtype=torch.bool)
+    return Sketch(values.mul_(torch.tensor(scales)[:, None, None]), present)
 
 
-def _project(
-    rows: Tensor, bits: Bits, size: int, buffer: SignBuffer, with_gram: bool
-) -> tuple[Tensor, Tensor]:
-    """Return rows (r, n) times a matrix of signs (n, size), and rows · rowsᵀ (r, r), both float32.
+def _project(rows: Tensor, bits: Bits, buffer: SignBuffer) -> Tensor:
+    """Return rows (r, n) times a matrix of signs (n, size), in float32.
 
-    Rows are converted to single precision in chunks that fit into a processor's cache. Without `with_gram` the
-    second matrix is zero.
+    Rows are converted to single precision in chunks that fit into a processor's cache.
     """
     rank, length = rows.shape
-    projected, gram = torch.zeros(rank, size), torch.zeros(rank, rank)
+    projected = torch.zeros(rank, buffer.size)
     for begin in range(0, length, CHUNK):
-        end = min(begin + CHUNK, length)
-        chunk = rows[:, begin:end].float()
-        projected.addmm_(chunk, buffer.fill(bits, begin, end))
-        if with_gram:
-            _add_gram(gram, chunk)
-    if with_gram and rank >= MIN_SYMMETRIC_RANK:
-        half = rank // 2
-        gram[half:, :half] = gram[:half, half:].T
-    return projected, gram
+        chunk = rows[:, begin : begin + CHUNK].float()
+        projected.addmm_(chunk, buffer.fill(bits, begin, min(CHUNK, length - begin)))
+    return projected
 
 
-def _add_gram(total: Tensor, rows: Tensor) -> None:
-    """Add rows · rowsᵀ to `total` (r, r); from MIN_SYMMETRIC_RANK on, skip its lower left quarter."""
-    if len(rows) < MIN_SYMMETRIC_RANK:
-        total.addmm_(rows, rows.T)
+def _check_magnitude(projections: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Refuse projections (slot -> of up and down) with an entry that is not finite or above MAX_MAGNITUDE."""
+    matrices = list(chain.from_iterable(projections.values()))
+    if not matrices or _is_moderate(torch.cat(matrices)):
         return
-    half = len(rows) // 2
-    total[:half].addmm_(rows[:half], rows.T)
-    total[half:, half:].addmm_(rows[half:], rows[half:].T)
+    slot = next(slot for slot, pair in projections.items() if not all(map(_is_moderate, pair)))
+    limit = f"sums above {MAX_MAGNITUDE:g}"
+    raise refusal("nan-or-inf", f"{slot} contains values that are not finite or too large ({limit})")
+
+
+def _is_moderate(matrix: Tensor) -> bool:
+    return float(matrix.abs().max()) <= MAX_MAGNITUDE
 
 
 def signs(name: str, coordinates: int, size: int) -> Tensor:

@@ -6,7 +6,12 @@ These functions are called only for keys that match no layout of autolora.lora.f
 import re
 from collections.abc import Mapping
 
-_OUTER = r"^(?:lora_unet_|lora_transformer_|lycoris_|transformer\.|diffusion_model\.|base_model\.model\.)*"
+_OUTER = (
+    r"^(?:lora_unet_|lora_transformer_|lycoris_"
+    r"|transformer\.|unet\.|(?:model\.)?diffusion_model\.|base_model\.model\.)*"
+)
+_ADAPTER_NAME = r"(\.[^.]+)?"
+"""PEFT's name of an adapter within a key, such as `.default`"""
 # family, pattern of its keys: they belong to the pipeline but to no slot, and are ignored
 IGNORED_FAMILIES = (
     (
@@ -25,31 +30,40 @@ IGNORED_FAMILIES = (
         ),
     ),
     ("final-layer", re.compile(_OUTER + r"(final_layer|norm_out|proj_out)[._]")),
+    (
+        "norm",
+        re.compile(
+            r"(double|single|transformer)_blocks[._]\d+[._](.*[._])?(query_norm|key_norm|norm_(added_)?[qk])"
+            r"(\.(scale|weight))?\.(diff|diff_b|w_norm|b_norm)$"
+        ),
+    ),
 )
 
 # reason code, suffixes of adapters that are not a product of small matrices
 PARAMETRIZATIONS = (
-    ("dora", re.compile(r"\.(dora_scale|lora_magnitude_vector(\.default)?(\.weight)?)$")),
+    ("dora", re.compile(rf"\.(dora_scale|lora_magnitude_vector{_ADAPTER_NAME}(\.weight)?)$")),
     ("tucker", re.compile(r"\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$")),
-    ("oft", re.compile(r"\.(b?oft_[A-Za-z]+|hra_u)(\.default)?(\.weight)?$")),
+    ("oft", re.compile(rf"\.(b?oft_[A-Za-z]+|hra_u){_ADAPTER_NAME}(\.weight)?$")),
     ("weight-diff", re.compile(r"\.(diff|diff_b|set_weight|reshape_weight|w_norm|b_norm)$")),
-    ("lora-bias", re.compile(r"\.lora_(B|up)(\.default)?\.bias$")),
+    ("lora-bias", re.compile(rf"\.lora_(B|up){_ADAPTER_NAME}\.bias$")),
     ("quantized", re.compile(r"\.((qkv|out)_proj(_context)?|mlp_(context_)?fc[12])\.lora_(down|up)$")),
     (
         "other-adapter",
         re.compile(
             r"\.([ab][12]\.weight|bm\.weight|on_input|ia3_l|lambda_layer|[qp]_layer\.weight|vera_lambda_[bd]"
-            r"|fourierft_spectrum)(\.default)?$"
+            rf"|fourierft_spectrum){_ADAPTER_NAME}$"
         ),
     ),
 )
+ADDED = re.compile(rf"\.(diff|diff_b|w_norm|b_norm|lora_(B|up){_ADAPTER_NAME}\.bias)$")
+"""keys of tensors that are added to weights or biases: without effect if they are zero"""
 # reason code, keys that a full model also has: next to LoRA keys they change what the LoRA keys mean
 INCOMPATIBLE_KEYS = (
     ("control", re.compile(r"[._](query_norm|key_norm)\.scale$|[._]norm_(added_)?[qk]\.weight$")),
     (
         "quantized",
         re.compile(
-            r"(^|\.)(scaled_fp8|scale_weight|scale_input|weight_scale(_\d)?|input_scale|absmax|quant_map"
+            r"(^|\.)(comfy_quant|scaled_fp8|scale_weight|scale_input|weight_scale(_\d)?|input_scale|absmax|quant_map"
             r"|quant_state\.\w+|qweight|wscales|smooth(_orig)?)$"
         ),
     ),
@@ -89,7 +103,7 @@ METADATA_FIELDS = ("modelspec.architecture", "ss_base_model_version", "ss_model_
 """header fields in which sd-scripts, ai-toolkit and other trainers store the architecture"""
 
 IMAGE_EMBEDDER_DOWN = re.compile(
-    r"(^|[._])(img_in|x_embedder)\.lora(_A|_down|\.down)(\.default)?(\.weight)?$"
+    rf"(^|[._])(img_in|x_embedder)\.lora(_A|_down|\.down){_ADAPTER_NAME}(\.weight)?$"
 )
 EMBEDDER_VARIANTS = {
     128: ("control", "the model takes a control image"),
@@ -113,6 +127,11 @@ def find_ignored_family(key: str) -> str | None:
 def find_parametrization(key: str) -> str | None:
     """Return the reason code if a key belongs to an adapter that is not a product of small matrices, else None."""
     return next((code for code, pattern in PARAMETRIZATIONS if pattern.search(key)), None)
+
+
+def is_added(key: str) -> bool:
+    """Return whether a key's tensor is added to a weight or a bias, so that zeros have no effect."""
+    return ADDED.search(key) is not None
 
 
 def find_incompatible_key(key: str) -> str | None:
@@ -142,6 +161,6 @@ def find_base_in_metadata(metadata: Mapping[str, str]) -> tuple[str, str] | None
 def find_embedder_variant(key: str, shape: tuple[int, ...]) -> tuple[str, str] | None:
     """Return reason code and explanation if a key is the `down` of a FLUX.1 variant's image embedder, else None.
 
-    shape: shape of the tensor, whose last dimension is the number of input channels.
+    shape: shape of the tensor, whose second dimension is the number of input channels.
     """
-    return EMBEDDER_VARIANTS.get(shape[-1]) if shape and IMAGE_EMBEDDER_DOWN.search(key) else None
+    return EMBEDDER_VARIANTS.get(shape[1]) if len(shape) > 1 and IMAGE_EMBEDDER_DOWN.search(key) else None

@@ -20,6 +20,7 @@ REASONS: dict[str, str] = {
     "no-slots": "the LoRA changes only parts of the transformer that AutoLoRA does not adapt",
     "unknown-keys": "too many tensors have names that match no known layout",
     "duplicate-slot": "two groups of tensors in the file update the same linear layer",
+    "several-adapters": "the file contains several LoRAs, each under its own PEFT adapter name",
     "orphan": "a tensor of a low-rank update is present, but its counterpart is missing",
     "shape-mismatch": "a tensor's shape does not match its linear layer",
     "rank-out-of-bounds": "the rank of an update is 0 or above pool.max_rank",
@@ -37,10 +38,11 @@ REASONS: dict[str, str] = {
     "other-adapter": "the file is another kind of adapter (GLoRA, IA³, VeRA, …), which is not a low-rank update",
     "quantized": "the weights are quantized or packed and cannot be used without their quantization scales",
     "near-duplicate": "the pool already contains this LoRA in another form",
+    "taken-down": "the file was taken down here and stays out of the pool",
 }
 
 WARNINGS: dict[str, str] = {
-    "ignored-keys": "tensors for the text encoders, the embedders or the final layer are ignored",
+    "ignored-keys": "tensors of parts that AutoLoRA does not adapt are ignored, or tensors without effect",
     "some-unknown-keys": "tensors whose names match no known layout are ignored",
     "scale-assumed": "the file does not contain alpha, and its tool stores alpha in another file; scale 1 is assumed",
     "scale-large": "alpha is more than 4 times the rank in a module: the LoRA may overpower others",

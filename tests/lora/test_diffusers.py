@@ -29,6 +29,8 @@ CORRECT_IN_DIFFUSERS = (
     "kohya with bf16 alphas",
     "kohya with text encoders",
     "comfy",
+    "comfy with differences of norms",
+    "kohya with zero biases",
     "ai-toolkit",
     "diffusers with alpha",
     "diffusers, attention only",

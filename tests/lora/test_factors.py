@@ -59,8 +59,7 @@ def test_is_zero_distinguishes_zero_from_small() -> None:
     assert not is_zero(Factors(1e-8 * down, 1e-8 * torch.ones(4, 1), 1e-8))
 
 
-def test_is_zero_does_not_depend_on_the_bound() -> None:
-    """A bound on the factors only saves time."""
+def test_is_zero_reads_all_values_if_a_corner_is_zero() -> None:
     up = torch.zeros(200, 2)
     up[150:] = 1  # zero in the corner that is checked first
     down = torch.randn(2, 300)
@@ -68,12 +67,9 @@ def test_is_zero_does_not_depend_on_the_bound() -> None:
         Factors(down, up, 1.0),
         Factors(down, torch.cat((up[:, :1], -up[:, :1]), 1), 1.0),
     ):
-        bound = (
-            factors.up.numel() * max_abs(factors.up) ** 2 * factors.down.numel() * max_abs(factors.down) ** 2
-        )
-        assert not is_zero(factors) and not is_zero(factors, bound)
+        assert not is_zero(factors)
     canceled = Factors(torch.cat((down, down)), torch.cat((up, -up), 1), 1.0)
-    assert is_zero(canceled) and is_zero(canceled, 1e9)
+    assert is_zero(canceled)
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e-12, 1.0, 1e9])

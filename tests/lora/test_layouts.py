@@ -19,7 +19,18 @@ from autolora.lora.formats import LAYOUTS, find_module, parse_key
 from autolora.lora.read import read
 from autolora.lora.scales import METADATA_KEY
 from autolora.slots import FusedSlot, Slot, fused_slots, slots
-from tests.lora.writing import BOUNDS, CONFIG, DOWN_UP, WIDE, KeyFormat, Tensors, draw_fused, lay_out, write
+from tests.lora.writing import (
+    BOUNDS,
+    CONFIG,
+    DOWN_UP,
+    PEFT,
+    WIDE,
+    KeyFormat,
+    Tensors,
+    draw_fused,
+    lay_out,
+    write,
+)
 
 TOLERANCE = 1e-5
 ROWS = 64
@@ -79,6 +90,16 @@ def with_modules(*modules: str, suffixes: tuple[str, str] = DOWN_UP) -> Callable
     )
 
 
+def with_keys(*keys: str, value: float = 0.0) -> Callable[[Tensors], Tensors]:
+    """Return a change that adds tensors that update no slot."""
+    return lambda tensors: tensors | {key: torch.full((2, 2), value) for key in keys}
+
+
+def as_convolutions(tensors: Tensors) -> Tensors:
+    """Return the tensors with factors of the shape of 1 × 1 convolutions."""
+    return {key: t if key.endswith("alpha") else t[:, :, None, None] for key, t in tensors.items()}
+
+
 def config_of(lora: Lora) -> dict[str, object]:
     """Return a LoraConfig with a rank_pattern and an alpha_pattern, for modules that all differ."""
     ranks = {name: factors.rank for name, factors in lora.items()}
@@ -98,6 +119,7 @@ DIFFUSERS = KeyFormat("transformer.", "diffusers")
 LYCORIS = KeyFormat("lycoris_", "diffusers", "_", DOWN_UP, alpha=True)
 WITH_ALPHA = replace(DIFFUSERS, alpha=True)
 SCALE_ASSUMED = ("scale-assumed",)
+MODULES = ("lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_single_blocks_0_linear1")
 TEXT_ENCODER_MODULES = (
     "lora_te1_text_model_encoder_layers_0_self_attn_q_proj",
     "lora_te2_encoder_block_0_layer_0_SelfAttention_q",
@@ -158,6 +180,9 @@ CASES: dict[str, Case] = {
     "bfl-peft": Case("bfl-peft", KeyFormat("diffusion_model.", "bfl")),
     "bfl-peft with alpha": Case("bfl-peft", KeyFormat("diffusion_model.", "bfl", alpha=True)),
     "bfl-transformer": Case("bfl-transformer", KeyFormat("transformer.", "bfl")),
+    "bfl-transformer, down and up": Case(
+        "onetrainer-bfl", KeyFormat("transformer.", "bfl", ".", DOWN_UP, alpha=True)
+    ),
     "bfl without prefix": Case("bfl-bare", KeyFormat("", "bfl"), warnings=SCALE_ASSUMED),
     "bfl without prefix, down and up": Case("bfl-bare-down", KeyFormat("", "bfl", ".", DOWN_UP, alpha=True)),
     "fal-kontext": Case("fal-kontext", KeyFormat("base_model.model.", "bfl"), warnings=SCALE_ASSUMED),
@@ -166,6 +191,9 @@ CASES: dict[str, Case] = {
     "diffusers, attention only": Case("peft", WITH_ALPHA, updates=is_attention),
     "diffusers, q and v only": Case("peft", WITH_ALPHA, updates=lambda name: name.endswith(("to_q", "to_v"))),
     "diffusers with adapter name": Case("peft", replace(DIFFUSERS, suffixes=LORA_A_DEFAULT)),
+    "diffusers with an adapter name of its own": Case(
+        "peft", replace(DIFFUSERS, suffixes=("lora_A.my-style.weight", "lora_B.my-style.weight"))
+    ),
     "diffusers without .weight": Case("peft", replace(DIFFUSERS, suffixes=("lora_A", "lora_B"))),
     "PEFT patterns in the header": Case("peft", DIFFUSERS, metadata=config_of),
     "rsLoRA in the header": Case("peft", DIFFUSERS, ranks=(4,), scales=(1.5,), metadata=rank_stabilized),
@@ -181,6 +209,12 @@ CASES: dict[str, Case] = {
     "PEFT model": Case("peft-model", KeyFormat("base_model.model.", "diffusers"), warnings=SCALE_ASSUMED),
     "PEFT pipeline": Case(
         "peft-pipeline", KeyFormat("base_model.model.transformer.", "diffusers"), warnings=SCALE_ASSUMED
+    ),
+    "PEFT on ComfyUI's names": Case(
+        "peft-wrapped", KeyFormat("base_model.model.diffusion_model.", "bfl"), warnings=SCALE_ASSUMED
+    ),
+    "PEFT on ComfyUI's prefix and diffusers' names": Case(
+        "peft-wrapped", KeyFormat("base_model.model.diffusion_model.", "diffusers"), warnings=SCALE_ASSUMED
     ),
     "early diffusers": Case(
         "old-diffusers", KeyFormat("transformer.", "diffusers", ".", ("lora.down.weight", "lora.up.weight"))
@@ -199,6 +233,56 @@ CASES: dict[str, Case] = {
     "xlabs": Case("xlabs", KeyFormat("", "xlabs", ".", ("down.weight", "up.weight")), updates=is_xlabs),
     "xlabs with prefix": Case(
         "xlabs", KeyFormat("diffusion_model.", "xlabs", ".", ("down.weight", "up.weight")), updates=is_xlabs
+    ),
+    "kohya's names with A and B": Case("mixed", replace(KOHYA, suffixes=PEFT)),
+    "kohya's names with A and B, no alpha": Case("mixed", replace(KOHYA, suffixes=PEFT, alpha=False)),
+    "kohya's prefix, diffusers' names, A and B": Case("mixed", KeyFormat("lora_unet_", "diffusers", "_")),
+    "checkpoint's prefix": Case("mixed", KeyFormat("model.diffusion_model.", "bfl")),
+    "checkpoint's prefix, down and up": Case(
+        "mixed", KeyFormat("model.diffusion_model.", "bfl", ".", DOWN_UP, alpha=True)
+    ),
+    "checkpoint's prefix, diffusers' names": Case("mixed", KeyFormat("model.diffusion_model.", "diffusers")),
+    "unet": Case("mixed", KeyFormat("unet.", "diffusers")),
+    "unet, BFL's names, down and up": Case("mixed", KeyFormat("unet.", "bfl", ".", DOWN_UP, alpha=True)),
+    "unet, early diffusers": Case(
+        "mixed", KeyFormat("unet.", "diffusers", ".", ("lora.down.weight", "lora.up.weight"))
+    ),
+    "kohya as convolutions": Case("kohya", KOHYA, change=as_convolutions),
+    "kohya with zero biases": Case(
+        "kohya",
+        KOHYA,
+        change=with_keys(*(f"{module}.diff_b" for module in MODULES)),
+        ignored_keys=("zero-difference",),
+        warnings=("ignored-keys",),
+    ),
+    "kohya with zero differences": Case(
+        "kohya",
+        KOHYA,
+        change=with_keys(*(f"{module}.{suffix}" for module in MODULES for suffix in ("diff_b", "diff"))),
+        ignored_keys=("zero-difference",),
+        warnings=("ignored-keys",),
+    ),
+    "comfy with differences of norms": Case(
+        "comfy",
+        KeyFormat("diffusion_model.", "bfl", ".", DOWN_UP, alpha=True),
+        change=with_keys(
+            "diffusion_model.double_blocks.0.img_attn.norm.query_norm.diff",
+            "diffusion_model.double_blocks.0.txt_attn.norm.key_norm.scale.diff",
+            "diffusion_model.single_blocks.0.norm.key_norm.diff",
+            value=0.5,
+        ),
+        ignored_keys=("norm",),
+        warnings=("ignored-keys",),
+    ),
+    "attention only, with leftover alphas": Case(
+        "kohya",
+        KOHYA,
+        updates=is_attention,
+        change=with_keys(
+            "lora_unet_double_blocks_0_img_mlp_0.alpha", "lora_unet_single_blocks_0_linear2.alpha", value=4
+        ),
+        ignored_keys=("leftover-alpha",),
+        warnings=("ignored-keys",),
     ),
     "DiffSynth": Case("native", KeyFormat("", "native")),
     "DiffSynth with adapter name": Case("native", KeyFormat("", "native", ".", LORA_A_DEFAULT)),

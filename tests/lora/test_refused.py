@@ -8,6 +8,7 @@ from torch import Tensor
 
 from autolora.errors import RefusedFile
 from autolora.lora.read import read
+from autolora.lora.verdict import REASONS
 from autolora.slots import slots
 from tests.lora.test_read import QKV, TO_Q, Tensors, read_tensors
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, draw_lora, kohya, peft, write
@@ -104,6 +105,66 @@ def test_other_parametrizations_are_refused(tmp_path: Path, suffix: str, code: s
     assert refusal_of(tmp_path, other | {f"{QKV}.alpha": torch.tensor(1.0)}).code == code
 
 
+NORM = "lora_unet_double_blocks_0_img_attn_norm_query_norm"
+
+
+@pytest.mark.parametrize(
+    ("added", "code"),
+    [
+        ({f"{QKV}.diff_b": torch.tensor([0.0, 1e-6])}, "weight-diff"),
+        ({f"{QKV}.diff_b": torch.tensor([0.0, float("nan")])}, "weight-diff"),
+        ({f"{QKV}.diff_b": torch.zeros(2), f"{QKV}.diff": torch.ones(2, 2)}, "weight-diff"),
+        ({f"{QKV}.diff_b": torch.zeros(2, dtype=torch.int8)}, "weight-diff"),
+        ({f"{QKV}.set_weight": torch.zeros(2)}, "weight-diff"),
+        ({f"{NORM}.set_weight": torch.ones(2)}, "weight-diff"),
+        ({"lora_unet_double_blocks_0_img_mod_lin.diff": torch.ones(2)}, "weight-diff"),
+        ({f"{QKV}.lora_up.bias": torch.tensor([0.0, 1.0])}, "lora-bias"),
+        ({f"{QKV}.lora_B.my-style.bias": torch.tensor([0.0, 1.0])}, "lora-bias"),
+        ({f"{QKV}.dora_scale": torch.zeros(2)}, "dora"),
+        ({"mystery.diff": torch.zeros(2)}, "zero-difference"),
+        ({f"{QKV}.diff_b": torch.tensor([0.0, -0.0])}, "zero-difference"),
+        ({f"{QKV}.diff_b": torch.zeros(2, dtype=torch.float8_e4m3fn)}, "zero-difference"),
+        ({f"{QKV}.diff": torch.zeros(0)}, "zero-difference"),
+        ({f"{QKV}.lora_up.bias": torch.zeros(2, dtype=torch.bfloat16)}, "zero-difference"),
+        ({f"{NORM}.w_norm": torch.ones(2)}, "norm"),
+        ({f"{NORM}.diff": torch.ones(2)}, "norm"),
+        ({"transformer.single_transformer_blocks.0.attn.norm_k.diff": torch.ones(2)}, "norm"),
+    ],
+)
+def test_added_tensors_are_ignored_only_without_effect(tmp_path: Path, added: Tensors, code: str) -> None:
+    tensors = kohya(draw_lora()) | added
+    if code in REASONS:
+        assert refusal_of(tmp_path, tensors).code == code
+        return
+    reading = read_tensors(tmp_path, tensors)
+    assert (reading.ignored_keys, reading.warnings) == ((code,), ("ignored-keys",))
+    assert reading.keys_used == reading.keys_seen - 1
+
+
+def test_tensors_without_effect_are_not_a_lora(tmp_path: Path) -> None:
+    without_effect = {f"{QKV}.diff_b": torch.zeros(2), f"{QKV}.alpha": torch.tensor(1.0)}
+    assert refusal_of(tmp_path, without_effect).code == "not-a-lora"
+    text = {f"lora_te1_x.lora_{role}.weight": torch.ones(2, 2) for role in ("down", "up")}
+    assert refusal_of(tmp_path, without_effect | text).code == "text-encoder-only"
+
+
+def test_several_adapters_in_a_file_are_refused(tmp_path: Path) -> None:
+    first, second = (
+        {key.replace(".weight", f".{name}.weight"): tensor for key, tensor in peft(draw_lora()).items()}
+        for name in ("style", "subject")
+    )
+    assert read_tensors(tmp_path, first).layout == "peft"
+    error = refusal_of(tmp_path, first | second)
+    assert error.code == "several-adapters" and "style, subject" in str(error)
+    disjoint = {key: tensor for key, tensor in first.items() if ".0." in key}
+    disjoint |= {key: tensor for key, tensor in second.items() if ".0." not in key}
+    assert refusal_of(tmp_path, disjoint).code == "several-adapters"
+
+
+def test_message_names_the_kernel_of_a_convolution(tmp_path: Path) -> None:
+    assert "kernel of 3 × 3" in str(refusal_of(tmp_path, damaged(down=torch.ones(6, 16, 3, 3))))
+
+
 def damaged(**changes: Tensor | None) -> Tensors:
     """Return the tensors of a kohya file with those of one module replaced, or removed if the new tensor is None."""
     tensors = kohya(draw_lora(ranks=(2,)))
@@ -120,10 +181,12 @@ def damaged(**changes: Tensor | None) -> Tensors:
     [
         ("orphan", damaged(up=None)),
         ("orphan", damaged(down=None)),
-        ("orphan", damaged(up=None, down=None)),
         ("shape-mismatch", damaged(up=torch.ones(48, 5))),
         ("shape-mismatch", damaged(up=torch.ones(50, 6))),
-        ("shape-mismatch", damaged(up=torch.ones(48, 6, 1, 1))),
+        ("shape-mismatch", damaged(down=torch.ones(6, 16, 1, 1), up=torch.ones(48, 5, 1, 1))),
+        ("shape-mismatch", damaged(down=torch.ones(6, 16, 3, 3))),
+        ("shape-mismatch", damaged(up=torch.ones(48, 6, 1, 2))),
+        ("shape-mismatch", damaged(up=torch.ones(48, 6, 1))),
         ("rank-out-of-bounds", damaged(down=torch.ones(17, 16), up=torch.ones(48, 17))),
         ("rank-out-of-bounds", damaged(down=torch.ones(49, 16), up=torch.ones(48, 49))),
         ("rank-out-of-bounds", damaged(down=torch.ones(0, 16), up=torch.ones(48, 0))),
@@ -143,6 +206,8 @@ def damaged(**changes: Tensor | None) -> Tensors:
         ("control", damaged() | {"lora_unet_img_in.lora_down.weight": torch.ones(2, 128)}),
         ("wrong-base", damaged() | {"lora_unet_img_in.lora_down.weight": torch.ones(2, 384)}),
         ("quantized", damaged() | {f"{QKV}.lora_down.scale_weight": torch.ones(1)}),
+        ("quantized", damaged() | {f"{QKV}.lora_down.comfy_quant": torch.ones(4, dtype=torch.uint8)}),
+        ("quantized", damaged() | {f"{QKV}.comfy_quant": torch.ones(4, dtype=torch.uint8)}),
         ("quantized", {"transformer_blocks.0.qkv_proj.lora_down": torch.ones(16, 2)}),
         ("duplicate-slot", damaged() | {f"{QKV}.hada_w1_a": torch.ones(2, 2)}),
     ],

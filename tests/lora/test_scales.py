@@ -1,17 +1,32 @@
-"""The adapter config in the header determines the scale."""
+"""The adapter config in the header determines the scale, as in PEFT."""
 
 import json
+import time
 
 import pytest
 
 from autolora.errors import RefusedFile
-from autolora.lora.scales import METADATA_KEY, read_config
+from autolora.lora.scales import (
+    MAX_CHARS,
+    MAX_PATTERN_CHARS,
+    MAX_PATTERNS,
+    METADATA_KEY,
+    ScaleConfig,
+    read_config,
+)
+from autolora.slots import slots
+from tests.lora.writing import WIDE
 
 TO_Q = "transformer_blocks.1.attn.to_q"
+NAMES = [slot.name for slot in slots(WIDE | {"num_layers": 19, "num_single_layers": 38})]
 
 
 def config_of(**fields: object) -> dict[str, str]:
     return {METADATA_KEY: json.dumps(fields)}
+
+
+def read_patterns(patterns: dict[str, int]) -> ScaleConfig:
+    return read_config(config_of(lora_alpha=9, alpha_pattern=patterns), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +46,89 @@ def config_of(**fields: object) -> dict[str, str]:
     ],
 )
 def test_scale_follows_the_adapter_config(fields: dict[str, object], scale: float) -> None:
-    assert read_config(config_of(**fields)).scale(TO_Q, rank=4) == scale
+    assert read_config(config_of(**fields), [TO_Q]).scale(TO_Q, rank=4) == scale
 
 
-def test_hostile_patterns_are_not_evaluated() -> None:
-    config = read_config(config_of(lora_alpha=4, alpha_pattern={"(a+)+b" * 50: 2, "(.*)*" * 50: 2}))
-    assert config.scale("a" * 4000, rank=4) == 1.0
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "to_q",
+        r"attn\.to_(q|k|v)",
+        r"transformer_blocks\.1[0-8]?\.attn\.to_out\.0",
+        r".*\.(ff|ff_context)\.net\.\d+.*",
+        r"^single_transformer_blocks\.(0|1|2)\..*",
+        r"(?:attn.(?:to|add)_[^kv]+)$",
+        r"blocks\.\d+\.proj_out",
+        "proj.out",
+        r"[a-z_]+blocks(\.\d+)+.norm1?.linear",
+        "(t|to)?(o_|_)+q",
+        "(a+)+",
+        "(.*)*",
+        "no_such_module",
+        "",
+    ],
+)
+def test_patterns_match_as_in_peft(pattern: str) -> None:
+    other = pytest.importorskip("peft.utils.other")
+    config = read_patterns({pattern: 3, "proj_(mlp|out)": 5, ".*norm.*": 6})
+    for name in NAMES:
+        key = other.get_pattern_key([pattern, "proj_(mlp|out)", ".*norm.*"], name)
+        expected = {pattern: 3.0, "proj_(mlp|out)": 5.0, ".*norm.*": 6.0}.get(key, 9.0)
+        assert config.scale(name, rank=1) == expected, name
+
+
+HOSTILE = {
+    "nested repetition": "(a+)+" * 50,
+    "empty repetition": r"(\w?.?)*" * 30,
+    "optional characters": ".?" * 120,
+    "alternatives": "(" + "|".join(f".*{char}{'.' * 14}" for char in "transforme") + ")*",
+    "deep groups": "(" * 60 + "." + "*)" * 60,
+}
+
+
+@pytest.mark.parametrize("pattern", HOSTILE.values(), ids=list(HOSTILE))
+def test_hostile_patterns_take_little_time(pattern: str) -> None:
+    start = time.process_time()
+    read_patterns({f"{pattern}x{index}": 2 for index in range(100)})
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ".{9}",
+        "((.{0,9}){0,9}){0,9}",
+        r"(a)\1",
+        "to_q(?=x)",
+        "(?i)TO_Q",
+        "(?P<name>to_q)",
+        "to_q)|(to_k",
+        "to_q++",
+        "[[:alpha:]]",
+        r"\pL",
+        "*",
+        "(",
+        "to_q\n",
+        "é",
+        "a" * (MAX_PATTERN_CHARS + 1),
+    ],
+)
+def test_unsupported_patterns_are_refused(pattern: str) -> None:
+    with pytest.raises(RefusedFile) as caught:
+        read_patterns({pattern: 2})
+    assert caught.value.code == "bad-alpha" and "alpha_pattern" in str(caught.value)
+
+
+@pytest.mark.parametrize(("count", "chars"), [(MAX_PATTERNS + 1, 5), (MAX_CHARS // 200 + 1, 200)])
+def test_too_many_patterns_are_refused(count: int, chars: int) -> None:
+    with pytest.raises(RefusedFile) as caught:
+        read_patterns({f"{index:0{chars}d}": 2 for index in range(count)})
+    assert caught.value.code == "bad-alpha" and f"{count} patterns" in str(caught.value)
+
+
+def test_a_pattern_per_module_is_supported() -> None:
+    config = read_patterns({"^" + name.replace(".", r"\."): index for index, name in enumerate(NAMES)})
+    assert [config.scale(name, rank=1) for name in NAMES] == list(range(len(NAMES)))
 
 
 @pytest.mark.parametrize(
@@ -57,8 +149,8 @@ def test_hostile_patterns_are_not_evaluated() -> None:
 )
 def test_invalid_config_is_refused(text: str, code: str) -> None:
     if code == "ok":
-        assert read_config({METADATA_KEY: text}).scale(TO_Q, rank=4) == 1.0
+        assert read_config({METADATA_KEY: text}, [TO_Q]).scale(TO_Q, rank=4) == 1.0
         return
     with pytest.raises(RefusedFile) as caught:
-        read_config({METADATA_KEY: text})
+        read_config({METADATA_KEY: text}, [TO_Q])
     assert caught.value.code == code

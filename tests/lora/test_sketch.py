@@ -1,14 +1,16 @@
 """A sketch depends only on the update, and its inner products are unbiased."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, RefusedFile
 from autolora.lora.factors import Factors, Lora, delta, fuse, squared_norm
 from autolora.lora.read import read
+from autolora.lora.scales import MAX_MAGNITUDE
 from autolora.lora.sketch import (
     CHUNK,
     Sketch,
@@ -17,7 +19,6 @@ from autolora.lora.sketch import (
     inner_product,
     signs,
     sketch,
-    sketch_and_norm,
     split_mix,
 )
 from autolora.slots import Slot
@@ -152,9 +153,6 @@ def test_estimates_over_many_slots_are_accurate() -> None:
     sketch_a, sketch_b, sketch_sum = (sketch(lora, slots, SPEC) for lora in (a, b, mixed))
     assert cosine(sketch_a, sketch_b) == pytest.approx(0, abs=0.05)
     assert cosine(sketch_a, sketch_sum) == pytest.approx(0.5**0.5, abs=0.05)
-    assert inner_product(sketch_a, sketch_a) ** 0.5 == pytest.approx(
-        sketch_and_norm(a, slots, SPEC)[1], rel=0.05
-    )
 
 
 def test_cosine_with_itself_is_1_and_with_an_empty_lora_0() -> None:
@@ -164,45 +162,87 @@ def test_cosine_with_itself_is_1_and_with_an_empty_lora_0() -> None:
     assert not empty.present.any()
 
 
-def test_norm_is_exact() -> None:
+def test_norm_is_close_to_exact_over_many_slots() -> None:
+    slots = [Slot(name=f"slot.{n}", d_in=24, d_out=40, fused=f"fused.{n}", row=0) for n in range(400)]
+    generator = torch.Generator().manual_seed(3)
+    lora = {
+        slot.name: Factors(
+            torch.randn(4, 24, generator=generator), torch.randn(40, 4, generator=generator), -0.5
+        )
+        for slot in slots
+    }
+    exact = sum(map(squared_norm, lora.values())) ** 0.5
+    assert sketch(lora, slots, SPEC).norm == pytest.approx(exact, rel=0.03)
+    assert sketch({}, slots, SPEC).norm == 0
+
+
+def test_copies_have_the_same_error_of_the_norm() -> None:
+    """The ratio of two estimated norms is exact if one update is a multiple of the other."""
     lora = draw_lora()
-    assert sketch_and_norm(lora, SLOTS, SPEC)[1] == pytest.approx(
-        sum(float(delta(f).square().sum()) for f in lora.values()) ** 0.5, rel=1e-6
-    )
+    copy = {name: Factors(f.down, 3 * f.up, 0.5 * f.scale) for name, f in lora.items()}
+    assert make(copy).norm / make(lora).norm == pytest.approx(1.5, rel=1e-6)
 
 
-def draw_wide(rank: int, rest: float, dtype: torch.dtype) -> tuple[Lora, list[Slot]]:
-    """Draw updates with FLUX.1-dev's sizes whose ranks cancel in pairs up to `rest` (1: they do not cancel)."""
+HOSTILE = {
+    "NaN": (torch.bfloat16, float("nan")),
+    "infinity": (torch.float16, float("-inf")),
+    "overflow of half precision": (torch.float16, 1e5),
+    "overflow of single precision": (torch.float64, 1e300),
+    "overflow of the product": (torch.bfloat16, 3e38),
+    "too large": (torch.float32, -1.01 * MAX_MAGNITUDE),
+}
+
+
+@pytest.mark.parametrize("role", ["up", "down"])
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_values_that_are_not_finite_or_too_large_are_refused(fault: str, role: str) -> None:
+    """Wherever they are, and whatever they are multiplied by."""
+    dtype, value = HOSTILE[fault]
+    for position in (0, 17, -1):
+        lora = {name: Factors(f.down.to(dtype), f.up.to(dtype), f.scale) for name, f in draw_lora().items()}
+        name = list(lora)[position]
+        getattr(lora[name], role).view(-1)[position] = value
+        if fault == "NaN":
+            other = "up" if role == "down" else "down"
+            getattr(lora[name], other).zero_()
+        with pytest.raises(RefusedFile, match=re.escape(name)) as caught:
+            make(lora)
+        assert caught.value.code == "nan-or-inf"
+
+
+def test_large_values_within_the_limit_are_sketched() -> None:
+    lora = {name: Factors(1e6 * f.down, 1e6 * f.up, 1e6 * f.scale) for name, f in draw_lora().items()}
+    values = make(lora).values
+    assert torch.allclose(values / 1e18, make(draw_lora()).values, rtol=1e-4, atol=1e-6)
+
+
+def test_slots_that_share_q_match_separate_sketches() -> None:
+    """Signs that are still in the buffer are reused only for the same matrix and the same coordinates."""
+    slots = [
+        Slot(name=f"slot.{n}", d_in=d_in, d_out=40, fused=f"fused.{d_in}", row=0)
+        for n, d_in in enumerate((24, 24, CHUNK + 8, CHUNK + 8, 2 * CHUNK, 24))
+    ]
+    lora = {slot.name: Factors(torch.randn(2, slot.d_in), torch.randn(40, 2), 1.0) for slot in slots}
+    together = sketch(lora, slots, SPEC).values
+    for index, slot in enumerate(slots):
+        assert torch.equal(together[index], sketch({slot.name: lora[slot.name]}, [slot], SPEC).values[0])
+
+
+def draw_wide(rank: int) -> tuple[Lora, list[Slot]]:
+    """Draw updates with FLUX.1-dev's sizes."""
     generator = torch.Generator().manual_seed(rank)
     slots = [slot for slot in known_slots(WIDE) if slot.type in ("double.ff.net.2", "single.norm.linear")]
     lora: Lora = {}
     for slot in slots:
         down = torch.randn(rank, slot.d_in, generator=generator) / 100
         up = torch.randn(slot.d_out, rank, generator=generator) / 100
-        down, up = torch.cat((down, down)), torch.cat((up, (rest - 1) * up), dim=1)
-        lora[slot.name] = Factors(down.to(dtype), up.to(dtype), 0.5)
+        lora[slot.name] = Factors(down, up, 0.5)
     return lora, slots
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("rest", [1.0, 1e-1, 1e-3])
-@pytest.mark.parametrize("rank", [8, 33])
-def test_sketch_and_norm_match_separate_computations(rank: int, rest: float, dtype: torch.dtype) -> None:
-    """The norm matches double precision to 1e-6, at real sizes, also if ranks cancel."""
-    lora, slots = draw_wide(rank, rest, dtype)
-    combined, norm = sketch_and_norm(lora, slots, SPEC)
-    separate = sketch(lora, slots, SPEC)
-    assert torch.equal(combined.values, separate.values)
-    assert torch.equal(combined.present, separate.present)
-    double = {name: Factors(f.down.double(), f.up.double(), f.scale) for name, f in lora.items()}
-    exact = sum(f.scale**2 * float(((f.up.T @ f.up) * (f.down @ f.down.T)).sum()) for f in double.values())
-    assert norm == pytest.approx(exact**0.5, rel=1e-6)
-    assert sum(map(squared_norm, lora.values())) == pytest.approx(norm**2, rel=1e-6)
 
 
 def test_slots_wider_than_a_chunk_match_the_whole_product() -> None:
     """S and Q are expanded in chunks; the sketch equals the product with the whole matrices."""
-    lora, slots = draw_wide(2, 1.0, torch.float32)
+    lora, slots = draw_wide(2)
     for size in (32, 20):
         result = sketch(lora, slots, SketchSpec(size))
         for index, slot in enumerate(slots):
