@@ -1,7 +1,7 @@
 """Record types shared by all stages: catalog lines, rows of the pool and the captions, and retrieval results."""
 
 import datetime
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -22,12 +22,12 @@ Base = Literal[
     "flux.1-dev", "flux.1-schnell", "flux.1-krea", "flux.1-kontext", "flux.1-fill", "flux.2", "other"
 ]
 NsfwLevel = Literal["none", "soft", "mature", "explicit", "blocked"]
-Status = Literal["listed", "queued", "missing", "withdrawn"]
+Status = Literal["listed", "queued", "missing", "withdrawn", "rejected"]
 BASES: tuple[str, ...] = get_args(Base)
 NSFW_LEVELS: tuple[str, ...] = get_args(NsfwLevel)
 """mildest first"""
 STATUSES: tuple[str, ...] = get_args(Status)
-VOLATILE = ("status", "stale_since", "withdrawn", "downloads", "updated", "complete")
+VOLATILE = ("status", "stale_since", "withdrawn", "downloads", "updated", "complete", "deferred_renderings")
 """fields of a listing that may change while its metadata stays the same; Listing.digest leaves them out"""
 DATES = ("first_seen", "stale_since", "withdrawn")
 
@@ -47,6 +47,18 @@ class ListedRendering:
     def key(self) -> str:
         """The identifier of this image in the pool: its sha256 if the hub reports it, else its URL."""
         return self.sha256 or self.url
+
+    def to_row(self) -> Row:
+        """Return the JSON form."""
+        return {name: getattr(self, name) for name in RENDERING}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """Return the rendering of a JSON form. Raises KeyError, TypeError or ValueError if the form is not valid."""
+        rendering = cls(**checked_object(row, RENDERING))
+        check_choice(rendering.nsfw_level, NSFW_LEVELS)
+        check_sha256(rendering.sha256)
+        return rendering
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,13 +112,15 @@ class Listing:
     """the day on which a crawl first listed this file"""
     status: str = "listed"
     """listed: active; missing: not in the last full scan of its hub, still active; queued: waits for the budget, a
-    download retry or a scan, not active; withdrawn: a tombstone, not active"""
+    download retry or a scan; withdrawn: a tombstone; rejected: excluded by a rule. The last three are not active"""
     stale_since: datetime.date | None = None
     """the day since which the listing is retained from an earlier crawl; None: the last crawl confirmed it"""
     withdrawn: datetime.date | None = None
     """the day on which a crawl noticed the withdrawal"""
     complete: bool = True
     """False: some metadata could not be fetched from the hub; the next scan that lists the model fetches it again"""
+    deferred_renderings: tuple[tuple[int, ListedRendering], ...] = ()
+    """renderings that are left out of `renderings` until their next attempt, with their positions in it"""
 
     @property
     def key(self) -> str:
@@ -125,11 +139,11 @@ class Listing:
 
     def to_row(self) -> Row:
         """Return the JSON form, dates as YYYY-MM-DD."""
-        row: Row = {name: getattr(self, name) for name in LISTING}
+        row: Row = {name: getattr(self, name) for name in LISTING if name != "deferred_renderings"}
         row["permissions"] = {name: getattr(self.permissions, name) for name in PERMISSIONS}
-        row["renderings"] = [
-            {name: getattr(rendering, name) for name in RENDERING} for rendering in self.renderings
-        ]
+        row["renderings"] = [rendering.to_row() for rendering in self.renderings]
+        deferred = [[position, rendering.to_row()] for position, rendering in self.deferred_renderings]
+        row |= {"deferred_renderings": deferred} if deferred else {}
         row["trigger_words"] = list(self.trigger_words)
         return row | {name: row[name] and row[name].isoformat() for name in DATES}
 
@@ -140,12 +154,12 @@ class Listing:
         for name, allowed in CHOICES.items():
             check_choice(values.get(name), allowed)
         values["permissions"] = Permissions(**checked_object(values.get("permissions", {}), PERMISSIONS))
-        values["renderings"] = tuple(
-            ListedRendering(**checked_object(rendering, RENDERING)) for rendering in row["renderings"]
+        values["renderings"] = tuple(map(ListedRendering.from_row, row["renderings"]))
+        values["deferred_renderings"] = tuple(
+            (int(position), ListedRendering.from_row(rendering))
+            for position, rendering in row.get("deferred_renderings", ())
         )
-        for rendering in values["renderings"]:
-            check_choice(rendering.nsfw_level, NSFW_LEVELS)
-        check_sha256(values.get("sha256"), *(rendering.sha256 for rendering in values["renderings"]))
+        check_sha256(values.get("sha256"))
         values["trigger_words"] = strings(row["trigger_words"])
         values |= {name: parse_date(values[name]) for name in DATES if name in values}
         return cls(**values)
@@ -191,7 +205,8 @@ class Adapter:
     """number of canonical slots with a nonzero update"""
     rank_max: int
     norm: float
-    """Frobenius norm of the update over all slots"""
+    """Frobenius norm of the update over all slots, estimated from the sketch: at the widths of FLUX.1-dev 95 % of the
+    errors are below 2.6 %, the largest of 36 is 3.6 %; at the playground's 7.6 % and 13.8 % (docs/sketch.md)"""
     dtype: str | None
     keys_used: int
     keys_seen: int
@@ -212,8 +227,7 @@ class Adapter:
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """Return the adapter of a JSON form; unknown fields are dropped."""
-        known = {field.name for field in fields(cls)} & row.keys()
-        values: dict[str, Any] = {name: row[name] for name in known}
+        values: dict[str, Any] = {name: row[name] for name in cls.__slots__ if name in row}
         lists = {name: tuple(row.get(name, ())) for name in ("ignored_keys", "warnings")}
         return cls(**(values | lists))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from autolora.catalog import store as catalog
-from autolora.catalog.failed_downloads import FailedDownload
+from autolora.catalog.failed_items import FailedItem
 from autolora.records import Listing
 
 METADATA = (
@@ -17,6 +17,8 @@ METADATA = (
     "id", "file",
 )  # fmt: skip
 """the fields of a listing whose changes are reported"""
+INACTIVE = ("withdrawn", "rejected")
+"""statuses of listings that no crawl is expected to list"""
 MAX_NAMED = 20
 """entries of one kind that a report names; the others are counted"""
 MAX_REASON_LENGTH = 200
@@ -77,36 +79,46 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class FailedModel:
-    """The failed downloads of one model: at least one, files first."""
+    """The failed items of one model in one stage: at least one, files first."""
 
-    downloads: tuple[FailedDownload, ...]
+    items: tuple[FailedItem, ...]
 
     @property
     def name(self) -> str:
         """The first file as `autolora show` accepts it; the model if only images failed."""
-        first = self.downloads[0]
+        first = self.items[0]
         return f"{first.hub}:{first.name if first.is_file else first.id}"
 
     @property
     def others(self) -> str:
         """The text that follows the name: the number of further files and of images; empty for a single file."""
-        files = sum(download.is_file for download in self.downloads)
-        images = len(self.downloads) - files
+        files = sum(item.is_file for item in self.items)
+        images = len(self.items) - files
         counts = [counted(files - 1, "more file", "more files")] if files > 1 else []
         counts += [counted(images, "image", "images")] if images else []
         return "".join(f"{' and ' if files else ': '}{text}" for text in counts)
 
     @property
     def reason(self) -> str:
-        """The reason of the first failure, shortened to MAX_REASON_LENGTH."""
-        first = self.downloads[0]
+        """The reason of the first failure, or each image with the reason why it has no caption.
+
+        Shortened to MAX_REASON_LENGTH.
+        """
+        first = self.items[0]
         reason = first.reason.removeprefix(f"hub {first.hub}: ")
+        if first.stage == "captions":
+            reason = " | ".join(f"{item.name}: {item.reason}" for item in self.items)
         return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[: MAX_REASON_LENGTH - 1]}…"
 
     @property
+    def failure(self) -> str:
+        """What failed, as a phrase."""
+        return self.items[0].failure
+
+    @property
     def retry_on(self) -> date:
-        """The first day on which one of the downloads is tried again."""
-        return min(download.retry_on for download in self.downloads)
+        """The first day on which one of the items is tried again."""
+        return min(item.retry_on for item in self.items)
 
 
 def snapshot(root: Path) -> Snapshot:
@@ -137,7 +149,7 @@ def compare(before: Snapshot, after: Snapshot) -> Changes:
         stale=tuple(listing for listing in after.listings if listing.stale_since),
         missing=_with_status(after, "missing"),
         dropped_hubs=dropped_hubs(
-            before.listings, {listing.hub for listing in after.listings if listing.status != "withdrawn"}
+            before.listings, {listing.hub for listing in after.listings if listing.status not in INACTIVE}
         ),
     )
 
@@ -151,24 +163,24 @@ def newly_withdrawn(before: Iterable[Listing], after: Iterable[Listing]) -> tupl
 
 
 def dropped_hubs(before: Iterable[Listing], hubs: Collection[str]) -> dict[str, int]:
-    """Return hub -> number of its listings in `before`, for all hubs except `hubs`; tombstones do not count."""
+    """Return hub -> number of its listings in `before`, for all hubs except `hubs`; INACTIVE ones do not count."""
     return dict(
         Counter(
-            listing.hub for listing in before if listing.status != "withdrawn" and listing.hub not in hubs
+            listing.hub for listing in before if listing.status not in INACTIVE and listing.hub not in hubs
         )
     )
 
 
-def group_by_model(downloads: Iterable[FailedDownload]) -> list[FailedModel]:
-    """Return the failed downloads by model: models with a failed file first, then those with failed images only."""
-    models: defaultdict[tuple[str, str], list[FailedDownload]] = defaultdict(list)
-    for download in sorted(downloads, key=lambda item: (not item.is_file, item.hub, item.id, item.name)):
-        models[download.hub, download.id].append(download)
+def group_by_model(items: Iterable[FailedItem]) -> list[FailedModel]:
+    """Return the failed items by stage and model: models with a failed file first, then those with failed images."""
+    models: defaultdict[tuple[str, str, str], list[FailedItem]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: (not item.is_file, item.hub, item.id, item.name)):
+        models[item.stage, item.hub, item.id].append(item)
     return [FailedModel(tuple(group)) for group in models.values()]
 
 
-def to_markdown(changes: Changes, deferred: Sequence[FailedDownload] = ()) -> str:
-    """Return the report of a refresh as Markdown: all changes, and the deferred downloads."""
+def to_markdown(changes: Changes, deferred: Sequence[FailedItem] = ()) -> str:
+    """Return the report of a refresh as Markdown: all changes, and the deferred items."""
     if not (changes or deferred):
         return "Nothing changed: the catalog and all digests are the same as before."
     lines = [
@@ -202,11 +214,12 @@ def counted(number: int, singular: str, plural: str) -> str:
     return f"{number} {singular if number == 1 else plural}"
 
 
-def _deferred_lines(downloads: Iterable[FailedDownload]) -> list[str]:
-    """Return one line per model with deferred downloads: name, reason and day of the next attempt."""
-    models = group_by_model(downloads)
+def _deferred_lines(items: Iterable[FailedItem]) -> list[str]:
+    """Return one line per stage and model with deferred items: name, reason and day of the next attempt."""
+    models = group_by_model(items)
     lines = [
-        f"- **deferred: `{model.name}`{model.others}** ({model.reason}); next attempt on {model.retry_on}"
+        f"- **deferred, {model.failure}: `{model.name}`{model.others}** ({model.reason}); "
+        f"next attempt on {model.retry_on}"
         for model in models[:MAX_NAMED]
     ]
     more = len(models) - MAX_NAMED

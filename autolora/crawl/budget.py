@@ -106,9 +106,8 @@ def charge_active(
     """
     files = {listing.key for listing in active_at_day_start} - deferred
     images = _images(active_at_day_start)
-    active = [listing for listing in listings if listing.key in files]
-    new_images = _images(listing for listing in active if listing.status != "withdrawn") - images
-    spent = Cost(renderings=len(new_images))
+    active = [listing for listing in listings if listing.key in files and listing.status != "withdrawn"]
+    spent = Cost(renderings=len(_images(active) - images))
     images |= _images(active)
     for group in _waiting_files(listings, files):
         if group[0].key in active_before and group[0].key not in deferred:

@@ -30,6 +30,8 @@ class HubList:
     """ids of entries that were listed and could not be read"""
     is_complete: bool
     """the list was read as far as it should be; False if the hub failed before"""
+    is_truncated: bool
+    """the hub lists only a part of its models"""
 
 
 def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None, journal: Journal) -> HubList:
@@ -66,7 +68,13 @@ def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None,
     logger.info("hub %s: %d models on %d pages", hub.name, len(models), len(pages))
     problems = tuple(dict.fromkeys(problem for page in pages for problem in page.problems))
     unreadable = frozenset(id for page in pages for id in page.unreadable)
-    return HubList(models=models, problems=problems + failure, unreadable=unreadable, is_complete=not failure)
+    return HubList(
+        models=models,
+        problems=problems + failure,
+        unreadable=unreadable,
+        is_complete=not failure,
+        is_truncated=any(page.is_truncated for page in pages),
+    )
 
 
 def _resume(

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from autolora.catalog.failed_downloads import FailedDownload
+from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.takedowns import TAKEN_DOWN, Takedown, Takedowns
 from autolora.crawl.budget import Admission, admit
-from autolora.crawl.deferral import defer_failed
+from autolora.crawl.deferral import defer_failed, restore_images
 from autolora.crawl.reconcile import reconcile_hub
 from autolora.crawl.scan import HubScan
 from autolora.hubs import limit_images, rejecting_rule
@@ -29,8 +30,10 @@ class CatalogPlan:
     left_out: Mapping[str, Mapping[str, int]]
     """hub -> rule -> number of files that it rejects"""
     admission: Admission
-    deferred: tuple[FailedDownload, ...]
-    """failed downloads of listed files and images, which are deferred today"""
+    deferred: tuple[FailedItem, ...]
+    """failed items that are listed, and deferred today"""
+    taken_down: tuple[tuple[Listing, Takedown], ...]
+    """listings of files that were taken down, but are still listed"""
 
     @property
     def listings(self) -> tuple[Listing, ...]:
@@ -42,17 +45,20 @@ def make_plan(
     scans: Sequence[HubScan],
     before: Sequence[Listing],
     catalog_at_day_start: Sequence[Listing],
-    failed: Mapping[str, FailedDownload],
+    failed: Mapping[str, FailedItem],
     rules: CrawlParams,
     today: date,
+    takedowns: Takedowns = Takedowns(),
 ) -> CatalogPlan:
     """Return the next catalog: the scans are reconciled with the current catalog, then rules and budget are applied.
 
-    The rules apply to known listings too. Of hubs that were not scanned only the tombstones stay.
-    failed: failed downloads by key.
+    The rules and takedowns apply to known listings too. A known listing that a rule excludes, or whose hub is no longer
+    crawled, stays as rejected, so that it keeps its first_seen.
+    failed: failed items by key.
     """
+    catalog_at_day_start = [takedowns.apply(listing) for listing in catalog_at_day_start]
     reconciled = [
-        reconcile_hub([listing for listing in before if listing.hub == scan.hub], scan, rules, today)
+        reconcile_hub([restore_images(row) for row in before if row.hub == scan.hub], scan, rules, today)
         for scan in scans
     ]
     scanned = {scan.hub for scan in scans}
@@ -60,7 +66,14 @@ def make_plan(
         listing for listing in before if listing.hub not in scanned and listing.status == "withdrawn"
     ]
     listings = [*(listing for hub in reconciled for listing in hub.listings), *tombstones]
-    allowed, left_out = _apply_rules(listings, rules)
+    taken_down = [
+        (listing, takedown)
+        for listing in listings
+        if listing.status != "withdrawn" and (takedown := takedowns.of_listing(listing))
+    ]
+    allowed, left_out = _apply_rules([takedowns.apply(listing) for listing in listings], rules)
+    for listing, _ in taken_down:
+        left_out[listing.hub][TAKEN_DOWN] += 1
     for scan in scans:
         left_out[scan.hub].update(scan.left_out)
     dated = _with_first_seen(allowed, before)
@@ -69,6 +82,8 @@ def make_plan(
     admission = admit(
         available, before, rules, catalog_at_day_start=catalog_at_day_start, deferred=deferred.keys()
     )
+    rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, available)]
+    complete = sorted([*admission.listings, *rejected], key=lambda listing: _position(listing, rules))
     return CatalogPlan(
         today=today,
         catalog_at_day_start=catalog_at_day_start,
@@ -76,15 +91,16 @@ def make_plan(
         scans=tuple(scans),
         problems={hub.hub: hub.problems for hub in reconciled},
         left_out=left_out,
-        admission=admission,
+        admission=replace(admission, listings=tuple(complete)),
         deferred=tuple(deferred.values()),
+        taken_down=tuple(taken_down),
     )
 
 
 def _apply_rules(
     listings: Iterable[Listing], rules: CrawlParams
 ) -> tuple[list[Listing], defaultdict[str, Counter[str]]]:
-    """Return the allowed listings, each once, with all tombstones; and hub -> rule -> number of rejected files."""
+    """Return the allowed listings, each once, and hub -> rule -> number of rejected files; tombstones are unchanged."""
     left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
     distinct = {(listing.hub, listing.id, listing.file, listing.url): listing for listing in listings}
     allowed: list[Listing] = []
@@ -98,8 +114,18 @@ def _apply_rules(
         if rule:
             left_out[listing.hub][rule] += 1
         else:
-            allowed.append(limit_images(listing, rules))
+            allowed.append(listing if listing.status == "withdrawn" else limit_images(listing, rules))
     return allowed, left_out
+
+
+def _keep_rejected(before: Iterable[Listing], allowed: Iterable[Listing]) -> list[Listing]:
+    """Return the listings of the current catalog whose files are not among the allowed ones, as rejected."""
+    files = {(listing.hub, listing.id, listing.file) for listing in allowed}
+    return [
+        replace(listing, status="rejected", stale_since=None)
+        for listing in before
+        if listing.status != "withdrawn" and (listing.hub, listing.id, listing.file) not in files
+    ]
 
 
 def _with_first_seen(listings: Iterable[Listing], before: Iterable[Listing]) -> list[Listing]:

@@ -9,8 +9,8 @@ from autolora.hubs import Availability
 from autolora.params import CrawlParams
 from autolora.records import Listing
 
-MAX_MISSING_SHARE = 0.5
-"""a list is considered truncated if more than this share of a hub's models are missing from it but available"""
+ALWAYS_BELIEVED = 2
+"""absent models of a hub that are believed whatever their share: of a few models, every removal is a large share"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,34 +44,17 @@ def reconcile_hub(known: Sequence[Listing], scan: HubScan, rules: CrawlParams, t
     problems = scan.problems
     if scan.is_full:
         num_known = len({listing.id for listing in known if listing.status != "withdrawn"})
-        problem = _truncation_problem(unseen, num_known, scan)
+        problem = _absence_problem(unseen, num_known, scan, rules.max_withdrawn_share)
         problems += (problem,) if problem else ()
-        updated += _update_missing(unseen, scan, today, is_truncated=problem is not None)
+        updated += _update_absent(unseen, scan, today, is_believed=problem is None)
     else:
         updated += keep_unseen(unseen, scan.is_complete, today)
     return ReconciledHub(hub=scan.hub, listings=(*scan.listings, *updated), problems=problems)
 
 
 def mark_withdrawn(listing: Listing, today: date) -> Listing:
-    """Return the tombstone of a listing: its identity without the hub's metadata."""
-    return Listing(
-        hub=listing.hub,
-        id=listing.id,
-        version=listing.version,
-        file=listing.file,
-        url="",
-        size=None,
-        sha256=listing.sha256,
-        license=None,
-        base_model=None,
-        nsfw=False,
-        trigger_words=(),
-        renderings=(),
-        updated=listing.updated,
-        first_seen=listing.first_seen,
-        status="withdrawn",
-        withdrawn=listing.withdrawn or today,
-    )
+    """Return the tombstone of a listing: all of its metadata, with the new status and the day of the withdrawal."""
+    return replace(listing, status="withdrawn", withdrawn=listing.withdrawn or today, stale_since=None)
 
 
 def mark_stale(listing: Listing, today: date) -> Listing:
@@ -90,38 +73,55 @@ def _mark_fresh(listing: Listing) -> Listing:
     return listing if listing.stale_since is None else replace(listing, stale_since=None)
 
 
-def _update_missing(
-    unseen: Iterable[Listing], scan: HubScan, today: date, *, is_truncated: bool
+def _update_absent(
+    unseen: Iterable[Listing], scan: HubScan, today: date, *, is_believed: bool
 ) -> list[Listing]:
     """Return the listings that a full scan does not show, updated by the availability of their models.
 
-    Withdrawn or not found: a tombstone. Available: missing, and a tombstone if the listing was already missing in a
-    full scan of an earlier day, unless the list is considered truncated. Not checked: stale.
+    A withdrawal that the model's own page states is believed in any case: it concerns this model, takes effect at once,
+    and cannot come from a server that does not know the model. is_believed: absences are believed too.
     """
     scanned_before = scan.watermark is not None and scan.watermark.last_full_scan < today
     updated = []
     for listing in unseen:
         availability = scan.availability.get(listing.id)
-        is_gone = availability in (Availability.NOT_FOUND, Availability.WITHDRAWN)
-        is_missing_again = listing.status == "missing" and scanned_before and not is_truncated
-        if is_gone or (availability is Availability.AVAILABLE and is_missing_again):
+        is_listable = not scan.is_truncated or listing.id in scan.models
+        is_missing_again = listing.status == "missing" and scanned_before and is_listable
+        is_absent = availability is Availability.NOT_FOUND or (
+            availability is Availability.AVAILABLE and is_missing_again
+        )
+        if availability is Availability.WITHDRAWN or (is_absent and is_believed):
             updated.append(mark_withdrawn(listing, today))
-        elif availability is None:
+        elif availability is Availability.NOT_FOUND or (availability is None and is_listable):
             updated.append(mark_stale(listing, today))
+        elif is_listable and listing.status != "queued":
+            updated.append(replace(listing, status="missing", stale_since=None))
         else:
-            status = listing.status if listing.status == "queued" else "missing"
-            updated.append(replace(listing, status=status, stale_since=None))
+            updated.append(_mark_fresh(listing))
     return updated
 
 
-def _truncation_problem(unseen: Iterable[Listing], num_known: int, scan: HubScan) -> str | None:
-    """Return the problem of a truncated list, or None. Models that were not checked count as available."""
-    num_missing = len({listing.id for listing in unseen})
-    num_checked = len(scan.availability)
-    num_available = sum(availability is Availability.AVAILABLE for availability in scan.availability.values())
-    if num_missing - num_checked + num_available <= MAX_MISSING_SHARE * num_known:
+def _absence_problem(
+    unseen: Iterable[Listing], num_known: int, scan: HubScan, max_share: float
+) -> str | None:
+    """Return the problem of a scan in which too many models are absent to be believed, or None.
+
+    Absent are the models that the list does not show, except those that are withdrawn according to their own pages; of
+    a truncated list, which proves no absence, only the models whose own pages are not found.
+    """
+    availability = {listing.id: scan.availability.get(listing.id) for listing in unseen}
+    not_found = sum(value is Availability.NOT_FOUND for value in availability.values())
+    available = sum(value is Availability.AVAILABLE for value in availability.values())
+    unchecked = sum(value is None for value in availability.values())
+    if scan.is_truncated:
+        absent, num_models, models = not_found, len(scan.availability), "checked models"
+    else:
+        absent, num_models, models = not_found + available + unchecked, num_known, "known models"
+    if absent <= max(ALWAYS_BELIEVED, max_share * num_models):
         return None
     return (
-        f"{num_missing} of {num_known} models are missing from the list, but {num_available} of the {num_checked} "
-        "checked ones are available: the list is considered truncated, and the models stay in the catalog"
+        f"{absent} of {num_models} {models} are absent ({not_found} not found, {available} missing from the list but "
+        f"available, {unchecked} not checked), more than crawl.max_withdrawn_share = {max_share:g} allows: none of "
+        f"them is withdrawn. Check hubs.{scan.hub} and crawl.filters; if the models are gone, set "
+        "crawl.max_withdrawn_share to 1 for one crawl"
     )

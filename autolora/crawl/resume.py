@@ -54,6 +54,7 @@ class Journal:
             "next": page.next,
             "problems": list(page.problems),
             "unreadable": sorted(page.unreadable),
+            "is_truncated": page.is_truncated,
         }
         self._append({"page": row})
 
@@ -105,6 +106,7 @@ def _model_to_row(model: Model) -> Row:
         "updated": model.updated.isoformat(),
         "listings": [listing.to_row() for listing in model.partial_listings],
         "withdrawn": model.withdrawn,
+        "author": model.author,
     }
 
 
@@ -116,6 +118,7 @@ def _page_from_row(row: Row) -> Page:
             updated=datetime.fromisoformat(model["updated"]),
             partial_listings=tuple(Listing.from_row(listing) for listing in model["listings"]),
             withdrawn=model["withdrawn"],
+            author=model["author"],
         )
         for model in row["models"]
     )
@@ -124,4 +127,5 @@ def _page_from_row(row: Row) -> Page:
         next=row["next"],
         problems=tuple(row["problems"]),
         unreadable=frozenset(row["unreadable"]),
+        is_truncated=row["is_truncated"],
     )

@@ -44,6 +44,8 @@ class HubScan:
     """the list was read as far as it should be"""
     is_full: bool
     """the whole list was read"""
+    is_truncated: bool = False
+    """the hub lists only a part of its models, so that a model may be available without being listed"""
     is_down: bool = False
     """the hub could not be scanned at all"""
     finished_journal: Journal | None
@@ -81,16 +83,16 @@ def read_hub(
     known: the hub's listings in the catalog.
     known_by_url: listings whose metadata need not be fetched again.
     Raises HubError if the hub is unreachable, returns an invalid response, or lists no models although it has known
-    listings.
+    listings and crawl.max_withdrawn_share does not allow this.
     """
     since = scan_start(mark, rules, today)
     hub_list = read_list(hub, rules, today, since, journal)
     is_full = since is None and hub_list.is_complete
     num_known = sum(listing.status != "withdrawn" for listing in known)
-    if is_full and num_known and not hub_list.models:
+    if is_full and num_known and not hub_list.models and rules.max_withdrawn_share < 1:
         raise HubError(
-            f"hub {hub.name} lists no models, but the catalog has {num_known} files of it. Check the hub and "
-            "crawl.filters; if the empty list is correct, delete the hub's lines from data/catalog.jsonl"
+            f"hub {hub.name} lists no models, but the catalog has {num_known} files of it. Check hubs.{hub.name} and "
+            "crawl.filters; if the empty list is correct, set crawl.max_withdrawn_share to 1 for one crawl"
         )
     completed = complete_models(hub, _with_first_downloads(hub_list, known), rules, known_by_url, journal)
     failures = tuple(f"{id}: {reason}" for id, reason in completed.failed.items())
@@ -107,9 +109,10 @@ def read_hub(
         problems=hub_list.problems + failures,
         is_complete=hub_list.is_complete,
         is_full=is_full,
+        is_truncated=hub_list.is_truncated,
         finished_journal=journal if hub_list.is_complete and not completed.failed else None,
     )
-    return check_missing(hub, scan, known, rules) if is_full else scan
+    return check_missing(hub, scan, known, rules, today) if is_full else scan
 
 
 def failed_scan(hub: str, mark: Watermark | None, rules: CrawlParams, error: HubError) -> HubScan:
@@ -127,16 +130,20 @@ def classify(known: Iterable[Listing], scan: HubScan, rules: CrawlParams) -> lis
     return [(listing, _sighting(listing, scan, relisted, rules)) for listing in known]
 
 
-def check_missing(hub: Hub, scan: HubScan, known: Iterable[Listing], rules: CrawlParams) -> HubScan:
+def check_missing(
+    hub: Hub, scan: HubScan, known: Iterable[Listing], rules: CrawlParams, today: date
+) -> HubScan:
     """Return a full scan with the availability of the models of unseen listings, checked on the models' own pages.
 
-    At most MAX_CHECKED models are checked. Models that are not found are checked a second time after all others.
+    At most MAX_CHECKED models are checked, on each day others. Models that are not found are checked a second time
+    after all others.
     """
     unseen = [listing for listing, sighting in classify(known, scan, rules) if sighting is Sighting.NOT_SEEN]
     ids = list(dict.fromkeys(listing.id for listing in unseen))
     availability: dict[str, Availability] = {}
     problems: list[str] = []
-    pending = ids[:MAX_CHECKED]
+    start = today.toordinal() * MAX_CHECKED % len(ids) if len(ids) > MAX_CHECKED else 0
+    pending = (ids[start:] + ids[:start])[:MAX_CHECKED]
     for _ in range(2):
         for id in pending:
             try:

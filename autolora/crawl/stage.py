@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from autolora.catalog import failed_downloads
+from autolora.catalog import failed_items, takedowns
 from autolora.catalog import store as catalog
 from autolora.crawl import day_start, watermarks
 from autolora.crawl.advance import advance
+from autolora.crawl.deferral import restore_images
 from autolora.crawl.plan import CatalogPlan, make_plan
 from autolora.crawl.resume import open_journal
 from autolora.crawl.scan import HubScan, failed_scan, read_hub
@@ -24,20 +25,20 @@ from autolora.params import CrawlParams
 def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journal: bool = True) -> HubScan:
     """Return the scan of one hub: its news since its watermark, or its whole list if a full scan is due.
 
-    Metadata in the catalog is not fetched again, except for models with a failed download that is due.
+    Metadata in the catalog is not fetched again, except for models with a failed item that is due.
     write_journal: write a journal, and resume from it. Raises HubError if the hub is unreachable, returns an invalid
     response, or lists no models although the catalog has some; a hub that fails later gives an incomplete scan.
     """
-    known = [listing for listing in catalog.read_all_or_empty(root) if listing.hub == hub.name]
+    known = [restore_images(row) for row in catalog.read_all_or_empty(root) if row.hub == hub.name]
     mark = watermarks.read(root).get(hub.name)
     journal = open_journal(
         root, hub.name, rules, today, watermarks.scan_start(mark, rules, today), write_journal
     )
     _, completed = journal.read()
     retried = {
-        download.id
-        for download in failed_downloads.read(root).values()
-        if download.hub == hub.name and not download.is_deferred(today)
+        item.id
+        for item in failed_items.read(root).values()
+        if item.hub == hub.name and not item.is_deferred(today)
     }
     reusable = [listing for listing in known if listing.status != "withdrawn" and listing.id not in retried]
     known_by_url = {listing.url: listing for listing in (*reusable, *completed)}
@@ -56,7 +57,15 @@ def reconcile(root: Path, scans: Sequence[HubScan], rules: CrawlParams, today: d
         raise HubError(f"{problems} (the catalog was not changed)")
     before = catalog.read_all_or_empty(root)
     catalog_at_day_start = day_start.read(root, before, today)
-    return make_plan(scans, before, catalog_at_day_start, failed_downloads.read(root), rules, today)
+    return make_plan(
+        scans,
+        before,
+        catalog_at_day_start,
+        failed_items.read(root),
+        rules,
+        today,
+        takedowns.read(root),
+    )
 
 
 def write(root: Path, plan: CatalogPlan) -> None:

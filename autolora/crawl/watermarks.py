@@ -22,7 +22,7 @@ from autolora.storage.hashes import hash_file, hash_value
 logger = logging.getLogger(__name__)
 PATH = "data/watermarks.json"
 NOT_RULES = ("hubs", "budget", "overlap_h", "full_scan_every_days")
-"""fields of the section `crawl` that do not decide which listings of a hub are admitted"""
+"""fields of the section `crawl` that do not decide which listings of a hub are admitted or withdrawn"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ def restore(root: Path) -> None:
 
 
 def rules_digest(rules: CrawlParams) -> str:
-    """Return the digest of the parameters that decide which listings of a hub are admitted."""
+    """Return the digest of the parameters that decide which listings of a hub are admitted or withdrawn."""
     return hash_value({name: value for name, value in asdict(rules).items() if name not in NOT_RULES})[:16]
 
 

@@ -30,6 +30,8 @@ class Model:
     hashes and renderings may be missing until `Hub.complete_listings` adds them"""
     withdrawn: bool
     """the list marks the model as taken down, archived, disabled or restricted"""
+    author: str | None = None
+    """name of the user who published the model, if the hub's client needs it for `complete_listings`"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,8 @@ class Page:
     """one message per entry that could not be read"""
     unreadable: frozenset[str] = frozenset()
     """ids of the entries that could not be read, if they have a valid id"""
+    is_truncated: bool = False
+    """the hub has further models that its list never shows"""
 
 
 class Availability(Enum):

@@ -197,12 +197,13 @@ def _listen(hub: Hub, port: int, apis: tuple[Api, ...], root: str = "") -> int:
 
 
 def find_route(api: Api, request: Request) -> tuple[Route, dict[str, str]]:
-    """Return the route of a request and the groups of its pattern.
+    """Return the route of a request and the groups of its pattern; a HEAD request has the route of a GET.
 
     Raises HttpError (404) if there is none.
     """
+    method = "GET" if request.method == "HEAD" else request.method
     for route in api.routes:
-        if request.method in route.methods and (match := route.pattern.fullmatch(request.path)):
+        if method in route.methods and (match := route.pattern.fullmatch(request.path)):
             return route, {name: value for name, value in match.groupdict().items() if value is not None}
     raise HttpError(404, "Not found")
 

@@ -45,8 +45,8 @@ def send_file(hub: Hub, request: Request, api: str, repo: str, sha256: str, name
 
 
 def send_image(hub: Hub, request: Request, api: str, image: str) -> Response:
-    """GET or HEAD /civitai/images/[original=true/]{id}.{format}: an image, without a signature."""
-    repo, path = hub.civitai_ids.images.get(int(image), (None, ""))
+    """GET or HEAD /civitai/images/{uuid}/original=true/{name}.jpeg: an image, by its UUID, without a signature."""
+    repo, path = hub.civitai_ids.image_uuids.get(image, (None, ""))
     if not repo or not hub.find(repo.id, api):
         raise HttpError(404, "NoSuchKey")
     blob = repo.head.blobs[path]
@@ -65,7 +65,7 @@ def refuse(request: Request, error: HttpError) -> Response:
 
 def find_repo_id(hub: Hub, request: Request, groups: Mapping[str, str]) -> str:
     """Return the id of the repository that an image belongs to; empty if there is none."""
-    repo, _ = hub.civitai_ids.images.get(int(groups.get("image") or 0), (None, ""))
+    repo, _ = hub.civitai_ids.image_uuids.get(groups.get("image", ""), (None, ""))
     return repo.id if repo else ""
 
 
@@ -78,13 +78,16 @@ API = Api(
     prefix="",
     routes=(
         route(
-            "GET HEAD",
+            "GET",
             r"/(?P<api>\w+)/(?P<repo>[^/]+/[^/]+)/(?P<sha256>[0-9a-f]{64})/(?P<name>[^/]+)",
             "file",
             send_file,
         ),
         route(
-            "GET HEAD", r"/(?P<api>civitai)/images/(?:[\w=,]+/)*(?P<image>\d{1,12})\.\w+", "file", send_image
+            "GET",
+            r"/(?P<api>civitai)/images/(?P<image>[0-9a-f-]{36})/(?:[\w=,]+/)*[\w-]+\.\w+",
+            "file",
+            send_image,
         ),
     ),
     refuse=refuse,

@@ -1,19 +1,20 @@
-"""Deferral of failed downloads by the crawl."""
+"""Deferral of failed items by the crawl."""
 
 from dataclasses import replace
 
-from autolora.catalog import failed_downloads
-from autolora.catalog.failed_downloads import FailedDownload
-from tests.support.two_hubs import DAYS, TwoHubs
+from autolora.catalog import failed_items
+from autolora.catalog.failed_items import FailedItem
+from autolora.records import ListedRendering, Listing
+from tests.support.two_hubs import DAYS, INCREMENTAL, TwoHubs
 
 
 def record_failure(hubs: TwoHubs, key: str, id: str, day: int, was_in_pool: bool = False) -> None:
     """Record a failed download of a Hugging Face file or image."""
-    download = FailedDownload(
-        key=key, hub="huggingface", id=id, name=id, reason="hash mismatch", was_in_pool=was_in_pool,
+    download = FailedItem(
+        stage="pool", key=key, hub="huggingface", id=id, name=id, reason="hash mismatch", was_in_pool=was_in_pool,
         last_attempt=DAYS[day],
     )  # fmt: skip
-    failed_downloads.record(hubs.root, [download], {key}, DAYS[day])
+    failed_items.record(hubs.root, "pool", [download], {key}, DAYS[day])
 
 
 def test_new_file_is_queued_until_its_next_attempt(hubs: TwoHubs) -> None:
@@ -67,11 +68,34 @@ def test_nothing_active_is_deferred_if_most_downloads_failed(hubs: TwoHubs) -> N
     before = hubs.crawl(0)
     for listing in before.values():
         for key in (listing.key, listing.renderings[0].key):
-            download = FailedDownload(
-                key=key, hub=listing.hub, id=listing.id, name=listing.id, reason="answered 500",
+            download = FailedItem(
+                stage="pool", key=key, hub=listing.hub, id=listing.id, name=listing.id, reason="answered 500",
                 last_attempt=DAYS[1],
             )  # fmt: skip
-            failed_downloads.record(hubs.root, [download], {key}, DAYS[1])
+            failed_items.record(hubs.root, "pool", [download], {key}, DAYS[1])
     hubs.huggingface.put("zoe/late", 30)
     assert hubs.crawl(1).keys() == {*before, "zoe/late"}
     assert set(hubs.statuses(1).values()) == {"listed"}
+
+
+def test_deferred_image_returns_to_its_place_without_a_scan_of_its_model(hubs: TwoHubs) -> None:
+    url = "https://huggingface/ann/many/"
+    images = tuple(ListedRendering(url=f"{url}{n}.png", sha256=f"{n:064}", prompt=None) for n in range(5))
+    hubs.huggingface.put("ann/many", -100, renderings=images)
+    hubs.put_many(6, 10)  # fills the pages that an incremental scan reads
+    rules = replace(INCREMENTAL, max_renderings=4)
+    before = hubs.crawl(0, rules)["ann/many"]
+    for number, image in enumerate((images[0], images[2])):
+        item = FailedItem(
+            stage="captions", key=image.key, hub="huggingface", id="ann/many", name=image.url, reason="refused",
+            last_attempt=DAYS[number],
+        )  # fmt: skip
+        failed_items.record(hubs.root, "captions", [item], {item.key}, DAYS[number])
+        hubs.crawl(number, rules)
+    expected = {1: (*images[:2], images[3]), 2: images[:4], 3: images[:4]}  # the first is due on day 1
+    for day, renderings in expected.items():
+        listing = hubs.crawl(day, rules)["ann/many"]
+        assert listing.renderings == renderings
+        assert Listing.from_row(listing.to_row()) == listing
+    assert listing.digest == before.digest and listing == before
+    assert not hubs.huggingface.requests["model"]

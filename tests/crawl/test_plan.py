@@ -62,7 +62,18 @@ def test_changed_rule_applies_to_known_listings(
     scans = [hubs.scan(hubs.huggingface, 2, strict)]
     left_out = crawl.reconcile(hubs.root, scans, strict, DAYS[2]).left_out["huggingface"]
     assert left_out[rule] >= 1 and left_out.keys() == {rule}
-    assert "ann/ink" in hubs.crawl(2, replace(permissive, full_scan_every_days=100))
+    returned = hubs.crawl(2, replace(permissive, full_scan_every_days=100))["ann/ink"]
+    assert returned.first_seen == DAYS[0], "a rejected listing keeps its first day"
+
+
+def test_listings_of_a_hub_that_is_not_crawled_for_a_day_keep_their_first_day(hubs: TwoHubs) -> None:
+    before = hubs.crawl(0)
+    crawl.write(hubs.root, crawl.reconcile(hubs.root, [hubs.scan(hubs.huggingface, 1)], RULES, DAYS[1]))
+    statuses = {(listing.hub, listing.status) for listing in catalog.read_all(hubs.root)}
+    assert statuses == {("huggingface", "listed"), ("civitai", "rejected")}
+    assert {id: listing.first_seen for id, listing in hubs.crawl(2).items()} == {
+        id: listing.first_seen for id, listing in before.items()
+    }
 
 
 def test_images_above_the_level_or_the_maximum_number_are_left_out(hubs: TwoHubs) -> None:

@@ -4,15 +4,13 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
-from unittest.mock import patch
 
 import pytest
 
 from autolora.catalog import store as catalog
-from autolora.crawl import stage as crawl
 from autolora.hubs import Availability, Model, Page
 from autolora.params import CrawlParams
-from autolora.records import Listing
+from autolora.records import Listing, Permissions
 from tests.support.fake_hub import FakeHub
 from tests.support.two_hubs import DAYS, RULES, TwoHubs
 
@@ -40,10 +38,8 @@ def test_withdrawal_in_the_list_or_on_the_model_page_is_a_tombstone_at_once(hubs
     after = hubs.crawl(1)
     withdrawn = {id for id, listing in after.items() if listing.status == "withdrawn"}
     assert withdrawn == {"ann/ink", "ann/neon", "bob/cat"}
-    tombstone = after["ann/ink"]
-    assert tombstone.sha256 == before["ann/ink"].sha256
-    assert (tombstone.first_seen, tombstone.withdrawn) == (DAYS[0], DAYS[1])
-    assert (tombstone.license, tombstone.renderings, tombstone.url) == (None, (), "")
+    for id in withdrawn:
+        assert after[id] == replace(before[id], status="withdrawn", withdrawn=DAYS[1])
     assert {listing.id for listing in catalog.read_active(hubs.root)} == {"bob/dog", "cat/sea", "77"}
     assert hubs.crawl(2) == after
 
@@ -59,14 +55,13 @@ def test_transient_404_withdraws_nothing(hubs: TwoHubs) -> None:
 
 
 def test_model_that_is_only_missing_from_the_list_is_a_tombstone_the_second_time(hubs: TwoHubs) -> None:
-    hubs.crawl(0)
+    before = hubs.crawl(0)
     hubs.huggingface.hidden.add("ann/ink")
     assert hubs.statuses(1)["ann/ink"] == "missing"
     assert "ann/ink" in {listing.id for listing in catalog.read_active(hubs.root)}
     assert hubs.statuses(2)["ann/ink"] == "withdrawn"
     hubs.huggingface.hidden.clear()
-    returned = hubs.crawl(3)["ann/ink"]
-    assert (returned.status, returned.first_seen, returned.withdrawn) == ("listed", DAYS[0], None)
+    assert hubs.crawl(3) == before
 
 
 def test_unreadable_entry_is_stale_and_not_missing(hubs: TwoHubs) -> None:
@@ -163,15 +158,23 @@ def test_file_that_its_model_no_longer_lists_is_a_tombstone_the_second_time(hubs
         assert file_statuses(hubs, "ann/ink") == expected
 
 
-def test_list_in_which_all_models_lost_their_files_is_considered_truncated(hubs: TwoHubs) -> None:
+def test_stricter_rule_removes_nothing_from_a_tombstone(hubs: TwoHubs) -> None:
     hubs.crawl(0)
-    for id, model in hubs.huggingface.models.items():
-        listings = tuple(replace(listing, file="other.txt") for listing in model.partial_listings)
-        hubs.huggingface.models[id] = replace(model, partial_listings=listings)
-    with patch.object(FakeHub, "complete_listings", lambda *_: ()):
-        for day in (1, 2, 3):
-            scan = hubs.scan(hubs.huggingface, day)
-            plan = crawl.reconcile(hubs.root, [scan], RULES, DAYS[day])
-            assert "considered truncated" in plan.problems["huggingface"][-1]
-            crawl.write(hubs.root, plan)
-            assert [listing.status for listing in plan.listings] == ["missing"] * 5
+    del hubs.huggingface.models["ann/ink"]
+    tombstone = hubs.crawl(1)["ann/ink"]
+    strict = replace(RULES, licenses=("none",), max_renderings=0, max_nsfw_level="none")
+    assert tombstone.renderings and hubs.crawl(2, strict)["ann/ink"] == tombstone
+
+
+def test_tombstone_of_an_earlier_version_without_metadata_is_read_and_returns(hubs: TwoHubs) -> None:
+    before = hubs.crawl(0)["ann/ink"]
+    rows = [
+        replace(
+            listing, status="withdrawn", withdrawn=DAYS[0], url="", size=None, license=None, base_model=None,
+            base=None, renderings=(), downloads=None, permissions=Permissions(),
+        ) if listing.id == "ann/ink" else listing
+        for listing in catalog.read_all(hubs.root)
+    ]  # fmt: skip
+    catalog.write(hubs.root, rows)
+    assert catalog.read_all(hubs.root) == rows
+    assert hubs.crawl(3)["ann/ink"] == before

@@ -46,6 +46,17 @@ LIST_ENTRY = {
 DETAILS = {
     "BaseModel": ["black-forest-labs/FLUX.1-dev"],
     "License": "mit",
+    "Tags": ["LoRA", "nsfw"],
+    "TriggerWords": ["inkwsh"],
+    "MuseInfo": {
+        "versions": [
+            {
+                "stats": {"fileList": ["lora.safetensors"]},
+                "modelVersion": {"triggerWords": '["inkwsh"]'},
+                "coverImages": [{"url": "https://resources.modelscope.cn/a.png", "prompt": "a cat"}],
+            }
+        ]
+    },
     "Visibility": 5,
     "ProtectedMode": 2,
 }

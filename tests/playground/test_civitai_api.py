@@ -12,7 +12,7 @@ import pytest
 
 from playground.hubs.server import running, start
 from playground.hubs.state import Hub
-from tests.support.tiny_pool import REPOS, make_pool
+from tests.support.tiny_pool import REPOS, add_to_schedule, make_pool
 
 NEWEST = {"sort": "Newest", "limit": 2, "types": "LORA"}
 
@@ -50,14 +50,6 @@ def civitai(tmp_path: Path) -> Iterator[CivitaiFixture]:
     hub = Hub(make_pool(tmp_path / "pool"), day=1, page_size=2)
     with running(hub) as endpoint:
         yield CivitaiFixture(hub, endpoint, tmp_path / "pool")
-
-
-def add_to_schedule(pool: Path, repo: str, **fields: Any) -> None:
-    """Add fields to a repository's line in the schedule."""
-    path = pool / "schedule.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [json.dumps(row | fields if row["repo"] == repo else row) for row in rows]
-    path.write_text("\n".join(lines) + "\n")
 
 
 def test_list_is_paged_by_cursor_newest_first(civitai: CivitaiFixture) -> None:
@@ -122,7 +114,8 @@ def test_versions_by_id_and_by_hash(civitai: CivitaiFixture) -> None:
 
 
 def test_images_have_prompts(civitai: CivitaiFixture) -> None:
-    version = civitai.model("ann/ink")["modelVersions"][0]
+    (model,) = civitai.get("models", query="ink")["items"]
+    version = model["modelVersions"][0]
     query = {"modelVersionId": version["id"], "flatMeta": True, "limit": 100}
     images = civitai.list_all("images", **query, withMeta=True)
     assert {image["id"] for image in images} == {image["id"] for image in version["images"]}
@@ -135,6 +128,66 @@ def test_images_have_prompts(civitai: CivitaiFixture) -> None:
     assert {httpx2.get(image["url"]).content for image in images} == contents
     assert {httpx2.get(image["url"]).content for image in version["images"]} == contents
     assert civitai.hub.requests()["civitai"]["renderings"] == 6
+
+
+def test_image_urls_end_in_the_id_or_in_the_uuid(civitai: CivitaiFixture) -> None:
+    (model,) = civitai.get("models", query="ink")["items"]
+    listed = {image["id"]: image["url"].split("/") for image in model["modelVersions"][0]["images"]}
+    images = civitai.list_all("images", modelId=model["id"], username="ann", limit=100)
+    assert {image["id"] for image in images} == listed.keys()
+    for image in images:
+        *base, name = image["url"].split("/")
+        assert [*base, f"{image['id']}.jpeg"] == listed[image["id"]]
+        assert base[-1] == "original=true" and name == f"{base[-2]}.jpeg" and len(base[-2]) == 36
+    (shown,) = civitai.model("ann/ink")["modelVersions"]
+    assert {image["url"] for image in shown["images"]} == {"/".join(url) for url in listed.values()}
+    assert not any("id" in image for image in shown["images"])
+
+
+def test_images_of_a_user(civitai: CivitaiFixture) -> None:
+    images = civitai.list_all("images", username="bob", limit=100)
+    assert {image["username"] for image in images} == {"bob"} and len(images) == 3
+    assert civitai.list_all("images", username="nobody") == []
+    assert "letters" in civitai.get("images", status=400, username="studio-ada")["error"]
+
+
+def test_paid_versions_are_listed_and_not_downloadable(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path / "pool")
+    ends = {"ann/ink": None, "ann/neon": "2099-01-01T00:00:00.000Z", "bob/cat": "2026-01-08T00:00:00.000Z"}
+    for repo, end in ends.items():
+        add_to_schedule(pool, repo, civitai={"paidAccess": {"permanent": not end, "endsAt": end}})
+    hub = Hub(pool, day=1)
+    with running(hub) as endpoint:
+        civitai = CivitaiFixture(hub, endpoint, pool)
+        models = civitai.list_all("models", sort="Newest")
+        assert [model["name"] for model in models] == ["cat", "pickle", "neon", "ink"]
+        versions = {model["name"]: model["modelVersions"][0] for model in models}
+        assert versions["ink"]["paidAccess"] == {"permanent": True, "endsAt": None}
+        assert versions["neon"]["paidAccess"] == {"permanent": False, "endsAt": ends["ann/neon"]}
+        assert versions["neon"]["earlyAccessDeadline"] == ends["ann/neon"]
+        assert versions["cat"]["paidAccess"] is versions["pickle"]["paidAccess"] is None
+        assert versions["cat"]["publishedAt"] == ends["bob/cat"]
+        assert {version["availability"] for version in versions.values()} == {"Public"}
+        early = civitai.list_all("models", earlyAccess="true")
+        assert {model["name"] for model in early} == {"neon", "ink"}
+        alone = civitai.get(f"model-versions/{versions['ink']['id']}")
+        assert alone["paidAccess"] == versions["ink"]["paidAccess"]
+        refusals = {name: httpx2.get(version["downloadUrl"]) for name, version in versions.items()}
+        assert {name: refusal.status_code for name, refusal in refusals.items()} == {
+            "ink": 403, "neon": 403, "cat": 302, "pickle": 302,
+        }  # fmt: skip
+        assert refusals["ink"].json()["error"] == "Early Access" and "deadline" not in refusals["ink"].json()
+        browser = httpx2.get(versions["ink"]["downloadUrl"], headers={"User-Agent": "Mozilla/5.0"})
+        assert browser.headers["Location"].endswith(f"/model-versions/{versions['ink']['id']}")
+
+
+def test_head_is_answered_as_get(civitai: CivitaiFixture) -> None:
+    version = civitai.model("ann/ink")["modelVersions"][0]
+    for path in ("models", f"model-versions/{version['id']}", "images", "creators", "enums", "models/7"):
+        head, get = civitai.client.head(path), civitai.client.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["Content-Length"] == str(len(get.content))
+        assert head.headers["Content-Type"] == get.headers["Content-Type"]
 
 
 def test_download_redirects_to_an_expiring_url_on_another_host(civitai: CivitaiFixture) -> None:
@@ -243,7 +296,7 @@ def test_withdrawn_model(civitai: CivitaiFixture, kind: str) -> None:
     elif kind == "archived":
         (version,) = response.json()["modelVersions"]
         assert "ink" not in listed and response.json()["mode"] == "Archived"
-        assert version["files"] == [] and "downloadUrl" not in version
+        assert "files" not in version and "downloadUrl" not in version
     else:
         assert listed["ink"]["mode"] == "TakenDown" and listed["ink"]["modelVersions"][0]["images"] == []
 

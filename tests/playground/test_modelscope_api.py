@@ -1,6 +1,7 @@
 """The playground's ModelScope API, through the unmodified ModelScope client over a real socket."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,11 @@ def test_list_response_format(modelscope: ModelScopeFixture) -> None:
     assert response["success"] is True
     assert response["data"].keys() == {"models", "total_count", "page_number", "page_size"}
     model = response["data"]["models"][-1]
-    assert (model["id"], model["license"], model["tags"][0]) == ("ann/ink", "mit", "LoRA")
+    assert (model["id"], model["license"]) == ("ann/ink", "mit")
+    assert model["tags"] == [
+        "custom_tag:LoRA", "custom_tag:base_model:adapter:black-forest-labs/FLUX.1-dev",
+        "task:text-to-image-synthesis", "license:mit",
+    ]  # fmt: skip
     assert model["last_modified"] == "2026-01-01T00:00:00Z"
 
 
@@ -69,9 +74,46 @@ def test_client_reads_model_info(modelscope: ModelScopeFixture) -> None:
     repo = modelscope.api.get_repo("ann/ink", "model")
     assert (repo.repo_id, repo.downloads, repo.license) == ("ann/ink", 7, "mit")
     legacy = modelscope.get("/api/v1/models/ann/ink")
-    assert legacy["Data"]["BaseModel"] == ["black-forest-labs/FLUX.1-dev"]
+    assert legacy["Data"]["BaseModel"] == ["black-forest-labs/FLUX.1-dev@master"]
+    assert legacy["Data"]["Tags"][0] == "LoRA"
     with pytest.raises(NotExistError):
-        modelscope.api.get_repo("no/body", "model")
+        modelscope.api.openapi.get_model("no", "body")
+
+
+def test_model_page_has_trigger_words_and_cover_images(modelscope: ModelScopeFixture) -> None:
+    data = modelscope.get("/api/v1/models/ann/ink")["Data"]
+    assert data["TriggerWords"] == ["word0"]
+    (version,) = json.loads(data["MuseInfo"])["versions"]
+    assert version["stats"]["fileList"] == ["lora.safetensors"]
+    assert json.loads(version["modelVersion"]["triggerWords"]) == ["word0"]
+    assert [cover["prompt"] for cover in version["coverImages"]] == ["a cat, word0"] * 3
+    for number, cover in enumerate(version["coverImages"]):
+        content = (modelscope.pool / f"ann/ink/images/{number}.png").read_bytes()
+        assert httpx2.get(cover["url"]).content == content
+    body = {"Name": "neon", "PageNumber": 1, "PageSize": 30}
+    search = httpx2.put(f"{modelscope.endpoint}/api/v1/dolphin/models", json=body).json()
+    assert search["Data"]["Model"]["Models"][0]["MuseInfo"]["versions"]  # an object, not text
+
+
+def test_missing_model_and_revision(modelscope: ModelScopeFixture) -> None:
+    response = httpx2.get(f"{modelscope.endpoint}/api/v1/models/no/body")
+    assert response.status_code == 200
+    body = response.json()
+    assert (body["Code"], body["Success"]) == (10010205001, False) and "record not found" in body["Message"]
+    files = modelscope.get("/api/v1/models/ann/ink/repo/files", Revision="none")
+    assert (files["Code"], files["Success"], files["Data"]) == (200, True, {"Files": None})
+    response = httpx2.get(f"{modelscope.endpoint}/api/v1/models/no/body/repo/files")
+    assert (response.status_code, response.json()["Code"]) == (404, 10010205001)
+
+
+def test_search_is_the_beginning_of_a_name(modelscope: ModelScopeFixture) -> None:
+    for search, names in (("NEO", ["ann/neon"]), ("eon", []), ("ann", []), ("flux", [])):
+        assert [repo.repo_id for repo in modelscope.api.list_repos("model", search=search).items] == names
+
+
+def test_page_size_is_limited(modelscope: ModelScopeFixture) -> None:
+    response = httpx2.get(f"{modelscope.endpoint}/openapi/v1/models?page_size=51")
+    assert (response.status_code, response.json()["success"]) == (400, False)
 
 
 def test_client_lists_files(modelscope: ModelScopeFixture) -> None:
@@ -138,4 +180,4 @@ def test_next_day_withdrawal_and_license_change(modelscope: ModelScopeFixture) -
         "cat/later",
     }
     with pytest.raises(NotExistError):
-        modelscope.api.get_repo("bob/cat", "model")
+        modelscope.api.openapi.get_model("bob", "cat")

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 from PIL import Image
@@ -13,9 +14,9 @@ from tests.lora.writing import SLOTS, draw_lora, peft, write
 
 TAGS = ("lora", "base_model:adapter:black-forest-labs/FLUX.1-dev")
 RULES = CrawlParams(
-    hubs=("huggingface",), filters=TAGS, searches=("flux",), bases=("flux.1-dev",), licenses=(),
+    hubs=("huggingface",), filters=TAGS, searches=(), bases=("flux.1-dev",), licenses=(),
     max_nsfw_level="explicit", persons=True, minors=False, min_downloads=0, max_file_mb=1, newest=None,
-    max_renderings=2, overlap_h=24.0, full_scan_every_days=1,
+    max_renderings=2, overlap_h=24.0, full_scan_every_days=1, max_withdrawn_share=0.2,
     budget=BudgetParams(files=None, gb=None, captions=None),
 )  # fmt: skip
 BOUNDS = PoolParams(
@@ -37,6 +38,14 @@ def make_pool(folder: Path) -> Path:
     (folder / "eve/pickle/lora.safetensors").write_bytes(b"\x80\x02}q\x00." + b"0" * 100)
     (folder / "schedule.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def add_to_schedule(pool: Path, repo: str, **fields: Any) -> None:
+    """Add fields to a repository's line in the schedule."""
+    path = pool / "schedule.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.dumps(row | fields if row["repo"] == repo else row) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def make_repo(folder: Path, seed: int) -> None:

@@ -35,10 +35,11 @@ class TwoHubs:
         self.civitai.put("77", 1)
 
     def crawl(self, day: int, rules: CrawlParams = RULES) -> dict[str, Listing]:
-        """Crawl both hubs on a day and return all listings of the catalog by id."""
+        """Crawl both hubs on a day and return the listings of the catalog, except rejected ones, by id."""
         scans = [self.scan(hub, day, rules) for hub in (self.huggingface, self.civitai)]
         crawl.write(self.root, crawl.reconcile(self.root, scans, rules, DAYS[day]))
-        return {listing.id: listing for listing in catalog.read_all(self.root)}
+        listings = catalog.read_all(self.root)
+        return {listing.id: listing for listing in listings if listing.status != "rejected"}
 
     def scan(self, hub: FakeHub, day: int, rules: CrawlParams = RULES) -> HubScan:
         """Return the scan of one hub, with its requests counted from zero; of a hub that is down, a failed scan."""

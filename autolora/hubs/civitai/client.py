@@ -7,19 +7,27 @@ sent: a tag of Civitai names a topic.
 import datetime
 import logging
 import re
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autolora.errors import HubError
 from autolora.hubs import Availability, Model, Page
-from autolora.hubs.civitai.listings import is_withdrawn, parse_model
-from autolora.hubs.civitai.schema import GeneratedImage, ModelEntry, parse
+from autolora.hubs.civitai.listings import file_problems, is_withdrawn, parse_model
+from autolora.hubs.civitai.prompts import (
+    Prompts,
+    image_keys,
+    known_prompts,
+    may_be_wanted,
+    parse_prompt,
+    with_prompts,
+)
+from autolora.hubs.civitai.schema import ModelEntry, parse
 from autolora.hubs.http.api import Unavailable, get_json
 from autolora.hubs.http.download import download
 from autolora.hubs.http.endpoint import Endpoint
-from autolora.hubs.validation import clean_text, short_repr, valid_count
+from autolora.hubs.validation import short_repr, valid_count
 from autolora.params import CrawlParams
 from autolora.records import Listing
 
@@ -43,19 +51,11 @@ DIGITS = re.compile(r"[0-9]{1,16}")
 PAGE_SIZE = 100
 IMAGE_PAGE_SIZE = 200
 MAX_IMAGE_PAGES = 3
-"""pages of /images, the images of all users, that are searched for the images of one version's gallery"""
+"""pages of /images that are searched for the prompts of one version's images"""
+USERNAME = re.compile(r"\w{1,100}", re.ASCII)
+"""names that /images accepts as `username`"""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """The prompts of a version's images."""
-
-    by_image: Mapping[str, str | None]
-    """key of an image (`_image_key`) -> its prompt; None if it has no prompt"""
-    complete: bool
-    """False: some prompts could not be read"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,14 @@ class Civitai:
         unreadable: frozenset[str] = frozenset()
         for item in items:
             try:
-                model = parse_model(parse(ModelEntry, item), self.endpoint, rules, today)
+                entry = parse(ModelEntry, item)
+                model = parse_model(entry, self.endpoint, rules, today)
             except ValueError as error:
                 problems.append(f"model {_id_repr(item)}: {error}")
                 unreadable |= _id_or_empty(item)
             else:
                 models.setdefault(model.id, model)
+                problems += [f"model {model.id}: {problem}" for problem in file_problems(entry, today)]
         return Page(
             models=tuple(models.values()), next=next_cursor, problems=tuple(problems), unreadable=unreadable
         )
@@ -108,13 +110,13 @@ class Civitai:
         """
         prompts: dict[str, Prompts] = {}
         for listing in model.partial_listings:
-            known_prompts = _known_prompts(known.get(listing.url))
+            earlier = known_prompts(known.get(listing.url))
             if listing.version not in prompts:
-                enough = known_prompts.complete and _image_keys(listing) <= known_prompts.by_image.keys()
+                enough = earlier.complete and image_keys(listing) <= earlier.by_image.keys()
                 prompts[listing.version] = (
-                    known_prompts if enough else self._request_prompts(listing, rules, known_prompts)
+                    earlier if enough else self._request_prompts(listing, model.author, rules, earlier)
                 )
-        return tuple(_with_prompts(listing, prompts[listing.version]) for listing in model.partial_listings)
+        return tuple(with_prompts(listing, prompts[listing.version]) for listing in model.partial_listings)
 
     def availability(self, id: str) -> Availability:
         """Request the model's own page and return whether the model is available. Raises HubError."""
@@ -138,9 +140,12 @@ class Civitai:
         """
         return download(self.endpoint, url, target, limit)
 
-    def _request_prompts(self, listing: Listing, rules: CrawlParams, known: Prompts) -> Prompts:
-        """Return the prompts of a version's images, searched among the images of all users.
+    def _request_prompts(
+        self, listing: Listing, author: str | None, rules: CrawlParams, known: Prompts
+    ) -> Prompts:
+        """Return the prompts of a version's images, searched among the images that its author posted.
 
+        author: if None, the images of all users are searched.
         known: prompts from earlier listings, which are retained for images that are not found.
         """
         query = [("modelVersionId", listing.version), ("withMeta", "true"), ("flatMeta", "true")]
@@ -148,7 +153,8 @@ class Civitai:
             ("limit", str(IMAGE_PAGE_SIZE)),
             ("browsingLevel", str(BROWSING_LEVELS[rules.max_nsfw_level])),
         ]
-        wanted, unreadable = _image_keys(listing), False
+        query += [("username", author)] if author and USERNAME.fullmatch(author) else []
+        wanted, unreadable = image_keys(listing), False
         prompts: dict[str, str | None] = {}
         cursor = None
         for _ in range(MAX_IMAGE_PAGES):
@@ -160,10 +166,10 @@ class Civitai:
                 break
             for item in items:
                 try:
-                    prompts |= _parse_prompt(item)
+                    prompts |= parse_prompt(item)
                 except ValueError as error:
                     logger.info("hub %s: image %s was skipped: %s", self.name, _id_repr(item), error)
-                    unreadable = unreadable or _may_be_wanted(item, wanted)
+                    unreadable = unreadable or may_be_wanted(item, wanted)
             if cursor is None or wanted <= prompts.keys():
                 break
         return Prompts({**known.by_image, **prompts}, complete=not unreadable or wanted <= prompts.keys())
@@ -191,45 +197,6 @@ class Civitai:
                 "number that differs from the current cursor"
             )
         return items, str(next_cursor)
-
-
-def _known_prompts(listing: Listing | None) -> Prompts:
-    """Return the prompts of an earlier listing's images."""
-    if listing is None:
-        return Prompts({}, complete=True)
-    return Prompts(
-        {_image_key(rendering.url): rendering.prompt for rendering in listing.renderings}, listing.complete
-    )
-
-
-def _with_prompts(listing: Listing, prompts: Prompts) -> Listing:
-    renderings = tuple(
-        replace(rendering, prompt=prompts.by_image.get(_image_key(rendering.url)))
-        for rendering in listing.renderings
-    )
-    return replace(listing, renderings=renderings, complete=prompts.complete)
-
-
-def _parse_prompt(item: Any) -> dict[str, str | None]:
-    """Return an image's key and prompt. Raises ValueError if the entry is not valid."""
-    image = parse(GeneratedImage, item)
-    return {_image_key(image.url): clean_text(image.meta.prompt) if image.meta else None}
-
-
-def _may_be_wanted(item: Any, wanted: Set[str]) -> bool:
-    """Return whether an unreadable image may be a wanted one; without a URL it may be any image."""
-    url = item.get("url") if isinstance(item, Mapping) else None
-    return not isinstance(url, str) or _image_key(url) in wanted
-
-
-def _image_keys(listing: Listing) -> Set[str]:
-    return {_image_key(rendering.url) for rendering in listing.renderings}
-
-
-def _image_key(url: str) -> str:
-    """Return an image's URL without size and format, the part that /models and /images have in common."""
-    segments = url.partition("?")[0].split("/")
-    return re.sub(r"\.\w{1,5}$", "", "/".join(segment for segment in segments if "=" not in segment))
 
 
 def _id_or_empty(item: Any) -> frozenset[str]:

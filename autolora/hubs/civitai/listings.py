@@ -2,12 +2,12 @@
 
 import datetime
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 
 from autolora.errors import HubError
 from autolora.hubs import Model
+from autolora.hubs.civitai.permissions import license_of, permissions_of
 from autolora.hubs.civitai.schema import FileEntry, ModelEntry, VersionEntry
 from autolora.hubs.http.endpoint import Endpoint
 from autolora.hubs.http.request import allowed_url
@@ -22,31 +22,31 @@ from autolora.hubs.validation import (
     valid_sha256,
 )
 from autolora.params import CrawlParams
-from autolora.records import NSFW_LEVELS, VOLATILE, ListedRendering, Listing, Permissions
+from autolora.records import NSFW_LEVELS, VOLATILE, ListedRendering, Listing
 from autolora.storage.hashes import hash_value
 
 WITHDRAWN_MODES = ("Archived", "TakenDown")
 PUBLIC_AVAILABILITIES = (None, "Public", "Unsearchable")
-"""availabilities that anybody may download; a version in early access is listed once that has ended"""
+"""availabilities that anybody may download, unless the access is paid"""
 WEIGHT_TYPES = (None, "Model", "Pruned Model")
 """file types of weights; others are VAE, training data, configuration and so on"""
 MAX_URL = 2000
 
 
 def parse_model(entry: ModelEntry, endpoint: Endpoint, rules: CrawlParams, today: datetime.date) -> Model:
-    """Return the model of an entry, with one partial listing per safetensors file of each version.
+    """Return the model of an entry, with one partial listing per safetensors file of each free version.
 
     Model.version consists of the newest version's number and a digest of all listings. Raises ValueError if
-    the entry has no date, or a file has an invalid name or URL.
+    the entry has no date, or a file has an invalid URL.
     """
-    versions = [version for version in entry.modelVersions or [] if version.status in (None, "Published")]
+    versions = _published_versions(entry)
     dates = [date for version in versions if (date := _date(version))]
     withdrawn = is_withdrawn(entry)
     if not dates and not withdrawn:
         raise ValueError("no version has a valid date")
     listings = tuple(
         listing
-        for version in ([] if withdrawn else versions)
+        for version in _free_versions(entry, today)
         for listing in _partial_listings(entry, version, endpoint, rules, today)
     )
     newest = max((version.id for version in versions), default=0)
@@ -56,38 +56,38 @@ def parse_model(entry: ModelEntry, endpoint: Endpoint, rules: CrawlParams, today
         updated=max(dates, default=datetime.datetime.combine(today, datetime.time(), datetime.UTC)),
         partial_listings=listings,
         withdrawn=withdrawn,
+        author=entry.creator.username if entry.creator else None,
     )
+
+
+def file_problems(entry: ModelEntry, today: datetime.date) -> tuple[str, ...]:
+    """Return one message per file of weights that `parse_model` leaves out because its name is not valid."""
+    return tuple(
+        f"file {file.id} of version {version.id} is left out: its name {file.name[:100]!r} is not valid, "
+        "expected a printable file name without a folder"
+        for version in _free_versions(entry, today)
+        for file in version.files or []
+        if _is_available_weights(file) and not _is_valid_name(file.name)
+    )
+
+
+def is_paid(version: VersionEntry, today: datetime.date) -> bool:
+    """Return whether a version's files are downloadable for payment only, at any time of the day.
+
+    A paid access without a valid end is paid until the entry has no paid access any more.
+    """
+    paid, deadline = version.paidAccess, version.earlyAccessDeadline
+    if paid is None and deadline is None:
+        return False
+    end = parse_time(paid.endsAt if paid and paid.endsAt else deadline)
+    if end is None or (paid and paid.permanent):
+        return True
+    return end >= datetime.datetime.combine(today, datetime.time(), datetime.UTC)
 
 
 def is_withdrawn(entry: ModelEntry) -> bool:
     """Return whether an entry marks its files as no longer available."""
     return entry.mode in WITHDRAWN_MODES or entry.availability == "Private"
-
-
-def license_of(entry: ModelEntry) -> str | None:
-    """Return Civitai's four permission fields as one line of text; None if all are unknown."""
-    uses = _commercial_uses(entry)
-    fields = {
-        "commercial": None if uses is None else "+".join(uses) or "None",
-        "derivatives": _yes_no(entry.allowDerivatives),
-        "different-license": _yes_no(entry.allowDifferentLicense),
-        "credit": None if entry.allowNoCredit is None else "free" if entry.allowNoCredit else "needed",
-    }
-    text = ", ".join(f"{name}={value}" for name, value in fields.items() if value)
-    return f"civitai: {text}" if text else None
-
-
-def permissions_of(entry: ModelEntry) -> Permissions:
-    """Return the permission fields in the form that all hubs share.
-
-    Commercial use is any paid use outside of Civitai: Image (selling images), Rent or Sell.
-    """
-    uses = _commercial_uses(entry)
-    return Permissions(
-        commercial=None if uses is None else bool({"Image", "Rent", "Sell"} & set(uses)),
-        derivatives=entry.allowDerivatives,
-        credit=None if entry.allowNoCredit is None else not entry.allowNoCredit,
-    )
 
 
 def is_usable_url(url: str, endpoint: Endpoint) -> bool:
@@ -101,13 +101,28 @@ def is_usable_url(url: str, endpoint: Endpoint) -> bool:
     return True
 
 
+def _published_versions(entry: ModelEntry) -> list[VersionEntry]:
+    return [version for version in entry.modelVersions or [] if version.status in (None, "Published")]
+
+
+def _free_versions(entry: ModelEntry, today: datetime.date) -> list[VersionEntry]:
+    """Return the versions that anybody may download; none of a withdrawn model."""
+    if is_withdrawn(entry):
+        return []
+    return [
+        version
+        for version in _published_versions(entry)
+        if version.availability in PUBLIC_AVAILABILITIES and not is_paid(version, today)
+    ]
+
+
 def _partial_listings(
     entry: ModelEntry, version: VersionEntry, endpoint: Endpoint, rules: CrawlParams, today: datetime.date
 ) -> Iterator[Listing]:
-    """Yield one listing per publicly available file of weights; renderings have no prompts yet."""
-    if version.availability not in PUBLIC_AVAILABILITIES:
-        return
-    files = [file for file in version.files or [] if _is_available_weights(file)]
+    """Yield one listing per file of weights with a valid name; renderings have no prompts yet."""
+    files = [
+        file for file in version.files or [] if _is_available_weights(file) and _is_valid_name(file.name)
+    ]
     names, urls = Counter(file.name for file in files), Counter(file.downloadUrl for file in files)
     base_model = clean_text(version.baseModel)
     rating = entry.nsfwLevel if version.nsfwLevel is None else version.nsfwLevel
@@ -164,10 +179,12 @@ def _renderings(version: VersionEntry, endpoint: Endpoint, rules: CrawlParams) -
     return tuple({rendering.url: rendering for rendering in renderings}.values())[: rules.max_renderings]
 
 
+def _is_valid_name(name: str) -> bool:
+    return "/" not in name and is_safe_path(name)
+
+
 def _file_path(version: VersionEntry, file: FileEntry, unique: bool) -> str:
-    """Return `VERSION/NAME`, or `VERSION/FILE_ID/NAME` if the name is not unique. Raises ValueError."""
-    if "/" in file.name or not is_safe_path(file.name):
-        raise ValueError(f"the file name {file.name[:100]!r} is not valid")
+    """Return `VERSION/NAME`, or `VERSION/FILE_ID/NAME` if the name is not unique."""
     return f"{version.id}/{file.name}" if unique else f"{version.id}/{file.id}/{file.name}"
 
 
@@ -189,19 +206,6 @@ def _size(file: FileEntry) -> int | None:
 
 def _date(version: VersionEntry) -> datetime.datetime | None:
     return parse_time(version.publishedAt) or parse_time(version.createdAt)
-
-
-def _commercial_uses(entry: ModelEntry) -> list[str] | None:
-    """Return the allowed uses, sorted. Civitai sends a list, one word, or `{Image,Rent}`; None if unknown."""
-    value = entry.allowCommercialUse
-    if value is None:
-        return None
-    words = re.findall(r"\w+", value if isinstance(value, str) else " ".join(value), re.ASCII)
-    return sorted({word[:40] for word in words} - {"None"})[:10]
-
-
-def _yes_no(value: bool | None) -> str | None:
-    return None if value is None else "yes" if value else "no"
 
 
 def _digest(listings: tuple[Listing, ...]) -> str:

@@ -49,6 +49,22 @@ class VersionImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PaidAccess:
+    """The condition that a version's files are downloadable for payment only; null if they are free."""
+
+    permanent: Flag | None = None
+    endsAt: Text | None = None
+    """date from which the files are free; null if it is not known"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Creator:
+    """The user who published a model."""
+
+    username: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stats:
     """Usage counts."""
 
@@ -63,6 +79,10 @@ class VersionEntry:
     baseModel: Text | None = None
     status: Text | None = None
     availability: Text | None = None
+    """Public also for versions with paid access"""
+    paidAccess: PaidAccess | None = None
+    earlyAccessDeadline: Text | None = None
+    """date at which a paid access ends, for answers without `paidAccess`"""
     publishedAt: Text | None = None
     createdAt: Text | None = None
     nsfwLevel: Rating | None = None
@@ -90,6 +110,7 @@ class ModelEntry:
     allowDerivatives: Flag | None = None
     allowDifferentLicense: Flag | None = None
     stats: Stats | None = None
+    creator: Creator | None = None
     modelVersions: list[VersionEntry] | None = None
 
 

@@ -41,13 +41,17 @@ class JsonResponse:
 class Unavailable(HubError):
     """A resource does not exist on the hub or is not accessible to us."""
 
-    def __init__(self, message: str, status: int, error_code: str, error_message: str) -> None:
+    def __init__(
+        self, message: str, status: int, error_code: str = "", error_message: str = "", value: Any = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.error_code = error_code
         """header X-Error-Code; empty if it is missing"""
         self.error_message = error_message
         """header X-Error-Message; empty if it is missing"""
+        self.value = value
+        """JSON body of any type; None if the body is not valid JSON"""
 
 
 def get_json(endpoint: Endpoint, url: str, query: Iterable[tuple[str, str]] = ()) -> JsonResponse:
@@ -89,9 +93,17 @@ def _check_status(endpoint: Endpoint, url: str, response: Response) -> None:
     message = f"hub {endpoint.name}: {url} returned status {status} {error_message}".rstrip()
     message += token_hint(endpoint) if status in AUTH_STATUSES else ""
     if status in UNAVAILABLE_STATUSES:
-        raise Unavailable(message, status, error_code, error_message)
+        raise Unavailable(message, status, error_code, error_message, _read_error(endpoint, url, response))
     if status != 200:
         raise HubError(message)
+
+
+def _read_error(endpoint: Endpoint, url: str, response: Response) -> Any:
+    """Return the JSON value of an error response; None if its body is not valid JSON, incomplete or too large."""
+    try:
+        return json.loads(_read_body(endpoint, url, response))
+    except (ValueError, RecursionError, zlib.error, HubError, TransientError):
+        return None
 
 
 def _read_body(endpoint: Endpoint, url: str, response: Response) -> bytes:

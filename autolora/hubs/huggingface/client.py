@@ -9,9 +9,9 @@ from typing import Any
 
 from autolora.errors import HubError
 from autolora.hubs import Availability, Model, Page
-from autolora.hubs.http.api import Unavailable, get_json
+from autolora.hubs.http.api import JsonResponse, Unavailable, get_json
 from autolora.hubs.http.download import download
-from autolora.hubs.http.endpoint import Endpoint
+from autolora.hubs.http.endpoint import TOKEN_VARIABLES, Endpoint
 from autolora.hubs.huggingface.card import Card, file_url, is_access_restricted, parse_card
 from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
 from autolora.hubs.validation import (
@@ -34,6 +34,8 @@ PAGE_SIZE = "100"
 """repositories per page, the maximum for lists with expanded fields"""
 MAX_TREE_PAGES = 100
 """pages of one repository's file list"""
+NO_SUCH_REPOSITORY = "Invalid username or password."
+"""X-Error-Message of a 401 for a repository that does not exist, if the request has no token"""
 
 Blobs = Mapping[str, tuple[int | None, str | None]]
 """URL of a file at a commit -> size in bytes (None if unknown), sha256 (None if the hub reports none)"""
@@ -98,7 +100,7 @@ class HuggingFace:
             raise HubError(f"hub {self.name}: {short_repr(id)} is not a repository id")
         url = f"{self.endpoint.url}/api/models/{id}"
         try:
-            entry = get_json(self.endpoint, url, [("expand", name) for name in ACCESS_FIELDS]).value
+            entry = self._get_json(url, [("expand", name) for name in ACCESS_FIELDS]).value
         except Unavailable as error:
             return _availability_from(error)
         if not isinstance(entry, Mapping):
@@ -177,15 +179,27 @@ class HuggingFace:
             return {}
         raise HubError(f"hub {self.name}: the file list of {model.id} has more than {MAX_TREE_PAGES} pages")
 
+    def _get_json(self, url: str, query: Iterable[tuple[str, str]]) -> JsonResponse:
+        """Return the JSON at a URL. Raises Unavailable, or HubError, also if the hub rejects the token."""
+        try:
+            return get_json(self.endpoint, url, query)
+        except Unavailable as error:
+            if error.status == 401 and self.endpoint.token and not error.error_code:
+                raise HubError(
+                    f"{error}: expected a valid token; replace it, or unset {TOKEN_VARIABLES['huggingface']} "
+                    "to read public repositories only"
+                ) from error
+            raise
+
     def _list_items(
         self, url: str, query: list[tuple[str, str]], list_url: str
     ) -> tuple[list[Any], str | None]:
         """Return one page of the list at `list_url` and the URL of its next page."""
-        response = get_json(self.endpoint, url, query)
+        response = self._get_json(url, query)
         if not isinstance(response.value, list):
             raise HubError(f"hub {self.name}: expected a list from {url}, got {short_repr(response.value)}")
         next_url = response.next_url
-        if next_url and (next_url == url or not next_url.startswith(f"{list_url}?")):
+        if next_url and (next_url == url or not next_url.startswith((f"{list_url}?", f"{list_url}/?"))):
             raise HubError(
                 f"hub {self.name}: {url} returned the next page {next_url[:300]!r}, expected another page of "
                 f"{list_url}"
@@ -227,9 +241,11 @@ def _complete(listing: Listing, blobs: Blobs) -> Listing | None:
 def _availability_from(error: Unavailable) -> Availability:
     """Return the availability that a failed request shows; raise the error if it shows none.
 
-    Without a token, the hub answers 401 with the code RepoNotFound for a repository that does not exist.
+    To a request without a token, the hub returns 401 for a repository that does not exist, with the code
+    RepoNotFound or with the message NO_SUCH_REPOSITORY. Any other 401, such as a proxy's, shows nothing.
     """
-    if error.status == 404 or error.error_code == "RepoNotFound":
+    is_missing = error.status == 401 and error.error_message == NO_SUCH_REPOSITORY
+    if error.status == 404 or error.error_code == "RepoNotFound" or is_missing:
         return Availability.NOT_FOUND
     if error.status in (410, 451) or error.error_code == "GatedRepo" or "disabled" in error.error_message:
         return Availability.WITHDRAWN

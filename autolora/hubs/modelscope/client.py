@@ -3,36 +3,36 @@
 The requests equal those of the official client, `modelscope_hub` 0.5 (list_repos, get_repo's fallback,
 list_repo_files), but the raw responses are parsed: the official client drops the base model. Lists contain
 few fields, so that a new or changed model costs two further requests: its page and its file list.
+
+What `search` matches is not documented: clients have met a hub that compares it with the beginning of names, and
+a hub that ignores it. So a result need not contain the word, and the rules decide by the model's own page.
 """
 
 import datetime
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autolora.errors import HubError
 from autolora.hubs import Availability, Model, Page
-from autolora.hubs.http.api import Unavailable, get_json
+from autolora.hubs.http.api import Unavailable
 from autolora.hubs.http.download import download
 from autolora.hubs.http.endpoint import Endpoint
+from autolora.hubs.modelscope.envelope import request_data
 from autolora.hubs.modelscope.listings import (
     BRANCH,
     FileEntry,
-    add_details,
-    file_listing,
-    image_rendering,
+    file_listings,
     is_access_restricted,
     parse_model,
     refresh_listing,
 )
 from autolora.hubs.validation import (
-    is_image,
     is_repo_id,
     is_safe_path,
-    is_weights,
     repo_id_or_empty,
     short_repr,
     valid_count,
@@ -65,8 +65,8 @@ class ModelScope:
         """Return the same page of each search of the rules, merged, newest first.
 
         cursor: a page number. Listings have no file yet. A search whose results are not sorted by date is
-        read to its end at once; that and results beyond MAX_RESULTS are reported as problems. Raises
-        HubError.
+        read to its end at once; that and results beyond MAX_RESULTS are reported as problems, and the latter
+        make the list truncated. Raises HubError.
         """
         number = _page_number(cursor)
         pages = [self._sorted_results(search, number, today) for search in rules.searches or ("",)]
@@ -76,6 +76,7 @@ class ModelScope:
             next=next((page.next for page in pages if page.next), None),
             problems=tuple(problem for page in pages for problem in page.problems),
             unreadable=frozenset(id for page in pages for id in page.unreadable),
+            is_truncated=any(page.is_truncated for page in pages),
         )
 
     def complete_listings(
@@ -88,7 +89,7 @@ class ModelScope:
         """
         if not model.partial_listings:
             return ()
-        partial, endpoint_url = model.partial_listings[0], self.endpoint.url
+        partial = model.partial_listings[0]
         same_version = [
             listing
             for listing in known.values()
@@ -105,11 +106,7 @@ class ModelScope:
             _availability_from(error)  # raises the error if the model may still be available
             logger.warning("hub %s: %s was skipped: %s", self.name, model.id, error)
             return ()
-        images = [path for path in sorted(files) if is_image(path)][: rules.max_renderings]
-        renderings = tuple(image_rendering(partial, endpoint_url, path, files[path]) for path in images)
-        described = replace(add_details(partial, details), renderings=renderings)
-        weights = [path for path in sorted(files) if is_weights(path)]
-        return tuple(file_listing(described, endpoint_url, path, files[path]) for path in weights)
+        return file_listings(partial, details, files, self.endpoint, rules)
 
     def availability(self, id: str) -> Availability:
         """Request the model's own page and return whether the model is available. Raises HubError."""
@@ -142,7 +139,13 @@ class ModelScope:
             page = self._request_results(search, int(page.next), today)
             models, problems = models + page.models, problems + page.problems
             unreadable |= page.unreadable
-        return Page(models=models, next=None, problems=problems, unreadable=unreadable)
+        return Page(
+            models=models,
+            next=None,
+            problems=problems,
+            unreadable=unreadable,
+            is_truncated=page.is_truncated,
+        )
 
     def _request_results(self, search: str, number: int, today: datetime.date) -> Page:
         """Return one page of a search in the hub's order."""
@@ -151,7 +154,7 @@ class ModelScope:
             {"search": search} if search else {}
         )
         url = f"{self.endpoint.url}/openapi/v1/models"
-        data = self._request_data(url, query.items())
+        data = request_data(self.endpoint, url, query.items())
         items = data.get("models")
         if not isinstance(items, list) or data.get("page_number", number) != number:
             raise HubError(
@@ -174,18 +177,25 @@ class ModelScope:
             problems.append(
                 f"the results for {search or LORA_TAG!r} end before page {number}, expected {total} models"
             )
-        if has_next and (number + 1) * page_size > MAX_RESULTS:
+        is_truncated = has_next and (number + 1) * page_size > MAX_RESULTS
+        if is_truncated:
             has_next = False
             problems.append(
                 f"the results for {search or LORA_TAG!r} contain only the newest {number * page_size} models of "
                 f"{total or 'more'}: add further words to crawl.searches to list the others"
             )
         next_number = str(number + 1) if has_next else None
-        return Page(models=tuple(models), next=next_number, problems=tuple(problems), unreadable=unreadable)
+        return Page(
+            models=tuple(models),
+            next=next_number,
+            problems=tuple(problems),
+            unreadable=unreadable,
+            is_truncated=is_truncated,
+        )
 
     def _request_details(self, id: str) -> Mapping[str, Any]:
         """Return the content of a model's own page."""
-        return self._request_data(f"{self.endpoint.url}/api/v1/models/{id}")
+        return request_data(self.endpoint, f"{self.endpoint.url}/api/v1/models/{id}")
 
     def _is_restricted(self, id: str, details: Mapping[str, Any]) -> bool:
         try:
@@ -216,25 +226,20 @@ class ModelScope:
         )
 
     def _request_entries(self, id: str, folder: str, recursive: bool) -> tuple[dict[str, FileEntry], bool]:
-        """Return the files and folders below a folder by path, and whether the response may be truncated."""
+        """Return the files and folders below a folder by path, and whether the response may be truncated.
+
+        A repository without the branch BRANCH has no files: the hub returns null for an unknown revision.
+        """
         url = f"{self.endpoint.url}/api/v1/models/{id}/repo/files"
         query = {"Revision": BRANCH, "Recursive": str(recursive)} | ({"Root": folder} if folder else {})
-        entries = self._request_data(url, query.items()).get("Files")
+        data = request_data(self.endpoint, url, query.items())
+        entries = [] if data.get("Files", ...) is None else data.get("Files")
         if not isinstance(entries, list):
             raise HubError(f"hub {self.name}: expected a list of files from {url}, got {short_repr(entries)}")
         prefix = f"{folder}/" if folder else ""
         valid = (entry for entry in entries if isinstance(entry, Mapping) and is_safe_path(entry.get("Path")))
         by_path = {entry["Path"]: entry for entry in valid if entry["Path"].startswith(prefix)}
         return by_path, len(entries) >= MAX_RESULTS
-
-    def _request_data(self, url: str, query: Iterable[tuple[str, str]] = ()) -> Mapping[str, Any]:
-        """Return the data object of a response; the hub's two API versions spell its key differently."""
-        value = get_json(self.endpoint, url, query).value
-        if isinstance(value, Mapping) and value.get("Success", value.get("success")) is not False:
-            data = value.get("Data", value.get("data"))
-            if isinstance(data, Mapping):
-                return data
-        raise HubError(f"hub {self.name}: expected a data object from {url}, got {short_repr(value)}")
 
 
 def _page_number(cursor: str | None) -> int:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from playground.hubs import storage
+from playground.hubs.civitai.access import paid_access
 from playground.hubs.civitai.entries import BASES, PUBLIC, describe_model
 from playground.hubs.civitai.images import list_images
 from playground.hubs.civitai.models import (
@@ -26,6 +28,8 @@ def download(hub: Hub, request: Request, version: str) -> Response:
     repo = locate(hub, hub.civitai_ids.versions, version, "Version")
     if withdrawal := hub.withdrawal(repo.id):
         raise HttpError(410, "Archived") if withdrawal == "archived" else HttpError(404, "File not found")
+    if paid := paid_access(repo):
+        return refuse_paid(request, version, paid)
     file_id = request.text("fileId")
     paths = [path for path in repo.head.weights if file_id in ("", str(hub.civitai_ids.file(repo, path)))]
     is_safetensors = request.text("format", "SafeTensor") == "SafeTensor"
@@ -37,6 +41,15 @@ def download(hub: Hub, request: Request, version: str) -> Response:
     blob, name = repo.head.blobs[paths[0]], paths[0].rpartition("/")[2]
     url = storage.sign(hub, request, NAME, repo.id, blob, name)
     return Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
+
+
+def refuse_paid(request: Request, version: str, paid: Mapping[str, Any]) -> Response:
+    """Return the response to a download of a version with paid access; for browsers a redirect to its page."""
+    if is_browser(request):
+        return Response(status=302, headers={"Location": f"{request.base}/model-versions/{version}"})
+    deadline = {"deadline": paid["endsAt"]} if paid["endsAt"] else {}
+    message = "This asset is in Early Access. You can use Buzz access it now!"
+    return Response(status=403, value={"error": "Early Access", **deadline, "message": message})
 
 
 def list_creators_or_tags(hub: Hub, request: Request, what: str) -> Response:
@@ -62,13 +75,18 @@ def show_enums(hub: Hub, request: Request) -> Response:
 
 def refuse(request: Request, error: HttpError) -> Response:
     """Return an error response; for browsers a redirect to the login page (401, 403), or plain text."""
-    if (request.headers.get("User-Agent") or "").startswith("Mozilla"):
+    if is_browser(request):
         if error.status in (401, 403):
             return Response(status=302, headers={"Location": f"{request.base}/login", **error.headers})
         content = error.message.encode()
         headers = {"Content-Type": "text/plain", **error.headers}
         return Response(status=error.status, headers=headers, pieces=(content,), length=len(content))
     return Response(status=error.status, value={"error": error.message}, headers=error.headers)
+
+
+def is_browser(request: Request) -> bool:
+    """Return whether a request comes from a web browser, by its User-Agent."""
+    return (request.headers.get("User-Agent") or "").startswith("Mozilla")
 
 
 def find_repo_id(hub: Hub, request: Request, groups: Mapping[str, str]) -> str:
@@ -95,7 +113,7 @@ API = Api(
         get(r"/api/v1/images/?", "images", list_images),
         get(r"/api/v1/(?P<what>creators|tags)/?", "info", list_creators_or_tags),
         get(r"/api/v1/enums", "info", show_enums),
-        route("GET HEAD", rf"/api/download/models/{VERSION}", "download", download),
+        get(rf"/api/download/models/{VERSION}", "download", download),
     ),
     refuse=refuse,
     find_repo_id=find_repo_id,

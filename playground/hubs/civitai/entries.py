@@ -1,14 +1,15 @@
 """JSON entries of Civitai: a repository as a model with one version, its files with hashes, and its images."""
 
-import hashlib
 import html
-import zlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from playground.hubs.civitai.access import paid_access, published_at
+from playground.hubs.civitai.files import describe_files, model_type
 from playground.hubs.http_messages import Request
 from playground.hubs.repos import Blob, Repo, as_list
 from playground.hubs.state import Hub
@@ -39,14 +40,6 @@ PERMISSIONS = {
     "creativeml-openrail-m": (True, ("Image", "RentCivit", "Rent", "Sell"), True, False),
 }
 """license of the card -> allowNoCredit, allowCommercialUse, allowDerivatives, allowDifferentLicense"""
-TYPE_BY_KEY = {b"lokr_w": "LoCon", b"hada_w": "LoCon", b"dora_scale": "DoRA", b"magnitude_vector": "DoRA"}
-HEADER = 1 << 20
-SCAN = {
-    "pickleScanResult": "Success",
-    "pickleScanMessage": "No Pickle imports",
-    "virusScanResult": "Success",
-    "virusScanMessage": None,
-}
 
 
 def level(repo: Repo) -> int:
@@ -60,8 +53,34 @@ def image_level(repo: Repo) -> int:
     return 1 << level(repo).bit_length() - 1
 
 
+def username(repo: Repo) -> str:
+    """Return the name of the user who published a repository; Civitai's names have no hyphens."""
+    return re.sub(r"\W", "_", repo.author, flags=re.ASCII)
+
+
 def describe_model(hub: Hub, request: Request, repo: Repo, levels: int) -> dict[str, Any]:
     """Return a model's entry in lists; images outside the nsfw levels `levels` (bits) are left out."""
+    version = describe_version(hub, request, repo, levels)
+    entry = _describe_model(hub, repo, version)
+    hidden = {name: version.pop(name) for name in ("createdAt", "status", "covered")}
+    version["supportsGeneration"] = hidden["covered"]
+    return entry
+
+
+def describe_model_page(hub: Hub, request: Request, repo: Repo) -> dict[str, Any]:
+    """Return a model's own entry: versions have more fields, but none that are null or an empty list.
+
+    Its images have no `id`.
+    """
+    version = describe_version(hub, request, repo, EVERYTHING)
+    for image in version["images"]:
+        del image["id"]
+    return _describe_model(
+        hub, repo, {name: value for name, value in version.items() if value not in (None, [])}
+    )
+
+
+def _describe_model(hub: Hub, repo: Repo, version: dict[str, Any]) -> dict[str, Any]:
     card = repo.head.card
     no_credit, commercial, derivatives, different = PERMISSIONS.get(str(card.get("license")), USUAL)
     model = {
@@ -74,15 +93,19 @@ def describe_model(hub: Hub, request: Request, repo: Repo, levels: int) -> dict[
         "allowDifferentLicense": different,
         "type": model_type(repo.head.blobs[repo.head.weights[0]]) if repo.head.weights else "LORA",
         "minor": False,
+        "sfwOnly": False,
         "poi": False,
         "nsfw": level(repo) > PG13,
         "nsfwLevel": level(repo),
         "availability": "Public",
+        "cosmetic": None,
+        "userId": hub.civitai_ids.user(repo),
+        "baseModels": [version["baseModel"]],
         "supportsGeneration": True,
         "stats": {"downloadCount": repo.downloads, **thumbs(repo), "commentCount": 0, "tippedAmountCount": 0},
-        "creator": {"username": repo.author, "image": None},
+        "creator": {"username": username(repo), "image": None},
         "tags": [str(tag) for tag in as_list(card.get("tags"))],
-        "modelVersions": [{"index": 0, **describe_version(hub, request, repo, levels)}],
+        "modelVersions": [version],
     }
     if mode := {"archived": "Archived", "taken-down": "TakenDown"}.get(hub.withdrawal(repo.id) or ""):
         model["mode"] = mode
@@ -90,17 +113,18 @@ def describe_model(hub: Hub, request: Request, repo: Repo, levels: int) -> dict[
 
 
 def describe_version(hub: Hub, request: Request, repo: Repo, levels: int) -> dict[str, Any]:
-    """Return the entry of a model's only version, as nested in the model's entry."""
+    """Return all fields of a model's only version."""
     card, withdrawal = repo.head.card, hub.withdrawal(repo.id)
     base = next((str(name) for name in as_list(card.get("base_model"))), "")
     images = repo.head.images if image_level(repo) & levels and withdrawal != "taken-down" else {}
     version: dict[str, Any] = {
         "id": hub.civitai_ids.version(repo),
+        "index": 0,
         "name": "v1",
         "baseModel": BASES.get(base, "Other"),
         "baseModelType": "Standard",
         "createdAt": repo.created_at,
-        "publishedAt": repo.published_at,
+        "publishedAt": published_at(repo),
         "status": "Published",
         "availability": "Public",
         "nsfwLevel": level(repo),
@@ -108,19 +132,23 @@ def describe_version(hub: Hub, request: Request, repo: Repo, levels: int) -> dic
         "trainedWords": [str(word) for word in as_list(card.get("instance_prompt"))],
         "covered": True,
         "stats": {"downloadCount": repo.downloads, **thumbs(repo)},
-        "supportsGeneration": True,
         "files": [] if withdrawal == "archived" else describe_files(hub, request, repo),
         "images": [describe_image(hub, repo, path) for path in images],
     }
     if version["files"]:
         version["downloadUrl"] = version["files"][0]["downloadUrl"]
-    return overlay(version, repo)
+    version = overlay(version, repo) | {"paidAccess": paid_access(repo)}
+    if version["paidAccess"] and version["paidAccess"]["endsAt"]:
+        version["earlyAccessDeadline"] = version["paidAccess"]["endsAt"]
+    return version
 
 
 def describe_standalone_version(hub: Hub, request: Request, repo: Repo, levels: int) -> dict[str, Any]:
-    """Return the version's entry in the format of /model-versions and by-hash."""
+    """Return the version's entry in the format of /model-versions and by-hash; its images have no `id`."""
     version = describe_version(hub, request, repo, levels)
     model = describe_model(hub, request, repo, levels)
+    for image in version["images"]:
+        del image["id"]
     return {
         "id": version.pop("id"),
         "modelId": model["id"],
@@ -131,67 +159,13 @@ def describe_standalone_version(hub: Hub, request: Request, repo: Repo, levels: 
     }
 
 
-def describe_files(hub: Hub, request: Request, repo: Repo) -> list[dict[str, Any]]:
-    """Return the entries of the weight files, the primary file first."""
-    url = f"{request.base}/api/download/models/{hub.civitai_ids.version(repo)}"
-    files: list[dict[str, Any]] = []
-    for path in repo.head.weights:
-        blob, file_id = repo.head.blobs[path], hub.civitai_ids.file(repo, path)
-        primary: dict[str, Any] = {"primary": True} if not files else {}
-        files.append(
-            {
-                "id": file_id,
-                "sizeKB": blob.size / 1024,
-                "name": path.rpartition("/")[2],
-                "type": "Model",
-                **SCAN,
-                "scannedAt": repo.created_at,
-                "metadata": describe_format(path, blob),
-                "hashes": hash_blob(blob),
-                "downloadUrl": url if primary else f"{url}?type=Model&fileId={file_id}",
-                **primary,
-            }
-        )
-    return files
-
-
-@cache
-def hash_blob(blob: Blob) -> dict[str, str]:
-    """Return Civitai's name of the hash -> a file's hash, in upper case."""
-    content = blob.read(0, blob.size)
-    data = content[8 + int.from_bytes(content[:8], "little") :]
-    hashes = {
-        "AutoV1": hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8],
-        "AutoV2": blob.sha256[:10],
-        "AutoV3": hashlib.sha256(data).hexdigest()[:12],
-        "SHA256": blob.sha256,
-        "CRC32": f"{zlib.crc32(content):08x}",
-    }
-    return {name: value.upper() for name, value in hashes.items()}
-
-
-@cache
-def describe_format(path: str, blob: Blob) -> dict[str, Any]:
-    """Return a file's metadata: its format (by the name) and dtype (by the header)."""
-    header = blob.read(0, min(blob.size, HEADER))
-    fp = "bf16" if b'"BF16"' in header else "fp32" if b'"F32"' in header else "fp16"
-    return {"format": "SafeTensor" if path.endswith(".safetensors") else "PickleTensor", "fp": fp}
-
-
-@cache
-def model_type(blob: Blob) -> str:
-    """Return the type of a weight file, LORA, LoCon or DoRA, by the key names in its header."""
-    header = blob.read(0, min(blob.size, HEADER))
-    return next((name for key, name in TYPE_BY_KEY.items() if key in header), "LORA")
-
-
 def describe_image(hub: Hub, repo: Repo, path: str) -> dict[str, Any]:
-    """Return an image's entry in /models, which has no prompt."""
+    """Return an image's entry in /models, which has no prompt; its URL ends in the image's id."""
     image_id, blob = hub.civitai_ids.image(repo, path), repo.head.blobs[path]
     width, height = image_size(blob)
     return {
         "id": image_id,
-        "url": f"{hub.storage}/civitai/images/{image_id}.{path.rpartition('.')[2]}",
+        "url": f"{hub.storage}/civitai/images/{hub.civitai_ids.image_uuid(repo, path)}/original=true/{image_id}.jpeg",
         "nsfwLevel": image_level(repo),
         "width": width,
         "height": height,
@@ -202,6 +176,7 @@ def describe_image(hub: Hub, repo: Repo, path: str) -> dict[str, Any]:
         "hasMeta": bool(repo.head.images[path]),
         "hasPositivePrompt": bool(repo.head.images[path]),
         "onSite": False,
+        "remixOfId": None,
     }
 
 

@@ -1,6 +1,7 @@
 """Civitai's integer ids of models, versions, files and images: each is a hash of its name."""
 
 import hashlib
+import uuid
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ class CivitaiIds:
         self.versions: dict[int, Repo] = {}
         self.files: dict[int, tuple[Repo, str]] = {}
         self.images: dict[int, tuple[Repo, str]] = {}
+        self.image_uuids: dict[str, tuple[Repo, str]] = {}
         self._ids: dict[str, int] = {}
         for repo in sorted(repos, key=lambda repo: repo.id):
             self._assign(self.models, repo, f"model {repo.id}")
@@ -25,6 +27,7 @@ class CivitaiIds:
                 self._assign(self.files, (repo, path), f"file {repo.id} {path}")
             for path in repo.head.images:
                 self._assign(self.images, (repo, path), f"image {repo.id} {path}")
+                self.image_uuids[self.image_uuid(repo, path)] = repo, path
 
     def model(self, repo: Repo) -> int:
         """Return the id of a repository's model."""
@@ -41,6 +44,16 @@ class CivitaiIds:
     def image(self, repo: Repo, path: str) -> int:
         """Return the id of an image."""
         return self._ids[f"image {repo.id} {path}"]
+
+    def image_uuid(self, repo: Repo, path: str) -> str:
+        """Return the UUID that names an image's file."""
+        return str(
+            uuid.UUID(bytes=hashlib.sha256(f"image {repo.id} {path}".encode()).digest()[16:], version=4)
+        )
+
+    def user(self, repo: Repo) -> int:
+        """Return the id of the user who published a repository."""
+        return int.from_bytes(hashlib.sha256(f"user {repo.author}".encode()).digest()[:3], "big") or 1
 
     def _assign(self, table: dict[int, T], value: T, name: str) -> None:
         """Assign an id to a name: 31 bits of its hash, or the next free number if that is taken."""

@@ -1,5 +1,6 @@
 """Civitai's /images: the images of all versions with their prompts, which /models does not return."""
 
+import re
 from typing import Any
 
 from playground.hubs.civitai.entries import (
@@ -11,10 +12,11 @@ from playground.hubs.civitai.entries import (
     describe_image,
     describe_model,
     image_level,
+    username,
 )
 from playground.hubs.civitai.models import NAME
 from playground.hubs.civitai.paging import paginate, read_choice, read_ids
-from playground.hubs.http_messages import Request, Response
+from playground.hubs.http_messages import HttpError, Request, Response
 from playground.hubs.repos import Repo, as_list
 from playground.hubs.state import Hub
 
@@ -31,6 +33,8 @@ def list_images(hub: Hub, request: Request) -> Response:
     levels = request.number("browsingLevel", levels, 0, 63)
     models, versions = read_ids(request, "modelId"), read_ids(request, "modelVersionId")
     image_ids, bases = read_ids(request, "imageId"), request.text("baseModels")
+    if not re.fullmatch(r"\w*", request.text("username"), re.ASCII):
+        raise HttpError(400, 'The "username" field can only contain letters, numbers, and _.')
     images = []
     for repo in hub.visible(NAME):
         model = describe_model(hub, request, repo, levels)
@@ -39,7 +43,7 @@ def list_images(hub: Hub, request: Request) -> Response:
             (models and model["id"] not in models)
             or (versions and version["id"] not in versions)
             or (bases and version["baseModel"] not in bases.split(","))
-            or ("username" in request.query and request.text("username") != repo.author)
+            or ("username" in request.query and request.text("username") != username(repo))
             or (model["poi"] or model["minor"] or model.get("mode") == "TakenDown")
             or not image_level(repo) & levels
         ):
@@ -55,7 +59,8 @@ def list_images(hub: Hub, request: Request) -> Response:
 def describe_listed_image(hub: Hub, request: Request, repo: Repo, path: str) -> dict[str, Any]:
     """Return an image's entry in /images.
 
-    `meta` is nested in another `meta`, as on Civitai, unless `flatMeta` is set or the request names a version.
+    Its URL ends in the image's UUID. `meta` is nested in another `meta`, as on Civitai, unless `flatMeta` is set or the
+    request names a version.
     """
     image, prompt = describe_image(hub, repo, path), repo.head.images[path]
     meta: dict[str, Any] | None = None
@@ -65,9 +70,10 @@ def describe_listed_image(hub: Hub, request: Request, repo: Repo, path: str) -> 
         if not request.flag("flatMeta") and "modelVersionId" not in request.query:
             meta = {"id": image["id"], "meta": meta}
     bit, version = image.pop("nsfwLevel"), hub.civitai_ids.version(repo)
+    uuid = hub.civitai_ids.image_uuid(repo, path)
     entry = {
         "id": image["id"],
-        "url": image["url"].replace("/images/", "/images/original=true/"),
+        "url": image["url"].replace(f"/{image['id']}.", f"/{uuid}."),
         **{name: image[name] for name in ("hash", "width", "height", "type")},
         "nsfwLevel": LEVELS[bit],
         "nsfw": bit > PG13,
@@ -76,7 +82,7 @@ def describe_listed_image(hub: Hub, request: Request, repo: Repo, path: str) -> 
         "postId": version,
         "stats": dict.fromkeys(REACTIONS, 0),
         "meta": meta,
-        "username": repo.author,
+        "username": username(repo),
         "modelVersionIds": [version],
         "_published": repo.created_at,
     }

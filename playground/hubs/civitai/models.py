@@ -4,14 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from playground.hubs.civitai.access import published_at
 from playground.hubs.civitai.entries import (
     EVERYTHING,
     PUBLIC,
     describe_model,
+    describe_model_page,
     describe_standalone_version,
-    hash_blob,
     level,
 )
+from playground.hubs.civitai.files import hash_blob
 from playground.hubs.civitai.paging import is_in_period, paginate, read_choice, read_ids, to_milliseconds
 from playground.hubs.http_messages import HttpError, Request, Response
 from playground.hubs.repos import Repo
@@ -34,8 +36,8 @@ def list_models(hub: Hub, request: Request) -> Response:
     levels = EVERYTHING if request.flag("nsfw") else PUBLIC
     models = []
     for repo in hub.visible(NAME):
-        if level(repo) & levels and is_in_period(request, repo.published_at):
-            model = describe_model(hub, request, repo, levels) | {"_published": repo.published_at}
+        if level(repo) & levels and is_in_period(request, published_at(repo)):
+            model = describe_model(hub, request, repo, levels) | {"_published": published_at(repo)}
             models += [model] if matches(request, model) else []
     return paginate(request, models, sort, limit, hub.page_size)
 
@@ -58,7 +60,7 @@ def matches(request: Request, model: Mapping[str, Any]) -> bool:
         and (not ids or model["id"] in ids)
         and (not versions or version["id"] in versions)
         and (request.flag("archived") or model.get("mode") != "Archived")
-        and (not request.flag("earlyAccess"))
+        and (not request.flag("earlyAccess") or version["paidAccess"] is not None)
     )
 
 
@@ -78,7 +80,7 @@ def locate(hub: Hub, table: Mapping[int, Repo], id: str, name: str) -> Repo:
 def show_model(hub: Hub, request: Request, model: str) -> Response:
     """GET /api/v1/models/{id}."""
     repo = locate(hub, hub.civitai_ids.models, model, "Model")
-    return Response(value=describe_model(hub, request, repo, EVERYTHING))
+    return Response(value=describe_model_page(hub, request, repo))
 
 
 def show_version(hub: Hub, request: Request, version: str) -> Response:
@@ -103,7 +105,7 @@ def show_mini(hub: Hub, request: Request, version: str) -> Response:
             "size": file.get("sizeKB"),
             "hashes": file.get("hashes", {}),
             "downloadUrls": [file["downloadUrl"] for file in entry["files"]],
-            "canGenerate": entry["supportsGeneration"],
+            "canGenerate": entry["covered"],
         }
     )
 
@@ -111,7 +113,7 @@ def show_mini(hub: Hub, request: Request, version: str) -> Response:
 def find_hash(hub: Hub, digest: str) -> Repo | None:
     """Return the earliest published repository with a file of this hash, by any of Civitai's hashes."""
     repos = [repo for repo in hub.visible(NAME) if digest.upper() in _hashes(repo)]
-    return min(repos, key=lambda repo: to_milliseconds(repo.published_at), default=None)
+    return min(repos, key=lambda repo: to_milliseconds(published_at(repo)), default=None)
 
 
 def show_hash(hub: Hub, request: Request, digest: str) -> Response:

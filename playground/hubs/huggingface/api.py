@@ -23,6 +23,10 @@ MESSAGES = {
     "EntryNotFound": "Entry not found",
 }
 MOST = 1000
+TREE_PAGE_SIZE = 1000
+"""entries of a repository's tree on one page"""
+NO_SUCH_REPOSITORY = "Invalid username or password."
+"""X-Error-Message of the 401 to a request without a token for a repository that was deleted"""
 
 
 def list_repos(hub: Hub, request: Request) -> Response:
@@ -75,13 +79,17 @@ def choose_fields(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in names if name in entry}
 
 
-def locate(hub: Hub, repo: str, revision: str) -> tuple[Repo, Commit]:
+def locate(hub: Hub, request: Request, repo: str, revision: str) -> tuple[Repo, Commit]:
     """Return a repository and its commit.
 
-    Raises HttpError (404) with the code from which the client chooses its exception.
+    Raises HttpError: 404 with the code from which the client chooses its exception; 401 without a code if the
+    repository was withdrawn and the request has no token. The Hugging Face Hub returns that 401 for a repository
+    that never existed, too; here it is a 404, from which the client chooses its exception over http as well.
     """
     repository = hub.find(repo, NAME)
     if not repository:
+        if hub.withdrawal(repo) and not request.headers.get("Authorization"):
+            raise HttpError(401, NO_SUCH_REPOSITORY, {"X-Error-Message": NO_SUCH_REPOSITORY})
         raise missing("RepoNotFound")
     commit = repository.commit(revision, "main")
     if not commit:
@@ -97,7 +105,7 @@ def missing(code: str, headers: Mapping[str, str] | None = None) -> HttpError:
 
 def show_repo(hub: Hub, request: Request, repo: str, revision: str = "main") -> Response:
     """GET /api/models/{repo}[/revision/{revision}]."""
-    repository, commit = locate(hub, repo, revision)
+    repository, commit = locate(hub, request, repo, revision)
     entry = describe_visible(hub, repository, commit)
     if request.flag("blobs"):
         entry["siblings"] = list_files(commit)
@@ -110,17 +118,27 @@ def show_repo(hub: Hub, request: Request, repo: str, revision: str = "main") -> 
 
 
 def show_tree(hub: Hub, request: Request, repo: str, revision: str, path: str = "") -> Response:
-    """GET /api/models/{repo}/tree/{revision}[/{folder}]."""
-    _, commit = locate(hub, repo, revision)
+    """GET /api/models/{repo}/tree/{revision}[/{folder}]: one page, with a link to the next page.
+
+    The link has a slash before its query if the request names no folder.
+    """
+    _, commit = locate(hub, request, repo, revision)
     folders_and_files = list_folder(commit, path.strip("/"), request.flag("recursive"))
     if folders_and_files is None:
         raise missing("EntryNotFound")
-    return Response(value=list_tree(commit, chain(*folders_and_files)))
+    paths = sorted(chain(*folders_and_files))
+    start = request.number("cursor", 0, 0, len(paths))
+    end = start + request.number("limit", TREE_PAGE_SIZE, 1, TREE_PAGE_SIZE)
+    response = Response(value=list_tree(commit, paths[start:end]))
+    if end < len(paths):
+        folder = path.strip("/")
+        set_next(response, request, str(end), f"/api/models/{repo}/tree/{revision}/{quote(folder)}")
+    return response
 
 
 def show_paths(hub: Hub, request: Request, repo: str, revision: str) -> Response:
     """POST /api/models/{repo}/paths-info/{revision}."""
-    _, commit = locate(hub, repo, revision)
+    _, commit = locate(hub, request, repo, revision)
     if (request.headers.get("Content-Type") or "").startswith("application/json"):
         paths = json.loads(request.body)["paths"]
     else:
@@ -130,13 +148,17 @@ def show_paths(hub: Hub, request: Request, repo: str, revision: str) -> Response
 
 def show_refs(hub: Hub, request: Request, repo: str) -> Response:
     """GET /api/models/{repo}/refs."""
-    main = {"name": "main", "ref": "refs/heads/main", "targetCommit": locate(hub, repo, "main")[1].sha}
+    main = {
+        "name": "main",
+        "ref": "refs/heads/main",
+        "targetCommit": locate(hub, request, repo, "main")[1].sha,
+    }
     return Response(value={"branches": [main], "converts": [], "tags": []})
 
 
 def send_file(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Response:
     """HEAD or GET /{repo}/resolve/{revision}/{path}: the file, or a redirect to it if it is an LFS file."""
-    repository, commit = locate(hub, repo, revision)
+    repository, commit = locate(hub, request, repo, revision)
     entry = describe_visible(hub, repository, commit)
     if entry["gated"]:
         raise gate(request)
@@ -177,7 +199,7 @@ def refuse(request: Request, error: HttpError) -> Response:
     return Response(status=error.status, value={"error": error.message}, headers=error.headers)
 
 
-get, head, post = partial(route, "GET"), partial(route, "HEAD"), partial(route, "POST")
+get, post = partial(route, "GET"), partial(route, "POST")
 RESOLVE = rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)"
 API = Api(
     name=NAME,
@@ -190,7 +212,6 @@ API = Api(
         get(rf"/api/models/{REPO}/tree/{REVISION}(?:/(?P<path>.*))?", "tree", show_tree),
         post(rf"/api/models/{REPO}/paths-info/{REVISION}", "tree", show_paths),
         get(RESOLVE, "file", send_file),
-        head(RESOLVE, "head", send_file),
     ),
     refuse=refuse,
 )

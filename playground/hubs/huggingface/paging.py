@@ -25,7 +25,7 @@ def read_cursor(cursor: str) -> tuple[Any, str]:
     return rank, last_id
 
 
-def set_next(response: Response, request: Request, cursor: str) -> None:
-    """Write the absolute URL of the next page to the Link header."""
+def set_next(response: Response, request: Request, cursor: str, path: str = "") -> None:
+    """Write the absolute URL of the next page to the Link header; by default with the path of this page."""
     query = urlencode({**request.query, "cursor": [cursor]}, doseq=True)
-    response.headers["Link"] = f'<{request.base}{request.path}?{query}>; rel="next"'
+    response.headers["Link"] = f'<{request.base}{path or request.path}?{query}>; rel="next"'

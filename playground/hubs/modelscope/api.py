@@ -15,6 +15,7 @@ from playground.hubs.state import Hub
 NAME = "modelscope"
 MAX_MODELS = 3000
 """maximum of page_number * page_size"""
+MAX_PAGE_SIZE = 50
 MAX_FILES = 3000
 """maximum length of a list of files; longer lists are truncated silently"""
 SORTS: Mapping[str, Callable[[Repo], Any]] = {
@@ -29,11 +30,15 @@ CODES = {400: "InputParameterError", 401: "InvalidAuthentication", 403: "Operati
 CODES |= {404: "ResourceNotFound", 429: "RateLimitExceed", 500: "InternalServerError"}
 CODES |= {503: "ServiceUnavailable"}
 NOT_FOUND = 10010205001
+NOT_FOUND_MESSAGE = "获取模型信息失败，信息：record not found"
+"""failed to get the model's information"""
+CUSTOM_TAG = "custom_tag:"
 
 
 def list_models(hub: Hub, request: Request) -> Response:
     """GET /openapi/v1/models: one numbered page of the filtered, sorted list, of at most the hub's page size."""
-    number, size = request.number("page_number", 1, 1, MAX_MODELS), request.number("page_size", 10, 1, 500)
+    number = request.number("page_number", 1, 1, MAX_MODELS)
+    size = request.number("page_size", 10, 1, MAX_PAGE_SIZE)
     if number * size > MAX_MODELS:
         raise HttpError(400, f"page_number * page_size must be <= {MAX_MODELS}")
     size = min(size, hub.page_size)
@@ -53,16 +58,16 @@ def sort_repos(hub: Hub, sort: str) -> list[Repo]:
 
 
 def matches(request: Request, model: Mapping[str, Any]) -> bool:
-    """Return whether a model matches search, owner and the filters."""
+    """Return whether a model matches search, the beginning of its name, and owner and the filters."""
     tags = [tag.lower() for tag in model["tags"]]
     query = request.query
     return (
-        request.text("search").lower() in " ".join([model["id"].lower(), *tags])
+        model["display_name"].lower().startswith(request.text("search").lower())
         and ("owner" not in query or model["id"].startswith(f"{request.text('owner')}/"))
-        and all(tag.lower() in tags for tag in query.get("filter.custom_tag", []))
+        and all(f"{CUSTOM_TAG}{tag.lower()}" in tags for tag in query.get("filter.custom_tag", []))
         and all(task in model["tasks"] for task in query.get("filter.task", []))
         and all(value.lower() == "lora" for value in query.get("filter.model_type", []))
-        and all(value.lower() in tags for value in query.get("filter.library", []))
+        and all(f"library:{value.lower()}" in tags for value in query.get("filter.library", []))
         and all(value == model["license"] for value in query.get("filter.license", []))
         and not request.flag("filter.deploy")
     )
@@ -74,15 +79,18 @@ def show_model(hub: Hub, request: Request, repo: str) -> Response:
 
 
 def show_legacy(hub: Hub, request: Request, repo: str) -> Response:
-    """GET /api/v1/models/{owner}/{name}."""
-    return legacy_response(describe_legacy(find(hub, repo)))
+    """GET /api/v1/models/{owner}/{name}: as on ModelScope, a missing model is reported with status 200."""
+    repository = hub.find(repo, NAME)
+    if repository is None:
+        return Response(value=legacy_failure(404, NOT_FOUND_MESSAGE))
+    return legacy_response(describe_legacy(repository, request.base))
 
 
 def list_legacy(hub: Hub, request: Request) -> Response:
     """PUT /api/v1/models: an owner's models, for older clients."""
     body = read_json(request)
     repos = [repo for repo in sort_repos(hub, "default") if repo.author == body.get("Path")]
-    return legacy_response({"Models": page_of(repos, body), "TotalCount": len(repos)})
+    return legacy_response({"Models": page_of(repos, body, request.base), "TotalCount": len(repos)})
 
 
 def search_legacy(hub: Hub, request: Request) -> Response:
@@ -94,13 +102,15 @@ def search_legacy(hub: Hub, request: Request) -> Response:
         for repo in sort_repos(hub, "default")
         if word in " ".join(describe_open(repo)["tags"] + [repo.id])
     ]
-    return legacy_response({"Model": {"Models": page_of(repos, body), "TotalCount": len(repos)}})
+    models = page_of(repos, body, request.base)
+    return legacy_response({"Model": {"Models": models, "TotalCount": len(repos)}})
 
 
-def page_of(repos: list[Repo], body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one page of models in the legacy API's format."""
+def page_of(repos: list[Repo], body: Mapping[str, Any], base: str) -> list[dict[str, Any]]:
+    """Return one page of models in the legacy API's format, in which searches contain `MuseInfo` as an object."""
     number, size = int(body.get("PageNumber", 1)), int(body.get("PageSize", 10))
-    return [describe_legacy(repo) for repo in repos[(number - 1) * size : number * size]]
+    models = [describe_legacy(repo, base) for repo in repos[(number - 1) * size : number * size]]
+    return [model | {"MuseInfo": json.loads(model["MuseInfo"] or "null")} for model in models]
 
 
 def show_revisions(hub: Hub, request: Request, repo: str) -> Response:
@@ -111,8 +121,10 @@ def show_revisions(hub: Hub, request: Request, repo: str) -> Response:
 
 
 def show_files(hub: Hub, request: Request, repo: str) -> Response:
-    """GET /api/v1/models/{id}/repo/files: at most MAX_FILES of them; the rest is missing silently."""
-    commit = locate(hub, repo, request.text("Revision", "master"))
+    """GET /api/v1/models/{id}/repo/files: at most MAX_FILES of them; null for an unknown revision."""
+    commit = find(hub, repo).commit(request.text("Revision", "master"), "master")
+    if commit is None:
+        return legacy_response({"Files": None})
     files = list_files(commit, request.text("Root").strip("/"), request.flag("Recursive"))
     if files is None:
         raise HttpError(404, "no such folder")
@@ -198,10 +210,16 @@ def legacy_response(data: Mapping[str, Any]) -> Response:
     )
 
 
+def legacy_failure(status: int, message: str) -> dict[str, Any]:
+    """Return the body with which the legacy API reports a failure."""
+    code = NOT_FOUND if status == 404 else status
+    return {"Code": code, "Success": False, "Message": message, "RequestId": "playground"}
+
+
 def refuse(request: Request, error: HttpError) -> Response:
     """Return an error response in the format of the requested API."""
-    value: dict[str, Any] = {"Code": NOT_FOUND if error.status == 404 else error.status, "Success": False}
-    value |= {"Message": error.message, "RequestId": "playground", "Data": {}}
+    message = NOT_FOUND_MESSAGE if error.status == 404 else error.message
+    value = legacy_failure(error.status, message)
     if request.path.startswith("/openapi"):
         value = {"success": False, "code": CODES.get(error.status, "InternalServerError")}
         value |= {"message": error.message, "request_id": "playground"}

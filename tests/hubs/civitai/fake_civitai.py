@@ -50,7 +50,10 @@ class FakeCivitai:
         return self.respond_with_page(request, self.models)
 
     def list_images(self, request: Request) -> Response:
-        return self.respond_with_page(request, self.images)
+        user = request.args.get("username")
+        return self.respond_with_page(
+            request, [image for image in self.images if user in (None, image.get("username", user))]
+        )
 
     def show_model(self, request: Request) -> Response:
         return self.respond(request, self.models[0] if self.models else {"error": "none"})
@@ -121,12 +124,25 @@ def file(**changes: Any) -> dict[str, Any]:
 
 
 def image(number: int, **changes: Any) -> dict[str, Any]:
-    """Return an image as /models returns it: without a prompt."""
-    url = f"https://image.civitai.com/x/width=450/{number}.jpeg"
+    """Return an image as /models returns it: without a prompt, its URL ends in the id."""
+    url = f"https://image.civitai.com/xG1nkqKTMzGDvpLrqFT7WA/{image_uuid(number)}/original=true/{number}.jpeg"
     return {"id": number, "url": url, "nsfwLevel": 1, "type": "image", "hasMeta": True, **changes}
 
 
 def generated_image(number: int, **changes: Any) -> dict[str, Any]:
-    """Return the same image as /images returns it: with another URL and its prompt."""
-    url = f"https://image.civitai.com/x/original=true/{number}.png"
-    return {"id": number, "url": url, "nsfwLevel": "None", "meta": {"prompt": f"heron {number}"}, **changes}
+    """Return the same image as /images returns it: with its prompt, its URL ends in the UUID."""
+    uuid = image_uuid(number)
+    url = f"https://image.civitai.com/xG1nkqKTMzGDvpLrqFT7WA/{uuid}/original=true/{uuid}.jpeg"
+    entry = {
+        "id": number,
+        "url": url,
+        "nsfwLevel": "None",
+        "meta": {"prompt": f"heron {number}"},
+        "username": "inkmaker",
+    }
+    return entry | changes
+
+
+def image_uuid(number: int) -> str:
+    """Return the UUID of an image."""
+    return f"{number:08x}-0000-4000-8000-0123456789ab"

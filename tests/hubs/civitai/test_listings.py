@@ -91,6 +91,73 @@ def test_skips_versions_that_are_not_public(hub: FakeCivitai, changes: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("flux/ink.safetensors", "'flux/ink.safetensors'"),
+        ("../x.safetensors", "'../x.safetensors'"),
+        ("a\nb.safetensors", r"'a\nb.safetensors'"),
+        ("a\\b.safetensors", r"'a\\b.safetensors'"),
+        (f"{'x' * 600}.safetensors", f"'{'x' * 100}'"),
+    ],
+)
+def test_invalid_file_name_loses_that_file_only(hub: FakeCivitai, name: str, shown: str) -> None:
+    files = [file(id=1, name=name), file(id=2)]
+    hub.models = [model(modelVersions=[version(id=8, files=files), version(id=7)]), model(id=5)]
+    page = hub.client.page(RULES, None, TODAY)
+    assert [[listing.file for listing in entry.partial_listings] for entry in page.models] == [
+        ["8/inkwash_v1.safetensors", "7/inkwash_v1.safetensors"],
+        ["691639/inkwash_v1.safetensors"],
+    ]
+    (problem,) = page.problems
+    assert problem.startswith(f"model 618692: file 1 of version 8 is left out: its name {shown} is not valid")
+    assert page.unreadable == frozenset()
+
+
+FUTURE, THIS_MORNING, YESTERDAY = (
+    "2026-02-01T00:00:00.000Z",
+    "2026-01-03T06:00:00.000Z",
+    "2026-01-02T23:59:00.000Z",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "listed"),
+    [
+        ({"paidAccess": {"permanent": True, "endsAt": None}}, False),
+        ({"paidAccess": {"permanent": True, "endsAt": YESTERDAY}}, False),
+        ({"paidAccess": {"permanent": False, "endsAt": FUTURE}, "earlyAccessDeadline": FUTURE}, False),
+        ({"paidAccess": {"permanent": False, "endsAt": THIS_MORNING}}, False),
+        ({"paidAccess": {"permanent": False, "endsAt": None}}, False),
+        ({"paidAccess": {"permanent": False, "endsAt": "soon"}}, False),
+        ({"paidAccess": None, "earlyAccessDeadline": FUTURE}, False),
+        ({"earlyAccessDeadline": FUTURE}, False),
+        ({"earlyAccessDeadline": ""}, False),
+        ({"paidAccess": {"permanent": False, "endsAt": YESTERDAY}}, True),
+        ({"earlyAccessDeadline": YESTERDAY}, True),
+        ({"paidAccess": None, "earlyAccessDeadline": None}, True),
+    ],
+)
+def test_versions_are_listed_when_their_access_is_free(
+    hub: FakeCivitai, changes: dict[str, Any], listed: bool
+) -> None:
+    hub.models = [model(modelVersions=[version(id=9, availability="Public", **changes), version()])]
+    (entry,) = hub.client.page(RULES, None, TODAY).models
+    assert [listing.version for listing in entry.partial_listings] == [*(["9"] if listed else []), "691639"]
+    assert hub.client.availability("618692") is Availability.AVAILABLE
+
+
+def test_model_with_paid_versions_only_is_neither_a_problem_nor_withdrawn(hub: FakeCivitai) -> None:
+    paid = {"permanent": False, "endsAt": FUTURE}
+    hub.models = [model(modelVersions=[version(paidAccess=paid, files=[file(name="a/b.safetensors")])])]
+    page = hub.client.page(RULES, None, TODAY)
+    (ink,) = page.models
+    assert (ink.partial_listings, ink.withdrawn, page.problems) == ((), False, ())
+    assert hub.client.complete_listings(ink, RULES, {}) == () and len(hub.requests) == 1
+    later = hub.client.page(RULES, None, datetime.date(2026, 2, 2))
+    assert later.problems and later.models[0].partial_listings == ()
+
+
+@pytest.mark.parametrize(
     "changes", [{"mode": "Archived"}, {"mode": "TakenDown"}, {"availability": "Private"}]
 )
 def test_removed_models_are_withdrawn(hub: FakeCivitai, changes: dict[str, Any]) -> None:
@@ -200,11 +267,6 @@ def test_rules_filter_the_images(hub: FakeCivitai) -> None:
         ),
         (model(modelVersions=[version(files=[file(sizeKB=float("nan"))])]), r"files.0.sizeKB"),
         (model(modelVersions=[version(files=[file(hashes={"SHA256": 5})])]), r"files.0.hashes.SHA256"),
-        (
-            model(modelVersions=[version(files=[file(name="../x.safetensors")])]),
-            "the file name '../x.safetensors' is not valid",
-        ),
-        (model(modelVersions=[version(files=[file(name="a\nb.safetensors")])]), "is not valid"),
         (model(modelVersions=[version(files=[file(downloadUrl="http://10.0.0.1/x")])]), "is not allowed"),
         (model(modelVersions=[version(files=[file(downloadUrl="file:///etc/passwd")])]), "is not allowed"),
         (model(modelVersions=[version(files=[file(downloadUrl="https://u:p@x.org/")])]), "is not allowed"),

@@ -42,6 +42,7 @@ def test_reads_prompts_from_the_list_of_images(hub: FakeCivitai) -> None:
         "flatMeta": "true",
         "browsingLevel": "31",
         "limit": "200",
+        "username": "inkmaker",
     }
     assert {name: request.args[name] for name in expected} == expected
     assert len(hub.requests) == 1 + 3
@@ -127,3 +128,45 @@ def test_unreadable_image_makes_the_listing_incomplete_if_it_may_be_wanted(
     (listing,) = hub.client.complete_listings(hub.model(), RULES, {})
     assert prompts(listing) == ["heron 1", None, "heron 3"]
     assert listing.complete is complete
+
+
+@pytest.mark.parametrize(("num_images", "num_requests"), [(1, 1), (2, 1), (3, 2)])
+def test_requests_per_version_are_the_authors_pages(
+    hub: FakeCivitai, num_images: int, num_requests: int
+) -> None:
+    """The 600 images of other users, which /images sorts before those of the author, cost no request."""
+    numbers = range(1, num_images + 1)
+    hub.models = [model(modelVersions=[version(images=[image(number) for number in numbers])])]
+    strangers = [generated_image(number, username="visitor") for number in range(1000, 1600)]
+    hub.images = strangers + [generated_image(number) for number in numbers]
+    ink = hub.model()
+    hub.requests.clear()
+    (listing,) = hub.client.complete_listings(ink, RULES, {})
+    assert prompts(listing) == [f"heron {number}" for number in numbers]
+    assert len(hub.requests) == num_requests
+
+
+@pytest.mark.parametrize("creator", [None, {"username": None}, {"username": "ink maker&limit=1"}])
+def test_images_of_all_users_are_searched_if_the_author_has_no_valid_name(
+    hub: FakeCivitai, creator: Any
+) -> None:
+    hub.models = [model(creator=creator)]
+    hub.images = [generated_image(1, username="visitor"), generated_image(2), generated_image(3)]
+    (listing,) = hub.client.complete_listings(hub.model(), RULES, {})
+    assert prompts(listing) == ["heron 1", "heron 2", "heron 3"]
+    assert "username" not in hub.requests[1].args
+
+
+def test_image_without_a_uuid_is_matched_by_its_id(hub: FakeCivitai) -> None:
+    url = "https://image.civitai.com/x/width=450/1.jpeg"
+    hub.models = [model(modelVersions=[version(images=[image(1, url=url)])])]
+    hub.images = [generated_image(1)]
+    (listing,) = hub.client.complete_listings(hub.model(), RULES, {})
+    assert prompts(listing) == ["heron 1"]
+
+
+def test_other_images_prompts_are_not_used(hub: FakeCivitai) -> None:
+    hub.models = [model(modelVersions=[version(images=[image(1, url="https://x.org/a/image.png")])])]
+    hub.images = [generated_image(2, url="https://x.org/b/image.png"), generated_image(3)]
+    (listing,) = hub.client.complete_listings(hub.model(), RULES, {})
+    assert prompts(listing) == [None]

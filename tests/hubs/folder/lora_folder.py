@@ -16,7 +16,8 @@ TIME = 1767323045.0
 """2026-01-02T03:04:05Z"""
 RULES = CrawlParams(
     hubs=("folder",), filters=(), searches=(), bases=(), licenses=(), max_nsfw_level="explicit", persons=True,
-    minors=True, min_downloads=0, max_file_mb=1, newest=None, max_renderings=3, overlap_h=24.0, full_scan_every_days=1,
+    minors=True, min_downloads=0, max_file_mb=1, newest=None, max_renderings=3, overlap_h=24.0,
+    full_scan_every_days=1, max_withdrawn_share=0.2,
     budget=BudgetParams(files=None, gb=None, captions=None),
 )  # fmt: skip
 

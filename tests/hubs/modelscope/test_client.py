@@ -3,6 +3,7 @@
 import datetime
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from autolora.catalog.store import read_all
+from autolora.crawl import stage
 from autolora.errors import HubError
 from autolora.hubs import Availability
 from autolora.hubs.modelscope import client as modelscope_client
 from autolora.hubs.modelscope.client import ModelScope
+from autolora.records import Listing
 from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.hubs.modelscope.fake_modelscope import (
@@ -26,6 +30,7 @@ from tests.hubs.modelscope.fake_modelscope import (
     envelope,
     model,
     pages,
+    serve_list,
 )
 from tests.support.tiny_pool import RULES, make_pool
 
@@ -58,6 +63,8 @@ def test_lists_every_safetensors_file(client: ModelScope, hub: Hub, tmp_path: Pa
     assert (ink.file, ink.sha256, ink.size) == ("lora.safetensors", blob.sha256, blob.size)
     assert (ink.version, ink.updated) == ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
     assert (ink.license, ink.base_model, ink.base) == ("mit", "black-forest-labs/FLUX.1-dev", "flux.1-dev")
+    assert ink.trigger_words == ("word0",)
+    assert [rendering.prompt for rendering in ink.renderings] == ["a cat, word0"] * RULES.max_renderings
     assert [rendering.sha256 for rendering in ink.renderings] == [
         repo.head.blobs[f"images/{number}.png"].sha256 for number in range(RULES.max_renderings)
     ]
@@ -79,11 +86,18 @@ def test_known_listings_need_list_requests_only(client: ModelScope, hub: Hub) ->
 
 
 def test_merges_the_results_of_all_searches(client: ModelScope) -> None:
-    for searches in ((), ("flux", "neon"), ("neon", "ink", "cat", "pickle")):
+    for searches in ((), ("NEO", "ink", "cat", "pickle")):
         (page,) = pages(client, searches=searches)
         assert [entry.id for entry in page.models] == ["eve/pickle", "bob/cat", "ann/neon", "ann/ink"]
-    (page,) = pages(client, searches=("no such",))
-    assert page.models == ()
+    for search in ("no such", "flux", "eon"):  # found at the beginning of no name
+        (page,) = pages(client, searches=(search,))
+        assert page.models == ()
+
+
+def test_hub_that_ignores_the_search_lists_each_model_once(httpserver: HTTPServer) -> None:
+    serve_list(httpserver, [model(f"a/m{number}") for number in range(3)], 3)
+    (page,) = pages(connect(httpserver.url_for("")), searches=("flux", "style"))
+    assert sorted(entry.id for entry in page.models) == ["a/m0", "a/m1", "a/m2"]
 
 
 def test_cursors_are_page_numbers(client: ModelScope, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +136,33 @@ def test_availability_of_a_model(client: ModelScope, hub: Hub, httpserver: HTTPS
             other.availability(invalid)
 
 
+def test_withdrawn_models_of_the_playground_keep_their_metadata(
+    client: ModelScope, hub: Hub, tmp_path: Path
+) -> None:
+    """One model that is gone is believed, and three of five at once are not."""
+
+    def crawl_day(day: int) -> dict[str, Listing]:
+        today = TODAY + datetime.timedelta(days=day)
+        scan = stage.scan_hub(tmp_path / "root", client, RULES, today)
+        stage.write(tmp_path / "root", stage.reconcile(tmp_path / "root", [scan], RULES, today))
+        return {listing.id: listing for listing in read_all(tmp_path / "root")}
+
+    before = crawl_day(0)
+    hub.change({"withdraw": "ann/ink"})
+    after = crawl_day(1)
+    gone = replace(before["ann/ink"], status="withdrawn", withdrawn=TODAY + datetime.timedelta(days=1))
+    assert gone.trigger_words and gone.renderings and after == before | {"ann/ink": gone}
+    hub.change({"day": 2})
+    listed = crawl_day(2)
+    for id in ("ann/neon", "bob/cat", "bob/late"):
+        hub.change({"withdraw": id})
+    stale_since = TODAY + datetime.timedelta(days=3)
+    assert {
+        id: listing.stale_since for id, listing in crawl_day(3).items() if listing.stale_since
+    } == dict.fromkeys(("ann/neon", "bob/cat", "bob/late"), stale_since)
+    assert len(listed) == 6
+
+
 def test_skips_a_model_that_is_removed_during_the_crawl(client: ModelScope, hub: Hub) -> None:
     hub.change({"fail": {"hub": "modelscope", "kind": "tree", "path": "ann/ink", "status": 404}})
     assert {listing.id for listing in crawl(client)} == {"ann/neon", "bob/cat", "eve/pickle"}
@@ -147,7 +188,7 @@ def test_sends_the_same_requests_as_the_official_client(httpserver: HTTPServer) 
     for path in (LIST_PATH, DETAILS_PATH, FILES_PATH):
         httpserver.expect_request(path).respond_with_handler(respond)
     url = httpserver.url_for("").rstrip("/")
-    assert crawl(connect(url)) == []
+    assert crawl(connect(url), searches=("flux",)) == []
     ours, requests[:] = list(requests), []
     official = HubApi(endpoint=url)
     official.list_repos("model", search="flux", sort="last_modified", page_size=50, custom_tag="LoRA")

@@ -32,8 +32,9 @@ def test_reports_results_beyond_the_hubs_limit(
     monkeypatch.setattr(modelscope_client, "MAX_RESULTS", 6)
     (first, second) = pages(connect(httpserver.url_for("")))
     assert (len(first.models), len(second.models), second.next, numbers) == (3, 3, None, [1, 2])
+    assert (first.is_truncated, second.is_truncated) == (False, True)
     assert second.problems == (
-        "the results for 'flux' contain only the newest 6 models of 5000: add further words to crawl.searches to list "
+        "the results for 'LoRA' contain only the newest 6 models of 5000: add further words to crawl.searches to list "
         "the others",
     )
 
@@ -42,7 +43,7 @@ def test_reports_results_that_end_too_early(httpserver: HTTPServer) -> None:
     serve_list(httpserver, [model(f"a/m{number}") for number in range(3)], 7, page_size=3)
     first, second = pages(connect(httpserver.url_for("")))
     assert (first.problems, len(second.problems)) == ((), 1)
-    assert second.problems[0] == "the results for 'flux' end before page 2, expected 7 models"
+    assert second.problems[0] == "the results for 'LoRA' end before page 2, expected 7 models"
 
 
 @pytest.mark.parametrize("total", [None, -1, "7", 10**30])
@@ -58,7 +59,7 @@ def test_unsorted_results_are_read_to_the_end_at_once(httpserver: HTTPServer) ->
     numbers = serve_list(httpserver, [*models, model("a/never", None)], 8, page_size=3)
     (page,) = pages(connect(httpserver.url_for("")))
     assert [entry.id for entry in page.models] == [f"a/m{time}" for time in sorted(times, reverse=True)]
-    assert page.problems[0] == "the results for 'flux' are not sorted by last_modified: all pages were read"
+    assert page.problems[0] == "the results for 'LoRA' are not sorted by last_modified: all pages were read"
     assert (len(page.problems), page.unreadable) == (2, {"a/never"})
     assert numbers == [1, 2, 3]
 
