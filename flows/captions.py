@@ -8,10 +8,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from autolora import vlm
 from autolora.captions import stage
 from autolora.params import Params
-from flows.stage import ROOT, flow, params, print_and_log, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run, task, today
 
 CONCURRENT_BATCHES = 4
-"""the engine limits how many requests or forward passes of these run at once"""
+"""the engine limits how many images of these are captioned at once"""
 
 
 @task()
@@ -24,28 +24,28 @@ def plan(values: Params) -> list[stage.CaptionBatch]:
 
 
 @task()
-def describe(batch: stage.CaptionBatch, values: Params) -> int:
-    """Caption one batch of images and return the number of captions."""
+def describe(batch: stage.CaptionBatch, values: Params) -> stage.BatchResult:
+    """Caption one batch of images."""
     engine = vlm.captioner(values.models, values.captions, values.vllm)
     return stage.caption_batch(ROOT, values.captions, batch, engine)
 
 
 @task()
-def finish(values: Params) -> str:
-    """Sort the captions, remove obsolete ones, and write the digest."""
-    return stage.finish(ROOT, values.captions, vlm.digest(values.models))
+def finish(values: Params, failures: dict[str, str]) -> str:
+    """Sort the captions, remove obsolete ones, and write the digest; record the images that failed."""
+    return stage.finish(ROOT, values.captions, vlm.digest(values.models), today(), failures)
 
 
 @flow(name="captions", task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_BATCHES))
 async def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
-    counts = describe.map(plan(values), prefect.unmapped(values)).result()
-    finish(values)
-    seconds, count = time.perf_counter() - started, sum(counts)
+    results = describe.map(plan(values), prefect.unmapped(values)).result()
+    seconds, count = time.perf_counter() - started, sum(result.captions for result in results)
     print_and_log(
         f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"
     )
+    finish(values, {image: reason for result in results for image, reason in result.failures.items()})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# start.sh [MODEL] [PORT] [REVISION]: serve a vision-language model with vLLM on 127.0.0.1, for captions.engine: vllm.
+# start.sh [MODEL] [PORT] [REVISION] [OPTION ...]: serve a vision-language model with vLLM on 127.0.0.1, for captions.engine: vllm.
 #   MODEL     a folder or a hub id; default playground/models/vlm
 #   PORT      default 8000
-#   REVISION  the commit, required with a hub id: models.vlm_revision of params.yaml
+#   REVISION  the commit, required with a hub id: models.vlm_revision of params.yaml; "" for a folder
+#   OPTION    further options of vLLM's server
 # AutoLoRA requests the model by this name: the digest of a folder, or ID@REVISION.
 # Environment: MAX_MODEL_LEN (tokens, default 512); on a CPU, VLLM_CPU_KVCACHE_SPACE (GiB, default 1).
 set -euo pipefail
@@ -31,4 +32,4 @@ if [ "$(head -n 1 "$here/.venv/installed")" = cpu ]; then
 fi
 export VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
 # The module, because the console script `vllm` of the CPU build requires a distribution of that name and fails.
-exec "$python" -m vllm.entrypoints.openai.api_server "${flags[@]}" --served-model-name "$name"
+exec "$python" -m vllm.entrypoints.openai.api_server "${flags[@]}" --served-model-name "$name" "${@:4}"

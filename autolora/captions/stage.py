@@ -1,29 +1,37 @@
 """Stage `captions`: the VLM captions each rendering of an accepted adapter, once per caption length.
 
 A caption is identified by its image, its prompt and the VLM. A caption is written again only if one of the three
-changes. The engine is not part of the identity, because both engines run the same model.
+changes. The engine is not part of the identity, because both engines run the same model. The limit on the size of an
+image is part of the prompt only if the image exceeds it.
 """
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolora.captions.store import captions_path, read_captions
+from autolora.catalog import failed_items
+from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.sources import ImageSource, image_sources
 from autolora.catalog.store import read_active
+from autolora.errors import CaptionError
 from autolora.params import CaptionsParams
 from autolora.pool import store as pool
-from autolora.records import Caption
+from autolora.records import Caption, PooledRendering
 from autolora.storage.files import append_rows, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import Pending, pending, write_digest
+from autolora.vlm.captioning import CaptionRequest, FailedImage
 
 if TYPE_CHECKING:  # the caller passes the engine, so this module loads no VLM library
     from autolora.vlm import Captioner
 
 SCHEMA = 1
+MAX_NAMES_IN_ERRORS = 10
 CaptionKey = tuple[str, str, str]
 """sha256 of the image, digest of the prompt, digest of the VLM"""
 
@@ -32,68 +40,96 @@ _append_lock = threading.Lock()  # batches run in threads and append to the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CaptionBatch:
-    """Images that are captioned with the same instruction in one task."""
+class Prompt:
+    """One instruction as it is sent with an image."""
 
     length: str
     """short, medium or long"""
     instruction: str
-    prompt: str
-    """digest of the prompt"""
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionBatch:
+    """Images that are captioned in one task."""
+
     vlm: str
     """digest of the VLM"""
-    images: tuple[str, ...]
-    """sha256 of each image"""
+    images: Mapping[str, tuple[Prompt, ...]]
+    """sha256 of the image -> prompts of its missing captions"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchResult:
+    """What became of one batch."""
+
+    captions: int
+    """number of captions"""
+    failures: Mapping[str, str]
+    """sha256 of each image that the VLM could not caption -> reason"""
 
 
 def plan(root: Path, params: CaptionsParams, vlm: str) -> list[CaptionBatch]:
-    """Return the batches of missing captions: one length after another, images in the catalog's order.
+    """Return the batches of missing captions: all lengths of an image together, images in the catalog's order.
 
     vlm: digest of the VLM.
     """
-    missing = _pending(root, params, vlm).add
-    batches: list[CaptionBatch] = []
-    for length, instruction in asdict(params.instructions).items():
-        prompt = prompt_digest(instruction, params.max_tokens)
-        images = [image for image, image_prompt, _ in missing if image_prompt == prompt]
-        for start in range(0, len(images), params.batch):
-            batch_images = tuple(images[start : start + params.batch])
-            batches.append(
-                CaptionBatch(
-                    length=length, instruction=instruction, prompt=prompt, vlm=vlm, images=batch_images
-                )
-            )
-    logger.info("captions: %d missing, in %d batches", len(missing), len(batches))
-    return batches
+    prompts = _prompts(_accepted_renderings(root).values(), params)
+    missing: dict[str, tuple[Prompt, ...]] = {}
+    for image, prompt, _ in _pending(root, prompts, vlm).add:
+        missing[image] = (*missing.get(image, ()), prompts[image][prompt])
+    images = list(missing)
+    groups = [images[start : start + params.batch] for start in range(0, len(images), params.batch)]
+    logger.info("captions of %d images missing, in %d batches", len(images), len(groups))
+    return [CaptionBatch(vlm=vlm, images={image: missing[image] for image in group}) for group in groups]
 
 
-def caption_batch(root: Path, params: CaptionsParams, batch: CaptionBatch, engine: "Captioner") -> int:
-    """Caption one batch, append its captions to the file, and return their number.
+def caption_batch(
+    root: Path, params: CaptionsParams, batch: CaptionBatch, engine: "Captioner"
+) -> BatchResult:
+    """Caption one batch, append its captions to the file, and return their number and the images that failed.
 
-    Raises CaptionError if the engine does not answer or an answer is not a text. The captions that the engine
-    returned before the error are stored.
+    Raises CaptionError if the engine itself fails. The captions that it returned before the error are stored.
     """
-    paths = [pool.rendering_path(root, image) for image in batch.images]
+    images = list(batch.images)
+    requests = [
+        CaptionRequest(
+            image=pool.rendering_path(root, image),
+            instructions=tuple(prompt.instruction for prompt in batch.images[image]),
+        )
+        for image in images
+    ]
     captions: list[Caption] = []
+    failures: dict[str, str] = {}
     try:
-        for position, text in engine.describe(paths, batch.instruction, params.max_tokens):
+        for result in engine.describe(requests, params.max_tokens, params.max_image_side):
+            image = images[result.position]
+            if isinstance(result, FailedImage):
+                failures[image] = result.reason
+                continue
+            prompt = next(item for item in batch.images[image] if item.instruction == result.instruction)
             captions.append(
                 Caption(
-                    image=batch.images[position],
-                    prompt=batch.prompt,
-                    vlm=batch.vlm,
-                    length=batch.length,
-                    text=text,
+                    image=image, prompt=prompt.digest, vlm=batch.vlm, length=prompt.length, text=result.text
                 )
             )
     finally:
         _append(root, captions)
-    return len(captions)
+    return BatchResult(captions=len(captions), failures=failures)
 
 
-def finish(root: Path, params: CaptionsParams, vlm: str) -> str:
-    """Sort the captions, remove those of other prompts, VLMs and images, write the digest; return its sha256."""
-    obsolete = set(_pending(root, params, vlm).remove)
+def finish(
+    root: Path, params: CaptionsParams, vlm: str, today: date, failures: Mapping[str, str] | None = None
+) -> str:
+    """Sort the captions, remove those of other prompts, VLMs and images, write the digest; return its sha256.
+
+    failures: sha256 of each image that the VLM could not caption -> reason. If there are any, they are recorded as
+    failed items, CaptionError names them, and nothing is removed. If more than MAX_FAILED_SHARE of all images failed,
+    they are not recorded.
+    """
+    renderings = _accepted_renderings(root)
+    _check_complete(root, renderings, failures or {}, today)
+    obsolete = set(_pending(root, _prompts(renderings.values(), params), vlm).remove)
     rows = {
         _key(caption): asdict(caption) for caption in read_captions(root) if _key(caption) not in obsolete
     }
@@ -102,20 +138,72 @@ def finish(root: Path, params: CaptionsParams, vlm: str) -> str:
     return write_digest(root, "captions", hashes, SCHEMA, vlm=vlm)
 
 
-def prompt_digest(instruction: str, max_tokens: int) -> str:
-    """Return the digest that identifies a prompt: its instruction and its token limit."""
-    return hash_value([instruction, max_tokens])
+def prompt_digest(instruction: str, max_tokens: int, downsized_to: int | None = None) -> str:
+    """Return the digest that identifies a prompt: its instruction, its token limit and the size of a downsized image.
+
+    downsized_to: longer side in px; None if the image is sent as it is.
+    """
+    return hash_value([instruction, max_tokens, *([downsized_to] if downsized_to else [])])
 
 
-def accepted_images(root: Path) -> Iterator[str]:
-    """Yield the sha256 of each accepted adapter's renderings in the catalog's order, possibly repeated."""
-    adapters, renderings = pool.adapters(root), pool.renderings(root)
-    for listing in read_active(root):
-        adapter = adapters.get(listing.key)
-        if adapter is not None and adapter.accepted:
-            for rendering in listing.renderings:
-                if rendering.key in renderings:
-                    yield renderings[rendering.key].sha256
+def _accepted_renderings(root: Path) -> dict[str, PooledRendering]:
+    """Return the renderings of accepted adapters by ListedRendering.key, in the catalog's order."""
+    renderings = pool.renderings(root)
+    return {key: renderings[key] for key in _accepted_sources(root) if key in renderings}
+
+
+def _accepted_sources(root: Path) -> dict[str, ImageSource]:
+    """Return the listed images of accepted adapters by ListedRendering.key, in the catalog's order."""
+    adapters = pool.adapters(root)
+    return image_sources(
+        row for row in read_active(root) if row.key in adapters and adapters[row.key].accepted
+    )
+
+
+def _check_complete(
+    root: Path, renderings: Mapping[str, PooledRendering], failures: Mapping[str, str], today: date
+) -> None:
+    """Record the images that failed as failed items, and raise CaptionError if there are any."""
+    images = {key: rendering.sha256 for key, rendering in renderings.items()}
+    num_images = len(set(images.values()))
+    if len(failures) > failed_items.MAX_FAILED_SHARE * num_images:
+        reasons = " | ".join([*dict.fromkeys(failures.values())][:MAX_NAMES_IN_ERRORS])
+        raise CaptionError(
+            f"{len(failures)} of {num_images} images have no caption ({reasons}). These are too many to defer them: "
+            "check models.vlm, captions and the vLLM server's --max-model-len, then run `dvc repro` again"
+        )
+    sources = _accepted_sources(root) if failures else {}
+    failed = [
+        _failed_item(sources[key], failures[image], today)
+        for key, image in images.items()
+        if image in failures
+    ]
+    failed_items.record(root, "captions", failed, images.keys(), today)
+    if failed:
+        raise _missing_error(failed)
+
+
+def _failed_item(source: ImageSource, reason: str, today: date) -> FailedItem:
+    listing, rendering = source.primary
+    return FailedItem(
+        stage="captions",
+        key=rendering.key,
+        hub=listing.hub,
+        id=listing.id,
+        name=rendering.url,
+        reason=reason,
+        last_attempt=today,
+    )
+
+
+def _missing_error(failed: Sequence[FailedItem]) -> CaptionError:
+    """Return the error that names images without captions, with the reasons."""
+    shown = "; ".join(f"{item.name} ({item.reason})" for item in failed[:MAX_NAMES_IN_ERRORS])
+    more = f" and {len(failed) - MAX_NAMES_IN_ERRORS} more" if len(failed) > MAX_NAMES_IN_ERRORS else ""
+    return CaptionError(
+        f"{len(failed)} images have no caption: {shown}{more}. All other captions are kept. Crawl again "
+        "(`dvc repro --force --single-item crawl`, as a refresh does), which defers these images, then run `dvc repro`"
+    )
 
 
 def _append(root: Path, captions: Sequence[Caption]) -> None:
@@ -124,11 +212,33 @@ def _append(root: Path, captions: Sequence[Caption]) -> None:
             append_rows(captions_path(root), map(asdict, captions))
 
 
-def _pending(root: Path, params: CaptionsParams, vlm: str) -> Pending[CaptionKey]:
+def _prompts(renderings: Iterable[PooledRendering], params: CaptionsParams) -> dict[str, dict[str, Prompt]]:
+    """Return sha256 of the image -> digest of the prompt -> prompt, in the order of the lengths."""
+    unchanged, downsized = _prompts_of(params, None), _prompts_of(params, params.max_image_side)
+    return {
+        rendering.sha256: downsized
+        if max(rendering.width, rendering.height) > params.max_image_side
+        else unchanged
+        for rendering in renderings
+    }
+
+
+def _prompts_of(params: CaptionsParams, downsized_to: int | None) -> dict[str, Prompt]:
+    """Return the prompts of an image by digest."""
     prompts = [
-        prompt_digest(instruction, params.max_tokens) for instruction in asdict(params.instructions).values()
+        Prompt(
+            length=length,
+            instruction=instruction,
+            digest=prompt_digest(instruction, params.max_tokens, downsized_to),
+        )
+        for length, instruction in asdict(params.instructions).items()
     ]
-    wanted: list[CaptionKey] = [(image, prompt, vlm) for image in accepted_images(root) for prompt in prompts]
+    return {prompt.digest: prompt for prompt in prompts}
+
+
+def _pending(root: Path, prompts: Mapping[str, Mapping[str, Prompt]], vlm: str) -> Pending[CaptionKey]:
+    """Return the missing and the obsolete captions. prompts: sha256 of the image -> digests."""
+    wanted = [(image, prompt, vlm) for image, by_digest in prompts.items() for prompt in by_digest]
     return pending(wanted, [_key(caption) for caption in read_captions(root)])
 
 

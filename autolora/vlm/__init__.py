@@ -1,11 +1,11 @@
 """Vision-language models: captions of images and answers to yes-or-no questions about them.
 
-A model runs in this process or on a vLLM server. Requests name the model by its digest, which is the name under
+A model runs in this process or on vLLM servers. Requests name the model by its digest, which is the name under
 which `serve/start.sh` serves it, so a server with another model refuses them. Both engines format prompts with the
 model's own chat template.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,25 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import CaptionsParams, JudgesParams, ModelsParams, VllmParams
 from autolora.storage.hashes import hash_folder
+from autolora.vlm.captioning import Answer, Captioner, CaptionRequest, FailedImage
 from autolora.vlm.in_process import InProcessModel
 from autolora.vlm.vllm_client import VllmClient
 
 if TYPE_CHECKING:
     from PIL import Image
 
-
-class Captioner(Protocol):
-    """An engine that captions images."""
-
-    def describe(
-        self, images: Sequence[Path], instruction: str, max_tokens: int
-    ) -> Iterator[tuple[int, str]]:
-        """Yield (position in `images`, caption) for each image, in the order in which the engine finishes them.
-
-        Decoding is greedy and stops after `max_tokens` tokens. Raises CaptionError if the engine does not answer
-        or an answer is not a text; the other captions are yielded before the error is raised.
-        """
-        ...
+__all__ = ["Answer", "CaptionRequest", "Captioner", "FailedImage"]
 
 
 class YesNoScorer(Protocol):
@@ -83,7 +72,7 @@ def digest(params: ModelsParams | JudgesParams) -> str:
 def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) -> Captioner:
     """Return the engine that `captions.engine` names; created once per process.
 
-    Raises CaptionError if no vLLM server answers or the server has another model.
+    Raises CaptionError if no vLLM server answers or a server has another model.
     """
     if captions.engine == "transformers":
         return InProcessModel(params, captions.batch)
@@ -97,7 +86,7 @@ def yes_no_scorer(params: JudgesParams, models: ModelsParams, vllm: VllmParams) 
     """Return the judge VLM in the engine that `judges.engine` names; created once per process.
 
     models: device, dtype and threads of a model in this process.
-    Raises CaptionError if no vLLM server answers or the server has another model.
+    Raises CaptionError if no vLLM server answers or a server has another model.
     """
     if params.engine == "transformers":
         return InProcessModel(replace(models, vlm=params.vlm, vlm_revision=params.vlm_revision), params.batch)

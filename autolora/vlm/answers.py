@@ -6,13 +6,12 @@ VQAScore (Lin et al. 2024) is the probability of yes for the question whether an
 import math
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autolora.errors import CaptionError, MismatchError
+from autolora.errors import CaptionError, ImageFailed, MismatchError
 
 SPELLINGS = (("yes", "no"), ("Yes", "No"))
 """first tokens of an answer; the probabilities of both spellings are added"""
@@ -62,16 +61,13 @@ def yes_probability(logprobs: Mapping[str, float]) -> float:
     return yes / (yes + no)
 
 
-def checked_caption(text: str, image: Path) -> str:
+def checked_caption(text: str) -> str:
     """Return a caption on one line.
 
-    Raises CaptionError if it has no letter, or a replacement or control character.
+    Raises ImageFailed if it has no letter, or a replacement or control character.
     """
     line = " ".join(text.split())
     broken = any(character == "\ufffd" or unicodedata.category(character) == "Cc" for character in line)
     if broken or not any(character.isalpha() for character in line):
-        raise CaptionError(
-            f"the VLM answered {line[:80]!r} for {image}, expected a text: check that models.vlm in params.yaml is "
-            "complete and trained"
-        )
+        raise ImageFailed(f"the VLM answered {line[:80]!r}, expected a text")
     return line

@@ -1,25 +1,58 @@
-"""Image bytes that are sent to a vision-language model."""
+"""Images that are sent to a vision-language model: read, checked, and downsized to the largest size it accepts."""
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from autolora.errors import MissingArtifact, rerun
+from PIL import Image
 
-if TYPE_CHECKING:
-    from PIL import Image
+from autolora.errors import ImageFailed
 
 
-def encode_png(image: "Image.Image") -> bytes:
+def encode_png(image: Image.Image) -> bytes:
     """Return an image as PNG."""
     stream = io.BytesIO()
     image.convert("RGB").save(stream, format="PNG")
     return stream.getvalue()
 
 
-def read_rendering(path: Path) -> bytes:
-    """Return the bytes of a rendering; raises MissingArtifact if it cannot be read."""
+def load_rendering(path: Path, max_side: int) -> Image.Image:
+    """Return a rendering in RGB, its longer side at most `max_side` px.
+
+    Raises ImageFailed if the file is missing or damaged.
+    """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MissingArtifact(f"cannot read the rendering {path}: {error}; {rerun('pool')}") from error
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            return downsize(image.convert("RGB"), max_side)
+    except Exception as error:  # Pillow raises many types on damaged files
+        raise _damaged(path, error) from error
+
+
+def read_rendering(path: Path, max_side: int) -> bytes:
+    """Return a rendering as PNG, unchanged if its longer side is at most `max_side` px.
+
+    Raises ImageFailed if the file is missing or damaged.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            if max(image.size) > max_side:
+                return encode_png(downsize(image.convert("RGB"), max_side))
+            image.verify()
+    except Exception as error:
+        raise _damaged(path, error) from error
+    return content
+
+
+def downsize(image: Image.Image, max_side: int) -> Image.Image:
+    """Return an image whose longer side is at most `max_side` px, in the same proportions."""
+    scale = max_side / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _damaged(path: Path, error: Exception) -> ImageFailed:
+    return ImageFailed(
+        f"the image {path} is missing or damaged since its download ({error}): restore it with `autolora repair`"
+    )

@@ -1,18 +1,18 @@
 """A vision-language model in this process, run with transformers."""
 
-import io
+import inspect
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from autolora import models
-from autolora.errors import MissingArtifact
+from autolora.errors import ImageFailed, MissingArtifact
 from autolora.params import ModelsParams
 from autolora.vlm.answers import checked_caption, yes_no_token_ids, yes_probabilities
-from autolora.vlm.images import read_rendering
+from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
+from autolora.vlm.images import load_rendering
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,29 +43,65 @@ class InProcessModel:
         self._lock = threading.Lock()  # concurrent forward passes would compete for the same torch threads
 
     def describe(
-        self, images: Sequence[Path], instruction: str, max_tokens: int
-    ) -> Iterator[tuple[int, str]]:
-        """Yield (position, caption) for each image (Captioner.describe)."""
-        for start in range(0, len(images), self._batch):
-            with self._lock:
-                texts = self._generate(images[start : start + self._batch], instruction, max_tokens)
-            for position, text in enumerate(texts, start):
-                yield position, checked_caption(text, images[position])
+        self, requests: Sequence[CaptionRequest], max_tokens: int, max_image_side: int
+    ) -> Iterator[Answer | FailedImage]:
+        """Yield the captions of all images (Captioner.describe)."""
+        groups: dict[tuple[str, ...], list[tuple[int, Image.Image]]] = {}
+        for position, request in enumerate(requests):
+            try:
+                image = load_rendering(request.image, max_image_side)
+            except ImageFailed as error:
+                yield FailedImage(position=position, reason=str(error))
+            else:
+                groups.setdefault(request.instructions, []).append((position, image))
+        for instructions, images in groups.items():
+            for start in range(0, len(images), self._batch):
+                yield from self._describe_batch(images[start : start + self._batch], instructions, max_tokens)
+
+    def _describe_batch(
+        self, batch: "Sequence[tuple[int, Image.Image]]", instructions: Sequence[str], max_tokens: int
+    ) -> Iterator[Answer | FailedImage]:
+        """Yield the captions of at most one batch of images and their positions."""
+        failed = set()
+        with self._lock:
+            answers = self._generate([image for _, image in batch], instructions, max_tokens)
+        for instruction, texts in zip(instructions, answers, strict=True):
+            for (position, _), text in zip(batch, texts, strict=True):
+                if position in failed:
+                    continue
+                try:
+                    yield Answer(position=position, instruction=instruction, text=checked_caption(text))
+                except ImageFailed as error:  # decoding is greedy: the same question has the same answer
+                    failed.add(position)
+                    yield FailedImage(position=position, reason=str(error))
 
     @torch.no_grad()
-    def _generate(self, paths: Sequence[Path], instruction: str, max_tokens: int) -> list[str]:
-        """Return one answer per image of at most one batch.
+    def _generate(
+        self, images: "Sequence[Image.Image]", instructions: Sequence[str], max_tokens: int
+    ) -> list[list[str]]:
+        """Return one answer per instruction and image of at most one batch; the images are encoded once.
 
         The last image is repeated to fill the batch: the shape of a batch decides how sums are rounded, so a fixed
         shape gives an image the same caption whatever else is in its batch.
         """
-        images = [_open(path) for path in paths]
-        images += images[-1:] * (self._batch - len(images))
-        inputs = self._inputs(images, [instruction] * len(images))
-        tokens = self._model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
-        new_tokens = tokens[: len(paths), inputs["input_ids"].shape[1] :]
-        texts: list[str] = self._processor.batch_decode(new_tokens, skip_special_tokens=True)
-        return texts
+        filled = [*images, *[images[-1]] * (self._batch - len(images))]
+        answers, encoded = [], None
+        for instruction in instructions:
+            inputs = self._inputs(filled, [instruction] * len(filled))
+            encoded = encoded or self._encode(inputs)
+            prompt = {name: value for name, value in inputs.items() if name != "pixel_values"}
+            tokens = self._model.generate(
+                **prompt, mm_encoder_outputs={"image": encoded}, max_new_tokens=max_tokens, do_sample=False
+            )
+            new_tokens = tokens[: len(images), inputs["input_ids"].shape[1] :]
+            answers.append(self._processor.batch_decode(new_tokens, skip_special_tokens=True))
+        return answers
+
+    def _encode(self, inputs: Any) -> Any:
+        """Return the features of the images, as `generate` of transformers computes them from the pixels."""
+        encoder = self._model.base_model.get_image_features
+        names = inspect.signature(encoder).parameters
+        return encoder(**{name: inputs[name] for name in names if name in inputs}, return_dict=True)
 
     @torch.no_grad()
     def yes_probabilities(self, images: "Sequence[Image.Image]", questions: Sequence[str]) -> list[float]:
@@ -91,11 +127,3 @@ class InProcessModel:
         ]
         inputs = self._processor(text=prompts, images=list(images), padding=True, return_tensors="pt")
         return inputs.to(self._model.device)
-
-
-def _open(path: Path) -> Any:
-    """Return an image file as a PIL image in RGB."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(read_rendering(path))) as opened:
-        return opened.convert("RGB")

@@ -1,20 +1,20 @@
-"""Client of a vLLM server, through the chat completions API."""
+"""Client of one or more vLLM servers, through the chat completions API."""
 
 import asyncio
 import base64
 import logging
-import os
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import openai
 
-from autolora.errors import AutoLoraError, CaptionError
+from autolora.errors import AutoLoraError, CaptionError, ImageFailed
 from autolora.params import VllmParams
 from autolora.vlm.answers import checked_caption, yes_probability
+from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
+from autolora.vlm.endpoints import TEMPORARY, Endpoint, in_order
 from autolora.vlm.images import encode_png, read_rendering
 
 if TYPE_CHECKING:
@@ -22,17 +22,35 @@ if TYPE_CHECKING:
 
 FIRST_DELAY_S, MAX_DELAY_S = 1.0, 8.0
 """wait before the first retry of a request, doubled for each further retry up to the maximum"""
+MAX_ANSWERS = 3
+"""answers to one instruction that are requested if they are not a text"""
+REFUSED = (400, 413, 422)
+"""HTTP status codes of a server that refuses one request"""
 TOP_LOGPROBS = 20
 """number of first tokens whose probability is requested; the default maximum of vLLM"""
 
 logger = logging.getLogger(__name__)
 
 
-class VllmClient:
-    """A Captioner and YesNoScorer (autolora.vlm) that asks a vLLM server, which names the model by its digest.
+class Conversation:
+    """The requests about one image: sent after each other, and to the same server, whose prefix cache has the image."""
 
-    One event loop in a background thread sends the requests of all batches, so that `concurrency` limits the
-    number of requests in flight in total.
+    def __init__(self, image: bytes) -> None:
+        """image: encoded as PNG."""
+        self.endpoint: Endpoint | None = None
+        data = base64.b64encode(image).decode()
+        self._image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+    def messages(self, instruction: str) -> list[dict[str, Any]]:
+        """Return the messages of one request: the image first, so that all requests about it have a common prefix."""
+        return [{"role": "user", "content": [self._image, {"type": "text", "text": instruction}]}]
+
+
+class VllmClient:
+    """A Captioner and YesNoScorer (autolora.vlm) that asks vLLM servers, which name the model by its digest.
+
+    One event loop in a background thread sends the requests of all batches, so that `concurrency` limits the number of
+    requests in flight in total. A server that fails is left out for a while, and the others get its requests.
     """
 
     def __init__(
@@ -50,54 +68,63 @@ class VllmClient:
         self._model = model
         self._section = section
         self._semaphore = asyncio.Semaphore(concurrency)
-        self._client = openai.AsyncOpenAI(**self._settings())
+        self._endpoints = [Endpoint(url, params) for url in params.urls]
+        self._failure: CaptionError | None = None  # of all servers: requests that have not begun fail at once
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True).start()
 
     def check(self) -> None:
-        """Check once that the server serves the model.
+        """Check once that the servers have the model; servers that do not answer are left out.
 
-        Raises CaptionError if it does not answer or serves another model.
+        Raises CaptionError if no server answers or one has another model.
         """
-        try:
-            with openai.OpenAI(**self._settings()) as client:
-                served = [model.id for model in client.models.list()]
-        except openai.OpenAIError as error:
-            raise self._unreachable(error) from error
-        if self._model not in served:
-            raise CaptionError(
-                f"the vLLM server at {self._params.url} serves {', '.join(served)}, not the VLM of "
-                f"params.yaml ({self._model}): restart it (`make serve`) or set "
-                f"{self._section}.engine: transformers"
-            )
+        errors = []
+        for endpoint in self._endpoints:
+            try:
+                served = endpoint.served()
+            except openai.OpenAIError as error:
+                logger.warning("%s is left out: %s", endpoint.url, error)
+                errors.append(error)
+                endpoint.failures += 1
+                endpoint.leave_out()
+                continue
+            if self._model not in served:
+                raise CaptionError(
+                    f"the vLLM server at {endpoint.url} serves {', '.join(served)}, not the VLM of "
+                    f"params.yaml ({self._model}): restart it (`make serve`) or set "
+                    f"{self._section}.engine: transformers"
+                )
+        if len(errors) == len(self._endpoints):
+            raise self._unreachable(errors[0]) from errors[0]
 
     def describe(
-        self, images: Sequence[Path], instruction: str, max_tokens: int
-    ) -> Iterator[tuple[int, str]]:
-        """Yield (position, caption) for each image (Captioner.describe).
+        self, requests: Sequence[CaptionRequest], max_tokens: int, max_image_side: int
+    ) -> Iterator[Answer | FailedImage]:
+        """Yield the captions of all images (Captioner.describe).
 
-        A failed request does not cancel the others, so that the server's work on them is not lost.
+        If the servers fail, requests in flight are still awaited, so that the work on them is not lost.
         """
-        requests = [self._caption(image, instruction, max_tokens) for image in images]
-        futures = {
-            asyncio.run_coroutine_threadsafe(request, self._loop): position
+        results: SimpleQueue[Answer | FailedImage | BaseException | None] = SimpleQueue()
+        conversations = [
+            self._converse(position, request, max_tokens, max_image_side, results.put)
             for position, request in enumerate(requests)
-        }
-        failures: list[AutoLoraError] = []
+        ]
+        futures = [asyncio.run_coroutine_threadsafe(task, self._loop) for task in conversations]
+        errors: list[BaseException] = []
+        unfinished = len(futures)
         try:
-            for future in as_completed(futures):
-                position = futures[future]
-                try:
-                    text = checked_caption(future.result(), images[position])
-                except AutoLoraError as error:
-                    failures.append(error)
-                else:
-                    yield position, text
+            while unfinished:
+                result = results.get()
+                if isinstance(result, Answer | FailedImage):
+                    yield result
+                    continue
+                unfinished -= 1
+                errors += [result] if result else []
         finally:  # also if the caller stops iterating
             for future in futures:
                 future.cancel()
-        if failures:
-            raise failures[0]
+        if errors:
+            raise errors[0]
 
     def yes_probabilities(self, images: "Sequence[Image.Image]", questions: Sequence[str]) -> list[float]:
         """Return the probability of yes for each image and its question (YesNoScorer.yes_probabilities)."""
@@ -112,69 +139,100 @@ class VllmClient:
             for future in futures:
                 future.cancel()
 
+    async def _converse(
+        self,
+        position: int,
+        request: CaptionRequest,
+        max_tokens: int,
+        max_image_side: int,
+        put: Callable[[Answer | FailedImage | BaseException | None], None],
+    ) -> None:
+        """Put the captions of one image, or why it fails; at the end, put the error of the servers, or None."""
+        try:
+            async with self._semaphore:
+                image = await asyncio.to_thread(read_rendering, request.image, max_image_side)
+                conversation = Conversation(image)
+                for instruction in request.instructions:
+                    text = await self._caption(conversation, instruction, max_tokens)
+                    put(Answer(position=position, instruction=instruction, text=text))
+        except ImageFailed as error:
+            put(FailedImage(position=position, reason=str(error)))
+        except BaseException as error:
+            put(error)
+            raise
+        put(None)
+
+    async def _caption(self, conversation: Conversation, instruction: str, max_tokens: int) -> str:
+        """Return the caption. Raises ImageFailed if none of MAX_ANSWERS answers is a text."""
+        for number in range(1, MAX_ANSWERS + 1):
+            choice = await self._request(conversation, instruction, max_tokens=max_tokens)
+            try:
+                return checked_caption((choice.message.content or "") if choice else "")
+            except ImageFailed:
+                if number == MAX_ANSWERS:
+                    raise
+        raise AssertionError("MAX_ANSWERS is at least 1")
+
     async def _yes_probability(self, image: bytes, question: str) -> float:
-        choice = await self._request(
-            "an image", image, question, max_tokens=1, logprobs=True, top_logprobs=TOP_LOGPROBS
-        )
+        async with self._semaphore:
+            choice = await self._request(
+                Conversation(image), question, max_tokens=1, logprobs=True, top_logprobs=TOP_LOGPROBS
+            )
         if choice is None or choice.logprobs is None or not choice.logprobs.content:
             raise CaptionError(
-                f"the vLLM server at {self._params.url} returned no logprobs for {question!r}: "
+                f"the vLLM server at {', '.join(self._params.urls)} returned no logprobs for {question!r}: "
                 "check that the server supports top_logprobs, or set judges.engine: transformers"
             )
         first = choice.logprobs.content[0]
         return yes_probability({token.token: token.logprob for token in first.top_logprobs})
 
-    async def _caption(self, image: Path, instruction: str, max_tokens: int) -> str:
-        """Return the answer for one image; possibly empty."""
-        choice = await self._request(str(image), read_rendering(image), instruction, max_tokens=max_tokens)
-        return (choice.message.content or "") if choice else ""
+    async def _request(self, conversation: Conversation, instruction: str, **settings: Any) -> Any:
+        """Send a request and return its first choice, if any.
 
-    async def _request(self, name: str, image: bytes, instruction: str, **settings: Any) -> Any:
-        """Send a request and return its first choice, if any; retry if the server is unreachable or overloaded.
-
-        name: of the image, for error messages. image: encoded as PNG.
+        Retries if no server is reachable or all are overloaded, and raises CaptionError after the last attempt, as
+        then all requests that begin later do. Raises ImageFailed if a server refuses this request.
         """
         request: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": "user", "content": _content(image, instruction)}],
+            "messages": conversation.messages(instruction),
             "temperature": 0,
             **settings,
         }
         for attempt in range(1, self._params.attempts + 1):
+            if self._failure:
+                raise self._failure
             try:
-                async with self._semaphore:
-                    completion = await self._client.chat.completions.create(**request)
-                return completion.choices[0] if completion.choices else None
-            except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError) as error:
+                return await self._try_servers(conversation, request)
+            except TEMPORARY as error:
                 logger.warning("attempt %d of %d failed: %s", attempt, self._params.attempts, error)
                 if attempt == self._params.attempts:
-                    raise self._unreachable(error) from error
-            except openai.OpenAIError as error:
-                raise CaptionError(
-                    f"the vLLM server at {self._params.url} refused the request about {name}: {error}"
-                ) from error
+                    self._failure = self._unreachable(error)
+                    raise self._failure from error
             await asyncio.sleep(min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** (attempt - 1)))
         raise AssertionError("attempts is at least 1")
 
-    def _settings(self) -> dict[str, Any]:
-        # a vLLM server reads its key from the same variable; a server without a key accepts any
-        key = os.environ.get("VLLM_API_KEY", "none")
-        return {
-            "base_url": self._params.url,
-            "api_key": key,
-            "timeout": self._params.timeout_s,
-            "max_retries": 0,
-        }
+    async def _try_servers(self, conversation: Conversation, request: dict[str, Any]) -> Any:
+        """Return the first choice of the first server that answers. Raises the last temporary error if none does."""
+        for endpoint in (servers := in_order(self._endpoints, conversation.endpoint)):
+            conversation.endpoint = endpoint
+            try:
+                completion = await endpoint.create(request)
+            except TEMPORARY as error:
+                if endpoint is servers[-1]:
+                    raise
+                logger.warning("%s is left out: %s", endpoint.url, error)
+            except openai.OpenAIError as error:
+                raise self._refused(endpoint, error) from error
+            else:
+                return completion.choices[0] if completion.choices else None
+        raise AssertionError("there is at least one server")
+
+    def _refused(self, endpoint: Endpoint, error: openai.OpenAIError) -> AutoLoraError:
+        kind = ImageFailed if getattr(error, "status_code", None) in REFUSED else CaptionError
+        return kind(f"the vLLM server at {endpoint.url} refused the request: {error}")
 
     def _unreachable(self, error: Exception) -> CaptionError:
         return CaptionError(
-            f"no vLLM server answers at {self._params.url} ({error}): start it with `make serve` and wait "
+            f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `make serve` and wait "
             f"until it is ready, or set {self._section}.engine: transformers in params.yaml"
         )
-
-
-def _content(image: bytes, instruction: str) -> Any:
-    """Return a PNG image and an instruction as message content of the chat completions API."""
-    data = base64.b64encode(image).decode()
-    image_part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
-    return [image_part, {"type": "text", "text": instruction}]

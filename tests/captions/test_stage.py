@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from pytest_httpserver import HTTPServer
 from autolora import vlm
 from autolora.captions import stage
 from autolora.captions.store import captions_path, read_captions
+from autolora.catalog import failed_items
 from autolora.errors import CaptionError
 from autolora.params import CaptionsParams, InstructionParams, VllmParams, load
 from autolora.storage.incremental import read_digest
+from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
 from autolora.vlm.vllm_client import VllmClient
 from tests.support import killing
 from tests.support.fake_openai import FakeOpenAI
@@ -28,29 +31,36 @@ PARAMS = CaptionsParams(
     engine="transformers",
     instructions=InstructionParams(short="Name it.", medium="Describe it.", long="Describe all of it."),
     max_tokens=16,
+    max_image_side=1024,
     batch=2,
     concurrency=4,
 )
 VLM = "v" * 64
+DAY = date(2026, 1, 5)
 IMAGES = draw_images(5)
 RENDERINGS = {"a/one": IMAGES[:2], "b/two": IMAGES[1:4], "c/bad": IMAGES[4:]}
 
 
 class FakeCaptioner:
-    """Answers with the instruction and the name of the image; fails on the request numbered `fails_at`."""
+    """Answers with the instruction and the name of the image; the server fails on the request numbered `fails_at`."""
 
-    def __init__(self, fails_at: int | None = None) -> None:
+    def __init__(self, fails_at: int | None = None, refused: Collection[str] = ()) -> None:
         self.num_requests = 0
-        self.fails_at = fails_at
+        self.fails_at, self.refused = fails_at, refused
 
     def describe(
-        self, images: Sequence[Path], instruction: str, max_tokens: int
-    ) -> Iterator[tuple[int, str]]:
-        for position, image in enumerate(images):
-            self.num_requests += 1
-            if self.num_requests == self.fails_at:
-                raise CaptionError("the server is down")
-            yield position, f"{instruction} {image.stem[:8]}"
+        self, requests: Sequence[CaptionRequest], max_tokens: int, max_image_side: int
+    ) -> Iterator[Answer | FailedImage]:
+        for position, request in enumerate(requests):
+            for instruction in request.instructions:
+                self.num_requests += 1
+                if self.num_requests == self.fails_at:
+                    raise CaptionError("the server is down")
+                if request.image.stem in self.refused and instruction != "Name it.":
+                    yield FailedImage(position=position, reason="refused")
+                    break
+                text = f"{instruction} {request.image.stem[:8]}"
+                yield Answer(position=position, instruction=instruction, text=text)
 
 
 @pytest.fixture
@@ -66,8 +76,20 @@ def run(
     captioner = FakeCaptioner(fails_at)
     for batch in stage.plan(root, params, vlm_digest):
         stage.caption_batch(root, params, batch, captioner)
-    stage.finish(root, params, vlm_digest)
+    stage.finish(root, params, vlm_digest, DAY)
     return captioner.num_requests
+
+
+def run_refused(root: Path, refused: Collection[str]) -> None:
+    """Run the stage with a server that refuses all instructions but the first about some images."""
+    failures: dict[str, str] = {}
+    for batch in stage.plan(root, PARAMS, VLM):
+        failures |= stage.caption_batch(root, PARAMS, batch, FakeCaptioner(refused=refused)).failures
+    stage.finish(root, PARAMS, VLM, DAY, failures)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def output_files(root: Path) -> Iterator[tuple[str, bytes, int]]:
@@ -77,13 +99,14 @@ def output_files(root: Path) -> Iterator[tuple[str, bytes, int]]:
             yield path.name, path.read_bytes(), path.stat().st_mtime_ns
 
 
-def test_plan_contains_each_accepted_image_once_per_length_in_catalog_order(root: Path) -> None:
+def test_plan_contains_each_accepted_image_once_with_all_lengths_in_catalog_order(root: Path) -> None:
     batches = stage.plan(root, PARAMS, VLM)
-    assert [batch.length for batch in batches] == ["short"] * 2 + ["medium"] * 2 + ["long"] * 2
-    assert all(len(batch.images) == 2 for batch in batches)
-    order = list(dict.fromkeys(stage.accepted_images(root)))
-    assert [image for batch in batches[:2] for image in batch.images] == order
-    assert len(order) == 4
+    assert [len(batch.images) for batch in batches] == [2, 2]
+    assert [image for batch in batches for image in batch.images] == [sha256(data) for data in IMAGES[:4]]
+    lengths = [
+        [prompt.length for prompt in prompts] for batch in batches for prompts in batch.images.values()
+    ]
+    assert lengths == [["short", "medium", "long"]] * 4
 
 
 def test_stored_captions_are_sorted_and_identify_image_prompt_and_vlm(root: Path) -> None:
@@ -122,7 +145,7 @@ def test_failed_run_stores_its_answers_and_the_next_run_completes_it(root: Path,
 def test_digest_does_not_depend_on_the_order_of_batches(root: Path) -> None:
     for batch in reversed(stage.plan(root, PARAMS, VLM)):
         stage.caption_batch(root, PARAMS, batch, FakeCaptioner())
-    digest_of_reversed_order = stage.finish(root, PARAMS, VLM)
+    digest_of_reversed_order = stage.finish(root, PARAMS, VLM, DAY)
     captions_path(root).unlink()
     run(root)
     assert read_digest(root, "captions")["sha256"] == digest_of_reversed_order
@@ -130,7 +153,7 @@ def test_digest_does_not_depend_on_the_order_of_batches(root: Path) -> None:
 
 def test_captions_of_a_withdrawn_adapter_are_removed(root: Path) -> None:
     run(root)
-    remaining_images = {hashlib.sha256(data).hexdigest() for data in RENDERINGS["a/one"]}
+    remaining_images = {sha256(data) for data in RENDERINGS["a/one"]}
     remaining = [caption for caption in read_captions(root) if caption.image in remaining_images]
     write_pooled_images(root, {"a/one": RENDERINGS["a/one"]})
     assert run(root) == 0
@@ -143,20 +166,49 @@ def test_only_a_new_image_is_captioned(root: Path) -> None:
     assert run(root) == 3
 
 
+def test_refused_images_are_recorded_and_named_and_all_others_are_captioned(root: Path) -> None:
+    refused = sha256(IMAGES[1])  # of two adapters
+    with pytest.raises(
+        CaptionError, match=rf"1 images have no caption: http://127\.0\.0\.1/{refused} \(refused\)"
+    ):
+        run_refused(root, {refused})
+    captions = read_captions(root)
+    assert len(captions) == 10  # the first caption of the refused image was answered
+    assert not (root / "digests").exists()
+    (item,) = failed_items.read(root).values()
+    assert (item.stage, item.key, item.id, item.reason) == ("captions", refused, "a/one", "refused")
+    assert item.is_deferred(DAY)
+    write_pooled_images(
+        root, {"a/one": IMAGES[:1], "b/two": IMAGES[2:4]}
+    )  # as after the crawl that defers it
+    assert run(root) == 0
+    assert len(read_captions(root)) == 9
+    assert failed_items.read(root).keys() == {refused}
+    write_pooled_images(root, RENDERINGS, refused=["c/bad"])
+    assert run(root) == 3
+    assert not failed_items.read(root)
+
+
+def test_failure_of_most_images_is_taken_for_a_general_one(root: Path) -> None:
+    with pytest.raises(CaptionError, match=r"3 of 4 images have no caption \(refused\)\. These are too many"):
+        run_refused(root, [sha256(data) for data in IMAGES[:3]])
+    assert not failed_items.read(root)
+
+
 def caption_all(root: Path, url: str) -> None:
     """Run the stage with a server, several batches at once as its flow does."""
-    client = VllmClient(VllmParams(url=url, timeout_s=60, attempts=1), VLM, PARAMS.concurrency)
+    client = VllmClient(VllmParams(urls=(url,), timeout_s=60, attempts=1), VLM, PARAMS.concurrency)
     with ThreadPoolExecutor(2) as pool:
         batches = stage.plan(root, PARAMS, VLM)
         list(pool.map(lambda batch: stage.caption_batch(root, PARAMS, batch, client), batches))
-    stage.finish(root, PARAMS, VLM)
+    stage.finish(root, PARAMS, VLM, DAY)
 
 
 def image_and_prompt(request: dict[str, Any]) -> tuple[str, str]:
     """Return the sha256 of the image and the digest of the prompt of a request."""
     image_part, text_part = request["messages"][0]["content"]
     image = base64.b64decode(image_part["image_url"]["url"].partition(",")[2])
-    return hashlib.sha256(image).hexdigest(), stage.prompt_digest(text_part["text"], request["max_tokens"])
+    return sha256(image), stage.prompt_digest(text_part["text"], request["max_tokens"])
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +256,8 @@ def test_killed_stage_ends_equal_and_requests_no_caption_twice(
         ({"instructions": replace(PARAMS.instructions, long="Describe everything.")}, VLM, 4),
         ({"max_tokens": 17}, VLM, 12),
         ({}, "w" * 64, 12),
-        ({"engine": "vllm", "batch": 3, "concurrency": 9}, VLM, 0),
+        ({"engine": "vllm", "batch": 3, "concurrency": 9, "max_image_side": 64}, VLM, 0),
+        ({"max_image_side": 63}, VLM, 12),  # the images have 64 px, so they are downsized
     ],
 )
 def test_only_prompt_and_model_invalidate_captions(
@@ -230,7 +283,7 @@ def test_playground_model_captions_a_pool(root: Path) -> None:
     digest = vlm.digest(models)
     for batch in stage.plan(root, values.captions, digest):
         stage.caption_batch(root, values.captions, batch, captioner)
-    stage.finish(root, values.captions, digest)
+    stage.finish(root, values.captions, digest, DAY)
     rows = read_captions(root)
     assert {row.length for row in rows} == set(asdict(values.captions.instructions))
     assert all(row.text for row in rows)

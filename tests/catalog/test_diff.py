@@ -4,7 +4,7 @@ import datetime
 from dataclasses import replace
 
 from autolora.catalog import diff
-from autolora.catalog.failed_downloads import FailedDownload
+from autolora.catalog.failed_items import FailedItem
 from autolora.records import Listing, Permissions
 from tests.support.synthetic_repo import DAY, make_adapter
 
@@ -16,18 +16,21 @@ def snapshot(*listings: Listing) -> diff.Snapshot:
     return diff.Snapshot(listings, {"index": str(len(listings))})
 
 
-def failed_file(name: str, id: str = "77", reason: str = "hash mismatch") -> FailedDownload:
+def failed_file(name: str, id: str = "77", reason: str = "hash mismatch") -> FailedItem:
     """Return a failed download of a file."""
-    return FailedDownload(
-        key=f"{id}/{name}", hub="civitai", id=id, name=f"{id}/{name}.safetensors", reason=reason, last_attempt=DAY
+    return FailedItem(
+        stage="pool", key=f"{id}/{name}", hub="civitai", id=id, name=f"{id}/{name}.safetensors", reason=reason,
+        last_attempt=DAY,
     )  # fmt: skip
 
 
-def failed_image(id: str, number: int, last_attempt: datetime.date = DAY) -> FailedDownload:
+def failed_image(id: str, number: int, last_attempt: datetime.date = DAY) -> FailedItem:
     """Return a failed download of an image."""
     url = f"https://hub/{id}/{number}.png"
     reason = f"hub civitai: {url}: 404"
-    return FailedDownload(key=url, hub="civitai", id=id, name=url, reason=reason, last_attempt=last_attempt)
+    return FailedItem(
+        stage="pool", key=url, hub="civitai", id=id, name=url, reason=reason, last_attempt=last_attempt
+    )
 
 
 def test_report_lists_added_removed_and_waiting_listings() -> None:
@@ -65,7 +68,10 @@ def test_report_lists_added_removed_and_waiting_listings() -> None:
 def test_report_lists_deferred_downloads_with_their_reasons() -> None:
     downloads = [failed_file("a", id=f"{number}") for number in range(diff.MAX_NAMED + 2)]
     text = diff.to_markdown(diff.compare(diff.Snapshot((), {}), diff.Snapshot((), {})), downloads)
-    assert f"- **deferred: `civitai:0/a.safetensors`** (hash mismatch); next attempt on {LATER}" in text
+    assert (
+        f"- **deferred, download failed: `civitai:0/a.safetensors`** (hash mismatch); next attempt on {LATER}"
+        in text
+    )
     assert "- deferred: 2 more models" in text
 
 

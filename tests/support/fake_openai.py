@@ -10,6 +10,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 RESPONSE_DELAY_S = 0.02
+NO_CHOICES = object()
+"""as a text: the response has no choices"""
 
 
 class FakeOpenAI:
@@ -21,6 +23,8 @@ class FakeOpenAI:
         """bodies of all requests"""
         self.responses: list[tuple[int, object]] = []
         """(status, text) of the next responses"""
+        self.status: Callable[[dict[str, Any]], int] = lambda request: 200
+        """status of the responses that `responses` does not determine"""
         self.reply: Callable[[dict[str, Any]], object] = lambda request: "a red house"
         self.top_logprobs = {"yes": -0.25, "no": -2.0, "a": -3.0}
         self.in_flight = self.max_in_flight = 0
@@ -34,15 +38,19 @@ class FakeOpenAI:
         request = http_request.get_json()
         with self._lock:
             self.requests.append(request)
-            status, text = self.responses.pop(0) if self.responses else (200, self.reply(request))
+            status, text = (
+                self.responses.pop(0) if self.responses else (self.status(request), self.reply(request))
+            )
             self.in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
         time.sleep(RESPONSE_DELAY_S)  # so that requests overlap
         with self._lock:
             self.in_flight -= 1
-        message = {"role": "assistant", "content": text}
+        message = {"role": "assistant", "content": None if text is NO_CHOICES else text}
         choices: list[dict[str, Any]] = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        if request.get("logprobs"):
+        if text is NO_CHOICES:
+            choices = []
+        elif request.get("logprobs"):
             choices[0]["logprobs"] = {"content": [self._first_token("a")]}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": self.model, "choices": choices}
         return Response(json.dumps(body), status=status, content_type="application/json")

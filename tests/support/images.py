@@ -38,14 +38,21 @@ def write_pooled_images(
     """
     listings = [_listing(name, [_sha256(data) for data in group]) for name, group in sorted(images.items())]
     write_rows(root / "data/catalog.jsonl", [listing.to_row() for listing in listings])
+    write_pool(root, listings, {_sha256(data): data for group in images.values() for data in group}, refused)
+
+
+def write_pool(
+    root: Path, listings: Sequence[Listing], images: Mapping[str, bytes], refused: Sequence[str] = ()
+) -> None:
+    """Write the pool of a catalog. images: ListedRendering.key, a sha256 -> PNG bytes. refused: ids of adapters."""
     adapters = [_adapter(listing, "truncated" if listing.id in refused else ACCEPTED) for listing in listings]
     adapters.sort(key=lambda adapter: adapter.key)
     write_rows(root / "data/pool/adapters.jsonl", [adapter.to_row() for adapter in adapters])
-    by_sha256 = {_sha256(data): data for group in images.values() for data in group}
-    rows = [PooledRendering(key=key, sha256=key, width=64, height=64) for key in sorted(by_sha256)]
+    keys = sorted({rendering.key for listing in listings for rendering in listing.renderings})
+    rows = [PooledRendering(key=key, sha256=key, width=64, height=64) for key in keys]
     write_rows(root / "data/pool/renderings.jsonl", [asdict(row) for row in rows])
-    for sha256, data in by_sha256.items():
-        write_atomic(pool.rendering_path(root, sha256), data)
+    for key in keys:
+        write_atomic(pool.rendering_path(root, key), images[key])
 
 
 def _sha256(data: bytes) -> str:
