@@ -25,6 +25,7 @@ from autolora.lora.sketch import Sketch
 from autolora.params import Params, load
 from autolora.pool import store as pool
 from autolora.pool.recipe import ReadRecipe
+from autolora.pool.sketch_packs import open_path, serialize_sketch
 from autolora.pool.stage import PoolSync
 from autolora.records import ACCEPTED, Adapter, PooledRendering
 from autolora.slots import slots
@@ -34,26 +35,15 @@ from autolora.storage.hashes import hash_value
 PROJECT = Path(__file__).parents[1]
 SKETCH_SIZE = 8
 """rows and columns; real sketches have 32"""
+CONFIGURATION = (
+    ".dvc/config",
+    ".dvcignore",
+    "data/pool/.gitignore",
+    "data/pool/batches/.gitignore",
+    "data/pool/sketches/.gitignore",
+)
 SPARSE_BYTES = 1 << 16
 """size of a file of weights, of which one block occupies disk space"""
-FOLDERS = [f"data/pool/{name}" for name in pool.FOLDERS]
-TABLES = [f"data/pool/{name}.jsonl" for name in pool.TRACKED]
-LAYOUTS: dict[str, list[str | dict[str, dict[str, bool]]]] = {
-    "tables": [
-        *({name: {"persist": True}} for name in TABLES),
-        {"data/pool/files.json": {"cache": False, "persist": True}},
-    ],
-    "folder": [{"data/pool": {"persist": True}}],
-    "shards": [
-        *({name: {"persist": True}} for name in TABLES),
-        *({f"{folder}/{shard:02x}": {"persist": True}} for folder in FOLDERS for shard in range(256)),
-    ],
-    "uncached": [
-        *({name: {"persist": True}} for name in TABLES),
-        *({folder: {"persist": True, "cache": False}} for folder in FOLDERS),
-    ],
-}
-"""divisions of the pool into DVC outputs: `tables` is the real one; the others are alternatives for comparison"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,7 @@ class BigPool:
         """Return the parameters of its params.yaml."""
         return load(self.root / "params.yaml")
 
-    def build(self, layout: str) -> None:
+    def build(self) -> None:
         """Create the repository with an empty hub and no pool."""
         self.hub.mkdir(parents=True)
         values = yaml.safe_load((PROJECT / "params.yaml").read_text())
@@ -83,20 +73,18 @@ class BigPool:
         values["crawl"] |= {"hubs": ["folder"], "max_renderings": self.renderings}
         values["pool"]["sketch_size"] = SKETCH_SIZE
         (self.root / "params.yaml").write_text(yaml.safe_dump(values))
-        outs = [*LAYOUTS[layout], {"digests/pool.json": {"cache": False, "persist": True}}]
-        lock = {"data/catalog.jsonl": {"cache": False, "persist": True}}
-        stages = {
-            "crawl": {"cmd": "python -m flows.crawl", "params": ["crawl"], "outs": [lock]},
-            "pool": {
-                "cmd": "python -m flows.pool", "params": ["pool"], "deps": ["data/catalog.jsonl"], "outs": outs
-            },
-        }  # fmt: skip
-        (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+        stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+        code = {"digests/code/pool.json", "digests/code/checked.json"}
+        stages["pool"]["deps"] = [path for path in stages["pool"]["deps"] if path not in code]
+        kept = {name: stages[name] for name in ("crawl", "pool")}
+        (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
             subprocess.run(command, cwd=self.root, check=True, capture_output=True)
-        (self.root / ".gitignore").write_text("/data/pool\n/hub\n/cache\n")
-        ignored = ["/hub", *(f"/{folder}" for folder in FOLDERS if layout == "tables")]
-        (self.root / ".dvcignore").write_text("".join(f"{line}\n" for line in ignored))
+        for name in CONFIGURATION:
+            _write(self.root / name, (PROJECT / name).read_bytes())
+        _write(self.root / ".gitignore", b"/hub\n/cache\n")
+        with (self.root / ".dvcignore").open("a") as stream:
+            stream.write("/hub\n")
 
     def add_to_hub(self, start: int, stop: int, real: bool) -> None:
         """Add adapters start..stop to the hub: real LoRAs, or sparse files that hold only their number."""
@@ -130,7 +118,7 @@ class BigPool:
             weights = pool.weights_path(self.root, listing.sha256)
             weights.parent.mkdir(parents=True, exist_ok=True)
             os.link(self.hub / f"{listing.id}.safetensors", weights)
-            _write(pool.sketch_path(self.root, listing.sha256), content)
+            _write(open_path(self.root, listing.sha256), content)
             for listed in listing.renderings:
                 sha256 = hash_value(listed.url)
                 _write(pool.rendering_path(self.root, sha256), sha256.encode())
@@ -172,7 +160,7 @@ def _sketches(num_slots: int) -> Iterator[bytes]:
         values = torch.from_numpy(
             generator.standard_normal((num_slots, SKETCH_SIZE, SKETCH_SIZE), dtype=np.float32)
         )
-        yield pool.serialize_sketch(Sketch(values, torch.ones(num_slots, dtype=torch.bool)))
+        yield serialize_sketch(Sketch(values, torch.ones(num_slots, dtype=torch.bool)))
 
 
 def _accepted(sha256: str, recipe: ReadRecipe) -> Adapter:

@@ -1,9 +1,9 @@
 """The cost of a refresh on a pool of a hub's size: `python -m bench.hub_size`.
 
-Measured are reading and writing the catalog, a crawl without new files, `dvc status`, and `dvc repro` of the pool
-with a few new adapters: seconds of the whole command, CPU seconds, and the memory of its largest process. --layout
-measures DVC with another division of the pool into outputs; the pool's own code is the same. --crawl measures the
-crawl alone. With either of the two, no metrics are written.
+The same steps are measured on a small and on a large pool: reading and writing the catalog, a crawl without new files,
+`dvc status`, `dvc repro` of the pool without and with a few new adapters, and giving their batch to DVC. Measured are
+seconds of the whole command, CPU seconds, and the memory of its largest process. --crawl measures the crawl alone, and
+then no metrics are written.
 """
 
 import argparse
@@ -15,17 +15,21 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from autolora.catalog.store import read_active, write
 from autolora.metrics.summary import Headline, update
+from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
-from bench.big_pool import LAYOUTS, PROJECT, BigPool
+from bench.big_pool import PROJECT, BigPool
 from bench.costs import name_processor
 from bench.timing import timed, today
 
 COMMAND = "python -m bench.hub_size"
-GOAL_S = 60
-CRAWL = "crawl, nothing new"
+GOALS = {"seconds": 25.0, "ratio": 1.5, "unchanged": 10.0, "crawl": 15.0, "disk": 1.05}
+"""refresh with new adapters: seconds, and ratio to the small pool; `dvc repro` and crawl with nothing new: seconds;
+disk space of the pool with DVC's cache, relative to the pool's files"""
+CRAWL, UNCHANGED, ADD = "crawl, nothing new", "`dvc repro`, nothing new", "`python -m flows.dvc`"
 REPRO = "`dvc repro`, {new} new"
 MEASURED = """
 import resource, subprocess, sys
@@ -41,59 +45,75 @@ Row = dict[str, float]
 
 
 def main() -> None:
-    """Measure and print the table; write the metrics if everything is measured with the real layout."""
+    """Measure both pools and print their tables; write the metrics if everything was measured."""
     options = read_options()
     PROJECT.joinpath("cache").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=PROJECT / "cache", prefix="hub-size-") as folder:
-        big = BigPool(Path(folder), options.renderings)
-        rows = measure(big, options)
-        files = {folder: count_files(big.root / folder) for folder in ("data/pool", ".dvc/cache")}
-    print(to_markdown(rows, files, options))
-    if options.layout == "tables" and not options.crawl:
-        content = {"adapters": options.adapters, "new": options.new, "renderings": options.renderings}
-        content |= {"processor": name_processor(), "files": files, "rows": rows}
-        write_atomic(RESULTS, json.dumps(content, indent=2) + "\n")
-        update(PROJECT, COMMAND, today(), headlines(rows, options))
+    results = {}
+    for adapters in (options.small, options.adapters):
+        with tempfile.TemporaryDirectory(dir=PROJECT / "cache", prefix="hub-size-") as folder:
+            big = BigPool(Path(folder), options.renderings)
+            rows = measure(big, adapters, options)
+            files, disk = count_files(pool.folder(big.root)), disk_ratio(big.root)
+        results[str(adapters)] = {"files": files, "disk_ratio": round(disk, 3), "rows": rows}
+        print(to_markdown(adapters, results[str(adapters)], options))
+    if not options.crawl:
+        content = {"new": options.new, "renderings": options.renderings, "processor": name_processor()}
+        write_atomic(RESULTS, json.dumps(content | {"pools": results}, indent=2) + "\n")
+        update(PROJECT, COMMAND, today(), headlines(results, options))
 
 
-def headlines(rows: dict[str, Row], options: argparse.Namespace) -> list[Headline]:
+def headlines(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[Headline]:
     """Return the rows of metrics/summary.json; n is the number of adapters in the pool."""
-    steps = {"crawl": CRAWL, "repro": REPRO.format(new=options.new)}
+    large = results[str(options.adapters)]
+    small_s, large_s = (
+        refresh_seconds(results[str(n)]["rows"], options) for n in (options.small, options.adapters)
+    )
+    values = {
+        "seconds": large_s,
+        "ratio": large_s / small_s,
+        "unchanged": large["rows"][UNCHANGED]["seconds"],
+        "crawl": large["rows"][CRAWL]["seconds"],
+        "disk": large["disk_ratio"],
+    }
     return [
         Headline(
-            name=f"bench.hub_size_{name}_seconds",
-            value=rows[step]["seconds"],
+            name=f"operation.hub_size_{name}",
+            value=round(value, 2),
             n=options.adapters,
-            goal=GOAL_S if name == "repro" else None,
+            goal=GOALS[name],
             better="lower",
         )
-        for name, step in steps.items()
+        for name, value in values.items()
     ]
+
+
+def refresh_seconds(rows: dict[str, Row], options: argparse.Namespace) -> float:
+    """Return the seconds of the pool's part of a refresh with new adapters: the stage, and giving its batch to DVC."""
+    return rows[REPRO.format(new=options.new)]["seconds"] + rows[ADD]["seconds"]
 
 
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.hub_size", description=__doc__)
-    parser.add_argument("--adapters", type=int, default=30_000)
+    parser.add_argument("--adapters", type=int, default=30_000, help="of the large pool")
+    parser.add_argument("--small", type=int, default=1000, help="adapters of the small pool")
     parser.add_argument("--new", type=int, default=20, help="new adapters of the measured refresh")
     parser.add_argument("--renderings", type=int, default=2, help="images of each adapter")
-    parser.add_argument(
-        "--layout", choices=LAYOUTS, default="tables", help="division of the pool into DVC outputs"
-    )
     parser.add_argument("--crawl", action="store_true", help="measure the crawl alone")
     return parser.parse_args()
 
 
-def measure(big: BigPool, options: argparse.Namespace) -> dict[str, Row]:
-    """Return step -> its cost."""
-    big.build(options.layout)
-    log_time("building the hub", lambda: big.add_to_hub(0, options.adapters, real=False))
+def measure(big: BigPool, adapters: int, options: argparse.Namespace) -> dict[str, Row]:
+    """Return step -> its cost on a pool of that many adapters."""
+    big.build()
+    log_time("building the hub", lambda: big.add_to_hub(0, adapters, real=False))
     log_time("first crawl", big.crawl)
     crawl = ("dvc", "repro", "--force", "--single-item", "crawl")
     if options.crawl:
         return {CRAWL: run_measured(big.root, *crawl)}
     log_time("filling the pool", big.fill)
     log_time("first commit", lambda: run_measured(big.root, "dvc", "commit", "--force"))
+    log_time("first addition", lambda: run_measured(big.root, "python", "-m", "flows.dvc"))
     listings = read_active(big.root)
     rows = {
         "read the catalog": measure_call(lambda: read_active(big.root)),
@@ -102,11 +122,12 @@ def measure(big: BigPool, options: argparse.Namespace) -> dict[str, Row]:
     write(big.root, listings)
     rows[CRAWL] = run_measured(big.root, *crawl)
     rows["`dvc status`"] = run_measured(big.root, "dvc", "status")
-    rows["`dvc repro`, nothing new"] = run_measured(big.root, "dvc", "repro")
-    big.add_to_hub(options.adapters, options.adapters + options.new, real=True)
+    rows[UNCHANGED] = run_measured(big.root, "dvc", "repro")
+    big.add_to_hub(adapters, adapters + options.new, real=True)
     big.crawl()
     log_time("crawl with new adapters", lambda: run_measured(big.root, "dvc", "commit", "--force", "crawl"))
     rows[REPRO.format(new=options.new)] = run_measured(big.root, "dvc", "repro")
+    rows[ADD] = run_measured(big.root, "python", "-m", "flows.dvc")
     return rows
 
 
@@ -155,17 +176,29 @@ def count_files(folder: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(folder))
 
 
-def to_markdown(rows: dict[str, Row], files: dict[str, int], options: argparse.Namespace) -> str:
-    """Return the results as a Markdown table."""
+def disk_ratio(root: Path) -> float:
+    """Return the disk space of the pool and DVC's cache, each file once, relative to that of the pool's files."""
+    files = blocks(pool.folder(root))
+    return sum((blocks(root / ".dvc/cache") | files).values()) / sum(files.values())
+
+
+def blocks(folder: Path) -> dict[int, int]:
+    """Return inode -> size on disk (blocks of 512 bytes) of the files below a folder."""
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return {status.st_ino: status.st_blocks for status in map(os.stat, paths)}
+
+
+def to_markdown(adapters: int, result: dict[str, Any], options: argparse.Namespace) -> str:
+    """Return the results of one pool as a Markdown table."""
     title = (
-        f"{options.adapters:,} adapters with {options.renderings} images each, {files['data/pool']:,} files in "
-        f"data/pool, {files['.dvc/cache']:,} in DVC's cache; {name_processor()}; goal {GOAL_S} s per refresh"
+        f"{adapters:,} adapters with {options.renderings} images each, {result['files']:,} files; pool and DVC's cache "
+        f"take {result['disk_ratio']:.3f} × the disk space of the pool; {name_processor()}"
     )
     columns = ("seconds", "cpu_seconds", "megabytes")
     lines = ["| step | seconds | CPU seconds | MB |\n|---|---|---|---|\n"]
     lines += [
         f"| {name} | {' | '.join(str(row.get(column, '')) for column in columns)} |\n"
-        for name, row in rows.items()
+        for name, row in result["rows"].items()
     ]
     return f"{title}\n\n{''.join(lines)}"
 

@@ -24,7 +24,7 @@ PLUMBING = (
     "autolora/errors.py",
     "autolora/params.py",  # the values themselves are DVC params
     "autolora/params_reader.py",
-    "autolora/catalog/failed_downloads.py",
+    "autolora/catalog/failed_items.py",
     "autolora/hubs/",  # a downloaded file is verified by its hash
     "autolora/storage/files.py",
     "autolora/storage/git.py",

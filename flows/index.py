@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from prefect.utilities.annotations import opaque
 from rich.progress import track
@@ -13,54 +14,53 @@ from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
 @task()
-def plan(batch: int) -> stage.Plan:
-    """Compare the index with the dataset and the encoder."""
-    return stage.plan(ROOT, batch)
-
-
-@task()
-def open_embedder(values: Params) -> stage.Embedder:
-    """Load the encoder and the expected rows."""
+def open_sync(values: Params) -> stage.IndexSync:
+    """Read the encoder and the rows that the index should have; once, for all steps."""
     set_threads(values.models)
-    return stage.open_embedder(ROOT, values.pool)
+    return stage.open_sync(ROOT, values.pool, values.models.device)
 
 
 @task()
-def embed(embedder: stage.Embedder, batch: Sequence[str]) -> int:
+def plan(sync: stage.IndexSync, batch: int) -> stage.Plan:
+    """Compare the index with the dataset and the encoder."""
+    return sync.plan(batch)
+
+
+@task()
+def embed(sync: stage.IndexSync, batch: Sequence[str]) -> int:
     """Embed one batch of adapters."""
-    return embedder.embed(batch)
+    return sync.embed(batch)
 
 
 @task()
-def update(adapters: Sequence[str]) -> int:
+def update(sync: stage.IndexSync, adapters: Sequence[str]) -> int:
     """Rewrite the changed columns of adapters whose vectors are current."""
-    return stage.update(ROOT, adapters)
+    return sync.update(adapters)
 
 
 @task()
-def remove(adapters: Sequence[str]) -> int:
+def remove(sync: stage.IndexSync, adapters: Sequence[str]) -> int:
     """Remove adapters that left the dataset."""
-    return stage.remove(ROOT, adapters)
+    return sync.remove(adapters)
 
 
 @task()
-def finish() -> str:
+def finish(sync: stage.IndexSync) -> str:
     """Write meta.json and then the digest; the last step."""
-    return stage.finish(ROOT)
+    return sync.finish()
 
 
 @flow(name="index")
 async def index() -> None:
     """Write data/index and digests/index.json."""
     started, values = time.perf_counter(), params()
-    work = plan(values.index.batch)
-    if work.embed:
-        embedder = open_embedder(values)
-        for batch in track(work.embed, "embedding"):
-            embed(opaque(embedder), batch)  # type: ignore[call-overload]  # Prefect unwraps it
-    update(work.update)
-    remove(work.remove)
-    finish()
+    sync: Any = opaque(open_sync(values))  # Prefect passes the object on without looking into it
+    work = plan(sync, values.index.batch)
+    for batch in track(work.embed, "embedding", disable=not work.embed):
+        embed(sync, batch)
+    update(sync, work.update)
+    remove(sync, work.remove)
+    finish(sync)
     counts = ", ".join(f"{count} {action}" for action, count in work.counts.items())
     print_and_log(f"[index] {counts} in {time.perf_counter() - started:.1f} s")
 

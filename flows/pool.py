@@ -1,5 +1,6 @@
-"""The stage `pool`: downloads the files and images that the catalog lists, and removes those it no longer lists."""
+"""The stage `pool`: downloads the files and images that the catalog lists; those it no longer lists become inactive."""
 
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +34,13 @@ def load_recipe(values: Params) -> ReadRecipe:
 @task()
 def open_pool(recipe: ReadRecipe) -> PoolSync:
     """Read the catalog and the pool's tables."""
-    return PoolSync(ROOT, recipe)
+    gc.disable()
+    try:
+        sync = PoolSync(ROOT, recipe)
+        gc.freeze()  # the rows stay until the end, so the collector need not look at them
+    finally:
+        gc.enable()
+    return sync
 
 
 @task()
@@ -63,7 +70,7 @@ def fetch_renderings(ingest: Ingest, batch: Sequence[ImageSource]) -> int:
 
 @task()
 def finish(sync: PoolSync, failures: list[BaseException]) -> None:
-    """Remove what the catalog does not list, and write tables and digest."""
+    """Close the open batch, and write tables and digest."""
     sync.finish(today(), failures)
 
 
@@ -74,7 +81,7 @@ async def pool() -> None:
     recipe = load_recipe(values)
     sync, tokens = open_pool(recipe), tokens_from_environment(os.environ)
     hubs = {name: open_hub(name, values.hubs, tokens) for name in sync.hubs()}
-    ingest, workers = Ingest(ROOT, hubs, recipe, values.crawl.max_file_mb), values.hubs.downloads
+    ingest, workers = Ingest(sync.tables, hubs, recipe, values.crawl.max_file_mb), values.hubs.downloads
     files = by_hub(missing_adapters(sync), lambda sources: sources.primary.hub)
     failures = fetch(fetch_adapters, ingest, files, ADAPTERS_PER_TASK, workers, "files")
     images = by_hub(missing_renderings(sync), lambda image: image.hub)

@@ -10,15 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from autolora.catalog import takedowns
 from autolora.catalog.sources import ImageSource, Sources
 from autolora.errors import DiskFull, DownloadsFailed, HubError, RefusedFile
 from autolora.hubs import Hub
-from autolora.lora.read import Reading, read
-from autolora.lora.sketch import Sketch, sketch_and_norm
+from autolora.lora.read import Reading, read_and_sketch
+from autolora.lora.sketch import Sketch
 from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.pool.images import NOT_AN_IMAGE, reencode_image
 from autolora.pool.recipe import ReadRecipe
+from autolora.pool.tables import PoolTables
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
 from autolora.storage.files import MB, Row, raising_disk_full, write_atomic
 from autolora.storage.hashes import hash_file
@@ -44,9 +46,12 @@ class Ingest:
     a hub that only fails gets no further requests; and that the disk is full, so that no other download starts.
     """
 
-    def __init__(self, root: Path, hubs: Mapping[str, Hub], recipe: ReadRecipe, max_file_mb: float) -> None:
+    def __init__(
+        self, tables: PoolTables, hubs: Mapping[str, Hub], recipe: ReadRecipe, max_file_mb: float
+    ) -> None:
         """Initialize; max_file_mb: size limit in 10^6 bytes for files whose size the hub does not report."""
-        self._root, self._hubs, self._recipe, self._max_file_mb = root, hubs, recipe, max_file_mb
+        self._tables, self._root = tables, tables.root
+        self._hubs, self._recipe, self._max_file_mb = hubs, recipe, max_file_mb
         self._completed: set[str] = set()
         self._consecutive_failures: Counter[tuple[str, str]] = Counter()
         self._reasons: dict[str, str] = {}
@@ -98,9 +103,23 @@ class Ingest:
         return sum(map(len, rows.values()))
 
     def _adapter(self, sources: Sources) -> TableRow | None:
-        """Download a file from the first source that succeeds, and return its row."""
+        """Return the row of a file that the pool stores already, or download it from the first source that succeeds."""
+        if row := self._read_stored(sources.primary):
+            return "adapters", row.to_row()
         downloads = [(listing.hub, partial(self._file, listing)) for listing in sources.listings]
         return self._first_success("files", downloads)
+
+    def _read_stored(self, listing: Listing) -> Adapter | None:
+        """Read a file that is stored but has no row of this recipe; None if it is not stored, or damaged."""
+        former = self._tables.adapters.get(listing.key)
+        sha256 = listing.sha256 or (former.sha256 if former else None)
+        path = pool.weights_path(self._root, sha256) if sha256 else None
+        if sha256 is None or path is None or not path.exists() or hash_file(path) != sha256:
+            return None
+        row, sketch = read_adapter(path.resolve(), listing.key, sha256, self._recipe)
+        if sketch:
+            pool.save_sketch(self._root, sha256, sketch)
+        return row
 
     def _file(self, listing: Listing) -> TableRow:
         hub = self._hubs[listing.hub]
@@ -145,7 +164,7 @@ class Ingest:
         raise HubError(" | ".join(dict.fromkeys(errors)))
 
     def _append(self, table: str, rows: Sequence[Row]) -> None:
-        pool.append(self._root, table, rows)
+        self._tables.append(table, rows)
         self._completed.update(row["key"] for row in rows)
 
     @contextmanager
@@ -165,24 +184,22 @@ def read_adapter(path: Path, key: str, sha256: str, recipe: ReadRecipe) -> tuple
     """Read a LoRA file and return its row, and its sketch if it is accepted."""
     size = path.stat().st_size
     try:
-        reading = read(path, recipe.slots, recipe.bounds)
+        reading, sketch = read_and_sketch(path, recipe.slots, recipe.bounds, recipe.spec)
     except RefusedFile as error:
         logger.info("%s was refused: %s", key, error)
         return _refused(error, key=key, sha256=sha256, size=size, recipe=recipe.digest), None
-    sketch, norm = sketch_and_norm(reading.lora, recipe.slots, recipe.spec)
-    return _accepted(reading, norm, key=key, sha256=sha256, size=size, recipe=recipe.digest), sketch
+    return _accepted(reading, sketch.norm, key=key, sha256=sha256, size=size, recipe=recipe.digest), sketch
 
 
 def _fetch_adapter(root: Path, listing: Listing, hub: Hub, recipe: ReadRecipe, max_file_mb: float) -> Adapter:
-    """Return the row of a file and store its weights and sketch if it is accepted; download it if necessary."""
-    stored = pool.weights_path(root, listing.sha256) if listing.sha256 else None
-    if stored and stored.exists() and hash_file(stored) == listing.sha256:
-        row, sketch = read_adapter(stored.resolve(), listing.key, stored.stem, recipe)
-        if sketch:
-            pool.save_sketch(root, row.sha256, sketch)
-        return row
+    """Download a file and return its row; store its weights and sketch if it is accepted."""
     with _temporary_path(root) as path:
         sha256 = _download(listing, hub, path, max_file_mb)
+        try:
+            takedowns.read(root).check("weights", sha256)
+        except RefusedFile as error:
+            size = path.stat().st_size
+            return _refused(error, key=listing.key, sha256=sha256, size=size, recipe=recipe.digest)
         row, sketch = read_adapter(path, listing.key, sha256, recipe)
         if sketch:
             pool.save_sketch(root, sha256, sketch)
@@ -211,6 +228,7 @@ def _fetch_rendering(root: Path, rendering: ListedRendering, hub: Hub, bounds: P
     with _temporary_path(root) as path:
         sha256 = hub.download(rendering.url, path, int(bounds.max_image_mb * MB))
         _check_hash(hub.name, rendering.url, rendering.sha256, sha256)
+        takedowns.read(root).check("rendering", sha256)
         try:
             content, width, height = reencode_image(path, bounds)
         except RefusedFile as error:

@@ -14,7 +14,6 @@ compares only new adapters with all others.
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -23,8 +22,9 @@ from autolora.lora.fingerprint import cosines_with_earlier
 from autolora.lora.verdict import refusal
 from autolora.pool import store as pool
 from autolora.pool.recipe import ReadRecipe
+from autolora.pool.tables import PoolTables
 from autolora.records import ACCEPTED, Adapter, Listing
-from autolora.storage.files import Row, read_rows
+from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
 
 NEAR_DUPLICATE, EXACT_DUPLICATE = "near-duplicate", "exact-duplicate"
@@ -44,22 +44,22 @@ def should_be_stored(row: Adapter) -> bool:
     return row.verdict in (ACCEPTED, NEAR_DUPLICATE)
 
 
-def compare_new(root: Path, adapters: Collection[str], recipe: ReadRecipe) -> int:
+def compare_new(tables: PoolTables, adapters: Collection[str], recipe: ReadRecipe) -> int:
     """Compare new adapters (sha256) with all others, append their rows, and return the number of new adapters."""
-    known = read_similar_pairs(root, recipe)
+    known = similar_pairs(tables, recipe)
     new = [sha256 for sha256 in sorted(adapters) if sha256 not in known]
     if not new:
         return 0
     order = [sha256 for sha256 in sorted(adapters) if sha256 in known] + new
-    prints = pool.load_fingerprints(root, order)
-    threshold = recipe.bounds.near_duplicate_cosine
+    prints = pool.load_fingerprints(tables.root, order, recipe.digest)
+    threshold, settings = recipe.bounds.near_duplicate_cosine, _settings_digest(recipe)
     rows = []
     for sha256, cosines in zip(new, cosines_with_earlier(prints, len(order) - len(new)), strict=True):
         similar = np.flatnonzero(cosines >= threshold).tolist()
         rows.append(
-            _row(sha256, {order[i]: round(float(cosines[i]), COSINE_DIGITS) for i in similar}, recipe)
+            _row(sha256, {order[i]: round(float(cosines[i]), COSINE_DIGITS) for i in similar}, settings)
         )
-    pool.append(root, "near_duplicates", rows)
+    tables.append("near_duplicates", rows)
     with_similar = sum(bool(row["cosines"]) for row in rows)
     logger.info(
         "compared %d new adapters with %d; %d are similar to another", len(new), len(order), with_similar
@@ -67,10 +67,9 @@ def compare_new(root: Path, adapters: Collection[str], recipe: ReadRecipe) -> in
     return len(new)
 
 
-def read_similar_pairs(root: Path, recipe: ReadRecipe) -> SimilarPairs:
+def similar_pairs(tables: PoolTables, recipe: ReadRecipe) -> SimilarPairs:
     """Return the similar pairs among all adapters that were compared under this recipe and threshold."""
-    settings = _settings_digest(recipe)
-    rows = read_rows(pool.table_path(root, "near_duplicates"))
+    settings, rows = _settings_digest(recipe), tables.near_duplicates.values()
     return {row["sha256"]: row["cosines"] for row in rows if row["settings"] == settings}
 
 
@@ -84,7 +83,8 @@ def near_duplicate_rows(pairs: SimilarPairs, adapters: Collection[str], recipe: 
         for second, cosine in similar.items():
             if first in cosines and second in cosines:
                 cosines[max(first, second)][min(first, second)] = cosine
-    return [_row(sha256, similar, recipe) for sha256, similar in cosines.items()]
+    settings = _settings_digest(recipe)
+    return [_row(sha256, similar, settings) for sha256, similar in cosines.items()]
 
 
 def assign_verdicts(
@@ -131,11 +131,11 @@ def _with_verdict(
     row: Adapter, original: Adapter, sources: Mapping[str, Sources], similar: SimilarPairs
 ) -> Adapter:
     if original.sha256 == row.sha256:
-        warnings = [code for code in row.warnings if code != EXACT_DUPLICATE]
-        has_copies = len(sources[row.sha256].listings) > 1
-        return replace(
-            row, verdict=ACCEPTED, reason="", warnings=(*warnings, *[EXACT_DUPLICATE] * has_copies)
-        )
+        copies = (EXACT_DUPLICATE,) if len(sources[row.sha256].listings) > 1 else ()
+        warnings = (*(code for code in row.warnings if code != EXACT_DUPLICATE), *copies)
+        if row.verdict == ACCEPTED and row.warnings == warnings:
+            return row
+        return replace(row, verdict=ACCEPTED, reason="", warnings=warnings)
     listing = sources[original.sha256].primary
     name = f"{listing.hub}:{listing.id}/{listing.file} (sha256 {original.sha256})"
     cosine = similar[row.sha256][original.sha256]
@@ -160,8 +160,8 @@ def _differences(row: Adapter, original: Adapter) -> list[str]:
     return differences or ["the files differ only in factorization, padding or rounding"]
 
 
-def _row(sha256: str, cosines: Mapping[str, float], recipe: ReadRecipe) -> Row:
-    return {"sha256": sha256, "settings": _settings_digest(recipe), "cosines": dict(cosines)}
+def _row(sha256: str, cosines: Mapping[str, float], settings: str) -> Row:
+    return {"sha256": sha256, "settings": settings, "cosines": dict(cosines)}
 
 
 def _settings_digest(recipe: ReadRecipe) -> str:

@@ -22,6 +22,11 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
             f"{path} does not exist: {rerun('pool')} to download it; a file that its hub has withdrawn is no longer "
             "available"
         )
+    if not pool.has_weights(root, sha256):
+        raise MissingArtifact(
+            f"{path} is empty: the file was taken down (data/takedowns.jsonl), or is damaged and can be restored with "
+            "`autolora repair`"
+        )
     try:
         return read(
             path.resolve(), slots, bounds

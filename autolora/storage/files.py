@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from autolora.errors import DiskFull, MissingArtifact
 from autolora.storage.hashes import canonical_json
@@ -34,13 +34,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+            os.chmod(name, 0o644)
+            sync_and_rename(stream, Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sync_and_rename(stream: IO[bytes], temporary: Path, path: Path) -> None:
+    """Flush a temporary file to disk and rename it to `path`; readers see either the old or the new file."""
+    stream.flush()
+    os.fsync(stream.fileno())
+    os.replace(temporary, path)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -51,27 +56,38 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def sharded(folder: Path, sha256: str, suffix: str) -> Path:
-    """Return the path of a content-addressed file: `folder/ab/abcd….suffix`."""
-    return folder / sha256[:2] / f"{sha256}{suffix}"
-
-
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSON-lines file; none if it is missing. An incomplete last line is skipped.
 
     Raises MissingArtifact, naming the line, if a complete line is not valid JSON.
     """
+    for _, row in read_lines(path):
+        yield row
+
+
+def read_lines(path: Path) -> Iterator[tuple[bytes, Row]]:
+    """Yield each line of a JSON-lines file, without its end, and its row. Raises as `read_rows`."""
     if not path.exists():
         return
     *lines, _incomplete = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise MissingArtifact(
-                f"{path}, line {number} is not valid JSON ({error}): restore the file with `dvc checkout`, "
-                "or with `git checkout` if git tracks it"
-            ) from error
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")  # one call instead of one per line
+    except ValueError:
+        rows = [_parse_line(path, number, line) for number, line in enumerate(lines, 1)]
+    if len(rows) != len(lines):
+        rows = [_parse_line(path, number, line) for number, line in enumerate(lines, 1)]
+    yield from zip(lines, rows, strict=True)
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> Row:
+    try:
+        row: Row = json.loads(line)
+        return row
+    except ValueError as error:
+        raise MissingArtifact(
+            f"{path}, line {number} is not valid JSON ({error}): restore the file with `dvc checkout`, "
+            "or with `git checkout` if git tracks it"
+        ) from error
 
 
 def remove_leftovers(path: Path) -> None:
@@ -89,15 +105,27 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Append rows as JSON lines and flush them to disk; first truncate an incomplete line of a killed run.
 
-    The cost depends on the appended rows only, not on the length of the table.
+    The cost depends on the appended rows only, not on the length of the table. A file that shares its content with
+    DVC's cache through a link is replaced by a copy first, since appending would change the cache too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    break_link(path)
     text = "".join(canonical_json(row) + "\n" for row in rows)
     with path.open("ab+") as stream:
         stream.truncate(_end_of_last_line(stream))
         stream.write(text.encode())
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def break_link(path: Path) -> None:
+    """Replace a symbolic or hard link by a writable copy of the file; do nothing if there is no other link."""
+    if path.is_symlink() or (path.exists() and path.stat().st_nlink > 1):
+        content = path.read_bytes()
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+            stream.write(content)
+            os.chmod(stream.name, 0o644)
+            sync_and_rename(stream, Path(stream.name), path)
 
 
 @contextmanager

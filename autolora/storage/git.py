@@ -1,5 +1,6 @@
 """Reading committed versions of lock files and digests without touching the working tree."""
 
+import hashlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,22 @@ def restore_committed(root: Path, path: str) -> bool:
         return False
     write_atomic(root / path, text)
     return True
+
+
+def committed_blobs(root: Path, *paths: str) -> dict[str, str]:
+    """Return the files below `paths` (all relative to `root`) in the last commit, each with git's hash of its content.
+
+    Empty outside a git repository.
+    """
+    text = _git(root, "ls-tree", "-r", "-z", "HEAD", "--", *paths) or ""
+    entries = (entry.split("\t", 1) for entry in text.split("\0") if entry)
+    return {path: description.split()[2] for description, path in entries}
+
+
+def blob_hash(content: bytes, like: str) -> str:
+    """Return git's hash of a file's content, by the algorithm of another one: sha1, or sha256 if `like` is longer."""
+    algorithm = "sha1" if len(like) == 40 else "sha256"
+    return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def history(root: Path, path: str) -> list[Commit]:

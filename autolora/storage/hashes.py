@@ -27,5 +27,10 @@ def hash_file(path: Path) -> str:
 
 def hash_folder(folder: Path) -> str:
     """Return one sha256 over the relative names and bytes of all files below `folder`."""
+    return hash_value([[name, sha256] for name, sha256 in hash_files(folder).items()])
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return relative name -> sha256 of all files below `folder`, in the order of their paths."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return hash_value([[str(path.relative_to(folder)), hash_file(path)] for path in files])
+    return {str(path.relative_to(folder)): hash_file(path) for path in files}

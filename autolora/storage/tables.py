@@ -15,6 +15,7 @@ import lance
 import pyarrow as pa
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import pending
@@ -67,9 +68,10 @@ def sync_table(
     work = pending(hashes.items(), stored.items())
     added = [name for name, _ in work.add]
     removed = [name for name, _ in work.remove if name not in wanted]
-    lance_table = open_table(folder, table, columns)
-    upsert(lance_table, columns, [rows[name] | {"row_hash": hashes[name]} for name in added])
-    remove(lance_table, columns, removed)
+    if added or removed or not has_table(folder, table, columns):
+        lance_table = open_table(folder, table, columns)
+        upsert(lance_table, columns, [rows[name] | {"row_hash": hashes[name]} for name in added])
+        remove(lance_table, columns, removed)
     changed = sum(name in stored for name in added)
     counts = Counts(len(added) - changed, changed, len(removed))
     logger.info("%s: %d added, %d changed, %d removed", table, counts.added, counts.changed, counts.removed)
@@ -128,7 +130,8 @@ def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
     if not has_table(folder, table, columns):
         return {}
     key = next(iter(columns))
-    return {row[key]: row["row_hash"] for row in read_table(folder, table, [key, "row_hash"])}
+    stored = read_arrow(folder, table, [key, "row_hash"])
+    return dict(zip(stored.column(key).to_pylist(), stored.column("row_hash").to_pylist(), strict=True))
 
 
 def read_table(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> list[Row]:
@@ -149,6 +152,13 @@ def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | 
     except (OSError, RuntimeError, ValueError) as error:
         raise MissingArtifact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
     return rows.sort_by(columns[0])
+
+
+def to_matrix(column: pa.ChunkedArray) -> Float32Array:
+    """Return a column of float32 vectors as a matrix (N, d), without a Python object per number."""
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    matrix: Float32Array = flat.reshape(len(column), column.type.list_size)
+    return matrix
 
 
 def write_copy(folder: Path, table: str, rows: pa.Table) -> None:

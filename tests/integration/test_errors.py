@@ -171,7 +171,7 @@ def test_time_limit(bare: Repository) -> None:
 
 
 def test_captioning_server_does_not_answer(bare: Repository) -> None:
-    server = {"url": f"http://127.0.0.1:{free_port()}/v1"}
+    server = {"urls": [f"http://127.0.0.1:{free_port()}/v1"]}
     change_params(bare.root / "params.yaml", {"captions": {"engine": "vllm"}, "vllm": server})
     put_one_rendering(bare.root, bare.endpoint)
     before = bare.files()

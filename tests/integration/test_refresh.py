@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from autolora.pool.store import find_sketches
 from playground.pool import BAD
 from tests.integration.conftest import NUM_NEW as NUM_NEW
 from tests.support.repository import Repository, free_port
@@ -186,7 +187,7 @@ def test_clone_reproduces_the_past_without_crawling(
 
 def written_once(root: Path) -> tuple[set[str], set[str]]:
     """Return the names of the sketches and the lines of the captions in data/."""
-    sketches = {path.name for path in (root / "data/pool/sketches").rglob("*.safetensors")}
+    sketches = set(find_sketches(root))
     return sketches, set((root / "data/captions/captions.jsonl").read_text().splitlines())
 
 

@@ -1,5 +1,6 @@
 """Captions by a real vLLM server of the playground's VLM: by the functions, by the stage, and with a killed server."""
 
+import base64
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from pytest_httpserver import HTTPServer
 from autolora import vlm
 from autolora.captions import stage
 from autolora.captions import store as captions_store
+from autolora.catalog import failed_items
 from autolora.params import Params, load
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.images import draw_images, write_pooled_images
@@ -73,7 +76,7 @@ def server(vllm_server: VllmServer) -> str:
 @pytest.fixture
 def root(tmp_path: Path, server: str) -> Path:
     """A pool of 20 images, to be captioned by the server."""
-    return write_root(tmp_path, NUM_IMAGES, {"url": f"{server}/v1", "attempts": 2})
+    return write_root(tmp_path, NUM_IMAGES, {"urls": [f"{server}/v1"], "attempts": 2})
 
 
 def write_root(folder: Path, num_images: int, server: dict[str, object]) -> Path:
@@ -104,7 +107,7 @@ def caption_all(root: Path, values: Params) -> str:
         engine = vlm.captioner(values.models, values.captions, values.vllm)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda batch: stage.caption_batch(root, values.captions, batch, engine), batches))
-    return stage.finish(root, values.captions, name)
+    return stage.finish(root, values.captions, name, date(2026, 1, 5))
 
 
 def run_stage(root: Path, api: str) -> subprocess.CompletedProcess[str]:
@@ -172,7 +175,7 @@ def test_both_engines_give_the_same_probability_of_yes(server: str) -> None:
     values = load(ROOT / "params.yaml")
     judges = replace(values.judges, vlm=str(MODEL), engine="transformers")
     in_process = vlm.yes_no_scorer(judges, replace(values.models, threads=1), values.vllm)
-    server_params = replace(values.vllm, url=f"{server}/v1")
+    server_params = replace(values.vllm, urls=(f"{server}/v1",))
     served = vlm.yes_no_scorer(replace(judges, engine="vllm"), values.models, server_params)
     images = [Image.open(io.BytesIO(data)) for data in draw_images(NUM_IMAGES)]
     texts = ["a red house", "a drawing of a blue fish on the sand in mosaic style"] * (NUM_IMAGES // 2)
@@ -187,7 +190,7 @@ def test_answers_of_a_failing_server_are_stored_and_only_the_rest_is_requested_l
     with HTTPServer(host="127.0.0.1", threaded=True) as http:
         dying = FakeOpenAI(http, vlm.digest(values.models))
         dying.responses = [(200, "a red house")] * 40 + [(503, "")] * 1000
-        change_params(root / "params.yaml", {"vllm": {"url": http.url_for("/v1")}})
+        change_params(root / "params.yaml", {"vllm": {"urls": [http.url_for("/v1")]}})
         failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers" in failed.stderr
@@ -200,8 +203,24 @@ def test_answers_of_a_failing_server_are_stored_and_only_the_rest_is_requested_l
     assert len(captions_store.read_captions(root)) == 3 * NUM_IMAGES
 
 
+def test_refused_image_fails_the_stage_after_all_others_are_captioned(
+    tmp_path: Path, prefect_api: str
+) -> None:
+    refused = base64.b64encode(draw_images(1)[0]).decode()
+    with HTTPServer(host="127.0.0.1", threaded=True) as http:
+        root = write_root(tmp_path, NUM_IMAGES, {"urls": [http.url_for("/v1")]})
+        fake = FakeOpenAI(http, vlm.digest(load(root / "params.yaml").models))
+        fake.status = lambda request: 400 if refused in json.dumps(request) else 200
+        failed = run_stage(root, prefect_api)
+    (item,) = failed_items.read(root).values()
+    assert failed.returncode == 1
+    assert f"CaptionError: 1 images have no caption: {item.name} (the vLLM server at" in failed.stderr
+    assert len(captions_store.read_captions(root)) == 3 * (NUM_IMAGES - 1)
+    assert not (root / "digests/captions.json").exists()
+
+
 def test_unreachable_server_fails_the_stage_which_writes_nothing(root: Path, prefect_api: str) -> None:
-    change_params(root / "params.yaml", {"vllm": {"url": f"http://127.0.0.1:{free_port()}/v1"}})
+    change_params(root / "params.yaml", {"vllm": {"urls": [f"http://127.0.0.1:{free_port()}/v1"]}})
     failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers at http://127.0.0.1" in failed.stderr
@@ -215,7 +234,7 @@ def test_killed_server_loses_no_answer_and_answers_no_request_twice(
 ) -> None:
     wanted = NUM_IMAGES_FOR_KILL * 3
     with counted(vllm_server.port) as (address, counts):
-        root = write_root(tmp_path, NUM_IMAGES_FOR_KILL, {"url": f"{address}/v1"})
+        root = write_root(tmp_path, NUM_IMAGES_FOR_KILL, {"urls": [f"{address}/v1"]})
         running = start_stage(root, prefect_api)
         wait_for_answers(counts, random.Random(seed).randint(1, wanted - 30), running)
         vllm_server.kill()

@@ -115,7 +115,7 @@ class FaultySite:
     def run_pool(self, day: datetime.date) -> str:
         """Run the stage `pool` and return its error; empty if it succeeds."""
         sync = PoolSync(self.root, RECIPE)
-        ingest = Ingest(self.root, self.clients(), RECIPE, self.rules.max_file_mb)
+        ingest = Ingest(sync.tables, self.clients(), RECIPE, self.rules.max_file_mb)
         failures = fetch_all(ingest.fetch_adapters, sync.missing_adapters())
         sync.compare_new_adapters()
         failures += fetch_all(ingest.fetch_renderings, sync.missing_renderings())

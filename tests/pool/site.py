@@ -16,6 +16,7 @@ from autolora.pool import store as pool
 from autolora.pool.ingest import Ingest, batches
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
+from autolora.pool.tables import PoolTables
 from autolora.records import Adapter
 from playground.hubs.state import Hub
 from tests.support.tiny_pool import RECIPE, RULES
@@ -51,7 +52,7 @@ def run_pool_with_retries(endpoint: str, root: Path) -> None:
 
 def _run_pool(hub: HuggingFace, root: Path, recipe: ReadRecipe, batch_size: int) -> None:
     sync, failures = PoolSync(root, recipe), []
-    ingest = Ingest(root, {hub.name: hub}, recipe, RULES.max_file_mb)
+    ingest = Ingest(sync.tables, {hub.name: hub}, recipe, RULES.max_file_mb)
     failures += fetch_all(ingest.fetch_adapters, batches(sync.missing_adapters(), batch_size))
     sync.compare_new_adapters()
     failures += fetch_all(ingest.fetch_renderings, batches(sync.missing_renderings(), batch_size))
@@ -86,7 +87,9 @@ class Site:
         return PoolSync(self.root, RECIPE)
 
     def ingest(self) -> Ingest:
-        return Ingest(self.root, {"huggingface": client(self.endpoint)}, RECIPE, RULES.max_file_mb)
+        return Ingest(
+            PoolTables(self.root), {"huggingface": client(self.endpoint)}, RECIPE, RULES.max_file_mb
+        )
 
     def adapters(self) -> dict[str, Adapter]:
         """Return the pool's rows by repository."""

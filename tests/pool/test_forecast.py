@@ -46,7 +46,7 @@ def test_new_and_lost_files_are_downloaded(root: Path) -> None:
     ]
     assert forecast(root, rows, RULES) == {"huggingface": ONE_ADAPTER}
     pool.weights_path(root, ADAPTERS[0].sha256).unlink()
-    next(path for path in (pool.folder(root) / "renderings").rglob("*.png")).unlink()
+    next(path for path in pool.folder(root).rglob("*.png")).unlink()
     assert missing(root) == {"huggingface": Cost(files=1, size=1000, renderings=1)}
 
 

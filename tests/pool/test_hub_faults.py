@@ -14,6 +14,7 @@ import pytest
 
 from autolora.catalog import store as catalog
 from autolora.pool import store as pool
+from autolora.pool.batches import open_folder, present_files
 from autolora.records import ACCEPTED
 from autolora.storage.hashes import hash_file
 from playground.hubs.faults import FAULTS
@@ -120,12 +121,12 @@ def check_consistent(site: FaultySite, day: DayResult) -> None:
     assert len(lines) == len(catalog.read_all(site.root)) and all(line.isprintable() for line in lines)
     accepted = {row.sha256 for row in pool.adapters(site.root).values() if row.verdict == ACCEPTED}
     assert accepted <= site.published_sha256()
-    weights = {path for path in (pool.folder(site.root) / "weights").rglob("*") if path.is_file()}
-    assert weights == {pool.weights_path(site.root, sha256) for sha256 in accepted}
-    assert all(hash_file(path) == path.stem for path in weights)
+    stored = present_files(site.root, "weights")
+    assert accepted <= stored <= site.published_sha256()
+    assert all(hash_file(pool.weights_path(site.root, sha256)) == sha256 for sha256 in stored)
     assert not [path for path in site.root.rglob(".*") if path.is_file()]
     if not day.last_error:
-        assert not pool.incoming(site.root).exists()
+        assert not pool.incoming(site.root).exists() and not open_folder(site.root).exists()
     if not (day.is_down or day.problems):
         assert not list((site.root / "cache").rglob("crawl/*.jsonl"))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from autolora.catalog import failed_downloads
+from autolora.catalog import failed_items
 from autolora.crawl import stage as crawl
 from autolora.errors import DiskFull, DownloadsFailed, HubError
 from autolora.hubs.http.endpoint import Endpoint
 from autolora.hubs.modelscope.client import ModelScope
 from autolora.pool import store as pool
+from autolora.pool.batches import present_files
 from autolora.pool.ingest import MAX_CONSECUTIVE_FAILURES, Ingest, batches
 from autolora.storage.incremental import digest_path
 from playground.hubs.server import running
@@ -48,7 +49,7 @@ def test_a_file_with_a_wrong_hash_is_not_stored(site: Site) -> None:
         site.run_pool()
     assert site.adapters().keys() == {"ann/neon", "bob/cat", "eve/pickle"}
     assert not digest_path(site.root, "pool").exists()
-    assert len(list((site.root / "data/pool/weights").glob("*/*"))) == 2
+    assert len(present_files(site.root, "weights")) == 2
     site.hub.change({"reset": True})
     site.run_pool()
     assert site.requests() == {"weights": 1, "renderings": 2}
@@ -80,7 +81,8 @@ def test_an_image_is_downloaded_from_the_first_hub_that_succeeds(site: Site) -> 
     not_found = {"fault": "404", "hub": "huggingface", "kind": "renderings", "path": "ann/ink", "times": 100}
     site.hub.change({"fail": not_found})
     site.hub.change({"reset": True})
-    sync, ingest = site.sync(), Ingest(site.root, hubs, RECIPE, RULES.max_file_mb)
+    sync = site.sync()
+    ingest = Ingest(sync.tables, hubs, RECIPE, RULES.max_file_mb)
     ingest.fetch_adapters(sync.missing_adapters())
     sync.compare_new_adapters()
     ingest.fetch_renderings(sync.missing_renderings())
@@ -107,9 +109,7 @@ def test_repeatedly_failing_downloads_are_tried_last(site: Site, monkeypatch: py
         site.hub.change({"fail": {"status": 404, "kind": "weights", "path": id, "times": 100}})
     with pytest.raises(HubError, match="not requested"):
         site.run_pool()
-    attempts = {
-        download.id: download.failed_attempts for download in failed_downloads.read(site.root).values()
-    }
+    attempts = {download.id: download.failed_attempts for download in failed_items.read(site.root).values()}
     assert attempts == {listing.id: int(listing.id in failing) for listing in listings}
     assert {sources.primary.id for sources in site.sync().missing_adapters()[-2:]} == failing
     with pytest.raises(HubError, match="404"):

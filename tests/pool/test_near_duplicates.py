@@ -2,7 +2,6 @@
 
 import datetime
 import itertools
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ from autolora.catalog import store as catalog
 from autolora.hubs.folder.client import Folder
 from autolora.lora.factors import Lora
 from autolora.pool import store as pool
+from autolora.pool.batches import present_files
 from autolora.pool.ingest import Ingest
 from autolora.pool.near_duplicates import NEAR_DUPLICATE, assign_verdicts
 from autolora.pool.recipe import ReadRecipe
@@ -60,7 +60,7 @@ class FolderSite:
         """Write the catalog, run the stage, and return the rows by id."""
         catalog.write(self.root, listings)
         sync = PoolSync(self.root, recipe)
-        ingest = Ingest(self.root, self.hubs, recipe, max_file_mb=10)
+        ingest = Ingest(sync.tables, self.hubs, recipe, max_file_mb=10)
         ingest.fetch_adapters(sync.missing_adapters())
         self.num_new = sync.compare_new_adapters()
         self.num_images = ingest.fetch_renderings(sync.missing_renderings())
@@ -145,7 +145,6 @@ def test_the_next_adapter_replaces_a_withdrawn_original(site: FolderSite, lora: 
     rows = site.run_stage(b, c)
     assert rows["b"].accepted and "the original is folder:b/" in rows["c"].reason
     assert (site.num_new, site.num_images) == (0, 1)
-    assert not pool.weights_path(site.root, a.sha256 or "").exists()
 
 
 def test_within_a_day_the_order_of_the_catalog_decides(site: FolderSite, lora: Lora) -> None:
@@ -198,8 +197,7 @@ def test_equal_bytes_are_one_adapter_with_two_sources(
     assert [rows[id].warnings for id in ("ann/ink", "ann/ink-again", "bob/cat")] == [
         ("exact-duplicate",), ("exact-duplicate",), (),
     ]  # fmt: skip
-    for kind in ("weights", "sketches"):
-        assert len(list((pool.folder(site.root) / kind).glob("*/*"))) == 2
+    assert len(present_files(site.root, "weights")) == len(pool.find_sketches(site.root)) == 2
     assert len(list(pool.load_fingerprints(site.root, [rows["ann/ink"].sha256]))) == 1
     (row,) = site.run_stage(listings[0]).values()
     assert row.accepted and not row.warnings
@@ -210,14 +208,3 @@ def test_a_file_is_downloaded_from_the_first_available_source(site: FolderSite, 
     second = site.put("bob/ink", peft(lora), day=1)
     (site.hub_folder / "ann/ink/lora.safetensors").unlink()
     assert site.run_stage(first, second)["ann/ink"].accepted
-
-
-def test_files_json_states_the_content_of_the_folders(site: FolderSite, lora: Lora) -> None:
-    a, b = site.put("a", peft(lora)), site.put("b", kohya(draw_lora(2)))
-    site.run_stage(a)
-    inventory = pool.inventory_path(site.root).read_bytes()
-    assert {name: json.loads(inventory)[name] for name in pool.FOLDERS} == dict.fromkeys(pool.FOLDERS, 1)
-    site.run_stage(a, b)
-    assert pool.inventory_path(site.root).read_bytes() != inventory
-    site.run_stage(a)
-    assert pool.inventory_path(site.root).read_bytes() == inventory

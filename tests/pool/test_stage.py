@@ -1,6 +1,5 @@
 """The stage `pool` with a real hub over HTTP: what is downloaded, stored, refused and removed."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.errors import HubError
 from autolora.pool import store as pool
 from autolora.storage.incremental import digest_path, read_digest
@@ -45,7 +45,7 @@ def test_a_second_run_requests_and_writes_nothing(filled: Site) -> None:
     assert filled.requests() == {}
 
 
-def test_a_run_processes_only_new_files_and_removes_withdrawn_ones(filled: Site) -> None:
+def test_a_run_processes_only_new_files_and_keeps_withdrawn_ones_as_inactive(filled: Site) -> None:
     rows_before, files_before = filled.adapters(), filled.files()
     digest = read_digest(filled.root, "pool")["sha256"]
     filled.hub.change({"day": 2, "withdraw": "bob/cat", "license": ["ann/ink", "cc0-1.0"]})
@@ -56,14 +56,27 @@ def test_a_run_processes_only_new_files_and_removes_withdrawn_ones(filled: Site)
     assert rows.keys() == rows_before.keys() - {"bob/cat"} | {"bob/late", "cat/later"}
     assert all(row == rows_before[id] for id, row in rows.items() if id in rows_before)
     withdrawn = rows_before["bob/cat"].sha256
-    assert not pool.weights_path(filled.root, withdrawn).exists()
-    assert not pool.sketch_path(filled.root, withdrawn).exists()
-    assert len(list((filled.root / "data/pool/renderings").glob("*/*.png"))) == 8
-    remaining = {
-        name for name in files_before if "/pool/" in name and name.endswith((".png", ".safetensors"))
-    } & files.keys()
-    assert {name: files[name] for name in remaining} == {name: files_before[name] for name in remaining}
+    assert withdrawn in pool.find_sketches(filled.root)
+    assert pool.weights_path(filled.root, withdrawn).exists()
+    in_batches = {
+        name: stamp for name, stamp in files_before.items() if name.endswith((".png", ".safetensors"))
+    }
+    assert in_batches and {name: files[name] for name in in_batches} == in_batches
+    assert len(list((filled.root / "data/pool/batches").glob("*/renderings/*.png"))) == 10
     assert read_digest(filled.root, "pool")["sha256"] != digest
+
+
+def test_a_withdrawn_file_that_returns_is_neither_downloaded_nor_read_again(filled: Site) -> None:
+    digest = read_digest(filled.root, "pool")["sha256"]
+    listings = catalog.read_all(filled.root)
+    catalog.write(filled.root, [listing for listing in listings if listing.id == "ann/ink"])
+    filled.run_pool()
+    assert filled.adapters().keys() == {"ann/ink"} and read_digest(filled.root, "pool")["sha256"] != digest
+    filled.ingest = pytest.fail  # type: ignore[method-assign]
+    catalog.write(filled.root, listings)
+    filled.run_pool()
+    assert read_digest(filled.root, "pool")["sha256"] == digest
+    assert filled.requests() == {}
 
 
 def test_a_changed_license_downloads_nothing(filled: Site) -> None:
@@ -83,10 +96,10 @@ def test_an_incomplete_pool_is_completed_and_equal(filled: Site) -> None:
     for name, table in tables.items():
         lines = table.splitlines(keepends=True)
         (filled.root / f"data/pool/{name}.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:20])
-    lost = pool.sketch_path(filled.root, json.loads(tables["adapters"].splitlines()[0])["sha256"])
-    lost.unlink(missing_ok=True)
+    (pack,) = (filled.root / "data/pool/sketches").iterdir()
+    pack.unlink()
     unreferenced = pool.weights_path(filled.root, "ab" * 32)
-    unreferenced.parent.mkdir(exist_ok=True)
+    unreferenced.parent.mkdir(parents=True)
     leftovers = [filled.root / "data/pool/.adapters.jsonl.1", filled.root / "digests/.pool.json.1"]
     for path in (unreferenced, *leftovers):
         path.write_bytes(b"of a killed run")
@@ -147,8 +160,15 @@ def test_another_recipe_reads_files_again_without_downloading(filled: Site, boun
     assert ink.values.shape == (len(SLOTS), recipe.bounds.sketch_size, recipe.bounds.sketch_size)
 
 
-def test_files_outside_stricter_bounds_are_removed(filled: Site) -> None:
+def test_stricter_bounds_for_one_run_cost_no_byte_and_no_download(filled: Site) -> None:
+    before = {
+        name: stamp for name, stamp in filled.files().items() if "/batches/" in name or "/sketches/" in name
+    }
+    digest = read_digest(filled.root, "pool")["sha256"]
     filled.run_pool(replace(RECIPE, bounds=replace(BOUNDS, max_rank=2)))
     assert {row.verdict for row in filled.adapters().values()} == {"rank-out-of-bounds", "pickle"}
-    for kind in ("weights", "sketches", "renderings"):
-        assert not list((filled.root / "data/pool" / kind).rglob("*.*"))
+    filled.hub.change({"reset": True})
+    filled.run_pool()
+    assert read_digest(filled.root, "pool")["sha256"] == digest
+    assert filled.requests() == {"weights": 1}, "only the refused file, which is not stored"
+    assert {name: stamp for name, stamp in filled.files().items() if name in before} == before

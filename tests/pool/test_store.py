@@ -12,6 +12,7 @@ from autolora.errors import MissingArtifact
 from autolora.lora.read import read
 from autolora.lora.sketch import cosine, sketch
 from autolora.pool import store as pool
+from autolora.pool.sketch_packs import open_path
 from tests.lora.writing import SLOTS, draw_lora
 from tests.pool.site import Site
 from tests.support.tiny_pool import BOUNDS, RECIPE
@@ -53,7 +54,7 @@ def test_a_stored_sketch_retains_tiny_and_missing_slots(tmp_path: Path) -> None:
 def test_a_missing_or_damaged_sketch_raises_missing_artifact(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="run `dvc repro --force --single-item pool`"):
         pool.load_sketch(tmp_path, "ab" * 32)
-    path = pool.sketch_path(tmp_path, "ab" * 32)
+    path = open_path(tmp_path, "ab" * 32)
     path.parent.mkdir(parents=True)
     save_file({"values": torch.zeros(1)}, path)
     path.write_bytes(path.read_bytes()[:20])

@@ -45,21 +45,29 @@ class Repository:
         self, *command: str, day: int = 1, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command with this Python first on the path, as on 2026-01-05 (day 1) or later."""
-        midnight = datetime(2026, 1, 4, tzinfo=UTC) + timedelta(days=day)
-        settings = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PREFECT_API_URL": self.api,
-            "SOURCE_DATE_EPOCH": str(int(midnight.timestamp())),
-            "DVC_NO_ANALYTICS": "1",
-        }
-        done = subprocess.run(
-            command, cwd=self.root, env=os.environ | settings | environment, text=True, capture_output=True
-        )
+        environment = self._environment(day) | environment
+        done = subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True)
         if check and done.returncode:
             raise AssertionError(
                 f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
             )
         return done
+
+    def start(self, *command: str, day: int = 1, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a command as `run` does, without waiting for its end; its output is dropped."""
+        environment = self._environment(day) | environment
+        return subprocess.Popen(
+            command, cwd=self.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def _environment(self, day: int) -> dict[str, str]:
+        midnight = datetime(2026, 1, 4, tzinfo=UTC) + timedelta(days=day)
+        return os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PREFECT_API_URL": self.api,
+            "SOURCE_DATE_EPOCH": str(int(midnight.timestamp())),
+            "DVC_NO_ANALYTICS": "1",
+        }
 
     def refresh(self, day: int) -> str:
         """Run the refresh of that day and return its output."""
@@ -169,7 +177,11 @@ def copy_tree(target: Path) -> None:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     for name in filter(None, names):
-        is_output = name.split("/")[0] in BUILT and not name.startswith(CODE_DIGESTS)
+        is_output = (
+            name.split("/")[0] in BUILT
+            and not name.startswith(CODE_DIGESTS)
+            and Path(name).name != ".gitignore"
+        )
         if is_output or not (ROOT / name).is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,19 +1,26 @@
 """A retrieval benchmark of random vectors around theme directions, whose relevant adapters are known."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from autolora.metrics.benchmark import Benchmark, EmbeddedCaption, Query
+from autolora.metrics.benchmark import Benchmark, EmbeddedCaption, Query, sum_captions
 
 THEMES = ("cat", "mosaic", "neon", "sand")
 
 
 def synthetic_benchmark(
-    noise: float = 0.05, authors: int = 3, judged: bool = True, seed: int = 0
+    noise: float = 0.05,
+    authors: int = 3,
+    judged: bool = True,
+    seed: int = 0,
+    is_captioned: Callable[[EmbeddedCaption], bool] = lambda caption: True,
 ) -> Benchmark:
     """Return a benchmark of `authors` adapters per theme.
 
     Each adapter has 2 renderings with 2 captions each; the captions of every second adapter are queries.
-    noise: standard deviation of each vector's coordinates around its theme direction.
+    noise: standard deviation of each vector's coordinates around its theme direction. is_captioned: whether a caption
+    is one of the pool; the queries are the same.
     """
     rng = np.random.default_rng(seed)
     directions = np.linalg.qr(rng.normal(size=(16, len(THEMES))))[0].T
@@ -35,7 +42,9 @@ def synthetic_benchmark(
     return Benchmark(
         adapters=tuple(adapters),
         adapter_vectors=np.stack(adapter_vectors),
-        captions=tuple(captions),
+        captions=sum_captions(
+            filter(is_captioned, captions), (len(adapters), 16), {query.image for query in queries}
+        ),
         queries=tuple(queries),
         query_vectors=np.stack(query_vectors),
         themes=themes if judged else {},

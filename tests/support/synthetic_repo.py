@@ -231,12 +231,13 @@ def tiny_text_encoder(folder: Path, width: int = WIDTH) -> ClipTextEncoder:
 
 def write_dataset(root: Path, params: DatasetParams = DATASET) -> str:
     """Run the stage `dataset` and return its digest."""
-    dataset.update_adapters(root, params)
-    dataset.update_training_lock(root, params)
-    dataset.update_renderings(root)
-    dataset.update_captions(root)
-    dataset.update_prompts(root)
-    return dataset.finish(root)
+    sync = dataset.open_sync(root, params)
+    sync.update_adapters()
+    sync.update_training_lock()
+    sync.update_renderings()
+    sync.update_captions()
+    sync.update_prompts()
+    return sync.finish()
 
 
 def write_encoder(root: Path, text_encoder: ClipTextEncoder, params: EncoderParams = ENCODER) -> str:
@@ -247,12 +248,13 @@ def write_encoder(root: Path, text_encoder: ClipTextEncoder, params: EncoderPara
 
 def write_index(root: Path, batch: int = 4) -> dict[str, int]:
     """Run the stage `index` and return its counts."""
-    plan = index.plan(root, batch)
+    sync = index.open_sync(root, BOUNDS)
+    plan = sync.plan(batch)
     for adapters in plan.embed:
-        index.open_embedder(root, BOUNDS).embed(adapters)
-    index.update(root, plan.update)
-    index.remove(root, plan.remove)
-    index.finish(root)
+        sync.embed(adapters)
+    sync.update(plan.update)
+    sync.remove(plan.remove)
+    sync.finish()
     return plan.counts
 
 

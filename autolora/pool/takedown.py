@@ -1,0 +1,167 @@
+"""What a takedown covers: the listings of a file on all hubs, and the images that only these listings show."""
+
+import datetime
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from autolora.catalog.store import read_all_or_empty
+from autolora.catalog.takedowns import Takedown
+from autolora.errors import MissingArtifact
+from autolora.pool.batches import members
+from autolora.pool.tables import PoolTables
+from autolora.records import ListedRendering, Listing
+
+SHA256_PREFIX = re.compile(r"[0-9a-f]{6,64}", re.IGNORECASE)
+MAX_NAMES = 10
+"""names of matches or suggestions in an error"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """The result of a request: what is taken down, and what is not although it is similar."""
+
+    rows: tuple[Takedown, ...]
+    """one per listing of each file, then one per listing of each image"""
+    kept_images: tuple[str, ...]
+    """sha256 of images of these files that other files show too"""
+    near_duplicates: tuple[str, ...]
+    """sha256 of stored files with nearly the same update, which a takedown of the original would make accepted"""
+
+
+def find_scope(root: Path, names: Sequence[str], reason: str, today: datetime.date) -> Scope:
+    """Return what a takedown of files and images covers.
+
+    names: sha256 of a file or image (6 digits or more), hub:id, id, or either with /file.
+    Raises MissingArtifact if a name matches nothing, or several files.
+    """
+    contents = _Contents(root)
+    keys = list(dict.fromkeys(contents.match(name) for name in names))
+    files = [key for kind, key in keys if kind == "weights"]
+    images = [key for kind, key in keys if kind == "rendering"]
+    own = {sha256 for key in files for sha256 in contents.images_of(key)}
+    kept = {sha256 for sha256 in own if contents.files_with(sha256) - set(files)} - set(images)
+    rows = [row for key in files for row in contents.weights_rows(key, reason, today)]
+    for sha256 in dict.fromkeys((*images, *sorted(own - kept))):
+        rows += contents.rendering_rows(sha256, reason, today)
+    return Scope(
+        rows=tuple(rows),
+        kept_images=tuple(sorted(kept)),
+        near_duplicates=tuple(sorted(contents.near_duplicates(files))),
+    )
+
+
+class _Contents:
+    """The files and images of catalog and pool, inactive ones included, by their sha256 or Listing.key."""
+
+    def __init__(self, root: Path) -> None:
+        self._tables = PoolTables(root)
+        stored = members(root)
+        self._files: defaultdict[str, list[Listing]] = defaultdict(list)
+        self._images: defaultdict[str, list[tuple[Listing, ListedRendering]]] = defaultdict(list)
+        for listing in read_all_or_empty(root):
+            self._files[self._file_key(listing)].append(listing)
+            for rendering in _renderings(listing):
+                if row := self._tables.renderings.get(rendering.key):
+                    self._images[row["sha256"]].append((listing, rendering))
+        self._stored_files = stored["weights"].keys() | {row.sha256 for row in self._tables.adapters.values()}
+        self._stored_images = stored["renderings"].keys() | {
+            row["sha256"] for row in self._tables.renderings.values()
+        }
+
+    def match(self, name: str) -> tuple[str, str]:
+        """Return kind and key of the only file or image that a name matches. Raises MissingArtifact otherwise."""
+        matches = [("weights", key) for key in self._matching_files(name)]
+        if SHA256_PREFIX.fullmatch(name):
+            images = sorted(self._stored_images)
+            matches += [("rendering", key) for key in images if key.startswith(name.lower())]
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise MissingArtifact(self._unknown(name))
+        shown = ", ".join(self._describe(kind, key) for kind, key in matches[:MAX_NAMES])
+        more = f" and {len(matches) - MAX_NAMES} more" if len(matches) > MAX_NAMES else ""
+        raise MissingArtifact(
+            f"'{name}' matches {len(matches)} files or images: {shown}{more}; give the full names or sha256 of all "
+            "that are to be taken down"
+        )
+
+    def images_of(self, key: str) -> Iterator[str]:
+        """Yield the sha256 of the images in the pool that the listings of a file show."""
+        for listing in self._files.get(key, ()):
+            for rendering in _renderings(listing):
+                if row := self._tables.renderings.get(rendering.key):
+                    yield row["sha256"]
+
+    def files_with(self, image: str) -> set[str]:
+        """Return the keys of all files whose listings show an image."""
+        return {self._file_key(listing) for listing, _ in self._images.get(image, ())}
+
+    def near_duplicates(self, files: Collection[str]) -> set[str]:
+        """Return the sha256 of the compared adapters that are similar to one of the files."""
+        similar: set[str] = set()
+        for row in self._tables.near_duplicates.values():
+            pair = {row["sha256"], *row["cosines"]}
+            if row["sha256"] in files:
+                similar |= pair
+            elif pair & set(files):
+                similar.add(row["sha256"])
+        return similar - set(files)
+
+    def weights_rows(self, key: str, reason: str, today: datetime.date) -> Iterator[Takedown]:
+        """Yield one takedown per listing of a file, or one without a listing."""
+        sha256 = key if len(key) == 64 and SHA256_PREFIX.fullmatch(key) else None
+        names = [(listing.hub, listing.id, listing.file) for listing in self._files.get(key, ())]
+        for hub, id, file in dict.fromkeys(names or [("", "", "")]):
+            yield Takedown(
+                kind="weights", sha256=sha256, hub=hub, id=id, file=file, reason=reason, date=today
+            )
+
+    def rendering_rows(self, sha256: str, reason: str, today: datetime.date) -> Iterator[Takedown]:
+        """Yield one takedown per listing and URL of an image, or one without a listing."""
+        shown = [
+            (listing.hub, listing.id, rendering.url) for listing, rendering in self._images.get(sha256, ())
+        ]
+        for hub, id, url in dict.fromkeys(shown or [("", "", "")]):
+            yield Takedown(
+                kind="rendering", sha256=sha256, hub=hub, id=id, file=url, reason=reason, date=today
+            )
+
+    def _file_key(self, listing: Listing) -> str:
+        row = self._tables.adapters.get(listing.key)
+        return row.sha256 if row else listing.key
+
+    def _matching_files(self, name: str) -> list[str]:
+        named = [
+            key for key, listings in self._files.items() if any(name in _names(item) for item in listings)
+        ]
+        if named or not SHA256_PREFIX.fullmatch(name):
+            return named
+        return sorted(key for key in self._files.keys() | self._stored_files if key.startswith(name.lower()))
+
+    def _describe(self, kind: str, key: str) -> str:
+        listings = self._files.get(key, ()) if kind == "weights" else ()
+        return ", ".join(f"{item.hub}:{item.id}/{item.file}" for item in listings) or f"{kind} {key}"
+
+    def _unknown(self, name: str) -> str:
+        ids = sorted({listing.id for listings in self._files.values() for listing in listings})
+        similar = get_close_matches(name.rpartition(":")[2], ids, n=MAX_NAMES)
+        suggestion = f"; similar names: {', '.join(similar)}" if similar else ""
+        return (
+            f"neither the catalog nor the pool has a file or image '{name}': expected a sha256 (6 digits or more), "
+            f"hub:id or id{suggestion}"
+        )
+
+
+def _names(listing: Listing) -> set[str]:
+    short = {listing.id, f"{listing.id}/{listing.file}"}
+    return short | {f"{listing.hub}:{name}" for name in short}
+
+
+def _renderings(listing: Listing) -> Iterator[ListedRendering]:
+    """Yield the images of a listing, deferred ones included."""
+    yield from listing.renderings
+    yield from (rendering for _, rendering in listing.deferred_renderings)

@@ -1,0 +1,241 @@
+"""Takedown: erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out.
+
+    python -m flows.takedown NAME … --reason TEXT            # print what would be erased
+    python -m flows.takedown NAME … --reason TEXT --apply    # erase it
+    python -m flows.takedown --apply                         # complete all takedowns of data/takedowns.jsonl here
+
+The list is written first, and each step does only what is missing, so that the next run completes a killed one.
+"""
+
+import argparse
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import yaml
+
+from autolora.catalog import store as catalog
+from autolora.catalog import takedowns
+from autolora.catalog.diff import counted
+from autolora.catalog.takedowns import Takedown, Takedowns
+from autolora.crawl import day_start
+from autolora.errors import AutoLoraError
+from autolora.pool import batches
+from autolora.pool import store as pool
+from autolora.pool.takedown import Scope, find_scope
+from autolora.records import Listing
+from autolora.storage.files import MB, write_atomic
+from autolora.storage.hashes import canonical_json
+from autolora.storage.lock import exclusive_lock
+from flows import dvc
+from flows.dvc_objects import FolderVersions, empty_file, open_stores
+from flows.stage import ROOT, run, today
+
+T = TypeVar("T")
+KINDS = {"weights": "weights", "rendering": "renderings"}
+"""kind of a takedown -> kind of files in a batch"""
+COMMITTED = "data/takedowns.jsonl data/catalog.jsonl data/pool dvc.lock"
+"""what a takedown changes in git"""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One place that holds the content of a file or image."""
+
+    place: str
+    size: int
+    """bytes"""
+    erase: Callable[[], object]
+
+
+class Erasure:
+    """The erasure of all listed files and images, as far as it is not done yet."""
+
+    def __init__(self, listed: Takedowns) -> None:
+        """Find the objects in DVC's cache and remotes; a store or batch that cannot be read becomes a problem."""
+        self.stores, self.problems = open_stores()
+        self._versions: dict[str, FolderVersions] = {}
+        self._files: defaultdict[str, set[str]] = defaultdict(set)
+        self.listed = Takedowns(tuple(self._with_objects(row) for row in listed.rows))
+
+    def copies(self) -> list[Copy]:
+        """Return the places that hold content, in the working tree and in all stores."""
+        copies = list(_copies_in_tree(self.listed.rows))
+        for oid in sorted({md5 for row in self.listed.rows for md5 in row.md5}):
+            for store in self.stores:
+                if size := self._try(partial(store.size, oid)):
+                    copies.append(Copy(store.name, size, partial(store.empty, oid)))
+        return copies
+
+    def apply(self) -> list[Copy]:
+        """Write the list, withdraw the listings, and erase all content; return the copies that were erased.
+
+        Raises AutoLoraError if something could not be erased, after everything else was.
+        """
+        takedowns.write(ROOT, self.listed)
+        withdraw_listings(self.listed)
+        copies = self.copies()
+        for batch, versions in self._versions.items():
+            self._try(partial(versions.set_empty, self._files[batch]))
+        for copy in copies:
+            self._try(copy.erase)
+        if self.problems:
+            raise AutoLoraError(
+                f"the takedown is not complete: {' | '.join(dict.fromkeys(self.problems))}. What can be reached is "
+                "erased; correct the cause, then run `python -m flows.takedown --apply`"
+            )
+        return copies
+
+    def _with_objects(self, row: Takedown) -> Takedown:
+        """Return the takedown with the md5 of all versions of its file."""
+        kind = KINDS[row.kind]
+        batch = batches.members(ROOT)[kind].get(row.sha256 or "")
+        if batch is None:
+            return row
+        file = f"{kind}/{row.sha256}{batches.SUFFIXES[kind]}"
+        folder = batches.batches_folder(ROOT) / batch
+        versions = self._versions.setdefault(batch, FolderVersions(folder, self.stores))
+        self._files[batch].add(file)
+        return replace(row, md5=tuple(sorted({*row.md5, *(self._try(partial(versions.md5s, file)) or ())})))
+
+    def _try(self, step: Callable[[], T]) -> T | None:
+        """Run a step; if it fails, record the problem and return None."""
+        try:
+            return step()
+        except (AutoLoraError, OSError) as error:
+            self.problems.append(str(error))
+            return None
+
+
+def withdraw_listings(listed: Takedowns) -> None:
+    """Withdraw the listings of the files in the catalog, and remove the images from the others.
+
+    dvc.lock records the new catalog first, because DVC would otherwise crawl the hubs to restore the former one. The
+    daily budget continues with the new catalog.
+    """
+    before = catalog.read_all_or_empty(ROOT)
+    after = [listed.apply(listing) for listing in before]
+    if after == before:
+        return
+    day_start.write(ROOT, day_start.read(ROOT, before, today()), [before, after], today())
+    _record_catalog(after)
+    catalog.write(ROOT, after)
+
+
+def describe(scope: Scope) -> Iterator[str]:
+    """Yield the lines on what a takedown covers."""
+    names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in scope.rows:
+        shown = f"{row.hub}:{row.id}/{row.file}" if row.kind == "weights" else f"shown by {row.hub}:{row.id}"
+        names[row.kind, row.sha256 or "not downloaded"].append(shown if row.hub else "not in the catalog")
+    for (kind, sha256), listings in names.items():
+        yield f"{kind} {sha256}: {', '.join(dict.fromkeys(listings))}"
+    for sha256 in scope.kept_images:
+        yield f"kept: rendering {sha256}, which other files show too"
+    for sha256 in scope.near_duplicates:
+        yield f"kept: weights {sha256}, which are nearly the same; take them down too if the reason applies to them"
+
+
+def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
+    """Yield one line per place: number and size of the copies."""
+    by_place: defaultdict[str, list[int]] = defaultdict(list)
+    for copy in copies:
+        by_place[copy.place].append(copy.size)
+    for place, sizes in by_place.items():
+        yield f"{verb} in {place}: {counted(len(sizes), 'file', 'files')}, {sum(sizes) / MB:.3f} MB"
+    if not by_place:
+        yield "nothing to erase: no copy has content"
+
+
+def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
+    """Yield the files of the pool's folder and the thumbnails of the report that hold content.
+
+    A file of a batch is emptied, because the version of the batch lists it; others are removed.
+    """
+    names = {f"{row.sha256}{batches.SUFFIXES[KINDS[row.kind]]}" for row in rows if row.sha256}
+    for path in pool.folder(ROOT).rglob("*"):
+        if path.name in names and path.is_file() and (size := path.stat().st_size):
+            is_in_batch = batches.batches_folder(ROOT) in path.parents
+            yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
+    images = {row.sha256 for row in rows if row.kind == "rendering"}
+    for path in (ROOT / "cache" / "thumbnails").rglob("*"):
+        if path.name.partition(".")[0] in images:
+            yield Copy("cache/thumbnails", path.stat().st_size, path.unlink)
+
+
+def _record_catalog(listings: Iterable[Listing]) -> None:
+    """Record the next catalog in dvc.lock as the output of `crawl`, if the lock records the current one."""
+    lock, path = ROOT / "dvc.lock", catalog.catalog_path(ROOT)
+    if not lock.exists():
+        return
+    text = lock.read_text()
+    stages: Mapping[str, Mapping[str, list[dict[str, str]]]] = yaml.safe_load(text).get("stages", {})
+    recorded = {out["path"]: out["md5"] for out in stages.get("crawl", {}).get("outs", ())}
+    former = _md5(path.read_bytes())
+    if recorded.get(str(path.relative_to(ROOT))) != former:
+        return
+    content = "".join(canonical_json(listing.to_row()) + "\n" for listing in listings).encode()
+    start = text.index("\n  crawl:\n")
+    replaced = re.sub(
+        rf"md5: {former}\n( +)size: \d+",
+        rf"md5: {_md5(content)}\n\g<1>size: {len(content)}",
+        text[start:],
+        count=1,
+    )
+    write_atomic(lock, text[:start] + replaced)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _print(line: str) -> None:
+    print(f"[takedown] {line}")
+
+
+def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
+    """Print what a takedown covers, and erase it if `is_applied`."""
+    listed = takedowns.read(ROOT)
+    if names:
+        scope = find_scope(ROOT, names, reason, today())
+        listed = listed.with_rows(scope.rows)
+        for line in describe(scope):
+            _print(line)
+    erasure = Erasure(listed)
+    if not is_applied:
+        for line in (*summarize(erasure.copies(), "would be erased"), *erasure.problems):
+            _print(line)
+        _print("nothing was changed; add --apply to erase")
+        return
+    for line in summarize(erasure.apply(), "erased"):
+        _print(line)
+    _print(
+        f"now commit {COMMITTED}, and run `python -m flows.refresh`, which removes what was made from the files"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.takedown", description="Erase the weights and images of adapters for good."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="hub:id, id, or sha256; none: all that are listed"
+    )
+    parser.add_argument("--reason", help="why: stored in data/takedowns.jsonl and shown in reports")
+    parser.add_argument("--apply", action="store_true", help="erase; without it, nothing is changed")
+    arguments = parser.parse_args()
+    if arguments.names and not (arguments.reason or "").strip():
+        parser.error("--reason is required with a NAME")
+
+    async def takedown() -> None:
+        """Take down the named files, or complete all listed takedowns."""
+        with exclusive_lock(ROOT):
+            if arguments.apply:
+                dvc.repair_files()
+            take_down(arguments.names, arguments.reason, arguments.apply)
+
+    run(takedown, guard=False, parse=False)

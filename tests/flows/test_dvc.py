@@ -1,0 +1,236 @@
+"""Giving batches to DVC, pushing them, and recovering from killed processes, with real git and DVC repositories."""
+
+import datetime
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from autolora.errors import AutoLoraError
+from autolora.lora.sketch import Sketch
+from autolora.pool import batches, sketch_packs
+from autolora.storage.files import append_rows
+from autolora.storage.incremental import write_digest
+from flows import dvc, stage
+from flows.stage import StageFailed
+
+TODAY = datetime.date(2026, 1, 5)
+RECIPE = "0123456789abcdef"
+SHAS = [f"{number:064x}" for number in range(3)]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git and DVC repository with one closed batch of three files and their sketches."""
+    return make_root(tmp_path / "repo", monkeypatch)
+
+
+def make_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for command in (["git", "init", "-q", str(root)], ["dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=root if root.exists() else root.parent)
+    ignore = {"batches": "/*/", "sketches": "/*.safetensors", ".": "/open\n/adding"}
+    for folder, patterns in ignore.items():
+        (root / "data/pool" / folder).mkdir(parents=True, exist_ok=True)
+        (root / "data/pool" / folder / ".gitignore").write_text(f"{patterns}\n")
+    (root / ".dvcignore").write_text("/data/pool/open\n/data/pool/adding\n")
+    subprocess.run(["dvc", "config", "cache.type", "hardlink,symlink,copy"], check=True, cwd=root)
+    (root / "cache").mkdir()
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.setattr(dvc, "ROOT", root)
+    dvc._cache_folder.cache_clear()
+    close_batch(root, SHAS)
+    return root
+
+
+def close_batch(root: Path, adapters: list[str], recipe: str = RECIPE) -> None:
+    for sha256 in adapters:
+        path = batches.file_path(root, "weights", sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sha256.encode())
+        sketch = Sketch(torch.randn(2, 4, 4), torch.ones(2, dtype=torch.bool))
+        sketch_packs.save_sketch(root, sha256, sketch)
+    batches.close(root, {"weights": adapters, "renderings": ()}, TODAY)
+    sketch_packs.close_packs(root, adapters, recipe)
+    batches.remove_open(root)
+
+
+def weights(root: Path) -> dict[str, bytes]:
+    return {sha256: batches.file_path(root, "weights", sha256).read_bytes() for sha256 in SHAS}
+
+
+def test_a_batch_is_added_once_and_stored_once(root: Path) -> None:
+    before = weights(root)
+    added = dvc.add_batches()
+    assert added == [
+        "data/pool/batches/2026-01-05.dvc",
+        f"data/pool/sketches/2026-01-05-{RECIPE}.safetensors.dvc",
+    ]
+    assert weights(root) == before
+    assert all(batches.file_path(root, "weights", sha256).stat().st_nlink == 2 for sha256 in SHAS)
+    assert dvc.add_batches() == []
+    assert not (root / "data/pool/adding").exists()
+
+
+def test_a_file_that_is_linked_to_the_cache_is_copied_before_it_is_appended_to(root: Path) -> None:
+    dvc.add_batches()
+    path = batches.file_path(root, "weights", SHAS[0])
+    append_rows(path, [{"a": 1}])
+    assert path.stat().st_nlink == 1
+    subprocess.run(["dvc", "checkout", "--force", "-q"], check=True, cwd=root)
+    assert path.read_bytes() == SHAS[0].encode()
+
+
+def test_a_clone_pulls_what_was_pushed(root: Path, tmp_path: Path) -> None:
+    assert dvc.push() is None, "no remote is configured"
+    subprocess.run(
+        ["dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store")], check=True, cwd=root
+    )
+    dvc.add_batches()
+    assert dvc.push() == 2
+    assert dvc.push() == 0
+    more = [f"{9:064x}"]
+    close_batch(root, more)
+    dvc.add_batches()
+    assert dvc.push() == 2
+    commit(root)
+    subprocess.run(["git", "clone", "-q", str(root), str(tmp_path / "clone")], check=True)
+    subprocess.run(["dvc", "pull", "-q"], check=True, cwd=tmp_path / "clone")
+    assert weights(tmp_path / "clone") == weights(root)
+    assert set(sketch_packs.find_sketches(tmp_path / "clone")) == {*SHAS, *more}
+
+
+def test_another_remote_receives_everything(root: Path, tmp_path: Path) -> None:
+    dvc.add_batches()
+    for name in ("first", "second"):
+        subprocess.run(
+            ["dvc", "remote", "add", "-q", "-f", "-d", name, str(tmp_path / name)], check=True, cwd=root
+        )
+        assert dvc.push() == 2
+    assert files(tmp_path / "first") == files(tmp_path / "second") != set()
+
+
+def test_a_push_that_fails_says_so_and_is_repeated(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    remote = ["dvc", "remote", "add", "-q", "-d", "store"]
+    subprocess.run([*remote, str(tmp_path / "file")], check=True, cwd=root)
+    dvc.add_batches()
+    with pytest.raises(AutoLoraError, match=r"`dvc push` failed: .*nothing is lost"):
+        dvc.push()
+    (tmp_path / "file").unlink()
+    assert dvc.push() == 2
+
+
+def test_sketches_of_a_former_recipe_leave_the_tree_and_stay_in_the_cache(root: Path) -> None:
+    dvc.add_batches()
+    commit(root)
+    for sha256 in SHAS:
+        sketch_packs.save_sketch(root, sha256, Sketch(torch.randn(2, 4, 4), torch.ones(2, dtype=torch.bool)))
+    sketch_packs.close_packs(root, SHAS, "f" * 16)
+    write_digest(root, "pool", {}, 1, recipe="f" * 16)
+    dvc.add_batches()
+    assert sketch_packs.pack_names(root) == [f"2026-01-05-{'f' * 16}.safetensors"]
+    subprocess.run(["git", "stash", "-q", "-u"], check=True, cwd=root)
+    subprocess.run(["dvc", "checkout", "-q"], check=True, cwd=root)
+    assert sketch_packs.pack_names(root) == [f"2026-01-05-{RECIPE}.safetensors"]
+
+
+def test_a_batch_that_was_downloaded_again_replaces_a_version_that_no_cache_has(root: Path) -> None:
+    dvc.add_batches()
+    shutil.rmtree(root / ".dvc/cache")
+    assert len(dvc.add_batches()) == 2
+    batches.file_path(root, "weights", SHAS[0]).unlink()
+    shutil.rmtree(root / ".dvc/cache")
+    assert dvc.add_batches() == [f"data/pool/sketches/2026-01-05-{RECIPE}.safetensors.dvc"], "incomplete"
+
+
+@pytest.mark.parametrize("content", ["", "outs:\n- md5: 12", "{"])
+def test_half_written_files_of_dvc_are_restored(root: Path, content: str) -> None:
+    dvc.add_batches()
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    commit(root)
+    for name in ("dvc.lock", "data/pool/batches/2026-01-05.dvc", ".dvc/tmp/rwlock"):
+        (root / name).write_text(content)
+    dvc.repair_files()
+    dvc.add_batches()
+    subprocess.run(["dvc", "status"], check=True, cwd=root)
+    assert subprocess.run(["git", "status", "-s"], capture_output=True, cwd=root).stdout == b""
+
+
+@pytest.mark.long(full=40, sample=3)
+def test_a_killed_addition_loses_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    root = make_root(tmp_path / str(seed), monkeypatch)
+    before = weights(root)
+    script = "from flows import dvc; dvc.add_batches()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=root, env=environment(), start_new_session=True
+    )
+    time.sleep(random.Random(seed).uniform(1, 6))
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.kill()
+    process.wait()
+    dvc.repair_files()
+    dvc.add_batches()
+    assert weights(root) == before
+    assert batches.is_complete(root, "2026-01-05")
+    commit(root)
+    shutil.rmtree(root / "data/pool/batches/2026-01-05")
+    subprocess.run(["dvc", "checkout", "-q"], check=True, cwd=root)
+    assert weights(root) == before
+
+
+def commit(root: Path) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", "add", "-A"], check=True, cwd=root)
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "x"], check=True, cwd=root)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def test_a_file_that_a_killed_addition_had_removed_is_put_back(root: Path) -> None:
+    before = weights(root)
+    dvc._keep_links(root / "data/pool/batches/2026-01-05")
+    batches.file_path(root, "weights", SHAS[1]).unlink()
+    dvc.repair_files()
+    assert weights(root) == before
+    assert not (root / "data/pool/adding").exists()
+
+
+def test_failure_begins_with_the_reason_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dvc, "ROOT", tmp_path)
+    monkeypatch.setattr(stage, "link_to_refresh", lambda tag: {})
+    (tmp_path / "cache").mkdir()
+    (tmp_path / dvc.FAILURE).write_text(json.dumps({"flow": "index", "reason": "of an earlier run"}))
+    with pytest.raises(StageFailed, match=r"^`dvc repro` failed outside of a stage"):
+        dvc.reproduce(tag="refresh")
+    script = "flow, reason = 'pool', 'HubError: hub civitai answered 503'"
+    monkeypatch.setattr(dvc.sys, "executable", fake_dvc(tmp_path, script))
+    with pytest.raises(StageFailed, match=r"^pool: HubError: hub civitai answered 503$") as caught:
+        dvc.reproduce(tag="refresh")
+    assert caught.value.output == "a last line\n"
+
+
+def fake_dvc(folder: Path, script: str) -> str:
+    """Return an executable that fails as a stage under DVC does: it writes its reason and prints a line."""
+    path = folder / "python"
+    path.write_text(
+        f"#!/usr/bin/env python3\nimport json, os, sys\n{script}\n"
+        f"open(os.environ['{stage.FAILURE_VARIABLE}'], 'w').write(json.dumps(dict(flow=flow, reason=reason)))\n"
+        "print('To track the changes with git, run:')\nprint()\nprint('a last line')\nsys.exit(1)\n"
+    )
+    path.chmod(0o755)
+    return str(path)

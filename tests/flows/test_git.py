@@ -1,0 +1,56 @@
+"""The commit of a refresh."""
+
+import datetime
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from flows import git
+
+DAY = datetime.date(2026, 1, 5)
+
+
+def test_commit_holds_the_refresh_and_nothing_else_that_is_staged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "ROOT", tmp_path)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "t@t")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/catalog.jsonl").write_text("{}\n")
+    (tmp_path / "mine.txt").write_text("half done")
+    for arguments in (["init", "-q"], ["add", "mine.txt"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    git.commit("1 added", DAY)
+    git.commit("nothing new", DAY)
+    log = subprocess.run(
+        ["git", "log", "--format=%b", "--name-only"], cwd=tmp_path, text=True, capture_output=True
+    )
+    assert log.stdout.split() == ["1", "added", "data/catalog.jsonl"]
+
+
+def test_locks_of_a_killed_git_process_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "ROOT", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    locks = [tmp_path / ".git/index.lock", tmp_path / ".git/refs/heads/main.lock"]
+    for lock in locks:
+        lock.touch()
+    git.remove_stale_locks()
+    assert not any(lock.exists() for lock in locks)
+
+
+def test_locks_stay_while_git_runs_in_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "ROOT", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".git/index.lock").touch()
+    reader = subprocess.Popen(["git", "hash-object", "--stdin"], cwd=tmp_path, stdin=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        git.remove_stale_locks()
+        assert (tmp_path / ".git/index.lock").exists()
+    finally:
+        reader.kill()
+        reader.communicate()

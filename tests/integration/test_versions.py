@@ -1,0 +1,235 @@
+"""Every artifact is versioned: going back and forward, other machines, stricter rules, and killed refreshes."""
+
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from autolora.pool import batches
+from autolora.storage.hashes import hash_file
+from tests.support.repository import Repository, change_params
+from tests.support.s3 import S3Server, s3_server
+
+RELEASES = 5
+PROMPT = "a cat in watercolour style"
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@t",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@t",
+}
+
+
+@pytest.fixture(scope="module")
+def releases(repository: Repository) -> list[dict[str, Any]]:
+    """Five committed refreshes on five days: commit, digests, files of the pool, vectors, and answer of each."""
+    change_params(repository.root / "params.yaml", {"refresh": {"commit": True}})
+    repository.commit("params")
+    results = []
+    for day in range(1, RELEASES + 1):
+        repository.hub({"day": day})
+        refresh(repository, day)
+        assert not repository.run("git", "status", "--porcelain").stdout
+        results.append(state(repository))
+    return results
+
+
+def refresh(repository: Repository, day: int) -> str:
+    return repository.run("python", "-m", "flows.refresh", day=day, **IDENTITY).stdout
+
+
+def state(repository: Repository) -> dict[str, Any]:
+    return {
+        "commit": repository.run("git", "rev-parse", "HEAD").stdout.strip(),
+        "digests": repository.digests(),
+        "files": pool_files(repository.root),
+        "vectors": vectors(repository.root),
+        "answer": [hit["sha256"] for hit in repository.search(PROMPT)],
+    }
+
+
+def pool_files(root: Path) -> dict[str, str]:
+    """Return path -> sha256 of each file in a batch."""
+    folder = batches.batches_folder(root)
+    paths = [path for path in folder.glob("*/*/*") if path.is_file()]
+    return {str(path.relative_to(folder)): hash_file(path) for path in paths}
+
+
+def vectors(root: Path) -> dict[str, list[float]]:
+    import lancedb
+
+    rows = lancedb.connect(root / "data/index").open_table("adapters").to_arrow().to_pylist()
+    return {row["sha256"]: row["vector"] for row in rows}
+
+
+def assert_equal_vectors(first: dict[str, list[float]], second: dict[str, list[float]]) -> None:
+    assert first.keys() == second.keys()
+    for sha256, vector in first.items():
+        assert np.allclose(vector, second[sha256], atol=1e-5)
+
+
+def test_each_refresh_adds_one_batch_and_changes_no_other(
+    repository: Repository, releases: list[dict[str, Any]]
+) -> None:
+    names = [f"2026-01-{4 + day:02}" for day in range(1, RELEASES + 1)]
+    assert batches.batch_names(repository.root) == names
+    for before, after in pairwise(releases):
+        assert before["files"].items() < after["files"].items()
+        assert len({name.split("/")[0] for name in after["files"].keys() - before["files"].keys()}) == 1
+    tracked = repository.run("git", "ls-files", "data/pool").stdout.split()
+    assert {f"data/pool/batches/{name}.dvc" for name in names} <= set(tracked)
+    weights = next(batches.batches_folder(repository.root).glob("*/weights/*"))
+    assert weights.stat().st_nlink == 2, "the file is stored twice"
+
+
+def test_going_back_and_forward_downloads_and_trains_nothing(
+    repository: Repository, releases: list[dict[str, Any]]
+) -> None:
+    repository.requests()
+    for release in (releases[0], releases[-1], releases[2], releases[-1]):
+        repository.run("git", "checkout", "-q", release["commit"])
+        repository.run("dvc", "checkout", "-q")
+        assert "Running stage" not in repository.run("dvc", "repro").stdout
+        assert repository.digests() == release["digests"]
+        assert pool_files(repository.root).items() >= release["files"].items()
+        assert_equal_vectors(vectors(repository.root), release["vectors"])
+    repository.run("git", "checkout", "-q", "-")
+    repository.run("git", "checkout", "-q", "master", check=False)
+    assert repository.requests().get("weights", 0) == 0
+
+
+def test_an_older_catalog_and_a_stricter_rule_lose_no_byte(
+    repository: Repository, releases: list[dict[str, Any]]
+) -> None:
+    """The catalog of the first release, then a stricter license rule, then back: nothing is downloaded again."""
+    catalog = repository.root / "data/catalog.jsonl"
+    newest, before = catalog.read_bytes(), state(repository)
+    repository.requests()
+    catalog.write_text(repository.run("git", "show", f"{releases[0]['commit']}:data/catalog.jsonl").stdout)
+    repository.run("dvc", "commit", "--force", "crawl")
+    repository.run("dvc", "repro", "pool")
+    assert pool_files(repository.root) == before["files"]
+    catalog.write_bytes(newest)
+    repository.run("dvc", "commit", "--force", "crawl")
+    licenses = sorted({row["license"] for row in repository.listing()})
+    change_params(repository.root / "params.yaml", {"crawl": {"licenses": licenses[:1]}})
+    refresh(repository, RELEASES)
+    assert len(vectors(repository.root)) < len(before["vectors"])
+    assert pool_files(repository.root) == before["files"]
+    change_params(repository.root / "params.yaml", {"crawl": {"licenses": []}})
+    output = refresh(repository, RELEASES)
+    assert "Running stage 'encoder'" not in output and "Running stage 'fusion'" not in output
+    assert pool_files(repository.root) == before["files"]
+    assert repository.requests().get("weights", 0) == 0
+    assert_equal_vectors(vectors(repository.root), before["vectors"])
+    assert repository.digests() == before["digests"]
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    with s3_server(tmp_path_factory.mktemp("s3"), "pool") as server:
+        yield server
+
+
+def test_a_clone_that_pulls_from_s3_answers_as_the_origin(
+    repository: Repository, releases: list[dict[str, Any]], s3: S3Server, tmp_path: Path
+) -> None:
+    remote = ["dvc", "remote"]
+    repository.run(*remote, "add", "-d", "store", "s3://pool/autolora")
+    for name, value in s3.remote_settings().items():
+        repository.run(*remote, "modify", "--local", "store", name, value)
+    repository.commit("remote")
+    refresh(repository, RELEASES)
+    clone = tmp_path / "clone"
+    repository.run("git", "clone", "-q", str(repository.root), str(clone))
+    copy = Repository(clone, "http://127.0.0.1:1", repository.api)
+    shutil.copy(repository.root / ".dvc/config.local", clone / ".dvc/config.local")
+    repository.requests()
+    copy.run("dvc", "pull", "-q")
+    assert "Running stage" not in copy.run("dvc", "repro").stdout
+    assert not copy.run("git", "status", "--porcelain").stdout
+    assert pool_files(clone) == pool_files(repository.root)
+    assert copy.search(PROMPT) == repository.search(PROMPT)
+    generate = ("python", "-m", "autolora", "generate", PROMPT, "--seed", "1", "-o")
+    for root, one in ((repository.root, repository), (clone, copy)):
+        one.run(*generate, str(root / "cache/image.png"))
+    assert (clone / "cache/image.png").read_bytes() == (repository.root / "cache/image.png").read_bytes()
+    assert repository.requests() == {} or not repository.requests().get("weights")
+
+
+def test_a_clone_without_a_remote_downloads_from_the_hubs(
+    repository: Repository, releases: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    repository.run("git", "clone", "-q", str(repository.root), str(clone))
+    copy = Repository(clone, repository.endpoint, repository.api)
+    copy.run("dvc", "repro")
+    assert copy.digests() == repository.digests()
+    assert pool_files(clone).keys() == pool_files(repository.root).keys()
+    changed = copy.run("git", "status", "--porcelain").stdout.split()
+    assert changed in ([], ["M", "dvc.lock"])
+
+
+@pytest.mark.long(full=100, sample=1)
+def test_a_refresh_that_is_killed_at_any_moment_is_completed_by_the_next(
+    repository: Repository,
+    releases: list[dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+) -> None:
+    """Kill all processes of a refresh with new adapters, which adds a batch, commits and pushes; run it again."""
+    if not repository.run("dvc", "config", "core.remote").stdout.strip():
+        store = tmp_path_factory.mktemp("store")
+        repository.run("dvc", "remote", "add", "-d", "local", str(store))
+        repository.commit("remote")
+    repository.run("dvc", "remote", "default", "local", check=False)
+    rng, day = random.Random(seed), RELEASES + 1 + seed
+    before = pool_files(repository.root)
+    repository.hub({"day": day})
+    started = time.monotonic()
+    kill_refresh(repository, day, after_s=rng.uniform(1, DURATION.get("refresh", 40)))
+    refresh(repository, day)
+    DURATION["refresh"] = time.monotonic() - started
+    after = pool_files(repository.root)
+    assert before.items() <= after.items()
+    members = batches.members(repository.root)
+    assert {kind: len(files) for kind, files in members.items()} == {
+        kind: sum(f"/{kind}/" in name for name in after) for kind in members
+    }
+    assert all(
+        hash_file(batches.file_path(repository.root, "weights", name)) == name for name in members["weights"]
+    )
+    assert not repository.run("git", "status", "--porcelain").stdout
+    assert not [path for path in repository.root.rglob("*.tmp") if ".dvc/cache" in str(path)]
+    clone = tmp_path_factory.mktemp("clone") / "clone"
+    repository.run("git", "clone", "-q", str(repository.root), str(clone))
+    copy = Repository(clone, repository.endpoint, repository.api)
+    copy.run("dvc", "pull", "-q")
+    assert pool_files(clone) == after
+    assert "Running stage" not in copy.run("dvc", "repro").stdout
+    shutil.rmtree(clone)
+
+
+DURATION: dict[str, float] = {}
+"""seconds of the last refresh, so that kills fall into all of its steps"""
+
+
+def kill_refresh(repository: Repository, day: int, after_s: float) -> None:
+    """Run the refresh of a day, and kill it with all its children after some seconds."""
+    process = repository.start("python", "-m", "flows.refresh", day=day, **IDENTITY)
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in [psutil.Process(process.pid), *children]:
+            child.kill()
+        process.wait()
