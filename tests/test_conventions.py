@@ -21,6 +21,8 @@ OPTIONS = {
     "show": {"adapter", "as_json"},
     "versions": {"as_json"},
     "release": {"rev"},
+    "verify": {"sample", "seed", "as_json"},
+    "repair": {"apply", "train"},
     "report": set(),
     "import-encoder": {"file", "output"},
     "import-gates": {"file", "output"},

@@ -28,13 +28,16 @@ from autolora.index.store import folder as working_folder
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.git import read_committed
+from autolora.storage.hashes import canonical_json, hash_files, hash_value
 from autolora.storage.incremental import digest_of
-from autolora.storage.tables import read_arrow, read_table, version_of, write_copy
+from autolora.storage.tables import read_arrow, read_table, to_matrix, version_of, write_copy
 
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
 """number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
 RETRY_DELAY_S = 0.25
 ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "vector", "exact_hash", "row_hash")
+HASHES = "hashes.json"
+"""file of a copy: relative path -> sha256 of its other files, which `autolora verify` compares, and its own sha256"""
 MAX_VERSIONS_BACK = 50
 """number of the newest table versions that are searched for the wanted digest"""
 
@@ -69,7 +72,7 @@ def open_index(root: Path, rev: str | None = None) -> Index:
     for attempt in range(MAX_ATTEMPTS):
         try:
             return _open_served(root)
-        except _IncompleteIndexError as error:
+        except IncompleteIndexError as error:
             logger.info("%s; attempt %d of %d", error, attempt + 1, MAX_ATTEMPTS)
         if attempt >= MAX_ATTEMPTS_WITHOUT_FOLDER and not working_folder(root).exists():
             raise MissingArtifact(
@@ -86,7 +89,7 @@ def open_index(root: Path, rev: str | None = None) -> Index:
 def served_digest(root: Path) -> str | None:
     """Return the digest of the released index; None if none is released."""
     try:
-        return _served_path(root).read_text().strip()
+        return served_path(root).read_text().strip()
     except FileNotFoundError:
         return None
 
@@ -98,29 +101,31 @@ def release(root: Path, digest: str) -> None:
     """
     try:
         _ensure_copy(root, digest, working_folder(root))
-    except _IncompleteIndexError as error:
+    except IncompleteIndexError as error:
         raise MissingArtifact(
             f"index {digest} has no copy in cache/index and differs from the working index: run "
             "`autolora release --rev REV` with a commit that contains it (`autolora versions`)"
         ) from error
-    write_atomic(_served_path(root), digest + "\n")
+    write_atomic(served_path(root), digest + "\n")
     logger.info("serving index %s", digest)
 
 
 def copy_path(root: Path, digest: str) -> Path:
     """Return the folder of the immutable copy of an index."""
-    return _copies_path(root) / digest
+    return copies_folder(root) / digest
 
 
-class _IncompleteIndexError(Exception):
+class IncompleteIndexError(Exception):
     """A folder does not hold the wanted index: it is being written, or holds another one."""
 
 
-def _copies_path(root: Path) -> Path:
+def copies_folder(root: Path) -> Path:
+    """Return the folder of the copies."""
     return root / "cache" / "index"
 
 
-def _served_path(root: Path) -> Path:
+def served_path(root: Path) -> Path:
+    """Return the path of the file that names the released index."""
     return root / "cache" / "served"
 
 
@@ -129,7 +134,7 @@ def _open_served(root: Path) -> Index:
     digest = released or _working_digest(root)
     try:
         return _load(_ensure_copy(root, digest, working_folder(root)), digest)
-    except _IncompleteIndexError as error:
+    except IncompleteIndexError as error:
         if released is None or released == _working_digest(root):
             raise
         raise MissingArtifact(
@@ -143,10 +148,10 @@ def _working_digest(root: Path) -> str:
     try:
         return content_digest(root)
     except (ValueError, KeyError) as error:
-        raise _IncompleteIndexError("digests/index.json is being replaced") from error
+        raise IncompleteIndexError("digests/index.json is being replaced") from error
     except MissingArtifact as error:
-        if _copies_path(root).exists():  # an index existed before, so the stage has run
-            raise _IncompleteIndexError("digests/index.json is being replaced") from error
+        if copies_folder(root).exists():  # an index existed before, so the stage has run
+            raise IncompleteIndexError("digests/index.json is being replaced") from error
         raise
 
 
@@ -160,10 +165,10 @@ def _open_revision(root: Path, rev: str) -> Index:
     if not copy_path(root, digest).exists():
         with tempfile.TemporaryDirectory() as temporary:
             fetched = Path(temporary) / "index"
-            _fetch(root, rev, fetched)
+            fetch_revision(root, rev, fetched)
             try:
                 _ensure_copy(root, digest, fetched)
-            except _IncompleteIndexError as error:
+            except IncompleteIndexError as error:
                 raise MissingArtifact(
                     f"in revision '{rev}' data/index does not match digests/index.json: it was committed during a "
                     "run; give another revision (`autolora versions` lists them)"
@@ -171,7 +176,7 @@ def _open_revision(root: Path, rev: str) -> Index:
     return _load(copy_path(root, digest), digest)
 
 
-def _fetch(root: Path, rev: str, target: Path) -> None:
+def fetch_revision(root: Path, rev: str, target: Path) -> None:
     """Fetch data/index of a revision from DVC's cache or remote; the working tree stays as it is."""
     command = [
         sys.executable,
@@ -203,15 +208,25 @@ def _fetch(root: Path, rev: str, target: Path) -> None:
 def _ensure_copy(root: Path, digest: str, source: Path) -> Path:
     """Return the folder of the copy of an index; make the copy from `source` if it is missing.
 
-    Raises _IncompleteIndexError if `source` does not hold that index.
+    Raises IncompleteIndexError if `source` does not hold that index.
     """
     path = copy_path(root, digest)
     if not path.exists():
-        rows, meta = _read_verified(source, digest)
-        with _atomic_folder(path) as folder:
-            write_copy(folder, TABLE, rows)
-            write_atomic(folder / "meta.json", json.dumps(meta))
+        make_copy(path, digest, source)
     return path
+
+
+def make_copy(path: Path, digest: str, source: Path) -> None:
+    """Write a copy of an index, and the sha256 of each of its files, to the new folder `path`.
+
+    Raises IncompleteIndexError if `source` does not hold that index.
+    """
+    rows, meta = read_verified(source, digest)
+    with _atomic_folder(path) as folder:
+        write_copy(folder, TABLE, rows)
+        write_atomic(folder / "meta.json", json.dumps(meta))
+        files = hash_files(folder)
+        write_atomic(folder / HASHES, canonical_json({"files": files, "sha256": hash_value(files)}))
 
 
 @contextmanager
@@ -237,7 +252,7 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
+def read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
     """Return all rows of the version of `source` with this digest, each checked, and its meta.json.
 
     Writers only append versions to the table, so the version before an unfinished run is still readable.
@@ -247,12 +262,13 @@ def _read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]
         meta = json.loads((source / "meta.json").read_text())
         rows = read_arrow(source, TABLE, list(ALL_COLUMNS), version)
     except (MissingArtifact, OSError, ValueError) as error:
-        raise _IncompleteIndexError(f"{source} is being written: {error}") from error
-    for row in rows.to_pylist():
-        if hash_vector_row(row) != row["row_hash"]:
-            raise _IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
+        raise IncompleteIndexError(f"{source} is being written: {error}") from error
+    vectors = to_matrix(rows.column("vector"))
+    for row, vector in zip(rows.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
+        if hash_vector_row(row | {"vector": vector}) != row["row_hash"]:
+            raise IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
         if row["encoder_weights"] != meta["encoder_weights"]:
-            raise _IncompleteIndexError(
+            raise IncompleteIndexError(
                 f"{source}: the vector of {row['sha256']} was computed with encoder weights "
                 f"{row['encoder_weights'][:12]}, but meta.json states {meta['encoder_weights'][:12]}"
             )
@@ -265,15 +281,14 @@ def _version_with(source: Path, digest: str) -> int:
         rows = read_table(source, TABLE, ["sha256", "row_hash"], version)
         if digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA) == digest:
             return version
-    raise _IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
+    raise IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
 
 
 def _load(folder: Path, digest: str) -> Index:
     meta = json.loads((folder / "meta.json").read_text())
-    vectors = read_arrow(folder, TABLE, ["sha256", "vector"]).column("vector").combine_chunks()
     return Index(
         digest=digest,
-        vectors=vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, meta["width"]),
+        vectors=to_matrix(read_arrow(folder, TABLE, ["sha256", "vector"]).column("vector")),
         rows=tuple(read_table(folder, TABLE, list(EXACT_COLUMNS))),
         encoder=meta["encoder"],
         text_encoder=meta["text_encoder"],

@@ -106,9 +106,10 @@ def test_opens_the_version_before_an_unfinished_run(root: Path, adapters: list[S
     complete = content_digest(root)
     write_repository(root, [*adapters[1:], *NEW_ADAPTERS])
     write_dataset(root)
-    plan = stage.plan(root, batch=2)
-    stage.open_embedder(root, BOUNDS).embed(plan.embed[0])
-    stage.remove(root, plan.remove)
+    sync = stage.open_sync(root, BOUNDS)
+    plan = sync.plan(batch=2)
+    sync.embed(plan.embed[0])
+    sync.remove(plan.remove)
     index = open_index(root)  # the run has not written its digest yet
     assert (index.digest, len(index.rows)) == (complete, 12)
 

@@ -1,0 +1,263 @@
+"""Which files should be on disk, and the hash of each: pool, outputs of stages, DVC's cache, copies of the index."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autolora.catalog import takedowns
+from autolora.errors import MissingArtifact
+from autolora.index.served import HASHES, copies_folder, copy_path, served_digest, served_path
+from autolora.index.store import content_digest
+from autolora.integrity.dvc_records import Output, Records, object_path, read_list, read_records
+from autolora.pool import batches, sketch_packs
+from autolora.storage.hashes import hash_value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExpectedFile:
+    """One file that should be in the working tree, in DVC's cache, or in both."""
+
+    kind: str
+    """weights, renderings, sketches, copies, lists (of a folder's files, in the cache only), or the name of a stage"""
+    path: Path | None = None
+    """in the working tree"""
+    object: Path | None = None
+    """in DVC's cache"""
+    md5: str | None = None
+    sha256: str | None = None
+    """of the downloaded file; of a rendering, which is stored as another file, it is the name only"""
+    output: Output | None = None
+    """the output of DVC that the file belongs to"""
+    is_taken_down: bool = False
+    """whether data/takedowns.jsonl lists the file, which is empty then"""
+
+    @property
+    def shown_path(self) -> Path:
+        """The path that identifies the file in messages."""
+        path = self.path or self.object
+        assert path is not None
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFolder:
+    """One folder whose files are all known."""
+
+    kind: str
+    """batches, copies, or the name of a stage"""
+    path: Path
+    names: frozenset[str]
+    """relative paths of the files"""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """All that should be on disk."""
+
+    files: list[ExpectedFile] = field(default_factory=list)
+    folders: list[ExpectedFolder] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Records.unreadable"""
+    unversioned: list[str] = field(default_factory=list)
+    """batches and sketch packs that DVC has no version of"""
+    unchecked_copies: list[Path] = field(default_factory=list)
+    """copies of the index without a list of hashes"""
+
+    def add(self, other: "Expectation") -> None:
+        """Add what another part of the repository should hold."""
+        self.files.extend(other.files)
+        self.folders.extend(other.folders)
+        self.unreadable.update(other.unreadable)
+        self.unversioned.extend(other.unversioned)
+        self.unchecked_copies.extend(other.unchecked_copies)
+
+
+def expect_all(root: Path) -> Expectation:
+    """Return all that should be on disk. Raises MissingArtifact if DVC does not work in this repository."""
+    records = read_records(root)
+    expectation = Expectation(unreadable=dict(records.unreadable))
+    taken_down: set[str] = set()
+    try:
+        taken_down = {row.sha256 for row in takedowns.read(root).rows if row.sha256}
+    except (MissingArtifact, UnicodeDecodeError):
+        expectation.unreadable[str(takedowns.takedowns_path(root).relative_to(root))] = "damaged"
+    for part in (
+        _expect_batches(root, records, taken_down),
+        _expect_packs(root, records),
+        *(_expect_output(root, output) for output in records.outputs if output.stage),
+        _expect_copies(root),
+    ):
+        expectation.add(part)
+    return expectation
+
+
+def _expect_batches(root: Path, records: Records, taken_down: set[str]) -> Expectation:
+    """Return the files of all batches: those of batches.jsonl, and those that DVC has a version of."""
+    expectation = Expectation()
+    members: defaultdict[str, set[str]] = defaultdict(set)
+    for kind, files in _members(root).items():
+        for sha256, batch in files.items():
+            members[batch].add(f"{kind}/{sha256}{batches.SUFFIXES[kind]}")
+    outputs = _added_outputs(root, records, batches.batches_folder(root))
+    for name in sorted({*members, *outputs, *batches.batch_names(root)}):
+        expectation.add(_expect_batch(root, name, members[name], outputs.get(name), taken_down))
+    return expectation
+
+
+def _expect_batch(
+    root: Path, name: str, members: Iterable[str], output: Output | None, taken_down: set[str]
+) -> Expectation:
+    """Return the files of one batch. A batch that neither list describes holds what its folder holds."""
+    folder = batches.batches_folder(root) / name
+    listed = _list_of(root, output)
+    names = {*members, *(listed or ())} or set(_names_in(folder))
+    expectation = Expectation(
+        files=_list_files(root, output), folders=[ExpectedFolder("batches", folder, frozenset(names))]
+    )
+    if output is None:
+        expectation.unversioned.append(str(folder.relative_to(root)))
+    for name in sorted(names):
+        sha256, md5 = Path(name).stem, (listed or {}).get(name)
+        expectation.files.append(
+            ExpectedFile(
+                kind=name.partition("/")[0],
+                path=folder / name,
+                object=object_path(root, md5) if md5 else None,
+                md5=md5,
+                sha256=sha256,
+                output=output,
+                is_taken_down=sha256 in taken_down,
+            )
+        )
+    return expectation
+
+
+def _expect_packs(root: Path, records: Records) -> Expectation:
+    """Return the sketch packs. One that DVC has no version of has no recorded hash and cannot be verified."""
+    folder = sketch_packs.packs_folder(root)
+    outputs = _added_outputs(root, records, folder)
+    expectation = Expectation()
+    for name in sketch_packs.pack_names(root):
+        if name not in outputs:
+            expectation.unversioned.append(str((folder / name).relative_to(root)))
+    expectation.files.extend(_file_of(root, "sketches", output) for output in outputs.values())
+    return expectation
+
+
+def _expect_output(root: Path, output: Output) -> Expectation:
+    """Return the files of one output of a stage."""
+    assert output.stage is not None
+    if not output.is_folder:
+        return Expectation(files=[_file_of(root, output.stage, output)])
+    listed = _list_of(root, output)
+    expectation = Expectation(files=_list_files(root, output))
+    if listed is not None:
+        expectation.folders.append(ExpectedFolder(output.stage, root / output.path, frozenset(listed)))
+        expectation.files.extend(
+            ExpectedFile(
+                kind=output.stage,
+                path=root / output.path / name,
+                object=object_path(root, md5),
+                md5=md5,
+                output=output,
+            )
+            for name, md5 in listed.items()
+        )
+    return expectation
+
+
+def _expect_copies(root: Path) -> Expectation:
+    """Return the files of the copies of the index that searches read."""
+    expectation = Expectation()
+    released = _released_digest(root)
+    if released == "":
+        expectation.unreadable[str(served_path(root).relative_to(root))] = "damaged"
+    for folder in _copies(root, released):
+        hashes = _copy_hashes(folder)
+        if hashes is None:
+            expectation.unchecked_copies.append(folder)
+            continue
+        expectation.folders.append(ExpectedFolder("copies", folder, frozenset({*hashes, HASHES})))
+        expectation.files.extend(
+            ExpectedFile(kind="copies", path=folder / name, sha256=sha256) for name, sha256 in hashes.items()
+        )
+    return expectation
+
+
+def _copies(root: Path, released: str | None) -> list[Path]:
+    """Return the folders of all copies on disk, and of the released one if it is not the working index."""
+    names = {path.name for path in copies_folder(root).glob("*") if not path.name.startswith(".")}
+    if released and released != _working_digest(root):
+        names.add(released)
+    return [copy_path(root, name) for name in sorted(names)]
+
+
+def _released_digest(root: Path) -> str | None:
+    """Return the digest in cache/served; None if the file does not exist, empty if it is damaged."""
+    try:
+        digest = served_digest(root)
+    except UnicodeDecodeError:
+        return ""
+    return digest if digest is None or re.fullmatch(r"[0-9a-f]{64}", digest) else ""
+
+
+def _working_digest(root: Path) -> str | None:
+    try:
+        return content_digest(root)
+    except (MissingArtifact, ValueError):
+        return None
+
+
+def _copy_hashes(folder: Path) -> Mapping[str, str] | None:
+    """Return relative path -> sha256 of a copy's files; None if the list is missing or damaged."""
+    try:
+        content = json.loads((folder / HASHES).read_bytes())
+        hashes: Mapping[str, str] = content["files"]
+        return hashes if hash_value(hashes) == content["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _members(root: Path) -> batches.Members:
+    """Return the batch of each file; none if batches.jsonl is damaged, which its own hash shows."""
+    try:
+        return batches.members(root)
+    except (MissingArtifact, UnicodeDecodeError):
+        return {}
+
+
+def _added_outputs(root: Path, records: Records, folder: Path) -> dict[str, Output]:
+    """Return name -> output of the batches or packs in a folder that DVC has a version of."""
+    prefix = f"{folder.relative_to(root)}/"
+    return {
+        output.path.removeprefix(prefix): output
+        for output in records.outputs
+        if output.stage is None and output.path.startswith(prefix)
+    }
+
+
+def _list_of(root: Path, output: Output | None) -> dict[str, str] | None:
+    """Return path -> md5 of the files of a folder; None if DVC has no version or its list is missing or damaged."""
+    return read_list(object_path(root, output.md5), output.md5) if output and output.is_folder else None
+
+
+def _list_files(root: Path, output: Output | None) -> list[ExpectedFile]:
+    """Return the object with the list of a folder's files."""
+    if output is None or not output.is_folder:
+        return []
+    md5 = output.md5.removesuffix(".dir")
+    return [ExpectedFile(kind="lists", object=object_path(root, output.md5), md5=md5, output=output)]
+
+
+def _file_of(root: Path, kind: str, output: Output) -> ExpectedFile:
+    """Return the file that an output consists of."""
+    cached = object_path(root, output.md5) if output.in_cache else None
+    return ExpectedFile(kind=kind, path=root / output.path, object=cached, md5=output.md5, output=output)
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    """Yield the relative paths of all files below a folder."""
+    yield from (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

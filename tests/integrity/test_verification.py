@@ -1,0 +1,201 @@
+"""What a verification finds, fault by fault, in a real repository."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autolora.integrity.content import png_damage
+from autolora.integrity.verification import DAMAGED, EXTRA, MISSING
+from tests.integrity.faults import FAULTS, empty, flip_bit
+from tests.integrity.versioned_repository import VersionedRepository
+from tests.support.synthetic_repo import file_states
+from tests.support.tiny_pool import encoded_image
+
+FILES = {
+    "data/pool/batches/*/weights/*": "weights",
+    "data/pool/batches/*/renderings/*": "renderings",
+    "data/pool/sketches/*.safetensors": "sketches",
+    "data/pool/adapters.jsonl": "pool",
+    "data/pool/batches.jsonl": "pool",
+    "data/catalog.jsonl": "pool",
+    "data/captions/*": "captions",
+    "data/dataset/*/data/*": "dataset",
+    "data/dataset/*/_versions/*": "dataset",
+    "data/encoder/model.safetensors": "encoder",
+    "data/index/meta.json": "index",
+    "digests/index.json": "index",
+    "cache/index/*/meta.json": "copies",
+    "cache/index/*/*/data/*": "copies",
+    ".dvc/cache/files/md5/*/*.dir": "lists",
+}  # fmt: skip
+
+
+def test_an_intact_repository_has_no_finding_and_is_not_changed(repository: VersionedRepository) -> None:
+    before = file_states(repository.root)
+    report = repository.verify()
+    assert (report.findings, report.unversioned) == ((), ())
+    assert file_states(repository.root) == before
+    assert set(report.files) == {*FILES.values()}
+    assert report.read == sum(report.files.values())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_is_found_in_each_kind_of_file(
+    repository: VersionedRepository, fault: Callable[[Path], None]
+) -> None:
+    paths = {pattern: repository.file(pattern) for pattern in FILES if not pattern.startswith(".dvc")}
+    for path in paths.values():
+        fault(path)
+    found = {finding.path: (finding.kind, finding.problem) for finding in repository.verify().findings}
+    expected = {
+        str(path.relative_to(repository.root)): (FILES[pattern], FAULTS[fault])
+        for pattern, path in paths.items()
+    }
+    assert found.items() >= expected.items()
+    others = {path for path in found if path not in expected}
+    assert len(others) <= 1, "a bit of batches.jsonl can name another member"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_of_a_list_is_found(repository: VersionedRepository, fault: Callable[[Path], None]) -> None:
+    (pattern,) = (pattern for pattern in FILES if pattern.startswith(".dvc"))
+    paths = sorted(repository.root.glob(pattern))
+    for path in paths:
+        fault(path)
+    found = {finding.path: finding.problem for finding in repository.verify().findings}
+    assert len(found) >= 5 and set(found.values()) == {FAULTS[fault]}
+    assert set(found) <= {str(path.relative_to(repository.root)) for path in paths}
+
+
+def test_a_damaged_link_is_one_finding_that_names_the_object(repository: VersionedRepository) -> None:
+    path = repository.file("data/pool/batches/*/weights/*")
+    flip_bit(path)
+    (finding,) = repository.verify().findings
+    assert finding.expected == f"sha256:{path.stem}"
+    assert finding.linked_object is not None
+    assert (repository.root / finding.linked_object).samefile(path)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_of_an_object_alone_is_found(
+    repository: VersionedRepository, fault: Callable[[Path], None]
+) -> None:
+    path = repository.file("data/pool/batches/*/weights/*")
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    linked = [p for p in repository.root.glob(".dvc/cache/files/md5/*/*") if p.read_bytes() == content]
+    fault(linked[0])
+    (finding,) = repository.verify().findings
+    assert (repository.root / finding.path, finding.kind) == (linked[0], "objects")
+    assert finding.problem == FAULTS[fault]
+
+
+def test_a_damaged_image_that_dvc_has_no_version_of_is_found(repository: VersionedRepository) -> None:
+    (record,) = (repository.root / "data/pool/batches").glob("*.dvc")
+    repository.run("git", "rm", "-q", str(record))
+    repository.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "x")
+    report = repository.verify()
+    assert report.findings == () and report.unversioned == (str(record.relative_to(repository.root))[:-4],)
+    flip_bit(repository.file("data/pool/batches/*/renderings/*"))
+    flip_bit(repository.file("data/pool/batches/*/weights/*"))
+    assert {finding.kind for finding in repository.verify().findings} == {"renderings", "weights"}
+
+
+def test_every_bit_of_a_png_counts() -> None:
+    content = encoded_image(3)
+    assert png_damage(content) == ""
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        assert png_damage(bytes(damaged)), bit
+    for length in range(len(content)):
+        assert png_damage(content[:length]), length
+    assert png_damage(content + b"x")
+
+
+def test_extra_files_are_found(repository: VersionedRepository) -> None:
+    folders = [
+        repository.file(pattern).parent for pattern in FILES if not pattern.startswith((".dvc", "digests"))
+    ]
+    tracked = [folder for folder in folders if folder.name not in ("data", "pool", "sketches")]
+    extra = {folder / "sub" / "extra.json" for folder in tracked}
+    for path in extra:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    findings = repository.verify().findings
+    assert {repository.root / finding.path for finding in findings} == extra
+    assert {finding.problem for finding in findings} == {EXTRA}
+
+
+@pytest.mark.parametrize("content", ["", "outs:\n- md5: 12", "{", None])
+def test_damaged_records_of_dvc_are_found(repository: VersionedRepository, content: str | None) -> None:
+    paths = [repository.file(pattern) for pattern in ("data/pool/*/*.dvc", "dvc.lock")]
+    for path in paths:
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+    found = {finding.path: finding.kind for finding in repository.verify().findings}
+    assert found == {str(path.relative_to(repository.root)): "records" for path in paths}
+
+
+def test_a_file_that_was_taken_down_is_expected_to_be_empty(repository: VersionedRepository) -> None:
+    path = repository.file("data/pool/batches/*/weights/*")
+    repository.list_takedown(path)
+    (finding,) = repository.verify().findings
+    assert (finding.problem, finding.detail) == (EXTRA, "taken down, but not empty: take it down again")
+    empty(path)
+    assert repository.verify().findings == ()
+    path.unlink()
+    assert repository.verify().findings == ()
+
+
+def test_a_sample_reads_few_files_and_finds_all_that_are_missing(repository: VersionedRepository) -> None:
+    whole = repository.verify()
+    sample = repository.verify(sample=5)
+    assert sample.read == 5 and 0 < sample.bytes < whole.bytes
+    repository.file("data/pool/batches/*/weights/*").unlink()
+    flip_bit(repository.file("data/captions/*"))
+    reports = [repository.verify(sample=5, seed=seed) for seed in range(30)]
+    assert all(MISSING in {finding.problem for finding in report.findings} for report in reports)
+    assert 0 < sum(DAMAGED in {finding.problem for finding in report.findings} for report in reports) < 30
+    assert reports[3].to_row()["findings"] == repository.verify(sample=5, seed=3).to_row()["findings"]
+
+
+def test_linked_files_are_read_once(repository: VersionedRepository) -> None:
+    total = sum({path.stat().st_ino: path.stat().st_size for path in repository.files()}.values())
+    assert repository.verify().bytes <= total
+
+
+def test_a_released_copy_that_is_missing_is_found(repository: VersionedRepository) -> None:
+    copies = sorted((repository.root / "cache/index").iterdir())
+    served = (repository.root / "cache/served").read_text().strip()
+    (other,) = [path for path in copies if path.name != served]
+    (repository.root / "cache/served").write_text(other.name)
+    shutil.rmtree(other)
+    (finding,) = repository.verify().findings
+    assert (finding.kind, finding.problem) == ("copies", MISSING)
+    (repository.root / "cache/served").write_text("x")
+    (finding,) = repository.verify().findings
+    assert (finding.path, finding.problem) == ("cache/served", DAMAGED)
+
+
+def test_a_copy_without_hashes_is_checked_row_by_row(repository: VersionedRepository) -> None:
+    path = repository.file("cache/index/*/hashes.json")
+    path.unlink()
+    (finding,) = repository.verify().findings
+    assert (finding.path, finding.problem) == (str(path.relative_to(repository.root)), MISSING)
+    for data in path.parent.glob("*/data/*"):
+        os.truncate(data, 10)
+    (finding,) = repository.verify().findings
+    assert (finding.path, finding.problem) == (str(path.parent.relative_to(repository.root)), DAMAGED)
+
+
+def test_progress_is_reported(repository: VersionedRepository) -> None:
+    calls: list[tuple[int, int, int]] = []
+    report = repository.verify(progress=lambda *values: calls.append(values))
+    assert [count for _, _, count in calls] == list(range(1, report.read + 1))
+    assert calls[-1][0] == report.bytes
