@@ -7,6 +7,7 @@ AutoLoraError
 │   └── DownloadsFailed  some files that a hub lists could not be downloaded
 ├── DiskFull             the disk has no space left for a file
 ├── CaptionError         the captioning engine is unreachable or returns an invalid response
+│   └── ImageFailed      the captioning engine cannot caption one image
 ├── MissingArtifact      the output of an earlier stage does not exist here or in a revision
 └── MismatchError        two artifacts do not belong together, such as an adapter and another base model
 """
@@ -48,6 +49,10 @@ class DiskFull(AutoLoraError):
 
 class CaptionError(AutoLoraError):
     """The captioning engine is unreachable or returns an invalid response."""
+
+
+class ImageFailed(CaptionError):
+    """The captioning engine cannot caption one image: it is damaged, refused, or not answered with a text."""
 
 
 class MissingArtifact(AutoLoraError):

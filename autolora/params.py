@@ -23,7 +23,7 @@ RULES: tuple[Rule, ...] = (
         "hubs": ("attempts", "downloads"),
         "crawl": ("newest", "full_scan_every_days"),
         "pool": ("max_rank", "max_image_px", "sketch_size"),
-        "captions": ("max_tokens", "batch", "concurrency"),
+        "captions": ("max_tokens", "max_image_side", "batch", "concurrency"),
         "vllm": ("attempts",),
         "encoder": ("steps", "batch"),
         "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio"),
@@ -49,6 +49,8 @@ RULES: tuple[Rule, ...] = (
     }),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
     ("between 0 and 1", lambda value: 0 < value < 1, {"dataset": ("test_share",)}),
+    ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {"crawl": ("max_withdrawn_share",)}),
+    ("a list of at least one URL", lambda value: len(value) >= 1, {"vllm": ("urls",)}),
     ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
     ("a multiple of 16 px", lambda value: value % 16 == 0, {
         "fusion": ("image_size",),
@@ -137,7 +139,7 @@ class CrawlParams:
     filters: tuple[str, ...]
     """tags that an adapter must carry (huggingface)"""
     searches: tuple[str, ...]
-    """search terms, with one list of at most 3,000 models per term (modelscope); empty lists all LoRAs"""
+    """values of `search`, each with a list of at most 3,000 models (modelscope); empty: one list of all LoRAs"""
     bases: tuple[Base, ...]
     """allowed base models; empty allows all, and a listing without a base model passes"""
     licenses: tuple[str, ...]
@@ -160,6 +162,8 @@ class CrawlParams:
     """hours before the watermark that an incremental scan reads again"""
     full_scan_every_days: int
     """days between full scans, which read a hub's whole list and notice removed models"""
+    max_withdrawn_share: float
+    """if more than this share of a hub's known models is absent from a full scan, none of them is withdrawn"""
     budget: BudgetParams
 
 
@@ -201,6 +205,8 @@ class CaptionsParams:
     instructions: InstructionParams
     max_tokens: int
     """maximum length of a caption"""
+    max_image_side: int
+    """px; an image whose longer side exceeds it is downsized before it is captioned"""
     batch: int
     """images per task"""
     concurrency: int
@@ -209,10 +215,10 @@ class CaptionsParams:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VllmParams:
-    """Connection to the vLLM server. Outputs do not depend on it, so no stage lists it in dvc.yaml."""
+    """Connection to the vLLM servers. Outputs do not depend on it, so no stage lists it in dvc.yaml."""
 
-    url: str
-    """base URL of the server's OpenAI-compatible API"""
+    urls: tuple[str, ...]
+    """base URL of each server's OpenAI-compatible API; requests are balanced over the servers"""
     timeout_s: float
     """seconds per request"""
     attempts: int

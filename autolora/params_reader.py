@@ -38,6 +38,7 @@ RENAMED = {
     "fusion.bias": "fusion.overrides.init_bias",
     "fusion.scale": "fusion.overrides.init_output_scale",
     "fusion.picture": "fusion.image_size",
+    "vllm.url": "vllm.urls",
 }  # fmt: skip
 """key of an older params.yaml -> the key that holds its value now"""
 

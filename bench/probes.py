@@ -28,12 +28,12 @@ from autolora.metrics.benchmark import (
     EmbeddedCaption,
     Query,
     caption_centroid_scores,
-    chance_metrics,
     encoder_scores,
-    query_metrics,
     relevant_by_level,
+    sum_captions,
 )
 from autolora.metrics.bootstrap import cluster_means, estimate
+from autolora.metrics.comparison import chance_metrics, query_metrics, search
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import EncoderParams, EvaluationParams, Params, load
@@ -160,16 +160,18 @@ def measure(
     benchmark = benchmarks["sketch"]
     scores = {f"encoder, {probe}": encoder_scores(built) for probe, built in benchmarks.items()}
     scores["caption centroid"] = caption_centroid_scores(benchmark)
-    scores["nearest raw sketch"] = sketch_scores(root, benchmark, trained["sketch"].encoder, text_encoder)
+    by_sketch = sketch_scores(root, benchmark, trained["sketch"].encoder, text_encoder)
+    scores["nearest raw sketch"] = lambda rows: by_sketch[rows]
     levels: dict[str, Any] = {}
     by_level = relevant_by_level(benchmark)
+    searches = {name: search(benchmark, method, by_level) for name, method in scores.items()}
     for level, relevant in by_level.items():
-        recall = {name: query_metrics(values, relevant, K)["R@1"] for name, values in scores.items()}
+        recall = {name: query_metrics(found.ranks[level], K)["R@1"] for name, found in searches.items()}
         recall["sketch − full"] = recall["encoder, sketch"] - recall["encoder, full"]
-        levels[level] = recall | {"chance": chance_metrics(relevant, K)["R@1"]}
+        levels[level] = recall | {"chance": chance_metrics(relevant, len(benchmark.adapters), K)["R@1"]}
     if "theme" in levels:
-        same_theme = by_level["theme"].sum(axis=1)
-        shares = by_level["adapter"].sum(axis=1) / np.maximum(same_theme, 1)
+        same_theme = np.array([len(positions) for positions in by_level["theme"]])
+        shares = np.array([len(positions) for positions in by_level["adapter"]]) / np.maximum(same_theme, 1)
         ceiling = np.where(same_theme > 0, shares, np.nan)
         levels["adapter"]["ceiling within the theme"] = np.minimum(ceiling, 1.0)
     return {"levels": levels, "clusters": [query.adapters[0] for query in benchmark.queries]}
@@ -187,14 +189,17 @@ def build_benchmark(
     captions = list_captions(root, adapters, renderings)
     queries = restrict(unseen_queries(root, renderings), set(adapters))
     vectors = embed_texts(trained.encoder, text_encoder, [text for *_, text in captions])
+    embedded = (
+        EmbeddedCaption(adapter, image, vector)
+        for (adapter, image, _), vector in zip(captions, vectors, strict=True)
+    )
     path = params.evaluation.themes
     judgments = read_judgments(root / path if path else None)
     return Benchmark(
         adapters=adapters,
         adapter_vectors=np.stack([trained.embed(sha256) for sha256 in adapters]),
-        captions=tuple(
-            EmbeddedCaption(adapter, image, vector)
-            for (adapter, image, _), vector in zip(captions, vectors, strict=True)
+        captions=sum_captions(
+            embedded, (len(adapters), vectors.shape[1]), {query.image for query in queries}
         ),
         queries=queries,
         query_vectors=embed_texts(trained.encoder, text_encoder, [query.text for query in queries]),

@@ -5,11 +5,9 @@ the expected rows, compares their hashes with the hashes of the stored rows, and
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from autolora.captions.store import read_captions
 from autolora.catalog.sources import Sources
@@ -22,7 +20,6 @@ from autolora.dataset.store import (
     TABLES,
     TRAINING_LOCK,
     TrainingRow,
-    captions_by_image,
     folder,
     group_by_image,
     rows,
@@ -36,59 +33,74 @@ from autolora.storage.files import Row, write_rows
 from autolora.storage.git import restore_committed
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
-from autolora.storage.tables import Counts, has_table, read_table, sync_table
+from autolora.storage.tables import Counts, has_table, hashes_in, read_arrow, sync_table, to_matrix
 
 logger = logging.getLogger(__name__)
 
 
-def update_adapters(root: Path, params: DatasetParams) -> Counts:
-    """Update the table of adapters: one row per file, named by its primary source."""
-    restore_committed(root, TRAINING_LOCK)
-    accepted = _accepted_adapters(root)
-    fingerprints = _fingerprints(root, (adapter for _, adapter in accepted.values()))
-    locked = {row.sha256: row for row in _locked_rows(root, params)}
-    families = assign_families(
-        fingerprints, {sha256: row.family for sha256, row in locked.items()}, params.family_cosine
-    )
-    captions = group_by_image(read_captions(root))
-    pooled = pool.renderings(root)
-    expected = {}
-    for sha256, (sources, adapter) in accepted.items():
-        images = [rendering.sha256 for _, rendering in _pooled_renderings(sources, pooled)]
-        locked_split = locked[sha256].split if sha256 in locked else None
-        expected[sha256] = {
-            "family": families[sha256],
-            "split": locked_split or assign_split(families[sha256], params.salt, params.test_share),
-            "renderings": images,
-            "captions_digest": hash_value(
-                [[_caption_id(c), c.text] for image in images for c in captions.get(image, ())]
-            ),
-            "fingerprint": fingerprints[sha256].tolist(),
-            **_listing_columns(sources),
-            **_adapter_columns(adapter),
-        }
-    return _sync(root, "adapters", expected)
+@dataclass(frozen=True, slots=True)
+class PooledAdapter:
+    """An accepted file with its listings and those of its renderings that are in the pool."""
+
+    sources: Sources
+    adapter: Adapter
+    renderings: tuple[tuple[ListedRendering, PooledRendering], ...]
+    """each image once"""
 
 
-def update_training_lock(root: Path, params: DatasetParams) -> bool:
-    """Write the training lock if its date differs from params.yaml or it is missing; return whether it was written."""
-    if training_lock(root).train_until == params.train_until:
-        return False
-    names = ("sha256", "family", "split", "renderings")
-    locked = [row for row in rows(root, "adapters") if row["first_seen"] <= params.train_until]
-    head = {"train_until": params.train_until.isoformat()}
-    write_rows(root / TRAINING_LOCK, [head, *({name: row[name] for name in names} for row in locked)])
-    logger.info("training lock: %d adapters first seen up to %s", len(locked), params.train_until)
-    return True
+@dataclass(frozen=True, slots=True, eq=False)
+class DatasetSync:
+    """The tables, and what they are computed from: catalog, pool and captions, read once for all steps of a run."""
 
+    root: Path
+    params: DatasetParams
+    adapters: Mapping[str, PooledAdapter]
+    """by sha256, sorted by first_seen and sha256"""
+    captions: Mapping[str, tuple[Caption, ...]]
+    """by image, sorted by length, prompt and VLM"""
+    caption_ids: Mapping[Caption, str]
 
-def update_renderings(root: Path) -> Counts:
-    """Update the table of renderings: one row per adapter and image."""
-    pooled = pool.renderings(root)
-    expected = {}
-    for sha256, (sources, _) in _accepted_adapters(root).items():
-        for listed, rendering in _pooled_renderings(sources, pooled):
-            expected[f"{sha256}:{rendering.sha256}"] = {
+    def update_adapters(self) -> Counts:
+        """Update the table of adapters: one row per file, named by its primary source."""
+        restore_committed(self.root, TRAINING_LOCK)
+        fingerprints = self._fingerprints()
+        locked = {row.sha256: row for row in self._locked_rows()}
+        families = assign_families(
+            fingerprints, {sha256: row.family for sha256, row in locked.items()}, self.params.family_cosine
+        )
+        expected = {}
+        for sha256, pooled in self.adapters.items():
+            locked_split = locked[sha256].split if sha256 in locked else None
+            family = families[sha256]
+            expected[sha256] = {
+                "family": family,
+                "split": locked_split or assign_split(family, self.params.salt, self.params.test_share),
+                "renderings": [rendering.sha256 for _, rendering in pooled.renderings],
+                "captions_digest": self._captions_digest(pooled),
+                "fingerprint": fingerprints[sha256],
+                **_listing_columns(pooled.sources),
+                **_adapter_columns(pooled.adapter),
+            }
+        return self._sync("adapters", expected)
+
+    def update_training_lock(self) -> bool:
+        """Write the training lock if its date is not that of params.yaml or it is missing; return whether it was."""
+        date = self.params.train_until
+        if training_lock(self.root).train_until == date:
+            return False
+        names = ("sha256", "family", "split", "renderings")
+        locked = [
+            row for row in rows(self.root, "adapters", (*names, "first_seen")) if row["first_seen"] <= date
+        ]
+        lines = ({name: row[name] for name in names} for row in locked)
+        write_rows(self.root / TRAINING_LOCK, [{"train_until": date.isoformat()}, *lines])
+        logger.info("training lock: %d adapters first seen up to %s", len(locked), date)
+        return True
+
+    def update_renderings(self) -> Counts:
+        """Update the table of renderings: one row per adapter and image."""
+        expected = {
+            f"{sha256}:{rendering.sha256}": {
                 "adapter": sha256,
                 "image": rendering.sha256,
                 "width": rendering.width,
@@ -96,109 +108,125 @@ def update_renderings(root: Path) -> Counts:
                 "url": listed.url,
                 "prompt": listed.prompt,
             }
-    return _sync(root, "renderings", expected)
-
-
-def update_captions(root: Path) -> Counts:
-    """Update the table of captions: one row per caption of an image of the dataset."""
-    images = {row["image"] for row in rows(root, "renderings")}
-    expected = {
-        _caption_id(caption): {
-            "image": caption.image,
-            "prompt": caption.prompt,
-            "vlm": caption.vlm,
-            "length": caption.length,
-            "text": caption.text,
+            for sha256, pooled in self.adapters.items()
+            for listed, rendering in pooled.renderings
         }
-        for caption in read_captions(root)
-        if caption.image in images
-    }
-    return _sync(root, "captions", expected)
+        return self._sync("renderings", expected)
 
+    def update_captions(self) -> Counts:
+        """Update the table of captions: one row per caption of an image of the dataset."""
+        images = dict.fromkeys(
+            rendering.sha256 for pooled in self.adapters.values() for _, rendering in pooled.renderings
+        )
+        expected = {
+            self.caption_ids[caption]: {
+                "image": caption.image,
+                "prompt": caption.prompt,
+                "vlm": caption.vlm,
+                "length": caption.length,
+                "text": caption.text,
+            }
+            for image in images
+            for caption in self.captions.get(image, ())
+        }
+        return self._sync("captions", expected)
 
-def update_prompts(root: Path) -> Counts:
-    """Update the table of evaluation queries: captions of adapters of families outside the training split."""
-    training_families = {row.family for row in training_lock(root).in_split("train")}
-    captions = captions_by_image(root)
-    expected = {}
-    for adapter in rows(root, "adapters"):
-        if adapter["family"] in training_families:
-            continue
-        for caption in (caption for image in adapter["renderings"] for caption in captions.get(image, ())):
-            expected[f"{adapter['sha256']}:{_caption_id(caption)}"] = {
+    def update_prompts(self) -> Counts:
+        """Update the table of evaluation queries: captions of adapters of families outside the training split."""
+        training_families = {row.family for row in training_lock(self.root).in_split("train")}
+        expected = {
+            f"{adapter['sha256']}:{self.caption_ids[caption]}": {
                 "adapter": adapter["sha256"],
                 "family": adapter["family"],
                 "image": caption.image,
                 "length": caption.length,
                 "text": caption.text,
             }
-    return _sync(root, "prompts", expected)
+            for adapter in rows(self.root, "adapters", ("sha256", "family", "renderings"))
+            if adapter["family"] not in training_families
+            for image in adapter["renderings"]
+            for caption in self.captions.get(image, ())
+        }
+        return self._sync("prompts", expected)
+
+    def finish(self) -> str:
+        """Write digests/dataset.json over the rows of all tables; return its sha256."""
+        hashes: dict[str, str] = {}
+        counts = {}
+        for table, columns in TABLES.items():
+            stored = hashes_in(folder(self.root), table, columns)
+            hashes |= {f"{table}/{key}": row_hash for key, row_hash in stored.items()}
+            counts[table] = len(stored)
+        return write_digest(self.root, "dataset", hashes, SCHEMA, tables=counts)
+
+    def _sync(self, table: str, expected: Mapping[str, Row]) -> Counts:
+        return sync_table(folder(self.root), table, TABLES[table], expected, INEXACT)
+
+    def _captions_digest(self, pooled: PooledAdapter) -> str:
+        images = (rendering.sha256 for _, rendering in pooled.renderings)
+        captions = (caption for image in images for caption in self.captions.get(image, ()))
+        return hash_value([[self.caption_ids[caption], caption.text] for caption in captions])
+
+    def _fingerprints(self) -> dict[str, Float32Array]:
+        """Return adapter sha256 -> fingerprint; reads only the sketches of adapters that the table does not hold."""
+        stored: dict[tuple[str, str], Float32Array] = {}
+        if has_table(folder(self.root), "adapters", ADAPTERS):
+            table = read_arrow(folder(self.root), "adapters", ["sha256", "recipe", "fingerprint"])
+            keys = zip(table.column("sha256").to_pylist(), table.column("recipe").to_pylist(), strict=True)
+            stored = dict(zip(keys, to_matrix(table.column("fingerprint")), strict=True))
+        keys_of = {sha256: (sha256, pooled.adapter.recipe) for sha256, pooled in self.adapters.items()}
+        new = [sha256 for sha256, key in keys_of.items() if key not in stored]
+        stored |= {
+            keys_of[sha256]: row
+            for sha256, row in zip(new, pool.load_fingerprints(self.root, new), strict=True)
+        }
+        return {sha256: stored[key] for sha256, key in keys_of.items()}
+
+    def _locked_rows(self) -> tuple[TrainingRow, ...]:
+        """Return the rows whose family and split are fixed: those of the lock, unless its date has changed."""
+        lock = training_lock(self.root)
+        return lock.rows if lock.train_until == self.params.train_until else ()
 
 
-def finish(root: Path) -> str:
-    """Write digests/dataset.json over the rows of all tables; return its sha256."""
-    hashes: dict[str, str] = {}
-    counts = {}
-    for table, columns in TABLES.items():
-        key = next(iter(columns))
-        stored = read_table(folder(root), table, [key, "row_hash"])
-        hashes |= {f"{table}/{row[key]}": row["row_hash"] for row in stored}
-        counts[table] = len(stored)
-    return write_digest(root, "dataset", hashes, SCHEMA, tables=counts)
+def open_sync(root: Path, params: DatasetParams) -> DatasetSync:
+    """Read catalog, pool and captions. Raises MissingArtifact if the catalog does not exist."""
+    captions = {_caption_id(caption): caption for caption in read_captions(root)}
+    ids = {caption: caption_id for caption_id, caption in captions.items()}
+    return DatasetSync(root, params, _pooled_adapters(root), group_by_image(captions.values()), ids)
 
 
-def _sync(root: Path, table: str, expected: Mapping[str, Row]) -> Counts:
-    return sync_table(folder(root), table, TABLES[table], expected, INEXACT)
-
-
-def _accepted_adapters(root: Path) -> dict[str, tuple[Sources, Adapter]]:
-    """Return sha256 -> listings and pool record of each accepted file, sorted by first_seen and sha256.
+def _pooled_adapters(root: Path) -> dict[str, PooledAdapter]:
+    """Return sha256 -> each accepted file, sorted by first_seen and sha256.
 
     The listings of a file are sorted by first_seen; listings of the same day are in the catalog's order.
     """
-    pooled = pool.adapters(root)
+    rows_by_key, renderings = pool.adapters(root), pool.renderings(root)
     listings: dict[str, list[Listing]] = {}
     adapters: dict[str, Adapter] = {}
     for listing in sorted(read_active(root), key=lambda listing: listing.first_seen):
-        adapter = pooled.get(listing.key)
+        adapter = rows_by_key.get(listing.key)
         if adapter is not None and adapter.accepted:
             listings.setdefault(adapter.sha256, []).append(listing)
             adapters.setdefault(adapter.sha256, adapter)
-    accepted = {sha256: (Sources(tuple(listings[sha256])), adapter) for sha256, adapter in adapters.items()}
-    return dict(sorted(accepted.items(), key=lambda item: (item[1][0].first_seen, item[0])))
-
-
-def _fingerprints(root: Path, adapters: Iterable[Adapter]) -> dict[str, Float32Array]:
-    """Return adapter sha256 -> fingerprint; reads only the sketches of adapters that the table does not hold."""
-    stored: dict[tuple[str, str], list[float]] = {}
-    if has_table(folder(root), "adapters", ADAPTERS):
-        table_rows = read_table(folder(root), "adapters", ["sha256", "recipe", "fingerprint"])
-        stored = {(row["sha256"], row["recipe"]): row["fingerprint"] for row in table_rows}
-    fingerprints = {}
-    for adapter in adapters:
-        fingerprint = stored.get((adapter.sha256, adapter.recipe))
-        if fingerprint is None:
-            (fingerprint,) = pool.load_fingerprints(root, [adapter.sha256])
-        fingerprints[adapter.sha256] = np.asarray(fingerprint, dtype=np.float32)
-    return fingerprints
-
-
-def _locked_rows(root: Path, params: DatasetParams) -> tuple[TrainingRow, ...]:
-    """Return the rows whose family and split are fixed: those of the lock, unless its date has changed."""
-    lock = training_lock(root)
-    return lock.rows if lock.train_until == params.train_until else ()
+    sources = {sha256: Sources(tuple(group)) for sha256, group in listings.items()}
+    return {
+        sha256: PooledAdapter(
+            sources[sha256], adapters[sha256], _pooled_renderings(sources[sha256], renderings)
+        )
+        for sha256 in sorted(sources, key=lambda sha256: (sources[sha256].first_seen, sha256))
+    }
 
 
 def _pooled_renderings(
     sources: Sources, pooled: Mapping[str, PooledRendering]
-) -> list[tuple[ListedRendering, PooledRendering]]:
+) -> tuple[tuple[ListedRendering, PooledRendering], ...]:
     """Return those renderings of an adapter that are in the pool, each image once."""
     by_image: dict[str, tuple[ListedRendering, PooledRendering]] = {}
     for listed in sources.renderings:
         rendering = pooled.get(listed.key)
         if rendering is not None:
             by_image.setdefault(rendering.sha256, (listed, rendering))
-    return list(by_image.values())
+    return tuple(by_image.values())
 
 
 def _listing_columns(sources: Sources) -> Row:

@@ -1,7 +1,7 @@
 """The dataset on disk: LanceDB tables in data/dataset and the training lock data/training.jsonl."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,18 +116,22 @@ def training_lock(root: Path) -> TrainingLock:
     return TrainingLock(train_until=datetime.date.fromisoformat(lines[0]["train_until"]), rows=tuple(rows))
 
 
-def rows(root: Path, table: str) -> list[Row]:
-    """Return the rows of one table, sorted by key, without fingerprints.
+def rows(root: Path, table: str, columns: Sequence[str] = ()) -> list[Row]:
+    """Return the rows of one table, sorted by key (the first of `columns`); by default all columns but fingerprints.
 
     Raises MissingArtifact if the stage has not run.
     """
-    return read_table(folder(root), table, [column for column in TABLES[table] if column != "fingerprint"])
+    return read_table(
+        folder(root), table, columns or [name for name in TABLES[table] if name != "fingerprint"]
+    )
 
 
 def prompts(root: Path) -> list[Prompt]:
     """Return the evaluation queries, sorted by adapter, image and length."""
     names = ("text", "length", "adapter", "family", "image")
-    unsorted = [Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts")]
+    unsorted = [
+        Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts", ("id", *names))
+    ]
     return sorted(unsorted, key=lambda prompt: (prompt.adapter, prompt.image, prompt.length, prompt.text))
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import TextEncoder, embed_texts
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts
 from autolora.errors import MissingArtifact
 from autolora.evaluation.store import metrics_path, report_path
 from autolora.index import store as index
@@ -19,20 +19,28 @@ from autolora.metrics.benchmark import (
     Benchmark,
     EmbeddedCaption,
     Query,
+    relevant_by_level,
+    sum_captions,
+)
+from autolora.metrics.comparison import (
     compare_methods,
     example_searches,
     index_health,
+    search_with_encoder,
 )
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams
+from autolora.storage.arrays import Float32Array
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest, write_digest
 
 SCHEMA = 2
 COMMAND = "python -m flows.evaluation"
+TEXTS_AT_ONCE = 8192
+"""texts whose vectors are in memory at once; a multiple of models.TEXTS_PER_BATCH, so that batches are full"""
 
 logger = logging.getLogger(__name__)
 
@@ -59,28 +67,47 @@ def build_benchmark(root: Path, text_encoder: TextEncoder, themes: Mapping[str, 
 
     Raises MissingArtifact if the index is empty, MismatchError if its vectors were computed by another encoder.
     """
-    indexed = index.read_vectors(root)
-    if not indexed:
+    adapters, vectors = index.read_vectors(root)
+    if not adapters:
         raise MissingArtifact(
             "the index holds no adapter, so there is nothing to evaluate: the pool is empty; check crawl.filters"
         )
-    adapters = tuple(indexed)
-    renderings = {row["sha256"]: tuple(row["renderings"]) for row in dataset.rows(root, "adapters")}
+    rows = dataset.rows(root, "adapters", ("sha256", "renderings"))
+    renderings = {row["sha256"]: tuple(row["renderings"]) for row in rows}
     queries = unseen_queries(root, {sha256: renderings[sha256] for sha256 in adapters})
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     captions = list_captions(root, adapters, renderings)
-    vectors = embed_texts(encoder, text_encoder, [text for _, _, text in captions])
+    embedded = embed_captions(encoder, text_encoder, captions)
     return Benchmark(
         adapters=adapters,
-        adapter_vectors=np.array(list(indexed.values()), dtype=np.float64),
-        captions=tuple(
-            EmbeddedCaption(adapter, image, vector)
-            for (adapter, image, _), vector in zip(captions, vectors, strict=True)
+        adapter_vectors=vectors,
+        captions=sum_captions(
+            embedded, (len(adapters), encoder.config.width), {query.image for query in queries}
         ),
         queries=queries,
-        query_vectors=embed_texts(encoder, text_encoder, [query.text for query in queries]),
+        query_vectors=embed_queries(encoder, text_encoder, queries),
         themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
     )
+
+
+def embed_captions(
+    encoder: Encoder, text_encoder: TextEncoder, captions: Sequence[tuple[int, str, str]]
+) -> Iterator[EmbeddedCaption]:
+    """Yield captions (position of the adapter, image sha256, text) with their vectors, TEXTS_AT_ONCE at a time."""
+    for start in range(0, len(captions), TEXTS_AT_ONCE):
+        part = captions[start : start + TEXTS_AT_ONCE]
+        vectors = embed_texts(encoder, text_encoder, [text for _, _, text in part])
+        for (adapter, image, _), vector in zip(part, vectors, strict=True):
+            yield EmbeddedCaption(adapter, image, vector)
+
+
+def embed_queries(encoder: Encoder, text_encoder: TextEncoder, queries: Sequence[Query]) -> Float32Array:
+    """Return the vectors of the queries (Q, d), in the precision in which they are computed."""
+    vectors = np.empty((len(queries), encoder.config.width), dtype=np.float32)
+    for start in range(0, len(queries), TEXTS_AT_ONCE):
+        texts = [query.text for query in queries[start : start + TEXTS_AT_ONCE]]
+        vectors[start : start + len(texts)] = embed_texts(encoder, text_encoder, texts)
+    return vectors
 
 
 def list_captions(
@@ -116,10 +143,12 @@ def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]]) -> tuple
 
 def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
     """Return the content of the report, rounded: tables by level, index health, example searches, counts."""
+    relevant = relevant_by_level(benchmark)
+    searches = search_with_encoder(benchmark, relevant, params.ks)
     report = {
-        "levels": compare_methods(benchmark, params),
-        "health": index_health(benchmark, params.ks),
-        "examples": example_searches(benchmark, params.seed),
+        "levels": compare_methods(benchmark, searches, relevant, params),
+        "health": index_health(benchmark, searches, params.ks),
+        "examples": example_searches(benchmark, searches, params.seed),
         "themes": benchmark.themes,
         "indexed_adapters": len(benchmark.adapters),
         "queries": len(benchmark.queries),

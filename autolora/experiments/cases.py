@@ -86,14 +86,14 @@ def candidates(root: Path, judgments: Mapping[str, Judgment]) -> list[CandidateA
             unseen=row.split == "test",
             kind=judgments[row.sha256].kind if row.sha256 in judgments else None,
             theme=judgments[row.sha256].theme if row.sha256 in judgments else None,
-            renderings=tuple(image for image in row.renderings if pool.rendering_path(root, image).exists()),
+            renderings=tuple(image for image in row.renderings if pool.has_rendering(root, image)),
             captions=_shortest_first(
                 caption for image in row.renderings for caption in captions.get(image, ())
             ),
             trigger_words=trigger_words[row.sha256],
         )
         for row in dataset.training_lock(root).rows
-        if row.sha256 in trigger_words and pool.weights_path(root, row.sha256).exists()
+        if row.sha256 in trigger_words and pool.has_weights(root, row.sha256)
     ]
 
 

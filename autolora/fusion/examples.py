@@ -31,10 +31,8 @@ def encode_adapters(
     """
     texts = texts_by_image(root)
     for row in rows:
-        images = [
-            image for image in row.renderings if texts[image] and pool.rendering_path(root, image).exists()
-        ]
-        if not images or not pool.weights_path(root, row.sha256).exists():
+        images = [image for image in row.renderings if texts[image] and pool.has_rendering(root, image)]
+        if not images or not pool.has_weights(root, row.sha256):
             logger.warning(
                 "training without adapter %s: no weights or no captioned image in the pool", row.sha256
             )

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from autolora.errors import MismatchError, MissingArtifact, rerun
+from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
-from autolora.storage.tables import Columns, hash_row, read_table
+from autolora.storage.tables import Columns, hash_row, read_arrow, to_matrix
 
 SCHEMA = 2
 TABLE = "adapters"
@@ -82,18 +83,19 @@ def _field(root: Path, stage: str, name: str) -> str:
     return str(value)
 
 
-def read_vectors(root: Path) -> dict[str, list[float]]:
-    """Return adapter sha256 -> vector of the working index, sorted by sha256.
+def read_vectors(root: Path) -> tuple[tuple[str, ...], Float32Array]:
+    """Return the adapters (N,) of the working index, sorted by sha256, and their unit vectors (N, d).
 
     Raises MissingArtifact if the index or the encoder does not exist, MismatchError if a vector was computed by
     another encoder than the current one.
     """
-    rows = read_table(folder(root), TABLE, ["sha256", "encoder_weights", "vector"])
+    table = read_arrow(folder(root), TABLE, ["sha256", "encoder_weights", "vector"])
+    adapters = tuple(table.column("sha256").to_pylist())
     weights = encoder_digests(root)["encoder_weights"]
-    for row in rows:
-        if row["encoder_weights"] != weights:
+    for sha256, stored in zip(adapters, table.column("encoder_weights").to_pylist(), strict=True):
+        if stored != weights:
             raise MismatchError(
-                f"the vector of {row['sha256']} in {folder(root)} was computed with encoder weights "
-                f"{row['encoder_weights'][:12]}, but digests/encoder.json states {weights[:12]}: run `dvc repro index`"
+                f"the vector of {sha256} in {folder(root)} was computed with encoder weights {stored[:12]}, but "
+                f"digests/encoder.json states {weights[:12]}: run `dvc repro index`"
             )
-    return {row["sha256"]: row["vector"] for row in rows}
+    return adapters, to_matrix(table.column("vector"))

@@ -1,13 +1,17 @@
 """Means over clusters and their 95 % confidence intervals, by resampling whole clusters."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from autolora.storage.arrays import Float64Array
 
+Name = TypeVar("Name", bound=Hashable)
 LEVEL = 0.95
+BLOCK_DRAWS = 1 << 22
+"""clusters that are drawn at a time"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,17 +35,45 @@ def cluster_means(values: Float64Array, clusters: Sequence[Hashable]) -> Float64
 
 
 def estimate(values: Float64Array, clusters: Sequence[Hashable], resamples: int, seed: int) -> Estimate:
-    """Return the mean of the cluster means of `values` (N,) with its percentile bootstrap interval.
+    """Return the estimate of one column of `estimates`. Raises as `estimates`."""
+    return estimates({"values": values}, clusters, resamples, seed)["values"]
 
-    Whole clusters are drawn with replacement `resamples` times: values of one cluster are not independent.
-    Raises ValueError when there are no values.
+
+def estimates(
+    columns: Mapping[Name, Float64Array], clusters: Sequence[Hashable], resamples: int, seed: int
+) -> dict[Name, Estimate]:
+    """Return name -> mean of the cluster means of a column (N,), with its percentile bootstrap interval.
+
+    Whole clusters are drawn with replacement `resamples` times: values of one cluster are not independent. All
+    columns use the same draws. Raises ValueError when there are no values.
     """
-    if not len(values):
+    if not clusters:
         raise ValueError("there are no values to estimate from; at least one is needed")
-    means = cluster_means(values, clusters)
-    rng = np.random.default_rng(seed)
-    resampled = means[rng.integers(0, len(means), size=(resamples, len(means)))].mean(axis=1)
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(
-        value=float(means.mean()), low=float(low), high=float(high), n=len(values), clusters=len(means)
-    )
+    means = {name: cluster_means(values, clusters) for name, values in columns.items()}
+    resampled = _resample(means, len(set(clusters)), resamples, np.random.default_rng(seed))
+    bounds = {
+        name: np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for name, draws in resampled.items()
+    }
+    return {
+        name: Estimate(
+            value=float(column.mean()),
+            low=float(bounds[name][0]),
+            high=float(bounds[name][1]),
+            n=len(clusters),
+            clusters=len(column),
+        )
+        for name, column in means.items()
+    }
+
+
+def _resample(
+    means: Mapping[Name, Float64Array], clusters: int, resamples: int, rng: np.random.Generator
+) -> dict[Name, Float64Array]:
+    """Return name -> means (resamples,) of cluster means (C,) that are drawn with replacement, block by block."""
+    resampled = {name: np.empty(resamples) for name in means}
+    rows = max(1, BLOCK_DRAWS // clusters)
+    for start in range(0, resamples, rows):
+        draws = rng.integers(0, clusters, size=(min(rows, resamples - start), clusters))
+        for name, column in means.items():
+            resampled[name][start : start + rows] = column[draws].mean(axis=1)
+    return resampled

@@ -1,58 +1,99 @@
-"""Retrieval metrics of a score matrix (Q, N): ranks, recall, reciprocal rank, exact chance, index health."""
+"""Retrieval metrics of scores: ranks, recall, reciprocal rank, exact chance, and the health of an index.
 
-from collections.abc import Callable
+Scores come in blocks of queries (B, N), so that memory depends on the pool and not on the number of queries.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
-from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
+from autolora.storage.arrays import Float64Array, Int64Array
+
+BLOCK_BYTES = 1 << 26
+"""size of a block of scores"""
+
+Relevant = Sequence[Int64Array]
+"""per query, the positions of its relevant items, each once"""
 
 
-def ranks(scores: Float64Array, relevant: BoolArray) -> Int64Array:
-    """Return the rank (1 is best) of each query's first relevant item: scores (Q, N), relevant (Q, N) -> (Q,).
+def blocks(queries: int, pool: int) -> Iterator[slice]:
+    """Yield consecutive slices of the queries; the float64 scores (B, pool) of each fit into BLOCK_BYTES."""
+    rows = max(1, BLOCK_BYTES // (8 * max(pool, 1)))
+    for start in range(0, queries, rows):
+        yield slice(start, min(start + rows, queries))
+
+
+def ranks(scores: Float64Array, relevant: Relevant) -> Int64Array:
+    """Return the rank (1 is best) of each query's first relevant item: scores (B, N), relevant (B,) -> (B,).
 
     Ties count against the relevant item, so a model that gives every item the same score gains nothing.
     Raises ValueError when a query has no relevant item.
     """
-    without = np.flatnonzero(~relevant.any(axis=1))
+    counts = np.array([len(positions) for positions in relevant], dtype=np.int64)
+    without = np.flatnonzero(counts == 0)
     if len(without):
         raise ValueError(
             f"{len(without)} of {len(relevant)} queries (the first is query {without[0]}) have no relevant item; "
             "every query needs at least one"
         )
-    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
-    rank: Int64Array = 1 + ((scores >= best) & ~relevant).sum(axis=1)
+    if not len(relevant):
+        return np.empty(0, dtype=np.int64)
+    rows, starts = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts) - counts
+    relevant_scores = scores[rows, np.concatenate(list(relevant))]
+    best = np.maximum.reduceat(relevant_scores, starts)
+    equal_relevant = np.add.reduceat((relevant_scores == best[rows]).astype(np.int64), starts)
+    at_least = np.count_nonzero(scores >= best[:, None], axis=1).astype(np.int64)
+    rank: Int64Array = 1 + at_least - equal_relevant
     return rank
 
 
-def recall(rank: Int64Array, k: int) -> Float64Array:
-    """Return R@k: 1.0 if the first relevant item is among the first k, else 0.0: (Q,) -> (Q,)."""
-    return (rank <= k).astype(np.float64)
+def best_items(scores: NDArray[np.floating], k: int) -> Int64Array:
+    """Return the positions of each query's k best items, best first: (B, N) -> (B, k); of ties, the first is better."""
+    remaining, rows = scores.copy(), np.arange(len(scores))
+    best = np.empty((len(scores), k), dtype=np.int64)
+    for rank in range(k):
+        best[:, rank] = remaining.argmax(axis=1)
+        remaining[rows, best[:, rank]] = -np.inf
+    return best
 
 
-def reciprocal(rank: Int64Array) -> Float64Array:
+def recall(rank: Float64Array, k: int) -> Float64Array:
+    """Return R@k: 1.0 if the first relevant item is among the first k, else 0.0, nan if undefined: (Q,) -> (Q,)."""
+    found: Float64Array = (rank <= k).astype(np.float64)
+    found[np.isnan(rank)] = np.nan
+    return found
+
+
+def reciprocal(rank: Float64Array) -> Float64Array:
     """Return 1 / rank, whose mean is the MRR: (Q,) -> (Q,)."""
-    return 1.0 / rank.astype(np.float64)
+    inverse: Float64Array = 1.0 / rank
+    return inverse
 
 
 def chance_of_rank(pool: int, relevant: int) -> Float64Array:
     """Return P(first relevant item at rank 1..pool) (pool,) in a random order with `relevant` relevant items.
 
-    Exact (negative hypergeometric): C(pool - r, relevant - 1) / C(pool, relevant).
+    Exact (negative hypergeometric): C(pool - r, relevant - 1) / C(pool, relevant), as a product of ratios.
     """
-    orders = comb(pool, relevant)
-    return np.array([comb(pool - rank, relevant - 1) / orders for rank in range(1, pool + 1)])
+    rank = np.arange(1, pool)
+    ratios = (pool - rank - relevant + 1) / (pool - rank)
+    chances: Float64Array = np.cumprod([relevant / pool, *np.maximum(ratios, 0.0)])
+    return chances
 
 
-def chance_recall(relevant: BoolArray, k: int) -> Float64Array:
-    """Return each query's exact probability of a relevant item among k drawn at random: (Q, N) -> (Q,)."""
-    return _by_count(relevant, lambda chances: chances[:k].sum())
+def chance_recall(counts: Int64Array, pool: int, k: int) -> Float64Array:
+    """Return the exact probability of a relevant item among k of `pool` items drawn at random.
+
+    counts: number of relevant items of each query (Q,).
+    """
+    return _by_count(counts, pool, lambda chances: float(chances[:k].sum()))
 
 
-def chance_reciprocal(relevant: BoolArray) -> Float64Array:
-    """Return each query's exact expected reciprocal rank in a random order: (Q, N) -> (Q,)."""
-    return _by_count(relevant, lambda chances: (chances / np.arange(1, len(chances) + 1)).sum())
+def chance_reciprocal(counts: Int64Array, pool: int) -> Float64Array:
+    """Return the exact expected reciprocal rank in a random order of `pool` items. counts: as in `chance_recall`."""
+    return _by_count(counts, pool, lambda chances: float((chances / np.arange(1, len(chances) + 1)).sum()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,26 +113,25 @@ class Health:
     """mean difference of the best and the second best score"""
 
 
-def health(scores: Float64Array, k: int) -> Health:
-    """Return the k-occurrence statistics and the mean score gap of scores (Q, N)."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    counts = np.bincount(order.ravel(), minlength=scores.shape[1]).astype(np.float64)
+def health(hits: Int64Array, scores: Float64Array, pool: int, k: int) -> Health:
+    """Return the k-occurrence statistics and the mean score gap of an index of `pool` items.
+
+    hits, scores: the best items of each query and their scores (Q, at least min(max(k, 2), pool)), best first.
+    """
+    counts = np.bincount(hits[:, :k].ravel(), minlength=pool).astype(np.float64)
     deviation = counts.std()
     skewness = float((((counts - counts.mean()) / deviation) ** 3).mean()) if deviation > 0 else 0.0
-    best = np.sort(scores, axis=1)[:, ::-1]
     return Health(
         k=k,
         hubness=skewness,
         never_retrieved=float((counts == 0).mean()),
         most_retrieved=int(counts.argmax()),
-        most_retrieved_share=float(counts.max() / len(scores)),
-        score_gap=float((best[:, 0] - best[:, 1]).mean()) if scores.shape[1] > 1 else 0.0,
+        most_retrieved_share=float(counts.max() / len(hits)),
+        score_gap=float((scores[:, 0] - scores[:, 1]).mean()) if pool > 1 else 0.0,
     )
 
 
-def _by_count(relevant: BoolArray, measure: Callable[[Float64Array], float]) -> Float64Array:
+def _by_count(counts: Int64Array, pool: int, measure: Callable[[Float64Array], float]) -> Float64Array:
     """Return `measure` of each query's chances (Q,), computed once per distinct number of relevant items."""
-    pool = relevant.shape[1]
-    counts = relevant.sum(axis=1)
-    table = {int(count): float(measure(chance_of_rank(pool, int(count)))) for count in np.unique(counts)}
+    table = {int(count): measure(chance_of_rank(pool, int(count))) for count in np.unique(counts)}
     return np.array([table[int(count)] for count in counts])

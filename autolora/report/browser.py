@@ -1,7 +1,7 @@
 """Data of the page's script: the adapters and the heat map as JSON from which no markup can break out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -10,6 +10,10 @@ from autolora.report.cards import Card
 from autolora.report.groups import Group
 from autolora.report.heatmap import Heatmap
 from autolora.report.images import PageImage
+
+PIECE = 1 << 20
+"""characters of the JSON that are escaped at a time: copies of all of it would take more memory than the page"""
+ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 Neighbors = Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
 """source -> adapter -> its nearest others with their cosines"""
@@ -71,12 +75,11 @@ def heatmap_data(heatmap: Heatmap | None, cards: Sequence[Card]) -> dict[str, An
     }
 
 
-def script_json(value: Any) -> Markup:
-    """Return JSON for a script element: it holds no `<`, `>` or `&`, so nothing in it can end the element."""
+def script_json(value: Any) -> Iterator[Markup]:
+    """Yield JSON for a script element, in pieces: it holds no `<`, `>` or `&`, so nothing in it can end the element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, sort_keys=True)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    for start in range(0, len(text), PIECE):
+        yield Markup(text[start : start + PIECE].translate(ESCAPES))
 
 
 def _positions(cards: Sequence[Card]) -> dict[str, int]:

@@ -62,7 +62,7 @@ def table_text(table: Table) -> str:
 
 
 def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
-    """Return the lines that may need attention: problems, deferred, queued, oversized, dropped and withdrawn listings.
+    """Return the lines that may need attention: problems, and listings that are not active, by their reason.
 
     hubs: the names in crawl.hubs. Each kind has at most MAX_LINES lines.
     """
@@ -73,7 +73,7 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
         for problem in hub_problems
     ]
     deferred = [
-        f"deferred until {model.retry_on}, download failed: {model.name}{model.others} ({model.reason})"
+        f"deferred until {model.retry_on}, {model.failure}: {model.name}{model.others} ({model.reason})"
         for model in group_by_model(plan.deferred)
     ]
     cost = sum(plan.admission.queued.values(), Cost())
@@ -84,15 +84,19 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
     ]
     dropped = [
         f"hub {hub} is no longer in crawl.hubs: "
-        f"{counted(number, 'listing is', 'listings are')} removed from the catalog"
+        f"{counted(number, 'listing is', 'listings are')} not active any more"
         for hub, number in dropped_hubs(plan.before, hubs).items()
     ]
     withdrawn = [
         f"withdrawn: {qualified_name(listing)}" for listing in newly_withdrawn(plan.before, plan.listings)
     ]
+    taken_down = [
+        f"taken down, but still listed: {qualified_name(listing)} ({takedown.reason})"
+        for listing, takedown in plan.taken_down
+    ]
     return [
         line
-        for lines in (problems, deferred, queued, oversized, dropped, withdrawn)
+        for lines in (problems, deferred, queued, oversized, dropped, withdrawn, taken_down)
         for line in (
             *lines[:MAX_LINES],
             *([f"… and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from autolora.captions.store import read_captions
-from autolora.catalog import failed_downloads
-from autolora.catalog.failed_downloads import FailedDownload
+from autolora.catalog import failed_items
+from autolora.catalog.diff import group_by_model
+from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.sources import Sources
 from autolora.catalog.store import read_all
 from autolora.crawl.budget import GB, cost
@@ -35,8 +36,8 @@ class AdapterRecord:
     captions: tuple[Caption, ...]
     inactive_reason: str
     """why no listing of the file is active; empty if one is"""
-    missing_images: tuple[FailedDownload, ...]
-    """images of its models whose download failed"""
+    missing_images: tuple[FailedItem, ...]
+    """images of its models whose download or caption failed"""
 
     @property
     def sources(self) -> Sources:
@@ -94,7 +95,7 @@ def facts(record: AdapterRecord) -> dict[str, Any]:
         "inactive because": record.inactive_reason,
         "sha256": adapter.sha256 if adapter else primary.sha256 or "",
     }
-    if primary.status != "withdrawn":
+    if _has_metadata(primary):
         values |= _hub_facts(record)
     elif len(record.listings) > 1:
         values["sources"] = "\n".join(map(describe_listing, record.listings))
@@ -110,13 +111,18 @@ def facts(record: AdapterRecord) -> dict[str, Any]:
 def describe_listing(listing: Listing) -> str:
     """Return the status and the metadata of one hub's listing as a phrase."""
     phrases = [f"{listing.hub}:{listing.id}/{listing.file}: {describe_status(listing)}"]
-    if listing.status != "withdrawn":
+    if _has_metadata(listing):
         phrases += [
             f"license {listing.license or 'unknown'} ({describe_permissions(listing.permissions)})",
             f"base model {listing.base_model or 'unknown'}",
             f"maturity: {describe_maturity(listing.nsfw_level, listing.nsfw)}",
         ]
     return "; ".join(phrases)
+
+
+def _has_metadata(listing: Listing) -> bool:
+    """Return whether a listing has its hub's metadata; tombstones of earlier AutoLoRA versions have none, nor a URL."""
+    return bool(listing.url)
 
 
 def describe_permissions(permissions: Permissions) -> str:
@@ -137,6 +143,7 @@ def describe_status(listing: Listing) -> str:
         "queued": "queued",
         "missing": "missing from the hub's list, but its page still exists",
         "withdrawn": f"withdrawn, noticed on {listing.withdrawn}",
+        "rejected": "rejected by a rule in the section crawl of params.yaml",
     }
     since = listing.stale_since
     return phrases[listing.status] + (f", retained from an earlier crawl since {since}" if since else "")
@@ -167,7 +174,7 @@ def _matches(listing: Listing, adapters: Mapping[str, Adapter], name: str) -> bo
 
 
 def _hub_facts(record: AdapterRecord) -> dict[str, Any]:
-    """Return the metadata that the hubs report; a listing must be left that is not withdrawn."""
+    """Return the metadata that the hubs report, or reported before the withdrawal."""
     sources, primary = record.sources, record.sources.primary
     return {
         "size": "" if primary.size is None else f"{primary.size:,} bytes",
@@ -184,12 +191,12 @@ def _hub_facts(record: AdapterRecord) -> dict[str, Any]:
     }
 
 
-def _describe_missing(images: Sequence[FailedDownload]) -> str:
-    """Return the number of failed image downloads, the day of the next attempt and its reason; empty if none."""
-    if not images:
-        return ""
-    first = min(images, key=lambda download: (download.retry_on, download.name))
-    return f"{len(images)}, download failed ({first.reason}); next attempt on {first.retry_on}"
+def _describe_missing(images: Sequence[FailedItem]) -> str:
+    """Return per stage the number of failed images, the reason and the day of the next attempt; empty if none."""
+    return "\n".join(
+        f"{len(model.items)}, {model.failure} ({model.reason}); next attempt on {model.retry_on}"
+        for model in group_by_model(images)
+    )
 
 
 def _file_facts(record: AdapterRecord) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def _file_facts(record: AdapterRecord) -> dict[str, Any]:
         "layout": adapter.layout,
         "slots": adapter.num_slots,
         "largest rank": adapter.rank_max,
-        "update norm (Frobenius)": f"{adapter.norm:.4g}",
+        "update norm (Frobenius, estimated)": f"{adapter.norm:.3g}",
         "stored as": adapter.dtype,
         "keys": f"{adapter.keys_used} of {adapter.keys_seen} used",
         "ignored keys": ", ".join(adapter.ignored_keys) or "none",
@@ -219,11 +226,11 @@ def _inactive_reason(
     queued = next((listing for listing in listings if listing.status == "queued"), None)
     if queued is None:
         return (
-            "the hub lists neither the file nor a page for it any more, or took it down; the file is removed from "
-            "pool, dataset and index, and returns when a hub lists it again"
+            "the hub lists neither the file nor a page for it any more, or took it down; no search returns it and "
+            "nothing is trained on it until a hub lists it again. Its metadata and completed downloads are kept"
         )
-    failed = failed_downloads.read(root).get(queued.key)
-    if failed and failed.reason == failed_downloads.NOT_REQUESTED:
+    failed = failed_items.read(root).get(queued.key)
+    if failed and failed.reason == failed_items.NOT_REQUESTED:
         return f"{failed.reason}; next attempt on {failed.retry_on}"
     if failed:
         return f"the download failed on {failed.last_attempt} ({failed.reason}); next attempt on {failed.retry_on}"
@@ -269,8 +276,8 @@ def _record(
     )
 
 
-def _missing_images(root: Path, listings: Iterable[Listing]) -> tuple[FailedDownload, ...]:
-    """Return the failed image downloads of the models that some listings belong to."""
+def _missing_images(root: Path, listings: Iterable[Listing]) -> tuple[FailedItem, ...]:
+    """Return the failed images of the models that some listings belong to."""
     models = {(listing.hub, listing.id) for listing in listings}
-    failed = failed_downloads.read(root).values()
+    failed = failed_items.read(root).values()
     return tuple(item for item in failed if (item.hub, item.id) in models and not item.is_file)

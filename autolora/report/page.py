@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -22,7 +23,7 @@ from autolora.report.cards import Card, read_cards
 from autolora.report.chart_text import chart_text, metric_text
 from autolora.report.charts import make_charts
 from autolora.report.groups import Group, group
-from autolora.report.heatmap import build_heatmap
+from autolora.report.heatmap import Heatmap, build_heatmap
 from autolora.report.images import PageImage, image_store
 from autolora.report.provenance import parameters, provenance
 from autolora.report.references import References
@@ -49,13 +50,9 @@ def assemble(root: Path) -> Path:
     params = load(root / "params.yaml") if (root / "params.yaml").is_file() else None
     cards = read_cards(root, _judgments(root, params, evaluation))
     accepted = [card for card in cards if card.adapter.accepted]
-    sources = _vector_sources(root)
-    groups = group(accepted, next(iter(sources.values()), None))
+    groups, heatmap, agreement, neighbors = _compare_adapters(root, accepted)
     images = _images(root, accepted)
     references = References(root, cards, images)
-    heatmap = build_heatmap(groups, sources)
-    agreement = _theme_agreement(accepted, sources)
-    neighbors = {name: source.nearest() for name, source in sources.items()}
     duplicates = similarity.family_members(root)
     content = {
         "tiles": tiles(cards, read_summary(root)),
@@ -72,7 +69,9 @@ def assemble(root: Path) -> Path:
         "retrieval": make_charts(evaluation, metrics=evaluation.get("metrics", ())) if evaluation else [],
         "searches": references.searches(evaluation) if evaluation else [],
         "heatmap": heatmap,
-        "agreement": make_charts({"similarity": {"methods": agreement}}, tuple(sources)) if agreement else [],
+        "agreement": make_charts({"similarity": {"methods": agreement}}, tuple(neighbors))
+        if agreement
+        else [],
         "experiments": experiments,
         "fusion": make_charts(experiments, methods=experiments.get("methods", ())) if experiments else [],
         "cases": references.cases(experiments) if experiments else {},
@@ -93,10 +92,11 @@ def assemble(root: Path) -> Path:
     return path
 
 
-def render(content: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """Return the page as HTML; every value is escaped, and an unknown one is an error.
+def render(content: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
+    """Return the page as HTML in UTF-8; every value is escaped, and an unknown one is an error.
 
     data: what the page's script gets as JSON, besides the images that the markup does not show.
+    The parts are encoded one by one, because a string of the whole page takes two bytes per character.
     """
     environment = Environment(
         loader=PackageLoader("autolora.report", package_path=""),
@@ -109,13 +109,16 @@ def render(content: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     in_markup = {image.number for images in content["covers"].values() for image in images}
     urls = {image.number: image.url for image in content["images"].values() if image.number not in in_markup}
-    return environment.get_template("index.html").render(
+    parts = environment.get_template("index.html").generate(
         **content,
         style=Markup(environment.get_template("style.css").render()),
         script=Markup(script),
         script_digest=digest,
         data=browser.script_json({**data, "images": urls}),
     )
+    page = io.BytesIO()
+    page.writelines(part.encode() for part in parts)
+    return page.getvalue()
 
 
 def _judgments(
@@ -126,6 +129,20 @@ def _judgments(
     file = params.evaluation.themes if params else None
     judgments = {sha256: Judgment(theme, None) for sha256, theme in used.items()}
     return judgments | read_judgments(root / file if file else None)
+
+
+def _compare_adapters(
+    root: Path, accepted: Sequence[Card]
+) -> tuple[list[Group], Heatmap | None, dict[str, dict[str, Any]], browser.Neighbors]:
+    """Return groups, heat map, agreement with themes, and nearest neighbors; the vectors do not stay in memory."""
+    sources = _vector_sources(root)
+    groups = group(accepted, next(iter(sources.values()), None))
+    return (
+        groups,
+        build_heatmap(groups, sources),
+        _theme_agreement(accepted, sources),
+        {name: source.nearest() for name, source in sources.items()},
+    )
 
 
 def _vector_sources(root: Path) -> dict[str, similarity.AdapterVectors]:
@@ -147,8 +164,9 @@ def _images(root: Path, accepted: Sequence[Card]) -> dict[str, PageImage]:
     """Return the images of the page by the sha256 of the rendering."""
     limit = None if len(accepted) <= MAX_FULL_GALLERIES else 2
     wanted = dict.fromkeys(rendering.sha256 for card in accepted for rendering in card.renderings[:limit])
-    store = image_store(len(wanted))
+    store = image_store(root, len(wanted))
     images = {sha256: store.load(sha256, pool.rendering_path(root, sha256)) for sha256 in wanted}
+    store.remove_others()
     return {sha256: image for sha256, image in images.items() if image}
 
 

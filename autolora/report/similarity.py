@@ -1,5 +1,6 @@
 """Similarity of adapters: cosines of the index's vectors and of the raw sketches."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 
 from autolora.dataset import store as dataset
 from autolora.index import store as index
+from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimate
 from autolora.storage.arrays import Float64Array
-from autolora.storage.tables import read_table, version_of
+from autolora.storage.tables import read_arrow, read_table, to_matrix, version_of
 
 NEAREST = 4
-BLOCK = 512
-"""rows of the matrix of cosines that are in memory at a time"""
+SPARE = 4
+"""further candidates for the nearest adapters, because candidates are found in float32 and compared in float64"""
 RESAMPLES = 2000
 
 
@@ -42,14 +44,20 @@ class AdapterVectors:
 
     def nearest(self, k: int = NEAREST) -> dict[str, list[tuple[str, float]]]:
         """Return adapter -> its k nearest others with their cosines, best first."""
-        neighbors = {}
-        for start in range(0, len(self.adapters), BLOCK):
-            cosines = self.vectors[start : start + BLOCK] @ self.vectors.T
-            cosines[np.arange(len(cosines)), start + np.arange(len(cosines))] = -np.inf
-            order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(k, len(self.adapters) - 1)]
-            for row, columns in enumerate(order.tolist()):
-                nearest = [(self.adapters[column], float(cosines[row, column])) for column in columns]
-                neighbors[self.adapters[start + row]] = nearest
+        count, neighbors = len(self.adapters), {}
+        rough = self.vectors.astype(np.float32)
+        for block in retrieval.blocks(count, count):
+            cosines = rough[block] @ rough.T
+            np.fill_diagonal(cosines[:, block], -np.inf)
+            columns = retrieval.best_items(cosines, min(k + SPARE, count - 1))
+            exact = np.einsum("id,ijd->ij", self.vectors[block], self.vectors[columns])
+            order = np.lexsort((columns, -exact))[:, :k]
+            columns, exact = np.take_along_axis(columns, order, 1), np.take_along_axis(exact, order, 1)
+            for adapter, others, values in zip(
+                self.adapters[block], columns.tolist(), exact.tolist(), strict=True
+            ):
+                names = (self.adapters[other] for other in others)
+                neighbors[adapter] = list(zip(names, values, strict=True))
         return neighbors
 
 
@@ -57,16 +65,14 @@ def index_vectors(root: Path) -> AdapterVectors | None:
     """Return the vectors of the working index; None if there is no index yet."""
     if version_of(index.folder(root), index.TABLE) is None:
         return None
-    rows = read_table(index.folder(root), index.TABLE, ["sha256", "vector"])
-    return _normalized([(row["sha256"], row["vector"]) for row in rows])
+    return _normalized(index.folder(root), index.TABLE, "vector")
 
 
 def sketch_vectors(root: Path) -> AdapterVectors | None:
     """Return the sketches' fingerprints, whose cosines estimate those of the sketches; None if there are none yet."""
     if version_of(dataset.folder(root), "adapters") is None:
         return None
-    rows = read_table(dataset.folder(root), "adapters", ["sha256", "fingerprint"])
-    return _normalized([(row["sha256"], row["fingerprint"]) for row in rows])
+    return _normalized(dataset.folder(root), "adapters", "fingerprint")
 
 
 def family_members(root: Path) -> dict[str, list[str]]:
@@ -93,11 +99,11 @@ def theme_agreement(
     is no such adapter.
     """
     judged = sorted(set.intersection(*({*source.adapters} for source in sources.values())) & themes.keys())
-    sizes = {theme: sum(themes[sha256] == theme for sha256 in judged) for theme in set(themes.values())}
+    sizes, unseen_set = Counter(themes[sha256] for sha256 in judged), set(unseen)
     counted = [sha256 for sha256 in judged if sizes[themes[sha256]] > 1]
     groups = {
         "all adapters": counted,
-        "unseen adapters": [sha256 for sha256 in counted if sha256 in set(unseen)],
+        "unseen adapters": [sha256 for sha256 in counted if sha256 in unseen_set],
     }
     groups = {metric: members for metric, members in groups.items() if members}
     hits = {name: _nearest_has_theme(source.select(judged), themes) for name, source in sources.items()}
@@ -109,12 +115,14 @@ def theme_agreement(
     }
 
 
-def _normalized(rows: Sequence[tuple[str, Sequence[float]]]) -> AdapterVectors | None:
-    if not rows:
+def _normalized(folder: Path, table: str, column: str) -> AdapterVectors | None:
+    """Return the vectors in a column of a table; None if the table is empty."""
+    rows = read_arrow(folder, table, ["sha256", column])
+    if not len(rows):
         return None
-    vectors = np.array([vector for _, vector in rows], dtype=np.float64)
-    norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return AdapterVectors(adapters=tuple(sha256 for sha256, _ in rows), vectors=vectors / norms)
+    vectors = to_matrix(rows.column(column)).astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return AdapterVectors(adapters=tuple(rows.column("sha256").to_pylist()), vectors=vectors)
 
 
 def _nearest_has_theme(source: AdapterVectors, themes: Mapping[str, str]) -> dict[str, float]:

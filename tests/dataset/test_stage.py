@@ -2,15 +2,17 @@
 
 import datetime
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autolora.dataset import stage
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
+from autolora.pool import store as pool
 from autolora.storage.tables import Counts, hash_row, open_table
 from tests.support.synthetic_repo import (
     DATASET,
@@ -91,9 +93,10 @@ def test_completes_a_killed_run(tmp_path: Path, adapters: list[SyntheticAdapter]
 def test_writes_only_the_difference(tmp_path: Path, adapters: list[SyntheticAdapter]) -> None:
     relicensed = replace(adapters[0], listing=replace(adapters[0].listing, license="mit"))
     write_repository(tmp_path, [relicensed, *adapters[2:], make_adapter("pixel", 7, LATER)])
-    assert write_checked(tmp_path, lambda: stage.update_adapters(tmp_path, DATASET)) == Counts(1, 1, 1)
-    assert write_checked(tmp_path, lambda: stage.update_renderings(tmp_path)) == Counts(2, 0, 2)
-    assert write_checked(tmp_path, lambda: stage.update_captions(tmp_path)) == Counts(4, 0, 4)
+    sync = stage.open_sync(tmp_path, DATASET)
+    assert write_checked(tmp_path, sync.update_adapters) == Counts(1, 1, 1)
+    assert write_checked(tmp_path, sync.update_renderings) == Counts(2, 0, 2)
+    assert write_checked(tmp_path, sync.update_captions) == Counts(4, 0, 4)
 
 
 def test_a_new_caption_changes_the_row_of_the_adapter(
@@ -102,17 +105,48 @@ def test_a_new_caption_changes_the_row_of_the_adapter(
     first, *others = adapters
     captions = (replace(first.captions[0], text="something else"), *first.captions[1:])
     write_repository(tmp_path, [replace(first, captions=captions), *others])
-    assert write_checked(tmp_path, lambda: stage.update_adapters(tmp_path, DATASET)) == Counts(0, 1, 0)
-    assert write_checked(tmp_path, lambda: stage.update_captions(tmp_path)) == Counts(0, 1, 0)
+    sync = stage.open_sync(tmp_path, DATASET)
+    assert write_checked(tmp_path, sync.update_adapters) == Counts(0, 1, 0)
+    assert write_checked(tmp_path, sync.update_captions) == Counts(0, 1, 0)
 
 
-def test_reads_only_the_sketches_of_new_adapters(tmp_path: Path, adapters: list[SyntheticAdapter]) -> None:
-    for adapter in adapters:
-        shutil.rmtree(tmp_path / "data" / "pool" / "sketches" / adapter.sha256[:2], ignore_errors=True)
-    write_dataset(tmp_path)  # would raise MissingArtifact if it read a sketch
+def test_reads_only_the_sketches_of_new_adapters(
+    tmp_path: Path, adapters: list[SyntheticAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load_fingerprints = pool.load_fingerprints
+
+    def count(root: Path, names: Sequence[str]) -> np.ndarray:
+        read.extend(names)
+        return load_fingerprints(root, names)
+
+    monkeypatch.setattr(pool, "load_fingerprints", count)
+    new_adapter = make_adapter("pixel", 5, LATER)
+    write_repository(tmp_path, [*adapters, new_adapter])
+    write_dataset(tmp_path)
+    assert read == [new_adapter.sha256]
     shutil.rmtree(tmp_path / "data" / "dataset")
-    with pytest.raises(MissingArtifact, match="sketch"):
-        write_dataset(tmp_path)
+    write_dataset(tmp_path)
+    assert len(read) == 1 + len(adapters) + 1
+
+
+def test_run_reads_catalog_pool_and_captions_once(
+    tmp_path: Path, adapters: list[SyntheticAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counting(name: str, function: Callable[[Path], object]) -> Callable[[Path], object]:
+        return lambda root: [calls.append(name), function(root)][1]
+
+    for module, name in (
+        (stage, "read_active"),
+        (stage, "read_captions"),
+        (pool, "adapters"),
+        (pool, "renderings"),
+    ):
+        monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
+    write_dataset(tmp_path)
+    assert sorted(calls) == ["adapters", "read_active", "read_captions", "renderings"]
 
 
 def test_a_file_with_two_listings_is_one_row_named_by_the_earlier_listing(
@@ -172,7 +206,7 @@ def test_changed_columns_rebuild_the_table(tmp_path: Path, adapters: list[Synthe
     table = open_table(dataset.folder(tmp_path), "captions", columns)
     assert table.count_rows() == 0
     expected = Counts(4 * len(adapters), 0, 0)
-    assert write_checked(tmp_path, lambda: stage.update_captions(tmp_path)) == expected
+    assert write_checked(tmp_path, stage.open_sync(tmp_path, DATASET).update_captions) == expected
 
 
 def test_row_hash_leaves_out_inexact_columns() -> None:

@@ -3,19 +3,25 @@
 import datetime
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from autolora.dataset import store as dataset
+from autolora.encoder import store as encoder_store
+from autolora.encoder.inputs import AdapterBatch
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import stage
 from autolora.index import store as index
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.models import ClipTextEncoder
-from autolora.pool.store import save_sketch
+from autolora.pool import store as pool
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_table
 from tests.support.synthetic_repo import (
@@ -108,11 +114,13 @@ def test_embeds_new_adapters_updates_columns_and_removes_withdrawn_adapters(
     assert read_digest(root, "encoder")["sha256"] == encoder
 
 
-def test_a_changed_license_reads_no_sketch(root: Path, adapters: list[SyntheticAdapter]) -> None:
+def test_a_changed_license_reads_no_sketch(
+    root: Path, adapters: list[SyntheticAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
     relicensed = replace(adapters[0], listing=replace(adapters[0].listing, license="mit"))
     write_repository(root, [relicensed, *adapters[1:]])
     write_dataset(root)
-    shutil.rmtree(root / "data" / "pool" / "sketches")
+    monkeypatch.delattr(pool, "load_sketch")
     assert write_index(root) == {"embedded": 0, "updated": 1, "removed": 0}
 
 
@@ -132,8 +140,8 @@ def test_completes_a_killed_run(root: Path) -> None:
     complete = read_digest(root, "index")
     shutil.rmtree(root / "data" / "index")
     (root / "digests" / "index.json").unlink()
-    first_batch, *_ = stage.plan(root, batch=4).embed
-    stage.open_embedder(root, BOUNDS).embed(first_batch)
+    sync = stage.open_sync(root, BOUNDS)
+    sync.embed(sync.plan(batch=4).embed[0])
     assert write_index(root)["embedded"] == 9 - 4
     assert read_digest(root, "index") == complete
 
@@ -147,17 +155,18 @@ def test_another_encoder_embeds_all_adapters_again(root: Path, text_encoder: Cli
 
 
 def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
-    assert list(index.read_vectors(root)) == sorted(rows_by_adapter(root))
+    stored, (names, vectors) = rows_by_adapter(root), index.read_vectors(root)
+    assert dict(zip(names, vectors.tolist(), strict=True)) == {name: stored[name]["vector"] for name in names}
+    assert list(names) == sorted(stored)
     write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     with pytest.raises(MismatchError, match="dvc repro index"):
         index.read_vectors(root)
-    stage.open_embedder(root, BOUNDS).embed(
-        stage.plan(root, batch=4).embed[0]
-    )  # some vectors are still of the old encoder
+    sync = stage.open_sync(root, BOUNDS)
+    sync.embed(sync.plan(batch=4).embed[0])  # the other vectors are still of the old encoder
     with pytest.raises(MismatchError, match="dvc repro index"):
         index.read_vectors(root)
     write_index(root)
-    assert len(index.read_vectors(root)) == 9
+    assert len(index.read_vectors(root)[0]) == 9
 
 
 def test_digest_excludes_vectors_and_the_content_digest_includes_them(root: Path) -> None:
@@ -175,12 +184,69 @@ def test_digest_excludes_vectors_and_the_content_digest_includes_them(root: Path
     assert after["encoder_weights"] == "0" * 64
 
 
+def test_run_loads_the_encoder_and_the_dataset_once(
+    root: Path, adapters: list[SyntheticAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for module, name in ((encoder_store, "load_encoder"), (dataset, "rows")):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, partial(count_call, calls, name, function))
+    relicensed = replace(adapters[0], listing=replace(adapters[0].listing, license="mit"))
+    write_repository(root, [relicensed, *adapters[2:], make_adapter("neon", 7, LATER)])
+    write_dataset(root)
+    calls.clear()
+    assert write_index(root) == {"embedded": 1, "updated": 1, "removed": 1}
+    assert calls == ["load_encoder", "rows"]
+
+
+def count_call(calls: list[str], name: str, function: Callable[..., object], *args: object) -> object:
+    calls.append(name)
+    return function(*args)
+
+
+def test_vectors_do_not_depend_on_the_batch(root: Path) -> None:
+    before = rows_by_adapter(root)
+    for batch in (1, 9):
+        shutil.rmtree(root / "data" / "index")
+        write_index(root, batch)
+        assert rows_by_adapter(root) == before
+
+
+def test_sketches_are_embedded_together_on_a_gpu(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device `cuda` is simulated: its tensors stay on the CPU."""
+    before = rows_by_adapter(root)
+    monkeypatch.setattr(AdapterBatch, "to", lambda batch, device: batch)
+    sync = replace(stage.open_sync(root, BOUNDS), device=torch.device("cuda"))
+    sizes: list[int] = []
+    embed = sync.encoder.embed
+    monkeypatch.setattr(
+        sync.encoder, "embed", lambda values, present: [sizes.append(len(present)), embed(values, present)][1]
+    )
+    sync.embed(list(before))
+    assert sizes == [9]
+    vectors = {sha256: row["vector"] for sha256, row in rows_by_adapter(root).items()}
+    assert np.allclose(
+        [vectors[sha256] for sha256 in before], [row["vector"] for row in before.values()], atol=1e-5
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_gives_the_vectors_of_the_cpu(root: Path) -> None:
+    before = rows_by_adapter(root)
+    sync = stage.open_sync(root, BOUNDS, "cuda")
+    sync.embed(list(before))
+    after = rows_by_adapter(root)
+    assert np.allclose(
+        [after[s]["vector"] for s in before], [r["vector"] for r in before.values()], atol=1e-4
+    )
+
+
 def test_sketches_of_another_size_are_refused(root: Path, adapters: list[SyntheticAdapter]) -> None:
-    save_sketch(root, adapters[0].sha256, sketch(adapters[0].lora, SLOTS, SketchSpec(size=8)))
+    pool.save_sketch(root, adapters[0].sha256, sketch(adapters[0].lora, SLOTS, SketchSpec(size=8)))
     with pytest.raises(MismatchError, match="dvc repro encoder"):
-        stage.open_embedder(root, BOUNDS).embed([adapters[0].sha256])
+        stage.open_sync(root, BOUNDS).embed([adapters[0].sha256])
 
 
 def test_missing_encoder_error_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro encoder"):
-        stage.plan(tmp_path, 4)
+        stage.open_sync(tmp_path, BOUNDS)

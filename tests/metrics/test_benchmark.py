@@ -1,27 +1,47 @@
 """The retrieval benchmark on synthetic vectors whose relevant adapters are known."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from autolora.metrics.benchmark import (
+    Benchmark,
+    EmbeddedCaption,
     Query,
     caption_centroid_scores,
-    compare_methods,
     encoder_scores,
+    relevant_by_level,
+    sum_captions,
+)
+from autolora.metrics.comparison import (
+    Searches,
+    compare_methods,
     example_searches,
     index_health,
-    relevant_by_level,
+    search_with_encoder,
 )
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
 PARAMS = EvaluationParams(ks=(1, 3), bootstrap=300, seed=0, themes=None)
+ALL = slice(None)
+
+
+def tables(benchmark: Benchmark) -> dict[str, Any]:
+    """Return level -> tables of all methods."""
+    relevant = relevant_by_level(benchmark)
+    return compare_methods(benchmark, search_with_encoder(benchmark, relevant, PARAMS.ks), relevant, PARAMS)
+
+
+def searches(benchmark: Benchmark) -> Searches:
+    """Return the searches of the index."""
+    return search_with_encoder(benchmark, relevant_by_level(benchmark), PARAMS.ks)
 
 
 def test_good_encoder_beats_chance_by_more_than_its_interval() -> None:
-    levels = compare_methods(synthetic_benchmark(), PARAMS)
+    levels = tables(synthetic_benchmark())
     encoder = levels["theme"]["methods"]["encoder"]["R@1"]
     chance = levels["theme"]["methods"]["random"]["R@1"]
     assert encoder["value"] > 0.95
@@ -32,40 +52,39 @@ def test_good_encoder_beats_chance_by_more_than_its_interval() -> None:
 
 
 def test_random_encoder_does_not_beat_chance() -> None:
-    levels = compare_methods(synthetic_benchmark(noise=50.0), PARAMS)
+    levels = tables(synthetic_benchmark(noise=50.0))
     assert levels["adapter"]["differences"]["encoder − random"]["R@1"]["low"] <= 0
 
 
 def test_no_theme_level_without_judgments() -> None:
-    assert set(compare_methods(synthetic_benchmark(judged=False), PARAMS)) == {"adapter"}
+    assert set(tables(synthetic_benchmark(judged=False))) == {"adapter"}
 
 
 def test_centroid_excludes_captions_of_the_described_rendering() -> None:
-    benchmark = synthetic_benchmark(noise=0.3)
+    captions: list[EmbeddedCaption] = []
+    benchmark = synthetic_benchmark(noise=0.3, is_captioned=lambda caption: not captions.append(caption))
     query, query_vector = benchmark.queries[0], benchmark.query_vectors[0]
-    own = [c.vector for c in benchmark.captions if c.adapter == 0 and c.image != query.image]
+    own = [c.vector for c in captions if c.adapter == 0 and c.image != query.image]
     mean = np.mean(own, axis=0)
-    scores = caption_centroid_scores(benchmark)
+    scores = caption_centroid_scores(benchmark)(ALL)
     assert scores[0, 0] == pytest.approx(query_vector @ mean / np.linalg.norm(mean))
-    other = np.mean([c.vector for c in benchmark.captions if c.adapter == 1], axis=0)
+    other = np.mean([c.vector for c in captions if c.adapter == 1], axis=0)
     assert scores[0, 1] == pytest.approx(query_vector @ other / np.linalg.norm(other))
 
 
 def test_centroid_skips_queries_whose_adapter_has_no_other_caption() -> None:
-    full = synthetic_benchmark()
-    image = full.queries[0].image
-    benchmark = replace(full, captions=tuple(c for c in full.captions if c.adapter != 0 or c.image == image))
-    assert np.isnan(caption_centroid_scores(benchmark)[0]).all()
-    tables = compare_methods(benchmark, PARAMS)["theme"]
-    assert tables["methods"]["encoder"]["MRR"]["n"] == 24
-    assert tables["methods"]["caption centroid"]["MRR"]["n"] == 22
-    assert tables["differences"]["encoder − caption centroid"]["MRR"]["n"] == 22
+    image = synthetic_benchmark().queries[0].image
+    benchmark = synthetic_benchmark(is_captioned=lambda c: c.adapter != 0 or c.image == image)
+    assert np.isnan(caption_centroid_scores(benchmark)(ALL)[0]).all()
+    table = tables(benchmark)["theme"]
+    assert table["methods"]["encoder"]["MRR"]["n"] == 24
+    assert table["methods"]["caption centroid"]["MRR"]["n"] == 22
+    assert table["differences"]["encoder − caption centroid"]["MRR"]["n"] == 22
 
 
 def test_centroid_ranks_adapters_without_captions_last() -> None:
-    full = synthetic_benchmark()
-    benchmark = replace(full, captions=tuple(c for c in full.captions if c.adapter != 1))
-    assert (caption_centroid_scores(benchmark)[:, 1] == -1).all()
+    benchmark = synthetic_benchmark(is_captioned=lambda c: c.adapter != 1)
+    assert (caption_centroid_scores(benchmark)(ALL)[:, 1] == -1).all()
 
 
 def test_rendering_of_two_adapters_has_two_relevant_adapters() -> None:
@@ -73,22 +92,30 @@ def test_rendering_of_two_adapters_has_two_relevant_adapters() -> None:
     first = full.queries[0]
     shared = Query(first.text, first.image, (full.adapters[0], full.adapters[5]))
     levels = relevant_by_level(replace(full, queries=(shared, *full.queries[1:])))
-    assert np.flatnonzero(levels["adapter"][0]).tolist() == [0, 5]
-    assert np.flatnonzero(levels["theme"][0]).tolist() == [0, 1, 4, 5, 8, 9]
+    assert sorted(levels["adapter"][0]) == [0, 5]
+    assert sorted(levels["theme"][0]) == [0, 1, 4, 5, 8, 9]
 
 
 def test_example_searches_hold_one_query_per_theme_with_three_hits() -> None:
-    examples = example_searches(synthetic_benchmark(), seed=0)
+    benchmark = synthetic_benchmark()
+    examples = example_searches(benchmark, searches(benchmark), seed=0)
     assert [example["themes"] for example in examples] == [["cat"], ["neon"]]
     assert all(len(example["hits"]) == 3 for example in examples)
     assert all(hit["same theme"] for example in examples for hit in example["hits"])
-    assert example_searches(synthetic_benchmark(), seed=0) == examples
+    assert example_searches(benchmark, searches(benchmark), seed=0) == examples
 
 
 def test_index_health_names_the_most_retrieved_adapter() -> None:
     benchmark = synthetic_benchmark()
-    health = index_health(benchmark, (1, 3))
+    health = index_health(benchmark, searches(benchmark), (1, 3))
     assert health["k"] == 3
     assert health["most_retrieved"] in benchmark.adapters
     assert 0 < health["never_retrieved"] < 1
-    assert encoder_scores(benchmark).shape == (24, 12)
+    assert encoder_scores(benchmark)(ALL).shape == (24, 12)
+
+
+def test_captions_of_a_rendering_are_summed_only_if_queries_describe_it() -> None:
+    captions = [EmbeddedCaption(1, image, np.array([1.0, 2.0])) for image in ("a", "a", "b")]
+    sums = sum_captions(captions, (2, 2), {"a"})
+    assert sums.by_adapter.tolist() == [[0, 0], [3, 6]]
+    assert {key: total.tolist() for key, total in sums.by_rendering.items()} == {(1, "a"): [2, 4]}

@@ -19,48 +19,57 @@ from tests.support.tiny_judges import save_clip
 
 def test_rank_is_that_of_the_first_relevant_item() -> None:
     scores = np.array([[0.9, 0.5, 0.7], [0.1, 0.2, 0.3]])
-    relevant = np.array([[False, True, True], [True, False, False]])
-    assert retrieval.ranks(scores, relevant).tolist() == [2, 3]
+    assert retrieval.ranks(scores, [np.array([2, 1]), np.array([0])]).tolist() == [2, 3]
 
 
 def test_ties_count_against_the_relevant_item() -> None:
-    assert retrieval.ranks(np.zeros((1, 4)), np.array([[False, True, False, False]])).tolist() == [4]
+    assert retrieval.ranks(np.zeros((1, 4)), [np.array([1])]).tolist() == [4]
 
 
 def test_query_without_relevant_item_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"1 of 1 queries \(the first is query 0\) have no relevant item"):
-        retrieval.ranks(np.zeros((1, 2)), np.zeros((1, 2), dtype=bool))
+        retrieval.ranks(np.zeros((1, 2)), [np.empty(0, dtype=np.int64)])
 
 
 def test_recall_and_reciprocal_rank() -> None:
-    rank = np.array([1, 2, 4])
-    assert retrieval.recall(rank, 2).tolist() == [1.0, 1.0, 0.0]
-    assert retrieval.reciprocal(rank).tolist() == [1.0, 0.5, 0.25]
+    rank = np.array([1.0, 2.0, 4.0, np.nan])
+    assert np.array_equal(retrieval.recall(rank, 2), [1.0, 1.0, 0.0, np.nan], equal_nan=True)
+    assert np.array_equal(retrieval.reciprocal(rank), [1.0, 0.5, 0.25, np.nan], equal_nan=True)
 
 
 @pytest.mark.parametrize(("pool", "relevant"), [(5, 1), (5, 2), (4, 4), (6, 3)])
 def test_chance_equals_enumeration_of_all_orders(pool: int, relevant: int) -> None:
     ranks = [min(order.index(item) for item in range(relevant)) + 1 for order in permutations(range(pool))]
-    mask = np.zeros((1, pool), dtype=bool)
-    mask[0, :relevant] = True
+    counts = np.array([relevant])
     for k in (1, 3):
-        assert retrieval.chance_recall(mask, k)[0] == pytest.approx(np.mean([rank <= k for rank in ranks]))
-    assert retrieval.chance_reciprocal(mask)[0] == pytest.approx(np.mean([1 / rank for rank in ranks]))
+        expected = np.mean([rank <= k for rank in ranks])
+        assert retrieval.chance_recall(counts, pool, k)[0] == pytest.approx(expected)
+    assert retrieval.chance_reciprocal(counts, pool)[0] == pytest.approx(
+        np.mean([1 / rank for rank in ranks])
+    )
 
 
 def test_chance_of_one_relevant_item_is_k_over_n() -> None:
-    relevant = np.eye(162, dtype=bool)
-    assert retrieval.chance_recall(relevant, 3)[0] == pytest.approx(3 / 162)
-    assert retrieval.chance_reciprocal(relevant)[0] == pytest.approx(sum(1 / r for r in range(1, 163)) / 162)
+    counts = np.ones(162, dtype=np.int64)
+    assert retrieval.chance_recall(counts, 162, 3)[0] == pytest.approx(3 / 162)
+    assert retrieval.chance_reciprocal(counts, 162)[0] == pytest.approx(
+        sum(1 / r for r in range(1, 163)) / 162
+    )
 
 
 def test_item_that_answers_every_query_shows_as_a_hub() -> None:
     scores = np.tile([0.9, 0.1, 0.0, -0.1], (6, 1))
-    health = retrieval.health(scores, 1)
+    health = health_of(scores)
     assert (health.most_retrieved, health.most_retrieved_share, health.never_retrieved) == (0, 1.0, 0.75)
     assert health.hubness > 1
     assert health.score_gap == pytest.approx(0.8)
-    assert retrieval.health(np.eye(4), 1).hubness == 0
+    assert health_of(np.eye(4)).hubness == 0
+
+
+def health_of(scores: np.ndarray) -> retrieval.Health:
+    """Return the health of an index with these scores (Q, N) at k = 1."""
+    hits = retrieval.best_items(scores, 2)
+    return retrieval.health(hits, np.take_along_axis(scores, hits, axis=1), scores.shape[1], 1)
 
 
 def test_mean_is_over_clusters_not_over_values() -> None:

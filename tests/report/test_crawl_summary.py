@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.catalog.failed_downloads import FailedDownload, record
+from autolora.catalog.failed_items import FailedItem, record
 from autolora.crawl import stage as crawl
 from autolora.crawl.budget import Cost
 from autolora.crawl.plan import CatalogPlan
@@ -54,7 +54,7 @@ def test_hub_removed_from_the_parameters_is_reported_once(tmp_path: Path, hubs: 
     lines(tmp_path, hubs, RULES)
     rules = replace(RULES, hubs=("huggingface",))
     assert lines(tmp_path, hubs[:1], rules) == [
-        "hub civitai is no longer in crawl.hubs: 2 listings are removed from the catalog"
+        "hub civitai is no longer in crawl.hubs: 2 listings are not active any more"
     ]
     assert lines(tmp_path, hubs[:1], rules) == []
 
@@ -72,13 +72,17 @@ def test_deferred_download_is_named_with_the_day_of_the_next_attempt(
     tmp_path: Path, hubs: list[FakeHub]
 ) -> None:
     new = hubs[0].put("eve/gone", 5)
-    failed = FailedDownload(
-        key=new.key, hub=new.hub, id=new.id, name="eve/gone/lora.safetensors",
+    failed = FailedItem(
+        stage="pool", key=new.key, hub=new.hub, id=new.id, name="eve/gone/lora.safetensors",
         reason="hub huggingface: answered 404", last_attempt=DAY,
     )  # fmt: skip
-    record(tmp_path, [failed], {new.key}, DAY)
+    record(tmp_path, "pool", [failed], {new.key}, DAY)
+    (rendering,) = hubs[0].models["eve/gone"].partial_listings[0].renderings
+    image = replace(failed, stage="captions", key=rendering.key, name="https://hub/1.png", reason="refused")
+    record(tmp_path, "captions", [image], {image.key}, DAY)
     assert lines(tmp_path, hubs, RULES) == [
         "deferred until 2026-01-02, download failed: huggingface:eve/gone/lora.safetensors (answered 404)",
+        "deferred until 2026-01-02, caption failed: huggingface:eve/gone: 1 image (https://hub/1.png: refused)",
         "queued for a later day: 1 file, 0.0000 GB",
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.catalog.failed_downloads import NOT_REQUESTED, FailedDownload, record
+from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem, record
 from autolora.errors import MissingArtifact
 from autolora.params import BudgetParams
 from autolora.report.lookup import (
@@ -44,18 +44,26 @@ def test_any_name_finds_the_adapter_with_all_sources(root: Path, name: str) -> N
     )
 
 
-def test_withdrawn_adapter_has_its_remaining_facts_and_the_reason(root: Path) -> None:
-    withdrawn = replace(
-        HUGGINGFACE, hub="civitai", status="withdrawn", withdrawn=LATER, size=None, renderings=()
-    )
+def test_withdrawn_adapter_has_all_its_facts_and_the_reason(root: Path) -> None:
+    withdrawn = replace(HUGGINGFACE, hub="civitai", status="withdrawn", withdrawn=LATER)
     write_repository(root, [replace(ADAPTER, listing=withdrawn)])
     values = facts(lookup(root, HUGGINGFACE.id, RULES))
     assert values["verdict"] == f"none: withdrawn, noticed on {LATER}"
     assert "took it down" in values["inactive because"] and values["sha256"] == ADAPTER.sha256
     assert values["split"] in ("train", "test")
-    assert not {"size", "license", "maturity", "trigger words", "last changed"} & values.keys()
+    assert {"size", "license", "maturity", "trigger words"} <= values.keys()
+    assert values["renderings"] == len(HUGGINGFACE.renderings)
+    assert f"withdrawn, noticed on {LATER}; license {HUGGINGFACE.license}" in values["sources"]
     with pytest.raises(MissingArtifact, match="no adapter"):
         lookup(root, "neon/none", RULES)
+
+
+def test_tombstone_of_an_earlier_version_has_no_metadata(root: Path) -> None:
+    withdrawn = replace(HUGGINGFACE, status="withdrawn", withdrawn=LATER, url="", size=None, renderings=())
+    write_repository(root, [replace(ADAPTER, listing=withdrawn)])
+    values = facts(lookup(root, HUGGINGFACE.id, RULES))
+    assert values["verdict"] == f"none: withdrawn, noticed on {LATER}"
+    assert not {"size", "license", "maturity", "trigger words", "sources"} & values.keys()
 
 
 @pytest.mark.parametrize(
@@ -79,15 +87,15 @@ def test_reason_why_an_adapter_is_queued(
     assert adapter.verdict == "none: queued"
     expected = f"{reason}: it needs 0.0000 GB and 6 captions; {phrase}"
     assert adapter.inactive_reason.startswith(expected)
-    download = FailedDownload(
-        key=listing.key, hub=listing.hub, id=listing.id, name=f"{listing.id}/{listing.file}", reason="404",
-        last_attempt=DAY,
+    download = FailedItem(
+        stage="pool", key=listing.key, hub=listing.hub, id=listing.id, name=f"{listing.id}/{listing.file}",
+        reason="404", last_attempt=DAY,
     )  # fmt: skip
-    record(root, [download], {listing.key}, DAY)
+    record(root, "pool", [download], {listing.key}, DAY)
     assert lookup(root, listing.id, rules).inactive_reason == (
         f"the download failed on {DAY} (404); next attempt on {LATER}"
     )
-    record(root, [replace(download, failed_attempts=0, reason=NOT_REQUESTED)], {listing.key}, LATER)
+    record(root, "pool", [replace(download, failed_attempts=0, reason=NOT_REQUESTED)], {listing.key}, LATER)
     assert "failed on" not in lookup(root, listing.id, rules).inactive_reason
 
 
@@ -101,18 +109,25 @@ def test_stale_queued_listing_waits_for_a_scan_and_not_for_the_budget(root: Path
 
 
 def test_missing_images_are_distinguished_from_missing_files_and_ignored_keys(root: Path) -> None:
-    def failed(key: str, name: str, id: str = HUGGINGFACE.id) -> FailedDownload:
+    def failed(key: str, name: str, id: str = HUGGINGFACE.id) -> FailedItem:
         reason = f"{key} answered 404"
-        return FailedDownload(key=key, hub=HUGGINGFACE.hub, id=id, name=name, reason=reason, last_attempt=DAY)
+        return FailedItem(
+            stage="pool", key=key, hub=HUGGINGFACE.hub, id=id, name=name, reason=reason, last_attempt=DAY
+        )
 
     assert "missing images" not in facts(lookup(root, HUGGINGFACE.id, RULES))
     images = [failed(f"u{number}", f"https://hub/{number}.png") for number in range(4)]
     file = failed("k", f"{HUGGINGFACE.id}/new.safetensors")
     image_of_another_model = failed("o", "https://hub/o.png", id="ann/other")
-    record(root, [*images, file, image_of_another_model], (), DAY)
+    record(root, "pool", [*images, file, image_of_another_model], (), DAY)
     values = facts(lookup(root, HUGGINGFACE.id, RULES))
     assert values["missing images"] == f"4, download failed (u0 answered 404); next attempt on {LATER}"
     assert values["ignored keys"] == "none" and "deferred" not in values
+    record(root, "captions", [replace(images[3], stage="captions", reason="refused")], (), DAY)
+    assert facts(lookup(root, HUGGINGFACE.id, RULES))["missing images"] == (
+        f"3, download failed (u0 answered 404); next attempt on {LATER}\n"
+        f"1, caption failed (https://hub/3.png: refused); next attempt on {LATER}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from markupsafe import escape
 
 from autolora.errors import MissingArtifact
 from autolora.metrics.summary import read_summary
+from autolora.report import images
 from autolora.report.page import assemble
 from autolora.storage.files import write_rows
 from tests.report.parsed_page import Page, read_page, script_data
@@ -141,6 +142,26 @@ def test_equal_artifacts_give_an_equal_page(full: Path) -> None:
     before = path.stat().st_mtime_ns
     assemble(full)
     assert path.stat().st_mtime_ns == before
+
+
+def test_page_made_from_thumbnails_is_equal_and_decodes_new_images_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pool(tmp_path)
+    first = assemble(tmp_path).read_text()
+    decoded: list[Path] = []
+    reduce_image = images.reduce_image
+
+    def count(path: Path, max_side: int, lossless: bool = True) -> tuple[bytes, bool] | None:
+        decoded.append(path)
+        return reduce_image(path, max_side, lossless)
+
+    monkeypatch.setattr(images, "reduce_image", count)
+    assert assemble(tmp_path).read_text() == first
+    assert not decoded
+    write_pool(tmp_path, adapters=13)
+    assemble(tmp_path)
+    assert len(decoded) == 2
 
 
 def test_adapter_that_left_the_pool_is_named_by_its_hash(tmp_path: Path) -> None:

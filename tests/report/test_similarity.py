@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autolora.metrics import retrieval
 from autolora.metrics.judgments import Judgment
 from autolora.report.cards import read_cards
 from autolora.report.groups import cluster, group
@@ -26,6 +27,34 @@ def test_nearest_neighbors_and_their_agreement_with_themes() -> None:
     assert table["index"]["all adapters"]["n"] == 4
     assert table["chance"]["unseen adapters"]["value"] == pytest.approx(1 / 4)
     assert theme_agreement({"index": source}, {"a": "cat", "b": "dog"}, unseen=["a"]) == {}
+
+
+@pytest.mark.parametrize("block_bytes", [1, 8 * 40 * 7, 1 << 26])
+def test_nearest_neighbors_equal_a_dense_reference(block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "BLOCK_BYTES", block_bytes)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 6))
+    vectors[20:30] = vectors[5]
+    vectors[30] = vectors[31] + 1e-9
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = np.einsum("id,jd->ij", vectors, vectors)
+    np.fill_diagonal(cosines, -np.inf)
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    nearest = AdapterVectors(adapters=tuple(map(str, range(40))), vectors=vectors).nearest(3)
+    for row in (*range(5), *range(30, 40)):
+        assert [int(other) for other, _ in nearest[str(row)]] == order[row, :3].tolist()
+    for row in (5, *range(20, 30)):
+        assert {int(other) for other, _ in nearest[str(row)]} < {5, *range(20, 30)} - {row}
+    for row in range(40):
+        assert np.allclose(
+            [cosine for _, cosine in nearest[str(row)]], np.sort(cosines[row])[:-4:-1], atol=1e-12
+        )
+
+
+def test_fewer_adapters_than_neighbors() -> None:
+    pair = AdapterVectors(adapters=("a", "b"), vectors=np.eye(2))
+    assert pair.nearest(3) == {"a": [("b", 0.0)], "b": [("a", 0.0)]}
+    assert AdapterVectors(adapters=("a",), vectors=np.eye(1)).nearest(3) == {"a": []}
 
 
 def test_groups_without_judgments_hold_similar_adapters_named_by_captions(full: Path) -> None:

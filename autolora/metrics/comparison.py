@@ -1,0 +1,187 @@
+"""Searches of a benchmark's pool, and what they show: tables of metrics by level, index health, and examples.
+
+Methods: `encoder` and `caption centroid` (autolora/metrics/benchmark.py), and `random` (the exact expectation under a
+random order).
+Levels: `adapter` (relevant are the adapters whose galleries show the described rendering) and `theme` (relevant
+are all adapters of their themes; only if themes are judged).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from autolora.metrics import retrieval
+from autolora.metrics.benchmark import Benchmark, Scores, caption_centroid_scores, encoder_scores
+from autolora.metrics.bootstrap import estimates
+from autolora.metrics.retrieval import Relevant
+from autolora.params import EvaluationParams
+from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
+
+MAX_EXAMPLES = 8
+HITS_PER_EXAMPLE = 3
+
+QueryMetrics = dict[str, Float64Array]
+"""metric -> its value for each query (Q,), nan if it is undefined for the query"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Searches:
+    """What the scores of one method give for each query."""
+
+    ranks: dict[str, Float64Array]
+    """level -> rank of the first relevant adapter (Q,), nan if it is undefined"""
+    hits: Int64Array
+    """positions of the best adapters (Q, H), best first"""
+    scores: Float64Array
+    """of the hits (Q, H)"""
+
+
+def search(
+    benchmark: Benchmark, scores: Scores, relevant: Mapping[str, Relevant], num_hits: int = 0
+) -> Searches:
+    """Return the ranks at each level and the `num_hits` best adapters of each query, block by block."""
+    count = len(benchmark.queries)
+    num_hits = min(num_hits, len(benchmark.adapters))
+    ranks = {level: np.full(count, np.nan) for level in relevant}
+    hits, hit_scores = np.empty((count, num_hits), dtype=np.int64), np.empty((count, num_hits))
+    for rows in retrieval.blocks(count, len(benchmark.adapters)):
+        block = scores(rows)
+        for level, positions in relevant.items():
+            ranks[level][rows] = _defined_ranks(block, positions[rows])
+        hits[rows] = retrieval.best_items(block, num_hits) if num_hits else 0
+        hit_scores[rows] = np.take_along_axis(block, hits[rows], axis=1)
+    return Searches(ranks, hits, hit_scores)
+
+
+def query_metrics(ranks: Float64Array, ks: Sequence[int]) -> QueryMetrics:
+    """Return R@k and MRR of each query from the rank of its first relevant adapter (Q,); nan if undefined."""
+    return {f"R@{k}": retrieval.recall(ranks, k) for k in ks} | {"MRR": retrieval.reciprocal(ranks)}
+
+
+def chance_metrics(relevant: Relevant, pool: int, ks: Sequence[int]) -> QueryMetrics:
+    """Return the exact expectation of R@k and MRR of each query under a random order; nan if undefined."""
+    counts = np.array([len(positions) for positions in relevant], dtype=np.int64)
+    defined: BoolArray = counts > 0
+    values = {f"R@{k}": retrieval.chance_recall(counts[defined], pool, k) for k in ks}
+    values["MRR"] = retrieval.chance_reciprocal(counts[defined], pool)
+    return {metric: _fill(value, defined) for metric, value in values.items()}
+
+
+def search_with_encoder(
+    benchmark: Benchmark, relevant: Mapping[str, Relevant], ks: Sequence[int]
+) -> Searches:
+    """Return the searches of the index, with as many hits as its health and the examples need."""
+    return search(benchmark, encoder_scores(benchmark), relevant, max(*ks, HITS_PER_EXAMPLE, 2))
+
+
+def compare_methods(
+    benchmark: Benchmark, encoder: Searches, relevant: Mapping[str, Relevant], params: EvaluationParams
+) -> dict[str, Any]:
+    """Return level -> each method's metrics and the encoder's paired differences; empty without queries.
+
+    encoder: of `search_with_encoder`. A method that is undefined for every query is left out.
+    """
+    if not benchmark.queries:
+        return {}
+    centroid = search(benchmark, caption_centroid_scores(benchmark), relevant)
+    levels = {}
+    for level in relevant:
+        methods = {
+            "encoder": query_metrics(encoder.ranks[level], params.ks),
+            "caption centroid": query_metrics(centroid.ranks[level], params.ks),
+            "random": chance_metrics(relevant[level], len(benchmark.adapters), params.ks),
+        }
+        differences = {
+            f"encoder − {name}": {metric: methods["encoder"][metric] - values[metric] for metric in values}
+            for name, values in methods.items()
+            if name != "encoder"
+        }
+        tables = _estimates(methods | differences, benchmark, params)
+        levels[level] = {
+            "methods": {name: tables[name] for name in methods if name in tables},
+            "differences": {name: tables[name] for name in differences if name in tables},
+        }
+    return levels
+
+
+def index_health(benchmark: Benchmark, encoder: Searches, ks: Sequence[int]) -> dict[str, Any]:
+    """Return how evenly the index answers the queries, at the largest k; empty without queries."""
+    if not benchmark.queries:
+        return {}
+    pool = len(benchmark.adapters)
+    health = retrieval.health(encoder.hits, encoder.scores, pool, min(max(ks), pool))
+    return asdict(health) | {"most_retrieved": benchmark.adapters[health.most_retrieved]}
+
+
+def example_searches(benchmark: Benchmark, encoder: Searches, seed: int) -> list[dict[str, Any]]:
+    """Return a few queries with their best hits: drawn by `seed`, at most one per theme (or adapter)."""
+    order = np.random.default_rng(seed).permutation(len(benchmark.queries)).tolist()
+    rows: dict[str, int] = {}
+    for row in order:
+        adapter = benchmark.queries[row].adapters[0]
+        rows.setdefault(benchmark.themes.get(adapter, adapter), row)
+    return [_example(benchmark, row, encoder) for _, row in sorted(rows.items())[:MAX_EXAMPLES]]
+
+
+def _example(benchmark: Benchmark, row: int, encoder: Searches) -> dict[str, Any]:
+    query = benchmark.queries[row]
+    themes = {benchmark.themes[sha256] for sha256 in query.adapters if sha256 in benchmark.themes}
+    hits = []
+    for position, score in zip(encoder.hits[row].tolist(), encoder.scores[row].tolist(), strict=True):
+        sha256 = benchmark.adapters[position]
+        hits.append(
+            {
+                "sha256": sha256,
+                "score": score,
+                "same adapter": sha256 in query.adapters,
+                "same theme": benchmark.themes.get(sha256) in themes,
+            }
+        )
+    return {
+        "text": query.text,
+        "image": query.image,
+        "themes": sorted(themes),
+        "hits": hits[:HITS_PER_EXAMPLE],
+    }
+
+
+def _defined_ranks(scores: Float64Array, relevant: Relevant) -> Float64Array:
+    """Return the ranks (B,) of a block's first relevant items; nan without scores or without a relevant item."""
+    has_relevant = np.array([len(positions) > 0 for positions in relevant], dtype=np.bool_)
+    defined: BoolArray = has_relevant & ~np.isnan(scores[:, 0])
+    if defined.all():
+        return retrieval.ranks(scores, relevant).astype(np.float64)
+    selected = [relevant[row] for row in np.flatnonzero(defined).tolist()]
+    return _fill(retrieval.ranks(scores[defined], selected).astype(np.float64), defined)
+
+
+def _estimates(
+    tables: Mapping[str, QueryMetrics], benchmark: Benchmark, params: EvaluationParams
+) -> dict[str, dict[str, Any]]:
+    """Estimate every metric of every table, clustered by the adapter that the query belongs to.
+
+    Tables that are defined for the same queries share their draws; a table that is defined for none is left out.
+    """
+    clusters = np.array([query.adapters[0] for query in benchmark.queries])
+    masks = {name: ~np.isnan(metrics["MRR"]) for name, metrics in tables.items()}
+    results: dict[str, dict[str, Any]] = {name: {} for name, mask in masks.items() if mask.any()}
+    for mask in {masks[name].tobytes(): masks[name] for name in results}.values():
+        columns = {
+            (name, metric): values[mask]
+            for name in results
+            if np.array_equal(masks[name], mask)
+            for metric, values in tables[name].items()
+        }
+        found = estimates(columns, clusters[mask].tolist(), params.bootstrap, params.seed)
+        for (name, metric), estimate in found.items():
+            results[name][metric] = asdict(estimate)
+    return results
+
+
+def _fill(values: Float64Array, defined: BoolArray) -> Float64Array:
+    """Return values (C,) at the C positions that are defined (Q,), nan elsewhere: (Q,)."""
+    filled = np.full(len(defined), np.nan)
+    filled[defined] = values
+    return filled
