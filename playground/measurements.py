@@ -16,6 +16,7 @@ from PIL import Image
 from rich.progress import track
 
 from autolora import vlm as engines
+from autolora.errors import CaptionError
 from autolora.fusion.install import fused
 from autolora.generation import generate_images
 from autolora.lora.read import read
@@ -134,8 +135,11 @@ def measure_captions(engine: engines.Captioner, instruction: str, max_tokens: in
     ]
     paths = [loras.POOL / recipe.repo / "images" / f"{number}.png" for recipe, number, _ in renderings]
     captions = [""] * len(paths)
-    for index, caption in track(engine.describe(paths, instruction, max_tokens), "captions", len(paths)):
-        captions[index] = caption
+    requests = [engines.CaptionRequest(image=path, instructions=(instruction,)) for path in paths]
+    for result in track(engine.describe(requests, max_tokens, world.SIZE), "captions", len(paths)):
+        if isinstance(result, engines.FailedImage):
+            raise CaptionError(f"{paths[result.position]}: {result.reason}")
+        captions[result.position] = result.text
     scenes = [scene for _, _, scene in renderings]
     repos = [recipe.repo for recipe, _, _ in renderings]
     rows = []

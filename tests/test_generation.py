@@ -27,10 +27,10 @@ from autolora.generation import (
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.params import GenerationParams, ModelsParams, PoolParams, load
+from autolora.pool.store import weights_path
 from autolora.presets import FUSION
 from autolora.records import Hit
 from autolora.slots import slots
-from autolora.storage.files import sharded
 from autolora.storage.hashes import hash_file
 from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_kohya, save_peft, save_pipeline
 
@@ -67,7 +67,7 @@ def hits(root: Path) -> list[Hit]:
     hits = []
     for rank, (seed, score) in enumerate([(1, 0.4), (2, 0.2)], 1):
         file = save_peft(random_lora(seed), root / f"{seed}.safetensors")
-        path = sharded(root / "data/pool/weights", hash_file(file), ".safetensors")
+        path = weights_path(root, hash_file(file))
         path.parent.mkdir(parents=True, exist_ok=True)
         file.rename(path)
         hits.append(

@@ -23,10 +23,11 @@ from autolora.fusion.training import (
     shifted_sigmas,
 )
 from autolora.params import FusionParams, ModelsParams, load
+from autolora.pool.store import rendering_path, weights_path
 from autolora.presets import FUSION, Preset
 from autolora.records import Caption
 from autolora.slots import slots
-from autolora.storage.files import sharded, write_rows
+from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file
 from autolora.storage.incremental import read_digest
 from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_peft, save_pipeline
@@ -184,11 +185,11 @@ def root(tmp_path: Path) -> Path:
     captions = []
     for seed in range(3):
         file = save_peft(random_lora(seed), tmp_path / "adapter.safetensors")
-        weights = sharded(tmp_path / "data/pool/weights", hash_file(file), ".safetensors")
+        weights = weights_path(tmp_path, hash_file(file))
         weights.parent.mkdir(parents=True, exist_ok=True)
         file.rename(weights)
         Image.new("RGB", (40, 48), (80 * seed, 20, 90)).save(tmp_path / "image.png")
-        image = sharded(tmp_path / "data/pool/renderings", hash_file(tmp_path / "image.png"), ".png")
+        image = rendering_path(tmp_path, hash_file(tmp_path / "image.png"))
         image.parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "image.png").rename(image)
         rows.append(
