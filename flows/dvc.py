@@ -29,7 +29,7 @@ from flows import stage
 from flows.stage import FAILURE_VARIABLE, ROOT, StageFailed, run
 
 TAIL_LINES = 40
-FAILURE, PUSHED = "cache/failure.json", "cache/pushed.json"
+FAILURE, PUSHED, KEPT_LOCK = "cache/failure.json", "cache/pushed.json", "cache/dvc.lock"
 HINTS = (
     "To track the changes",
     "git add ",
@@ -97,13 +97,19 @@ def push(lock_fd: int | None = None) -> int | None:
 def repair_files() -> None:
     """Restore the files of DVC that a killed process left half-written.
 
-    DVC writes dvc.lock, .dvc files and its list of locks in place. A damaged dvc.lock is replaced by the committed one,
-    after which DVC runs the stages that have changed since; a damaged .dvc file is written again by `add_batches`.
+    DVC writes dvc.lock, .dvc files and its list of locks in place. A damaged dvc.lock is replaced by its state at the
+    last call, or the committed one, after which DVC runs the stages that have changed since; a damaged .dvc file is
+    written again by `add_batches`.
     """
-    lock, rwlock = ROOT / "dvc.lock", ROOT / ".dvc" / "tmp" / "rwlock"
-    if lock.exists() and not _is_mapping(lock):
+    lock, kept, rwlock = ROOT / "dvc.lock", ROOT / KEPT_LOCK, ROOT / ".dvc" / "tmp" / "rwlock"
+    if lock.exists() and _is_mapping(lock):
+        write_atomic(kept, lock.read_bytes())
+    elif lock.exists():
         lock.unlink()
-        restore_committed(ROOT, "dvc.lock")
+        if kept.exists():
+            write_atomic(lock, kept.read_bytes())
+        else:
+            restore_committed(ROOT, "dvc.lock")
     if rwlock.exists() and not _is_mapping(rwlock):
         rwlock.unlink()
     for path in _dvc_files():

@@ -93,10 +93,8 @@ def recover(root: Path) -> None:
         folder.rmdir()
     if _closing_folder(root).exists():
         _closing_folder(root).rmdir()
-    listed = {batch for files in members(root).values() for batch in files.values()}
     for name in batch_names(root):
-        if name not in listed:
-            _append(root, name)
+        _append(root, name)
 
 
 def close(root: Path, wanted: Mapping[str, Collection[str]], today: date) -> list[str]:
@@ -200,14 +198,16 @@ def _slice(files: Sequence[str], part: int, parts: int) -> Sequence[str]:
 
 
 def _append(root: Path, name: str) -> None:
-    """Append the members of a closed batch to batches.jsonl."""
-    folder = batches_folder(root) / name
+    """Append the members of a closed batch that batches.jsonl does not contain yet."""
+    folder, listed = batches_folder(root) / name, members(root)
     rows = [
         {"batch": name, "kind": kind, "sha256": sha256}
         for kind in SUFFIXES
         for sha256 in sorted(_files_in(folder, kind))
+        if sha256 not in listed[kind]
     ]
-    append_rows(list_path(root), rows)
+    if rows:
+        append_rows(list_path(root), rows)
 
 
 def _closing_folder(root: Path) -> Path:

@@ -43,6 +43,7 @@ def make_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / ".dvcignore").write_text("/data/pool/open\n/data/pool/adding\n")
     subprocess.run(["dvc", "config", "cache.type", "hardlink,symlink,copy"], check=True, cwd=root)
     (root / "cache").mkdir()
+    (root / ".gitignore").write_text("/cache\n")
     (root / "dvc.yaml").write_text("stages: {}\n")
     monkeypatch.setattr(dvc, "ROOT", root)
     dvc._cache_folder.cache_clear()
@@ -152,10 +153,13 @@ def test_a_batch_that_was_downloaded_again_replaces_a_version_that_no_cache_has(
 
 
 @pytest.mark.parametrize("content", ["", "outs:\n- md5: 12", "{"])
-def test_half_written_files_of_dvc_are_restored(root: Path, content: str) -> None:
+@pytest.mark.parametrize("has_copy", [True, False])
+def test_half_written_files_of_dvc_are_restored(root: Path, content: str, has_copy: bool) -> None:
     dvc.add_batches()
     (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     commit(root)
+    if has_copy:
+        dvc.repair_files()
     for name in ("dvc.lock", "data/pool/batches/2026-01-05.dvc", ".dvc/tmp/rwlock"):
         (root / name).write_text(content)
     dvc.repair_files()

@@ -107,6 +107,15 @@ def test_a_killed_closing_is_completed(tmp_path: Path, step: str) -> None:
     assert all(batches.file_path(tmp_path, "weights", sha256).read_text() == sha256 for sha256 in files)
 
 
+def test_a_list_that_a_killed_run_has_half_written_is_completed(tmp_path: Path) -> None:
+    files = put(tmp_path, *"abc")
+    close(tmp_path, files)
+    complete = batches.list_path(tmp_path).read_bytes()
+    batches.list_path(tmp_path).write_bytes(complete[: len(complete) // 2])
+    batches.recover(tmp_path)
+    assert batches.list_path(tmp_path).read_bytes() == complete
+
+
 def test_the_former_layout_is_adopted_without_a_copy(tmp_path: Path) -> None:
     pool = tmp_path / "data/pool"
     for folder, suffix in (("weights", ".safetensors"), ("renderings", ".png"), ("sketches", ".safetensors")):
