@@ -31,6 +31,7 @@ from autolora.records import ACCEPTED, Adapter, PooledRendering
 from autolora.slots import slots
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
+from flows.code_digests import STAGES
 
 PROJECT = Path(__file__).parents[1]
 SKETCH_SIZE = 8
@@ -80,7 +81,8 @@ class BigPool:
         (self.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
             subprocess.run(command, cwd=self.root, check=True, capture_output=True)
-        for name in CONFIGURATION:
+        digests = [f"digests/code/{stage}.json" for stage in STAGES]
+        for name in (*CONFIGURATION, *digests):
             _write(self.root / name, (PROJECT / name).read_bytes())
         _write(self.root / ".gitignore", b"/hub\n/cache\n")
         with (self.root / ".dvcignore").open("a") as stream:

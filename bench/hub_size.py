@@ -9,8 +9,6 @@ then no metrics are written.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
 from bench.big_pool import PROJECT, BigPool
 from bench.costs import name_processor
+from bench.processes import Row, log_time, run_measured
 from bench.timing import timed, today
 
 COMMAND = "python -m bench.hub_size"
@@ -31,17 +30,7 @@ GOALS = {"seconds": 25.0, "ratio": 1.5, "unchanged": 10.0, "crawl": 15.0, "disk"
 disk space of the pool with DVC's cache, relative to the pool's files"""
 CRAWL, UNCHANGED, ADD = "crawl, nothing new", "`dvc repro`, nothing new", "`python -m flows.dvc`"
 REPRO = "`dvc repro`, {new} new"
-MEASURED = """
-import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-sys.exit(code)
-"""
-"""a small process that runs a command: right after a fork, a child's peak includes the memory of its parent"""
 RESULTS = PROJECT / "metrics" / "hub_size.json"
-Row = dict[str, float]
-"""seconds, cpu_seconds, megabytes"""
 
 
 def main() -> None:
@@ -135,40 +124,6 @@ def measure_call(work: Callable[[], object]) -> Row:
     """Return the cost of a call in this process."""
     before, (seconds, _) = time.process_time(), timed(work)
     return {"seconds": round(seconds, 1), "cpu_seconds": round(time.process_time() - before, 1)}
-
-
-def log_time(step: str, work: Callable[[], object]) -> None:
-    """Do a step that is not part of the result, and log how long it takes."""
-    print(f"{step}: {timed(work)[0]:.1f} s", file=sys.stderr, flush=True)
-
-
-def run_measured(root: Path, *command: str) -> Row:
-    """Run a command; return its seconds, its CPU seconds, and the memory of its largest process (10^6 bytes)."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    settings = {"PATH": path, "PYTHONPATH": str(PROJECT), "DVC_NO_ANALYTICS": "1"}
-    seconds, process = timed(
-        lambda: subprocess.run(
-            [sys.executable, "-c", MEASURED, *command],
-            cwd=root,
-            env=os.environ | settings,
-            capture_output=True,
-            text=True,
-        )
-    )
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{process.stdout}\n{process.stderr}")
-    print(f"{' '.join(command)}: {seconds:.1f} s\n{stage_lines(process.stdout)}", file=sys.stderr, flush=True)
-    *_, cpu_seconds, kilobytes = process.stdout.split()
-    return {
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(float(cpu_seconds), 1),
-        "megabytes": round(int(kilobytes) * 1024 / 1e6),
-    }
-
-
-def stage_lines(output: str) -> str:
-    """Return the lines in which the stages report their own time."""
-    return "\n".join(f"  {line}" for line in output.splitlines() if line.startswith("["))
 
 
 def count_files(folder: Path) -> int:

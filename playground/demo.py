@@ -61,7 +61,7 @@ def main() -> None:
         with clock.step(f"refresh of day 1, {DATES[1]}: all stages"):
             console.print(
                 "The repository contains the state after day 2. On day 1 the hub has three adapters fewer, so this "
-                "refresh removes them from the catalog, and the next one adds them again."
+                "refresh withdraws them, and the next one activates them again."
             )
             refresh(1, api, clock)
         with clock.step(f"refresh of day 2, {DATES[2]}: three new adapters"):

@@ -69,6 +69,7 @@ class VllmClient:
         self._section = section
         self._semaphore = asyncio.Semaphore(concurrency)
         self._endpoints = [Endpoint(url, params) for url in params.urls]
+        self._answers = 0
         self._failure: CaptionError | None = None  # of all servers: requests that have not begun fail at once
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True).start()
@@ -190,7 +191,8 @@ class VllmClient:
         """Send a request and return its first choice, if any.
 
         Retries if no server is reachable or all are overloaded, and raises CaptionError after the last attempt, as
-        then all requests that begin later do. Raises ImageFailed if a server refuses this request.
+        then all requests that begin later do. Raises ImageFailed if a server refuses this request, or fails at it in
+        every attempt (HTTP 500) while it answers others.
         """
         request: dict[str, Any] = {
             "model": self._model,
@@ -198,6 +200,7 @@ class VllmClient:
             "temperature": 0,
             **settings,
         }
+        answers_before = self._answers
         for attempt in range(1, self._params.attempts + 1):
             if self._failure:
                 raise self._failure
@@ -206,8 +209,7 @@ class VllmClient:
             except TEMPORARY as error:
                 logger.warning("attempt %d of %d failed: %s", attempt, self._params.attempts, error)
                 if attempt == self._params.attempts:
-                    self._failure = self._unreachable(error)
-                    raise self._failure from error
+                    raise self._final_error(error, self._answers > answers_before) from error
             await asyncio.sleep(min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** (attempt - 1)))
         raise AssertionError("attempts is at least 1")
 
@@ -224,8 +226,19 @@ class VllmClient:
             except openai.OpenAIError as error:
                 raise self._refused(endpoint, error) from error
             else:
+                self._answers += 1
                 return completion.choices[0] if completion.choices else None
         raise AssertionError("there is at least one server")
+
+    def _final_error(self, error: openai.OpenAIError, has_answered_others: bool) -> AutoLoraError:
+        """Return the error after the last attempt: of this image, or of all servers, which ends all later requests."""
+        if getattr(error, "status_code", None) == 500 and has_answered_others:
+            attempts = self._params.attempts
+            return ImageFailed(
+                f"the vLLM server failed at this request {attempts} times, but answered others: {error}"
+            )
+        self._failure = self._unreachable(error)
+        return self._failure
 
     def _refused(self, endpoint: Endpoint, error: openai.OpenAIError) -> AutoLoraError:
         kind = ImageFailed if getattr(error, "status_code", None) in REFUSED else CaptionError

@@ -156,6 +156,19 @@ def test_refused_image_fails_alone_and_its_other_instructions_are_not_sent(
     assert len(fake.requests) == len(results) == 5
 
 
+def test_image_at_which_the_server_always_fails_fails_alone(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.status = lambda request: 500 if image_of(request) == Image.open(images[1]) else 200
+    client = connect(url, attempts=2, concurrency=3)
+    results = describe(client, images[:3], "Name it.", "Describe it.")
+    (failed,) = (result for result in results if isinstance(result, vlm.FailedImage))
+    assert failed.position == 1 and "failed at this request 2 times, but answered others" in failed.reason
+    with pytest.raises(CaptionError, match="no vLLM server answers at"):
+        describe(client, images[1:2])
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_refusal_of_all_requests_is_an_error_of_the_server(
     server: tuple[FakeOpenAI, str], images: list[Path], status: int
