@@ -1,4 +1,4 @@
-"""Running DVC: the pipeline's stages, the pool's batches as outputs of their own, and the remote.
+"""The pool's batches as DVC outputs of their own, the remote, and the files of DVC that a killed process leaves.
 
 A batch or sketch pack is closed by the stage `pool` under `dvc repro`, which holds DVC's lock, so it is given to DVC
 afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc repro` without a refresh.
@@ -7,54 +7,23 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from autolora.errors import AutoLoraError
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.git import restore_committed
 from autolora.storage.incremental import digest_path, pending
 from autolora.storage.lock import exclusive_lock
-from flows import stage
-from flows.stage import FAILURE_VARIABLE, ROOT, StageFailed, run
+from flows import dvc_process
+from flows.stage import ROOT, run
 
-TAIL_LINES = 40
-FAILURE, PUSHED, KEPT_LOCK = "cache/failure.json", "cache/pushed.json", "cache/dvc.lock"
-HINTS = (
-    "To track the changes",
-    "git add ",
-    "To enable auto staging",
-    "dvc config core.autostage",
-    "Use `dvc push`",
-    "Updating lock file",
-)
-"""beginnings of lines that DVC prints after every stage"""
-EMPTY = "is empty."
-"""end of DVC's warning about a table without rows"""
+PUSHED, KEPT_LOCK = "cache/pushed.json", "cache/dvc.lock"
 TARGETS_PER_COMMAND = 500
-
-
-def reproduce(*arguments: str, lock_fd: int | None = None, tag: str | None = None) -> None:
-    """Run `dvc repro` with this interpreter and pass its output on, without blank lines and hints.
-
-    lock_fd: file descriptor of a lock that DVC inherits. tag: links the stages' flow runs to the running task.
-    Raises StageFailed if it fails.
-    """
-    (ROOT / FAILURE).unlink(missing_ok=True)
-    linked = stage.link_to_refresh(tag) if tag else {}
-    status, tail = _stream(["repro", *arguments], lock_fd, linked | {FAILURE_VARIABLE: str(ROOT / FAILURE)})
-    if status:
-        raise StageFailed(_failure_reason(arguments), tail)
 
 
 def add_batches(lock_fd: int | None = None) -> list[str]:
@@ -68,7 +37,7 @@ def add_batches(lock_fd: int | None = None) -> list[str]:
         part = targets[start : start + TARGETS_PER_COMMAND]
         for path in part:
             _keep_links(path)
-        _check(["add", "--quiet", *(str(path.relative_to(ROOT)) for path in part)], lock_fd)
+        dvc_process.run(["add", "--quiet", *(str(path.relative_to(ROOT)) for path in part)], lock_fd)
     shutil.rmtree(_links_folder(), ignore_errors=True)
     _drop_former_packs()
     return [str(_dvc_file(path).relative_to(ROOT)) for path in targets]
@@ -79,17 +48,17 @@ def push(lock_fd: int | None = None) -> int | None:
 
     Without a remote, None is returned. Raises AutoLoraError if the push fails; the next one sends what is missing.
     """
-    remote = _output(["config", "core.remote"])
+    remote = dvc_process.output(["config", "core.remote"])
     if not remote:
         return None
-    url = _output(["config", f"remote.{remote}.url"])
+    url = dvc_process.output(["config", f"remote.{remote}.url"])
     record = read_json(ROOT / PUSHED) or {}
     wanted = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _versioned_paths()}
     done = record.get("targets", {}) if record.get("url") == url else {}
     targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _stages() if start == 0 else []
-        _check(["push", "--quiet", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
+        dvc_process.run(["push", "--quiet", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
     write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted}))
     return len(targets)
 
@@ -166,7 +135,7 @@ def _is_cached(md5: str) -> bool:
 @cache
 def _cache_folder() -> Path:
     """Return the folder of DVC's cache."""
-    return Path(_output(["cache", "dir"]))
+    return Path(dvc_process.output(["cache", "dir"]))
 
 
 def _hash_of(path: Path) -> str:
@@ -225,70 +194,6 @@ def _is_mapping(path: Path) -> bool:
         return isinstance(yaml.safe_load(text), dict) and text.endswith(("\n", "}"))
     except (yaml.YAMLError, UnicodeDecodeError):
         return False
-
-
-def _check(arguments: Sequence[str], lock_fd: int | None) -> None:
-    """Run a DVC command. Raises AutoLoraError with DVC's reason if it fails."""
-    status, tail = _stream(arguments, lock_fd, {})
-    if status:
-        reasons = (
-            [line for line in tail.splitlines() if "ERROR" in line]
-            or tail.splitlines()
-            or ["no reason given"]
-        )
-        raise AutoLoraError(
-            f"`dvc {arguments[0]}` failed: {reasons[-1].removeprefix('ERROR: ')}; nothing is lost: correct the cause, "
-            "then run `python -m flows.dvc`, or wait for the next refresh"
-        )
-
-
-def _output(arguments: Sequence[str]) -> str:
-    """Return the output of a DVC command; empty if it fails."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(), text=True, capture_output=True)
-    return "" if done.returncode else done.stdout.strip()
-
-
-def _stream(arguments: Sequence[str], lock_fd: int | None, variables: dict[str, str]) -> tuple[int, str]:
-    """Run a DVC command, print its output, and return its exit status and its last lines."""
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=ROOT,
-        env=_environment() | variables,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=() if lock_fd is None else (lock_fd,),
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.strip() and not line.strip().startswith(HINTS) and not line.rstrip().endswith(EMPTY):
-                stage.print_and_log(line.rstrip("\n"))
-                tail.append(line)
-        return process.wait(), "".join(tail)
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        raise
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of DVC, in which its stages find this interpreter."""
-    executables = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": executables, "DVC_NO_ANALYTICS": "1"}
-
-
-def _failure_reason(arguments: Sequence[str]) -> str:
-    """Return the reason that the failed stage has written; if DVC itself failed, there is none."""
-    try:
-        failure = json.loads((ROOT / FAILURE).read_text())
-        return f"{failure['flow']}: {failure['reason']}"
-    except (OSError, ValueError, KeyError):
-        command = " ".join(["dvc repro", *arguments])
-        return f"`{command}` failed outside of a stage: see the last lines of its output"
 
 
 async def dvc() -> None:

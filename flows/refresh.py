@@ -16,7 +16,7 @@ from autolora.report import page
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
-from flows import dvc, git, stage
+from flows import dvc, dvc_process, git, stage
 from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
 
 MAX_EXTRA_CRAWLS = 3
@@ -40,13 +40,13 @@ def read_baseline() -> Snapshot:
 @task()
 def crawl(lock_fd: int) -> None:
     """Crawl the hubs, even if DVC finds nothing changed."""
-    dvc.reproduce("--force", "--single-item", "crawl", lock_fd=lock_fd, tag=f"refresh-{today()}")
+    dvc_process.reproduce("--force", "--single-item", "crawl", lock_fd=lock_fd, tag=f"refresh-{today()}")
 
 
 @task()
 def reproduce(lock_fd: int) -> None:
     """Run the stages whose dependencies have changed."""
-    dvc.reproduce(lock_fd=lock_fd, tag=f"refresh-{today()}")
+    dvc_process.reproduce(lock_fd=lock_fd, tag=f"refresh-{today()}")
 
 
 @task()

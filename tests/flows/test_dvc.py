@@ -1,7 +1,6 @@
 """Giving batches to DVC, pushing them, and recovering from killed processes, with real git and DVC repositories."""
 
 import datetime
-import json
 import os
 import random
 import shutil
@@ -19,8 +18,7 @@ from autolora.lora.sketch import Sketch
 from autolora.pool import batches, sketch_packs
 from autolora.storage.files import append_rows
 from autolora.storage.incremental import write_digest
-from flows import dvc, stage
-from flows.stage import StageFailed
+from flows import dvc, dvc_process
 
 TODAY = datetime.date(2026, 1, 5)
 RECIPE = "0123456789abcdef"
@@ -45,7 +43,8 @@ def make_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "cache").mkdir()
     (root / ".gitignore").write_text("/cache\n")
     (root / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.setattr(dvc, "ROOT", root)
+    for module in (dvc, dvc_process):
+        monkeypatch.setattr(module, "ROOT", root)
     dvc._cache_folder.cache_clear()
     close_batch(root, SHAS)
     return root
@@ -212,29 +211,3 @@ def test_a_file_that_a_killed_addition_had_removed_is_put_back(root: Path) -> No
     dvc.repair_files()
     assert weights(root) == before
     assert not (root / "data/pool/adding").exists()
-
-
-def test_failure_begins_with_the_reason_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dvc, "ROOT", tmp_path)
-    monkeypatch.setattr(stage, "link_to_refresh", lambda tag: {})
-    (tmp_path / "cache").mkdir()
-    (tmp_path / dvc.FAILURE).write_text(json.dumps({"flow": "index", "reason": "of an earlier run"}))
-    with pytest.raises(StageFailed, match=r"^`dvc repro` failed outside of a stage"):
-        dvc.reproduce(tag="refresh")
-    script = "flow, reason = 'pool', 'HubError: hub civitai answered 503'"
-    monkeypatch.setattr(dvc.sys, "executable", fake_dvc(tmp_path, script))
-    with pytest.raises(StageFailed, match=r"^pool: HubError: hub civitai answered 503$") as caught:
-        dvc.reproduce(tag="refresh")
-    assert caught.value.output == "a last line\n"
-
-
-def fake_dvc(folder: Path, script: str) -> str:
-    """Return an executable that fails as a stage under DVC does: it writes its reason and prints a line."""
-    path = folder / "python"
-    path.write_text(
-        f"#!/usr/bin/env python3\nimport json, os, sys\n{script}\n"
-        f"open(os.environ['{stage.FAILURE_VARIABLE}'], 'w').write(json.dumps(dict(flow=flow, reason=reason)))\n"
-        "print('To track the changes with git, run:')\nprint()\nprint('a last line')\nsys.exit(1)\n"
-    )
-    path.chmod(0o755)
-    return str(path)
