@@ -190,8 +190,12 @@ class FolderVersions:
     def _oids(self) -> set[str]:
         """Return the md5 of all versions of the folder."""
         name = str(self._dvc_file.relative_to(ROOT))
-        commits = _git("log", "--all", "--diff-filter=AM", "--format=%H", "--", name).split()
-        former = {_oid_in(_git("show", f"{commit}:./{name}")) for commit in commits}
+        # --full-history: also branches whose version a merge discarded; --reflog: also commits without a branch.
+        objects = _git(
+            "rev-list", "--all", "--reflog", "--full-history", "--objects", "--", name
+        ).splitlines()
+        blobs = [line.split(" ", 1)[0] for line in objects if line.endswith(f"/{self._dvc_file.name}")]
+        former = {_oid_in(_git("cat-file", "blob", blob)) for blob in blobs}
         return {oid for oid in (*former, self._current_oid()) if oid}
 
     def _current_oid(self) -> str | None:

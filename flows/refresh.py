@@ -3,38 +3,30 @@
 `dvc repro` decides which stages run. A refresh that fails before the release leaves the served index unchanged.
 """
 
-import json
-
 from prefect.artifacts import acreate_markdown_artifact
 
 from autolora.catalog import failed_items
-from autolora.catalog.diff import Snapshot, compare, snapshot, to_markdown
+from autolora.catalog.diff import BASELINE, Snapshot, compare, keep_baseline, snapshot, to_markdown
 from autolora.errors import AutoLoraError
 from autolora.index.served import release
 from autolora.index.store import content_digest
 from autolora.report import page
-from autolora.storage.files import write_atomic
-from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
 from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
 
 MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
-BASELINE = "cache/refresh_baseline.json"
 
 
 @task()
 def read_baseline() -> Snapshot:
-    """Return catalog and digests as they were when this refresh started, or the failed one before it.
+    """Return the snapshot of the start of this refresh, or of the failed one or the takedown before it.
 
     The file is removed at the end of a successful refresh. After a killed or failed one it stays, so the next report
     covers the changes of both.
     """
-    path = ROOT / BASELINE
-    if not path.exists():
-        write_atomic(path, canonical_json(snapshot(ROOT).to_json()))
-    return Snapshot.from_json(json.loads(path.read_text()))
+    return keep_baseline(ROOT)
 
 
 @task()
@@ -102,10 +94,14 @@ async def refresh() -> None:
         deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
         summary = to_markdown(compare(before, snapshot(ROOT)), deferred)
         await publish(f"{summary}\n\nServed index: `{digest}`")
-        if params().refresh.commit:
-            commit(summary)
-        (ROOT / BASELINE).unlink()
-        push(lock_fd)
+        try:
+            if params().refresh.commit:
+                commit(summary)
+            (ROOT / BASELINE).unlink()
+            push(lock_fd)
+        except AutoLoraError as error:
+            await publish(f"**{error}**\n\nThe new index `{digest}` is served.\n\n{summary}")
+            raise
 
 
 def reproduce_and_defer(lock_fd: int) -> None:

@@ -20,7 +20,7 @@ import yaml
 
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
-from autolora.catalog.diff import counted
+from autolora.catalog.diff import counted, keep_baseline
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
@@ -74,8 +74,11 @@ class Erasure:
     def apply(self) -> list[Copy]:
         """Write the list, withdraw the listings, and erase all content; return the copies that were erased.
 
+        The next refresh reports the takedown, because the snapshot that its report starts from is stored first.
+
         Raises AutoLoraError if something could not be erased, after everything else was.
         """
+        keep_baseline(ROOT)
         takedowns.write(ROOT, self.listed)
         withdraw_listings(self.listed)
         copies = self.copies()
@@ -213,9 +216,9 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
         return
     for line in summarize(erasure.apply(), "erased"):
         _print(line)
-    _print(
-        f"now commit {COMMITTED}, and run `python -m flows.refresh`, which removes what was made from the files"
-    )
+    _print("now run these commands; the last removes what was made from the files:")
+    for command in (f"git add {COMMITTED}", 'git commit -m "Take down"', "python -m flows.refresh"):
+        _print(f"    {command}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from autolora.catalog import store as catalog
+from autolora.catalog import takedowns
 from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.records import Listing
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import canonical_json
 
+BASELINE = "cache/refresh_baseline.json"
+"""where the snapshot is stored that the next report of a refresh starts from"""
 METADATA = (
     "license", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
     "id", "file",
@@ -27,12 +33,13 @@ MAX_REASON_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The catalog and the digests of all stages at one moment."""
+    """The catalog, the digests of all stages and the takedowns at one moment."""
 
     listings: tuple[Listing, ...]
     """every line of the catalog"""
     digests: dict[str, str]
     """stage -> sha256"""
+    takedowns: tuple[Takedown, ...] = ()
 
     @property
     def active(self) -> dict[str, Listing]:
@@ -41,12 +48,20 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"listings": [listing.to_row() for listing in self.listings], "digests": self.digests}
+        return {
+            "listings": [listing.to_row() for listing in self.listings],
+            "digests": self.digests,
+            "takedowns": [row.to_row() for row in self.takedowns],
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Return the snapshot of a JSON form."""
-        return cls(tuple(Listing.from_row(row) for row in content["listings"]), content["digests"])
+        """Return the snapshot of a JSON form; that of an earlier AutoLoRA version has no takedowns."""
+        return cls(
+            tuple(Listing.from_row(row) for row in content["listings"]),
+            content["digests"],
+            tuple(Takedown.from_row(row) for row in content.get("takedowns", ())),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,9 @@ class Changes:
     stages: dict[str, bool]
     """stage -> whether its digest changed"""
     withdrawn: tuple[Listing, ...]
-    """new tombstones"""
+    """new tombstones, except those of takedowns"""
+    taken_down: tuple[Takedown, ...]
+    """new takedowns, files first"""
     queued: tuple[Listing, ...]
     """listings that wait for the daily budget, for a retry of their download, or for a scan of their hub"""
     stale: tuple[Listing, ...]
@@ -74,7 +91,9 @@ class Changes:
 
     def __bool__(self) -> bool:
         moved = any(self.stages.values()) or self.added or self.removed or self.changed or self.withdrawn
-        return bool(moved or self.queued or self.stale or self.missing or self.dropped_hubs)
+        return bool(
+            moved or self.taken_down or self.queued or self.stale or self.missing or self.dropped_hubs
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +141,23 @@ class FailedModel:
 
 
 def snapshot(root: Path) -> Snapshot:
-    """Return the current catalog and digests; a missing file counts as empty."""
+    """Return the current catalog, digests and takedowns; a missing file counts as empty."""
     digests = {
         path.stem: json.loads(path.read_text())["sha256"]
         for path in sorted((root / "digests").glob("*.json"))
     }
-    return Snapshot(tuple(catalog.read_all_or_empty(root)), digests)
+    return Snapshot(tuple(catalog.read_all_or_empty(root)), digests, takedowns.read(root).rows)
+
+
+def keep_baseline(root: Path) -> Snapshot:
+    """Return the snapshot that the next report starts from: the stored one, or the current one, which is then stored.
+
+    A takedown stores it before it changes the catalog, and a refresh before it crawls. A successful refresh removes it.
+    """
+    path = root / BASELINE
+    if not path.exists():
+        write_atomic(path, canonical_json(snapshot(root).to_json()))
+    return Snapshot.from_json(json.loads(path.read_text()))
 
 
 def compare(before: Snapshot, after: Snapshot) -> Changes:
@@ -138,13 +168,21 @@ def compare(before: Snapshot, after: Snapshot) -> Changes:
         for key in new.keys() & old.keys()
         if (fields := _changed_fields(old[key], new[key]))
     ]
+    listed = Takedowns(after.takedowns)
+    known = {row.identity for row in before.takedowns}
+    new_takedowns = [row for row in after.takedowns if row.identity not in known]
     stages = sorted(before.digests.keys() | after.digests.keys())
     return Changes(
         added=tuple(sorted((new[key] for key in new.keys() - old.keys()), key=_identity)),
         removed=tuple(sorted((old[key] for key in old.keys() - new.keys()), key=_identity)),
         changed=tuple(sorted(changed, key=lambda pair: _identity(pair[0]))),
         stages={stage: before.digests.get(stage) != after.digests.get(stage) for stage in stages},
-        withdrawn=newly_withdrawn(before.listings, after.listings),
+        withdrawn=tuple(
+            listing
+            for listing in newly_withdrawn(before.listings, after.listings)
+            if not listed.of_listing(listing)
+        ),
+        taken_down=tuple(sorted(new_takedowns, key=lambda row: row.kind != "weights")),
         queued=_with_status(after, "queued"),
         stale=tuple(listing for listing in after.listings if listing.stale_since),
         missing=_with_status(after, "missing"),
@@ -194,6 +232,7 @@ def to_markdown(changes: Changes, deferred: Sequence[FailedItem] = ()) -> str:
         f"- hub {hub}: none of its {counted(number, 'listing', 'listings')} is left in the catalog"
         for hub, number in changes.dropped_hubs.items()
     ]
+    lines += _takedown_lines(changes.taken_down)
     lines += _deferred_lines(deferred)
     lines += _status_lines(changes)
     lines += [f"- `{qualified_name(listing)}`: {', '.join(fields)}" for listing, fields in changes.changed]
@@ -224,6 +263,20 @@ def _deferred_lines(items: Iterable[FailedItem]) -> list[str]:
     ]
     more = len(models) - MAX_NAMED
     return [*lines, f"- deferred: {counted(more, 'more model', 'more models')}"] if more > 0 else lines
+
+
+def _takedown_lines(rows: Sequence[Takedown]) -> list[str]:
+    """Return one line per takedown, with its reason."""
+    lines = [f"- taken down: `{_takedown_name(row)}` ({row.reason})" for row in rows[:MAX_NAMED]]
+    more = len(rows) - MAX_NAMED
+    return [*lines, f"- taken down: {more} more"] if more > 0 else lines
+
+
+def _takedown_name(row: Takedown) -> str:
+    """Return the file as `autolora show` accepts it, the URL of the image, or the sha256 if no listing shows it."""
+    if not row.hub:
+        return f"{row.kind} {row.sha256}"
+    return f"{row.hub}:{row.id}/{row.file}" if row.kind == "weights" else row.file
 
 
 def _status_lines(changes: Changes) -> list[str]:

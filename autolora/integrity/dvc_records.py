@@ -26,9 +26,12 @@ ASK_REMOTE = """
 import json, sys
 from dvc.repo import Repo
 with Repo() as repo:
-    print(json.dumps(list(repo.cloud.get_remote_odb().oids_exist(json.load(sys.stdin)))))
+    remote = repo.cloud.get_remote_odb()
+    oids = list(remote.oids_exist(json.load(sys.stdin)))
+    rows = remote.fs.info([remote.oid_to_path(oid) for oid in oids]) if oids else []
+    print(json.dumps({oid: row["size"] for oid, row in zip(oids, rows)}))
 """
-"""program that prints which of the objects in its input the default remote holds"""
+"""program that prints the sizes of those objects in its input that the default remote holds"""
 FOLDER_SUFFIX = ".dir"
 """end of the md5 of a folder: its object is a JSON list of the md5 and the path of each file"""
 
@@ -46,6 +49,8 @@ class Output:
     """the stage that writes it; None for batches and sketch packs, which are given to DVC with `dvc add`"""
     in_cache: bool = True
     """False for a file that git stores"""
+    size: int | None = None
+    """bytes, of a folder the sum over its files; None if DVC has not recorded it"""
 
     @property
     def is_folder(self) -> bool:
@@ -119,12 +124,13 @@ def dvc_setting(root: Path, name: str) -> str:
         return ""
 
 
-def objects_of_remote(root: Path, md5s: Iterable[str]) -> set[str]:
-    """Return which objects the default remote holds. Raises MissingArtifact if the remote cannot be asked.
+def sizes_in_remote(root: Path, md5s: Iterable[str]) -> dict[str, int]:
+    """Return md5 -> bytes of the objects that the default remote holds. Raises MissingArtifact if it cannot be asked.
 
     `dvc status --cloud` does not serve: it removes damaged objects from the cache.
     """
-    return set(json.loads(_run(root, ["-c", ASK_REMOTE], "remote", json.dumps([*md5s]))))
+    sizes: dict[str, int] = json.loads(_run(root, ["-c", ASK_REMOTE], "remote", json.dumps([*md5s])))
+    return sizes
 
 
 def run_dvc(root: Path, *arguments: str) -> str:
@@ -205,7 +211,7 @@ def _added_output(root: Path, path: str) -> Output:
     """Read a .dvc file."""
     (out,) = _read_yaml(root / path)["outs"]
     output = str(Path(path).parent / out["path"])
-    return Output(path=output, md5=_md5(out), target=path, stage=None)
+    return Output(path=output, md5=_md5(out), target=path, stage=None, size=out.get("size"))
 
 
 def _locked_outputs(root: Path) -> list[Output]:
@@ -218,6 +224,7 @@ def _locked_outputs(root: Path) -> list[Output]:
             target=out["path"],
             stage=stage,
             in_cache=out["path"] not in in_git,
+            size=out.get("size"),
         )
         for stage, entry in _read_yaml(root / LOCK)["stages"].items()
         for out in entry["outs"]

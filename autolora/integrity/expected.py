@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autolora.catalog import takedowns
+from autolora.catalog.takedowns import takedowns_path
 from autolora.errors import MissingArtifact
 from autolora.index.served import HASHES, copies_folder, copy_path, served_digest, served_path
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import Output, Records, object_path, read_list, read_records
+from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
 from autolora.storage.hashes import hash_value
 
@@ -21,7 +22,8 @@ class ExpectedFile:
     """One file that should be in the working tree, in DVC's cache, or in both."""
 
     kind: str
-    """weights, renderings, sketches, copies, lists (of a folder's files, in the cache only), or the name of a stage"""
+    """weights, renderings, sketches, copies, or the name of a stage; in the cache only: lists (of a folder's files) and
+    takedowns"""
     path: Path | None = None
     """in the working tree"""
     object: Path | None = None
@@ -32,7 +34,7 @@ class ExpectedFile:
     output: Output | None = None
     """the output of DVC that the file belongs to"""
     is_taken_down: bool = False
-    """whether data/takedowns.jsonl lists the file, which is empty then"""
+    """whether data/takedowns.jsonl of any branch lists the file, which is empty then"""
 
     @property
     def shown_path(self) -> Path:
@@ -79,11 +81,9 @@ def expect_all(root: Path) -> Expectation:
     """Return all that should be on disk. Raises MissingArtifact if DVC does not work in this repository."""
     records = read_records(root)
     expectation = Expectation(unreadable=dict(records.unreadable))
-    taken_down: set[str] = set()
-    try:
-        taken_down = {row.sha256 for row in takedowns.read(root).rows if row.sha256}
-    except (MissingArtifact, UnicodeDecodeError):
-        expectation.unreadable[str(takedowns.takedowns_path(root).relative_to(root))] = "damaged"
+    taken_down = read_taken_down(root)
+    if taken_down.is_list_damaged:
+        expectation.unreadable[str(takedowns_path(root).relative_to(root))] = "damaged"
     for part in (
         _expect_batches(root, records, taken_down),
         _expect_packs(root, records),
@@ -91,10 +91,24 @@ def expect_all(root: Path) -> Expectation:
         _expect_copies(root),
     ):
         expectation.add(part)
+    expectation.files.extend(_taken_down_objects(root, taken_down, expectation.files))
     return expectation
 
 
-def _expect_batches(root: Path, records: Records, taken_down: set[str]) -> Expectation:
+def _taken_down_objects(
+    root: Path, taken_down: TakenDown, files: Iterable[ExpectedFile]
+) -> list[ExpectedFile]:
+    """Return the objects that were taken down and belong to no file of this version."""
+    known = {file.object for file in files if file.is_taken_down}
+    objects = {md5: object_path(root, md5) for md5 in sorted(taken_down.md5)}
+    return [
+        ExpectedFile(kind="takedowns", object=path, md5=md5, is_taken_down=True)
+        for md5, path in objects.items()
+        if path not in known
+    ]
+
+
+def _expect_batches(root: Path, records: Records, taken_down: TakenDown) -> Expectation:
     """Return the files of all batches: those of batches.jsonl, and those that DVC has a version of."""
     expectation = Expectation()
     members: defaultdict[str, set[str]] = defaultdict(set)
@@ -108,7 +122,7 @@ def _expect_batches(root: Path, records: Records, taken_down: set[str]) -> Expec
 
 
 def _expect_batch(
-    root: Path, name: str, members: Iterable[str], output: Output | None, taken_down: set[str]
+    root: Path, name: str, members: Iterable[str], output: Output | None, taken_down: TakenDown
 ) -> Expectation:
     """Return the files of one batch. A batch that neither list describes holds what its folder holds."""
     folder = batches.batches_folder(root) / name
@@ -129,7 +143,7 @@ def _expect_batch(
                 md5=md5,
                 sha256=sha256,
                 output=output,
-                is_taken_down=sha256 in taken_down,
+                is_taken_down=sha256 in taken_down.sha256 or md5 in taken_down.md5,
             )
         )
     return expectation

@@ -13,6 +13,7 @@ from autolora.integrity.dvc_records import Output, run_dvc
 from autolora.integrity.expected import ExpectedFile
 from autolora.integrity.placement import install, move, work_folder
 from autolora.integrity.sources import has_md5
+from autolora.integrity.taken_down import read_taken_down
 from autolora.integrity.verification import EXTRA, Finding
 from autolora.params import Params
 from autolora.pool import batches, sketch_packs
@@ -44,7 +45,7 @@ class Packs:
         file = finding.file
         if finding.kind != "sketches" or file is None or file.path is None or finding.problem == EXTRA:
             return None
-        return "recomputing from weights" if self._keys(file.path) else None
+        return "its batch's weights, by computing it again" if self._keys(file.path) else None
 
     def restore(self, findings: Sequence[Finding]) -> dict[str, str]:
         """Write the packs."""
@@ -139,6 +140,16 @@ class Packs:
         return {row.sha256: row.key for row in rows if row.recipe == recipe and should_be_stored(row)}
 
 
+def count_taken_down(root: Path, pack: Path) -> int:
+    """Return how many weights of a sketch pack's batch were taken down."""
+    match = sketch_packs.NAME.fullmatch(pack.name)
+    batch = match["batch"] if match else None
+    taken_down = read_taken_down(root).sha256
+    return sum(
+        name == batch and sha256 in taken_down for sha256, name in batches.members(root)["weights"].items()
+    )
+
+
 class Stages:
     """Running a stage again, for its outputs in DVC's cache; trainings only if they are allowed."""
 
@@ -159,7 +170,7 @@ class Stages:
         assert finding.file is not None
         is_in_tree = finding.file.path is not None and self._root / finding.path == finding.file.path
         is_whole_folder = finding.file.path is None and not (self._root / output.path).exists()
-        return f"running the stage '{output.stage}' again" if is_in_tree or is_whole_folder else None
+        return f"a new run of the stage '{output.stage}'" if is_in_tree or is_whole_folder else None
 
     def restore(self, findings: Sequence[Finding]) -> dict[str, str]:
         """Run each stage once, in the order of the pipeline, without its damaged outputs."""

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import AutoLoraError, DiskFull
-from autolora.index.served import served_path
+from autolora.integrity.advice import advise, is_unfinished
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import run_dvc
 from autolora.integrity.expected import expect_all
 from autolora.integrity.hub_source import Hubs
 from autolora.integrity.index_copies import Copies
 from autolora.integrity.placement import LEFTOVER
-from autolora.integrity.recomputation import TRAININGS, Packs, Stages, return_outputs
+from autolora.integrity.recomputation import Packs, Stages, return_outputs
 from autolora.integrity.sources import Cache, Git, Remote, Source, WorkingTree, return_objects
-from autolora.integrity.verification import EXTRA, Finding, Progress, Report, verify
+from autolora.integrity.verification import Finding, Progress, Report, verify
 from autolora.params import Params
-from autolora.pool.batches import open_folder
 from autolora.storage.files import raising_disk_full
 from autolora.storage.lock import exclusive_lock
 
@@ -54,9 +53,9 @@ def plan_repair(
     sources = _sources(root, params, reader, train, report.findings)
     repairs = []
     for finding in report.findings:
-        offers = (source.offer(finding) for source in sources if not _is_unfinished(root, finding))
+        offers = (source.offer(finding) for source in sources if not is_unfinished(root, finding))
         offer = next((offer for offer in offers if offer), None)
-        repairs.append(Repair(finding=finding, source=offer, remark="" if offer else _advice(root, finding)))
+        repairs.append(Repair(finding=finding, source=offer, remark="" if offer else advise(root, finding)))
     return repairs
 
 
@@ -105,7 +104,7 @@ class _Run:
         for source in _sources(self._root, self._params, self._reader, self._train):
             offers: dict[FindingKey, str] = {}
             for finding in self._report.findings:
-                offer = None if _is_unfinished(self._root, finding) else source.offer(finding)
+                offer = None if is_unfinished(self._root, finding) else source.offer(finding)
                 offers |= {_key(finding): offer} if offer else {}
             if offers:
                 offered = [finding for finding in self._report.findings if _key(finding) in offers]
@@ -141,8 +140,8 @@ class _Run:
 
     def _result_of(self, key: FindingKey, finding: Finding) -> Repair:
         if key in self.remaining:
-            reasons = [*self._failures.get(finding.path, ()), _advice(self._root, finding)]
-            return Repair(finding=finding, source=None, remark="; ".join(reasons))
+            reasons = [*self._failures.get(finding.path, ()), advise(self._root, finding)]
+            return Repair(finding=finding, source=None, remark="; ".join(filter(None, reasons)))
         source = self._restored_from.get(key, "the repair of another file")
         return Repair(finding=finding, source=source, remark=self._remarks.get(key, ""))
 
@@ -217,27 +216,3 @@ def _target(finding: Finding) -> str:
     """Return the batch or sketch pack that a finding belongs to."""
     assert finding.file is not None and finding.file.output is not None
     return finding.file.output.path
-
-
-def _is_unfinished(root: Path, finding: Finding) -> bool:
-    """Return whether a table of the pool differs from DVC's version because the stage `pool` was interrupted."""
-    output = finding.file.output if finding.file else None
-    return bool(output and output.stage == "pool" and open_folder(root).exists())
-
-
-def _advice(root: Path, finding: Finding) -> str:
-    """Return what to do with a finding that no source restores."""
-    output = finding.file.output if finding.file else None
-    if finding.problem == EXTRA:
-        return finding.detail
-    if _is_unfinished(root, finding):
-        return "the stage 'pool' was interrupted: run `dvc repro` first"
-    if output and output.stage in TRAININGS:
-        return f"the training of the stage '{output.stage}' restores it: add --train"
-    if output and output.stage:
-        return (
-            f"no source has it: run `dvc repro --force --single-item {output.stage}`, which may ask the hubs"
-        )
-    if finding.path == str(served_path(root).relative_to(root)):
-        return "no source has it: run `autolora release`, with --rev if an older index was released"
-    return "no source has it"

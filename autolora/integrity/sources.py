@@ -15,13 +15,13 @@ from autolora.integrity.dvc_records import (
     FOLDER_SUFFIX,
     dvc_setting,
     object_path,
-    objects_of_remote,
     run_dvc,
+    sizes_in_remote,
     write_list,
 )
-from autolora.integrity.expected import ExpectedFile
+from autolora.integrity.expected import ExpectedFile, expect_all
 from autolora.integrity.placement import READ_ONLY, fill_cache, fill_working_tree, move, work_folder
-from autolora.integrity.verification import EXTRA, RECORDS, Finding
+from autolora.integrity.verification import EMPTY_MD5, EXTRA, RECORDS, Finding
 from autolora.storage.files import write_atomic
 from autolora.storage.git import read_committed
 
@@ -132,20 +132,26 @@ class Remote:
         file = finding.file
         if not self._name or file is None or file.object is None or finding.problem == EXTRA:
             return None
-        if self._wanted is not None and _object_name(file.object) not in self._present:
+        if self._wanted is not None and not self._holds(file):
             return None
         return f"DVC remote {self._name}"
 
     def restore(self, findings: Sequence[Finding]) -> dict[str, str]:
-        """Fetch the objects and link the files to them; an object that the remote does not hold stays as it is."""
+        """Fetch the objects and link the files to them; an object that the remote does not hold stays as it is.
+
+        What was taken down is removed again if a folder's fetch brings it.
+        """
         files = list({id(finding.file): finding.file for finding in findings if finding.file}.values())
         targets = sorted({file.output.target for file in files if file.output})
         aside = {id(file): self._set_apart(file) for file in files}
+        not_erased = _not_erased(self._root)
         reason = f"DVC remote {self._name} does not contain it, or holds a damaged object"
         try:
             run_dvc(self._root, "fetch", "--quiet", *targets)
         except AutoLoraError as error:
             reason = str(error)
+        for path in _not_erased(self._root) - not_erased:
+            path.unlink()
         failures: dict[str, str] = {}
         for file in files:
             if not self._finish(file, aside[id(file)]):
@@ -177,15 +183,23 @@ class Remote:
         """The name of the default remote; empty if there is none."""
         return dvc_setting(self._root, "core.remote")
 
+    def _holds(self, file: ExpectedFile) -> bool:
+        """Return whether the remote holds the object of a file, by its size: the recorded one, or any but 0 bytes."""
+        assert file.object is not None
+        size = self._sizes.get(_object_name(file.object))
+        if file.output and not file.output.is_folder and file.output.size is not None:
+            return size == file.output.size
+        return bool(size) or (size == 0 and file.md5 == EMPTY_MD5)
+
     @cached_property
-    def _present(self) -> set[str]:
-        """The objects of the wanted findings that the remote holds. Raises MissingArtifact if it cannot be asked."""
+    def _sizes(self) -> dict[str, int]:
+        """The sizes of the wanted findings' objects in the remote. Raises MissingArtifact if it cannot be asked."""
         objects = {
             _object_name(finding.file.object)
             for finding in self._wanted or ()
             if finding.file and finding.file.object
         }
-        return objects_of_remote(self._root, objects)
+        return sizes_in_remote(self._root, objects)
 
 
 def has_md5(reader: ContentReader, path: Path | None, md5: str | None) -> bool:
@@ -201,6 +215,12 @@ def return_objects(root: Path) -> None:
     for path in _objects_aside(root).glob("*"):
         if not object_path(root, path.name).exists():
             move(path, object_path(root, path.name))
+
+
+def _not_erased(root: Path) -> set[Path]:
+    """Return the objects in the cache that were taken down and are not empty."""
+    objects = {file.object for file in expect_all(root).files if file.is_taken_down and file.object}
+    return {path for path in objects if path.is_file() and path.stat().st_size}
 
 
 def _object_name(path: Path) -> str:

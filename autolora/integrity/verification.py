@@ -19,6 +19,9 @@ MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
 OBJECTS, RECORDS, COPIES = "objects", "records", "copies"
 """kinds of findings besides those of ExpectedFile: objects in DVC's cache, and files that record versions"""
+NOT_ERASED = (
+    "taken down, but not empty: run `python -m flows.takedown --apply` on a branch that lists the takedown"
+)
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 Progress = Callable[[int, int, int], None]
@@ -223,7 +226,7 @@ class _Check:
         try:
             size = path.stat().st_size
             if file.is_taken_down:
-                return (EXTRA, "taken down, but not empty: take it down again") if size else ("", "")
+                return (EXTRA, NOT_ERASED) if size else ("", "")
             if size == 0 and expected != EMPTY_MD5:
                 return EMPTY, ""
             if id(file) not in self._read:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.storage.files import append_rows, read_rows
+from autolora.storage.git import restore_committed
 
 SUFFIXES = {"weights": ".safetensors", "renderings": ".png"}
 """kind of file -> suffix; the kinds are the folders of a batch"""
@@ -85,8 +86,10 @@ def is_complete(root: Path, name: str) -> bool:
 def recover(root: Path) -> None:
     """Complete what a killed run left: return unfinished batches to the open one, and list the closed ones.
 
-    A batch on disk that batches.jsonl does not contain was closed by a killed run, or belongs to another revision.
+    A batch on disk that batches.jsonl does not contain was closed by a killed run, or belongs to another revision. If
+    batches.jsonl is missing, the committed one is restored, so that files that are downloaded again have their batches.
     """
+    restore_committed(root, str(list_path(root).relative_to(root)))
     for folder in sorted(_closing_folder(root).glob("*")):
         for kind in SUFFIXES:
             _move_all(folder / kind, open_folder(root) / kind)

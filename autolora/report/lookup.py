@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from autolora.captions.store import read_captions
-from autolora.catalog import failed_items
+from autolora.catalog import failed_items, takedowns
 from autolora.catalog.diff import group_by_model
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.sources import Sources
 from autolora.catalog.store import read_all
+from autolora.catalog.takedowns import Takedown
 from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
@@ -21,6 +22,10 @@ from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing, Permissions
 
 MIN_PREFIX_DIGITS = 6
+TAKEN_DOWN = (
+    "it was taken down here (data/takedowns.jsonl): its content is erased, no crawl admits it again, and nothing is "
+    "trained on it"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +43,8 @@ class AdapterRecord:
     """why no listing of the file is active; empty if one is"""
     missing_images: tuple[FailedItem, ...]
     """images of its models whose download or caption failed"""
+    takedown: Takedown | None
+    """why and when the file was taken down here; None if it was not"""
 
     @property
     def sources(self) -> Sources:
@@ -48,6 +55,8 @@ class AdapterRecord:
     @property
     def verdict(self) -> str:
         """Return the verdict as a phrase."""
+        if self.takedown:
+            return f"none: taken down on {self.takedown.date} ({self.takedown.reason})"
         if not any(listing.is_active for listing in self.listings):
             return f"none: {describe_status(self.sources.primary)}"
         if self.adapter is None:
@@ -83,7 +92,9 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
             f"'{name}' matches several adapters: {names}; use one of these full names, or a sha256"
         )
     (listings,) = matches.values()
-    return _record(root, listings, adapters, _inactive_reason(root, listings, catalog, rules))
+    takedown = next(filter(None, map(takedowns.read(root).of_listing, listings)), None)
+    reason = TAKEN_DOWN if takedown else _inactive_reason(root, listings, catalog, rules)
+    return _record(root, listings, adapters, reason, takedown)
 
 
 def facts(record: AdapterRecord) -> dict[str, Any]:
@@ -256,7 +267,11 @@ def _describe_budget(budget: BudgetParams) -> str:
 
 
 def _record(
-    root: Path, listings: Sequence[Listing], adapters: Mapping[str, Adapter], inactive_reason: str
+    root: Path,
+    listings: Sequence[Listing],
+    adapters: Mapping[str, Adapter],
+    inactive_reason: str,
+    takedown: Takedown | None,
 ) -> AdapterRecord:
     """Return what pool, captions and training lock hold about a file; the lock may hold a withdrawn one too."""
     pooled = pool.renderings(root)
@@ -273,6 +288,7 @@ def _record(
         captions=tuple(caption for caption in read_captions(root) if caption.image in images),
         inactive_reason=inactive_reason,
         missing_images=_missing_images(root, listings),
+        takedown=takedown,
     )
 
 

@@ -53,12 +53,22 @@ def restore_committed(root: Path, path: str) -> bool:
     return True
 
 
-def committed_blobs(root: Path, *paths: str) -> dict[str, str]:
-    """Return the files below `paths` (all relative to `root`) in the last commit, each with git's hash of its content.
+def branch_tips(root: Path) -> list[str]:
+    """Return the last commits (40 hex digits) of HEAD and of all local and remote branches, each once.
 
     Empty outside a git repository.
     """
-    text = _git(root, "ls-tree", "-r", "-z", "HEAD", "--", *paths) or ""
+    head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD") or ""
+    branches = _git(root, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes") or ""
+    return list(dict.fromkeys((head + branches).split()))
+
+
+def committed_blobs(root: Path, *paths: str, rev: str = "HEAD") -> dict[str, str]:
+    """Return the files below `paths` (all relative to `root`) in a commit, each with git's hash of its content.
+
+    Empty outside a git repository.
+    """
+    text = _git(root, "ls-tree", "-r", "-z", rev, "--", *paths) or ""
     entries = (entry.split("\t", 1) for entry in text.split("\0") if entry)
     return {path: description.split()[2] for description, path in entries}
 

@@ -2,9 +2,11 @@
 
 import datetime
 from dataclasses import replace
+from pathlib import Path
 
-from autolora.catalog import diff
+from autolora.catalog import diff, takedowns
 from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.records import Listing, Permissions
 from tests.support.synthetic_repo import DAY, make_adapter
 
@@ -63,6 +65,34 @@ def test_report_lists_added_removed_and_waiting_listings() -> None:
     text = diff.to_markdown(diff.compare(snapshot(*before, tombstone), snapshot(*moved, tombstone)))
     assert "- hub huggingface: none of its 3 listings is left in the catalog" in text.splitlines()
     assert diff.Snapshot.from_json(snapshot(*after).to_json()) == snapshot(*after)
+
+
+def test_report_names_takedowns_since_the_baseline_and_not_as_withdrawn_by_the_hub(tmp_path: Path) -> None:
+    listing = make_adapter("chalk", 2).listing
+    former = Takedown(
+        kind="weights", sha256="a" * 64, hub="civitai", id="1", file="x.safetensors", reason="old", date=DAY
+    )
+    image = replace(former, kind="rendering", sha256="b" * 64, file="https://hub/1.png", reason="asked")
+    file = replace(
+        former, sha256=listing.sha256, hub=listing.hub, id=listing.id, file=listing.file, reason="asked"
+    )
+    unlisted = replace(file, sha256="c" * 64, hub="", id="", file="")
+    takedowns.write(tmp_path, Takedowns((former,)))
+    diff.keep_baseline(tmp_path)
+    takedowns.write(tmp_path, Takedowns((former, image, file, unlisted)))
+    before = replace(diff.keep_baseline(tmp_path), listings=(listing,))
+    after = replace(diff.snapshot(tmp_path), listings=(replace(listing, status="withdrawn", withdrawn=DAY),))
+    lines = diff.to_markdown(diff.compare(before, after)).splitlines()
+    assert [line for line in lines if "taken down" in line] == [
+        f"- taken down: `{diff.qualified_name(listing)}` (asked)",
+        f"- taken down: `weights {'c' * 64}` (asked)",
+        "- taken down: `https://hub/1.png` (asked)",
+    ]
+    assert "1 removed" in lines[0] and not any("withdrawn by its hub" in line for line in lines)
+    assert not diff.compare(after, after)
+    assert diff.Snapshot.from_json(after.to_json()) == after
+    many = replace(after, takedowns=tuple(replace(file, id=str(number)) for number in range(23)))
+    assert "- taken down: 3 more" in diff.to_markdown(diff.compare(before, many)).splitlines()
 
 
 def test_report_lists_deferred_downloads_with_their_reasons() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from autolora.catalog import diff, takedowns
 from autolora.catalog import store as catalog
-from autolora.catalog import takedowns
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
 from flows import dvc_objects, takedown
@@ -137,6 +137,10 @@ def test_the_command_reports_and_is_repeated_without_effect(
 ) -> None:
     done = repo.take_down(root, "civitai:7", "--reason", "asked", "--apply")
     assert done.returncode == 0 and "erased in remote store: 2 files" in done.stdout, done.stderr
+    for command in (f"git add {takedown.COMMITTED}", "git commit -m", "python -m flows.refresh"):
+        assert f"    {command}" in done.stdout
+    before, after_takedown = diff.keep_baseline(root), diff.snapshot(root)
+    assert "- taken down: `civitai:7/" in diff.to_markdown(diff.compare(before, after_takedown))
     after = [(root / name).read_bytes() for name in CHANGED]
     for names in (["civitai:7"], [], [INK]):
         take_down(*names)
@@ -283,3 +287,39 @@ def test_a_batch_without_a_dvc_file_is_emptied_in_the_tree_and_in_its_former_ver
     take_down("civitai:7")
     assert repo.contents(root) == ERASED and len(objects(root)["store"]) == 2
     assert not (root / CHANGED[2]).exists()
+
+
+def test_versions_of_merges_discarded_branches_and_the_reflog_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dvc_objects, "ROOT", tmp_path)
+    path = tmp_path / "data" / "batch.dvc"
+    path.parent.mkdir()
+
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def commit(version: int) -> None:
+        path.write_text(f"outs:\n- md5: v{version}.dir\n")
+        git("add", ".")
+        git("commit", "-m", str(version))
+
+    git("init", "-b", "main")
+    commit(1)
+    git("checkout", "-b", "side")
+    commit(2)
+    git("checkout", "main")
+    commit(3)
+    git("merge", "-s", "ours", "--no-commit", "side")
+    commit(4)
+    git("checkout", "-b", "discarded")
+    commit(5)
+    git("checkout", "main")
+    git("merge", "-s", "ours", "--no-ff", "discarded")
+    git("branch", "-D", "side", "discarded")
+    commit(6)
+    git("reset", "--hard", "HEAD~")
+    path.write_text("outs:\n- md5: v7.dir\n")
+    versions = dvc_objects.FolderVersions(tmp_path / "data" / "batch", [])
+    assert versions._oids() == {f"v{number}.dir" for number in range(1, 8)}

@@ -180,6 +180,7 @@ def test_clone_reproduces_the_past_without_crawling(
     assert repository.requests().get("listing", 0) == 0
     shutil.rmtree(clone / "data")
     shutil.rmtree(clone / ".dvc/cache")
+    copy.run("git", "checkout", "-q", "--", "data")
     copy.run("dvc", "repro")
     assert copy.digests() == repository.digests()
     assert copy.run("git", "status", "--porcelain").stdout.split() in ([], ["M", "dvc.lock"])
@@ -268,7 +269,7 @@ def assert_consistent(repository: Repository) -> None:
     """Compare the catalog with the outputs of the stages."""
     listed = {row["sha256"]: row for row in repository.listing() if row["status"] != "queued"}
     verdicts = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
-    accepted = {row["sha256"] for row in verdicts if row["verdict"] == "accepted"}
+    accepted = {row["sha256"] for row in verdicts if row["active"] and row["verdict"] == "accepted"}
     images = {rendering["sha256"] for sha256 in accepted for rendering in listed[sha256]["renderings"]}
     captions = map(json.loads, (repository.root / "data/captions/captions.jsonl").read_text().splitlines())
     rows = index_rows(repository.root)

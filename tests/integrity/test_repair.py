@@ -20,10 +20,11 @@ from autolora.integrity.repair import Repair
 from autolora.pool import sketch_packs
 from autolora.storage.lock import exclusive_lock
 from playground.hubs.state import Hub
-from tests.integrity.faults import FAULTS, empty, flip_bit, rewrite
+from tests.integrity.faults import FAULTS, empty, flip_bit, rewrite, truncate
 from tests.integrity.versioned_repository import VersionedRepository, copy
 
 WEIGHTS, IMAGES = "data/pool/batches/*/weights/*", "data/pool/batches/*/renderings/*"
+RECOMPUTED = "its batch's weights, by computing it again"
 
 
 def sources(repairs: list[Repair]) -> dict[str, str | None]:
@@ -126,6 +127,39 @@ def test_the_remote_is_not_offered_for_what_it_does_not_hold(
     assert list(sources(repository.plan()).values()) == [None]
 
 
+def test_the_remote_is_not_offered_for_an_object_of_another_size(
+    repository: VersionedRepository, tmp_path: Path
+) -> None:
+    shutil.copytree(repository.remote, tmp_path / "store")
+    repository.remote = tmp_path / "store"
+    repository.add_remote()
+    weights, pack = repository.file(WEIGHTS), repository.file("data/pool/sketches/*.safetensors")
+    for path, fault in ((weights, empty), (pack, truncate)):
+        flip_bit(path)
+        linked = next(
+            f.linked_object for f in repository.verify().findings if repository.root / f.path == path
+        )
+        assert linked
+        fault(tmp_path / "store" / linked.removeprefix(".dvc/cache/"))
+    assert not [source for source in sources(repository.plan()).values() if source == "DVC remote store"]
+
+
+def test_nothing_restores_what_another_branch_lists_as_taken_down(repository: VersionedRepository) -> None:
+    taken_down, other = sorted(repository.root.glob(WEIGHTS))[:2]
+    assert taken_down.parent == other.parent, "the fetch of one batch would bring both"
+    repository.commit_takedown_elsewhere(taken_down, "refs/heads/later")
+    objects = {file.path: file.object for file in expect_all(repository.root).files}
+    object_ = objects[taken_down]
+    assert object_
+    empty(taken_down)
+    object_.unlink()
+    flip_bit(other)
+    repository.add_remote()
+    assert set(sources(repository.repair()).values()) == {"DVC remote store"}
+    assert taken_down.read_bytes() == b"" and not object_.exists()
+    assert repository.verify().findings == ()
+
+
 def test_git_restores_locks_digests_and_records(repository: VersionedRepository) -> None:
     before = repository.contents()
     names = ["data/catalog.jsonl", "digests/index.json", "data/pool/batches.jsonl", "dvc.lock"]
@@ -204,7 +238,7 @@ def test_a_sketch_pack_is_computed_again(repository: VersionedRepository) -> Non
     path = repository.file("data/pool/sketches/*.safetensors")
     flip_bit(path)
     planned = sources(repository.plan())
-    assert list(planned.values()) == ["recomputing from weights"]
+    assert list(planned.values()) == [RECOMPUTED]
     repairs = sources(repository.repair())
     assert repairs.items() >= planned.items()
     assert repository.contents() == before, "the same processor gives the same bytes"
@@ -223,9 +257,7 @@ def test_a_sketch_pack_with_other_bytes_is_given_to_dvc(
     path = repository.file("data/pool/sketches/*.safetensors")
     flip_bit(path)
     repairs = repository.repair()
-    assert {"recomputing from weights"} == {
-        repair.source for repair in repairs if repair.finding.kind == "sketches"
-    }
+    assert {RECOMPUTED} == {repair.source for repair in repairs if repair.finding.kind == "sketches"}
     assert "commit it" in repairs[-1].remark
     assert repository.verify().findings == ()
 
@@ -239,6 +271,25 @@ def test_a_sketch_pack_of_damaged_weights_is_not_computed(
     assert set(sources(repository.repair()).values()) == {None}
 
 
+def test_a_sketch_pack_of_weights_that_were_taken_down_names_the_reason(
+    repository: VersionedRepository,
+) -> None:
+    pack = repository.file("data/pool/sketches/*.safetensors")
+    batch = sketch_packs.NAME.fullmatch(pack.name)
+    assert batch
+    weights = repository.file(f"data/pool/batches/{batch['batch']}/weights/*")
+    repository.list_takedown(weights)
+    empty(weights)
+    flip_bit(pack)
+    (repair,) = repository.plan()
+    name, linked = str(pack.relative_to(repository.root)), repair.finding.linked_object
+    assert (repair.source, repair.remark) == (
+        None,
+        "1 of its weights was taken down; delete it and its object in DVC's cache first: "
+        f"`rm -f {name} {linked} {name}.dvc`, then run `dvc repro --force --single-item pool`",
+    )
+
+
 def test_a_stage_is_run_again_for_its_output(repository: VersionedRepository) -> None:
     before = repository.contents()
     paths = [repository.file("data/captions/*"), repository.file("data/dataset/*/data/*")]
@@ -246,8 +297,8 @@ def test_a_stage_is_run_again_for_its_output(repository: VersionedRepository) ->
         flip_bit(path)
     planned = sources(repository.plan())
     assert list(planned.values()) == [
-        "running the stage 'captions' again",
-        "running the stage 'dataset' again",
+        "a new run of the stage 'captions'",
+        "a new run of the stage 'dataset'",
     ]
     assert sources(repository.repair()).items() >= planned.items()
     assert {path: sha for path, sha in repository.contents().items() if path in before} == before
@@ -272,7 +323,7 @@ def test_a_training_starts_only_if_it_is_allowed(repository: VersionedRepository
         "the training of the stage 'encoder' restores it: add --train",
     )
     assert {repair.source for repair in repository.repair(train=True)} <= {
-        "running the stage 'encoder' again",
+        "a new run of the stage 'encoder'",
         "working tree",
     }
     assert repository.contents() == before
@@ -306,7 +357,11 @@ def test_a_missing_list_of_hashes_is_written_again(repository: VersionedReposito
     assert list(sources(repository.repair()).values()) == ["the copy's own rows"]
     assert repository.verify().findings == ()
     flip_bit(next(other.rglob("data/*")))
-    assert list(sources(repository.repair()).values()) == [None]
+    (repair,) = repository.repair()
+    assert (repair.source, repair.remark) == (
+        None,
+        f"this copy is not served: you may delete cache/index/{other.name}",
+    )
 
 
 def test_what_no_source_has_is_named_and_stays(repository: VersionedRepository) -> None:
@@ -315,13 +370,14 @@ def test_what_no_source_has_is_named_and_stays(repository: VersionedRepository) 
     flip_bit(table)
     extra.write_text("x")
     served.write_text("x")
+    object_ = next(f.linked_object for f in repository.verify().findings if f.linked_object)
     before = repository.contents()
     remarks = {repair.finding.path: repair.remark for repair in repository.repair() if repair.source is None}
     assert remarks == {
-        "data/pool/adapters.jsonl": "no source has it: run `dvc repro --force --single-item pool`, which may ask the "
-        "hubs",
+        "data/pool/adapters.jsonl": "delete it and its object in DVC's cache first: `rm -f data/pool/adapters.jsonl "
+        f"{object_}`, then run `dvc repro --force --single-item pool`, which may ask the hubs",
         "data/index/extra": "no recorded version contains it",
-        "cache/served": "no source has it: run `autolora release`, with --rev if an older index was released",
+        "cache/served": "run `autolora release`, with --rev if an older index was released",
     }
     assert repository.contents() == before
 

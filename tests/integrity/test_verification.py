@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from autolora.errors import MissingArtifact
 from autolora.integrity.content import png_damage
-from autolora.integrity.verification import DAMAGED, EXTRA, MISSING
+from autolora.integrity.verification import DAMAGED, EXTRA, MISSING, NOT_ERASED
 from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.versioned_repository import VersionedRepository
 from tests.support.synthetic_repo import file_states
@@ -146,11 +147,41 @@ def test_a_file_that_was_taken_down_is_expected_to_be_empty(repository: Versione
     path = repository.file("data/pool/batches/*/weights/*")
     repository.list_takedown(path)
     (finding,) = repository.verify().findings
-    assert (finding.problem, finding.detail) == (EXTRA, "taken down, but not empty: take it down again")
+    assert (finding.problem, finding.detail) == (EXTRA, NOT_ERASED)
     empty(path)
     assert repository.verify().findings == ()
     path.unlink()
     assert repository.verify().findings == ()
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/later", "refs/remotes/origin/later"])
+def test_a_takedown_counts_that_only_another_branch_lists(repository: VersionedRepository, ref: str) -> None:
+    path = repository.file("data/pool/batches/*/weights/*")
+    repository.commit_takedown_elsewhere(path, ref)
+    (finding,) = repository.verify().findings
+    assert (finding.problem, finding.detail) == (EXTRA, NOT_ERASED)
+    empty(path)
+    assert repository.verify().findings == ()
+
+
+def test_listed_objects_of_other_versions_are_expected_to_be_empty(repository: VersionedRepository) -> None:
+    md5 = "0" * 31 + "1"
+    object_ = repository.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    repository.list_takedown(Path("f" * 64), md5)
+    assert repository.verify().findings == ()
+    object_.parent.mkdir(parents=True, exist_ok=True)
+    object_.write_bytes(b"content")
+    (finding,) = repository.verify().findings
+    assert (repository.root / finding.path, finding.problem, finding.kind) == (object_, EXTRA, "takedowns")
+    empty(object_)
+    assert repository.verify().findings == ()
+
+
+def test_a_committed_list_that_is_not_valid_is_named(repository: VersionedRepository) -> None:
+    (repository.root / "data/takedowns.jsonl").write_text("{}\n")
+    repository.commit_elsewhere("refs/heads/later")
+    with pytest.raises(MissingArtifact, match=r"the tip of a branch, is not a valid list"):
+        repository.verify()
 
 
 def test_a_sample_reads_few_files_and_finds_all_that_are_missing(repository: VersionedRepository) -> None:

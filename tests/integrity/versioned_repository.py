@@ -79,10 +79,23 @@ class VersionedRepository:
             f"[core]\n    remote = store\n['remote \"store\"']\n    url = {self.remote}\n"
         )
 
-    def list_takedown(self, path: Path) -> None:
-        """List the takedown of a file in the pool, without erasing it."""
-        row = Takedown(kind="weights", sha256=path.stem, hub="", id="", file="", reason="test", date=DAYS[1])
+    def list_takedown(self, path: Path, *md5: str) -> None:
+        """List the takedown of a file in the pool and of its objects, without erasing it."""
+        row = Takedown(
+            kind="weights", sha256=path.stem, hub="", id="", file="", reason="test", date=DAYS[1], md5=md5
+        )
         takedowns.write(self.root, Takedowns((row,)))
+
+    def commit_takedown_elsewhere(self, path: Path, ref: str) -> None:
+        """Commit the takedown of a file on another branch; working tree and HEAD do not list it."""
+        self.list_takedown(path)
+        self.commit_elsewhere(ref)
+
+    def commit_elsewhere(self, ref: str) -> None:
+        """Commit the working tree as the tip of another branch, and return to HEAD."""
+        commit(self.root)
+        self.run("git", "update-ref", ref, "HEAD")
+        self.run("git", "reset", "-q", "--hard", "HEAD~1")
 
     def remove_cache(self) -> None:
         """Remove DVC's cache; the files of the working tree are no longer linked to it."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from autolora.catalog import takedowns
 from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem, record
+from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
 from autolora.params import BudgetParams
 from autolora.report.lookup import (
@@ -56,6 +58,24 @@ def test_withdrawn_adapter_has_all_its_facts_and_the_reason(root: Path) -> None:
     assert f"withdrawn, noticed on {LATER}; license {HUGGINGFACE.license}" in values["sources"]
     with pytest.raises(MissingArtifact, match="no adapter"):
         lookup(root, "neon/none", RULES)
+
+
+def test_adapter_that_was_taken_down_has_the_day_and_the_reason(root: Path) -> None:
+    taken_down = Takedown(
+        kind="weights",
+        sha256=ADAPTER.sha256,
+        hub="",
+        id="",
+        file="",
+        reason="request of the author",
+        date=LATER,
+    )
+    takedowns.write(root, Takedowns((taken_down,)))
+    write_repository(root, [replace(ADAPTER, listing=Takedowns((taken_down,)).apply(ADAPTER.listing))])
+    values = facts(lookup(root, ADAPTER.sha256[:8], RULES))
+    assert values["verdict"] == f"none: taken down on {LATER} (request of the author)"
+    assert "its content is erased" in values["inactive because"]
+    assert "the hub" not in values["inactive because"]
 
 
 def test_tombstone_of_an_earlier_version_has_no_metadata(root: Path) -> None:
