@@ -93,6 +93,7 @@ def test_each_refresh_adds_one_batch_and_changes_no_other(
 def test_going_back_and_forward_downloads_and_trains_nothing(
     repository: Repository, releases: list[dict[str, Any]]
 ) -> None:
+    branch = repository.run("git", "rev-parse", "--abbrev-ref", "HEAD").stdout.strip()
     repository.requests()
     for release in (releases[0], releases[-1], releases[2], releases[-1]):
         repository.run("git", "checkout", "-q", release["commit"])
@@ -101,8 +102,7 @@ def test_going_back_and_forward_downloads_and_trains_nothing(
         assert repository.digests() == release["digests"]
         assert pool_files(repository.root).items() >= release["files"].items()
         assert_equal_vectors(vectors(repository.root), release["vectors"])
-    repository.run("git", "checkout", "-q", "-")
-    repository.run("git", "checkout", "-q", "master", check=False)
+    repository.run("git", "checkout", "-q", branch)
     assert repository.requests().get("weights", 0) == 0
 
 
@@ -187,11 +187,9 @@ def test_a_refresh_that_is_killed_at_any_moment_is_completed_by_the_next(
     seed: int,
 ) -> None:
     """Kill all processes of a refresh with new adapters, which adds a batch, commits and pushes; run it again."""
-    if not repository.run("dvc", "config", "core.remote").stdout.strip():
-        store = tmp_path_factory.mktemp("store")
-        repository.run("dvc", "remote", "add", "-d", "local", str(store))
+    if "local" not in repository.run("dvc", "remote", "list").stdout:
+        repository.run("dvc", "remote", "add", "-d", "local", str(tmp_path_factory.mktemp("store")))
         repository.commit("remote")
-    repository.run("dvc", "remote", "default", "local", check=False)
     rng, day = random.Random(seed), RELEASES + 1 + seed
     before = pool_files(repository.root)
     repository.hub({"day": day})
