@@ -201,7 +201,7 @@ async def dvc() -> None:
     with exclusive_lock(ROOT) as lock_fd:
         repair_files()
         added, pushed = add_batches(lock_fd), push(lock_fd)
-    print(f"[dvc] {len(added)} batches and sketch packs added, {pushed or 0} pushed")
+    print(f"[dvc] batches and sketch packs: {len(added)} added, {pushed or 0} pushed")
 
 
 if __name__ == "__main__":

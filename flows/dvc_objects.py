@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dvc.repo import Repo  # type: ignore[import-untyped]
+from dvc.repo import Repo  # type: ignore[import-untyped]  # DVC has no type hints
 
 from autolora.errors import AutoLoraError
 from autolora.storage.files import Row, write_atomic
