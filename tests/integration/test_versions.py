@@ -1,31 +1,20 @@
-"""Every artifact is versioned: going back and forward, other machines, stricter rules, and killed refreshes."""
+"""Every artifact is versioned: going back and forward, stricter rules, and other machines."""
 
-import random
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from autolora.pool import batches
-from autolora.storage.hashes import hash_file
 from tests.support.repository import Repository, change_params
 from tests.support.s3 import S3Server, s3_server
 
 RELEASES = 5
 PROMPT = "a cat in watercolour style"
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "t",
-    "GIT_AUTHOR_EMAIL": "t@t",
-    "GIT_COMMITTER_NAME": "t",
-    "GIT_COMMITTER_EMAIL": "t@t",
-}
 
 
 @pytest.fixture(scope="module")
@@ -36,31 +25,20 @@ def releases(repository: Repository) -> list[dict[str, Any]]:
     results = []
     for day in range(1, RELEASES + 1):
         repository.hub({"day": day})
-        refresh(repository, day)
+        repository.committed_refresh(day)
         assert not repository.run("git", "status", "--porcelain").stdout
         results.append(state(repository))
     return results
-
-
-def refresh(repository: Repository, day: int) -> str:
-    return repository.run("python", "-m", "flows.refresh", day=day, **IDENTITY).stdout
 
 
 def state(repository: Repository) -> dict[str, Any]:
     return {
         "commit": repository.run("git", "rev-parse", "HEAD").stdout.strip(),
         "digests": repository.digests(),
-        "files": pool_files(repository.root),
+        "files": repository.pool_files(),
         "vectors": vectors(repository.root),
         "answer": [hit["sha256"] for hit in repository.search(PROMPT)],
     }
-
-
-def pool_files(root: Path) -> dict[str, str]:
-    """Return path -> sha256 of each file in a batch."""
-    folder = batches.batches_folder(root)
-    paths = [path for path in folder.glob("*/*/*") if path.is_file()]
-    return {str(path.relative_to(folder)): hash_file(path) for path in paths}
 
 
 def vectors(root: Path) -> dict[str, list[float]]:
@@ -100,7 +78,7 @@ def test_going_back_and_forward_downloads_and_trains_nothing(
         repository.run("dvc", "checkout", "-q")
         assert "Running stage" not in repository.run("dvc", "repro").stdout
         assert repository.digests() == release["digests"]
-        assert pool_files(repository.root).items() >= release["files"].items()
+        assert repository.pool_files().items() >= release["files"].items()
         assert_equal_vectors(vectors(repository.root), release["vectors"])
     repository.run("git", "checkout", "-q", branch)
     assert repository.requests().get("weights", 0) == 0
@@ -116,18 +94,18 @@ def test_an_older_catalog_and_a_stricter_rule_lose_no_byte(
     catalog.write_text(repository.run("git", "show", f"{releases[0]['commit']}:data/catalog.jsonl").stdout)
     repository.run("dvc", "commit", "--force", "crawl")
     repository.run("dvc", "repro", "pool")
-    assert pool_files(repository.root) == before["files"]
+    assert repository.pool_files() == before["files"]
     catalog.write_bytes(newest)
     repository.run("dvc", "commit", "--force", "crawl")
     licenses = sorted({row["license"] for row in repository.listing()})
     change_params(repository.root / "params.yaml", {"crawl": {"licenses": licenses[:1]}})
-    refresh(repository, RELEASES)
+    repository.committed_refresh(RELEASES)
     assert len(vectors(repository.root)) < len(before["vectors"])
-    assert pool_files(repository.root) == before["files"]
+    assert repository.pool_files() == before["files"]
     change_params(repository.root / "params.yaml", {"crawl": {"licenses": []}})
-    output = refresh(repository, RELEASES)
+    output = repository.committed_refresh(RELEASES)
     assert "Running stage 'encoder'" not in output and "Running stage 'fusion'" not in output
-    assert pool_files(repository.root) == before["files"]
+    assert repository.pool_files() == before["files"]
     assert repository.requests().get("weights", 0) == 0
     assert_equal_vectors(vectors(repository.root), before["vectors"])
     assert repository.digests() == before["digests"]
@@ -148,7 +126,7 @@ def test_a_clone_that_pulls_from_s3_answers_as_the_origin(
     for name, value in s3.remote_settings().items():
         repository.run(*remote, "modify", "--local", "store", name, value)
     repository.commit("remote")
-    refresh(repository, RELEASES)
+    repository.committed_refresh(RELEASES)
     clone = tmp_path / "clone"
     repository.run("git", "clone", "-q", str(repository.root), str(clone))
     copy = Repository(clone, "http://127.0.0.1:1", repository.api)
@@ -157,7 +135,7 @@ def test_a_clone_that_pulls_from_s3_answers_as_the_origin(
     copy.run("dvc", "pull", "-q")
     assert "Running stage" not in copy.run("dvc", "repro").stdout
     assert not copy.run("git", "status", "--porcelain").stdout
-    assert pool_files(clone) == pool_files(repository.root)
+    assert copy.pool_files() == repository.pool_files()
     assert copy.search(PROMPT) == repository.search(PROMPT)
     generate = ("python", "-m", "autolora", "generate", PROMPT, "--seed", "1", "-o")
     for root, one in ((repository.root, repository), (clone, copy)):
@@ -174,60 +152,6 @@ def test_a_clone_without_a_remote_downloads_from_the_hubs(
     copy = Repository(clone, repository.endpoint, repository.api)
     copy.run("dvc", "repro")
     assert copy.digests() == repository.digests()
-    assert pool_files(clone).keys() == pool_files(repository.root).keys()
+    assert copy.pool_files().keys() == repository.pool_files().keys()
     changed = copy.run("git", "status", "--porcelain").stdout.split()
     assert changed in ([], ["M", "dvc.lock"])
-
-
-@pytest.mark.long(full=100, sample=1)
-def test_a_refresh_that_is_killed_at_any_moment_is_completed_by_the_next(
-    repository: Repository,
-    releases: list[dict[str, Any]],
-    tmp_path_factory: pytest.TempPathFactory,
-    seed: int,
-) -> None:
-    """Kill all processes of a refresh with new adapters, which adds a batch, commits and pushes; run it again."""
-    if "local" not in repository.run("dvc", "remote", "list").stdout:
-        repository.run("dvc", "remote", "add", "-d", "local", str(tmp_path_factory.mktemp("store")))
-        repository.commit("remote")
-    rng, day = random.Random(seed), RELEASES + 1 + seed
-    before = pool_files(repository.root)
-    repository.hub({"day": day})
-    started = time.monotonic()
-    kill_refresh(repository, day, after_s=rng.uniform(1, DURATION.get("refresh", 40)))
-    refresh(repository, day)
-    DURATION["refresh"] = time.monotonic() - started
-    after = pool_files(repository.root)
-    assert before.items() <= after.items()
-    members = batches.members(repository.root)
-    assert {kind: len(files) for kind, files in members.items()} == {
-        kind: sum(f"/{kind}/" in name for name in after) for kind in members
-    }
-    assert all(
-        hash_file(batches.file_path(repository.root, "weights", name)) == name for name in members["weights"]
-    )
-    assert not repository.run("git", "status", "--porcelain").stdout
-    assert not [path for path in repository.root.rglob("*.tmp") if ".dvc/cache" in str(path)]
-    clone = tmp_path_factory.mktemp("clone") / "clone"
-    repository.run("git", "clone", "-q", str(repository.root), str(clone))
-    copy = Repository(clone, repository.endpoint, repository.api)
-    copy.run("dvc", "pull", "-q")
-    assert pool_files(clone) == after
-    assert "Running stage" not in copy.run("dvc", "repro").stdout
-    shutil.rmtree(clone)
-
-
-DURATION: dict[str, float] = {}
-"""seconds of the last refresh, so that kills fall into all of its steps"""
-
-
-def kill_refresh(repository: Repository, day: int, after_s: float) -> None:
-    """Run the refresh of a day, and kill it with all its children after some seconds."""
-    process = repository.start("python", "-m", "flows.refresh", day=day, **IDENTITY)
-    try:
-        process.wait(after_s)
-    except subprocess.TimeoutExpired:
-        children = psutil.Process(process.pid).children(recursive=True)
-        for child in [psutil.Process(process.pid), *children]:
-            child.kill()
-        process.wait()

@@ -1,4 +1,4 @@
-"""Damaged files: reading raises only RefusedFile, within one second of CPU time and one gigabyte of memory.
+"""Damaged files: reading raises only RefusedFile, within ten seconds of CPU time and one gigabyte of memory.
 
 Each seed is a batch of cases in a separate process with limits enforced by the kernel (tests/support/limits.py).
 """

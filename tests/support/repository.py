@@ -18,6 +18,9 @@ from typing import Any
 
 import yaml
 
+from autolora.pool import batches
+from autolora.storage.hashes import hash_file
+
 ROOT = Path(__file__).parents[2]
 FEWER_STEPS = {
     "crawl": {"max_renderings": 2},
@@ -28,6 +31,13 @@ FEWER_STEPS = {
 PORTS = range(20_000, 32_768)
 """below the ports that Linux assigns to outgoing connections"""
 BUILT = ("data", "digests", "metrics", "dvc.lock", "reports")
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@t",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@t",
+}
+"""environment variables; git refuses to commit without them"""
 CODE_DIGESTS = "digests/code/"
 """written by `make deps`, not by a stage"""
 
@@ -73,6 +83,10 @@ class Repository:
         """Run the refresh of that day and return its output."""
         return self.run("python", "-m", "flows.refresh", day=day).stdout
 
+    def committed_refresh(self, day: int) -> str:
+        """Run the refresh of that day, which commits if params.yaml says so, and return its output."""
+        return self.run("python", "-m", "flows.refresh", day=day, **IDENTITY).stdout
+
     def search(self, prompt: str, *options: str) -> list[dict[str, Any]]:
         """Search from the command line and return the hits."""
         hits: list[dict[str, Any]] = json.loads(
@@ -103,6 +117,12 @@ class Repository:
         """Return the catalog's rows, without tombstones."""
         lines = (self.root / "data/catalog.jsonl").read_text().splitlines()
         return [row for row in map(json.loads, lines) if row["status"] != "withdrawn"]
+
+    def pool_files(self) -> dict[str, str]:
+        """Return path -> sha256 of each file in a batch of the pool."""
+        folder = batches.batches_folder(self.root)
+        paths = [path for path in folder.glob("*/*/*") if path.is_file()]
+        return {str(path.relative_to(folder)): hash_file(path) for path in paths}
 
     def files(self) -> dict[str, int | bytes]:
         """Return the modification time (ns) of every file outside caches and git.
