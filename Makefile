@@ -14,7 +14,7 @@ demo: .venv/installed        ## run the pipeline on the playground, refresh it a
 	python -m playground.demo
 
 test: .venv/installed        ## run all tests, with real servers (20 minutes)
-	pytest
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 fast: .venv/installed        ## run the unit tests only (90 seconds)
 	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow"

@@ -2,8 +2,8 @@
 
 The same steps are measured on a small and on a large pool: reading and writing the catalog, a crawl without new files,
 `dvc status`, `dvc repro` of the pool without and with a few new adapters, and giving their batch to DVC. Measured are
-seconds of the whole command, CPU seconds, and the memory of its largest process. --crawl measures the crawl alone, and
-then no metrics are written.
+seconds of the whole command, CPU seconds, and the memory of its largest process. A Prefect server is already running,
+as for scheduled refreshes. --crawl measures the crawl alone, and then no metrics are written.
 """
 
 import argparse
@@ -21,15 +21,17 @@ from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
 from bench.big_pool import PROJECT, BigPool
 from bench.costs import name_processor
-from bench.processes import Row, log_time, run_measured
+from bench.processes import Row, log_time, prefect_server, run_measured
 from bench.timing import timed, today
 
 COMMAND = "python -m bench.hub_size"
 GOALS = {"seconds": 25.0, "ratio": 1.5, "unchanged": 10.0, "crawl": 15.0, "disk": 1.05}
 """refresh with new adapters: seconds, and ratio to the small pool; `dvc repro` and crawl with nothing new: seconds;
-disk space of the pool with DVC's cache, relative to the pool's files"""
+space of the pool with DVC's cache, relative to the pool's files"""
 CRAWL, UNCHANGED, ADD = "crawl, nothing new", "`dvc repro`, nothing new", "`python -m flows.dvc`"
 REPRO = "`dvc repro`, {new} new"
+BLOCK_BYTES = 512
+"""unit of st_blocks"""
 RESULTS = PROJECT / "metrics" / "hub_size.json"
 
 
@@ -39,16 +41,24 @@ def main() -> None:
     PROJECT.joinpath("cache").mkdir(exist_ok=True)
     results = {}
     for adapters in (options.small, options.adapters):
-        with tempfile.TemporaryDirectory(dir=PROJECT / "cache", prefix="hub-size-") as folder:
-            big = BigPool(Path(folder), options.renderings)
-            rows = measure(big, adapters, options)
-            files, disk = count_files(pool.folder(big.root)), disk_ratio(big.root)
-        results[str(adapters)] = {"files": files, "disk_ratio": round(disk, 3), "rows": rows}
+        results[str(adapters)] = measure_pool(adapters, options)
         print(to_markdown(adapters, results[str(adapters)], options))
     if not options.crawl:
         content = {"new": options.new, "renderings": options.renderings, "processor": name_processor()}
         write_atomic(RESULTS, json.dumps(content | {"pools": results}, indent=2) + "\n")
         update(PROJECT, COMMAND, today(), headlines(results, options))
+
+
+def measure_pool(adapters: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Build a pool, measure it with a Prefect server of its own, and remove it; return files, disk_ratio and rows."""
+    with tempfile.TemporaryDirectory(dir=PROJECT / "cache", prefix="hub-size-") as name:
+        folder = Path(name)
+        with prefect_server(folder / "prefect") as api:
+            os.environ["PREFECT_API_URL"] = api
+            big = BigPool(folder / "repository", options.renderings)
+            rows = measure(big, adapters, options)
+        disk = round(disk_ratio(big.root), 3)
+        return {"files": count_files(pool.folder(big.root)), "disk_ratio": disk, "rows": rows}
 
 
 def headlines(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[Headline]:
@@ -132,22 +142,27 @@ def count_files(folder: Path) -> int:
 
 
 def disk_ratio(root: Path) -> float:
-    """Return the disk space of the pool and DVC's cache, each file once, relative to that of the pool's files."""
-    files = blocks(pool.folder(root))
-    return sum((blocks(root / ".dvc/cache") | files).values()) / sum(files.values())
+    """Return the space of the pool and DVC's cache, each file once, relative to that of the pool's files.
+
+    A sparse file counts with its full size.
+    """
+    files = sizes(pool.folder(root))
+    return sum((sizes(root / ".dvc/cache") | files).values()) / sum(files.values())
 
 
-def blocks(folder: Path) -> dict[int, int]:
-    """Return inode -> size on disk (blocks of 512 bytes) of the files below a folder."""
+def sizes(folder: Path) -> dict[int, int]:
+    """Return inode -> size in bytes, rounded up to whole blocks of the disk, of the files below a folder."""
     paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return {status.st_ino: status.st_blocks for status in map(os.stat, paths)}
+    return {
+        status.st_ino: max(status.st_size, status.st_blocks * BLOCK_BYTES) for status in map(os.stat, paths)
+    }
 
 
 def to_markdown(adapters: int, result: dict[str, Any], options: argparse.Namespace) -> str:
     """Return the results of one pool as a Markdown table."""
     title = (
         f"{adapters:,} adapters with {options.renderings} images each, {result['files']:,} files; pool and DVC's cache "
-        f"take {result['disk_ratio']:.3f} × the disk space of the pool; {name_processor()}"
+        f"take {result['disk_ratio']:.3f} × the space of the pool's files; {name_processor()}"
     )
     columns = ("seconds", "cpu_seconds", "megabytes")
     lines = ["| step | seconds | CPU seconds | MB |\n|---|---|---|---|\n"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import (
-    FEWER_STEPS,
     ROOT,
+    TEST_PARAMS,
     Repository,
     change_params,
     copy_tree,
@@ -44,7 +44,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> It
     write_schedule(root / "playground/pool", small_pool())
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    change_params(root / "params.yaml", FEWER_STEPS | {"hubs": {"huggingface": {"endpoint": endpoint}}})
+    change_params(root / "params.yaml", TEST_PARAMS | {"hubs": {"huggingface": {"endpoint": endpoint}}})
     command = [sys.executable, "-m", "playground.hub", "--port", str(port), "--day", "1"]
     with serve(command, f"{endpoint}/api/models", root):
         repository = Repository(root, endpoint, prefect_api)

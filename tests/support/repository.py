@@ -22,12 +22,14 @@ from autolora.pool import batches
 from autolora.storage.hashes import hash_file
 
 ROOT = Path(__file__).parents[2]
-FEWER_STEPS = {
+TEST_PARAMS = {
+    "models": {"threads": 1},
     "crawl": {"max_renderings": 2},
     "encoder": {"steps": 40},
     "fusion": {"steps": 6},
     "experiments": {"pairs": 1, "images": 1},
 }
+"""fewer steps and images than in params.yaml, and one thread, since `make test` runs two tests at a time"""
 PORTS = range(20_000, 32_768)
 """below the ports that Linux assigns to outgoing connections"""
 BUILT = ("data", "digests", "metrics", "dvc.lock", "reports")
