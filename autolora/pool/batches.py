@@ -206,8 +206,7 @@ def _append(root: Path, name: str) -> None:
     rows = [
         {"batch": name, "kind": kind, "sha256": sha256}
         for kind in SUFFIXES
-        for sha256 in sorted(_files_in(folder, kind))
-        if sha256 not in listed[kind]
+        for sha256 in sorted(set(_files_in(folder, kind)) - listed[kind].keys())
     ]
     if rows:
         append_rows(list_path(root), rows)

@@ -47,6 +47,7 @@ class PoolSync:
             batches.adopt_former_layout(root)
         self.tables = PoolTables(root)
         self._rows: dict[str, Adapter] = {}
+        self._images: dict[str, ImageSource] = {}
         self._rows_at = (-1, -1)
         self._stored_before = _stored_keys(self.tables)
         self._failed_items = failed_items.read(root)
@@ -63,7 +64,7 @@ class PoolSync:
 
     def missing_renderings(self) -> list[ImageSource]:
         """Return the images of accepted adapters that the pool neither stores nor has refused, in download order."""
-        return self._missing_of(self._images(self.rows()))
+        return self._missing_of(self.images())
 
     def _missing_of(self, images: Mapping[str, ImageSource]) -> list[ImageSource]:
         missing = pending(images, self._done_renderings()).add
@@ -88,9 +89,15 @@ class PoolSync:
         versions = self.tables.version("adapters"), self.tables.version("near_duplicates")
         if self._rows_at != versions:
             pairs = similar_pairs(self.tables, self._recipe)
-            self._rows = assign_verdicts(self._rows_of_recipe(), self._listings, pairs)
-            self._rows_at = versions
+            rows = assign_verdicts(self._rows_of_recipe(), self._listings, pairs)
+            listings = (row for row in self._listings if row.key in rows and rows[row.key].accepted)
+            self._rows, self._images, self._rows_at = rows, image_sources(listings), versions
         return self._rows
+
+    def images(self) -> dict[str, ImageSource]:
+        """Return the images of accepted files by ListedRendering.key."""
+        self.rows()
+        return self._images
 
     def finish(self, today: date, failures: Sequence[BaseException] = ()) -> list[str]:
         """Close the open batch, write tables and digest, and return the names of the new batches.
@@ -98,8 +105,7 @@ class PoolSync:
         failures: exceptions of the downloads. Raises the first that is not DownloadsFailed; if files or images are
         missing, records them as failed items and raises HubError. In both cases the open batch stays open.
         """
-        rows = self.rows()
-        images = self._images(rows)
+        rows, images = self.rows(), self.images()
         missing_files, missing_images = self.missing_adapters(), self._missing_of(images)
         with raising_disk_full(pool.folder(self._root)):
             prune_downloads(pool.incoming(self._root), _urls(missing_files, missing_images))
@@ -171,10 +177,6 @@ class PoolSync:
         """Return the rows of listed files that were read with this recipe, sorted by Listing.key."""
         rows, recipe = self.tables.adapters, self._recipe_digest
         return {key: rows[key] for key in sorted(self._files) if key in rows and rows[key].recipe == recipe}
-
-    def _images(self, rows: Mapping[str, Adapter]) -> dict[str, ImageSource]:
-        """Return the images of accepted files by ListedRendering.key."""
-        return image_sources(row for row in self._listings if row.key in rows and rows[row.key].accepted)
 
     def _done_adapters(self) -> set[tuple[str, str]]:
         """Return key and recipe of each file that was refused, or whose weights and sketch are present."""
