@@ -49,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     }),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
     ("between 0 and 1", lambda value: 0 < value < 1, {"dataset": ("test_share",)}),
+    ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
     ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {"crawl": ("max_withdrawn_share",)}),
     ("a list of at least one URL", lambda value: len(value) >= 1, {"vllm": ("urls",)}),
     ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
@@ -233,6 +234,8 @@ class DatasetParams:
     """the models are trained on adapters first seen up to this day"""
     test_share: float
     """share of families in the test split, 0 to 1"""
+    validation_share: float
+    """share of families in the validation split, on which choices are made; taken from the training split"""
     family_cosine: float
     """minimum cosine of sketches within a family"""
     salt: str
@@ -346,6 +349,8 @@ class JudgesParams:
 class EvaluationParams:
     """How retrieval is measured."""
 
+    split: Literal["test", "validation"]
+    """adapters whose captions are the queries: test to report, validation to choose params"""
     ks: tuple[int, ...]
     """the k of recall at k"""
     bootstrap: int
@@ -409,6 +414,9 @@ class Params:
         hubs = list(self.crawl.hubs)
         _require(bool(hubs), "crawl.hubs", hubs, "a list of at least one hub")
         _require(len(set(hubs)) == len(hubs), "crawl.hubs", hubs, "a list without repetitions")
+        test, validation = self.dataset.test_share, self.dataset.validation_share
+        rule = f"below 1 together with dataset.test_share, {test}"
+        _require(test + validation < 1, "dataset.validation_share", validation, rule)
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
         rule = f"at most pool.near_duplicate_cosine, {near}"
         _require(family <= near, "dataset.family_cosine", family, rule)

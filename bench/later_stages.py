@@ -28,7 +28,7 @@ COMMAND = "python -m bench.later_stages"
 RESULTS = PROJECT / "metrics" / "later_stages.json"
 ADAPTERS, NEW = 30_000, 20
 GOAL_MEGABYTES = 2000
-EVALUATION = EvaluationParams(ks=(1, 3), bootstrap=2000, seed=0, themes=None)
+EVALUATION = EvaluationParams(split="test", ks=(1, 3), bootstrap=2000, seed=0, themes=None)
 
 
 def main() -> None:

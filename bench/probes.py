@@ -187,7 +187,7 @@ def build_benchmark(
         sorted(sha256 for sha256 in renderings if searched == "all" or sha256 not in training_set)
     )
     captions = list_captions(root, adapters, renderings)
-    queries = restrict(unseen_queries(root, renderings), set(adapters))
+    queries = restrict(unseen_queries(root, renderings, "test"), set(adapters))
     vectors = embed_texts(trained.encoder, text_encoder, [text for *_, text in captions])
     embedded = (
         EmbeddedCaption(adapter, image, vector)

@@ -36,7 +36,9 @@ from autolora.storage.incremental import write_digest
 from autolora.storage.tables import Columns, schema_of, write_copy
 
 DAY = datetime.date(2026, 1, 1)
-DATASET = DatasetParams(train_until=DAY, test_share=0.0, family_cosine=0.95, salt="bench")
+DATASET = DatasetParams(
+    train_until=DAY, test_share=0.0, validation_share=0.0, family_cosine=0.95, salt="bench"
+)
 TRANSFORMER = {"num_layers": 1, "num_single_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8}
 SKETCH_SIZE = 8
 TEXT_WIDTH = 768

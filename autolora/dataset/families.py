@@ -9,7 +9,7 @@ from autolora.lora.fingerprint import cosines_with_earlier
 from autolora.storage.arrays import Float32Array
 from autolora.storage.hashes import hash_value
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 
 def assign_families(
@@ -42,7 +42,12 @@ def _family(
     return families[order[int(cosines.argmax())]]
 
 
-def assign_split(family: str, salt: str, test_share: float) -> Split:
-    """Return the split of a family, by its hash: new families never move older ones to the other split."""
+def assign_split(family: str, salt: str, test_share: float, validation_share: float) -> Split:
+    """Return the split of a family, by its hash: new families never move older ones to another split.
+
+    The test split does not depend on `validation_share`, which takes families from the training split only.
+    """
     uniform = int(hash_value([salt, family])[:12], 16) / 16**12  # in [0, 1)
-    return "test" if uniform < test_share else "train"
+    if uniform < test_share:
+        return "test"
+    return "validation" if uniform < test_share + validation_share else "train"

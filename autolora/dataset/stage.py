@@ -12,7 +12,7 @@ from pathlib import Path
 from autolora.captions.store import read_captions
 from autolora.catalog.sources import Sources
 from autolora.catalog.store import read_active
-from autolora.dataset.families import assign_families, assign_split
+from autolora.dataset.families import Split, assign_families, assign_split
 from autolora.dataset.store import (
     ADAPTERS,
     INEXACT,
@@ -74,7 +74,7 @@ class DatasetSync:
             family = families[sha256]
             expected[sha256] = {
                 "family": family,
-                "split": locked_split or assign_split(family, self.params.salt, self.params.test_share),
+                "split": locked_split or self._assign_split(family),
                 "renderings": [rendering.sha256 for _, rendering in pooled.renderings],
                 "captions_digest": self._captions_digest(pooled),
                 "fingerprint": fingerprints[sha256],
@@ -132,17 +132,22 @@ class DatasetSync:
         return self._sync("captions", expected)
 
     def update_prompts(self) -> Counts:
-        """Update the table of evaluation queries: captions of adapters of families outside the training split."""
+        """Update the table of evaluation queries: captions of adapters of families that the models are not trained on.
+
+        Their split is `validation` or `test`; an adapter that is newer than the training lock and that its family's
+        hash assigns to the training split is unseen too, and its split is `test`.
+        """
         training_families = {row.family for row in training_lock(self.root).in_split("train")}
         expected = {
             f"{adapter['sha256']}:{self.caption_ids[caption]}": {
                 "adapter": adapter["sha256"],
                 "family": adapter["family"],
+                "split": "validation" if adapter["split"] == "validation" else "test",
                 "image": caption.image,
                 "length": caption.length,
                 "text": caption.text,
             }
-            for adapter in rows(self.root, "adapters", ("sha256", "family", "renderings"))
+            for adapter in rows(self.root, "adapters", ("sha256", "family", "split", "renderings"))
             if adapter["family"] not in training_families
             for image in adapter["renderings"]
             for caption in self.captions.get(image, ())
@@ -158,6 +163,10 @@ class DatasetSync:
             hashes |= {f"{table}/{key}": row_hash for key, row_hash in stored.items()}
             counts[table] = len(stored)
         return write_digest(self.root, "dataset", hashes, SCHEMA, tables=counts)
+
+    def _assign_split(self, family: str) -> Split:
+        params = self.params
+        return assign_split(family, params.salt, params.test_share, params.validation_share)
 
     def _sync(self, table: str, expected: Mapping[str, Row]) -> Counts:
         return sync_table(folder(self.root), table, TABLES[table], expected, INEXACT)

@@ -13,7 +13,7 @@ from autolora.records import Caption
 from autolora.storage.files import Row, read_rows
 from autolora.storage.tables import read_table
 
-SCHEMA = 3
+SCHEMA = 4
 TRAINING_LOCK = "data/training.jsonl"
 
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
@@ -58,7 +58,15 @@ RENDERINGS = {
     "prompt": TEXT,
 }
 CAPTIONS = {"id": TEXT, "image": TEXT, "prompt": TEXT, "vlm": TEXT, "length": TEXT, "text": TEXT}
-PROMPTS = {"id": TEXT, "adapter": TEXT, "family": TEXT, "image": TEXT, "length": TEXT, "text": TEXT}
+PROMPTS = {
+    "id": TEXT,
+    "adapter": TEXT,
+    "family": TEXT,
+    "split": TEXT,
+    "image": TEXT,
+    "length": TEXT,
+    "text": TEXT,
+}
 TABLES = {"adapters": ADAPTERS, "renderings": RENDERINGS, "captions": CAPTIONS, "prompts": PROMPTS}
 """columns by table; the first column of a table is its key"""
 INEXACT = frozenset({"norm", "fingerprint"})
@@ -67,7 +75,7 @@ INEXACT = frozenset({"norm", "fingerprint"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRow:
-    """An adapter that the models are trained on, or that is held out for tests."""
+    """An adapter that the models are trained on, or that is held out for validation or tests."""
 
     sha256: str
     family: str
@@ -98,6 +106,8 @@ class Prompt:
     adapter: str
     """sha256 of the adapter whose rendering the text describes"""
     family: str
+    split: Split
+    """validation, or test"""
     image: str
     """sha256 of that rendering"""
 
@@ -128,7 +138,7 @@ def rows(root: Path, table: str, columns: Sequence[str] = ()) -> list[Row]:
 
 def prompts(root: Path) -> list[Prompt]:
     """Return the evaluation queries, sorted by adapter, image and length."""
-    names = ("text", "length", "adapter", "family", "image")
+    names = ("text", "length", "adapter", "family", "split", "image")
     unsorted = [
         Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts", ("id", *names))
     ]

@@ -1,4 +1,7 @@
-"""Measure retrieval: queries are captions of adapters unseen in training, the pool is the whole index."""
+"""Measure retrieval: queries are captions of adapters unseen in training, the pool is the whole index.
+
+The queries are those of one split: `test` to report, `validation` to choose params.
+"""
 
 import datetime
 import logging
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from autolora.dataset import store as dataset
+from autolora.dataset.families import Split
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import Encoder, TextEncoder, embed_texts
 from autolora.errors import MissingArtifact
@@ -56,13 +60,15 @@ def evaluate(
     """
     judgments = read_judgments(root / params.themes if params.themes else None)
     themes = {sha256: judgment.theme for sha256, judgment in judgments.items()}
-    benchmark = build_benchmark(root, text_encoder, themes)
+    benchmark = build_benchmark(root, text_encoder, themes, params.split)
     logger.info("%d queries, %d adapters", len(benchmark.queries), len(benchmark.adapters))
     inputs = {stage: read_digest(root, stage)["sha256"] for stage in ("dataset", "index")}
     return write(root, benchmark, params, inputs, preset, today)
 
 
-def build_benchmark(root: Path, text_encoder: TextEncoder, themes: Mapping[str, str]) -> Benchmark:
+def build_benchmark(
+    root: Path, text_encoder: TextEncoder, themes: Mapping[str, str], split: Split
+) -> Benchmark:
     """Read the index and the captions of its adapters, and embed captions and queries.
 
     Raises MissingArtifact if the index is empty, MismatchError if its vectors were computed by another encoder.
@@ -74,7 +80,7 @@ def build_benchmark(root: Path, text_encoder: TextEncoder, themes: Mapping[str, 
         )
     rows = dataset.rows(root, "adapters", ("sha256", "renderings"))
     renderings = {row["sha256"]: tuple(row["renderings"]) for row in rows}
-    queries = unseen_queries(root, {sha256: renderings[sha256] for sha256 in adapters})
+    queries = unseen_queries(root, {sha256: renderings[sha256] for sha256 in adapters}, split)
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     captions = list_captions(root, adapters, renderings)
     embedded = embed_captions(encoder, text_encoder, captions)
@@ -123,8 +129,8 @@ def list_captions(
     ]
 
 
-def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]]) -> tuple[Query, ...]:
-    """Return the queries: captions of renderings (`renderings`, by adapter) of adapters unseen in training.
+def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]], split: Split) -> tuple[Query, ...]:
+    """Return the queries: captions of renderings (`renderings`, by adapter) of adapters of a split, unseen in training.
 
     A rendering that a training adapter shows too is skipped, since the encoder was trained on its captions.
     """
@@ -137,7 +143,7 @@ def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]]) -> tuple
     return tuple(
         Query(prompt.text, prompt.image, tuple(adapters_by_image[prompt.image]))
         for prompt in dataset.prompts(root)
-        if prompt.image in adapters_by_image and prompt.image not in training_images
+        if prompt.split == split and prompt.image in adapters_by_image and prompt.image not in training_images
     )
 
 
@@ -160,11 +166,13 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
     return content
 
 
-def headlines(report: Mapping[str, Any], preset: str) -> list[Headline]:
+def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Headline]:
     """Return the rows of metrics/summary.json: each method's metrics at each level.
 
     The encoder's names have no prefix: retrieval.theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen, …
+    Those of the validation split end in `validation` instead.
     """
+    suffix = "unseen" if split == "test" else split
     rows = []
     for level, tables in report["levels"].items():
         for method, metrics in tables["methods"].items():
@@ -173,7 +181,7 @@ def headlines(report: Mapping[str, Any], preset: str) -> list[Headline]:
                 slug = metric.lower().replace("@", "_at_")
                 rows.append(
                     Headline(
-                        name=f"retrieval.{prefix}{level}_{slug}_unseen",
+                        name=f"retrieval.{prefix}{level}_{slug}_{suffix}",
                         value=estimate["value"],
                         low=estimate["low"],
                         high=estimate["high"],
@@ -204,7 +212,7 @@ def write(
     write_atomic(metrics_path(root), to_json(numbers))
     counts = {name: report[name] for name in ("queries", "queried_adapters", "indexed_adapters")}
     themes = len(set(benchmark.themes.values()))
-    update(root, COMMAND, today, headlines(report, preset), counts | {"themes": themes})
+    update(root, COMMAND, today, headlines(report, preset, params.split), counts | {"themes": themes})
     exact = ("inputs", "themes", "indexed_adapters", "queries", "queried_adapters")
     rows = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
     return write_digest(root, "evaluation", rows, SCHEMA)

@@ -76,7 +76,10 @@ class PromptCase:
 
 
 def candidates(root: Path, judgments: Mapping[str, Judgment]) -> list[CandidateAdapter]:
-    """Return the adapters of the training lock that the pool still holds, with captions and trigger words."""
+    """Return the adapters of the training lock that the pool still holds, with captions and trigger words.
+
+    Those of the validation split are left out: choices are made on them.
+    """
     trigger_words = {row["sha256"]: tuple(row["trigger_words"]) for row in dataset.rows(root, "adapters")}
     captions = dataset.captions_by_image(root)
     return [
@@ -93,7 +96,7 @@ def candidates(root: Path, judgments: Mapping[str, Judgment]) -> list[CandidateA
             trigger_words=trigger_words[row.sha256],
         )
         for row in dataset.training_lock(root).rows
-        if row.sha256 in trigger_words and pool.has_weights(root, row.sha256)
+        if row.split != "validation" and row.sha256 in trigger_words and pool.has_weights(root, row.sha256)
     ]
 
 

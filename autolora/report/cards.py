@@ -13,7 +13,12 @@ from autolora.pool import store as pool
 from autolora.records import Adapter, Listing
 
 LENGTHS = {"short": 0, "medium": 1, "long": 2}
-SPLITS = {"train": "training set", "test": "held out from training", "new": "added after training"}
+SPLITS = {
+    "train": "training set",
+    "validation": "held out for choices",
+    "test": "held out from training",
+    "new": "added after training",
+}
 """label of each split on the page"""
 
 Captions = tuple[tuple[str, str], ...]
@@ -39,7 +44,7 @@ class Card:
     theme: str | None
     kind: str | None
     split: str
-    """train, test, or new: first seen after the training set was locked"""
+    """train, validation, test, or new: first seen after the training set was locked"""
     renderings: tuple[Rendering, ...]
 
     @property

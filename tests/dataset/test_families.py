@@ -93,8 +93,16 @@ def test_adapter_joins_the_family_of_the_most_similar_earlier_adapter() -> None:
     assert assign_families({}, {}, 0.95) == {}
 
 
-def test_split_depends_on_family_and_salt_and_matches_the_test_share() -> None:
-    splits = [assign_split(f"family {n}", "salt", 0.3) for n in range(2000)]
-    assert splits == [assign_split(f"family {n}", "salt", 0.3) for n in range(2000)]
+def test_split_depends_on_family_and_salt_and_matches_the_shares() -> None:
+    splits = [assign_split(f"family {n}", "salt", 0.3, 0.1) for n in range(2000)]
+    assert splits == [assign_split(f"family {n}", "salt", 0.3, 0.1) for n in range(2000)]
     assert abs(splits.count("test") / 2000 - 0.3) < 0.04
-    assert splits != [assign_split(f"family {n}", "pepper", 0.3) for n in range(2000)]
+    assert abs(splits.count("validation") / 2000 - 0.1) < 0.03
+    assert splits != [assign_split(f"family {n}", "pepper", 0.3, 0.1) for n in range(2000)]
+
+
+def test_validation_takes_families_from_the_training_split_only() -> None:
+    for number in range(500):
+        without = assign_split(f"family {number}", "salt", 0.3, 0.0)
+        split = assign_split(f"family {number}", "salt", 0.3, 0.2)
+        assert split == without or (without, split) == ("train", "validation")

@@ -192,9 +192,13 @@ def test_prompts_are_of_families_outside_the_training_split(
     copy = make_adapter("copy", 5, LATER, lora=training_adapter.lora)
     write_repository(tmp_path, [*adapters, new_adapter, copy])
     write_dataset(tmp_path)
-    test_adapters = {row.sha256 for row in dataset.training_lock(tmp_path).in_split("test")}
+    lock = dataset.training_lock(tmp_path)
+    held_out = {row.sha256: row.split for row in lock.rows if row.split != "train"}
+    assert set(held_out.values()) == {"validation", "test"}
     prompts = dataset.prompts(tmp_path)
-    assert {prompt.adapter for prompt in prompts} == test_adapters | {new_adapter.sha256}
+    assert {prompt.adapter for prompt in prompts} == held_out.keys() | {new_adapter.sha256}
+    assert {prompt.split for prompt in prompts if prompt.adapter == new_adapter.sha256} == {"test"}
+    assert all(prompt.split == held_out.get(prompt.adapter, "test") for prompt in prompts)
     captions = {
         (adapter.sha256, caption.text) for adapter in [*adapters, new_adapter] for caption in adapter.captions
     }

@@ -19,7 +19,7 @@ from autolora.storage.incremental import read_digest
 from tests.support import small_root
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
-PARAMS = EvaluationParams(ks=(1, 3), bootstrap=300, seed=0, themes=None)
+PARAMS = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
 TODAY = datetime.date(2026, 1, 1)
 
 
@@ -87,7 +87,7 @@ def test_no_report_before_the_first_run(tmp_path: Path) -> None:
 
 
 def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
-    params = EvaluationParams(ks=(1, 3), bootstrap=100, seed=0, themes="themes.json")
+    params = EvaluationParams(split="test", ks=(1, 3), bootstrap=100, seed=0, themes="themes.json")
     text_encoder = models.load_text_encoder(base)
     digest = evaluation.evaluate(root, params, text_encoder, "best", TODAY)
     assert digest == evaluation.evaluate(root, params, text_encoder, "best", TODAY)
@@ -104,13 +104,13 @@ def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
 def test_rendering_of_a_training_adapter_gives_no_query(root: Path) -> None:
     training = next(row for row in dataset.training_lock(root).rows if row.split == "train")
     prompts = {prompt.image for prompt in dataset.prompts(root)}
-    queries = evaluation.unseen_queries(root, {"a": tuple(prompts), "b": training.renderings})
+    queries = evaluation.unseen_queries(root, {"a": tuple(prompts), "b": training.renderings}, "test")
     assert {query.image for query in queries} == prompts - set(training.renderings)
     assert all(query.adapters == ("a",) for query in queries)
 
 
 def test_page_of_a_real_root(root: Path, base: ModelsParams) -> None:
-    params = EvaluationParams(ks=(1,), bootstrap=50, seed=0, themes=None)
+    params = EvaluationParams(split="test", ks=(1,), bootstrap=50, seed=0, themes=None)
     evaluation.evaluate(root, params, models.load_text_encoder(base), "best", TODAY)
     text = assemble(root).read_text()
     assert 'id="retrieval"' in text

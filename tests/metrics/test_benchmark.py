@@ -25,7 +25,7 @@ from autolora.metrics.comparison import (
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
-PARAMS = EvaluationParams(ks=(1, 3), bootstrap=300, seed=0, themes=None)
+PARAMS = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
 ALL = slice(None)
 
 

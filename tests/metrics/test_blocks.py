@@ -11,7 +11,7 @@ from autolora.metrics.comparison import compare_methods, index_health, search, s
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
-PARAMS = EvaluationParams(ks=(1, 3), bootstrap=50, seed=0, themes=None)
+PARAMS = EvaluationParams(split="test", ks=(1, 3), bootstrap=50, seed=0, themes=None)
 
 
 def dense_rank(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:

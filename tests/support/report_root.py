@@ -25,7 +25,7 @@ HOSTILE = (
     "{{ 7 * 7 }}\u202e\u2028&lt;"
 )
 DAY = datetime.date(2026, 1, 1)
-RETRIEVAL = EvaluationParams(ks=(1, 3), bootstrap=300, seed=0, themes=None)
+RETRIEVAL = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
 FUSION = ExperimentsParams(pairs=2, images=3, bootstrap=100, seed=0)
 METRICS = {
     "pair": ("adapter 1 similarity", "adapter 2 similarity", "prompt similarity"),

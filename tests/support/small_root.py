@@ -74,7 +74,9 @@ def build(root: Path, base: ModelsParams, authors: int = 3) -> dict[str, str]:
 
 def build_models(root: Path, base: ModelsParams) -> None:
     """Build dataset, encoder, index and gates; the encoder is trained for 2 steps, the gates are not trained."""
-    values = DatasetParams(train_until=DAY, test_share=0.4, family_cosine=0.95, salt="tests")
+    values = DatasetParams(
+        train_until=DAY, test_share=0.4, validation_share=0.0, family_cosine=0.95, salt="tests"
+    )
     sync = dataset.open_sync(root, values)
     sync.update_adapters()
     sync.update_training_lock()

@@ -39,7 +39,9 @@ SPEC = SketchSpec(size=16)
 DAY = datetime.date(2026, 1, 1)
 WIDTH = 32
 THEMES = ("watercolour", "mosaic", "neon", "linocut", "pixel", "chalk")
-DATASET = DatasetParams(train_until=DAY, test_share=0.34, family_cosine=0.95, salt="tests")
+DATASET = DatasetParams(
+    train_until=DAY, test_share=0.34, validation_share=0.2, family_cosine=0.95, salt="tests"
+)
 BOUNDS = PoolParams(
     max_header_mb=1,
     max_rank=64,
