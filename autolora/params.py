@@ -26,7 +26,7 @@ RULES: tuple[Rule, ...] = (
         "captions": ("max_tokens", "max_image_side", "batch", "concurrency"),
         "vllm": ("attempts",),
         "encoder": ("steps", "batch"),
-        "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio"),
+        "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio", "landmarks"),
         "index": ("batch",),
         "retrieval": ("k",),
         "fusion": ("steps", "batch", "image_size"),
@@ -43,7 +43,7 @@ RULES: tuple[Rule, ...] = (
     ("at least 0, or null", lambda value: value >= 0, {"crawl.budget": ("files", "gb", "captions")}),
     ("above 0", lambda value: value > 0, {
         "hubs": ("requests_per_s",),
-        "encoder.overrides": ("learning_rate", "temperature"),
+        "encoder.overrides": ("learning_rate", "temperature", "ridge", "text_shrinkage"),
         "fusion.overrides": ("learning_rate",),
         "refresh": ("timeout_h",),
     }),
@@ -417,6 +417,9 @@ class Params:
         test, validation = self.dataset.test_share, self.dataset.validation_share
         rule = f"below 1 together with dataset.test_share, {test}"
         _require(test + validation < 1, "dataset.validation_share", validation, rule)
+        encoder = self.encoder.variant
+        readable = encoder.model != "ridge" or encoder.probe == "sketch"
+        _require(readable, "encoder.overrides.probe", encoder.probe, "'sketch' for the model 'ridge'")
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
         rule = f"at most pool.near_duplicate_cosine, {near}"
         _require(family <= near, "dataset.family_cosine", family, rule)

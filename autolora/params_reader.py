@@ -28,8 +28,9 @@ RENAMED = {
     "encoder.absent": "encoder.overrides.missing_slots",
     "encoder.draw": "encoder.overrides.batch_sampling",
     "encoder.clip": "encoder.overrides.clip_grad_norm",
-    "encoder.center": "encoder.overrides.center_text_features",
-    "encoder.centre": "encoder.overrides.center_text_features",
+    "encoder.center": "encoder.overrides.text_map",
+    "encoder.centre": "encoder.overrides.text_map",
+    "encoder.overrides.center_text_features": "encoder.overrides.text_map",
     **{f"fusion.{name}": f"fusion.overrides.{name}" for name in (
         "slots", "gate", "relevance", "relevance_weight", "global_rank", "single_share", "hinge",
         "caption_dropout", "guidance", "learning_rate",

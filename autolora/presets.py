@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Preset = Literal["paper", "released", "best"]
+Model = Literal["transformer", "ridge"]
 Probe = Literal["sketch", "full"]
 SlotView = Literal["canonical", "fused"]
 TokensPer = Literal["slot", "probe"]
@@ -28,6 +29,7 @@ ProjectionsPer = Literal["type", "slot"]
 AlphaPer = Literal["layer", "file"]
 MissingSlots = Literal["mask", "zero", "error"]
 ProjectionInit = Literal["zero", "normal"]
+TextMapping = Literal["none", "center", "whiten"]
 Negatives = Literal["all", "other_families"]
 BatchSampling = Literal["adapters", "captions"]
 Schedule = Literal["constant", "cosine"]
@@ -36,8 +38,16 @@ GateForm = Literal["full", "no_base", "no_cross", "no_lora"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderVariant:
-    """Architecture, loss and training of the encoder (Eq. 1-3)."""
+    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `probes` to `regularize` are the
+    transformer's; those after them the ridge regression's."""
 
+    model: Model
+    """the transformer of Eq. 1-2, or a ridge regression in closed form on the slots' sketches of unit norm"""
+    text_map: TextMapping
+    """text features as they are, centered at the mean of the training captions, or whitened by the covariance of the
+    captions within training adapters too"""
+    text_shrinkage: float
+    """share of the covariance's mean eigenvalue that is added to its diagonal before whitening"""
     probe: Probe
     """what an adapter is encoded from: its sketch, or its full weights"""
     slots: SlotView
@@ -74,8 +84,6 @@ class EncoderVariant:
     """all other pairs of a batch, or only those with another family and another caption"""
     batch_sampling: BatchSampling
     """distinct adapters with one random caption each, or (adapter, caption) pairs with replacement"""
-    center_text_features: bool
-    """subtract the mean feature of the training captions from every text feature"""
     learning_rate: float
     """of AdamW"""
     weight_decay: float
@@ -86,6 +94,10 @@ class EncoderVariant:
     """clip the gradient's norm at 1"""
     regularize: bool
     """apply `dropout`, `slot_dropout` and `sketch_noise` of params.yaml"""
+    ridge: float
+    """lambda of the ridge regression"""
+    landmarks: int
+    """maximum number of training adapters with whose sketches the ridge regression compares the others"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,25 +142,28 @@ class FusionVariant:
 
 ENCODER: Mapping[str, EncoderVariant] = {
     "paper": EncoderVariant(
+        model="transformer", text_map="none", text_shrinkage=0.1,
         probe="full", slots="fused", alpha="layer", probes=1, tokens="probe", scale_invariant=False,
         projections="slot", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=False,
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0, negatives="all",
-        batch_sampling="adapters", center_text_features=False, learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False,
+        batch_sampling="adapters", learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant", clip_grad_norm=False, regularize=False, ridge=0.3, landmarks=2000,
     ),
     "released": EncoderVariant(
+        model="transformer", text_map="none", text_shrinkage=0.1,
         probe="full", slots="fused", alpha="file", probes=1, tokens="probe", scale_invariant=False,
         projections="type", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=True,
         missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
-        batch_sampling="captions", center_text_features=False, learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False,
+        batch_sampling="captions", learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant", clip_grad_norm=False, regularize=False, ridge=0.3, landmarks=2000,
     ),
     "best": EncoderVariant(
+        model="ridge", text_map="whiten", text_shrinkage=0.1,
         probe="sketch", slots="canonical", alpha="layer", probes=32, tokens="slot", scale_invariant=True,
         projections="type", projection_init="zero", layers=4, heads=12, mlp_ratio=4, causal=False,
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=0.5,
-        negatives="other_families", batch_sampling="adapters", center_text_features=True, learning_rate=1e-4,
-        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True,
+        negatives="other_families", batch_sampling="adapters", learning_rate=1e-4,
+        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, ridge=0.3, landmarks=2000,
     ),
 }  # fmt: skip
 """preset -> variant of the encoder"""

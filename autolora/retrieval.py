@@ -30,10 +30,10 @@ class Retriever:
         Raises MismatchError if the index was built with a different text encoder.
         """
         actual = (text_encoder.digest, text_encoder.width)
-        if actual != (index.text_encoder, len(index.text_center)):
+        if actual != (index.text_encoder, index.text_map.width):
             raise MismatchError(
                 f"index {index.digest[:12]} was built with text encoder {index.text_encoder[:12]} of width "
-                f"{len(index.text_center)}, but models.pipeline has {actual[0][:12]} of width {actual[1]}: "
+                f"{index.text_map.width}, but models.pipeline has {actual[0][:12]} of width {actual[1]}: "
                 "set models.pipeline in params.yaml to the pipeline that the index was built with, or run `dvc repro`"
             )
         self.index = index
@@ -50,8 +50,9 @@ class Retriever:
 
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
-        features: Float32Array = self._text_encoder.encode([prompt])[0].numpy() - self.index.text_center
-        cosines: Float32Array = self.index.vectors @ (features / np.linalg.norm(features))
+        cosines: Float32Array = self.index.vectors @ self.index.text_map.apply(
+            self._text_encoder.encode([prompt])[0].numpy()
+        )
         return cosines
 
 

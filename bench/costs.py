@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder
+from autolora.encoder.model import Encoder, new_encoder
 from autolora.lora.factors import fuse
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import Sketch, SketchSpec, signs, sketch
@@ -100,7 +100,7 @@ def build_encoder(pool_spec: PoolSpec, params: Params, size: int) -> Encoder:
         sketch_key=SketchSpec(size).key,
         text_encoder="none",
     )
-    return Encoder(config).eval()
+    return new_encoder(config).eval()
 
 
 def embed(encoder: Encoder, sketched: Sketch) -> Tensor:

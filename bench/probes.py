@@ -20,6 +20,7 @@ from autolora import models
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder import training
+from autolora.encoder.examples import load_examples
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder, TextEncoder, embed_texts
 from autolora.evaluation.stage import list_captions, unseen_queries
@@ -117,7 +118,7 @@ def compare_probes(
     for seed in seeds:
         trained: dict[str, TrainedEncoder] = {}
         for probe in PROBES:
-            variant = replace(params.encoder.variant, probe=probe)
+            variant = replace(params.encoder.variant, model="transformer", probe=probe)
             section = replace(params.encoder, variant=variant, seed=seed)
             section = section if steps is None else replace(section, steps=steps)
             started = time.process_time()
@@ -140,7 +141,7 @@ def train(
     """Return a trained encoder."""
     encoder = training.build(root, section, models.transformer_config(params.models), text_encoder)
     read = lru_cache(maxsize=None)(encoder_store.reader(root, encoder.config, params.pool))
-    for _ in training.fit(encoder, training.load_examples(root), read, text_encoder, section):
+    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section):
         pass
     return TrainedEncoder(encoder, read)
 
@@ -223,7 +224,7 @@ def sketch_scores(
 
     A query is represented by the raw sketch of the training adapter whose mean caption embedding is nearest to it.
     """
-    examples = training.load_examples(root)
+    examples = load_examples(root)
     centers = np.stack(
         [embed_texts(encoder, text_encoder, example.captions).mean(axis=0) for example in examples]
     )

@@ -21,7 +21,7 @@ from autolora.catalog.store import write as write_catalog
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder
+from autolora.encoder.transformer import TransformerEncoder
 from autolora.index import store as index
 from autolora.lora.fingerprint import WIDTH
 from autolora.lora.sketch import Sketch, SketchSpec
@@ -155,7 +155,7 @@ class TablePool:
             text_encoder=RandomTextEncoder.digest,
         )
         torch.manual_seed(0)
-        encoder = Encoder(config)
+        encoder = TransformerEncoder(config)
         encoder_store.save_encoder(encoder_store.folder(self.root), encoder)
         encoder_store.write_encoder_digest(self.root, encoder, {"training": "bench"})
 

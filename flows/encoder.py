@@ -10,13 +10,13 @@ from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 @task()
 def train(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> str:
-    """Train the encoder, save it and its digest; return the loss and temperature of the last step."""
+    """Train the encoder, save it and its digest; return the values of the last step."""
     set_threads(models)
     steps = stage.train(
         ROOT, section, transformer_config(models), load_text_encoder(models), bounds, models.device
     )
     *_, last = track(steps, "training the encoder", total=section.steps)
-    return f"loss {last.loss:.3f}, temperature {last.temperature:.3f}"
+    return ", ".join(f"{name} {value:.3f}" for name, value in last.values.items())
 
 
 @flow(name="encoder")

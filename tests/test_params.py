@@ -78,7 +78,7 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
             "encoder",
             "centre",
             None,
-            r"'encoder.centre' was renamed: set 'encoder.overrides.center_text_features'",
+            r"'encoder.centre' was renamed: set 'encoder.overrides.text_map'",
         ),
         ("encoder", "slots", "fused", r"'encoder.slots' was renamed: set 'encoder.overrides.slots' instead"),
         ("fusion", "spread", 1.0, r"'fusion.spread' was renamed: set 'fusion.overrides.init_std' instead"),

@@ -72,7 +72,7 @@ def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTex
     index = open_index(root)
     scores = Retriever(index, text_encoder).scores("a neon drawing")
     encoder = load_encoder(root / "data" / "encoder")
-    text_vector = encoder.embed_text(text_encoder.encode(["a neon drawing"]))[0].numpy()
+    text_vector = encoder.text_map(text_encoder.encode(["a neon drawing"]))[0].numpy()
     assert np.allclose(scores, index.vectors @ text_vector, atol=1e-6)
 
 

@@ -19,7 +19,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder, TextEncoder
+from autolora.encoder.model import TextEncoder
+from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.presets import EncoderVariant
 from autolora.slots import escape, slots
@@ -53,7 +54,7 @@ FIXED = {
 
 def import_encoder(
     path: Path, variant: EncoderVariant, transformer: Mapping[str, Any], text_encoder: TextEncoder
-) -> Encoder:
+) -> TransformerEncoder:
     """Return a published encoder for this base model and text encoder, in float32.
 
     variant: as `load_published`. transformer: config of the base model's FluxTransformer2DModel.
@@ -75,7 +76,7 @@ def import_encoder(
     return encoder.float()
 
 
-def load_published(path: Path, variant: EncoderVariant, text_encoder: str) -> Encoder:
+def load_published(path: Path, variant: EncoderVariant, text_encoder: str) -> TransformerEncoder:
     """Return a published encoder, frozen and in evaluation mode, in the file's precision.
 
     variant: decides what the file does not store; probes, layers and mlp_ratio are the file's.
@@ -94,13 +95,13 @@ def load_published(path: Path, variant: EncoderVariant, text_encoder: str) -> En
         raise MismatchError(f"{path}: {error}") from error
 
 
-def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encoder: str) -> Encoder:
+def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encoder: str) -> TransformerEncoder:
     """Return the encoder of published tensors; arguments and MismatchError as `load_published`."""
     try:
         config = _read_config(tensors, variant, text_encoder)
         state = _read_state(tensors, config)
         with torch.device("meta"):
-            encoder = Encoder(config)
+            encoder = TransformerEncoder(config)
         encoder.load_state_dict(state, assign=True)
     except KeyError as error:
         raise MismatchError(f"not a published encoder: tensor {error} is missing") from error
@@ -113,12 +114,12 @@ def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encode
     return encoder.eval().requires_grad_(False)
 
 
-def save_published(encoder: Encoder, path: Path) -> None:
+def save_published(encoder: TransformerEncoder, path: Path) -> None:
     """Write an encoder in the published layout; raises as `layout`."""
     write_atomic(path, save_tensors({name: tensor.cpu() for name, tensor in layout(encoder).items()}))
 
 
-def layout(encoder: Encoder) -> dict[str, Tensor]:
+def layout(encoder: TransformerEncoder) -> dict[str, Tensor]:
     """Return an encoder's tensors by their published names.
 
     Raises MismatchError if its variant has no place in that layout.
@@ -179,7 +180,7 @@ def _read_config(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_en
 
 
 def _read_state(tensors: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
-    """Return the tensors by the names of `model.Encoder`; KeyError if one is missing."""
+    """Return the tensors by the names of `TransformerEncoder`; KeyError if one is missing."""
     state = {"positions": tensors["position_embeds"][0]}
     for group, (slot_type, indices) in enumerate(zip(config.types, config.groups, strict=True)):
         names = [PROBE.format(escape(config.slots[index].name)) for index in indices]
@@ -193,7 +194,11 @@ def _read_state(tensors: Mapping[str, Tensor], config: EncoderConfig) -> dict[st
                 state[f"blocks.{block}.{ours}.{part}"] = tensors[f"encoders.{block}.{published}.{part}"]
             thirds = [tensors[f"encoders.{block}.{name}.{part}"] for name in QKV]
             state[f"blocks.{block}.qkv.{part}"] = torch.cat(thirds)
-    state["text_center"] = torch.zeros(config.width, dtype=state["norm.weight"].dtype)
+    kind = state["norm.weight"].dtype
+    state["text_map.center"], state["text_map.matrix"] = (
+        torch.zeros(config.width, dtype=kind),
+        torch.eye(config.width, dtype=kind),
+    )
     return state
 
 

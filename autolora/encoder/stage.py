@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from autolora.encoder.examples import TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
-from autolora.encoder.training import Step, TrainExample, build, fit, load_examples
+from autolora.encoder.training import Step, build, fit
 from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams, PoolParams
 from autolora.presets import EncoderVariant

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
-from autolora.encoder.model import Encoder
+from autolora.encoder.model import Encoder, new_encoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.params import PoolParams
@@ -74,7 +74,7 @@ def load_encoder(path: Path) -> Encoder:
         weights = load_file(path / "model.safetensors")
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise MissingArtifact(f"{path} holds no valid encoder ({error}): run `dvc repro encoder`") from error
-    encoder = Encoder(config)
+    encoder = new_encoder(config)
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:

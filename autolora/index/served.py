@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from autolora.errors import MissingArtifact
 from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, content_digest, hash_vector_row
 from autolora.index.store import folder as working_folder
+from autolora.index.text_map import TextMap, read_text_map, write_text_map
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.git import read_committed
@@ -58,8 +58,8 @@ class Index:
     """digest of the encoder that computed the vectors"""
     text_encoder: str
     """digest of the text encoder whose features the vectors are compared with"""
-    text_center: Float32Array
-    """(d,) vector that is subtracted from text features"""
+    text_map: TextMap
+    """from text features to the vectors that adapters are compared with"""
 
 
 def open_index(root: Path, rev: str | None = None) -> Index:
@@ -221,10 +221,11 @@ def make_copy(path: Path, digest: str, source: Path) -> None:
 
     Raises IncompleteIndexError if `source` does not hold that index.
     """
-    rows, meta = read_verified(source, digest)
+    rows, meta, text_map = read_verified(source, digest)
     with _atomic_folder(path) as folder:
         write_copy(folder, TABLE, rows)
         write_atomic(folder / "meta.json", json.dumps(meta))
+        write_text_map(folder, text_map)
         files = hash_files(folder)
         write_atomic(folder / HASHES, canonical_json({"files": files, "sha256": hash_value(files)}))
 
@@ -252,14 +253,14 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Return all rows of the version of `source` with this digest, each checked, and its meta.json.
+def read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any], TextMap]:
+    """Return all rows of the version of `source` with this digest, each checked, its meta.json, and its text map.
 
     Writers only append versions to the table, so the version before an unfinished run is still readable.
     """
     try:
         version = _version_with(source, digest)
-        meta = json.loads((source / "meta.json").read_text())
+        meta, text_map = json.loads((source / "meta.json").read_text()), read_text_map(source)
         rows = read_arrow(source, TABLE, list(ALL_COLUMNS), version)
     except (MissingArtifact, OSError, ValueError) as error:
         raise IncompleteIndexError(f"{source} is being written: {error}") from error
@@ -272,7 +273,7 @@ def read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any]]:
                 f"{source}: the vector of {row['sha256']} was computed with encoder weights "
                 f"{row['encoder_weights'][:12]}, but meta.json states {meta['encoder_weights'][:12]}"
             )
-    return rows, meta
+    return rows, meta, text_map
 
 
 def _version_with(source: Path, digest: str) -> int:
@@ -292,5 +293,5 @@ def _load(folder: Path, digest: str) -> Index:
         rows=tuple(read_table(folder, TABLE, list(EXACT_COLUMNS))),
         encoder=meta["encoder"],
         text_encoder=meta["text_encoder"],
-        text_center=np.asarray(meta["text_center"], dtype=np.float32),
+        text_map=read_text_map(folder),
     )

@@ -26,6 +26,7 @@ from autolora.index.store import (
     folder,
     hash_vector_row,
 )
+from autolora.index.text_map import TextMap, write_text_map
 from autolora.params import PoolParams
 from autolora.storage import tables
 from autolora.storage.arrays import Float32Array
@@ -129,7 +130,10 @@ class IndexSync:
         return len(adapters)
 
     def finish(self) -> str:
-        """Write meta.json, which makes the folder searchable on its own, and then the digest; return its sha256."""
+        """Write meta.json and the text map, which make the folder searchable on its own, and then the digest.
+
+        Returns the digest's sha256.
+        """
         if not has_table(folder(self.root), TABLE, self.columns):
             open_table(folder(self.root), TABLE, self.columns)
         digests = encoder_digests(self.root)
@@ -137,8 +141,11 @@ class IndexSync:
             **digests,
             "text_encoder": self.encoder.config.text_encoder,
             "width": self.encoder.config.width,
-            "text_center": self.encoder.text_center.tolist(),
         }
+        text_map = self.encoder.text_map
+        write_text_map(
+            folder(self.root), TextMap(text_map.center.cpu().numpy(), text_map.matrix.cpu().numpy())
+        )
         write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
         rows = read_table(folder(self.root), TABLE, ["sha256", "exact_hash", "row_hash"])
         return write_digest(

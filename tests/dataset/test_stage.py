@@ -186,12 +186,15 @@ def test_missing_training_lock_reads_as_empty(tmp_path: Path) -> None:
 def test_prompts_are_of_families_outside_the_training_split(
     tmp_path: Path, adapters: list[SyntheticAdapter]
 ) -> None:
+    params = replace(DATASET, validation_share=0.3)
+    (tmp_path / dataset.TRAINING_LOCK).unlink()
+    write_dataset(tmp_path, params)
     training_row = dataset.training_lock(tmp_path).in_split("train")[0]
     training_adapter = next(adapter for adapter in adapters if adapter.sha256 == training_row.sha256)
     new_adapter = make_adapter("pixel", 5, LATER)
     copy = make_adapter("copy", 5, LATER, lora=training_adapter.lora)
     write_repository(tmp_path, [*adapters, new_adapter, copy])
-    write_dataset(tmp_path)
+    write_dataset(tmp_path, params)
     lock = dataset.training_lock(tmp_path)
     held_out = {row.sha256: row.split for row in lock.rows if row.split != "train"}
     assert set(held_out.values()) == {"validation", "test"}

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder
 from autolora.encoder.released_format import layout
 from autolora.encoder.store import folder, load_encoder
+from autolora.encoder.transformer import TransformerEncoder
 from autolora.presets import ENCODER
 from autolora.storage.incremental import read_digest
 from tests.support.tiny_flux import CONFIG, save_pipeline
@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def published(path: Path, width: int = WIDTH, **transformer: int) -> Encoder:
+def published(path: Path, width: int = WIDTH, **transformer: int) -> TransformerEncoder:
     """Write a random encoder in bfloat16 in the published layout, and return it."""
     names = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
     config = EncoderConfig(
@@ -50,7 +50,7 @@ def published(path: Path, width: int = WIDTH, **transformer: int) -> Encoder:
         text_encoder="",
     )
     torch.manual_seed(0)
-    encoder = Encoder(config).to(torch.bfloat16)
+    encoder = TransformerEncoder(config).to(torch.bfloat16)
     save_file(layout(encoder), path)
     return encoder
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder
 from autolora.encoder.released_format import assemble, layout, load_published, save_published
+from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
@@ -43,7 +43,7 @@ def lora_names(path: Path) -> list[str]:
     return [name.removesuffix(".embedding") for name in read_reference(path) if name.endswith(".embedding")]
 
 
-def encoder_of(path: Path) -> Encoder:
+def encoder_of(path: Path) -> TransformerEncoder:
     return assemble(with_prefix("w.", read_reference(path)), RELEASED, "")
 
 
@@ -99,7 +99,7 @@ def config_of(transformer: dict[str, int], variant: EncoderVariant, width: int) 
 
 def test_layout_at_flux_1_dev_has_the_published_hash() -> None:
     with torch.device("meta"):
-        encoder = Encoder(config_of(FLUX, RELEASED, width=768))
+        encoder = TransformerEncoder(config_of(FLUX, RELEASED, width=768))
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 112_902_912
     shapes = {name: "_".join(map(str, tensor.shape)) for name, tensor in layout(encoder).items()}
     parts = sorted([*shapes, *(f"{name}:{shape}" for name, shape in shapes.items())])
@@ -110,7 +110,7 @@ def test_layout_at_flux_1_dev_has_the_published_hash() -> None:
 def mini(probes: int) -> dict[str, Tensor]:
     """Return the published tensors of the mini retriever: h = 16, d = 32, MLP 64, 2 blocks."""
     transformer = FLUX | {"num_attention_heads": 1, "attention_head_dim": 16}
-    encoder = Encoder(config_of(transformer, replace(MINI, probes=probes), width=32))
+    encoder = TransformerEncoder(config_of(transformer, replace(MINI, probes=probes), width=32))
     return {name: mini_weight(name, tuple(tensor.shape)) for name, tensor in layout(encoder).items()}
 
 
@@ -266,6 +266,6 @@ def test_missing_and_damaged_files_are_errors(tmp_path: Path) -> None:
 
 def test_other_variants_have_no_published_layout() -> None:
     encoder = assemble(mini(1), MINI, "")
-    other = Encoder(replace(encoder.config, variant=replace(MINI, projections="slot")))
+    other = TransformerEncoder(replace(encoder.config, variant=replace(MINI, projections="slot")))
     with pytest.raises(MismatchError, match="preset 'released'"):
         layout(other)

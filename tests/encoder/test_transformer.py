@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch, concatenate
-from autolora.encoder.model import Encoder
+from autolora.encoder.transformer import TransformerEncoder
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import signs, sketch
 from autolora.presets import ENCODER, Preset, Probe
@@ -23,7 +23,7 @@ def config_of(preset: Preset, probe: Probe, **overrides: object) -> EncoderConfi
     on_sketches = probe == "sketch"
     return EncoderConfig(
         transformer=CONFIG,
-        variant=replace(ENCODER[preset], probe=probe, **SMALL | overrides),  # type: ignore[arg-type]
+        variant=replace(ENCODER[preset], model="transformer", probe=probe, **SMALL | overrides),  # type: ignore[arg-type]
         width=32,
         dropout=0.1,
         sketch_size=SPEC.size if on_sketches else None,
@@ -35,10 +35,10 @@ def config_of(preset: Preset, probe: Probe, **overrides: object) -> EncoderConfi
 BEST = config_of("best", "sketch")
 
 
-def random_encoder(config: EncoderConfig) -> Encoder:
+def random_encoder(config: EncoderConfig) -> TransformerEncoder:
     """Return an encoder with random weights, also those that are zero before training."""
     torch.manual_seed(1)
-    encoder = Encoder(config).eval().requires_grad_(False)
+    encoder = TransformerEncoder(config).eval().requires_grad_(False)
     torch.nn.init.normal_(encoder.positions)
     for projection in encoder.projections:
         torch.nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
@@ -46,7 +46,7 @@ def random_encoder(config: EncoderConfig) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> TransformerEncoder:
     return random_encoder(BEST)
 
 
@@ -57,7 +57,7 @@ def read(config: EncoderConfig, lora: Lora) -> AdapterBatch:
     return config.lora_to_batch(lora)
 
 
-def embed(encoder: Encoder, lora: Lora) -> Tensor:
+def embed(encoder: TransformerEncoder, lora: Lora) -> Tensor:
     """Return the vector (d,) of one LoRA."""
     batch = read(encoder.config, lora)
     return encoder.embed(batch.values, batch.present)[0]
@@ -103,7 +103,7 @@ def test_scale_invariant_vector_does_not_depend_on_the_adapters_strength(probe: 
         assert torch.allclose(embed(encoder, multiplied(lora, 1, 1, strength)), vector, atol=1e-4)
 
 
-def test_vector_depends_on_sign_and_on_relative_strength_of_slots(encoder: Encoder) -> None:
+def test_vector_depends_on_sign_and_on_relative_strength_of_slots(encoder: TransformerEncoder) -> None:
     lora = make_lora("mosaic", 0)
     vector = embed(encoder, lora)
     name = SLOTS[0].name
@@ -112,7 +112,7 @@ def test_vector_depends_on_sign_and_on_relative_strength_of_slots(encoder: Encod
         assert not torch.allclose(embed(encoder, other), vector, atol=1e-3)
 
 
-def test_values_of_missing_slots_are_masked(encoder: Encoder) -> None:
+def test_values_of_missing_slots_are_masked(encoder: TransformerEncoder) -> None:
     partial = sketch(make_lora("mosaic", 0, skip=("norm",)), SLOTS, SPEC)
     changed = torch.where(
         partial.present[:, None, None], partial.values, torch.full_like(partial.values, 7.0)
@@ -167,28 +167,30 @@ def test_tokens_are_equation_1_on_the_sketch_with_the_relative_strength() -> Non
         assert torch.allclose(tokens[i], project(torch.cat((z, strength[None]))), atol=1e-5)
 
 
-def test_encoder_is_rebuilt_from_its_config_alone(encoder: Encoder) -> None:
+def test_encoder_is_rebuilt_from_its_config_alone(encoder: TransformerEncoder) -> None:
     config = EncoderConfig.from_json(BEST.to_json())
     assert config == BEST
     assert [slot.name for slot in config.slots] == [slot.name for slot in SLOTS]
-    rebuilt = Encoder(config).eval()
+    rebuilt = TransformerEncoder(config).eval()
     rebuilt.load_state_dict(encoder.state_dict())
     lora = make_lora("neon", 1)
     assert torch.equal(embed(rebuilt, lora), embed(encoder, lora))
 
 
-def test_text_features_are_centered_and_normalized(encoder: Encoder) -> None:
+def test_text_features_are_centered_and_normalized(encoder: TransformerEncoder) -> None:
     features = torch.randn(3, 32)
-    assert torch.allclose(encoder.embed_text(features), torch.nn.functional.normalize(features, dim=1))
-    encoder.text_center.copy_(features[0])
-    centered = encoder.embed_text(features)
-    encoder.text_center.zero_()
+    assert torch.allclose(encoder.text_map(features), torch.nn.functional.normalize(features, dim=1))
+    encoder.text_map.center.copy_(features[0])
+    centered = encoder.text_map(features)
+    encoder.text_map.center.zero_()
     assert torch.allclose(centered[1], torch.nn.functional.normalize(features[1] - features[0], dim=0))
 
 
 def test_sizes_at_flux_1_dev() -> None:
     flux = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
     with torch.device("meta"):
-        encoder = Encoder(replace(config_of("best", "sketch", heads=12), transformer=flux, width=768))
+        encoder = TransformerEncoder(
+            replace(config_of("best", "sketch", heads=12), transformer=flux, width=768)
+        )
     assert encoder.positions.shape == (494, 768)
     assert len(encoder.projections) == 20

@@ -1,0 +1,78 @@
+"""The training examples: the adapters of the training lock with the captions of their renderings."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from autolora.dataset.store import captions_by_image, rows, training_lock
+from autolora.encoder.model import TextEncoder
+from autolora.errors import MissingArtifact
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainExample:
+    """An adapter of the training split with its captions."""
+
+    sha256: str
+    family: str
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionFeatures:
+    """The text features of the examples' captions, and which of them describe which example."""
+
+    features: Tensor
+    """(T, d), one row per distinct caption"""
+    of_adapter: tuple[Tensor, ...]
+    """per adapter: rows of `features`, one per caption, so repeated captions count repeatedly"""
+
+    @classmethod
+    def of(cls, train_examples: Sequence[TrainExample], text_encoder: TextEncoder) -> Self:
+        """Encode each distinct caption once."""
+        distinct = sorted({text for example in train_examples for text in example.captions})
+        row = {text: i for i, text in enumerate(distinct)}
+        of_adapter = tuple(
+            torch.tensor([row[text] for text in example.captions]) for example in train_examples
+        )
+        return cls(text_encoder.encode(distinct).float(), of_adapter)
+
+    def by_adapter(self) -> list[Tensor]:
+        """Return the features (n, d) of each adapter's captions."""
+        return [self.features[rows] for rows in self.of_adapter]
+
+    def sample(self, adapters: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one random caption, a row of `features`, for each of these adapters (N,)."""
+        choices = [self.of_adapter[int(i)] for i in adapters]
+        return torch.stack([rows[torch.randint(len(rows), (), generator=generator)] for rows in choices])
+
+
+def load_examples(root: Path) -> list[TrainExample]:
+    """Return the adapters of the lock's training split that are still in the dataset and have captions.
+
+    Raises MissingArtifact if there are none.
+    """
+    in_dataset = {row["sha256"] for row in rows(root, "adapters")}
+    captions = captions_by_image(root)
+    examples, num_dropped = [], 0
+    for row in training_lock(root).in_split("train"):
+        texts = tuple(caption.text for image in row.renderings for caption in captions.get(image, ()))
+        if row.sha256 in in_dataset and texts:
+            examples.append(TrainExample(row.sha256, row.family, texts))
+        else:
+            num_dropped += 1
+    if num_dropped:
+        logger.warning("training without %d locked adapters: withdrawn, or without captions", num_dropped)
+    if not examples:
+        raise MissingArtifact(
+            "data/training.jsonl has no training adapter with captions: move dataset.train_until in "
+            "params.yaml so that it covers adapters of the catalog, then run `dvc repro`"
+        )
+    return examples

@@ -1,0 +1,114 @@
+"""The encoder as a ridge regression in closed form, from an adapter's sketch to the mean of its captions' vectors.
+
+Every slot's sketch is divided by its norm, so that an adapter's inner product with another one is the mean cosine of
+their updates over the slots, and neither strength nor rank counts. The regression works on inner products with the
+training adapters, or with a random part of them if there are many (Nyström, Williams and Seeger 2001).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autolora.encoder.config import EncoderConfig
+from autolora.encoder.inputs import AdapterBatch, Stacks
+from autolora.encoder.text_map import TextMap
+
+MIN_NORM = 1e-30
+"""smaller norms of a sketch are divided by this instead"""
+MIN_EIGENVALUE = 1e-9
+"""eigenvalues of the landmarks' inner products below this share of the largest are dropped"""
+
+
+class RidgeEncoder(nn.Module):
+    """unit((x - mean) · weights), with x the slots' sketches of unit norm (D = S·m·p numbers)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text_map = TextMap(config.width)
+        size = config.sketch_size
+        assert size is not None, "the ridge regression reads sketches"
+        length = len(config.slots) * size**2
+        self.register_buffer("mean", torch.zeros(length))
+        self.register_buffer("weights", torch.zeros(length, config.width))
+        self.mean: Tensor
+        self.weights: Tensor
+
+    def embed(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
+        """Return the unit vectors (B, d) that the index stores; values, present: of an `AdapterBatch` of sketches."""
+        return functional.normalize((slot_units(values) - self.mean) @ self.weights, dim=-1)
+
+
+def slot_units(values: Tensor | Stacks) -> Tensor:
+    """Return sketches (B, S, m, p) as unit vectors (B, S·m·p) in which all present slots have the same norm."""
+    assert isinstance(values, Tensor), "the ridge regression reads sketches"
+    slots = values.flatten(2)
+    slots = slots / slots.norm(dim=2, keepdim=True).clamp_min(MIN_NORM)
+    return functional.normalize(slots.flatten(1), dim=-1)
+
+
+def fit_ridge(
+    encoder: RidgeEncoder,
+    adapters: Sequence[str],
+    families: Sequence[str],
+    targets: Tensor,
+    read: Callable[[str], AdapterBatch],
+    seed: int,
+) -> Tensor:
+    """Set mean and weights of the encoder from adapters (N,), their families (N,) and unit targets (N, d).
+
+    Returns the unit vectors (N, d) of the adapters by regressions without their own family.
+
+    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches, and the weights.
+    """
+    variant, device = encoder.config.variant, encoder.mean.device
+
+    def units(sha256: str) -> Tensor:
+        return slot_units(read(sha256).to(device).values)[0]
+
+    order = torch.randperm(len(adapters), generator=torch.Generator().manual_seed(seed))
+    drawn = sorted(order[: variant.landmarks].tolist())
+    landmarks = torch.stack([units(adapters[row]) for row in drawn])
+    encoder.mean.copy_(landmarks.mean(0))
+    landmarks -= encoder.mean
+    products = torch.stack([landmarks @ (units(sha256) - encoder.mean) for sha256 in adapters]).double()
+    root = _inverse_root((landmarks @ landmarks.T).double())
+    features, centered = products @ root, targets.double() - targets.double().mean(0)
+    gram = features.T @ features
+    gram += variant.ridge * torch.eye(len(gram), dtype=gram.dtype, device=device)
+    solved = torch.linalg.solve(gram, features.T @ centered)
+    encoder.weights.copy_(landmarks.T @ (root @ solved).float())
+    return functional.normalize(
+        _out_of_fold(features, gram, centered, features @ solved, families), dim=-1
+    ).float()
+
+
+def _inverse_root(matrix: Tensor) -> Tensor:
+    """Return R (M, R) with R·Rᵀ the pseudo-inverse of a symmetric positive semidefinite matrix (M, M)."""
+    values, vectors = torch.linalg.eigh(matrix)
+    kept = values > MIN_EIGENVALUE * values.max()
+    scaled: Tensor = vectors[:, kept] * values[kept].rsqrt()
+    return scaled
+
+
+def _out_of_fold(
+    features: Tensor, gram: Tensor, targets: Tensor, fitted: Tensor, families: Sequence[str]
+) -> Tensor:
+    """Return the predictions (N, d) without each adapter's family, from one fit.
+
+    For the rows G of a family they are targets - (I - H)⁻¹ (targets - fitted), with H = F·gram⁻¹·Fᵀ over G: exact for
+    a ridge regression, up to the mean of sketches and targets, which are those of all adapters.
+    """
+    result = torch.empty_like(targets)
+    members: dict[str, list[int]] = {}
+    for row, family in enumerate(families):
+        members.setdefault(family, []).append(row)
+    for rows in members.values():
+        part = features[rows]
+        hat = part @ torch.linalg.solve(gram, part.T)
+        identity = torch.eye(len(rows), dtype=hat.dtype, device=hat.device)
+        left_out = torch.linalg.solve(identity - hat, targets[rows] - fitted[rows])
+        result[rows] = targets[rows] - left_out
+    return result

@@ -1,0 +1,64 @@
+"""The text map: how text features become the unit vectors that adapters are compared with.
+
+Captions of one adapter differ in color, place and sentence pattern, which say nothing about the adapter. `whiten`
+divides the features by their covariance within adapters (within-class covariance normalization, Hatch et al. 2006),
+so that these directions weigh little.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autolora.presets import TextMapping
+
+logger = logging.getLogger(__name__)
+
+
+class TextMap(nn.Module):
+    """unit((features - center) · matrix); the identity, up to the length, until it is fitted."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(width))
+        self.register_buffer("matrix", torch.eye(width))
+        self.center: Tensor
+        self.matrix: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the unit vectors (N, d) of text features (N, d)."""
+        return functional.normalize((features - self.center) @ self.matrix, dim=-1)
+
+    def fit(self, features: Sequence[Tensor], mapping: TextMapping, shrinkage: float) -> None:
+        """Fit the map to the caption features (n, d) of each training adapter.
+
+        center: the mean over adapters of their mean feature. matrix, if `mapping` is `whiten`: the inverse square root
+        of the mean covariance within adapters, of which the share `shrinkage` of its mean eigenvalue is added to its
+        diagonal. If no adapter has two different captions, there is nothing to whiten by, and a warning says so.
+        """
+        if mapping == "none":
+            return
+        means = torch.stack([rows.double().mean(0) for rows in features])
+        self.center.copy_(means.mean(0))
+        if mapping == "whiten":
+            self.matrix.copy_(_whitening(features, means, shrinkage))
+
+
+def _whitening(features: Sequence[Tensor], means: Tensor, shrinkage: float) -> Tensor:
+    """Return the symmetric matrix (d, d); its scale makes the mean eigenvalue of the shrunk covariance 1."""
+    width = means.shape[1]
+    within = torch.zeros(width, width, dtype=torch.float64)
+    for rows, mean in zip(features, means, strict=True):
+        residual = rows.double() - mean
+        within += residual.T @ residual / len(rows)
+    size = within.trace() / width
+    if size <= 0:
+        logger.warning(
+            "no training adapter has two different captions: text features are centered, not whitened"
+        )
+        return torch.eye(width, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(within / size + shrinkage * torch.eye(width, dtype=torch.float64))
+    matrix: Tensor = (vectors * values.rsqrt()) @ vectors.T
+    return matrix
