@@ -165,6 +165,7 @@ def measure(
     scores["nearest raw sketch"] = lambda rows: by_sketch[rows]
     levels: dict[str, Any] = {}
     by_level = relevant_by_level(benchmark)
+    by_level = {level: by_level[level] for level in ("adapter", "theme") if level in by_level}
     searches = {name: search(benchmark, method, by_level) for name, method in scores.items()}
     for level, relevant in by_level.items():
         recall = {name: query_metrics(found.ranks[level], K)["R@1"] for name, found in searches.items()}
@@ -205,6 +206,7 @@ def build_benchmark(
         queries=queries,
         query_vectors=embed_texts(trained.encoder, text_encoder, [query.text for query in queries]),
         themes={sha256: judgments[sha256].theme for sha256 in adapters if sha256 in judgments},
+        training=frozenset(training_set),
     )
 
 

@@ -7,7 +7,7 @@ which then find them up to date; only the new adapters have sketches. All images
 import datetime
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from autolora.catalog.store import write as write_catalog
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.transformer import TransformerEncoder
+from autolora.encoder.ridge import RidgeEncoder
 from autolora.index import store as index
 from autolora.lora.fingerprint import WIDTH
 from autolora.lora.sketch import Sketch, SketchSpec
@@ -147,7 +147,7 @@ class TablePool:
     def _write_encoder(self) -> None:
         config = EncoderConfig(
             transformer=TRANSFORMER,
-            variant=replace(presets.ENCODER["best"], layers=1, heads=4),
+            variant=presets.ENCODER["best"],
             width=TEXT_WIDTH,
             dropout=0.0,
             sketch_size=SKETCH_SIZE,
@@ -155,7 +155,8 @@ class TablePool:
             text_encoder=RandomTextEncoder.digest,
         )
         torch.manual_seed(0)
-        encoder = TransformerEncoder(config)
+        encoder = RidgeEncoder(config)
+        torch.nn.init.normal_(encoder.weights)
         encoder_store.save_encoder(encoder_store.folder(self.root), encoder)
         encoder_store.write_encoder_digest(self.root, encoder, {"training": "bench"})
 

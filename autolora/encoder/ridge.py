@@ -69,20 +69,23 @@ def fit_ridge(
         return slot_units(read(sha256).to(device).values)[0]
 
     order = torch.randperm(len(adapters), generator=torch.Generator().manual_seed(seed))
-    drawn = sorted(order[: variant.landmarks].tolist())
-    landmarks = torch.stack([units(adapters[row]) for row in drawn])
-    encoder.mean.copy_(landmarks.mean(0))
-    landmarks -= encoder.mean
-    products = torch.stack([landmarks @ (units(sha256) - encoder.mean) for sha256 in adapters]).double()
+    landmarks = torch.stack([units(adapters[row]) for row in sorted(order[: variant.landmarks].tolist())])
+    center, total = landmarks.mean(0), torch.zeros_like(encoder.mean)
+    landmarks -= center
+    products = []
+    for sha256 in adapters:
+        unit = units(sha256)
+        total += unit
+        products.append(landmarks @ (unit - center))
     root = _inverse_root((landmarks @ landmarks.T).double())
-    features, centered = products @ root, targets.double() - targets.double().mean(0)
+    features = torch.stack(products).double() @ root
+    features, centered = features - features.mean(0), targets.double() - targets.double().mean(0)
     gram = features.T @ features
     gram += variant.ridge * torch.eye(len(gram), dtype=gram.dtype, device=device)
     solved = torch.linalg.solve(gram, features.T @ centered)
+    encoder.mean.copy_(total / len(adapters))
     encoder.weights.copy_(landmarks.T @ (root @ solved).float())
-    return functional.normalize(
-        _out_of_fold(features, gram, centered, features @ solved, families), dim=-1
-    ).float()
+    return functional.normalize(_out_of_fold(features, gram, targets.double(), families), dim=-1).float()
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:
@@ -93,22 +96,22 @@ def _inverse_root(matrix: Tensor) -> Tensor:
     return scaled
 
 
-def _out_of_fold(
-    features: Tensor, gram: Tensor, targets: Tensor, fitted: Tensor, families: Sequence[str]
-) -> Tensor:
-    """Return the predictions (N, d) without each adapter's family, from one fit.
+def _out_of_fold(features: Tensor, gram: Tensor, targets: Tensor, families: Sequence[str]) -> Tensor:
+    """Return the predictions (N, d) of regressions without each adapter's family, relative to these' mean target.
 
-    For the rows G of a family they are targets - (I - H)⁻¹ (targets - fitted), with H = F·gram⁻¹·Fᵀ over G: exact for
-    a ridge regression, up to the mean of sketches and targets, which are those of all adapters.
+    features (N, R): centered. gram: Fᵀ·F + lambda. A ridge regression with an intercept is y → H·y with
+    H = 1/N + F·gram⁻¹·Fᵀ, so a regression without the rows G predicts y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly.
     """
+    count = len(targets)
+    residuals = targets - targets.mean(0) - features @ torch.linalg.solve(gram, features.T @ targets)
     result = torch.empty_like(targets)
     members: dict[str, list[int]] = {}
     for row, family in enumerate(families):
         members.setdefault(family, []).append(row)
     for rows in members.values():
         part = features[rows]
-        hat = part @ torch.linalg.solve(gram, part.T)
-        identity = torch.eye(len(rows), dtype=hat.dtype, device=hat.device)
-        left_out = torch.linalg.solve(identity - hat, targets[rows] - fitted[rows])
-        result[rows] = targets[rows] - left_out
+        hat = 1 / count + part @ torch.linalg.solve(gram, part.T)
+        left_out = torch.eye(len(rows), dtype=hat.dtype, device=hat.device) - hat
+        mean = (targets.sum(0) - targets[rows].sum(0)) / max(count - len(rows), 1)
+        result[rows] = targets[rows] - torch.linalg.solve(left_out, residuals[rows]) - mean
     return result

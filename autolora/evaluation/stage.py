@@ -27,6 +27,7 @@ from autolora.metrics.benchmark import (
     sum_captions,
 )
 from autolora.metrics.comparison import (
+    compare_in_unseen_index,
     compare_methods,
     example_searches,
     index_health,
@@ -43,6 +44,8 @@ from autolora.storage.incremental import read_digest, write_digest
 
 SCHEMA = 2
 COMMAND = "python -m flows.evaluation"
+UNSEEN_INDEX = "unseen index"
+"""key of the tables of an index that holds only the adapters unseen in training"""
 TEXTS_AT_ONCE = 8192
 """texts whose vectors are in memory at once; a multiple of models.TEXTS_PER_BATCH, so that batches are full"""
 
@@ -93,6 +96,7 @@ def build_benchmark(
         queries=queries,
         query_vectors=embed_queries(encoder, text_encoder, queries),
         themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
+        training=frozenset(row.sha256 for row in dataset.training_lock(root).in_split("train")),
     )
 
 
@@ -153,6 +157,7 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
     searches = search_with_encoder(benchmark, relevant, params.ks)
     report = {
         "levels": compare_methods(benchmark, searches, relevant, params),
+        UNSEEN_INDEX: compare_in_unseen_index(benchmark, params),
         "health": index_health(benchmark, searches, params.ks),
         "examples": example_searches(benchmark, searches, params.seed),
         "themes": benchmark.themes,
@@ -174,14 +179,17 @@ def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Head
     """
     suffix = "unseen" if split == "test" else split
     rows = []
-    for level, tables in report["levels"].items():
+    tables_by_level = report["levels"] | {
+        f"{UNSEEN_INDEX} {level}": tables for level, tables in report[UNSEEN_INDEX].items()
+    }
+    for level, tables in tables_by_level.items():
         for method, metrics in tables["methods"].items():
             prefix = "" if method == "encoder" else f"{method.replace(' ', '_')}_"
             for metric, estimate in metrics.items():
                 slug = metric.lower().replace("@", "_at_")
                 rows.append(
                     Headline(
-                        name=f"retrieval.{prefix}{level}_{slug}_{suffix}",
+                        name=f"retrieval.{prefix}{level.replace(' ', '_')}_{slug}_{suffix}",
                         value=estimate["value"],
                         low=estimate["low"],
                         high=estimate["high"],
@@ -206,7 +214,7 @@ def write(
     """
     report = measure(benchmark, params) | {"inputs": dict(inputs)}
     write_atomic(report_path(root), to_json(report))
-    names = ("levels", "health", "indexed_adapters", "queries", "queried_adapters")
+    names = ("levels", UNSEEN_INDEX, "health", "indexed_adapters", "queries", "queried_adapters")
     numbers = {name: report[name] for name in names}
     numbers["health"] = {name: value for name, value in report["health"].items() if name != "most_retrieved"}
     write_atomic(metrics_path(root), to_json(numbers))

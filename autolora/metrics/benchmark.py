@@ -6,7 +6,7 @@ at a time, so the scores of all queries and adapters are never in memory at once
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -67,6 +67,8 @@ class Benchmark:
     """(Q, d), unit rows"""
     themes: dict[str, str]
     """adapter sha256 -> theme; empty without judgments"""
+    training: frozenset[str]
+    """sha256 of the adapters that the encoder was trained on"""
 
     @property
     def positions(self) -> dict[str, int]:
@@ -127,10 +129,40 @@ def caption_centroid_scores(benchmark: Benchmark) -> Scores:
     return score
 
 
-def relevant_by_level(benchmark: Benchmark) -> dict[str, Relevant]:
-    """Return level -> positions of each query's relevant adapters, each once; no theme level without judgments.
+def unseen_index(benchmark: Benchmark) -> Benchmark:
+    """Return the benchmark of the adapters alone that the encoder was not trained on, with the queries about them.
 
-    A query whose adapters have no theme has no relevant adapter at that level.
+    In the whole index a training adapter of the right theme may be found in place of the query's own adapter.
+    """
+    kept = [
+        position for position, sha256 in enumerate(benchmark.adapters) if sha256 not in benchmark.training
+    ]
+    rows = {position: row for row, position in enumerate(kept)}
+    adapters = tuple(benchmark.adapters[position] for position in kept)
+    about = [
+        row for row, query in enumerate(benchmark.queries) if benchmark.training.isdisjoint(query.adapters)
+    ]
+    by_rendering = {
+        (rows[position], image): total
+        for (position, image), total in benchmark.captions.by_rendering.items()
+        if position in rows
+    }
+    return replace(
+        benchmark,
+        adapters=adapters,
+        adapter_vectors=benchmark.adapter_vectors[kept],
+        captions=CaptionSums(benchmark.captions.by_adapter[kept], by_rendering),
+        queries=tuple(benchmark.queries[row] for row in about),
+        query_vectors=benchmark.query_vectors[about],
+    )
+
+
+def relevant_by_level(benchmark: Benchmark) -> dict[str, Relevant]:
+    """Return level -> positions of each query's relevant adapters, each once; no theme levels without judgments.
+
+    Levels: `adapter`; `theme`, all adapters of the query's themes; and the same for the queries with a theme of which
+    the encoder was trained on an adapter (`seen theme`), and for the others (`absent theme`). A query that does not
+    belong to a level has no relevant adapter there.
     """
     positions, themes = benchmark.positions, benchmark.themes
     members: dict[str, list[int]] = {}
@@ -150,7 +182,18 @@ def relevant_by_level(benchmark: Benchmark) -> dict[str, Relevant]:
             np.unique([positions[sha256] for sha256 in query.adapters]) for query in benchmark.queries
         ]
     }
-    return levels | ({"theme": [of_theme(query) for query in benchmark.queries]} if themes else {})
+    if not themes:
+        return levels
+    none = np.empty(0, dtype=np.int64)
+    levels["theme"] = [of_theme(query) for query in benchmark.queries]
+    trained = {themes[sha256] for sha256 in benchmark.training if sha256 in themes}
+    is_seen = [any(themes.get(sha256) in trained for sha256 in query.adapters) for query in benchmark.queries]
+    for level, wanted in (("seen theme", True), ("absent theme", False)):
+        levels[level] = [
+            positions if seen == wanted else none
+            for positions, seen in zip(levels["theme"], is_seen, strict=True)
+        ]
+    return levels
 
 
 def _unit(rows: Float64Array) -> Float64Array:

@@ -2,8 +2,7 @@
 
 Methods: `encoder` and `caption centroid` (autolora/metrics/benchmark.py), and `random` (the exact expectation under a
 random order).
-Levels: `adapter` (relevant are the adapters whose galleries show the described rendering) and `theme` (relevant
-are all adapters of their themes; only if themes are judged).
+Levels: those of `relevant_by_level`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from autolora.metrics import retrieval
-from autolora.metrics.benchmark import Benchmark, Scores, caption_centroid_scores, encoder_scores
+from autolora.metrics.benchmark import (
+    Benchmark,
+    Scores,
+    caption_centroid_scores,
+    encoder_scores,
+    relevant_by_level,
+    unseen_index,
+)
 from autolora.metrics.bootstrap import estimates
 from autolora.metrics.retrieval import Relevant
 from autolora.params import EvaluationParams
@@ -104,6 +110,15 @@ def compare_methods(
             "differences": {name: tables[name] for name in differences if name in tables},
         }
     return levels
+
+
+def compare_in_unseen_index(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
+    """Return what `compare_methods` returns for an index of the adapters alone that the encoder was not trained on."""
+    restricted = unseen_index(benchmark)
+    relevant = relevant_by_level(restricted)
+    return compare_methods(
+        restricted, search(restricted, encoder_scores(restricted), relevant), relevant, params
+    )
 
 
 def index_health(benchmark: Benchmark, encoder: Searches, ks: Sequence[int]) -> dict[str, Any]:

@@ -29,6 +29,30 @@ CHARTS = {
         "queries",
         "adapters",
     ),
+    ("unseen index", "theme"): ChartText(
+        "Is an adapter of the requested theme found among adapters unseen in training?",
+        "The index holds only adapters that the encoder was not trained on.",
+        "queries",
+        "adapters",
+    ),
+    ("unseen index", "adapter"): ChartText(
+        "Is the adapter itself found among adapters unseen in training?",
+        "The index holds only adapters that the encoder was not trained on.",
+        "queries",
+        "adapters",
+    ),
+    ("levels", "seen theme"): ChartText(
+        "Is an adapter of the requested theme found, if the encoder was trained on that theme?",
+        "Queries with a theme of which the encoder was trained on another adapter.",
+        "queries",
+        "adapters",
+    ),
+    ("levels", "absent theme"): ChartText(
+        "Is an adapter of the requested theme found, if the encoder was not trained on that theme?",
+        "Queries with a theme of which the encoder was trained on no adapter.",
+        "queries",
+        "adapters",
+    ),
     ("similarity",): ChartText(
         "Does the nearest other adapter have the same theme?",
         "Share of adapters (0 to 1), averaged over themes. Bars and brackets give the 95 % interval from 2,000 "

@@ -56,10 +56,10 @@ def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_summary_rows_are_those_of_the_report(tmp_path: Path) -> None:
-    evaluation.write(tmp_path, synthetic_benchmark(), PARAMS, {}, "best", TODAY)
+    evaluation.write(tmp_path, synthetic_benchmark(training=(4,)), PARAMS, {}, "best", TODAY)
     rows, report = read_summary(tmp_path), read_report(tmp_path)
     assert report is not None
-    assert len(rows) == 3 * 2 * 3, "methods, levels and metrics"
+    assert len(rows) == 3 * (4 + 4) * 3, "methods, levels of both indexes, and metrics"
     estimate = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
     row = rows["retrieval.theme_r_at_1_unseen"]
     assert {name: row[name] for name in ("value", "low", "high", "n")} == {

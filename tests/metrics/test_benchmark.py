@@ -14,9 +14,11 @@ from autolora.metrics.benchmark import (
     encoder_scores,
     relevant_by_level,
     sum_captions,
+    unseen_index,
 )
 from autolora.metrics.comparison import (
     Searches,
+    compare_in_unseen_index,
     compare_methods,
     example_searches,
     index_health,
@@ -54,6 +56,35 @@ def test_good_encoder_beats_chance_by_more_than_its_interval() -> None:
 def test_random_encoder_does_not_beat_chance() -> None:
     levels = tables(synthetic_benchmark(noise=50.0))
     assert levels["adapter"]["differences"]["encoder − random"]["R@1"]["low"] <= 0
+
+
+def test_seen_and_absent_themes_share_the_queries_of_the_theme_level() -> None:
+    benchmark = synthetic_benchmark(training=(4, 1))  # themes cat and mosaic; queries are about cat and neon
+    relevant = relevant_by_level(benchmark)
+    for row, query in enumerate(benchmark.queries):
+        parts = [relevant[level][row].tolist() for level in ("seen theme", "absent theme")]
+        expected = relevant["theme"][row].tolist()
+        assert parts == ([expected, []] if "cat" in query.text else [[], expected])
+
+
+def test_unseen_index_holds_no_training_adapter_and_the_same_captions() -> None:
+    benchmark = synthetic_benchmark(noise=0.3, training=(4, 1, 11))
+    restricted = unseen_index(benchmark)
+    kept = [row for row, sha256 in enumerate(benchmark.adapters) if sha256 not in benchmark.training]
+    assert restricted.adapters == tuple(benchmark.adapters[row] for row in kept) and len(kept) == 9
+    assert restricted.queries == benchmark.queries
+    for method in (encoder_scores, caption_centroid_scores):
+        assert np.allclose(method(restricted)(ALL), method(benchmark)(ALL)[:, kept])
+    chance = compare_in_unseen_index(benchmark, PARAMS)["theme"]["methods"]["random"]["R@1"]["value"]
+    assert chance == pytest.approx((2 / 9 * 8 + 3 / 9 * 12) / 20)
+
+
+def test_unseen_index_has_no_query_about_a_training_adapter() -> None:
+    benchmark = synthetic_benchmark()
+    trained = replace(benchmark, training=frozenset(benchmark.adapters[:1]))
+    assert {query.adapters[0] for query in unseen_index(trained).queries} == {
+        query.adapters[0] for query in benchmark.queries
+    } - trained.training
 
 
 def test_no_theme_level_without_judgments() -> None:

@@ -1,6 +1,6 @@
 """A retrieval benchmark of random vectors around theme directions, whose relevant adapters are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -15,12 +15,14 @@ def synthetic_benchmark(
     judged: bool = True,
     seed: int = 0,
     is_captioned: Callable[[EmbeddedCaption], bool] = lambda caption: True,
+    training: Collection[int] = (),
 ) -> Benchmark:
     """Return a benchmark of `authors` adapters per theme.
 
     Each adapter has 2 renderings with 2 captions each; the captions of every second adapter are queries.
     noise: standard deviation of each vector's coordinates around its theme direction. is_captioned: whether a caption
-    is one of the pool; the queries are the same.
+    is one of the pool; the queries are the same. training: the adapters that the encoder was trained on; no query is
+    about them.
     """
     rng = np.random.default_rng(seed)
     directions = np.linalg.qr(rng.normal(size=(16, len(THEMES))))[0].T
@@ -36,7 +38,7 @@ def synthetic_benchmark(
             for length in ("short", "long"):
                 vector = _near(directions[theme], noise, rng)
                 captions.append(EmbeddedCaption(number, image, vector))
-                if number % 2 == 0:
+                if number % 2 == 0 and number not in training:
                     queries.append(Query(f"{length} {THEMES[theme]} {rendering}", image, (sha256,)))
                     query_vectors.append(vector)
     return Benchmark(
@@ -48,6 +50,7 @@ def synthetic_benchmark(
         queries=tuple(queries),
         query_vectors=np.stack(query_vectors),
         themes=themes if judged else {},
+        training=frozenset(adapters[number] for number in training),
     )
 
 
