@@ -420,6 +420,10 @@ class Params:
         encoder = self.encoder.variant
         readable = encoder.model != "ridge" or encoder.probe == "sketch"
         _require(readable, "encoder.overrides.probe", encoder.probe, "'sketch' for the model 'ridge'")
+        rule = "false for the model 'transformer'"
+        _require(
+            encoder.model == "ridge" or not encoder.hybrid, "encoder.overrides.hybrid", encoder.hybrid, rule
+        )
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
         rule = f"at most pool.near_duplicate_cosine, {near}"
         _require(family <= near, "dataset.family_cosine", family, rule)

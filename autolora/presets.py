@@ -94,6 +94,9 @@ class EncoderVariant:
     """clip the gradient's norm at 1"""
     regularize: bool
     """apply `dropout`, `slot_dropout` and `sketch_noise` of params.yaml"""
+    hybrid: bool
+    """the index's vectors combine weights and captions, unless these contradict each other; only with the ridge
+    regression, whose predictions out of fold say when they do"""
     ridge: float
     """lambda of the ridge regression"""
     landmarks: int
@@ -147,7 +150,8 @@ ENCODER: Mapping[str, EncoderVariant] = {
         projections="slot", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=False,
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0, negatives="all",
         batch_sampling="adapters", learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False, ridge=0.3, landmarks=2000,
+        schedule="constant", clip_grad_norm=False, regularize=False, hybrid=False,
+        ridge=0.3, landmarks=2000,
     ),
     "released": EncoderVariant(
         model="transformer", text_map="none", text_shrinkage=0.1,
@@ -155,7 +159,8 @@ ENCODER: Mapping[str, EncoderVariant] = {
         projections="type", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=True,
         missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
         batch_sampling="captions", learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False, ridge=0.3, landmarks=2000,
+        schedule="constant", clip_grad_norm=False, regularize=False, hybrid=False,
+        ridge=0.3, landmarks=2000,
     ),
     "best": EncoderVariant(
         model="ridge", text_map="whiten", text_shrinkage=0.1,
@@ -163,7 +168,8 @@ ENCODER: Mapping[str, EncoderVariant] = {
         projections="type", projection_init="zero", layers=4, heads=12, mlp_ratio=4, causal=False,
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=0.5,
         negatives="other_families", batch_sampling="adapters", learning_rate=1e-4,
-        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, ridge=0.3, landmarks=2000,
+        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, hybrid=True,
+        ridge=0.3, landmarks=2000,
     ),
 }  # fmt: skip
 """preset -> variant of the encoder"""

@@ -88,7 +88,7 @@ def run_dataset(root: Path) -> None:
 def run_index(root: Path) -> None:
     """Run the stage `index`."""
     params = load(PROJECT / "params.yaml")
-    sync = index.open_sync(root, params.pool)
+    sync = index.open_sync(root, params.pool, RandomTextEncoder)
     plan = sync.plan(params.index.batch)
     for batch in plan.embed:
         sync.embed(batch)

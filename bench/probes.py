@@ -207,6 +207,7 @@ def build_benchmark(
         query_vectors=embed_texts(trained.encoder, text_encoder, [query.text for query in queries]),
         themes={sha256: judgments[sha256].theme for sha256 in adapters if sha256 in judgments},
         training=frozenset(training_set),
+        min_agreement=None,
     )
 
 

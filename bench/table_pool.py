@@ -7,7 +7,7 @@ which then find them up to date; only the new adapters have sketches. All images
 import datetime
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ class TablePool:
             "recipe": RECIPE,
             "encoder_weights": weights,
             "vector": _unit_vectors(adapters, TEXT_WIDTH),
+            "weights_vector": _unit_vectors(adapters, TEXT_WIDTH),
         }
         _store_rows(index.folder(self.root), index.TABLE, index.columns(TEXT_WIDTH), names, vectors)
 
@@ -147,7 +148,7 @@ class TablePool:
     def _write_encoder(self) -> None:
         config = EncoderConfig(
             transformer=TRANSFORMER,
-            variant=presets.ENCODER["best"],
+            variant=replace(presets.ENCODER["best"], hybrid=False),
             width=TEXT_WIDTH,
             dropout=0.0,
             sketch_size=SKETCH_SIZE,

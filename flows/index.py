@@ -8,7 +8,7 @@ from prefect.utilities.annotations import opaque
 from rich.progress import track
 
 from autolora.index import stage
-from autolora.models import set_threads
+from autolora.models import load_text_encoder, set_threads
 from autolora.params import Params
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
@@ -17,7 +17,7 @@ from flows.stage import ROOT, flow, params, print_and_log, run, task
 def open_sync(values: Params) -> stage.IndexSync:
     """Read the encoder and the rows that the index should have; once, for all steps."""
     set_threads(values.models)
-    return stage.open_sync(ROOT, values.pool, values.models.device)
+    return stage.open_sync(ROOT, values.pool, lambda: load_text_encoder(values.models), values.models.device)
 
 
 @task()

@@ -34,6 +34,13 @@ def new_encoder(config: EncoderConfig) -> Encoder:
     return RidgeEncoder(config) if config.variant.model == "ridge" else TransformerEncoder(config)
 
 
+def min_agreement(encoder: Encoder) -> float | None:
+    """Return the cosine of weights and captions from which the index combines them; None if it takes no captions."""
+    if not isinstance(encoder, RidgeEncoder) or not encoder.config.variant.hybrid:
+        return None
+    return float(encoder.min_agreement)
+
+
 def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float64]:
     """Return the unit vectors (N, d) that retrieval compares with adapters; equal texts are encoded once.
 

@@ -33,8 +33,11 @@ class RidgeEncoder(nn.Module):
         length = len(config.slots) * size**2
         self.register_buffer("mean", torch.zeros(length))
         self.register_buffer("weights", torch.zeros(length, config.width))
+        self.register_buffer("min_agreement", torch.tensor(-1.0))
         self.mean: Tensor
         self.weights: Tensor
+        self.min_agreement: Tensor
+        """cosine of weights and captions below which they contradict each other"""
 
     def embed(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
         """Return the unit vectors (B, d) that the index stores; values, present: of an `AdapterBatch` of sketches."""

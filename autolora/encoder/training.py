@@ -19,6 +19,9 @@ from autolora.lora.sketch import SketchSpec
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
 
+DISTRUSTED_SHARE = 0.02
+"""share of the training adapters whose captions agree less with the weights, out of fold, than trust requires"""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -98,4 +101,6 @@ def _fit_ridge(
     targets = functional.normalize(torch.stack(means), dim=-1)
     names, families = zip(*((example.sha256, example.family) for example in train_examples), strict=True)
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
-    return {"cosine with captions out of fold": float((out_of_fold * targets).sum(1).mean())}
+    agreement = (out_of_fold * targets).sum(1)
+    encoder.min_agreement.copy_(agreement.quantile(DISTRUSTED_SHARE))
+    return {"cosine with captions out of fold": float(agreement.mean())}

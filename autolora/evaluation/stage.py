@@ -15,7 +15,7 @@ import numpy as np
 from autolora.dataset import store as dataset
 from autolora.dataset.families import Split
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import Encoder, TextEncoder, embed_texts
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement
 from autolora.errors import MissingArtifact
 from autolora.evaluation.store import metrics_path, report_path
 from autolora.index import store as index
@@ -76,7 +76,7 @@ def build_benchmark(
 
     Raises MissingArtifact if the index is empty, MismatchError if its vectors were computed by another encoder.
     """
-    adapters, vectors = index.read_vectors(root)
+    adapters, vectors = index.read_vectors(root, "weights_vector")
     if not adapters:
         raise MissingArtifact(
             "the index holds no adapter, so there is nothing to evaluate: the pool is empty; check crawl.filters"
@@ -96,6 +96,7 @@ def build_benchmark(
         queries=queries,
         query_vectors=embed_queries(encoder, text_encoder, queries),
         themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
+        min_agreement=min_agreement(encoder),
         training=frozenset(row.sha256 for row in dataset.training_lock(root).in_split("train")),
     )
 
@@ -172,31 +173,25 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
 
 
 def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Headline]:
-    """Return the rows of metrics/summary.json: each method's metrics at each level.
+    """Return the rows of metrics/summary.json: each method's metrics at the levels `theme` and `adapter`, and its R@1
+    at the others and in the index of unseen adapters.
 
     The encoder's names have no prefix: retrieval.theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen, …
     Those of the validation split end in `validation` instead.
     """
     suffix = "unseen" if split == "test" else split
-    rows = []
-    tables_by_level = report["levels"] | {
-        f"{UNSEEN_INDEX} {level}": tables for level, tables in report[UNSEEN_INDEX].items()
+    tables = report["levels"] | {
+        f"{UNSEEN_INDEX} {name}": level for name, level in report[UNSEEN_INDEX].items()
     }
-    for level, tables in tables_by_level.items():
-        for method, metrics in tables["methods"].items():
-            prefix = "" if method == "encoder" else f"{method.replace(' ', '_')}_"
+    rows = []
+    for level, table in tables.items():
+        for method, metrics in table["methods"].items():
+            prefix = "" if method == "encoder" else f"{method} "
             for metric, estimate in metrics.items():
-                slug = metric.lower().replace("@", "_at_")
-                rows.append(
-                    Headline(
-                        name=f"retrieval.{prefix}{level.replace(' ', '_')}_{slug}_{suffix}",
-                        value=estimate["value"],
-                        low=estimate["low"],
-                        high=estimate["high"],
-                        n=estimate["n"],
-                        preset=preset,
-                    )
-                )
+                if metric == "R@1" or level in ("theme", "adapter"):
+                    name = f"{prefix}{level} {metric} {suffix}".lower().replace("@", "_at_").replace(" ", "_")
+                    numbers = {field: estimate[field] for field in ("value", "low", "high", "n")}
+                    rows.append(Headline(name=f"retrieval.{name}", preset=preset, **numbers))
     return rows
 
 

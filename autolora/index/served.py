@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from autolora.errors import MissingArtifact
-from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, content_digest, hash_vector_row
+from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, content_digest, hash_vector_row
 from autolora.index.store import folder as working_folder
 from autolora.index.text_map import TextMap, read_text_map, write_text_map
 from autolora.storage.arrays import Float32Array
@@ -35,7 +35,7 @@ from autolora.storage.tables import read_arrow, read_table, to_matrix, version_o
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
 """number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
 RETRY_DELAY_S = 0.25
-ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "vector", "exact_hash", "row_hash")
+ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *VECTORS, "captions_count", "exact_hash", "row_hash")
 HASHES = "hashes.json"
 """file of a copy: relative path -> sha256 of its other files, which `autolora verify` compares, and its own sha256"""
 MAX_VERSIONS_BACK = 50
@@ -264,9 +264,9 @@ def read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any], 
         rows = read_arrow(source, TABLE, list(ALL_COLUMNS), version)
     except (MissingArtifact, OSError, ValueError) as error:
         raise IncompleteIndexError(f"{source} is being written: {error}") from error
-    vectors = to_matrix(rows.column("vector"))
-    for row, vector in zip(rows.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
-        if hash_vector_row(row | {"vector": vector}) != row["row_hash"]:
+    vectors = zip(*(to_matrix(rows.column(name)) for name in VECTORS), strict=True)
+    for row, pair in zip(rows.drop_columns(list(VECTORS)).to_pylist(), vectors, strict=True):
+        if hash_vector_row(row | dict(zip(VECTORS, pair, strict=True))) != row["row_hash"]:
             raise IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
         if row["encoder_weights"] != meta["encoder_weights"]:
             raise IncompleteIndexError(

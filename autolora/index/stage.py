@@ -1,7 +1,8 @@
 """Stage `index`: one vector per adapter of the dataset, with the columns that search results and filters need.
 
-A vector is identified by its file, the recipe of the sketch and the encoder's weights; it is computed again only
-if one of these changes. A change of another column, e.g. the license, rewrites the row and keeps its vector.
+A vector is identified by its file, the recipe of the sketch, the encoder's weights and, if the encoder takes them, the
+captions; it is computed again only if one of these changes. A change of another column, e.g. the license, rewrites the
+row and keeps its vector.
 """
 
 import json
@@ -10,17 +11,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.inputs import AdapterBatch, concatenate
-from autolora.encoder.model import Encoder
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement
+from autolora.index.hybrid import combine
 from autolora.index.store import (
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
+    VECTORS,
     columns,
     encoder_digests,
     folder,
@@ -28,8 +32,9 @@ from autolora.index.store import (
 )
 from autolora.index.text_map import TextMap, write_text_map
 from autolora.params import PoolParams
+from autolora.records import Caption
 from autolora.storage import tables
-from autolora.storage.arrays import Float32Array
+from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.incremental import digest_of, pending, write_digest
 from autolora.storage.tables import (
@@ -80,6 +85,12 @@ class IndexSync:
     """sha256 -> all columns but the vector and the hashes, of each adapter of the dataset"""
     device: torch.device
     """on which adapters are embedded"""
+    captions: Mapping[str, tuple[Caption, ...]]
+    """by image; empty if the encoder takes no captions"""
+    renderings: Mapping[str, Sequence[str]]
+    """adapter -> sha256 of its images"""
+    text_encoder: TextEncoder | None
+    """None if the encoder takes no captions"""
 
     @property
     def columns(self) -> Columns:
@@ -90,9 +101,9 @@ class IndexSync:
         """Compare the index with the dataset and the encoder. batch: number of adapters that are embedded per write."""
         stored = _stored_rows(self.root, self.columns)
         vectors = pending(
-            map(_vector_key, self.expected.values()), {_vector_key(row) for row in stored.values()}
+            map(self._vector_key, self.expected.values()), {self._vector_key(row) for row in stored.values()}
         )
-        embed = [sha256 for sha256, _, _ in vectors.add]
+        embed = [sha256 for sha256, *_ in vectors.add]
         embedded = set(embed)
         changed = pending(
             [(sha256, hash_row(row, EXACT_COLUMNS)) for sha256, row in self.expected.items()],
@@ -112,15 +123,35 @@ class IndexSync:
         Raises MismatchError if the encoder was trained on sketches of another kind, MissingArtifact if weights are
         missing.
         """
-        self._write(batch, _embed(self.encoder, map(self.read, batch), self.device))
+        weights = _embed(self.encoder, map(self.read, batch), self.device)
+        threshold = min_agreement(self.encoder)
+        if threshold is None:
+            self._write(batch, [_computed(vector, vector, None) for vector in weights])
+            return len(batch)
+        sums, renderings = zip(*map(self._sum_captions, batch), strict=True)
+        vectors, counts = combine(weights.astype(np.float64), np.stack(sums), np.array(renderings), threshold)
+        computed = [
+            _computed(vector, alone, bool(count) if number else None)
+            for vector, alone, count, number in zip(
+                vectors.astype(np.float32), weights, counts, renderings, strict=True
+            )
+        ]
+        self._write(batch, computed)
         return len(batch)
 
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
-            stored = read_arrow(folder(self.root), TABLE, ["sha256", "vector"])
+            names = ["sha256", *VECTORS, "captions_count"]
+            stored = read_arrow(folder(self.root), TABLE, names)
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
-            self._write(adapters, to_matrix(stored.column("vector"))[[rows[sha256] for sha256 in adapters]])
+            columns = (
+                *(to_matrix(stored.column(name)) for name in VECTORS),
+                stored.column("captions_count").to_pylist(),
+            )
+            self._write(
+                adapters, [_computed(*(column[rows[sha256]] for column in columns)) for sha256 in adapters]
+            )
         return len(adapters)
 
     def remove(self, adapters: Sequence[str]) -> int:
@@ -157,48 +188,73 @@ class IndexSync:
             **digests,
         )
 
-    def _write(self, adapters: Sequence[str], vectors: Float32Array) -> None:
-        """Write the rows of these adapters with their vectors (B, d)."""
+    def _vector_key(self, row: Row) -> tuple[str, str, str, str]:
+        captions = row["captions_digest"] if self.text_encoder else ""
+        return row["sha256"], row["recipe"], row["encoder_weights"], captions
+
+    def _sum_captions(self, sha256: str) -> tuple[Float64Array, int]:
+        """Return the sum (d,) of the vectors of an adapter's captions, and the number of renderings that have some.
+
+        The captions of an adapter are encoded without those of others, because the last bits depend on the batch.
+        """
+        groups = [self.captions[image] for image in self.renderings[sha256] if image in self.captions]
+        texts = [caption.text for group in groups for caption in group]
+        if not texts:
+            return np.zeros(self.encoder.config.width), 0
+        assert self.text_encoder is not None
+        total: Float64Array = embed_texts(self.encoder, self.text_encoder, texts).sum(axis=0)
+        return total, len(groups)
+
+    def _write(self, adapters: Sequence[str], computed: Sequence[Row]) -> None:
+        """Write the rows of these adapters with their computed columns."""
         table = open_table(folder(self.root), TABLE, self.columns)
         for start in range(0, len(adapters), ROWS_PER_WRITE):
             part = slice(start, start + ROWS_PER_WRITE)
             rows = [
-                _row(self.expected[sha256], vector)
-                for sha256, vector in zip(adapters[part], vectors[part], strict=True)
+                _row(self.expected[sha256], columns)
+                for sha256, columns in zip(adapters[part], computed[part], strict=True)
             ]
             upsert(table, self.columns, rows)
 
 
-def open_sync(root: Path, bounds: PoolParams, device: str = "cpu") -> IndexSync:
+def open_sync(
+    root: Path, bounds: PoolParams, load_text_encoder: Callable[[], TextEncoder], device: str = "cpu"
+) -> IndexSync:
     """Read the encoder and the dataset.
 
-    bounds: limits on weights, which are read if the encoder's probe is `full`. Raises MissingArtifact if an earlier
-    stage has not run.
+    bounds: limits on weights, which are read if the encoder's probe is `full`. load_text_encoder: called if the encoder
+    takes captions. Raises MissingArtifact if an earlier stage has not run.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root)).to(device)
-    read = encoder_store.reader(root, encoder.config, bounds)
-    return IndexSync(root, encoder, read, _expected_rows(root), torch.device(device))
-
-
-def _expected_rows(root: Path) -> dict[str, Row]:
-    encoder = encoder_digests(root)
-    names = [name for name in EXACT_COLUMNS if name not in encoder]
-    return {row["sha256"]: row | encoder for row in dataset.rows(root, "adapters", names)}
+    hybrid, digests = min_agreement(encoder) is not None, encoder_digests(root)
+    names = [name for name in EXACT_COLUMNS if name not in digests]
+    rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
+    renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}
+    return IndexSync(
+        root=root,
+        encoder=encoder,
+        read=encoder_store.reader(root, encoder.config, bounds),
+        expected={sha256: row | digests for sha256, row in rows.items()},
+        device=torch.device(device),
+        captions=dataset.captions_by_image(root) if hybrid else {},
+        renderings=renderings,
+        text_encoder=load_text_encoder() if hybrid else None,
+    )
 
 
 def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
     if not has_table(folder(root), TABLE, index_columns):
         return {}
-    names = ["sha256", "recipe", "encoder_weights", "exact_hash"]
+    names = ["sha256", "recipe", "encoder_weights", "captions_digest", "exact_hash"]
     return {row["sha256"]: row for row in read_table(folder(root), TABLE, names)}
 
 
-def _vector_key(row: Row) -> tuple[str, str, str]:
-    return row["sha256"], row["recipe"], row["encoder_weights"]
+def _computed(vector: Float32Array, weights: Float32Array, captions_count: bool | None) -> Row:
+    return {"vector": vector, "weights_vector": weights, "captions_count": captions_count}
 
 
-def _row(expected: Row, vector: Float32Array) -> Row:
-    row = {**expected, "vector": vector, "exact_hash": hash_row(expected, EXACT_COLUMNS)}
+def _row(expected: Row, computed: Row) -> Row:
+    row = {**expected, **computed, "exact_hash": hash_row(expected, EXACT_COLUMNS)}
     return row | {"row_hash": hash_vector_row(row)}
 
 

@@ -13,14 +13,16 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import Columns, hash_row, read_arrow, to_matrix
 
-SCHEMA = 2
+SCHEMA = 3
 TABLE = "adapters"
 TEXT = pa.string()
+VECTORS = ("vector", "weights_vector")
 EXACT_COLUMNS = {
     "sha256": TEXT,
     "recipe": TEXT,
     "encoder": TEXT,
     "listing_digest": TEXT,
+    "captions_digest": TEXT,
     "hub": TEXT,
     "id": TEXT,
     "file": TEXT,
@@ -32,7 +34,8 @@ EXACT_COLUMNS = {
     "split": TEXT,
     "first_seen": pa.date32(),
 }
-"""the row identity; excluded are the vector and `encoder_weights`, whose last bits differ between processors"""
+"""the row identity; excluded are the vectors, `captions_count` and `encoder_weights`, which depend on floating-point
+results whose last bits differ between processors"""
 
 
 def folder(root: Path) -> Path:
@@ -41,16 +44,21 @@ def folder(root: Path) -> Path:
 
 
 def columns(width: int) -> Columns:
-    """Return the columns of an index of vectors (width,)."""
+    """Return the columns of an index of vectors (width,).
+
+    vector: what searches compare a prompt with. weights_vector: that of the weights alone; the same without captions.
+    captions_count: whether the captions are part of `vector`; null without captions, or if the encoder takes none.
+    """
     vector = pa.list_(pa.float32(), width)
-    return {**EXACT_COLUMNS, "encoder_weights": TEXT, "vector": vector, "exact_hash": TEXT}
+    computed = {"vector": vector, "weights_vector": vector, "captions_count": pa.bool_()}
+    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, "exact_hash": TEXT}
 
 
 def hash_vector_row(row: Row) -> str:
-    """Return the sha256 over a row's exact columns, `encoder_weights`, and its vector as little-endian float32."""
-    vector = np.asarray(row["vector"], dtype="<f4").tobytes()
+    """Return the sha256 over all columns of a row, vectors as little-endian float32."""
+    vectors = [hashlib.sha256(np.asarray(row[name], dtype="<f4").tobytes()).hexdigest() for name in VECTORS]
     exact = hash_row(row, EXACT_COLUMNS)
-    return hash_value([exact, row["encoder_weights"], hashlib.sha256(vector).hexdigest()])
+    return hash_value([exact, row["encoder_weights"], row["captions_count"], *vectors])
 
 
 def content_digest(root: Path) -> str:
@@ -83,13 +91,13 @@ def _field(root: Path, stage: str, name: str) -> str:
     return str(value)
 
 
-def read_vectors(root: Path) -> tuple[tuple[str, ...], Float32Array]:
-    """Return the adapters (N,) of the working index, sorted by sha256, and their unit vectors (N, d).
+def read_vectors(root: Path, column: str = "vector") -> tuple[tuple[str, ...], Float32Array]:
+    """Return the adapters (N,) of the working index, sorted by sha256, and their unit vectors (N, d) of a column.
 
     Raises MissingArtifact if the index or the encoder does not exist, MismatchError if a vector was computed by
     another encoder than the current one.
     """
-    table = read_arrow(folder(root), TABLE, ["sha256", "encoder_weights", "vector"])
+    table = read_arrow(folder(root), TABLE, ["sha256", "encoder_weights", column])
     adapters = tuple(table.column("sha256").to_pylist())
     weights = encoder_digests(root)["encoder_weights"]
     for sha256, stored in zip(adapters, table.column("encoder_weights").to_pylist(), strict=True):
@@ -98,4 +106,4 @@ def read_vectors(root: Path) -> tuple[tuple[str, ...], Float32Array]:
                 f"the vector of {sha256} in {folder(root)} was computed with encoder weights {stored[:12]}, but "
                 f"digests/encoder.json states {weights[:12]}: run `dvc repro index`"
             )
-    return adapters, to_matrix(table.column("vector"))
+    return adapters, to_matrix(table.column(column))

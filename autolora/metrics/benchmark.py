@@ -1,8 +1,9 @@
 """A retrieval benchmark: a pool, queries with their relevant adapters, and the methods that score the pool.
 
-Methods: the index's vectors, and `caption centroid` (the mean text embedding of an adapter's captions, without those
-of the rendering that the query describes, so that no query meets its own caption). A method scores a block of queries
-at a time, so the scores of all queries and adapters are never in memory at once.
+Methods: `encoder` (the vectors of the weights), `caption centroid` (the mean text embedding of an adapter's captions),
+and `hybrid` (both, as the index combines them). The last two leave out the captions of the rendering that the query
+describes, so that no query meets its own caption. A method scores a block of queries at a time, so the scores of all
+queries and adapters are never in memory at once.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,6 +13,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from autolora.index.hybrid import MIN_LENGTH, combine
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float64Array, Int64Array
 
@@ -50,6 +52,8 @@ class CaptionSums:
     """(N, d), zeros for an adapter without captions"""
     by_rendering: Mapping[tuple[int, str], Float64Array]
     """(position in the pool, image) -> (d,), for the images that queries describe"""
+    renderings: Int64Array
+    """(N,) number of each adapter's renderings with captions"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Benchmark:
     """adapter sha256 -> theme; empty without judgments"""
     training: frozenset[str]
     """sha256 of the adapters that the encoder was trained on"""
+    min_agreement: float | None
+    """cosine of weights and captions from which the index combines them; None: it holds the weights alone"""
 
     @property
     def positions(self) -> dict[str, int]:
@@ -85,14 +91,16 @@ def sum_captions(
     """
     by_adapter = np.zeros(shape)
     by_rendering: dict[tuple[int, str], Float64Array] = {}
+    renderings = np.zeros(shape[0], dtype=np.int64)
     for (adapter, image), group in groupby(captions, lambda caption: (caption.adapter, caption.image)):
         total = np.zeros(shape[1])
         for caption in group:
             total += caption.vector
         by_adapter[adapter] += total
+        renderings[adapter] += 1
         if image in images:
             by_rendering[adapter, image] = by_rendering.get((adapter, image), 0.0) + total
-    return CaptionSums(by_adapter, by_rendering)
+    return CaptionSums(by_adapter, by_rendering, renderings)
 
 
 def encoder_scores(benchmark: Benchmark) -> Scores:
@@ -107,23 +115,62 @@ def caption_centroid_scores(benchmark: Benchmark) -> Scores:
     Relevant adapters are scored without the captions of the described rendering. A query with a relevant adapter
     that has no other caption is a row of nan; any other adapter without captions scores -1.
     """
-    positions, captions = benchmark.positions, benchmark.captions
-    centroids, without_captions = _unit(captions.by_adapter).T, ~captions.by_adapter.any(axis=1)
+    captions = benchmark.captions
+    without_captions = ~captions.by_adapter.any(axis=1)
 
-    def score_relevant(vector: Float64Array, query: Query, adapter: int) -> float:
-        others = captions.by_adapter[adapter] - captions.by_rendering.get((adapter, query.image), 0.0)
-        has_others = np.linalg.norm(others) > 1e-6
-        return float(vector @ _unit(others[None])[0]) if has_others else np.nan
+    def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
+        return float(vector @ _unit(others[None])[0]) if np.linalg.norm(others) > MIN_LENGTH else np.nan
+
+    score = _scores(benchmark, _unit(captions.by_adapter), own_score)
+
+    def masked(rows: slice) -> Float64Array:
+        scores = score(rows)
+        undefined = np.isnan(scores).any(axis=1)
+        scores[:, without_captions] = -1.0
+        scores[undefined] = np.nan
+        return scores
+
+    return masked
+
+
+def hybrid_scores(benchmark: Benchmark) -> Scores:
+    """Return the method that scores adapters by the cosine of the query and the adapter's hybrid vector.
+
+    Relevant adapters are scored by their hybrid without the captions of the described rendering.
+    """
+    captions, min_agreement = benchmark.captions, benchmark.min_agreement
+    assert min_agreement is not None, "the index holds no hybrid vectors"
+    weights = np.asarray(benchmark.adapter_vectors, dtype=np.float64)
+
+    def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
+        vectors, _ = combine(weights[[adapter]], others[None], np.array([renderings]), min_agreement)
+        return float(vector @ vectors[0])
+
+    vectors, _ = combine(weights, captions.by_adapter, captions.renderings, min_agreement)
+    return _scores(benchmark, vectors, own_score)
+
+
+def _scores(
+    benchmark: Benchmark,
+    vectors: Float64Array,
+    own_score: Callable[[Float64Array, int, Float64Array, int], float],
+) -> Scores:
+    """Return the method that scores adapters by the cosine of the query and these vectors (N, d).
+
+    own_score: the score of a relevant adapter, from the query's vector, the adapter's position, the sum of its captions
+    without those of the described rendering, and the number of its other renderings.
+    """
+    positions, captions, columns = benchmark.positions, benchmark.captions, vectors.T
 
     def score(rows: slice) -> Float64Array:
-        vectors = np.asarray(benchmark.query_vectors[rows], dtype=np.float64)
-        scores: Float64Array = vectors @ centroids
-        scores[:, without_captions] = -1.0
+        queries = np.asarray(benchmark.query_vectors[rows], dtype=np.float64)
+        scores: Float64Array = queries @ columns
         for row, query in enumerate(benchmark.queries[rows]):
-            relevant = [positions[sha256] for sha256 in query.adapters]
-            scores[row, relevant] = [score_relevant(vectors[row], query, adapter) for adapter in relevant]
-            if np.isnan(scores[row, relevant]).any():
-                scores[row] = np.nan
+            for adapter in (positions[sha256] for sha256 in query.adapters):
+                described = captions.by_rendering.get((adapter, query.image))
+                others = captions.by_adapter[adapter] - (0.0 if described is None else described)
+                renderings = int(captions.renderings[adapter]) - (described is not None)
+                scores[row, adapter] = own_score(queries[row], adapter, others, renderings)
         return scores
 
     return score
@@ -151,7 +198,9 @@ def unseen_index(benchmark: Benchmark) -> Benchmark:
         benchmark,
         adapters=adapters,
         adapter_vectors=benchmark.adapter_vectors[kept],
-        captions=CaptionSums(benchmark.captions.by_adapter[kept], by_rendering),
+        captions=CaptionSums(
+            benchmark.captions.by_adapter[kept], by_rendering, benchmark.captions.renderings[kept]
+        ),
         queries=tuple(benchmark.queries[row] for row in about),
         query_vectors=benchmark.query_vectors[about],
     )

@@ -1,7 +1,7 @@
 """Searches of a benchmark's pool, and what they show: tables of metrics by level, index health, and examples.
 
-Methods: `encoder` and `caption centroid` (autolora/metrics/benchmark.py), and `random` (the exact expectation under a
-random order).
+Methods: `encoder`, `caption centroid` and `hybrid` (autolora/metrics/benchmark.py), and `random` (the exact expectation
+under a random order).
 Levels: those of `relevant_by_level`.
 """
 
@@ -17,6 +17,7 @@ from autolora.metrics.benchmark import (
     Scores,
     caption_centroid_scores,
     encoder_scores,
+    hybrid_scores,
     relevant_by_level,
     unseen_index,
 )
@@ -91,14 +92,16 @@ def compare_methods(
     """
     if not benchmark.queries:
         return {}
-    centroid = search(benchmark, caption_centroid_scores(benchmark), relevant)
+    others = {"caption centroid": caption_centroid_scores(benchmark)}
+    if benchmark.min_agreement is not None:
+        others["hybrid"] = hybrid_scores(benchmark)
+    ranks = {"encoder": encoder.ranks} | {
+        name: search(benchmark, scores, relevant).ranks for name, scores in others.items()
+    }
     levels = {}
     for level in relevant:
-        methods = {
-            "encoder": query_metrics(encoder.ranks[level], params.ks),
-            "caption centroid": query_metrics(centroid.ranks[level], params.ks),
-            "random": chance_metrics(relevant[level], len(benchmark.adapters), params.ks),
-        }
+        methods = {name: query_metrics(by_level[level], params.ks) for name, by_level in ranks.items()}
+        methods["random"] = chance_metrics(relevant[level], len(benchmark.adapters), params.ks)
         differences = {
             f"encoder − {name}": {metric: methods["encoder"][metric] - values[metric] for metric in values}
             for name, values in methods.items()

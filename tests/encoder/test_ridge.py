@@ -141,8 +141,8 @@ def test_unseen_adapters_are_near_the_captions_of_their_theme(tmp_path: Path) ->
     write_repository(tmp_path, adapters)
     write_dataset(tmp_path)
     write_encoder(tmp_path, text_encoder, encoder_params())
-    write_index(tmp_path)
-    names, vectors = index.read_vectors(tmp_path)
+    write_index(tmp_path, text_encoder=text_encoder)
+    names, vectors = index.read_vectors(tmp_path, "weights_vector")
     themes = {adapter.sha256: adapter.theme for adapter in adapters}
     encoder = encoder_store.load_encoder(encoder_store.folder(tmp_path))
     assert isinstance(encoder, RidgeEncoder)

@@ -125,7 +125,7 @@ def test_every_preset_trains_and_embeds_with_both_probes(
     assert write_encoder(copied, text_encoder, params) == first
     config = encoder_store.load_encoder(encoder_store.folder(copied)).config
     assert config.variant == params.variant
-    assert write_index(copied)["embedded"] == len(trained[1])
+    assert write_index(copied, text_encoder=text_encoder)["embedded"] == len(trained[1])
 
 
 def test_missing_slots_error_trains_on_complete_adapters_and_embeds_no_others(
@@ -176,7 +176,9 @@ def test_text_map_is_fitted_as_the_variant_says(
 ) -> None:
     folder, maps = encoder_store.folder(copied), {}
     for mapping in ("none", "center", "whiten"):
-        write_encoder(copied, text_encoder, encoder_params(model=model, steps=2, text_map=mapping))
+        write_encoder(
+            copied, text_encoder, encoder_params(model=model, steps=2, text_map=mapping, hybrid=False)
+        )
         maps[mapping] = encoder_store.load_encoder(folder).text_map
     identity = torch.eye(text_encoder.width)
     assert maps["none"].center.norm() == 0 < maps["center"].center.norm()
@@ -189,7 +191,9 @@ def test_heads_and_base_models_that_do_not_fit_are_errors(
     copied: Path, text_encoder: ClipTextEncoder
 ) -> None:
     with pytest.raises(MismatchError, match=r"has 5 heads"):
-        training.build(copied, encoder_params(model="transformer", heads=5), CONFIG, text_encoder)
+        training.build(
+            copied, encoder_params(model="transformer", hybrid=False, heads=5), CONFIG, text_encoder
+        )
     with pytest.raises(MismatchError, match="slots"):
         training.build(copied, ENCODER, CONFIG | {"num_layers": 2}, text_encoder)
 

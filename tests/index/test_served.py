@@ -29,6 +29,7 @@ from tests.support.synthetic_repo import (
     file_states,
     make_adapter,
     make_adapters,
+    no_text_encoder,
     tiny_text_encoder,
     write_dataset,
     write_encoder,
@@ -106,7 +107,7 @@ def test_opens_the_version_before_an_unfinished_run(root: Path, adapters: list[S
     complete = content_digest(root)
     write_repository(root, [*adapters[1:], *NEW_ADAPTERS])
     write_dataset(root)
-    sync = stage.open_sync(root, BOUNDS)
+    sync = stage.open_sync(root, BOUNDS, no_text_encoder)
     plan = sync.plan(batch=2)
     sync.embed(plan.embed[0])
     sync.remove(plan.remove)

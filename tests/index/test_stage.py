@@ -33,6 +33,7 @@ from tests.support.synthetic_repo import (
     file_states,
     make_adapter,
     make_adapters,
+    no_text_encoder,
     tiny_text_encoder,
     write_dataset,
     write_encoder,
@@ -140,7 +141,7 @@ def test_completes_a_killed_run(root: Path) -> None:
     complete = read_digest(root, "index")
     shutil.rmtree(root / "data" / "index")
     (root / "digests" / "index.json").unlink()
-    sync = stage.open_sync(root, BOUNDS)
+    sync = stage.open_sync(root, BOUNDS, no_text_encoder)
     sync.embed(sync.plan(batch=4).embed[0])
     assert write_index(root)["embedded"] == 9 - 4
     assert read_digest(root, "index") == complete
@@ -161,7 +162,7 @@ def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTe
     write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     with pytest.raises(MismatchError, match="dvc repro index"):
         index.read_vectors(root)
-    sync = stage.open_sync(root, BOUNDS)
+    sync = stage.open_sync(root, BOUNDS, no_text_encoder)
     sync.embed(sync.plan(batch=4).embed[0])  # the other vectors are still of the old encoder
     with pytest.raises(MismatchError, match="dvc repro index"):
         index.read_vectors(root)
@@ -216,7 +217,7 @@ def test_sketches_are_embedded_together_on_a_gpu(root: Path, monkeypatch: pytest
     """The device `cuda` is simulated: its tensors stay on the CPU."""
     before = rows_by_adapter(root)
     monkeypatch.setattr(AdapterBatch, "to", lambda batch, device: batch)
-    sync = replace(stage.open_sync(root, BOUNDS), device=torch.device("cuda"))
+    sync = replace(stage.open_sync(root, BOUNDS, no_text_encoder), device=torch.device("cuda"))
     sizes: list[int] = []
     embed = sync.encoder.embed
     monkeypatch.setattr(
@@ -233,7 +234,7 @@ def test_sketches_are_embedded_together_on_a_gpu(root: Path, monkeypatch: pytest
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_gives_the_vectors_of_the_cpu(root: Path) -> None:
     before = rows_by_adapter(root)
-    sync = stage.open_sync(root, BOUNDS, "cuda")
+    sync = stage.open_sync(root, BOUNDS, no_text_encoder, "cuda")
     sync.embed(list(before))
     after = rows_by_adapter(root)
     assert np.allclose(
@@ -244,9 +245,9 @@ def test_gpu_gives_the_vectors_of_the_cpu(root: Path) -> None:
 def test_sketches_of_another_size_are_refused(root: Path, adapters: list[SyntheticAdapter]) -> None:
     pool.save_sketch(root, adapters[0].sha256, sketch(adapters[0].lora, SLOTS, SketchSpec(size=8)))
     with pytest.raises(MismatchError, match="dvc repro encoder"):
-        stage.open_sync(root, BOUNDS).embed([adapters[0].sha256])
+        stage.open_sync(root, BOUNDS, no_text_encoder).embed([adapters[0].sha256])
 
 
 def test_missing_encoder_error_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro encoder"):
-        stage.open_sync(tmp_path, BOUNDS)
+        stage.open_sync(tmp_path, BOUNDS, no_text_encoder)

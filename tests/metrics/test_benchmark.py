@@ -12,6 +12,7 @@ from autolora.metrics.benchmark import (
     Query,
     caption_centroid_scores,
     encoder_scores,
+    hybrid_scores,
     relevant_by_level,
     sum_captions,
     unseen_index,
@@ -101,6 +102,30 @@ def test_centroid_excludes_captions_of_the_described_rendering() -> None:
     assert scores[0, 0] == pytest.approx(query_vector @ mean / np.linalg.norm(mean))
     other = np.mean([c.vector for c in captions if c.adapter == 1], axis=0)
     assert scores[0, 1] == pytest.approx(query_vector @ other / np.linalg.norm(other))
+
+
+def test_hybrid_excludes_captions_of_the_described_rendering() -> None:
+    captions: list[EmbeddedCaption] = []
+    benchmark = synthetic_benchmark(noise=0.3, is_captioned=lambda caption: not captions.append(caption))
+    benchmark = replace(benchmark, min_agreement=-1.0)
+    query, query_vector = benchmark.queries[0], benchmark.query_vectors[0]
+
+    def expected(adapter: int, excluded: str) -> float:
+        own = [c for c in captions if c.adapter == adapter and c.image != excluded]
+        mean = np.mean([c.vector for c in own], axis=0)
+        count = len({c.image for c in own})
+        vector = count * mean / np.linalg.norm(mean) + benchmark.adapter_vectors[adapter]
+        return float(query_vector @ vector / np.linalg.norm(vector))
+
+    scores = hybrid_scores(benchmark)(ALL)[0]
+    assert scores[0] == pytest.approx(expected(0, query.image))
+    assert scores[1] == pytest.approx(expected(1, ""))
+
+
+def test_hybrid_of_captions_that_contradict_the_weights_is_the_encoder() -> None:
+    benchmark = replace(synthetic_benchmark(noise=0.3), min_agreement=1.1)
+    assert np.allclose(hybrid_scores(benchmark)(ALL), encoder_scores(benchmark)(ALL))
+    assert "hybrid" in tables(benchmark)["theme"]["methods"]
 
 
 def test_centroid_skips_queries_whose_adapter_has_no_other_caption() -> None:

@@ -87,7 +87,7 @@ def build_models(root: Path, base: ModelsParams) -> None:
     short = encoder_params(steps=2, probes=1)
     text_encoder = models.load_text_encoder(base)
     list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
-    index_sync = index.open_sync(root, params().pool)
+    index_sync = index.open_sync(root, params().pool, lambda: text_encoder)
     for batch in index_sync.plan(64).embed:
         index_sync.embed(batch)
     index_sync.finish()

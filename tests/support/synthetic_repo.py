@@ -68,7 +68,7 @@ def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: obj
     )
 
 
-ENCODER = encoder_params(model="transformer", text_map="center", probes=2)
+ENCODER = encoder_params(model="transformer", text_map="center", hybrid=False, probes=2)
 """a transformer: its training has steps, a seed and a loss"""
 
 
@@ -249,9 +249,9 @@ def write_encoder(root: Path, text_encoder: ClipTextEncoder, params: EncoderPara
     return str(read_digest(root, "encoder")["sha256"])
 
 
-def write_index(root: Path, batch: int = 4) -> dict[str, int]:
-    """Run the stage `index` and return its counts."""
-    sync = index.open_sync(root, BOUNDS)
+def write_index(root: Path, batch: int = 4, text_encoder: ClipTextEncoder | None = None) -> dict[str, int]:
+    """Run the stage `index` and return its counts. text_encoder: needed if the encoder takes captions."""
+    sync = index.open_sync(root, BOUNDS, (lambda: text_encoder) if text_encoder else no_text_encoder)
     plan = sync.plan(batch)
     for adapters in plan.embed:
         sync.embed(adapters)
@@ -259,6 +259,11 @@ def write_index(root: Path, batch: int = 4) -> dict[str, int]:
     sync.remove(plan.remove)
     sync.finish()
     return plan.counts
+
+
+def no_text_encoder() -> ClipTextEncoder:
+    """Raise AssertionError: the encoder of these tests takes no captions."""
+    raise AssertionError("the index needs a text encoder")
 
 
 def file_states(folder: Path) -> dict[str, tuple[int, str]]:

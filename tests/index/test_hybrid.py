@@ -1,0 +1,113 @@
+"""Hybrid vectors: weights and captions combined, unless they contradict each other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autolora.dataset import store as dataset
+from autolora.encoder import store as encoder_store
+from autolora.encoder.model import embed_texts
+from autolora.encoder.ridge import RidgeEncoder
+from autolora.index import store as index
+from autolora.index.hybrid import combine
+from autolora.models import ClipTextEncoder
+from autolora.storage.tables import read_table
+from tests.support.synthetic_repo import (
+    SyntheticAdapter,
+    encoder_params,
+    make_adapters,
+    tiny_text_encoder,
+    write_dataset,
+    write_encoder,
+    write_index,
+    write_repository,
+)
+
+X, Y = np.eye(2)
+
+
+@pytest.fixture(scope="module")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
+    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
+
+
+@pytest.fixture
+def adapters() -> list[SyntheticAdapter]:
+    return make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))
+
+
+def write_all(root: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]) -> dict[str, int]:
+    """Write repository, dataset and index; train only if there is no encoder yet."""
+    write_repository(root, adapters)
+    write_dataset(root)
+    if not encoder_store.folder(root).exists():
+        write_encoder(root, text_encoder, encoder_params())
+    return write_index(root, text_encoder=text_encoder)
+
+
+def counts_by_adapter(root: Path) -> dict[str, bool | None]:
+    """Return adapter -> whether its captions count."""
+    rows = read_table(index.folder(root), index.TABLE, ["sha256", "captions_count"])
+    return {row["sha256"]: row["captions_count"] for row in rows}
+
+
+def test_captions_weigh_as_many_weights_as_they_have_renderings() -> None:
+    vectors, counts = combine(X[None], (5 * (X + Y))[None], np.array([3]), min_agreement=0.5)
+    expected = X + 3 * (X + Y) / 2**0.5
+    assert counts.tolist() == [True]
+    assert np.allclose(vectors[0], expected / np.linalg.norm(expected))
+
+
+def test_contradicting_and_missing_captions_leave_the_weights() -> None:
+    captions, renderings = np.stack([Y, -X, 0 * X]), np.array([4, 4, 0])
+    vectors, counts = combine(np.stack([X] * 3), captions, renderings, min_agreement=0.1)
+    assert np.array_equal(vectors, np.stack([X] * 3)) and not counts.any()
+
+
+def test_index_holds_the_hybrid_of_weights_and_captions(
+    tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
+) -> None:
+    write_all(tmp_path, text_encoder, adapters)
+    encoder = encoder_store.load_encoder(encoder_store.folder(tmp_path))
+    assert isinstance(encoder, RidgeEncoder) and -1 < float(encoder.min_agreement) < 1
+    (names, vectors), (_, weights) = (
+        index.read_vectors(tmp_path),
+        index.read_vectors(tmp_path, "weights_vector"),
+    )
+    captions, by_image = (
+        {adapter.sha256: adapter for adapter in adapters},
+        dataset.captions_by_image(tmp_path),
+    )
+    counts = counts_by_adapter(tmp_path)
+    assert set(counts.values()) <= {True, False} and True in counts.values()
+    for name, vector, alone in zip(names, vectors, weights, strict=True):
+        images = {caption.image for caption in captions[name].captions}
+        texts = [caption.text for image in images for caption in by_image[image]]
+        mean = embed_texts(encoder, text_encoder, texts).mean(axis=0)
+        expected = len(images) * mean / np.linalg.norm(mean) + alone
+        expected = expected / np.linalg.norm(expected) if counts[name] else alone
+        assert np.allclose(vector, expected, atol=1e-5)
+
+
+def test_only_adapters_with_changed_captions_are_embedded_again(
+    tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
+) -> None:
+    write_all(tmp_path, text_encoder, adapters)
+    changed = [replace(adapters[0], captions=adapters[0].captions[:1]), *adapters[1:]]
+    assert write_all(tmp_path, text_encoder, changed) == {"embedded": 1, "updated": 0, "removed": 0}
+    assert write_all(tmp_path, text_encoder, changed) == {"embedded": 0, "updated": 0, "removed": 0}
+
+
+def test_an_adapter_without_captions_has_the_vector_of_its_weights(
+    tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
+) -> None:
+    write_all(tmp_path, text_encoder, adapters)
+    bare = replace(adapters[0], captions=())
+    write_all(tmp_path, text_encoder, [bare, *adapters[1:]])
+    names, vectors = index.read_vectors(tmp_path)
+    _, weights = index.read_vectors(tmp_path, "weights_vector")
+    position = names.index(bare.sha256)
+    assert counts_by_adapter(tmp_path)[bare.sha256] is None
+    assert np.array_equal(vectors[position], weights[position])
