@@ -117,7 +117,10 @@ def search(
 def generate(
     prompt: Prompt,
     k: Annotated[
-        int | None, typer.Option("-k", min=0, help="Number of adapters; 0 uses the base model alone.")
+        int | None,
+        typer.Option(
+            "-k", min=0, help="Use the first K hits of a search, fitting or not; 0 uses the base model alone."
+        ),
     ] = None,
     method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0,
@@ -126,7 +129,10 @@ def generate(
     ] = None,
     rev: Rev = None,
 ) -> None:
-    """Generate an image of PROMPT with the adapters that fit it; the PNG records how it was made."""
+    """Generate an image of PROMPT with the adapters that fit it; the PNG records how it was made.
+
+    By default the adapters are selected: one for each thing that PROMPT asks for and an adapter fits, or none.
+    """
     from autolora import generation
     from autolora.retrieval import open_retriever
 
@@ -140,8 +146,11 @@ def generate(
     if rev and k == 0:
         raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
     root, params = _enter_repository()
-    count = params.retrieval.k if k is None else k
-    hits = open_retriever(root, rev=rev).search(prompt, k=count) if count else []
+    if k is None:
+        selection = params.retrieval
+        hits = open_retriever(root, rev=rev).select(prompt, selection.max_selected, selection.min_score)
+    else:
+        hits = open_retriever(root, rev=rev).search(prompt, k) if k else []
     image = generation.generate(
         generation.Generator(root, params.models, params.pool),
         prompt,
@@ -153,6 +162,8 @@ def generate(
     path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
     generation.save_image(image, path)
     print(path)
+    if k is None and not hits:
+        print("  no adapter fits the prompt: the base model alone")
     for hit in hits:
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
         print(f"  {hit.score:.3f} {hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")

@@ -28,7 +28,7 @@ RULES: tuple[Rule, ...] = (
         "encoder": ("steps", "batch"),
         "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio", "landmarks"),
         "index": ("batch",),
-        "retrieval": ("k",),
+        "retrieval": ("k", "max_selected"),
         "fusion": ("steps", "batch", "image_size"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
         "judges": ("batch",),
@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
         "fusion.overrides": ("learning_rate",),
         "refresh": ("timeout_h",),
     }),
+    ("from -1 to 1", lambda value: -1 <= value <= 1, {"retrieval": ("min_score",)}),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
     ("between 0 and 1", lambda value: 0 < value < 1, {"dataset": ("test_share",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
@@ -273,10 +274,15 @@ class IndexParams:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrievalParams:
-    """Default of a search."""
+    """Defaults of a search, and the selection of adapters for an image."""
 
     k: int
     """number of adapters in a search result"""
+    max_selected: int
+    """maximum number of adapters that are selected for one image"""
+    min_score: float
+    """an adapter is selected if its cosine with what the prompt asks for beyond the adapters selected before it is at
+    least this"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

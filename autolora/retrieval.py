@@ -20,6 +20,9 @@ from autolora.params import load
 from autolora.records import Hit
 from autolora.storage.arrays import Float32Array
 
+MIN_LENGTH = 1e-6
+"""shorter remainders of a prompt's vector are divided by this instead"""
+
 
 class Retriever:
     """One index and the text encoder whose features its vectors are compared with."""
@@ -48,12 +51,37 @@ class Retriever:
             for rank, position in enumerate(best, start=1)
         ]
 
+    def select(self, prompt: str, max_selected: int, min_score: float) -> list[Hit]:
+        """Return the adapters that together match all that a prompt asks for, each with its score; none if none fits.
+
+        Orthogonal matching pursuit (Pati et al. 1993): an adapter's score is its cosine with the part of the prompt's
+        vector that is orthogonal to the adapters before it, so several adapters of one concept are not selected
+        together. It ends after `max_selected` adapters, or if no score is at least `min_score`.
+        """
+        vectors, wanted = self.index.vectors, self._embed(prompt)
+        selected: list[int] = []
+        hits: list[Hit] = []
+        rest = wanted
+        while len(hits) < min(max_selected, len(vectors)):
+            scores = vectors @ (rest / max(float(np.linalg.norm(rest)), MIN_LENGTH))
+            scores[selected] = -np.inf
+            best = int(scores.argmax())
+            if scores[best] < min_score:
+                break
+            selected.append(best)
+            hits.append(_hit(self.index, best, len(selected), float(scores[best])))
+            basis = vectors[selected].T
+            rest = wanted - basis @ np.linalg.lstsq(basis, wanted, rcond=None)[0]
+        return hits
+
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
-        cosines: Float32Array = self.index.vectors @ self.index.text_map.apply(
-            self._text_encoder.encode([prompt])[0].numpy()
-        )
+        cosines: Float32Array = self.index.vectors @ self._embed(prompt)
         return cosines
+
+    def _embed(self, prompt: str) -> Float32Array:
+        """Return the unit vector (d,) of a prompt."""
+        return self.index.text_map.apply(self._text_encoder.encode([prompt])[0].numpy())
 
 
 def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:

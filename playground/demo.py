@@ -70,9 +70,7 @@ def main() -> None:
         with clock.step("search"):
             execute([sys.executable, "-m", "autolora", "search", PROMPT])
         with clock.step("generate"):
-            execute(
-                [sys.executable, "-m", "autolora", "generate", PROMPT, "-k", "3", "-o", "images/demo.png"]
-            )
+            execute([sys.executable, "-m", "autolora", "generate", PROMPT, "-o", "images/demo.png"])
     summarize(clock)
 
 

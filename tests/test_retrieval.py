@@ -1,15 +1,19 @@
 """Search: the best hits, their scores, and the text encoder that an index needs."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from autolora.encoder.store import load_encoder
 from autolora.errors import MismatchError
-from autolora.index.served import open_index, release
+from autolora.index.served import Index, open_index, release
 from autolora.index.store import content_digest
+from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
 from autolora.retrieval import Retriever, open_retriever
 from tests.support.synthetic_repo import (
@@ -74,6 +78,81 @@ def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTex
     encoder = load_encoder(root / "data" / "encoder")
     text_vector = encoder.text_map(text_encoder.encode(["a neon drawing"]))[0].numpy()
     assert np.allclose(scores, index.vectors @ text_vector, atol=1e-6)
+
+
+def index_of(vectors: np.ndarray) -> Index:
+    """Return an index of unit vectors (N, d), whose text map is the identity."""
+    rows = tuple(
+        {
+            "sha256": str(row),
+            "hub": "folder",
+            "id": str(row),
+            "file": "f",
+            "license": None,
+            "nsfw": False,
+            "trigger_words": [],
+        }
+        for row in range(len(vectors))
+    )
+    identity = TextMap(np.zeros(vectors.shape[1], np.float32), np.eye(vectors.shape[1], dtype=np.float32))
+    return Index("digest", vectors.astype(np.float32), rows, "encoder", "text", identity)
+
+
+class FixedText:
+    """A text encoder that gives every prompt the same features."""
+
+    digest = "text"
+
+    def __init__(self, *features: float) -> None:
+        self.features, self.width = features, len(features)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([self.features] * len(texts))
+
+
+def selected(vectors: np.ndarray, features: Sequence[float], limit: int = 3, floor: float = 0.4) -> list[str]:
+    retriever = Retriever(index_of(vectors), FixedText(*features))
+    return [hit.sha256 for hit in retriever.select("a prompt", limit, floor)]
+
+
+def test_selection_takes_one_adapter_of_each_concept() -> None:
+    """Two adapters of the first concept are nearer to the prompt than the only one of the second."""
+    vectors = np.array([[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0], [0, 0, 1]])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    prompt = (0.9, 0.6, 0.05)
+    retriever = Retriever(index_of(vectors), FixedText(*prompt))
+    assert {hit.sha256 for hit in retriever.search("a prompt", 2)} == {"0", "1"}
+    assert selected(vectors, prompt) == ["0", "2"]
+    assert selected(vectors, prompt, limit=1) == ["0"]
+
+
+def test_selection_is_empty_if_no_adapter_fits() -> None:
+    assert selected(np.eye(3)[:2], (0.1, 0.2, 1.0)) == []
+    assert selected(np.eye(3)[:2], (0.1, 0.2, 1.0), floor=0.05) == ["1", "0"]
+    assert selected(np.empty((0, 3)), (1.0, 0.0, 0.0)) == []
+
+
+def test_selection_of_a_prompt_that_equals_a_vector_ends() -> None:
+    assert selected(np.eye(3), (1.0, 0.0, 0.0), floor=-1.0) == ["0", "1", "2"]
+    assert selected(np.eye(3), (1.0, 0.0, 0.0)) == ["0"]
+
+
+def test_scores_of_a_selection_are_cosines_with_the_rest_of_the_prompt() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    prompt = rng.normal(size=6)
+    retriever = Retriever(index_of(vectors), FixedText(*prompt))
+    hits = retriever.select("a prompt", 3, -1.0)
+    assert [hit.rank for hit in hits] == [1, 2, 3] and len({hit.sha256 for hit in hits}) == 3
+    for number, hit in enumerate(hits):
+        before = vectors[[int(other.sha256) for other in hits[:number]]]
+        rest = prompt - np.linalg.pinv(before) @ before @ prompt if number else prompt
+        cosines = vectors @ rest / np.linalg.norm(rest)
+        assert hit.score == pytest.approx(cosines[int(hit.sha256)], abs=1e-5)
+        assert hit.score == pytest.approx(
+            np.delete(cosines, [int(h.sha256) for h in hits[:number]]).max(), abs=1e-5
+        )
 
 
 def test_k_larger_than_the_index_returns_all_adapters(root: Path, text_encoder: ClipTextEncoder) -> None:
