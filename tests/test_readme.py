@@ -16,19 +16,36 @@ from autolora.metrics.summary import read_details, read_summary
 ROOT = Path(__file__).parents[1]
 SECTION = "## Results on the playground"
 TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
-    ("method", "R@1", "R@3", "MRR"): {
-        label: tuple(f"retrieval.{prefix}theme_{metric}_unseen" for metric in ("r_at_1", "r_at_3", "mrr"))
+    ("method", "whole index", "theme in training", "theme not in training", "index of unseen adapters"): {
+        label: tuple(
+            f"retrieval.{prefix}{level}_r_at_1_unseen"
+            for level in ("theme", "seen_theme", "absent_theme", "unseen_index_theme")
+        )
         for label, prefix in (
+            ("hybrid", "hybrid_"),
+            ("weights alone", ""),
             ("caption centroid", "caption_centroid_"),
-            ("encoder", ""),
             ("chance", "random_"),
         )
+    },
+    (
+        "method",
+        "two things: both chosen",
+        "two things: adapters of others",
+        "one thing: exactly it",
+        "nothing: none chosen",
+    ): {
+        label: tuple(
+            f"retrieval.{way}_{name}"
+            for name in ("composite_all", "composite_unnamed", "single_exact", "none_exact")
+        )
+        for label, way in (("first three hits", "search"), ("selection", "selection"))
     },
     ("method", "theme", "adapter"): {
         label: tuple(f"bench.probes_{name}_{level}_r_at_1_unseen" for level in ("theme", "adapter"))
         for label, name in (
-            ("encoder, sketch", "sketch"),
-            ("encoder, full", "full"),
+            ("transformer, sketch", "sketch"),
+            ("transformer, full", "full"),
             ("caption centroid", "caption_centroid"),
             ("nearest raw sketch", "nearest_raw_sketch"),
             ("chance", "chance"),

@@ -8,9 +8,10 @@ from autolora.records import ACCEPTED
 from autolora.report.cards import Card
 
 RETRIEVAL = {
-    "theme_r_at_1_unseen": "R@1 by theme: share of searches whose first result has the requested theme",
-    "adapter_r_at_1_unseen": "R@1 by adapter: share of searches whose first result is the described adapter itself",
+    "hybrid_theme_r_at_1_unseen": "R@1 by theme, weights and captions: share of searches whose first hit has the theme",
+    "theme_r_at_1_unseen": "R@1 by theme, weights alone: share of searches whose first hit has the requested theme",
 }
+CHANCE = "retrieval.random_theme_r_at_1_unseen"
 FUSION = "fusion.pair_prompt_similarity_gated_minus_direct"
 
 Tile = dict[str, str]
@@ -39,7 +40,7 @@ def _pool(cards: Sequence[Card]) -> Tile:
 def _retrieval(summary: Summary) -> list[Tile]:
     measured = []
     for name, label in RETRIEVAL.items():
-        row, chance = summary.get(f"retrieval.{name}"), summary.get(f"retrieval.random_{name}")
+        row, chance = summary.get(f"retrieval.{name}"), summary.get(CHANCE)
         if row and chance:
             note = f"95 % interval {row['low']:.2f} to {row['high']:.2f}, chance {chance['value']:.2f}; "
             note += f"{row['n']} queries about adapters unseen in training"

@@ -105,7 +105,7 @@ def test_tiles_show_the_rows_of_the_summary(full: Path) -> None:
     assert f"<b>{recall['value']:.2f}</b><span>R@1 by theme" in text
     assert f"<b>{difference['value']:+.3f}</b><span>gated − direct" in text
     assert "24 queries about adapters unseen in training" in text
-    assert text.count('class="tile"') == 4
+    assert text.count('class="tile"') == 3
 
 
 def test_page_shows_the_reliability_of_verdicts_once_it_is_measured(tmp_path: Path) -> None:
