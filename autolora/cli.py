@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -123,6 +123,13 @@ def generate(
         ),
     ] = None,
     method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
+    trigger_words: Annotated[
+        bool | None,
+        typer.Option(
+            "--trigger-words/--no-trigger-words",
+            help="Add the first trigger word of each adapter to PROMPT; default from params.yaml.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0,
     output: Annotated[
         Path | None, typer.Option("-o", help="PNG file to write; default images/PROMPT-SEED.png.")
@@ -151,17 +158,22 @@ def generate(
         hits = open_retriever(root, rev=rev).select(prompt, selection.max_selected, selection.min_score)
     else:
         hits = open_retriever(root, rev=rev).search(prompt, k) if k else []
+    settings = params.generation
+    if trigger_words is not None:
+        settings = replace(settings, trigger_words=trigger_words)
     image = generation.generate(
         generation.Generator(root, params.models, params.pool),
         prompt,
         hits,
-        method=method.value if method else params.generation.method,
+        method=method.value if method else settings.method,
         seed=seed,
-        params=params.generation,
+        params=settings,
     )
     path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
     generation.save_image(image, path)
     print(path)
+    if image.provenance["text"] != prompt:
+        print(f"  prompt with trigger words: {image.provenance['text']}")
     if k is None and not hits:
         print("  no adapter fits the prompt: the base model alone")
     for hit in hits:

@@ -83,17 +83,33 @@ def generate(
 ) -> GeneratedImage:
     """Return an image of the prompt, generated with the adapters of `hits`; without hits, with the base model alone.
 
-    Trigger words are not added to the prompt; the provenance lists them.
+    If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
     Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
     """
     loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
     relevance = calibrate([hit.score for hit in hits], params.relevance_floor, params.relevance_ceiling)
     gates = generator.gates if method == "gated" else None
+    text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     with fused(generator.pipeline.transformer, loras, gates=gates, relevance=relevance):
-        image = generate_images(generator.pipeline, [prompt], [seed], params)[0]
+        image = generate_images(generator.pipeline, [text], [seed], params)[0]
     provenance = _provenance(generator, prompt, hits, relevance, params)
-    provenance |= {"method": method, "seed": seed, "gates": generator.gates_digest if gates else None}
+    provenance |= {
+        "text": text,
+        "method": method,
+        "seed": seed,
+        "gates": generator.gates_digest if gates else None,
+    }
     return GeneratedImage(image=image, provenance=provenance)
+
+
+def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
+    """Return the prompt followed by the first trigger word of each adapter, unless the prompt contains it already.
+
+    Hubs list alternatives and whole prompts as further trigger words. The words are sorted, so that the order of the
+    adapters does not matter.
+    """
+    first = sorted({hit.trigger_words[0] for hit in hits if hit.trigger_words})
+    return ", ".join([prompt, *(word for word in first if word.casefold() not in prompt.casefold())])
 
 
 @torch.no_grad()
@@ -168,6 +184,7 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
     base = provenance["base"]
     rows = {
         "prompt": provenance["prompt"],
+        "prompt with trigger words": provenance.get("text", ""),
         "adapters": "\n".join(map(_describe_adapter, provenance["adapters"])) or "none: the base model alone",
         "method": provenance["method"],
         "seed": str(provenance["seed"]),
@@ -179,6 +196,8 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
         "gates": provenance["gates"],
         "autolora": provenance["autolora"],
     }
+    if rows["prompt with trigger words"] == rows["prompt"]:
+        del rows["prompt with trigger words"]
     return {label: text for label, text in rows.items() if text}
 
 

@@ -319,6 +319,8 @@ class GenerationParams:
     """guidance scale of FLUX.1-dev"""
     max_sequence_length: int
     """T5 tokens of a prompt, also in the training of the gates"""
+    trigger_words: bool
+    """add the first trigger word of each adapter to the prompt of `generate`"""
     method: Literal["gated", "direct"]
     """fuse adapters through the gates, or as the sum of their updates"""
     batch: int

@@ -17,7 +17,7 @@ STAGES = ("crawl", "pool", "captions", "dataset", "encoder", "index", "fusion", 
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh"}
 OPTIONS = {
     "search": {"prompt", "k", "rev", "as_json"},
-    "generate": {"prompt", "k", "method", "seed", "output", "rev"},
+    "generate": {"prompt", "k", "method", "trigger_words", "seed", "output", "rev"},
     "show": {"adapter", "as_json"},
     "versions": {"as_json"},
     "release": {"rev"},

@@ -18,6 +18,7 @@ from autolora.fusion.install import fused
 from autolora.generation import (
     PROVENANCE_CHUNK,
     Generator,
+    add_trigger_words,
     describe_provenance,
     generate,
     generate_images,
@@ -36,7 +37,8 @@ from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_kohya, sav
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
-    width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, method="gated", batch=2,
+    width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="gated",
+    batch=2,
     relevance_floor=0.1, relevance_ceiling=0.5,
 )  # fmt: skip
 PROMPT = "a red ball"
@@ -139,6 +141,34 @@ def test_order_of_adapters_does_not_matter(
     ]
     assert difference(*images) <= 1
     assert difference(images[0], generate_with(generator.pipeline)) > 10
+
+
+@pytest.mark.parametrize(("trigger_words", "text"), [(True, f"{PROMPT}, zzz"), (False, PROMPT)])
+def test_image_is_of_the_text_that_the_provenance_states(
+    generator: Generator, hits: list[Hit], trigger_words: bool, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[str] = []
+
+    def record(pipeline: Any, texts: list[str], *rest: Any) -> list[Image.Image]:
+        prompts.extend(texts)
+        return generate_images(pipeline, texts, *rest)
+
+    monkeypatch.setattr("autolora.generation.generate_images", record)
+    params = replace(PARAMS, trigger_words=trigger_words)
+    provenance = generate(generator, PROMPT, hits, method="direct", seed=5, params=params).provenance
+    assert prompts == [provenance["text"]] == [text] and provenance["prompt"] == PROMPT
+    description = describe_provenance(provenance)
+    assert description.get("prompt with trigger words") == (text if trigger_words else None)
+
+
+def test_only_the_first_trigger_word_of_an_adapter_is_added_if_it_is_missing(hits: list[Hit]) -> None:
+    first, second = (
+        replace(hit, trigger_words=words) for hit, words in zip(hits, (("Inky", "b"), ("aa",)), strict=True)
+    )
+    assert add_trigger_words("a cat", [first, second]) == "a cat, Inky, aa"
+    assert add_trigger_words("a cat", [second, first]) == "a cat, Inky, aa"
+    assert add_trigger_words("an inky cat", [first, first]) == "an inky cat"
+    assert add_trigger_words("a cat", []) == "a cat"
 
 
 def test_image_does_not_depend_on_its_batch(generator: Generator) -> None:
