@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -53,9 +54,13 @@ def main() -> None:
     generator = Generator(root, params.models, params.pool)
     columns: dict[tuple[str, str], list[float]] = {}
     for case in track(cases, "generating"):
+        scored: dict[tuple[Any, ...], dict[str, list[float]]] = {}
         for name, way in ways(retriever, params, judgments).items():
-            scores = score(generator, judges, case, way, options.images)
-            for metric, values in scores.items():
+            hits = way.choose(case)
+            key = (tuple(sorted(hit.sha256 for hit in hits)), way.generation)  # equal inputs, equal images
+            if key not in scored:
+                scored[key] = score(generator, judges, case, hits, way.generation, options.images)
+            for metric, values in scored[key].items():
                 columns.setdefault((name, metric), []).extend(values)
     clusters = [case.prompt for case in cases for _ in range(options.images)]
     arrays = {key: np.array(column) for key, column in columns.items()}
@@ -98,11 +103,17 @@ def ways(retriever: Retriever, params: Params, judgments: dict[str, Judgment]) -
     }
 
 
-def score(generator: Generator, judges: Judges, case: Case, way: Way, images: int) -> dict[str, list[float]]:
+def score(
+    generator: Generator,
+    judges: Judges,
+    case: Case,
+    hits: Sequence[Hit],
+    generation: GenerationParams,
+    images: int,
+) -> dict[str, list[float]]:
     """Return metric -> its value for each image of a prompt."""
-    hits, settings = way.choose(case), way.generation
     batch = [
-        generate(generator, case.prompt, hits, method=settings.method, seed=seed, params=settings).image
+        generate(generator, case.prompt, hits, method=generation.method, seed=seed, params=generation).image
         for seed in range(images)
     ]
     scores = {
