@@ -86,10 +86,13 @@ def is_complete(root: Path, name: str) -> bool:
 def recover(root: Path) -> None:
     """Complete what a killed run left: return unfinished batches to the open one, and list the closed ones.
 
+    Files that it was writing are removed from the open batch.
     A batch on disk that batches.jsonl does not contain was closed by a killed run, or belongs to another revision. If
     batches.jsonl is missing, the committed one is restored, so that files that are downloaded again have their batches.
     """
     restore_committed(root, str(list_path(root).relative_to(root)))
+    for temporary in open_folder(root).glob("*/.*"):
+        temporary.unlink()
     for folder in sorted(_closing_folder(root).glob("*")):
         for kind in SUFFIXES:
             _move_all(folder / kind, open_folder(root) / kind)

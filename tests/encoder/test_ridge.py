@@ -70,13 +70,13 @@ def fit(encoder: RidgeEncoder, sketches: Tensor, families: list[str], targets: T
 
 
 def textbook(train: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
-    """Return the unit predictions for queries by the primal normal equations in float64."""
+    """Return the unit predictions for queries by kernel ridge regression in float64."""
     x, y = (train - train.mean(0)).double(), (targets - targets.mean(0)).double()
-    weights = torch.linalg.solve(x.T @ x + RIDGE * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y)
-    return torch.nn.functional.normalize((queries - train.mean(0)).double() @ weights, dim=-1)
+    dual = torch.linalg.solve(x @ x.T + RIDGE * torch.eye(len(x), dtype=x.dtype), y)
+    return torch.nn.functional.normalize((queries - train.mean(0)).double() @ x.T @ dual, dim=-1)
 
 
-def test_vectors_are_those_of_the_normal_equations(sketches: Tensor, targets: Tensor) -> None:
+def test_vectors_are_those_of_a_kernel_ridge_regression(sketches: Tensor, targets: Tensor) -> None:
     encoder = new_encoder()
     fit(encoder, sketches, FAMILIES, targets)
     units = slot_units(sketches)

@@ -190,10 +190,10 @@ def test_a_sample_reads_few_files_and_finds_all_that_are_missing(repository: Ver
     assert sample.read == 5 and 0 < sample.bytes < whole.bytes
     repository.file("data/pool/batches/*/weights/*").unlink()
     flip_bit(repository.file("data/captions/*"))
-    reports = [repository.verify(sample=5, seed=seed) for seed in range(30)]
+    reports = [repository.verify(sample=20, seed=seed) for seed in range(30)]
     assert all(MISSING in {finding.problem for finding in report.findings} for report in reports)
     assert 0 < sum(DAMAGED in {finding.problem for finding in report.findings} for report in reports) < 30
-    assert reports[3].to_row()["findings"] == repository.verify(sample=5, seed=3).to_row()["findings"]
+    assert reports[3].to_row()["findings"] == repository.verify(sample=20, seed=3).to_row()["findings"]
 
 
 def test_linked_files_are_read_once(repository: VersionedRepository) -> None:

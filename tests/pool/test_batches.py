@@ -8,6 +8,7 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.pool import batches
+from autolora.pool.sketch_packs import close_packs
 
 TODAY = datetime.date(2026, 1, 5)
 
@@ -105,6 +106,19 @@ def test_a_killed_closing_is_completed(tmp_path: Path, step: str) -> None:
     assert close(tmp_path, files) == (["2026-01-05"] if step == "moved" else ["2026-01-05-2"])
     assert batches.members(tmp_path)["weights"].keys() == set(files)
     assert all(batches.file_path(tmp_path, "weights", sha256).read_text() == sha256 for sha256 in files)
+
+
+@pytest.mark.parametrize("kind", ["weights", "renderings", "sketches"])
+def test_files_that_a_killed_run_was_writing_are_removed(tmp_path: Path, kind: str) -> None:
+    leftover = batches.open_folder(tmp_path) / kind / f".{'a' * 64}.png.x1y2"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    batches.recover(tmp_path)
+    assert not leftover.exists()
+    batches.close(tmp_path, {"weights": set(), "renderings": set()}, TODAY)
+    close_packs(tmp_path, set(), "0" * 64)
+    batches.remove_open(tmp_path)
+    assert not batches.open_folder(tmp_path).exists()
 
 
 def test_a_list_that_a_killed_run_has_half_written_is_completed(tmp_path: Path) -> None:
