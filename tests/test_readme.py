@@ -41,6 +41,19 @@ TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         )
         for label, way in (("first three hits", "search"), ("selection", "selection"))
     },
+    ("adapters", "prompt similarity", "VQAScore", "both shown"): {
+        label: tuple(
+            f"fusion.end_to_end_{way}_{name}" for name in ("prompt_similarity", "vqascore", "both_shown")
+        )
+        for label, way in (
+            ("none", "base"),
+            ("first three hits, gates", "first_hits_gates"),
+            ("selection", "selection"),
+            ("selection, trigger words", "selection_trigger_words"),
+            ("right ones", "right_adapters"),
+            ("right ones, trigger words", "right_adapters_trigger_words"),
+        )
+    },
     ("method", "theme", "adapter"): {
         label: tuple(f"bench.probes_{name}_{level}_r_at_1_unseen" for level in ("theme", "adapter"))
         for label, name in (

@@ -52,5 +52,6 @@ def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str
             f"but models.pipeline has {text_encoder.digest[:12]}): run `dvc repro encoder`"
         )
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    vectors: NDArray[np.float64] = encoder.text_map(text_encoder.encode(list(rows))).double().numpy()
+    features = text_encoder.encode(list(rows)).to(encoder.text_map.center.device)
+    vectors: NDArray[np.float64] = encoder.text_map(features).double().cpu().numpy()
     return vectors[np.array([rows[text] for text in texts], dtype=np.int64)]

@@ -14,7 +14,7 @@ from autolora.encoder.examples import CaptionFeatures, TrainExample, load_exampl
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder, TextEncoder, new_encoder
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
@@ -77,6 +77,7 @@ def fit(
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
     read: adapter sha256 -> a batch of one. The seed determines the weights on one kind of CPU.
+    Raises MissingArtifact if the regression has too few families.
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
@@ -95,11 +96,19 @@ def _fit_ridge(
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
 ) -> dict[str, float]:
-    """Fit the regression to the unit mean of each adapter's caption vectors."""
+    """Fit the regression to the unit mean of each adapter's caption vectors.
+
+    Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
+    """
     text_map, device = encoder.text_map, encoder.mean.device
     means = [text_map(features.to(device)).mean(0) for features in captions.by_adapter()]
     targets = functional.normalize(torch.stack(means), dim=-1)
     names, families = zip(*((example.sha256, example.family) for example in train_examples), strict=True)
+    if len(set(families)) < 2:
+        raise MissingArtifact(
+            "all training adapters with captions are of one family, and the ridge regression needs at least two: move "
+            "dataset.train_until in params.yaml so that it covers more adapters, then run `dvc repro`"
+        )
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
     agreement = (out_of_fold * targets).sum(1)
     encoder.min_agreement.copy_(agreement.quantile(DISTRUSTED_SHARE))

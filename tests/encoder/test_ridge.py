@@ -15,12 +15,15 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge, slot_units
+from autolora.errors import MissingArtifact
 from autolora.index import store as index
 from autolora.presets import ENCODER
 from tests.support.synthetic_repo import (
     CONFIG,
+    DATASET,
     SPEC,
     encoder_params,
+    make_adapter,
     make_adapters,
     tiny_text_encoder,
     write_dataset,
@@ -153,3 +156,12 @@ def test_unseen_adapters_are_near_the_captions_of_their_theme(tmp_path: Path) ->
         themes[names[row]] == themes[prompt.adapter] for row, prompt in zip(nearest, prompts, strict=True)
     ]
     assert len(correct) > 30 and np.mean(correct) > 0.7  # chance is 1/6
+
+
+def test_one_family_is_too_few(tmp_path: Path) -> None:
+    original = make_adapter("mosaic", 0)
+    copies = [make_adapter("copy", author, lora=original.lora) for author in range(8)]
+    write_repository(tmp_path, [original, *copies])
+    write_dataset(tmp_path, replace(DATASET, test_share=0.001))
+    with pytest.raises(MissingArtifact, match=r"at least two.*train_until"):
+        write_encoder(tmp_path, tiny_text_encoder(tmp_path / "text_encoder"), encoder_params())
