@@ -38,8 +38,8 @@ GateForm = Literal["full", "no_base", "no_cross", "no_lora"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderVariant:
-    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `probes` to `regularize` are the
-    transformer's; those after them the ridge regression's."""
+    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `alpha` to `regularize` apply to the
+    transformer only, those after them to the ridge regression only."""
 
     model: Model
     """the transformer of Eq. 1-2, or a ridge regression in closed form on the slots' sketches of unit norm"""

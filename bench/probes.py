@@ -118,7 +118,7 @@ def compare_probes(
     for seed in seeds:
         trained: dict[str, TrainedEncoder] = {}
         for probe in PROBES:
-            variant = replace(params.encoder.variant, model="transformer", probe=probe)
+            variant = replace(params.encoder.variant, model="transformer", hybrid=False, probe=probe)
             section = replace(params.encoder, variant=variant, seed=seed)
             section = section if steps is None else replace(section, steps=steps)
             started = time.process_time()

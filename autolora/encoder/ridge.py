@@ -85,10 +85,11 @@ def fit_ridge(
     features, centered = features - features.mean(0), targets.double() - targets.double().mean(0)
     gram = features.T @ features
     gram += variant.ridge * torch.eye(len(gram), dtype=gram.dtype, device=device)
-    solved = torch.linalg.solve(gram, features.T @ centered)
+    factor = torch.linalg.cholesky(gram)
+    solved = torch.cholesky_solve(features.T @ centered, factor)
     encoder.mean.copy_(total / len(adapters))
     encoder.weights.copy_(landmarks.T @ (root @ solved).float())
-    return functional.normalize(_out_of_fold(features, gram, targets.double(), families), dim=-1).float()
+    return functional.normalize(_out_of_fold(features, factor, targets.double(), families), dim=-1).float()
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:
@@ -99,21 +100,22 @@ def _inverse_root(matrix: Tensor) -> Tensor:
     return scaled
 
 
-def _out_of_fold(features: Tensor, gram: Tensor, targets: Tensor, families: Sequence[str]) -> Tensor:
+def _out_of_fold(features: Tensor, factor: Tensor, targets: Tensor, families: Sequence[str]) -> Tensor:
     """Return the predictions (N, d) of regressions without each adapter's family, relative to these' mean target.
 
-    features (N, R): centered. gram: Fᵀ·F + lambda. A ridge regression with an intercept is y → H·y with
-    H = 1/N + F·gram⁻¹·Fᵀ, so a regression without the rows G predicts y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly.
+    features F (N, R): centered. factor L (R, R): of L·Lᵀ = Fᵀ·F + lambda. A ridge regression with an intercept is
+    y → H·y with H = 1/N + W·Wᵀ and W = F·L⁻ᵀ, so a regression without the rows G predicts
+    y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly.
     """
     count = len(targets)
-    residuals = targets - targets.mean(0) - features @ torch.linalg.solve(gram, features.T @ targets)
+    whitened = torch.linalg.solve_triangular(factor, features.T, upper=False).T
+    residuals = targets - targets.mean(0) - whitened @ (whitened.T @ targets)
     result = torch.empty_like(targets)
     members: dict[str, list[int]] = {}
     for row, family in enumerate(families):
         members.setdefault(family, []).append(row)
     for rows in members.values():
-        part = features[rows]
-        hat = 1 / count + part @ torch.linalg.solve(gram, part.T)
+        hat = 1 / count + whitened[rows] @ whitened[rows].T
         left_out = torch.eye(len(rows), dtype=hat.dtype, device=hat.device) - hat
         mean = (targets.sum(0) - targets[rows].sum(0)) / max(count - len(rows), 1)
         result[rows] = targets[rows] - torch.linalg.solve(left_out, residuals[rows]) - mean

@@ -31,7 +31,7 @@ from autolora.metrics.comparison import (
     compare_methods,
     example_searches,
     index_health,
-    search_with_encoder,
+    search_index,
 )
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
@@ -155,7 +155,7 @@ def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]], split: S
 def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
     """Return the content of the report, rounded: tables by level, index health, example searches, counts."""
     relevant = relevant_by_level(benchmark)
-    searches = search_with_encoder(benchmark, relevant, params.ks)
+    searches = search_index(benchmark, relevant, params.ks)
     report = {
         "levels": compare_methods(benchmark, searches, relevant, params),
         UNSEEN_INDEX: compare_in_unseen_index(benchmark, params),

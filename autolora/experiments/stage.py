@@ -119,7 +119,10 @@ def experiment(
 def retriever_scorer(
     root: Path, text_encoder: TextEncoder, bounds: PoolParams
 ) -> Callable[[PromptCase], list[float]]:
-    """Return a function that scores a case's adapters as the retriever does: cosine of prompt and adapter."""
+    """Return a function that scores a case's adapters by their weights alone: cosine of prompt and encoder's vector.
+
+    The index, whose vectors may contain captions, is not an input of this stage.
+    """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     read = encoder_store.reader(root, encoder.config, bounds)
 

@@ -35,7 +35,7 @@ from autolora.storage.tables import read_arrow, read_table, to_matrix, version_o
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
 """number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
 RETRY_DELAY_S = 0.25
-ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *VECTORS, "captions_count", "exact_hash", "row_hash")
+ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *VECTORS, "uses_captions", "exact_hash", "row_hash")
 HASHES = "hashes.json"
 """file of a copy: relative path -> sha256 of its other files, which `autolora verify` compares, and its own sha256"""
 MAX_VERSIONS_BACK = 50
@@ -156,11 +156,12 @@ def _working_digest(root: Path) -> str:
 
 
 def _open_revision(root: Path, rev: str) -> Index:
-    digest = json.loads(read_committed(root, rev, "digests/index.json")).get("content")
-    if digest is None:
+    stated = json.loads(read_committed(root, rev, "digests/index.json"))
+    digest = stated.get("content")
+    if digest is None or stated.get("schema") != SCHEMA:
         raise MissingArtifact(
-            f"digests/index.json of revision '{rev}' states no content digest: an older version of AutoLoRA wrote it; "
-            "give a revision that `autolora versions` lists, or check that one out"
+            f"the index of revision '{rev}' has another layout: another version of AutoLoRA wrote it; search it with "
+            "the code of that revision, or give a later one that `autolora versions` lists"
         )
     if not copy_path(root, digest).exists():
         with tempfile.TemporaryDirectory() as temporary:

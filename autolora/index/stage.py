@@ -142,12 +142,12 @@ class IndexSync:
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
-            names = ["sha256", *VECTORS, "captions_count"]
+            names = ["sha256", *VECTORS, "uses_captions"]
             stored = read_arrow(folder(self.root), TABLE, names)
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
             columns = (
                 *(to_matrix(stored.column(name)) for name in VECTORS),
-                stored.column("captions_count").to_pylist(),
+                stored.column("uses_captions").to_pylist(),
             )
             self._write(
                 adapters, [_computed(*(column[rows[sha256]] for column in columns)) for sha256 in adapters]
@@ -249,8 +249,8 @@ def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
     return {row["sha256"]: row for row in read_table(folder(root), TABLE, names)}
 
 
-def _computed(vector: Float32Array, weights: Float32Array, captions_count: bool | None) -> Row:
-    return {"vector": vector, "weights_vector": weights, "captions_count": captions_count}
+def _computed(vector: Float32Array, weights: Float32Array, uses_captions: bool | None) -> Row:
+    return {"vector": vector, "weights_vector": weights, "uses_captions": uses_captions}
 
 
 def _row(expected: Row, computed: Row) -> Row:

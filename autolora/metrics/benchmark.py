@@ -109,6 +109,11 @@ def encoder_scores(benchmark: Benchmark) -> Scores:
     return lambda rows: np.asarray(benchmark.query_vectors[rows], dtype=np.float64) @ vectors
 
 
+def index_scores(benchmark: Benchmark) -> Scores:
+    """Return the method by which the index answers: the hybrid if it holds hybrid vectors, else the encoder."""
+    return encoder_scores(benchmark) if benchmark.min_agreement is None else hybrid_scores(benchmark)
+
+
 def caption_centroid_scores(benchmark: Benchmark) -> Scores:
     """Return the method that scores adapters by the cosine of the query and the adapter's mean caption embedding.
 

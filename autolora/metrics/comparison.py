@@ -17,7 +17,7 @@ from autolora.metrics.benchmark import (
     Scores,
     caption_centroid_scores,
     encoder_scores,
-    hybrid_scores,
+    index_scores,
     relevant_by_level,
     unseen_index,
 )
@@ -76,28 +76,26 @@ def chance_metrics(relevant: Relevant, pool: int, ks: Sequence[int]) -> QueryMet
     return {metric: _fill(value, defined) for metric, value in values.items()}
 
 
-def search_with_encoder(
-    benchmark: Benchmark, relevant: Mapping[str, Relevant], ks: Sequence[int]
-) -> Searches:
+def search_index(benchmark: Benchmark, relevant: Mapping[str, Relevant], ks: Sequence[int]) -> Searches:
     """Return the searches of the index, with as many hits as its health and the examples need."""
-    return search(benchmark, encoder_scores(benchmark), relevant, max(*ks, HITS_PER_EXAMPLE, 2))
+    return search(benchmark, index_scores(benchmark), relevant, max(*ks, HITS_PER_EXAMPLE, 2))
 
 
 def compare_methods(
-    benchmark: Benchmark, encoder: Searches, relevant: Mapping[str, Relevant], params: EvaluationParams
+    benchmark: Benchmark, searches: Searches, relevant: Mapping[str, Relevant], params: EvaluationParams
 ) -> dict[str, Any]:
     """Return level -> each method's metrics and the encoder's paired differences; empty without queries.
 
-    encoder: of `search_with_encoder`. A method that is undefined for every query is left out.
+    searches: of the index. A method that is undefined for every query is left out.
     """
     if not benchmark.queries:
         return {}
-    others = {"caption centroid": caption_centroid_scores(benchmark)}
-    if benchmark.min_agreement is not None:
-        others["hybrid"] = hybrid_scores(benchmark)
-    ranks = {"encoder": encoder.ranks} | {
-        name: search(benchmark, scores, relevant).ranks for name, scores in others.items()
-    }
+    if benchmark.min_agreement is None:
+        ranks = {"encoder": searches.ranks}
+    else:
+        encoder = search(benchmark, encoder_scores(benchmark), relevant)
+        ranks = {"encoder": encoder.ranks, "hybrid": searches.ranks}
+    ranks["caption centroid"] = search(benchmark, caption_centroid_scores(benchmark), relevant).ranks
     levels = {}
     for level in relevant:
         methods = {name: query_metrics(by_level[level], params.ks) for name, by_level in ranks.items()}
@@ -120,34 +118,34 @@ def compare_in_unseen_index(benchmark: Benchmark, params: EvaluationParams) -> d
     restricted = unseen_index(benchmark)
     relevant = relevant_by_level(restricted)
     return compare_methods(
-        restricted, search(restricted, encoder_scores(restricted), relevant), relevant, params
+        restricted, search(restricted, index_scores(restricted), relevant), relevant, params
     )
 
 
-def index_health(benchmark: Benchmark, encoder: Searches, ks: Sequence[int]) -> dict[str, Any]:
+def index_health(benchmark: Benchmark, searches: Searches, ks: Sequence[int]) -> dict[str, Any]:
     """Return how evenly the index answers the queries, at the largest k; empty without queries."""
     if not benchmark.queries:
         return {}
     pool = len(benchmark.adapters)
-    health = retrieval.health(encoder.hits, encoder.scores, pool, min(max(ks), pool))
+    health = retrieval.health(searches.hits, searches.scores, pool, min(max(ks), pool))
     return asdict(health) | {"most_retrieved": benchmark.adapters[health.most_retrieved]}
 
 
-def example_searches(benchmark: Benchmark, encoder: Searches, seed: int) -> list[dict[str, Any]]:
+def example_searches(benchmark: Benchmark, searches: Searches, seed: int) -> list[dict[str, Any]]:
     """Return a few queries with their best hits: drawn by `seed`, at most one per theme (or adapter)."""
     order = np.random.default_rng(seed).permutation(len(benchmark.queries)).tolist()
     rows: dict[str, int] = {}
     for row in order:
         adapter = benchmark.queries[row].adapters[0]
         rows.setdefault(benchmark.themes.get(adapter, adapter), row)
-    return [_example(benchmark, row, encoder) for _, row in sorted(rows.items())[:MAX_EXAMPLES]]
+    return [_example(benchmark, row, searches) for _, row in sorted(rows.items())[:MAX_EXAMPLES]]
 
 
-def _example(benchmark: Benchmark, row: int, encoder: Searches) -> dict[str, Any]:
+def _example(benchmark: Benchmark, row: int, searches: Searches) -> dict[str, Any]:
     query = benchmark.queries[row]
     themes = {benchmark.themes[sha256] for sha256 in query.adapters if sha256 in benchmark.themes}
     hits = []
-    for position, score in zip(encoder.hits[row].tolist(), encoder.scores[row].tolist(), strict=True):
+    for position, score in zip(searches.hits[row].tolist(), searches.scores[row].tolist(), strict=True):
         sha256 = benchmark.adapters[position]
         hits.append(
             {

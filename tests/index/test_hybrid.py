@@ -49,8 +49,8 @@ def write_all(root: Path, text_encoder: ClipTextEncoder, adapters: list[Syntheti
 
 def counts_by_adapter(root: Path) -> dict[str, bool | None]:
     """Return adapter -> whether its captions count."""
-    rows = read_table(index.folder(root), index.TABLE, ["sha256", "captions_count"])
-    return {row["sha256"]: row["captions_count"] for row in rows}
+    rows = read_table(index.folder(root), index.TABLE, ["sha256", "uses_captions"])
+    return {row["sha256"]: row["uses_captions"] for row in rows}
 
 
 def test_captions_weigh_as_many_weights_as_they_have_renderings() -> None:

@@ -105,7 +105,7 @@ def test_search_with_an_unknown_revision(bare: Repository) -> None:
 def test_search_in_a_revision_of_an_older_version(bare: Repository) -> None:
     write_index_digest(bare.root)
     bare.commit("digest without content")
-    assert "states no content digest" in documented_error(
+    assert "has another layout: another version of AutoLoRA wrote it" in documented_error(
         bare, "autolora", "search", "a cat", "--rev", "HEAD"
     )
 

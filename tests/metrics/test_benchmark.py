@@ -23,7 +23,7 @@ from autolora.metrics.comparison import (
     compare_methods,
     example_searches,
     index_health,
-    search_with_encoder,
+    search_index,
 )
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
@@ -35,12 +35,12 @@ ALL = slice(None)
 def tables(benchmark: Benchmark) -> dict[str, Any]:
     """Return level -> tables of all methods."""
     relevant = relevant_by_level(benchmark)
-    return compare_methods(benchmark, search_with_encoder(benchmark, relevant, PARAMS.ks), relevant, PARAMS)
+    return compare_methods(benchmark, search_index(benchmark, relevant, PARAMS.ks), relevant, PARAMS)
 
 
 def searches(benchmark: Benchmark) -> Searches:
     """Return the searches of the index."""
-    return search_with_encoder(benchmark, relevant_by_level(benchmark), PARAMS.ks)
+    return search_index(benchmark, relevant_by_level(benchmark), PARAMS.ks)
 
 
 def test_good_encoder_beats_chance_by_more_than_its_interval() -> None:

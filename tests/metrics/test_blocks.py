@@ -7,7 +7,7 @@ import pytest
 
 from autolora.metrics import bootstrap, retrieval
 from autolora.metrics.benchmark import caption_centroid_scores, encoder_scores, relevant_by_level
-from autolora.metrics.comparison import compare_methods, index_health, search, search_with_encoder
+from autolora.metrics.comparison import compare_methods, index_health, search, search_index
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
@@ -50,7 +50,7 @@ def test_tables_do_not_depend_on_the_block(noise: float, monkeypatch: pytest.Mon
     relevant = relevant_by_level(benchmark)
 
     def numbers() -> object:
-        searches = search_with_encoder(benchmark, relevant, PARAMS.ks)
+        searches = search_index(benchmark, relevant, PARAMS.ks)
         return (
             index_health(benchmark, searches, PARAMS.ks),
             compare_methods(benchmark, searches, relevant, PARAMS),
