@@ -17,6 +17,7 @@ from PIL import Image
 from autolora import models
 from autolora.errors import AutoLoraError, DiskFull, MismatchError, MissingArtifact, RefusedFile
 from autolora.fusion.install import fused
+from autolora.index.store import SCHEMA
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.params import load
@@ -90,7 +91,7 @@ def test_search_before_the_stage_index_has_run(bare: Repository) -> None:
 
 
 def test_search_in_a_clone_without_data(bare: Repository) -> None:
-    write_index_digest(bare.root, content="5" * 64)
+    write_index_digest(bare.root, content="5" * 64, schema=SCHEMA)
     assert "there is no index yet" in documented_error(bare, "autolora", "search", "a cat")
     bare.commit("digests without data")
     assert "DVC cannot fetch" in documented_error(bare, "autolora", "search", "a cat", "--rev", "HEAD")
@@ -102,9 +103,10 @@ def test_search_with_an_unknown_revision(bare: Repository) -> None:
     assert "does not contain digests/index.json" in documented_error(bare, *command, "HEAD")
 
 
-def test_search_in_a_revision_of_an_older_version(bare: Repository) -> None:
-    write_index_digest(bare.root)
-    bare.commit("digest without content")
+@pytest.mark.parametrize("facts", [{}, {"content": "5" * 64}], ids=["no content", "another schema"])
+def test_search_in_a_revision_of_an_older_version(bare: Repository, facts: dict[str, str]) -> None:
+    write_index_digest(bare.root, **facts)
+    bare.commit("digest of an older version")
     assert "has another layout: another version of AutoLoRA wrote it" in documented_error(
         bare, "autolora", "search", "a cat", "--rev", "HEAD"
     )
@@ -222,7 +224,7 @@ def test_adapter_for_another_base_model(name: str, d_in: int) -> None:
     assert "made for another base model" in documented(caught.value)
 
 
-def write_index_digest(root: Path, **facts: str) -> None:
+def write_index_digest(root: Path, **facts: str | int) -> None:
     """Write digests/index.json of an index that is not there."""
     path = root / "digests/index.json"
     path.write_text(json.dumps({"rows": 1, "schema": 1, "sha256": "4" * 64, **facts}))
