@@ -1,7 +1,6 @@
 """The command line. Each command calls the library and prints the result; no other module of autolora reads argv."""
 
 import functools
-import gc
 import json
 import logging
 import os
@@ -18,7 +17,6 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from autolora.errors import AutoLoraError, MissingArtifact
@@ -68,16 +66,6 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return app.command()(wrapped)
 
 
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pause garbage collection: importing torch creates a million objects, and none of them becomes garbage."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @command
 def search(
     prompt: Prompt,
@@ -90,11 +78,10 @@ def search(
     """Search for the adapters that fit PROMPT."""
     if not prompt.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
-    with _collector_paused():
-        from autolora.retrieval import open_retriever
+    from autolora.retrieval import open_retriever
 
-        root, params = _enter_repository()
-        hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
+    root, params = _enter_repository()
+    hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
     if as_json:
         print(_as_json([asdict(hit) for hit in hits]))
         return
@@ -395,6 +382,8 @@ def _shown_progress() -> Iterator[Callable[[int, int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress("[progress.description]{task.description}", *columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("verify")

@@ -1,6 +1,6 @@
 """Loading of the base pipeline and its text encoder, from a local folder or a pinned revision on a hub.
 
-Functions import diffusers and transformers when they need them, so that a search does not import diffusers.
+Functions import torch, transformers and diffusers when they need them, because a search needs the folders only.
 """
 
 import json
@@ -10,14 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from autolora.errors import HubError, MissingArtifact, ParamsError
 from autolora.params import ModelsParams
+from autolora.storage.arrays import Float32Array
 from autolora.storage.hashes import hash_folder, hash_value
+
+if TYPE_CHECKING:
+    import torch
 
 TEXTS_PER_BATCH = 128
 LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
@@ -28,19 +31,25 @@ logger = logging.getLogger(__name__)
 
 def check_device(params: ModelsParams) -> None:
     """Raise ParamsError if the device is a GPU that torch does not find."""
+    import torch
+
     if params.device.startswith("cuda") and not torch.cuda.is_available():
         raise ParamsError(f"models.device is '{params.device}' but torch finds no GPU: set it to cpu")
 
 
 def set_threads(params: ModelsParams) -> None:
     """Set the number of CPU threads of torch; 0 keeps torch's default. Raises as `check_device`."""
+    import torch
+
     check_device(params)
     if params.threads:
         torch.set_num_threads(params.threads)
 
 
-def dtype(params: ModelsParams) -> torch.dtype:
+def dtype(params: ModelsParams) -> "torch.dtype":
     """Return the torch dtype in which the base pipeline is loaded."""
+    import torch
+
     value = getattr(torch, params.dtype)
     assert isinstance(value, torch.dtype)
     return value
@@ -112,7 +121,7 @@ def transformer_config(params: ModelsParams) -> dict[str, Any]:
 
 
 class ClipTextEncoder:
-    """The frozen CLIP text encoder of the base pipeline, with its tokenizer."""
+    """The frozen CLIP text encoder of the base pipeline, with its tokenizer, in torch: for many texts, or on a GPU."""
 
     def __init__(self, model: Any, tokenizer: Any, folders: Sequence[Path]) -> None:
         self._model = model
@@ -126,20 +135,23 @@ class ClipTextEncoder:
         """The sha256 over the files of the text encoder and its tokenizer."""
         return hash_value([hash_folder(folder) for folder in self._folders])
 
-    @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return the pooled features (N, d), float32 on the CPU, not normalized; long texts are truncated."""
-        rows = [
-            self._encode(list(texts[i : i + TEXTS_PER_BATCH])) for i in range(0, len(texts), TEXTS_PER_BATCH)
-        ]
-        return torch.cat(rows) if rows else torch.zeros(0, self.width)
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Return the pooled features (N, d), float32, not normalized; long texts are truncated."""
+        import torch
 
-    def _encode(self, texts: list[str]) -> Tensor:
+        features = np.empty((len(texts), self.width), dtype=np.float32)
+        with torch.no_grad():
+            for start in range(0, len(texts), TEXTS_PER_BATCH):
+                end = start + TEXTS_PER_BATCH
+                features[start:end] = self._encode(list(texts[start:end])).float().cpu().numpy()
+        return features
+
+    def _encode(self, texts: list[str]) -> "torch.Tensor":
         tokens = self._tokenizer(
             texts, padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt"
         )
-        pooled: Tensor = self._model(tokens.input_ids.to(self._model.device)).pooler_output
-        return pooled.float().cpu()
+        pooled: torch.Tensor = self._model(tokens.input_ids.to(self._model.device)).pooler_output
+        return pooled
 
 
 def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
@@ -147,6 +159,7 @@ def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
 
     Raises MissingArtifact if it is missing or damaged.
     """
+    import torch
     from transformers import CLIPTextModel, CLIPTokenizer
 
     check_device(params)
@@ -195,11 +208,12 @@ def _loading(folder: Path) -> Iterator[None]:
             module.enable_progress_bar()
 
 
-def training_sigmas(pipeline: Any, tokens: int) -> Tensor:
+def training_sigmas(pipeline: Any, tokens: int) -> "torch.Tensor":
     """Return the noise levels (S,), descending from 1, of the scheduler's S training steps.
 
     tokens: number of image tokens, on which the shift of the noise levels depends.
     """
+    import torch
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
@@ -209,5 +223,5 @@ def training_sigmas(pipeline: Any, tokens: int) -> Tensor:
     )
     count = config.num_train_timesteps
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / count, count).numpy(), mu=shift)
-    sigmas: Tensor = scheduler.sigmas[:-1]
+    sigmas: torch.Tensor = scheduler.sigmas[:-1]
     return sigmas.float().cpu()

@@ -7,18 +7,20 @@
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autolora.encoder.model import TextEncoder
 from autolora.errors import MismatchError
 from autolora.index.served import Index, open_index
-from autolora.models import load_text_encoder
 from autolora.params import load
 from autolora.records import Hit
 from autolora.storage.arrays import Float32Array
+from autolora.text_encoder.clip import load_numpy_text_encoder
+
+if TYPE_CHECKING:  # a search does not import torch
+    from autolora.encoder.model import TextEncoder
 
 MIN_LENGTH = 1e-6
 """shorter remainders of a prompt's vector are divided by this instead"""
@@ -27,7 +29,7 @@ MIN_LENGTH = 1e-6
 class Retriever:
     """One index and the text encoder whose features its vectors are compared with."""
 
-    def __init__(self, index: Index, text_encoder: TextEncoder) -> None:
+    def __init__(self, index: Index, text_encoder: "TextEncoder") -> None:
         """Combine an index with a text encoder.
 
         Raises MismatchError if the index was built with a different text encoder.
@@ -81,21 +83,18 @@ class Retriever:
 
     def _embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt."""
-        return self.index.text_map.apply(self._text_encoder.encode([prompt])[0].numpy())
+        return self.index.text_map.apply(self._text_encoder.encode([prompt])[0])
 
 
 def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
     """Return a retriever of the served index, or of a git revision's, with the text encoder of params.yaml.
 
     root: the root of the repository. Raises ParamsError if it contains no params.yaml, MissingArtifact if there is no
-    index, MismatchError if the index was built with a different text encoder.
+    index or text encoder, MismatchError if the index was built with a different text encoder.
     """
     root = Path(root)
-    models = load(root / "params.yaml").models
-    index = open_index(root, rev)
-    if (root / models.pipeline).is_dir():
-        models = replace(models, pipeline=str(root / models.pipeline))
-    return Retriever(index, load_text_encoder(models))
+    params = load(root / "params.yaml")
+    return Retriever(open_index(root, rev), load_numpy_text_encoder(root, params.models))
 
 
 def _hit(index: Index, position: int, rank: int, score: float) -> Hit:

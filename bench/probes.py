@@ -40,7 +40,7 @@ from autolora.metrics.summary import Headline, update
 from autolora.params import EncoderParams, EvaluationParams, Params, load
 from autolora.pool import store as pool
 from autolora.presets import Probe
-from autolora.storage.arrays import Float64Array
+from autolora.storage.arrays import Float32Array, Float64Array
 from bench.timing import today
 
 ROOT = Path(__file__).parents[1]
@@ -66,13 +66,13 @@ class CachingTextEncoder:
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder, self.width, self.digest = encoder, encoder.width, encoder.digest
-        self.features: dict[str, torch.Tensor] = {}
+        self.features: dict[str, Float32Array] = {}
 
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return features (N, d)."""
         if missing := [text for text in dict.fromkeys(texts) if text not in self.features]:
             self.features |= dict(zip(missing, self.encoder.encode(missing), strict=True))
-        return torch.stack([self.features[text] for text in texts])
+        return np.stack([self.features[text] for text in texts])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,19 @@ from pathlib import Path
 import lancedb
 import numpy as np
 
-from autolora import models
 from autolora.index.served import copy_path
 from autolora.index.store import TABLE
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.retrieval import open_retriever
+from autolora.text_encoder.clip import load_numpy_text_encoder
 from bench.timing import timed, today
 from playground import world
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.search"
 K, NUM_PROMPTS, NUM_PROCESSES = 3, 100, 5
-GOAL_MS, GOAL_COLD_S = 30, 5
+GOAL_MS, GOAL_COLD_S = 30, 0.5
 LARGEST_PACKAGES = 6
 """packages named in the breakdown of a process"""
 IMPORT = re.compile(r"^import time: +(\d+) \| +\d+ \| +([\w.]+)$", re.M)
@@ -46,7 +46,7 @@ def prompts() -> list[str]:
 def measure_running() -> Iterator[Headline]:
     """Print milliseconds per search, the text encoder's share, and two ways to find the nearest vectors."""
     retriever = open_retriever(ROOT)
-    encoder = models.load_text_encoder(load(ROOT / "params.yaml").models)
+    encoder = load_numpy_text_encoder(ROOT, load(ROOT / "params.yaml").models)
     index = retriever.index
     table = lancedb.connect(copy_path(ROOT, index.digest)).open_table(TABLE)
 

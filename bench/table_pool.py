@@ -57,11 +57,11 @@ class RandomTextEncoder:
     width = TEXT_WIDTH
     digest = "bench"
 
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return features (N, width)."""
         seeds = (int(hash_value(text)[:16], 16) for text in texts)
         rows = [np.random.Generator(np.random.SFC64(seed)).standard_normal(self.width) for seed in seeds]
-        return torch.from_numpy(np.array(rows, dtype=np.float32).reshape(-1, self.width))
+        return np.array(rows, dtype=np.float32).reshape(-1, self.width)
 
 
 @dataclass(frozen=True, slots=True)

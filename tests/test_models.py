@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,8 +65,8 @@ def test_text_encoder_equals_that_of_the_pipeline(base: ModelsParams) -> None:
     features = encoder.encode(texts)
     expected = pipeline.encode_prompt(prompt=texts, prompt_2=None, max_sequence_length=TOKENS)[1]
     assert features.shape == (3, encoder.width) == (3, 16)
-    assert features.dtype == torch.float32
-    torch.testing.assert_close(features, expected)
+    assert features.dtype == np.float32
+    torch.testing.assert_close(torch.from_numpy(features), expected)
     assert encoder.encode([]).shape == (0, 16)
 
 
@@ -121,7 +122,7 @@ def test_incomplete_pipeline_error_names_the_missing_part(base: ModelsParams, tm
         models.transformer_config(incomplete)
 
 
-def test_importing_models_imports_neither_transformers_nor_diffusers() -> None:
-    code = "import sys, autolora.models; print({'transformers', 'diffusers'} & set(sys.modules))"
+def test_importing_models_imports_no_library_that_runs_models() -> None:
+    code = "import sys, autolora.models; print({'torch', 'transformers', 'diffusers'} & set(sys.modules))"
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert completed.stdout.strip() == "set()"

@@ -1,13 +1,15 @@
 """Search: the best hits, their scores, and the text encoder that an index needs."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from autolora.encoder.store import load_encoder
 from autolora.errors import MismatchError
@@ -16,6 +18,8 @@ from autolora.index.store import content_digest
 from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
 from autolora.retrieval import Retriever, open_retriever
+from autolora.storage import hash_cache
+from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
     SyntheticAdapter,
     make_adapters,
@@ -76,7 +80,7 @@ def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTex
     index = open_index(root)
     scores = Retriever(index, text_encoder).scores("a neon drawing")
     encoder = load_encoder(root / "data" / "encoder")
-    text_vector = encoder.text_map(text_encoder.encode(["a neon drawing"]))[0].numpy()
+    text_vector = encoder.text_map(torch.from_numpy(text_encoder.encode(["a neon drawing"])))[0].numpy()
     assert np.allclose(scores, index.vectors @ text_vector, atol=1e-6)
 
 
@@ -106,8 +110,8 @@ class FixedText:
     def __init__(self, *features: float) -> None:
         self.features, self.width = features, len(features)
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        return torch.tensor([self.features] * len(texts))
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        return np.array([self.features] * len(texts), dtype=np.float32)
 
 
 def selected(vectors: np.ndarray, features: Sequence[float], limit: int = 3, floor: float = 0.4) -> list[str]:
@@ -177,11 +181,47 @@ def test_a_different_text_encoder_is_refused(root: Path, tmp_path: Path) -> None
             Retriever(index, other)
 
 
-def test_open_retriever_uses_the_text_encoder_of_params_yaml(root: Path) -> None:
-    """The path of the pipeline is relative to the root."""
+def configure(root: Path) -> ClipTextEncoder:
+    """Write params.yaml, with the path of the pipeline relative to the root, and return the pipeline's text encoder."""
     text_encoder = tiny_text_encoder(root / "pipeline")
     lines = (Path(__file__).parents[1] / "params.yaml").read_text().splitlines()
     lines = ["  pipeline: pipeline" if line.startswith("  pipeline: ") else line for line in lines]
     (root / "params.yaml").write_text("\n".join(lines) + "\n")
-    hits = open_retriever(root).search("a neon drawing", k=3)
-    assert hits == Retriever(open_index(root), text_encoder).search("a neon drawing", k=3)
+    return text_encoder
+
+
+def test_open_retriever_uses_the_text_encoder_of_params_yaml(root: Path) -> None:
+    text_encoder = configure(root)
+    hits = open_retriever(root).search("a neon drawing", k=12)
+    expected = Retriever(open_index(root), text_encoder).search("a neon drawing", k=12)
+    assert [hit.sha256 for hit in hits] == [hit.sha256 for hit in expected]
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-5)
+
+
+def test_open_retriever_refuses_a_text_encoder_that_was_changed_after_its_hashes_were_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hash_cache, "MIN_AGE_S", 0)
+    configure(root)
+    open_retriever(root)
+    path = root / "pipeline" / "text_encoder" / "model.safetensors"
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(MismatchError, match="text encoder"):
+        open_retriever(root)
+    path.write_bytes(content)
+    open_retriever(root)
+
+
+def test_a_search_imports_no_library_that_runs_models(root: Path) -> None:
+    configure(root)
+    (root / "dvc.yaml").touch()
+    code = (
+        "import atexit, sys; from autolora.cli import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
+        "atexit.register(lambda: print({'torch', 'transformers', 'diffusers'} & set(sys.modules))); main()"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    table, imported = completed.stdout.rsplit("\n", 2)[:2]
+    assert "author" in table and imported == "set()"

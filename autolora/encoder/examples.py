@@ -42,7 +42,7 @@ class CaptionFeatures:
         of_adapter = tuple(
             torch.tensor([row[text] for text in example.captions]) for example in train_examples
         )
-        return cls(text_encoder.encode(distinct).float(), of_adapter)
+        return cls(torch.from_numpy(text_encoder.encode(distinct)), of_adapter)
 
     def by_adapter(self) -> list[Tensor]:
         """Return the features (n, d) of each adapter's captions."""

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError
+from autolora.storage.arrays import Float32Array
 
 Encoder = TransformerEncoder | RidgeEncoder
 """both have `config`, `text_map`, and `embed(values, present)`, which returns the unit vectors of adapters (B, d)"""
@@ -19,14 +20,16 @@ Encoder = TransformerEncoder | RidgeEncoder
 class TextEncoder(Protocol):
     """The frozen text encoder, as training and retrieval use it."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """The width of its features."""
 
     @property
     def digest(self) -> str:
         """The sha256 of its files."""
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return features (N, width), float32 on the CPU, not normalized."""
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Return features (N, width), not normalized."""
 
 
 def new_encoder(config: EncoderConfig) -> Encoder:
@@ -52,6 +55,6 @@ def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str
             f"but models.pipeline has {text_encoder.digest[:12]}): run `dvc repro encoder`"
         )
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    features = text_encoder.encode(list(rows)).to(encoder.text_map.center.device)
+    features = torch.from_numpy(text_encoder.encode(list(rows))).to(encoder.text_map.center.device)
     vectors: NDArray[np.float64] = encoder.text_map(features).double().cpu().numpy()
     return vectors[np.array([rows[text] for text in texts], dtype=np.int64)]

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+HashFile = Callable[[Path], str]
 
 
 def canonical_json(value: Any) -> str:
@@ -25,12 +28,15 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_folder(folder: Path) -> str:
-    """Return one sha256 over the relative names and bytes of all files below `folder`."""
-    return hash_value([[name, sha256] for name, sha256 in hash_files(folder).items()])
+def hash_folder(folder: Path, hash_one: HashFile = hash_file) -> str:
+    """Return one sha256 over the relative names and bytes of all files below `folder`. hash_one: as `hash_files`."""
+    return hash_value([[name, sha256] for name, sha256 in hash_files(folder, hash_one).items()])
 
 
-def hash_files(folder: Path) -> dict[str, str]:
-    """Return relative name -> sha256 of all files below `folder`, in the order of their paths."""
+def hash_files(folder: Path, hash_one: HashFile = hash_file) -> dict[str, str]:
+    """Return relative name -> sha256 of all files below `folder`, in the order of their paths.
+
+    hash_one: returns the sha256 of a file.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hash_file(path) for path in files}
+    return {str(path.relative_to(folder)): hash_one(path) for path in files}

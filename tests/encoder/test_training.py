@@ -74,7 +74,7 @@ def test_captions_of_unseen_adapters_retrieve_adapters_of_their_theme(
     themes = {adapter.sha256: adapter.theme for adapter in adapters}
     prompts = dataset.prompts(root)
     assert prompts
-    texts = encoder.text_map(text_encoder.encode([prompt.text for prompt in prompts]))
+    texts = encoder.text_map(torch.from_numpy(text_encoder.encode([prompt.text for prompt in prompts])))
     nearest = (texts @ vectors.T).argmax(1).tolist()
     correct = [
         adapters[index].theme == themes[prompt.adapter]

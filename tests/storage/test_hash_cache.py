@@ -1,0 +1,120 @@
+"""Kept hashes: a file is read again if and only if it may have changed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autolora.storage import hash_cache
+from autolora.storage.hash_cache import cached_hashes
+from autolora.storage.hashes import hash_file, hash_folder
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that receives each file that is read; hashes of new files are kept."""
+    paths: list[Path] = []
+
+    def recording(path: Path) -> str:
+        paths.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(hash_cache, "hash_file", recording)
+    monkeypatch.setattr(hash_cache, "MIN_AGE_S", 0)
+    return paths
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a").write_bytes(b"first")
+    (folder / "inner" / "b").write_bytes(b"second")
+    return folder
+
+
+def digest(folder: Path) -> str:
+    """Return the digest of a folder by a cache beside it."""
+    with cached_hashes(folder.parent / "cache" / "hashes.json") as hash_one:
+        return hash_folder(folder, hash_one)
+
+
+def test_an_unchanged_file_is_read_once(folder: Path, read: list[Path]) -> None:
+    assert [digest(folder) for _ in range(3)] == [hash_folder(folder)] * 3
+    assert read == [folder / "a", folder / "inner" / "b"]
+
+
+def rewrite(path: Path) -> None:
+    """Write other content of the same size, in the same file."""
+    path.write_bytes(b"FIRST")
+
+
+def replace(path: Path) -> None:
+    """Replace the file by another one of the same size."""
+    other = path.with_name("other")
+    other.write_bytes(b"FIRST")
+    other.replace(path)
+
+
+def extend(path: Path) -> None:
+    """Append to the file."""
+    path.write_bytes(b"first and more")
+
+
+@pytest.mark.parametrize("change", [rewrite, replace, extend])
+def test_a_change_is_noticed_even_if_the_modification_time_is_restored(
+    folder: Path, read: list[Path], change: Callable[[Path], None]
+) -> None:
+    before = digest(folder)
+    path = folder / "a"
+    status = path.stat()
+    change(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    read.clear()
+    assert digest(folder) == hash_folder(folder) != before
+    assert read == [path]
+
+
+def test_the_hash_of_a_file_that_has_just_changed_is_not_kept(
+    folder: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hash_cache, "MIN_AGE_S", 60)
+    assert digest(folder) == digest(folder)
+    assert len(read) == 4
+
+
+def test_the_hash_of_a_file_that_changes_while_it_is_read_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(path: Path) -> str:
+        sha256 = hash_file(path)
+        rewrite(path)
+        return sha256
+
+    monkeypatch.setattr(hash_cache, "MIN_AGE_S", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(hash_cache, "hash_file", changing)
+        digest(folder)
+    assert digest(folder) == hash_folder(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"a": 1}', b'{"a": [1, 2, 3]}', b"\xff"])
+def test_a_damaged_cache_is_written_again(folder: Path, read: list[Path], content: bytes) -> None:
+    cache = folder.parent / "cache" / "hashes.json"
+    cache.parent.mkdir()
+    cache.write_bytes(content)
+    assert digest(folder) == digest(folder) == hash_folder(folder)
+    assert len(read) == 2
+
+
+def test_a_cache_that_cannot_be_written_changes_no_result(folder: Path, read: list[Path]) -> None:
+    (folder.parent / "cache").write_text("a file, so no folder can be created")
+    assert digest(folder) == digest(folder) == hash_folder(folder)
+    assert len(read) == 4
+
+
+def test_a_missing_file_is_an_error(folder: Path, read: list[Path]) -> None:
+    with pytest.raises(FileNotFoundError), cached_hashes(folder.parent / "cache.json") as hash_one:
+        hash_one(folder / "nothing")
+    assert not (folder.parent / "cache.json").exists()
