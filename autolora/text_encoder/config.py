@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from autolora.errors import MissingArtifact
-
-ACTIVATIONS = ("quick_gelu", "gelu")
+from autolora.text_encoder.activations import ACTIVATIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,35 @@
 """The layers of CLIP's text model, on hidden states (N, T, d) of N texts with T tokens each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from autolora.storage.arrays import Float32Array
-from autolora.text_encoder.config import ACTIVATIONS, ClipConfig
-from autolora.text_encoder.weights import Weights
+from autolora.text_encoder.activations import ACTIVATIONS, Activation
+from autolora.text_encoder.config import ClipConfig
+from autolora.text_encoder.weights import Stored, Weights, to_float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
-    """x · weightᵀ + bias."""
+    """x · weightᵀ + bias.
 
-    weight: Float32Array
+    The weight stays in the mapped file. Converting it in each call costs little, as the product waits for the memory.
+    """
+
+    weight: Stored
+    """(d_out, d_in)"""
     bias: Float32Array
 
     @classmethod
     def read(cls, weights: Weights, name: str, d_in: int, d_out: int) -> Self:
         """Return the layer of this name. Raises MissingArtifact without tensors of its shapes."""
-        return cls(weights.float32(f"{name}.weight", d_out, d_in), weights.float32(f"{name}.bias", d_out))
+        return cls(weights.stored(f"{name}.weight", d_out, d_in), weights.float32(f"{name}.bias", d_out))
 
     def __call__(self, x: Float32Array) -> Float32Array:
         rows = x.reshape(-1, x.shape[-1])  # one product instead of one per text
-        result: Float32Array = rows @ self.weight.T + self.bias
+        result: Float32Array = rows @ to_float32(self.weight).T + self.bias
         return result.reshape(*x.shape[:-1], -1)
 
 
@@ -91,7 +95,7 @@ class Layer:
     norm2: LayerNorm
     fc1: Linear
     fc2: Linear
-    activation: Callable[[Float32Array], Float32Array]
+    activation: Activation
 
     @classmethod
     def read(cls, weights: Weights, name: str, config: ClipConfig) -> Self:
@@ -103,28 +107,9 @@ class Layer:
             norm2=LayerNorm.read(weights, f"{name}.layer_norm2", config),
             fc1=Linear.read(weights, f"{name}.mlp.fc1", narrow, wide),
             fc2=Linear.read(weights, f"{name}.mlp.fc2", wide, narrow),
-            activation=dict(zip(ACTIVATIONS, (quick_gelu, gelu), strict=True))[config.hidden_act],
+            activation=ACTIVATIONS[config.hidden_act],
         )
 
     def __call__(self, x: Float32Array) -> Float32Array:
         x = x + self.attention(self.norm1(x))
         return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
-
-
-def quick_gelu(x: Float32Array) -> Float32Array:
-    """Return x / (1 + exp(-1.702 x))."""
-    with np.errstate(over="ignore"):  # an infinite exp gives the correct 0
-        result: Float32Array = x / (1 + np.exp(np.float32(-1.702) * x))
-    return result
-
-
-def gelu(x: Float32Array) -> Float32Array:
-    """Return x · Φ(x), the distribution function Φ by Abramowitz and Stegun (1964), 7.1.26: erf to 1.5e-7."""
-    z = np.abs(x) * np.float32(0.5**0.5)
-    t = 1 / (1 + np.float32(0.3275911) * z)
-    polynomial: Float32Array = np.zeros_like(x)
-    for coefficient in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        polynomial = ((polynomial + coefficient) * t).astype(np.float32, copy=False)
-    tail = polynomial * np.exp(-z * z) / 2  # Φ(-|x|)
-    result: Float32Array = x * np.where(x < 0, tail, 1 - tail)
-    return result

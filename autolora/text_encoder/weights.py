@@ -46,7 +46,11 @@ class Weights:
 
 
 def read_weights(folder: Path) -> Weights:
-    """Map the weights in a folder. Raises MissingArtifact if they are missing, damaged or in another dtype."""
+    """Map the weights in a folder.
+
+    The file may be replaced while it is mapped, but not written in place. Raises MissingArtifact if it is missing,
+    damaged or has tensors of another dtype.
+    """
     path = folder / FILE
     try:
         header = _read_header(path)
