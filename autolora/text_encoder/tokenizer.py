@@ -82,10 +82,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_vocabulary(folder: Path) -> tuple[BPE, dict[int, dict[str, Any]]]:
-    """Return vocabulary and merges, and id -> token of those that tokenizer.json lists as added."""
+    """Return vocabulary and merges, and id -> token of those that were added to them."""
     content = read_json(folder / "tokenizer.json")
     if content is None:
-        return BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")), {}
+        ids = read_json(folder / "added_tokens.json") or {}
+        added = {ids[token]: {"content": token, "normalized": True} for token in ids}
+        return BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")), added
     model = content["model"]
     merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
     return BPE(vocab=model["vocab"], merges=merges), {token["id"]: token for token in content["added_tokens"]}

@@ -107,6 +107,13 @@ def with_special_tokens_map(folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", {"model_max_length": 77, "padding_side": "left"})
 
 
+def with_added_tokens(folder: Path) -> None:
+    """Write words that were added to the vocabulary in a file of their own, as earlier versions do."""
+    bare(folder)
+    size = max(json.loads((folder / "vocab.json").read_text()).values()) + 1
+    write_json(folder / "added_tokens.json", {"linocut": size + 1, "Red cat": size})
+
+
 def bare(folder: Path) -> None:
     """Write vocab.json and merges.txt only."""
     as_released(folder)
@@ -125,7 +132,15 @@ def with_merges_as_strings(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "layout",
-    [as_saved_now, as_released, without_limit, with_special_tokens_map, bare, with_merges_as_strings],
+    [
+        as_saved_now,
+        as_released,
+        without_limit,
+        with_special_tokens_map,
+        with_added_tokens,
+        bare,
+        with_merges_as_strings,
+    ],
 )
 def test_token_ids_equal_those_of_transformers(tmp_path: Path, layout: Callable[[Path], None]) -> None:
     folder = tmp_path / "tokenizer"
