@@ -89,13 +89,20 @@ def search(
         print("the index is empty: the pool has no accepted adapter")
         return
     table = Table(
-        "score", "adapter", "license", "trigger words", "sha256", title=f"index {hits[0].index[:12]}"
+        "score",
+        "relevance",
+        "adapter",
+        "license",
+        "trigger words",
+        "sha256",
+        title=f"index {hits[0].index[:12]}",
     )
     for column in table.columns:
         column.overflow = "fold"
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
-        row = (f"{hit.score:.3f}", hit.id, hit.license or "unknown", words, hit.sha256[:8])
+        relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
+        row = (f"{hit.score:.3f}", relevance, hit.id, hit.license or "unknown", words, hit.sha256[:8])
         table.add_row(*map(escape, row))
     _print_table(table)
 
@@ -141,8 +148,7 @@ def generate(
         raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
     root, params = _enter_repository()
     if k is None:
-        selection = params.retrieval
-        hits = open_retriever(root, rev=rev).select(prompt, selection.max_selected, selection.min_score)
+        hits = open_retriever(root, rev=rev).select(prompt, params.retrieval)
     else:
         hits = open_retriever(root, rev=rev).search(prompt, k) if k else []
     settings = params.generation
@@ -165,7 +171,8 @@ def generate(
         print("  no adapter fits the prompt: the base model alone")
     for hit in hits:
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
-        print(f"  {hit.score:.3f} {hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
+        relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}: "
+        print(f"  {relevance}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
 
 
 @command

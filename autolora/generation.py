@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from autolora import models
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
-from autolora.fusion.gate import Gates, calibrate
+from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.params import GenerationParams, ModelsParams, PoolParams
 from autolora.pool.weights import load_lora
@@ -87,12 +87,11 @@ def generate(
     Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
     """
     loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
-    relevance = calibrate([hit.score for hit in hits], params.relevance_floor, params.relevance_ceiling)
     gates = generator.gates if method == "gated" else None
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
-    with fused(generator.pipeline.transformer, loras, gates=gates, relevance=relevance):
+    with fused(generator.pipeline.transformer, loras, gates=gates, relevance=_known_relevance(hits)):
         image = generate_images(generator.pipeline, [text], [seed], params)[0]
-    provenance = _provenance(generator, prompt, hits, relevance, params)
+    provenance = _provenance(generator, prompt, hits, params)
     provenance |= {
         "text": text,
         "method": method,
@@ -100,6 +99,12 @@ def generate(
         "gates": generator.gates_digest if gates else None,
     }
     return GeneratedImage(image=image, provenance=provenance)
+
+
+def _known_relevance(hits: Sequence[Hit]) -> list[float] | None:
+    """Return the relevance of each adapter (k,); None, which counts as 1, if the encoder has no calibration."""
+    known = [hit.relevance for hit in hits if hit.relevance is not None]
+    return known if len(known) == len(hits) else None
 
 
 def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
@@ -207,8 +212,9 @@ def _describe_adapter(adapter: Mapping[str, Any]) -> str:
         f"sha256 {adapter['sha256'][:8]}",
         f"license {adapter['license'] or 'unknown'}",
         f"score {adapter['score']:.3f}",
-        f"relevance {adapter['relevance']:.2f}",
     ]
+    if adapter["relevance"] is not None:
+        parts.append(f"relevance {adapter['relevance']:.2f}")
     if adapter["trigger_words"]:
         parts.append(f"trigger words: {', '.join(adapter['trigger_words'])}")
     return "; ".join(parts)
@@ -218,7 +224,6 @@ def _provenance(
     generator: Generator,
     prompt: str,
     hits: Sequence[Hit],
-    relevance: Sequence[float],
     params: GenerationParams,
 ) -> dict[str, Any]:
     """Return the inputs of an image, and the names and licenses of its adapters."""
@@ -233,10 +238,10 @@ def _provenance(
                 "file": hit.file,
                 "license": hit.license,
                 "score": hit.score,
-                "relevance": adapter_relevance,
+                "relevance": hit.relevance,
                 "trigger_words": list(hit.trigger_words),
             }
-            for hit, adapter_relevance in zip(hits, relevance, strict=True)
+            for hit in hits
         ],
         "index": hits[0].index if hits else None,
         "base": {"pipeline": generator.base.pipeline, "revision": generator.base.pipeline_revision},

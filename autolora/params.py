@@ -47,11 +47,13 @@ RULES: tuple[Rule, ...] = (
         "fusion.overrides": ("learning_rate",),
         "refresh": ("timeout_h",),
     }),
-    ("from -1 to 1", lambda value: -1 <= value <= 1, {"retrieval": ("min_score",)}),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
     ("between 0 and 1", lambda value: 0 < value < 1, {"dataset": ("test_share",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
-    ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {"crawl": ("max_withdrawn_share",)}),
+    ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {
+        "crawl": ("max_withdrawn_share",),
+        "retrieval": ("min_relevance",),
+    }),
     ("a list of at least one URL", lambda value: len(value) >= 1, {"vllm": ("urls",)}),
     ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
     ("a multiple of 16 px", lambda value: value % 16 == 0, {
@@ -280,9 +282,9 @@ class RetrievalParams:
     """number of adapters in a search result"""
     max_selected: int
     """maximum number of adapters that are selected for one image"""
-    min_score: float
-    """an adapter is selected if its cosine with what the prompt asks for beyond the adapters selected before it is at
-    least this"""
+    min_relevance: float
+    """an adapter is selected if the probability that the prompt asks for what it does, beyond what the adapters
+    selected before it do, is at least this"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,10 +327,6 @@ class GenerationParams:
     """fuse adapters through the gates, or as the sum of their updates"""
     batch: int
     """images per call of the pipeline"""
-    relevance_floor: float
-    """retrieval score (cosine) up to which an adapter has relevance 0"""
-    relevance_ceiling: float
-    """retrieval score from which it has relevance 1; linear between"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -435,8 +433,6 @@ class Params:
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
         rule = f"at most pool.near_duplicate_cosine, {near}"
         _require(family <= near, "dataset.family_cosine", family, rule)
-        floor, ceiling = self.generation.relevance_floor, self.generation.relevance_ceiling
-        _require(floor < ceiling, "generation.relevance_floor", floor, f"below relevance_ceiling, {ceiling}")
         question = self.judges.question
         _require("{text}" in question, "judges.question", question, "a question with {text} in it")
 

@@ -266,7 +266,9 @@ class Hit:
     rank: int
     """1 is best"""
     score: float
-    """cosine of prompt and adapter, -1 to 1"""
+    """cosine of prompt and adapter, -1 to 1; in a selection, of the adapter and what those before it leave"""
+    relevance: float | None
+    """probability that the prompt asks for what the adapter does; None if the encoder has no calibration"""
     sha256: str
     hub: str
     id: str

@@ -7,6 +7,7 @@
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,14 @@ import numpy as np
 
 from autolora.errors import MismatchError
 from autolora.index.served import Index, open_index
-from autolora.params import load
+from autolora.matching.selection import select
+from autolora.params import RetrievalParams, load
 from autolora.records import Hit
 from autolora.storage.arrays import Float32Array
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
-
-MIN_LENGTH = 1e-6
-"""shorter remainders of a prompt's vector are divided by this instead"""
 
 
 class Retriever:
@@ -48,33 +47,41 @@ class Retriever:
         """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5)."""
         scores = self.scores(prompt)
         best = np.argsort(-scores, kind="stable")[: max(k, 0)]
+        cosines = scores[best].astype(np.float64)
+        relevance: Sequence[float | None] = [None] * len(best)
+        if self.index.relevance is not None:
+            uses_captions = self.index.uses_captions[best]
+            relevance = self.index.relevance.probabilities(cosines, uses_captions, is_first=True).tolist()
         return [
-            _hit(self.index, int(position), rank, float(scores[position]))
-            for rank, position in enumerate(best, start=1)
+            _hit(self.index, int(position), rank, cosine, probability)
+            for rank, (position, cosine, probability) in enumerate(
+                zip(best, cosines.tolist(), relevance, strict=True), start=1
+            )
         ]
 
-    def select(self, prompt: str, max_selected: int, min_score: float) -> list[Hit]:
-        """Return the adapters that together match all that a prompt asks for, each with its score; none if none fits.
+    def select(self, prompt: str, params: RetrievalParams) -> list[Hit]:
+        """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
 
-        Orthogonal matching pursuit (Pati et al. 1993): an adapter's score is its cosine with the part of the prompt's
-        vector that is orthogonal to the adapters before it, so several adapters of one concept are not selected
-        together. It ends after `max_selected` adapters, or if no score is at least `min_score`.
+        Raises MismatchError if the encoder was imported, so that the relevance of adapters is unknown.
         """
-        vectors, wanted = self.index.vectors, self._embed(prompt)
-        selected: list[int] = []
-        hits: list[Hit] = []
-        rest = wanted
-        while len(hits) < min(max_selected, len(vectors)):
-            scores = vectors @ (rest / max(float(np.linalg.norm(rest)), MIN_LENGTH))
-            scores[selected] = -np.inf
-            best = int(scores.argmax())
-            if scores[best] < min_score:
-                break
-            selected.append(best)
-            hits.append(_hit(self.index, best, len(selected), float(scores[best])))
-            basis = vectors[selected].T
-            rest = wanted - basis @ np.linalg.lstsq(basis, wanted, rcond=None)[0]
-        return hits
+        index = self.index
+        if index.relevance is None:
+            raise MismatchError(
+                "the encoder was imported, and only a training fits the relevance by which adapters are selected: give "
+                "the number of adapters (-k), or train an encoder (`dvc repro encoder`)"
+            )
+        matches = select(
+            self._embed(prompt).astype(np.float64),
+            index.vectors,
+            index.uses_captions,
+            index.relevance,
+            params.max_selected,
+            params.min_relevance,
+        )
+        return [
+            _hit(index, match.position, rank, match.cosine, match.rank_value)
+            for rank, match in enumerate(matches, start=1)
+        ]
 
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
@@ -97,11 +104,12 @@ def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
     return Retriever(open_index(root, rev), load_numpy_text_encoder(root, params.models))
 
 
-def _hit(index: Index, position: int, rank: int, score: float) -> Hit:
+def _hit(index: Index, position: int, rank: int, score: float, relevance: float | None) -> Hit:
     row = index.rows[position]
     return Hit(
         rank=rank,
         score=score,
+        relevance=relevance,
         sha256=row["sha256"],
         hub=row["hub"],
         id=row["id"],

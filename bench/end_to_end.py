@@ -84,7 +84,7 @@ def ways(retriever: Retriever, params: Params, judgments: dict[str, Judgment]) -
     summed = replace(params.generation, method="direct", trigger_words=False)
 
     def select(case: Case) -> list[Hit]:
-        return retriever.select(case.prompt, selection.max_selected, selection.min_score)
+        return retriever.select(case.prompt, selection)
 
     def right(case: Case) -> list[Hit]:
         hits = retriever.search(case.prompt, len(retriever.index.rows))

@@ -49,7 +49,7 @@ def main() -> None:
     retriever, options = open_retriever(root), params.retrieval
     ways: dict[str, Choose] = {
         "search": lambda prompt: retriever.search(prompt, options.max_selected),
-        "selection": lambda prompt: retriever.select(prompt, options.max_selected, options.min_score),
+        "selection": lambda prompt: retriever.select(prompt, options),
     }
     cases = make_cases(retriever, judgments)
     results = {name: measure(cases, choose, judgments) for name, choose in ways.items()}

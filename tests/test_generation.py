@@ -39,7 +39,6 @@ REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
     width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="gated",
     batch=2,
-    relevance_floor=0.1, relevance_ceiling=0.5,
 )  # fmt: skip
 PROMPT = "a red ball"
 
@@ -67,14 +66,14 @@ def generator(root: Path, bounds: PoolParams) -> Generator:
 def hits(root: Path) -> list[Hit]:
     """Return the hits of two adapters of the pool."""
     hits = []
-    for rank, (seed, score) in enumerate([(1, 0.4), (2, 0.2)], 1):
+    for rank, (seed, score, relevance) in enumerate([(1, 0.4, 0.75), (2, 0.2, 0.25)], 1):
         file = save_peft(random_lora(seed), root / f"{seed}.safetensors")
         path = weights_path(root, hash_file(file))
         path.parent.mkdir(parents=True, exist_ok=True)
         file.rename(path)
         hits.append(
             Hit(
-                rank=rank, score=score, sha256=path.stem, hub="huggingface", id=f"someone/{seed}",
+                rank=rank, score=score, relevance=relevance, sha256=path.stem, hub="huggingface", id=f"someone/{seed}",
                 file=file.name, license="mit", nsfw=False, trigger_words=("zzz",), index="i" * 64,
             )
         )  # fmt: skip

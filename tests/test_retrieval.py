@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,12 @@ import torch
 
 from autolora.encoder.store import load_encoder
 from autolora.errors import MismatchError
-from autolora.index.served import Index, open_index, release
+from autolora.index.served import open_index, release
 from autolora.index.store import content_digest
-from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
+from autolora.params import RetrievalParams
 from autolora.retrieval import Retriever, open_retriever
 from autolora.storage import hash_cache
-from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
     SyntheticAdapter,
     make_adapters,
@@ -84,79 +83,25 @@ def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTex
     assert np.allclose(scores, index.vectors @ text_vector, atol=1e-6)
 
 
-def index_of(vectors: np.ndarray) -> Index:
-    """Return an index of unit vectors (N, d), whose text map is the identity."""
-    rows = tuple(
-        {
-            "sha256": str(row),
-            "hub": "folder",
-            "id": str(row),
-            "file": "f",
-            "license": None,
-            "nsfw": False,
-            "trigger_words": [],
-        }
-        for row in range(len(vectors))
-    )
-    identity = TextMap(np.zeros(vectors.shape[1], np.float32), np.eye(vectors.shape[1], dtype=np.float32))
-    return Index("digest", vectors.astype(np.float32), rows, "encoder", "text", identity)
+def test_relevance_of_hits_and_selection(root: Path, text_encoder: ClipTextEncoder) -> None:
+    retriever = Retriever(open_index(root), text_encoder)
+    hits = retriever.search("a neon drawing", k=12)
+    assert all(hit.relevance is not None and 0 < hit.relevance < 1 for hit in hits)
+    everything = RetrievalParams(k=3, max_selected=12, min_relevance=0.0)
+    selection = retriever.select("a neon drawing", everything)
+    assert [hit.rank for hit in selection] == list(range(1, 13))
+    assert selection[0].sha256 == max(hits, key=lambda hit: hit.relevance or 0.0).sha256
+    certain = RetrievalParams(k=3, max_selected=3, min_relevance=1.0)
+    assert retriever.select("a neon drawing", certain) == []
 
 
-class FixedText:
-    """A text encoder that gives every prompt the same features."""
-
-    digest = "text"
-
-    def __init__(self, *features: float) -> None:
-        self.features, self.width = features, len(features)
-
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        return np.array([self.features] * len(texts), dtype=np.float32)
-
-
-def selected(vectors: np.ndarray, features: Sequence[float], limit: int = 3, floor: float = 0.4) -> list[str]:
-    retriever = Retriever(index_of(vectors), FixedText(*features))
-    return [hit.sha256 for hit in retriever.select("a prompt", limit, floor)]
-
-
-def test_selection_takes_one_adapter_of_each_concept() -> None:
-    """Two adapters of the first concept are nearer to the prompt than the only one of the second."""
-    vectors = np.array([[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0], [0, 0, 1]])
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    prompt = (0.9, 0.6, 0.05)
-    retriever = Retriever(index_of(vectors), FixedText(*prompt))
-    assert {hit.sha256 for hit in retriever.search("a prompt", 2)} == {"0", "1"}
-    assert selected(vectors, prompt) == ["0", "2"]
-    assert selected(vectors, prompt, limit=1) == ["0"]
-
-
-def test_selection_is_empty_if_no_adapter_fits() -> None:
-    assert selected(np.eye(3)[:2], (0.1, 0.2, 1.0)) == []
-    assert selected(np.eye(3)[:2], (0.1, 0.2, 1.0), floor=0.05) == ["1", "0"]
-    assert selected(np.empty((0, 3)), (1.0, 0.0, 0.0)) == []
-
-
-def test_selection_of_a_prompt_that_equals_a_vector_ends() -> None:
-    assert selected(np.eye(3), (1.0, 0.0, 0.0), floor=-1.0) == ["0", "1", "2"]
-    assert selected(np.eye(3), (1.0, 0.0, 0.0)) == ["0"]
-
-
-def test_scores_of_a_selection_are_cosines_with_the_rest_of_the_prompt() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(20, 6))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    prompt = rng.normal(size=6)
-    retriever = Retriever(index_of(vectors), FixedText(*prompt))
-    hits = retriever.select("a prompt", 3, -1.0)
-    assert [hit.rank for hit in hits] == [1, 2, 3] and len({hit.sha256 for hit in hits}) == 3
-    for number, hit in enumerate(hits):
-        before = vectors[[int(other.sha256) for other in hits[:number]]]
-        rest = prompt - np.linalg.pinv(before) @ before @ prompt if number else prompt
-        cosines = vectors @ rest / np.linalg.norm(rest)
-        assert hit.score == pytest.approx(cosines[int(hit.sha256)], abs=1e-5)
-        assert hit.score == pytest.approx(
-            np.delete(cosines, [int(h.sha256) for h in hits[:number]]).max(), abs=1e-5
-        )
+def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(
+    root: Path, text_encoder: ClipTextEncoder
+) -> None:
+    retriever = Retriever(replace(open_index(root), relevance=None), text_encoder)
+    assert {hit.relevance for hit in retriever.search("a neon drawing", k=3)} == {None}
+    with pytest.raises(MismatchError, match="imported"):
+        retriever.select("a neon drawing", RetrievalParams(k=3, max_selected=3, min_relevance=0.5))
 
 
 def test_k_larger_than_the_index_returns_all_adapters(root: Path, text_encoder: ClipTextEncoder) -> None:

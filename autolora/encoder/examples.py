@@ -22,7 +22,13 @@ class TrainExample:
 
     sha256: str
     family: str
-    captions: tuple[str, ...]
+    renderings: tuple[tuple[str, ...], ...]
+    """the captions of each rendering that has some"""
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Return all captions."""
+        return tuple(text for texts in self.renderings for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +69,13 @@ def load_examples(root: Path) -> list[TrainExample]:
     captions = captions_by_image(root)
     examples, num_dropped = [], 0
     for row in training_lock(root).in_split("train"):
-        texts = tuple(caption.text for image in row.renderings for caption in captions.get(image, ()))
-        if row.sha256 in in_dataset and texts:
-            examples.append(TrainExample(row.sha256, row.family, texts))
+        renderings = tuple(
+            tuple(caption.text for caption in captions[image])
+            for image in row.renderings
+            if image in captions
+        )
+        if row.sha256 in in_dataset and renderings:
+            examples.append(TrainExample(row.sha256, row.family, renderings))
         else:
             num_dropped += 1
     if num_dropped:

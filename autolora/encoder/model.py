@@ -11,10 +11,12 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError
+from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import Float32Array
 
 Encoder = TransformerEncoder | RidgeEncoder
-"""both have `config`, `text_map`, and `embed(values, present)`, which returns the unit vectors of adapters (B, d)"""
+"""both have `config`, `text_map`, `relevance`, and `embed(values, present)`, which returns the unit vectors (B, d) of
+adapters"""
 
 
 class TextEncoder(Protocol):
@@ -42,6 +44,22 @@ def min_agreement(encoder: Encoder) -> float | None:
     if not isinstance(encoder, RidgeEncoder) or not encoder.config.variant.hybrid:
         return None
     return float(encoder.min_agreement)
+
+
+def relevance_of(encoder: Encoder) -> Relevance | None:
+    """Return the relevance that the encoder's training has fitted; None if the encoder was imported."""
+    return None if encoder.relevance.isnan().any() else Relevance(encoder.relevance.cpu().numpy())
+
+
+def fitted_relevance(encoder: Encoder) -> Relevance:
+    """Return the relevance that the encoder's training has fitted. Raises MismatchError if it was imported."""
+    relevance = relevance_of(encoder)
+    if relevance is None:
+        raise MismatchError(
+            "the encoder was imported, and only a training fits the relevance of adapters to prompts: train an encoder "
+            "(`dvc repro encoder`)"
+        )
+    return relevance
 
 
 def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float64]:

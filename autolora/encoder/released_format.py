@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from autolora.encoder.calibration import unfitted_relevance
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.transformer import TransformerEncoder
@@ -99,7 +100,7 @@ def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encode
     """Return the encoder of published tensors; arguments and MismatchError as `load_published`."""
     try:
         config = _read_config(tensors, variant, text_encoder)
-        state = _read_state(tensors, config)
+        state = {**_read_state(tensors, config), "relevance": unfitted_relevance()}
         with torch.device("meta"):
             encoder = TransformerEncoder(config)
         encoder.load_state_dict(state, assign=True)

@@ -2,7 +2,7 @@
 
 Captions of one adapter differ in color, place and sentence pattern, which say nothing about the adapter. `whiten`
 divides the features by their covariance within adapters (within-class covariance normalization, Hatch et al. 2006),
-so that these directions weigh little.
+so that these directions weigh little, and removes the direction of the empty prompt, which all short prompts share.
 """
 
 import logging
@@ -31,19 +31,22 @@ class TextMap(nn.Module):
         """Return the unit vectors (N, d) of text features (N, d)."""
         return functional.normalize((features - self.center) @ self.matrix, dim=-1)
 
-    def fit(self, features: Sequence[Tensor], mapping: TextMapping, shrinkage: float) -> None:
-        """Fit the map to the caption features (n, d) of each training adapter.
+    def fit(self, features: Sequence[Tensor], empty: Tensor, mapping: TextMapping, shrinkage: float) -> None:
+        """Fit the map to the caption features (n, d) of each training adapter and those of the empty prompt (d,).
 
         center: the mean over adapters of their mean feature. matrix, if `mapping` is `whiten`: the inverse square root
         of the mean covariance within adapters, of which the share `shrinkage` of its mean eigenvalue is added to its
-        diagonal. If no adapter has two different captions, there is nothing to whiten by, and a warning says so.
+        diagonal, followed by the projection that maps the empty prompt to zero. If no adapter has two different
+        captions, there is nothing to whiten by, and a warning says so.
         """
         if mapping == "none":
             return
         means = torch.stack([rows.double().mean(0) for rows in features])
         self.center.copy_(means.mean(0))
         if mapping == "whiten":
-            self.matrix.copy_(_whitening(features, means, shrinkage))
+            matrix = _whitening(features, means, shrinkage)
+            direction = functional.normalize((empty.double().cpu() - means.mean(0)) @ matrix, dim=-1)
+            self.matrix.copy_(matrix - torch.outer(matrix @ direction, direction))
 
 
 def _whitening(features: Sequence[Tensor], means: Tensor, shrinkage: float) -> Tensor:

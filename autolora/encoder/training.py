@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from autolora.encoder.calibration import CalibrationSet, calibrate
 from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
-from autolora.encoder.model import Encoder, TextEncoder, new_encoder
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement, new_encoder
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
@@ -81,12 +85,55 @@ def fit(
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
-    encoder.text_map.fit(captions.by_adapter(), params.variant.text_map, params.variant.text_shrinkage)
+    empty = text_encoder.encode([""])[0].float()
+    encoder.text_map.fit(captions.by_adapter(), empty, params.variant.text_map, params.variant.text_shrinkage)
     if isinstance(encoder, RidgeEncoder):
-        yield Step(1, 1, _fit_ridge(encoder, train_examples, captions, read, params))
-        return
-    for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
-        yield Step(number, params.steps, values)
+        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params)
+        yield Step(1, 1, values)
+    else:
+        for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
+            yield Step(number, params.steps, values)
+        vectors = _embed(encoder, train_examples, read)
+    _calibrate(encoder, train_examples, captions, vectors, text_encoder, params)
+
+
+def _embed(
+    encoder: Encoder, train_examples: Sequence[TrainExample], read: Callable[[str], AdapterBatch]
+) -> Tensor:
+    """Return the unit vectors (N, d) of the training adapters."""
+    device = encoder.text_map.center.device
+    batches = (read(example.sha256).to(device) for example in train_examples)
+    encoder.eval()
+    with torch.inference_mode():
+        return torch.cat([encoder.embed(batch.values, batch.present) for batch in batches])
+
+
+def _calibrate(
+    encoder: Encoder,
+    train_examples: Sequence[TrainExample],
+    captions: CaptionFeatures,
+    vectors: Tensor,
+    text_encoder: TextEncoder,
+    params: EncoderParams,
+) -> None:
+    """Set the encoder's relevance, from the vectors (N, d) of the training adapters' weights.
+
+    Those of the regression are out of fold. Those of the transformer are not, since each fold would cost a training:
+    it has seen these adapters, so its probabilities are too low for others.
+    """
+    sums = []
+    for example, features in zip(train_examples, captions.by_adapter(), strict=True):
+        mapped = encoder.text_map(features.to(vectors.device)).double().cpu().numpy()
+        ends = np.cumsum([len(texts) for texts in example.renderings])[:-1]
+        sums.append(np.stack([rows.sum(axis=0) for rows in np.split(mapped, ends)]))
+    adapters = CalibrationSet(
+        renderings=[example.renderings for example in train_examples],
+        caption_sums=sums,
+        weights=vectors.double().cpu().numpy(),
+        min_agreement=min_agreement(encoder),
+    )
+    relevance = calibrate(adapters, partial(embed_texts, encoder, text_encoder), params.seed)
+    encoder.relevance.copy_(torch.from_numpy(relevance.coefficients))
 
 
 def _fit_ridge(
@@ -95,9 +142,10 @@ def _fit_ridge(
     captions: CaptionFeatures,
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
-) -> dict[str, float]:
+) -> tuple[Tensor, dict[str, float]]:
     """Fit the regression to the unit mean of each adapter's caption vectors.
 
+    Returns the unit vectors (N, d) of the adapters out of fold, and the values of the step.
     Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
     """
     text_map, device = encoder.text_map, encoder.mean.device
@@ -112,4 +160,4 @@ def _fit_ridge(
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
     agreement = (out_of_fold * targets).sum(1)
     encoder.min_agreement.copy_(agreement.quantile(DISTRUSTED_SHARE))
-    return {"cosine with captions out of fold": float(agreement.mean())}
+    return out_of_fold, {"cosine with captions out of fold": float(agreement.mean())}

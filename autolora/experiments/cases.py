@@ -6,9 +6,8 @@ follows one template, K-LoRA's "<content> in <style>" for adapters that nobody h
     {a caption of the first}, {its trigger words}, {distinctive phrase of the second}, {its trigger words}
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
@@ -17,18 +16,13 @@ from typing import Literal
 import numpy as np
 
 from autolora.dataset import store as dataset
+from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.metrics.judgments import Judgment
 from autolora.pool import store as pool
-from autolora.records import Caption
 
 KINDS = ("object", "style")
-MAX_PHRASE_WORDS = 5
 CANDIDATES_PER_PAIR = 8
 """adapters of each kind, per requested pair, that pairs are drawn from: bounds the quadratic number of pairs"""
-MIN_PHRASE_SHARE = 0.5
-"""a distinctive phrase is in at least this share of the adapter's captions"""
-MIN_END_WEIGHT = 0.5
-"""a phrase begins and ends with words of at least this share of its heaviest word's weight"""
 
 Scenario = Literal["pair", "single", "unrelated"]
 """pair: two adapters loaded, the prompt asks for both; single: one loaded, the prompt asks for it;
@@ -47,9 +41,15 @@ class CandidateAdapter:
     theme: str | None
     renderings: tuple[str, ...]
     """sha256"""
-    captions: tuple[str, ...]
-    """short ones first"""
+    captions_by_rendering: tuple[tuple[str, ...], ...]
+    """of each rendering that has some"""
     trigger_words: tuple[str, ...]
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Return all captions, short ones first."""
+        texts = (text for captions in self.captions_by_rendering for text in captions)
+        return tuple(sorted(texts, key=lambda text: (len(text), text)))
 
     @property
     def topic(self) -> str:
@@ -90,8 +90,10 @@ def candidates(root: Path, judgments: Mapping[str, Judgment]) -> list[CandidateA
             kind=judgments[row.sha256].kind if row.sha256 in judgments else None,
             theme=judgments[row.sha256].theme if row.sha256 in judgments else None,
             renderings=tuple(image for image in row.renderings if pool.has_rendering(root, image)),
-            captions=_shortest_first(
-                caption for image in row.renderings for caption in captions.get(image, ())
+            captions_by_rendering=tuple(
+                tuple(caption.text for caption in captions[image])
+                for image in row.renderings
+                if image in captions
             ),
             trigger_words=trigger_words[row.sha256],
         )
@@ -163,59 +165,10 @@ def pair_prompt_parts(
     rng: np.random.Generator,
 ) -> tuple[str, ...]:
     """Return the parts of the prompt that asks for both adapters, by the module's template; empty parts dropped."""
-    others = [c for c in everyone if c.topic != second.topic]
-    phrase = distinctive_phrase(second, others)
+    others = (caption for c in everyone if c.topic != second.topic for caption in c.captions)
+    phrase = distinctive_phrase(second.captions, word_shares(others))
     parts = (*_caption_and_triggers(first, rng), phrase, *second.trigger_words)
     return tuple(part for part in parts if part)
-
-
-def distinctive_phrase(candidate: CandidateAdapter, others: Sequence[CandidateAdapter]) -> str:
-    """Return up to 5 consecutive words that most captions of the candidate and few of the others' contain.
-
-    The weight of a word is its share of the candidate's captions minus its share of the others'. The phrase starts
-    as the heaviest word (the first of them in case of a tie) and grows, to the right if possible, as long as half
-    of the captions contain it; then light words at its ends are cut off.
-    """
-    captions = [_words(caption) for caption in candidate.captions]
-    own_shares, other_shares = _caption_shares([candidate]), _caption_shares(others)
-    order = dict.fromkeys(word for words in captions for word in words)
-    weight = {word: own_shares[word] - other_shares.get(word, 0.0) for word in order}
-    heaviest = max(weight, key=lambda word: round(weight[word], 9), default=None)
-    if heaviest is None:
-        return ""
-    phrase: tuple[str, ...] = (heaviest,)
-    while len(phrase) < MAX_PHRASE_WORDS and (longer := _extended(phrase, captions)):
-        phrase = longer
-    heavy = [i for i, word in enumerate(phrase) if weight[word] >= MIN_END_WEIGHT * weight[heaviest]]
-    return " ".join(phrase[heavy[0] : heavy[-1] + 1])
-
-
-def _extended(phrase: tuple[str, ...], captions: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
-    """Return the phrase with one more word, right or left, that at least half of the captions contain."""
-    for to_the_right in (True, False):
-        counts: Counter[tuple[str, ...]] = Counter()
-        for words in captions:
-            runs = {tuple(words[i : i + len(phrase) + 1]) for i in range(len(words) - len(phrase))}
-            counts.update(run for run in runs if (run[:-1] if to_the_right else run[1:]) == phrase)
-        best = min(counts, key=lambda run: (-counts[run], run), default=None)
-        if best is not None and counts[best] >= MIN_PHRASE_SHARE * len(captions):
-            return best
-    return None
-
-
-def _caption_shares(candidates: Sequence[CandidateAdapter]) -> Mapping[str, float]:
-    """Return word -> share of the candidates' captions that contain it."""
-    captions = [set(_words(caption)) for candidate in candidates for caption in candidate.captions]
-    counts = Counter(word for words in captions for word in words)
-    return {word: count / len(captions) for word, count in counts.items()}
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", text.lower())
-
-
-def _shortest_first(captions: Iterable[Caption]) -> tuple[str, ...]:
-    return tuple(sorted((caption.text for caption in captions), key=lambda text: (len(text), text)))
 
 
 def _short_caption(candidate: CandidateAdapter, rng: np.random.Generator) -> str:

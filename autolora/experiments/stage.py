@@ -1,7 +1,7 @@
 """Measure fusion: the same prompts and seeds under every method, scored by judges, with paired differences.
 
 Methods: `base` loads no adapter; `direct` adds the updates of all loaded adapters; `selected` adds those of the
-adapters whose relevance to the prompt (the retriever's score, calibrated) is above one half; `gated` weights the
+adapters whose relevance to the prompt, as a selection computes it, is above one half; `gated` weights the
 updates by the trained gates.
 Scenarios: `pair` (two adapters loaded, the prompt asks for both), `single` (one loaded, the prompt asks for it),
 `unrelated` (two loaded, the prompt asks for neither).
@@ -22,13 +22,14 @@ from PIL import Image
 
 from autolora import models
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import TextEncoder, embed_texts
+from autolora.encoder.model import TextEncoder, embed_texts, fitted_relevance, min_agreement
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
 from autolora.experiments.scoring import MethodImages, Scores, score_images
 from autolora.experiments.store import folder, metrics_path, report_path
-from autolora.fusion.gate import calibrate
 from autolora.fusion.install import fused
 from autolora.generation import Generator, generate_images
+from autolora.matching.hybrid import combine
+from autolora.matching.selection import relevances
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
@@ -102,11 +103,10 @@ def experiment(
     adapters = {candidate.sha256: candidate for candidate in candidates(root, judgments)}
     cases = draw_cases(list(adapters.values()), params.pairs, params.seed)
     generator = Generator(root, settings.base, settings.bounds)
-    retriever_scores = retriever_scorer(root, models.load_text_encoder(settings.base), settings.bounds)
+    relevance_of = relevance_scorer(root, adapters, models.load_text_encoder(settings.base), settings.bounds)
     results = []
     for case in cases:
-        floor, ceiling = generation.relevance_floor, generation.relevance_ceiling
-        relevance = calibrate(retriever_scores(case), floor, ceiling)
+        relevance = relevance_of(case)
         images = generate_by_method(generator, case, relevance, params, generation)
         scores = score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256]))
         results.append(ExperimentResult(case=case, relevance=relevance, images=images, scores=scores))
@@ -116,27 +116,47 @@ def experiment(
     return write(root, results, params, inputs, settings.preset, today)
 
 
-def retriever_scorer(
-    root: Path, text_encoder: TextEncoder, bounds: PoolParams
-) -> Callable[[PromptCase], list[float]]:
-    """Return a function that scores a case's adapters by their weights alone: cosine of prompt and encoder's vector.
+def relevance_scorer(
+    root: Path,
+    adapters: Mapping[str, CandidateAdapter],
+    text_encoder: TextEncoder,
+    bounds: PoolParams,
+) -> Callable[[PromptCase], tuple[float, ...]]:
+    """Return a function that computes the relevance of a case's adapters to its prompt, as a selection does.
 
-    The index, whose vectors may contain captions, is not an input of this stage.
+    The index is not an input of this stage: the adapters' vectors are computed again, without the captions of
+    renderings that the prompt quotes. Raises MismatchError if the encoder was imported, so that no relevance is fitted.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     read = encoder_store.reader(root, encoder.config, bounds)
+    relevance, threshold = fitted_relevance(encoder), min_agreement(encoder)
 
     @cache
-    def adapter_vector(sha256: str) -> Float64Array:
+    def weights_vector(sha256: str) -> Float64Array:
         updates = read(sha256)
         with torch.inference_mode():
             return encoder.embed(updates.values, updates.present)[0].double().numpy()
 
-    def scores(case: PromptCase) -> list[float]:
-        prompt = embed_texts(encoder, text_encoder, [case.prompt])[0]
-        return [float(prompt @ adapter_vector(sha256)) for sha256 in case.adapters]
+    def sum_captions(sha256: str, prompt: str) -> tuple[Float64Array, int]:
+        kept = [texts for texts in adapters[sha256].captions_by_rendering if not _is_quoted(texts, prompt)]
+        vectors = embed_texts(encoder, text_encoder, [text for texts in kept for text in texts])
+        return vectors.sum(axis=0), len(kept)
 
-    return scores
+    def score(case: PromptCase) -> tuple[float, ...]:
+        vectors = np.stack([weights_vector(sha256) for sha256 in case.adapters])
+        uses_captions = np.zeros(len(vectors), dtype=np.bool_)
+        if threshold is not None:
+            sums, counts = zip(*(sum_captions(sha256, case.prompt) for sha256 in case.adapters), strict=True)
+            vectors, uses_captions = combine(vectors, np.stack(sums), np.array(counts), threshold)
+        prompt = embed_texts(encoder, text_encoder, [case.prompt])[0]
+        return tuple(relevances(prompt, vectors, uses_captions, relevance).tolist())
+
+    return score
+
+
+def _is_quoted(captions: Sequence[str], prompt: str) -> bool:
+    """Return whether a prompt contains one of the captions, with or without its final period."""
+    return any(caption.strip().rstrip(".") in prompt for caption in captions)
 
 
 def generate_by_method(

@@ -4,7 +4,7 @@ Beyond the paper, Eq. 7 may have one more term, w_rel · s_i, with the relevance
 1): the retriever knows how well an adapter fits the prompt, so the gate does not have to infer it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -107,11 +107,6 @@ class Gates(nn.Module):
 
     def __contains__(self, slot: str) -> bool:
         return escape(slot) in self.model_dict
-
-
-def calibrate(scores: Sequence[float], floor: float, ceiling: float) -> tuple[float, ...]:
-    """Return the relevances of retrieval scores (cosines): 0 up to `floor`, 1 from `ceiling`, linear between."""
-    return tuple(min(1.0, max(0.0, (score - floor) / (ceiling - floor))) for score in scores)
 
 
 def _add_product(total: Tensor, weight: Tensor | None, factor: Tensor) -> Tensor:

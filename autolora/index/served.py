@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from autolora.errors import MissingArtifact
 from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, content_digest, hash_vector_row
 from autolora.index.store import folder as working_folder
 from autolora.index.text_map import TextMap, read_text_map, write_text_map
-from autolora.storage.arrays import Float32Array
+from autolora.matching.relevance import Relevance
+from autolora.storage.arrays import BoolArray, Float32Array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.git import read_committed
 from autolora.storage.hashes import canonical_json, hash_files, hash_value
@@ -60,6 +62,10 @@ class Index:
     """digest of the text encoder whose features the vectors are compared with"""
     text_map: TextMap
     """from text features to the vectors that adapters are compared with"""
+    relevance: Relevance | None
+    """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
+    uses_captions: BoolArray
+    """(N,) whether a vector contains captions"""
 
 
 def open_index(root: Path, rev: str | None = None) -> Index:
@@ -288,6 +294,7 @@ def _version_with(source: Path, digest: str) -> int:
 
 def _load(folder: Path, digest: str) -> Index:
     meta = json.loads((folder / "meta.json").read_text())
+    computed = read_table(folder, TABLE, ["sha256", "uses_captions"])
     return Index(
         digest=digest,
         vectors=to_matrix(read_arrow(folder, TABLE, ["sha256", "vector"]).column("vector")),
@@ -295,4 +302,6 @@ def _load(folder: Path, digest: str) -> Index:
         encoder=meta["encoder"],
         text_encoder=meta["text_encoder"],
         text_map=read_text_map(folder),
+        relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
+        uses_captions=np.array([bool(row["uses_captions"]) for row in computed], dtype=np.bool_),
     )

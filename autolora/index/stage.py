@@ -18,8 +18,7 @@ from torch import Tensor
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.inputs import AdapterBatch, concatenate
-from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement
-from autolora.index.hybrid import combine
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement, relevance_of
 from autolora.index.store import (
     EXACT_COLUMNS,
     SCHEMA,
@@ -31,6 +30,7 @@ from autolora.index.store import (
     hash_vector_row,
 )
 from autolora.index.text_map import TextMap, write_text_map
+from autolora.matching.hybrid import combine
 from autolora.params import PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
@@ -167,11 +167,12 @@ class IndexSync:
         """
         if not has_table(folder(self.root), TABLE, self.columns):
             open_table(folder(self.root), TABLE, self.columns)
-        digests = encoder_digests(self.root)
+        digests, relevance = encoder_digests(self.root), relevance_of(self.encoder)
         meta = {
             **digests,
             "text_encoder": self.encoder.config.text_encoder,
             "width": self.encoder.config.width,
+            "relevance": relevance.to_json() if relevance else None,
         }
         text_map = self.encoder.text_map
         write_text_map(

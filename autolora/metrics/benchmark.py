@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora.index.hybrid import MIN_LENGTH, combine
+from autolora.matching.hybrid import MIN_LENGTH, combine
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float64Array, Int64Array
 

@@ -14,6 +14,8 @@ from autolora.index.text_map import FILE, read_text_map, write_text_map
 from autolora.index.text_map import TextMap as StoredTextMap
 
 WIDTH = 16
+EMPTY = torch.cat((torch.zeros(4), torch.linspace(-2, 3, WIDTH - 4)))
+"""features of the empty prompt, equal to the mean in the dimensions in which adapters differ"""
 
 
 def draw_features(adapters: int, captions: int, seed: int = 0) -> list[Tensor]:
@@ -31,7 +33,7 @@ def draw_features(adapters: int, captions: int, seed: int = 0) -> list[Tensor]:
 
 def fitted(features: list[Tensor], mapping: str) -> TextMap:
     text_map = TextMap(WIDTH)
-    text_map.fit(features, mapping, shrinkage=0.01)  # type: ignore[arg-type]
+    text_map.fit(features, EMPTY, mapping, shrinkage=0.01)  # type: ignore[arg-type]
     return text_map
 
 
@@ -48,8 +50,17 @@ def test_whitened_captions_vary_alike_in_all_directions() -> None:
     features = draw_features(200, 8)
     matrix = fitted(features, "whiten").matrix
     within = torch.cat([(rows - rows.mean(0)) @ matrix for rows in features])
-    variances = within.var(0)
-    assert variances[4:].max() / variances[4:].min() < 1.3
+    variances = torch.linalg.eigvalsh(within.T @ within / len(within)).flip(0)
+    assert variances[: WIDTH - 5].max() / variances[: WIDTH - 5].min() < 1.3
+    assert variances[-1] < 1e-6 * variances[0]  # the direction of the empty prompt
+
+
+def test_the_empty_prompt_says_nothing() -> None:
+    text_map = fitted(draw_features(40, 8), "whiten")
+    texts = torch.randn(5, WIDTH)
+    assert ((EMPTY - text_map.center) @ text_map.matrix).norm() < 1e-4
+    more_empty = texts + 0.7 * (EMPTY - text_map.center)
+    assert torch.allclose(text_map(texts), text_map(more_empty), atol=1e-5)
 
 
 def test_center_is_the_mean_over_adapters_and_not_over_captions() -> None:
@@ -60,7 +71,9 @@ def test_center_is_the_mean_over_adapters_and_not_over_captions() -> None:
 def test_without_repeated_captions_features_are_only_centered(caplog: pytest.LogCaptureFixture) -> None:
     features = [rows[:1] for rows in draw_features(5, 2)]
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(fitted(features, "whiten").matrix, torch.eye(WIDTH))
+        matrix = fitted(features, "whiten").matrix
+    assert torch.allclose(matrix @ matrix, matrix, atol=1e-6)  # a projection
+    assert matrix.trace() == pytest.approx(WIDTH - 1)
     assert "not whitened" in caplog.text
 
 

@@ -4,11 +4,9 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from autolora.experiments.cases import (
     CandidateAdapter,
-    distinctive_phrase,
     draw_cases,
     draw_pairs,
     pair_prompt_parts,
@@ -20,7 +18,7 @@ def candidate(
 ) -> CandidateAdapter:
     adapter = CandidateAdapter(
         sha256=f"{number:064x}", family=f"family {number}", unseen=unseen, kind=kind, theme=theme,
-        renderings=("image",), captions=(f"a {theme} thing", f"a picture of a {theme} thing"),
+        renderings=("image",), captions_by_rendering=((f"a picture of a {theme} thing", f"a {theme} thing"),),
         trigger_words=(f"word{number}",),
     )  # fmt: skip
     return replace(adapter, **fields)  # type: ignore[arg-type]
@@ -71,7 +69,10 @@ def test_each_pair_has_its_cases_and_each_adapter_one_single_case() -> None:
 
 
 def test_adapters_without_renderings_or_captions_are_skipped() -> None:
-    incomplete = [candidate(0, "object", "cat", captions=()), candidate(1, "style", "neon", renderings=())]
+    incomplete = [
+        candidate(0, "object", "cat", captions_by_rendering=()),
+        candidate(1, "style", "neon", renderings=()),
+    ]
     assert draw_cases(incomplete, 2, 0) == []
     assert draw_cases([], 2, 0) == []
 
@@ -80,19 +81,3 @@ def test_pair_prompt_names_both_adapters() -> None:
     adapters = objects_and_styles()
     parts = pair_prompt_parts(adapters[1], adapters[4], adapters, np.random.default_rng(0))
     assert parts == ("a rocket thing", "word1", "mosaic", "word4")
-
-
-@pytest.mark.parametrize(
-    ("captions", "phrase"),
-    [
-        (("a fish in watercolour style", "a star on sand in watercolour style"), "in watercolour style"),
-        (("a fish as pixel art", "this shows pixel art of a star", "a car, pixel art"), "pixel art"),
-        (("a neon fish", "glowing lines of neon"), "neon"),
-        (("", "!!"), ""),
-    ],
-)
-def test_distinctive_phrase_is_rare_in_the_captions_of_others(captions: tuple[str, ...], phrase: str) -> None:
-    other = candidate(
-        9, None, None, captions=("a fish on sand", "this shows a star in the night", "glowing lines")
-    )
-    assert distinctive_phrase(candidate(0, None, None, captions=captions), [other]) == phrase

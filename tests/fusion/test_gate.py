@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autolora.fusion.gate import TERMS, Gate, Gates, calibrate
+from autolora.fusion.gate import TERMS, Gate, Gates
 from autolora.presets import FUSION, FusionVariant, GateForm
 
 RANDOM = replace(FUSION["best"], relevance=False, init_std=1.0, init_bias=0.0, global_rank=0)
@@ -56,7 +56,3 @@ def test_gates_are_looked_up_by_slot_and_named_as_published() -> None:
     assert "blocks.0.attn.a_to_out" not in gates
     assert "model_dict.blocks___0___attn___a_to_qkv.weight_base" in gates.state_dict()
     assert len(gates.state_dict()) == 2 * 9
-
-
-def test_relevance_is_linear_between_floor_and_ceiling() -> None:
-    assert calibrate([-1.0, 0.2, 0.4, 0.9], floor=0.2, ceiling=0.6) == pytest.approx((0, 0, 0.5, 1))

@@ -11,7 +11,7 @@ from autolora.encoder import store as encoder_store
 from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.index import store as index
-from autolora.index.hybrid import combine
+from autolora.matching.hybrid import combine
 from autolora.models import ClipTextEncoder
 from autolora.storage.tables import read_table
 from tests.support.synthetic_repo import (

@@ -1,0 +1,194 @@
+"""Calibration: fit the probability that a prompt asks for what an adapter does (autolora.matching.relevance).
+
+The training adapters serve as an index of unseen ones: their vectors come from encoders that were not trained on them,
+if there are such, and leave out the captions of the rendering that a prompt describes. The prompts are captions and
+distinctive phrases of the adapters, alone and in pairs, and once more in an index without the adapters that they
+ask for, so that nothing fits. No judgment of anybody is needed: an adapter is relevant to its own prompts; adapters
+whose captions resemble those of a requested one may be relevant or not, and are left out.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autolora.matching.hybrid import combine
+from autolora.matching.phrases import distinctive_phrase, word_shares
+from autolora.matching.relevance import NUM_COEFFICIENTS, Relevance, logistic
+from autolora.matching.selection import Match, pursue
+from autolora.storage.arrays import BoolArray, Float64Array
+
+MAX_PROMPTS = 1000
+"""of each kind"""
+MATCHES_PER_PROMPT = 3
+MAX_SIMILARITY = 0.5
+"""cosine of two adapters' captions above which they may be of one concept"""
+PENALTY = 0.01
+"""of the squared coefficients; keeps them finite if a cosine separates all relevant adapters from the others"""
+NEWTON_STEPS = 50
+
+Embed = Callable[[Sequence[str]], Float64Array]
+"""from texts to their unit vectors (N, d)"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CalibrationSet:
+    """The training adapters as an index would hold them if the encoder had not seen them."""
+
+    renderings: Sequence[Sequence[Sequence[str]]]
+    """per adapter and rendering: its captions; no rendering is without captions"""
+    caption_sums: Sequence[Float64Array]
+    """per adapter: the sum of the captions' unit vectors of each rendering (R, d)"""
+    weights: Float64Array
+    """(N, d), unit vectors of the weights alone"""
+    min_agreement: float | None
+    """cosine of weights and captions from which the index combines them; None: it holds the weights alone"""
+
+    @property
+    def similarity(self) -> Float64Array:
+        """Return the cosines of the adapters' captions (N, N)."""
+        means = np.stack([sums.sum(axis=0) for sums in self.caption_sums])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        cosines: Float64Array = means @ means.T
+        return cosines
+
+    def hybrid(
+        self, adapters: Sequence[int], described: Sequence[int | None]
+    ) -> tuple[Float64Array, BoolArray]:
+        """Return the vectors of adapters (n, d) without the captions of the described renderings, and whether they
+        contain captions (n,)."""
+        if self.min_agreement is None:
+            return self.weights[list(adapters)], np.zeros(len(adapters), dtype=np.bool_)
+        kept = [
+            np.delete(self.caption_sums[adapter], [] if image is None else [image], axis=0)
+            for adapter, image in zip(adapters, described, strict=True)
+        ]
+        sums, counts = np.stack([rows.sum(axis=0) for rows in kept]), np.array([len(rows) for rows in kept])
+        return combine(self.weights[list(adapters)], sums, counts, self.min_agreement)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationPrompt:
+    """A text, and the adapters that it asks for."""
+
+    kind: str
+    text: str
+    adapters: tuple[int, ...]
+    described: tuple[int | None, ...]
+    """per adapter: the position of the rendering that the text describes, whose captions its vector leaves out"""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """An adapter that a pursuit came upon, and whether the prompt asks for it."""
+
+    kind: str
+    cosine: float
+    is_first: bool
+    uses_captions: bool
+    is_relevant: bool
+
+
+def unfitted_relevance() -> Tensor:
+    """Return the coefficients (2, NUM_COEFFICIENTS) of an encoder that has not been calibrated: nan."""
+    return torch.full((2, NUM_COEFFICIENTS), torch.nan, dtype=torch.float64)
+
+
+def calibrate(adapters: CalibrationSet, embed: Embed, seed: int) -> Relevance:
+    """Return the relevance fitted to the training adapters; the seed draws the prompts if there are many."""
+    prompts = list(make_prompts(adapters, np.random.default_rng(seed)))
+    vectors = embed([prompt.text for prompt in prompts])
+    alone = CalibrationSet(adapters.renderings, adapters.caption_sums, adapters.weights, None)
+    weights = fit_logistic(list(observe(alone, prompts, vectors)))
+    if adapters.min_agreement is None:
+        return Relevance(np.stack([weights, weights]))
+    combined = [row for row in observe(adapters, prompts, vectors) if row.uses_captions]
+    return Relevance(np.stack([weights, fit_logistic(combined) if combined else weights]))
+
+
+def make_prompts(adapters: CalibrationSet, rng: np.random.Generator) -> Iterator[CalibrationPrompt]:
+    """Yield captions and phrases, alone and in pairs of adapters with different captions, MAX_PROMPTS of each kind."""
+    captions = [
+        CalibrationPrompt("caption", text, (adapter,), (image,))
+        for adapter, renderings in enumerate(adapters.renderings)
+        for image, texts in enumerate(renderings)
+        for text in texts
+    ]
+    by_adapter = [[text for texts in renderings for text in texts] for renderings in adapters.renderings]
+    shares = word_shares(chain.from_iterable(by_adapter))
+    phrases = [
+        CalibrationPrompt("phrase", phrase, (adapter,), (None,))
+        for adapter, texts in enumerate(by_adapter)
+        if (phrase := distinctive_phrase(texts, shares))
+    ]
+    similarity = adapters.similarity
+    for singles in (captions, phrases):
+        yield from (singles[row] for row in rng.permutation(len(singles))[:MAX_PROMPTS])
+        for _ in range(min(MAX_PROMPTS, len(captions)) if singles else 0):
+            first, second = (singles[row] for row in rng.integers(len(singles), size=2))
+            if similarity[first.adapters[0], second.adapters[0]] <= MAX_SIMILARITY:
+                yield _pair(first, second)
+
+
+def _pair(first: CalibrationPrompt, second: CalibrationPrompt) -> CalibrationPrompt:
+    return CalibrationPrompt(
+        f"pair of {first.kind}s",
+        f"{first.text}, {second.text}",
+        first.adapters + second.adapters,
+        first.described + second.described,
+    )
+
+
+def observe(
+    adapters: CalibrationSet, prompts: Sequence[CalibrationPrompt], prompt_vectors: Float64Array
+) -> Iterator[Observation]:
+    """Yield what the pursuit of each prompt (P, d) finds, in the whole index and without the requested adapters."""
+    count = len(adapters.weights)
+    vectors, uses_captions = adapters.hybrid(range(count), [None] * count)
+    similarity = adapters.similarity
+    for prompt, wanted in zip(prompts, prompt_vectors, strict=True):
+        requested = list(prompt.adapters)
+        stored = vectors[requested], uses_captions[requested]
+        vectors[requested], uses_captions[requested] = adapters.hybrid(requested, prompt.described)
+        resembling: BoolArray = np.any(similarity[requested] > MAX_SIMILARITY, axis=0)
+        resembling[requested] = True
+        for match in _matches(wanted, vectors, np.zeros(count, dtype=np.bool_)):
+            is_relevant = match.position in requested
+            if is_relevant or not resembling[match.position]:
+                uses = bool(uses_captions[match.position])
+                yield Observation(prompt.kind, match.cosine, match.is_first, uses, is_relevant)
+        if len(requested) == 1:
+            for match in _matches(wanted, vectors, resembling):
+                uses = bool(uses_captions[match.position])
+                yield Observation(f"{prompt.kind}, absent", match.cosine, match.is_first, uses, False)
+        vectors[requested], uses_captions[requested] = stored
+
+
+def fit_logistic(observations: Sequence[Observation]) -> Float64Array:
+    """Return the coefficients (NUM_COEFFICIENTS,) of the probability that an observed adapter is relevant.
+
+    The kinds of prompt count equally. Maximum likelihood with a penalty on the squares, by Newton's method.
+    """
+    counts = Counter(row.kind for row in observations)
+    weights = np.array([len(observations) / len(counts) / counts[row.kind] for row in observations])
+    inputs = np.array([(row.cosine, float(not row.is_first), 1.0) for row in observations])
+    labels = np.array([float(row.is_relevant) for row in observations])
+    coefficients = np.zeros(NUM_COEFFICIENTS)
+    for _ in range(NEWTON_STEPS):
+        probabilities = logistic(inputs @ coefficients)
+        gradient = inputs.T @ (weights * (labels - probabilities)) - PENALTY * coefficients
+        curvature = (inputs * (weights * probabilities * (1 - probabilities))[:, None]).T @ inputs
+        coefficients += np.linalg.solve(curvature + PENALTY * np.eye(NUM_COEFFICIENTS), gradient)
+    return coefficients
+
+
+def _matches(prompt: Float64Array, vectors: Float64Array, excluded: BoolArray) -> Iterator[Match]:
+    """Yield the first matches of a pursuit by cosine among the adapters that are not excluded."""
+    count = min(MATCHES_PER_PROMPT, len(vectors) - int(excluded.sum()))
+    yield from islice(
+        pursue(prompt, vectors, lambda cosines, is_first: np.where(excluded, -np.inf, cosines)), count
+    )

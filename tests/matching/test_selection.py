@@ -1,0 +1,81 @@
+"""Selection by matching pursuit: one adapter per concept, none if nothing fits, and relevance instead of cosines."""
+
+import numpy as np
+import pytest
+
+from autolora.matching.relevance import Relevance
+from autolora.matching.selection import Match, pursue, relevances, select
+from autolora.storage.arrays import Float64Array
+
+STEEP = Relevance(np.array([[100.0, 0.0, -40.0], [100.0, 0.0, -60.0]]))
+"""relevant from a cosine of .4 by weights alone, of .6 with captions"""
+
+
+def unit(rows: Float64Array) -> Float64Array:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def selected(
+    vectors: Float64Array, prompt: Float64Array, limit: int = 3, captions: bool = False
+) -> list[int]:
+    uses_captions = np.full(len(vectors), captions)
+    return [match.position for match in select(unit(prompt), vectors, uses_captions, STEEP, limit, 0.5)]
+
+
+def test_one_adapter_of_each_concept_is_selected() -> None:
+    """Two adapters of the first concept are nearer to the prompt than the only one of the second."""
+    vectors = unit(np.array([[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0], [0, 0, 1]]))
+    prompt = np.array([0.9, 0.6, 0.05])
+    assert set(np.argsort(-vectors @ prompt)[:2].tolist()) == {0, 1}
+    assert selected(vectors, prompt) == [0, 2]
+    assert selected(vectors, prompt, limit=1) == [0]
+
+
+def test_nothing_is_selected_if_no_adapter_is_relevant() -> None:
+    assert selected(np.eye(3)[:2], np.array([0.1, 0.2, 1.0])) == []
+    assert selected(np.empty((0, 3)), np.array([1.0, 0.0, 0.0])) == []
+
+
+def test_each_kind_of_vector_has_its_own_relevance() -> None:
+    prompt = np.array([0.5, 0.0, 0.75**0.5])
+    assert selected(np.eye(3)[:1], prompt) == [0]
+    assert selected(np.eye(3)[:1], prompt, captions=True) == []
+    both = select(prompt, np.eye(3)[[0, 2]], np.array([False, True]), STEEP, 3, 0.5)
+    assert [match.position for match in both] == [1, 0]
+    less_cosine = unit(np.array([0.55, 0.0, 0.5]))  # .55 with captions is less relevant than .5 without
+    order = select(less_cosine, np.eye(3)[[0, 2]], np.array([True, False]), STEEP, 3, 0.0)
+    assert [match.position for match in order] == [1, 0]
+
+
+def test_a_prompt_that_equals_a_vector_leaves_nothing() -> None:
+    assert selected(np.eye(3), np.array([1.0, 0.0, 0.0])) == [0]
+    everything = list(pursue(np.array([1.0, 0.0, 0.0]), np.eye(3), lambda cosines, is_first: cosines))
+    assert [match.position for match in everything] == [0, 1, 2]
+    assert [match.cosine for match in everything] == pytest.approx([1, 0, 0])
+
+
+def test_cosines_are_those_with_the_rest_of_the_prompt() -> None:
+    rng = np.random.default_rng(0)
+    vectors, prompt = unit(rng.normal(size=(20, 6))), unit(rng.normal(size=6))
+    matches: list[Match] = []
+    for match in pursue(prompt, vectors, lambda cosines, is_first: cosines.copy()):
+        before = vectors[[other.position for other in matches]]
+        rest = prompt - np.linalg.pinv(before) @ before @ prompt if matches else prompt
+        if len(matches) == 6:
+            break  # six vectors span everything
+        cosines = vectors @ rest / np.linalg.norm(rest)
+        assert match.cosine == pytest.approx(cosines[match.position])
+        assert match.cosine == pytest.approx(np.delete(cosines, [other.position for other in matches]).max())
+        assert match.is_first == (not matches)
+        matches.append(match)
+    assert len({match.position for match in matches}) == 6
+
+
+def test_relevances_of_all_adapters_are_those_of_the_pursuit() -> None:
+    vectors, prompt = np.eye(3), unit(np.array([3.0, 2.0, 0.1]))
+    shy = Relevance(np.array([[10.0, -2.0, -4.0]] * 2))
+    result = relevances(prompt, vectors, np.zeros(3, dtype=np.bool_), shy)
+    chosen = select(prompt, vectors, np.zeros(3, dtype=np.bool_), shy, 3, 0.0)
+    assert result[[match.position for match in chosen]] == pytest.approx([m.rank_value for m in chosen])
+    first, second = 1 / (1 + np.exp(4 - 10 * prompt[0])), 1 / (1 + np.exp(6 - 10 * 2 / np.hypot(2, 0.1)))
+    assert result[:2] == pytest.approx([first, second])
