@@ -71,7 +71,7 @@ class Retriever:
                 "the number of adapters (-k), or train an encoder (`dvc repro encoder`)"
             )
         matches = select(
-            self._embed(prompt).astype(np.float64),
+            self.embed(prompt).astype(np.float64),
             index.vectors,
             index.uses_captions,
             index.relevance,
@@ -85,10 +85,10 @@ class Retriever:
 
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
-        cosines: Float32Array = self.index.vectors @ self._embed(prompt)
+        cosines: Float32Array = self.index.vectors @ self.embed(prompt)
         return cosines
 
-    def _embed(self, prompt: str) -> Float32Array:
+    def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt."""
         return self.index.text_map.apply(self._text_encoder.encode([prompt])[0])
 

@@ -24,7 +24,7 @@ from autolora.metrics.summary import Headline, update
 from autolora.params import GenerationParams, Params, load
 from autolora.records import Hit
 from autolora.retrieval import Retriever, open_retriever
-from bench.selection import COMPOSITES, Case, make_cases
+from bench.selection_cases import COMPOSITES, Case, make_cases
 from bench.timing import today
 
 COMMAND = "python -m bench.end_to_end"
@@ -49,7 +49,8 @@ def main() -> None:
     params = load(root / "params.yaml")
     judgments = read_judgments(root / params.evaluation.themes if params.evaluation.themes else None)
     retriever = open_retriever(root)
-    cases = draw_cases(make_cases(retriever, judgments), options.prompts)
+    indexed = [judgments[row["sha256"]] for row in retriever.index.rows if row["sha256"] in judgments]
+    cases = draw_cases(make_cases(indexed), options.prompts)
     judges = load_judges(params.judges, params.models, params.vllm)
     generator = Generator(root, params.models, params.pool)
     columns: dict[tuple[str, str], list[float]] = {}

@@ -1,6 +1,7 @@
 """The selection of adapters for prompts on the playground: `python -m bench.selection` (after `make demo`).
 
-Prompts ask for an object and a style, each in two phrasings, for one of them, or for an object that the base model
+Prompts ask for an object and a style, each in two phrasings, for these in a scene, for one of them, for a style by
+words that no caption contains, for one whose adapters are taken out of the index, or for an object that the base model
 draws without an adapter. The first hits of a search are compared with the selection, in the index that is served.
 Intervals come from resampling whole themes. The prompts use the words of the playground's own captions, and adapters of
 most themes are in the training set: this measures the choice among adapters, not how well unseen ones are found.
@@ -9,133 +10,213 @@ most themes are in the training set: this measures the choice among adapters, no
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from autolora.matching.selection import Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
-from autolora.metrics.judgments import Judgment, read_judgments
+from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
-from autolora.params import load
-from autolora.records import Hit
-from autolora.retrieval import Retriever, open_retriever
+from autolora.params import RetrievalParams, load
+from autolora.retrieval import open_retriever
+from autolora.storage.arrays import BoolArray, Float64Array
+from bench.hidden_words import Candidates, candidates_of, hide_words
+from bench.reliability import calibration_error, draw_reliability
+from bench.selection_cases import Case, concept_words, make_cases
 from bench.timing import today
-from playground.world import BASE_OBJECTS, COLOURS
 
 COMMAND = "python -m bench.selection"
-COMPOSITES = ("a {object} in {style} style", "a {style} drawing of a {object}")
-SINGLES = {"object": "a {theme}", "style": "a drawing in {theme} style"}
-Choose = Callable[[str], list[Hit]]
+FIGURE = Path("docs", "images", "selection.png")
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A prompt, and the themes that it asks for."""
+class Result:
+    """What a prompt gets: the adapters that a search or a selection considered, best first."""
 
-    kind: str
-    """composite, single, or none: the base model draws it alone"""
-    prompt: str
-    themes: frozenset[str]
-    cluster: str
+    case: Case
+    themes: tuple[str, ...]
+    """of the considered adapters"""
+    relevance: tuple[float, ...]
+    count: int
+    """number of adapters that are used: the first of the considered ones"""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Return the themes of the adapters that are used."""
+        return self.themes[: self.count]
+
+
+Choose = Callable[[Case, Candidates, RetrievalParams], Result]
 
 
 def main() -> None:
-    """Measure, print the table, and write the rows of metrics/summary.json."""
+    """Measure, print the tables, draw the figure, and write the rows of metrics/summary.json."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("."), help="repository")
-    root = parser.parse_args().root
+    root = parser.parse_args().root.absolute()
     params = load(root / "params.yaml")
     judgments = read_judgments(root / params.evaluation.themes if params.evaluation.themes else None)
-    retriever, options = open_retriever(root), params.retrieval
-    ways: dict[str, Choose] = {
-        "search": lambda prompt: retriever.search(prompt, options.max_selected),
-        "selection": lambda prompt: retriever.select(prompt, options),
-    }
-    cases = make_cases(retriever, judgments)
-    results = {name: measure(cases, choose, judgments) for name, choose in ways.items()}
-    print(to_markdown(results))
-    update(root, COMMAND, today(), headlines(results, params.encoder.preset))
-
-
-def make_cases(retriever: Retriever, judgments: dict[str, Judgment]) -> list[Case]:
-    """Return the prompts about all objects and styles of which the index has an adapter, and those of the base."""
+    retriever = open_retriever(root)
+    served = candidates_of(retriever, judgments)
+    hidden = hide_words(root, params, concept_words(), judgments)
     indexed = [judgments[row["sha256"]] for row in retriever.index.rows if row["sha256"] in judgments]
-    themes = {kind: sorted({j.theme for j in indexed if j.kind == kind}) for kind in SINGLES}
-    composites = [
-        Case("composite", phrase.format(object=thing, style=style), frozenset((thing, style)), thing)
-        for phrase in COMPOSITES
-        for thing in themes["object"]
-        for style in themes["style"]
-    ]
-    singles = [
-        Case("single", phrase.format(theme=theme), frozenset([theme]), theme)
-        for kind, phrase in SINGLES.items()
-        for theme in themes[kind]
-    ]
-    base = [
-        Case("none", f"a {colour} {thing}", frozenset(), thing)
-        for thing in BASE_OBJECTS
-        for colour in COLOURS
-    ]
-    return composites + singles + base
+    cases = make_cases(indexed)
+    ways: dict[str, Choose] = {"search": first_hits, "selection": select}
+    results = {
+        name: [choose(case, index_for(case, served, hidden), params.retrieval) for case in cases]
+        for name, choose in ways.items()
+    }
+    tables = {name: measure(rows) for name, rows in results.items()}
+    doubts = measure_doubts(results["selection"])
+    print(to_markdown(tables))
+    print("\n".join(f"{name}: {estimate_text(estimate)}" for name, estimate in doubts.items()))
+    (root / FIGURE).write_bytes(draw_reliability(*considered(results["selection"])))
+    update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset))
 
 
-def measure(
-    cases: Sequence[Case], choose: Choose, judgments: dict[str, Judgment]
-) -> dict[str, dict[str, Estimate]]:
-    """Return kind of case -> metric -> estimate.
+def index_for(case: Case, served: Candidates, hidden: Candidates) -> Candidates:
+    """Return the adapters among which those for a prompt are looked for."""
+    if case.kind == "absent":
+        return served.without(case.themes)
+    return hidden if case.kind == "described" else served
 
-    all: every theme has an adapter among the chosen ones. exact: and no other theme has one. unnamed: number of chosen
-    adapters of other themes.
+
+def first_hits(case: Case, candidates: Candidates, params: RetrievalParams) -> Result:
+    """Return the first hits of a search, fitting or not."""
+    cosines = candidates.vectors @ candidates.embed(case.prompt)
+    best = np.argsort(-cosines)[: params.max_selected]
+    relevance = candidates.relevance.probabilities(cosines[best], candidates.uses_captions[best], True)
+    themes = tuple(candidates.themes[row] for row in best)
+    return Result(case, themes, tuple(relevance.tolist()), len(best))
+
+
+def select(case: Case, candidates: Candidates, params: RetrievalParams) -> Result:
+    """Return the selection, followed by the adapter at which it ended."""
+
+    def rank(cosines: Float64Array, is_first: bool) -> Float64Array:
+        return candidates.relevance.probabilities(cosines, candidates.uses_captions, is_first)
+
+    matches: list[Match] = []
+    for match in islice(pursue(candidates.embed(case.prompt), candidates.vectors, rank), params.max_selected):
+        matches.append(match)
+        if match.rank_value < params.min_relevance:
+            break
+    relevance = tuple(match.rank_value for match in matches)
+    count = sum(value >= params.min_relevance for value in relevance)
+    return Result(case, tuple(candidates.themes[match.position] for match in matches), relevance, count)
+
+
+def measure(results: Sequence[Result]) -> dict[str, dict[str, Estimate]]:
+    """Return kind of prompt -> metric -> estimate.
+
+    all: every requested theme has an adapter among those used. exact: and no other theme has one. unnamed: number of
+    used adapters of other themes. repeated: number of used adapters of a theme that has one already.
     """
-    results = {}
-    for kind in dict.fromkeys(case.kind for case in cases):
-        of_kind = [case for case in cases if case.kind == kind]
-        chosen = [[_theme(hit, judgments) for hit in choose(case.prompt)] for case in of_kind]
+    tables = {}
+    for kind in dict.fromkeys(result.case.kind for result in results):
+        rows = [result for result in results if result.case.kind == kind]
+        wanted = [frozenset() if kind == "absent" else result.case.themes for result in rows]
         columns = {
-            "all": [case.themes <= set(themes) for case, themes in zip(of_kind, chosen, strict=True)],
-            "exact": [case.themes == set(themes) for case, themes in zip(of_kind, chosen, strict=True)],
+            "all": [themes <= set(row.used) for row, themes in zip(rows, wanted, strict=True)],
+            "exact": [themes == set(row.used) for row, themes in zip(rows, wanted, strict=True)],
             "unnamed": [
-                sum(theme not in case.themes for theme in themes)
-                for case, themes in zip(of_kind, chosen, strict=True)
+                sum(theme not in themes for theme in row.used)
+                for row, themes in zip(rows, wanted, strict=True)
             ],
+            "repeated": [row.count - len(set(row.used)) for row in rows],
         }
         values = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
-        results[kind] = estimates(values, [case.cluster for case in of_kind], resamples=2000, seed=0)
-    return results
+        clusters = [result.case.cluster for result in rows]
+        tables[kind] = estimates(values, clusters, resamples=RESAMPLES, seed=0)
+    return tables
 
 
-def headlines(results: dict[str, dict[str, dict[str, Estimate]]], preset: str) -> list[Headline]:
+def considered(results: Sequence[Result]) -> tuple[Float64Array, BoolArray]:
+    """Return the relevance of every adapter that selections considered, and whether its theme is requested."""
+    relevance = [value for result in results for value in result.relevance]
+    right = [
+        theme in result.case.themes and result.case.kind != "absent"
+        for result in results
+        for theme in result.themes
+    ]
+    return np.array(relevance), np.array(right, dtype=np.bool_)
+
+
+def measure_doubts(results: Sequence[Result]) -> dict[str, Estimate]:
+    """Return how well the relevance of the first adapter tells prompts that it fits from others (AUROC), and the
+    expected calibration error.
+
+    Resamples are of whole themes.
+    """
+    rng = np.random.default_rng(0)
+    by_cluster: dict[str, list[Result]] = {}
+    for result in results:
+        by_cluster.setdefault(result.case.cluster, []).append(result)
+    groups = list(by_cluster.values())
+    draws = [[groups[row] for row in rng.integers(len(groups), size=len(groups))] for _ in range(RESAMPLES)]
+    measures: dict[str, Callable[[Sequence[Result]], float]] = {
+        "auroc_none": lambda rows: auroc(rows, "none"),
+        "auroc_absent": lambda rows: auroc(rows, "absent"),
+        "calibration_error": lambda rows: calibration_error(*considered(rows)),
+    }
+    doubts = {}
+    for name, function in measures.items():
+        values = [function([row for group in draw for row in group]) for draw in draws]
+        low, high = np.nanquantile(values, [0.025, 0.975])
+        doubts[name] = Estimate(
+            value=function(results), low=float(low), high=float(high), n=len(results), clusters=len(groups)
+        )
+    return doubts
+
+
+def auroc(results: Sequence[Result], kind: str) -> float:
+    """Return the probability that a single prompt's first adapter is more relevant than one of a prompt of `kind`."""
+    fitting = np.array([result.relevance[0] for result in results if result.case.kind == "single"])
+    others = np.array([result.relevance[0] for result in results if result.case.kind == kind])
+    if not len(fitting) or not len(others):
+        return float("nan")
+    above = (fitting[:, None] > others).mean() + 0.5 * (fitting[:, None] == others).mean()
+    return float(above)
+
+
+def headlines(
+    tables: dict[str, dict[str, dict[str, Estimate]]], doubts: dict[str, Estimate], preset: str
+) -> list[Headline]:
     """Return the rows of metrics/summary.json."""
-    rows = []
-    for way, kinds in results.items():
-        for kind, metrics in kinds.items():
-            for metric, estimate in metrics.items():
-                numbers = {name: value for name, value in asdict(estimate).items() if name != "clusters"}
-                rows.append(
-                    Headline(
-                        name=f"retrieval.{way}_{kind}_{metric}",
-                        preset=preset,
-                        better="lower" if metric == "unnamed" else "higher",
-                        **numbers,
-                    )
-                )
-    return rows
+    rows = [
+        (f"{way}_{kind}_{metric}", estimate)
+        for way, kinds in tables.items()
+        for kind, metrics in kinds.items()
+        for metric, estimate in metrics.items()
+    ]
+    lower = ("unnamed", "repeated", "calibration_error")
+    return [
+        Headline(
+            name=f"retrieval.{name}",
+            preset=preset,
+            better="lower" if name.endswith(lower) else "higher",
+            **{field: value for field, value in asdict(estimate).items() if field != "clusters"},
+        )
+        for name, estimate in (*rows, *((f"selection_{name}", value) for name, value in doubts.items()))
+    ]
 
 
-def to_markdown(results: dict[str, dict[str, dict[str, Estimate]]]) -> str:
+def to_markdown(tables: dict[str, dict[str, dict[str, Estimate]]]) -> str:
     """Return a table: a line per way and kind of prompt."""
-    lines = ["| way | prompts | all | exact | unnamed |", "|---|---|---|---|---|"]
-    for way, kinds in results.items():
+    lines = ["| way | prompts | all | exact | unnamed | repeated |", "|---|---|---|---|---|---|"]
+    for way, kinds in tables.items():
         for kind, metrics in kinds.items():
-            cells = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in metrics.values()]
-            lines.append(f"| {way} | {kind}, {metrics['all'].n} | {' | '.join(cells)} |")
+            cells = " | ".join(map(estimate_text, metrics.values()))
+            lines.append(f"| {way} | {kind}, {metrics['all'].n} | {cells} |")
     return "\n".join(lines)
 
 
-def _theme(hit: Hit, judgments: dict[str, Judgment]) -> str:
-    """Return the theme of a hit; an adapter without judgment is a theme of its own."""
-    return judgments[hit.sha256].theme if hit.sha256 in judgments else hit.sha256
+def estimate_text(estimate: Estimate) -> str:
+    """Return a value with its interval."""
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 if __name__ == "__main__":

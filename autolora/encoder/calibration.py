@@ -128,18 +128,22 @@ def make_prompts(adapters: CalibrationSet, rng: np.random.Generator) -> Iterator
     similarity = adapters.similarity
     for singles in (captions, phrases):
         yield from (singles[row] for row in rng.permutation(len(singles))[:MAX_PROMPTS])
-        for _ in range(min(MAX_PROMPTS, len(captions)) if singles else 0):
-            first, second = (singles[row] for row in rng.integers(len(singles), size=2))
-            if similarity[first.adapters[0], second.adapters[0]] <= MAX_SIMILARITY:
-                yield _pair(first, second)
+        for size in (2, 3):
+            for _ in range(min(MAX_PROMPTS, len(captions))):
+                parts = [singles[row] for row in rng.permutation(len(singles))[:size]]
+                requested = [part.adapters[0] for part in parts]
+                others = similarity[np.ix_(requested, requested)] - np.eye(len(parts))
+                if len(parts) == size and others.max() <= MAX_SIMILARITY:
+                    yield _combined(parts)
 
 
-def _pair(first: CalibrationPrompt, second: CalibrationPrompt) -> CalibrationPrompt:
+def _combined(parts: Sequence[CalibrationPrompt]) -> CalibrationPrompt:
+    """Return the prompt that asks for all adapters of the parts."""
     return CalibrationPrompt(
-        f"pair of {first.kind}s",
-        f"{first.text}, {second.text}",
-        first.adapters + second.adapters,
-        first.described + second.described,
+        f"{len(parts)} {parts[0].kind}s",
+        ", ".join(part.text for part in parts),
+        tuple(adapter for part in parts for adapter in part.adapters),
+        tuple(image for part in parts for image in part.described),
     )
 
 

@@ -19,8 +19,8 @@ def distinctive_phrase(captions: Sequence[str], other_shares: Mapping[str, float
     as the heaviest word (the first of them in case of a tie) and grows, to the right if possible, as long as half of
     the captions contain it; then light words at its ends are cut off.
     """
-    texts, own_shares = [_words(caption) for caption in captions], word_shares(captions)
-    order = dict.fromkeys(word for words in texts for word in words)
+    texts, own_shares = [words(caption) for caption in captions], word_shares(captions)
+    order = dict.fromkeys(word for text in texts for word in text)
     weight = {word: own_shares[word] - other_shares.get(word, 0.0) for word in order}
     heaviest = max(weight, key=lambda word: round(weight[word], 9), default=None)
     if heaviest is None:
@@ -34,8 +34,8 @@ def distinctive_phrase(captions: Sequence[str], other_shares: Mapping[str, float
 
 def word_shares(captions: Iterable[str]) -> Mapping[str, float]:
     """Return word -> share of the captions that contain it."""
-    texts = [set(_words(caption)) for caption in captions]
-    counts = Counter(word for words in texts for word in words)
+    texts = [set(words(caption)) for caption in captions]
+    counts = Counter(word for text in texts for word in text)
     return {word: count / len(texts) for word, count in counts.items()}
 
 
@@ -43,8 +43,8 @@ def _extended(phrase: tuple[str, ...], texts: Sequence[Sequence[str]]) -> tuple[
     """Return the phrase with one more word, right or left, that at least half of the texts contain."""
     for to_the_right in (True, False):
         counts: Counter[tuple[str, ...]] = Counter()
-        for words in texts:
-            runs = {tuple(words[i : i + len(phrase) + 1]) for i in range(len(words) - len(phrase))}
+        for text in texts:
+            runs = {tuple(text[i : i + len(phrase) + 1]) for i in range(len(text) - len(phrase))}
             counts.update(run for run in runs if (run[:-1] if to_the_right else run[1:]) == phrase)
         best = min(counts, key=lambda run: (-counts[run], run), default=None)
         if best is not None and counts[best] >= MIN_SHARE * len(texts):
@@ -52,5 +52,6 @@ def _extended(phrase: tuple[str, ...], texts: Sequence[Sequence[str]]) -> tuple[
     return None
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """Return the words of a text, in lower case."""
     return WORD.findall(text.lower())
