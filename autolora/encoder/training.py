@@ -85,7 +85,7 @@ def fit(
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
-    empty = text_encoder.encode([""])[0].float()
+    empty = torch.from_numpy(text_encoder.encode([""]))[0]
     encoder.text_map.fit(captions.by_adapter(), empty, params.variant.text_map, params.variant.text_shrinkage)
     if isinstance(encoder, RidgeEncoder):
         vectors, values = _fit_ridge(encoder, train_examples, captions, read, params)
