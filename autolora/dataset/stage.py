@@ -267,6 +267,8 @@ def _adapter_columns(adapter: Adapter) -> Row:
         "layout": adapter.layout,
         "num_slots": adapter.num_slots,
         "rank_max": adapter.rank_max,
+        "size": adapter.size,
+        "warnings": list(adapter.warnings),
         "norm": adapter.norm,
         "recipe": adapter.recipe,
     }

@@ -13,7 +13,7 @@ from autolora.records import Caption
 from autolora.storage.files import Row, read_rows
 from autolora.storage.tables import read_table
 
-SCHEMA = 4
+SCHEMA = 5
 TRAINING_LOCK = "data/training.jsonl"
 
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
@@ -41,6 +41,8 @@ ADAPTERS = {
     "layout": TEXT,
     "num_slots": INTEGER,
     "rank_max": INTEGER,
+    "size": INTEGER,  # bytes of the file
+    "warnings": TEXTS,  # codes of autolora.lora.verdict.WARNINGS
     "norm": pa.float64(),
     "renderings": TEXTS,  # sha256 of each image
     "listing_digest": TEXT,

@@ -13,9 +13,9 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import Columns, hash_row, read_arrow, to_matrix
 
-SCHEMA = 3
+SCHEMA = 4
 TABLE = "adapters"
-TEXT = pa.string()
+TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 VECTORS = ("vector", "weights_vector")
 EXACT_COLUMNS = {
     "sha256": TEXT,
@@ -27,12 +27,22 @@ EXACT_COLUMNS = {
     "id": TEXT,
     "file": TEXT,
     "license": TEXT,
-    "nsfw": pa.bool_(),
+    "commercial": BOOLEAN,
+    "derivatives": BOOLEAN,
+    "nsfw": BOOLEAN,
+    "nsfw_level": TEXT,
+    "person": BOOLEAN,
     "base_model": TEXT,
-    "trigger_words": pa.list_(TEXT),
+    "base": TEXT,
+    "trigger_words": TEXTS,
     "family": TEXT,
     "split": TEXT,
     "first_seen": pa.date32(),
+    "layout": TEXT,
+    "num_slots": INTEGER,
+    "rank_max": INTEGER,
+    "size": INTEGER,
+    "warnings": TEXTS,
 }
 """the row identity; excluded are the vectors, `uses_captions` and `encoder_weights`, which depend on floating-point
 results whose last bits differ between processors"""

@@ -60,6 +60,7 @@ def test_contains_every_accepted_adapter_with_renderings_and_captions(
         assert (row["id"], row["license"], row["first_seen"]) == (adapter.listing.id, "apache-2.0", DAY)
         assert row["listing_digest"] == adapter.listing.digest
         assert row["renderings"] == [rendering.sha256 for rendering in adapter.listing.renderings]
+        assert (row["rank_max"], row["size"], row["warnings"]) == (4, 1000, ["fp8"])
     assert len(dataset.rows(tmp_path, "renderings")) == 2 * len(adapters)
     assert len(dataset.rows(tmp_path, "captions")) == 4 * len(adapters)
     texts = {caption.text for group in dataset.captions_by_image(tmp_path).values() for caption in group}

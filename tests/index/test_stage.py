@@ -22,6 +22,7 @@ from autolora.index import store as index
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.models import ClipTextEncoder
 from autolora.pool import store as pool
+from autolora.records import Permissions
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_table
 from tests.support.synthetic_repo import (
@@ -88,6 +89,21 @@ def test_contains_a_unit_vector_per_adapter(root: Path, adapters: list[Synthetic
     rows = rows_by_adapter(root)
     assert set(rows) == {adapter.sha256 for adapter in adapters}
     assert np.allclose([np.linalg.norm(row["vector"]) for row in rows.values()], 1, atol=1e-6)
+
+
+def test_columns_are_those_of_the_dataset(root: Path, adapters: list[SyntheticAdapter]) -> None:
+    listing = replace(
+        adapters[0].listing, permissions=Permissions(commercial=True), person=False, base="flux.1-dev"
+    )
+    write_repository(root, [replace(adapters[0], listing=listing), *adapters[1:]])
+    write_dataset(root)
+    write_index(root)
+    names = [name for name in index.EXACT_COLUMNS if name != "encoder"]
+    rows = read_table(index.folder(root), "adapters", names)
+    assert rows == dataset.rows(root, "adapters", names)
+    (row,) = (row for row in rows if row["sha256"] == adapters[0].sha256)
+    stored = [row[name] for name in ("commercial", "derivatives", "person", "base", "size", "warnings")]
+    assert stored == [True, None, False, "flux.1-dev", 1000, ["fp8"]]
 
 
 def test_second_run_writes_nothing(root: Path) -> None:

@@ -197,6 +197,7 @@ def _adapter(adapter: SyntheticAdapter) -> Adapter:
         keys_used=len(adapter.lora),
         keys_seen=len(adapter.lora),
         ignored_keys=(),
+        warnings=("fp8",),
     )
 
 
