@@ -7,12 +7,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
@@ -21,6 +22,10 @@ from rich.table import Table
 
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.params import Params, load
+
+if TYPE_CHECKING:
+    from autolora.index.copies import Index
+    from autolora.records import Hit
 
 app = typer.Typer(
     help="Find FLUX LoRAs by the content of their weights, and generate images with them.",
@@ -40,6 +45,30 @@ Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit, branch or tag.")]
+Licenses = Annotated[
+    list[str] | None, typer.Option("--license", help="License, as the hub writes it; repeat for several.")
+]
+MaySell = Annotated[bool, typer.Option("--may-sell", help="Commercial use is permitted.")]
+Derivatives = Annotated[bool, typer.Option("--derivatives", help="Changed versions are permitted.")]
+Nsfw = Annotated[
+    bool | None, typer.Option("--nsfw/--no-nsfw", help="Is, or is not, marked not safe for work.")
+]
+Person = Annotated[
+    bool | None, typer.Option("--person/--no-person", help="Is, or is not, reported to show a real person.")
+]
+BaseModels = Annotated[
+    list[str] | None, typer.Option("--base", help="Base model, e.g. flux.1-dev; repeat for several.")
+]
+MaxRank = Annotated[int | None, typer.Option(min=1, help="Largest rank of the adapter.")]
+MaxMb = Annotated[float | None, typer.Option(min=0, help="Largest size of the file, in 10^6 bytes.")]
+Hubs = Annotated[list[str] | None, typer.Option("--hub", help="Hub; repeat for several.")]
+Since = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First seen on this day or later (YYYY-MM-DD).")
+]
+Families = Annotated[
+    list[str] | None, typer.Option("--family", help="Family, named by a sha256; repeat for several.")
+]
+Where = Annotated[str | None, typer.Option(help='SQL condition on columns, e.g. "rank_max < 32".')]
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -72,39 +101,48 @@ def search(
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="Number of adapters; default from params.yaml.")
     ] = None,
+    licenses: Licenses = None,
+    may_sell: MaySell = False,
+    derivatives: Derivatives = False,
+    nsfw: Nsfw = None,
+    person: Person = None,
+    bases: BaseModels = None,
+    max_rank: MaxRank = None,
+    max_mb: MaxMb = None,
+    hubs: Hubs = None,
+    since: Since = None,
+    families: Families = None,
+    where: Where = None,
     rev: Rev = None,
     as_json: Json = False,
 ) -> None:
-    """Search for the adapters that fit PROMPT."""
+    """Search for the adapters that fit PROMPT and pass all filters; what a hub does not report passes no filter."""
     if not prompt.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
+    from autolora.index.conditions import any_of, conjunction, is_set
     from autolora.retrieval import open_retriever
 
     root, params = _enter_repository()
-    hits = open_retriever(root, rev=rev).search(prompt, k=k or params.retrieval.k)
+    where = conjunction(
+        any_of("license", licenses),
+        is_set("commercial", may_sell or None),
+        is_set("derivatives", derivatives or None),
+        is_set("nsfw", nsfw),
+        is_set("person", person),
+        any_of("base", bases),
+        None if max_rank is None else f"rank_max <= {max_rank}",
+        None if max_mb is None else f"size <= {max_mb * 1e6:.0f}",
+        any_of("hub", hubs),
+        None if since is None else f"first_seen >= DATE '{since:%Y-%m-%d}'",
+        any_of("family", families),
+        where,
+    )
+    retriever = open_retriever(root, rev=rev)
+    hits = retriever.search(prompt, k or params.retrieval.k, where)
     if as_json:
         print(_as_json([asdict(hit) for hit in hits]))
         return
-    if not hits:
-        print("the index is empty: the pool has no accepted adapter")
-        return
-    table = Table(
-        "score",
-        "relevance",
-        "adapter",
-        "license",
-        "trigger words",
-        "sha256",
-        title=f"index {hits[0].index[:12]}",
-    )
-    for column in table.columns:
-        column.overflow = "fold"
-    for hit in hits:
-        words = ", ".join(hit.trigger_words) or "–"
-        relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
-        row = (f"{hit.score:.3f}", relevance, hit.id, hit.license or "unknown", words, hit.sha256[:8])
-        table.add_row(*map(escape, row))
-    _print_table(table)
+    _print_hits(hits, retriever.index, where)
 
 
 @command
@@ -397,6 +435,24 @@ def _shown_progress() -> Iterator[Callable[[int, int, int], None] | None]:
         yield lambda read, total, files: bar.update(
             task, completed=read, total=total, description=f"{files} files"
         )
+
+
+def _print_hits(hits: "Sequence[Hit]", index: "Index", where: str | None) -> None:
+    """Print a table of hits and how many adapters pass the filter, or why there is no hit."""
+    total = len(index.rows)
+    passing = "" if where is None else f"{index.mask(where).sum()} of {total} adapters pass the filter"
+    if not hits:
+        print(f"{passing} {where}" if where else "the index is empty: the pool has no accepted adapter")
+        return
+    title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
+    table = Table("score", "adapter", "license", "trigger words", "sha256", title=title)
+    for column in table.columns:
+        column.overflow = "fold"
+    for hit in hits:
+        words = ", ".join(hit.trigger_words) or "–"
+        row = (f"{hit.score:.3f}", hit.id, hit.license or "unknown", words, hit.sha256[:8])
+        table.add_row(*map(escape, row))
+    _print_table(table)
 
 
 def _show_image(path: Path, as_json: bool) -> None:

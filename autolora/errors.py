@@ -8,6 +8,7 @@ AutoLoraError
 ├── DiskFull             the disk has no space left for a file
 ├── CaptionError         the captioning engine is unreachable or returns an invalid response
 │   └── ImageFailed      the captioning engine cannot caption one image
+├── FilterError          the filter of a search is not a condition over the columns of the index
 ├── MissingArtifact      the output of an earlier stage does not exist here or in a revision
 └── MismatchError        two artifacts do not belong together, such as an adapter and another base model
 """
@@ -53,6 +54,10 @@ class CaptionError(AutoLoraError):
 
 class ImageFailed(CaptionError):
     """The captioning engine cannot caption one image: it is damaged, refused, or not answered with a text."""
+
+
+class FilterError(AutoLoraError):
+    """A filter is not an SQL condition, or names columns or operators that do not exist; lists the columns."""
 
 
 class MissingArtifact(AutoLoraError):

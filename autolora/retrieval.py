@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autolora.errors import MismatchError
-from autolora.index.served import Index, open_index
-from autolora.matching.selection import select
+from autolora.index.copies import Index
+from autolora.index.served import open_index
+from autolora.matching.selection import Candidates, select
 from autolora.params import RetrievalParams, load
 from autolora.records import Hit
-from autolora.storage.arrays import Float32Array
+from autolora.storage.arrays import BoolArray, Float32Array
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
+
+MAX_CANDIDATES = 1000
+"""nearest adapters among which each step of a selection chooses the most relevant"""
 
 
 class Retriever:
@@ -43,28 +47,29 @@ class Retriever:
         self.index = index
         self._text_encoder = text_encoder
 
-    def search(self, prompt: str, k: int) -> list[Hit]:
-        """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5)."""
-        scores = self.scores(prompt)
-        best = np.argsort(-scores, kind="stable")[: max(k, 0)]
-        cosines = scores[best].astype(np.float64)
-        relevance: Sequence[float | None] = [None] * len(best)
-        if self.index.relevance is not None:
-            uses_captions = self.index.uses_captions[best]
-            relevance = self.index.relevance.probabilities(cosines, uses_captions, is_first=True).tolist()
-        return [
-            _hit(self.index, int(position), rank, cosine, probability)
-            for rank, (position, cosine, probability) in enumerate(
-                zip(best, cosines.tolist(), relevance, strict=True), start=1
-            )
-        ]
+    def search(self, prompt: str, k: int, where: str | None = None) -> list[Hit]:
+        """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5).
 
-    def select(self, prompt: str, params: RetrievalParams) -> list[Hit]:
-        """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
-
-        Raises MismatchError if the encoder was imported, so that the relevance of adapters is unknown.
+        where: an SQL condition on columns of the index; only adapters that pass it are returned, and k if k pass.
+        Raises FilterError if it is not valid.
         """
         index = self.index
+        positions, scores = index.nearest(self.embed(prompt), k, self._mask(where))
+        cosines = scores.astype(np.float64)
+        relevance: Sequence[float | None] = [None] * len(positions)
+        if index.relevance is not None:
+            uses_captions = index.uses_captions[positions]
+            relevance = index.relevance.probabilities(cosines, uses_captions, is_first=True).tolist()
+        found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
+        return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]
+
+    def select(self, prompt: str, params: RetrievalParams, where: str | None = None) -> list[Hit]:
+        """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
+
+        where: as in `search`. Raises FilterError if it is not valid, MismatchError if the encoder was imported, so that
+        the relevance of adapters is unknown.
+        """
+        index, mask = self.index, self._mask(where)
         if index.relevance is None:
             raise MismatchError(
                 "the encoder was imported, and only a training fits the relevance by which adapters are selected: give "
@@ -72,14 +77,17 @@ class Retriever:
             )
         matches = select(
             self.embed(prompt).astype(np.float64),
-            index.vectors,
-            index.uses_captions,
+            Candidates(
+                index.vectors,
+                index.uses_captions,
+                lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, mask),
+            ),
             index.relevance,
             params.max_selected,
             params.min_relevance,
         )
         return [
-            _hit(index, match.position, rank, match.cosine, match.rank_value)
+            _hit(index, rank, match.position, match.cosine, match.rank_value)
             for rank, match in enumerate(matches, start=1)
         ]
 
@@ -91,6 +99,9 @@ class Retriever:
     def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt."""
         return self.index.text_map.apply(self._text_encoder.encode([prompt])[0])
+
+    def _mask(self, where: str | None) -> BoolArray | None:
+        return None if where is None else self.index.mask(where)
 
 
 def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
@@ -104,7 +115,7 @@ def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
     return Retriever(open_index(root, rev), load_numpy_text_encoder(root, params.models))
 
 
-def _hit(index: Index, position: int, rank: int, score: float, relevance: float | None) -> Hit:
+def _hit(index: Index, rank: int, position: int, score: float, relevance: float | None) -> Hit:
     row = index.rows[position]
     return Hit(
         rank=rank,

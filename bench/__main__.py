@@ -1,7 +1,8 @@
 """`python -m bench`: every measurement, one after the other; the last, the sketch at true sizes, takes longest."""
 
-from bench import reading, search, sketching
+from bench import nearest, reading, search, sketching
 
 for measurement in (reading, search):
     measurement.main()
+nearest.main([])
 sketching.main([])

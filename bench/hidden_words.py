@@ -23,7 +23,7 @@ from autolora.storage.arrays import BoolArray, Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
+class Pool:
     """The adapters of an index, their themes, and the function that embeds prompts for it."""
 
     vectors: Float64Array
@@ -33,7 +33,7 @@ class Candidates:
     """of each adapter; an adapter without judgment is a theme of its own"""
     embed: Callable[[str], Float64Array]
 
-    def without(self, themes: Collection[str]) -> "Candidates":
+    def without(self, themes: Collection[str]) -> "Pool":
         """Return the adapters of all other themes."""
         kept = np.array([theme not in themes for theme in self.themes], dtype=np.bool_)
         return replace(
@@ -44,11 +44,11 @@ class Candidates:
         )
 
 
-def candidates_of(retriever: Retriever, judgments: dict[str, Judgment]) -> Candidates:
+def served_pool(retriever: Retriever, judgments: dict[str, Judgment]) -> Pool:
     """Return the adapters of the served index."""
     index = retriever.index
     assert index.relevance is not None
-    return Candidates(
+    return Pool(
         index.vectors.astype(np.float64),
         index.uses_captions,
         index.relevance,
@@ -57,9 +57,7 @@ def candidates_of(retriever: Retriever, judgments: dict[str, Judgment]) -> Candi
     )
 
 
-def hide_words(
-    root: Path, params: Params, hidden: Collection[str], judgments: dict[str, Judgment]
-) -> Candidates:
+def hide_words(root: Path, params: Params, hidden: Collection[str], judgments: dict[str, Judgment]) -> Pool:
     """Return the adapters as an encoder and an index without the captions that contain one of the words have them."""
     text_encoder = models.load_text_encoder(params.models)
     encoder = build(root, params.encoder, models.transformer_config(params.models), text_encoder)
@@ -80,7 +78,7 @@ def hide_words(
     vectors, uses_captions = combine(
         torch.stack(weights).numpy(), np.stack(sums), np.array([len(texts) for texts in kept]), threshold
     )
-    return Candidates(
+    return Pool(
         vectors,
         uses_captions,
         fitted_relevance(encoder),

@@ -13,8 +13,7 @@ from pathlib import Path
 import lancedb
 import numpy as np
 
-from autolora.index.served import copy_path
-from autolora.index.store import TABLE
+from autolora.index.store import TABLE, folder
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.retrieval import open_retriever
@@ -48,10 +47,15 @@ def measure_running() -> Iterator[Headline]:
     retriever = open_retriever(ROOT)
     encoder = load_numpy_text_encoder(ROOT, load(ROOT / "params.yaml").models)
     index = retriever.index
-    table = lancedb.connect(copy_path(ROOT, index.digest)).open_table(TABLE)
+    table = lancedb.connect(folder(ROOT)).open_table(TABLE)
 
     def search_lance(query: np.ndarray) -> object:
-        search = table.search(query).distance_type("cosine").limit(K).select(["sha256", "_distance"])
+        search = (
+            table.search(query, vector_column_name="vector")
+            .distance_type("cosine")
+            .limit(K)
+            .select(["sha256", "_distance"])
+        )
         return search.bypass_vector_index().to_list()
 
     searches, texts, products, scans = [], [], [], []

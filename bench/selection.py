@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from autolora.matching.selection import Match, pursue
+from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import RetrievalParams, load
 from autolora.retrieval import open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
-from bench.hidden_words import Candidates, candidates_of, hide_words
+from bench.hidden_words import Pool, hide_words, served_pool
 from bench.reliability import calibration_error, draw_reliability
 from bench.selection_cases import Case, concept_words, make_cases
 from bench.timing import today
@@ -49,7 +49,7 @@ class Result:
         return self.themes[: self.count]
 
 
-Choose = Callable[[Case, Candidates, RetrievalParams], Result]
+Choose = Callable[[Case, Pool, RetrievalParams], Result]
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     params = load(root / "params.yaml")
     judgments = read_judgments(root / params.evaluation.themes if params.evaluation.themes else None)
     retriever = open_retriever(root)
-    served = candidates_of(retriever, judgments)
+    served = served_pool(retriever, judgments)
     hidden = hide_words(root, params, concept_words(), judgments)
     indexed = [judgments[row["sha256"]] for row in retriever.index.rows if row["sha256"] in judgments]
     cases = make_cases(indexed)
@@ -77,36 +77,35 @@ def main() -> None:
     update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset))
 
 
-def index_for(case: Case, served: Candidates, hidden: Candidates) -> Candidates:
+def index_for(case: Case, served: Pool, hidden: Pool) -> Pool:
     """Return the adapters among which those for a prompt are looked for."""
     if case.kind == "absent":
         return served.without(case.themes)
     return hidden if case.kind == "described" else served
 
 
-def first_hits(case: Case, candidates: Candidates, params: RetrievalParams) -> Result:
+def first_hits(case: Case, pool: Pool, params: RetrievalParams) -> Result:
     """Return the first hits of a search, fitting or not."""
-    cosines = candidates.vectors @ candidates.embed(case.prompt)
+    cosines = pool.vectors @ pool.embed(case.prompt)
     best = np.argsort(-cosines)[: params.max_selected]
-    relevance = candidates.relevance.probabilities(cosines[best], candidates.uses_captions[best], True)
-    themes = tuple(candidates.themes[row] for row in best)
+    relevance = pool.relevance.probabilities(cosines[best], pool.uses_captions[best], True)
+    themes = tuple(pool.themes[row] for row in best)
     return Result(case, themes, tuple(relevance.tolist()), len(best))
 
 
-def select(case: Case, candidates: Candidates, params: RetrievalParams) -> Result:
+def select(case: Case, pool: Pool, params: RetrievalParams) -> Result:
     """Return the selection, followed by the adapter at which it ended."""
 
-    def rank(cosines: Float64Array, is_first: bool) -> Float64Array:
-        return candidates.relevance.probabilities(cosines, candidates.uses_captions, is_first)
-
+    candidates = Candidates.all_of(pool.vectors, pool.uses_captions)
     matches: list[Match] = []
-    for match in islice(pursue(candidates.embed(case.prompt), candidates.vectors, rank), params.max_selected):
+    pursuit = pursue(pool.embed(case.prompt), candidates, pool.relevance.probabilities)
+    for match in islice(pursuit, params.max_selected):
         matches.append(match)
         if match.rank_value < params.min_relevance:
             break
     relevance = tuple(match.rank_value for match in matches)
     count = sum(value >= params.min_relevance for value in relevance)
-    return Result(case, tuple(candidates.themes[match.position] for match in matches), relevance, count)
+    return Result(case, tuple(pool.themes[match.position] for match in matches), relevance, count)
 
 
 def measure(results: Sequence[Result]) -> dict[str, dict[str, Estimate]]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 import torch
@@ -33,7 +34,7 @@ from autolora.storage.arrays import Float32Array
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
-from autolora.storage.tables import Columns, schema_of, write_copy
+from autolora.storage.tables import Columns, schema_of
 
 DAY = datetime.date(2026, 1, 1)
 DATASET = DatasetParams(
@@ -199,7 +200,7 @@ def _store_rows(
         is_text = isinstance(value, str)
         flat = pa.array([value] * count if is_text else value.ravel())
         arrays[column] = flat if is_text else pa.FixedSizeListArray.from_arrays(flat, value.shape[1])
-    write_copy(folder, name, pa.table(arrays, schema=schema))
+    lancedb.connect(folder).create_table(name, data=pa.table(arrays, schema=schema))
 
 
 def _unit_vectors(count: int, width: int) -> Float32Array:

@@ -1,16 +1,29 @@
-"""The command line: wrong arguments, and an output that nobody reads."""
+"""The command line: wrong arguments, filters of a search, and an output that nobody reads."""
 
+import datetime
+import json
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from tests.support.synthetic_repo import make_adapter, write_repository
+from autolora.records import Permissions
+from tests.support.synthetic_repo import (
+    DATASET,
+    DAY,
+    make_adapter,
+    tiny_text_encoder,
+    write_dataset,
+    write_encoder,
+    write_index,
+    write_repository,
+)
 
 ROOT = Path(__file__).parents[1]
 ADAPTER = make_adapter("mosaic", 0)
@@ -45,3 +58,80 @@ def test_wrong_argument_is_a_usage_error(
     monkeypatch.chdir(ROOT)
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2 and message in result.output
+
+
+@pytest.fixture(scope="module")
+def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with an index of three adapters: 0 and 1 differ in all that is filtered by; 2 is unknown."""
+    root = tmp_path_factory.mktemp("searchable")
+    known = {
+        "license": "it's free", "permissions": Permissions(commercial=True, derivatives=True), "nsfw": False,
+        "person": False, "base": "flux.1-dev", "hub": "civitai",
+    }  # fmt: skip
+    opposite = {
+        "license": "mit", "permissions": Permissions(commercial=False, derivatives=False), "nsfw": True,
+        "person": True, "base": "flux.1-krea",
+    }  # fmt: skip
+    later = DAY + datetime.timedelta(days=1)
+    adapters = [
+        make_adapter("mosaic", 0, **known),
+        make_adapter("neon", 1, later, **opposite),
+        make_adapter("chalk", 2, license=None),
+    ]
+    write_repository(root, adapters)
+    write_dataset(root, replace(DATASET, test_share=0.0))
+    write_encoder(root, tiny_text_encoder(root / "pipeline"))
+    write_index(root)
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    lines = ["  pipeline: pipeline" if line.startswith("  pipeline: ") else line for line in lines]
+    (root / "params.yaml").write_text("\n".join(lines) + "\n")
+    shutil.copy(ROOT / "dvc.yaml", root)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ("", "012"),
+        ("--license|it's free", "0"),
+        ("--license|it's free|--license|mit", "01"),
+        ("--may-sell", "0"),
+        ("--derivatives", "0"),
+        ("--nsfw", "1"),
+        ("--no-nsfw", "02"),
+        ("--person", "1"),
+        ("--no-person", "0"),
+        ("--where|person IS NOT TRUE", "02"),
+        ("--base|flux.1-krea", "1"),
+        ("--max-rank|4", "012"),
+        ("--max-rank|3", ""),
+        ("--max-mb|0.001", "012"),
+        ("--max-mb|0.000999", ""),
+        ("--hub|civitai", "0"),
+        ("--hub|civitai|--hub|huggingface", "012"),
+        ("--since|2026-01-02", "1"),
+        (f"--family|{'0' * 64}", ""),
+        ("--no-nsfw|--where|license = 'mit' OR license IS NULL", "2"),
+    ],
+)
+def test_options_of_a_search_restrict_its_hits(
+    options: str, found: str, searchable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searchable)
+    arguments = ["search", "a drawing", "-k", "3", *filter(None, options.split("|"))]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    assert sorted(hit["id"].split("/")[0].removeprefix("author") for hit in json.loads(result.output)) == [
+        *found
+    ]
+    printed = " ".join(CliRunner().invoke(app, arguments, env={"COLUMNS": "300"}).output.split())
+    assert (f"{len(found)} of 3 adapters pass the filter" in printed) == bool(options)
+
+
+def test_a_wrong_filter_of_a_search_is_an_error(searchable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(searchable)
+    result = CliRunner().invoke(app, ["search", "a drawing", "--where", "lisence = 'mit'"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "FilterError: the filter `lisence` is not a column; a text is set in single"
+    )

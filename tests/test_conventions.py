@@ -16,7 +16,24 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh"}
 OPTIONS = {
-    "search": {"prompt", "k", "rev", "as_json"},
+    "search": {
+        "prompt",
+        "k",
+        "licenses",
+        "may_sell",
+        "derivatives",
+        "nsfw",
+        "person",
+        "bases",
+        "max_rank",
+        "max_mb",
+        "hubs",
+        "since",
+        "families",
+        "where",
+        "rev",
+        "as_json",
+    },
     "generate": {"prompt", "k", "method", "trigger_words", "seed", "output", "rev"},
     "show": {"adapter", "as_json"},
     "versions": {"as_json"},

@@ -4,21 +4,26 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from autolora.encoder.store import load_encoder
-from autolora.errors import MismatchError
+from autolora.errors import FilterError, MismatchError
+from autolora.index.copies import Index, Rows
 from autolora.index.served import open_index, release
-from autolora.index.store import content_digest
+from autolora.index.store import EXACT_COLUMNS, content_digest
+from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
 from autolora.params import RetrievalParams
 from autolora.retrieval import Retriever, open_retriever
 from autolora.storage import hash_cache
+from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
     SyntheticAdapter,
     make_adapters,
@@ -95,6 +100,33 @@ def test_relevance_of_hits_and_selection(root: Path, text_encoder: ClipTextEncod
     assert retriever.select("a neon drawing", certain) == []
 
 
+class FixedText:
+    """A text encoder that gives every prompt the same features."""
+
+    digest = "text"
+
+    def __init__(self, *features: float) -> None:
+        self.features, self.width = features, len(features)
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        return np.array([self.features] * len(texts), dtype=np.float32)
+
+
+def index_of(vectors: np.ndarray) -> Index:
+    """Return an index of unit vectors (N, d), whose text map is the identity."""
+    count = len(vectors)
+    columns = {name: pa.nulls(count, kind) for name, kind in EXACT_COLUMNS.items()} | {
+        "sha256": pa.array([str(row) for row in range(count)], pa.string()),
+        "hub": pa.array(["folder"] * count),
+        "nsfw": pa.array([False] * count),
+        "trigger_words": pa.array([[]] * count, EXACT_COLUMNS["trigger_words"]),
+        "rank_max": pa.array(range(count), pa.int64()),
+    }
+    rows = Rows(pa.table(columns))
+    identity = TextMap(np.zeros(vectors.shape[1], np.float32), np.eye(vectors.shape[1], dtype=np.float32))
+    return Index("digest", vectors.astype(np.float32), rows, "encoder", "text", identity, relevance=None)
+
+
 def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(
     root: Path, text_encoder: ClipTextEncoder
 ) -> None:
@@ -106,6 +138,38 @@ def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(
 
 def test_k_larger_than_the_index_returns_all_adapters(root: Path, text_encoder: ClipTextEncoder) -> None:
     assert len(Retriever(open_index(root), text_encoder).search("anything", k=99)) == 12
+
+
+@pytest.mark.parametrize("passing", [0, 1, 5, 20, 40])
+def test_a_filter_applies_before_the_ranking(passing: int) -> None:
+    """The adapters that pass are those farthest from the prompt, and k of them are returned if k pass."""
+    angles = np.linspace(0, np.pi / 2, 40)
+    retriever = Retriever(index_of(np.column_stack((np.sin(angles), np.cos(angles)))), FixedText(1.0, 0.0))
+    hits = retriever.search("a prompt", 5, where=f"rank_max < {passing}")
+    assert [int(hit.sha256) for hit in hits] == list(range(passing))[::-1][:5]
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    unfiltered = {hit.sha256: hit.score for hit in retriever.search("a prompt", 40)}
+    assert [hit.score for hit in hits] == pytest.approx([unfiltered[hit.sha256] for hit in hits], abs=1e-6)
+
+
+def test_a_wrong_filter_is_an_error_that_lists_the_columns() -> None:
+    retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0))
+    with pytest.raises(FilterError, match=r"the columns are hub \(text\)"):
+        retriever.search("a prompt", 3, where="rank = 3")
+    with pytest.raises(FilterError, match="is not an SQL condition"):
+        retriever.search("a prompt", 3, where="")
+
+
+def test_filters_read_the_columns_of_the_dataset(
+    root: Path, indexed: tuple[Path, list[SyntheticAdapter]], text_encoder: ClipTextEncoder
+) -> None:
+    retriever = Retriever(open_index(root), text_encoder)
+    first, *_ = indexed[1]
+    assert len(retriever.search("anything", 99, "license = 'apache-2.0' AND first_seen = '2026-01-01'")) == 12
+    assert not retriever.search("anything", 99, "commercial")  # the synthetic hub reports no permissions
+    assert [hit.id for hit in retriever.search("anything", 99, f"sha256 = '{first.sha256}'")] == [
+        first.listing.id
+    ]
 
 
 def test_search_reads_only_the_copy(root: Path, text_encoder: ClipTextEncoder) -> None:

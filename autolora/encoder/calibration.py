@@ -19,7 +19,7 @@ from torch import Tensor
 from autolora.matching.hybrid import combine
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.matching.relevance import NUM_COEFFICIENTS, Relevance, logistic
-from autolora.matching.selection import Match, pursue
+from autolora.matching.selection import Candidates, Match, pursue
 from autolora.storage.arrays import BoolArray, Float64Array
 
 MAX_PROMPTS = 1000
@@ -160,13 +160,13 @@ def observe(
         vectors[requested], uses_captions[requested] = adapters.hybrid(requested, prompt.described)
         resembling: BoolArray = np.any(similarity[requested] > MAX_SIMILARITY, axis=0)
         resembling[requested] = True
-        for match in _matches(wanted, vectors, np.zeros(count, dtype=np.bool_)):
+        for match in _matches(wanted, vectors, uses_captions, np.ones(count, dtype=np.bool_)):
             is_relevant = match.position in requested
             if is_relevant or not resembling[match.position]:
                 uses = bool(uses_captions[match.position])
                 yield Observation(prompt.kind, match.cosine, match.is_first, uses, is_relevant)
         if len(requested) == 1:
-            for match in _matches(wanted, vectors, resembling):
+            for match in _matches(wanted, vectors, uses_captions, ~resembling):
                 uses = bool(uses_captions[match.position])
                 yield Observation(f"{prompt.kind}, absent", match.cosine, match.is_first, uses, False)
         vectors[requested], uses_captions[requested] = stored
@@ -190,9 +190,12 @@ def fit_logistic(observations: Sequence[Observation]) -> Float64Array:
     return coefficients
 
 
-def _matches(prompt: Float64Array, vectors: Float64Array, excluded: BoolArray) -> Iterator[Match]:
-    """Yield the first matches of a pursuit by cosine among the adapters that are not excluded."""
-    count = min(MATCHES_PER_PROMPT, len(vectors) - int(excluded.sum()))
+def _matches(
+    prompt: Float64Array, vectors: Float64Array, uses_captions: BoolArray, allowed: BoolArray
+) -> Iterator[Match]:
+    """Yield the first matches of a pursuit by cosine among the allowed adapters."""
+    positions = np.flatnonzero(allowed)
+    candidates = Candidates(vectors, uses_captions, lambda wanted: (positions, (vectors @ wanted)[positions]))
     yield from islice(
-        pursue(prompt, vectors, lambda cosines, is_first: np.where(excluded, -np.inf, cosines)), count
+        pursue(prompt, candidates, lambda cosines, uses_captions, is_first: cosines), MATCHES_PER_PROMPT
     )

@@ -29,7 +29,7 @@ from autolora.experiments.store import folder, metrics_path, report_path
 from autolora.fusion.install import fused
 from autolora.generation import Generator, generate_images
 from autolora.matching.hybrid import combine
-from autolora.matching.selection import relevances
+from autolora.matching.selection import Candidates, relevances
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
@@ -149,7 +149,7 @@ def relevance_scorer(
             sums, counts = zip(*(sum_captions(sha256, case.prompt) for sha256 in case.adapters), strict=True)
             vectors, uses_captions = combine(vectors, np.stack(sums), np.array(counts), threshold)
         prompt = embed_texts(encoder, text_encoder, [case.prompt])[0]
-        return tuple(relevances(prompt, vectors, uses_captions, relevance).tolist())
+        return tuple(relevances(prompt, Candidates.all_of(vectors, uses_captions), relevance).tolist())
 
     return score
 

@@ -8,64 +8,25 @@ of the released index.
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from autolora.errors import MissingArtifact
-from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, content_digest, hash_vector_row
+from autolora.index.copies import IncompleteIndexError, Index, is_copy, make_copy, open_copy
+from autolora.index.store import SCHEMA, content_digest
 from autolora.index.store import folder as working_folder
-from autolora.index.text_map import TextMap, read_text_map, write_text_map
-from autolora.matching.relevance import Relevance
-from autolora.storage.arrays import BoolArray, Float32Array
-from autolora.storage.files import Row, write_atomic
+from autolora.storage.files import write_atomic
 from autolora.storage.git import read_committed
-from autolora.storage.hashes import canonical_json, hash_files, hash_value
-from autolora.storage.incremental import digest_of
-from autolora.storage.tables import read_arrow, read_table, to_matrix, version_of, write_copy
+from autolora.storage.incremental import digest_path
 
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
 """number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
 RETRY_DELAY_S = 0.25
-ALL_COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *VECTORS, "uses_captions", "exact_hash", "row_hash")
-HASHES = "hashes.json"
-"""file of a copy: relative path -> sha256 of its other files, which `autolora verify` compares, and its own sha256"""
-MAX_VERSIONS_BACK = 50
-"""number of the newest table versions that are searched for the wanted digest"""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Index:
-    """One immutable index, in memory."""
-
-    digest: str
-    """content digest, over all columns and vectors"""
-    vectors: Float32Array
-    """(N, d), unit vectors"""
-    rows: tuple[Row, ...]
-    """(N,) the other columns of each vector; sorted by sha256"""
-    encoder: str
-    """digest of the encoder that computed the vectors"""
-    text_encoder: str
-    """digest of the text encoder whose features the vectors are compared with"""
-    text_map: TextMap
-    """from text features to the vectors that adapters are compared with"""
-    relevance: Relevance | None
-    """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
-    uses_captions: BoolArray
-    """(N,) whether a vector contains captions"""
 
 
 def open_index(root: Path, rev: str | None = None) -> Index:
@@ -121,10 +82,6 @@ def copy_path(root: Path, digest: str) -> Path:
     return copies_folder(root) / digest
 
 
-class IncompleteIndexError(Exception):
-    """A folder does not hold the wanted index: it is being written, or holds another one."""
-
-
 def copies_folder(root: Path) -> Path:
     """Return the folder of the copies."""
     return root / "cache" / "index"
@@ -139,13 +96,14 @@ def _open_served(root: Path) -> Index:
     released = served_digest(root)
     digest = released or _working_digest(root)
     try:
-        return _load(_ensure_copy(root, digest, working_folder(root)), digest)
+        return open_copy(_ensure_copy(root, digest, working_folder(root)), digest)
     except IncompleteIndexError as error:
         if released is None or released == _working_digest(root):
             raise
         raise MissingArtifact(
-            f"cache/served names index {released}, which has no copy in cache/index and differs from the working "
-            "index: search with the --rev that contains it, or `autolora release` the working index"
+            f"cache/served names index {released}, of which cache/index has no copy that this version of AutoLoRA can "
+            "read, and which differs from the working index: search with the --rev that contains it, or run "
+            "`autolora release`, which serves the working index"
         ) from error
 
 
@@ -156,7 +114,8 @@ def _working_digest(root: Path) -> str:
     except (ValueError, KeyError) as error:
         raise IncompleteIndexError("digests/index.json is being replaced") from error
     except MissingArtifact as error:
-        if copies_folder(root).exists():  # an index existed before, so the stage has run
+        missing = not digest_path(root, "index").exists()
+        if missing and copies_folder(root).exists():  # an index existed before, so the stage has run
             raise IncompleteIndexError("digests/index.json is being replaced") from error
         raise
 
@@ -169,7 +128,7 @@ def _open_revision(root: Path, rev: str) -> Index:
             f"the index of revision '{rev}' has another layout: another version of AutoLoRA wrote it; search it with "
             "the code of that revision, or give a later one that `autolora versions` lists"
         )
-    if not copy_path(root, digest).exists():
+    if not is_copy(copy_path(root, digest)):
         with tempfile.TemporaryDirectory() as temporary:
             fetched = Path(temporary) / "index"
             fetch_revision(root, rev, fetched)
@@ -180,7 +139,7 @@ def _open_revision(root: Path, rev: str) -> Index:
                     f"in revision '{rev}' data/index does not match digests/index.json: it was committed during a "
                     "run; give another revision (`autolora versions` lists them)"
                 ) from error
-    return _load(copy_path(root, digest), digest)
+    return open_copy(copy_path(root, digest), digest)
 
 
 def fetch_revision(root: Path, rev: str, target: Path) -> None:
@@ -213,95 +172,12 @@ def fetch_revision(root: Path, rev: str, target: Path) -> None:
 
 
 def _ensure_copy(root: Path, digest: str, source: Path) -> Path:
-    """Return the folder of the copy of an index; make the copy from `source` if it is missing.
+    """Return the folder of the copy of an index; make the copy from `source` if it is missing,
+    or is of a former version of AutoLoRA.
 
     Raises IncompleteIndexError if `source` does not hold that index.
     """
     path = copy_path(root, digest)
-    if not path.exists():
+    if not is_copy(path):
         make_copy(path, digest, source)
     return path
-
-
-def make_copy(path: Path, digest: str, source: Path) -> None:
-    """Write a copy of an index, and the sha256 of each of its files, to the new folder `path`.
-
-    Raises IncompleteIndexError if `source` does not hold that index.
-    """
-    rows, meta, text_map = read_verified(source, digest)
-    with _atomic_folder(path) as folder:
-        write_copy(folder, TABLE, rows)
-        write_atomic(folder / "meta.json", json.dumps(meta))
-        write_text_map(folder, text_map)
-        files = hash_files(folder)
-        write_atomic(folder / HASHES, canonical_json({"files": files, "sha256": hash_value(files)}))
-
-
-@contextmanager
-def _atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder; on exit, make its files read-only and rename it to `path`.
-
-    If another process has created `path` meanwhile, its folder is used and the temporary one is deleted.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
-    try:
-        yield folder
-        for file in folder.rglob("*"):
-            if file.is_file():
-                file.chmod(0o444)
-        folder.chmod(0o755)
-        try:
-            folder.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def read_verified(source: Path, digest: str) -> tuple[pa.Table, dict[str, Any], TextMap]:
-    """Return all rows of the version of `source` with this digest, each checked, its meta.json, and its text map.
-
-    Writers only append versions to the table, so the version before an unfinished run is still readable.
-    """
-    try:
-        version = _version_with(source, digest)
-        meta, text_map = json.loads((source / "meta.json").read_text()), read_text_map(source)
-        rows = read_arrow(source, TABLE, list(ALL_COLUMNS), version)
-    except (MissingArtifact, OSError, ValueError) as error:
-        raise IncompleteIndexError(f"{source} is being written: {error}") from error
-    vectors = zip(*(to_matrix(rows.column(name)) for name in VECTORS), strict=True)
-    for row, pair in zip(rows.drop_columns(list(VECTORS)).to_pylist(), vectors, strict=True):
-        if hash_vector_row(row | dict(zip(VECTORS, pair, strict=True))) != row["row_hash"]:
-            raise IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
-        if row["encoder_weights"] != meta["encoder_weights"]:
-            raise IncompleteIndexError(
-                f"{source}: the vector of {row['sha256']} was computed with encoder weights "
-                f"{row['encoder_weights'][:12]}, but meta.json states {meta['encoder_weights'][:12]}"
-            )
-    return rows, meta, text_map
-
-
-def _version_with(source: Path, digest: str) -> int:
-    newest = version_of(source, TABLE) or 0
-    for version in range(newest, max(0, newest - MAX_VERSIONS_BACK), -1):
-        rows = read_table(source, TABLE, ["sha256", "row_hash"], version)
-        if digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA) == digest:
-            return version
-    raise IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
-
-
-def _load(folder: Path, digest: str) -> Index:
-    meta = json.loads((folder / "meta.json").read_text())
-    computed = read_table(folder, TABLE, ["sha256", "uses_captions"])
-    return Index(
-        digest=digest,
-        vectors=to_matrix(read_arrow(folder, TABLE, ["sha256", "vector"]).column("vector")),
-        rows=tuple(read_table(folder, TABLE, list(EXACT_COLUMNS))),
-        encoder=meta["encoder"],
-        text_encoder=meta["text_encoder"],
-        text_map=read_text_map(folder),
-        relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
-        uses_captions=np.array([bool(row["uses_captions"]) for row in computed], dtype=np.bool_),
-    )

@@ -45,6 +45,7 @@ from autolora.storage.tables import (
     open_table,
     read_arrow,
     read_table,
+    tag_version,
     to_matrix,
     upsert,
 )
@@ -163,7 +164,7 @@ class IndexSync:
     def finish(self) -> str:
         """Write meta.json and the text map, which make the folder searchable on its own, and then the digest.
 
-        Returns the digest's sha256.
+        The table's version gets a tag, by which readers find it while a later run writes. Returns the digest's sha256.
         """
         if not has_table(folder(self.root), TABLE, self.columns):
             open_table(folder(self.root), TABLE, self.columns)
@@ -180,12 +181,14 @@ class IndexSync:
         )
         write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
         rows = read_table(folder(self.root), TABLE, ["sha256", "exact_hash", "row_hash"])
+        content = digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA)
+        tag_version(folder(self.root), TABLE, content)
         return write_digest(
             self.root,
             "index",
             {row["sha256"]: row["exact_hash"] for row in rows},
             SCHEMA,
-            content=digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA),
+            content=content,
             **digests,
         )
 

@@ -74,8 +74,13 @@ def hash_vector_row(row: Row) -> str:
 def content_digest(root: Path) -> str:
     """Return the sha256 over all rows of the working index, vectors included, as digests/index.json states it.
 
-    It names copies and releases of the index. Raises MissingArtifact if the stage `index` has not run.
+    It names copies and releases of the index. Raises MissingArtifact if the stage `index` has not run, or only the one
+    of another version of AutoLoRA.
     """
+    if read_digest(root, "index").get("schema") != SCHEMA:
+        raise MissingArtifact(
+            f"digests/index.json is not of layout {SCHEMA}: another version of AutoLoRA wrote it; {rerun('index')}"
+        )
     return _field(root, "index", "content")
 
 

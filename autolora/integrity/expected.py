@@ -9,7 +9,8 @@ from pathlib import Path
 
 from autolora.catalog.takedowns import takedowns_path
 from autolora.errors import MissingArtifact
-from autolora.index.served import HASHES, copies_folder, copy_path, served_digest, served_path
+from autolora.index.copies import HASHES
+from autolora.index.served import copies_folder, copy_path, served_digest, served_path
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import Output, Records, object_path, read_list, read_records
 from autolora.integrity.taken_down import TakenDown, read_taken_down

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index import served
+from autolora.index import copies, served
 from autolora.index.store import content_digest, folder
 from autolora.integrity.verification import COPIES, EXTRA, Finding
 from autolora.storage.git import history, read_committed
@@ -31,7 +31,7 @@ class Copies:
             return "working index"
         if digest in self._revisions:
             return f"index of revision {self._revisions[digest][:10]}, through DVC"
-        return "the copy's own rows" if finding.path.endswith(served.HASHES) and not finding.file else None
+        return "the copy's own rows" if finding.path.endswith(copies.HASHES) and not finding.file else None
 
     def restore(self, findings: Sequence[Finding]) -> dict[str, str]:
         """Write each damaged copy again and put it in the place of the damaged one."""
@@ -39,17 +39,17 @@ class Copies:
         for digest in sorted({self._digest_of(finding) for finding in findings}):
             try:
                 self._replace(digest)
-            except (MissingArtifact, served.IncompleteIndexError) as error:
+            except (MissingArtifact, copies.IncompleteIndexError) as error:
                 of_copy = [finding.path for finding in findings if self._digest_of(finding) == digest]
                 failures |= dict.fromkeys(of_copy, str(error))
         return failures
 
     def _replace(self, digest: str) -> None:
-        copies = served.copies_folder(self._root)
-        path, new, old = copies / digest, copies / f".{digest}.new", copies / f".{digest}.old"
+        folder = served.copies_folder(self._root)
+        path, new, old = folder / digest, folder / f".{digest}.new", folder / f".{digest}.old"
         shutil.rmtree(new, ignore_errors=True)
         with tempfile.TemporaryDirectory() as temporary:
-            served.make_copy(new, digest, self._source(digest, Path(temporary)))
+            copies.make_copy(new, digest, self._source(digest, Path(temporary)))
         if path.exists():
             path.rename(old)
         new.rename(path)

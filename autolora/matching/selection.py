@@ -5,20 +5,43 @@ that is orthogonal to the vectors of all selected ones, so a further adapter of 
 match. The relevance of the best remaining adapter decides whether it is selected or the selection ends.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autolora.matching.relevance import Relevance
-from autolora.storage.arrays import BoolArray, Float64Array
+from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
 
 MIN_LENGTH = 1e-6
 """shorter remainders of a prompt's vector are divided by this instead"""
 
-Rank = Callable[[Float64Array, bool], Float64Array]
-"""from the adapters' cosines (N,) with the remainder, and whether it is the whole prompt, to what is maximized (N,)"""
+Nearest = Callable[[Float64Array], tuple[Int64Array, NDArray[np.floating]]]
+"""from a unit vector (d,) to the positions of the adapters nearest to it (M,), and their cosines (M,)"""
+Rank = Callable[[Float64Array, BoolArray, bool], Float64Array]
+"""from candidates' cosines (M,) with the remainder of the prompt, whether their vectors contain captions (M,), and
+whether the remainder is the whole prompt, to what is maximized (M,)"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The adapters among which a selection chooses."""
+
+    vectors: NDArray[np.floating]
+    """(N, d), unit vectors"""
+    uses_captions: BoolArray
+    """(N,) whether a vector contains captions"""
+    nearest: Nearest
+    """may leave out adapters that must not be selected, or are far"""
+
+    @classmethod
+    def all_of(cls, vectors: NDArray[np.floating], uses_captions: BoolArray) -> Self:
+        """Return all adapters as candidates of each step."""
+        positions = np.arange(len(vectors))
+        return cls(vectors, uses_captions, lambda wanted: (positions, vectors @ wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,52 +57,49 @@ class Match:
     """whether that part is the whole prompt"""
 
 
-def pursue(prompt: Float64Array, vectors: NDArray[np.floating], rank: Rank) -> Iterator[Match]:
-    """Yield all adapters in the order of the pursuit. prompt (d,), vectors (N, d): unit vectors."""
+def pursue(prompt: Float64Array, candidates: Candidates, rank: Rank) -> Iterator[Match]:
+    """Yield the candidates in the order of the pursuit. prompt (d,): unit vector."""
     chosen: list[int] = []
     rest = prompt
-    while len(chosen) < len(vectors):
-        cosines = np.asarray(
-            vectors @ (rest / max(float(np.linalg.norm(rest)), MIN_LENGTH)), dtype=np.float64
-        )
-        values = rank(cosines, not chosen)
-        values[chosen] = -np.inf
+    while True:
+        wanted = rest / max(float(np.linalg.norm(rest)), MIN_LENGTH)
+        positions, cosines = _remaining(candidates.nearest(wanted), chosen)
+        if not len(positions):
+            return
+        values = rank(cosines, candidates.uses_captions[positions], not chosen)
         best = int(values.argmax())
-        yield Match(best, float(cosines[best]), float(values[best]), is_first=not chosen)
-        chosen.append(best)
-        basis = np.asarray(vectors[chosen], dtype=np.float64).T
+        yield Match(int(positions[best]), float(cosines[best]), float(values[best]), is_first=not chosen)
+        chosen.append(int(positions[best]))
+        basis = np.asarray(candidates.vectors[chosen], dtype=np.float64).T
         rest = prompt - basis @ np.linalg.lstsq(basis, prompt, rcond=None)[0]
 
 
 def select(
     prompt: Float64Array,
-    vectors: NDArray[np.floating],
-    uses_captions: BoolArray,
+    candidates: Candidates,
     relevance: Relevance,
     max_selected: int,
     min_relevance: float,
 ) -> list[Match]:
     """Return the selected adapters, at most `max_selected`, each with a relevance of at least `min_relevance`.
 
-    prompt (d,), vectors (N, d): unit vectors. uses_captions (N,): whether a vector contains captions.
+    prompt (d,): unit vector.
     """
-
-    def rank(cosines: Float64Array, is_first: bool) -> Float64Array:
-        return relevance.probabilities(cosines, uses_captions, is_first)
-
-    selected: list[Match] = []
-    for match in pursue(prompt, vectors, rank):
-        if len(selected) == max_selected or match.rank_value < min_relevance:
-            break
-        selected.append(match)
-    return selected
+    matches = islice(pursue(prompt, candidates, relevance.probabilities), max_selected)
+    return list(takewhile(lambda match: match.rank_value >= min_relevance, matches))
 
 
-def relevances(
-    prompt: Float64Array, vectors: NDArray[np.floating], uses_captions: BoolArray, relevance: Relevance
-) -> Float64Array:
-    """Return the relevance of every adapter (N,), each beside those that come before it in the pursuit."""
-    result = np.zeros(len(vectors))
-    for match in pursue(prompt, vectors, lambda c, first: relevance.probabilities(c, uses_captions, first)):
+def relevances(prompt: Float64Array, candidates: Candidates, relevance: Relevance) -> Float64Array:
+    """Return the relevance of every candidate (N,), each beside those that come before it in the pursuit."""
+    result = np.zeros(len(candidates.vectors))
+    for match in pursue(prompt, candidates, relevance.probabilities):
         result[match.position] = match.rank_value
     return result
+
+
+def _remaining(
+    found: tuple[Int64Array, NDArray[np.floating]], chosen: Sequence[int]
+) -> tuple[Int64Array, Float64Array]:
+    positions, cosines = found
+    kept = ~np.isin(positions, chosen)
+    return positions[kept], cosines[kept].astype(np.float64)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lance
 import pyarrow as pa
 
 from autolora.errors import MismatchError, MissingArtifact
@@ -113,7 +112,7 @@ def remove(table: Any, columns: Columns, keys: Sequence[str]) -> None:
 def version_of(folder: Path, table: str) -> int | None:
     """Return the newest version of a table; None if it is missing or incomplete."""
     try:
-        return int(lance.dataset(_table_uri(folder, table)).version)
+        return int(_dataset(folder, table).version)
     except (OSError, RuntimeError, ValueError):
         return None
 
@@ -122,7 +121,7 @@ def has_table(folder: Path, table: str, columns: Columns) -> bool:
     """Return whether the table exists and has these columns."""
     if version_of(folder, table) is None:
         return False
-    return bool(lance.dataset(_table_uri(folder, table)).schema == schema_of(columns))
+    return bool(_dataset(folder, table).schema == schema_of(columns))
 
 
 def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
@@ -148,7 +147,7 @@ def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | 
     if version_of(folder, table) is None:
         raise MissingArtifact(f"{folder} does not contain the table '{table}': run `dvc repro`")
     try:
-        rows = lance.dataset(_table_uri(folder, table), version=version).to_table(columns=list(columns))
+        rows = _dataset(folder, table, version).to_table(columns=list(columns))
     except (OSError, RuntimeError, ValueError) as error:
         raise MissingArtifact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
     return rows.sort_by(columns[0])
@@ -161,9 +160,24 @@ def to_matrix(column: pa.ChunkedArray) -> Float32Array:
     return matrix
 
 
-def write_copy(folder: Path, table: str, rows: pa.Table) -> None:
-    """Write rows as one compact version of a new table into a folder that has no table of that name."""
-    _database(folder).create_table(table, data=rows)
+def tag_version(folder: Path, table: str, name: str) -> None:
+    """Name the newest version of a table, unless an older version has this name; remove names of missing versions."""
+    dataset = _dataset(folder, table)
+    names = [path.stem for path in (folder / f"{table}.lance" / "_refs" / "tags").glob("*.json")]
+    for other in names:  # read one by one, because lance lists none if one is damaged
+        if tagged_version(folder, table, other) is None:
+            dataset.tags.delete(other)
+    if tagged_version(folder, table, name) is None:
+        dataset.tags.create(name, dataset.version)
+
+
+def tagged_version(folder: Path, table: str, name: str) -> int | None:
+    """Return the version of a table with this name; None if the table, the name or the version is missing."""
+    try:
+        version = int(_dataset(folder, table).tags.get_version(name))
+        return int(_dataset(folder, table, version).version)
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _database(folder: Path) -> Any:
@@ -173,8 +187,11 @@ def _database(folder: Path) -> Any:
     return lancedb.connect(folder)
 
 
-def _table_uri(folder: Path, table: str) -> str:
-    return str(folder / f"{table}.lance")
+def _dataset(folder: Path, table: str, version: int | None = None) -> Any:
+    """Open a table for reading."""
+    import lance  # here, because searches read no table, and the import takes as long as they do
+
+    return lance.dataset(str(folder / f"{table}.lance"), version=version)
 
 
 def _assert_unique(table: Any, key: str) -> None:

@@ -17,7 +17,7 @@ from autolora.encoder.calibration import (
     observe,
 )
 from autolora.matching.relevance import logistic
-from autolora.matching.selection import select
+from autolora.matching.selection import Candidates, select
 from autolora.storage.arrays import Float64Array
 
 WIDTH = 48
@@ -63,7 +63,7 @@ def test_selection_finds_concepts_of_other_adapters_and_nothing_else(world: Worl
     vectors, uses = others.hybrid(range(24), [None] * 24)
 
     def concepts(prompt: str) -> list[str]:
-        matches = select(world.embed([prompt])[0], vectors, uses, relevance, 3, 0.5)
+        matches = select(world.embed([prompt])[0], Candidates.all_of(vectors, uses), relevance, 3, 0.5)
         return sorted(world.concepts[match.position // 2] for match in matches)
 
     expected = {f"a red {concept}": [concept] for concept in world.concepts}

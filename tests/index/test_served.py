@@ -1,6 +1,7 @@
 """Served indexes: immutable copies, release and rollback, git revisions, and searches while stages write."""
 
 import datetime
+import json
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lancedb
+import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.index import served, stage
-from autolora.index.served import open_index, release, served_digest
-from autolora.index.store import content_digest
+from autolora.index import copies, served, stage
+from autolora.index.copies import is_copy, read_verified
+from autolora.index.served import copy_path, open_index, release, served_digest
+from autolora.index.store import SCHEMA, content_digest
 from autolora.models import ClipTextEncoder
 from autolora.records import Hit
 from autolora.retrieval import Retriever
 from autolora.storage.incremental import read_digest
+from autolora.storage.tables import tagged_version
 from tests.support.synthetic_repo import (
     BOUNDS,
     DAY,
@@ -115,6 +119,121 @@ def test_opens_the_version_before_an_unfinished_run(root: Path, adapters: list[S
     assert (index.digest, len(index.rows)) == (complete, 12)
 
 
+def tags_folder(root: Path) -> Path:
+    """Return the folder of the names of the working index's versions."""
+    return root / "data/index/adapters.lance/_refs/tags"
+
+
+def test_versions_of_the_working_index_are_found_by_the_digest_that_names_them(
+    root: Path, adapters: list[SyntheticAdapter]
+) -> None:
+    digests = [content_digest(root)]
+    digests += [reindex(root, adapters[:count]) for count in range(11, 5, -1)]
+    assert sorted(path.stem for path in tags_folder(root).iterdir()) == sorted(digests)
+    for count, digest in zip(range(12, 5, -1), digests, strict=True):
+        release(root, digest)
+        assert len(open_index(root).rows) == count
+    assert reindex(root, adapters) == digests[0]  # the content has a name already
+    assert len(list(tags_folder(root).iterdir())) == len(digests)
+
+
+def test_index_without_tags_is_found_in_the_newest_version(root: Path) -> None:
+    """As a run leaves it that was killed, and was completed by an older version of AutoLoRA."""
+    shutil.rmtree(tags_folder(root))
+    assert len(open_index(root).rows) == 12
+    write_index(root)
+    assert [path.stem for path in tags_folder(root).iterdir()] == [content_digest(root)]
+
+
+@pytest.mark.parametrize("damage", ["{", '{"branch": null, "version": 999, "manifestSize": 1}'])
+def test_a_tag_that_is_damaged_or_names_no_version_is_replaced(root: Path, damage: str) -> None:
+    (tag,) = tags_folder(root).iterdir()
+    tag.write_text(damage)
+    obsolete = tag.with_name("0" * 64 + ".json")
+    obsolete.write_text(damage)
+    assert len(open_index(root).rows) == 12
+    write_index(root)
+    assert [path.stem for path in tags_folder(root).iterdir()] == [content_digest(root)]
+    assert tagged_version(root / "data/index", "adapters", content_digest(root)) is not None
+
+
+def test_rows_of_a_large_index_are_sorted_by_list_with_their_vectors(
+    root: Path, text_encoder: ClipTextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = open_index(root)
+    expected = {row["sha256"]: vector.tolist() for row, vector in zip(plain.rows, plain.vectors, strict=True)}
+    hits = Retriever(plain, text_encoder).search("a neon drawing", 12)
+    shutil.rmtree(root / "cache" / "index")
+    monkeypatch.setattr(copies, "MIN_ROWS", 12)
+    index = open_index(root)
+    assert plain.lists is None and index.lists is not None and index.lists.starts[-1] == 12
+    stored = {row["sha256"]: vector.tolist() for row, vector in zip(index.rows, index.vectors, strict=True)}
+    assert stored == expected and list(stored) != sorted(stored)
+    assert Retriever(index, text_encoder).search("a neon drawing", 12) == hits
+    copy = copy_path(root, index.digest)
+    content = read_verified(copy, index.digest)  # each row with its vectors
+    assert content.columns.num_rows == 12
+    (copy / "lists.safetensors").chmod(0o644)
+    (copy / "lists.safetensors").write_bytes(b"{")
+    with pytest.raises(MissingArtifact, match="autolora repair"):
+        open_index(root)
+
+
+def test_a_copy_of_a_former_layout_is_made_again(root: Path) -> None:
+    digest = content_digest(root)
+    former = copy_path(root, digest) / "adapters.lance" / "data"
+    former.mkdir(parents=True)
+    (former / "0.lance").write_text("rows")
+    assert len(open_index(root).rows) == 12
+    assert is_copy(copy_path(root, digest))
+    assert [path.name for path in (root / "cache/index").iterdir()] == [digest]
+
+
+def test_a_released_copy_of_a_former_layout_is_an_error(root: Path) -> None:
+    copy_path(root, "0" * 64).mkdir(parents=True)
+    served.served_path(root).write_text("0" * 64)
+    with pytest.raises(MissingArtifact, match="`autolora release`"):
+        open_index(root)
+
+
+def test_a_working_index_of_a_former_layout_is_an_error(root: Path) -> None:
+    digest = root / "digests" / "index.json"
+    digest.write_text(json.dumps(read_digest(root, "index") | {"schema": SCHEMA - 1}))
+    (root / "cache" / "index").mkdir(parents=True)
+    with pytest.raises(MissingArtifact, match="dvc repro --force --single-item index"):
+        open_index(root)
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "columns.arrow", "meta.json", "text_map.safetensors"])
+def test_a_damaged_copy_is_an_error(root: Path, name: str) -> None:
+    open_index(root)
+    path = copy_path(root, content_digest(root)) / name
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MissingArtifact, match="autolora repair"):
+        open_index(root)
+
+
+def test_opening_a_copy_imports_neither_lancedb_nor_torch(root: Path) -> None:
+    open_index(root)
+    code = (
+        "import sys; from pathlib import Path; from autolora.index.served import open_index; "
+        f"print(len(open_index(Path({str(root)!r})).rows), *{{'lancedb', 'lance', 'torch'}} & {{*sys.modules}})"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert completed.stdout.split() == ["12"]
+
+
+def test_an_open_index_stays_readable_while_its_copy_is_replaced(root: Path) -> None:
+    index = open_index(root)
+    rows, vectors = list(index.rows), index.vectors.copy()
+    index = open_index(root)
+    shutil.rmtree(root / "cache" / "index")
+    open_index(root)
+    assert list(index.rows) == rows == [index.rows[position] for position in range(12)]
+    assert np.array_equal(index.vectors, vectors)
+
+
 def test_index_that_does_not_match_its_digest_is_not_copied(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,9 +249,10 @@ def test_row_that_does_not_match_its_hash_is_not_served(root: Path, monkeypatch:
     monkeypatch.setattr(served, "MAX_ATTEMPTS", 1)
     table = lancedb.connect(root / "data" / "index").open_table("adapters")
     table.update(values={"license": "'mit'"})
-    monkeypatch.setattr(served, "MAX_VERSIONS_BACK", 1)
-    with pytest.raises(MissingArtifact):
+    shutil.rmtree(tags_folder(root))  # they name the version before
+    with pytest.raises(MissingArtifact, match="dvc repro index"):
         open_index(root)
+    assert not list((root / "cache" / "index").glob("*"))
 
 
 def test_vectors_of_another_encoder_than_meta_json_are_not_served(

@@ -4,6 +4,7 @@ import datetime
 from dataclasses import asdict
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 from PIL import Image
@@ -17,7 +18,6 @@ from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listin
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
-from autolora.storage.tables import write_copy
 from tests.support.synthetic_benchmark import THEMES, synthetic_benchmark
 
 HOSTILE = (
@@ -149,7 +149,8 @@ def write_vectors(root: Path, adapters: list[str]) -> None:
     rng = np.random.default_rng(0)
     sha256 = pa.array(adapters)
     vectors = pa.array(rng.normal(size=(len(adapters), 8)).tolist(), pa.list_(pa.float32(), 8))
-    write_copy(root / "data" / "index", "adapters", pa.table({"sha256": sha256, "vector": vectors}))
+    index = pa.table({"sha256": sha256, "vector": vectors})
+    lancedb.connect(root / "data" / "index").create_table("adapters", data=index)
     families = pa.array([adapters[0], adapters[0], *adapters[2:]])
     columns = {"sha256": sha256, "family": families, "fingerprint": vectors}
-    write_copy(root / "data" / "dataset", "adapters", pa.table(columns))
+    lancedb.connect(root / "data" / "dataset").create_table("adapters", data=pa.table(columns))
