@@ -3,6 +3,7 @@ from autolora.generation import GeneratedImage, Generator, generate, read_proven
 from autolora.index.served import release
 from autolora.params import Params
 from autolora.params import load as load_params
+from autolora.reasons import Reasons, explain
 from autolora.records import Hit
 from autolora.retrieval import Retriever, open_retriever
 
@@ -13,8 +14,10 @@ __all__ = [
     "Generator",
     "Hit",
     "Params",
+    "Reasons",
     "Retriever",
     "__version__",
+    "explain",
     "generate",
     "load_params",
     "open_retriever",

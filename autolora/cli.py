@@ -25,7 +25,11 @@ from autolora.params import Params, load
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
+    from autolora.reasons import Reasons
     from autolora.records import Hit
+    from autolora.report.caption_agreement import CaptionAgreement
+    from autolora.report.lookup import AdapterRecord
+    from autolora.retrieval import Retriever
 
 app = typer.Typer(
     help="Find FLUX LoRAs by the content of their weights, and generate images with them.",
@@ -114,6 +118,10 @@ def search(
     families: Families = None,
     where: Where = None,
     rev: Rev = None,
+    with_reasons: Annotated[
+        bool,
+        typer.Option("--reasons", help="Print why each adapter was found; loads the encoder and sketches."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search for the adapters that fit PROMPT and pass all filters; what a hub does not report passes no filter."""
@@ -139,10 +147,14 @@ def search(
     )
     retriever = open_retriever(root, rev=rev)
     hits = retriever.search(prompt, k or params.retrieval.k, where)
+    reasons = _explain(root, params, retriever, prompt, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
-        print(_as_json([asdict(hit) for hit in hits]))
+        rows = zip(hits, reasons, strict=True)
+        print(_as_json([asdict(hit) | {"reasons": asdict(reason)} for hit, reason in rows]))
         return
     _print_hits(hits, retriever.index, where)
+    if with_reasons:
+        _print_reasons(hits, reasons)
 
 
 @command
@@ -214,19 +226,33 @@ def generate(
 
 
 @command
-def show(adapter: str, as_json: Json = False) -> None:
+def show(
+    adapter: str,
+    captions: Annotated[
+        bool,
+        typer.Option("--captions", help="Compare each caption with the weights and with the other images."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show all that is known about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), or a generated PNG."""
     if adapter.lower().endswith(".png"):
+        if captions:
+            raise typer.BadParameter("an image has no captions to compare", param_hint="--captions")
         _show_image(Path(adapter), as_json)
         return
     from autolora.report.lookup import facts, lookup
 
     root, params = _enter_repository()
-    known = facts(lookup(root, adapter, params.crawl))
+    record = lookup(root, adapter, params.crawl)
+    known = facts(record)
+    agreements = _compare_captions(root, record) if captions else []
     if as_json:
-        print(_as_json(known))
-    else:
-        _print_table(_two_columns(known))
+        details = {"caption agreement": [asdict(row) for row in agreements]} if captions else {}
+        print(_as_json(known | details))
+        return
+    _print_table(_two_columns(known))
+    if captions:
+        _print_table(_agreement_table(agreements))
 
 
 @command
@@ -464,6 +490,45 @@ def _show_image(path: Path, as_json: bool) -> None:
         print(_as_json(provenance))
     else:
         _print_table(_two_columns(describe_provenance(provenance)))
+
+
+def _explain(
+    root: Path, params: Params, retriever: "Retriever", prompt: str, hits: "Sequence[Hit]", with_blocks: bool
+) -> "list[Reasons]":
+    """Return the reasons of the hits; the blocks, which need torch, on request."""
+    from autolora.reasons import add_blocks, explain
+
+    reasons = explain(root, retriever, prompt, hits)
+    return add_blocks(root, retriever, prompt, hits, reasons, params.pool) if with_blocks else reasons
+
+
+def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
+    """Print a block of labels and values per hit."""
+    from autolora.reasons import describe
+
+    for hit, reason in zip(hits, reasons, strict=True):
+        print(f"\n{hit.rank}. {hit.id}")
+        _print_table(_two_columns(describe(reason)))
+
+
+def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":
+    """Return the agreement of each caption of an adapter with the weights; empty without captions."""
+    from autolora.report.caption_agreement import compare_captions
+    from autolora.retrieval import open_retriever
+
+    if record.adapter is None or not record.captions:
+        return []
+    return compare_captions(open_retriever(root), record.adapter.sha256, record.captions)
+
+
+def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
+    """Return the table of `show --captions`: one line per caption, those of one image together."""
+    table = Table("weights", "other images", "image", "caption", title="cosine of each caption with")
+    table.columns[-1].overflow = "fold"
+    for row in agreements:
+        others = "–" if row.others is None else f"{row.others:.3f}"
+        table.add_row(f"{row.weights:.3f}", others, row.image[:8], escape(row.text))
+    return table
 
 
 def _two_columns(rows: Mapping[str, Any]) -> Table:

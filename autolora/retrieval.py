@@ -98,7 +98,12 @@ class Retriever:
 
     def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt."""
-        return self.index.text_map.apply(self._text_encoder.encode([prompt])[0])
+        vector: Float32Array = self.embed_all([prompt])[0]
+        return vector
+
+    def embed_all(self, texts: Sequence[str]) -> Float32Array:
+        """Return the unit vectors (N, d) of texts."""
+        return self.index.text_map.apply(self._text_encoder.encode(texts))
 
     def _mask(self, where: str | None) -> BoolArray | None:
         return None if where is None else self.index.mask(where)

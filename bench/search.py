@@ -100,7 +100,7 @@ def measure_cold() -> Iterator[Headline]:
 
 def search_process(*options: str) -> subprocess.CompletedProcess[str]:
     """Search from the command line, in a Python process with these options."""
-    command = [sys.executable, *options, "-m", "autolora", "search", "a red cat", "--json"]
+    command = [sys.executable, *options, "-m", "autolora", "search", "a red cat"]
     return subprocess.run(command, cwd=ROOT, env=dict(os.environ), text=True, capture_output=True, check=True)
 
 

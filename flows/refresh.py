@@ -11,6 +11,7 @@ from autolora.errors import AutoLoraError
 from autolora.index.served import release
 from autolora.index.store import content_digest
 from autolora.report import page
+from autolora.report.caption_summary import caption_summary
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
 from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
@@ -86,13 +87,15 @@ async def refresh() -> None:
                 reproduce_and_defer(lock_fd)
                 add_batches(lock_fd)
                 write_report()
+                captions = caption_summary(ROOT)
                 digest = promote()
         except AutoLoraError as error:
             output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
             await publish(f"**{error}**\n\nThe refresh failed; the served index is unchanged.{output}")
             raise
         deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
-        summary = to_markdown(compare(before, snapshot(ROOT)), deferred)
+        changes = to_markdown(compare(before, snapshot(ROOT)), deferred)
+        summary = f"{changes}\n\n{captions}".rstrip()
         await publish(f"{summary}\n\nServed index: `{digest}`")
         try:
             if params().refresh.commit:

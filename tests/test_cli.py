@@ -1,7 +1,8 @@
-"""The command line: wrong arguments, filters of a search, and an output that nobody reads."""
+"""The command line: wrong arguments, filters and reasons of a search, captions in `show`, and a closed pipe."""
 
 import datetime
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.records import Permissions
+from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
     DATASET,
     DAY,
     make_adapter,
+    make_adapters,
     tiny_text_encoder,
     write_dataset,
     write_encoder,
@@ -50,6 +53,7 @@ def test_closed_pipe_ends_command_with_sigpipe(tmp_path: Path, options: list[str
         (["generate", ""], "the prompt is empty"),
         (["generate", "a cat", "-o", "README.md/cat.png"], "not a folder that can be written"),
         (["generate", "a cat", "-o", "cat.jpg"], "a file that ends in .png"),
+        (["show", "cat.png", "--captions"], "an image has no captions"),
     ],
 )
 def test_wrong_argument_is_a_usage_error(
@@ -85,6 +89,20 @@ def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (ROOT / "params.yaml").read_text().splitlines()
     lines = ["  pipeline: pipeline" if line.startswith("  pipeline: ") else line for line in lines]
     (root / "params.yaml").write_text("\n".join(lines) + "\n")
+    shutil.copy(ROOT / "dvc.yaml", root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with an index in which the first image of author0/mosaic has captions of another adapter."""
+    root = tmp_path_factory.mktemp("root")
+    text_encoder = tiny_text_encoder(root / "flux")
+    adapters = make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))
+    write_hybrid(root, text_encoder, adapters)
+    write_hybrid(root, text_encoder, [with_captions_of(adapters[0], adapters[-1], images=1), *adapters[1:]])
+    params = (ROOT / "params.yaml").read_text()
+    (root / "params.yaml").write_text(re.sub(r"(?m)^  pipeline: \S+", f"  pipeline: {root / 'flux'}", params))
     shutil.copy(ROOT / "dvc.yaml", root)
     return root
 
@@ -135,3 +153,49 @@ def test_a_wrong_filter_of_a_search_is_an_error(searchable: Path, monkeypatch: p
     assert result.stderr.startswith(
         "FilterError: the filter `lisence` is not a column; a text is set in single"
     )
+
+
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Return what a command prints."""
+    monkeypatch.chdir(root)
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_search_prints_reasons_on_request(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(root, monkeypatch, "search", "a neon drawing", "-k", "2")
+    assert "nearest captions" not in plain
+    text = run(root, monkeypatch, "search", "a neon drawing", "-k", "2", "--reasons")
+    assert text.startswith(plain)
+    reasons = text.removeprefix(plain)
+    assert re.findall(r"(?m)^(\d)\. author\d/neon$", reasons) == ["1", "2"]
+    for label in ("cosines", "nearest captions", "matched words", "largest blocks"):
+        assert reasons.count(label) == 2
+    assert "1.000 a neon drawing" in reasons
+
+
+def test_json_of_a_search_has_reasons_and_blocks_on_request(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json"))
+    assert row["reasons"]["words"] == ["neon", "drawing"] and row["reasons"]["blocks"] is None
+    (explained,) = json.loads(
+        run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json", "--reasons")
+    )
+    assert explained["reasons"].pop("blocks")
+    del row["reasons"]["blocks"]
+    assert explained == row
+
+
+def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(root, monkeypatch, "show", "author0/mosaic")
+    assert "captions and weights" in plain and "other images" not in plain
+    text = run(root, monkeypatch, "show", "author0/mosaic", "--captions")
+    assert text.startswith(plain)
+    first, *_, last = re.findall(r"a (\w+) drawing", text.removeprefix(plain))
+    assert (first, last) == ("chalk", "mosaic")
+    content = json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--captions", "--json"))
+    rows = content["caption agreement"]
+    assert len(rows) == 4 and rows[0].keys() == {"image", "text", "weights", "others"}
+    assert "caption agreement" not in json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))

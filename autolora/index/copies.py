@@ -9,7 +9,7 @@ instead of by sha256. `weights_vectors.npy`, `meta.json` and `text_map.safetenso
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from autolora.errors import MissingArtifact
 from autolora.index.inverted_lists import MIN_ROWS, InvertedLists, build_lists, read_lists, write_lists
@@ -30,7 +31,7 @@ from autolora.storage.hashes import canonical_json, hash_files, hash_value
 from autolora.storage.incremental import digest_of
 from autolora.storage.tables import read_arrow, tagged_version, to_matrix, version_of
 
-COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "uses_captions", "exact_hash", "row_hash")
+COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "agreement", "uses_captions", "exact_hash", "row_hash")
 """all but the vectors"""
 COLUMNS_FILE = "columns.arrow"
 ROWS_PER_BATCH = 10_000
@@ -70,6 +71,8 @@ class Index:
     """content digest, over all columns and vectors"""
     vectors: Float32Array
     """(N, d), unit vectors"""
+    weights_vectors: Float32Array
+    """(N, d), unit vectors of the weights alone"""
     rows: Rows
     """(N,) the other columns of each vector"""
     encoder: str
@@ -82,6 +85,12 @@ class Index:
     """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
     lists: InvertedLists | None = None
     """of a large index"""
+
+    def find(self, adapters: Sequence[str]) -> Int64Array:
+        """Return the positions (n,) of adapters, named by their sha256; -1 for one that is not in the index."""
+        positions = pc.index_in(pa.array(adapters, pa.string()), value_set=self.rows.columns.column("sha256"))
+        found: Int64Array = positions.fill_null(-1).to_numpy().astype(np.int64)
+        return found
 
     @property
     def uses_captions(self) -> BoolArray:
@@ -131,8 +140,9 @@ def open_copy(folder: Path, digest: str) -> Index:
         meta = json.loads((folder / "meta.json").read_bytes())
         return Index(
             digest=digest,
-            vectors=_map_vectors(folder, VECTORS[0]),
-            rows=Rows(_map_columns(folder)),
+            vectors=_map_vectors(folder, "vector"),
+            weights_vectors=_map_vectors(folder, "weights_vector"),
+            rows=Rows(map_columns(folder)),
             encoder=meta["encoder"],
             text_encoder=meta["text_encoder"],
             text_map=read_text_map(folder),
@@ -201,7 +211,7 @@ def _read_copy(folder: Path, digest: str) -> Content:
     """Return the content of a copy. digest: checked by the caller."""
     vectors = tuple(_map_vectors(folder, name) for name in VECTORS)
     meta = json.loads((folder / "meta.json").read_text())
-    return Content(_map_columns(folder), vectors, meta, read_text_map(folder))
+    return Content(map_columns(folder), vectors, meta, read_text_map(folder))
 
 
 def write_content(folder: Path, content: Content) -> None:
@@ -219,7 +229,8 @@ def write_content(folder: Path, content: Content) -> None:
     write_text_map(folder, content.text_map)
 
 
-def _map_columns(folder: Path) -> pa.Table:
+def map_columns(folder: Path) -> pa.Table:
+    """Return the columns of a copy but the vectors, mapped into memory."""
     return pa.ipc.open_file(pa.memory_map(str(folder / COLUMNS_FILE))).read_all()
 
 

@@ -30,7 +30,7 @@ from autolora.index.store import (
     hash_vector_row,
 )
 from autolora.index.text_map import TextMap, write_text_map
-from autolora.matching.hybrid import combine
+from autolora.matching.hybrid import agreements, combine
 from autolora.params import PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
@@ -127,15 +127,17 @@ class IndexSync:
         weights = _embed(self.encoder, map(self.read, batch), self.device)
         threshold = min_agreement(self.encoder)
         if threshold is None:
-            self._write(batch, [_computed(vector, vector, None) for vector in weights])
+            self._write(batch, [_computed(vector, vector, None, None) for vector in weights])
             return len(batch)
-        sums, renderings = zip(*map(self._sum_captions, batch), strict=True)
-        vectors, counts = combine(weights.astype(np.float64), np.stack(sums), np.array(renderings), threshold)
+        sums, numbers = zip(*map(self._sum_captions, batch), strict=True)
+        captions, exact = np.stack(sums), weights.astype(np.float64)
+        vectors, counts = combine(exact, captions, np.array(numbers), threshold)
+        columns = vectors.astype(np.float32), weights, agreements(exact, captions).astype(np.float32), counts
         computed = [
-            _computed(vector, alone, bool(count) if number else None)
-            for vector, alone, count, number in zip(
-                vectors.astype(np.float32), weights, counts, renderings, strict=True
-            )
+            _computed(vector, alone, float(agreement), bool(count))
+            if number
+            else _computed(vector, alone, None, None)
+            for vector, alone, agreement, count, number in zip(*columns, numbers, strict=True)
         ]
         self._write(batch, computed)
         return len(batch)
@@ -143,11 +145,12 @@ class IndexSync:
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
-            names = ["sha256", *VECTORS, "uses_captions"]
+            names = ["sha256", *VECTORS, "agreement", "uses_captions"]
             stored = read_arrow(folder(self.root), TABLE, names)
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
             columns = (
                 *(to_matrix(stored.column(name)) for name in VECTORS),
+                stored.column("agreement").to_pylist(),
                 stored.column("uses_captions").to_pylist(),
             )
             self._write(
@@ -174,6 +177,7 @@ class IndexSync:
             "text_encoder": self.encoder.config.text_encoder,
             "width": self.encoder.config.width,
             "relevance": relevance.to_json() if relevance else None,
+            "min_agreement": min_agreement(self.encoder),
         }
         text_map = self.encoder.text_map
         write_text_map(
@@ -253,8 +257,15 @@ def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
     return {row["sha256"]: row for row in read_table(folder(root), TABLE, names)}
 
 
-def _computed(vector: Float32Array, weights: Float32Array, uses_captions: bool | None) -> Row:
-    return {"vector": vector, "weights_vector": weights, "uses_captions": uses_captions}
+def _computed(
+    vector: Float32Array, weights: Float32Array, agreement: float | None, uses_captions: bool | None
+) -> Row:
+    return {
+        "vector": vector,
+        "weights_vector": weights,
+        "agreement": agreement,
+        "uses_captions": uses_captions,
+    }
 
 
 def _row(expected: Row, computed: Row) -> Row:

@@ -44,8 +44,8 @@ EXACT_COLUMNS = {
     "size": INTEGER,
     "warnings": TEXTS,
 }
-"""the row identity; excluded are the vectors, `uses_captions` and `encoder_weights`, which depend on floating-point
-results whose last bits differ between processors"""
+"""the row identity; excluded are the vectors, `agreement`, `uses_captions` and `encoder_weights`, which depend on
+floating-point results whose last bits differ between processors"""
 
 
 def folder(root: Path) -> Path:
@@ -57,10 +57,16 @@ def columns(width: int) -> Columns:
     """Return the columns of an index of vectors (width,).
 
     vector: what searches compare a prompt with. weights_vector: that of the weights alone; the same without captions.
-    uses_captions: whether the captions are part of `vector`; null without captions, or if the encoder takes none.
+    agreement: cosine of the weights' vector and the captions' centroid. uses_captions: whether the captions are part of
+    `vector`. Both are null without captions, or if the encoder takes none.
     """
     vector = pa.list_(pa.float32(), width)
-    computed = {"vector": vector, "weights_vector": vector, "uses_captions": pa.bool_()}
+    computed = {
+        "vector": vector,
+        "weights_vector": vector,
+        "agreement": pa.float32(),
+        "uses_captions": pa.bool_(),
+    }
     return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, "exact_hash": TEXT}
 
 
@@ -68,7 +74,7 @@ def hash_vector_row(row: Row) -> str:
     """Return the sha256 over all columns of a row, vectors as little-endian float32."""
     vectors = [hashlib.sha256(np.asarray(row[name], dtype="<f4").tobytes()).hexdigest() for name in VECTORS]
     exact = hash_row(row, EXACT_COLUMNS)
-    return hash_value([exact, row["encoder_weights"], row["uses_captions"], *vectors])
+    return hash_value([exact, row["encoder_weights"], row["agreement"], row["uses_captions"], *vectors])
 
 
 def content_digest(root: Path) -> str:

@@ -19,12 +19,24 @@ def combine(
 
     weights (N, d): unit rows. captions (N, d): sums of the unit vectors of each adapter's captions. renderings (N,).
     """
-    lengths = np.linalg.norm(captions, axis=1, keepdims=True)
-    centroids = captions / np.maximum(lengths, MIN_LENGTH)
-    agreement = (weights * centroids).sum(axis=1)
-    counts: BoolArray = (lengths[:, 0] > MIN_LENGTH) & (renderings > 0) & (agreement >= min_agreement)
+    centroids = directions(captions)
+    agreement = agreements(weights, captions)
+    counts: BoolArray = centroids.any(axis=1) & (renderings > 0) & (agreement >= min_agreement)
     sums = np.where(counts, renderings, 0.0)[:, None] * centroids + weights
     vectors: Float64Array = np.where(
         counts[:, None], sums / np.linalg.norm(sums, axis=1, keepdims=True), weights
     )
     return vectors, counts
+
+
+def agreements(weights: Float64Array, captions: Float64Array) -> Float64Array:
+    """Return the cosines (N,) of unit vectors of weights (N, d) with sums of caption vectors (N, d)."""
+    cosines: Float64Array = (weights * directions(captions)).sum(axis=1)
+    return cosines
+
+
+def directions(sums: Float64Array) -> Float64Array:
+    """Return the unit vectors (N, d) of sums of vectors (N, d); zero for a sum that has no direction."""
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    units: Float64Array = np.where(lengths > MIN_LENGTH, sums / np.maximum(lengths, MIN_LENGTH), 0)
+    return units

@@ -67,6 +67,7 @@ function facts(a) {
     ["trigger words", a.triggers.join(", ") || "none"],
     ["license", a.license || "not reported"],
     ["verdict", a.verdict],
+    ["captions", a.check_verdict],
     ["file", `${a.file}, ${size}${a.layout ? `, ${a.layout}` : ""}${a.dtype ? `, ${a.dtype}` : ""}`],
     ["update norm", a.accepted ? `${a.norm.toPrecision(3)} (Frobenius)` : null],
     ["hub", `${a.hub}, first seen ${a.seen}`],
@@ -100,7 +101,8 @@ function card(a, full) {
   const node = make("article", { class: "card", "aria-label": a.id },
     make("h3", {}, full ? hubText(a.id) : make("a", { href: `#${a.key}` }, hubText(a.id))),
     make("div", {}, a.accepted ? tag("accepted", "good") : tag(`refused: ${a.code}`, "bad"), tag(a.theme ?? a.group),
-      tag(a.kind), tag(a.license), tag(a.split), a.nsfw ? tag("not safe for work", "bad") : null));
+      tag(a.kind), tag(a.license), tag(a.split), a.nsfw ? tag("not safe for work", "bad") : null,
+      a.check === "disagree" ? tag("captions disagree with the weights", "bad") : null));
   if (full)
     node.append(...a.images.map((rendering) => make("div", { class: "show" }, image(a, rendering), texts(rendering))));
   else if (a.images.length) node.append(gallery(a));
@@ -110,8 +112,8 @@ function card(a, full) {
 
 // --- the browser ---
 
-const fields = ["kind", "group", "license", "code", "split"];
-const unnamed = { kind: "no kind", group: "no group", license: "not reported", code: "", split: "not in the index" };
+const fields = ["kind", "group", "license", "code", "split", "check"];
+const unnamed = { kind: "no kind", group: "no group", license: "not reported", code: "", split: "not in the index", check: "not compared" };
 const searchTexts = adapters.map((a) =>
   [a.id, a.hub, a.file, a.license, a.theme, a.kind, a.group, a.verdict, a.sha256, ...a.triggers,
     ...a.images.flatMap((rendering) => [rendering.prompt, ...rendering.captions.map(([, text]) => text)])]

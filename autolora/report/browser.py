@@ -88,7 +88,7 @@ def _positions(cards: Sequence[Card]) -> dict[str, int]:
 
 
 def _describe(card: Card) -> dict[str, Any]:
-    listing, adapter = card.listing, card.adapter
+    listing, adapter, check = card.listing, card.adapter, card.caption_check
     return {
         "key": card.anchor,
         "sha256": card.sha256,
@@ -112,4 +112,6 @@ def _describe(card: Card) -> dict[str, Any]:
         "theme": card.theme,
         "kind": card.kind,
         "split": card.split_label if adapter.accepted else None,
+        "check": ("agree" if check.agrees else "disagree") if check else None,
+        "check_verdict": check.verdict if check else None,
     }

@@ -7,6 +7,8 @@ from pathlib import Path
 from autolora.captions.store import read_captions
 from autolora.catalog.store import read_active
 from autolora.dataset import store as dataset
+from autolora.index import store as index
+from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.lora.verdict import WARNINGS
 from autolora.metrics.judgments import Judgment
 from autolora.pool import store as pool
@@ -46,6 +48,8 @@ class Card:
     split: str
     """train, validation, test, or new: first seen after the training set was locked"""
     renderings: tuple[Rendering, ...]
+    caption_check: CaptionCheck | None
+    """None if the working index holds no captions of the adapter"""
 
     @property
     def sha256(self) -> str:
@@ -78,7 +82,7 @@ def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
     """Return a card for each active listing that the pool has read, by kind, theme and id, refused ones last."""
     adapters = pool.adapters(root)
     splits: dict[str, str] = {row.sha256: row.split for row in dataset.training_lock(root).rows}
-    captions = _captions_by_image(root)
+    captions, checks = _captions_by_image(root), read_caption_checks(index.folder(root))
     pooled = {key: row.sha256 for key, row in pool.renderings(root).items()}
     cards = []
     for listing in read_active(root):
@@ -94,6 +98,7 @@ def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
                 kind=judgment.kind if judgment else None,
                 split=splits.get(adapter.sha256, "new"),
                 renderings=_renderings(listing, pooled, captions) if adapter.accepted else (),
+                caption_check=checks.get(adapter.sha256),
             )
         )
     return sorted(cards, key=_sort_key)

@@ -16,6 +16,8 @@ from autolora.catalog.takedowns import Takedown
 from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
+from autolora.index import store as index
+from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.lora.verdict import WARNINGS
 from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
@@ -25,6 +27,12 @@ MIN_PREFIX_DIGITS = 6
 TAKEN_DOWN = (
     "it was taken down here (data/takedowns.jsonl): its content is erased, no crawl admits it again, and nothing is "
     "trained on it"
+)
+WHAT_TO_DO = (
+    "Look at the renderings: if they do not show what the LoRA was made for, the gallery shows another one, or the "
+    "file was replaced; if they do, the encoder was trained on nothing similar, which a later dataset.train_until in "
+    "params.yaml corrects. `autolora show ADAPTER --captions` compares each caption with the weights and with the "
+    "other images"
 )
 
 
@@ -39,6 +47,8 @@ class AdapterRecord:
     split: str | None
     """train, test, or None: not in the training set"""
     captions: tuple[Caption, ...]
+    caption_check: CaptionCheck | None
+    """None if the working index holds no captions of the adapter"""
     inactive_reason: str
     """why no listing of the file is active; empty if one is"""
     missing_images: tuple[FailedItem, ...]
@@ -225,7 +235,15 @@ def _file_facts(record: AdapterRecord) -> dict[str, Any]:
         "ignored keys": ", ".join(adapter.ignored_keys) or "none",
         "warnings": "\n".join(WARNINGS[code] for code in adapter.warnings) or "none",
         "captions": "\n".join(caption.text for caption in record.captions),
+        "captions and weights": _describe_check(record.caption_check),
     }
+
+
+def _describe_check(check: CaptionCheck | None) -> str:
+    """Return the verdict on captions and weights, and what to do if they disagree; empty without a check."""
+    if check is None:
+        return ""
+    return check.verdict if check.agrees else f"{check.verdict}. {WHAT_TO_DO}"
 
 
 def _inactive_reason(
@@ -286,6 +304,7 @@ def _record(
         adapter=adapter,
         split=splits.get(sha256) if sha256 else None,
         captions=tuple(caption for caption in read_captions(root) if caption.image in images),
+        caption_check=read_caption_checks(index.folder(root)).get(sha256) if sha256 else None,
         inactive_reason=inactive_reason,
         missing_images=_missing_images(root, listings),
         takedown=takedown,

@@ -26,7 +26,7 @@ from autolora.report.groups import Group, group
 from autolora.report.heatmap import Heatmap, build_heatmap
 from autolora.report.images import PageImage, image_store
 from autolora.report.provenance import parameters, provenance
-from autolora.report.references import References
+from autolora.report.references import MAX_DISAGREEING, References
 from autolora.report.tiles import tiles
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.incremental import digest_path
@@ -65,6 +65,8 @@ def assemble(root: Path) -> Path:
         "first": {card.sha256: card for card in reversed(accepted)},
         "refused": [card for card in cards if not card.adapter.accepted],
         "odd_files": read_json(root / "metrics" / "odd_files.json"),
+        "disagreeing": references.disagreeing(),
+        "max_disagreeing": MAX_DISAGREEING,
         "evaluation": evaluation,
         "retrieval": make_charts(evaluation, metrics=evaluation.get("metrics", ())) if evaluation else [],
         "searches": references.searches(evaluation) if evaluation else [],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.experiments import store as experiments_store
+from autolora.index.caption_check import disagreeing
 from autolora.report.cards import Card, Rendering
 from autolora.report.images import PageImage, encode_grid
 
@@ -12,6 +13,8 @@ MAX_CASES = 12
 """prompt cases per scenario that the page shows with their images"""
 UNFOLDED_CASES = 4
 """of them, those that are visible without a click"""
+MAX_DISAGREEING = 24
+"""adapters whose captions disagree with the weights that the page shows with images; its browser lists all"""
 MAX_RENDERINGS = 3
 """per adapter that is referred to"""
 
@@ -46,6 +49,14 @@ class References:
             "images": [image for image in images if image][:MAX_RENDERINGS],
             "nsfw": card.listing.nsfw if card else False,
         }
+
+    def disagreeing(self) -> list[dict[str, Any]]:
+        """Return the adapters whose captions disagree with their weights, the lowest agreement first."""
+        cards = self._cards.items()
+        checks = {sha256: card.caption_check for sha256, card in cards if card.caption_check}
+        return [
+            self.adapter(sha256) | {"cosines": check.cosines} for sha256, check in disagreeing(checks).items()
+        ]
 
     def searches(self, evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the example searches, each with the rendering that its query describes and its hits."""

@@ -103,10 +103,7 @@ def remove(table: Any, columns: Columns, keys: Sequence[str]) -> None:
     """Delete rows by key."""
     key = next(iter(columns))
     for start in range(0, len(keys), ROWS_PER_WRITE):
-        quoted = ", ".join(
-            "'" + name.replace("'", "''") + "'" for name in keys[start : start + ROWS_PER_WRITE]
-        )
-        table.delete(f"{key} IN ({quoted})")
+        table.delete(_is_one_of(key, keys[start : start + ROWS_PER_WRITE]))
 
 
 def version_of(folder: Path, table: str) -> int | None:
@@ -144,13 +141,31 @@ def read_table(folder: Path, table: str, columns: Sequence[str], version: int | 
 
 def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> pa.Table:
     """Return the rows of `read_table` as an Arrow table. Raises as `read_table`."""
+    return _read(folder, table, columns, version)
+
+
+def _read(
+    folder: Path, table: str, columns: Sequence[str], version: int | None = None, filter: str | None = None
+) -> pa.Table:
     if version_of(folder, table) is None:
         raise MissingArtifact(f"{folder} does not contain the table '{table}': run `dvc repro`")
     try:
-        rows = _dataset(folder, table, version).to_table(columns=list(columns))
+        rows = _dataset(folder, table, version).to_table(columns=list(columns), filter=filter)
     except (OSError, RuntimeError, ValueError) as error:
         raise MissingArtifact(f"cannot read table '{table}' in {folder}: {error}; run `dvc repro`") from error
     return rows.sort_by(columns[0])
+
+
+def read_where(
+    folder: Path, table: str, columns: Sequence[str], name: str, values: Sequence[str]
+) -> list[Row]:
+    """Return the rows whose column `name` has one of these values, as `read_table`; without values, none.
+
+    Raises as `read_table`. Only matching rows leave the disk.
+    """
+    condition = _is_one_of(name, values) if values else "false"
+    rows: list[Row] = _read(folder, table, columns, filter=condition).to_pylist()
+    return rows
 
 
 def to_matrix(column: pa.ChunkedArray) -> Float32Array:
@@ -178,6 +193,12 @@ def tagged_version(folder: Path, table: str, name: str) -> int | None:
         return int(_dataset(folder, table, version).version)
     except (OSError, RuntimeError, ValueError):
         return None
+
+
+def _is_one_of(name: str, values: Sequence[str]) -> str:
+    """Return the SQL condition that a column has one of these values."""
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{name} IN ({quoted})"
 
 
 def _database(folder: Path) -> Any:

@@ -1,12 +1,15 @@
-"""The refresh: downloads that fail."""
+"""The refresh: downloads that fail, and what its report states about captions."""
 
+import asyncio
 import datetime
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from autolora.catalog import failed_items
+from autolora.catalog.diff import BASELINE, Snapshot
 from autolora.catalog.failed_items import FailedItem
 from autolora.errors import AutoLoraError
 from flows import refresh
@@ -56,3 +59,37 @@ def test_refresh_fails_if_the_same_download_fails_again_or_too_many_do(
 ) -> None:
     with pytest.raises(AutoLoraError, match="missing from the pool"):
         count_crawls(FakeStages(tmp_path, failures), monkeypatch)
+
+
+def test_report_ends_with_the_captions_that_disagreed_before_the_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[str] = []
+    published: list[str] = []
+
+    async def publish(markdown: str) -> None:
+        published.append(markdown)
+
+    def promote() -> str:
+        released.append("d" * 64)
+        return released[0]
+
+    empty = Snapshot((), {})
+    monkeypatch.setattr(refresh, "ROOT", tmp_path)
+    for name in ("crawl", "reproduce_and_defer", "add_batches", "push"):
+        monkeypatch.setattr(refresh, name, lambda lock: None)
+    monkeypatch.setattr(refresh.dvc, "repair_files", lambda: None)
+    monkeypatch.setattr(refresh.git, "remove_stale_locks", lambda: None)
+    monkeypatch.setattr(refresh, "guarded", nullcontext)
+    monkeypatch.setattr(refresh, "read_baseline", lambda: empty)
+    monkeypatch.setattr(refresh, "write_report", lambda: None)
+    monkeypatch.setattr(refresh, "promote", promote)
+    monkeypatch.setattr(refresh, "publish", publish)
+    monkeypatch.setattr(refresh, "caption_summary", lambda root: f"**Captions**, releases: {released}")
+    (tmp_path / BASELINE).parent.mkdir()
+    (tmp_path / BASELINE).touch()
+    asyncio.run(refresh.refresh.fn())
+    assert published == [
+        "Nothing changed: the catalog and all digests are the same as before.\n\n"
+        f"**Captions**, releases: []\n\nServed index: `{'d' * 64}`"
+    ]

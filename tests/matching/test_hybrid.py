@@ -11,19 +11,12 @@ from autolora.encoder import store as encoder_store
 from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.index import store as index
-from autolora.matching.hybrid import combine
+from autolora.index.caption_check import read_caption_checks
+from autolora.matching.hybrid import agreements, combine
 from autolora.models import ClipTextEncoder
 from autolora.storage.tables import read_table
-from tests.support.synthetic_repo import (
-    SyntheticAdapter,
-    encoder_params,
-    make_adapters,
-    tiny_text_encoder,
-    write_dataset,
-    write_encoder,
-    write_index,
-    write_repository,
-)
+from tests.support.hybrid_repo import write_hybrid
+from tests.support.synthetic_repo import SyntheticAdapter, make_adapters, tiny_text_encoder
 
 X, Y = np.eye(2)
 
@@ -36,15 +29,6 @@ def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
 @pytest.fixture
 def adapters() -> list[SyntheticAdapter]:
     return make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))
-
-
-def write_all(root: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]) -> dict[str, int]:
-    """Write repository, dataset and index; train only if there is no encoder yet."""
-    write_repository(root, adapters)
-    write_dataset(root)
-    if not encoder_store.folder(root).exists():
-        write_encoder(root, text_encoder, encoder_params())
-    return write_index(root, text_encoder=text_encoder)
 
 
 def counts_by_adapter(root: Path) -> dict[str, bool | None]:
@@ -66,10 +50,15 @@ def test_contradicting_and_missing_captions_leave_the_weights() -> None:
     assert np.array_equal(vectors, np.stack([X] * 3)) and not counts.any()
 
 
+def test_agreement_ignores_the_length_of_a_sum_and_is_zero_without_a_direction() -> None:
+    captions = np.stack([7 * (X + Y), 0.1 * -X, 0 * X])
+    assert np.allclose(agreements(np.stack([X] * 3), captions), [0.5**0.5, -1, 0])
+
+
 def test_index_holds_the_hybrid_of_weights_and_captions(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
-    write_all(tmp_path, text_encoder, adapters)
+    write_hybrid(tmp_path, text_encoder, adapters)
     encoder = encoder_store.load_encoder(encoder_store.folder(tmp_path))
     assert isinstance(encoder, RidgeEncoder) and -1 < float(encoder.min_agreement) < 1
     (names, vectors), (_, weights) = (
@@ -80,7 +69,7 @@ def test_index_holds_the_hybrid_of_weights_and_captions(
         {adapter.sha256: adapter for adapter in adapters},
         dataset.captions_by_image(tmp_path),
     )
-    counts = counts_by_adapter(tmp_path)
+    counts, checks = counts_by_adapter(tmp_path), read_caption_checks(index.folder(tmp_path))
     assert set(counts.values()) <= {True, False} and True in counts.values()
     for name, vector, alone in zip(names, vectors, weights, strict=True):
         images = {caption.image for caption in captions[name].captions}
@@ -89,23 +78,24 @@ def test_index_holds_the_hybrid_of_weights_and_captions(
         expected = len(images) * mean / np.linalg.norm(mean) + alone
         expected = expected / np.linalg.norm(expected) if counts[name] else alone
         assert np.allclose(vector, expected, atol=1e-5)
+        assert np.isclose(checks[name].agreement, mean @ alone / np.linalg.norm(mean), atol=1e-5)
 
 
 def test_only_adapters_with_changed_captions_are_embedded_again(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
-    write_all(tmp_path, text_encoder, adapters)
+    write_hybrid(tmp_path, text_encoder, adapters)
     changed = [replace(adapters[0], captions=adapters[0].captions[:1]), *adapters[1:]]
-    assert write_all(tmp_path, text_encoder, changed) == {"embedded": 1, "updated": 0, "removed": 0}
-    assert write_all(tmp_path, text_encoder, changed) == {"embedded": 0, "updated": 0, "removed": 0}
+    assert write_hybrid(tmp_path, text_encoder, changed) == {"embedded": 1, "updated": 0, "removed": 0}
+    assert write_hybrid(tmp_path, text_encoder, changed) == {"embedded": 0, "updated": 0, "removed": 0}
 
 
 def test_an_adapter_without_captions_has_the_vector_of_its_weights(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
-    write_all(tmp_path, text_encoder, adapters)
+    write_hybrid(tmp_path, text_encoder, adapters)
     bare = replace(adapters[0], captions=())
-    write_all(tmp_path, text_encoder, [bare, *adapters[1:]])
+    write_hybrid(tmp_path, text_encoder, [bare, *adapters[1:]])
     names, vectors = index.read_vectors(tmp_path)
     _, weights = index.read_vectors(tmp_path, "weights_vector")
     position = names.index(bare.sha256)

@@ -24,6 +24,18 @@ def test_script_data_hold_captions_images_and_neighbors(full: Path) -> None:
     assert len(data["heatmap"]["order"]) == 12
 
 
+def test_script_data_hold_the_check_of_captions_against_weights(full: Path) -> None:
+    adapters = {adapter["sha256"]: adapter for adapter in script_data(full)["adapters"]}
+    checks = [adapters[f"{number:064x}"]["check"] for number in range(14)]
+    assert checks == [
+        *["agree"] * 3, "disagree", "agree", "disagree", *["agree"] * 5, None, None, None
+    ]  # fmt: skip
+    assert adapters[f"{3:064x}"]["check_verdict"].startswith(
+        "captions disagree with the weights (cosine 0.25"
+    )
+    assert adapters[f"{11:064x}"]["check_verdict"] is None
+
+
 def test_each_image_is_embedded_once(full: Path) -> None:
     data = script_data(full)
     in_markup = set(re.findall(r'data-image="(\d+)"', read_page(full)))

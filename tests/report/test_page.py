@@ -76,6 +76,36 @@ def test_page_shows_every_adapter_and_why_files_were_refused(full: Path) -> None
         assert phrase in text
 
 
+def test_page_shows_adapters_whose_captions_disagree_with_the_weights(full: Path) -> None:
+    text = read_page(full)
+    section = re.search(r'<section id="captions">.*?</section>', text, flags=re.DOTALL)
+    assert section is not None
+    names = re.findall(r"<bdi>(author\d+)/", section.group())
+    assert names == ["author5", "author3"]
+    assert "The captions of 2 of 12 adapters" in section.group()
+    assert "cosine -0.12, at least 0.50 expected" in section.group()
+    assert section.group().count("<img") == 4 and "nsfw" in section.group()
+    assert '<a href="#captions">Captions</a>' in text
+    assert text.count("they are not used in searches. Split") == 2
+
+
+def test_page_shows_the_lowest_agreements_only(
+    full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(full, tmp_path / "root"))
+    monkeypatch.setattr("autolora.report.page.MAX_DISAGREEING", 1)
+    text = assemble(root).read_text()
+    section = text[text.index('<section id="captions">') :].split("</section>")[0]
+    assert re.findall(r"<bdi>(author\d+)/", section) == ["author5"]
+    assert "Only the 1 with the lowest cosine are shown here" in section
+
+
+def test_page_without_disagreeing_captions_has_no_section_on_them(tmp_path: Path) -> None:
+    write_pool(tmp_path, adapters=2)
+    text = assemble(tmp_path).read_text()
+    assert 'id="captions"' not in text and 'href="#captions"' not in text
+
+
 def test_page_shows_numbers_with_intervals_chance_and_counts(full: Path) -> None:
     text = re.sub(r"\s+", " ", read_page(full))
     report = json.loads((full / "data" / "evaluation" / "report.json").read_text())

@@ -145,12 +145,25 @@ def random_result(case: PromptCase, rng: np.random.Generator) -> experiments.Exp
 
 
 def write_vectors(root: Path, adapters: list[str]) -> None:
-    """Write the columns of the index and dataset tables that the page reads: vectors, fingerprints, families."""
+    """Write the columns of the index and dataset tables that the page reads: vectors, fingerprints, families.
+
+    The captions of the adapters 3 and 5 disagree with the weights; the last adapter has none in the index.
+    """
     rng = np.random.default_rng(0)
     sha256 = pa.array(adapters)
     vectors = pa.array(rng.normal(size=(len(adapters), 8)).tolist(), pa.list_(pa.float32(), 8))
-    index = pa.table({"sha256": sha256, "vector": vectors})
+    agreement: list[float | None] = [0.8] * len(adapters)
+    agreement[3], agreement[5], agreement[-1] = 0.25, -0.125, None
+    checks = {
+        "agreement": pa.array(agreement, pa.float32()),
+        "uses_captions": pa.array([value and value > 0.5 for value in agreement], pa.bool_()),
+        **{
+            name: pa.array([f"{name} {sha256[-4:]}" for sha256 in adapters]) for name in ("hub", "id", "file")
+        },
+    }
+    index = pa.table({"sha256": sha256, "vector": vectors, **checks})
     lancedb.connect(root / "data" / "index").create_table("adapters", data=index)
+    (root / "data" / "index" / "meta.json").write_text('{"min_agreement": 0.5}')
     families = pa.array([adapters[0], adapters[0], *adapters[2:]])
     columns = {"sha256": sha256, "family": families, "fingerprint": vectors}
     lancedb.connect(root / "data" / "dataset").create_table("adapters", data=pa.table(columns))

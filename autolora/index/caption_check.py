@@ -1,0 +1,69 @@
+"""The check of an adapter's captions against its weights, as an index states it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autolora.index.copies import Rows, is_copy, map_columns
+from autolora.index.store import TABLE
+from autolora.storage.tables import read_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionCheck:
+    """How well the captions of one adapter agree with its weights."""
+
+    name: str
+    """of the adapter as `autolora show` accepts it: hub:id/file"""
+    agreement: float
+    """cosine of the weights' vector and the captions' centroid"""
+    min_agreement: float
+    """the encoder's threshold: below it, captions and weights disagree"""
+    agrees: bool
+    """whether searches use the captions"""
+
+    @property
+    def cosines(self) -> str:
+        """Return agreement and threshold as a phrase."""
+        return f"cosine {self.agreement:.2f}, at least {self.min_agreement:.2f} expected"
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict as a phrase."""
+        if self.agrees:
+            return f"captions agree with the weights ({self.cosines})"
+        return f"captions disagree with the weights ({self.cosines}): they are not used in searches"
+
+
+CaptionChecks = Mapping[str, CaptionCheck]
+"""adapter -> its check"""
+
+
+def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
+    """Return adapter -> check of the index in a folder, the working one or a copy; adapters without captions have none.
+
+    Empty if there is no index, if its encoder takes no captions, or if an older version of AutoLoRA wrote it.
+    """
+    path = folder / "meta.json"
+    threshold = json.loads(path.read_text()).get("min_agreement") if path.exists() else None
+    if threshold is None:
+        return {}
+    names = ["sha256", "hub", "id", "file", "agreement", "uses_captions"]
+    rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)
+    return {
+        row["sha256"]: CaptionCheck(
+            name=f"{row['hub']}:{row['id']}/{row['file']}",
+            agreement=row["agreement"],
+            min_agreement=threshold,
+            agrees=row["uses_captions"],
+        )
+        for row in rows
+        if row["uses_captions"] is not None
+    }
+
+
+def disagreeing(checks: CaptionChecks) -> dict[str, CaptionCheck]:
+    """Return the checks of adapters whose captions disagree with the weights, lowest agreement first."""
+    failed = [item for item in checks.items() if not item[1].agrees]
+    return dict(sorted(failed, key=lambda item: (item[1].agreement, item[0])))
