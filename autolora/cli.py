@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ from autolora.params import Params, load
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
+    from autolora.params import RetrievalParams
     from autolora.reasons import Reasons
     from autolora.records import Hit
     from autolora.report.caption_agreement import CaptionAgreement
@@ -103,7 +105,12 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 def search(
     prompt: Prompt,
     k: Annotated[
-        int | None, typer.Option("-k", min=1, help="Number of adapters; default from params.yaml.")
+        str | None,
+        typer.Option(
+            "-k",
+            metavar="K|auto",
+            help="Number of adapters; default from params.yaml. auto: those that `generate` selects.",
+        ),
     ] = None,
     licenses: Licenses = None,
     may_sell: MaySell = False,
@@ -130,6 +137,7 @@ def search(
     from autolora.index.conditions import any_of, conjunction, is_set
     from autolora.retrieval import open_retriever
 
+    count = _parse_count(k)
     root, params = _enter_repository()
     where = conjunction(
         any_of("license", licenses),
@@ -146,7 +154,8 @@ def search(
         where,
     )
     retriever = open_retriever(root, rev=rev)
-    hits = retriever.search(prompt, k or params.retrieval.k, where)
+    number = params.retrieval.k if k is None else count
+    hits = _choose(retriever, prompt, number, [], where, params.retrieval)
     reasons = _explain(root, params, retriever, prompt, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, reasons, strict=True)
@@ -166,6 +175,14 @@ def generate(
             "-k", min=0, help="Use the first K hits of a search, fitting or not; 0 uses the base model alone."
         ),
     ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="NAME[:STRENGTH]",
+            help="Use this adapter, fitting or not, e.g. author/name:0.8; repeat for several.",
+        ),
+    ] = None,
     method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
     trigger_words: Annotated[
         bool | None,
@@ -178,6 +195,7 @@ def generate(
     output: Annotated[
         Path | None, typer.Option("-o", help="PNG file to write; default images/PROMPT-SEED.png.")
     ] = None,
+    where: Where = None,
     rev: Rev = None,
 ) -> None:
     """Generate an image of PROMPT with the adapters that fit it; the PNG records how it was made.
@@ -196,11 +214,15 @@ def generate(
         raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
     if rev and k == 0:
         raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
+    if adapters and (k is not None or where):
+        raise typer.BadParameter(
+            "give either adapters, or -k and --where to search for some", param_hint="--adapter"
+        )
+    named = [_parse_adapter(text) for text in adapters or ()]
     root, params = _enter_repository()
-    if k is None:
-        hits = open_retriever(root, rev=rev).select(prompt, params.retrieval)
-    else:
-        hits = open_retriever(root, rev=rev).search(prompt, k) if k else []
+    hits = []
+    if k != 0:
+        hits = _choose(open_retriever(root, rev=rev), prompt, k, named, where, params.retrieval)
     settings = params.generation
     if trigger_words is not None:
         settings = replace(settings, trigger_words=trigger_words)
@@ -217,7 +239,7 @@ def generate(
     print(path)
     if image.provenance["text"] != prompt:
         print(f"  prompt with trigger words: {image.provenance['text']}")
-    if k is None and not hits:
+    if k != 0 and not hits:
         print("  no adapter fits the prompt: the base model alone")
     for hit in hits:
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
@@ -468,17 +490,27 @@ def _print_hits(hits: "Sequence[Hit]", index: "Index", where: str | None) -> Non
     total = len(index.rows)
     passing = "" if where is None else f"{index.mask(where).sum()} of {total} adapters pass the filter"
     if not hits:
-        print(f"{passing} {where}" if where else "the index is empty: the pool has no accepted adapter")
+        print(_why_no_hit(total, passing, where))
         return
     title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
-    table = Table("score", "adapter", "license", "trigger words", "sha256", title=title)
+    table = Table("score", "relevance", "adapter", "license", "trigger words", "sha256", title=title)
     for column in table.columns:
         column.overflow = "fold"
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
-        row = (f"{hit.score:.3f}", hit.id, hit.license or "unknown", words, hit.sha256[:8])
+        relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
+        row = (f"{hit.score:.3f}", relevance, hit.id, hit.license or "unknown", words, hit.sha256[:8])
         table.add_row(*map(escape, row))
     _print_table(table)
+
+
+def _why_no_hit(total: int, passing: str, where: str | None) -> str:
+    """Return why a search or a selection has no hit."""
+    if not total:
+        return "the index is empty: the pool has no accepted adapter"
+    if where and passing.startswith("0 "):
+        return f"{passing} {where}"
+    return "no adapter fits the prompt" + (f"; {passing}" if passing else "")
 
 
 def _show_image(path: Path, as_json: bool) -> None:
@@ -547,6 +579,42 @@ def _print_table(table: Table) -> None:
     with console.capture() as captured:
         console.print(table)
     print(captured.get(), end="")
+
+
+def _parse_count(text: str | None) -> int | None:
+    """Return the number of adapters that -k gives; None if it gives none, or `auto`."""
+    if text is None or text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"'{text}' is neither a number from 1 nor auto", param_hint="-k")
+    return int(text)
+
+
+def _parse_adapter(text: str) -> tuple[str, float]:
+    """Return the name and strength of `NAME[:STRENGTH]`; the strength is 1 if it is not given."""
+    name, _, strength = text.rpartition(":")
+    try:
+        value = float(strength)
+    except ValueError:
+        return text, 1.0
+    if not name or not math.isfinite(value):
+        raise typer.BadParameter(f"'{text}' is not NAME or NAME:STRENGTH", param_hint="--adapter")
+    return name, value
+
+
+def _choose(
+    retriever: "Retriever",
+    prompt: str,
+    k: int | None,
+    named: "Sequence[tuple[str, float]]",
+    where: str | None,
+    params: "RetrievalParams",
+) -> "list[Hit]":
+    """Return the named adapters, else the first k hits, else the selection."""
+    if named:
+        hits = retriever.named(prompt, [name for name, _ in named])
+        return [replace(hit, strength=strength) for hit, (_, strength) in zip(hits, named, strict=True)]
+    return retriever.select(prompt, params, where) if k is None else retriever.search(prompt, k, where)
 
 
 def _is_writable(folder: Path) -> bool:

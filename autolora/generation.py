@@ -89,7 +89,8 @@ def generate(
     loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
     gates = generator.gates if method == "gated" else None
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
-    with fused(generator.pipeline.transformer, loras, gates=gates, relevance=_known_relevance(hits)):
+    relevance, strengths = _known_relevance(hits), [hit.strength for hit in hits]
+    with fused(generator.pipeline.transformer, loras, gates=gates, relevance=relevance, weights=strengths):
         image = generate_images(generator.pipeline, [text], [seed], params)[0]
     provenance = _provenance(generator, prompt, hits, params)
     provenance |= {
@@ -215,6 +216,8 @@ def _describe_adapter(adapter: Mapping[str, Any]) -> str:
     ]
     if adapter["relevance"] is not None:
         parts.append(f"relevance {adapter['relevance']:.2f}")
+    if adapter.get("strength", 1.0) != 1.0:
+        parts.append(f"strength {adapter['strength']:g}")
     if adapter["trigger_words"]:
         parts.append(f"trigger words: {', '.join(adapter['trigger_words'])}")
     return "; ".join(parts)
@@ -239,6 +242,7 @@ def _provenance(
                 "license": hit.license,
                 "score": hit.score,
                 "relevance": hit.relevance,
+                "strength": hit.strength,
                 "trigger_words": list(hit.trigger_words),
             }
             for hit in hits

@@ -17,6 +17,8 @@ from autolora.storage.validation import (
 )
 
 ACCEPTED = "accepted"
+MIN_PREFIX_DIGITS = 6
+"""of a sha256 that names an adapter on the command line"""
 
 Base = Literal[
     "flux.1-dev", "flux.1-schnell", "flux.1-krea", "flux.1-kontext", "flux.1-fill", "flux.2", "other"
@@ -278,3 +280,5 @@ class Hit:
     trigger_words: tuple[str, ...]
     index: str
     """digest of the index that was searched"""
+    strength: float = 1.0
+    """factor of the adapter's update in generation"""

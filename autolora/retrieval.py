@@ -15,11 +15,12 @@ import numpy as np
 
 from autolora.errors import MismatchError
 from autolora.index.copies import Index
+from autolora.index.names import find_by_name
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
 from autolora.params import RetrievalParams, load
 from autolora.records import Hit
-from autolora.storage.arrays import BoolArray, Float32Array
+from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
@@ -53,15 +54,8 @@ class Retriever:
         where: an SQL condition on columns of the index; only adapters that pass it are returned, and k if k pass.
         Raises FilterError if it is not valid.
         """
-        index = self.index
-        positions, scores = index.nearest(self.embed(prompt), k, self._mask(where))
-        cosines = scores.astype(np.float64)
-        relevance: Sequence[float | None] = [None] * len(positions)
-        if index.relevance is not None:
-            uses_captions = index.uses_captions[positions]
-            relevance = index.relevance.probabilities(cosines, uses_captions, is_first=True).tolist()
-        found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
-        return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]
+        positions, cosines = self.index.nearest(self.embed(prompt), k, self._mask(where))
+        return self._hits(positions, cosines.astype(np.float64))
 
     def select(self, prompt: str, params: RetrievalParams, where: str | None = None) -> list[Hit]:
         """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
@@ -91,6 +85,17 @@ class Retriever:
             for rank, match in enumerate(matches, start=1)
         ]
 
+    def named(self, prompt: str, names: Sequence[str]) -> list[Hit]:
+        """Return the adapters with these names, in this order, whether they fit the prompt or not.
+
+        A name is the beginning of a sha256 (6 digits or more), or an id on a hub (author/name), possibly with its hub
+        before and its file behind it (hub:author/name/file). Raises MissingArtifact if no adapter of the index has a
+        name, or several have it.
+        """
+        positions = np.array([find_by_name(self.index.rows.columns, name) for name in names], dtype=np.int64)
+        cosines = (self.index.vectors[positions] @ self.embed(prompt)).astype(np.float64)
+        return self._hits(positions, cosines)
+
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
         cosines: Float32Array = self.index.vectors @ self.embed(prompt)
@@ -104,6 +109,16 @@ class Retriever:
     def embed_all(self, texts: Sequence[str]) -> Float32Array:
         """Return the unit vectors (N, d) of texts."""
         return self.index.text_map.apply(self._text_encoder.encode(texts))
+
+    def _hits(self, positions: Int64Array, cosines: Float64Array) -> list[Hit]:
+        """Return the adapters at these positions (k,) as hits, with their relevance to the whole prompt."""
+        index = self.index
+        relevance: Sequence[float | None] = [None] * len(positions)
+        if index.relevance is not None:
+            uses_captions = index.uses_captions[positions]
+            relevance = index.relevance.probabilities(cosines, uses_captions, is_first=True).tolist()
+        found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
+        return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]
 
     def _mask(self, where: str | None) -> BoolArray | None:
         return None if where is None else self.index.mask(where)

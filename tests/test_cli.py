@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from autolora import cli
 from autolora.cli import app
 from autolora.records import Permissions
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
@@ -52,6 +53,11 @@ def test_closed_pipe_ends_command_with_sigpipe(tmp_path: Path, options: list[str
         (["search", " "], "the prompt is empty"),
         (["generate", ""], "the prompt is empty"),
         (["generate", "a cat", "-o", "README.md/cat.png"], "not a folder that can be written"),
+        (["generate", "a cat", "--adapter", "x/y", "-k", "2"], "give either adapters, or -k and --where"),
+        (["generate", "a cat", "--adapter", ":0.5"], "is not NAME or NAME:STRENGTH"),
+        (["generate", "a cat", "--adapter", "x/y:nan"], "is not NAME or NAME:STRENGTH"),
+        (["search", "a cat", "-k", "0"], "neither a number from 1 nor auto"),
+        (["search", "a cat", "-k", "some"], "neither a number from 1 nor auto"),
         (["generate", "a cat", "-o", "cat.jpg"], "a file that ends in .png"),
         (["show", "cat.png", "--captions"], "an image has no captions"),
     ],
@@ -199,3 +205,25 @@ def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.Monke
     rows = content["caption agreement"]
     assert len(rows) == 4 and rows[0].keys() == {"image", "text", "weights", "others"}
     assert "caption agreement" not in json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x/y", ("x/y", 1.0)),
+        ("x/y:0.8", ("x/y", 0.8)),
+        ("huggingface:x/y", ("huggingface:x/y", 1.0)),
+        ("huggingface:x/y:-1", ("huggingface:x/y", -1.0)),
+    ],
+)
+def test_strength_follows_the_name_of_an_adapter(text: str, expected: tuple[str, float]) -> None:
+    assert cli._parse_adapter(text) == expected
+
+
+def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "auto", "--json"))
+    assert len(selection) <= 3 and all(hit["relevance"] >= 0.5 for hit in selection)
+    params = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace("min_relevance: 0.5", "min_relevance: 1.0"))
+    assert run(root, monkeypatch, "search", "a neon drawing", "-k", "auto") == "no adapter fits the prompt\n"
+    (root / "params.yaml").write_text(params)

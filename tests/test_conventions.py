@@ -35,7 +35,7 @@ OPTIONS = {
         "with_reasons",
         "as_json",
     },
-    "generate": {"prompt", "k", "method", "trigger_words", "seed", "output", "rev"},
+    "generate": {"prompt", "k", "adapters", "method", "trigger_words", "seed", "output", "where", "rev"},
     "show": {"adapter", "captions", "as_json"},
     "versions": {"as_json"},
     "release": {"rev"},

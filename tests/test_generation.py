@@ -180,6 +180,20 @@ def test_image_does_not_depend_on_its_batch(generator: Generator) -> None:
     assert difference(alone[0], alone[2]) > 0
 
 
+def test_strength_multiplies_an_adapters_update(generator: Generator, hits: list[Hit]) -> None:
+    def image(first: float, second: float) -> Image.Image:
+        chosen = [replace(hits[0], strength=first), replace(hits[1], strength=second)]
+        generated = generate(generator, PROMPT, chosen, method="direct", seed=7, params=PARAMS)
+        assert [adapter["strength"] for adapter in generated.provenance["adapters"]] == [first, second]
+        return generated.image
+
+    plain = generate(generator, PROMPT, hits, method="direct", seed=7, params=PARAMS).image
+    alone = generate(generator, PROMPT, hits[:1], method="direct", seed=7, params=PARAMS).image
+    assert difference(image(1.0, 1.0), plain) == 0
+    assert difference(image(1.0, 0.0), alone) <= 1
+    assert difference(image(0.5, 1.0), plain) > 0
+
+
 def test_image_is_generated_again_from_its_provenance(
     generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
 ) -> None:

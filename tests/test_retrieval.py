@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from autolora.encoder.store import load_encoder
-from autolora.errors import FilterError, MismatchError
+from autolora.errors import FilterError, MismatchError, MissingArtifact
 from autolora.index.copies import Index, Rows
+from autolora.index.names import find_by_name
 from autolora.index.served import open_index, release
 from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
@@ -124,7 +125,38 @@ def index_of(vectors: np.ndarray) -> Index:
     }
     rows = Rows(pa.table(columns))
     identity = TextMap(np.zeros(vectors.shape[1], np.float32), np.eye(vectors.shape[1], dtype=np.float32))
-    return Index("digest", vectors.astype(np.float32), rows, "encoder", "text", identity, relevance=None)
+    vectors = vectors.astype(np.float32)
+    return Index("digest", vectors, vectors, rows, "encoder", "text", identity, relevance=None)
+
+
+def test_adapters_are_named_by_sha256_id_hub_and_file(
+    root: Path, indexed: tuple[Path, list[SyntheticAdapter]], text_encoder: ClipTextEncoder
+) -> None:
+    retriever, adapters = Retriever(open_index(root), text_encoder), indexed[1]
+    first, second = adapters[0], adapters[5]
+    names = [second.sha256[:6], first.listing.id, f"{first.listing.hub}:{first.listing.id}"]
+    names.append(f"{second.listing.id}/{second.listing.file}")
+    hits = retriever.named("a neon drawing", names)
+    assert [hit.sha256 for hit in hits] == [second.sha256, first.sha256, first.sha256, second.sha256]
+    scores = {hit.sha256: (hit.score, hit.relevance) for hit in retriever.search("a neon drawing", k=99)}
+    for hit in hits:
+        assert (hit.score, hit.relevance) == pytest.approx(scores[hit.sha256], abs=1e-6)
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+    for unknown in ("nobody/nothing", second.sha256[:5], "", "civitai:" + first.listing.id):
+        with pytest.raises(MissingArtifact, match="contains no adapter"):
+            retriever.named("a neon drawing", [unknown])
+
+
+def test_a_name_of_several_adapters_is_an_error() -> None:
+    with pytest.raises(
+        MissingArtifact, match=r"several adapters are called 'x/y'.*\(1\.st\), bbbbbbbb \(2\.st\)"
+    ):
+        find_by_name(
+            pa.table({
+                "sha256": ["a" * 64, "b" * 64], "hub": ["civitai"] * 2, "id": ["x/y"] * 2, "file": ["1.st", "2.st"],
+            }),
+            "x/y",
+        )  # fmt: skip
 
 
 def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(

@@ -21,9 +21,8 @@ from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.lora.verdict import WARNINGS
 from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
-from autolora.records import Adapter, Caption, Listing, Permissions
+from autolora.records import MIN_PREFIX_DIGITS, Adapter, Caption, Listing, Permissions
 
-MIN_PREFIX_DIGITS = 6
 TAKEN_DOWN = (
     "it was taken down here (data/takedowns.jsonl): its content is erased, no crawl admits it again, and nothing is "
     "trained on it"
