@@ -15,6 +15,7 @@ import numpy as np
 
 from autolora.dataset import store as dataset
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.index.copies import Index
 from autolora.index.store import encoder_digests
 from autolora.matching.hybrid import directions
 from autolora.params import PoolParams
@@ -82,7 +83,7 @@ def explain(root: Path, retriever: Retriever, prompt: str, hits: Sequence[Hit]) 
         score, nearest = _match_captions(retriever, query, own or ())
         reasons.append(
             Reasons(
-                weights_score=float(query @ index.weights_vectors[positions[hit]]),
+                weights_score=_weights_score(index, positions[hit], query),
                 captions_score=score,
                 uses_captions=row["uses_captions"],
                 captions=nearest,
@@ -150,6 +151,11 @@ def _read_captions(root: Path, digests: Mapping[str, str]) -> dict[str, list[Row
         row["sha256"]: [caption for image in row["renderings"] for caption in captions.get(image, ())]
         for row in adapters
     }
+
+
+def _weights_score(index: Index, position: int, query: Float32Array) -> float:
+    """Return the cosine of a query (d,) with the weights of the adapter at a position."""
+    return float(directions(index.weights_vectors[position : position + 1].astype(np.float64))[0] @ query)
 
 
 def _match_captions(

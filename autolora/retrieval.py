@@ -15,7 +15,7 @@ import numpy as np
 
 from autolora.errors import MismatchError
 from autolora.index.copies import Index
-from autolora.index.names import find_by_name
+from autolora.index.names import find_one, named_rows
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
 from autolora.params import RetrievalParams, load
@@ -92,7 +92,8 @@ class Retriever:
         before and its file behind it (hub:author/name/file). Raises MissingArtifact if no adapter of the index has a
         name, or several have it.
         """
-        positions = np.array([find_by_name(self.index.rows.columns, name) for name in names], dtype=np.int64)
+        rows = named_rows(self.index.rows.columns)
+        positions = np.array([find_one(rows, name) for name in names], dtype=np.int64)
         cosines = (self.index.vectors[positions] @ self.embed(prompt)).astype(np.float64)
         return self._hits(positions, cosines)
 

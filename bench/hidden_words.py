@@ -11,7 +11,7 @@ from autolora import models
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.examples import TrainExample, load_examples
-from autolora.encoder.model import embed_texts, fitted_relevance, min_agreement
+from autolora.encoder.model import embed_texts, fitted_relevance, min_agreement, predict
 from autolora.encoder.training import build, fit
 from autolora.matching.hybrid import combine
 from autolora.matching.phrases import words
@@ -67,7 +67,7 @@ def hide_words(root: Path, params: Params, hidden: Collection[str], judgments: d
     rows = dataset.rows(root, "adapters", ("sha256", "renderings"))
     captions, adapters = dataset.captions_by_image(root), [row["sha256"] for row in rows]
     with torch.inference_mode():
-        weights = [encoder.embed(batch.values, batch.present)[0].double() for batch in map(read, adapters)]
+        weights = [predict(encoder, batch.values, batch.present)[0].double() for batch in map(read, adapters)]
     kept = [
         _kept([[caption.text for caption in captions.get(image, ())] for image in row["renderings"]], hidden)
         for row in rows

@@ -196,7 +196,7 @@ def test_json_of_a_search_has_reasons_and_blocks_on_request(
 
 def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run(root, monkeypatch, "show", "author0/mosaic")
-    assert "captions and weights" in plain and "other images" not in plain
+    assert "captions and weights" in plain and "cosine of each caption" not in plain
     text = run(root, monkeypatch, "show", "author0/mosaic", "--captions")
     assert text.startswith(plain)
     first, *_, last = re.findall(r"a (\w+) drawing", text.removeprefix(plain))

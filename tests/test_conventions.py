@@ -36,6 +36,7 @@ OPTIONS = {
         "as_json",
     },
     "generate": {"prompt", "k", "adapters", "method", "trigger_words", "seed", "output", "where", "rev"},
+    "evaluate": {"prompts", "k", "rev", "as_json"},
     "show": {"adapter", "captions", "as_json"},
     "versions": {"as_json"},
     "release": {"rev"},

@@ -16,17 +16,49 @@ from autolora.metrics.summary import read_details, read_summary
 ROOT = Path(__file__).parents[1]
 SECTION = "## Results on the playground"
 TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
-    ("method", "whole index", "theme in training", "theme not in training", "index of unseen adapters"): {
+    (
+        "method",
+        "whole index",
+        "theme in training",
+        "theme not in training",
+        "any named theme",
+        "unseen index",
+        "the adapter itself",
+    ): {
         label: tuple(
             f"retrieval.{prefix}{level}_r_at_1_unseen"
-            for level in ("theme", "seen_theme", "absent_theme", "unseen_index_theme")
+            for level in (
+                "theme",
+                "seen_theme",
+                "absent_theme",
+                "named_theme",
+                "unseen_index_theme",
+                "adapter",
+            )
         )
         for label, prefix in (
             ("hybrid", "hybrid_"),
             ("weights alone", ""),
+            ("`paper`", "paper_"),
+            ("`released`", "released_"),
+            ("transformer on sketches", "transformer_on_sketches_"),
+            ("transformer on weights", "transformer_on_weights_"),
             ("caption centroid", "caption_centroid_"),
+            ("plain caption centroid", "plain_caption_centroid_"),
+            ("BM25 of captions", "bm25_of_captions_"),
+            ("BM25 of metadata", "bm25_of_metadata_"),
+            ("rendering centroid", "rendering_centroid_"),
+            ("PCA of weights", "pca_of_weights_"),
+            ("popularity", "popularity_"),
             ("chance", "random_"),
         )
+    },
+    ("captions", "weights alone", "caption centroid", "hybrid, all captions count", "hybrid"): {
+        case: tuple(
+            f"retrieval.captions_{case}_whole_index_{method}"
+            for method in ("weights_alone", "caption_centroid", "hybrid_all_captions_count", "hybrid")
+        )
+        for case in ("right", "one", "none", "exchanged")
     },
     (
         "method",
@@ -52,16 +84,6 @@ TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
             ("selection, trigger words", "selection_trigger_words"),
             ("right ones", "right_adapters"),
             ("right ones, trigger words", "right_adapters_trigger_words"),
-        )
-    },
-    ("method", "theme", "adapter"): {
-        label: tuple(f"bench.probes_{name}_{level}_r_at_1_unseen" for level in ("theme", "adapter"))
-        for label, name in (
-            ("transformer, sketch", "sketch"),
-            ("transformer, full", "full"),
-            ("caption centroid", "caption_centroid"),
-            ("nearest raw sketch", "nearest_raw_sketch"),
-            ("chance", "chance"),
         )
     },
     (
@@ -135,7 +157,7 @@ def test_text_states_the_counts_of_the_measurements() -> None:
     assert f"{pairs} pairs of an object and a style" in section
     assert f"their {2 * pairs} adapters alone, {images} images each" in section
     assert f"in none of {pairs * images} images" in section
-    ceiling = read_summary(ROOT)["bench.probes_ceiling_adapter_r_at_1_unseen"]["value"]
+    ceiling = read_summary(ROOT)["retrieval.random_within_theme_adapter_r_at_1_unseen"]["value"]
     assert f"correct for {ceiling:.2f} of the queries" in section
 
 

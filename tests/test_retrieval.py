@@ -16,7 +16,7 @@ import torch
 from autolora.encoder.store import load_encoder
 from autolora.errors import FilterError, MismatchError, MissingArtifact
 from autolora.index.copies import Index, Rows
-from autolora.index.names import find_by_name
+from autolora.index.names import find_one
 from autolora.index.served import open_index, release
 from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
@@ -148,15 +148,13 @@ def test_adapters_are_named_by_sha256_id_hub_and_file(
 
 
 def test_a_name_of_several_adapters_is_an_error() -> None:
+    def row(sha256: str, file: str) -> dict[str, str]:
+        return {"sha256": sha256, "hub": "civitai", "id": "x/y", "file": file}
+
     with pytest.raises(
         MissingArtifact, match=r"several adapters are called 'x/y'.*\(1\.st\), bbbbbbbb \(2\.st\)"
     ):
-        find_by_name(
-            pa.table({
-                "sha256": ["a" * 64, "b" * 64], "hub": ["civitai"] * 2, "id": ["x/y"] * 2, "file": ["1.st", "2.st"],
-            }),
-            "x/y",
-        )  # fmt: skip
+        find_one([row("a" * 64, "1.st"), row("b" * 64, "2.st")], "x/y")
 
 
 def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autolora.matching.hybrid import combine
+from autolora.matching.hybrid import combine, directions
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.matching.relevance import NUM_COEFFICIENTS, Relevance, logistic
 from autolora.matching.selection import Candidates, Match, pursue
@@ -44,15 +44,14 @@ class CalibrationSet:
     caption_sums: Sequence[Float64Array]
     """per adapter: the sum of the captions' unit vectors of each rendering (R, d)"""
     weights: Float64Array
-    """(N, d), unit vectors of the weights alone"""
+    """(N, d), what the encoder predicts from the weights alone"""
     min_agreement: float | None
-    """cosine of weights and captions from which the index combines them; None: it holds the weights alone"""
+    """as autolora.matching.hybrid takes it; None: the index holds the weights alone"""
 
     @property
     def similarity(self) -> Float64Array:
         """Return the cosines of the adapters' captions (N, N)."""
-        means = np.stack([sums.sum(axis=0) for sums in self.caption_sums])
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        means = directions(np.stack([sums.sum(axis=0) for sums in self.caption_sums]))
         cosines: Float64Array = means @ means.T
         return cosines
 
@@ -62,7 +61,7 @@ class CalibrationSet:
         """Return the vectors of adapters (n, d) without the captions of the described renderings, and whether they
         contain captions (n,)."""
         if self.min_agreement is None:
-            return self.weights[list(adapters)], np.zeros(len(adapters), dtype=np.bool_)
+            return directions(self.weights[list(adapters)]), np.zeros(len(adapters), dtype=np.bool_)
         kept = [
             np.delete(self.caption_sums[adapter], [] if image is None else [image], axis=0)
             for adapter, image in zip(adapters, described, strict=True)

@@ -6,8 +6,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
+from autolora.encoder.inputs import Stacks
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError
@@ -40,7 +42,7 @@ def new_encoder(config: EncoderConfig) -> Encoder:
 
 
 def min_agreement(encoder: Encoder) -> float | None:
-    """Return the cosine of weights and captions from which the index combines them; None if it takes no captions."""
+    """Return the agreement of weights and captions from which the index combines them; None if it takes no captions."""
     if not isinstance(encoder, RidgeEncoder) or not encoder.config.variant.hybrid:
         return None
     return float(encoder.min_agreement)
@@ -60,6 +62,15 @@ def fitted_relevance(encoder: Encoder) -> Relevance:
             "(`dvc repro encoder`)"
         )
     return relevance
+
+
+def predict(encoder: Encoder, values: Tensor | Stacks, present: Tensor) -> Tensor:
+    """Return the vectors of weights (B, d) that the index stores: unit vectors, or if the encoder takes captions, the
+    regression's predictions, whose length says how much it knows. values, present: of an `AdapterBatch`.
+    """
+    if isinstance(encoder, RidgeEncoder) and encoder.config.variant.hybrid:
+        return encoder.predict(values, present)
+    return encoder.embed(values, present)
 
 
 def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ MIN_EIGENVALUE = 1e-9
 
 
 class RidgeEncoder(nn.Module):
-    """unit((x - mean) · weights), with x the slots' sketches of unit norm (D = S·m·p numbers)."""
+    """(x - mean) · weights, with x the slots' sketches of unit norm (D = S·m·p numbers)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -41,11 +41,17 @@ class RidgeEncoder(nn.Module):
         self.mean: Tensor
         self.weights: Tensor
         self.min_agreement: Tensor
-        """cosine of weights and captions below which they contradict each other"""
+        """agreement of weights and captions (autolora.matching.hybrid) below which they contradict each other"""
 
     def embed(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
         """Return the unit vectors (B, d) that the index stores; values, present: of an `AdapterBatch` of sketches."""
-        return functional.normalize((slot_units(values) - self.mean) @ self.weights, dim=-1)
+        return functional.normalize(self.predict(values, present), dim=-1)
+
+    def predict(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
+        """Return the predictions (B, d), relative to the training adapters' mean target: the less an adapter resembles
+        these adapters, the shorter. values, present: as of `embed`.
+        """
+        return (slot_units(values) - self.mean) @ self.weights
 
 
 def slot_units(values: Tensor | Stacks) -> Tensor:
@@ -66,7 +72,7 @@ def fit_ridge(
 ) -> Tensor:
     """Set mean and weights of the encoder from adapters (N,), their families (N,) and unit targets (N, d).
 
-    Returns the unit vectors (N, d) of the adapters by regressions without their own family.
+    Returns the predictions (N, d) for the adapters by regressions without their own family.
 
     Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches, and the weights.
     """
@@ -93,7 +99,7 @@ def fit_ridge(
     solved = torch.cholesky_solve(features.T @ centered, factor)
     encoder.mean.copy_(total / len(adapters))
     encoder.weights.copy_(landmarks.T @ (root @ solved).float())
-    return functional.normalize(_out_of_fold(features, factor, targets.double(), families), dim=-1).float()
+    return _out_of_fold(features, factor, targets.double(), families).float()
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:

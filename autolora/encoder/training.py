@@ -20,6 +20,7 @@ from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreem
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
+from autolora.matching.hybrid import agreements, expected_cosines
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
 
@@ -116,7 +117,7 @@ def _calibrate(
     text_encoder: TextEncoder,
     params: EncoderParams,
 ) -> None:
-    """Set the encoder's relevance, from the vectors (N, d) of the training adapters' weights.
+    """Set the encoder's relevance, from what it predicts (N, d) from the training adapters' weights.
 
     Those of the regression are out of fold. Those of the transformer are not, since each fold would cost a training:
     it has seen these adapters, so its probabilities are too low for others.
@@ -145,7 +146,7 @@ def _fit_ridge(
 ) -> tuple[Tensor, dict[str, float]]:
     """Fit the regression to the unit mean of each adapter's caption vectors.
 
-    Returns the unit vectors (N, d) of the adapters out of fold, and the values of the step.
+    Returns the predictions (N, d) for the adapters out of fold, and the values of the step.
     Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
     """
     text_map, device = encoder.text_map, encoder.mean.device
@@ -158,6 +159,8 @@ def _fit_ridge(
             "dataset.train_until in params.yaml so that it covers more adapters, then run `dvc repro`"
         )
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
-    agreement = (out_of_fold * targets).sum(1)
-    encoder.min_agreement.copy_(agreement.quantile(DISTRUSTED_SHARE))
-    return out_of_fold, {"cosine with captions out of fold": float(agreement.mean())}
+    predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
+    cosines = agreements(predictions, wanted)
+    margins = cosines - expected_cosines(predictions, 0)
+    encoder.min_agreement.fill_(min(float(np.quantile(margins, DISTRUSTED_SHARE)), 0.0))
+    return out_of_fold, {"cosine with captions out of fold": float(cosines.mean())}

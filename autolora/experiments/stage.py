@@ -22,7 +22,7 @@ from PIL import Image
 
 from autolora import models
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import TextEncoder, embed_texts, fitted_relevance, min_agreement
+from autolora.encoder.model import TextEncoder, embed_texts, fitted_relevance, min_agreement, predict
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
 from autolora.experiments.scoring import MethodImages, Scores, score_images
 from autolora.experiments.store import folder, metrics_path, report_path
@@ -135,7 +135,7 @@ def relevance_scorer(
     def weights_vector(sha256: str) -> Float64Array:
         updates = read(sha256)
         with torch.inference_mode():
-            return encoder.embed(updates.values, updates.present)[0].double().numpy()
+            return predict(encoder, updates.values, updates.present)[0].double().numpy()
 
     def sum_captions(sha256: str, prompt: str) -> tuple[Float64Array, int]:
         kept = [texts for texts in adapters[sha256].captions_by_rendering if not _is_quoted(texts, prompt)]

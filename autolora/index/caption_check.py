@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.index.copies import Rows, is_copy, map_columns
-from autolora.index.store import TABLE
+from autolora.index.store import CHECKS, TABLE
 from autolora.storage.tables import read_table
 
 
@@ -19,7 +19,7 @@ class CaptionCheck:
     agreement: float
     """cosine of the weights' vector and the captions' centroid"""
     min_agreement: float
-    """the encoder's threshold: below it, captions and weights disagree"""
+    """the cosine that right captions of this adapter have at least, almost always"""
     agrees: bool
     """whether searches use the captions"""
 
@@ -46,16 +46,15 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
     Empty if there is no index, if its encoder takes no captions, or if an older version of AutoLoRA wrote it.
     """
     path = folder / "meta.json"
-    threshold = json.loads(path.read_text()).get("min_agreement") if path.exists() else None
-    if threshold is None:
+    if not path.exists() or json.loads(path.read_text()).get("min_agreement") is None:
         return {}
-    names = ["sha256", "hub", "id", "file", "agreement", "uses_captions"]
+    names = ["sha256", "hub", "id", "file", *CHECKS]
     rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)
     return {
         row["sha256"]: CaptionCheck(
             name=f"{row['hub']}:{row['id']}/{row['file']}",
             agreement=row["agreement"],
-            min_agreement=threshold,
+            min_agreement=row["min_agreement"],
             agrees=row["uses_captions"],
         )
         for row in rows

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from autolora.errors import MissingArtifact
 from autolora.index.inverted_lists import MIN_ROWS, InvertedLists, build_lists, read_lists, write_lists
 from autolora.index.nearest import find_nearest
-from autolora.index.store import EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, hash_vector_row
+from autolora.index.store import CHECKS, EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, hash_vector_row
 from autolora.index.text_map import TextMap, read_text_map, write_text_map
 from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
@@ -31,7 +31,7 @@ from autolora.storage.hashes import canonical_json, hash_files, hash_value
 from autolora.storage.incremental import digest_of
 from autolora.storage.tables import read_arrow, tagged_version, to_matrix, version_of
 
-COLUMNS = (*EXACT_COLUMNS, "encoder_weights", "agreement", "uses_captions", "exact_hash", "row_hash")
+COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
 """all but the vectors"""
 COLUMNS_FILE = "columns.arrow"
 ROWS_PER_BATCH = 10_000

@@ -18,8 +18,9 @@ from torch import Tensor
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.inputs import AdapterBatch, concatenate
-from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement, relevance_of
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement, predict, relevance_of
 from autolora.index.store import (
+    CHECKS,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
@@ -30,7 +31,7 @@ from autolora.index.store import (
     hash_vector_row,
 )
 from autolora.index.text_map import TextMap, write_text_map
-from autolora.matching.hybrid import agreements, combine
+from autolora.matching.hybrid import agreements, combine, expected_cosines
 from autolora.params import PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
@@ -127,31 +128,35 @@ class IndexSync:
         weights = _embed(self.encoder, map(self.read, batch), self.device)
         threshold = min_agreement(self.encoder)
         if threshold is None:
-            self._write(batch, [_computed(vector, vector, None, None) for vector in weights])
+            self._write(batch, [_computed(vector, vector) for vector in weights])
             return len(batch)
         sums, numbers = zip(*map(self._sum_captions, batch), strict=True)
         captions, exact = np.stack(sums), weights.astype(np.float64)
         vectors, counts = combine(exact, captions, np.array(numbers), threshold)
-        columns = vectors.astype(np.float32), weights, agreements(exact, captions).astype(np.float32), counts
-        computed = [
-            _computed(vector, alone, float(agreement), bool(count))
-            if number
-            else _computed(vector, alone, None, None)
-            for vector, alone, agreement, count, number in zip(*columns, numbers, strict=True)
-        ]
-        self._write(batch, computed)
+        cosines = agreements(exact, captions), expected_cosines(exact, threshold)
+        checks = zip(
+            *(values.astype(np.float32).tolist() for values in cosines), counts.tolist(), strict=True
+        )
+        self._write(
+            batch,
+            [
+                _computed(vector, alone, *(check if number else ()))
+                for vector, alone, number, check in zip(
+                    vectors.astype(np.float32), weights, numbers, checks, strict=True
+                )
+            ],
+        )
         return len(batch)
 
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
-            names = ["sha256", *VECTORS, "agreement", "uses_captions"]
+            names = ["sha256", *VECTORS, *CHECKS]
             stored = read_arrow(folder(self.root), TABLE, names)
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
             columns = (
                 *(to_matrix(stored.column(name)) for name in VECTORS),
-                stored.column("agreement").to_pylist(),
-                stored.column("uses_captions").to_pylist(),
+                *(stored.column(name).to_pylist() for name in CHECKS),
             )
             self._write(
                 adapters, [_computed(*(column[rows[sha256]] for column in columns)) for sha256 in adapters]
@@ -258,14 +263,14 @@ def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
 
 
 def _computed(
-    vector: Float32Array, weights: Float32Array, agreement: float | None, uses_captions: bool | None
+    vector: Float32Array,
+    weights: Float32Array,
+    agreement: float | None = None,
+    expected: float | None = None,
+    uses_captions: bool | None = None,
 ) -> Row:
-    return {
-        "vector": vector,
-        "weights_vector": weights,
-        "agreement": agreement,
-        "uses_captions": uses_captions,
-    }
+    checks = dict(zip(CHECKS, (agreement, expected, uses_captions), strict=True))
+    return {"vector": vector, "weights_vector": weights, **checks}
 
 
 def _row(expected: Row, computed: Row) -> Row:
@@ -274,7 +279,7 @@ def _row(expected: Row, computed: Row) -> Row:
 
 
 def _embed(encoder: Encoder, adapters: Iterator[AdapterBatch], device: torch.device) -> Float32Array:
-    """Return the unit vectors (B, d) of adapters.
+    """Return the vectors (B, d) of the weights of adapters.
 
     Sketches are embedded together on a GPU. Otherwise each adapter is embedded alone: on the CPU, because the last
     bits of a batched result depend on the batch, and weights, because they are large.
@@ -285,6 +290,6 @@ def _embed(encoder: Encoder, adapters: Iterator[AdapterBatch], device: torch.dev
     with torch.inference_mode():
         for batch in batches:
             moved = batch.to(device)
-            vectors.append(encoder.embed(moved.values, moved.present).cpu())
+            vectors.append(predict(encoder, moved.values, moved.present).cpu())
     result: Float32Array = torch.cat(vectors).numpy()
     return result

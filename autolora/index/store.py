@@ -17,6 +17,8 @@ SCHEMA = 4
 TABLE = "adapters"
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 VECTORS = ("vector", "weights_vector")
+CHECKS = ("agreement", "min_agreement", "uses_captions")
+"""columns that compare captions and weights"""
 EXACT_COLUMNS = {
     "sha256": TEXT,
     "recipe": TEXT,
@@ -56,15 +58,18 @@ def folder(root: Path) -> Path:
 def columns(width: int) -> Columns:
     """Return the columns of an index of vectors (width,).
 
-    vector: what searches compare a prompt with. weights_vector: that of the weights alone; the same without captions.
-    agreement: cosine of the weights' vector and the captions' centroid. uses_captions: whether the captions are part of
-    `vector`. Both are null without captions, or if the encoder takes none.
+    vector: what searches compare a prompt with, of length 1. weights_vector: that of the weights alone; if the encoder
+    takes captions, as the regression predicts it, whose length says how much it knows.
+    agreement: cosine of the weights' vector and the captions' centroid. min_agreement: the cosine that right captions
+    of this adapter are expected to have at least. uses_captions: whether the captions are part of `vector`. These three
+    are null without captions, or if the encoder takes none.
     """
     vector = pa.list_(pa.float32(), width)
     computed = {
         "vector": vector,
         "weights_vector": vector,
         "agreement": pa.float32(),
+        "min_agreement": pa.float32(),
         "uses_captions": pa.bool_(),
     }
     return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, "exact_hash": TEXT}
@@ -74,7 +79,7 @@ def hash_vector_row(row: Row) -> str:
     """Return the sha256 over all columns of a row, vectors as little-endian float32."""
     vectors = [hashlib.sha256(np.asarray(row[name], dtype="<f4").tobytes()).hexdigest() for name in VECTORS]
     exact = hash_row(row, EXACT_COLUMNS)
-    return hash_value([exact, row["encoder_weights"], row["agreement"], row["uses_captions"], *vectors])
+    return hash_value([exact, row["encoder_weights"], *(row[name] for name in CHECKS), *vectors])
 
 
 def content_digest(root: Path) -> str:
@@ -113,7 +118,7 @@ def _field(root: Path, stage: str, name: str) -> str:
 
 
 def read_vectors(root: Path, column: str = "vector") -> tuple[tuple[str, ...], Float32Array]:
-    """Return the adapters (N,) of the working index, sorted by sha256, and their unit vectors (N, d) of a column.
+    """Return the adapters (N,) of the working index, sorted by sha256, and their vectors (N, d) of a column.
 
     Raises MissingArtifact if the index or the encoder does not exist, MismatchError if a vector was computed by
     another encoder than the current one.

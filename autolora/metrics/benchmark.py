@@ -1,24 +1,23 @@
-"""A retrieval benchmark: a pool, queries with their relevant adapters, and the methods that score the pool.
+"""A retrieval benchmark: a pool, its texts, and queries with their relevant adapters at each level.
 
-Methods: `encoder` (the vectors of the weights), `caption centroid` (the mean text embedding of an adapter's captions),
-and `hybrid` (both, as the index combines them). The last two leave out the captions of the rendering that the query
-describes, so that no query meets its own caption. A method scores a block of queries at a time, so the scores of all
-queries and adapters are never in memory at once.
+autolora/metrics/methods.py has the methods that score the pool.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora.matching.hybrid import MIN_LENGTH, combine
+from autolora.metrics.bm25 import WordCounts, split_words
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float64Array, Int64Array
 
-Scores = Callable[[slice], Float64Array]
-"""from a slice of the queries to their scores of the pool (B, N); a row of nan if they are undefined"""
+Content = TypeVar("Content")
+Texts = Literal["captions", "metadata"]
+"""captions of the renderings; or id, file name, trigger words and the prompts that the hub lists with renderings"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,18 @@ class CaptionSums:
     """(N,) number of each adapter's renderings with captions"""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchors:
+    """Training adapters (T,) by their captions and by their weights: from a text to weights without an encoder."""
+
+    adapters: tuple[str, ...]
+    """sha256"""
+    captions: Float64Array
+    """(T, d), unit mean text embeddings"""
+    components: Float64Array
+    """(T, c), as `Benchmark.components`"""
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """A pool of adapters, its captions, queries with their relevant adapters, and judged themes."""
@@ -63,9 +74,15 @@ class Benchmark:
     adapters: tuple[str, ...]
     """sha256 of the pool (N,)"""
     adapter_vectors: NDArray[np.floating]
-    """(N, d), unit rows"""
+    """(N, d), of the weights; the length of a row counts in the hybrid only"""
     captions: CaptionSums
     """of every caption of the pool"""
+    words: Mapping[Texts, WordCounts]
+    """of the texts about each adapter"""
+    components: Float64Array
+    """(N, c), unit principal components of the weights, without an encoder"""
+    anchors: Anchors
+    """of the adapters that the encoder was trained on"""
     queries: tuple[Query, ...]
     query_vectors: NDArray[np.floating]
     """(Q, d), unit rows"""
@@ -74,7 +91,7 @@ class Benchmark:
     training: frozenset[str]
     """sha256 of the adapters that the encoder was trained on"""
     min_agreement: float | None
-    """cosine of weights and captions from which the index combines them; None: it holds the weights alone"""
+    """agreement of weights and captions from which the index combines them; None: it holds the weights alone"""
 
     @property
     def positions(self) -> dict[str, int]:
@@ -103,84 +120,6 @@ def sum_captions(
     return CaptionSums(by_adapter, by_rendering, renderings)
 
 
-def encoder_scores(benchmark: Benchmark) -> Scores:
-    """Return the method that scores adapters by the cosine of the query and the adapter's vector."""
-    vectors = np.asarray(benchmark.adapter_vectors, dtype=np.float64).T
-    return lambda rows: np.asarray(benchmark.query_vectors[rows], dtype=np.float64) @ vectors
-
-
-def index_scores(benchmark: Benchmark) -> Scores:
-    """Return the method by which the index answers: the hybrid if it holds hybrid vectors, else the encoder."""
-    return encoder_scores(benchmark) if benchmark.min_agreement is None else hybrid_scores(benchmark)
-
-
-def caption_centroid_scores(benchmark: Benchmark) -> Scores:
-    """Return the method that scores adapters by the cosine of the query and the adapter's mean caption embedding.
-
-    Relevant adapters are scored without the captions of the described rendering. A query with a relevant adapter
-    that has no other caption is a row of nan; any other adapter without captions scores -1.
-    """
-    captions = benchmark.captions
-    without_captions = ~captions.by_adapter.any(axis=1)
-
-    def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
-        return float(vector @ _unit(others[None])[0]) if np.linalg.norm(others) > MIN_LENGTH else np.nan
-
-    score = _scores(benchmark, _unit(captions.by_adapter), own_score)
-
-    def masked(rows: slice) -> Float64Array:
-        scores = score(rows)
-        undefined = np.isnan(scores).any(axis=1)
-        scores[:, without_captions] = -1.0
-        scores[undefined] = np.nan
-        return scores
-
-    return masked
-
-
-def hybrid_scores(benchmark: Benchmark) -> Scores:
-    """Return the method that scores adapters by the cosine of the query and the adapter's hybrid vector.
-
-    Relevant adapters are scored by their hybrid without the captions of the described rendering.
-    """
-    captions, min_agreement = benchmark.captions, benchmark.min_agreement
-    assert min_agreement is not None, "the index holds no hybrid vectors"
-    weights = np.asarray(benchmark.adapter_vectors, dtype=np.float64)
-
-    def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
-        vectors, _ = combine(weights[[adapter]], others[None], np.array([renderings]), min_agreement)
-        return float(vector @ vectors[0])
-
-    vectors, _ = combine(weights, captions.by_adapter, captions.renderings, min_agreement)
-    return _scores(benchmark, vectors, own_score)
-
-
-def _scores(
-    benchmark: Benchmark,
-    vectors: Float64Array,
-    own_score: Callable[[Float64Array, int, Float64Array, int], float],
-) -> Scores:
-    """Return the method that scores adapters by the cosine of the query and these vectors (N, d).
-
-    own_score: the score of a relevant adapter, from the query's vector, the adapter's position, the sum of its captions
-    without those of the described rendering, and the number of its other renderings.
-    """
-    positions, captions, columns = benchmark.positions, benchmark.captions, vectors.T
-
-    def score(rows: slice) -> Float64Array:
-        queries = np.asarray(benchmark.query_vectors[rows], dtype=np.float64)
-        scores: Float64Array = queries @ columns
-        for row, query in enumerate(benchmark.queries[rows]):
-            for adapter in (positions[sha256] for sha256 in query.adapters):
-                described = captions.by_rendering.get((adapter, query.image))
-                others = captions.by_adapter[adapter] - (0.0 if described is None else described)
-                renderings = int(captions.renderings[adapter]) - (described is not None)
-                scores[row, adapter] = own_score(queries[row], adapter, others, renderings)
-        return scores
-
-    return score
-
-
 def unseen_index(benchmark: Benchmark) -> Benchmark:
     """Return the benchmark of the adapters alone that the encoder was not trained on, with the queries about them.
 
@@ -194,18 +133,24 @@ def unseen_index(benchmark: Benchmark) -> Benchmark:
     about = [
         row for row, query in enumerate(benchmark.queries) if benchmark.training.isdisjoint(query.adapters)
     ]
-    by_rendering = {
-        (rows[position], image): total
-        for (position, image), total in benchmark.captions.by_rendering.items()
-        if position in rows
+    captions = CaptionSums(
+        benchmark.captions.by_adapter[kept],
+        _renumber(benchmark.captions.by_rendering, rows),
+        benchmark.captions.renderings[kept],
+    )
+    words = {
+        name: WordCounts(
+            tuple(counts.by_adapter[position] for position in kept), _renumber(counts.by_rendering, rows)
+        )
+        for name, counts in benchmark.words.items()
     }
     return replace(
         benchmark,
         adapters=adapters,
         adapter_vectors=benchmark.adapter_vectors[kept],
-        captions=CaptionSums(
-            benchmark.captions.by_adapter[kept], by_rendering, benchmark.captions.renderings[kept]
-        ),
+        captions=captions,
+        words=words,
+        components=benchmark.components[kept],
         queries=tuple(benchmark.queries[row] for row in about),
         query_vectors=benchmark.query_vectors[about],
     )
@@ -214,42 +159,68 @@ def unseen_index(benchmark: Benchmark) -> Benchmark:
 def relevant_by_level(benchmark: Benchmark) -> dict[str, Relevant]:
     """Return level -> positions of each query's relevant adapters, each once; no theme levels without judgments.
 
-    Levels: `adapter`; `theme`, all adapters of the query's themes; and the same for the queries with a theme of which
-    the encoder was trained on an adapter (`seen theme`), and for the others (`absent theme`). A query that does not
-    belong to a level has no relevant adapter there.
+    Levels: `adapter`; `theme`, all adapters of the themes of the query's adapters; `named theme`, those and all of a
+    theme that the query names word by word; and `theme` for the queries with a theme of which the encoder was trained
+    on an adapter (`seen theme`), and for the others (`absent theme`). A query that does not belong to a level has no
+    relevant adapter there.
     """
     positions, themes = benchmark.positions, benchmark.themes
-    members: dict[str, list[int]] = {}
-    for sha256, position in positions.items():
-        if sha256 in themes:
-            members.setdefault(themes[sha256], []).append(position)
-    arrays = {theme: np.array(group, dtype=np.int64) for theme, group in members.items()}
-
-    def of_theme(query: Query) -> Int64Array:
-        groups = [
-            arrays[theme] for theme in {themes[sha256] for sha256 in query.adapters if sha256 in themes}
-        ]
-        return groups[0] if len(groups) == 1 else np.concatenate([np.empty(0, dtype=np.int64), *groups])
-
-    levels: dict[str, Relevant] = {
-        "adapter": [
-            np.unique([positions[sha256] for sha256 in query.adapters]) for query in benchmark.queries
-        ]
-    }
+    adapters = [np.unique([positions[sha256] for sha256 in query.adapters]) for query in benchmark.queries]
     if not themes:
-        return levels
-    none = np.empty(0, dtype=np.int64)
-    levels["theme"] = [of_theme(query) for query in benchmark.queries]
+        return {"adapter": adapters}
+    wanted = [
+        {themes[sha256] for sha256 in query.adapters if sha256 in themes} for query in benchmark.queries
+    ]
+    judged = set(themes.values())
+    named = [find_themes(query.text, judged) for query in benchmark.queries]
     trained = {themes[sha256] for sha256 in benchmark.training if sha256 in themes}
-    is_seen = [any(themes.get(sha256) in trained for sha256 in query.adapters) for query in benchmark.queries]
-    for level, wanted in (("seen theme", True), ("absent theme", False)):
-        levels[level] = [
-            positions if seen == wanted else none
-            for positions, seen in zip(levels["theme"], is_seen, strict=True)
-        ]
-    return levels
+    is_seen = [not trained.isdisjoint(group) for group in wanted]
+    none = np.empty(0, dtype=np.int64)
+    of_theme = _of_themes(benchmark, wanted)
+    return {
+        "adapter": adapters,
+        "theme": of_theme,
+        "named theme": _of_themes(
+            benchmark, [own and own | also for own, also in zip(wanted, named, strict=True)]
+        ),
+        "seen theme": [group if seen else none for group, seen in zip(of_theme, is_seen, strict=True)],
+        "absent theme": [none if seen else group for group, seen in zip(of_theme, is_seen, strict=True)],
+    }
 
 
-def _unit(rows: Float64Array) -> Float64Array:
-    unit: Float64Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit
+def find_themes(text: str, themes: Collection[str]) -> set[str]:
+    """Return the themes that a text names word by word, in any case: `a Cat` names `cat`, `cats` does not."""
+    names = {tuple(split_words(theme)): theme for theme in themes}
+    words = split_words(text)
+    return {
+        names[part]
+        for length in {len(name) for name in names if name}
+        for part in zip(*(words[start:] for start in range(length)), strict=False)
+        if part in names
+    }
+
+
+def _of_themes(benchmark: Benchmark, themes: Sequence[Collection[str]]) -> Relevant:
+    """Return the positions of all adapters of each query's themes."""
+    members: dict[str, list[int]] = {}
+    for sha256, position in benchmark.positions.items():
+        if sha256 in benchmark.themes:
+            members.setdefault(benchmark.themes[sha256], []).append(position)
+    arrays = {
+        group: np.array(
+            sorted(position for theme in group for position in members.get(theme, ())), dtype=np.int64
+        )
+        for group in {frozenset(group) for group in themes}
+    }
+    return [arrays[frozenset(group)] for group in themes]
+
+
+def _renumber(
+    by_rendering: Mapping[tuple[int, str], Content], rows: Mapping[int, int]
+) -> dict[tuple[int, str], Content]:
+    """Return what is kept of the renderings of adapters if only the positions `rows` are, with their new positions."""
+    return {
+        (rows[position], image): content
+        for (position, image), content in by_rendering.items()
+        if position in rows
+    }

@@ -1,7 +1,8 @@
 """Searches of a benchmark's pool, and what they show: tables of metrics by level, index health, and examples.
 
-Methods: `encoder`, `caption centroid` and `hybrid` (autolora/metrics/benchmark.py), and `random` (the exact expectation
-under a random order).
+Methods: those of autolora/metrics/methods.py, and exact expectations under a random order: of the pool (`random`), and
+at the level `adapter` of the adapters of the right theme alone (`random within theme`), which no method exceeds unless
+it tells adapters of one theme apart.
 Levels: those of `relevant_by_level`.
 """
 
@@ -12,16 +13,9 @@ from typing import Any
 import numpy as np
 
 from autolora.metrics import retrieval
-from autolora.metrics.benchmark import (
-    Benchmark,
-    Scores,
-    caption_centroid_scores,
-    encoder_scores,
-    index_scores,
-    relevant_by_level,
-    unseen_index,
-)
+from autolora.metrics.benchmark import Benchmark, relevant_by_level, unseen_index
 from autolora.metrics.bootstrap import estimates
+from autolora.metrics.methods import BASELINES, Scores, encoder_scores, index_scores
 from autolora.metrics.retrieval import Relevant
 from autolora.params import EvaluationParams
 from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
@@ -67,13 +61,33 @@ def query_metrics(ranks: Float64Array, ks: Sequence[int]) -> QueryMetrics:
     return {f"R@{k}": retrieval.recall(ranks, k) for k in ks} | {"MRR": retrieval.reciprocal(ranks)}
 
 
-def chance_metrics(relevant: Relevant, pool: int, ks: Sequence[int]) -> QueryMetrics:
-    """Return the exact expectation of R@k and MRR of each query under a random order; nan if undefined."""
-    counts = np.array([len(positions) for positions in relevant], dtype=np.int64)
-    defined: BoolArray = counts > 0
-    values = {f"R@{k}": retrieval.chance_recall(counts[defined], pool, k) for k in ks}
-    values["MRR"] = retrieval.chance_reciprocal(counts[defined], pool)
+def chance_metrics(counts: Int64Array, pools: Int64Array, ks: Sequence[int]) -> QueryMetrics:
+    """Return the exact expectation of R@k and MRR of each query under a random order of its pool; nan if undefined.
+
+    counts, pools: numbers (Q,) of its relevant adapters and of all adapters in the pool.
+    """
+    defined: BoolArray = (counts > 0) & (pools >= counts)
+    counts, pools = counts[defined], pools[defined]
+    values = {f"R@{k}": retrieval.chance_recall(counts, pools, k) for k in ks}
+    values["MRR"] = retrieval.chance_reciprocal(counts, pools)
     return {metric: _fill(value, defined) for metric, value in values.items()}
+
+
+def chance_by_level(
+    relevant: Mapping[str, Relevant], pool: int, ks: Sequence[int]
+) -> dict[str, dict[str, QueryMetrics]]:
+    """Return level -> `random`, and at the level `adapter` also `random within theme` -> metrics of each query."""
+    counts = {
+        level: np.array([len(positions) for positions in by_query], dtype=np.int64)
+        for level, by_query in relevant.items()
+    }
+    tables = {
+        level: {"random": chance_metrics(numbers, np.full_like(numbers, pool), ks)}
+        for level, numbers in counts.items()
+    }
+    if "theme" in counts:
+        tables["adapter"]["random within theme"] = chance_metrics(counts["adapter"], counts["theme"], ks)
+    return tables
 
 
 def search_index(benchmark: Benchmark, relevant: Mapping[str, Relevant], ks: Sequence[int]) -> Searches:
@@ -84,26 +98,30 @@ def search_index(benchmark: Benchmark, relevant: Mapping[str, Relevant], ks: Seq
 def compare_methods(
     benchmark: Benchmark, searches: Searches, relevant: Mapping[str, Relevant], params: EvaluationParams
 ) -> dict[str, Any]:
-    """Return level -> each method's metrics and the encoder's paired differences; empty without queries.
+    """Return level -> each method's metrics and the paired differences of the index's method to the others; empty
+    without queries.
 
     searches: of the index. A method that is undefined for every query is left out.
     """
     if not benchmark.queries:
         return {}
-    if benchmark.min_agreement is None:
-        ranks = {"encoder": searches.ranks}
-    else:
+    ranks = {"encoder": searches.ranks}
+    if benchmark.min_agreement is not None:
         encoder = search(benchmark, encoder_scores(benchmark), relevant)
-        ranks = {"encoder": encoder.ranks, "hybrid": searches.ranks}
-    ranks["caption centroid"] = search(benchmark, caption_centroid_scores(benchmark), relevant).ranks
+        ranks = {"hybrid": searches.ranks, "encoder": encoder.ranks}
+    of_index = next(iter(ranks))
+    ranks |= {
+        name: search(benchmark, scores(benchmark), relevant).ranks for name, scores in BASELINES.items()
+    }
+    chance = chance_by_level(relevant, len(benchmark.adapters), params.ks)
     levels = {}
     for level in relevant:
         methods = {name: query_metrics(by_level[level], params.ks) for name, by_level in ranks.items()}
-        methods["random"] = chance_metrics(relevant[level], len(benchmark.adapters), params.ks)
+        methods |= chance[level]
         differences = {
-            f"encoder − {name}": {metric: methods["encoder"][metric] - values[metric] for metric in values}
+            f"{of_index} − {name}": {metric: methods[of_index][metric] - values[metric] for metric in values}
             for name, values in methods.items()
-            if name != "encoder"
+            if name != of_index
         }
         tables = _estimates(methods | differences, benchmark, params)
         levels[level] = {

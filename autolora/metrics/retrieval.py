@@ -83,17 +83,17 @@ def chance_of_rank(pool: int, relevant: int) -> Float64Array:
     return chances
 
 
-def chance_recall(counts: Int64Array, pool: int, k: int) -> Float64Array:
-    """Return the exact probability of a relevant item among k of `pool` items drawn at random.
+def chance_recall(counts: Int64Array, pools: Int64Array, k: int) -> Float64Array:
+    """Return the exact probability of a relevant item among k items that are drawn at random from each query's pool.
 
-    counts: number of relevant items of each query (Q,).
+    counts, pools: numbers of relevant items and of all items of each query (Q,).
     """
-    return _by_count(counts, pool, lambda chances: float(chances[:k].sum()))
+    return _by_count(counts, pools, lambda chances: float(chances[:k].sum()))
 
 
-def chance_reciprocal(counts: Int64Array, pool: int) -> Float64Array:
-    """Return the exact expected reciprocal rank in a random order of `pool` items. counts: as in `chance_recall`."""
-    return _by_count(counts, pool, lambda chances: float((chances / np.arange(1, len(chances) + 1)).sum()))
+def chance_reciprocal(counts: Int64Array, pools: Int64Array) -> Float64Array:
+    """Return the exact expected reciprocal rank in a random order. counts, pools: as in `chance_recall`."""
+    return _by_count(counts, pools, lambda chances: float((chances / np.arange(1, len(chances) + 1)).sum()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +131,10 @@ def health(hits: Int64Array, scores: Float64Array, pool: int, k: int) -> Health:
     )
 
 
-def _by_count(counts: Int64Array, pool: int, measure: Callable[[Float64Array], float]) -> Float64Array:
-    """Return `measure` of each query's chances (Q,), computed once per distinct number of relevant items."""
-    table = {int(count): measure(chance_of_rank(pool, int(count))) for count in np.unique(counts)}
-    return np.array([table[int(count)] for count in counts])
+def _by_count(
+    counts: Int64Array, pools: Int64Array, measure: Callable[[Float64Array], float]
+) -> Float64Array:
+    """Return `measure` of each query's chances (Q,), computed once per distinct pair of counts."""
+    pairs = list(zip(pools.tolist(), counts.tolist(), strict=True))
+    table = {pair: measure(chance_of_rank(*pair)) for pair in set(pairs)}
+    return np.array([table[pair] for pair in pairs])

@@ -1,6 +1,6 @@
 """metrics/summary.json: the headline numbers, one flat row per name, written by the commands that measure them.
 
-metrics/details.json holds counts that describe these measurements.
+metrics/details.json holds what describes these measurements: counts, and tables behind the headlines.
 """
 
 import datetime
@@ -39,8 +39,8 @@ def read_summary(root: Path) -> dict[str, dict[str, Any]]:
     return read_json(root / PATH) or {}
 
 
-def read_details(root: Path) -> dict[str, dict[str, int]]:
-    """Return command -> counts of metrics/details.json; empty if the file does not exist."""
+def read_details(root: Path) -> dict[str, dict[str, Any]]:
+    """Return command -> content of metrics/details.json; empty if the file does not exist."""
     return read_json(root / DETAILS) or {}
 
 
@@ -49,13 +49,13 @@ def update(
     command: str,
     day: datetime.date,
     headlines: Iterable[Headline],
-    details: Mapping[str, int] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     """Replace all rows of `command` in metrics/summary.json by `headlines`, atomically, sorted by name.
 
     day: when they were measured. A row whose numbers do not change retains its date, so that repeating a
-    measurement with the same result writes nothing. details: counts that describe the measurement, e.g. of queries;
-    they replace those of `command` in metrics/details.json, which DVC does not compare.
+    measurement with the same result writes nothing. details: what describes the measurement, e.g. the number of
+    queries, as JSON; it replaces that of `command` in metrics/details.json, which DVC does not compare.
     """
     stored = read_summary(root)
     rows = {name: row for name, row in stored.items() if row["command"] != command}
@@ -66,4 +66,4 @@ def update(
         rows[name] = row | {"date": former["date"] if is_same else day.isoformat()}
     write_atomic(root / PATH, to_json(rows))
     if details is not None:
-        write_atomic(root / DETAILS, to_json(read_details(root) | {command: dict(details)}))
+        write_atomic(root / DETAILS, to_json(read_details(root) | {command: rounded(dict(details))}))

@@ -49,7 +49,8 @@ def compare_captions(
         )
     vectors = retriever.embed_all([caption.text for caption in captions])
     images = np.array([caption.image for caption in captions])
-    cosines = vectors @ retriever.index.weights_vectors[position]
+    weights = retriever.index.weights_vectors[position : position + 1].astype(np.float64)
+    cosines = vectors @ directions(weights)[0]
     total = vectors.sum(axis=0)
     agreements = []
     for caption, vector, cosine in zip(captions, vectors, cosines.tolist(), strict=True):

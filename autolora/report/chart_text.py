@@ -23,9 +23,18 @@ CHARTS = {
         "queries",
         "adapters",
     ),
+    ("levels", "named theme"): ChartText(
+        "Is an adapter of a requested or named theme found?",
+        "A query may name a second theme, e.g. what is drawn in a style. Adapters of any theme that the query names "
+        "word by word count too, for every method and for chance.",
+        "queries",
+        "adapters",
+    ),
     ("levels", "adapter"): ChartText(
         "Is the adapter itself found?",
-        "By the rank of the adapter whose rendering the query describes.",
+        "By the rank of the adapter whose rendering the query describes. “Random within theme” is the exact "
+        "expectation if the theme is right and its adapters are in a random order: captions seldom tell them apart. "
+        "“PCA of weights” may exceed it, because it excludes an adapter, its anchor, that often has the right theme.",
         "queries",
         "adapters",
     ),
@@ -35,8 +44,26 @@ CHARTS = {
         "queries",
         "adapters",
     ),
+    ("unseen index", "named theme"): ChartText(
+        "Is an adapter of a requested or named theme found among adapters unseen in training?",
+        "The index holds only adapters that the encoder was not trained on.",
+        "queries",
+        "adapters",
+    ),
     ("unseen index", "adapter"): ChartText(
         "Is the adapter itself found among adapters unseen in training?",
+        "The index holds only adapters that the encoder was not trained on.",
+        "queries",
+        "adapters",
+    ),
+    ("unseen index", "seen theme"): ChartText(
+        "… among adapters unseen in training, if the encoder was trained on the theme?",
+        "The index holds only adapters that the encoder was not trained on.",
+        "queries",
+        "adapters",
+    ),
+    ("unseen index", "absent theme"): ChartText(
+        "… among adapters unseen in training, if the encoder was not trained on the theme?",
         "The index holds only adapters that the encoder was not trained on.",
         "queries",
         "adapters",

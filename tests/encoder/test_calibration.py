@@ -43,11 +43,11 @@ class World:
         noisy = np.array(rows) + 0.02 * self.rng.normal(size=(len(texts), WIDTH))
         return noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
 
-    def adapters(self, per_concept: int, min_agreement: float | None = 0.3) -> CalibrationSet:
+    def adapters(self, per_concept: int, min_agreement: float | None = 0.1) -> CalibrationSet:
         concepts = [concept for concept in self.concepts for _ in range(per_concept)]
         renderings = [[[f"a {self.rng.choice(COLORS)} {concept}"] for _ in range(3)] for concept in concepts]
         weights = self.embed(concepts) + 0.1 * self.rng.normal(size=(len(concepts), WIDTH))
-        weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+        weights *= 0.1 / np.linalg.norm(weights, axis=1, keepdims=True)
         sums = [self.embed([texts[0] for texts in group]) for group in renderings]
         return CalibrationSet(renderings, sums, weights, min_agreement)
 
@@ -87,7 +87,7 @@ def test_prompts_leave_out_their_own_rendering(world: World) -> None:
     adapters = world.adapters(1)
     vector, uses = adapters.hybrid([3], [0])
     expected = 2 * adapters.caption_sums[3][1:].sum(axis=0)
-    expected = expected / np.linalg.norm(expected) * 2 + adapters.weights[3]
+    expected = expected / np.linalg.norm(expected) * 2 + 10 * adapters.weights[3]
     assert uses.tolist() == [True]
     assert vector[0] == pytest.approx(expected / np.linalg.norm(expected))
 

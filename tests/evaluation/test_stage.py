@@ -11,7 +11,9 @@ from autolora import models
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
 from autolora.evaluation import stage as evaluation
+from autolora.evaluation.benchmark import list_metadata, unseen_queries
 from autolora.evaluation.store import metrics_path, read_report
+from autolora.metrics.methods import BASELINES
 from autolora.metrics.summary import read_summary
 from autolora.params import EvaluationParams, ModelsParams
 from autolora.report.page import assemble
@@ -59,7 +61,11 @@ def test_summary_rows_are_those_of_the_report(tmp_path: Path) -> None:
     evaluation.write(tmp_path, synthetic_benchmark(training=(4,)), PARAMS, {}, "best", TODAY)
     rows, report = read_summary(tmp_path), read_report(tmp_path)
     assert report is not None
-    assert len(rows) == 3 * (2 * 3 + 6), "methods; two levels with all metrics, six with one"
+    methods = {name for level in ("levels", "unseen index") for name in report[level]["theme"]["methods"]}
+    assert methods == {"encoder", *BASELINES, "random"}
+    assert len(rows) == 2 * (5 * len(methods) + 1), (
+        "two indexes, five levels; `random within theme` at one level"
+    )
     estimate = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
     row = rows["retrieval.theme_r_at_1_unseen"]
     assert {name: row[name] for name in ("value", "low", "high", "n")} == {
@@ -67,9 +73,10 @@ def test_summary_rows_are_those_of_the_report(tmp_path: Path) -> None:
     }
     assert (row["better"], row["preset"], row["date"]) == ("higher", "best", "2026-01-01")
     assert row["command"] == "python -m flows.evaluation"
-    assert {"retrieval.caption_centroid_theme_mrr_unseen", "retrieval.random_adapter_r_at_3_unseen"} <= set(
-        rows
-    )
+    assert {
+        "retrieval.caption_centroid_named_theme_r_at_1_unseen",
+        "retrieval.random_within_theme_adapter_r_at_1_unseen",
+    } <= set(rows)
 
 
 def test_no_unseen_adapter_is_not_an_error(tmp_path: Path) -> None:
@@ -104,9 +111,21 @@ def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
 def test_rendering_of_a_training_adapter_gives_no_query(root: Path) -> None:
     training = next(row for row in dataset.training_lock(root).rows if row.split == "train")
     prompts = {prompt.image for prompt in dataset.prompts(root)}
-    queries = evaluation.unseen_queries(root, {"a": tuple(prompts), "b": training.renderings}, "test")
+    queries = unseen_queries(root, {"a": tuple(prompts), "b": training.renderings}, "test")
     assert {query.image for query in queries} == prompts - set(training.renderings)
     assert all(query.adapters == ("a",) for query in queries)
+
+
+def test_metadata_are_what_the_hub_lists_by_rendering(root: Path) -> None:
+    row = dataset.rows(root, "adapters", ("sha256", "id", "file", "trigger_words"))[3]
+    texts = list_metadata(root, ["unknown", row["sha256"]])
+    assert texts[0] == (1, "", " ".join((row["id"], row["file"], *row["trigger_words"])))
+    prompts = dataset.rows(root, "renderings", ("id", "adapter", "image", "prompt"))
+    assert sorted(texts[1:]) == sorted(
+        (1, prompt["image"], prompt["prompt"])
+        for prompt in prompts
+        if prompt["adapter"] == row["sha256"] and prompt["prompt"]
+    )
 
 
 def test_page_of_a_real_root(root: Path, base: ModelsParams) -> None:

@@ -12,7 +12,7 @@ from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.index import store as index
 from autolora.index.caption_check import read_caption_checks
-from autolora.matching.hybrid import agreements, combine
+from autolora.matching.hybrid import agreements, combine, directions, expected_cosines
 from autolora.models import ClipTextEncoder
 from autolora.storage.tables import read_table
 from tests.support.hybrid_repo import write_hybrid
@@ -38,7 +38,7 @@ def counts_by_adapter(root: Path) -> dict[str, bool | None]:
 
 
 def test_captions_weigh_as_many_weights_as_they_have_renderings() -> None:
-    vectors, counts = combine(X[None], (5 * (X + Y))[None], np.array([3]), min_agreement=0.5)
+    vectors, counts = combine(0.1 * X[None], (5 * (X + Y))[None], np.array([3]), min_agreement=0.5)
     expected = X + 3 * (X + Y) / 2**0.5
     assert counts.tolist() == [True]
     assert np.allclose(vectors[0], expected / np.linalg.norm(expected))
@@ -46,13 +46,19 @@ def test_captions_weigh_as_many_weights_as_they_have_renderings() -> None:
 
 def test_contradicting_and_missing_captions_leave_the_weights() -> None:
     captions, renderings = np.stack([Y, -X, 0 * X]), np.array([4, 4, 0])
-    vectors, counts = combine(np.stack([X] * 3), captions, renderings, min_agreement=0.1)
+    vectors, counts = combine(np.stack([0.1 * X] * 3), captions, renderings, min_agreement=0.1)
     assert np.array_equal(vectors, np.stack([X] * 3)) and not counts.any()
 
 
-def test_agreement_ignores_the_length_of_a_sum_and_is_zero_without_a_direction() -> None:
-    captions = np.stack([7 * (X + Y), 0.1 * -X, 0 * X])
-    assert np.allclose(agreements(np.stack([X] * 3), captions), [0.5**0.5, -1, 0])
+def test_the_longer_the_prediction_the_better_captions_must_agree() -> None:
+    lengths = np.array([0.1, 0.2, 0.3])
+    weights, captions = lengths[:, None] * X, np.stack([X + Y] * 3)
+    cosine = 2**-0.5
+    assert agreements(weights, captions) == pytest.approx([cosine] * 3)
+    assert expected_cosines(weights, 0.1) == pytest.approx(0.1 + lengths)
+    vectors, counts = combine(weights, captions, np.array([1, 1, 1]), min_agreement=cosine - 0.25)
+    assert counts.tolist() == [True, True, False]
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
 
 
 def test_index_holds_the_hybrid_of_weights_and_captions(
@@ -71,7 +77,8 @@ def test_index_holds_the_hybrid_of_weights_and_captions(
     )
     counts, checks = counts_by_adapter(tmp_path), read_caption_checks(index.folder(tmp_path))
     assert set(counts.values()) <= {True, False} and True in counts.values()
-    for name, vector, alone in zip(names, vectors, weights, strict=True):
+    assert np.linalg.norm(weights, axis=1).min() > 0 and np.linalg.norm(weights, axis=1).max() < 0.99
+    for name, vector, alone in zip(names, vectors, directions(weights.astype(np.float64)), strict=True):
         images = {caption.image for caption in captions[name].captions}
         texts = [caption.text for image in images for caption in by_image[image]]
         mean = embed_texts(encoder, text_encoder, texts).mean(axis=0)
@@ -100,4 +107,5 @@ def test_an_adapter_without_captions_has_the_vector_of_its_weights(
     _, weights = index.read_vectors(tmp_path, "weights_vector")
     position = names.index(bare.sha256)
     assert counts_by_adapter(tmp_path)[bare.sha256] is None
-    assert np.array_equal(vectors[position], weights[position])
+    alone = directions(weights[position : position + 1].astype(np.float64))[0]
+    assert np.allclose(vectors[position], alone, atol=1e-6)

@@ -10,9 +10,7 @@ from autolora.metrics.benchmark import (
     Benchmark,
     EmbeddedCaption,
     Query,
-    caption_centroid_scores,
-    encoder_scores,
-    hybrid_scores,
+    find_themes,
     relevant_by_level,
     sum_captions,
     unseen_index,
@@ -25,6 +23,7 @@ from autolora.metrics.comparison import (
     index_health,
     search_index,
 )
+from autolora.metrics.methods import BASELINES, caption_centroid_scores, encoder_scores, hybrid_scores
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
@@ -52,6 +51,8 @@ def test_good_encoder_beats_chance_by_more_than_its_interval() -> None:
     assert levels["theme"]["differences"]["encoder − random"]["R@1"]["low"] > 0
     assert (encoder["n"], encoder["clusters"]) == (24, 6)
     assert levels["adapter"]["methods"]["random"]["R@1"]["value"] == pytest.approx(1 / 12)
+    assert levels["adapter"]["methods"]["random within theme"]["R@1"]["value"] == pytest.approx(1 / 3)
+    assert "random within theme" not in levels["theme"]["methods"]
 
 
 def test_random_encoder_does_not_beat_chance() -> None:
@@ -74,10 +75,41 @@ def test_unseen_index_holds_no_training_adapter_and_the_same_captions() -> None:
     kept = [row for row, sha256 in enumerate(benchmark.adapters) if sha256 not in benchmark.training]
     assert restricted.adapters == tuple(benchmark.adapters[row] for row in kept) and len(kept) == 9
     assert restricted.queries == benchmark.queries
-    for method in (encoder_scores, caption_centroid_scores):
+    independent = {name: method for name, method in BASELINES.items() if "BM25" not in name}
+    for method in (encoder_scores, *independent.values()):
         assert np.allclose(method(restricted)(ALL), method(benchmark)(ALL)[:, kept])
+    for name, method in BASELINES.items():
+        assert method(restricted)(ALL).shape == (20, 9), name
     chance = compare_in_unseen_index(benchmark, PARAMS)["theme"]["methods"]["random"]["R@1"]["value"]
     assert chance == pytest.approx((2 / 9 * 8 + 3 / 9 * 12) / 20)
+
+
+def test_named_theme_adds_the_adapters_of_a_theme_that_the_query_names() -> None:
+    benchmark = synthetic_benchmark()
+    first = replace(benchmark.queries[0], text="A MOSAIC of cats and sand-hills")
+    relevant = relevant_by_level(replace(benchmark, queries=(first, *benchmark.queries[1:])))
+    assert relevant["theme"][0].tolist() == [0, 4, 8], "cat"
+    assert relevant["named theme"][0].tolist() == [0, 1, 3, 4, 5, 7, 8, 9, 11], "cat, mosaic and sand"
+    assert [group.tolist() for group in relevant["named theme"][1:]] == [
+        group.tolist() for group in relevant["theme"][1:]
+    ]
+
+
+def test_query_about_an_adapter_without_a_theme_belongs_to_no_theme_level() -> None:
+    benchmark = synthetic_benchmark()
+    benchmark.themes.pop(benchmark.queries[0].adapters[0])
+    relevant = relevant_by_level(benchmark)
+    assert {level: len(groups[0]) for level, groups in relevant.items()} == {
+        "adapter": 1, "theme": 0, "named theme": 0, "seen theme": 0, "absent theme": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "themes"),
+    [("a stained-glass cat", {"stained glass", "cat"}), ("glass, stained cats", set()), ("", set())],
+)
+def test_themes_are_found_word_by_word(text: str, themes: set[str]) -> None:
+    assert find_themes(text, {"cat", "stained glass", "glass cat hat"}) == themes
 
 
 def test_unseen_index_has_no_query_about_a_training_adapter() -> None:
@@ -107,14 +139,14 @@ def test_centroid_excludes_captions_of_the_described_rendering() -> None:
 def test_hybrid_excludes_captions_of_the_described_rendering() -> None:
     captions: list[EmbeddedCaption] = []
     benchmark = synthetic_benchmark(noise=0.3, is_captioned=lambda caption: not captions.append(caption))
-    benchmark = replace(benchmark, min_agreement=-1.0)
+    benchmark = replace(benchmark, adapter_vectors=0.1 * benchmark.adapter_vectors, min_agreement=-1.0)
     query, query_vector = benchmark.queries[0], benchmark.query_vectors[0]
 
     def expected(adapter: int, excluded: str) -> float:
         own = [c for c in captions if c.adapter == adapter and c.image != excluded]
         mean = np.mean([c.vector for c in own], axis=0)
         count = len({c.image for c in own})
-        vector = count * mean / np.linalg.norm(mean) + benchmark.adapter_vectors[adapter]
+        vector = count * mean / np.linalg.norm(mean) + 10 * benchmark.adapter_vectors[adapter]
         return float(query_vector @ vector / np.linalg.norm(vector))
 
     scores = hybrid_scores(benchmark)(ALL)[0]
@@ -125,7 +157,9 @@ def test_hybrid_excludes_captions_of_the_described_rendering() -> None:
 def test_hybrid_of_captions_that_contradict_the_weights_is_the_encoder() -> None:
     benchmark = replace(synthetic_benchmark(noise=0.3), min_agreement=1.1)
     assert np.allclose(hybrid_scores(benchmark)(ALL), encoder_scores(benchmark)(ALL))
-    assert "hybrid" in tables(benchmark)["theme"]["methods"]
+    table = tables(benchmark)["theme"]
+    assert "hybrid" in table["methods"]
+    assert "hybrid − encoder" in table["differences"], "differences are those of the method that searches use"
 
 
 def test_centroid_skips_queries_whose_adapter_has_no_other_caption() -> None:

@@ -40,19 +40,19 @@ def test_recall_and_reciprocal_rank() -> None:
 @pytest.mark.parametrize(("pool", "relevant"), [(5, 1), (5, 2), (4, 4), (6, 3)])
 def test_chance_equals_enumeration_of_all_orders(pool: int, relevant: int) -> None:
     ranks = [min(order.index(item) for item in range(relevant)) + 1 for order in permutations(range(pool))]
-    counts = np.array([relevant])
+    counts, pools = np.array([1, relevant]), np.array([9, pool])
     for k in (1, 3):
         expected = np.mean([rank <= k for rank in ranks])
-        assert retrieval.chance_recall(counts, pool, k)[0] == pytest.approx(expected)
-    assert retrieval.chance_reciprocal(counts, pool)[0] == pytest.approx(
+        assert retrieval.chance_recall(counts, pools, k) == pytest.approx([k / 9, expected])
+    assert retrieval.chance_reciprocal(counts, pools)[1] == pytest.approx(
         np.mean([1 / rank for rank in ranks])
     )
 
 
 def test_chance_of_one_relevant_item_is_k_over_n() -> None:
     counts = np.ones(162, dtype=np.int64)
-    assert retrieval.chance_recall(counts, 162, 3)[0] == pytest.approx(3 / 162)
-    assert retrieval.chance_reciprocal(counts, 162)[0] == pytest.approx(
+    assert retrieval.chance_recall(counts, 162 * counts, 3)[0] == pytest.approx(3 / 162)
+    assert retrieval.chance_reciprocal(counts, 162 * counts)[0] == pytest.approx(
         sum(1 / r for r in range(1, 163)) / 162
     )
 

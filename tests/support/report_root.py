@@ -156,6 +156,7 @@ def write_vectors(root: Path, adapters: list[str]) -> None:
     agreement[3], agreement[5], agreement[-1] = 0.25, -0.125, None
     checks = {
         "agreement": pa.array(agreement, pa.float32()),
+        "min_agreement": pa.array([value and 0.5 for value in agreement], pa.float32()),
         "uses_captions": pa.array([value and value > 0.5 for value in agreement], pa.bool_()),
         **{
             name: pa.array([f"{name} {sha256[-4:]}" for sha256 in adapters]) for name in ("hub", "id", "file")

@@ -1,0 +1,175 @@
+"""The benchmark of an index: the queries of a split, and the texts and weights that methods compare them with."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autolora.dataset import store as dataset
+from autolora.dataset.families import Split
+from autolora.encoder import store as encoder_store
+from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement
+from autolora.errors import MissingArtifact
+from autolora.index import store as index
+from autolora.matching.hybrid import MIN_LENGTH
+from autolora.metrics.benchmark import (
+    Anchors,
+    Benchmark,
+    CaptionSums,
+    EmbeddedCaption,
+    Query,
+    sum_captions,
+)
+from autolora.metrics.bm25 import count_words
+from autolora.metrics.components import PrincipalComponents
+from autolora.storage.arrays import Float32Array, Float64Array
+
+TEXTS_AT_ONCE = 8192
+"""texts whose vectors are in memory at once; a multiple of models.TEXTS_PER_BATCH, so that batches are full"""
+
+
+def build_benchmark(
+    root: Path, text_encoder: TextEncoder, themes: Mapping[str, str], split: Split
+) -> Benchmark:
+    """Read the index and the captions of its adapters, and embed captions and queries.
+
+    Raises MissingArtifact if the index is empty, MismatchError if its vectors were computed by another encoder.
+    """
+    adapters, vectors = index.read_vectors(root, "weights_vector")
+    if not adapters:
+        raise MissingArtifact(
+            "the index holds no adapter, so there is nothing to evaluate: the pool is empty; check crawl.filters"
+        )
+    renderings = read_renderings(root)
+    queries = unseen_queries(root, {sha256: renderings[sha256] for sha256 in adapters}, split)
+    encoder = encoder_store.load_encoder(encoder_store.folder(root))
+    return make_benchmark(root, encoder, text_encoder, (adapters, vectors), queries, themes)
+
+
+def make_benchmark(
+    root: Path,
+    encoder: Encoder,
+    text_encoder: TextEncoder,
+    index_rows: tuple[tuple[str, ...], Float32Array],
+    queries: tuple[Query, ...],
+    themes: Mapping[str, str],
+) -> Benchmark:
+    """Return the benchmark of adapters (N,) with the vectors (N, d) that an encoder predicts from their weights."""
+    adapters, vectors = index_rows
+    training = frozenset(row.sha256 for row in dataset.training_lock(root).in_split("train"))
+    captions = list_captions(root, adapters)
+    images, pool = {query.image for query in queries}, len(adapters)
+    sums = sum_captions(embed_captions(encoder, text_encoder, captions), (pool, encoder.config.width), images)
+    components = weight_components(root, adapters, training)
+    return Benchmark(
+        adapters=adapters,
+        adapter_vectors=vectors,
+        captions=sums,
+        words={
+            "captions": count_words(captions, pool, images),
+            "metadata": count_words(list_metadata(root, adapters), pool, images),
+        },
+        components=components,
+        anchors=make_anchors(adapters, training, sums, components),
+        queries=queries,
+        query_vectors=embed_queries(encoder, text_encoder, queries),
+        themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
+        min_agreement=min_agreement(encoder),
+        training=training,
+    )
+
+
+def weight_components(root: Path, adapters: Sequence[str], training: Collection[str]) -> Float64Array:
+    """Return the principal components (N, c) of the adapters' fingerprints, by those of the training adapters."""
+    names, fingerprints = dataset.fingerprints(root)
+    positions = {sha256: row for row, sha256 in enumerate(names)}
+    rows = fingerprints[[positions[sha256] for sha256 in adapters]]
+    in_training = np.array([sha256 in training for sha256 in adapters])
+    return PrincipalComponents.of(rows[in_training] if in_training.any() else rows).project(rows)
+
+
+def make_anchors(
+    adapters: Sequence[str], training: Collection[str], captions: CaptionSums, components: Float64Array
+) -> Anchors:
+    """Return the training adapters of an index that have captions."""
+    lengths = np.linalg.norm(captions.by_adapter, axis=1)
+    rows = [row for row, sha256 in enumerate(adapters) if sha256 in training and lengths[row] > MIN_LENGTH]
+    return Anchors(
+        tuple(adapters[row] for row in rows),
+        captions.by_adapter[rows] / lengths[rows, None],
+        components[rows],
+    )
+
+
+def embed_captions(
+    encoder: Encoder, text_encoder: TextEncoder, captions: Sequence[tuple[int, str, str]]
+) -> Iterator[EmbeddedCaption]:
+    """Yield captions (position of the adapter, image sha256, text) with their vectors, TEXTS_AT_ONCE at a time."""
+    for start in range(0, len(captions), TEXTS_AT_ONCE):
+        part = captions[start : start + TEXTS_AT_ONCE]
+        vectors = embed_texts(encoder, text_encoder, [text for _, _, text in part])
+        for (adapter, image, _), vector in zip(part, vectors, strict=True):
+            yield EmbeddedCaption(adapter, image, vector)
+
+
+def embed_queries(encoder: Encoder, text_encoder: TextEncoder, queries: Sequence[Query]) -> Float32Array:
+    """Return the vectors of the queries (Q, d), in the precision in which they are computed."""
+    vectors = np.empty((len(queries), encoder.config.width), dtype=np.float32)
+    for start in range(0, len(queries), TEXTS_AT_ONCE):
+        texts = [query.text for query in queries[start : start + TEXTS_AT_ONCE]]
+        vectors[start : start + len(texts)] = embed_texts(encoder, text_encoder, texts)
+    return vectors
+
+
+def list_captions(root: Path, adapters: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return (position of the adapter, image sha256, text) of every caption of the adapters' renderings."""
+    captions, renderings = dataset.captions_by_image(root), read_renderings(root)
+    return [
+        (position, image, caption.text)
+        for position, sha256 in enumerate(adapters)
+        for image in renderings[sha256]
+        for caption in captions.get(image, ())
+    ]
+
+
+def list_metadata(root: Path, adapters: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return (position of the adapter, image sha256, text) of what the hub lists about adapters.
+
+    Id, file name and trigger words belong to no image, ""; the prompt of a rendering belongs to it.
+    """
+    positions = {sha256: position for position, sha256 in enumerate(adapters)}
+    texts = [
+        (positions[row["sha256"]], "", " ".join((row["id"], row["file"], *row["trigger_words"])))
+        for row in dataset.rows(root, "adapters", ("sha256", "id", "file", "trigger_words"))
+        if row["sha256"] in positions
+    ]
+    prompts = dataset.rows(root, "renderings", ("id", "adapter", "image", "prompt"))
+    return texts + [
+        (positions[row["adapter"]], row["image"], row["prompt"])
+        for row in prompts
+        if row["prompt"] and row["adapter"] in positions
+    ]
+
+
+def read_renderings(root: Path) -> dict[str, tuple[str, ...]]:
+    """Return adapter sha256 -> sha256 of its renderings."""
+    rows = dataset.rows(root, "adapters", ("sha256", "renderings"))
+    return {row["sha256"]: tuple(row["renderings"]) for row in rows}
+
+
+def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]], split: Split) -> tuple[Query, ...]:
+    """Return the queries: captions of renderings (`renderings`, by adapter) of adapters of a split, unseen in training.
+
+    A rendering that a training adapter shows too is skipped, since the encoder was trained on its captions.
+    """
+    adapters_by_image: dict[str, list[str]] = {}
+    for sha256, images in renderings.items():
+        for image in images:
+            adapters_by_image.setdefault(image, []).append(sha256)
+    training = dataset.training_lock(root).in_split("train")
+    training_images = {image for row in training for image in row.renderings}
+    return tuple(
+        Query(prompt.text, prompt.image, tuple(adapters_by_image[prompt.image]))
+        for prompt in dataset.prompts(root)
+        if prompt.split == split and prompt.image in adapters_by_image and prompt.image not in training_images
+    )

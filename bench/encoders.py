@@ -1,0 +1,92 @@
+"""Encoders that benches train in memory, and the benchmark of each: the adapters of the dataset, embedded by it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from autolora import models
+from autolora.encoder import store as encoder_store
+from autolora.encoder import training
+from autolora.encoder.examples import load_examples
+from autolora.encoder.inputs import AdapterBatch
+from autolora.encoder.model import Encoder, TextEncoder, predict
+from autolora.evaluation.benchmark import make_benchmark, read_renderings, unseen_queries
+from autolora.metrics.benchmark import Benchmark
+from autolora.metrics.judgments import read_judgments
+from autolora.params import EncoderParams, Params
+from autolora.params_reader import read_section
+from autolora.storage.arrays import Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An encoder that is measured."""
+
+    preset: str
+    changes: Mapping[str, Any]
+    """of the preset's fields"""
+
+
+VARIANTS = {
+    "paper": Variant("paper", {}),
+    "released": Variant("released", {}),
+    "transformer on sketches": Variant("best", {"model": "transformer", "hybrid": False}),
+    "transformer on weights": Variant("best", {"model": "transformer", "hybrid": False, "probe": "full"}),
+}
+"""those with random initial weights, by the name of their row"""
+
+
+class CachingTextEncoder:
+    """A text encoder that encodes each text once."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self.encoder, self.width, self.digest = encoder, encoder.width, encoder.digest
+        self.features: dict[str, Float32Array] = {}
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Return features (N, d)."""
+        if missing := [text for text in dict.fromkeys(texts) if text not in self.features]:
+            self.features |= dict(zip(missing, self.encoder.encode(missing), strict=True))
+        return np.stack([self.features[text] for text in texts])
+
+
+def encoder_params(
+    root: Path, preset: str, changes: Mapping[str, Any], seed: int, steps: int | None
+) -> EncoderParams:
+    """Return the section `encoder` of params.yaml with another preset, the same overrides, and these changes."""
+    content = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    content["encoder"]["preset"] = preset
+    section = read_section(Params, content).encoder
+    section = replace(section, variant=replace(section.variant, **changes), seed=seed)
+    return section if steps is None else replace(section, steps=steps)
+
+
+def build_benchmark(
+    root: Path, section: EncoderParams, params: Params, text_encoder: TextEncoder
+) -> Benchmark:
+    """Train an encoder, embed all adapters of the dataset, and return the benchmark of the test queries."""
+    encoder = training.build(root, section, models.transformer_config(params.models), text_encoder)
+    read = cache(encoder_store.reader(root, encoder.config, params.pool))
+    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section):
+        pass
+    renderings = read_renderings(root)
+    adapters = tuple(sorted(renderings))
+    vectors = np.stack([embed(encoder, read(sha256)) for sha256 in adapters])
+    queries = unseen_queries(root, renderings, "test")
+    path = params.evaluation.themes
+    judgments = read_judgments(root / path if path else None)
+    themes = {sha256: judgment.theme for sha256, judgment in judgments.items()}
+    return make_benchmark(root, encoder, text_encoder, (adapters, vectors), queries, themes)
+
+
+@torch.inference_mode()
+def embed(encoder: Encoder, inputs: AdapterBatch) -> Float32Array:
+    """Return the vector (d,) of one adapter's weights, as the index stores it."""
+    vector: Float32Array = predict(encoder, inputs.values, inputs.present)[0].numpy()
+    return vector

@@ -1,0 +1,181 @@
+"""`autolora evaluate`: files of prompts, right and wrong, and what is measured with them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from autolora import models
+from autolora.cli import app
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.evaluation.prompts import PromptCase, measure_cases, read_cases
+from autolora.index.copies import Index
+from autolora.index.served import open_index
+from autolora.models import ClipTextEncoder
+from autolora.params import EvaluationParams
+from tests.support import small_root
+
+PARAMS = EvaluationParams(split="test", ks=(1, 3), bootstrap=100, seed=0, themes=None)
+REPOSITORY = Path(__file__).parents[2]
+ROWS = [
+    {"sha256": "a1" * 32, "hub": "civitai", "id": "7", "file": "a.st"},
+    {"sha256": "b2" * 32, "hub": "huggingface", "id": "ann/cat", "file": "b.st"},
+    {"sha256": "c3" * 32, "hub": "huggingface", "id": "ann/cat", "file": "c.st"},
+]
+CAT = {"prompt": "a cat", "adapters": ["civitai:7"]}
+
+
+def write(path: Path, *lines: object) -> Path:
+    """Write lines of text, or of JSON, into a file."""
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small repository whose params name its own tiny pipeline."""
+    root = tmp_path_factory.mktemp("root")
+    base = small_root.base(root)
+    small_root.build(root, base)
+    shutil.copy(REPOSITORY / "dvc.yaml", root)
+    params = (REPOSITORY / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace("playground/models/flux", base.pipeline))
+    return root
+
+
+@pytest.fixture(scope="module")
+def text_encoder(root: Path) -> ClipTextEncoder:
+    return models.load_text_encoder(small_root.base(root))
+
+
+@pytest.fixture(scope="module")
+def index(root: Path) -> Index:
+    return open_index(root)
+
+
+def test_adapters_are_named_by_sha256_or_by_hub_and_id(tmp_path: Path) -> None:
+    names = ["A1A1A1", "c3" * 32, "civitai:7"]
+    path = write(
+        tmp_path / "x",
+        CAT,
+        "",
+        {"prompt": "b", "adapters": names},
+        {"prompt": "c", "adapters": ["huggingface:ann/cat"]},
+    )
+    cases = read_cases(path, ROWS)
+    assert [(case.line, case.positions.tolist()) for case in cases] == [(1, [0]), (3, [0, 2]), (4, [1, 2])]
+    assert cases[1].adapters == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("a cat", "not valid JSON"),
+        (["a cat"], "not an object with the keys prompt and adapters alone"),
+        ({"prompt": "a cat"}, "not an object with the keys prompt and adapters alone"),
+        (CAT | {"k": 3}, "not an object with the keys prompt and adapters alone"),
+        (CAT | {"prompt": " "}, "the prompt is not a text, or empty"),
+        (CAT | {"prompt": 1}, "the prompt is not a text, or empty"),
+        (CAT | {"adapters": []}, "adapters is not a list of at least one text"),
+        (CAT | {"adapters": "civitai:7"}, "adapters is not a list of at least one text"),
+        (CAT | {"adapters": [7]}, "adapters is not a list of at least one text"),
+    ],
+)
+def test_malformed_line_is_named_by_its_number(line: object, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match=rf"is not a file of prompts \(line 2: {problem}") as error:
+        read_cases(write(tmp_path / "x", CAT, line, CAT), ROWS)
+    assert '{"prompt": "…", "adapters"' in str(error.value)
+
+
+def test_all_bad_lines_are_named_up_to_a_limit(tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match=r"line 10: .*; and 3 more"):
+        read_cases(write(tmp_path / "x", *["?"] * 13), ROWS)
+
+
+def test_file_without_a_line_or_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match="it has no line"):
+        read_cases(write(tmp_path / "x", "", " "), ROWS)
+    with pytest.raises(MissingArtifact, match="cannot be read"):
+        read_cases(tmp_path / "none", ROWS)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MissingArtifact, match="cannot be read"):
+        read_cases(tmp_path / "binary", ROWS)
+
+
+@pytest.mark.parametrize("name", ["a1", "d4d4d4", "ann/dog", "huggingface:ann/dog", "civitai:ann/cat", ""])
+def test_unknown_adapters_are_named_with_their_lines(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x", CAT, {"prompt": "b", "adapters": ["civitai:7", name]})
+    with pytest.raises(MissingArtifact, match=rf"the index does not hold \(line 2: '{name}'\)"):
+        read_cases(path, ROWS)
+
+
+def case(index: Index, text_encoder: ClipTextEncoder, prompt: str, rank: int, line: int = 1) -> PromptCase:
+    """Return a case whose only adapter has this rank in a search of the index."""
+    vector = index.text_map.apply(text_encoder.encode([prompt]))[0]
+    position = int(np.argsort(-(index.vectors @ vector))[rank - 1])
+    return PromptCase(line, prompt, ("x",), np.array([position]))
+
+
+def measure(root: Path, index: Index, text_encoder: ClipTextEncoder, *cases: PromptCase) -> dict[str, Any]:
+    return measure_cases(root, index, text_encoder, cases, (1, 3), PARAMS)
+
+
+def test_metrics_follow_from_the_ranks(root: Path, index: Index, text_encoder: ClipTextEncoder) -> None:
+    cases = [case(index, text_encoder, prompt, rank) for rank, prompt in enumerate(("a", "b", "c", "d"), 1)]
+    report = measure(root, index, text_encoder, *cases)
+    values = {name: row["value"] for name, row in report["methods"]["index"].items()}
+    assert values == pytest.approx(
+        {"R@1": 1 / 4, "R@3": 3 / 4, "MRR": (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4}, abs=1e-6
+    )
+    chance = report["methods"]["random"]
+    assert (chance["R@1"]["value"], chance["R@3"]["value"]) == pytest.approx((1 / 12, 3 / 12), abs=1e-6)
+    assert (report["adapters"], report["prompts"], report["index"]) == (12, 4, index.digest)
+    assert [row["rank"] for row in report["failures"]] == [2, 3, 4]
+
+
+def test_failures_name_the_first_hit(root: Path, index: Index, text_encoder: ClipTextEncoder) -> None:
+    right, wrong = (case(index, text_encoder, "a neon cat", rank, line=rank) for rank in (1, 2))
+    (failure,) = measure(root, index, text_encoder, right, wrong)["failures"]
+    first = index.rows[int(right.positions[0])]
+    assert (failure["line"], failure["first_hit"]) == (2, f"{first['hub']}:{first['id']}")
+
+
+def test_caption_centroid_finds_the_captions_theme(
+    root: Path, index: Index, text_encoder: ClipTextEncoder
+) -> None:
+    themes = [row["id"].split("/")[1] for row in index.rows]
+    cases = [
+        PromptCase(line, f"a {theme} drawing", ("x",), np.flatnonzero([theme == name for name in themes]))
+        for line, theme in enumerate(small_root.THEMES, start=1)
+    ]
+    methods = measure(root, index, text_encoder, *cases)["methods"]
+    assert methods["caption centroid"]["R@1"]["value"] > methods["random"]["R@1"]["value"]
+
+
+def test_command_prints_tables_and_json(root: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    rows = [{"prompt": f"prompt {n}", "adapters": [row["sha256"]]} for n, row in enumerate(index.rows)]
+    path = write(root / "prompts.jsonl", *rows)
+    result = CliRunner().invoke(app, ["evaluate", "--prompts", path.name], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert "12 prompts, 12 adapters" in result.output and "caption centroid" in result.output
+    options = ["--prompts", str(path), "-k", "2", "-k", "1", "--json"]
+    result = CliRunner().invoke(app, ["evaluate", *options])
+    report = json.loads(result.output)
+    assert list(report["methods"]["index"]) == ["R@1", "R@2", "MRR"]
+    failed = 12 - 12 * report["methods"]["index"]["R@1"]["value"]
+    assert len(report["failures"]) == pytest.approx(failed, abs=1e-4)
+
+
+def test_command_reports_that_nothing_failed(
+    root: Path, index: Index, text_encoder: ClipTextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    position = int(case(index, text_encoder, "a cat", 1).positions[0])
+    path = write(root / "one.jsonl", {"prompt": "a cat", "adapters": [index.rows[position]["sha256"]]})
+    result = CliRunner().invoke(app, ["evaluate", "--prompts", str(path)])
+    assert "every first hit is one of the prompt's adapters" in result.output
