@@ -1,8 +1,8 @@
 """Nearest vectors in large synthetic indexes, with and without filters, beside exact NumPy, LanceDB and FAISS.
 
 A search of ours includes the evaluation of its filter. FAISS is measured if it is installed (`pip install faiss-cpu`);
-the project does not need it. The times of one size are of one run: compare within it. A million adapters take 14 GB of
-memory, page cache included, and 12 GB of disk.
+the project does not need it. The times of one size are of one run: compare within it. A million adapters take 12 GB of
+memory, mapped files included, and 12 GB of disk.
 """
 
 import argparse

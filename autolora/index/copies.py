@@ -110,9 +110,8 @@ class Index:
 
     def mask(self, where: str) -> BoolArray:
         """Return which rows pass a filter (N,), an SQL condition. Raises FilterError if it is not valid."""
-        from autolora.index.filters import (
-            evaluate,  # here, because only a search with a filter needs a parser
-        )
+        # imported here, because only a search with a filter needs a parser
+        from autolora.index.filters import evaluate
 
         return evaluate(where, self.rows.columns)
 
@@ -177,13 +176,12 @@ def read_verified(source: Path, digest: str) -> Content:
         content = (_read_copy if is_copy(source) else _read_working)(source, digest)
     except (MissingArtifact, OSError, ValueError) as error:
         raise IncompleteIndexError(f"{source} is being written: {error}") from error
-    hashes = content.columns.column("row_hash").to_pylist()
     if _digest(content.columns) != digest:
         raise IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
     weights = content.meta["encoder_weights"]
     pairs = zip(*content.vectors, strict=True)
-    for row, vectors, row_hash in zip(Rows(content.columns), pairs, hashes, strict=True):
-        if hash_vector_row(row | dict(zip(VECTORS, vectors, strict=True))) != row_hash:
+    for row, vectors in zip(Rows(content.columns), pairs, strict=True):
+        if hash_vector_row(row | dict(zip(VECTORS, vectors, strict=True))) != row["row_hash"]:
             raise IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
         if row["encoder_weights"] != weights:
             raise IncompleteIndexError(

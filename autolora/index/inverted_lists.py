@@ -24,11 +24,11 @@ SAMPLES_PER_LIST, ITERATIONS, SEED = 32, 8, 0
 BLOCK = 10_000
 """vectors that are compared with all centroids at once"""
 PROBES = 32
-"""number of lists of average length whose vectors are compared with a query: recall@10 above .98 in bench.nearest"""
-MIN_PASSING = 4_000
-"""number of vectors that are compared even if a filter lets few pass; so many take 3 ms"""
-PER_HIT = 20
-"""number of vectors that are compared per wanted hit, for searches that want many"""
+"""number of lists whose vectors are compared with a query: recall@10 above .98 in bench.nearest"""
+MAX_EXACT = 10_000
+"""if a filter lets at most this many rows pass, all of them are compared: in 3 ms"""
+MIN_COMPARED, PER_HIT = 2_000, 20
+"""minimum number of rows that are compared, and per wanted hit: the lists nearest to a query can hold few that pass"""
 
 Range = tuple[int, int]
 
@@ -45,21 +45,19 @@ class InvertedLists:
     def choose(self, query: Float32Array, k: int, mask: BoolArray | None) -> list[Range]:
         """Return the rows to compare with a query, as ranges of lists in the order of rows.
 
-        Lists are taken by the cosine of their centroid until enough rows that pass the filter are in them. A filter
-        that lets a share s pass makes the nearest passing rows lie in more lists: 1/sqrt(s) times as many are taken.
+        Lists are taken by the cosine of their centroid. A filter that lets a share s pass makes the nearest rows that
+        pass lie in more lists: 1/sqrt(s) times as many are taken, and more until there are enough rows to compare.
         """
         total = int(self.starts[-1])
         passing = total if mask is None else int(np.count_nonzero(mask))
-        wanted = max(
-            PROBES * total / len(self.centroids) * (passing / total) ** 0.5, MIN_PASSING, PER_HIT * k
-        )
-        if wanted >= passing:
+        if passing <= max(MAX_EXACT, PER_HIT * k):
             return [(0, total)]
+        probes, wanted = PROBES / (passing / total) ** 0.5, max(MIN_COMPARED, PER_HIT * k)
         chosen, found = [], 0
         for start, stop in self._by_similarity(query):
             chosen.append((start, stop))
             found += stop - start if mask is None else int(np.count_nonzero(mask[start:stop]))
-            if found >= wanted:
+            if len(chosen) >= probes and found >= wanted:
                 break
         return sorted(chosen)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -177,6 +178,13 @@ def test_rows_of_a_large_index_are_sorted_by_list_with_their_vectors(
     (copy / "lists.safetensors").write_bytes(b"{")
     with pytest.raises(MissingArtifact, match="autolora repair"):
         open_index(root)
+
+
+def test_readers_that_open_an_index_at_once_share_one_copy(root: Path) -> None:
+    with ThreadPoolExecutor(max_workers=8) as readers:
+        opened = list(readers.map(lambda _: open_index(root), range(8)))
+    assert {(index.digest, len(index.rows)) for index in opened} == {(content_digest(root), 12)}
+    assert [path.name for path in (root / "cache/index").iterdir()] == [content_digest(root)]
 
 
 def test_a_copy_of_a_former_layout_is_made_again(root: Path) -> None:
