@@ -157,8 +157,16 @@ def test_text_states_the_counts_of_the_measurements() -> None:
     assert f"{pairs} pairs of an object and a style" in section
     assert f"their {2 * pairs} adapters alone, {images} images each" in section
     assert f"in none of {pairs * images} images" in section
-    ceiling = read_summary(ROOT)["retrieval.random_within_theme_adapter_r_at_1_unseen"]["value"]
+    summary = read_summary(ROOT)
+    ceiling = summary["retrieval.random_within_theme_adapter_r_at_1_unseen"]["value"]
     assert f"correct for {ceiling:.2f} of the queries" in section
+    auc, found, alarms = (
+        summary[f"retrieval.exchanged_captions_{name}"]["value"] for name in ("auc", "found", "false_alarms")
+    )
+    assert (
+        f"than right ones with probability {auc:.2f}; the index does not use {found:.2f} of them, "
+        f"nor {alarms:.2f} of the right ones"
+    ) in section
 
 
 def test_no_other_table_of_results_has_numbers() -> None:
