@@ -11,11 +11,13 @@ POLL_INTERVAL_S = 0.02
 PRELOADED = [
     "autolora.pool.ingest",
     "autolora.vlm",
+    "lance_namespace",
     "playground.hubs.server",
     "playground.world",
     "pytest_httpserver",
+    "tests.support.changing_repo",
 ]
-"""modules whose import takes long"""
+"""modules whose import takes long; not lancedb, which starts a thread that a forked process does not have"""
 _context = multiprocessing.get_context("forkserver")
 
 
