@@ -1,5 +1,7 @@
 """Hybrid vectors: weights and captions combined, unless they contradict each other."""
 
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +97,27 @@ def test_only_adapters_with_changed_captions_are_embedded_again(
     changed = [replace(adapters[0], captions=adapters[0].captions[:1]), *adapters[1:]]
     assert write_hybrid(tmp_path, text_encoder, changed) == {"embedded": 1, "updated": 0, "removed": 0}
     assert write_hybrid(tmp_path, text_encoder, changed) == {"embedded": 0, "updated": 0, "removed": 0}
+
+
+@pytest.mark.long(full=50, sample=2)
+def test_vectors_do_not_depend_on_the_other_adapters(
+    tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter], seed: int
+) -> None:
+    """With the same encoder, in an index of some of the adapters, in another order and other batches."""
+    write_all(tmp_path, text_encoder, adapters)
+    rng, expected = random.Random(seed), vectors_by_adapter(tmp_path)
+    some = rng.sample(adapters, rng.randint(1, len(adapters) - 1))
+    shutil.rmtree(index.folder(tmp_path))
+    write_repository(tmp_path, some)
+    write_dataset(tmp_path)
+    write_index(tmp_path, rng.randint(1, len(adapters)), text_encoder)
+    assert vectors_by_adapter(tmp_path) == {adapter.sha256: expected[adapter.sha256] for adapter in some}
+
+
+def vectors_by_adapter(root: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Return adapter -> its vector and that of its weights."""
+    (names, vectors), (_, weights) = (index.read_vectors(root, column) for column in index.VECTORS)
+    return dict(zip(names, zip(vectors.tolist(), weights.tolist(), strict=True), strict=True))
 
 
 def test_an_adapter_without_captions_has_the_vector_of_its_weights(
