@@ -18,7 +18,14 @@ from autolora.matching.hybrid import agreements, combine, directions, expected_c
 from autolora.models import ClipTextEncoder
 from autolora.storage.tables import read_table
 from tests.support.hybrid_repo import write_hybrid
-from tests.support.synthetic_repo import SyntheticAdapter, make_adapters, tiny_text_encoder
+from tests.support.synthetic_repo import (
+    SyntheticAdapter,
+    make_adapters,
+    tiny_text_encoder,
+    write_dataset,
+    write_index,
+    write_repository,
+)
 
 X, Y = np.eye(2)
 
@@ -104,7 +111,7 @@ def test_vectors_do_not_depend_on_the_other_adapters(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter], seed: int
 ) -> None:
     """With the same encoder, in an index of some of the adapters, in another order and other batches."""
-    write_all(tmp_path, text_encoder, adapters)
+    write_hybrid(tmp_path, text_encoder, adapters)
     rng, expected = random.Random(seed), vectors_by_adapter(tmp_path)
     some = rng.sample(adapters, rng.randint(1, len(adapters) - 1))
     shutil.rmtree(index.folder(tmp_path))
