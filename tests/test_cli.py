@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from autolora import cli
 from autolora.cli import app
+from autolora.cli.generate import _parse_adapter
 from autolora.records import Permissions
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
@@ -51,6 +51,8 @@ def test_closed_pipe_ends_command_with_sigpipe(tmp_path: Path, options: list[str
     ("arguments", "message"),
     [
         (["search", " "], "the prompt is empty"),
+        (["search", "caf\udcff"], "the prompt is not valid UTF-8"),
+        (["generate", "caf\udcff"], "the prompt is not valid UTF-8"),
         (["generate", ""], "the prompt is empty"),
         (["generate", "a cat", "-o", "README.md/cat.png"], "not a folder that can be written"),
         (["generate", "a cat", "--adapter", "x/y", "-k", "2"], "give either adapters, or -k and --where"),
@@ -217,7 +219,7 @@ def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_strength_follows_the_name_of_an_adapter(text: str, expected: tuple[str, float]) -> None:
-    assert cli._parse_adapter(text) == expected
+    assert _parse_adapter(text) == expected
 
 
 def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,30 @@
+"""The command line. Each command calls the library and prints the result; no other room of autolora reads argv."""
+
+import typer
+
+from autolora.cli.command import command
+from autolora.cli.evaluate import evaluate
+from autolora.cli.generate import generate
+from autolora.cli.imports import import_encoder, import_gates
+from autolora.cli.repair import repair, verify
+from autolora.cli.report import report
+from autolora.cli.search import search
+from autolora.cli.show import show
+from autolora.cli.versions import release, versions
+
+COMMANDS = (
+    search, generate, evaluate, show, versions, release, verify, repair, report, import_encoder, import_gates
+)  # fmt: skip
+"""in the order of the help"""
+
+app = typer.Typer(
+    help="Find FLUX LoRAs by the content of their weights, and generate images with them.",
+    no_args_is_help=True,
+)
+for function in COMMANDS:
+    app.command()(command(function))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

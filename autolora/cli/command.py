@@ -1,0 +1,56 @@
+"""What all commands share: the handling of errors, and the repository that they run in."""
+
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+import typer
+
+from autolora.errors import AutoLoraError, MissingArtifact
+from autolora.params import Params, load
+
+P = ParamSpec("P")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Return a function as a command.
+
+    An AutoLoraError is printed as one message with exit code 1; a closed pipe ends the process with SIGPIPE.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        os.environ.setdefault("LANCE_LOG", "error")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting is slow on shared cores
+        try:
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except AutoLoraError as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+        except BrokenPipeError:  # the reader has exited (`| head`): end as other commands do
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGPIPE)
+
+    return wrapped
+
+
+def enter_repository() -> tuple[Path, Params]:
+    """Change the working directory to the root of its repository, and return the root and its params.
+
+    Paths in params.yaml are relative to the root. Raises MissingArtifact outside a repository.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").exists() and (folder / "dvc.yaml").exists():
+            os.chdir(folder)
+            return folder, load(folder / "params.yaml")
+    raise MissingArtifact(
+        f"neither {here} nor a folder above it contains params.yaml and dvc.yaml: run inside an AutoLoRA repository"
+    )

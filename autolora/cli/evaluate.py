@@ -1,0 +1,67 @@
+"""`autolora evaluate`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Json, Rev
+from autolora.cli.output import print_table, to_json
+
+
+def evaluate(
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            "--prompts", help='File of lines {"prompt": "…", "adapters": ["sha256 or hub:id", …]} (JSON).'
+        ),
+    ],
+    k: Annotated[
+        list[int] | None,
+        typer.Option("-k", min=1, help="k of recall at k; repeat it for several. Default from params.yaml."),
+    ] = None,
+    rev: Rev = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how well searches find the adapters that your own prompts should find."""
+    prompts = prompts.absolute()
+    from autolora import models
+    from autolora.evaluation.prompts import measure_cases, read_cases
+    from autolora.index.names import named_rows
+    from autolora.index.served import open_index
+
+    root, params = enter_repository()
+    index = open_index(root, rev)
+    cases = read_cases(prompts, named_rows(index.rows.columns))
+    text_encoder = models.load_text_encoder(params.models)
+    ks = sorted(set(k or params.evaluation.ks))
+    report = measure_cases(root, index, text_encoder, cases, ks, params.evaluation)
+    if as_json:
+        print(to_json(report))
+    else:
+        _print_evaluation(report)
+
+
+def _print_evaluation(report: Mapping[str, Any]) -> None:
+    """Print a table of metrics by method, and a table of the prompts whose first hit is wrong."""
+    metrics = list(report["methods"]["index"])
+    title = f"{report['prompts']} prompts, {report['adapters']} adapters, index {report['index'][:12]}"
+    table = Table("method", *metrics, title=title)
+    for method, values in report["methods"].items():
+        intervals = (f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for row in values.values())
+        table.add_row(method, *map(escape, intervals))
+    print_table(table)
+    if not report["failures"]:
+        print("every first hit is one of the prompt's adapters")
+        return
+    failures = Table("line", "prompt", "rank", "first hit", "score", title="first hit not among the adapters")
+    for row in report["failures"]:
+        cells = (str(row["line"]), row["prompt"], str(row["rank"]), row["first_hit"], f"{row['score']:.3f}")
+        failures.add_row(*map(escape, cells))
+    for column in failures.columns:
+        column.overflow = "fold"
+    print_table(failures)

@@ -1,0 +1,125 @@
+"""`autolora generate`."""
+
+import math
+import os
+import re
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Prompt, Rev, Where, check_prompt
+from autolora.cli.search import choose
+
+
+class Method(Enum):
+    """The methods of fusion."""
+
+    GATED = "gated"
+    DIRECT = "direct"
+
+
+def generate(
+    prompt: Prompt,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", min=0, help="Use the first K hits of a search, fitting or not; 0 uses the base model alone."
+        ),
+    ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="NAME[:STRENGTH]",
+            help="Use this adapter, fitting or not, e.g. author/name:0.8; repeat for several.",
+        ),
+    ] = None,
+    method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
+    trigger_words: Annotated[
+        bool | None,
+        typer.Option(
+            "--trigger-words/--no-trigger-words",
+            help="Add the first trigger word of each adapter to PROMPT; default from params.yaml.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="PNG file to write; default images/PROMPT-SEED.png.")
+    ] = None,
+    where: Where = None,
+    rev: Rev = None,
+) -> None:
+    """Generate an image of PROMPT with the adapters that fit it; the PNG records how it was made.
+
+    By default the adapters are selected: one for each thing that PROMPT asks for and an adapter fits, or none.
+    """
+    from autolora import generation
+    from autolora.retrieval import open_retriever
+
+    output = output.absolute() if output else None
+    if output and (output.is_dir() or output.suffix.lower() != ".png"):
+        raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
+    if output and not _is_writable(output.parent):
+        raise typer.BadParameter(f"{output.parent} is not a folder that can be written", param_hint="-o")
+    check_prompt(prompt)
+    if rev and k == 0:
+        raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
+    if adapters and (k is not None or where):
+        raise typer.BadParameter(
+            "give either adapters, or -k and --where to search for some", param_hint="--adapter"
+        )
+    named = [_parse_adapter(text) for text in adapters or ()]
+    root, params = enter_repository()
+    hits = []
+    if k != 0:
+        hits = choose(open_retriever(root, rev=rev), prompt, k, named, where, params.retrieval)
+    settings = params.generation
+    if trigger_words is not None:
+        settings = replace(settings, trigger_words=trigger_words)
+    image = generation.generate(
+        generation.Generator(root, params.models, params.pool),
+        prompt,
+        hits,
+        method=method.value if method else settings.method,
+        seed=seed,
+        params=settings,
+    )
+    path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
+    generation.save_image(image, path)
+    print(path)
+    if image.provenance["text"] != prompt:
+        print(f"  prompt with trigger words: {image.provenance['text']}")
+    if k != 0 and not hits:
+        print("  no adapter fits the prompt: the base model alone")
+    for hit in hits:
+        words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
+        relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}: "
+        print(f"  {relevance}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
+
+
+def _parse_adapter(text: str) -> tuple[str, float]:
+    """Return the name and strength of `NAME[:STRENGTH]`; the strength is 1 if it is not given."""
+    name, _, strength = text.rpartition(":")
+    try:
+        value = float(strength)
+    except ValueError:
+        return text, 1.0
+    if not name or not math.isfinite(value):
+        raise typer.BadParameter(f"'{text}' is not NAME or NAME:STRENGTH", param_hint="--adapter")
+    return name, value
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be written to a folder, or to its nearest existing parent if it does not exist yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
+
+
+def _slug(prompt: str) -> str:
+    """Return a file name for a prompt: its words in lower case, joined by `-`, at most 60 characters."""
+    words = re.findall(r"[a-z0-9]+", prompt.lower())
+    return "-".join(words)[:60].strip("-") or "image"

@@ -1,0 +1,46 @@
+"""Arguments and options that several commands have, or that filter adapters."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
+PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit, branch or tag.")]
+Licenses = Annotated[
+    list[str] | None, typer.Option("--license", help="License, as the hub writes it; repeat for several.")
+]
+MaySell = Annotated[bool, typer.Option("--may-sell", help="Commercial use is permitted.")]
+Derivatives = Annotated[bool, typer.Option("--derivatives", help="Changed versions are permitted.")]
+Nsfw = Annotated[
+    bool | None, typer.Option("--nsfw/--no-nsfw", help="Is, or is not, marked not safe for work.")
+]
+Person = Annotated[
+    bool | None, typer.Option("--person/--no-person", help="Is, or is not, reported to show a real person.")
+]
+BaseModels = Annotated[
+    list[str] | None, typer.Option("--base", help="Base model, e.g. flux.1-dev; repeat for several.")
+]
+MaxRank = Annotated[int | None, typer.Option(min=1, help="Largest rank of the adapter.")]
+MaxMb = Annotated[float | None, typer.Option(min=0, help="Largest size of the file, in 10^6 bytes.")]
+Hubs = Annotated[list[str] | None, typer.Option("--hub", help="Hub; repeat for several.")]
+Since = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First seen on this day or later (YYYY-MM-DD).")
+]
+Families = Annotated[
+    list[str] | None, typer.Option("--family", help="Family, named by a sha256; repeat for several.")
+]
+Where = Annotated[str | None, typer.Option(help='SQL condition on columns, e.g. "rank_max < 32".')]
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise a usage error if a prompt is empty, or not a text because the terminal gave bytes that are not UTF-8."""
+    if not prompt.strip():
+        raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter("the prompt is not valid UTF-8", param_hint="PROMPT") from error

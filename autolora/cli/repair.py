@@ -1,0 +1,87 @@
+"""`autolora verify` and `autolora repair`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Json
+from autolora.cli.output import to_json
+
+
+def verify(
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Number of random files to read; default all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random sample.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Read the pool, the outputs of stages, DVC's cache and the index copies, and name what is damaged or missing."""
+    from autolora.integrity.verification import verify as verify_all
+
+    root, _ = enter_repository()
+    with _shown_progress() as progress:
+        result = verify_all(root, sample=sample, seed=seed, progress=progress)
+    if as_json:
+        print(to_json(result.to_row()))
+    else:
+        for finding in result.findings:
+            print(f"{finding.problem:8} {finding.path}{f' ({finding.detail})' if finding.detail else ''}")
+        for path in result.unversioned:
+            print(f"{path} is not yet versioned: run `python -m flows.dvc`")
+        print(
+            f"{result.read} of {sum(result.files.values())} files read, {result.bytes / 1e6:.1f} MB in "
+            f"{result.seconds:.1f} s ({result.mb_per_s:.0f} MB/s): {len(result.findings)} findings"
+        )
+    if result.findings:
+        raise typer.Exit(1)
+
+
+def repair(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Restore the files; without it, only name their sources.")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Allow trainings where no other source exists.")
+    ] = False,
+) -> None:
+    """Restore what `autolora verify` finds, from DVC, git, the hubs or by recomputing. A dry run unless --apply."""
+    from autolora.integrity.repair import plan_repair
+    from autolora.integrity.repair import repair as repair_all
+
+    root, params = enter_repository()
+    with _shown_progress() as progress:
+        repairs = (repair_all if apply else plan_repair)(root, params, train=train, progress=progress)
+    for row in repairs:
+        source = f"from {row.source}" if row.source else "no source"
+        print(
+            f"{row.finding.problem:8} {row.finding.path}: {source}{f' ({row.remark})' if row.remark else ''}"
+        )
+    restorable = sum(row.source is not None for row in repairs)
+    if apply:
+        print(f"{restorable} of {len(repairs)} findings repaired and verified again")
+    else:
+        advice = ": run `autolora repair --apply`" if restorable else ""
+        print(f"{restorable} of {len(repairs)} findings have a source{advice}")
+    if restorable < len(repairs):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Callable[[int, int, int], None] | None]:
+    """Yield a function that shows bytes read, rate and remaining time on a terminal; None if stderr is not one."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress("[progress.description]{task.description}", *columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("verify")
+        yield lambda read, total, files: bar.update(
+            task, completed=read, total=total, description=f"{files} files"
+        )

@@ -1,0 +1,172 @@
+"""`autolora search`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import (
+    BaseModels,
+    Derivatives,
+    Families,
+    Hubs,
+    Json,
+    Licenses,
+    MaxMb,
+    MaxRank,
+    MaySell,
+    Nsfw,
+    Person,
+    Prompt,
+    Rev,
+    Since,
+    Where,
+    check_prompt,
+)
+from autolora.cli.output import print_table, to_json, two_columns
+from autolora.params import Params, RetrievalParams
+
+if TYPE_CHECKING:
+    from autolora.index.copies import Index
+    from autolora.reasons import Reasons
+    from autolora.records import Hit
+    from autolora.retrieval import Retriever
+
+
+def search(
+    prompt: Prompt,
+    k: Annotated[
+        str | None,
+        typer.Option(
+            "-k",
+            metavar="K|auto",
+            help="Number of adapters; default from params.yaml. auto: those that `generate` selects.",
+        ),
+    ] = None,
+    licenses: Licenses = None,
+    may_sell: MaySell = False,
+    derivatives: Derivatives = False,
+    nsfw: Nsfw = None,
+    person: Person = None,
+    bases: BaseModels = None,
+    max_rank: MaxRank = None,
+    max_mb: MaxMb = None,
+    hubs: Hubs = None,
+    since: Since = None,
+    families: Families = None,
+    where: Where = None,
+    rev: Rev = None,
+    with_reasons: Annotated[
+        bool,
+        typer.Option("--reasons", help="Print why each adapter was found; loads the encoder and sketches."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Search for the adapters that fit PROMPT and pass all filters; what a hub does not report passes no filter."""
+    check_prompt(prompt)
+    from autolora.index.conditions import any_of, conjunction, is_set
+    from autolora.retrieval import open_retriever
+
+    count = _parse_count(k)
+    root, params = enter_repository()
+    where = conjunction(
+        any_of("license", licenses),
+        is_set("commercial", may_sell or None),
+        is_set("derivatives", derivatives or None),
+        is_set("nsfw", nsfw),
+        is_set("person", person),
+        any_of("base", bases),
+        None if max_rank is None else f"rank_max <= {max_rank}",
+        None if max_mb is None else f"size <= {max_mb * 1e6:.0f}",
+        any_of("hub", hubs),
+        None if since is None else f"first_seen >= DATE '{since:%Y-%m-%d}'",
+        any_of("family", families),
+        where,
+    )
+    retriever = open_retriever(root, rev=rev)
+    number = params.retrieval.k if k is None else count
+    hits = choose(retriever, prompt, number, [], where, params.retrieval)
+    reasons = _explain(root, params, retriever, prompt, hits, with_reasons) if as_json or with_reasons else []
+    if as_json:
+        rows = zip(hits, reasons, strict=True)
+        print(to_json([asdict(hit) | {"reasons": asdict(reason)} for hit, reason in rows]))
+        return
+    _print_hits(hits, retriever.index, where)
+    if with_reasons:
+        _print_reasons(hits, reasons)
+
+
+def choose(
+    retriever: "Retriever",
+    prompt: str,
+    k: int | None,
+    named: "Sequence[tuple[str, float]]",
+    where: str | None,
+    params: "RetrievalParams",
+) -> "list[Hit]":
+    """Return the named adapters, else the first k hits, else the selection."""
+    if named:
+        hits = retriever.named(prompt, [name for name, _ in named])
+        return [replace(hit, strength=strength) for hit, (_, strength) in zip(hits, named, strict=True)]
+    return retriever.select(prompt, params, where) if k is None else retriever.search(prompt, k, where)
+
+
+def _parse_count(text: str | None) -> int | None:
+    """Return the number of adapters that -k gives; None if it gives none, or `auto`."""
+    if text is None or text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"'{text}' is neither a number from 1 nor auto", param_hint="-k")
+    return int(text)
+
+
+def _print_hits(hits: "Sequence[Hit]", index: "Index", where: str | None) -> None:
+    """Print a table of hits and how many adapters pass the filter, or why there is no hit."""
+    total = len(index.rows)
+    passing = "" if where is None else f"{index.mask(where).sum()} of {total} adapters pass the filter"
+    if not hits:
+        print(_why_no_hit(total, passing, where))
+        return
+    title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
+    table = Table("score", "relevance", "adapter", "license", "trigger words", "sha256", title=title)
+    for column in table.columns:
+        column.overflow = "fold"
+    for hit in hits:
+        words = ", ".join(hit.trigger_words) or "–"
+        relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
+        row = (f"{hit.score:.3f}", relevance, hit.id, hit.license or "unknown", words, hit.sha256[:8])
+        table.add_row(*map(escape, row))
+    print_table(table)
+
+
+def _why_no_hit(total: int, passing: str, where: str | None) -> str:
+    """Return why a search or a selection has no hit."""
+    if not total:
+        return "the index is empty: the pool has no accepted adapter"
+    if where and passing.startswith("0 "):
+        return f"{passing} {where}"
+    return "no adapter fits the prompt" + (f"; {passing}" if passing else "")
+
+
+def _explain(
+    root: Path, params: Params, retriever: "Retriever", prompt: str, hits: "Sequence[Hit]", with_blocks: bool
+) -> "list[Reasons]":
+    """Return the reasons of the hits; the blocks, which need torch, on request."""
+    from autolora.reasons import add_blocks, explain
+
+    reasons = explain(root, retriever, prompt, hits)
+    return add_blocks(root, retriever, prompt, hits, reasons, params.pool) if with_blocks else reasons
+
+
+def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
+    """Print a block of labels and values per hit."""
+    from autolora.reasons import describe
+
+    for hit, reason in zip(hits, reasons, strict=True):
+        print(f"\n{hit.rank}. {hit.id}")
+        print_table(two_columns(describe(reason)))

@@ -1,0 +1,78 @@
+"""`autolora show`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Json
+from autolora.cli.output import print_table, to_json, two_columns
+
+if TYPE_CHECKING:
+    from autolora.report.caption_agreement import CaptionAgreement
+    from autolora.report.lookup import AdapterRecord
+
+
+def show(
+    adapter: str,
+    captions: Annotated[
+        bool,
+        typer.Option("--captions", help="Compare each caption with the weights and with the other images."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show all that is known about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), or a generated PNG."""
+    if adapter.lower().endswith(".png"):
+        if captions:
+            raise typer.BadParameter("an image has no captions to compare", param_hint="--captions")
+        _show_image(Path(adapter), as_json)
+        return
+    from autolora.report.lookup import facts, lookup
+
+    root, params = enter_repository()
+    record = lookup(root, adapter, params.crawl)
+    known = facts(record)
+    agreements = _compare_captions(root, record) if captions else []
+    if as_json:
+        details = {"caption agreement": [asdict(row) for row in agreements]} if captions else {}
+        print(to_json(known | details))
+        return
+    print_table(two_columns(known))
+    if captions:
+        print_table(_agreement_table(agreements))
+
+
+def _show_image(path: Path, as_json: bool) -> None:
+    """Print how a generated image was made. Needs no repository."""
+    from autolora.generation import describe_provenance, read_provenance
+
+    provenance = read_provenance(path)
+    if as_json:
+        print(to_json(provenance))
+    else:
+        print_table(two_columns(describe_provenance(provenance)))
+
+
+def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":
+    """Return the agreement of each caption of an adapter with the weights; empty without captions."""
+    from autolora.report.caption_agreement import compare_captions
+    from autolora.retrieval import open_retriever
+
+    if record.adapter is None or not record.captions:
+        return []
+    return compare_captions(open_retriever(root), record.adapter.sha256, record.captions)
+
+
+def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
+    """Return the table of `show --captions`: one line per caption, those of one image together."""
+    table = Table("weights", "other images", "image", "caption", title="cosine of each caption with")
+    table.columns[-1].overflow = "fold"
+    for row in agreements:
+        others = "–" if row.others is None else f"{row.others:.3f}"
+        table.add_row(f"{row.weights:.3f}", others, row.image[:8], escape(row.text))
+    return table
