@@ -18,6 +18,8 @@ from autolora.encoder.text_map import TextMap
 
 MIN_NORM = 1e-30
 """smaller norms of a sketch are divided by this instead"""
+ADAPTERS_AT_ONCE = 64
+"""adapters that are compared with the landmarks in one product: the landmarks are read from memory once for all"""
 MIN_EIGENVALUE = 1e-9
 """eigenvalues of the landmarks' inner products below this share of the largest are dropped"""
 
@@ -74,24 +76,24 @@ def fit_ridge(
 
     Returns the predictions (N, d) for the adapters by regressions without their own family.
 
-    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches, and the weights.
+    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches twice, and the weights.
     """
     variant, device = encoder.config.variant, encoder.mean.device
 
-    def units(sha256: str) -> Tensor:
-        return slot_units(read(sha256).to(device).values)[0]
+    def units(part: Sequence[str]) -> Tensor:
+        return torch.cat([slot_units(read(sha256).to(device).values) for sha256 in part])
 
     order = torch.randperm(len(adapters), generator=torch.Generator().manual_seed(seed))
-    landmarks = torch.stack([units(adapters[row]) for row in sorted(order[: variant.landmarks].tolist())])
+    landmarks = units([adapters[row] for row in sorted(order[: variant.landmarks].tolist())])
     center, total = landmarks.mean(0), torch.zeros_like(encoder.mean)
     landmarks -= center
     products = []
-    for sha256 in adapters:
-        unit = units(sha256)
-        total += unit
-        products.append(landmarks @ (unit - center))
+    for start in range(0, len(adapters), ADAPTERS_AT_ONCE):
+        part = units(adapters[start : start + ADAPTERS_AT_ONCE])
+        total += part.sum(0)
+        products.append((part - center) @ landmarks.T)
     root = _inverse_root((landmarks @ landmarks.T).double())
-    features = torch.stack(products).double() @ root
+    features = torch.cat(products).double() @ root
     features, centered = features - features.mean(0), targets.double() - targets.double().mean(0)
     gram = features.T @ features
     gram += variant.ridge * torch.eye(len(gram), dtype=gram.dtype, device=device)
