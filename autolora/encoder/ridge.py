@@ -76,7 +76,7 @@ def fit_ridge(
 
     Returns the predictions (N, d) for the adapters by regressions without their own family.
 
-    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches twice, and the weights.
+    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches, and the weights twice.
     """
     variant, device = encoder.config.variant, encoder.mean.device
 
@@ -84,14 +84,18 @@ def fit_ridge(
         return torch.cat([slot_units(read(sha256).to(device).values) for sha256 in part])
 
     order = torch.randperm(len(adapters), generator=torch.Generator().manual_seed(seed))
-    landmarks = units([adapters[row] for row in sorted(order[: variant.landmarks].tolist())])
+    chosen = [adapters[row] for row in sorted(order[: variant.landmarks].tolist())]
+    landmarks = torch.empty(len(chosen), len(encoder.mean), device=device)
+    for start in range(0, len(chosen), ADAPTERS_AT_ONCE):
+        part = slice(start, start + ADAPTERS_AT_ONCE)
+        landmarks[part] = units(chosen[part])
     center, total = landmarks.mean(0), torch.zeros_like(encoder.mean)
     landmarks -= center
     products = []
     for start in range(0, len(adapters), ADAPTERS_AT_ONCE):
-        part = units(adapters[start : start + ADAPTERS_AT_ONCE])
-        total += part.sum(0)
-        products.append((part - center) @ landmarks.T)
+        rows = units(adapters[start : start + ADAPTERS_AT_ONCE])
+        total += rows.sum(0)
+        products.append((rows - center) @ landmarks.T)
     root = _inverse_root((landmarks @ landmarks.T).double())
     features = torch.cat(products).double() @ root
     features, centered = features - features.mean(0), targets.double() - targets.double().mean(0)
