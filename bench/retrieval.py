@@ -43,9 +43,11 @@ from autolora.params import EvaluationParams, Params, load
 from autolora.pool import store as pool
 from autolora.storage.arrays import Float64Array
 from bench.encoders import VARIANTS, CachingTextEncoder, build_benchmark, encoder_params
+from bench.retrieval_figure import draw_retrieval
 from bench.timing import today
 
 COMMAND = "python -m bench.retrieval"
+FIGURE = Path("docs", "images", "retrieval.png")
 SEEDS = (0, 1, 2)
 WHOLE, UNSEEN = "whole index", "unseen index"
 Methods = dict[str, tuple[Benchmark, Callable[[Benchmark], Scores]]]
@@ -69,6 +71,7 @@ def main() -> None:
     tables = compare(options.root, params, options.seeds, options.steps)
     print(to_markdown(tables))
     if options.steps is None and tuple(options.seeds) == SEEDS:
+        (options.root / FIGURE).write_bytes(draw_retrieval(tables))
         update(options.root, COMMAND, today(), headlines(tables), tables)
 
 

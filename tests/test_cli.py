@@ -61,7 +61,7 @@ def test_closed_pipe_ends_command_with_sigpipe(tmp_path: Path, options: list[str
         (["search", "a cat", "-k", "0"], "neither a number from 1 nor auto"),
         (["search", "a cat", "-k", "some"], "neither a number from 1 nor auto"),
         (["generate", "a cat", "-o", "cat.jpg"], "a file that ends in .png"),
-        (["show", "cat.png", "--captions"], "an image has no captions"),
+        (["show", "cat.png", "--captions"], "is for adapters, not for images"),
     ],
 )
 def test_wrong_argument_is_a_usage_error(

@@ -37,7 +37,7 @@ OPTIONS = {
     },
     "generate": {"prompt", "k", "adapters", "method", "trigger_words", "seed", "output", "where", "rev"},
     "evaluate": {"prompts", "k", "rev", "as_json"},
-    "show": {"adapter", "captions", "as_json"},
+    "show": {"adapter", "captions", "trigger_words", "as_json"},
     "versions": {"as_json"},
     "release": {"rev"},
     "verify": {"sample", "seed", "as_json"},

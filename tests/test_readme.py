@@ -63,13 +63,22 @@ TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
     (
         "method",
         "two things: both chosen",
-        "two things: adapters of others",
+        "adapters of others",
+        "three things: all chosen",
         "one thing: exactly it",
+        "its adapters absent: none chosen",
         "nothing: none chosen",
     ): {
         label: tuple(
             f"retrieval.{way}_{name}"
-            for name in ("composite_all", "composite_unnamed", "single_exact", "none_exact")
+            for name in (
+                "composite_all",
+                "composite_unnamed",
+                "triple_all",
+                "single_exact",
+                "absent_exact",
+                "none_exact",
+            )
         )
         for label, way in (("first three hits", "search"), ("selection", "selection"))
     },

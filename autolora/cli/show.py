@@ -12,10 +12,12 @@ from rich.table import Table
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import print_table, to_json, two_columns
+from autolora.params import Params
 
 if TYPE_CHECKING:
     from autolora.report.caption_agreement import CaptionAgreement
     from autolora.report.lookup import AdapterRecord
+    from autolora.trigger_words import TriggerWordCheck
 
 
 def show(
@@ -24,12 +26,20 @@ def show(
         bool,
         typer.Option("--captions", help="Compare each caption with the weights and with the other images."),
     ] = False,
+    trigger_words: Annotated[
+        bool,
+        typer.Option(
+            "--trigger-words",
+            help="Draw images to see whether the trigger words change them; needs the base model, and is cached.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show all that is known about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), or a generated PNG."""
     if adapter.lower().endswith(".png"):
-        if captions:
-            raise typer.BadParameter("an image has no captions to compare", param_hint="--captions")
+        if captions or trigger_words:
+            name = "captions" if captions else "trigger-words"
+            raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
         _show_image(Path(adapter), as_json)
         return
     from autolora.report.lookup import facts, lookup
@@ -38,13 +48,18 @@ def show(
     record = lookup(root, adapter, params.crawl)
     known = facts(record)
     agreements = _compare_captions(root, record) if captions else []
+    checks = _check_trigger_words(root, params, record) if trigger_words else []
     if as_json:
         details = {"caption agreement": [asdict(row) for row in agreements]} if captions else {}
+        if trigger_words:
+            details["trigger word checks"] = [asdict(row) | {"has_effect": row.has_effect} for row in checks]
         print(to_json(known | details))
         return
     print_table(two_columns(known))
     if captions:
         print_table(_agreement_table(agreements))
+    if trigger_words:
+        print_table(_trigger_word_table(checks))
 
 
 def _show_image(path: Path, as_json: bool) -> None:
@@ -75,4 +90,36 @@ def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
     for row in agreements:
         others = "–" if row.others is None else f"{row.others:.3f}"
         table.add_row(f"{row.weights:.3f}", others, row.image[:8], escape(row.text))
+    return table
+
+
+def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") -> "list[TriggerWordCheck]":
+    """Return the checks of an adapter's trigger words; empty without words or weights."""
+    from autolora.generation import Generator
+    from autolora.trigger_words import check_trigger_words
+
+    words = record.sources.primary.trigger_words
+    if record.adapter is None or not record.adapter.accepted or not words:
+        return []
+    return check_trigger_words(
+        root,
+        lambda: Generator(root, params.models, params.pool),
+        record.adapter.sha256,
+        words,
+        params.generation,
+        (params.models.pipeline, params.models.pipeline_revision),
+    )
+
+
+def _trigger_word_table(checks: "Sequence[TriggerWordCheck]") -> Table:
+    """Return the table of `show --trigger-words`."""
+    from autolora.trigger_words import PROMPT
+
+    title = "no trigger words to check"
+    if checks:
+        title = f'change of images of "{PROMPT}" by a word that is added'
+    table = Table("word", "change", "meaningless words", "effect", title=title)
+    for check in checks:
+        effect = "yes" if check.has_effect else "no more than a meaningless word"
+        table.add_row(escape(check.word), f"{check.change:.3f}", f"at most {check.control:.3f}", effect)
     return table
