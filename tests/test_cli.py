@@ -224,8 +224,8 @@ def test_strength_follows_the_name_of_an_adapter(text: str, expected: tuple[str,
 
 def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     selection = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "auto", "--json"))
-    assert len(selection) <= 3 and all(hit["relevance"] >= 0.5 for hit in selection)
+    assert len(selection) <= 3 and all(hit["relevance"] >= 0.6 for hit in selection)
     params = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(params.replace("min_relevance: 0.5", "min_relevance: 1.0"))
+    (root / "params.yaml").write_text(params.replace("min_relevance: 0.6", "min_relevance: 1.0"))
     assert run(root, monkeypatch, "search", "a neon drawing", "-k", "auto") == "no adapter fits the prompt\n"
     (root / "params.yaml").write_text(params)
