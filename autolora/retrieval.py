@@ -117,7 +117,7 @@ class Retriever:
         relevance: Sequence[float | None] = [None] * len(positions)
         if index.relevance is not None:
             uses_captions = index.uses_captions[positions]
-            relevance = index.relevance.probabilities(cosines, uses_captions, is_first=True).tolist()
+            relevance = index.relevance.probabilities(cosines, uses_captions, remainder=0.0).tolist()
         found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
         return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]
 

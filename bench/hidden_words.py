@@ -11,7 +11,7 @@ from autolora import models
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.examples import TrainExample, load_examples
-from autolora.encoder.model import embed_texts, fitted_relevance, min_agreement, predict
+from autolora.encoder.model import caption_rule, embed_texts, fitted_relevance, predict
 from autolora.encoder.training import build, fit
 from autolora.matching.hybrid import combine
 from autolora.matching.phrases import words
@@ -73,10 +73,10 @@ def hide_words(root: Path, params: Params, hidden: Collection[str], judgments: d
         for row in rows
     ]
     sums = [embed_texts(encoder, text_encoder, sum(texts, ())).sum(axis=0) for texts in kept]
-    threshold = min_agreement(encoder)
-    assert threshold is not None, "the preset's index holds no captions"
+    rule = caption_rule(encoder)
+    assert rule is not None, "the preset's index holds no captions"
     vectors, uses_captions = combine(
-        torch.stack(weights).numpy(), np.stack(sums), np.array([len(texts) for texts in kept]), threshold
+        torch.stack(weights).numpy(), np.stack(sums), np.array([len(texts) for texts in kept]), rule
     )
     return Pool(
         vectors,

@@ -88,7 +88,7 @@ def first_hits(case: Case, pool: Pool, params: RetrievalParams) -> Result:
     """Return the first hits of a search, fitting or not."""
     cosines = pool.vectors @ pool.embed(case.prompt)
     best = np.argsort(-cosines)[: params.max_selected]
-    relevance = pool.relevance.probabilities(cosines[best], pool.uses_captions[best], True)
+    relevance = pool.relevance.probabilities(cosines[best], pool.uses_captions[best], 0.0)
     themes = tuple(pool.themes[row] for row in best)
     return Result(case, themes, tuple(relevance.tolist()), len(best))
 

@@ -19,7 +19,6 @@ from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder
 from autolora.evaluation.benchmark import build_benchmark, embed_captions, list_captions
-from autolora.matching.hybrid import agreements, expected_cosines
 from autolora.metrics.benchmark import (
     Benchmark,
     EmbeddedCaption,
@@ -39,8 +38,8 @@ from bench.timing import today
 
 COMMAND = "python -m bench.spoiled_captions"
 SEEDS = (0, 1, 2)
-TRUST_ALL = -np.inf
-"""a minimum agreement that no captions fail"""
+ALL_COUNT = -np.inf
+"""a margin that no captions fail"""
 Captions = Sequence[EmbeddedCaption]
 Table = dict[str, dict[str, Any]]
 
@@ -120,20 +119,20 @@ def with_captions(benchmark: Benchmark, captions: Captions) -> Benchmark:
 
 def centroid_scores(benchmark: Benchmark) -> Scores:
     """Return the caption centroid: the hybrid of weights of length 0. An adapter without captions scores 0."""
-    return hybrid_scores(
-        replace(benchmark, adapter_vectors=np.zeros_like(benchmark.adapter_vectors), min_agreement=TRUST_ALL)
-    )
+    weights = np.zeros_like(benchmark.adapter_vectors)
+    return all_count_scores(replace(benchmark, adapter_vectors=weights))
 
 
-def trusting_scores(benchmark: Benchmark) -> Scores:
+def all_count_scores(benchmark: Benchmark) -> Scores:
     """Return the hybrid in which all captions count."""
-    return hybrid_scores(replace(benchmark, min_agreement=TRUST_ALL))
+    assert benchmark.rule is not None, "the index holds no hybrid vectors"
+    return hybrid_scores(replace(benchmark, rule=replace(benchmark.rule, margin=ALL_COUNT)))
 
 
 METHODS: Mapping[str, Callable[[Benchmark], Scores]] = {
     "weights alone": encoder_scores,
     "caption centroid": centroid_scores,
-    "hybrid, all captions count": trusting_scores,
+    "hybrid, all captions count": all_count_scores,
     "hybrid": hybrid_scores,
 }
 INDEXES: Mapping[str, Callable[[Benchmark], Benchmark]] = {
@@ -180,28 +179,32 @@ def detect(benchmark: Benchmark, captions: Captions) -> dict[str, float]:
     right captions that do not count in the index.
     """
     unseen = unseen_adapters(benchmark)
-    right = measure_agreements(benchmark, captions, unseen)
+    right = measure_margins(benchmark, captions, unseen)
     exchanged = np.concatenate(
-        [measure_agreements(benchmark, exchange(captions, unseen, seed), unseen) for seed in SEEDS]
+        [measure_margins(benchmark, exchange(captions, unseen, seed), unseen) for seed in SEEDS]
     )
     higher = (right[:, None] > exchanged) + (right[:, None] == exchanged) / 2
-    assert benchmark.min_agreement is not None, "the index holds no hybrid vectors"
+    assert benchmark.rule is not None, "the index holds no hybrid vectors"
     return {
         "auc": float(higher.mean()),
-        "found": float((exchanged < benchmark.min_agreement).mean()),
-        "false_alarms": float((right < benchmark.min_agreement).mean()),
-        "min_agreement": benchmark.min_agreement,
+        "found": float((exchanged < benchmark.rule.margin).mean()),
+        "false_alarms": float((right < benchmark.rule.margin).mean()),
+        "margin": benchmark.rule.margin,
         "right": len(right),
         "exchanged": len(exchanged),
     }
 
 
-def measure_agreements(benchmark: Benchmark, captions: Captions, unseen: Sequence[int]) -> Float64Array:
-    """Return the agreement of weights and captions of the unseen adapters that have captions."""
+def measure_margins(benchmark: Benchmark, captions: Captions, unseen: Sequence[int]) -> Float64Array:
+    """Return by how much weights and captions agree more than an exact regression lets expect, for each unseen adapter
+    with captions."""
+    assert benchmark.rule is not None, "the index holds no hybrid vectors"
+    rule = replace(benchmark.rule, margin=0.0)
     sums = with_captions(benchmark, captions).captions
     rows = [row for row in unseen if sums.renderings[row]]
     weights = benchmark.adapter_vectors[rows].astype(np.float64)
-    return agreements(weights, sums.by_adapter[rows]) - expected_cosines(weights, 0.0)
+    of_adapters = sums.by_adapter[rows]
+    return rule.agreements(weights, of_adapters) - rule.expected(weights, of_adapters)
 
 
 def headlines(recalls: Table, found: Mapping[str, float], preset: str) -> list[Headline]:

@@ -7,22 +7,24 @@ ask for, so that nothing fits. No judgment of anybody is needed: an adapter is r
 whose captions resemble those of a requested one may be relevant or not, and are left out.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autolora.matching.hybrid import combine, directions
+from autolora.matching.hybrid import CaptionRule, combine, directions
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.matching.relevance import NUM_COEFFICIENTS, Relevance, logistic
 from autolora.matching.selection import Candidates, Match, pursue
-from autolora.storage.arrays import BoolArray, Float64Array
+from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 
-MAX_PROMPTS = 1000
+MAX_PROMPTS = 300
 """of each kind"""
 MATCHES_PER_PROMPT = 3
 MAX_SIMILARITY = 0.5
@@ -31,11 +33,13 @@ PENALTY = 0.01
 """of the squared coefficients; keeps them finite if a cosine separates all relevant adapters from the others"""
 NEWTON_STEPS = 50
 
+logger = logging.getLogger(__name__)
+
 Embed = Callable[[Sequence[str]], Float64Array]
 """from texts to their unit vectors (N, d)"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class CalibrationSet:
     """The training adapters as an index would hold them if the encoder had not seen them."""
 
@@ -45,29 +49,30 @@ class CalibrationSet:
     """per adapter: the sum of the captions' unit vectors of each rendering (R, d)"""
     weights: Float64Array
     """(N, d), what the encoder predicts from the weights alone"""
-    min_agreement: float | None
-    """as autolora.matching.hybrid takes it; None: the index holds the weights alone"""
+    rule: CaptionRule | None
+    """by which the index combines weights and captions; None: it holds the weights alone"""
 
-    @property
-    def similarity(self) -> Float64Array:
-        """Return the cosines of the adapters' captions (N, N)."""
-        means = directions(np.stack([sums.sum(axis=0) for sums in self.caption_sums]))
-        cosines: Float64Array = means @ means.T
-        return cosines
+    @cached_property
+    def centroids(self) -> Float32Array:
+        """The unit mean vectors of the adapters' captions (N, d)."""
+        means: Float32Array = directions(np.stack([sums.sum(axis=0) for sums in self.caption_sums])).astype(
+            np.float32
+        )
+        return means
 
     def hybrid(
         self, adapters: Sequence[int], described: Sequence[int | None]
     ) -> tuple[Float64Array, BoolArray]:
         """Return the vectors of adapters (n, d) without the captions of the described renderings, and whether they
         contain captions (n,)."""
-        if self.min_agreement is None:
+        if self.rule is None:
             return directions(self.weights[list(adapters)]), np.zeros(len(adapters), dtype=np.bool_)
         kept = [
             np.delete(self.caption_sums[adapter], [] if image is None else [image], axis=0)
             for adapter, image in zip(adapters, described, strict=True)
         ]
         sums, counts = np.stack([rows.sum(axis=0) for rows in kept]), np.array([len(rows) for rows in kept])
-        return combine(self.weights[list(adapters)], sums, counts, self.min_agreement)
+        return combine(self.weights[list(adapters)], sums, counts, self.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,11 @@ class CalibrationPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """An adapter that a pursuit came upon, and whether the prompt asks for it."""
+    """An adapter that a pursuit found, and whether the prompt asks for it."""
 
     kind: str
     cosine: float
-    is_first: bool
+    remainder: float
     uses_captions: bool
     is_relevant: bool
 
@@ -103,7 +108,7 @@ def calibrate(adapters: CalibrationSet, embed: Embed, seed: int) -> Relevance:
     vectors = embed([prompt.text for prompt in prompts])
     alone = CalibrationSet(adapters.renderings, adapters.caption_sums, adapters.weights, None)
     weights = fit_logistic(list(observe(alone, prompts, vectors)))
-    if adapters.min_agreement is None:
+    if adapters.rule is None:
         return Relevance(np.stack([weights, weights]))
     combined = [row for row in observe(adapters, prompts, vectors) if row.uses_captions]
     return Relevance(np.stack([weights, fit_logistic(combined) if combined else weights]))
@@ -124,14 +129,14 @@ def make_prompts(adapters: CalibrationSet, rng: np.random.Generator) -> Iterator
         for adapter, texts in enumerate(by_adapter)
         if (phrase := distinctive_phrase(texts, shares))
     ]
-    similarity = adapters.similarity
     for singles in (captions, phrases):
         yield from (singles[row] for row in rng.permutation(len(singles))[:MAX_PROMPTS])
         for size in (2, 3):
             for _ in range(min(MAX_PROMPTS, len(captions))):
                 parts = [singles[row] for row in rng.permutation(len(singles))[:size]]
                 requested = [part.adapters[0] for part in parts]
-                others = similarity[np.ix_(requested, requested)] - np.eye(len(parts))
+                centroids = adapters.centroids[requested]
+                others = centroids @ centroids.T - np.eye(len(parts))
                 if len(parts) == size and others.max() <= MAX_SIMILARITY:
                     yield _combined(parts)
 
@@ -151,50 +156,69 @@ def observe(
 ) -> Iterator[Observation]:
     """Yield what the pursuit of each prompt (P, d) finds, in the whole index and without the requested adapters."""
     count = len(adapters.weights)
-    vectors, uses_captions = adapters.hybrid(range(count), [None] * count)
-    similarity = adapters.similarity
+    combined, uses_captions = adapters.hybrid(range(count), [None] * count)
+    vectors = combined.astype(np.float32)  # half the memory, whose bandwidth limits the pursuits
     for prompt, wanted in zip(prompts, prompt_vectors, strict=True):
         requested = list(prompt.adapters)
         stored = vectors[requested], uses_captions[requested]
         vectors[requested], uses_captions[requested] = adapters.hybrid(requested, prompt.described)
-        resembling: BoolArray = np.any(similarity[requested] > MAX_SIMILARITY, axis=0)
+        similarity = adapters.centroids[requested] @ adapters.centroids.T
+        resembling: BoolArray = np.any(similarity > MAX_SIMILARITY, axis=0)
         resembling[requested] = True
         for match in _matches(wanted, vectors, uses_captions, np.ones(count, dtype=np.bool_)):
             is_relevant = match.position in requested
             if is_relevant or not resembling[match.position]:
                 uses = bool(uses_captions[match.position])
-                yield Observation(prompt.kind, match.cosine, match.is_first, uses, is_relevant)
+                yield Observation(prompt.kind, match.cosine, match.remainder, uses, is_relevant)
         if len(requested) == 1:
             for match in _matches(wanted, vectors, uses_captions, ~resembling):
                 uses = bool(uses_captions[match.position])
-                yield Observation(f"{prompt.kind}, absent", match.cosine, match.is_first, uses, False)
+                yield Observation(f"{prompt.kind}, absent", match.cosine, match.remainder, uses, False)
         vectors[requested], uses_captions[requested] = stored
 
 
 def fit_logistic(observations: Sequence[Observation]) -> Float64Array:
     """Return the coefficients (NUM_COEFFICIENTS,) of the probability that an observed adapter is relevant.
 
-    The kinds of prompt count equally. Maximum likelihood with a penalty on the squares, by Newton's method.
+    The kinds of prompt count equally. Maximum likelihood with a penalty on the squares. The slope is at least 0: if a
+    larger cosine makes relevance less likely, the training adapters are no evidence, and a warning is logged.
     """
     counts = Counter(row.kind for row in observations)
     weights = np.array([len(observations) / len(counts) / counts[row.kind] for row in observations])
-    inputs = np.array([(row.cosine, float(not row.is_first), 1.0) for row in observations])
+    inputs = np.array([(row.cosine, row.remainder, 1.0) for row in observations])
     labels = np.array([float(row.is_relevant) for row in observations])
-    coefficients = np.zeros(NUM_COEFFICIENTS)
+    coefficients = _maximize(inputs, labels, weights)
+    if coefficients[0] >= 0:
+        return coefficients
+    logger.warning(
+        "relevance does not depend on the cosine: the training adapters are too few or too different"
+    )
+    inputs[:, 0] = 0.0
+    return _maximize(inputs, labels, weights)
+
+
+def _maximize(inputs: Float64Array, labels: Float64Array, weights: Float64Array) -> Float64Array:
+    """Return the coefficients of the logistic regression of labels (n,) on inputs (n, c), by Newton's method."""
+    coefficients = np.zeros(inputs.shape[1])
     for _ in range(NEWTON_STEPS):
         probabilities = logistic(inputs @ coefficients)
         gradient = inputs.T @ (weights * (labels - probabilities)) - PENALTY * coefficients
         curvature = (inputs * (weights * probabilities * (1 - probabilities))[:, None]).T @ inputs
-        coefficients += np.linalg.solve(curvature + PENALTY * np.eye(NUM_COEFFICIENTS), gradient)
+        coefficients += np.linalg.solve(curvature + PENALTY * np.eye(len(coefficients)), gradient)
     return coefficients
 
 
 def _matches(
-    prompt: Float64Array, vectors: Float64Array, uses_captions: BoolArray, allowed: BoolArray
+    prompt: Float64Array, vectors: Float32Array, uses_captions: BoolArray, allowed: BoolArray
 ) -> Iterator[Match]:
     """Yield the first matches of a pursuit by cosine among the allowed adapters."""
     positions = np.flatnonzero(allowed)
-    candidates = Candidates(vectors, uses_captions, lambda wanted: (positions, (vectors @ wanted)[positions]))
+
+    def nearest(wanted: Float64Array) -> tuple[Int64Array, Float32Array]:
+        cosines: Float32Array = vectors @ wanted.astype(np.float32)
+        return positions, cosines[positions]
+
+    candidates = Candidates(vectors, uses_captions, nearest)
     yield from islice(
-        pursue(prompt, candidates, lambda cosines, uses_captions, is_first: cosines), MATCHES_PER_PROMPT
+        pursue(prompt, candidates, lambda cosines, uses_captions, remainder: cosines), MATCHES_PER_PROMPT
     )

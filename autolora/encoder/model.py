@@ -13,6 +13,7 @@ from autolora.encoder.inputs import Stacks
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError
+from autolora.matching.hybrid import CaptionRule
 from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import Float32Array
 
@@ -41,11 +42,11 @@ def new_encoder(config: EncoderConfig) -> Encoder:
     return RidgeEncoder(config) if config.variant.model == "ridge" else TransformerEncoder(config)
 
 
-def min_agreement(encoder: Encoder) -> float | None:
-    """Return the agreement of weights and captions from which the index combines them; None if it takes no captions."""
+def caption_rule(encoder: Encoder) -> CaptionRule | None:
+    """Return the rule by which the index combines weights and captions; None if the encoder takes no captions."""
     if not isinstance(encoder, RidgeEncoder) or not encoder.config.variant.hybrid:
         return None
-    return float(encoder.min_agreement)
+    return CaptionRule(encoder.mean_target.double().cpu().numpy(), float(encoder.agreement_margin))
 
 
 def relevance_of(encoder: Encoder) -> Relevance | None:
@@ -65,8 +66,8 @@ def fitted_relevance(encoder: Encoder) -> Relevance:
 
 
 def predict(encoder: Encoder, values: Tensor | Stacks, present: Tensor) -> Tensor:
-    """Return the vectors of weights (B, d) that the index stores: unit vectors, or if the encoder takes captions, the
-    regression's predictions, whose length says how much it knows. values, present: of an `AdapterBatch`.
+    """Return the vectors of weights (B, d) that the index stores: unit vectors, or the regression's predictions if the
+    encoder takes captions. values, present: of an `AdapterBatch`.
     """
     if isinstance(encoder, RidgeEncoder) and encoder.config.variant.hybrid:
         return encoder.predict(values, present)

@@ -39,14 +39,19 @@ class RidgeEncoder(nn.Module):
         length = len(config.slots) * size**2
         self.register_buffer("mean", torch.zeros(length))
         self.register_buffer("weights", torch.zeros(length, config.width))
-        self.register_buffer("min_agreement", torch.tensor(-1.0))
+        self.register_buffer("mean_target", torch.zeros(config.width))
+        self.register_buffer("agreement_margin", torch.tensor(0.0))
         self.mean: Tensor
         self.weights: Tensor
-        self.min_agreement: Tensor
-        """agreement of weights and captions (autolora.matching.hybrid) below which they contradict each other"""
+        self.mean_target: Tensor
+        self.agreement_margin: Tensor
+        """mean_target (d,), which predictions are relative to, and agreement_margin are those of a `CaptionRule`"""
 
     def embed(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
-        """Return the unit vectors (B, d) that the index stores; values, present: of an `AdapterBatch` of sketches."""
+        """Return the unit vectors (B, d) that prompts are compared with.
+
+        values, present: of an `AdapterBatch` of sketches.
+        """
         return functional.normalize(self.predict(values, present), dim=-1)
 
     def predict(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
@@ -72,7 +77,7 @@ def fit_ridge(
     read: Callable[[str], AdapterBatch],
     seed: int,
 ) -> Tensor:
-    """Set mean and weights of the encoder from adapters (N,), their families (N,) and unit targets (N, d).
+    """Set mean, weights and mean target of the encoder from adapters (N,), their families (N,) and unit targets (N, d).
 
     Returns the predictions (N, d) for the adapters by regressions without their own family.
 
@@ -104,6 +109,7 @@ def fit_ridge(
     factor = torch.linalg.cholesky(gram)
     solved = torch.cholesky_solve(features.T @ centered, factor)
     encoder.mean.copy_(total / len(adapters))
+    encoder.mean_target.copy_(targets.mean(0))
     encoder.weights.copy_(landmarks.T @ (root @ solved).float())
     return _out_of_fold(features, factor, targets.double(), families).float()
 

@@ -14,6 +14,10 @@ from torch.nn import functional
 
 from autolora.presets import TextMapping
 
+MIN_SHARE = 1e-4
+"""a text whose mapped vector is shorter than this share of its centered features is the empty prompt, and the vector
+rounding"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,8 +32,11 @@ class TextMap(nn.Module):
         self.matrix: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the unit vectors (N, d) of text features (N, d)."""
-        return functional.normalize((features - self.center) @ self.matrix, dim=-1)
+        """Return the unit vectors (N, d) of text features (N, d); zero for those of the empty prompt."""
+        centered = features - self.center
+        mapped = centered @ self.matrix
+        is_empty = mapped.norm(dim=-1, keepdim=True) < MIN_SHARE * centered.norm(dim=-1, keepdim=True)
+        return functional.normalize(mapped, dim=-1).masked_fill(is_empty, 0.0)
 
     def fit(self, features: Sequence[Tensor], empty: Tensor, mapping: TextMapping, shrinkage: float) -> None:
         """Fit the map to the caption features (n, d) of each training adapter and those of the empty prompt (d,).

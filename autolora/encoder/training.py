@@ -16,16 +16,16 @@ from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
-from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement, new_encoder
+from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, new_encoder
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
-from autolora.matching.hybrid import agreements, expected_cosines
+from autolora.matching.hybrid import CaptionRule
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
 
-DISTRUSTED_SHARE = 0.02
-"""share of the training adapters whose captions agree less with the weights, out of fold, than trust requires"""
+MISJUDGED_SHARE = 0.02
+"""share of the training adapters, predicted out of fold, whose right captions would contradict the weights"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _calibrate(
         renderings=[example.renderings for example in train_examples],
         caption_sums=sums,
         weights=vectors.double().cpu().numpy(),
-        min_agreement=min_agreement(encoder),
+        rule=caption_rule(encoder),
     )
     relevance = calibrate(adapters, partial(embed_texts, encoder, text_encoder), params.seed)
     encoder.relevance.copy_(torch.from_numpy(relevance.coefficients))
@@ -160,7 +160,8 @@ def _fit_ridge(
         )
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
     predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
-    cosines = agreements(predictions, wanted)
-    margins = cosines - expected_cosines(predictions, 0)
-    encoder.min_agreement.fill_(min(float(np.quantile(margins, DISTRUSTED_SHARE)), 0.0))
+    rule = CaptionRule(wanted.mean(axis=0), margin=0.0)
+    cosines = rule.agreements(predictions, wanted)
+    margins = cosines - rule.expected(predictions, wanted)
+    encoder.agreement_margin.fill_(min(float(np.quantile(margins, MISJUDGED_SHARE)), 0.0))
     return out_of_fold, {"cosine with captions out of fold": float(cosines.mean())}

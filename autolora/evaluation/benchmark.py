@@ -8,7 +8,7 @@ import numpy as np
 from autolora.dataset import store as dataset
 from autolora.dataset.families import Split
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement
+from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
 from autolora.matching.hybrid import MIN_LENGTH
@@ -74,7 +74,7 @@ def make_benchmark(
         queries=queries,
         query_vectors=embed_queries(encoder, text_encoder, queries),
         themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
-        min_agreement=min_agreement(encoder),
+        rule=caption_rule(encoder),
         training=training,
     )
 

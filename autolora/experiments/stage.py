@@ -22,7 +22,7 @@ from PIL import Image
 
 from autolora import models
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import TextEncoder, embed_texts, fitted_relevance, min_agreement, predict
+from autolora.encoder.model import TextEncoder, caption_rule, embed_texts, fitted_relevance, predict
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
 from autolora.experiments.scoring import MethodImages, Scores, score_images
 from autolora.experiments.store import folder, metrics_path, report_path
@@ -129,7 +129,7 @@ def relevance_scorer(
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     read = encoder_store.reader(root, encoder.config, bounds)
-    relevance, threshold = fitted_relevance(encoder), min_agreement(encoder)
+    relevance, rule = fitted_relevance(encoder), caption_rule(encoder)
 
     @cache
     def weights_vector(sha256: str) -> Float64Array:
@@ -145,9 +145,9 @@ def relevance_scorer(
     def score(case: PromptCase) -> tuple[float, ...]:
         vectors = np.stack([weights_vector(sha256) for sha256 in case.adapters])
         uses_captions = np.zeros(len(vectors), dtype=np.bool_)
-        if threshold is not None:
+        if rule is not None:
             sums, counts = zip(*(sum_captions(sha256, case.prompt) for sha256 in case.adapters), strict=True)
-            vectors, uses_captions = combine(vectors, np.stack(sums), np.array(counts), threshold)
+            vectors, uses_captions = combine(vectors, np.stack(sums), np.array(counts), rule)
         prompt = embed_texts(encoder, text_encoder, [case.prompt])[0]
         return tuple(relevances(prompt, Candidates.all_of(vectors, uses_captions), relevance).tolist())
 

@@ -17,16 +17,16 @@ class CaptionCheck:
     name: str
     """of the adapter as `autolora show` accepts it: hub:id/file"""
     agreement: float
-    """cosine of the weights' vector and the captions' centroid"""
-    min_agreement: float
-    """the cosine that right captions of this adapter have at least, almost always"""
+    """cosine of the weights' vector and the captions' centroid, relative to the mean caption"""
+    expected: float
+    """the lowest agreement of right captions, almost always"""
     agrees: bool
     """whether searches use the captions"""
 
     @property
     def cosines(self) -> str:
         """Return agreement and threshold as a phrase."""
-        return f"cosine {self.agreement:.2f}, at least {self.min_agreement:.2f} expected"
+        return f"cosine {self.agreement:.2f}, at least {self.expected:.2f} expected"
 
     @property
     def verdict(self) -> str:
@@ -46,7 +46,7 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
     Empty if there is no index, if its encoder takes no captions, or if an older version of AutoLoRA wrote it.
     """
     path = folder / "meta.json"
-    if not path.exists() or json.loads(path.read_text()).get("min_agreement") is None:
+    if not path.exists() or json.loads(path.read_text()).get("agreement_margin") is None:
         return {}
     names = ["sha256", "hub", "id", "file", *CHECKS]
     rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)
@@ -54,7 +54,7 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
         row["sha256"]: CaptionCheck(
             name=f"{row['hub']}:{row['id']}/{row['file']}",
             agreement=row["agreement"],
-            min_agreement=row["min_agreement"],
+            expected=row["expected_agreement"],
             agrees=row["uses_captions"],
         )
         for row in rows

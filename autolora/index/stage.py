@@ -18,7 +18,7 @@ from torch import Tensor
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.inputs import AdapterBatch, concatenate
-from autolora.encoder.model import Encoder, TextEncoder, embed_texts, min_agreement, predict, relevance_of
+from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, predict, relevance_of
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.index.store import (
     CHECKS,
@@ -32,7 +32,7 @@ from autolora.index.store import (
     hash_vector_row,
 )
 from autolora.index.text_map import TextMap, write_text_map
-from autolora.matching.hybrid import agreements, combine, expected_cosines
+from autolora.matching.hybrid import combine
 from autolora.params import PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
@@ -129,14 +129,14 @@ class IndexSync:
         missing.
         """
         weights = _embed(self.encoder, map(self.read, batch), self.device)
-        threshold = min_agreement(self.encoder)
-        if threshold is None:
+        rule = caption_rule(self.encoder)
+        if rule is None:
             self._write(batch, [_computed(vector, vector) for vector in weights])
             return len(batch)
         sums, numbers = zip(*map(self._sum_captions, batch), strict=True)
         captions, exact = np.stack(sums), weights.astype(np.float64)
-        vectors, counts = combine(exact, captions, np.array(numbers), threshold)
-        cosines = agreements(exact, captions), expected_cosines(exact, threshold)
+        vectors, counts = combine(exact, captions, np.array(numbers), rule)
+        cosines = rule.agreements(exact, captions), rule.expected(exact, captions)
         checks = zip(
             *(values.astype(np.float32).tolist() for values in cosines), counts.tolist(), strict=True
         )
@@ -180,12 +180,13 @@ class IndexSync:
         if not has_table(folder(self.root), TABLE, self.columns):
             open_table(folder(self.root), TABLE, self.columns)
         digests, relevance = encoder_digests(self.root), relevance_of(self.encoder)
+        rule = caption_rule(self.encoder)
         meta = {
             **digests,
             "text_encoder": self.encoder.config.text_encoder,
             "width": self.encoder.config.width,
             "relevance": relevance.to_json() if relevance else None,
-            "min_agreement": min_agreement(self.encoder),
+            "agreement_margin": rule.margin if rule else None,
         }
         text_map = self.encoder.text_map
         write_text_map(
@@ -242,7 +243,7 @@ def open_sync(
     takes captions. Raises MissingArtifact if an earlier stage has not run.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root)).to(device)
-    hybrid, digests = min_agreement(encoder) is not None, encoder_digests(root)
+    hybrid, digests = caption_rule(encoder) is not None, encoder_digests(root)
     names = [name for name in EXACT_COLUMNS if name not in digests]
     rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
     renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}

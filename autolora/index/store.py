@@ -17,7 +17,7 @@ SCHEMA = 4
 TABLE = "adapters"
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 VECTORS = ("vector", "weights_vector")
-CHECKS = ("agreement", "min_agreement", "uses_captions")
+CHECKS = ("agreement", "expected_agreement", "uses_captions")
 """columns that compare captions and weights"""
 EXACT_COLUMNS = {
     "sha256": TEXT,
@@ -59,17 +59,17 @@ def columns(width: int) -> Columns:
     """Return the columns of an index of vectors (width,).
 
     vector: what searches compare a prompt with, of length 1. weights_vector: that of the weights alone; if the encoder
-    takes captions, as the regression predicts it, whose length says how much it knows.
-    agreement: cosine of the weights' vector and the captions' centroid. min_agreement: the cosine that right captions
-    of this adapter are expected to have at least. uses_captions: whether the captions are part of `vector`. These three
-    are null without captions, or if the encoder takes none.
+    takes captions, as the regression predicts it, which is short if the adapter resembles no training adapter.
+    agreement: cosine of the weights' vector and the captions' centroid, relative to the mean caption.
+    expected_agreement: the lowest one of right captions. uses_captions: whether the captions are part of `vector`.
+    These three are null without captions, or if the encoder takes none.
     """
     vector = pa.list_(pa.float32(), width)
     computed = {
         "vector": vector,
         "weights_vector": vector,
         "agreement": pa.float32(),
-        "min_agreement": pa.float32(),
+        "expected_agreement": pa.float32(),
         "uses_captions": pa.bool_(),
     }
     return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, "exact_hash": TEXT}

@@ -12,6 +12,8 @@ from autolora.storage.arrays import Float32Array
 from autolora.storage.files import write_atomic
 
 FILE = "text_map.safetensors"
+MIN_SHARE = 1e-4
+"""as in autolora.encoder.text_map"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,9 +31,12 @@ class TextMap:
         return len(self.center)
 
     def apply(self, features: Float32Array) -> Float32Array:
-        """Return the unit vectors (N, d) of text features (N, d)."""
-        mapped = (features - self.center) @ self.matrix
-        unit: Float32Array = mapped / np.maximum(np.linalg.norm(mapped, axis=-1, keepdims=True), 1e-12)
+        """Return the unit vectors (N, d) of text features (N, d); zero for those of the empty prompt."""
+        centered = features - self.center
+        mapped = centered @ self.matrix
+        lengths = np.linalg.norm(mapped, axis=-1, keepdims=True)
+        is_empty = lengths < MIN_SHARE * np.linalg.norm(centered, axis=-1, keepdims=True)
+        unit: Float32Array = np.where(is_empty, np.float32(0), mapped / np.maximum(lengths, 1e-12))
         return unit
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from autolora.storage.arrays import BoolArray, Float64Array
 
 NUM_COEFFICIENTS = 3
-"""of a logistic function: slope of the cosine, addend of further adapters, intercept"""
+"""of a logistic function: slope of the cosine, factor of the remainder's length, intercept"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,14 +18,17 @@ class Relevance:
     coefficients: Float64Array
     """(2, NUM_COEFFICIENTS), for vectors of weights alone and for those that contain captions"""
 
-    def probabilities(self, cosines: Float64Array, uses_captions: BoolArray, is_first: bool) -> Float64Array:
+    def probabilities(
+        self, cosines: Float64Array, uses_captions: BoolArray, remainder: float
+    ) -> Float64Array:
         """Return the probability for each adapter (N,).
 
         cosines (N,): of the adapters' vectors with the prompt's, or with what selected adapters leave of it.
-        uses_captions (N,): whether an adapter's vector contains captions. is_first: no adapter is selected yet.
+        uses_captions (N,): whether an adapter's vector contains captions. remainder: length of what selected adapters
+        leave of the prompt's unit vector; 0 if none is selected yet.
         """
-        slope, further, intercept = self.coefficients[uses_captions.astype(np.int64)].T
-        probabilities: Float64Array = logistic(slope * cosines + (0.0 if is_first else further) + intercept)
+        slope, of_remainder, intercept = self.coefficients[uses_captions.astype(np.int64)].T
+        probabilities: Float64Array = logistic(slope * cosines + of_remainder * remainder + intercept)
         return probabilities
 
     def to_json(self) -> list[list[float]]:

@@ -21,9 +21,9 @@ MIN_LENGTH = 1e-6
 
 Nearest = Callable[[Float64Array], tuple[Int64Array, NDArray[np.floating]]]
 """from a unit vector (d,) to the positions of the adapters nearest to it (M,), and their cosines (M,)"""
-Rank = Callable[[Float64Array, BoolArray, bool], Float64Array]
+Rank = Callable[[Float64Array, BoolArray, float], Float64Array]
 """from candidates' cosines (M,) with the remainder of the prompt, whether their vectors contain captions (M,), and
-whether the remainder is the whole prompt, to what is maximized (M,)"""
+the remainder's length, 0 for the whole prompt, to what is maximized (M,)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,25 +53,26 @@ class Match:
     """of the adapter's vector with that part, -1 to 1"""
     rank_value: float
     """the maximized value; in a selection, the relevance"""
-    is_first: bool
-    """whether that part is the whole prompt"""
+    remainder: float
+    """length of that part; 0 if it is the whole prompt"""
 
 
 def pursue(prompt: Float64Array, candidates: Candidates, rank: Rank) -> Iterator[Match]:
     """Yield the candidates in the order of the pursuit. prompt (d,): unit vector."""
     chosen: list[int] = []
-    rest = prompt
+    rest, remainder = prompt, 0.0
     while True:
         wanted = rest / max(float(np.linalg.norm(rest)), MIN_LENGTH)
         positions, cosines = _remaining(candidates.nearest(wanted), chosen)
         if not len(positions):
             return
-        values = rank(cosines, candidates.uses_captions[positions], not chosen)
+        values = rank(cosines, candidates.uses_captions[positions], remainder)
         best = int(values.argmax())
-        yield Match(int(positions[best]), float(cosines[best]), float(values[best]), is_first=not chosen)
+        yield Match(int(positions[best]), float(cosines[best]), float(values[best]), remainder)
         chosen.append(int(positions[best]))
         basis = np.asarray(candidates.vectors[chosen], dtype=np.float64).T
         rest = prompt - basis @ np.linalg.lstsq(basis, prompt, rcond=None)[0]
+        remainder = float(np.linalg.norm(rest))
 
 
 def select(

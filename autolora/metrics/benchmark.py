@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from autolora.matching.hybrid import CaptionRule
 from autolora.metrics.bm25 import WordCounts, split_words
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float64Array, Int64Array
@@ -90,8 +91,8 @@ class Benchmark:
     """adapter sha256 -> theme; empty without judgments"""
     training: frozenset[str]
     """sha256 of the adapters that the encoder was trained on"""
-    min_agreement: float | None
-    """agreement of weights and captions from which the index combines them; None: it holds the weights alone"""
+    rule: CaptionRule | None
+    """by which the index combines weights and captions; None: it holds the weights alone"""
 
     @property
     def positions(self) -> dict[str, int]:

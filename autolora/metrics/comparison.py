@@ -106,7 +106,7 @@ def compare_methods(
     if not benchmark.queries:
         return {}
     ranks = {"encoder": searches.ranks}
-    if benchmark.min_agreement is not None:
+    if benchmark.rule is not None:
         encoder = search(benchmark, encoder_scores(benchmark), relevant)
         ranks = {"hybrid": searches.ranks, "encoder": encoder.ranks}
     of_index = next(iter(ranks))

@@ -28,7 +28,7 @@ def encoder_scores(benchmark: Benchmark) -> Scores:
 
 def index_scores(benchmark: Benchmark) -> Scores:
     """Return the method by which the index answers: the hybrid if it holds hybrid vectors, else the encoder."""
-    return encoder_scores(benchmark) if benchmark.min_agreement is None else hybrid_scores(benchmark)
+    return encoder_scores(benchmark) if benchmark.rule is None else hybrid_scores(benchmark)
 
 
 def caption_centroid_scores(benchmark: Benchmark) -> Scores:
@@ -60,15 +60,15 @@ def hybrid_scores(benchmark: Benchmark) -> Scores:
 
     Relevant adapters are scored by their hybrid without the captions of the described rendering.
     """
-    captions, min_agreement = benchmark.captions, benchmark.min_agreement
-    assert min_agreement is not None, "the index holds no hybrid vectors"
+    captions, rule = benchmark.captions, benchmark.rule
+    assert rule is not None, "the index holds no hybrid vectors"
     weights = np.asarray(benchmark.adapter_vectors, dtype=np.float64)
 
     def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
-        vectors, _ = combine(weights[[adapter]], others[None], np.array([renderings]), min_agreement)
+        vectors, _ = combine(weights[[adapter]], others[None], np.array([renderings]), rule)
         return float(vector @ vectors[0])
 
-    vectors, _ = combine(weights, captions.by_adapter, captions.renderings, min_agreement)
+    vectors, _ = combine(weights, captions.by_adapter, captions.renderings, rule)
     return _scores(benchmark, vectors, own_score)
 
 

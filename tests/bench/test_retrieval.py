@@ -36,7 +36,7 @@ def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
         benchmark = encoders.build_benchmark(tmp_path, section, params, text_encoder)
         assert set(benchmark.adapters) == set(themes)
         assert np.linalg.norm(benchmark.adapter_vectors, axis=1) == pytest.approx(1, abs=1e-5)
-        assert benchmark.min_agreement is None
+        assert benchmark.rule is None
     assert set(retrieval.read_downloads(tmp_path)) == set(themes)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autolora.matching.hybrid import CaptionRule
 from autolora.metrics.benchmark import Benchmark, EmbeddedCaption
 from autolora.params import EvaluationParams
 from bench import spoiled_captions as spoiled
@@ -21,7 +22,9 @@ def pool() -> tuple[Benchmark, list[EmbeddedCaption]]:
         noise=0.05, is_captioned=lambda caption: not captions.append(caption), training=TRAINING
     )
     vectors = 0.1 * benchmark.adapter_vectors
-    return replace(benchmark, adapter_vectors=vectors, min_agreement=0.3), captions
+    return replace(
+        benchmark, adapter_vectors=vectors, rule=CaptionRule(np.zeros(vectors.shape[1]), 0.2)
+    ), captions
 
 
 def test_captions_are_as_they_were_before_they_are_spoiled() -> None:

@@ -1,5 +1,6 @@
 """Calibration on a world of concepts: probabilities that hold for other adapters, and what is left out."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,6 +17,7 @@ from autolora.encoder.calibration import (
     make_prompts,
     observe,
 )
+from autolora.matching.hybrid import CaptionRule
 from autolora.matching.relevance import logistic
 from autolora.matching.selection import Candidates, select
 from autolora.storage.arrays import Float64Array
@@ -43,13 +45,14 @@ class World:
         noisy = np.array(rows) + 0.02 * self.rng.normal(size=(len(texts), WIDTH))
         return noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
 
-    def adapters(self, per_concept: int, min_agreement: float | None = 0.1) -> CalibrationSet:
+    def adapters(self, per_concept: int, hybrid: bool = True) -> CalibrationSet:
         concepts = [concept for concept in self.concepts for _ in range(per_concept)]
         renderings = [[[f"a {self.rng.choice(COLORS)} {concept}"] for _ in range(3)] for concept in concepts]
         weights = self.embed(concepts) + 0.1 * self.rng.normal(size=(len(concepts), WIDTH))
         weights *= 0.1 / np.linalg.norm(weights, axis=1, keepdims=True)
         sums = [self.embed([texts[0] for texts in group]) for group in renderings]
-        return CalibrationSet(renderings, sums, weights, min_agreement)
+        rule = CaptionRule(np.zeros(WIDTH), margin=-0.1) if hybrid else None
+        return CalibrationSet(renderings, sums, weights, rule)
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_selection_finds_concepts_of_other_adapters_and_nothing_else(world: Worl
 
 
 def test_without_captions_both_kinds_have_the_same_coefficients(world: World) -> None:
-    relevance = calibrate(world.adapters(2, min_agreement=None), world.embed, seed=0)
+    relevance = calibrate(world.adapters(2, hybrid=False), world.embed, seed=0)
     assert np.array_equal(*relevance.coefficients)
 
 
@@ -94,7 +97,8 @@ def test_prompts_leave_out_their_own_rendering(world: World) -> None:
 
 def test_adapters_with_resembling_captions_are_neither_relevant_nor_irrelevant(world: World) -> None:
     adapters = world.adapters(2)
-    assert adapters.similarity[0, 1] > MAX_SIMILARITY > adapters.similarity[0, 2]
+    similarity = adapters.centroids @ adapters.centroids.T
+    assert similarity[0, 1] > MAX_SIMILARITY > similarity[0, 2]
     prompts = list(make_prompts(adapters, np.random.default_rng(0)))
     rows = list(observe(adapters, prompts, world.embed([prompt.text for prompt in prompts])))
     kinds = Counter(row.kind for row in rows)
@@ -103,7 +107,7 @@ def test_adapters_with_resembling_captions_are_neither_relevant_nor_irrelevant(w
         "phrase", "phrase, absent", "2 phrases", "3 phrases",
     }  # fmt: skip
     assert not any(row.is_relevant for row in rows if row.kind.endswith("absent"))
-    first = [row for row in rows if row.kind == "phrase" and row.is_first]
+    first = [row for row in rows if row.kind == "phrase" and row.remainder == 0]
     assert first and all(row.is_relevant for row in first)  # the twin is found as often, and left out
 
 
@@ -121,14 +125,22 @@ def test_fitted_probabilities_are_those_of_the_data() -> None:
     cosines, further = rng.uniform(0, 1, 20_000), rng.random(20_000) < 0.5
     labels = rng.random(20_000) < logistic(truth[0] * cosines + truth[1] * further + truth[2])
     rows = [
-        Observation("caption", float(c), not f, True, bool(y))
+        Observation("caption", float(c), float(f), True, bool(y))
         for c, f, y in zip(cosines, further, labels, strict=True)
     ]
     assert fit_logistic(rows) == pytest.approx(truth, abs=0.25)
 
 
+def test_slope_is_never_negative(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [Observation("caption", c, 0.0, True, c < 0.5) for c in (0.1, 0.2, 0.3, 0.8, 0.9)]
+    with caplog.at_level(logging.WARNING):
+        slope, _, intercept = fit_logistic(rows)
+    assert slope == 0 and 0.5 < logistic(np.array([intercept]))[0] < 0.65  # 3 of 5 are relevant
+    assert "does not depend on the cosine" in caplog.text
+
+
 def test_fit_stays_finite_if_a_cosine_separates_everything() -> None:
-    rows = [Observation("caption", c, True, True, c > 0.5) for c in (0.1, 0.2, 0.8, 0.9)]
+    rows = [Observation("caption", c, 0.0, True, c > 0.5) for c in (0.1, 0.2, 0.8, 0.9)]
     slope, _, intercept = fit_logistic(rows)
     assert 0 < slope < 100 and 0.2 < -intercept / slope < 0.8
     assert np.isfinite(fit_logistic(rows[:1])).all()

@@ -59,6 +59,8 @@ def test_the_empty_prompt_says_nothing() -> None:
     text_map = fitted(draw_features(40, 8), "whiten")
     texts = torch.randn(5, WIDTH)
     assert ((EMPTY - text_map.center) @ text_map.matrix).norm() < 1e-4
+    stored = StoredTextMap(text_map.center.numpy(), text_map.matrix.numpy())
+    assert not text_map(EMPTY[None]).any() and not stored.apply(EMPTY[None].numpy()).any()
     more_empty = texts + 0.7 * (EMPTY - text_map.center)
     assert torch.allclose(text_map(texts), text_map(more_empty), atol=1e-5)
 

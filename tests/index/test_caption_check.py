@@ -44,10 +44,10 @@ def test_swapped_captions_are_found_and_named(
     check = after[swapped.sha256]
     assert before.keys() == after.keys() == {adapter.sha256 for adapter in adapters}
     assert before[swapped.sha256].agrees and not check.agrees
-    assert check.agreement < check.min_agreement <= before[swapped.sha256].agreement
+    assert check.agreement < check.expected <= before[swapped.sha256].agreement
     assert check.name == f"huggingface:{swapped.listing.id}/lora.safetensors"
     assert swapped.sha256 in disagreeing(after)
-    assert all(check.agrees == (check.agreement >= check.min_agreement) for check in after.values())
+    assert all(check.agrees == (check.agreement >= check.expected) for check in after.values())
     unchanged = after.keys() - {swapped.sha256}
     assert all(after[sha256] == before[sha256] for sha256 in unchanged)
 
@@ -93,14 +93,14 @@ def test_an_index_of_an_older_version_has_no_checks(
     write_hybrid(tmp_path, text_encoder, adapters)
     path = index.folder(tmp_path) / "meta.json"
     meta = json.loads(path.read_text())
-    del meta["min_agreement"]
+    del meta["agreement_margin"]
     path.write_text(json.dumps(meta))
     assert read_caption_checks(index.folder(tmp_path)) == {}
 
 
 def test_disagreeing_checks_are_sorted_and_described() -> None:
     def check(agreement: float) -> CaptionCheck:
-        return CaptionCheck(name="hub:a/b/c", agreement=agreement, min_agreement=0.5, agrees=agreement >= 0.5)
+        return CaptionCheck(name="hub:a/b/c", agreement=agreement, expected=0.5, agrees=agreement >= 0.5)
 
     checks = {"a": check(0.4), "b": check(0.9), "c": check(-0.2)}
     assert list(disagreeing(checks)) == ["c", "a"]

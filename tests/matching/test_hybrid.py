@@ -14,7 +14,7 @@ from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.index import store as index
 from autolora.index.caption_check import read_caption_checks
-from autolora.matching.hybrid import agreements, combine, directions, expected_cosines
+from autolora.matching.hybrid import CaptionRule, combine, directions
 from autolora.models import ClipTextEncoder
 from autolora.storage.tables import read_table
 from tests.support.hybrid_repo import write_hybrid
@@ -28,6 +28,10 @@ from tests.support.synthetic_repo import (
 )
 
 X, Y = np.eye(2)
+
+
+def rule(margin: float) -> CaptionRule:
+    return CaptionRule(np.zeros(2), margin)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def counts_by_adapter(root: Path) -> dict[str, bool | None]:
 
 
 def test_captions_weigh_as_many_weights_as_they_have_renderings() -> None:
-    vectors, counts = combine(0.1 * X[None], (5 * (X + Y))[None], np.array([3]), min_agreement=0.5)
+    vectors, counts = combine(0.1 * X[None], (5 * (X + Y))[None], np.array([3]), rule(0.0))
     expected = X + 3 * (X + Y) / 2**0.5
     assert counts.tolist() == [True]
     assert np.allclose(vectors[0], expected / np.linalg.norm(expected))
@@ -55,7 +59,7 @@ def test_captions_weigh_as_many_weights_as_they_have_renderings() -> None:
 
 def test_contradicting_and_missing_captions_leave_the_weights() -> None:
     captions, renderings = np.stack([Y, -X, 0 * X]), np.array([4, 4, 0])
-    vectors, counts = combine(np.stack([0.1 * X] * 3), captions, renderings, min_agreement=0.1)
+    vectors, counts = combine(np.stack([0.1 * X] * 3), captions, renderings, rule(0.0))
     assert np.array_equal(vectors, np.stack([X] * 3)) and not counts.any()
 
 
@@ -63,11 +67,23 @@ def test_the_longer_the_prediction_the_better_captions_must_agree() -> None:
     lengths = np.array([0.1, 0.2, 0.3])
     weights, captions = lengths[:, None] * X, np.stack([X + Y] * 3)
     cosine = 2**-0.5
-    assert agreements(weights, captions) == pytest.approx([cosine] * 3)
-    assert expected_cosines(weights, 0.1) == pytest.approx(0.1 + lengths)
-    vectors, counts = combine(weights, captions, np.array([1, 1, 1]), min_agreement=cosine - 0.25)
+    assert rule(0.1).agreements(weights, captions) == pytest.approx([cosine] * 3)
+    assert rule(0.1).expected(weights, captions) == pytest.approx(0.1 + lengths)
+    vectors, counts = combine(weights, captions, np.array([1, 1, 1]), rule(cosine - 0.25))
     assert counts.tolist() == [True, True, False]
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+
+
+def test_captions_that_are_predicted_exactly_agree_however_skewed_the_training_adapters_are() -> None:
+    rng = np.random.default_rng(0)
+    themes = directions(rng.normal(size=(11, 32)))
+    targets = themes[[0] * 35 + list(range(1, 11))]
+    mean = targets.mean(axis=0)
+    exact = CaptionRule(mean, margin=-1e-9)
+    _, counts = combine(targets - mean, 3 * targets, np.ones(45, dtype=np.int64), exact)
+    assert counts.all()
+    _, counts = combine(targets - mean, 3 * targets[::-1], np.ones(45, dtype=np.int64), exact)
+    assert not counts[:10].any() and not counts[-10:].any()
 
 
 def test_index_holds_the_hybrid_of_weights_and_captions(
@@ -75,7 +91,7 @@ def test_index_holds_the_hybrid_of_weights_and_captions(
 ) -> None:
     write_hybrid(tmp_path, text_encoder, adapters)
     encoder = encoder_store.load_encoder(encoder_store.folder(tmp_path))
-    assert isinstance(encoder, RidgeEncoder) and -1 < float(encoder.min_agreement) < 1
+    assert isinstance(encoder, RidgeEncoder) and -1 < float(encoder.agreement_margin) <= 0
     (names, vectors), (_, weights) = (
         index.read_vectors(tmp_path),
         index.read_vectors(tmp_path, "weights_vector"),
@@ -94,7 +110,8 @@ def test_index_holds_the_hybrid_of_weights_and_captions(
         expected = len(images) * mean / np.linalg.norm(mean) + alone
         expected = expected / np.linalg.norm(expected) if counts[name] else alone
         assert np.allclose(vector, expected, atol=1e-5)
-        assert np.isclose(checks[name].agreement, mean @ alone / np.linalg.norm(mean), atol=1e-5)
+        offset = mean / np.linalg.norm(mean) - encoder.mean_target.numpy()
+        assert np.isclose(checks[name].agreement, offset @ alone / np.linalg.norm(offset), atol=1e-5)
 
 
 def test_only_adapters_with_changed_captions_are_embedded_again(

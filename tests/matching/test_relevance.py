@@ -12,9 +12,9 @@ RELEVANCE = Relevance(np.array([[4.0, -1.0, -2.0], [8.0, 2.0, -6.0]]))
 
 def test_probabilities_depend_on_the_cosine_the_kind_and_the_step() -> None:
     cosines, kinds = np.array([0.5, 0.75, 0.5]), np.array([False, True, True])
-    first = RELEVANCE.probabilities(cosines, kinds, is_first=True)
+    first = RELEVANCE.probabilities(cosines, kinds, remainder=0.0)
     assert first == pytest.approx([0.5, 0.5, 1 / (1 + np.exp(2))])
-    further = RELEVANCE.probabilities(cosines, kinds, is_first=False)
+    further = RELEVANCE.probabilities(cosines, kinds, remainder=1.0)
     assert further == pytest.approx([1 / (1 + np.e), 1 / (1 + np.exp(-2)), 0.5])
 
 

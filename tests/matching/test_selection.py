@@ -22,7 +22,7 @@ def selected(
     return [match.position for match in select(unit(prompt), candidates, STEEP, limit, 0.5)]
 
 
-def by_cosine(cosines: Float64Array, uses_captions: BoolArray, is_first: bool) -> Float64Array:
+def by_cosine(cosines: Float64Array, uses_captions: BoolArray, remainder: float) -> Float64Array:
     return cosines
 
 
@@ -74,7 +74,7 @@ def test_cosines_are_those_with_the_rest_of_the_prompt() -> None:
         cosines = vectors @ rest / np.linalg.norm(rest)
         assert match.cosine == pytest.approx(cosines[match.position])
         assert match.cosine == pytest.approx(np.delete(cosines, [other.position for other in matches]).max())
-        assert match.is_first == (not matches)
+        assert match.remainder == pytest.approx(np.linalg.norm(rest) if matches else 0.0)
         matches.append(match)
     assert len({match.position for match in matches}) == 6
 
@@ -85,7 +85,9 @@ def test_relevances_of_all_adapters_are_those_of_the_pursuit() -> None:
     result = relevances(prompt, weights_of(vectors), shy)
     chosen = select(prompt, weights_of(vectors), shy, 3, 0.0)
     assert result[[match.position for match in chosen]] == pytest.approx([m.rank_value for m in chosen])
-    first, second = 1 / (1 + np.exp(4 - 10 * prompt[0])), 1 / (1 + np.exp(6 - 10 * 2 / np.hypot(2, 0.1)))
+    remainder = np.hypot(*prompt[1:])
+    first = 1 / (1 + np.exp(4 - 10 * prompt[0]))
+    second = 1 / (1 + np.exp(4 + 2 * remainder - 10 * 2 / np.hypot(2, 0.1)))
     assert result[:2] == pytest.approx([first, second])
 
 

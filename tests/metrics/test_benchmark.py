@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autolora.matching.hybrid import CaptionRule
 from autolora.metrics.benchmark import (
     Benchmark,
     EmbeddedCaption,
@@ -139,7 +140,11 @@ def test_centroid_excludes_captions_of_the_described_rendering() -> None:
 def test_hybrid_excludes_captions_of_the_described_rendering() -> None:
     captions: list[EmbeddedCaption] = []
     benchmark = synthetic_benchmark(noise=0.3, is_captioned=lambda caption: not captions.append(caption))
-    benchmark = replace(benchmark, adapter_vectors=0.1 * benchmark.adapter_vectors, min_agreement=-1.0)
+    benchmark = replace(
+        benchmark,
+        adapter_vectors=0.1 * benchmark.adapter_vectors,
+        rule=CaptionRule(np.zeros(benchmark.adapter_vectors.shape[1]), margin=-3.0),
+    )
     query, query_vector = benchmark.queries[0], benchmark.query_vectors[0]
 
     def expected(adapter: int, excluded: str) -> float:
@@ -155,7 +160,8 @@ def test_hybrid_excludes_captions_of_the_described_rendering() -> None:
 
 
 def test_hybrid_of_captions_that_contradict_the_weights_is_the_encoder() -> None:
-    benchmark = replace(synthetic_benchmark(noise=0.3), min_agreement=1.1)
+    benchmark = synthetic_benchmark(noise=0.3)
+    benchmark = replace(benchmark, rule=CaptionRule(np.zeros(benchmark.adapter_vectors.shape[1]), margin=3.0))
     assert np.allclose(hybrid_scores(benchmark)(ALL), encoder_scores(benchmark)(ALL))
     table = tables(benchmark)["theme"]
     assert "hybrid" in table["methods"]

@@ -156,7 +156,7 @@ def write_vectors(root: Path, adapters: list[str]) -> None:
     agreement[3], agreement[5], agreement[-1] = 0.25, -0.125, None
     checks = {
         "agreement": pa.array(agreement, pa.float32()),
-        "min_agreement": pa.array([value and 0.5 for value in agreement], pa.float32()),
+        "expected_agreement": pa.array([value and 0.5 for value in agreement], pa.float32()),
         "uses_captions": pa.array([value and value > 0.5 for value in agreement], pa.bool_()),
         **{
             name: pa.array([f"{name} {sha256[-4:]}" for sha256 in adapters]) for name in ("hub", "id", "file")
@@ -164,7 +164,7 @@ def write_vectors(root: Path, adapters: list[str]) -> None:
     }
     index = pa.table({"sha256": sha256, "vector": vectors, **checks})
     lancedb.connect(root / "data" / "index").create_table("adapters", data=index)
-    (root / "data" / "index" / "meta.json").write_text('{"min_agreement": 0.5}')
+    (root / "data" / "index" / "meta.json").write_text('{"agreement_margin": 0.0}')
     families = pa.array([adapters[0], adapters[0], *adapters[2:]])
     columns = {"sha256": sha256, "family": families, "fingerprint": vectors}
     lancedb.connect(root / "data" / "dataset").create_table("adapters", data=pa.table(columns))

@@ -64,7 +64,7 @@ def synthetic_benchmark(
         queries=tuple(queries),
         query_vectors=np.stack(query_vectors),
         themes=themes if judged else {},
-        min_agreement=None,
+        rule=None,
         training=frozenset(adapters[number] for number in training),
     )
 
