@@ -60,7 +60,7 @@ def write_synthetic_copy(folder: Path, vectors: Float32Array) -> None:
     arrays = {name: pa.nulls(count, kind) for name, kind in EXACT_COLUMNS.items()}
     arrays["sha256"] = pa.array([f"{number:064x}" for number in range(count)])
     arrays["size"] = pa.array(np.random.default_rng(SEED).permutation(count))
-    meta = {"encoder": "", "text_encoder": ""}
+    meta = {"encoder": "", "text_encoder": "", "relevance": None}
     text_map = TextMap(np.zeros(WIDTH, np.float32), np.eye(WIDTH, dtype=np.float32))
     write_content(folder, Content(pa.table(arrays), (vectors, vectors), meta, text_map))
 
