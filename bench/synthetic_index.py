@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from autolora.index.copies import Content, Index, write_content
+from autolora.index.content import Content, write_content
+from autolora.index.copies import Index
 from autolora.index.store import EXACT_COLUMNS
 from autolora.index.text_map import TextMap
 from autolora.storage.arrays import Float32Array

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.copies import IncompleteIndexError, Index, is_copy, make_copy, open_copy
+from autolora.index.content import IncompleteIndexError, make_copy
+from autolora.index.copies import Index, is_copy, open_copy
 from autolora.index.store import SCHEMA, content_digest
 from autolora.index.store import folder as working_folder
 from autolora.storage.files import write_atomic

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index import copies, served
+from autolora.index import served
+from autolora.index.content import IncompleteIndexError, make_copy
+from autolora.index.copies import HASHES
 from autolora.index.store import content_digest, folder
 from autolora.integrity.verification import COPIES, EXTRA, Finding
 from autolora.storage.git import history, read_committed
@@ -31,7 +33,7 @@ class Copies:
             return "working index"
         if digest in self._revisions:
             return f"index of revision {self._revisions[digest][:10]}, through DVC"
-        return "the copy's own rows" if finding.path.endswith(copies.HASHES) and not finding.file else None
+        return "the copy's own rows" if finding.path.endswith(HASHES) and not finding.file else None
 
     def restore(self, findings: Sequence[Finding]) -> dict[str, str]:
         """Write each damaged copy again and put it in the place of the damaged one."""
@@ -39,7 +41,7 @@ class Copies:
         for digest in sorted({self._digest_of(finding) for finding in findings}):
             try:
                 self._replace(digest)
-            except (MissingArtifact, copies.IncompleteIndexError) as error:
+            except (MissingArtifact, IncompleteIndexError) as error:
                 of_copy = [finding.path for finding in findings if self._digest_of(finding) == digest]
                 failures |= dict.fromkeys(of_copy, str(error))
         return failures
@@ -49,7 +51,7 @@ class Copies:
         path, new, old = folder / digest, folder / f".{digest}.new", folder / f".{digest}.old"
         shutil.rmtree(new, ignore_errors=True)
         with tempfile.TemporaryDirectory() as temporary:
-            copies.make_copy(new, digest, self._source(digest, Path(temporary)))
+            make_copy(new, digest, self._source(digest, Path(temporary)))
         if path.exists():
             path.rename(old)
         new.rename(path)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autolora.index.copies import HASHES, IncompleteIndexError, read_verified
+from autolora.index.content import IncompleteIndexError, read_verified
+from autolora.index.copies import HASHES
 from autolora.integrity.content import ContentReader
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolora.index import copies
+from autolora.index import content, copies
 from bench import nearest, synthetic_index
 
 SIZE, QUERIES = 5000, 8
@@ -14,7 +14,7 @@ SIZE, QUERIES = 5000, 8
 def test_ways_are_compared_with_an_exact_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(copies, "MIN_ROWS", SIZE)
+    monkeypatch.setattr(content, "MIN_ROWS", SIZE)
     for module in (nearest, synthetic_index):
         monkeypatch.setattr(module, "WIDTH", 32)
     monkeypatch.setattr(synthetic_index, "NUM_THEMES", 50)

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.index import copies, served, stage
-from autolora.index.copies import is_copy, read_verified
+from autolora.index import content, served, stage
+from autolora.index.content import read_verified
+from autolora.index.copies import is_copy
 from autolora.index.served import copy_path, open_index, release, served_digest
 from autolora.index.store import SCHEMA, content_digest
 from autolora.models import ClipTextEncoder
@@ -165,15 +166,15 @@ def test_rows_of_a_large_index_are_sorted_by_list_with_their_vectors(
     expected = {row["sha256"]: vector.tolist() for row, vector in zip(plain.rows, plain.vectors, strict=True)}
     hits = Retriever(plain, text_encoder).search("a neon drawing", 12)
     shutil.rmtree(root / "cache" / "index")
-    monkeypatch.setattr(copies, "MIN_ROWS", 12)
+    monkeypatch.setattr(content, "MIN_ROWS", 12)
     index = open_index(root)
     assert plain.lists is None and index.lists is not None and index.lists.starts[-1] == 12
     stored = {row["sha256"]: vector.tolist() for row, vector in zip(index.rows, index.vectors, strict=True)}
     assert stored == expected and list(stored) != sorted(stored)
     assert Retriever(index, text_encoder).search("a neon drawing", 12) == hits
     copy = copy_path(root, index.digest)
-    content = read_verified(copy, index.digest)  # each row with its vectors
-    assert content.columns.num_rows == 12
+    verified = read_verified(copy, index.digest)  # each row with its vectors
+    assert verified.columns.num_rows == 12
     (copy / "lists.safetensors").chmod(0o644)
     (copy / "lists.safetensors").write_bytes(b"{")
     with pytest.raises(MissingArtifact, match="autolora repair"):

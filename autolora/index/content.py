@@ -1,0 +1,142 @@
+"""The content of one version of the index: read from the working index or a copy, checked, and written as a copy."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from autolora.errors import MissingArtifact
+from autolora.index.copies import COLUMNS_FILE, HASHES, Rows, is_copy, map_columns, map_vectors, vectors_path
+from autolora.index.inverted_lists import MIN_ROWS, build_lists, write_lists
+from autolora.index.store import CHECKS, EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, hash_vector_row
+from autolora.index.text_map import TextMap, read_text_map, write_text_map
+from autolora.storage.arrays import Float32Array
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import canonical_json, hash_files, hash_value
+from autolora.storage.incremental import digest_of
+from autolora.storage.tables import read_arrow, tagged_version, to_matrix, version_of
+
+COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
+"""all but the vectors"""
+
+
+class IncompleteIndexError(Exception):
+    """A folder does not hold the wanted index: it is being written, or holds another one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """All of one version of an index."""
+
+    columns: pa.Table
+    """COLUMNS of each row"""
+    vectors: tuple[Float32Array, ...]
+    """(N, d) each, in the order of VECTORS"""
+    meta: dict[str, Any]
+    text_map: TextMap
+
+
+def make_copy(path: Path, digest: str, source: Path) -> None:
+    """Write a copy of an index, and the sha256 of each of its files, to the folder `path`.
+
+    source: the folder of a working index, or a copy. Raises IncompleteIndexError if it does not hold that index.
+    """
+    content = read_verified(source, digest)
+    with _atomic_folder(path) as folder:
+        write_content(folder, content)
+        files = hash_files(folder)
+        write_atomic(folder / HASHES, canonical_json({"files": files, "sha256": hash_value(files)}))
+
+
+def read_verified(source: Path, digest: str) -> Content:
+    """Return the version with this digest in a working index or a copy, after checking each row.
+
+    Writers only append versions to the table of a working index, so the version before an unfinished run is still
+    readable. Raises IncompleteIndexError if `source` does not hold that version, or a row contradicts its hash.
+    """
+    try:
+        content = (_read_copy if is_copy(source) else _read_working)(source, digest)
+    except (MissingArtifact, OSError, ValueError) as error:
+        raise IncompleteIndexError(f"{source} is being written: {error}") from error
+    if _digest(content.columns) != digest:
+        raise IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
+    weights = content.meta["encoder_weights"]
+    pairs = zip(*content.vectors, strict=True)
+    for row, vectors in zip(Rows(content.columns), pairs, strict=True):
+        if hash_vector_row(row | dict(zip(VECTORS, vectors, strict=True))) != row["row_hash"]:
+            raise IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
+        if row["encoder_weights"] != weights:
+            raise IncompleteIndexError(
+                f"{source}: the vector of {row['sha256']} was computed with encoder weights "
+                f"{row['encoder_weights'][:12]}, but meta.json states {weights[:12]}"
+            )
+    return content
+
+
+def _digest(columns: pa.Table) -> str:
+    names, hashes = (columns.column(name).to_pylist() for name in ("sha256", "row_hash"))
+    return digest_of(dict(zip(names, hashes, strict=True)), SCHEMA)
+
+
+def _read_working(folder: Path, digest: str) -> Content:
+    """Return the version of a working index that the tag of this digest names, or the newest one without a tag."""
+    version = tagged_version(folder, TABLE, digest) or version_of(folder, TABLE)
+    meta, text_map = json.loads((folder / "meta.json").read_text()), read_text_map(folder)
+    rows = read_arrow(folder, TABLE, [*COLUMNS, *VECTORS], version)
+    vectors = tuple(to_matrix(rows.column(name)) for name in VECTORS)
+    return Content(rows.select(list(COLUMNS)), vectors, meta, text_map)
+
+
+def _read_copy(folder: Path, digest: str) -> Content:
+    """Return the content of a copy. digest: checked by the caller."""
+    vectors = tuple(map_vectors(folder, name) for name in VECTORS)
+    meta = json.loads((folder / "meta.json").read_text())
+    return Content(map_columns(folder), vectors, meta, read_text_map(folder))
+
+
+def write_content(folder: Path, content: Content) -> None:
+    """Write all files of a copy but the hashes."""
+    columns, order = content.columns, np.arange(content.columns.num_rows)
+    if len(order) >= MIN_ROWS:
+        order, lists = build_lists(content.vectors[0])
+        columns = columns.take(order)
+        write_lists(folder, lists)
+    with pa.ipc.new_file(folder / COLUMNS_FILE, columns.schema) as writer:
+        writer.write_table(columns.combine_chunks())
+    for name, vectors in zip(VECTORS, content.vectors, strict=True):
+        np.save(vectors_path(folder, name), vectors[order])
+    write_atomic(folder / "meta.json", json.dumps(content.meta))
+    write_text_map(folder, content.text_map)
+
+
+@contextmanager
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on exit, make its files read-only and rename it to `path`.
+
+    If another process has made the copy `path` meanwhile, that is used and the temporary folder deleted.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+    former = folder.with_name(f"{folder.name}.former")
+    try:
+        yield folder
+        for file in folder.iterdir():
+            file.chmod(0o444)
+        folder.chmod(0o755)
+        if path.exists() and not is_copy(path):  # of a former version of AutoLoRA
+            path.rename(former)
+        try:
+            folder.rename(path)
+        except OSError:
+            if not is_copy(path):
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
