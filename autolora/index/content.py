@@ -46,7 +46,8 @@ class Content:
 def make_copy(path: Path, digest: str, source: Path) -> None:
     """Write a copy of an index, and the sha256 of each of its files, to the folder `path`.
 
-    source: the folder of a working index, or a copy. Raises IncompleteIndexError if it does not hold that index.
+    source: the folder of a working index, or a copy. Raises IncompleteIndexError if it does not hold that index,
+    MissingArtifact if `path` exists and is not a copy.
     """
     content = read_verified(source, digest)
     with _atomic_folder(path) as folder:
@@ -120,23 +121,25 @@ def write_content(folder: Path, content: Content) -> None:
 def _atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on exit, make its files read-only and rename it to `path`.
 
-    If another process has made the copy `path` meanwhile, that is used and the temporary folder deleted.
+    If another process has made the copy `path` meanwhile, that is used and the temporary folder deleted. A copy is
+    never replaced, because a reader may be opening it: raises MissingArtifact if `path` holds something else.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
-    former = folder.with_name(f"{folder.name}.former")
     try:
         yield folder
         for file in folder.iterdir():
             file.chmod(0o444)
         folder.chmod(0o755)
-        if path.exists() and not is_copy(path):  # of a former version of AutoLoRA
-            path.rename(former)
         try:
             folder.rename(path)
-        except OSError:
-            if not is_copy(path):
+        except OSError as error:
+            if not path.exists():
                 raise
+            if not is_copy(path):
+                raise MissingArtifact(
+                    f"{path} is not a copy of the index: it has no {COLUMNS_FILE}; run `autolora repair --apply`, or "
+                    "delete it"
+                ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)

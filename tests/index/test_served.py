@@ -18,8 +18,7 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.index import content, served, stage
-from autolora.index.content import read_verified
-from autolora.index.copies import is_copy
+from autolora.index.content import Content, make_copy, read_verified, write_content
 from autolora.index.served import copy_path, open_index, release, served_digest
 from autolora.index.store import SCHEMA, content_digest
 from autolora.models import ClipTextEncoder
@@ -188,14 +187,36 @@ def test_readers_that_open_an_index_at_once_share_one_copy(root: Path) -> None:
     assert [path.name for path in (root / "cache/index").iterdir()] == [content_digest(root)]
 
 
-def test_a_copy_of_a_former_layout_is_made_again(root: Path) -> None:
+def test_a_folder_without_the_columns_of_a_copy_is_an_error_and_is_not_replaced(root: Path) -> None:
     digest = content_digest(root)
-    former = copy_path(root, digest) / "adapters.lance" / "data"
-    former.mkdir(parents=True)
-    (former / "0.lance").write_text("rows")
+    open_index(root)
+    (copy_path(root, digest) / "columns.arrow").unlink()
+    before = file_states(root / "cache")
+    with pytest.raises(
+        MissingArtifact, match=r"has no columns\.arrow; run `autolora repair --apply`, or delete it"
+    ):
+        open_index(root)
+    assert file_states(root / "cache") == before
+    shutil.rmtree(copy_path(root, digest))
     assert len(open_index(root).rows) == 12
-    assert is_copy(copy_path(root, digest))
-    assert [path.name for path in (root / "cache/index").iterdir()] == [digest]
+
+
+def test_a_copy_that_another_process_made_first_is_not_replaced(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader may have opened it already, or be opening it."""
+    digest = content_digest(root)
+    path = copy_path(root, digest)
+
+    def write_while_another_finishes(folder: Path, written: Content) -> None:
+        monkeypatch.undo()
+        make_copy(path, digest, root / "data" / "index")
+        write_content(folder, written)
+
+    monkeypatch.setattr(content, "write_content", write_while_another_finishes)
+    make_copy(path, digest, root / "data" / "index")
+    assert [folder.name for folder in path.parent.iterdir()] == [digest]
+    assert len(open_index(root).rows) == 12
 
 
 def test_a_released_copy_of_a_former_layout_is_an_error(root: Path) -> None:
