@@ -1,6 +1,5 @@
 """`autolora versions` and `autolora release`."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,17 +14,14 @@ from autolora.cli.output import print_table, to_json
 
 def versions(as_json: Json = False) -> None:
     """List the commits that changed the index and that --rev can read, newest first; mark the one that is served."""
-    from autolora.index.served import served_digest
-    from autolora.storage.git import history, read_committed
+    from autolora.index.served import readable_revisions, served_digest
 
     root, _ = enter_repository()
-    path = "digests/index.json"
     released = served_digest(root)
-    rows = []
-    for change in history(root, path):
-        index = json.loads(read_committed(root, change.sha, path))
-        if "content" in index:  # an older version wrote none, so `--rev` cannot read it
-            rows.append(asdict(change) | {"index": index["content"], "rows": index["rows"]})
+    rows = [
+        asdict(revision.commit) | {"index": revision.index, "rows": revision.rows}
+        for revision in readable_revisions(root)
+    ]
     if as_json:
         print(to_json({"served": released, "commits": rows}))
         return

@@ -12,22 +12,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autolora.errors import MissingArtifact
 from autolora.index.content import IncompleteIndexError, make_copy
 from autolora.index.copies import Index, is_copy, open_copy
-from autolora.index.store import SCHEMA, content_digest
+from autolora.index.store import content_digest, is_readable
 from autolora.index.store import folder as working_folder
 from autolora.storage.files import write_atomic
-from autolora.storage.git import read_committed
+from autolora.storage.git import Commit, history, read_committed
 from autolora.storage.incremental import digest_path
 
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
 """number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
 RETRY_DELAY_S = 0.25
+DIGEST = "digests/index.json"
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit that changed the index."""
+
+    commit: Commit
+    index: str
+    """content digest"""
+    rows: int
+    """number of adapters"""
 
 
 def open_index(root: Path, rev: str | None = None) -> Index:
@@ -122,13 +136,13 @@ def _working_digest(root: Path) -> str:
 
 
 def _open_revision(root: Path, rev: str) -> Index:
-    stated = json.loads(read_committed(root, rev, "digests/index.json"))
-    digest = stated.get("content")
-    if digest is None or stated.get("schema") != SCHEMA:
+    stated = _read_revision(root, rev)
+    if not is_readable(stated):
         raise MissingArtifact(
             f"the index of revision '{rev}' has another layout: another version of AutoLoRA wrote it; search it with "
             "the code of that revision, or give a later one that `autolora versions` lists"
         )
+    digest = stated["content"]
     if not is_copy(copy_path(root, digest)):
         with tempfile.TemporaryDirectory() as temporary:
             fetched = Path(temporary) / "index"
@@ -141,6 +155,22 @@ def _open_revision(root: Path, rev: str) -> Index:
                     "run; give another revision (`autolora versions` lists them)"
                 ) from error
     return open_copy(copy_path(root, digest), digest)
+
+
+def _read_revision(root: Path, rev: str) -> dict[str, Any]:
+    """Return digests/index.json of a revision."""
+    stated: dict[str, Any] = json.loads(read_committed(root, rev, DIGEST))
+    return stated
+
+
+def readable_revisions(root: Path) -> list[Revision]:
+    """Return the commits that changed the index and whose index this version of AutoLoRA can read, newest first."""
+    stated = ((commit, _read_revision(root, commit.sha)) for commit in history(root, DIGEST))
+    return [
+        Revision(commit, digest["content"], digest["rows"])
+        for commit, digest in stated
+        if is_readable(digest)
+    ]
 
 
 def fetch_revision(root: Path, rev: str, target: Path) -> None:

@@ -1,12 +1,14 @@
 """The working index on disk: the table in data/index, its columns and row hashes."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from autolora.errors import MismatchError, MissingArtifact, rerun
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
@@ -88,11 +90,17 @@ def content_digest(root: Path) -> str:
     It names copies and releases of the index. Raises MissingArtifact if the stage `index` has not run, or only the one
     of another version of AutoLoRA.
     """
-    if read_digest(root, "index").get("schema") != SCHEMA:
+    digest = read_digest(root, "index")
+    if not is_readable(digest):
         raise MissingArtifact(
-            f"digests/index.json is not of layout {SCHEMA}: another version of AutoLoRA wrote it; {rerun('index')}"
+            f"digests/index.json is not of layout {SCHEMA}: another version of AutoLoRA wrote it; run `dvc repro`"
         )
-    return _field(root, "index", "content")
+    return str(digest["content"])
+
+
+def is_readable(digest: Mapping[str, Any]) -> bool:
+    """Return whether this version of AutoLoRA can read the index that a digests/index.json describes."""
+    return digest.get("schema") == SCHEMA and "content" in digest
 
 
 def encoder_digests(root: Path) -> dict[str, str]:
@@ -112,7 +120,7 @@ def _field(root: Path, stage: str, name: str) -> str:
     value = read_digest(root, stage).get(name)
     if value is None:
         raise MissingArtifact(
-            f"digests/{stage}.json has no field '{name}': an older version of AutoLoRA wrote it; {rerun(stage)}"
+            f"digests/{stage}.json has no field '{name}': an older version of AutoLoRA wrote it; run `dvc repro`"
         )
     return str(value)
 

@@ -1,6 +1,5 @@
 """Restoring the copies of the index that searches read."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,9 +12,6 @@ from autolora.index.content import IncompleteIndexError, make_copy
 from autolora.index.copies import HASHES
 from autolora.index.store import content_digest, folder
 from autolora.integrity.verification import COPIES, EXTRA, Finding
-from autolora.storage.git import history, read_committed
-
-DIGEST = "digests/index.json"
 
 
 class Copies:
@@ -82,9 +78,5 @@ class Copies:
     @cached_property
     def _revisions(self) -> dict[str, str]:
         """Content digest -> newest commit whose index has it."""
-        revisions: dict[str, str] = {}
-        for commit in history(self._root, DIGEST):
-            content = json.loads(read_committed(self._root, commit.sha, DIGEST)).get("content")
-            if content is not None:
-                revisions.setdefault(content, commit.sha)
-        return revisions
+        newest_first = served.readable_revisions(self._root)
+        return {revision.index: revision.commit.sha for revision in reversed(newest_first)}

@@ -230,7 +230,7 @@ def test_a_working_index_of_a_former_layout_is_an_error(root: Path) -> None:
     digest = root / "digests" / "index.json"
     digest.write_text(json.dumps(read_digest(root, "index") | {"schema": SCHEMA - 1}))
     (root / "cache" / "index").mkdir(parents=True)
-    with pytest.raises(MissingArtifact, match="dvc repro --force --single-item index"):
+    with pytest.raises(MissingArtifact, match=r"another version of AutoLoRA wrote it; run `dvc repro`$"):
         open_index(root)
 
 
@@ -376,6 +376,21 @@ def test_unknown_revision_error_names_the_revision(root: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     with pytest.raises(MissingArtifact, match="nonsense"):
         open_index(root, rev="nonsense")
+
+
+def test_revisions_of_other_layouts_are_not_listed(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    path = tmp_path / "digests" / "index.json"
+    path.parent.mkdir()
+    for number, layout in enumerate(({"schema": SCHEMA}, {"schema": SCHEMA - 1}, {"schema": SCHEMA}, {}), 1):
+        path.write_text(json.dumps({"rows": number, "content": f"{number:064}"} | layout))
+        subprocess.run(["git", "add", "digests"], cwd=tmp_path, check=True)
+        subprocess.run([*git, "commit", "-q", "-m", f"day {number}"], cwd=tmp_path, check=True)
+    listed = [(revision.commit.subject, revision.rows) for revision in served.readable_revisions(tmp_path)]
+    assert listed == [("day 3", 3), ("day 1", 1)]
+    with pytest.raises(MissingArtifact, match="has another layout"):
+        open_index(tmp_path, rev="HEAD~2")
 
 
 def test_opens_the_index_of_a_revision(

@@ -13,15 +13,17 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.errors import AutoLoraError
 from autolora.index.served import copy_path, open_index
-from autolora.index.store import content_digest
+from autolora.index.store import SCHEMA, content_digest
 from autolora.integrity import hub_source
 from autolora.integrity.expected import expect_all
+from autolora.integrity.index_copies import Copies
 from autolora.integrity.repair import Repair
+from autolora.integrity.verification import COPIES, MISSING, Finding
 from autolora.pool import sketch_packs
 from autolora.storage.lock import exclusive_lock
 from playground.hubs.state import Hub
 from tests.integrity.faults import FAULTS, empty, flip_bit, rewrite, truncate
-from tests.integrity.versioned_repository import VersionedRepository, copy
+from tests.integrity.versioned_repository import VersionedRepository, commit, copy
 
 WEIGHTS, IMAGES = "data/pool/batches/*/weights/*", "data/pool/batches/*/renderings/*"
 RECOMPUTED = "its batch's weights, by computing it again"
@@ -344,6 +346,22 @@ def test_copies_are_made_again_from_the_working_index_and_from_a_revision(
     assert repository.verify().findings == ()
     assert sorted((repository.root / "cache/index").iterdir()) == copies
     assert open_index(repository.root).digest == working
+
+
+def test_a_revision_of_another_layout_is_no_source_of_a_copy(repository: VersionedRepository) -> None:
+    digest = repository.root / "digests/index.json"
+    stated = json.loads(digest.read_text())
+    for content, schema in (("5" * 64, SCHEMA), ("6" * 64, SCHEMA - 1)):
+        digest.write_text(json.dumps(stated | {"content": content, "schema": schema}))
+        commit(repository.root)
+    copies = Copies(repository.root)
+
+    def offer(content: str) -> str | None:
+        path = str(copy_path(repository.root, content).relative_to(repository.root) / "vectors.npy")
+        return copies.offer(Finding(path=path, kind=COPIES, problem=MISSING, expected=""))
+
+    assert str(offer("5" * 64)).startswith("index of revision")
+    assert offer("6" * 64) is None
 
 
 def test_a_missing_list_of_hashes_is_written_again(repository: VersionedRepository) -> None:
