@@ -26,6 +26,8 @@ from autolora.text_encoder.clip import load_numpy_text_encoder
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
 
+Conditions = str | Sequence[str] | None
+"""an SQL condition on columns of the index, several that must all hold, or none"""
 MAX_CANDIDATES = 1000
 """nearest adapters among which each step of a selection chooses the most relevant"""
 
@@ -48,16 +50,17 @@ class Retriever:
         self.index = index
         self._text_encoder = text_encoder
 
-    def search(self, prompt: str, k: int, where: str | None = None) -> list[Hit]:
+    def search(self, prompt: str, k: int, where: Conditions = None) -> list[Hit]:
         """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5).
 
-        where: an SQL condition on columns of the index; only adapters that pass it are returned, and k if k pass.
+        where: an SQL condition on columns of the index, or several; adapters that do not pass all are left out before
+        the ranking.
         Raises FilterError if it is not valid.
         """
         positions, cosines = self.index.nearest(self.embed(prompt), k, self._mask(where))
         return self._hits(positions, cosines.astype(np.float64))
 
-    def select(self, prompt: str, params: RetrievalParams, where: str | None = None) -> list[Hit]:
+    def select(self, prompt: str, params: RetrievalParams, where: Conditions = None) -> list[Hit]:
         """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
 
         where: as in `search`. Raises FilterError if it is not valid, MismatchError if the encoder was imported, so that
@@ -121,8 +124,10 @@ class Retriever:
         found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
         return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]
 
-    def _mask(self, where: str | None) -> BoolArray | None:
-        return None if where is None else self.index.mask(where)
+    def _mask(self, where: Conditions) -> BoolArray | None:
+        if where is None:
+            return None
+        return self.index.mask([where] if isinstance(where, str) else where)
 
 
 def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:

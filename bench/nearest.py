@@ -102,9 +102,9 @@ def ways(index: Index, folder: Path) -> Iterator[tuple[str, Search]]:
 
     def search_ours(query: Float32Array, share: float) -> Iterable[int]:
         where = condition(index, share)
-        return index.nearest(query, K, None if where is None else index.mask(where))[0]
+        return index.nearest(query, K, None if where is None else index.mask([where]))[0]
 
-    masks = {share: index.mask(condition(index, share) or "TRUE") for share in SHARES}
+    masks = {share: index.mask([condition(index, share) or "TRUE"]) for share in SHARES}
     yield EXACT, lambda query, share: find_nearest(index.vectors, query, K, masks[share])[0]
     yield OURS, search_ours
     if importlib.util.find_spec("faiss"):

@@ -79,6 +79,7 @@ def test_versions_are_the_commits_that_a_search_can_read(
         (["generate", "a cat", "--adapter", "x/y", "-k", "2"], "give either adapters, or -k and --where"),
         (["generate", "a cat", "--adapter", ":0.5"], "is not NAME or NAME:STRENGTH"),
         (["generate", "a cat", "--adapter", "x/y:nan"], "is not NAME or NAME:STRENGTH"),
+        (["search", "a cat", "--max-mb", "inf"], "should be less than or equal to"),
         (["search", "a cat", "-k", "0"], "neither a number from 1 nor auto"),
         (["search", "a cat", "-k", "some"], "neither a number from 1 nor auto"),
         (["generate", "a cat", "-o", "cat.jpg"], "a file that ends in .png"),

@@ -182,12 +182,23 @@ def test_a_filter_applies_before_the_ranking(passing: int) -> None:
     assert [hit.score for hit in hits] == pytest.approx([unfiltered[hit.sha256] for hit in hits], abs=1e-6)
 
 
+def test_conditions_are_parsed_apart_so_that_none_changes_another() -> None:
+    retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0))
+    assert len(retriever.search("a prompt", 3, where=["rank_max < 2", "rank_max > 0 OR nsfw"])) == 1
+    assert len(retriever.search("a prompt", 3, where=[])) == 3
+    for condition in ("nsfw) OR (TRUE", "TRUE) --"):
+        with pytest.raises(FilterError, match="is not an SQL condition"):
+            retriever.search("a prompt", 3, where=["nsfw", condition])
+    with pytest.raises(FilterError, match="is empty"):
+        retriever.search("a prompt", 3, where=" ")
+
+
 def test_a_wrong_filter_is_an_error_that_lists_the_columns() -> None:
     retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0))
     with pytest.raises(FilterError, match=r"the columns are hub \(text\)"):
         retriever.search("a prompt", 3, where="rank = 3")
     with pytest.raises(FilterError, match="is not an SQL condition"):
-        retriever.search("a prompt", 3, where="")
+        retriever.search("a prompt", 3, where="rank_max <")
 
 
 def test_filters_read_the_columns_of_the_dataset(

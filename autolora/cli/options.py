@@ -24,8 +24,8 @@ Person = Annotated[
 BaseModels = Annotated[
     list[str] | None, typer.Option("--base", help="Base model, e.g. flux.1-dev; repeat for several.")
 ]
-MaxRank = Annotated[int | None, typer.Option(min=1, help="Largest rank of the adapter.")]
-MaxMb = Annotated[float | None, typer.Option(min=0, help="Largest size of the file, in 10^6 bytes.")]
+MaxRank = Annotated[int | None, typer.Option(min=1, max=100_000, help="Largest rank of the adapter.")]
+MaxMb = Annotated[float | None, typer.Option(min=0, max=1e9, help="Largest size of the file, in 10^6 bytes.")]
 Hubs = Annotated[list[str] | None, typer.Option("--hub", help="Hub; repeat for several.")]
 Since = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First seen on this day or later (YYYY-MM-DD).")

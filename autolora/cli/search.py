@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autolora.index.copies import Index
     from autolora.reasons import Reasons
     from autolora.records import Hit
-    from autolora.retrieval import Retriever
+    from autolora.retrieval import Conditions, Retriever
 
 
 def search(
@@ -69,34 +69,38 @@ def search(
 ) -> None:
     """Search for the adapters that fit PROMPT and pass all filters; what a hub does not report passes no filter."""
     check_prompt(prompt)
-    from autolora.index.conditions import any_of, conjunction, is_set
+    from autolora.index.conditions import any_of, is_set
     from autolora.retrieval import open_retriever
 
     count = _parse_count(k)
     root, params = enter_repository()
-    where = conjunction(
-        any_of("license", licenses),
-        is_set("commercial", may_sell or None),
-        is_set("derivatives", derivatives or None),
-        is_set("nsfw", nsfw),
-        is_set("person", person),
-        any_of("base", bases),
-        None if max_rank is None else f"rank_max <= {max_rank}",
-        None if max_mb is None else f"size <= {max_mb * 1e6:.0f}",
-        any_of("hub", hubs),
-        None if since is None else f"first_seen >= DATE '{since:%Y-%m-%d}'",
-        any_of("family", families),
-        where,
-    )
+    conditions = [
+        condition
+        for condition in (
+            any_of("license", licenses),
+            is_set("commercial", may_sell or None),
+            is_set("derivatives", derivatives or None),
+            is_set("nsfw", nsfw),
+            is_set("person", person),
+            any_of("base", bases),
+            None if max_rank is None else f"rank_max <= {max_rank}",
+            None if max_mb is None else f"size <= {max_mb * 1e6:.0f}",
+            any_of("hub", hubs),
+            None if since is None else f"first_seen >= DATE '{since.date().isoformat()}'",
+            any_of("family", families),
+            where,
+        )
+        if condition is not None
+    ]
     retriever = open_retriever(root, rev=rev)
     number = params.retrieval.k if k is None else count
-    hits = choose(retriever, prompt, number, [], where, params.retrieval)
+    hits = choose(retriever, prompt, number, [], conditions or None, params.retrieval)
     reasons = _explain(root, params, retriever, prompt, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, reasons, strict=True)
         print(to_json([asdict(hit) | {"reasons": asdict(reason)} for hit, reason in rows]))
         return
-    _print_hits(hits, retriever.index, where)
+    _print_hits(hits, retriever.index, conditions)
     if with_reasons:
         _print_reasons(hits, reasons)
 
@@ -106,7 +110,7 @@ def choose(
     prompt: str,
     k: int | None,
     named: "Sequence[tuple[str, float]]",
-    where: str | None,
+    where: "Conditions",
     params: "RetrievalParams",
 ) -> "list[Hit]":
     """Return the named adapters, else the first k hits, else the selection."""
@@ -125,12 +129,12 @@ def _parse_count(text: str | None) -> int | None:
     return int(text)
 
 
-def _print_hits(hits: "Sequence[Hit]", index: "Index", where: str | None) -> None:
+def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str]") -> None:
     """Print a table of hits and how many adapters pass the filter, or why there is no hit."""
     total = len(index.rows)
-    passing = "" if where is None else f"{index.mask(where).sum()} of {total} adapters pass the filter"
+    passing = f"{index.mask(conditions).sum()} of {total} adapters pass the filter" if conditions else ""
     if not hits:
-        print(_why_no_hit(total, passing, where))
+        print(why_no_hit(total, passing, conditions))
         return
     title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
     table = Table("score", "relevance", "adapter", "license", "trigger words", "sha256", title=title)
@@ -144,12 +148,12 @@ def _print_hits(hits: "Sequence[Hit]", index: "Index", where: str | None) -> Non
     print_table(table)
 
 
-def _why_no_hit(total: int, passing: str, where: str | None) -> str:
-    """Return why a search or a selection has no hit."""
+def why_no_hit(total: int, passing: str, conditions: "Sequence[str]") -> str:
+    """Return why a search or a selection has no hit. passing: how many adapters pass the conditions; "" without any."""
     if not total:
         return "the index is empty: the pool has no accepted adapter"
-    if where and passing.startswith("0 "):
-        return f"{passing} {where}"
+    if passing.startswith("0 "):
+        return f"{passing} {' AND '.join(conditions)}"
     return "no adapter fits the prompt" + (f"; {passing}" if passing else "")
 
 

@@ -16,9 +16,3 @@ def any_of(column: str, values: Sequence[str] | None) -> str | None:
 def is_set(column: str, wanted: bool | None) -> str | None:
     """Return the condition that a flag is known and as wanted; None if either will do."""
     return None if wanted is None else column if wanted else f"NOT {column}"
-
-
-def conjunction(*conditions: str | None) -> str | None:
-    """Return the condition that all of these hold; None without any."""
-    given = [condition for condition in conditions if condition is not None]
-    return " AND ".join(f"({condition})" for condition in given) if given else None

@@ -94,12 +94,19 @@ class Index:
         """
         return find_nearest(self.vectors, query, k, mask, self.lists)
 
-    def mask(self, where: str) -> BoolArray:
-        """Return which rows pass a filter (N,), an SQL condition. Raises FilterError if it is not valid."""
-        # imported here, because only a search with a filter needs a parser
-        from autolora.index.filters import evaluate
+    def mask(self, conditions: Sequence[str]) -> BoolArray:
+        """Return which rows pass all conditions (N,), each an SQL condition. Raises FilterError if one is not valid.
 
-        return evaluate(where, self.rows.columns)
+        Each is parsed alone, so that none can change what another means.
+        """
+        from autolora.index.filters import (
+            evaluate,  # here, because only a search with a filter needs a parser
+        )
+
+        passes: BoolArray = np.ones(len(self.rows), dtype=np.bool_)
+        for condition in conditions:
+            passes &= evaluate(condition, self.rows.columns)
+        return passes
 
 
 def is_copy(folder: Path) -> bool:

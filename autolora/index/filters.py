@@ -56,6 +56,8 @@ def evaluate(where: str, columns: pa.Table) -> BoolArray:
 
 
 def _parse(where: str) -> exp.Expr:
+    if not where.strip():
+        raise _error(where, "is empty")
     try:
         return sqlglot.parse_one(where, into=exp.Condition)
     except SqlglotError as error:

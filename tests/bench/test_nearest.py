@@ -37,5 +37,5 @@ def test_filters_let_the_stated_share_pass(tmp_path: Path, monkeypatch: pytest.M
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     synthetic_index.write_synthetic_copy(tmp_path, vectors)
     index = copies.open_copy(tmp_path, "synthetic")
-    assert index.mask(synthetic_index.condition(index, 0.1) or "").sum() == 20
+    assert index.mask([synthetic_index.condition(index, 0.1) or "FALSE"]).sum() == 20
     assert synthetic_index.condition(index, 1.0) is None

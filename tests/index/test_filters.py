@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from autolora.errors import FilterError
-from autolora.index.conditions import any_of, conjunction, is_set, quote
+from autolora.index.conditions import any_of, is_set, quote
 from autolora.index.filters import FILTER_COLUMNS, KINDS, evaluate
 from autolora.index.store import EXACT_COLUMNS
 
@@ -178,7 +178,7 @@ def test_integers_are_compared_with_fractions() -> None:
 @pytest.mark.parametrize(
     ("where", "problem"),
     [
-        ("", "is not an SQL condition"),
+        ("", "is empty"),
         ("license =", "is not an SQL condition"),
         ("license = 'mit", "is not an SQL condition"),
         ("license = 'mit'; DROP TABLE adapters", "is not an SQL condition"),
@@ -234,12 +234,10 @@ def test_a_quoted_text_is_compared_unchanged(text: str) -> None:
     assert condition is not None and evaluate(condition, table).tolist() == [True, False, False]
 
 
-def test_conditions_are_joined_as_they_are_read_alone() -> None:
+def test_options_become_conditions() -> None:
     table = pa.table({"nsfw": [True, False, None], "commercial": [True, True, True]})
-    assert conjunction() is None and conjunction(None, any_of("hub", []), is_set("nsfw", None)) is None
-    joined = conjunction("nsfw OR nsfw IS NULL", is_set("commercial", True))
-    assert joined is not None and evaluate(joined, table).tolist() == [True, False, True]
-    unwanted = conjunction(is_set("nsfw", False))
+    assert any_of("hub", []) is None and is_set("nsfw", None) is None
+    unwanted = is_set("nsfw", False)
     assert unwanted is not None and evaluate(unwanted, table).tolist() == [False, True, False]
 
 
