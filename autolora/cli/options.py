@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from autolora.storage.validation import is_unicode
+
 Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,7 +42,5 @@ def check_prompt(prompt: str) -> None:
     """Raise a usage error if a prompt is empty, or not a text because the terminal gave bytes that are not UTF-8."""
     if not prompt.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise typer.BadParameter("the prompt is not valid UTF-8", param_hint="PROMPT") from error
+    if not is_unicode(prompt):
+        raise typer.BadParameter("the prompt is not valid UTF-8", param_hint="PROMPT")
