@@ -1,6 +1,10 @@
-"""Adapters of an index by the names that people give."""
+"""Adapters by the names that people give."""
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
+from typing import Self
 
 import pyarrow as pa
 
@@ -11,31 +15,45 @@ from autolora.storage.files import Row
 EXPECTED = f"a sha256 ({MIN_PREFIX_DIGITS} digits or more) or an id on a hub"
 
 
-def named_rows(columns: pa.Table) -> list[Row]:
-    """Return the columns of an index from which adapters have their names, for `find_all`."""
-    rows: list[Row] = columns.select(["sha256", "hub", "id", "file"]).to_pylist()
-    return rows
+class AdapterNames:
+    """Finds adapters by the beginning of a sha256, or by [hub:]id[/file], without comparing a name with every row."""
 
+    def __init__(self, rows: Sequence[Row]) -> None:
+        """rows: fields sha256 (empty if it is unknown), hub, id and file of each adapter."""
+        self._labels = [f"{row['sha256'][:8]} ({row['file']})" for row in rows]
+        self._by_sha256 = sorted((row["sha256"], position) for position, row in enumerate(rows))
+        self._by_id: defaultdict[str, list[int]] = defaultdict(list)
+        for position, row in enumerate(rows):
+            hub, name, file = row["hub"], row["id"], row["file"]
+            for form in {name, f"{name}/{file}", f"{hub}:{name}", f"{hub}:{name}/{file}"}:
+                self._by_id[form].append(position)
 
-def find_all(rows: Sequence[Row], name: str) -> list[int]:
-    """Return the positions of the adapters with a name: the beginning of a sha256, or [hub:]id[/file]."""
-    return [
-        position
-        for position, row in enumerate(rows)
-        if (len(name) >= MIN_PREFIX_DIGITS and row["sha256"].startswith(name.lower()))
-        or name.removeprefix(f"{row['hub']}:") in (row["id"], f"{row['id']}/{row['file']}")
-    ]
+    @classmethod
+    def of_index(cls, columns: pa.Table) -> Self:
+        """Return the names of the adapters of an index. columns: of the index, without the vectors."""
+        return cls(columns.select(["sha256", "hub", "id", "file"]).to_pylist())
 
+    def find_all(self, name: str) -> list[int]:
+        """Return the positions of the adapters with a name, in the order of the rows."""
+        return sorted({*self._by_id.get(name, ()), *self._with_prefix(name.lower())})
 
-def find_one(rows: Sequence[Row], name: str) -> int:
-    """Return the position of the adapter with a name. Raises MissingArtifact if none or several have it."""
-    matches = find_all(rows, name)
-    if len(matches) == 1:
-        return matches[0]
-    if not matches:
-        raise MissingArtifact(
-            f"the index that is searched contains no adapter '{name}': give {EXPECTED}; `autolora show` says why an "
-            "adapter is not in the index"
-        )
-    files = ", ".join(f"{rows[position]['sha256'][:8]} ({rows[position]['file']})" for position in matches)
-    raise MissingArtifact(f"several adapters are called '{name}': give the sha256 of one of {files}")
+    def find_one(self, name: str) -> int:
+        """Return the position of the adapter with a name. Raises MissingArtifact if none or several have it."""
+        matches = self.find_all(name)
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise MissingArtifact(
+                f"the index that is searched contains no adapter '{name}': give {EXPECTED}; `autolora show` says why "
+                "an adapter is not in the index"
+            )
+        files = ", ".join(self._labels[position] for position in matches)
+        raise MissingArtifact(f"several adapters are called '{name}': give the sha256 of one of {files}")
+
+    def _with_prefix(self, prefix: str) -> list[int]:
+        """Return the positions of the adapters whose sha256 begins with a prefix; none for a short one."""
+        if len(prefix) < MIN_PREFIX_DIGITS:
+            return []
+        first = bisect_left(self._by_sha256, prefix, key=itemgetter(0))
+        last = bisect_left(self._by_sha256, f"{prefix}g", key=itemgetter(0))  # g follows the hex digits
+        return [position for _, position in self._by_sha256[first:last]]

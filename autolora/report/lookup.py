@@ -18,10 +18,12 @@ from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, read_caption_checks
+from autolora.index.names import EXPECTED, AdapterNames
 from autolora.lora.verdict import WARNINGS
 from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
-from autolora.records import MIN_PREFIX_DIGITS, Adapter, Caption, Listing, Permissions
+from autolora.records import Adapter, Caption, Listing, Permissions
+from autolora.storage.files import Row
 
 TAKEN_DOWN = (
     "it was taken down here (data/takedowns.jsonl): its content is erased, no crawl admits it again, and nothing is "
@@ -44,7 +46,7 @@ class AdapterRecord:
     adapter: Adapter | None
     """None if the pool has not read the file yet"""
     split: str | None
-    """train, test, or None: not in the training set"""
+    """train, validation, test, or None: not in the training set"""
     captions: tuple[Caption, ...]
     caption_check: CaptionCheck | None
     """None if the working index holds no captions of the adapter"""
@@ -81,20 +83,15 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
     Raises MissingArtifact when no adapter or several adapters match.
     """
     adapters = pool.adapters(root)
-    files: defaultdict[str, list[Listing]] = defaultdict(list)
     catalog = read_all(root)
+    adapter_names = AdapterNames([_naming_fields(listing, adapters) for listing in catalog])
+    files: defaultdict[str, list[Listing]] = defaultdict(list)
     for listing in catalog:
         files[_file_key(listing, adapters)].append(listing)
-    matches = {
-        file: listings
-        for file, listings in files.items()
-        if any(_matches(listing, adapters, name) for listing in listings)
-    }
+    named = dict.fromkeys(_file_key(catalog[position], adapters) for position in adapter_names.find_all(name))
+    matches = {file: files[file] for file in named}
     if not matches:
-        raise MissingArtifact(
-            f"no adapter '{name}' in data/catalog.jsonl: "
-            f"name a sha256 ({MIN_PREFIX_DIGITS} digits or more) or a hub id (author/name)"
-        )
+        raise MissingArtifact(f"no adapter '{name}' in data/catalog.jsonl: name {EXPECTED}, e.g. author/name")
     if len(matches) > 1:
         names = ", ".join(f"{item.hub}:{item.id}/{item.file}" for found in matches.values() for item in found)
         raise MissingArtifact(
@@ -186,11 +183,11 @@ def _file_key(listing: Listing, adapters: Mapping[str, Adapter]) -> str:
     return adapter.sha256 if adapter else listing.key
 
 
-def _matches(listing: Listing, adapters: Mapping[str, Adapter], name: str) -> bool:
-    short_names = {listing.id, f"{listing.id}/{listing.file}"}
-    names = short_names | {f"{listing.hub}:{short_name}" for short_name in short_names}
-    is_prefix = len(name) >= MIN_PREFIX_DIGITS and _file_key(listing, adapters).startswith(name.lower())
-    return name in names or is_prefix
+def _naming_fields(listing: Listing, adapters: Mapping[str, Adapter]) -> Row:
+    """Return the fields by which `AdapterNames` finds a listing; an unknown sha256 is empty."""
+    adapter = adapters.get(listing.key)
+    sha256 = adapter.sha256 if adapter else listing.sha256 or ""
+    return {"sha256": sha256, "hub": listing.hub, "id": listing.id, "file": listing.file}
 
 
 def _hub_facts(record: AdapterRecord) -> dict[str, Any]:

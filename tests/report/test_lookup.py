@@ -18,6 +18,7 @@ from autolora.report.lookup import (
     facts,
     lookup,
 )
+from autolora.storage.files import write_rows
 from tests.support.synthetic_repo import DAY, make_adapter, write_repository
 from tests.support.tiny_pool import RULES
 from tests.support.two_sources import ADAPTER, HUGGINGFACE, write_two_sources
@@ -44,6 +45,15 @@ def test_any_name_finds_the_adapter_with_all_sources(root: Path, name: str) -> N
     assert describe_permissions(adapter.sources.permissions) == (
         "commercial use not allowed, derivatives not reported, attribution required"
     )
+
+
+def test_the_beginning_of_a_hub_is_not_a_name(root: Path) -> None:
+    listing = replace(make_adapter("neon", 7).listing, sha256=None, status="queued")
+    write_rows(root / "data/catalog.jsonl", [listing.to_row()])
+    assert listing.key.startswith("huggingface:")
+    with pytest.raises(MissingArtifact, match="no adapter 'hugging'"):
+        lookup(root, "hugging", RULES)
+    assert lookup(root, listing.id, RULES).listings == (listing,)
 
 
 def test_withdrawn_adapter_has_all_its_facts_and_the_reason(root: Path) -> None:

@@ -1,0 +1,86 @@
+"""The names of adapters: beginnings of a sha256, ids on hubs, and names of several adapters or none."""
+
+import pytest
+
+from autolora.errors import MissingArtifact
+from autolora.index.names import EXPECTED, AdapterNames
+from autolora.storage.files import Row
+from tests.support.documented_errors import documented_messages
+
+
+def row(sha256: str, hub: str, id: str, file: str) -> Row:
+    return {"sha256": sha256, "hub": hub, "id": id, "file": file}
+
+
+ROWS = [
+    row("a1" * 32, "civitai", "618692", "a.st"),
+    row("b2" * 32, "huggingface", "ann/cat", "b.st"),
+    row("b2b2b2" + "0" * 58, "huggingface", "ann/cat", "c.st"),
+    row("618692" + "f" * 58, "folder", "dog", "d.st"),
+    row("", "huggingface", "ann/new", "e.st"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"),
+    [
+        ("a1" * 32, [0]),
+        ("A1a1A1", [0]),
+        ("a1a1a", []),
+        ("b2b2b2", [1, 2]),
+        ("b2b2b20", [2]),
+        ("b2b2b3", []),
+        ("ffffff", []),
+        ("civitai:618692", [0]),
+        ("civitai:618692/a.st", [0]),
+        ("618692", [0, 3]),
+        ("ann/cat", [1, 2]),
+        ("huggingface:ann/cat", [1, 2]),
+        ("ann/cat/c.st", [2]),
+        ("civitai:ann/cat", []),
+        ("ann/CAT", []),
+        ("ann/new", [4]),
+        ("", []),
+    ],
+)
+def test_names_are_beginnings_of_sha256_and_ids(name: str, positions: list[int]) -> None:
+    assert AdapterNames(ROWS).find_all(name) == positions
+
+
+def test_a_name_of_one_adapter_has_its_position() -> None:
+    assert AdapterNames(ROWS).find_one("ann/cat/c.st") == 2
+
+
+def test_a_name_of_several_adapters_is_an_error_that_lists_them() -> None:
+    with pytest.raises(
+        MissingArtifact,
+        match=r"several adapters are called 'ann/cat'.*b2b2b2b2 \(b\.st\), b2b2b200 \(c\.st\)",
+    ):
+        AdapterNames(ROWS).find_one("ann/cat")
+
+
+def test_a_name_of_no_adapter_is_an_error_that_says_what_names_are() -> None:
+    with pytest.raises(MissingArtifact, match=r"no adapter 'x/y': give a sha256 .* or an id on a hub"):
+        AdapterNames(ROWS).find_one("x/y")
+
+
+def test_documented_messages_say_what_names_are() -> None:
+    messages = [message for message in documented_messages() if "digits or more" in message]
+    assert len(messages) == 3 and all(EXPECTED in message for message in messages)
+
+
+class CountedRow(dict[str, str]):
+    """A row that counts how often its fields are read."""
+
+    reads = 0
+
+    def __getitem__(self, name: str) -> str:
+        type(self).reads += 1
+        return super().__getitem__(name)
+
+
+def test_a_name_is_not_compared_with_every_row() -> None:
+    names = AdapterNames([CountedRow(fields) for fields in ROWS])
+    CountedRow.reads = 0
+    assert names.find_all("b2b2b2") == [1, 2] and names.find_all("ann/cat") == [1, 2]
+    assert CountedRow.reads == 0
