@@ -270,7 +270,8 @@ class Hit:
     score: float
     """cosine of prompt and adapter, -1 to 1; in a selection, of the adapter and what those before it leave"""
     relevance: float | None
-    """probability that the prompt asks for what the adapter does; None if the encoder has no calibration"""
+    """probability that the prompt asks for what the adapter does; None if the encoder has no calibration, or if
+    the adapter was named"""
     sha256: str
     hub: str
     id: str

@@ -8,6 +8,7 @@ A search reads an immutable copy of the index (autolora.index.served), so a runn
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ import numpy as np
 
 from autolora.errors import MismatchError
 from autolora.index.copies import Index
-from autolora.index.names import find_one, named_rows
+from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
 from autolora.params import RetrievalParams, load
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from autolora.storage.validation import is_unicode
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
@@ -49,6 +51,11 @@ class Retriever:
             )
         self.index = index
         self._text_encoder = text_encoder
+
+    @cached_property
+    def names(self) -> AdapterNames:
+        """The names of the adapters of the index."""
+        return AdapterNames.of_index(self.index.rows.columns)
 
     def search(self, prompt: str, k: int, where: Conditions = None) -> list[Hit]:
         """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5).
@@ -91,14 +98,15 @@ class Retriever:
     def named(self, prompt: str, names: Sequence[str]) -> list[Hit]:
         """Return the adapters with these names, in this order, whether they fit the prompt or not.
 
+        They have no relevance, which counts as 1 in a generation.
         A name is the beginning of a sha256 (6 digits or more), or an id on a hub (author/name), possibly with its hub
         before and its file behind it (hub:author/name/file). Raises MissingArtifact if no adapter of the index has a
         name, or several have it.
         """
-        rows = named_rows(self.index.rows.columns)
-        positions = np.array([find_one(rows, name) for name in names], dtype=np.int64)
-        cosines = (self.index.vectors[positions] @ self.embed(prompt)).astype(np.float64)
-        return self._hits(positions, cosines)
+        positions = [self.names.find_one(name) for name in names]
+        cosines = self.index.vectors[positions] @ self.embed(prompt)
+        found = zip(positions, cosines.tolist(), strict=True)
+        return [_hit(self.index, rank, *hit, relevance=None) for rank, hit in enumerate(found, start=1)]
 
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
@@ -111,7 +119,10 @@ class Retriever:
         return vector
 
     def embed_all(self, texts: Sequence[str]) -> Float32Array:
-        """Return the unit vectors (N, d) of texts."""
+        """Return the unit vectors (N, d) of texts. Raises ValueError if a text is not valid Unicode."""
+        for text in texts:
+            if not is_unicode(text):
+                raise ValueError(f"{text!r} is not valid Unicode: remove the halves of surrogate pairs")
         return self.index.text_map.apply(self._text_encoder.encode(texts))
 
     def _hits(self, positions: Int64Array, cosines: Float64Array) -> list[Hit]:

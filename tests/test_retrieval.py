@@ -16,7 +16,6 @@ import torch
 from autolora.encoder.store import load_encoder
 from autolora.errors import FilterError, MismatchError, MissingArtifact
 from autolora.index.copies import Index, Rows
-from autolora.index.names import find_one
 from autolora.index.served import open_index, release
 from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
@@ -138,23 +137,19 @@ def test_adapters_are_named_by_sha256_id_hub_and_file(
     names.append(f"{second.listing.id}/{second.listing.file}")
     hits = retriever.named("a neon drawing", names)
     assert [hit.sha256 for hit in hits] == [second.sha256, first.sha256, first.sha256, second.sha256]
-    scores = {hit.sha256: (hit.score, hit.relevance) for hit in retriever.search("a neon drawing", k=99)}
+    scores = {hit.sha256: hit.score for hit in retriever.search("a neon drawing", k=99)}
     for hit in hits:
-        assert (hit.score, hit.relevance) == pytest.approx(scores[hit.sha256], abs=1e-6)
+        assert hit.score == pytest.approx(scores[hit.sha256], abs=1e-6)
+        assert hit.relevance is None  # which the gates take for 1
     assert [hit.rank for hit in hits] == [1, 2, 3, 4]
     for unknown in ("nobody/nothing", second.sha256[:5], "", "civitai:" + first.listing.id):
         with pytest.raises(MissingArtifact, match="contains no adapter"):
             retriever.named("a neon drawing", [unknown])
 
 
-def test_a_name_of_several_adapters_is_an_error() -> None:
-    def row(sha256: str, file: str) -> dict[str, str]:
-        return {"sha256": sha256, "hub": "civitai", "id": "x/y", "file": file}
-
-    with pytest.raises(
-        MissingArtifact, match=r"several adapters are called 'x/y'.*\(1\.st\), bbbbbbbb \(2\.st\)"
-    ):
-        find_one([row("a" * 64, "1.st"), row("b" * 64, "2.st")], "x/y")
+def test_a_text_that_is_not_unicode_is_an_error(root: Path, text_encoder: ClipTextEncoder) -> None:
+    with pytest.raises(ValueError, match=r"'a \\ud800' is not valid Unicode"):
+        Retriever(open_index(root), text_encoder).search("a \ud800", k=1)
 
 
 def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(

@@ -31,15 +31,15 @@ def evaluate(
     prompts = prompts.absolute()
     from autolora import models
     from autolora.evaluation.prompts import measure_cases, read_cases
-    from autolora.index.names import named_rows
     from autolora.index.served import open_index
+    from autolora.retrieval import Retriever
 
     root, params = enter_repository()
-    index = open_index(root, rev)
-    cases = read_cases(prompts, named_rows(index.rows.columns))
-    text_encoder = models.load_text_encoder(params.models)
+    # of torch, since all captions are encoded, perhaps on a GPU
+    retriever = Retriever(open_index(root, rev), models.load_text_encoder(params.models))
+    cases = read_cases(prompts, retriever.names)
     ks = sorted(set(k or params.evaluation.ks))
-    report = measure_cases(root, index, text_encoder, cases, ks, params.evaluation)
+    report = measure_cases(root, retriever, cases, ks, params.evaluation)
     if as_json:
         print(to_json(report))
     else:

@@ -8,28 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from autolora.encoder.model import TextEncoder
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.evaluation.benchmark import list_captions, read_renderings
+from autolora.evaluation.benchmark import TEXTS_AT_ONCE, list_captions, read_renderings
 from autolora.index.copies import Index
-from autolora.index.names import EXPECTED, find_all
+from autolora.index.names import EXPECTED, AdapterNames
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimates
 from autolora.metrics.comparison import chance_metrics, query_metrics
 from autolora.metrics.numbers import rounded
 from autolora.params import EvaluationParams
-from autolora.storage.arrays import Float32Array, Float64Array, Int64Array
-from autolora.storage.files import Row
+from autolora.retrieval import Retriever
+from autolora.storage.arrays import Float64Array, Int64Array
+from autolora.storage.validation import is_unicode
 
 FORM = '{"prompt": "…", "adapters": ["sha256 or hub:id", …]}'
 MAX_PROBLEMS = 10
 """lines that an error names"""
-TEXTS_AT_ONCE = 8192
-"""captions whose text features are in memory at once"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PromptCase:
+class JudgedPrompt:
     """A line of a file of prompts."""
 
     line: int
@@ -41,20 +39,33 @@ class PromptCase:
     """of these adapters in the index, each once"""
 
 
-def read_cases(path: Path, rows: Sequence[Row]) -> list[PromptCase]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """How the adapters of an index rank for each prompt."""
+
+    ranks: Float64Array
+    """(P,) of the first of the prompt's adapters, from 1"""
+    first_hits: Int64Array
+    """(P,) position of the adapter with the highest score"""
+    best_scores: Float64Array
+    """(P,) its score"""
+
+
+def read_cases(path: Path, names: AdapterNames) -> list[JudgedPrompt]:
     """Read a file of JSON lines {"prompt": …, "adapters": […]} about the adapters of an index; empty lines are skipped.
 
-    rows: of the index (`named_rows`). A name without a file stands for all files of its id.
+    names: of the adapters of the index. A name without a file stands for all files of its id.
     Raises MissingArtifact if the file does not exist or the index does not hold an adapter, MismatchError if a line
     has another form or there is none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise MissingArtifact(f"{path} cannot be read ({error}): name a text file of lines {FORM}") from error
-    cases: list[PromptCase] = []
+    cases: list[JudgedPrompt] = []
     malformed, unknown = [], []
-    for number, line in enumerate(lines, start=1):
+    # not splitlines(), which also splits at characters that a JSON text may contain
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -62,10 +73,10 @@ def read_cases(path: Path, rows: Sequence[Row]) -> list[PromptCase]:
         except ValueError as error:
             malformed.append(f"line {number}: {error}")
             continue
-        positions = {name: find_all(rows, name) for name in adapters}
+        positions = {name: names.find_all(name) for name in adapters}
         unknown += [f"line {number}: '{name}'" for name, items in positions.items() if not items]
         items = sorted({item for items in positions.values() for item in items})
-        cases.append(PromptCase(number, prompt, adapters, np.array(items, dtype=np.int64)))
+        cases.append(JudgedPrompt(number, prompt, adapters, np.array(items, dtype=np.int64)))
     if malformed or not cases:
         raise MismatchError(
             f"{path} is not a file of prompts ({_join(malformed) or 'it has no line'}): expected {FORM} per line"
@@ -80,9 +91,8 @@ def read_cases(path: Path, rows: Sequence[Row]) -> list[PromptCase]:
 
 def measure_cases(
     root: Path,
-    index: Index,
-    text_encoder: TextEncoder,
-    cases: Sequence[PromptCase],
+    retriever: Retriever,
+    cases: Sequence[JudgedPrompt],
     ks: Sequence[int],
     params: EvaluationParams,
 ) -> dict[str, Any]:
@@ -91,15 +101,14 @@ def measure_cases(
 
     The caption centroid takes all captions of the dataset, so it is flattered by prompts that are captions.
     """
-    prompts = _embed(index, text_encoder, [case.prompt for case in cases])
-    scores = {
-        "index": prompts.astype(np.float64) @ index.vectors.T,
-        "caption centroid": prompts.astype(np.float64) @ _centroids(root, index, text_encoder).T,
+    index = retriever.index
+    prompts = retriever.embed_all([case.prompt for case in cases]).astype(np.float64)
+    rankings = {
+        "index": _rank(prompts, index.vectors.astype(np.float64), cases),
+        "caption centroid": _rank(prompts, _centroids(root, retriever), cases),
     }
-    relevant = [case.positions for case in cases]
-    ranks = {name: retrieval.ranks(values, relevant).astype(np.float64) for name, values in scores.items()}
     counts = np.array([len(case.positions) for case in cases], dtype=np.int64)
-    tables = {name: query_metrics(values, ks) for name, values in ranks.items()}
+    tables = {name: query_metrics(ranking.ranks, ks) for name, ranking in rankings.items()}
     tables["random"] = chance_metrics(counts, np.full_like(counts, len(index.rows)), ks)
     columns = {(name, metric): values for name, table in tables.items() for metric, values in table.items()}
     found = estimates(columns, range(len(cases)), params.bootstrap, params.seed)
@@ -112,7 +121,7 @@ def measure_cases(
         "adapters": len(index.rows),
         "prompts": len(cases),
         "methods": methods,
-        "failures": _failures(index, cases, ranks["index"], scores["index"]),
+        "failures": _failures(index, cases, rankings["index"]),
     }
     result: dict[str, Any] = rounded(report)
     return result
@@ -131,11 +140,27 @@ def _parse(line: str) -> tuple[str, tuple[str, ...]]:
         raise ValueError("the prompt is not a text, or empty")
     if not isinstance(adapters, list) or not adapters or not all(isinstance(name, str) for name in adapters):
         raise ValueError("adapters is not a list of at least one text")
+    if not all(map(is_unicode, (prompt, *adapters))):
+        raise ValueError(
+            "a text is not valid Unicode: it contains half of a surrogate pair (\\ud800 to \\udfff)"
+        )
     return prompt, tuple(adapters)
 
 
-def _centroids(root: Path, index: Index, text_encoder: TextEncoder) -> Float64Array:
+def _rank(prompts: Float64Array, vectors: Float64Array, cases: Sequence[JudgedPrompt]) -> Ranking:
+    """Return how adapters with vectors (N, d) rank for prompts (P, d); scores are computed in blocks."""
+    ranks, best = np.empty(len(cases)), np.empty(len(cases))
+    first = np.empty(len(cases), dtype=np.int64)
+    for block in retrieval.blocks(len(cases), len(vectors)):
+        scores = prompts[block] @ vectors.T
+        ranks[block] = retrieval.ranks(scores, [case.positions for case in cases[block]])
+        first[block], best[block] = scores.argmax(axis=1), scores.max(axis=1)
+    return Ranking(ranks, first, best)
+
+
+def _centroids(root: Path, retriever: Retriever) -> Float64Array:
     """Return the unit mean caption vectors (N, d) of the adapters of an index; zeros without captions."""
+    index = retriever.index
     in_dataset = read_renderings(root)
     rows = [row for row, fields in enumerate(index.rows) if fields["sha256"] in in_dataset]
     captions = list_captions(root, [index.rows[row]["sha256"] for row in rows])
@@ -143,33 +168,27 @@ def _centroids(root: Path, index: Index, text_encoder: TextEncoder) -> Float64Ar
     for start in range(0, len(captions), TEXTS_AT_ONCE):
         part = captions[start : start + TEXTS_AT_ONCE]
         owners = np.array([rows[position] for position, _, _ in part])
-        np.add.at(sums, owners, _embed(index, text_encoder, [text for _, _, text in part]))
+        np.add.at(sums, owners, retriever.embed_all([text for _, _, text in part]))
     centroids: Float64Array = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     return centroids
 
 
-def _embed(index: Index, text_encoder: TextEncoder, texts: Sequence[str]) -> Float32Array:
-    """Return the unit vectors (N, d) of texts."""
-    return index.text_map.apply(np.asarray(text_encoder.encode(texts)))
-
-
-def _failures(
-    index: Index, cases: Sequence[PromptCase], ranks: Float64Array, scores: Float64Array
-) -> list[dict[str, Any]]:
+def _failures(index: Index, cases: Sequence[JudgedPrompt], ranking: Ranking) -> list[dict[str, Any]]:
     """Return the prompts whose first hit is not one of their adapters, with the rank of the first that is."""
-    first = scores.argmax(axis=1)
-    return [
-        {
-            "line": case.line,
-            "prompt": case.prompt,
-            "adapters": list(case.adapters),
-            "rank": int(ranks[row]),
-            "first_hit": f"{index.rows[first[row]]['hub']}:{index.rows[first[row]]['id']}",
-            "score": float(scores[row, first[row]]),
-        }
-        for row, case in enumerate(cases)
-        if ranks[row] > 1
-    ]
+    failures = []
+    for position in np.flatnonzero(ranking.ranks > 1).tolist():
+        case, first_hit = cases[position], index.rows[int(ranking.first_hits[position])]
+        failures.append(
+            {
+                "line": case.line,
+                "prompt": case.prompt,
+                "adapters": list(case.adapters),
+                "rank": int(ranking.ranks[position]),
+                "first_hit": f"{first_hit['hub']}:{first_hit['id']}",
+                "score": float(ranking.best_scores[position]),
+            }
+        )
+    return failures
 
 
 def _join(problems: Sequence[str]) -> str:
