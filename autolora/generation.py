@@ -103,7 +103,10 @@ def generate(
 
 
 def _known_relevance(hits: Sequence[Hit]) -> list[float] | None:
-    """Return the relevance of each adapter (k,); None, which counts as 1, if the encoder has no calibration."""
+    """Return the relevance of each adapter (k,), or None, which counts as 1.
+
+    It is unknown for named adapters, and if the encoder has no calibration.
+    """
     known = [hit.relevance for hit in hits if hit.relevance is not None]
     return known if len(known) == len(hits) else None
 
@@ -214,7 +217,7 @@ def _describe_adapter(adapter: Mapping[str, Any]) -> str:
         f"license {adapter['license'] or 'unknown'}",
         f"score {adapter['score']:.3f}",
     ]
-    if adapter["relevance"] is not None:
+    if adapter.get("relevance") is not None:
         parts.append(f"relevance {adapter['relevance']:.2f}")
     if adapter.get("strength", 1.0) != 1.0:
         parts.append(f"strength {adapter['strength']:g}")

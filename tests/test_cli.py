@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.cli.generate import _parse_adapter
 from autolora.index.store import SCHEMA
+from autolora.index.names import AdapterNames
 from autolora.records import Permissions
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
@@ -32,6 +34,12 @@ from tests.support.synthetic_repo import (
 
 ROOT = Path(__file__).parents[1]
 ADAPTER = make_adapter("mosaic", 0)
+NAMES = AdapterNames(
+    [
+        {"sha256": "a" * 64, "hub": "huggingface", "id": "x/y", "file": "1.st"},
+        {"sha256": "b" * 64, "hub": "civitai", "id": "618692", "file": "2.st"},
+    ]
+)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -77,9 +85,12 @@ def test_versions_are_the_commits_that_a_search_can_read(
         (["generate", ""], "the prompt is empty"),
         (["generate", "a cat", "-o", "README.md/cat.png"], "not a folder that can be written"),
         (["generate", "a cat", "--adapter", "x/y", "-k", "2"], "give either adapters, or -k and --where"),
-        (["generate", "a cat", "--adapter", ":0.5"], "is not NAME or NAME:STRENGTH"),
-        (["generate", "a cat", "--adapter", "x/y:nan"], "is not NAME or NAME:STRENGTH"),
         (["search", "a cat", "--max-mb", "inf"], "should be less than or equal to"),
+        (["generate", "a cat", "-k", "0", "--rev", "v1"], "-k 0 searches no index, so --rev has no effect"),
+        (
+            ["generate", "a cat", "-k", "0", "--where", "nsfw"],
+            "-k 0 searches no index, so --where has no effect",
+        ),
         (["search", "a cat", "-k", "0"], "neither a number from 1 nor auto"),
         (["search", "a cat", "-k", "some"], "neither a number from 1 nor auto"),
         (["generate", "a cat", "-o", "cat.jpg"], "a file that ends in .png"),
@@ -238,10 +249,23 @@ def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.Monke
         ("x/y:0.8", ("x/y", 0.8)),
         ("huggingface:x/y", ("huggingface:x/y", 1.0)),
         ("huggingface:x/y:-1", ("huggingface:x/y", -1.0)),
+        ("civitai:618692", ("civitai:618692", 1.0)),
+        ("civitai:618692:0.8", ("civitai:618692", 0.8)),
+        ("618692:2", ("618692", 2.0)),
+        ("civitai:999999", ("civitai:999999", 1.0)),
+        ("unknown:0.8", ("unknown:0.8", 1.0)),
+        (":0.5", (":0.5", 1.0)),
+        ("", ("", 1.0)),
     ],
 )
 def test_strength_follows_the_name_of_an_adapter(text: str, expected: tuple[str, float]) -> None:
-    assert _parse_adapter(text) == expected
+    assert _parse_adapter(text, NAMES) == expected
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "strong", ""])
+def test_a_strength_that_is_not_a_number_is_a_usage_error(number: str) -> None:
+    with pytest.raises(typer.BadParameter, match=f"'{number}' in 'x/y:{number}' is not a strength"):
+        _parse_adapter(f"x/y:{number}", NAMES)
 
 
 def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

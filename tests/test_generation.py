@@ -215,6 +215,30 @@ def test_image_is_generated_again_from_its_provenance(
         assert difference(again.image, saved) == 0
 
 
+def test_the_gates_take_named_adapters_for_relevant(
+    generator: Generator, hits: list[Hit], gates_folder: Path
+) -> None:
+    def image(relevance: float | None) -> Image.Image:
+        chosen = [replace(hit, relevance=relevance) for hit in hits]
+        generated = generate(generator, PROMPT, chosen, method="gated", seed=7, params=PARAMS)
+        assert [adapter["relevance"] for adapter in generated.provenance["adapters"]] == [relevance] * 2
+        return generated.image
+
+    assert difference(image(None), image(1.0)) == 0
+    assert difference(image(None), image(0.0)) > 0
+
+
+def test_provenance_without_relevance_is_described(generator: Generator, hits: list[Hit]) -> None:
+    """Earlier versions of AutoLoRA wrote none, and named adapters have none."""
+    provenance = generate(generator, PROMPT, hits[:1], method="direct", seed=7, params=PARAMS).provenance
+    (adapter,) = provenance["adapters"]
+    assert "relevance 0.75" in describe_provenance(provenance)["adapters"]
+    without = {name: value for name, value in adapter.items() if name != "relevance"}
+    for fields in (without, adapter | {"relevance": None}):
+        text = describe_provenance(provenance | {"adapters": [fields]})["adapters"]
+        assert "someone/1" in text and "relevance" not in text
+
+
 def test_provenance_is_described_in_words(generator: Generator, hits: list[Hit], tmp_path: Path) -> None:
     generated = generate(generator, PROMPT, hits, method="direct", seed=7, params=PARAMS)
     description = describe_provenance(generated.provenance)

@@ -6,13 +6,16 @@ import re
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Prompt, Rev, Where, check_prompt
 from autolora.cli.search import choose
+
+if TYPE_CHECKING:
+    from autolora.index.names import AdapterNames
 
 
 class Method(Enum):
@@ -66,17 +69,19 @@ def generate(
     if output and not _is_writable(output.parent):
         raise typer.BadParameter(f"{output.parent} is not a folder that can be written", param_hint="-o")
     check_prompt(prompt)
-    if rev and k == 0:
-        raise typer.BadParameter("-k 0 searches no index, so --rev has no effect", param_hint="--rev")
+    for option, value in (("--rev", rev), ("--where", where)):
+        if k == 0 and value is not None:
+            raise typer.BadParameter(f"-k 0 searches no index, so {option} has no effect", param_hint=option)
     if adapters and (k is not None or where):
         raise typer.BadParameter(
             "give either adapters, or -k and --where to search for some", param_hint="--adapter"
         )
-    named = [_parse_adapter(text) for text in adapters or ()]
     root, params = enter_repository()
     hits = []
     if k != 0:
-        hits = choose(open_retriever(root, rev=rev), prompt, k, named, where, params.retrieval)
+        retriever = open_retriever(root, rev=rev)
+        named = [_parse_adapter(text, retriever.names) for text in adapters or ()]
+        hits = choose(retriever, prompt, k, named, where, params.retrieval)
     settings = params.generation
     if trigger_words is not None:
         settings = replace(settings, trigger_words=trigger_words)
@@ -101,16 +106,22 @@ def generate(
         print(f"  {relevance}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
 
 
-def _parse_adapter(text: str) -> tuple[str, float]:
-    """Return the name and strength of `NAME[:STRENGTH]`; the strength is 1 if it is not given."""
-    name, _, strength = text.rpartition(":")
-    try:
-        value = float(strength)
-    except ValueError:
+def _parse_adapter(text: str, names: "AdapterNames") -> tuple[str, float]:
+    """Return the name and strength of `NAME[:STRENGTH]`; the strength is 1 if it is not given.
+
+    A number at the end is a strength only if an adapter has the name before it and none has the whole: ids on some hubs
+    are numbers. A text without an adapter is returned whole.
+    """
+    name, _, number = text.rpartition(":")
+    if names.find_all(text) or not names.find_all(name):
         return text, 1.0
-    if not name or not math.isfinite(value):
-        raise typer.BadParameter(f"'{text}' is not NAME or NAME:STRENGTH", param_hint="--adapter")
-    return name, value
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise typer.BadParameter(f"'{number}' in '{text}' is not a strength", param_hint="--adapter")
+    return name, strength
 
 
 def _is_writable(folder: Path) -> bool:
