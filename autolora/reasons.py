@@ -54,8 +54,8 @@ class Reasons:
     captions_score: float | None
     """cosine of the prompt with the captions' centroid; None without captions"""
     uses_captions: bool | None
-    """whether captions are part of the hit's score; False: they disagree with the weights; None: there are none, or the
-    encoder takes none"""
+    """whether captions are part of the adapter's vector; False: they disagree with the weights; None: the encoder takes
+    no captions, or the adapter has none"""
     captions: tuple[MatchingCaption, ...]
     """the nearest ones, nearest first, at most one per image"""
     words: tuple[str, ...]
@@ -121,17 +121,27 @@ def add_blocks(
 
 def describe(reasons: Reasons) -> dict[str, str]:
     """Return the reasons as phrases: label -> phrase; labels without a value are left out."""
-    captions = "" if reasons.captions_score is None else f", captions {reasons.captions_score:.3f}"
-    distrusted = " (not used: they disagree with the weights)" if reasons.uses_captions is False else ""
     blocks = reasons.blocks or {}
     phrases = {
-        "cosines": f"weights {reasons.weights_score:.3f}{captions}{distrusted}",
+        "cosines": f"weights {reasons.weights_score:.3f}{_describe_captions_score(reasons)}",
         "nearest captions": "\n".join(f"{caption.score:.3f} {caption.text}" for caption in reasons.captions),
         "matched words": ", ".join(reasons.words),
         "largest blocks": ", ".join(f"{block} {part:+.3f}" for block, part in blocks.items()),
         "unavailable": "\n".join(reasons.unavailable),
     }
     return {label: phrase for label, phrase in phrases.items() if phrase}
+
+
+def _describe_captions_score(reasons: Reasons) -> str:
+    """Return the cosine with the captions, and why the vector is without them; empty without captions."""
+    if reasons.captions_score is None:
+        return ""
+    why_unused = {
+        True: "",
+        False: " (not used: they disagree with the weights)",
+        None: " (not used: the encoder takes no captions)",
+    }
+    return f", captions {reasons.captions_score:.3f}{why_unused[reasons.uses_captions]}"
 
 
 def _read_captions(root: Path, digests: Mapping[str, str]) -> dict[str, list[Row]]:

@@ -185,4 +185,5 @@ def test_blocks_of_a_transformer_encoder_are_not_shown(
     write_index(tmp_path)
     reasons = explained(tmp_path, text_encoder)[0]
     assert reasons.uses_captions is None and reasons.captions
+    assert describe(reasons)["cosines"].endswith("(not used: the encoder takes no captions)")
     assert reasons.unavailable == ("blocks: the score of a transformer encoder is not a sum over blocks",)
