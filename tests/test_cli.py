@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.cli.generate import _parse_adapter
-from autolora.index.store import SCHEMA
 from autolora.index.names import AdapterNames
+from autolora.index.store import SCHEMA
 from autolora.records import Permissions
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (

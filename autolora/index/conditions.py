@@ -1,16 +1,13 @@
-"""Conditions on the columns of the index as SQL text, which autolora.index.filters evaluates."""
+"""The conditions that the options of a search stand for, as SQL text, which autolora.index.filters evaluates."""
 
 from collections.abc import Sequence
 
-
-def quote(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
+from autolora.storage.sql import is_one_of
 
 
 def any_of(column: str, values: Sequence[str] | None) -> str | None:
     """Return the condition that a column has one of these texts; None without a text."""
-    return f"{column} IN ({', '.join(map(quote, values))})" if values else None
+    return is_one_of(column, values) if values else None
 
 
 def is_set(column: str, wanted: bool | None) -> str | None:

@@ -18,6 +18,7 @@ from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import pending
+from autolora.storage.sql import is_one_of
 
 ROWS_PER_WRITE = 1000
 
@@ -103,7 +104,7 @@ def remove(table: Any, columns: Columns, keys: Sequence[str]) -> None:
     """Delete rows by key."""
     key = next(iter(columns))
     for start in range(0, len(keys), ROWS_PER_WRITE):
-        table.delete(_is_one_of(key, keys[start : start + ROWS_PER_WRITE]))
+        table.delete(is_one_of(key, keys[start : start + ROWS_PER_WRITE]))
 
 
 def version_of(folder: Path, table: str) -> int | None:
@@ -163,8 +164,7 @@ def read_where(
 
     Raises as `read_table`. Only matching rows leave the disk.
     """
-    condition = _is_one_of(name, values) if values else "false"
-    rows: list[Row] = _read(folder, table, columns, filter=condition).to_pylist()
+    rows: list[Row] = _read(folder, table, columns, filter=is_one_of(name, values)).to_pylist()
     return rows
 
 
@@ -193,12 +193,6 @@ def tagged_version(folder: Path, table: str, name: str) -> int | None:
         return int(_dataset(folder, table, version).version)
     except (OSError, RuntimeError, ValueError):
         return None
-
-
-def _is_one_of(name: str, values: Sequence[str]) -> str:
-    """Return the SQL condition that a column has one of these values."""
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-    return f"{name} IN ({quoted})"
 
 
 def _database(folder: Path) -> Any:

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from autolora.errors import FilterError
-from autolora.index.conditions import any_of, is_set, quote
+from autolora.index.conditions import any_of, is_set
 from autolora.index.filters import FILTER_COLUMNS, KINDS, evaluate
 from autolora.index.store import EXACT_COLUMNS
+from autolora.storage.sql import quote
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("mit", "MIT", "it's", 'a "b"', "50%", "under_score", "back\\slash", "", "é; DROP TABLE x --")
