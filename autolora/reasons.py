@@ -6,7 +6,6 @@
 Captions belong to a hit only if they are those that the index was built from; otherwise the reasons say so.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.store import encoder_digests
 from autolora.matching.hybrid import directions
+from autolora.matching.words import split_words
 from autolora.params import PoolParams
 from autolora.records import Hit
 from autolora.retrieval import Retriever
@@ -189,12 +189,10 @@ def _match_captions(
 
 def _shared_words(prompt: str, texts: Sequence[str]) -> tuple[str, ...]:
     """Return the words of a prompt that one of the texts contains, in the order of the prompt."""
-    known = {word for text in texts for word in _words(text)}
-    return tuple(word for word in dict.fromkeys(_words(prompt)) if word in known and word not in STOP_WORDS)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.casefold())
+    known = {word for text in texts for word in split_words(text)}
+    return tuple(
+        word for word in dict.fromkeys(split_words(prompt)) if word in known and word not in STOP_WORDS
+    )
 
 
 def _contributions(

@@ -14,8 +14,8 @@ from autolora.encoder.examples import TrainExample, load_examples
 from autolora.encoder.model import caption_rule, embed_texts, fitted_relevance, predict
 from autolora.encoder.training import build, fit
 from autolora.matching.hybrid import combine
-from autolora.matching.phrases import words
 from autolora.matching.relevance import Relevance
+from autolora.matching.words import split_words
 from autolora.metrics.judgments import Judgment
 from autolora.params import Params
 from autolora.retrieval import Retriever
@@ -97,7 +97,8 @@ def _hidden_examples(root: Path, hidden: Collection[str]) -> list[TrainExample]:
 def _kept(renderings: Collection[Collection[str]], hidden: Collection[str]) -> tuple[tuple[str, ...], ...]:
     """Return the captions without the hidden words, by rendering; renderings without any are left out."""
     texts = (
-        tuple(text for text in captions if not set(hidden) & set(words(text))) for captions in renderings
+        tuple(text for text in captions if not set(hidden) & set(split_words(text)))
+        for captions in renderings
     )
     return tuple(captions for captions in texts if captions)
 

@@ -1,15 +1,15 @@
 """Distinctive phrases: the words that most captions of an adapter contain and few of others."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+
+from autolora.matching.words import split_words
 
 MAX_WORDS = 5
 MIN_SHARE = 0.5
 """a phrase is in at least this share of the adapter's captions"""
 MIN_END_WEIGHT = 0.5
 """a phrase begins and ends with words of at least this share of its heaviest word's weight"""
-WORD = re.compile(r"[^\W\d_]+")
 
 
 def distinctive_phrase(captions: Sequence[str], other_shares: Mapping[str, float]) -> str:
@@ -19,7 +19,7 @@ def distinctive_phrase(captions: Sequence[str], other_shares: Mapping[str, float
     as the heaviest word (the first of them in case of a tie) and grows, to the right if possible, as long as half of
     the captions contain it; then light words at its ends are cut off.
     """
-    texts, own_shares = [words(caption) for caption in captions], word_shares(captions)
+    texts, own_shares = [split_words(caption) for caption in captions], word_shares(captions)
     order = dict.fromkeys(word for text in texts for word in text)
     weight = {word: own_shares[word] - other_shares.get(word, 0.0) for word in order}
     heaviest = max(weight, key=lambda word: round(weight[word], 9), default=None)
@@ -34,7 +34,7 @@ def distinctive_phrase(captions: Sequence[str], other_shares: Mapping[str, float
 
 def word_shares(captions: Iterable[str]) -> Mapping[str, float]:
     """Return word -> share of the captions that contain it."""
-    texts = [set(words(caption)) for caption in captions]
+    texts = [set(split_words(caption)) for caption in captions]
     counts = Counter(word for text in texts for word in text)
     return {word: count / len(texts) for word, count in counts.items()}
 
@@ -50,8 +50,3 @@ def _extended(phrase: tuple[str, ...], texts: Sequence[Sequence[str]]) -> tuple[
         if best is not None and counts[best] >= MIN_SHARE * len(texts):
             return best
     return None
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text, in lower case."""
-    return WORD.findall(text.lower())

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolora.matching.hybrid import CaptionRule
-from autolora.metrics.bm25 import WordCounts, split_words
+from autolora.matching.words import split_words
+from autolora.metrics.bm25 import WordCounts
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float64Array, Int64Array
 

@@ -1,8 +1,6 @@
 """Okapi BM25 (Robertson et al. 1994): a score of documents by the words that they share with a query."""
 
 import math
-import re
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
+from autolora.matching.words import split_words
 from autolora.storage.arrays import Float64Array, Int64Array
 
-WORD = re.compile(r"[^\W_]+")
 SATURATION, LENGTH_WEIGHT = 1.2, 0.75
 """k1 and b of BM25, at their usual values"""
 
@@ -28,11 +26,6 @@ class WordCounts:
     """(N,)"""
     by_rendering: Mapping[tuple[int, str], Document]
     """(position in the pool, image) -> the words about that image alone, for the images that queries describe"""
-
-
-def split_words(text: str) -> list[str]:
-    """Return the words of a text in lower case; punctuation and `_` separate them. Equal words are one object."""
-    return [sys.intern(word) for word in WORD.findall(text.lower())]
 
 
 def count_words(texts: Iterable[tuple[int, str, str]], pool: int, images: Collection[str]) -> WordCounts:

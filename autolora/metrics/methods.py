@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from autolora.matching.hybrid import MIN_LENGTH, combine, directions
+from autolora.matching.words import split_words
 from autolora.metrics.benchmark import Benchmark, Texts
-from autolora.metrics.bm25 import Bm25, split_words
+from autolora.metrics.bm25 import Bm25
 from autolora.storage.arrays import Float64Array
 
 Scores = Callable[[slice], Float64Array]
