@@ -13,6 +13,7 @@ import typer
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Prompt, Rev, Where, check_prompt
 from autolora.cli.search import choose
+from autolora.errors import MissingArtifact
 
 if TYPE_CHECKING:
     from autolora.index.names import AdapterNames
@@ -49,7 +50,7 @@ def generate(
             help="Add the first trigger word of each adapter to PROMPT; default from params.yaml.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the initial noise.")] = 0,
     output: Annotated[
         Path | None, typer.Option("-o", help="PNG file to write; default images/PROMPT-SEED.png.")
     ] = None,
@@ -82,6 +83,10 @@ def generate(
         retriever = open_retriever(root, rev=rev)
         named = [_parse_adapter(text, retriever.names) for text in adapters or ()]
         hits = choose(retriever, prompt, k, named, where, params.retrieval)
+        if len({hit.sha256 for hit in hits}) < len(hits):
+            raise typer.BadParameter(
+                "one adapter is given twice: give it once, with one strength", param_hint="--adapter"
+            )
     settings = params.generation
     if trigger_words is not None:
         settings = replace(settings, trigger_words=trigger_words)
@@ -94,7 +99,12 @@ def generate(
         params=settings,
     )
     path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
-    generation.save_image(image, path)
+    try:
+        generation.save_image(image, path)
+    except OSError as error:
+        raise MissingArtifact(
+            f"{path} cannot be written ({error.strerror}): give another file (-o)"
+        ) from error
     print(path)
     if image.provenance["text"] != prompt:
         print(f"  prompt with trigger words: {image.provenance['text']}")
