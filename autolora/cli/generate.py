@@ -84,9 +84,7 @@ def generate(
         named = [_parse_adapter(text, retriever.names) for text in adapters or ()]
         hits = choose(retriever, prompt, k, named, where, params.retrieval)
         if len({hit.sha256 for hit in hits}) < len(hits):
-            raise typer.BadParameter(
-                "one adapter is given twice: give it once, with one strength", param_hint="--adapter"
-            )
+            raise typer.BadParameter("an adapter is given twice: give it once", param_hint="--adapter")
     settings = params.generation
     if trigger_words is not None:
         settings = replace(settings, trigger_words=trigger_words)
