@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -137,9 +138,11 @@ def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str
         print(why_no_hit(total, passing, conditions))
         return
     title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
-    table = Table("score", "relevance", "adapter", "license", "trigger words", "sha256", title=title)
+    columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns:
         column.overflow = "fold"
+    table.columns[2].no_wrap = True  # ids are there to be copied
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
         relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
