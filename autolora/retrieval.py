@@ -53,6 +53,11 @@ class Retriever:
         self._text_encoder = text_encoder
 
     @cached_property
+    def uses_captions(self) -> BoolArray:
+        """Whether the vector of each adapter of the index contains captions (N,)."""
+        return self.index.uses_captions
+
+    @cached_property
     def names(self) -> AdapterNames:
         """The names of the adapters of the index."""
         return AdapterNames.of_index(self.index.rows.columns)
@@ -83,7 +88,7 @@ class Retriever:
             self.embed(prompt).astype(np.float64),
             Candidates(
                 index.vectors,
-                index.uses_captions,
+                self.uses_captions,
                 lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, mask),
             ),
             index.relevance,
@@ -130,7 +135,7 @@ class Retriever:
         index = self.index
         relevance: Sequence[float | None] = [None] * len(positions)
         if index.relevance is not None:
-            uses_captions = index.uses_captions[positions]
+            uses_captions = self.uses_captions[positions]
             relevance = index.relevance.probabilities(cosines, uses_captions, remainder=0.0).tolist()
         found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
         return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]

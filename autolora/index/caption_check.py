@@ -25,7 +25,7 @@ class CaptionCheck:
 
     @property
     def cosines(self) -> str:
-        """Return agreement and threshold as a phrase."""
+        """Return agreement and expected agreement as a phrase."""
         return f"cosine {self.agreement:.2f}, at least {self.expected:.2f} expected"
 
     @property

@@ -58,7 +58,7 @@ class Index:
     vectors: Float32Array
     """(N, d), unit vectors"""
     weights_vectors: Float32Array
-    """(N, d), unit vectors of the weights alone"""
+    """(N, d), of the weights alone; predictions of any length if the encoder takes captions"""
     rows: Rows
     """(N,) the other columns of each vector"""
     encoder: str
