@@ -2,9 +2,9 @@
 
 The training adapters serve as an index of unseen ones: their vectors come from encoders that were not trained on them,
 if there are such, and leave out the captions of the rendering that a prompt describes. The prompts are captions and
-distinctive phrases of the adapters, alone and in pairs, and once more in an index without the adapters that they
-ask for, so that nothing fits. No judgment of anybody is needed: an adapter is relevant to its own prompts; adapters
-whose captions resemble those of a requested one may be relevant or not, and are left out.
+distinctive phrases of the adapters, alone and two or three together, and once more in an index without the adapters
+that they ask for, so that nothing fits. No judgment of anybody is needed: an adapter is relevant to its own prompts;
+adapters whose captions resemble those of a requested one may be relevant or not, and are left out.
 """
 
 import logging
@@ -115,7 +115,7 @@ def calibrate(adapters: CalibrationSet, embed: Embed, seed: int) -> Relevance:
 
 
 def make_prompts(adapters: CalibrationSet, rng: np.random.Generator) -> Iterator[CalibrationPrompt]:
-    """Yield captions and phrases, alone and in pairs of adapters with different captions, MAX_PROMPTS of each kind."""
+    """Yield captions and phrases, alone, and those of two or three adapters together; MAX_PROMPTS of each kind."""
     captions = [
         CalibrationPrompt("caption", text, (adapter,), (image,))
         for adapter, renderings in enumerate(adapters.renderings)
