@@ -66,9 +66,9 @@ class Reasons:
     """what could not be determined, and why"""
 
 
-def explain(root: Path, retriever: Retriever, prompt: str, hits: Sequence[Hit]) -> list[Reasons]:
+def explain(root: Path | str, retriever: Retriever, prompt: str, hits: Sequence[Hit]) -> list[Reasons]:
     """Return the reasons of each hit of a search by this retriever, without blocks; `add_blocks` adds these."""
-    index = retriever.index
+    root, index = Path(root), retriever.index
     positions = dict(zip(hits, index.find([hit.sha256 for hit in hits]).tolist(), strict=True))
     stored = {hit.sha256: index.rows[position] for hit, position in positions.items()}
     try:

@@ -15,10 +15,11 @@ import typer
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.cli.generate import _parse_adapter
+from autolora.cli.generate import _parse_adapter, _slug
+from autolora.cli.search import _strengthen
 from autolora.index.names import AdapterNames
 from autolora.index.store import SCHEMA
-from autolora.records import Permissions
+from autolora.records import Hit, Permissions
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
     DATASET,
@@ -171,6 +172,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--since|2026-01-02", "1"),
         (f"--family|{'0' * 64}", ""),
         ("--no-nsfw|--where|license = 'mit' OR license IS NULL", "2"),
+        ("--where|commercial|--where|nsfw", ""),
+        ("--where|commercial|--where|NOT nsfw", "0"),
     ],
 )
 def test_options_of_a_search_restrict_its_hits(
@@ -275,3 +278,18 @@ def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) 
     (root / "params.yaml").write_text(params.replace("min_relevance: 0.6", "min_relevance: 1.0"))
     assert run(root, monkeypatch, "search", "a neon drawing", "-k", "auto") == "no adapter fits the prompt\n"
     (root / "params.yaml").write_text(params)
+
+
+@pytest.mark.parametrize(("strength", "words"), [(0.5, ("zzz",)), (0.0, ()), (-1.0, ())])
+def test_an_adapter_that_adds_nothing_has_no_words_for_the_prompt(
+    strength: float, words: tuple[str, ...]
+) -> None:
+    hit = Hit(
+        rank=1, score=0.5, relevance=None, sha256="a" * 64, hub="civitai", id="7", file="x", license=None,
+        nsfw=False, trigger_words=("zzz",), index="i",
+    )  # fmt: skip
+    assert _strengthen(hit, strength) == replace(hit, strength=strength, trigger_words=words)
+
+
+def test_file_names_keep_letters_of_all_scripts() -> None:
+    assert _slug("Grüße, 猫!") == "grüße-猫" and _slug("???") == "image"

@@ -12,7 +12,7 @@ import typer
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Prompt, Rev, Where, check_prompt
-from autolora.cli.search import choose
+from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def generate(
         raise typer.BadParameter(f"{output.parent} is not a folder that can be written", param_hint="-o")
     check_prompt(prompt)
     for option, value in (("--rev", rev), ("--where", where)):
-        if k == 0 and value is not None:
+        if k == 0 and value:
             raise typer.BadParameter(f"-k 0 searches no index, so {option} has no effect", param_hint=option)
     if adapters and (k is not None or where):
         raise typer.BadParameter(
@@ -82,7 +82,7 @@ def generate(
     if k != 0:
         retriever = open_retriever(root, rev=rev)
         named = [_parse_adapter(text, retriever.names) for text in adapters or ()]
-        hits = choose(retriever, prompt, k, named, where, params.retrieval)
+        hits = choose(retriever, prompt, k, named, where or None, params.retrieval)
         if len({hit.sha256 for hit in hits}) < len(hits):
             raise typer.BadParameter("an adapter is given twice: give it once", param_hint="--adapter")
     settings = params.generation
@@ -107,11 +107,12 @@ def generate(
     if image.provenance["text"] != prompt:
         print(f"  prompt with trigger words: {image.provenance['text']}")
     if k != 0 and not hits:
-        print("  no adapter fits the prompt: the base model alone")
+        print(f"  {explain_no_hit(retriever.index, where or [])}: the base model alone")
     for hit in hits:
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
         relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}: "
-        print(f"  {relevance}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
+        strength = "" if hit.strength == 1 else f"strength {hit.strength:g}: "
+        print(f"  {relevance}{strength}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
 
 
 def _parse_adapter(text: str, names: "AdapterNames") -> tuple[str, float]:
@@ -140,5 +141,5 @@ def _is_writable(folder: Path) -> bool:
 
 def _slug(prompt: str) -> str:
     """Return a file name for a prompt: its words in lower case, joined by `-`, at most 60 characters."""
-    words = re.findall(r"[a-z0-9]+", prompt.lower())
+    words = re.findall(r"[^\W_]+", prompt.lower())
     return "-".join(words)[:60].strip("-") or "image"

@@ -35,7 +35,10 @@ Since = Annotated[
 Families = Annotated[
     list[str] | None, typer.Option("--family", help="Family, named by a sha256; repeat for several.")
 ]
-Where = Annotated[str | None, typer.Option(help='SQL condition on columns, e.g. "rank_max < 32".')]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", help='SQL condition on columns, e.g. "rank_max < 32"; repeat for several.'),
+]
 
 
 def check_prompt(prompt: str) -> None:

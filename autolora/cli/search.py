@@ -89,7 +89,7 @@ def search(
             any_of("hub", hubs),
             None if since is None else f"first_seen >= DATE '{since.date().isoformat()}'",
             any_of("family", families),
-            where,
+            *(where or ()),
         )
         if condition is not None
     ]
@@ -117,8 +117,13 @@ def choose(
     """Return the named adapters, else the first k hits, else the selection."""
     if named:
         hits = retriever.named(prompt, [name for name, _ in named])
-        return [replace(hit, strength=strength) for hit, (_, strength) in zip(hits, named, strict=True)]
+        return [_strengthen(hit, strength) for hit, (_, strength) in zip(hits, named, strict=True)]
     return retriever.select(prompt, params, where) if k is None else retriever.search(prompt, k, where)
+
+
+def _strengthen(hit: "Hit", strength: float) -> "Hit":
+    """Return a hit with a strength; one that adds nothing, or is subtracted, has no words for the prompt."""
+    return replace(hit, strength=strength, trigger_words=hit.trigger_words if strength > 0 else ())
 
 
 def _parse_count(text: str | None) -> int | None:
@@ -132,10 +137,9 @@ def _parse_count(text: str | None) -> int | None:
 
 def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str]") -> None:
     """Print a table of hits and how many adapters pass the filter, or why there is no hit."""
-    total = len(index.rows)
-    passing = f"{index.mask(conditions).sum()} of {total} adapters pass the filter" if conditions else ""
+    passing = describe_passing(index, conditions)
     if not hits:
-        print(why_no_hit(total, passing, conditions))
+        print(explain_no_hit(index, conditions))
         return
     title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
     columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
@@ -151,10 +155,18 @@ def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str
     print_table(table)
 
 
-def why_no_hit(total: int, passing: str, conditions: "Sequence[str]") -> str:
-    """Return why a search or a selection has no hit. passing: how many adapters pass the conditions; "" without any."""
-    if not total:
+def describe_passing(index: "Index", conditions: "Sequence[str]") -> str:
+    """Return how many adapters pass the conditions; "" without any."""
+    if not conditions:
+        return ""
+    return f"{index.mask(conditions).sum()} of {len(index.rows)} adapters pass the filter"
+
+
+def explain_no_hit(index: "Index", conditions: "Sequence[str]") -> str:
+    """Return why a search or a selection has no hit."""
+    if not len(index.rows):
         return "the index is empty: the pool has no accepted adapter"
+    passing = describe_passing(index, conditions)
     if passing.startswith("0 "):
         return f"{passing} {' AND '.join(conditions)}"
     return "no adapter fits the prompt" + (f"; {passing}" if passing else "")
