@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.ridge import ADAPTERS_AT_ONCE, RidgeEncoder, fit_ridge
-from autolora.index.stage import ADAPTERS_PER_PRODUCT
+from autolora.index.embedding import ADAPTERS_PER_PRODUCT, embed
 from autolora.lora.sketch import SketchSpec
 from autolora.metrics.summary import Headline, update
 from autolora.presets import ENCODER
@@ -79,8 +78,8 @@ def measure(count: int) -> Iterator[Headline]:
     products = count * time_product((ADAPTERS_AT_ONCE, len(encoder.mean)), landmarks) / ADAPTERS_AT_ONCE
     cosine = float(torch.nn.functional.cosine_similarity(predictions, targets).mean())
     sample = adapters[: 8 * ADAPTERS_PER_PRODUCT]
-    embed, _ = timed(lambda: embed_all(encoder, sketches, sample))
-    each = (embed - sketches.seconds) / len(sample)
+    seconds, _ = timed(lambda: embed(encoder, map(sketches.read, sample), torch.device("cpu")))
+    each = (seconds - sketches.seconds) / len(sample)
     limit = time_product((ADAPTERS_PER_PRODUCT, len(encoder.mean)), WIDTH) / ADAPTERS_PER_PRODUCT
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
@@ -106,17 +105,6 @@ def make_config() -> EncoderConfig:
         sketch_key=SketchSpec(SIZE).key,
         text_encoder="synthetic",
     )
-
-
-@torch.inference_mode()
-def embed_all(encoder: RidgeEncoder, sketches: SyntheticSketches, adapters: list[str]) -> list[Tensor]:
-    """Return the vectors of adapters, ADAPTERS_PER_PRODUCT at a time."""
-    vectors = []
-    for start in range(0, len(adapters), ADAPTERS_PER_PRODUCT):
-        batches = [sketches.read(adapter) for adapter in adapters[start : start + ADAPTERS_PER_PRODUCT]]
-        values = torch.cat([batch.values for batch in batches if isinstance(batch.values, Tensor)])
-        vectors.append(encoder.predict(values, torch.cat([batch.present for batch in batches])))
-    return vectors
 
 
 def time_product(shape: tuple[int, int], columns: int) -> float:

@@ -1,14 +1,27 @@
-"""Long tests (tests/support/soak.py): the marker `long` and the options --soak and --seed."""
+"""Long tests (tests/support/soak.py): the marker `long` and the options --soak and --seed. A tiny text encoder."""
+
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.soak import each_seed, run_seeds, soak
+
+if TYPE_CHECKING:
+    from autolora.models import ClipTextEncoder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --soak and --seed."""
     parser.addoption("--soak", action="store_true", help="run only the long tests, with all their seeds")
     parser.addoption("--seed", type=int, help="run only the long tests, with this seed")
+
+
+@pytest.fixture(scope="session")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> "ClipTextEncoder":
+    """Return a tiny text encoder of random weights; torch is imported only by the tests that use it."""
+    from tests.support.synthetic_repo import tiny_text_encoder
+
+    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.support.synthetic_repo import (
     ENCODER,
     SyntheticAdapter,
     make_adapters,
-    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
@@ -27,11 +26,6 @@ from tests.support.synthetic_repo import (
 )
 
 PROMPT = "a drawing of thing 1 in the mosaic style"
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture(scope="module")

@@ -38,12 +38,6 @@ THEMES = ("mosaic", "neon", "chalk", "pixel")
 
 
 @pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    """Return a tiny text encoder."""
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
-
-
-@pytest.fixture(scope="module")
 def indexed(
     tmp_path_factory: pytest.TempPathFactory, text_encoder: ClipTextEncoder
 ) -> tuple[Path, list[SyntheticAdapter]]:

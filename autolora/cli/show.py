@@ -42,7 +42,8 @@ def show(
             raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
         _show_image(Path(adapter), as_json)
         return
-    from autolora.report.lookup import facts, lookup
+    from autolora.report.facts import facts
+    from autolora.report.lookup import lookup
 
     root, params = enter_repository()
     record = lookup(root, adapter, params.crawl)

@@ -12,6 +12,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.evaluation.benchmark import TEXTS_AT_ONCE, list_captions, read_renderings
 from autolora.index.copies import Index
 from autolora.index.names import EXPECTED, AdapterNames
+from autolora.matching.hybrid import directions
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimates
 from autolora.metrics.comparison import chance_metrics, query_metrics
@@ -169,8 +170,7 @@ def _centroids(root: Path, retriever: Retriever) -> Float64Array:
         part = captions[start : start + TEXTS_AT_ONCE]
         owners = np.array([rows[position] for position, _, _ in part])
         np.add.at(sums, owners, retriever.embed_all([text for _, _, text in part]))
-    centroids: Float64Array = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    return centroids
+    return directions(sums)
 
 
 def _failures(index: Index, cases: Sequence[JudgedPrompt], ranking: Ranking) -> list[dict[str, Any]]:

@@ -203,8 +203,7 @@ def fetch_revision(root: Path, rev: str, target: Path) -> None:
 
 
 def _ensure_copy(root: Path, digest: str, source: Path) -> Path:
-    """Return the folder of the copy of an index; make the copy from `source` if it is missing,
-    or is of a former version of AutoLoRA.
+    """Return the folder of the copy of an index; make the copy from `source` if it is missing.
 
     Raises IncompleteIndexError if `source` does not hold that index.
     """

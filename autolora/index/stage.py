@@ -7,19 +7,18 @@ row and keeps its vector.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
-from autolora.encoder.inputs import AdapterBatch, concatenate
-from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, predict, relevance_of
-from autolora.encoder.ridge import RidgeEncoder
+from autolora.encoder.inputs import AdapterBatch
+from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, relevance_of
+from autolora.index.embedding import embed
 from autolora.index.store import (
     CHECKS,
     EXACT_COLUMNS,
@@ -51,8 +50,6 @@ from autolora.storage.tables import (
     to_matrix,
     upsert,
 )
-
-ADAPTERS_PER_PRODUCT = 32
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +125,7 @@ class IndexSync:
         Raises MismatchError if the encoder was trained on sketches of another kind, MissingArtifact if weights are
         missing.
         """
-        weights = _embed(self.encoder, map(self.read, batch), self.device)
+        weights = embed(self.encoder, map(self.read, batch), self.device)
         rule = caption_rule(self.encoder)
         if rule is None:
             self._write(batch, [_computed(vector, vector) for vector in weights])
@@ -280,36 +277,3 @@ def _computed(
 def _row(expected: Row, computed: Row) -> Row:
     row = {**expected, **computed, "exact_hash": hash_row(expected, EXACT_COLUMNS)}
     return row | {"row_hash": hash_vector_row(row)}
-
-
-def _embed(encoder: Encoder, adapters: Iterator[AdapterBatch], device: torch.device) -> Float32Array:
-    """Return the vectors (B, d) of the weights of adapters.
-
-    The regression reads all its weights once per product, and so embeds adapters together, a fixed number at a time:
-    the last bits of a row depend on the shape of a product, and not on the other rows. The transformer embeds sketches
-    together on a GPU, and otherwise each adapter alone: on the CPU, because the last bits would depend on the batch,
-    and weights, because they are large.
-    """
-    if isinstance(encoder, RidgeEncoder):
-        return _predict(encoder, list(adapters), device)
-    is_batched = device.type == "cuda" and encoder.config.variant.probe == "sketch"
-    batches = [concatenate(list(adapters))] if is_batched else adapters
-    vectors: list[Tensor] = []
-    with torch.inference_mode():
-        for batch in batches:
-            moved = batch.to(device)
-            vectors.append(predict(encoder, moved.values, moved.present).cpu())
-    result: Float32Array = torch.cat(vectors).numpy()
-    return result
-
-
-def _predict(encoder: RidgeEncoder, adapters: Sequence[AdapterBatch], device: torch.device) -> Float32Array:
-    """Return the vectors (B, d) of sketches, ADAPTERS_PER_PRODUCT at a time; the last product is filled up."""
-    filled = [*adapters, *[adapters[0]] * (-len(adapters) % ADAPTERS_PER_PRODUCT)]
-    vectors = []
-    with torch.inference_mode():
-        for start in range(0, len(filled), ADAPTERS_PER_PRODUCT):
-            batch = concatenate(filled[start : start + ADAPTERS_PER_PRODUCT]).to(device)
-            vectors.append(predict(encoder, batch.values, batch.present).cpu())
-    result: Float32Array = torch.cat(vectors)[: len(adapters)].numpy()
-    return result

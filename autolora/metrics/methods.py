@@ -42,9 +42,9 @@ def caption_centroid_scores(benchmark: Benchmark) -> Scores:
     without_captions = ~captions.by_adapter.any(axis=1)
 
     def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
-        return float(vector @ _unit(others[None])[0]) if np.linalg.norm(others) > MIN_LENGTH else np.nan
+        return float(vector @ directions(others[None])[0]) if np.linalg.norm(others) > MIN_LENGTH else np.nan
 
-    score = _scores(benchmark, _unit(captions.by_adapter), own_score)
+    score = _scores(benchmark, directions(captions.by_adapter), own_score)
 
     def masked(rows: slice) -> Float64Array:
         scores = score(rows)
@@ -150,8 +150,3 @@ def _scores(
         return scores
 
     return score
-
-
-def _unit(rows: Float64Array) -> Float64Array:
-    unit: Float64Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit

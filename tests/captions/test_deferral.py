@@ -16,7 +16,8 @@ from autolora.catalog import failed_items
 from autolora.catalog.diff import compare, snapshot, to_markdown
 from autolora.catalog.store import read_active
 from autolora.params import CaptionsParams, CrawlParams, InstructionParams, VllmParams
-from autolora.report.lookup import facts, lookup
+from autolora.report.facts import facts
+from autolora.report.lookup import lookup
 from autolora.vlm.vllm_client import VllmClient
 from flows import refresh
 from tests.support.fake_openai import FakeOpenAI

@@ -27,7 +27,6 @@ from tests.support.synthetic_repo import (
     file_states,
     make_adapters,
     make_lora,
-    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
@@ -37,11 +36,6 @@ from tests.support.synthetic_repo import (
 
 Trained = tuple[Path, list[SyntheticAdapter], str]
 """repository, its adapters, and the encoder's digest"""
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,11 @@ from tests.support.synthetic_repo import (
     ENCODER,
     SyntheticAdapter,
     make_adapters,
-    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
     write_repository,
 )
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture

@@ -35,7 +35,6 @@ from tests.support.synthetic_repo import (
     make_adapter,
     make_adapters,
     no_text_encoder,
-    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
@@ -44,12 +43,6 @@ from tests.support.synthetic_repo import (
 
 LATER = DAY + datetime.timedelta(days=3)
 NEW_ADAPTERS = [make_adapter("neon", author, LATER) for author in range(3, 8)]
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    """Return a tiny text encoder."""
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture(scope="module")

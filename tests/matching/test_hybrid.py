@@ -21,7 +21,6 @@ from tests.support.hybrid_repo import write_hybrid
 from tests.support.synthetic_repo import (
     SyntheticAdapter,
     make_adapters,
-    tiny_text_encoder,
     write_dataset,
     write_index,
     write_repository,
@@ -32,11 +31,6 @@ X, Y = np.eye(2)
 
 def rule(margin: float) -> CaptionRule:
     return CaptionRule(np.zeros(2), margin)
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture

@@ -11,16 +11,12 @@ from autolora.index.served import open_index
 from autolora.index.store import read_vectors
 from autolora.models import ClipTextEncoder
 from autolora.report.caption_agreement import compare_captions
-from autolora.report.lookup import facts, lookup
+from autolora.report.facts import facts
+from autolora.report.lookup import lookup
 from autolora.retrieval import Retriever
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
-from tests.support.synthetic_repo import SyntheticAdapter, make_adapters, tiny_text_encoder
+from tests.support.synthetic_repo import SyntheticAdapter, make_adapters
 from tests.support.tiny_pool import RULES
-
-
-@pytest.fixture(scope="module")
-def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipTextEncoder:
-    return tiny_text_encoder(tmp_path_factory.mktemp("text_encoder"))
 
 
 @pytest.fixture

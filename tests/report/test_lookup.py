@@ -11,13 +11,14 @@ from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem, record
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
 from autolora.params import BudgetParams
-from autolora.report.lookup import (
+from autolora.report.facts import (
     describe_listing,
     describe_maturity,
     describe_permissions,
+    describe_verdict,
     facts,
-    lookup,
 )
+from autolora.report.lookup import lookup
 from autolora.storage.files import write_rows
 from tests.support.synthetic_repo import DAY, make_adapter, write_repository
 from tests.support.tiny_pool import RULES
@@ -39,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 def test_any_name_finds_the_adapter_with_all_sources(root: Path, name: str) -> None:
     adapter = lookup(root, name, RULES)
     assert [listing.hub for listing in adapter.listings] == ["civitai", "huggingface"]
-    assert adapter.verdict == "accepted" and adapter.sources.nsfw_level == "mature"
+    assert describe_verdict(adapter) == "accepted" and adapter.sources.nsfw_level == "mature"
     text = describe_listing(adapter.listings[0])
     assert "civitai:618692/ink.safetensors: listed" in text and "commercial use not allowed" in text
     assert describe_permissions(adapter.sources.permissions) == (
@@ -114,7 +115,7 @@ def test_reason_why_an_adapter_is_queued(
     files, gb, captions = budget
     rules = replace(RULES, budget=BudgetParams(files=files, gb=gb, captions=captions))
     adapter = lookup(root, listing.id, rules)
-    assert adapter.verdict == "none: queued"
+    assert describe_verdict(adapter) == "none: queued"
     expected = f"{reason}: it needs 0.0000 GB and 6 captions; {phrase}"
     assert adapter.inactive_reason.startswith(expected)
     download = FailedItem(
@@ -134,7 +135,7 @@ def test_stale_queued_listing_waits_for_a_scan_and_not_for_the_budget(root: Path
     listing = replace(queued.listing, status="queued", stale_since=LATER)
     write_repository(root, [replace(queued, listing=listing)])
     adapter = lookup(root, listing.id, RULES)
-    assert adapter.verdict == f"none: queued, retained from an earlier crawl since {LATER}"
+    assert describe_verdict(adapter) == f"none: queued, retained from an earlier crawl since {LATER}"
     assert adapter.inactive_reason.startswith(f"its hub could not be scanned since {LATER}")
 
 
