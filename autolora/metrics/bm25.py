@@ -75,20 +75,30 @@ class Bm25:
         return cls(len(documents), mean_length, weights, postings)
 
     def score(self, words: Collection[str]) -> Float64Array:
-        """Return the scores (N,) of all documents for the distinct words of a query; 0 if none is shared."""
+        """Return the scores (N,) of all documents for the distinct words of a query; 0 if none is shared.
+
+        Summed in the order of the words: that of a set differs between processes, and with it the last bits, by which
+        documents would win or lose ties.
+        """
         scores = np.zeros(self.size)
-        for word in set(words) & self.postings.keys():
+        for word in sorted(set(words) & self.postings.keys()):
             positions, gains = self.postings[word]
             scores[positions] += gains
         return scores
 
     def score_document(self, words: Collection[str], document: Document) -> float:
-        """Return the score that a changed document would have, with the word weights of the index."""
+        """Return the score that a changed document would have, with the word weights of the index.
+
+        The score of an unchanged document equals that of `score` to the last bit, so that ties are ties.
+        """
         shared = sorted(set(words) & self.weights.keys() & document.keys())
         counts = np.array([document[word] for word in shared], dtype=np.float64)
         weights = np.array([self.weights[word] for word in shared])
         length = np.float64(sum(document.values()) / self.mean_length)
-        return float((weights * _saturate(counts, length)).sum())
+        score = 0.0
+        for gain in (weights * _saturate(counts, length)).tolist():
+            score += gain
+        return score
 
 
 def _saturate(counts: Float64Array, lengths: Float64Array | np.float64) -> Float64Array:

@@ -1,6 +1,9 @@
 """BM25: the published formula."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -19,6 +22,31 @@ def test_scores_follow_the_formula() -> None:
     scores = index.score(["cat", "red", "cat", "unknown"])
     assert scores == pytest.approx([expected(2, 3, 2) + expected(1, 3, 1), expected(1, 1, 2), 0, 0])
     assert [index.score_document(["red", "cat"], document) for document in documents] == pytest.approx(scores)
+
+
+SCORES = """
+from autolora.metrics.bm25 import Bm25
+words = [f"w{i}" for i in range(24)]
+documents = [{word: 1 + row * i % 5 for i, word in enumerate(words) if i % (row + 1)} for row in range(9)]
+index = Bm25.of(documents)
+scores = index.score(words).tolist()
+assert scores == [index.score_document(words, document) for document in documents]
+print(scores)
+"""
+
+
+def test_scores_are_the_same_to_the_last_bit_in_every_process_and_by_both_ways() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", SCORES],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(outputs) == 1
 
 
 @pytest.mark.parametrize("documents", [[], [{}, {}]])
