@@ -81,7 +81,7 @@ def fit_ridge(
 
     Returns the predictions (N, d) for the adapters by regressions without their own family.
 
-    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches, and the weights twice.
+    Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches and the weights.
     """
     variant, device = encoder.config.variant, encoder.mean.device
 
@@ -110,7 +110,7 @@ def fit_ridge(
     solved = torch.cholesky_solve(features.T @ centered, factor)
     encoder.mean.copy_(total / len(adapters))
     encoder.mean_target.copy_(targets.mean(0))
-    encoder.weights.copy_(landmarks.T @ (root @ solved).float())
+    torch.mm(landmarks.T, (root @ solved).float(), out=encoder.weights)
     return _out_of_fold(features, factor, targets.double(), families).float()
 
 
