@@ -1,0 +1,166 @@
+"""Pretrained encoders: load one from a folder or Hugging Face, write a trained one as a folder, upload it.
+
+from autolora.encoder.pretrained import load_pretrained
+pretrained = load_pretrained("owner/name", revision="0123...")
+pretrained.check_fits(transformer_config, text_encoder.digest, sketch_size)
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autolora import models
+from autolora.encoder.compact import from_tensors, to_tensors, weights_error
+from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.model import Encoder, new_encoder
+from autolora.errors import MismatchError
+from autolora.lora.sketch import SketchSpec
+from autolora.params import ModelsParams
+from autolora.pretrained.card import CardFacts
+from autolora.pretrained.config import PIPELINE, DType, PretrainedConfig
+from autolora.pretrained.folder import claim_folder, read_folder, write_folder
+from autolora.pretrained.source import locate
+from autolora.pretrained.training_set import TrainingSet
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import hash_files, hash_folder, hash_value
+
+TEXT_FOLDERS = ("text_encoder", "tokenizer")
+"""folders of the base pipeline that a search needs"""
+TRANSFORMER = "transformer/config.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PretrainedEncoder:
+    """An encoder that was trained elsewhere."""
+
+    encoder: Encoder
+    """frozen, in evaluation mode, in float32"""
+    folder: Path
+    config: PretrainedConfig
+
+    @property
+    def pipeline(self) -> Path | None:
+        """The folder with text encoder, tokenizer and transformer config, a value of models.pipeline for searches; None
+        if the encoder comes without them."""
+        folder = self.folder / PIPELINE
+        return folder if folder.is_dir() else None
+
+    def check_fits(self, transformer: Mapping[str, Any], text_encoder: str, sketch_size: int) -> None:
+        """Raise MismatchError if the encoder was trained for another base model, text encoder, or kind of sketch.
+
+        transformer: config of the base model's FluxTransformer2DModel. text_encoder: digest of its text encoder.
+        sketch_size: pool.sketch_size.
+        """
+        config, name = self.encoder.config, self.folder
+        base = {field: int(transformer[field]) for field in TRANSFORMER_FIELDS}
+        if config.transformer != base:
+            raise MismatchError(
+                f"the encoder in {name} was trained for another base model ({_listed(config.transformer)}), but "
+                f"models.pipeline has {_listed(base)}: set models.pipeline in params.yaml to the base model that the "
+                "encoder was trained for, or use an encoder for this one"
+            )
+        if config.sketch_size is not None:
+            own = SketchSpec(sketch_size).key
+            if config.sketch_key != own:
+                raise MismatchError(
+                    f"the encoder in {name} reads sketches of the kind {config.sketch_key}, but the pool has {own}: "
+                    f"set pool.sketch_size in params.yaml to {config.sketch_size}; if it is, the encoder is of another "
+                    "version of AutoLoRA: use one of this version"
+                )
+        if config.text_encoder != text_encoder:
+            raise MismatchError(
+                f"the encoder in {name} was trained with a different text encoder (digest {config.text_encoder[:12]}, "
+                f"but models.pipeline has {text_encoder[:12]}): set models.pipeline in params.yaml to the pipeline "
+                "that the encoder was trained with"
+            )
+
+
+def load_pretrained(source: str | Path, revision: str | None = None) -> PretrainedEncoder:
+    """Return a pretrained encoder from a folder or a Hugging Face id (owner/name).
+
+    revision: a commit, branch or tag of an id; None is its current version.
+    Raises MissingArtifact if there is none or it is damaged, MismatchError if it is of another layout or contradicts
+    itself, HubError if it cannot be downloaded.
+    """
+    folder = locate(source, revision, "encoder")
+    config, tensors = read_folder(folder, "encoder")
+    try:
+        encoder = new_encoder(EncoderConfig.from_json(config.model))
+        encoder.load_state_dict(from_tensors(tensors))
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise MismatchError(
+            f"the weights in {folder} do not fit the config.json beside them ({error}): copy or download both again, "
+            "or install the version of AutoLoRA that wrote them"
+        ) from error
+    pretrained = PretrainedEncoder(encoder.eval().requires_grad_(False), folder, config)
+    _check_pipeline(pretrained)
+    return pretrained
+
+
+def save_pretrained(
+    folder: Path,
+    encoder: Encoder,
+    training: TrainingSet,
+    facts: CardFacts,
+    *,
+    dtype: DType = "float32",
+    rank: int | None = None,
+    pipeline: ModelsParams | None = None,
+) -> PretrainedConfig:
+    """Write an encoder as a folder that `load_pretrained` reads, and return its config.
+
+    rank: of the factors in which the regression's weights are stored; None stores them whole. pipeline: the base
+    pipeline, whose text encoder, tokenizer and transformer config are copied into the folder; None leaves them out.
+    Raises MismatchError if precision or rank do not fit the encoder, or the pipeline has another text encoder.
+    """
+    stored = to_tensors(encoder, getattr(torch, dtype), rank)
+    claim_folder(folder, "encoder")
+    config = PretrainedConfig(
+        kind="encoder",
+        model=encoder.config.to_json(),
+        training=training,
+        dtype=dtype,
+        rank=rank,
+        weights_error=weights_error(encoder, stored),
+        files=_copy_pipeline(pipeline, encoder, folder) if pipeline else {},
+    )
+    return write_folder(folder, config, facts, stored)
+
+
+def _copy_pipeline(params: ModelsParams, encoder: Encoder, folder: Path) -> dict[str, str]:
+    """Copy what a search needs of the base pipeline into the folder; return name -> sha256 of the copies."""
+    source = [models.component(params, name) for name in TEXT_FOLDERS]
+    if _text_digest(*source) != encoder.config.text_encoder:
+        raise MismatchError(
+            "the encoder was trained with a different text encoder than that of models.pipeline: set models.pipeline "
+            "in params.yaml to the pipeline that it was trained with"
+        )
+    target = folder / PIPELINE
+    for path in source:
+        shutil.copytree(path, target / path.name)
+    write_atomic(target / TRANSFORMER, json.dumps(models.transformer_config(params), indent=2) + "\n")
+    return {f"{PIPELINE}/{name}": sha256 for name, sha256 in hash_files(target).items()}
+
+
+def _check_pipeline(pretrained: PretrainedEncoder) -> None:
+    """Raise MismatchError if the pipeline beside an encoder has another text encoder."""
+    folder, expected = pretrained.pipeline, pretrained.encoder.config.text_encoder
+    if folder is not None and _text_digest(*(folder / name for name in TEXT_FOLDERS)) != expected:
+        raise MismatchError(
+            f"the encoder in {pretrained.folder} was trained with a different text encoder than the one in {folder}: "
+            "copy or download the folder again"
+        )
+
+
+def _text_digest(text_encoder: Path, tokenizer: Path) -> str:
+    """Return the digest of a text encoder, as `models.ClipTextEncoder.digest`."""
+    return hash_value([hash_folder(text_encoder), hash_folder(tokenizer)])
+
+
+def _listed(config: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in config.items())

@@ -1,0 +1,87 @@
+"""config.json of a pretrained model: what it is rebuilt from, what it was trained on, and the hashes of its files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Self
+
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.pretrained.training_set import TrainingSet
+from autolora.storage.hashes import hash_value
+
+SCHEMA = 1
+CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
+Kind = Literal["encoder", "gates"]
+DType = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainedConfig:
+    """The content of config.json."""
+
+    kind: Kind
+    model: dict[str, Any]
+    """what the model is rebuilt from"""
+    training: TrainingSet
+    dtype: DType
+    """precision of the stored weights"""
+    rank: int | None
+    """rank of the factors in which the largest weights are stored; None: they are stored whole"""
+    weights_error: float
+    """largest ‖stored - trained‖ / ‖trained‖ of a tensor"""
+    files: dict[str, str]
+    """name -> sha256 of the other files, but not of the card"""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 over model and weights, which identifies the pretrained model."""
+        return hash_value([self.model, self.files[WEIGHTS]])
+
+    def to_json(self) -> str:
+        """Return the content of config.json."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the config of a JSON value; raises TypeError, KeyError or ValueError if it is not one."""
+        config = cls(**{**content, "training": TrainingSet(**content["training"])})
+        if WEIGHTS not in config.files or not all(map(_is_inside, config.files)):
+            raise ValueError(f"'files' must name {WEIGHTS} and otherwise files in {PIPELINE}/")
+        return config
+
+
+def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
+    """Return the config of a folder.
+
+    Raises MissingArtifact if it is missing or damaged, MismatchError if it is of another kind or layout.
+    """
+    path = folder / CONFIG
+    remedy = (
+        f"write it with `autolora publish {kind} FOLDER` in the project that trained it, or download it again"
+    )
+    if not path.is_file():
+        raise MissingArtifact(f"{folder} contains no {CONFIG}, so it is not a pretrained {kind}: {remedy}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content.pop("schema")
+        config = PretrainedConfig.from_json(content) if schema == SCHEMA else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MissingArtifact(
+            f"{path} is not the config of a pretrained {kind} ({type(error).__name__}: {error}): {remedy}"
+        ) from error
+    if config is None:
+        raise MismatchError(
+            f"{path} has layout {schema}, but this version of AutoLoRA reads layout {SCHEMA}: install the version that "
+            f"wrote it, or {remedy}"
+        )
+    if config.kind != kind:
+        raise MismatchError(
+            f"{folder} holds a pretrained model of kind '{config.kind}', expected '{kind}': {remedy}"
+        )
+    return config
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return name == WEIGHTS or (path.parts[:1] == (PIPELINE,) and ".." not in path.parts)

@@ -1,0 +1,60 @@
+"""Where a pretrained model comes from: a folder, or a repository on Hugging Face."""
+
+from pathlib import Path
+
+from autolora.errors import HubError, MissingArtifact
+from autolora.pretrained.config import CARD, CONFIG, PIPELINE, WEIGHTS, Kind
+
+PATTERNS = (CONFIG, WEIGHTS, CARD, f"{PIPELINE}/*")
+"""files of a repository that are downloaded"""
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Return whether a source is not an existing folder and has the form of a Hugging Face id, owner/name."""
+    text = str(source)
+    is_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
+    return not is_path and not Path(text).is_dir()
+
+
+def locate(source: str | Path, revision: str | None, kind: Kind) -> Path:
+    """Return the folder of a pretrained model; that of a Hugging Face id is downloaded, unless it is in the cache.
+
+    revision: a commit, branch or tag of an id; None is its current version. Ignored with a folder.
+    Raises MissingArtifact if the source is neither an existing folder nor a Hugging Face id, HubError if the download
+    fails.
+    """
+    if is_hub_id(source):
+        return _download(str(source), revision)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise MissingArtifact(
+            f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a "
+            f"pretrained {kind}, which `autolora publish {kind} FOLDER` writes, or an id"
+        )
+    return folder
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    """Download the missing files of a repository's snapshot, and return its folder, which is named by the commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = f"{repo_id}@{revision or 'main'}"
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(PATTERNS)))
+    except RevisionNotFoundError as error:
+        raise HubError(f"{repo_id} has no revision {revision}: give a commit of that repository") from error
+    except RepositoryNotFoundError as error:
+        raise HubError(
+            f"{repo_id} does not exist on Hugging Face, or is private: check the id, or give a token with access to it "
+            "in the environment (HF_TOKEN)"
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise HubError(
+            f"cannot download {name}: {error}; check the connection (HF_ENDPOINT) and your access, or give a folder"
+        ) from error
