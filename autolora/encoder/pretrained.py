@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from autolora import models
-from autolora.encoder.compact import from_tensors, to_tensors, weights_error
+from autolora.encoder.compact import RIGHT, from_tensors, to_tensors, weights_error
 from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.model import Encoder, new_encoder
 from autolora.errors import MismatchError
@@ -114,18 +112,18 @@ def save_pretrained(
 ) -> PretrainedConfig:
     """Write an encoder as a folder that `load_pretrained` reads, and return its config.
 
-    rank: of the factors in which the regression's weights are stored; None stores them whole. pipeline: the base
+    dtype, rank: of the stored weights, as in `to_tensors`. pipeline: the base
     pipeline, whose text encoder, tokenizer and transformer config are copied into the folder; None leaves them out.
     Raises MismatchError if precision or rank do not fit the encoder, or the pipeline has another text encoder.
     """
-    stored = to_tensors(encoder, getattr(torch, dtype), rank)
+    stored = to_tensors(encoder, dtype, rank)
     claim_folder(folder, "encoder")
     config = PretrainedConfig(
         kind="encoder",
         model=encoder.config.to_json(),
         training=training,
         dtype=dtype,
-        rank=rank,
+        rank=len(stored[RIGHT]) if RIGHT in stored else None,
         weights_error=weights_error(encoder, stored),
         files=_copy_pipeline(pipeline, encoder, folder) if pipeline else {},
     )

@@ -13,7 +13,7 @@ from autolora.storage.hashes import hash_value
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
 Kind = Literal["encoder", "gates"]
-DType = Literal["float32", "float16"]
+DType = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
