@@ -1,12 +1,13 @@
 """Load params.yaml into frozen dataclasses; unknown, missing and mistyped keys are errors, and no key has a default.
 
 The sections `encoder` and `fusion` name a preset and override single fields of it: `preset: best` with
-`overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced.
+`overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced. Their key `from` is the field
+`from_`, because `from` is a keyword of Python.
 """
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -249,6 +250,10 @@ class DatasetParams:
 class EncoderParams:
     """The encoder of Eq. 1-5 and its training."""
 
+    from_: str | None
+    """key `from`: folder or Hugging Face id of a pretrained encoder, which is used as it is; null trains one"""
+    from_revision: str | None
+    """commit of the Hugging Face repository; required with an id, null with a folder"""
     preset: Preset
     """a key of `presets.ENCODER`"""
     variant: EncoderVariant
@@ -291,6 +296,10 @@ class RetrievalParams:
 class FusionParams:
     """The gates of Eq. 6-9 and their training by Eq. 10."""
 
+    from_: str | None
+    """key `from`: folder or Hugging Face id of pretrained gates, which are used as they are; null trains some"""
+    from_revision: str | None
+    """as `encoder.from_revision`"""
     preset: Preset
     """a key of `presets.FUSION`"""
     variant: FusionVariant
@@ -435,6 +444,11 @@ class Params:
         _require(family <= near, "dataset.family_cosine", family, rule)
         question = self.judges.question
         _require("{text}" in question, "judges.question", question, "a question with {text} in it")
+
+
+def training_params(section: EncoderParams | FusionParams) -> dict[str, Any]:
+    """Return the params of a training, without those that replace it by a pretrained model."""
+    return {name: value for name, value in asdict(section).items() if name not in ("from_", "from_revision")}
 
 
 def load(path: Path) -> Params:

@@ -51,18 +51,27 @@ def read_section(kind: type[T], value: Any, dotted: str = "") -> T:
     """
     content = _mapping(value, dotted)
     hints = get_type_hints(kind)
-    keys = ["overrides" if name == "variant" else name for name in hints]
+    keys = ["overrides" if name == "variant" else _key(name) for name in hints]
     prefix = f"{dotted}." if dotted else ""
     for key in content:
         _require_known(key, keys, prefix)
     for key in keys:
         if key not in content:
             raise ParamsError(f"missing key '{prefix}{key}'; needed here: {', '.join(keys)}")
-    values = {name: _value(hints[name], content[name], prefix + name) for name in hints if name != "variant"}
+    values = {
+        name: _value(hints[name], content[_key(name)], prefix + _key(name))
+        for name in hints
+        if name != "variant"
+    }
     if "variant" in hints:
         presets = VARIANTS[hints["variant"]]
         values["variant"] = _override(presets[values["preset"]], content["overrides"], f"{prefix}overrides")
     return kind(**values)
+
+
+def _key(name: str) -> str:
+    """Return the key of a field; a field that would be a keyword of Python has an underscore behind it."""
+    return name.removesuffix("_")
 
 
 def _override(variant: V, value: Any, dotted: str) -> V:

@@ -118,7 +118,7 @@ def write_copy(
         save_pretrained(
             folder,
             encoder,
-            read_training_set(root),
+            read_training_set(root, "encoder"),
             facts,
             dtype=dtype,
             rank=rank,

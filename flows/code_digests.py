@@ -25,7 +25,10 @@ PLUMBING = (
     "autolora/params.py",  # the values themselves are DVC params
     "autolora/params_reader.py",
     "autolora/catalog/failed_items.py",
+    "autolora/encoder/pretrained.py",  # as autolora/pretrained/; encoder/compact.py decides numbers
+    "autolora/fusion/pretrained.py",
     "autolora/hubs/",  # a downloaded file is verified by its hash
+    "autolora/pretrained/",  # so is a file of a pretrained model
     "autolora/storage/files.py",
     "autolora/storage/git.py",
     "autolora/storage/tables.py",

@@ -1,4 +1,4 @@
-"""Stage `encoder`: train the encoder on the adapters of the training lock."""
+"""Stage `encoder`: train the encoder on the adapters of the training lock, or take a pretrained one as it is."""
 
 from rich.progress import track
 
@@ -19,10 +19,21 @@ def train(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> s
     return ", ".join(f"{name} {value:.3f}" for name, value in last.values.items())
 
 
+@task()
+def use_pretrained(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> str:
+    """Save the pretrained encoder and its digest; return what was used."""
+    source = stage.use_pretrained(
+        ROOT, section, transformer_config(models), load_text_encoder(models), bounds
+    )
+    return f"pretrained, from {source}"
+
+
 @flow(name="encoder")
 async def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
-    print_and_log(f"[encoder] {train(params().encoder, params().models, params().pool)}")
+    values = params()
+    make = train if values.encoder.from_ is None else use_pretrained
+    print_and_log(f"[encoder] {make(values.encoder, values.models, values.pool)}")
 
 
 if __name__ == "__main__":

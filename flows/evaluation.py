@@ -11,7 +11,8 @@ def evaluate(values: Params) -> str:
     """Measure retrieval and write this stage's part of the report; return the digest."""
     models.set_threads(values.models)
     text_encoder = models.load_text_encoder(values.models)
-    return stage.evaluate(ROOT, values.evaluation, text_encoder, values.encoder.preset, measured_on())
+    preset = values.encoder.preset if values.encoder.from_ is None else "pretrained"
+    return stage.evaluate(ROOT, values.evaluation, text_encoder, preset, measured_on())
 
 
 @flow(name="evaluation")

@@ -1,4 +1,4 @@
-"""Stage `fusion`: train the gates on the adapters of the training lock."""
+"""Stage `fusion`: train the gates on the adapters of the training lock, or take pretrained ones as they are."""
 
 from autolora.fusion import stage
 from autolora.params import Params
@@ -14,6 +14,12 @@ def train(values: Params) -> str:
     return stage.train(ROOT, values.fusion, values.models, values.pool, tokens, show_progress)
 
 
+@task()
+def use_pretrained(values: Params) -> str:
+    """Save the pretrained gates and their digest; return where they lie."""
+    return stage.use_pretrained(ROOT, values.fusion, values.models)
+
+
 def show_progress(done: int, steps: int, loss: float) -> None:
     """Report the progress of training after every tenth of the steps."""
     if done % max(1, steps // PROGRESS_LINES) == 0:
@@ -23,7 +29,11 @@ def show_progress(done: int, steps: int, loss: float) -> None:
 @flow(name="fusion")
 async def fusion() -> None:
     """Write data/fusion and digests/fusion.json."""
-    train(params())
+    values = params()
+    if values.fusion.from_ is None:
+        train(values)
+    else:
+        print_and_log(f"[fusion] pretrained, from {use_pretrained(values)}")
 
 
 if __name__ == "__main__":

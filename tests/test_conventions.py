@@ -45,6 +45,8 @@ OPTIONS = {
     "report": set(),
     "import-encoder": {"file", "output"},
     "import-gates": {"file", "output"},
+    "publish-encoder": {"folder", "license", "base_model", "dtype", "rank", "with_pipeline", "push", "private"},
+    "publish-gates": {"folder", "license", "base_model", "dtype", "push", "private"},
 }
 
 

@@ -14,16 +14,15 @@ from typing import Any
 
 from autolora import models
 from autolora.encoder.compact import RIGHT, from_tensors, to_tensors, weights_error
-from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import Encoder, new_encoder
 from autolora.errors import MismatchError
 from autolora.lora.sketch import SketchSpec
 from autolora.params import ModelsParams
 from autolora.pretrained.card import CardFacts
-from autolora.pretrained.config import PIPELINE, DType, PretrainedConfig
+from autolora.pretrained.config import PIPELINE, DType, PretrainedConfig, TrainingSet
 from autolora.pretrained.folder import claim_folder, read_folder, write_folder
 from autolora.pretrained.source import locate
-from autolora.pretrained.training_set import TrainingSet
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_files, hash_folder, hash_value
 
@@ -45,8 +44,8 @@ class PretrainedEncoder:
     def pipeline(self) -> Path | None:
         """The folder with text encoder, tokenizer and transformer config, a value of models.pipeline for searches; None
         if the encoder comes without them."""
-        folder = self.folder / PIPELINE
-        return folder if folder.is_dir() else None
+        has_pipeline = len(self.config.files) > 1
+        return self.folder / PIPELINE if has_pipeline else None
 
     def check_fits(self, transformer: Mapping[str, Any], text_encoder: str, sketch_size: int) -> None:
         """Raise MismatchError if the encoder was trained for another base model, text encoder, or kind of sketch.
@@ -55,7 +54,7 @@ class PretrainedEncoder:
         sketch_size: pool.sketch_size.
         """
         config, name = self.encoder.config, self.folder
-        base = {field: int(transformer[field]) for field in TRANSFORMER_FIELDS}
+        base = {field: transformer.get(field) for field in config.transformer}
         if config.transformer != base:
             raise MismatchError(
                 f"the encoder in {name} was trained for another base model ({_listed(config.transformer)}), but "
@@ -160,5 +159,5 @@ def _text_digest(text_encoder: Path, tokenizer: Path) -> str:
     return hash_value([hash_folder(text_encoder), hash_folder(tokenizer)])
 
 
-def _listed(config: Mapping[str, int]) -> str:
+def _listed(config: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in config.items())

@@ -1,8 +1,9 @@
-"""The stage `encoder`: train on the adapters of the training lock, save data/encoder and its digest."""
+"""The stage `encoder`: train on the adapters of the training lock, or take a pretrained encoder as it is; save
+data/encoder and its digest.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from autolora.encoder.examples import TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import TextEncoder
+from autolora.encoder.pretrained import load_pretrained
 from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
 from autolora.encoder.training import Step, build, fit
 from autolora.errors import MissingArtifact
-from autolora.params import EncoderParams, PoolParams
+from autolora.params import EncoderParams, PoolParams, training_params
 from autolora.presets import EncoderVariant
+from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 
 ADAPTERS_IN_MEMORY = 1024
@@ -45,10 +48,33 @@ def train(
     write_encoder_digest(root, encoder, _trained_from(examples, params), adapters=len(examples), texts=texts)
 
 
+def use_pretrained(
+    root: Path,
+    params: EncoderParams,
+    transformer: Mapping[str, Any],
+    text_encoder: TextEncoder,
+    bounds: PoolParams,
+) -> str:
+    """Save the pretrained encoder that the params name as data/encoder, write its digest, and return where it lies.
+
+    Needs no training examples. transformer: config of the base model's FluxTransformer2DModel. bounds: with the size of
+    the pool's sketches.
+    Raises as `locate_pinned` and `load_pretrained`, and MismatchError if the encoder does not fit the models or the
+    pool.
+    """
+    pretrained = load_pretrained(locate_pinned("encoder", params.from_, params.from_revision))
+    pretrained.check_fits(transformer, text_encoder.digest, bounds.sketch_size)
+    save_encoder(folder(root), pretrained.encoder)
+    origin = {"pretrained": pretrained.config.digest}
+    adapters = pretrained.config.training.adapters
+    write_encoder_digest(root, pretrained.encoder, origin, adapters=adapters, texts=0)
+    return str(pretrained.folder)
+
+
 def _trained_from(examples: list[TrainExample], params: EncoderParams) -> dict[str, str]:
     """Return the hashes of the inputs of a training: params, and each adapter's family and captions."""
     inputs = {example.sha256: hash_value([example.family, example.captions]) for example in examples}
-    return inputs | {"params": hash_value(asdict(params))}
+    return inputs | {"params": hash_value(training_params(params))}
 
 
 def _accepted(

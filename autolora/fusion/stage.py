@@ -1,8 +1,9 @@
-"""The stage `fusion`: train the gates on the adapters of the training lock, save data/fusion and its digest."""
+"""The stage `fusion`: train the gates on the adapters of the training lock, or take pretrained ones as they are; save
+data/fusion and its digest.
+"""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.examples import encode_adapters, encode_captions, texts_by_image
+from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.training import Progress, fit, shifted_sigmas
 from autolora.lora.factors import Lora
-from autolora.params import FusionParams, ModelsParams, PoolParams
+from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
 from autolora.pool.weights import load_lora
+from autolora.pretrained.source import locate_pinned
 from autolora.slots import slots
 from autolora.storage.hashes import hash_value
 
@@ -75,6 +78,20 @@ def train(
     )
 
 
+def use_pretrained(root: Path, params: FusionParams, base: ModelsParams) -> str:
+    """Save the pretrained gates that the params name as data/fusion, write their digest, and return where they lie.
+
+    Raises as `locate_pinned` and `load_pretrained`, and MismatchError if they were trained for another base model.
+    """
+    pretrained = load_pretrained(locate_pinned("gates", params.from_, params.from_revision))
+    transformer = models.transformer_config(base)
+    pretrained.check_fits(transformer)
+    fusion.save(pretrained.gates, slots(transformer), fusion.folder(root))
+    origin, adapters = {"pretrained": pretrained.config.digest}, pretrained.config.training.adapters
+    fusion.write_fusion_digest(root, pretrained.gates, origin, adapters=adapters, left_out=0)
+    return str(pretrained.folder)
+
+
 def _trained_from(
     root: Path, rows: Sequence[TrainingRow], params: FusionParams, base: ModelsParams
 ) -> dict[str, str]:
@@ -82,7 +99,7 @@ def _trained_from(
     captions = texts_by_image(root)
     inputs = {row.sha256: hash_value([[image, captions[image]] for image in row.renderings]) for row in rows}
     return inputs | {
-        "params": hash_value(asdict(params)),
+        "params": hash_value(training_params(params)),
         "base": hash_value([base.pipeline, base.pipeline_revision]),
     }
 

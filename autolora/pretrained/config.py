@@ -7,13 +7,24 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.pretrained.training_set import TrainingSet
 from autolora.storage.hashes import hash_value
 
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
 Kind = Literal["encoder", "gates"]
 DType = Literal["float32", "float16", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSet:
+    """The adapters that a model has learned from."""
+
+    adapters: int
+    families: int
+    train_until: str | None
+    """last day on which they were first seen; None if the model was imported"""
+    licenses: dict[str, int]
+    """license -> number of adapters"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +69,7 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
     """
     path = folder / CONFIG
     remedy = (
-        f"write it with `autolora publish {kind} FOLDER` in the project that trained it, or download it again"
+        f"write it with `autolora publish-{kind} FOLDER` in the project that trained it, or download it again"
     )
     if not path.is_file():
         raise MissingArtifact(f"{folder} contains no {CONFIG}, so it is not a pretrained {kind}: {remedy}")

@@ -1,12 +1,15 @@
 """Where a pretrained model comes from: a folder, or a repository on Hugging Face."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from autolora.errors import HubError, MissingArtifact
+from autolora.errors import HubError, MissingArtifact, ParamsError
 from autolora.pretrained.config import CARD, CONFIG, PIPELINE, WEIGHTS, Kind
 
 PATTERNS = (CONFIG, WEIGHTS, CARD, f"{PIPELINE}/*")
 """files of a repository that are downloaded"""
+SECTIONS: Mapping[Kind, str] = {"encoder": "encoder", "gates": "fusion"}
+"""section of params.yaml that names a pretrained model of a kind"""
 
 
 def is_hub_id(source: str | Path) -> bool:
@@ -29,9 +32,24 @@ def locate(source: str | Path, revision: str | None, kind: Kind) -> Path:
     if not folder.is_dir():
         raise MissingArtifact(
             f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a "
-            f"pretrained {kind}, which `autolora publish {kind} FOLDER` writes, or an id"
+            f"pretrained {kind}, which `autolora publish-{kind} FOLDER` writes, or an id"
         )
     return folder
+
+
+def locate_pinned(kind: Kind, source: str | None, revision: str | None) -> Path:
+    """Return the folder of the pretrained model that params.yaml names by `from` and `from_revision`.
+
+    Raises ParamsError if an id has no revision, and as `locate`.
+    """
+    section = SECTIONS[kind]
+    assert source is not None, f"{section}.from is null"
+    if is_hub_id(source) and revision is None:
+        raise ParamsError(
+            f"{section}.from is {source}, a Hugging Face id without a revision: set {section}.from_revision in "
+            "params.yaml to a commit of it"
+        )
+    return locate(source, revision, kind)
 
 
 def _download(repo_id: str, revision: str | None) -> Path:

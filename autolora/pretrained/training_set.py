@@ -1,32 +1,24 @@
 """What a model was trained on, as its model card states it."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.dataset import store as dataset
+from autolora.pretrained.config import TrainingSet
+from autolora.storage.incremental import read_digest
 
 UNKNOWN = "unknown"
 """license of an adapter whose hub states none, or that has been withdrawn since"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingSet:
-    """The adapters that a model has learned from."""
+def read_training_set(root: Path, stage: str) -> TrainingSet:
+    """Return the training set of the model of a stage, from the project's training lock; an empty one if the model was
+    imported.
 
-    adapters: int
-    families: int
-    train_until: str | None
-    """last day on which they were first seen; None if the model was imported"""
-    licenses: dict[str, int]
-    """license -> number of adapters"""
-
-
-def read_training_set(root: Path) -> TrainingSet:
-    """Return the training set of a project's models, from its training lock.
-
-    Raises MissingArtifact if the stage `dataset` has not run.
+    Raises MissingArtifact if that stage, or `dataset`, has not run.
     """
+    if not read_digest(root, stage).get("adapters"):
+        return TrainingSet(adapters=0, families=0, train_until=None, licenses={})
     lock = dataset.training_lock(root)
     train = lock.in_split("train")
     licenses = {

@@ -180,11 +180,16 @@ def describe(name: str, source: Path | bytes) -> Blob:
     """Return a file's size and hashes as git and git-lfs compute them."""
     content = source if isinstance(source, bytes) else source.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    if not name.lower().endswith((*WEIGHT_SUFFIXES, *IMAGE_SUFFIXES)):
+    if not is_lfs(name):
         return Blob(len(content), sha256, _git_oid(content), None, source)
     version = "version https://git-lfs.github.com/spec/v1"
     pointer = f"{version}\noid sha256:{sha256}\nsize {len(content)}\n".encode()
     return Blob(len(content), sha256, _git_oid(pointer), len(pointer), source)
+
+
+def is_lfs(name: str) -> bool:
+    """Return whether a file of this name is in LFS: weights and images are."""
+    return name.lower().endswith((*WEIGHT_SUFFIXES, *IMAGE_SUFFIXES))
 
 
 def make_commit(blobs: Mapping[str, Blob], date: str) -> Commit:

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 MAIN = (control.API, civitai.API, modelscope.API, huggingface.API)
 """APIs of the main port; the API without a prefix matches every path, so it is the last"""
 STORAGE = (storage.API,)
-MAX_BODY = 1 << 20
+MAX_BODY = 1 << 26
+"""bytes of a request, such as an uploaded file"""
 
 
 class Server(ThreadingHTTPServer):

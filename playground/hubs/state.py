@@ -43,6 +43,8 @@ class Hub:
         """URL of the storage while the hub is served"""
         self.ports: dict[str, int] = {}
         """hub -> port that serves this hub alone"""
+        self.uploads: dict[str, bytes] = {}
+        """sha256 -> content of uploaded LFS files"""
         self.listeners: list[BaseServer] = []
         self.stopping = threading.Event()
         self._lock = threading.RLock()
@@ -61,6 +63,11 @@ class Hub:
         """Return a repository if the hub lists it today."""
         repo = self.repos.get(repo_id)
         return repo if repo and self._is_visible(repo, hub) else None
+
+    def add_repo(self, repo: Repo) -> None:
+        """Add a repository that a client has created; it is lost when the process ends."""
+        with self._lock:
+            self.repos = {**self.repos, repo.id: repo}
 
     def withdrawal(self, repo_id: str) -> str | None:
         """Return the kind of withdrawal of a repository; None if it was not withdrawn."""

@@ -57,6 +57,8 @@ def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: obj
     """Return params of a small encoder; `overrides` replace further fields of the preset's variant."""
     small = {"layers": 1, "heads": 4, "mlp_ratio": 2, "learning_rate": 0.002}
     return EncoderParams(
+        from_=None,
+        from_revision=None,
         preset=preset,
         variant=replace(presets.ENCODER[preset], **small | overrides),  # type: ignore[arg-type]
         steps=steps,

@@ -9,19 +9,14 @@ from urllib.parse import parse_qs, quote
 
 from playground.hubs import storage
 from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
+from playground.hubs.huggingface import uploads
 from playground.hubs.huggingface.entries import FULL, LISTED, describe_repo, list_files, list_tree
 from playground.hubs.huggingface.paging import read_cursor, set_next, write_cursor
+from playground.hubs.huggingface.paths import REPO, REVISION, missing
 from playground.hubs.repos import Blob, Commit, Repo, list_folder
 from playground.hubs.state import Hub
 
 NAME = "huggingface"
-REPO = r"(?P<repo>[^/]+/[^/]+)"
-REVISION = r"(?P<revision>[^/]+)"
-MESSAGES = {
-    "RepoNotFound": "Repository not found",
-    "RevisionNotFound": "Invalid rev id",
-    "EntryNotFound": "Entry not found",
-}
 MOST = 1000
 TREE_PAGE_SIZE = 1000
 """entries of a repository's tree on one page"""
@@ -95,12 +90,6 @@ def locate(hub: Hub, request: Request, repo: str, revision: str) -> tuple[Repo, 
     if not commit:
         raise missing("RevisionNotFound")
     return repository, commit
-
-
-def missing(code: str, headers: Mapping[str, str] | None = None) -> HttpError:
-    """Return a 404 whose X-Error-Code says what is missing."""
-    message = MESSAGES[code]
-    return HttpError(404, message, {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})})
 
 
 def show_repo(hub: Hub, request: Request, repo: str, revision: str = "main") -> Response:
@@ -212,6 +201,7 @@ API = Api(
         get(rf"/api/models/{REPO}/tree/{REVISION}(?:/(?P<path>.*))?", "tree", show_tree),
         post(rf"/api/models/{REPO}/paths-info/{REVISION}", "tree", show_paths),
         get(RESOLVE, "file", send_file),
+        *uploads.ROUTES,
     ),
     refuse=refuse,
 )

@@ -1,0 +1,130 @@
+"""`autolora publish-encoder` and `autolora publish-gates`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autolora.cli.command import enter_repository
+from autolora.errors import MismatchError
+from autolora.pretrained.card import CardFacts
+from autolora.pretrained.config import DType, PretrainedConfig
+from autolora.pretrained.source import SECTIONS, is_hub_id
+from autolora.storage.files import MB
+
+Folder = Annotated[Path, typer.Argument(help="Folder to write.")]
+License = Annotated[
+    str, typer.Option(help="License of the weights, as Hugging Face names it, e.g. apache-2.0.")
+]
+BaseModel = Annotated[
+    str | None,
+    typer.Option(help="Hugging Face id of the base pipeline; default models.pipeline if it is one."),
+]
+Precision = Annotated[DType, typer.Option("--dtype", help="Precision of the weights.")]
+Push = Annotated[
+    str | None, typer.Option(metavar="ID", help="Upload the folder to this Hugging Face repository.")
+]
+Private = Annotated[bool, typer.Option("--private", help="Create that repository as a private one.")]
+
+
+def publish_encoder(
+    folder: Folder,
+    license: License,
+    base_model: BaseModel = None,
+    dtype: Precision = "float32",
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Store the regression's weights as factors of this rank or less."),
+    ] = None,
+    with_pipeline: Annotated[
+        bool,
+        typer.Option(
+            "--with-pipeline", help="Add text encoder and tokenizer, so that a search needs no more."
+        ),
+    ] = False,
+    push: Push = None,
+    private: Private = False,
+) -> None:
+    """Write the trained encoder with a model card, to be used elsewhere by `encoder.from`."""
+    from autolora.encoder import store
+    from autolora.encoder.pretrained import save_pretrained
+    from autolora.pretrained.training_set import read_training_set
+
+    name, folder = push or _card_name(folder), folder.expanduser().absolute()
+    root, params = enter_repository()
+    _check_trained_here("encoder", params.encoder.from_)
+    config = save_pretrained(
+        folder,
+        store.load_encoder(store.folder(root)),
+        read_training_set(root, "encoder"),
+        _facts(root, name, license, base_model or _hub_id(params.models.pipeline)),
+        dtype=dtype,
+        rank=rank,
+        pipeline=params.models if with_pipeline else None,
+    )
+    _finish(folder, config, push, private)
+
+
+def publish_gates(
+    folder: Folder,
+    license: License,
+    base_model: BaseModel = None,
+    dtype: Precision = "float32",
+    push: Push = None,
+    private: Private = False,
+) -> None:
+    """Write the trained gates with a model card, to be used elsewhere by `fusion.from`."""
+    from autolora import models
+    from autolora.fusion import store
+    from autolora.fusion.pretrained import save_pretrained
+    from autolora.pretrained.training_set import read_training_set
+    from autolora.slots import slots
+
+    name, folder = push or _card_name(folder), folder.expanduser().absolute()
+    root, params = enter_repository()
+    _check_trained_here("fusion", params.fusion.from_)
+    config = save_pretrained(
+        folder,
+        store.load(slots(models.transformer_config(params.models)), store.folder(root)),
+        read_training_set(root, "fusion"),
+        _facts(root, name, license, base_model or _hub_id(params.models.pipeline)),
+        dtype=dtype,
+    )
+    _finish(folder, config, push, private)
+
+
+def _check_trained_here(section: str, source: str | None) -> None:
+    if source is not None:
+        raise MismatchError(
+            f"{section}.from is {source}: this project has not trained the model that it uses; run this command in the "
+            "project that has trained it"
+        )
+
+
+def _card_name(folder: Path) -> str:
+    """Return the name of a model that is not uploaded: the folder as given, but no path of this machine."""
+    return folder.name if folder.is_absolute() else folder.as_posix()
+
+
+def _facts(root: Path, name: str, license: str, base_model: str | None) -> CardFacts:
+    from autolora.metrics.summary import read_summary
+
+    return CardFacts(name=name, license=license, base_model=base_model, metrics=read_summary(root))
+
+
+def _hub_id(name: str) -> str | None:
+    return name if is_hub_id(name) else None
+
+
+def _finish(folder: Path, config: PretrainedConfig, push: str | None, private: bool) -> None:
+    """Print what was written, and upload it if an id is given."""
+    from autolora.pretrained.upload import push_to_hub
+
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(
+        f"wrote {folder}: {size / MB:.2f} MB, relative error of a tensor at most {config.weights_error:.2g}"
+    )
+    if push is not None:
+        commit = push_to_hub(folder, push, config.kind, private=private)
+        print(f"uploaded to {push}, commit {commit}; in params.yaml of another project:")
+        print(f"{SECTIONS[config.kind]}:\n  from: {push}\n  from_revision: {commit}")
