@@ -45,7 +45,16 @@ OPTIONS = {
     "report": set(),
     "import-encoder": {"file", "output"},
     "import-gates": {"file", "output"},
-    "publish-encoder": {"folder", "license", "base_model", "dtype", "rank", "with_pipeline", "push", "private"},
+    "publish-encoder": {
+        "folder",
+        "license",
+        "base_model",
+        "dtype",
+        "rank",
+        "with_pipeline",
+        "push",
+        "private",
+    },
     "publish-gates": {"folder", "license", "base_model", "dtype", "push", "private"},
 }
 

@@ -52,6 +52,11 @@ def locate_pinned(kind: Kind, source: str | None, revision: str | None) -> Path:
     return locate(source, revision, kind)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of huggingface_hub, which explains itself in several."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def _download(repo_id: str, revision: str | None) -> Path:
     """Download the missing files of a repository's snapshot, and return its folder, which is named by the commit."""
     from huggingface_hub import snapshot_download
@@ -74,5 +79,6 @@ def _download(repo_id: str, revision: str | None) -> Path:
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise HubError(
-            f"cannot download {name}: {error}; check the connection (HF_ENDPOINT) and your access, or give a folder"
+            f"cannot download {name}: {first_line(error)}; check the connection (HF_ENDPOINT) and your access, "
+            "or give a folder"
         ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from autolora.errors import HubError
 from autolora.pretrained.config import Kind
 from autolora.pretrained.folder import read_folder
-from autolora.pretrained.source import PATTERNS
+from autolora.pretrained.source import PATTERNS, first_line
 
 
 def push_to_hub(folder: Path, repo_id: str, kind: Kind, *, private: bool = False) -> str:
@@ -33,7 +33,7 @@ def push_to_hub(folder: Path, repo_id: str, kind: Kind, *, private: bool = False
         )
     except (HfHubHTTPError, HFValidationError, HTTPError, OSError, ValueError, RuntimeError) as error:
         raise HubError(
-            f"cannot upload {folder} to {repo_id}: {error}; check the id (owner/name), that the token in the "
-            "environment (HF_TOKEN) may write there, and the connection (HF_ENDPOINT)"
+            f"cannot upload {folder} to {repo_id}: {first_line(error)}; check the id (owner/name), that the token in "
+            "the environment (HF_TOKEN) may write there, and the connection (HF_ENDPOINT)"
         ) from error
     return str(commit.oid)

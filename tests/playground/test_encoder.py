@@ -1,0 +1,90 @@
+"""playground/encoder: a pretrained encoder of at most 4 MB that finds the playground's adapters by their weights."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from autolora import models
+from autolora.encoder.model import embed_texts
+from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
+from autolora.index.embedding import embed
+from autolora.lora.read import read_and_sketch
+from autolora.lora.sketch import SketchSpec
+from autolora.matching.hybrid import directions
+from autolora.models import ClipTextEncoder
+from autolora.params import load
+from playground.pool import POOL
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "playground/encoder"
+PARAMS = load(ROOT / "params.yaml")
+MAX_BYTES = 4_000_000
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> PretrainedEncoder:
+    return load_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def text_encoder(pretrained: PretrainedEncoder) -> ClipTextEncoder:
+    """Return the text encoder in the folder; the base pipeline is not read."""
+    return models.load_text_encoder(replace(PARAMS.models, pipeline=str(pretrained.pipeline), threads=1))
+
+
+@pytest.fixture(scope="module")
+def index(pretrained: PretrainedEncoder) -> tuple[list[str], torch.Tensor]:
+    """Return the themes of all adapters of the pool, and their vectors (N, d)."""
+    themes = json.loads((ROOT / "playground/themes.json").read_text())
+    config = pretrained.encoder.config
+    assert config.sketch_size is not None
+    spec, found, batches = SketchSpec(config.sketch_size), [], []
+    for path in sorted(POOL.glob("*/*/*.safetensors")):
+        if judgment := themes.get(hashlib.sha256(path.read_bytes()).hexdigest()):
+            _, sketch = read_and_sketch(path, config.canonical, PARAMS.pool, spec)
+            batches.append(config.sketch_to_batch(sketch))
+            found.append(judgment["theme"])
+    vectors = embed(pretrained.encoder, iter(batches), torch.device("cpu"))
+    return found, torch.from_numpy(directions(vectors.astype("float64")))
+
+
+def test_folder_is_small_and_fits_the_playground(
+    pretrained: PretrainedEncoder, text_encoder: ClipTextEncoder
+) -> None:
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MAX_BYTES
+    pretrained.check_fits(
+        models.transformer_config(PARAMS.models),
+        models.load_text_encoder(PARAMS.models).digest,
+        PARAMS.pool.sketch_size,
+    )
+    assert text_encoder.digest == pretrained.encoder.config.text_encoder
+    assert not pretrained.encoder.relevance.isnan().any()
+
+
+def test_prompts_find_adapters_of_their_themes(
+    pretrained: PretrainedEncoder, text_encoder: ClipTextEncoder, index: tuple[list[str], torch.Tensor]
+) -> None:
+    themes, vectors = index
+    assert len(themes) > 80
+
+    def first_themes(prompts: list[str]) -> list[str]:
+        wanted = torch.from_numpy(embed_texts(pretrained.encoder, text_encoder, prompts))
+        return [themes[row] for row in (wanted @ vectors.T).argmax(1).tolist()]
+
+    assert first_themes(["a cat in mosaic style"])[0] in ("cat", "mosaic")
+    names = sorted(set(themes))
+    found = first_themes([f"a drawing, {name}" for name in names])
+    right = sum(theme == name for theme, name in zip(found, names, strict=True))
+    assert right >= 0.7 * len(names), f"{right} of {len(names)}"
+
+
+def test_card_lists_what_it_was_trained_on(pretrained: PretrainedEncoder) -> None:
+    training = pretrained.config.training
+    assert training.adapters == sum(training.licenses.values()) > 40
+    card = (FOLDER / "README.md").read_text()
+    assert f"{training.adapters} adapters" in card and "95 % interval" in card
+    assert str(ROOT.parent) not in card
