@@ -15,6 +15,7 @@ COMMITTED = (
     "data/takedowns.jsonl",
     "data/watermarks.json",
     "data/training.jsonl",
+    "data/refresh.json",
     "data/pool",
     "digests",
     "metrics",

@@ -6,12 +6,17 @@
 from prefect.artifacts import acreate_markdown_artifact
 
 from autolora.catalog import failed_items
-from autolora.catalog.diff import BASELINE, Snapshot, compare, keep_baseline, snapshot, to_markdown
+from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_baseline, snapshot
 from autolora.errors import AutoLoraError
 from autolora.index.served import release
 from autolora.index.store import content_digest
+from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
+from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.outcomes import Outcome, outcomes
+from autolora.report.refresh_summary import problems, refresh_summary
+from autolora.storage.incremental import read_digest
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
 from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
@@ -57,6 +62,17 @@ def promote() -> str:
 
 
 @task()
+def record_outcomes(before: Snapshot) -> tuple[Changes, list[Outcome]]:
+    """Return the changes since a snapshot and what became of each file; write data/refresh.json."""
+    after = snapshot(ROOT)
+    changes = compare(before, after)
+    results = outcomes(changes, after, adapters(ROOT), failed_items.read(ROOT))
+    digest, count = content_digest(ROOT), read_digest(ROOT, "index")["rows"]
+    write_refresh(ROOT, RefreshRecord.of(today(), digest, count, results, problems(changes)))
+    return changes, results
+
+
+@task()
 def write_report() -> None:
     """Write reports/index.html."""
     page.assemble(ROOT)
@@ -86,6 +102,7 @@ async def refresh() -> None:
                 crawl(lock_fd)
                 reproduce_and_defer(lock_fd)
                 add_batches(lock_fd)
+                changes, results = record_outcomes(before)
                 write_report()
                 captions = caption_summary(ROOT)
                 digest = promote()
@@ -94,8 +111,7 @@ async def refresh() -> None:
             await publish(f"**{error}**\n\nThe refresh failed; the served index is unchanged.{output}")
             raise
         deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
-        changes = to_markdown(compare(before, snapshot(ROOT)), deferred)
-        summary = f"{changes}\n\n{captions}".rstrip()
+        summary = f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip()
         await publish(f"{summary}\n\nServed index: `{digest}`")
         try:
             if params().refresh.commit:

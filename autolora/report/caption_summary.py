@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from autolora.catalog.diff import MAX_NAMED, counted
+from autolora.catalog.diff import counted
 from autolora.index import served
 from autolora.index.caption_check import CaptionChecks, disagreeing, read_caption_checks
 from autolora.index.store import folder
+from autolora.report.refresh_summary import MAX_NAMED
 
 
 def caption_summary(root: Path) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from autolora.catalog.diff import counted, dropped_hubs, group_by_model, newly_withdrawn, qualified_name
+from autolora.catalog.diff import counted, dropped_hubs, newly_withdrawn, qualified_name
+from autolora.catalog.failed_models import group_by_model
 from autolora.crawl.budget import GB, Cost
 from autolora.crawl.plan import CatalogPlan
 

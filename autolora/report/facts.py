@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from autolora.catalog.diff import group_by_model
 from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.failed_models import group_by_model
 from autolora.index.caption_check import CaptionCheck
 from autolora.lora.verdict import WARNINGS
 from autolora.records import Listing, Permissions

@@ -20,6 +20,7 @@ from autolora.index.names import EXPECTED, AdapterNames
 from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
+from autolora.report.outcomes import waiting_reason
 from autolora.storage.files import Row
 
 TAKEN_DOWN = (
@@ -106,13 +107,9 @@ def _inactive_reason(
             "the hub lists neither the file nor a page for it any more, or took it down; no search returns it and "
             "nothing is trained on it until a hub lists it again. Its metadata and completed downloads are kept"
         )
-    failed = failed_items.read(root).get(queued.key)
-    if failed and failed.reason == failed_items.NOT_REQUESTED:
-        return f"{failed.reason}; next attempt on {failed.retry_on}"
-    if failed:
-        return f"the download failed on {failed.last_attempt} ({failed.reason}); next attempt on {failed.retry_on}"
-    if queued.stale_since is not None:
-        return f"its hub could not be scanned since {queued.stale_since}; it is admitted after the next complete scan"
+    reason = waiting_reason(queued, failed_items.read(root))
+    if reason:
+        return reason
     pooled_images = {image.key for listing in catalog if listing.is_active for image in listing.renderings}
     price = cost(queued, rules, pooled_images)
     needs = (

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +86,45 @@ def history(root: Path, path: str) -> list[Commit]:
     return [Commit(*line.split("\t", 2)) for line in text.splitlines()]
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def read_revisions(root: Path, revisions: Sequence[str], path: str) -> dict[str, str]:
+    """Return commit -> the text of `path` (relative to `root`), for the commits that contain it, by one git process."""
+    names = "".join(f"{revision}:./{path}\n" for revision in revisions)
+    output = _git(root, "cat-file", "--batch", stdin=names) if revisions else ""
+    rest, texts = (output or "").encode(), {}
+    for revision in revisions:
+        header, _, rest = rest.partition(b"\n")
+        if header.endswith(b" missing"):
+            continue
+        size = int(header.rpartition(b" ")[2] or 0)
+        texts[revision] = rest[:size].decode()
+        rest = rest[size + 1 :]
+    return texts
+
+
+def revisions_with_any(root: Path, revisions: Sequence[str], path: str, texts: Sequence[str]) -> set[str]:
+    """Return the commits in which `path` (relative to `root`) contains one of the texts."""
+    if not (revisions and texts):
+        return set()
+    patterns = [argument for text in texts for argument in ("-e", text)]
+    found = _git(root, "grep", "-l", "-F", *patterns, *revisions, "--", path) or ""
+    return {line.partition(":")[0] for line in found.splitlines()}
+
+
+def tags(root: Path) -> dict[str, tuple[str, ...]]:
+    """Return commit -> the names of its tags, for the commits that have some."""
+    fields = "%(objectname) %(*objectname) %(refname:strip=2)"
+    names: dict[str, tuple[str, ...]] = {}
+    for line in (_git(root, "for-each-ref", "refs/tags", f"--format={fields}") or "").splitlines():
+        tagged, annotated, name = line.split(" ", 2)
+        commit = annotated or tagged
+        names[commit] = (*names.get(commit, ()), name)
+    return names
+
+
+def _git(root: Path, *arguments: str, stdin: str | None = None) -> str | None:
     """Return git's standard output, or None if git exits with an error."""
     try:
-        completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, input=stdin)
     except FileNotFoundError as error:
         raise MissingArtifact("the command `git` is missing: install git") from error
     return None if completed.returncode else completed.stdout

@@ -13,11 +13,12 @@ from pytest_httpserver import HTTPServer
 from autolora.captions import stage
 from autolora.captions.store import read_captions
 from autolora.catalog import failed_items
-from autolora.catalog.diff import compare, snapshot, to_markdown
+from autolora.catalog.diff import compare, snapshot
 from autolora.catalog.store import read_active
 from autolora.params import CaptionsParams, CrawlParams, InstructionParams, VllmParams
 from autolora.report.facts import facts
 from autolora.report.lookup import lookup
+from autolora.report.refresh_summary import refresh_summary
 from autolora.vlm.vllm_client import VllmClient
 from flows import refresh
 from tests.support.fake_openai import FakeOpenAI
@@ -115,7 +116,7 @@ def test_refresh_captions_all_images_but_the_failed_ones_and_names_these(refresh
     }
     assert items.keys() == reasons.keys()
     state = snapshot(refreshes.root)
-    report = to_markdown(compare(state, state), list(items.values()))
+    report = refresh_summary(compare(state, state), [], list(items.values()))
     for id, reason in reasons.items():
         assert reason in items[id].reason
         assert f"- **deferred, caption failed: `huggingface:{id}`: 1 image** ({items[id].name}: " in report

@@ -12,6 +12,8 @@ from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Snapshot
 from autolora.catalog.failed_items import FailedItem
 from autolora.errors import AutoLoraError
+from autolora.report.history import read_refresh
+from autolora.storage.incremental import write_digest
 from flows import refresh
 
 DAY = datetime.date(2026, 1, 5)
@@ -75,6 +77,7 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
         return released[0]
 
     empty = Snapshot((), {})
+    write_digest(tmp_path, "index", {}, 4, content="d" * 64)
     monkeypatch.setattr(refresh, "ROOT", tmp_path)
     for name in ("crawl", "reproduce_and_defer", "add_batches", "push"):
         monkeypatch.setattr(refresh, name, lambda lock: None)
@@ -88,8 +91,11 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
     monkeypatch.setattr(refresh, "caption_summary", lambda root: f"**Captions**, releases: {released}")
     (tmp_path / BASELINE).parent.mkdir()
     (tmp_path / BASELINE).touch()
+    monkeypatch.setattr(refresh, "snapshot", lambda root: empty)
     asyncio.run(refresh.refresh.fn())
     assert published == [
         "Nothing changed: the catalog and all digests are the same as before.\n\n"
         f"**Captions**, releases: []\n\nServed index: `{'d' * 64}`"
     ]
+    record = read_refresh(tmp_path)
+    assert record and (record.index, record.adapters, record.outcomes) == ("d" * 64, 0, ())

@@ -126,7 +126,9 @@ def test_refresh_costs_what_changed(repository: Repository, third_refresh: dict[
     assert (after["encoder"], after["fusion"]) == (before["encoder"], before["fusion"])
     assert "Running stage 'encoder'" not in third_refresh["output"]
     assert "Running stage 'fusion'" not in third_refresh["output"]
-    assert f"{NUM_NEW} added, 1 removed, 1 with changed metadata" in third_refresh["output"]
+    assert f"{NUM_NEW} accepted; 1 removed, 1 with changed metadata" in third_refresh["output"]
+    record = json.loads((repository.root / "data/refresh.json").read_text())
+    assert record["counts"] == {"accepted": NUM_NEW, "removed": 1, "changed": 1}
 
 
 def test_refresh_leaves_other_rows_unchanged(repository: Repository, third_refresh: dict[str, Any]) -> None:

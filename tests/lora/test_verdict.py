@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+from autolora.lora.remedies import REMEDIES
 from autolora.lora.verdict import REASONS, WARNINGS, refusal
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,12 @@ def test_documentation_lists_every_reason() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$", text, flags=re.MULTILINE)
     assert {code: meaning for code, meaning, _ in rows} == REASONS
     assert [code for code, *_ in rows] == list(REASONS)
+    assert {code: _plain(remedy) for code, _, remedy in rows} == REMEDIES
+
+
+def _plain(markdown: str) -> str:
+    """Return a sentence without links and code marks."""
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", markdown).replace("`", "")
 
 
 def test_documentation_lists_every_warning() -> None:

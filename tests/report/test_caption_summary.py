@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from autolora.catalog.diff import MAX_NAMED
 from autolora.index.caption_check import CaptionCheck
 from autolora.index.served import release
 from autolora.index.store import content_digest
 from autolora.report.caption_summary import caption_lines, caption_summary
+from autolora.report.refresh_summary import MAX_NAMED
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import make_adapters, tiny_text_encoder
 

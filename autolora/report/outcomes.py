@@ -1,0 +1,134 @@
+"""What became of every file that a refresh found or lost: the operator's view of a refresh, one row per file."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from autolora.catalog.diff import Changes, Snapshot, identity, qualified_name
+from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem
+from autolora.catalog.sources import Sources, group_sources
+from autolora.catalog.takedowns import Takedowns
+from autolora.lora.remedies import REMEDIES
+from autolora.pool.near_duplicates import NEAR_DUPLICATE
+from autolora.records import Adapter, Listing
+from autolora.storage.files import Row
+
+Kind = Literal["accepted", "refused", "duplicate", "waiting", "changed", "removed"]
+KINDS: tuple[str, ...] = get_args(Kind)
+NEW: tuple[str, ...] = KINDS[:4]
+"""the kinds of new files"""
+BUDGET = "it waits for the daily budget (crawl.budget in params.yaml)"
+UNREAD = "the pool has not read it yet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one file."""
+
+    kind: Kind
+    name: str
+    """hub:id/file, as `autolora show` accepts it"""
+    sha256: str | None
+    """None if neither the hub nor the pool has computed it"""
+    code: str = ""
+    """reason code of a refused file"""
+    reason: str = ""
+    """why, in words; empty if accepted"""
+    remedy: str = ""
+    """what to do about a refused file"""
+
+    def to_row(self) -> Row:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def outcomes(
+    changes: Changes, after: Snapshot, adapters: Mapping[str, Adapter], failed: Mapping[str, FailedItem]
+) -> list[Outcome]:
+    """Return what became of each new, waiting, changed and removed file, by kind in the order of KINDS, then by name.
+
+    after: the snapshot that ends the changes. adapters: rows of the pool by Listing.key. failed: failed items by key.
+    """
+    sources = group_sources(
+        (listing for listing in after.listings if listing.is_active),
+        lambda listing: _sha256(listing, adapters) or listing.key,
+    )
+    rows = [_new(listing, adapters.get(listing.key), sources) for listing in changes.added]
+    rows += [
+        _outcome("waiting", listing, adapters, reason=waiting_reason(listing, failed) or BUDGET)
+        for listing in changes.queued
+    ]
+    rows += [
+        _outcome("changed", listing, adapters, reason=", ".join(fields).replace("_", " "))
+        for listing, fields in changes.changed
+    ]
+    lost = {identity(listing): listing for listing in (*changes.withdrawn, *changes.removed)}
+    rows += _removed(lost.values(), after, adapters)
+    return sorted(rows, key=lambda row: (KINDS.index(row.kind), row.name))
+
+
+def waiting_reason(listing: Listing, failed: Mapping[str, FailedItem]) -> str:
+    """Return why a queued file is not active yet; empty if it waits for the daily budget."""
+    item = failed.get(listing.key)
+    if item and item.reason == NOT_REQUESTED:
+        return f"{item.reason}; next attempt on {item.retry_on}"
+    if item:
+        return f"the download failed on {item.last_attempt} ({item.reason}); next attempt on {item.retry_on}"
+    if listing.stale_since is not None:
+        return f"its hub could not be scanned since {listing.stale_since}; it is admitted after the next complete scan"
+    return ""
+
+
+def _new(listing: Listing, adapter: Adapter | None, sources: Mapping[str, Sources]) -> Outcome:
+    """Return what became of a listing that became active, or that lists another file than before."""
+    name = qualified_name(listing)
+    if adapter is None:
+        return Outcome(kind="waiting", name=name, sha256=listing.sha256, reason=UNREAD)
+    primary = sources[adapter.sha256].primary
+    if adapter.verdict == NEAR_DUPLICATE:
+        return Outcome(kind="duplicate", name=name, sha256=adapter.sha256, reason=adapter.reason)
+    if not adapter.accepted:
+        return Outcome(
+            kind="refused", name=name, sha256=adapter.sha256, code=adapter.verdict, reason=adapter.reason,
+            remedy=REMEDIES[adapter.verdict],
+        )  # fmt: skip
+    if identity(primary) != identity(listing):
+        reason = f"the same bytes as {qualified_name(primary)}: one adapter with several sources"
+        return Outcome(kind="duplicate", name=name, sha256=adapter.sha256, reason=reason)
+    return Outcome(kind="accepted", name=name, sha256=adapter.sha256)
+
+
+def _removed(
+    listings: Iterable[Listing], after: Snapshot, adapters: Mapping[str, Adapter]
+) -> Iterator[Outcome]:
+    """Yield the outcome of each file that left the pool, or the queue for it."""
+    remaining = {identity(listing): listing for listing in after.listings}
+    takedowns = Takedowns(after.takedowns)
+    for listing in listings:
+        reason = _removal_reason(listing, remaining.get(identity(listing)), takedowns)
+        yield _outcome("removed", listing, adapters, reason=reason)
+
+
+def _removal_reason(listing: Listing, later: Listing | None, takedowns: Takedowns) -> str:
+    """Return why a file left; later: what the catalog now holds under its name."""
+    takedown = takedowns.of_listing(listing)
+    if takedown:
+        return f"taken down ({takedown.reason})"
+    if later is None:
+        return "the catalog does not list it any more"
+    if later.is_active:
+        return "replaced by another version"
+    return {
+        "withdrawn": "withdrawn by its hub",
+        "rejected": "excluded by a rule in the section crawl of params.yaml",
+    }.get(later.status, "it waits to be admitted again")
+
+
+def _outcome(kind: Kind, listing: Listing, adapters: Mapping[str, Adapter], reason: str) -> Outcome:
+    name = qualified_name(listing)
+    return Outcome(kind=kind, name=name, sha256=_sha256(listing, adapters), reason=reason)
+
+
+def _sha256(listing: Listing, adapters: Mapping[str, Adapter]) -> str | None:
+    adapter = adapters.get(listing.key)
+    return adapter.sha256 if adapter else listing.sha256

@@ -1,0 +1,111 @@
+"""Text of a refresh's report: what became of the files, what needs attention, and which digests changed."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from autolora.catalog.diff import Changes, counted, qualified_name
+from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.failed_models import group_by_model
+from autolora.catalog.takedowns import Takedown
+from autolora.report.outcomes import KINDS, NEW, Outcome
+
+MAX_NAMED = 20
+"""entries of one kind that a report names; the others are counted"""
+
+
+def refresh_summary(
+    changes: Changes, outcomes: Sequence[Outcome], deferred: Sequence[FailedItem] = ()
+) -> str:
+    """Return the report of a refresh as Markdown: what became of each file, all changes, and the deferred items."""
+    if not (changes or deferred):
+        return "Nothing changed: the catalog and all digests are the same as before."
+    lines = [f"**{summary_line(outcomes)}**", ""]
+    for kind in KINDS:
+        lines += _outcome_lines(kind, [outcome for outcome in outcomes if outcome.kind == kind])
+    lines += _takedown_lines(changes.taken_down)
+    lines += _deferred_lines(deferred)
+    lines += [f"- {problem}" for problem in problems(changes)]
+    lines += ["", "| stage | digest |", "|---|---|"]
+    lines += [
+        f"| {stage} | {'changed' if moved else 'unchanged'} |" for stage, moved in changes.stages.items()
+    ]
+    return "\n".join(lines)
+
+
+def summary_line(outcomes: Iterable[Outcome]) -> str:
+    """Return the number of new files by what became of them, and of removed and changed ones, as one line."""
+    counts: Counter[str] = Counter(outcome.kind for outcome in outcomes)
+    new = [f"{counts[kind]} {label}" for kind, label in LABELS.items() if kind in NEW and counts[kind]]
+    total = counted(sum(counts[kind] for kind in NEW), "new file", "new files")
+    phrases = ", ".join(new)
+    return (
+        f"{total}{f': {phrases}' if phrases else ''}; {counts['removed']} removed, "
+        f"{counts['changed']} with changed metadata"
+    )
+
+
+LABELS = {
+    "accepted": "accepted",
+    "refused": "refused",
+    "duplicate": "already in the pool",
+    "waiting": "waiting",
+    "changed": "changed metadata",
+    "removed": "removed",
+}
+"""kind of an outcome -> what reports call it"""
+
+
+def problems(changes: Changes) -> list[str]:
+    """Return phrases on hubs and listings that need attention: dropped hubs, missing and stale listings."""
+    phrases = [
+        f"hub {hub}: none of its {counted(number, 'listing', 'listings')} is left in the catalog"
+        for hub, number in changes.dropped_hubs.items()
+    ]
+    missing = "missing from its hub's list, but still available"
+    phrases += [f"{missing}: `{qualified_name(listing)}`" for listing in changes.missing[:MAX_NAMED]]
+    more = len(changes.missing) - MAX_NAMED
+    phrases += [f"{missing}: {more} more"] if more > 0 else []
+    for hub in sorted({listing.hub for listing in changes.stale}):
+        days = [
+            listing.stale_since for listing in changes.stale if listing.hub == hub and listing.stale_since
+        ]
+        listings = counted(len(days), "listing", "listings")
+        phrases.append(f"**stale: {listings} of {hub} retained from an earlier crawl since {min(days)}**")
+    return phrases
+
+
+def _outcome_lines(kind: str, outcomes: Sequence[Outcome]) -> list[str]:
+    """Return one line per file of one kind: name, reason code, reason and remedy."""
+    lines = []
+    for outcome in outcomes[:MAX_NAMED]:
+        code = f" ({outcome.code})" if outcome.code else ""
+        details = ". ".join(filter(None, (outcome.reason, outcome.remedy)))
+        lines.append(f"- {LABELS[kind]}{code}: `{outcome.name}`{f': {details}' if details else ''}")
+    more = len(outcomes) - MAX_NAMED
+    return [*lines, f"- {LABELS[kind]}: {more} more"] if more > 0 else lines
+
+
+def _deferred_lines(items: Iterable[FailedItem]) -> list[str]:
+    """Return one line per stage and model with deferred items: name, reason and day of the next attempt."""
+    models = group_by_model(items)
+    lines = [
+        f"- **deferred, {model.failure}: `{model.name}`{model.others}** ({model.reason}); "
+        f"next attempt on {model.retry_on}"
+        for model in models[:MAX_NAMED]
+    ]
+    more = len(models) - MAX_NAMED
+    return [*lines, f"- deferred: {counted(more, 'more model', 'more models')}"] if more > 0 else lines
+
+
+def _takedown_lines(rows: Sequence[Takedown]) -> list[str]:
+    """Return one line per takedown, with its reason."""
+    lines = [f"- taken down: `{_takedown_name(row)}` ({row.reason})" for row in rows[:MAX_NAMED]]
+    more = len(rows) - MAX_NAMED
+    return [*lines, f"- taken down: {more} more"] if more > 0 else lines
+
+
+def _takedown_name(row: Takedown) -> str:
+    """Return the file as `autolora show` accepts it, the URL of the image, or the sha256 if no listing shows it."""
+    if not row.hub:
+        return f"{row.kind} {row.sha256}"
+    return f"{row.hub}:{row.id}/{row.file}" if row.kind == "weights" else row.file
