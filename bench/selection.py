@@ -18,12 +18,13 @@ import numpy as np
 from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
+from autolora.metrics.reliability import calibration_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import RetrievalParams, load
 from autolora.retrieval import open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from bench.hidden_words import Pool, hide_words, served_pool
-from bench.reliability import calibration_error, draw_reliability
+from bench.reliability import draw_reliability
 from bench.selection_cases import Case, concept_words, make_cases
 from bench.timing import today
 

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from autolora.dataset.families import Split
-from autolora.encoder.model import TextEncoder
+from autolora.encoder import store as encoder_store
+from autolora.encoder.model import TextEncoder, relevance_of
 from autolora.evaluation.benchmark import build_benchmark
-from autolora.evaluation.store import metrics_path, report_path
+from autolora.evaluation.plots import write_plots
+from autolora.evaluation.store import key_numbers_path, metrics_path, report_path
+from autolora.index import store as index
 from autolora.metrics.benchmark import Benchmark, relevant_by_level
 from autolora.metrics.comparison import (
     compare_in_unseen_index,
@@ -23,15 +26,22 @@ from autolora.metrics.comparison import (
     search_index,
 )
 from autolora.metrics.judgments import read_judgments
+from autolora.metrics.key_numbers import write_key_numbers
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest, write_digest
+from autolora.storage.tables import read_arrow
 
 SCHEMA = 3
 COMMAND = "python -m flows.evaluation"
+KEY_NUMBERS = (
+    "hybrid_theme_r_at_1", "hybrid_absent_theme_r_at_1", "hybrid_unseen_index_theme_r_at_1", "hybrid_adapter_r_at_1",
+    "theme_r_at_1",
+)  # fmt: skip
+"""headline numbers that DVC compares, without area and split"""
 UNSEEN_INDEX = "unseen index"
 """key of the tables of an index that holds only the adapters unseen in training"""
 
@@ -52,6 +62,9 @@ def evaluate(
     benchmark = build_benchmark(root, text_encoder, themes, params.split)
     logger.info("%d queries, %d adapters", len(benchmark.queries), len(benchmark.adapters))
     inputs = {stage: read_digest(root, stage)["sha256"] for stage in ("dataset", "index")}
+    columns = read_arrow(index.folder(root), index.TABLE, ["sha256", "first_seen", "uses_captions"])
+    encoder = encoder_store.load_encoder(encoder_store.folder(root))
+    write_plots(root, benchmark, columns, relevance_of(encoder))
     return write(root, benchmark, params, inputs, preset, today)
 
 
@@ -82,7 +95,7 @@ def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Head
     The encoder's names have no prefix: retrieval.theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen, …
     Those of the validation split end in `validation` instead.
     """
-    suffix = "unseen" if split == "test" else split
+    suffix = _suffix(split)
     tables = report["levels"] | {
         f"{UNSEEN_INDEX} {name}": level for name, level in report[UNSEEN_INDEX].items()
     }
@@ -111,13 +124,21 @@ def write(
     """
     report = measure(benchmark, params) | {"inputs": dict(inputs)}
     write_atomic(report_path(root), to_json(report))
-    names = ("levels", UNSEEN_INDEX, "health", "indexed_adapters", "queries", "queried_adapters")
-    numbers = {name: report[name] for name in names}
+    fields = ("levels", UNSEEN_INDEX, "health", "indexed_adapters", "queries", "queried_adapters")
+    numbers = {name: report[name] for name in fields}
     numbers["health"] = {name: value for name, value in report["health"].items() if name != "most_retrieved"}
     write_atomic(metrics_path(root), to_json(numbers))
     counts = {name: report[name] for name in ("queries", "queried_adapters", "indexed_adapters")}
     themes = len(set(benchmark.themes.values()))
-    update(root, COMMAND, today, headlines(report, preset, params.split), counts | {"themes": themes})
+    rows = headlines(report, preset, params.split)
+    update(root, COMMAND, today, rows, counts | {"themes": themes})
+    names = {f"retrieval.{name}_{_suffix(params.split)}" for name in KEY_NUMBERS}
+    write_key_numbers(key_numbers_path(root), rows, names, adapters=report["indexed_adapters"])
     exact = ("inputs", "themes", "indexed_adapters", "queries", "queried_adapters")
-    rows = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
-    return write_digest(root, "evaluation", rows, SCHEMA)
+    hashes = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
+    return write_digest(root, "evaluation", hashes, SCHEMA)
+
+
+def _suffix(split: Split) -> str:
+    """Return the end of the names of a split's numbers."""
+    return "unseen" if split == "test" else split

@@ -22,12 +22,13 @@ from autolora import models
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
 from autolora.experiments.relevance import relevance_scorer
 from autolora.experiments.scoring import MethodImages, Scores, score_images
-from autolora.experiments.store import folder, metrics_path, report_path
+from autolora.experiments.store import folder, key_numbers_path, metrics_path, report_path
 from autolora.fusion.install import fused
 from autolora.generation import Generator, generate_images
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
+from autolora.metrics.key_numbers import write_key_numbers
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
@@ -49,6 +50,11 @@ HEADLINES = {
     "neither_shown": ("unrelated", "neither shown"),
 }
 """name in metrics/summary.json -> scenario and metric"""
+KEY_NUMBERS = (
+    "fusion.both_shown_selected", "fusion.both_shown_gated", "fusion.pair_prompt_similarity_selected",
+    "fusion.base_similarity_selected", "fusion.base_similarity_gated",
+)  # fmt: skip
+"""headline numbers that DVC compares"""
 RELEVANT = 0.5
 GRID_IMAGE_PX = 256
 """largest side of one image in a row of images"""
@@ -206,10 +212,12 @@ def write(
     write_atomic(report_path(root), to_json(report))
     write_atomic(metrics_path(root), to_json(rounded(numbers)))
     counts = {"pairs": params.pairs, "images": params.images, "prompts": len(results)}
-    update(root, COMMAND, today, headlines(scenarios, preset), counts)
+    rows = headlines(scenarios, preset)
+    update(root, COMMAND, today, rows, counts)
+    write_key_numbers(key_numbers_path(root), rows, KEY_NUMBERS)
     exact = {"inputs": inputs, "params": asdict(params), "cases": [asdict(result.case) for result in results]}
-    rows = {name: hash_value(value) for name, value in exact.items()}
-    return write_digest(root, "experiments", rows, SCHEMA)
+    hashes = {name: hash_value(value) for name, value in exact.items()}
+    return write_digest(root, "experiments", hashes, SCHEMA)
 
 
 def join_images(images: Sequence[Image.Image]) -> bytes:

@@ -48,6 +48,7 @@ def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
         "digests/evaluation.json",
         "metrics/details.json",
         "metrics/evaluation.json",
+        "metrics/retrieval.json",
         "metrics/summary.json",
     ]
     later = TODAY + datetime.timedelta(days=1)
