@@ -13,6 +13,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from autolora import models
+from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
@@ -212,7 +213,7 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def _describe_adapter(adapter: Mapping[str, Any]) -> str:
     parts = [
-        f"{adapter['hub']}:{adapter['id']}/{adapter['file']}",
+        full_name(adapter["hub"], adapter["id"], adapter["file"]),
         f"sha256 {adapter['sha256'][:8]}",
         f"license {adapter['license'] or 'unknown'}",
         f"score {adapter['score']:.3f}",

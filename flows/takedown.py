@@ -21,6 +21,7 @@ import yaml
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
 from autolora.catalog.diff import counted, keep_baseline
+from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
@@ -133,7 +134,8 @@ def describe(scope: Scope) -> Iterator[str]:
     """Yield the lines on what a takedown covers."""
     names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for row in scope.rows:
-        shown = f"{row.hub}:{row.id}/{row.file}" if row.kind == "weights" else f"shown by {row.hub}:{row.id}"
+        is_file = row.kind == "weights"
+        shown = full_name(row.hub, row.id, row.file) if is_file else f"shown by {row.hub}:{row.id}"
         names[row.kind, row.sha256 or "not downloaded"].append(shown if row.hub else "not in the catalog")
     for (kind, sha256), listings in names.items():
         yield f"{kind} {sha256}: {', '.join(dict.fromkeys(listings))}"

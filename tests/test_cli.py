@@ -195,7 +195,7 @@ def test_a_wrong_filter_of_a_search_is_an_error(searchable: Path, monkeypatch: p
     result = CliRunner().invoke(app, ["search", "a drawing", "--where", "lisence = 'mit'"])
     assert result.exit_code == 1
     assert result.stderr.startswith(
-        "FilterError: the filter `lisence` is not a column; a text is set in single"
+        "FilterError: the filter `lisence` is not a column (did you mean 'license'?); a text is set in single"
     )
 
 
@@ -240,9 +240,9 @@ def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.Monke
     first, *_, last = re.findall(r"a (\w+) drawing", text.removeprefix(plain))
     assert (first, last) == ("chalk", "mosaic")
     content = json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--captions", "--json"))
-    rows = content["caption agreement"]
+    rows = content["caption_agreement"]
     assert len(rows) == 4 and rows[0].keys() == {"image", "text", "weights", "others"}
-    assert "caption agreement" not in json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))
+    assert "caption_agreement" not in json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))
 
 
 @pytest.mark.parametrize(

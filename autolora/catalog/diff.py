@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
+from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.records import Listing
 from autolora.storage.files import write_atomic
@@ -170,8 +171,8 @@ def dropped_hubs(before: Iterable[Listing], hubs: Collection[str]) -> dict[str, 
 
 
 def qualified_name(listing: Listing) -> str:
-    """Return the name of a listing as `autolora show` accepts it: hub:id/file."""
-    return f"{listing.hub}:{listing.id}/{listing.file}"
+    """Return the name of a listing as `autolora show` accepts it: hub:id/file, or folder:path."""
+    return full_name(listing.hub, listing.id, listing.file)
 
 
 def counted(number: int, singular: str, plural: str) -> str:

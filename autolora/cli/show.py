@@ -44,19 +44,19 @@ def show(
         return
     from autolora.report.facts import facts
     from autolora.report.lookup import lookup
+    from autolora.report.record_json import record_json
 
     root, params = enter_repository()
     record = lookup(root, adapter, params.crawl)
-    known = facts(record)
     agreements = _compare_captions(root, record) if captions else []
     checks = _check_trigger_words(root, params, record) if trigger_words else []
     if as_json:
-        details = {"caption agreement": [asdict(row) for row in agreements]} if captions else {}
+        details = {"caption_agreement": [asdict(row) for row in agreements]} if captions else {}
         if trigger_words:
-            details["trigger word checks"] = [asdict(row) | {"has_effect": row.has_effect} for row in checks]
-        print(to_json(known | details))
+            details["trigger_word_checks"] = [asdict(row) | {"has_effect": row.has_effect} for row in checks]
+        print(to_json(record_json(record) | details))
         return
-    print_table(two_columns(known))
+    print_table(two_columns(facts(record)))
     if captions:
         print_table(_agreement_table(agreements))
     if trigger_words:

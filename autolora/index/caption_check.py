@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from autolora.catalog.names import full_name
 from autolora.index.copies import Rows, is_copy, map_columns
 from autolora.index.store import CHECKS, TABLE
 from autolora.storage.tables import read_table
@@ -52,7 +53,7 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
     rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)
     return {
         row["sha256"]: CaptionCheck(
-            name=f"{row['hub']}:{row['id']}/{row['file']}",
+            name=full_name(row["hub"], row["id"], row["file"]),
             agreement=row["agreement"],
             expected=row["expected_agreement"],
             agrees=row["uses_captions"],

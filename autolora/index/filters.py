@@ -18,6 +18,7 @@ from sqlglot.errors import SqlglotError
 from autolora.errors import FilterError
 from autolora.index.store import EXACT_COLUMNS
 from autolora.storage.arrays import BoolArray
+from autolora.storage.suggestions import did_you_mean
 
 FILTER_COLUMNS = (
     "hub", "id", "file", "license", "commercial", "derivatives", "nsfw", "nsfw_level", "person", "base", "base_model",
@@ -84,7 +85,9 @@ def _flag(node: exp.Expr, columns: pa.Table) -> Value:
 def _column(node: exp.Expr, columns: pa.Table) -> Value:
     name = node.name.lower()
     if name not in FILTER_COLUMNS:
-        raise _error(node.sql(), "is not a column; a text is set in single quotes")
+        raise _error(
+            node.sql(), f"is not a column{did_you_mean(name, FILTER_COLUMNS)}; a text is set in single quotes"
+        )
     return columns.column(name).combine_chunks()
 
 

@@ -8,9 +8,11 @@ from typing import Self
 
 import pyarrow as pa
 
+from autolora.catalog.names import path_in_hub
 from autolora.errors import MissingArtifact
 from autolora.records import MIN_PREFIX_DIGITS
 from autolora.storage.files import Row
+from autolora.storage.suggestions import did_you_mean
 
 EXPECTED = f"a sha256 ({MIN_PREFIX_DIGITS} digits or more) or an id on a hub"
 
@@ -22,10 +24,13 @@ class AdapterNames:
         """rows: fields sha256 (empty if it is unknown), hub, id and file of each adapter."""
         self._labels = [f"{row['sha256'][:8]} ({row['file']})" for row in rows]
         self._by_sha256 = sorted((row["sha256"], position) for position, row in enumerate(rows))
+        self._ids: list[tuple[str, str]] = []
         self._by_id: defaultdict[str, list[int]] = defaultdict(list)
         for position, row in enumerate(rows):
             hub, name, file = row["hub"], row["id"], row["file"]
-            for form in {name, f"{name}/{file}", f"{hub}:{name}", f"{hub}:{name}/{file}"}:
+            self._ids.append((hub, name))
+            path = path_in_hub(hub, name, file)
+            for form in {name, path, f"{hub}:{name}", f"{hub}:{path}"}:
                 self._by_id[form].append(position)
 
     @classmethod
@@ -44,11 +49,19 @@ class AdapterNames:
             return matches[0]
         if not matches:
             raise MissingArtifact(
-                f"the index that is searched contains no adapter '{name}': give {EXPECTED}; `autolora show` says why "
-                "an adapter is not in the index"
+                f"the index that is searched contains no adapter '{name}'{self.suggest(name)}: give {EXPECTED}; "
+                "`autolora show` says why an adapter is not in the index"
             )
         files = ", ".join(self._labels[position] for position in matches)
         raise MissingArtifact(f"several adapters are called '{name}': give the sha256 of one of {files}")
+
+    def suggest(self, name: str) -> str:
+        """Return ` (did you mean …?)` with the ids on a hub that resemble a wrong name; empty if none does.
+
+        A name with a hub, `hub:id`, is compared with names of that form.
+        """
+        has_hub = ":" in name
+        return did_you_mean(name, (f"{hub}:{id}" if has_hub else id for hub, id in self._ids))
 
     def _with_prefix(self, prefix: str) -> list[int]:
         """Return the positions of the adapters whose sha256 begins with a prefix; none for a short one."""

@@ -5,15 +5,17 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
+from autolora.catalog.diff import qualified_name
+from autolora.catalog.names import path_in_hub
 from autolora.catalog.store import read_all_or_empty
 from autolora.catalog.takedowns import Takedown
 from autolora.errors import MissingArtifact
 from autolora.pool.batches import members
 from autolora.pool.tables import PoolTables
 from autolora.records import ListedRendering, Listing
+from autolora.storage.suggestions import did_you_mean
 
 SHA256_PREFIX = re.compile(r"[0-9a-f]{6,64}", re.IGNORECASE)
 MAX_NAMES = 10
@@ -144,20 +146,18 @@ class _Contents:
 
     def _describe(self, kind: str, key: str) -> str:
         listings = self._files.get(key, ()) if kind == "weights" else ()
-        return ", ".join(f"{item.hub}:{item.id}/{item.file}" for item in listings) or f"{kind} {key}"
+        return ", ".join(map(qualified_name, listings)) or f"{kind} {key}"
 
     def _unknown(self, name: str) -> str:
-        ids = sorted({listing.id for listings in self._files.values() for listing in listings})
-        similar = get_close_matches(name.rpartition(":")[2], ids, n=MAX_NAMES)
-        suggestion = f"; similar names: {', '.join(similar)}" if similar else ""
+        ids = (listing.id for listings in self._files.values() for listing in listings)
         return (
-            f"neither the catalog nor the pool has a file or image '{name}': expected a sha256 (6 digits or more), "
-            f"hub:id or id{suggestion}"
+            f"neither the catalog nor the pool has a file or image '{name}'"
+            f"{did_you_mean(name.rpartition(':')[2], ids)}: expected a sha256 (6 digits or more), hub:id or id"
         )
 
 
 def _names(listing: Listing) -> set[str]:
-    short = {listing.id, f"{listing.id}/{listing.file}"}
+    short = {listing.id, path_in_hub(listing.hub, listing.id, listing.file)}
     return short | {f"{listing.hub}:{name}" for name in short}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autolora.catalog.diff import qualified_name
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.failed_models import group_by_model
 from autolora.index.caption_check import CaptionCheck
@@ -22,7 +23,7 @@ def facts(record: AdapterRecord) -> dict[str, Any]:
     """Return what is known about an adapter: label -> value; labels without a value are left out."""
     primary, adapter = record.sources.primary, record.adapter
     values = {
-        "adapter": f"{primary.hub}:{primary.id}/{primary.file}",
+        "adapter": qualified_name(primary),
         "verdict": describe_verdict(record),
         "inactive because": record.inactive_reason,
         "sha256": adapter.sha256 if adapter else primary.sha256 or "",
@@ -35,7 +36,8 @@ def facts(record: AdapterRecord) -> dict[str, Any]:
         "version": primary.version,
         "last changed": primary.updated or "",
         "first seen": record.sources.first_seen.isoformat(),
-        "split": record.split or "none: not in the training set",
+        "family": record.family or "",
+        "split": describe_split(record),
     }
     return {label: value for label, value in (values | _file_facts(record)).items() if value != ""}
 
@@ -53,9 +55,18 @@ def describe_verdict(record: AdapterRecord) -> str:
     return f"refused ({record.adapter.verdict}): {record.adapter.reason}"
 
 
+def describe_split(record: AdapterRecord) -> str:
+    """Return the split of an adapter as a phrase, and whether the models can have seen it."""
+    if record.split is None:
+        return "none: not in the dataset"
+    if record.is_locked:
+        return record.split
+    return f"{record.split}, by the hash of its family: newer than the training lock, so nothing is trained on it"
+
+
 def describe_listing(listing: Listing) -> str:
     """Return the status and the metadata of one hub's listing as a phrase."""
-    phrases = [f"{listing.hub}:{listing.id}/{listing.file}: {describe_status(listing)}"]
+    phrases = [f"{qualified_name(listing)}: {describe_status(listing)}"]
     if _has_metadata(listing):
         phrases += [
             f"license {listing.license or 'unknown'} ({describe_permissions(listing.permissions)})",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autolora.captions.store import read_captions
 from autolora.catalog import failed_items, takedowns
+from autolora.catalog.diff import qualified_name
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.sources import Sources
 from autolora.catalog.store import read_all
@@ -22,6 +23,7 @@ from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
 from autolora.report.outcomes import waiting_reason
 from autolora.storage.files import Row
+from autolora.storage.tables import read_where
 
 TAKEN_DOWN = (
     "it was taken down here (data/takedowns.jsonl): its content is erased, no crawl admits it again, and nothing is "
@@ -38,7 +40,11 @@ class AdapterRecord:
     adapter: Adapter | None
     """None if the pool has not read the file yet"""
     split: str | None
-    """train, validation, test, or None: not in the training set"""
+    """train, validation or test, by the training lock, else by the hash of the family; None: not in the dataset"""
+    is_locked: bool
+    """whether the training lock holds the adapter; nothing is trained on one that is newer"""
+    family: str | None
+    """sha256 that names the family; None: not in the dataset"""
     captions: tuple[Caption, ...]
     caption_check: CaptionCheck | None
     """None if the working index holds no captions of the adapter"""
@@ -70,9 +76,12 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
     named = dict.fromkeys(_file_key(catalog[position], adapters) for position in adapter_names.find_all(name))
     matches = {file: files[file] for file in named}
     if not matches:
-        raise MissingArtifact(f"no adapter '{name}' in data/catalog.jsonl: name {EXPECTED}, e.g. author/name")
+        suggestion = adapter_names.suggest(name)
+        raise MissingArtifact(
+            f"no adapter '{name}' in data/catalog.jsonl{suggestion}: name {EXPECTED}, e.g. author/name"
+        )
     if len(matches) > 1:
-        names = ", ".join(f"{item.hub}:{item.id}/{item.file}" for found in matches.values() for item in found)
+        names = ", ".join(qualified_name(listing) for found in matches.values() for listing in found)
         raise MissingArtifact(
             f"'{name}' matches several adapters: {names}; use one of these full names, or a sha256"
         )
@@ -143,17 +152,28 @@ def _record(
     sha256 = adapter.sha256 if adapter else reported
     renderings = {rendering.key for listing in listings for rendering in listing.renderings}
     images = {pooled[key].sha256 for key in renderings if key in pooled}
-    splits = {row.sha256: row.split for row in dataset.training_lock(root).rows}
+    locked = {row.sha256: row for row in dataset.training_lock(root).rows}.get(sha256 or "")
+    family, split = (locked.family, locked.split) if locked else _family_and_split(root, sha256)
     return AdapterRecord(
         listings=tuple(listings),
         adapter=adapter,
-        split=splits.get(sha256) if sha256 else None,
+        split=split,
+        is_locked=locked is not None,
+        family=family,
         captions=tuple(caption for caption in read_captions(root) if caption.image in images),
         caption_check=read_caption_checks(index.folder(root)).get(sha256) if sha256 else None,
         inactive_reason=inactive_reason,
         missing_images=_missing_images(root, listings),
         takedown=takedown,
     )
+
+
+def _family_and_split(root: Path, sha256: str | None) -> tuple[str | None, str | None]:
+    """Return family and split of an adapter in the dataset; None without a dataset, or if it is not in it."""
+    if sha256 is None or not dataset.folder(root).exists():
+        return None, None
+    rows = read_where(dataset.folder(root), "adapters", ["sha256", "family", "split"], "sha256", [sha256])
+    return (rows[0]["family"], rows[0]["split"]) if rows else (None, None)
 
 
 def _missing_images(root: Path, listings: Iterable[Listing]) -> tuple[FailedItem, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from autolora.catalog.diff import Changes, counted, qualified_name
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.failed_models import group_by_model
+from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown
 from autolora.report.outcomes import KINDS, NEW, Outcome
 
@@ -108,4 +109,4 @@ def _takedown_name(row: Takedown) -> str:
     """Return the file as `autolora show` accepts it, the URL of the image, or the sha256 if no listing shows it."""
     if not row.hub:
         return f"{row.kind} {row.sha256}"
-    return f"{row.hub}:{row.id}/{row.file}" if row.kind == "weights" else row.file
+    return full_name(row.hub, row.id, row.file) if row.kind == "weights" else row.file

@@ -84,3 +84,27 @@ def test_a_name_is_not_compared_with_every_row() -> None:
     CountedRow.reads = 0
     assert names.find_all("b2b2b2") == [1, 2] and names.find_all("ann/cat") == [1, 2]
     assert CountedRow.reads == 0
+
+
+def test_a_file_in_a_folder_is_named_by_its_path() -> None:
+    names = AdapterNames(
+        [{"sha256": "c" * 64, "hub": "folder", "id": "styles/ink", "file": "ink.safetensors"}]
+    )
+    for name in (
+        "styles/ink",
+        "folder:styles/ink",
+        "styles/ink.safetensors",
+        "folder:styles/ink.safetensors",
+    ):
+        assert names.find_all(name) == [0]
+    assert names.find_all("styles/ink/ink.safetensors") == []
+
+
+def test_a_wrong_name_is_answered_by_similar_ids() -> None:
+    rows = [{"sha256": "a" * 64, "hub": "civitai", "id": "lumen9/msc-flux", "file": "1.st"}]
+    with pytest.raises(
+        MissingArtifact, match=r"'lumen9/mcs-flux' \(did you mean 'lumen9/msc-flux'\?\): give"
+    ):
+        AdapterNames(rows).find_one("lumen9/mcs-flux")
+    with pytest.raises(MissingArtifact, match=r"\(did you mean 'civitai:lumen9/msc-flux'\?\)"):
+        AdapterNames(rows).find_one("civitai:lumen9/mcs-flux")
