@@ -1,6 +1,7 @@
 """Generation of images with the base pipeline and retrieved adapters, and the provenance of these images."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ PROVENANCE_CHUNK = "autolora"
 """keyword of the text chunk of a PNG that holds the provenance"""
 
 Method = Literal["gated", "direct"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -90,6 +93,7 @@ def generate(
     loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
     gates = generator.gates if method == "gated" else None
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
+    report_cut(generator.pipeline, text, params)
     relevance, strengths = _known_relevance(hits), [hit.strength for hit in hits]
     with fused(generator.pipeline.transformer, loras, gates=gates, relevance=relevance, weights=strengths):
         image = generate_images(generator.pipeline, [text], [seed], params)[0]
@@ -120,6 +124,29 @@ def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     """
     first = sorted({hit.trigger_words[0] for hit in hits if hit.trigger_words})
     return ", ".join([prompt, *(word for word in first if word.casefold() not in prompt.casefold())])
+
+
+def report_cut(pipeline: Any, text: str, params: GenerationParams) -> None:
+    """Log a warning per text encoder of the pipeline that does not read a whole text, with what it ignores."""
+    encoders = {
+        "CLIP": (pipeline.tokenizer, pipeline.tokenizer.model_max_length),
+        "T5": (pipeline.tokenizer_2, params.max_sequence_length),
+    }
+    for name, (tokenizer, limit) in encoders.items():
+        parts = tokenizer(
+            text,
+            truncation=True,
+            max_length=limit,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )["offset_mapping"]
+        if len(parts) > 1:
+            start = next(start for start, end in parts[1] if end > start)
+            word = text.rfind(" ", 0, start + 1) + 1
+            logger.warning(
+                "the prompt is longer than the %d tokens that %s reads; it ignores its end: '%s'",
+                limit, name, text[word:],
+            )  # fmt: skip
 
 
 @torch.no_grad()

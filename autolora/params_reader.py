@@ -1,6 +1,7 @@
 """Reads sections of params.yaml into dataclasses: unknown, missing and mistyped keys are errors."""
 
 import datetime
+import os
 import types
 from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
@@ -100,6 +101,7 @@ def _require_known(key: Any, allowed: list[str], prefix: str) -> None:
 def _value(kind: Any, value: Any, dotted: str) -> Any:
     """Return a value in the type that its field is annotated with; `dotted` is its path.
 
+    A text that begins with `~/` is a path below the home folder.
     Raises ParamsError if the value is not of that type.
     """
     origin = get_origin(kind)
@@ -120,7 +122,7 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ParamsError(f"{dotted} must be of type {kind.__name__}, not {value!r}")
-    return value
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _date(value: Any, dotted: str) -> datetime.date:

@@ -1,6 +1,7 @@
 """Generation: images equal to those of diffusers, and provenance from which an image can be generated again."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from autolora.generation import (
     generate,
     generate_images,
     read_provenance,
+    report_cut,
     save_image,
 )
 from autolora.lora.factors import Factors
@@ -307,3 +309,14 @@ def test_gates_of_another_base_model_and_damaged_gates_are_refused(
     (tmp_path / "model.safetensors").write_bytes((gates_folder / "model.safetensors").read_bytes()[:-9])
     with pytest.raises(MissingArtifact, match="cannot be read"):
         fusion.load(slots(CONFIG), tmp_path)
+
+
+def test_what_text_encoders_do_not_read_of_a_prompt_is_named(
+    generator: Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    report_cut(generator.pipeline, PROMPT, PARAMS)
+    assert not caplog.records
+    report_cut(generator.pipeline, "cat " * 500 + "zebra", PARAMS)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [re.findall(r"tokens that (\w+) reads", message) for message in messages] == [["CLIP"], ["T5"]]
+    assert all(message.endswith("zebra'") for message in messages)

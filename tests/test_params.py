@@ -122,3 +122,12 @@ def test_every_renamed_key_has_a_successor() -> None:
             owner, name = owner.variant, name.removeprefix("overrides.")
         assert hasattr(owner, name), f"{old} -> {new}"
         assert not hasattr(getattr(params, section), old.partition(".")[2]), old
+
+
+def test_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert load(changed(tmp_path, "models", "pipeline", "~/flux")).models.pipeline == "/home/ann/flux"
+    assert (
+        load(changed(tmp_path, "hubs", "folder", {"path": "~/loras"})).hubs.folder.path == "/home/ann/loras"
+    )
+    assert load(changed(tmp_path, "dataset", "salt", "a~/b")).dataset.salt == "a~/b"

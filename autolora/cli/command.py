@@ -41,6 +41,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
+def announce(text: str) -> None:
+    """Print to stderr what follows, before something that takes more than a second."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def enter_repository() -> tuple[Path, Params]:
     """Change the working directory to the root of its repository, and return the root and its params.
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Json, Rev
 from autolora.cli.output import print_table, to_json
+from autolora.cli.paths import to_absolute
 
 
 def evaluate(
@@ -28,7 +29,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how well searches find the adapters that your own prompts should find."""
-    prompts = prompts.absolute()
+    prompts = to_absolute(prompts)
     from autolora import models
     from autolora.evaluation.prompts import measure_cases, read_cases
     from autolora.index.served import open_index

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -10,13 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Prompt, Rev, Where, check_prompt
+from autolora.cli.paths import check_can_write, to_absolute
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
+from autolora.params import GenerationParams, Params, RetrievalParams
 
 if TYPE_CHECKING:
+    from autolora.generation import GeneratedImage
+    from autolora.generation import Method as FusionMethod
     from autolora.index.names import AdapterNames
+    from autolora.records import Hit
+
+
+BYTES_PER_PIXEL = 3
+MAX_STRENGTH = 4.0
+"""largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
+number such as 80 is meant as percent"""
 
 
 class Method(Enum):
@@ -39,7 +51,7 @@ def generate(
         typer.Option(
             "--adapter",
             metavar="NAME[:STRENGTH]",
-            help="Use this adapter, fitting or not, e.g. author/name:0.8; repeat for several.",
+            help="Use this adapter, fitting or not, e.g. author/name:0.8 (-4 to 4); repeat for several.",
         ),
     ] = None,
     method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
@@ -61,15 +73,33 @@ def generate(
 
     By default the adapters are selected: one for each thing that PROMPT asks for and an adapter fits, or none.
     """
-    from autolora import generation
-    from autolora.retrieval import open_retriever
-
-    output = output.absolute() if output else None
-    if output and (output.is_dir() or output.suffix.lower() != ".png"):
+    output = to_absolute(output) if output else None
+    if output and output.suffix.lower() != ".png":
         raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
-    if output and not _is_writable(output.parent):
-        raise typer.BadParameter(f"{output.parent} is not a folder that can be written", param_hint="-o")
     check_prompt(prompt)
+    _check_choice(k, adapters, where, rev)
+    root, params = enter_repository()
+    path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
+    check_can_write(path, params.generation.width * params.generation.height * BYTES_PER_PIXEL, "-o")
+    hits, no_hit = _find(root, params.retrieval, prompt, k, adapters or (), where or [], rev)
+    settings = params.generation
+    if trigger_words is not None:
+        settings = replace(settings, trigger_words=trigger_words)
+    image = _draw(root, params, prompt, hits, method.value if method else settings.method, seed, settings)
+    _save(image, path)
+    print(path)
+    if image.provenance["text"] != prompt:
+        print(f"  prompt with trigger words: {image.provenance['text']}")
+    if no_hit:
+        print(f"  {no_hit}: the base model alone")
+    for hit in hits:
+        print(f"  {_describe(hit)}")
+
+
+def _check_choice(
+    k: int | None, adapters: Sequence[str] | None, where: Sequence[str] | None, rev: str | None
+) -> None:
+    """Raise a usage error if options contradict each other."""
     for option, value in (("--rev", rev), ("--where", where)):
         if k == 0 and value:
             raise typer.BadParameter(f"-k 0 searches no index, so {option} has no effect", param_hint=option)
@@ -77,42 +107,71 @@ def generate(
         raise typer.BadParameter(
             "give either adapters, or -k and --where to search for some", param_hint="--adapter"
         )
-    root, params = enter_repository()
-    hits = []
-    if k != 0:
-        retriever = open_retriever(root, rev=rev)
-        named = [_parse_adapter(text, retriever.names) for text in adapters or ()]
-        hits = choose(retriever, prompt, k, named, where or None, params.retrieval)
-        if len({hit.sha256 for hit in hits}) < len(hits):
-            raise typer.BadParameter("an adapter is given twice: give it once", param_hint="--adapter")
-    settings = params.generation
-    if trigger_words is not None:
-        settings = replace(settings, trigger_words=trigger_words)
-    image = generation.generate(
-        generation.Generator(root, params.models, params.pool),
-        prompt,
-        hits,
-        method=method.value if method else settings.method,
-        seed=seed,
-        params=settings,
-    )
-    path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
+
+
+def _find(
+    root: Path,
+    params: RetrievalParams,
+    prompt: str,
+    k: int | None,
+    adapters: Sequence[str],
+    where: Sequence[str],
+    rev: str | None,
+) -> "tuple[list[Hit], str]":
+    """Return the adapters to draw with, and why there are none although some were looked for; else ""."""
+    from autolora.retrieval import open_retriever
+
+    if k == 0:
+        return [], ""
+    retriever = open_retriever(root, rev=rev)
+    named = [_parse_adapter(text, retriever.names) for text in adapters]
+    hits = choose(retriever, prompt, k, named, where or None, params)
+    if len({hit.sha256 for hit in hits}) < len(hits):
+        raise typer.BadParameter("an adapter is given twice: give it once", param_hint="--adapter")
+    return hits, "" if hits else explain_no_hit(retriever.index, where)
+
+
+def _draw(
+    root: Path,
+    params: Params,
+    prompt: str,
+    hits: "Sequence[Hit]",
+    method: "FusionMethod",
+    seed: int,
+    settings: GenerationParams,
+) -> "GeneratedImage":
+    """Return the image; say what is loaded, which takes seconds to minutes."""
+    announce(f"loading {params.models.pipeline} to draw with {_count(len(hits))}")
+    for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
+    from autolora import generation
+
+    generator = generation.Generator(root, params.models, params.pool)
+    return generation.generate(generator, prompt, hits, method=method, seed=seed, params=settings)
+
+
+def _save(image: "GeneratedImage", path: Path) -> None:
+    from autolora.generation import save_image
+
     try:
-        generation.save_image(image, path)
+        save_image(image, path)
     except OSError as error:
         raise MissingArtifact(
             f"{path} cannot be written ({error.strerror}): give another file (-o)"
         ) from error
-    print(path)
-    if image.provenance["text"] != prompt:
-        print(f"  prompt with trigger words: {image.provenance['text']}")
-    if k != 0 and not hits:
-        print(f"  {explain_no_hit(retriever.index, where or [])}: the base model alone")
-    for hit in hits:
-        words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
-        relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}: "
-        strength = "" if hit.strength == 1 else f"strength {hit.strength:g}: "
-        print(f"  {relevance}{strength}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})")
+
+
+def _count(number: int) -> str:
+    """Return a number of adapters as a phrase."""
+    return "the base model alone" if number == 0 else "1 adapter" if number == 1 else f"{number} adapters"
+
+
+def _describe(hit: "Hit") -> str:
+    """Return an adapter that an image was drawn with as a line."""
+    words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
+    relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}: "
+    strength = "" if hit.strength == 1 else f"strength {hit.strength:g}: "
+    return f"{relevance}{strength}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})"
 
 
 def _parse_adapter(text: str, names: "AdapterNames") -> tuple[str, float]:
@@ -128,15 +187,12 @@ def _parse_adapter(text: str, names: "AdapterNames") -> tuple[str, float]:
         strength = float(number)
     except ValueError:
         strength = math.nan
-    if not math.isfinite(strength):
-        raise typer.BadParameter(f"'{number}' in '{text}' is not a strength", param_hint="--adapter")
+    if not abs(strength) <= MAX_STRENGTH:
+        expected = f"expected a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}, e.g. 0.8"
+        raise typer.BadParameter(
+            f"'{number}' in '{text}' is not a strength: {expected}", param_hint="--adapter"
+        )
     return name, strength
-
-
-def _is_writable(folder: Path) -> bool:
-    """Return whether files can be written to a folder, or to its nearest existing parent if it does not exist yet."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def _slug(prompt: str) -> str:

@@ -7,6 +7,7 @@ import typer
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import PublishedFile
+from autolora.cli.paths import to_absolute
 
 
 def import_encoder(
@@ -20,7 +21,7 @@ def import_encoder(
     from autolora.presets import ENCODER
     from autolora.storage.hashes import hash_file
 
-    file, folder = file.absolute(), output.absolute() if output else None
+    file, folder = to_absolute(file), to_absolute(output) if output else None
     root, params = enter_repository()
     models.set_threads(params.models)
     released = params.encoder.preset == "released"
@@ -48,7 +49,7 @@ def import_gates(
     from autolora.slots import slots
     from autolora.storage.hashes import hash_file
 
-    file, folder = file.absolute(), output.absolute() if output else None
+    file, folder = to_absolute(file), to_absolute(output) if output else None
     root, params = enter_repository()
     transformer = models.transformer_config(params.models)
     released = params.fusion.preset == "released"

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -30,6 +31,7 @@ from autolora.cli.options import (
     check_prompt,
 )
 from autolora.cli.output import print_table, to_json, two_columns
+from autolora.cli.unknown_values import warn_of_unknown_values
 from autolora.params import Params, RetrievalParams
 
 if TYPE_CHECKING:
@@ -94,12 +96,14 @@ def search(
         if condition is not None
     ]
     retriever = open_retriever(root, rev=rev)
+    named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
+    warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
     hits = choose(retriever, prompt, number, [], conditions or None, params.retrieval)
     reasons = _explain(root, params, retriever, prompt, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
-        rows = zip(hits, reasons, strict=True)
-        print(to_json([asdict(hit) | {"reasons": asdict(reason)} for hit, reason in rows]))
+        rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
+        print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
         return
     _print_hits(hits, retriever.index, conditions)
     if with_reasons:
@@ -133,6 +137,20 @@ def _parse_count(text: str | None) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise typer.BadParameter(f"'{text}' is neither a number from 1 nor auto", param_hint="-k")
     return int(text)
+
+
+def _filter_columns(index: "Index", hits: "Sequence[Hit]") -> list[dict[str, Any]]:
+    """Return the columns that a filter can name, of each hit, as JSON values."""
+    from autolora.index.filters import FILTER_COLUMNS
+
+    rows = [index.rows[position] for position in index.find([hit.sha256 for hit in hits]).tolist()]
+    return [
+        {
+            name: value.isoformat() if isinstance(value := row[name], date) else value
+            for name in FILTER_COLUMNS
+        }
+        for row in rows
+    ]
 
 
 def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str]") -> None:

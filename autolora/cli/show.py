@@ -1,5 +1,6 @@
 """`autolora show`."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +41,7 @@ def show(
         if captions or trigger_words:
             name = "captions" if captions else "trigger-words"
             raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
-        _show_image(Path(adapter), as_json)
+        _show_image(Path(os.path.expanduser(adapter)), as_json)
         return
     from autolora.report.facts import facts
     from autolora.report.lookup import lookup

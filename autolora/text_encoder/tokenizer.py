@@ -3,12 +3,14 @@
 As in transformers 5, a folder determines vocabulary, merges, special tokens and limits; the other steps are fixed.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Encoding, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.processors import RobertaProcessing
 
@@ -23,6 +25,11 @@ TOKEN_FIELDS = ("content", "lstrip", "normalized", "rstrip", "single_word")
 END_OF_WORD = "</w>"
 SPACES = Regex(r"\s+")
 WORDS = Regex(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+
+MAX_REPORTED = 1000
+"""texts about which it is remembered that their end was cut off"""
+
+logger = logging.getLogger(__name__)
 
 
 class ClipTokenizer:
@@ -46,9 +53,26 @@ class ClipTokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     def encode(self, texts: Sequence[str]) -> Int64Array:
-        """Return the token ids (N, tokens)."""
+        """Return the token ids (N, tokens); log a warning, once per text, that names what is cut off its end."""
         encodings = self._tokenizer.encode_batch(list(texts))
+        for text, encoding in zip(texts, encodings, strict=True):
+            if encoding.overflowing:
+                _report_cut(text, _first_offset(encoding.overflowing[0]), len(encoding.ids))
         return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+
+
+def _first_offset(encoding: Encoding) -> int:
+    """Return where in its text the first token of an encoding begins; special tokens do not count."""
+    return int(next(start for start, end in encoding.offsets if end > start))
+
+
+@lru_cache(MAX_REPORTED)
+def _report_cut(text: str, start: int, limit: int) -> None:
+    """Log that a text is cut; the same text is compared several times in one search."""
+    word = text.rfind(" ", 0, start + 1) + 1
+    logger.warning(
+        "the text is longer than the %d tokens that CLIP reads; ignored is its end: '%s'", limit, text[word:]
+    )
 
 
 def _load(folder: Path, max_tokens: int) -> Tokenizer:

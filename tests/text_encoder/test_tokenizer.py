@@ -197,3 +197,19 @@ def test_a_missing_vocabulary_is_refused(tmp_path: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(MissingArtifact, match="cannot load the CLIP tokenizer"):
         ClipTokenizer(folder, TOKENS)
+
+
+def test_the_end_of_a_text_that_is_cut_off_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = ClipTokenizer(PLAYGROUND, TOKENS)
+    text = " ".join(["cat"] * (TOKENS - 2)) + " dog bird"
+    tokenizer.encode([text, "a cat"])
+    tokenizer.encode([text])
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"the text is longer than the {TOKENS} tokens that CLIP reads; ignored is its end: 'dog bird'"
+    )
+
+
+def test_a_text_of_exactly_all_tokens_is_not_cut(caplog: pytest.LogCaptureFixture) -> None:
+    ClipTokenizer(PLAYGROUND, TOKENS).encode([" ".join(["cat"] * (TOKENS - 2))])
+    assert not caplog.records

@@ -1,0 +1,35 @@
+"""Paths on the command line: relative to the working directory, with ~ for the home folder, and checked before work."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import typer
+
+
+def to_absolute(path: Path) -> Path:
+    """Return an absolute path; `~/` at its beginning is the home folder, which a shell leaves as it is in `--file=~/x`.
+
+    Commands change their working directory to the root of the repository, so call this before.
+    """
+    return Path(os.path.expanduser(path)).absolute()
+
+
+def check_can_write(path: Path, num_bytes: int, option: str) -> None:
+    """Raise a usage error if a file of this size cannot be written to a path, before minutes are spent on its content.
+
+    A temporary file of that size is written to the folder, or to its nearest existing parent, and removed: that finds
+    missing permissions, read-only and full disks, exceeded quotas, and names that are too long.
+    """
+    try:
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} is a folder: give a file", param_hint=option)
+        folder = next(parent for parent in path.parents if os.path.lexists(parent))
+        if not folder.is_dir():
+            raise typer.BadParameter(f"{folder} is not a folder that can be written", param_hint=option)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.") as stream:
+            stream.write(bytes(num_bytes))
+            stream.flush()
+    except OSError as error:
+        problem = f"{path} cannot be written ({error.strerror}): give another file"
+        raise typer.BadParameter(problem, param_hint=option) from error

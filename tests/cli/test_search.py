@@ -1,0 +1,145 @@
+"""`autolora search`: filters, reasons, and the selection."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autolora.cli import app
+from autolora.index.filters import FILTER_COLUMNS
+from tests.cli.commands import run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ("", "012"),
+        ("--license|it's free", "0"),
+        ("--license|it's free|--license|mit", "01"),
+        ("--may-sell", "0"),
+        ("--derivatives", "0"),
+        ("--nsfw", "1"),
+        ("--no-nsfw", "02"),
+        ("--person", "1"),
+        ("--no-person", "0"),
+        ("--where|person IS NOT TRUE", "02"),
+        ("--base|flux.1-krea", "1"),
+        ("--max-rank|4", "012"),
+        ("--max-rank|3", ""),
+        ("--max-mb|0.001", "012"),
+        ("--max-mb|0.000999", ""),
+        ("--hub|civitai", "0"),
+        ("--hub|civitai|--hub|huggingface", "012"),
+        ("--since|2026-01-02", "1"),
+        (f"--family|{'0' * 64}", ""),
+        ("--no-nsfw|--where|license = 'mit' OR license IS NULL", "2"),
+        ("--where|commercial|--where|nsfw", ""),
+        ("--where|commercial|--where|NOT nsfw", "0"),
+    ],
+)
+def test_options_of_a_search_restrict_its_hits(
+    options: str, found: str, searchable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searchable)
+    arguments = ["search", "a drawing", "-k", "3", *filter(None, options.split("|"))]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    assert sorted(hit["id"].split("/")[0].removeprefix("author") for hit in json.loads(result.stdout)) == [
+        *found
+    ]
+    printed = " ".join(CliRunner().invoke(app, arguments, env={"COLUMNS": "300"}).output.split())
+    assert (f"{len(found)} of 3 adapters pass the filter" in printed) == bool(options)
+
+
+def test_a_wrong_filter_of_a_search_is_an_error(searchable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(searchable)
+    result = CliRunner().invoke(app, ["search", "a drawing", "--where", "lisence = 'mit'"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "FilterError: the filter `lisence` is not a column (did you mean 'license'?); a text is set in single"
+    )
+
+
+def test_search_prints_reasons_on_request(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(root, monkeypatch, "search", "a neon drawing", "-k", "2")
+    assert "nearest captions" not in plain
+    text = run(root, monkeypatch, "search", "a neon drawing", "-k", "2", "--reasons")
+    assert text.startswith(plain)
+    reasons = text.removeprefix(plain)
+    assert re.findall(r"(?m)^(\d)\. author\d/neon$", reasons) == ["1", "2"]
+    for label in ("cosines", "nearest captions", "matched words", "largest blocks"):
+        assert reasons.count(label) == 2
+    assert "1.000 a neon drawing" in reasons
+
+
+def test_json_of_a_search_has_reasons_and_blocks_on_request(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json"))
+    assert row["reasons"]["words"] == ["neon", "drawing"] and row["reasons"]["blocks"] is None
+    (explained,) = json.loads(
+        run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json", "--reasons")
+    )
+    assert explained["reasons"].pop("blocks")
+    del row["reasons"]["blocks"]
+    assert explained == row
+
+
+def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "auto", "--json"))
+    assert len(selection) <= 3 and all(hit["relevance"] >= 0.6 for hit in selection)
+    params = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace("min_relevance: 0.6", "min_relevance: 1.0"))
+    assert run(root, monkeypatch, "search", "a neon drawing", "-k", "auto") == "no adapter fits the prompt\n"
+    (root / "params.yaml").write_text(params)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--license", "MIT"],
+            "the license 'MIT' (did you mean 'mit'?); those of the index are it's free, mit",
+        ),
+        (
+            ["--license", "mit", "--base", "flux1-krea"],
+            "the base 'flux1-krea' (did you mean 'flux.1-krea'?)",
+        ),
+        (["--hub", "hugingface"], "no adapter has the hub 'hugingface' (did you mean 'huggingface'?)"),
+        (["--license", "mit"], ""),
+    ],
+)
+def test_a_value_that_no_adapter_has_is_named(
+    options: list[str], message: str, searchable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searchable)
+    result = CliRunner().invoke(app, ["search", "a drawing", *options, "--json"])
+    assert result.exit_code == 0 and isinstance(json.loads(result.stdout), list)
+    assert (message in result.stderr) if message else result.stderr == ""
+
+
+def test_json_of_a_search_has_every_column_that_a_filter_can_name(
+    searchable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = json.loads(run(searchable, monkeypatch, "search", "a drawing", "-k", "3", "--json"))
+    by_license = {row["license"]: row for row in rows}
+    assert all(set(FILTER_COLUMNS) <= row.keys() for row in rows)
+    assert by_license["mit"]["first_seen"] == "2026-01-02" and by_license["mit"]["commercial"] is False
+    assert by_license[None]["person"] is None and by_license["it's free"]["base"] == "flux.1-dev"
+
+
+def test_the_cut_end_of_a_prompt_is_named_once(root: Path) -> None:
+    prompt = "a neon drawing of " + "many small houses and " * 40 + "zebras"
+    command = [sys.executable, "-m", "autolora", "search", prompt, "-k", "1", "--json"]
+    done = subprocess.run(
+        command, cwd=root, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout)
+    assert done.stderr.count("ignored is its end: '") == 1 and done.stderr.rstrip().endswith("zebras'")
