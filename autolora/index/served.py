@@ -180,7 +180,6 @@ def fetch_revision(root: Path, rev: str, target: Path) -> None:
         "-m",
         "dvc",
         "get",
-        "--quiet",
         str(root),
         "data/index",
         "--rev",
@@ -191,15 +190,24 @@ def fetch_revision(root: Path, rev: str, target: Path) -> None:
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
     completed = subprocess.run(command, capture_output=True, text=True, env=environment)
     if completed.returncode:
-        lines = completed.stderr.strip().splitlines() or ["no reason given"]
-        reasons = [line for line in lines if "ERROR" in line or "No module" in line]
-        reason = (reasons or [line for line in lines if "dvc.org" not in line] or lines)[-1].removeprefix(
-            "ERROR: "
-        )
         raise MissingArtifact(
-            f"DVC cannot fetch data/index of revision '{rev}': {reason}; neither the local DVC cache nor a remote "
-            "contains it: add a remote that does (`dvc remote add`), and check that the extra `operate` is installed"
+            f"DVC cannot fetch data/index of revision '{rev}': {_failure_reason(completed.stderr)}: add a remote that "
+            "contains it (`dvc remote add`), or choose a revision that `autolora versions` marks as at hand"
         )
+
+
+def _failure_reason(output: str) -> str:
+    """Return why `dvc get` failed, in words."""
+    if "No module named" in output:
+        return "DVC is not installed (pip install 'autolora[operate]')"
+    if "No such file or directory" in output or "missing cache files" in output:
+        return "neither DVC's cache nor a remote contains it"
+    reasons = [line for line in output.splitlines() if line.startswith("ERROR: ")]
+    return (
+        reasons[-1].removeprefix("ERROR: ").removeprefix("unexpected error - ")
+        if reasons
+        else "no reason given"
+    )
 
 
 def _ensure_copy(root: Path, digest: str, source: Path) -> Path:

@@ -9,14 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.index.served import _failure_reason
 from autolora.index.store import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_versions_are_the_commits_that_a_search_can_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory: a repository with an index of a former layout and one of this layout."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     git, digest = ["git", "-c", "user.name=t", "-c", "user.email=t@t"], tmp_path / "digests/index.json"
@@ -27,8 +28,39 @@ def test_versions_are_the_commits_that_a_search_can_read(
         subprocess.run(["git", "add", "digests"], cwd=tmp_path, check=True)
         subprocess.run([*git, "commit", "-q", "-m", f"layout {schema}"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_versions_are_the_commits_that_a_search_can_read(repository: Path) -> None:
     result = CliRunner().invoke(app, ["versions", "--json"])
     (commit,) = json.loads(result.stdout)["commits"]
     assert (commit["subject"], commit["index"], commit["rows"]) == (f"layout {SCHEMA}", f"{SCHEMA:064}", 7)
     printed = CliRunner().invoke(app, ["versions"]).stdout
     assert f"layout {SCHEMA}" in printed and f"layout {SCHEMA - 1}" not in printed
+
+
+def test_an_index_that_nothing_here_holds_is_marked(repository: Path) -> None:
+    assert json.loads(CliRunner().invoke(app, ["versions", "--json"]).stdout)["commits"][0]["at_hand"] is None
+    text = CliRunner().invoke(app, ["versions"]).stdout
+    assert "can be released only if a DVC remote contains it" in text
+    result = CliRunner().invoke(app, ["release", "--rev", "HEAD"])
+    assert result.exit_code == 1 and "DVC cannot fetch data/index of revision 'HEAD': " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "ERROR: unexpected error - failed to load: No such file or directory: 'x.dir'",
+            "neither DVC's cache nor a",
+        ),
+        ("No module named dvc", "DVC is not installed"),
+        (
+            "ERROR: unexpected error - Unable to locate credentials\n\nHaving any troubles? https://dvc.org",
+            "Unable to",
+        ),
+        ("Having any troubles? Hit us up at https://dvc.org/support", "no reason given"),
+    ],
+)
+def test_the_reason_of_a_failed_fetch_is_not_the_footer_of_dvc(output: str, reason: str) -> None:
+    assert _failure_reason(output).startswith(reason)

@@ -1,0 +1,51 @@
+"""Where the index of a revision can be taken from on this machine: what `autolora release --rev` would use."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from autolora.errors import MissingArtifact
+from autolora.index.copies import is_copy
+from autolora.index.served import Revision, copy_path
+from autolora.index.store import content_digest, folder
+from autolora.integrity.dvc_records import LOCK, object_path, read_list
+from autolora.storage.git import read_committed
+
+INDEX = "data/index"
+COPY, WORKING, CACHE = "a copy", "the working index", "DVC's cache"
+
+
+def index_sources(root: Path, revisions: Sequence[Revision]) -> Iterator[str | None]:
+    """Yield for each revision what holds its index on this machine; None if nothing does.
+
+    Then a remote may hold it, if it was pushed: no remote is asked, because that may take long.
+    """
+    working = _working_digest(root)
+    for revision in revisions:
+        if is_copy(copy_path(root, revision.index)):
+            yield COPY
+        elif revision.index == working:
+            yield WORKING
+        else:
+            yield CACHE if _is_in_cache(root, revision) else None
+
+
+def _working_digest(root: Path) -> str | None:
+    """Return the content digest of the working index; None if there is none that can be read."""
+    try:
+        return content_digest(root) if folder(root).exists() else None
+    except (MissingArtifact, ValueError):
+        return None
+
+
+def _is_in_cache(root: Path, revision: Revision) -> bool:
+    """Return whether DVC's cache has all objects of the index of a revision."""
+    try:
+        lock = yaml.safe_load(read_committed(root, revision.commit.sha, LOCK))
+        outputs = lock["stages"]["index"]["outs"]
+        md5 = next(output["md5"] for output in outputs if output["path"] == INDEX)
+        files = read_list(object_path(root, md5), md5)
+    except (MissingArtifact, yaml.YAMLError, KeyError, TypeError, StopIteration):
+        return False
+    return files is not None and all(object_path(root, file).exists() for file in files.values())
