@@ -9,17 +9,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autolora.lora.factors import Factors, Lora
+from autolora.lora.factors import Factors
 
 
-def global_lora(loras: Sequence[Lora], rank: int) -> Lora:
-    """Return SVD_r(Σ_i s_i B_i A_i) in every slot that at least one adapter changes.
+def global_update(updates: Sequence[Factors], rank: int) -> Factors | None:
+    """Return SVD_r(Σ_i s_i B_i A_i) of the adapters' updates of one slot, as `truncated`; None if it is zero.
 
-    Slots in which the sum is zero are omitted. Rank 0 gives an empty LoRA.
+    Rank 0 gives None.
     """
-    names = dict.fromkeys(name for lora in loras for name in lora)
-    sums = {name: truncated([lora[name] for lora in loras if name in lora], rank) for name in names}
-    return {name: factors for name, factors in sums.items() if factors.up.numel() and factors.up.any()}
+    joint = truncated(updates, rank)
+    return joint if joint.up.numel() and joint.up.any() else None
 
 
 def truncated(updates: Sequence[Factors], rank: int) -> Factors:

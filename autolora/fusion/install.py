@@ -1,25 +1,26 @@
 """Install adapters on a transformer: its slot linears add the adapters' updates, gated or summed.
 
-Gates on fused slots work on the unfused transformer: the linears of a fused slot are gated together.
+A forward hook on each linear adds to its output, so no weight and no module is changed, and removing the hooks
+restores the transformer exactly. Gates on fused slots work on the unfused transformer: the linears of a fused slot
+are gated together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gate, Gates
-from autolora.fusion.global_lora import global_lora
-from autolora.lora.factors import Factors, Lora, fuse_all
+from autolora.fusion.linears import execution_device, find_linear, is_compiled
+from autolora.fusion.slot_fusion import SlotFusion
+from autolora.lora.factors import Lora, fuse_all
 from autolora.slots import fused_slots
 
 Hook = Callable[..., Tensor]
-Scored = tuple[Factors, Tensor]
-"""an adapter's update of one slot, and the adapter's relevance, () or (B,)"""
 
 
 @contextmanager
@@ -33,34 +34,41 @@ def fused(
 ) -> Iterator[None]:
     """Add the adapters to the transformer's slot linears inside the `with` block, and remove them after it.
 
+    transformer: a FluxTransformer2DModel, also if it holds adapters of PEFT, or is quantized, offloaded or compiled.
     gates: None sums the updates. Otherwise each update passes the gate of its slot (Eq. 6-8), also that of a single
     adapter, and two or more adapters get their global LoRA (Eq. 9) as one more adapter with relevance 0.
     relevance: (k,) or, per sample of the batch, (k, B), 0 to 1; None means 1 for all.
     weights: factor of each adapter's update; None means 1 for all.
-    Raises MismatchError if an adapter or the gates were made for another base model.
+    Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
+    to which nothing can be added.
     """
-    linears = {name: _linear(transformer, name) for lora in loras for name in lora}
+    linears = {name: find_linear(transformer, name) for lora in loras for name in lora}
+    for lora in loras:
+        _check_shapes(lora, linears)
     strengths = [1.0] * len(loras) if weights is None else weights
-    adapters = [_on_device(lora, linears, strength) for lora, strength in zip(loras, strengths, strict=True)]
+    adapters = [_strengthen(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
     scores = list(torch.ones(len(loras)) if relevance is None else torch.as_tensor(relevance).float())
     view = fused_slots(transformer.config) if gates is not None and gates.fused else ()
     if view:
         adapters = [fuse_all(lora, view) for lora in adapters]
-    if gates is not None and gates.variant.global_rank and len(adapters) > 1:
-        adapters.append(global_lora(adapters, gates.variant.global_rank))
-        scores.append(torch.zeros(()))
-    groups = {slot.name: [_linear(transformer, part.name) for part in slot.parts] for slot in view}
+    global_rank = gates.variant.global_rank if gates is not None and len(adapters) > 1 else 0
+    groups = {slot.name: [find_linear(transformer, part.name) for part in slot.parts] for slot in view}
     groups = groups or {name: [linear] for name, linear in linears.items()}
     with ExitStack() as stack:
+        if is_compiled(
+            transformer
+        ):  # compiled code does not notice hooks: compile again, now and after the block
+            torch.compiler.reset()
+            stack.callback(torch.compiler.reset)
         for name, group in groups.items():
-            scored = [
-                (_cast(lora[name], group[0]), score.to(group[0].weight.device))
-                for lora, score in zip(adapters, scores, strict=True)
-                if name in lora
+            stored = [
+                (lora[name], score) for lora, score in zip(adapters, scores, strict=True) if name in lora
             ]
-            if scored:
+            if stored:
                 gate = None if gates is None else _gate(gates, name, group)
-                for linear, hook in zip(group, _hooks(group, scored, gate), strict=True):
+                fusion = SlotFusion(stored, gate, global_rank)
+                fusion.move(execution_device(transformer, group[0]), transformer.dtype)
+                for linear, hook in zip(group, _hooks(group, fusion), strict=True):
                     stack.callback(linear.register_forward_hook(hook).remove)
         yield
 
@@ -71,8 +79,8 @@ class FusedSlotGate:
     The linear that runs first computes the gated outputs of all; the others take theirs from the result.
     """
 
-    def __init__(self, linears: Sequence[nn.Linear], scored: Sequence[Scored], gate: Gate) -> None:
-        self.linears, self.scored, self.gate = linears, scored, gate
+    def __init__(self, linears: Sequence[nn.Linear], fusion: SlotFusion) -> None:
+        self.linears, self.fusion = linears, fusion
         self.input: Tensor | None = None
         self.outputs: dict[int, Tensor] = {}
 
@@ -96,78 +104,33 @@ class FusedSlotGate:
             output if i == index else linear.forward(x)  # not `linear(x)`, which would call its hook
             for i, linear in enumerate(self.linears)
         ]
-        updates = ((update(factors, x), score) for factors, score in self.scored)
-        gated: Tensor = self.gate(torch.cat(outputs, dim=-1), updates)
+        gated = self.fusion(torch.cat(outputs, dim=-1), x)
         return torch.split(gated, [linear.out_features for linear in self.linears], dim=-1)
 
 
-def update(factors: Factors, x: Tensor) -> Tensor:
-    """Return L = s · x Aᵀ Bᵀ, (..., d_out), for inputs x (..., d_in)."""
-    return F.linear(F.linear(x, factors.down), factors.up) * factors.scale
-
-
-def _hooks(group: Sequence[nn.Linear], scored: Sequence[Scored], gate: Gate | None) -> list[Hook]:
+def _hooks(group: Sequence[nn.Linear], fusion: SlotFusion) -> list[Hook]:
     """Return one forward hook per linear of a slot; a fused slot may have several."""
-    if gate is None or len(group) == 1:
-        return [_hook(scored, gate)]
-    joint = FusedSlotGate(group, scored, gate)
+    if len(group) == 1:
+        return [lambda module, inputs, output: fusion(output, inputs[0])]
+    joint = FusedSlotGate(group, fusion)
     return [joint.hook(index) for index in range(len(group))]
 
 
-def _hook(scored: Sequence[Scored], gate: Gate | None) -> Hook:
-    """Return a forward hook that adds updates to the output of one linear."""
-
-    def add(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        updates = ((update(factors, inputs[0]), score) for factors, score in scored)
-        if gate is not None:
-            gated: Tensor = gate(output, updates)
-            return gated
-        for value, _ in updates:
-            output = output + value
-        return output
-
-    return add
-
-
-def _on_device(lora: Lora, linears: dict[str, nn.Linear], strength: float) -> Lora:
-    """Return the adapter on the devices of its linears, with its scales multiplied by `strength`.
-
-    Raises MismatchError if a shape does not fit.
-    """
-    moved: Lora = {}
+def _check_shapes(lora: Lora, linears: Mapping[str, nn.Linear]) -> None:
+    """Raise MismatchError if an update of an adapter does not have the shape of its linear."""
     for name, factors in lora.items():
-        linear = linears[name]
         shape = (factors.up.shape[0], factors.down.shape[1])
-        if shape != tuple(linear.weight.shape):
+        expected = (linears[name].out_features, linears[name].in_features)
+        if shape != expected:
             raise MismatchError(
-                f"an adapter's update of '{name}' has shape {shape} but the base model's weight has "
-                f"{tuple(linear.weight.shape)}: the adapter was made for another base model; remove it"
+                f"an adapter's update of '{name}' has shape {shape} but the base model's weight has {expected}: the "
+                "adapter was made for another base model; remove it"
             )
-        device = linear.weight.device
-        moved[name] = Factors(
-            down=factors.down.to(device), up=factors.up.to(device), scale=factors.scale * strength
-        )
-    return moved
 
 
-def _cast(factors: Factors, linear: nn.Linear) -> Factors:
-    """Return the factors in the precision of the linear."""
-    dtype = linear.weight.dtype
-    return Factors(down=factors.down.to(dtype), up=factors.up.to(dtype), scale=factors.scale)
-
-
-def _linear(transformer: nn.Module, name: str) -> nn.Linear:
-    """Return the linear of this name; raises MismatchError if the transformer has none."""
-    try:
-        linear = transformer.get_submodule(name)
-    except AttributeError:
-        linear = None
-    if not isinstance(linear, nn.Linear):
-        raise MismatchError(
-            f"an adapter changes '{name}', which is not a linear of the base model: the adapter was made for "
-            "another base model; remove it"
-        )
-    return linear
+def _strengthen(lora: Lora, strength: float) -> Lora:
+    """Return the adapter with its scales multiplied by `strength`."""
+    return {name: replace(factors, scale=factors.scale * strength) for name, factors in lora.items()}
 
 
 def _gate(gates: Gates, name: str, group: Sequence[nn.Linear]) -> Gate:

@@ -11,9 +11,10 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
-from autolora.fusion.global_lora import global_lora
-from autolora.fusion.install import fused, update
-from autolora.lora.factors import Factors, Lora, delta, fuse, fuse_all
+from autolora.fusion.global_lora import global_update
+from autolora.fusion.install import fused
+from autolora.fusion.slot_fusion import update
+from autolora.lora.factors import Factors, Lora, delta, fuse
 from autolora.presets import FUSION, SlotView
 from autolora.slots import fused_slots
 from tests.support.tiny_flux import CONFIG, random_lora
@@ -139,13 +140,14 @@ def fused_gates() -> Gates:
 def test_fused_gates_see_the_concatenated_outputs_of_a_slot(transformer: Any, fused_gates: Gates) -> None:
     loras, relevance = [random_lora(1), random_lora(2, rank=5, share=0.5)], [0.9, 0.3]
     x = torch.randn(2, 3, 32)
-    joint = global_lora([fuse_all(lora, fused_slots(CONFIG)) for lora in loras], RANDOM.global_rank)
     for slot in fused_slots(CONFIG):
         linears = [transformer.get_submodule(part.name) for part in slot.parts]
         inputs = x if slot.d_in == 32 else torch.randn(2, 3, slot.d_in)
         base = torch.cat([linear(inputs) for linear in linears], dim=-1)
-        scored = [(fuse(lora, slot), score) for lora, score in zip(loras, relevance, strict=True)]
-        scored.append((joint.get(slot.name), 0.0))
+        updates = [fuse(lora, slot) for lora in loras]
+        present = [factors for factors in updates if factors is not None]
+        joint = global_update(present, RANDOM.global_rank) if present else None
+        scored = zip([*updates, joint], [*relevance, 0.0], strict=True)
         expected = fused_gates.of(slot.name)(
             base,
             [
