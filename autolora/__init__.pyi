@@ -1,11 +1,19 @@
 from autolora.errors import AutoLoraError
-from autolora.generation import GeneratedImage, Generator, generate, read_provenance, save_image
+from autolora.generation import (
+    GeneratedImage,
+    Generator,
+    add_trigger_words,
+    generate,
+    read_provenance,
+    save_image,
+)
 from autolora.index.served import release
+from autolora.open_pool import Pool
+from autolora.open_pool import open_pool as open
 from autolora.params import Params
 from autolora.params import load as load_params
-from autolora.reasons import Reasons, explain
+from autolora.reasons import Reasons
 from autolora.records import Hit
-from autolora.retrieval import Retriever, open_retriever
 
 __version__: str
 __all__ = [
@@ -14,13 +22,13 @@ __all__ = [
     "Generator",
     "Hit",
     "Params",
+    "Pool",
     "Reasons",
-    "Retriever",
     "__version__",
-    "explain",
+    "add_trigger_words",
     "generate",
     "load_params",
-    "open_retriever",
+    "open",
     "read_provenance",
     "release",
     "save_image",

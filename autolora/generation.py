@@ -18,7 +18,8 @@ from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
-from autolora.fusion.install import fused
+from autolora.fusion.hits import fused_hits
+from autolora.lora.factors import Lora
 from autolora.params import GenerationParams, ModelsParams, PoolParams
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
@@ -75,6 +76,10 @@ class Generator:
         """The digest of the gates, the field `weights` of digests/fusion.json."""
         return fusion.hash_weights(fusion.load(self.slots, fusion.folder(self.root)))
 
+    def load_lora(self, sha256: str) -> Lora:
+        """Return the updates of an adapter of the pool. Raises MissingArtifact if its weights are missing."""
+        return load_lora(self.root, sha256, self.slots, self.bounds)
+
 
 def generate(
     generator: Generator,
@@ -90,12 +95,10 @@ def generate(
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
     Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
     """
-    loras = [load_lora(generator.root, hit.sha256, generator.slots, generator.bounds) for hit in hits]
     gates = generator.gates if method == "gated" else None
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     report_cut(generator.pipeline, text, params)
-    relevance, strengths = _known_relevance(hits), [hit.strength for hit in hits]
-    with fused(generator.pipeline.transformer, loras, gates=gates, relevance=relevance, weights=strengths):
+    with fused_hits(generator.pipeline.transformer, hits, generator.load_lora, gates):
         image = generate_images(generator.pipeline, [text], [seed], params)[0]
     provenance = _provenance(generator, prompt, hits, params)
     provenance |= {
@@ -105,15 +108,6 @@ def generate(
         "gates": generator.gates_digest if gates else None,
     }
     return GeneratedImage(image=image, provenance=provenance)
-
-
-def _known_relevance(hits: Sequence[Hit]) -> list[float] | None:
-    """Return the relevance of each adapter (k,), or None, which counts as 1.
-
-    It is unknown for named adapters, and if the encoder has no calibration.
-    """
-    known = [hit.relevance for hit in hits if hit.relevance is not None]
-    return known if len(known) == len(hits) else None
 
 
 def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:

@@ -1,13 +1,11 @@
 """Search for adapters by prompt (Eq. 4-5).
 
-    from pathlib import Path
-    from autolora import open_retriever
-    hits = open_retriever(Path(".")).search("a cat in the style of a linocut", k=3)
-
+Users of Python open a pool (autolora.open_pool), which has a retriever.
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,6 +153,11 @@ def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
     root = Path(root)
     params = load(root / "params.yaml")
     return Retriever(open_index(root, rev), load_numpy_text_encoder(root, params.models))
+
+
+def strengthen(hit: Hit, strength: float) -> Hit:
+    """Return a hit with a strength; one that adds nothing, or is subtracted, has no words for the prompt."""
+    return replace(hit, strength=strength, trigger_words=hit.trigger_words if strength > 0 else ())
 
 
 def _hit(index: Index, rank: int, position: int, score: float, relevance: float | None) -> Hit:

@@ -1,7 +1,7 @@
 """`autolora search`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,15 +119,12 @@ def choose(
     params: "RetrievalParams",
 ) -> "list[Hit]":
     """Return the named adapters, else the first k hits, else the selection."""
+    from autolora.retrieval import strengthen
+
     if named:
         hits = retriever.named(prompt, [name for name, _ in named])
-        return [_strengthen(hit, strength) for hit, (_, strength) in zip(hits, named, strict=True)]
+        return [strengthen(hit, strength) for hit, (_, strength) in zip(hits, named, strict=True)]
     return retriever.select(prompt, params, where) if k is None else retriever.search(prompt, k, where)
-
-
-def _strengthen(hit: "Hit", strength: float) -> "Hit":
-    """Return a hit with a strength; one that adds nothing, or is subtracted, has no words for the prompt."""
-    return replace(hit, strength=strength, trigger_words=hit.trigger_words if strength > 0 else ())
 
 
 def _parse_count(text: str | None) -> int | None:

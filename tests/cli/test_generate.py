@@ -6,9 +6,9 @@ import pytest
 import typer
 
 from autolora.cli.generate import _parse_adapter, _slug
-from autolora.cli.search import _strengthen
 from autolora.index.names import AdapterNames
 from autolora.records import Hit
+from autolora.retrieval import strengthen
 
 NAMES = AdapterNames(
     [
@@ -52,7 +52,7 @@ def test_an_adapter_that_adds_nothing_has_no_words_for_the_prompt(
         rank=1, score=0.5, relevance=None, sha256="a" * 64, hub="civitai", id="7", file="x", license=None,
         nsfw=False, trigger_words=("zzz",), index="i",
     )  # fmt: skip
-    assert _strengthen(hit, strength) == replace(hit, strength=strength, trigger_words=words)
+    assert strengthen(hit, strength) == replace(hit, strength=strength, trigger_words=words)
 
 
 def test_file_names_keep_letters_of_all_scripts() -> None:
