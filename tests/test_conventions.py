@@ -38,6 +38,8 @@ OPTIONS = {
     "generate": {"prompt", "k", "adapters", "method", "trigger_words", "seed", "output", "where", "rev"},
     "evaluate": {"prompts", "k", "rev", "as_json"},
     "show": {"adapter", "captions", "trigger_words", "as_json"},
+    "inspect": {"path", "output", "pipeline", "encoder", "words", "as_json"},
+    "export": {"adapter", "output", "layout", "dtype", "pipeline", "force"},
     "versions": {"as_json"},
     "release": {"rev"},
     "verify": {"sample", "seed", "as_json"},

@@ -10,6 +10,14 @@ from autolora.storage.validation import is_unicode
 
 Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
+Pipeline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|flux.1-dev",
+        help="Base model: the folder of a FluxPipeline, or flux.1-dev. Default: the surrounding project's, else "
+        "flux.1-dev.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit, branch or tag.")]
 Licenses = Annotated[

@@ -1,0 +1,186 @@
+"""`autolora inspect`."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+from rich.cells import cell_len, set_cell_size
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Pipeline
+from autolora.cli.output import print_table, two_columns
+from autolora.cli.progress import shown_steps
+from autolora.errors import MissingArtifact
+from autolora.params import Params
+
+if TYPE_CHECKING:
+    from autolora.inspection.files import FoundFiles
+    from autolora.inspection.inspection import Inspection
+    from autolora.inspection.totals import Totals
+
+MIN_PATH_CELLS, MAX_PATH_CELLS = 16, 48
+MAX_MEASURED = 1000
+"""paths whose widths determine the width of the first column"""
+COLUMNS = (("verdict", 19), ("layout", 14), ("rank", 8), ("strength", 9))
+"""columns of the table of a folder after the path, with their widths"""
+MAX_PROBLEMS = 20
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A LoRA file, or a folder of them.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Also write a page (.html) that contains everything."),
+    ] = None,
+    pipeline: Pipeline = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|ID",
+            help="Pretrained encoder, for words. Default: that of the surrounding project.",
+        ),
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(help="File of words or phrases, one per line, among which to find the nearest."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,
+) -> None:
+    """Show what a LoRA file is and does, or all those below a folder; needs no repository. Exits with 1 if one of them
+    is refused."""
+    path, output = path.expanduser(), output.expanduser().absolute() if output else None
+    if output and (output.is_dir() or output.suffix.lower() != ".html"):
+        raise typer.BadParameter(f"{output} must be a file that ends in .html", param_hint="-o")
+    print(f"inspecting {path}", file=sys.stderr, flush=True)  # before torch is imported, which takes seconds
+    from autolora.inspection.files import find_files
+    from autolora.inspection.inspection import Inspector
+    from autolora.inspection.setup import open_setup, read_words
+    from autolora.inspection.totals import Totals
+
+    is_folder, found = path.is_dir(), find_files(path)
+    candidates = read_words(words.expanduser()) if words else None
+    pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
+    root, params = enter_project()
+    setup = open_setup(root, params, pipeline=pipeline, encoder=encoder, words=candidates)
+    notes = [*found.problems[:MAX_PROBLEMS], *([setup.note] if setup.note else [])]
+    totals, started = Totals(), time.perf_counter()
+    with ExitStack() as stack:
+        receivers = [totals.count, stack.enter_context(_shown(found, is_folder, as_json))]
+        if output:
+            from autolora.inspection.page import written_page
+
+            page = written_page(output, str(path), setup.base.description, totals, notes)
+            receivers.append(stack.enter_context(page))
+        for inspection in Inspector(setup.base, setup.describer).inspect_all(found.files):
+            for receive in receivers:
+                receive(inspection)
+    if not as_json:
+        lines = summarize(totals, time.perf_counter() - started) if is_folder else []
+        print("\n".join([*lines, f"base model: {setup.base.description}"]))
+    for note in [*notes, *([f"wrote {output}"] if output else [])]:
+        print(note, file=sys.stderr)
+    if totals.refused:
+        raise typer.Exit(1)
+
+
+def enter_project() -> tuple[Path | None, Params | None]:
+    """Change the working directory to the root of its project, and return the root and its params; None without one."""
+    try:
+        return enter_repository()
+    except MissingArtifact:
+        return None, None
+
+
+def absolute_folder(name: str | None) -> str | None:
+    """Return a folder's name as an absolute path; other names, such as hub ids, unchanged."""
+    folder = None if name is None else Path(name).expanduser()
+    return str(folder.absolute()) if folder and folder.is_dir() else name
+
+
+def summarize(totals: "Totals", seconds: float) -> list[str]:
+    """Return the lines below the table of a folder: totals, and what to do about refused files."""
+    rate = totals.files / max(seconds, 1e-3)
+    lines = [
+        f"{totals.files} files in {seconds:.1f} s ({rate:.0f} per s): {totals.accepted} accepted, "
+        f"{totals.files - totals.accepted} refused"
+    ]
+    lines += [
+        f"  {code} ({count}): {meaning}\n    {remedy}" for code, count, meaning, remedy in totals.remedies
+    ]
+    found = (
+        (totals.exact_duplicates, "exact copies of an earlier file"),
+        (totals.near_duplicates, "near-duplicates of an earlier file: its update in another form"),
+        (totals.disagreeing, "whose name, header or sidecar disagrees with the weights"),
+    )
+    return lines + [f"{count} {what}" for count, what in found if count]
+
+
+@contextmanager
+def _shown(found: "FoundFiles", is_folder: bool, as_json: bool) -> "Iterator[Callable[[Inspection], None]]":
+    """Yield a function that prints an inspection: as JSON, as a line of a table, or as a table of its own."""
+    if not is_folder:
+        yield _print_json if as_json else _print_facts
+        return
+    # a progress bar on the terminal prints above itself what is printed; a file must get it directly
+    stdout = None if sys.stdout.isatty() else sys.stdout
+    width = max([cell_len(file.path) for file in found.files[:MAX_MEASURED]], default=0)
+    rows = RowPrinter(min(max(width, MIN_PATH_CELLS), MAX_PATH_CELLS), stdout)
+    with shown_steps() as progress:
+        if not as_json:
+            rows.print_header()
+        count = 0
+
+        def show(inspection: "Inspection") -> None:
+            nonlocal count
+            count += 1
+            if as_json:
+                _print_json(inspection, stdout)
+            else:
+                rows.print(inspection)
+            progress("inspecting", count, len(found.files))
+
+        yield show
+
+
+class RowPrinter:
+    """Prints a table row by row, so that no more than one row is in memory."""
+
+    def __init__(self, path_cells: int, file: TextIO | None) -> None:
+        """path_cells: width of the first column. file: None is standard output, cut off at the terminal's width."""
+        self._columns = (("file", path_cells), *COLUMNS)
+        self._file = file
+        self._width = None if file else shutil.get_terminal_size().columns
+
+    def print_header(self) -> None:
+        """Print the names of the columns."""
+        self._print([name for name, _ in self._columns], "what it does")
+
+    def print(self, inspection: "Inspection") -> None:
+        """Print one row."""
+        from autolora.inspection.facts import describe_rank, summarize_inspection
+
+        strength = "" if inspection.norm is None else f"{inspection.norm:.3g}"
+        layout, rank = inspection.layout or "", describe_rank(inspection)
+        cells = [inspection.path, inspection.verdict, layout, rank, strength]
+        self._print(cells, summarize_inspection(inspection))
+
+    def _print(self, cells: Sequence[str], last: str) -> None:
+        padded = (set_cell_size(cell, width) for cell, (_, width) in zip(cells, self._columns, strict=True))
+        line = "  ".join((*padded, last))
+        print(line if self._width is None else set_cell_size(line, self._width - 1).rstrip(), file=self._file)
+
+
+def _print_json(inspection: "Inspection", file: TextIO | None = None) -> None:
+    print(json.dumps(inspection.to_row(), ensure_ascii=False), file=file)
+
+
+def _print_facts(inspection: "Inspection") -> None:
+    from autolora.inspection.facts import facts
+
+    print_table(two_columns({"file": inspection.path} | facts(inspection)))

@@ -1,0 +1,89 @@
+"""The base model that files are inspected for: FLUX.1-dev, or the one of a pipeline's folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autolora import models
+from autolora.errors import MissingArtifact
+from autolora.lora.sketch import SketchSpec
+from autolora.params import Params, PoolParams
+from autolora.slots import FusedSlot, Slot, fused_slots, hidden_size, slots
+
+FLUX_DEV_NAME, FLUX_DEV_ID = "flux.1-dev", "black-forest-labs/FLUX.1-dev"
+FLUX_DEV = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
+"""config of FLUX.1-dev's transformer; those of schnell, Krea and Kontext have the same numbers"""
+BOUNDS = PoolParams(
+    max_header_mb=25, max_rank=256, min_known_keys=1.0, max_image_mb=20, max_image_px=50_000_000, sketch_size=32,
+    near_duplicate_cosine=0.98,
+)  # fmt: skip
+"""limits outside a project: those of profiles/flux.1-dev.yaml, which a test compares"""
+VARIANTS = "its variants schnell, Krea and Kontext have the same layers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """A base model and the limits within which its LoRA files are read."""
+
+    name: str
+    """FLUX_DEV_NAME, or the folder or hub id of a pipeline"""
+    transformer: Mapping[str, Any]
+    """config of the transformer"""
+    bounds: PoolParams
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The canonical slots."""
+        return slots(self.transformer)
+
+    @cached_property
+    def fused_slots(self) -> tuple[FusedSlot, ...]:
+        """The fused slots."""
+        return fused_slots(self.transformer)
+
+    @property
+    def spec(self) -> SketchSpec:
+        """The specification of the sketches."""
+        return SketchSpec(self.bounds.sketch_size)
+
+    @property
+    def description(self) -> str:
+        """The name, and the number and width of the blocks."""
+        config = self.transformer
+        shape = (
+            f"{config['num_layers']} double and {config['num_single_layers']} single blocks of width "
+            f"{hidden_size(config)}"
+        )
+        return f"{self.name} ({shape}{f'; {VARIANTS}' if self.name == FLUX_DEV_NAME else ''})"
+
+
+def open_base_model(pipeline: str | None, params: Params | None) -> BaseModel:
+    """Return the base model that is named, else that of a project, else FLUX.1-dev.
+
+    pipeline: FLUX_DEV_NAME or a FluxPipeline's folder. params: of the project; the working directory is its root.
+    Raises MissingArtifact or HubError if the transformer's config cannot be read.
+    """
+    bounds = params.pool if params else BOUNDS
+    if pipeline is None and params and params.models.pipeline != FLUX_DEV_ID:
+        return BaseModel(
+            name=params.models.pipeline, transformer=models.transformer_config(params.models), bounds=bounds
+        )
+    if pipeline is None or pipeline == FLUX_DEV_NAME:
+        return BaseModel(name=FLUX_DEV_NAME, transformer=FLUX_DEV, bounds=bounds)
+    return BaseModel(name=pipeline, transformer=_read_config(Path(pipeline)), bounds=bounds)
+
+
+def _read_config(pipeline: Path) -> dict[str, Any]:
+    """Return the config of the transformer of a pipeline's folder."""
+    path = pipeline / "transformer" / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        slots(config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingArtifact(
+            f"cannot read {path}: {error}; give the folder of a FluxPipeline, or {FLUX_DEV_NAME}"
+        ) from error
+    return config

@@ -1,0 +1,66 @@
+"""The LoRA files to inspect: one file, or those below a folder as a folder hub finds them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autolora.errors import MissingArtifact
+from autolora.hubs.folder.scan import LoraFile, UnusableFile, path_of, resolve_inside, scan_folder
+
+MAX_PROMPTS = 5
+"""images of a sidecar whose prompts are compared with the weights"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundFile:
+    """One file to inspect."""
+
+    path: str
+    """as it is reported: relative to the folder, or as the user gave it"""
+    location: Path | None
+    """with links resolved; None: it cannot be used"""
+    problem: str
+    """why it cannot be used"""
+    prompts: tuple[str, ...] = ()
+    """of the images that a sidecar lists"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundFiles:
+    """The files below a folder, sorted by path, or one file."""
+
+    files: tuple[FoundFile, ...]
+    problems: tuple[str, ...]
+    """what was skipped in the folder, and sidecars that are not valid"""
+
+
+def find_files(path: Path) -> FoundFiles:
+    """Return the LoRA files of a path. Raises MissingArtifact if it does not exist."""
+    if path.is_dir():
+        return _find_in_folder(path)
+    try:
+        location = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise MissingArtifact(
+            f"{path} does not exist or is a link to nothing: give a LoRA file or a folder"
+        ) from error
+    return FoundFiles(files=(FoundFile(path=str(path), location=location, problem=""),), problems=())
+
+
+def _find_in_folder(folder: Path) -> FoundFiles:
+    """Return the files that a folder hub lists, and those that it skips, e.g. because of a damaged sidecar."""
+    scanned, problems, skipped = scan_folder(folder, MAX_PROMPTS)
+    files = {file.path: _locate(folder, file.path, _prompts(file)) for file in scanned}
+    files |= {path: _locate(folder, path, ()) for path in map(path_of, skipped)}
+    return FoundFiles(files=tuple(files[path] for path in sorted(files)), problems=problems)
+
+
+def _locate(folder: Path, path: str, prompts: tuple[str, ...]) -> FoundFile:
+    try:
+        location, problem = resolve_inside(folder, path), ""
+    except (UnusableFile, OSError) as error:
+        location, problem = None, str(error)
+    return FoundFile(path=path, location=location, problem=problem, prompts=prompts)
+
+
+def _prompts(file: LoraFile) -> tuple[str, ...]:
+    return tuple(image.prompt for image in file.images if image.prompt)

@@ -1,0 +1,137 @@
+"""What inspections work with: a base model and, if there is one, an encoder with its text encoder and an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from autolora import models
+from autolora.encoder import store as encoder_store
+from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
+from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
+from autolora.inspection.base_model import BOUNDS, BaseModel, open_base_model
+from autolora.inspection.description import Describer, is_informative
+from autolora.inspection.neighbors import open_neighbors
+from autolora.params import ModelsParams, Params
+from autolora.storage.files import read_json
+from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.tokenizer import END_OF_WORD
+
+MAX_VOCABULARY_WORDS = 1000
+"""words of the text encoder's vocabulary that are compared with files if there are no captions, the most frequent"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What files are inspected with."""
+
+    base: BaseModel
+    describer: Describer | None
+    note: str
+    """why there are no words and nearest adapters, or why not all; empty if nothing is missing"""
+
+
+def open_setup(
+    root: Path | None,
+    params: Params | None,
+    *,
+    pipeline: str | None,
+    encoder: str | None,
+    words: Sequence[str] | None,
+) -> Setup:
+    """Return what files are inspected with.
+
+    root, params: of the project, which is the working directory; None outside of one. pipeline: as of
+    `open_base_model`. encoder: folder or hub id of a pretrained encoder; None: the one that the project has trained,
+    if it can be used. words: candidates for the nearest words.
+    Raises AutoLoraError if what is named does not exist or does not fit.
+    """
+    if encoder is not None:
+        return _with_pretrained(load_pretrained(encoder), params, pipeline, words)
+    base = open_base_model(pipeline, params)
+    if root is None or params is None:
+        return Setup(base=base, describer=None, note="give an encoder (--encoder) for words")
+    try:
+        describer = _project_describer(root, params, base, words)
+    except AutoLoraError as error:
+        return Setup(base=base, describer=None, note=f"no words and nearest adapters: {error}")
+    return Setup(base=base, describer=describer, note="")
+
+
+def read_words(path: Path) -> list[str]:
+    """Return the words or phrases of a file, one per line. Raises MissingArtifact if it cannot be read or is empty."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise MissingArtifact(f"cannot read the words in {path}: {error}") from error
+    words = list(dict.fromkeys(line for line in lines if line))
+    if not words:
+        raise MissingArtifact(f"{path} contains no words: write one word or phrase per line")
+    return words
+
+
+def _with_pretrained(
+    pretrained: PretrainedEncoder, params: Params | None, pipeline: str | None, words: Sequence[str] | None
+) -> Setup:
+    """Return the setup of a pretrained encoder; the base model is its own unless a pipeline is named."""
+    config = pretrained.encoder.config
+    bounds = params.pool if params else BOUNDS
+    bounds = replace(bounds, sketch_size=config.sketch_size or bounds.sketch_size)
+    base = BaseModel(
+        name=f"that of the encoder {pretrained.folder}", transformer=config.transformer, bounds=bounds
+    )
+    if pipeline is not None:
+        base = replace(open_base_model(pipeline, params), bounds=bounds)
+    folder = _text_pipeline(pretrained, params, pipeline)
+    with TemporaryDirectory() as cache:  # nothing is kept outside of a project
+        text_encoder = load_numpy_text_encoder(Path(cache), folder)
+    pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
+    vocabulary = _vocabulary_words(models.component(folder, "tokenizer"))
+    describer = Describer(pretrained.encoder, text_encoder, words, vocabulary, None)
+    note = "" if params is None else "nearest adapters are found with the project's own encoder only"
+    return Setup(base=base, describer=describer, note=note)
+
+
+def _text_pipeline(
+    pretrained: PretrainedEncoder, params: Params | None, pipeline: str | None
+) -> ModelsParams:
+    """Return the pipeline with the text encoder: the encoder's own, else the one that is named, else the project's."""
+    folder = pretrained.pipeline or (Path(pipeline) if pipeline else None)
+    if folder is None and params is not None:
+        return params.models
+    if folder is None or not folder.is_dir():
+        raise MissingArtifact(
+            f"the encoder in {pretrained.folder} comes without its text encoder: give the folder of the pipeline that "
+            "it was trained with (--pipeline)"
+        )
+    return ModelsParams(
+        pipeline=str(folder.absolute()), pipeline_revision=None, vlm="", vlm_revision=None, device="cpu",
+        dtype="float32", threads=0,
+    )  # fmt: skip
+
+
+def _project_describer(root: Path, params: Params, base: BaseModel, words: Sequence[str] | None) -> Describer:
+    """Return the trained encoder and the served index of a project."""
+    encoder = encoder_store.load_encoder(encoder_store.folder(root))
+    config = encoder.config
+    if config.canonical != base.slots:
+        raise MismatchError(
+            f"the project's encoder was trained for another base model than {base.description}"
+        )
+    if config.sketch_key not in (None, base.spec.key):
+        raise MismatchError(
+            f"the project's encoder reads sketches of the kind {config.sketch_key}, but pool.sketch_size gives "
+            f"{base.spec.key}: run `dvc repro encoder`"
+        )
+    vocabulary = _vocabulary_words(models.component(params.models, "tokenizer"))
+    text_encoder = load_numpy_text_encoder(root, params.models)
+    return Describer(encoder, text_encoder, words, vocabulary, open_neighbors(root))
+
+
+def _vocabulary_words(folder: Path) -> list[str]:
+    """Return the first informative words of a tokenizer's vocabulary, in which frequent words come first."""
+    tokenizer = read_json(folder / "tokenizer.json")
+    ids = tokenizer["model"]["vocab"] if tokenizer else read_json(folder / "vocab.json") or {}
+    tokens = sorted(ids, key=lambda token: int(ids[token]))
+    words = (token.removesuffix(END_OF_WORD) for token in tokens if token.endswith(END_OF_WORD))
+    return [word for word in words if is_informative(word)][:MAX_VOCABULARY_WORDS]

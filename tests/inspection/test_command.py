@@ -1,0 +1,104 @@
+"""`autolora inspect`: tables, JSON, the page, exit codes and interruption."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autolora.cli import app
+from autolora.cli.inspect import RowPrinter
+from autolora.inspection import inspection as module
+from autolora.inspection.files import FoundFile
+from tests.inspection.files import rewrite, write_folder, write_pipeline
+
+WIDE = {"COLUMNS": "300"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of files beside a pipeline, outside of any project; the working directory is above both."""
+    monkeypatch.chdir(tmp_path)
+    write_pipeline(tmp_path / "flux")
+    return write_folder(tmp_path / "loras")
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["inspect", *arguments, "--pipeline", "flux"], env=WIDE)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_folder_is_a_table_with_totals_and_remedies(folder: Path) -> None:
+    code, out, err = run("loras")
+    assert code == 1
+    assert "7 files in" in out and "4 accepted, 3 refused" in out
+    assert "truncated (1): the file is shorter than its header requires\n    Download the file again." in out
+    assert "same bytes as cat.safetensors" in out and "1 near-duplicates" in out
+    assert "2 double and 1 single blocks of width 16" in out
+    assert "inspecting: 7 of 7" in err
+
+
+def test_json_has_one_object_per_line(folder: Path) -> None:
+    code, out, _ = run("loras", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1 and [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    assert len(rows) == 7
+
+
+def test_accepted_file_exits_with_zero(folder: Path) -> None:
+    code, out, err = run("loras/cat.safetensors")
+    assert code == 0 and "accepted: a LoRA for" in out and "peft" in out
+    assert "give an encoder (--encoder) for words" in err
+
+
+def test_refused_file_exits_with_one(folder: Path) -> None:
+    code, out, _ = run("loras/pickle.safetensors")
+    assert code == 1 and "refused (pickle)" in out and "Ask the author for a safetensors file" in out
+
+
+def test_header_cannot_change_markup_or_terminal(folder: Path) -> None:
+    hostile = "[red]x[/red] <script>alert(1)</script>\x1b[31m"
+    rewrite(folder / "cat.safetensors", {"modelspec.title": hostile, "modelspec.trigger_phrase": hostile})
+    _, out, _ = run("loras/cat.safetensors", "-o", "page.html")
+    assert "[red]x[/red]" in out and "\x1b[31m" not in out
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "\x1b" not in page
+
+
+def test_page_contains_every_file_and_loads_nothing(folder: Path) -> None:
+    run("loras", "-o", "new/page.html")
+    page = Path("new/page.html").read_text(encoding="utf-8")
+    assert page.count("<details") == 7 and "default-src 'none'" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_interruption_leaves_no_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(file: FoundFile) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.Inspector, "_accepted", lambda *_: interrupt(_[1]))
+    code, _, _ = run("loras", "-o", "page.html")
+    assert code != 0 and sorted(os.listdir()) == ["flux", "loras"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["none"], "does not exist", 1),
+        (["loras", "-o", "page.txt"], "must be a file that ends in .html", 2),
+        (["loras", "--words", "none.txt"], "cannot read the words", 1),
+        (["loras", "--encoder", "./none"], "./none", 1),
+    ],
+)
+def test_wrong_arguments_are_errors(folder: Path, arguments: list[str], message: str, code: int) -> None:
+    exit_code, out, err = run(*arguments)
+    assert exit_code == code and message in out + err
+
+
+def test_row_is_cut_at_the_width_of_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    RowPrinter(16, None).print_header()
+    assert len(capsys.readouterr().out.rstrip("\n")) <= 39

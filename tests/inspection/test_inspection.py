@@ -1,0 +1,144 @@
+"""Inspections of folders: every file is a result, whatever is wrong with it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MissingArtifact
+from autolora.inspection import inspection as module
+from autolora.inspection.facts import facts, summarize_inspection
+from autolora.inspection.files import FoundFile, find_files
+from autolora.inspection.inspection import UNREADABLE, Inspection, Inspector
+from autolora.inspection.totals import Totals
+from autolora.lora.remedies import REMEDIES
+from autolora.storage.hashes import hash_file
+from tests.inspection.files import BASE, rewrite, write_folder
+
+
+def inspect_all(path: Path) -> dict[str, Inspection]:
+    return {item.path: item for item in Inspector(BASE, None).inspect_all(find_files(path).files)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("loras") / "loras")
+
+
+@pytest.fixture(scope="module")
+def inspected(folder: Path) -> dict[str, Inspection]:
+    return inspect_all(folder)
+
+
+def test_every_weights_file_is_a_result_in_order(inspected: dict[str, Inspection]) -> None:
+    verdicts = {
+        "away.safetensors": UNREADABLE,
+        "broken.safetensors": "truncated",
+        "cat.safetensors": "accepted",
+        "dog.safetensors": "accepted",
+        "pickle.safetensors": "pickle",
+        "sub/copy.safetensors": "accepted",
+        "zz halved.safetensors": "accepted",
+    }
+    assert {path: item.verdict for path, item in inspected.items()} == verdicts
+    assert list(inspected) == sorted(verdicts)
+
+
+def test_accepted_file_is_described(folder: Path, inspected: dict[str, Inspection]) -> None:
+    cat, path = inspected["cat.safetensors"], folder / "cat.safetensors"
+    assert (cat.layout, cat.rank_min, cat.rank_max, cat.num_slots) == ("peft", 1, 4, len(BASE.slots))
+    assert (cat.sha256, cat.size, cat.reason, cat.remedy) == (hash_file(path), path.stat().st_size, "", "")
+    assert cat.norm and cat.changes and sum(cat.changes.blocks.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_duplicates_name_the_earlier_file(inspected: dict[str, Inspection]) -> None:
+    copy, halved = inspected["sub/copy.safetensors"], inspected["zz halved.safetensors"]
+    assert (copy.exact_duplicate_of, copy.near_duplicate_of) == ("cat.safetensors", None)
+    assert halved.exact_duplicate_of is None and halved.near_duplicate_of
+    assert (halved.near_duplicate_of.path, halved.near_duplicate_of.strength) == ("cat.safetensors", 0.5)
+    assert "nearly the same update as cat.safetensors" in summarize_inspection(halved)
+
+
+def test_refused_file_has_reason_and_remedy(inspected: dict[str, Inspection]) -> None:
+    broken, away = inspected["broken.safetensors"], inspected["away.safetensors"]
+    assert "the file is shorter than its header requires" in broken.reason and broken.sha256
+    assert broken.remedy == REMEDIES["truncated"] == facts(broken)["what to do"]
+    assert away.reason == "the link leads out of the folder" and away.sha256 is None
+
+
+def test_rows_are_json_with_stable_names(inspected: dict[str, Inspection]) -> None:
+    row = json.loads(json.dumps(inspected["zz halved.safetensors"].to_row()))
+    assert set(row) == {
+        "path", "size", "sha256", "verdict", "reason", "remedy", "base", "header", "layout", "rank_min", "rank_max",
+        "norm", "num_slots", "dtype", "keys_used", "keys_seen", "ignored_keys", "warnings", "changes",
+        "exact_duplicate_of", "near_duplicate_of", "description",
+    }  # fmt: skip
+    assert row["near_duplicate_of"] == {"path": "cat.safetensors", "cosine": 1.0, "strength": 0.5}
+
+
+def test_totals_count_reasons(inspected: dict[str, Inspection]) -> None:
+    totals = Totals()
+    for item in inspected.values():
+        totals.count(item)
+    assert (totals.files, totals.accepted, totals.exact_duplicates, totals.near_duplicates) == (7, 4, 1, 1)
+    assert {code: count for code, count, *_ in totals.remedies} == {
+        UNREADABLE: 1,
+        "truncated": 1,
+        "pickle": 1,
+    }
+    assert all(meaning and remedy for *_, meaning, remedy in totals.remedies)
+
+
+def test_file_given_as_a_link_is_read(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(folder / "cat.safetensors")
+    assert inspect_all(link)[str(link)].accepted
+
+
+def test_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifact, match="does not exist"):
+        find_files(tmp_path / "none")
+
+
+def test_damaged_sidecar_hides_no_file(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "loras")
+    (folder / "cat.json").write_text("{")
+    found = find_files(folder)
+    assert "cat.safetensors" in {file.path for file in found.files}
+    assert "its sidecar is not valid" in "".join(found.problems)
+
+
+def test_file_that_disappears_while_files_are_inspected_is_a_result(folder: Path, tmp_path: Path) -> None:
+    gone = FoundFile(path="gone", location=tmp_path / "gone.safetensors", problem="")
+    kept = FoundFile(path="kept", location=folder / "cat.safetensors", problem="")
+    results = list(Inspector(BASE, None).inspect_all([gone, kept]))
+    assert [item.verdict for item in results] == [UNREADABLE, "accepted"]
+    assert "No such file" in results[0].reason
+
+
+def test_header_of_a_refused_file_is_shown(tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "chroma.safetensors"
+    path.write_bytes((folder / "cat.safetensors").read_bytes())
+    rewrite(
+        path, {"modelspec.architecture": "chroma/lora", "ss_sd_model_name": "/home/ann/chroma.safetensors"}
+    )
+    item = inspect_all(path)[str(path)]
+    assert item.verdict == "wrong-base" and item.header
+    assert item.header.description == {"architecture": "chroma/lora"} and item.header.private_fields == 1
+    assert "ann" not in json.dumps(item.to_row() | {"path": ""})
+
+
+def test_files_are_read_when_they_are_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+
+    def record(path: Path) -> str:
+        hashed.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(module, "hash_file", record)
+    files = [FoundFile(path=str(i), location=folder / "cat.safetensors", problem="") for i in range(50)]
+    results: Iterator[Inspection] = Inspector(BASE, None).inspect_all(files)
+    assert [next(results).exact_duplicate_of for _ in range(3)] == [None, "0", "0"]
+    results.close()
+    assert len(hashed) <= 3 + module.HASHED_AHEAD
