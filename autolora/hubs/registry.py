@@ -37,7 +37,7 @@ def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str]) -> Hub:
         case "modelscope":
             return ModelScope(make_endpoint(name, params.modelscope.endpoint, params, token))
         case "folder" if params.folder.path:
-            return Folder(Path(params.folder.path))
+            return Folder(Path(params.folder.path).expanduser())
         case "folder":
             raise HubError("hub folder: hubs.folder.path is null: set it to a folder in params.yaml")
     raise HubError(f"hub {name!r} is in the catalog but unknown to AutoLoRA: {rerun('crawl')}")

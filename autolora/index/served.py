@@ -58,8 +58,9 @@ def open_index(root: Path, rev: str | None = None) -> Index:
             logger.info("%s; attempt %d of %d", error, attempt + 1, MAX_ATTEMPTS)
         if attempt >= MAX_ATTEMPTS_WITHOUT_FOLDER and not working_folder(root).exists():
             raise MissingArtifact(
-                f"{working_folder(root)} does not exist: there is no index yet; run `dvc repro` (a hub or a DVC "
-                "remote must provide the adapters), or `make demo` for the playground"
+                f"{working_folder(root)} does not exist: there is no index yet; run `autolora index FOLDER` for your "
+                "own files, `dvc repro` in a pipeline (a hub or a DVC remote must provide the adapters), or `make demo` "
+                "for the playground"
             )
         time.sleep(RETRY_DELAY_S)
     raise MissingArtifact(

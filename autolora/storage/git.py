@@ -1,6 +1,7 @@
 """Reading committed versions of lock files and digests without touching the working tree."""
 
 import hashlib
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,11 +42,11 @@ def read_committed(root: Path, rev: str, path: str) -> str:
 
 
 def restore_committed(root: Path, path: str) -> bool:
-    """Restore a missing file from HEAD and return whether it was restored.
+    """Restore a missing file from HEAD and return whether it was restored; never outside of a git repository.
 
     Lock files are tracked in git: deleting one from the working tree (`rm -rf data`) does not change the lock.
     """
-    if (root / path).exists():
+    if (root / path).exists() or shutil.which("git") is None:
         return False
     text = _git(root, "show", f"HEAD:./{path}")
     if text is None:

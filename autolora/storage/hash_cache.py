@@ -1,4 +1,7 @@
-"""Hashes of files that rarely change, kept between processes: a file is read again only if its state has changed."""
+"""Hashes of files that rarely change, kept between processes: a file is read again only if its state has changed.
+
+A renamed or moved file keeps inode, size and time of modification, so that its hash is known under its new name.
+"""
 
 import json
 import logging
@@ -23,13 +26,15 @@ logger = logging.getLogger(__name__)
 def cached_hashes(cache: Path) -> Iterator[HashFile]:
     """Yield a function that returns the sha256 of a file; on exit, keep what it has returned in the file `cache`."""
     kept = _read(cache)
+    by_content = {_without_change(state): sha256 for state, sha256 in kept.values()}
     used: dict[str, tuple[State, str]] = {}
 
     def hash_one(path: Path) -> str:
         name, state = str(path.resolve()), _state(path)
         kept_state, sha256 = kept.get(name, ([], ""))
         if kept_state != state:
-            sha256 = hash_file(path)
+            moved = None if name in kept else by_content.get(_without_change(state))
+            sha256 = moved or hash_file(path)
         if _state(path) == state and time.time() - path.stat().st_ctime > MIN_AGE_S:
             used[name] = (state, sha256)
         return sha256
@@ -42,6 +47,11 @@ def cached_hashes(cache: Path) -> Iterator[HashFile]:
 def _state(path: Path) -> State:
     status = path.stat()
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _without_change(state: State) -> tuple[int, ...]:
+    """Return the part of a state that renaming and moving a file leave as it is."""
+    return tuple(state[:-1])
 
 
 def _read(cache: Path) -> dict[str, tuple[State, str]]:

@@ -1,4 +1,4 @@
-"""The lock that a refresh and a repair hold, so that one process at a time changes a repository."""
+"""The lock of a refresh, a repair and `autolora index`, so that one process at a time changes a repository."""
 
 import fcntl
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def exclusive_lock(root: Path) -> Iterator[int]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise AutoLoraError(
-                f"another refresh runs in {root}, or DVC processes of a killed one (`pgrep -af dvc`): "
-                "wait until it has ended, then run again"
+                f"another process is changing {root}: a refresh, a repair, `autolora index`, or DVC processes of a "
+                "killed refresh (`pgrep -af dvc`); wait until it has ended, then run again"
             ) from error
         yield stream.fileno()

@@ -152,7 +152,7 @@ def test_two_refreshes_at_once(bare: Repository) -> None:
     lock.parent.mkdir()
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert "another refresh runs" in documented_error(bare, "python", "-m", "flows.refresh")
+        assert "another process is changing" in documented_error(bare, "python", "-m", "flows.refresh")
 
 
 def test_changed_code(bare: Repository) -> None:

@@ -409,7 +409,7 @@ def test_tables_of_an_interrupted_stage_stay(repository: VersionedRepository) ->
 
 
 def test_a_repair_does_not_run_beside_a_refresh(repository: VersionedRepository) -> None:
-    with exclusive_lock(repository.root), pytest.raises(AutoLoraError, match="another refresh runs"):
+    with exclusive_lock(repository.root), pytest.raises(AutoLoraError, match="another process is changing"):
         repository.repair()
 
 

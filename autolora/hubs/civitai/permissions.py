@@ -1,12 +1,32 @@
 """Civitai's four permission fields: as the text of a license, and in the form that all hubs share."""
 
 import re
+from typing import Protocol
 
-from autolora.hubs.civitai.schema import ModelEntry
 from autolora.records import Permissions
 
 
-def license_of(entry: ModelEntry) -> str | None:
+class PermissionFields(Protocol):
+    """The four fields under Civitai's names; None is unknown."""
+
+    @property
+    def allowNoCredit(self) -> bool | None:
+        """Whether the author need not be named."""
+
+    @property
+    def allowCommercialUse(self) -> list[str] | str | None:
+        """The allowed paid uses."""
+
+    @property
+    def allowDerivatives(self) -> bool | None:
+        """Whether changed versions may be shared."""
+
+    @property
+    def allowDifferentLicense(self) -> bool | None:
+        """Whether these may have other permissions."""
+
+
+def license_of(entry: PermissionFields) -> str | None:
     """Return Civitai's four permission fields as one line of text; None if all are unknown."""
     uses = _commercial_uses(entry)
     fields = {
@@ -19,7 +39,7 @@ def license_of(entry: ModelEntry) -> str | None:
     return f"civitai: {text}" if text else None
 
 
-def permissions_of(entry: ModelEntry) -> Permissions:
+def permissions_of(entry: PermissionFields) -> Permissions:
     """Return the permission fields in the form that all hubs share.
 
     Commercial use is any paid use outside of Civitai: Image (selling images), Rent or Sell.
@@ -32,7 +52,7 @@ def permissions_of(entry: ModelEntry) -> Permissions:
     )
 
 
-def _commercial_uses(entry: ModelEntry) -> list[str] | None:
+def _commercial_uses(entry: PermissionFields) -> list[str] | None:
     """Return the allowed uses, sorted. Civitai sends a list, one word, or `{Image,Rent}`; None if unknown."""
     value = entry.allowCommercialUse
     if value is None:

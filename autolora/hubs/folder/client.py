@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 from autolora.errors import DiskFull, HubError, RefusedFile
 from autolora.hubs import Availability, Model, Page
+from autolora.hubs.folder.image_prompt import read_prompt
 from autolora.hubs.folder.scan import (
     LoraFile,
     UnusableFile,
@@ -29,6 +30,7 @@ from autolora.hubs.validation import EARLIEST, format_time, is_safe_path, parse_
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
 from autolora.storage.files import raising_disk_full
+from autolora.storage.hashes import HashFile
 
 URL_SCHEME = "folder:"
 PAGE_SIZE = 5000
@@ -42,6 +44,8 @@ class Folder:
     """A hub that is a folder."""
 
     root: Path
+    hash_file: HashFile | None = field(default=None, repr=False, compare=False)
+    """returns the sha256 of a file, if hashes are kept between runs; None reads the file"""
     _files: list[LoraFile] | None = field(default=None, init=False, repr=False, compare=False)
     """the scan of the first page, sorted; used for all pages and dropped after the last one"""
 
@@ -106,7 +110,7 @@ class Folder:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with raising_disk_full(target.parent):
-                return _copy(self.root, _parse_url(url), target, limit)
+                return _copy(self.root, parse_url(url), target, limit)
         except (OSError, UnusableFile) as error:
             target.unlink(missing_ok=True)
             raise HubError(f"hub {self.name}: {url} cannot be copied: {error}") from error
@@ -152,7 +156,7 @@ class Folder:
             size=file.size,
             sha256=None,
             license=sidecar.license,
-            permissions=permissions_of(sidecar.license),
+            permissions=sidecar.permissions or permissions_of(sidecar.license),
             base_model=sidecar.base_model,
             base=normalize_base(sidecar.base_model),
             nsfw=is_nsfw(sidecar.nsfw_level),
@@ -175,7 +179,7 @@ class Folder:
             hashes = {rendering.url: rendering.sha256 for rendering in known.renderings}
             hashes[known.url] = known.sha256
         try:
-            sha256 = hashes.get(listing.url) or _hash(self.root, listing.url)
+            sha256 = hashes.get(listing.url) or self._hash(listing.url)
         except (OSError, UnusableFile) as error:
             if isinstance(error, FileNotFoundError):
                 return None
@@ -183,11 +187,25 @@ class Folder:
         renderings = []
         for rendering in listing.renderings:
             try:
-                image_sha256 = hashes.get(rendering.url) or _hash(self.root, rendering.url)
-                renderings.append(replace(rendering, sha256=image_sha256))
+                image_sha256 = hashes.get(rendering.url) or self._hash(rendering.url)
+                prompt = rendering.prompt or self._read_prompt(rendering.url)
+                renderings.append(replace(rendering, sha256=image_sha256, prompt=prompt))
             except (OSError, UnusableFile) as error:
                 logger.warning("hub %s: the image %s was skipped: %s", self.name, rendering.url, error)
         return replace(listing, version=sha256, sha256=sha256, renderings=tuple(renderings))
+
+    def _read_prompt(self, url: str) -> str | None:
+        """Return the prompt in an image's metadata. Raises UnusableFile, OSError if it is not a file."""
+        with open_inside(self.root, parse_url(url)) as stream:
+            return read_prompt(stream)
+
+    def _hash(self, url: str) -> str:
+        """Return the sha256 of a regular file below the folder. Raises UnusableFile, OSError."""
+        path = parse_url(url)
+        with open_inside(self.root, path) as stream:
+            if self.hash_file:
+                return self.hash_file(resolve_inside(self.root, path))
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sort_key(file: LoraFile) -> tuple[float, str]:
@@ -215,17 +233,12 @@ def _url(path: str) -> str:
     return URL_SCHEME + quote(path)
 
 
-def _parse_url(url: str) -> str:
+def parse_url(url: str) -> str:
     """Return the path in a URL of this hub. Raises UnusableFile if the URL is not valid."""
     path = unquote(url.removeprefix(URL_SCHEME))
     if not url.startswith(URL_SCHEME) or not is_safe_path(path):
         raise UnusableFile(f"expected {URL_SCHEME} and a relative path")
     return path
-
-
-def _hash(root: Path, url: str) -> str:
-    with open_inside(root, _parse_url(url)) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _copy(root: Path, path: str, target: Path, limit: int) -> str:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autolora.hubs.folder.sidecar import MAX_SIDECAR_BYTES, Sidecar, SidecarImage, parse_sidecar
+from autolora.hubs.folder.sidecar import MAX_SIDECAR_BYTES, SIDECARS
+from autolora.hubs.folder.sidecar_fields import Sidecar, SidecarImage, merge
 from autolora.hubs.validation import (
     IMAGE_SUFFIXES,
     WEIGHTS_SUFFIX,
@@ -36,7 +37,7 @@ class LoraFile:
     size: int
     """bytes"""
     changed: float
-    """latest modification time of the file, its sidecar and its images, in seconds since 1970"""
+    """latest modification time of the file, its sidecars and its images, in seconds since 1970"""
     sidecar: Sidecar
     images: tuple[SidecarImage, ...]
 
@@ -172,14 +173,10 @@ def _scan_file(
     if not is_safe_path(_join(entries.folder, stem)):
         raise UnusableFile("its name is not allowed")
     _, status = _stat_file(root, path)
-    changed = status.st_mtime
-    sidecar = Sidecar()
-    problems: list[str] = []
-    if sidecar_names := entries.names.get(f"{stem}.json"):
-        sidecar, field_problems, sidecar_changed = _read_sidecar(root, entries.folder, sidecar_names)
-        problems += [f"{_quoted(entries.folder, sidecar_names[0])}: {problem}" for problem in field_problems]
-        changed = max(changed, sidecar_changed)
-    images_listed_by = sidecar_names[0] if sidecar_names and sidecar.renderings is not None else name
+    sidecar, problems, sidecars_changed = _read_sidecars(root, entries, stem)
+    changed = max(status.st_mtime, sidecars_changed)
+    own = entries.names.get(f"{stem}.json", [name])[0]
+    images_listed_by = own if sidecar.renderings is not None else name
     images: list[SidecarImage] = []
     for image in _find_images(root, entries, stem, sidecar):
         if len(images) >= max_images:
@@ -195,8 +192,27 @@ def _scan_file(
     return file, tuple(problems)
 
 
-def _read_sidecar(root: _Root, folder: str, names: list[str]) -> tuple[Sidecar, tuple[str, ...], float]:
-    """Return a sidecar, its problems and its modification time. Raises UnusableFile, OSError."""
+def _read_sidecars(root: _Root, entries: _FolderEntries, stem: str) -> tuple[Sidecar, list[str], float]:
+    """Return all sidecars of a file as one, their problems and their latest modification time.
+
+    Raises UnusableFile, OSError.
+    """
+    sidecars, problems, changed = [], [], 0.0
+    for suffix, parse in SIDECARS.items():
+        if names := entries.names.get(f"{stem}{suffix}"):
+            text, modified = _read_sidecar(root, entries.folder, names)
+            try:
+                sidecar, field_problems = parse(text)
+            except ValueError as error:
+                raise UnusableFile(f"its sidecar {short_repr(names[0])} is not valid: {error}") from error
+            sidecars.append(sidecar)
+            problems += [f"{_quoted(entries.folder, names[0])}: {problem}" for problem in field_problems]
+            changed = max(changed, modified)
+    return merge(sidecars), problems, changed
+
+
+def _read_sidecar(root: _Root, folder: str, names: list[str]) -> tuple[bytes, float]:
+    """Return the text of a sidecar and its modification time. Raises UnusableFile, OSError."""
     if len(names) > 1:
         raise UnusableFile(f"it has more than one sidecar: {short_repr(names)}")
     path, status = _stat_file(root, _join(folder, names[0]))
@@ -204,10 +220,7 @@ def _read_sidecar(root: _Root, folder: str, names: list[str]) -> tuple[Sidecar, 
         text = stream.read(MAX_SIDECAR_BYTES + 1)
     if len(text) > MAX_SIDECAR_BYTES:
         raise UnusableFile(f"its sidecar is larger than {MAX_SIDECAR_BYTES} bytes")
-    try:
-        return *parse_sidecar(text), status.st_mtime
-    except ValueError as error:
-        raise UnusableFile(f"its sidecar is not valid: {error}") from error
+    return text, status.st_mtime
 
 
 def _stat_file(root: _Root, path: str) -> tuple[Path | str, os.stat_result]:

@@ -1,10 +1,19 @@
-"""Parsing of sidecars: `NAME.json` describes the LoRA file `NAME.safetensors`; each field is checked."""
+"""Parsing of sidecars: `NAME.json` describes the LoRA file `NAME.safetensors`; each field is checked.
+
+Beside it, or instead of it, there may be sidecars of other programs (autolora/hubs/folder/manager_sidecars.py).
+"""
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from autolora.hubs.folder.manager_sidecars import (
+    WEBUI_FIELDS,
+    read_civitai_info,
+    read_lora_manager,
+    read_webui,
+)
+from autolora.hubs.folder.sidecar_fields import Sidecar, SidecarImage, merge
 from autolora.hubs.validation import (
     clean_text,
     clean_texts,
@@ -15,48 +24,32 @@ from autolora.hubs.validation import (
 )
 from autolora.records import NSFW_LEVELS
 
-MAX_SIDECAR_BYTES = 1 << 20
+MAX_SIDECAR_BYTES = 8 << 20
+"""those of Civitai contain the workflows of images"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SidecarImage:
-    """An image that a sidecar lists."""
-
-    path: str
-    """safe, relative to the sidecar's folder"""
-    prompt: str | None = None
-    nsfw_level: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sidecar:
-    """The fields of a sidecar; None if a field is missing or not valid."""
-
-    license: str | None = None
-    base_model: str | None = None
-    trigger_words: tuple[str, ...] | None = None
-    nsfw_level: str | None = None
-    person: bool | None = None
-    minor: bool | None = None
-    renderings: tuple[SidecarImage, ...] | None = None
-
-
-def parse_sidecar(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
-    """Return a sidecar, and one message per field that is unknown or not valid.
-
-    Raises ValueError if the text is not a JSON object, or if a field of SAFETY_FIELDS is not valid.
-    """
+def read_json(text: bytes) -> Mapping[str, Any]:
+    """Return the object in the text of a sidecar. Raises ValueError if it is not a JSON object."""
     try:
         content = json.loads(text)
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"expected a JSON object, got {short_repr(content)}")
+    return content
+
+
+def parse_sidecar(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
+    """Return the sidecar NAME.json, and one message per field that is unknown or not valid.
+
+    Raises ValueError if the text is not a JSON object, or if a field of SAFETY_FIELDS is not valid.
+    """
+    content = read_json(text)
     fields: dict[str, Any] = {}
     problems = [
         f"unknown field {short_repr(name)}, expected one of {', '.join(PARSERS)}"
         for name in content
-        if name not in PARSERS
+        if name not in PARSERS and name not in WEBUI_FIELDS
     ]
     for name, (parse, expected) in PARSERS.items():
         if (value := content.get(name)) is not None:
@@ -65,7 +58,17 @@ def parse_sidecar(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
                 raise ValueError(f"{name} must be {expected}, not {short_repr(value)}")
             if fields[name] is None:
                 problems.append(f"{name} must be {expected}, not {short_repr(value)}")
-    return Sidecar(**fields), tuple(problems)
+    return merge((Sidecar(**fields), read_webui(content))), tuple(problems)
+
+
+def parse_civitai_info(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
+    """Return the sidecar NAME.civitai.info. Raises ValueError as `parse_sidecar`."""
+    return read_civitai_info(read_json(text)), ()
+
+
+def parse_lora_manager(text: bytes) -> tuple[Sidecar, tuple[str, ...]]:
+    """Return the sidecar NAME.metadata.json. Raises ValueError as `parse_sidecar`."""
+    return read_lora_manager(read_json(text)), ()
 
 
 def _parse_level(value: Any) -> str | None:
@@ -108,3 +111,10 @@ PARSERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     ),
 }
 """field -> its parser, which returns None for an invalid value, and the expected value in words"""
+
+SIDECARS: Mapping[str, Callable[[bytes], tuple[Sidecar, tuple[str, ...]]]] = {
+    ".json": parse_sidecar,
+    ".metadata.json": parse_lora_manager,
+    ".civitai.info": parse_civitai_info,
+}
+"""end of a sidecar's name -> its parser, in order of precedence"""
