@@ -183,6 +183,13 @@ def load_pipeline(params: ModelsParams) -> Any:
             f"diffusers cannot be imported: {error}; pip install 'autolora[generate]'"
         ) from error
     folder = resolve(params.pipeline, params.pipeline_revision)
+    if not (folder / "model_index.json").is_file():
+        parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        raise MissingArtifact(
+            f"models.pipeline is {folder}, which has no model_index.json but only {', '.join(parts) or 'no folder'}: "
+            "enough for searches at most. To generate images, set models.pipeline and models.pipeline_revision in "
+            "params.yaml to a FluxPipeline with the same text encoder"
+        )
     with _loading(folder):
         pipeline: Any = FluxPipeline.from_pretrained(folder, dtype=dtype(params))
     pipeline.set_progress_bar_config(disable=True)

@@ -205,8 +205,9 @@ class InstructionParams:
 class CaptionsParams:
     """Captioning of renderings."""
 
-    engine: Literal["transformers", "vllm"]
-    """run the VLM in the process of the stage, or request captions from a vLLM server"""
+    engine: Literal["transformers", "vllm"] | None
+    """run the VLM in the process of the stage, or request captions from a vLLM server; null: `autolora index` writes no
+    captions"""
     instructions: InstructionParams
     max_tokens: int
     """maximum length of a caption"""

@@ -1,7 +1,9 @@
-"""Validation of untrusted images, which are re-encoded as PNG without metadata."""
+"""Validation of untrusted images; downloaded ones are re-encoded as PNG without metadata."""
 
 import io
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -24,6 +26,20 @@ def reencode_image(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
     Of an animated image, only the first frame is used.
     Raises RefusedFile with code not-an-image, image-too-large or image-too-thin.
     """
+    with _validated(path, bounds) as image:
+        return _encode_png(image), image.width, image.height
+
+
+def check_image(path: Path, bounds: PoolParams) -> tuple[int, int]:
+    """Return width and height in px of an image that stays where it is. Raises as `reencode_image`."""
+    with _validated(path, bounds) as image:
+        image.load()
+        return image.size
+
+
+@contextmanager
+def _validated(path: Path, bounds: PoolParams) -> Iterator[Image.Image]:
+    """Yield an image, upright, after all checks; errors of decoding it are refusals too."""
     content = _read(path, int(bounds.max_image_mb * MB))
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -34,7 +50,7 @@ def reencode_image(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
             io.BytesIO(content), formats=FORMATS
         ) as image:  # an image cannot be used after verify()
             ImageOps.exif_transpose(image, in_place=True)
-            return _encode_png(image), image.width, image.height
+            yield image
     except RefusedFile:
         raise
     except Image.DecompressionBombError as error:

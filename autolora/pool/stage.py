@@ -105,17 +105,20 @@ class PoolSync:
         failures: exceptions of the downloads. Raises the first that is not DownloadsFailed; if files or images are
         missing, records them as failed items and raises HubError. In both cases the open batch stays open.
         """
-        rows, images = self.rows(), self.images()
-        missing_files, missing_images = self.missing_adapters(), self._missing_of(images)
+        missing_files, missing_images = self.missing_adapters(), self.missing_renderings()
         with raising_disk_full(pool.folder(self._root)):
             prune_downloads(pool.incoming(self._root), _urls(missing_files, missing_images))
             self._check_complete(missing_files, missing_images, failures, today)
             names = self._close_batches(today)
-            pairs = similar_pairs(self.tables, self._recipe)
-            near_duplicates = near_duplicate_rows(pairs, _stored(rows.values()), self._recipe)
-            hashes = self.tables.write(rows, images, near_duplicates)
-            _write_digest(self._root, hashes, rows.values(), self._recipe_digest)
+            self.write_tables()
         return names
+
+    def write_tables(self) -> None:
+        """Write tables and digest."""
+        rows, pairs = self.rows(), similar_pairs(self.tables, self._recipe)
+        near_duplicates = near_duplicate_rows(pairs, _stored(rows.values()), self._recipe)
+        hashes = self.tables.write(rows, self.images(), near_duplicates)
+        _write_digest(self._root, hashes, rows.values(), self._recipe_digest)
 
     def _close_batches(self, today: date) -> list[str]:
         """Close the open batch and its sketches, without files of a killed run that no row describes."""

@@ -8,7 +8,7 @@ adapters.jsonl                                 one row per LoRA file that was re
 renderings.jsonl                               one row per image
 refused.jsonl                                  one row per refused image
 near_duplicates.jsonl                          similar pairs of adapters (autolora/pool/near_duplicates.py)
-open/                                          files that no batch contains yet
+open/                                          files that no batch contains yet; links to one's own files
 incoming/                                      partial downloads
 
 A file in a batch is never changed or removed. The field `active` of a row tells whether the catalog lists the file or
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autolora.pool.batches import file_path
+from autolora.pool.batches import file_path, open_folder
 from autolora.pool.sketch_packs import find_sketches, load_fingerprints, load_sketch, save_sketch
 from autolora.records import Adapter, PooledRendering
 from autolora.storage.files import Row, read_rows
@@ -56,6 +56,15 @@ def weights_path(root: Path, sha256: str) -> Path:
 def has_weights(root: Path, sha256: str) -> bool:
     """Return whether the pool has the content of a LoRA file; that of a file that was taken down is empty."""
     return _has_content(weights_path(root, sha256))
+
+
+def is_link_outside(root: Path, sha256: str) -> bool:
+    """Return whether the pool links to a LoRA file that is somebody's own (`autolora index`); such a file may change.
+
+    Links of DVC are in closed batches.
+    """
+    path = weights_path(root, sha256)
+    return path.is_symlink() and path.is_relative_to(open_folder(root))
 
 
 def has_rendering(root: Path, sha256: str) -> bool:

@@ -1,5 +1,6 @@
 """Loading LoRA updates from the pool's weights."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from autolora.lora.read import read
 from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.slots import Slot
+from autolora.storage.hashes import hash_file
 
 
 def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams) -> Lora:
@@ -17,6 +19,10 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
     Raises MissingArtifact if the weights are missing or damaged.
     """
     path = pool.weights_path(root, sha256)
+    if pool.is_link_outside(root, sha256) and not path.exists():
+        raise MissingArtifact(
+            f"{os.readlink(path)} was moved or deleted since it was indexed: run `autolora index`, and search again"
+        )
     if not path.exists():
         raise MissingArtifact(
             f"{path} does not exist: {rerun('pool')} to download it; a file that its hub has withdrawn is no longer "
@@ -26,6 +32,10 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
         raise MissingArtifact(
             f"{path} is empty: the file was taken down (data/takedowns.jsonl), or is damaged and can be restored with "
             "`autolora repair`"
+        )
+    if pool.is_link_outside(root, sha256) and hash_file(path) != sha256:
+        raise MissingArtifact(
+            f"{path.resolve()} has changed since it was indexed: run `autolora index`, and search again"
         )
     try:
         return read(

@@ -72,8 +72,10 @@ def digest(params: ModelsParams | JudgesParams) -> str:
 def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) -> Captioner:
     """Return the engine that `captions.engine` names; created once per process.
 
-    Raises CaptionError if no vLLM server answers or a server has another model.
+    Raises ParamsError if it names none, CaptionError if no vLLM server answers or a server has another model.
     """
+    if captions.engine is None:
+        raise ParamsError("captions.engine is null: set it to transformers or vllm to caption images")
     if captions.engine == "transformers":
         return InProcessModel(params, captions.batch)
     client = VllmClient(vllm, digest(params), captions.concurrency)

@@ -28,14 +28,14 @@ def load_rendering(path: Path, max_side: int) -> Image.Image:
 
 
 def read_rendering(path: Path, max_side: int) -> bytes:
-    """Return a rendering as PNG, unchanged if its longer side is at most `max_side` px.
+    """Return a rendering as PNG, unchanged if it is one and its longer side is at most `max_side` px.
 
     Raises ImageFailed if the file is missing or damaged.
     """
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
-            if max(image.size) > max_side:
+            if image.format != "PNG" or max(image.size) > max_side:
                 return encode_png(downsize(image.convert("RGB"), max_side))
             image.verify()
     except Exception as error:

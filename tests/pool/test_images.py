@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from autolora.errors import RefusedFile
-from autolora.pool.images import reencode_image
+from autolora.pool.images import check_image, reencode_image
 from tests.lora.mutations import mutate_bytes
 from tests.support.tiny_pool import BOUNDS, encoded_image
 
@@ -30,6 +30,16 @@ def test_an_image_is_reencoded_as_rgb_png(tmp_path: Path, format: str) -> None:
     assert (
         (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 12)) == ("PNG", "RGB", (width, height))
     )
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_an_image_that_stays_is_decoded_completely(tmp_path: Path, format: str) -> None:
+    content = encoded_image(50, format=format)
+    assert check_image(write_file(tmp_path, content), BOUNDS) == (16, 12)
+    with pytest.raises(RefusedFile, match="not a valid image"):
+        check_image(write_file(tmp_path, content[: len(content) // 2]), BOUNDS)
+    with pytest.raises(RefusedFile, match="px are allowed"):
+        check_image(write_file(tmp_path, content), replace(BOUNDS, max_image_px=100))
 
 
 def test_all_metadata_is_removed_and_exif_orientation_applied(tmp_path: Path) -> None:

@@ -58,3 +58,10 @@ def test_history_leaves_out_the_commit_that_deleted_the_file(repository: Path) -
     git(repository, "rm", "-q", "lock")
     git(repository, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "deleted")
     assert [commit.subject for commit in history(repository, "lock")] == ["two\tfile", "one\tfile"]
+
+
+def test_nothing_is_restored_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not restore_committed(tmp_path, "lock")
+    with pytest.raises(MissingArtifact, match="install git"):
+        history(tmp_path, "lock")

@@ -45,6 +45,24 @@ def test_an_unchanged_file_is_read_once(folder: Path, read: list[Path]) -> None:
     assert read == [folder / "a", folder / "inner" / "b"]
 
 
+def test_a_renamed_or_moved_file_is_not_read_again(folder: Path, read: list[Path]) -> None:
+    digest(folder)
+    (folder / "a").rename(folder / "inner" / "c")
+    (folder / "inner").rename(folder / "outer")
+    read.clear()
+    assert digest(folder) == hash_folder(folder)
+    assert read == []
+
+
+def test_a_file_that_replaces_another_under_its_name_is_read(folder: Path, read: list[Path]) -> None:
+    """Only a name that is new is taken for that of a moved file."""
+    digest(folder)
+    (folder / "inner" / "b").replace(folder / "a")
+    read.clear()
+    assert digest(folder) == hash_folder(folder)
+    assert read == [folder / "a"]
+
+
 def rewrite(path: Path) -> None:
     """Write other content of the same size, in the same file."""
     path.write_bytes(b"FIRST")
