@@ -16,6 +16,8 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh"}
 OPTIONS = {
+    "init": {"folder", "encoder"},
+    "index": {"folder", "encoder"},
     "search": {
         "prompt",
         "k",

@@ -7,6 +7,7 @@ from autolora.cli.evaluate import evaluate
 from autolora.cli.export import export
 from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
+from autolora.cli.index import index, init
 from autolora.cli.inspect import inspect
 from autolora.cli.publish import publish_encoder, publish_gates
 from autolora.cli.repair import repair, verify
@@ -16,8 +17,8 @@ from autolora.cli.show import show
 from autolora.cli.versions import release, versions
 
 COMMANDS = (
-    search, generate, evaluate, show, inspect, export, versions, release, verify, repair, report, import_encoder,
-    import_gates, publish_encoder, publish_gates,
+    init, index, search, generate, evaluate, show, inspect, export, versions, release, verify, repair, report,
+    import_encoder, import_gates, publish_encoder, publish_gates,
 )  # fmt: skip
 """in the order of the help"""
 

@@ -12,6 +12,7 @@ from typing import ParamSpec
 import typer
 
 from autolora.errors import AutoLoraError, MissingArtifact
+from autolora.local.project import PARAMS_FILE, find_project
 from autolora.params import Params, load
 
 P = ParamSpec("P")
@@ -47,15 +48,16 @@ def announce(text: str) -> None:
 
 
 def enter_repository() -> tuple[Path, Params]:
-    """Change the working directory to the root of its repository, and return the root and its params.
+    """Change the working directory to the root of its project, and return the root and its params.
 
-    Paths in params.yaml are relative to the root. Raises MissingArtifact outside a repository.
+    A project is a folder with params.yaml, to whose paths the root is relative. Raises MissingArtifact outside of one.
     """
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").exists() and (folder / "dvc.yaml").exists():
-            os.chdir(folder)
-            return folder, load(folder / "params.yaml")
-    raise MissingArtifact(
-        f"neither {here} nor a folder above it contains params.yaml and dvc.yaml: run inside an AutoLoRA repository"
-    )
+    root = find_project(here)
+    if root is None:
+        raise MissingArtifact(
+            f"neither {here} nor a folder above it contains params.yaml: run inside an AutoLoRA repository, or "
+            "make your own files searchable here (`autolora index FOLDER`)"
+        )
+    os.chdir(root)
+    return root, load(root / PARAMS_FILE)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 SECONDS_PER_LINE = 5.0
 """between two lines about the same step"""
+MIN_DONE = 10
+"""items from which the remaining time is estimated: the first ones include the start of processes"""
 
 
 @contextmanager
@@ -69,5 +71,7 @@ class StepLines:
 def describe_step(step: str, done: int, total: int, seconds: float) -> str:
     """Return the state of a step as a line: items, rate, and the remaining or the elapsed time."""
     rate = done / max(seconds, 1e-3)
-    time_left = f"{(total - done) / rate:.0f} s left" if rate and done < total else f"{seconds:.1f} s"
-    return f"{step}: {done} of {total}, {rate:.1f}/s, {time_left}"
+    if done == total:
+        return f"{step}: {done} of {total}, {rate:.1f}/s, {seconds:.1f} s"
+    time_left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done >= MIN_DONE else ""
+    return f"{step}: {done} of {total}{time_left}"

@@ -57,11 +57,7 @@ def open_index(root: Path, rev: str | None = None) -> Index:
         except IncompleteIndexError as error:
             logger.info("%s; attempt %d of %d", error, attempt + 1, MAX_ATTEMPTS)
         if attempt >= MAX_ATTEMPTS_WITHOUT_FOLDER and not working_folder(root).exists():
-            raise MissingArtifact(
-                f"{working_folder(root)} does not exist: there is no index yet; run `autolora index FOLDER` for your "
-                "own files, `dvc repro` in a pipeline (a hub or a DVC remote must provide the adapters), or `make demo` "
-                "for the playground"
-            )
+            raise _no_index(root)
         time.sleep(RETRY_DELAY_S)
     raise MissingArtifact(
         f"{working_folder(root)} does not match digests/index.json: the stage 'index' is running or was "
@@ -133,7 +129,17 @@ def _working_digest(root: Path) -> str:
         missing = not digest_path(root, "index").exists()
         if missing and copies_folder(root).exists():  # an index existed before, so the stage has run
             raise IncompleteIndexError("digests/index.json is being replaced") from error
+        if missing:
+            raise _no_index(root) from error
         raise
+
+
+def _no_index(root: Path) -> MissingArtifact:
+    return MissingArtifact(
+        f"{working_folder(root)} does not exist: there is no index yet; run `autolora index FOLDER` for your own "
+        "files, `dvc repro` in a pipeline (a hub or a DVC remote must provide the adapters), or `make demo` for the "
+        "playground"
+    )
 
 
 def _open_revision(root: Path, rev: str) -> Index:

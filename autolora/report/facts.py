@@ -24,6 +24,7 @@ def facts(record: AdapterRecord) -> dict[str, Any]:
     primary, adapter = record.sources.primary, record.adapter
     values = {
         "adapter": qualified_name(primary),
+        "path": str(record.own_file or ""),
         "verdict": describe_verdict(record),
         "inactive because": record.inactive_reason,
         "sha256": adapter.sha256 if adapter else primary.sha256 or "",

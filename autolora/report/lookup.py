@@ -15,6 +15,7 @@ from autolora.catalog.takedowns import Takedown
 from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
+from autolora.hubs import rejecting_rule
 from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.index.names import EXPECTED, AdapterNames
@@ -54,6 +55,8 @@ class AdapterRecord:
     """images of its models whose download or caption failed"""
     takedown: Takedown | None
     """why and when the file was taken down here; None if it was not"""
+    own_file: Path | None
+    """the file itself, if the pool links to it (`autolora index`)"""
 
     @property
     def sources(self) -> Sources:
@@ -110,6 +113,10 @@ def _inactive_reason(
     """Return why no listing of a file is active; empty if one is. catalog: all listings."""
     if any(listing.is_active for listing in listings):
         return ""
+    if rule := next(
+        (rejecting_rule(listing, rules) for listing in listings if listing.status == "rejected"), None
+    ):
+        return f"crawl.{rule} in params.yaml rejects it"
     queued = next((listing for listing in listings if listing.status == "queued"), None)
     if queued is None:
         return (
@@ -165,6 +172,7 @@ def _record(
         inactive_reason=inactive_reason,
         missing_images=_missing_images(root, listings),
         takedown=takedown,
+        own_file=_own_file(root, sha256) if sha256 else None,
     )
 
 
@@ -174,6 +182,10 @@ def _family_and_split(root: Path, sha256: str | None) -> tuple[str | None, str |
         return None, None
     rows = read_where(dataset.folder(root), "adapters", ["sha256", "family", "split"], "sha256", [sha256])
     return (rows[0]["family"], rows[0]["split"]) if rows else (None, None)
+
+
+def _own_file(root: Path, sha256: str) -> Path | None:
+    return pool.weights_path(root, sha256).resolve() if pool.is_link_outside(root, sha256) else None
 
 
 def _missing_images(root: Path, listings: Iterable[Listing]) -> tuple[FailedItem, ...]:

@@ -1,0 +1,150 @@
+"""`autolora init` and `autolora index`."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autolora.cli.command import enter_repository
+from autolora.cli.progress import shown_steps
+from autolora.errors import MissingArtifact, ParamsError
+from autolora.local.project import find_project, is_pipeline
+
+if TYPE_CHECKING:
+    from autolora.local.indexing import IndexReport
+
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="FOLDER|ID[@REVISION]",
+        help="Pretrained encoder: a folder, or an id on Hugging Face; needed for a new project.",
+    ),
+]
+MAX_PROBLEMS = 10
+"""that are printed"""
+MAX_NAMES = 3
+"""files of one verdict that are named"""
+
+
+def init(
+    folder: Annotated[Path | None, typer.Option("--folder", help="Folder of your LoRA files.")] = None,
+    encoder: Encoder = None,
+) -> None:
+    """Write params.yaml, which makes the working directory a project for your own LoRA files."""
+    from autolora.local.settings import new_project
+
+    path = new_project(Path.cwd(), folder, encoder)
+    print(f"wrote {path}; next: `autolora index{'' if folder else ' FOLDER'}`")
+
+
+def index(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of your LoRA files; default that of params.yaml.")
+    ] = None,
+    encoder: Encoder = None,
+) -> None:
+    """Make the LoRA files in FOLDER searchable, where they are; without training, git, DVC or a hub.
+
+    Without a project, one is written into the working directory, as `autolora init` does. Later runs read new files
+    only.
+    """
+    started = time.perf_counter()
+    print(f"indexing {folder or 'the folder of params.yaml'} …", file=sys.stderr, flush=True)
+    _prepare_project(folder, encoder)
+    root, params = enter_repository()
+    from autolora.local.indexing import index_folder
+
+    try:
+        with shown_steps() as progress:
+            report = index_folder(root, params, date.today(), progress)
+    except KeyboardInterrupt:
+        print("interrupted: what is done is kept; `autolora index` continues", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print("\n".join(describe(report, time.perf_counter() - started)))
+
+
+def _prepare_project(folder: Path | None, encoder: str | None) -> None:
+    """Write a project into the working directory if there is none, or complete the one that there is.
+
+    Raises ParamsError if DVC runs the stages of the project, or if it has another folder or encoder.
+    """
+    from autolora.local.settings import complete_project, new_project
+
+    here = Path.cwd()
+    root = find_project(here)
+    if root is None or (is_pipeline(root) and root != here):
+        if folder is None or encoder is None:
+            raise MissingArtifact(
+                f"{here} is no project yet: give the folder of your LoRA files and a pretrained encoder "
+                "(`autolora index FOLDER --encoder FOLDER|ID`)"
+            )
+        print(f"wrote {new_project(here, folder, encoder)}", file=sys.stderr)
+    elif is_pipeline(root):
+        raise ParamsError(
+            f"DVC makes the index of {root}: run `autolora index` in another folder, or make yours a hub of this "
+            "pipeline (hubs.folder.path and crawl.hubs in params.yaml)"
+        )
+    elif changed := complete_project(root, folder, encoder):
+        print(f"set {', '.join(changed)} in params.yaml", file=sys.stderr)
+
+
+def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
+    """Yield what a run found and did, line by line."""
+    from autolora.pool.near_duplicates import NEAR_DUPLICATE
+    from autolora.records import ACCEPTED
+
+    verdicts = dict(report.verdicts)
+    accepted, similar = verdicts.pop(ACCEPTED, ()), verdicts.pop(NEAR_DUPLICATE, ())
+    yield f"{_count(report.files, 'LoRA file')}, {len(accepted)} searchable"
+    if report.copies:
+        yield f"  {_count(report.copies, 'exact copy', 'exact copies')} of another file"
+    if similar:
+        yield f"  {_count(len(similar), 'near-duplicate')} of another file: {_names(similar)}"
+    for verdict, ids in verdicts.items():
+        yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {_names(ids)}"
+    for rule, number in report.rejected.items():
+        yield f"  {number} left out by crawl.{rule} in params.yaml"
+    if similar or verdicts or report.rejected:
+        yield "  `autolora show NAME` says why"
+    yield from _describe_images(report)
+    yield from (f"  {problem}" for problem in report.problems[:MAX_PROBLEMS])
+    if len(report.problems) > MAX_PROBLEMS:
+        yield f"  and {len(report.problems) - MAX_PROBLEMS} more problems"
+    changes = ", ".join(f"{number} {change}" for change, number in report.changes.items() if number)
+    yield f"index {report.index[:12]}: {changes or 'nothing new'}, in {seconds:.1f} s"
+    if accepted:
+        yield 'next: `autolora search "a cat in the style of a linocut"`'
+
+
+def _describe_images(report: "IndexReport") -> Iterator[str]:
+    if not report.images and not report.refused_images:
+        return
+    line = f"{_count(report.images, 'image')}, {_count(report.captions, 'new caption')}"
+    if not report.has_captioner:
+        line = f"{_count(report.images, 'image')}, not captioned: captions.engine in params.yaml is null"
+    yield line
+    if report.refused_images:
+        yield f"  {report.refused_images} new images are not valid"
+    if report.failed_captions:
+        reason = next(iter(report.failed_captions.values()))
+        yield f"  {_count(len(report.failed_captions), 'image')} could not be captioned: {reason}"
+
+
+def _reason(verdict: str) -> str:
+    from autolora.lora.verdict import REASONS
+
+    return REASONS[verdict]
+
+
+def _names(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - MAX_NAMES} more" if len(ids) > MAX_NAMES else ""
+    return ", ".join(ids[:MAX_NAMES]) + more
+
+
+def _count(number: int, singular: str, plural: str | None = None) -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

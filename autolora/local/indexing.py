@@ -1,0 +1,175 @@
+"""`autolora index`: makes one's own files searchable, by the stages of the pipeline in one process.
+
+The stages write what they write in the pipeline, without DVC, git and Prefect: catalog, pool, captions, dataset and
+index in data/. The pool links to the files instead of downloading them, and the encoder is a pretrained one.
+"""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from autolora import models
+from autolora.catalog.sources import group_sources
+from autolora.dataset import stage as dataset_stage
+from autolora.encoder import stage as encoder_stage
+from autolora.encoder.model import TextEncoder
+from autolora.errors import ParamsError
+from autolora.index import stage as index_stage
+from autolora.index.served import copies_folder, release, served_digest
+from autolora.index.store import content_digest
+from autolora.local.captioning import write_captions
+from autolora.local.links import link_files
+from autolora.local.progress import Progress, tracked
+from autolora.local.reading import read_files, read_images
+from autolora.local.scan import scan
+from autolora.params import ModelsParams, Params
+from autolora.pool.recipe import ReadRecipe
+from autolora.pool.stage import PoolSync
+from autolora.records import ACCEPTED, Listing
+from autolora.storage.lock import exclusive_lock
+from autolora.text_encoder.clip import load_numpy_text_encoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexReport:
+    """What one run found and did."""
+
+    files: int
+    """LoRA files in the folder"""
+    copies: int
+    """files with the same bytes as another one"""
+    verdicts: Mapping[str, Sequence[str]]
+    """verdict -> ids of the files with it; of files with the same bytes the first one"""
+    rejected: Mapping[str, int]
+    """rule of the section `crawl` -> number of files that it rejects"""
+    problems: tuple[str, ...]
+    """one message per file, sidecar or image that cannot be used"""
+    has_captioner: bool
+    """params.yaml names an engine for captions"""
+    images: int
+    """valid ones of searchable files"""
+    refused_images: int
+    """new images that are not valid"""
+    captions: int
+    """new ones"""
+    failed_captions: Mapping[str, str]
+    """image -> why it has no caption"""
+    changes: Mapping[str, int]
+    """`embedded`, `updated` and `removed` -> number of adapters of the index"""
+    index: str
+    """content digest of the index that searches use now"""
+
+
+def folder_of(params: Params) -> Path:
+    """Return the folder of a project's files. Raises ParamsError if params.yaml names none."""
+    if params.hubs.folder.path is None:
+        raise ParamsError(
+            "hubs.folder.path is null: give the folder of your LoRA files (`autolora index FOLDER`)"
+        )
+    return Path(params.hubs.folder.path).expanduser().resolve()
+
+
+def index_folder(root: Path, params: Params, today: date, progress: Progress) -> IndexReport:
+    """Bring the index of a project up to date with the folder that params.yaml names.
+
+    Every step does only what is missing, so that an interrupted run is continued by the next one.
+    Raises AutoLoraError if another process changes the project, or a step fails.
+    """
+    folder = folder_of(params)
+    with exclusive_lock(root):
+        models.set_threads(params.models)
+        _install_encoder(root, params)
+        found = scan(root, folder, params.crawl, today, progress)
+        link_files(root, folder, found.listings)
+        recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
+        sync = PoolSync(root, recipe)
+        problems = read_files(root, sync, recipe, progress)
+        refused_images = read_images(root, sync, recipe, progress)
+        sync.write_tables()
+        captions, failed_captions = write_captions(root, params, today, progress)
+        _write_dataset(root, params)
+        changes = _write_index(root, params, progress)
+        index = _serve(root)
+    return IndexReport(
+        files=len(found.listings),
+        copies=len(found.listings) - len(group_sources(found.listings)),
+        verdicts=_ids_by_verdict(sync, found.listings),
+        rejected=found.rejected,
+        problems=(*found.problems, *problems),
+        has_captioner=params.captions.engine is not None,
+        images=len(sync.images().keys() & sync.tables.renderings.keys()),
+        refused_images=refused_images,
+        captions=captions,
+        failed_captions=failed_captions,
+        changes=changes,
+        index=index,
+    )
+
+
+def _install_encoder(root: Path, params: Params) -> None:
+    """Write the pretrained encoder that params.yaml names to data/encoder. Raises ParamsError if it names none."""
+    if params.encoder.from_ is None:
+        raise ParamsError(
+            "encoder.from is null: give a pretrained encoder (`autolora index --encoder FOLDER|ID`)"
+        )
+    encoder_stage.use_pretrained(
+        root,
+        params.encoder,
+        models.transformer_config(params.models),
+        load_numpy_text_encoder(root, params.models),
+        params.pool,
+    )
+
+
+def _ids_by_verdict(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, list[str]]:
+    """Return verdict -> ids of the different files that were read, accepted ones first, then the most frequent."""
+    sources = group_sources(listings)
+    ids: defaultdict[str, list[str]] = defaultdict(list)
+    for key, row in sync.rows().items():
+        ids[row.verdict].append(sources[key].primary.id)
+    order = sorted(ids, key=lambda verdict: (verdict != ACCEPTED, -len(ids[verdict]), verdict))
+    return {verdict: sorted(ids[verdict]) for verdict in order}
+
+
+def _write_dataset(root: Path, params: Params) -> None:
+    """Write the tables of the dataset. There is no training lock, because nothing is trained."""
+    sync = dataset_stage.open_sync(root, params.dataset)
+    sync.update_adapters()
+    sync.update_renderings()
+    sync.update_captions()
+    sync.update_prompts()
+    sync.finish()
+
+
+def _write_index(root: Path, params: Params, progress: Progress) -> Mapping[str, int]:
+    """Write the working index; return the numbers of embedded, updated and removed adapters."""
+    sync = index_stage.open_sync(
+        root, params.pool, lambda: _load_text_encoder(root, params.models), params.models.device
+    )
+    plan = sync.plan(params.index.batch)
+    for batch in tracked("batches embedded", plan.embed, progress):
+        sync.embed(batch)
+    sync.update(plan.update)
+    sync.remove(plan.remove)
+    sync.finish()
+    return plan.counts
+
+
+def _load_text_encoder(root: Path, params: ModelsParams) -> TextEncoder:
+    """Return the text encoder in torch on a GPU, else in NumPy, which loads faster."""
+    return (
+        models.load_text_encoder(params) if params.device != "cpu" else load_numpy_text_encoder(root, params)
+    )
+
+
+def _serve(root: Path) -> str:
+    """Make searches use the working index, remove the copies of all but this and the last one; return its digest."""
+    digest, former = content_digest(root), served_digest(root)
+    release(root, digest)
+    for copy in copies_folder(root).iterdir():
+        if copy.name not in (digest, former):
+            shutil.rmtree(copy)
+    return digest

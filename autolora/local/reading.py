@@ -1,0 +1,106 @@
+"""Reading of one's own files where they are: each new file once, in several processes if there are many."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from autolora.errors import RefusedFile
+from autolora.local.progress import Progress, counted, tracked
+from autolora.pool import store as pool
+from autolora.pool.images import check_image
+from autolora.pool.ingest import read_adapter
+from autolora.pool.recipe import ReadRecipe
+from autolora.pool.stage import PoolSync
+from autolora.records import Adapter, PooledRendering
+from autolora.storage.files import Row
+
+FILES_PER_PROCESS = 100
+"""new files for which a further process is worth its start, which takes about 2 s"""
+ROWS_PER_WRITE = 32
+
+
+class Failure(NamedTuple):
+    """A file that could not be read."""
+
+    message: str
+
+
+def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progress) -> list[str]:
+    """Read the new files that the pool links to, append their rows, and find near-duplicates.
+
+    Returns one message per file that cannot be read; the next run tries it again. If the run is interrupted, the rows
+    of the files that were read are kept.
+    """
+    files = [(sources.primary.key, str(sources.primary.sha256)) for sources in sync.missing_adapters()]
+    problems: list[str] = []
+    rows: list[Row] = []
+    try:
+        for result in counted("files read", _read_all(root, files, recipe), len(files), progress):
+            if isinstance(result, Failure):
+                problems.append(result.message)
+            else:
+                rows.append(result.to_row())
+            if len(rows) >= ROWS_PER_WRITE:
+                sync.tables.append("adapters", rows)
+                rows = []
+    finally:
+        sync.tables.append("adapters", rows)
+    sync.compare_new_adapters()
+    return problems
+
+
+def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progress) -> int:
+    """Validate the new images of accepted files, append their rows, and return the number of refused images."""
+    refused = 0
+    for image in tracked("images checked", sync.missing_renderings(), progress):
+        path = pool.rendering_path(root, image.key).resolve()
+        try:
+            width, height = check_image(path, recipe.bounds)
+            row = PooledRendering(key=image.key, sha256=image.key, width=width, height=height)
+            sync.tables.append("renderings", [asdict(row)])
+        except RefusedFile as error:
+            refused += 1
+            sync.tables.append("refused", [{"key": image.key, "code": error.code, "reason": str(error)}])
+    return refused
+
+
+def _read_all(
+    root: Path, files: Sequence[tuple[str, str]], recipe: ReadRecipe
+) -> Iterator[Adapter | Failure]:
+    """Yield the row of each file, given by its key and sha256, in any order."""
+    workers = min(os.cpu_count() or 1, 1 + len(files) // FILES_PER_PROCESS)
+    if workers == 1:
+        yield from map(_read, repeat(root), files, repeat(recipe))
+        return
+    executor = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
+    try:
+        yield from executor.map(_read, repeat(root), files, repeat(recipe), chunksize=4)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave an interruption to the main process, and use one thread per process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _read(root: Path, file: tuple[str, str], recipe: ReadRecipe) -> Adapter | Failure:
+    """Read a file that the pool links to, and store its sketch if it is accepted."""
+    key, sha256 = file
+    path = pool.weights_path(root, sha256).resolve()
+    try:
+        row, sketch = read_adapter(path, key, sha256, recipe)
+    except OSError as error:
+        return Failure(f"{path} cannot be read: {error.strerror}")
+    if sketch:
+        pool.save_sketch(root, sha256, sketch)
+    return row

@@ -1,0 +1,83 @@
+"""The catalog of one's own folder: its LoRA files, sidecars and images, found and hashed again in every run."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from autolora.catalog import store as catalog
+from autolora.errors import HubError
+from autolora.hubs import Model, limit_images, rejecting_rule
+from autolora.hubs.folder.client import Folder
+from autolora.local.progress import Progress, tracked
+from autolora.params import CrawlParams
+from autolora.records import Listing
+from autolora.storage.hash_cache import cached_hashes
+
+HASHES = "cache/file_hashes.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderScan:
+    """The result of a scan; the catalog holds its listings."""
+
+    listings: tuple[Listing, ...]
+    """sorted by id and file"""
+    problems: tuple[str, ...]
+    """one message per file, sidecar or image that cannot be used"""
+    rejected: Mapping[str, int]
+    """rule of the section `crawl` -> number of files that it rejects"""
+
+
+def scan(root: Path, folder: Path, rules: CrawlParams, today: date, progress: Progress) -> FolderScan:
+    """Write the catalog of a folder and return its content.
+
+    A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
+    Raises HubError if the folder does not exist.
+    """
+    first_seen = _first_days(catalog.read_all_or_empty(root))
+    with cached_hashes(root / HASHES) as hash_file:
+        hub = Folder(folder, hash_file)
+        models, problems = _list_models(hub, rules, today, progress)
+        listings: list[Listing] = []
+        for model in tracked("files hashed", models, progress):
+            try:
+                listings += hub.complete_listings(model, rules, {})
+            except HubError as error:
+                problems.append(str(error))
+    rejected: Counter[str] = Counter()
+    rows = []
+    for listing in listings:
+        rule = rejecting_rule(listing, rules)
+        rejected.update({rule} if rule else ())
+        seen = first_seen.get(listing.key, listing.first_seen)
+        row = replace(limit_images(listing, rules), first_seen=seen)
+        rows.append(replace(row, status="rejected") if rule else row)
+    rows.sort(key=lambda row: (row.id, row.file))
+    catalog.write(root, rows)
+    return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
+
+
+def _list_models(
+    hub: Folder, rules: CrawlParams, today: date, progress: Progress
+) -> tuple[list[Model], list[str]]:
+    """Return the files of a folder, not yet hashed, and one message per problem."""
+    progress("folder scanned", 0, 0)
+    models: list[Model] = []
+    problems: list[str] = []
+    cursor, is_last = None, False
+    while not is_last:
+        page = hub.page(rules, cursor, today)
+        models += page.models
+        problems += page.problems
+        cursor, is_last = page.next, page.next is None
+    return models, problems
+
+
+def _first_days(listings: Collection[Listing]) -> dict[str, date]:
+    """Return the key of each listed file -> the day on which it was first seen, under whatever name."""
+    days: dict[str, date] = {}
+    for listing in listings:
+        days[listing.key] = min(listing.first_seen, days.get(listing.key, listing.first_seen))
+    return days

@@ -1,0 +1,84 @@
+"""The two values that a project for one's own files needs: the folder, and a pretrained encoder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autolora.encoder.pretrained import load_pretrained
+from autolora.errors import MissingArtifact, ParamsError
+from autolora.local.project import PARAMS_FILE, set_values, write_project
+from autolora.params import load
+from autolora.pretrained.source import is_hub_id
+from autolora.storage.files import write_atomic
+
+Values = dict[str, Any]
+"""dotted key of params.yaml -> value"""
+
+
+def new_project(root: Path, folder: Path | None, encoder: str | None) -> Path:
+    """Write params.yaml for a folder and an encoder, or null for what is None; return its path.
+
+    Raises ParamsError if it exists, MissingArtifact, HubError or MismatchError if folder or encoder cannot be used.
+    """
+    if (root / PARAMS_FILE).exists():
+        raise ParamsError(
+            f"{root / PARAMS_FILE} exists already: edit it, or use another folder for a new project"
+        )
+    values: Values = {"models.device": "cuda" if torch.cuda.is_available() else "cpu"}
+    values |= _folder_values(folder) if folder else {}
+    values |= _encoder_values(encoder) if encoder else {}
+    return write_project(root, values)
+
+
+def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Values:
+    """Write folder and encoder into params.yaml if it has null there; return the values that were written.
+
+    Raises ParamsError if it has another folder or encoder; further as `new_project`.
+    """
+    path = root / PARAMS_FILE
+    params, values = load(path), Values()
+    if folder is not None:
+        stated, given = params.hubs.folder.path, _folder_values(folder)
+        _check_same(
+            path, "hubs.folder.path", stated and str((root / Path(stated).expanduser()).resolve()), given
+        )
+        values |= given if stated is None else {}
+    if encoder is not None:
+        stated, given = params.encoder.from_, _encoder_values(encoder)
+        _check_same(path, "encoder.from", stated, given)
+        values |= given if stated is None else {}
+    if values:
+        write_atomic(path, set_values(path.read_text(encoding="utf-8"), values))
+    return values
+
+
+def _check_same(path: Path, key: str, stated: str | None, given: Values) -> None:
+    if stated is not None and stated != given[key]:
+        raise ParamsError(
+            f"{path} has {key}: {stated}, but {given[key]} is given: leave it out to use that of params.yaml, or run "
+            "`autolora index` in another folder, which becomes a project of its own"
+        )
+
+
+def _folder_values(folder: Path) -> Values:
+    path = folder.expanduser().resolve()
+    if not path.is_dir():
+        raise MissingArtifact(f"{path} is not a folder: give the folder of your LoRA files")
+    return {"hubs.folder.path": str(path)}
+
+
+def _encoder_values(encoder: str) -> Values:
+    """Return the values for a pretrained encoder and for what comes with it. encoder: a folder, or ID[@REVISION]."""
+    name, _, revision = encoder.partition("@") if is_hub_id(encoder.partition("@")[0]) else (encoder, "", "")
+    pretrained = load_pretrained(name, revision or None)
+    source: str | Path = name
+    commit: str | None = pretrained.folder.name
+    if not is_hub_id(name):
+        source, commit = pretrained.folder.resolve(), None
+    values: Values = {"encoder.from": str(source), "encoder.from_revision": commit}
+    if pretrained.pipeline:
+        values |= {"models.pipeline": str(pretrained.pipeline.resolve()), "models.pipeline_revision": None}
+    if pretrained.encoder.config.sketch_size:
+        values |= {"pool.sketch_size": pretrained.encoder.config.sketch_size}
+    return values

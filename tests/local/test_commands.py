@@ -1,0 +1,145 @@
+"""`autolora init` and `autolora index` as a new user sees them."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from autolora.cli import app
+from autolora.cli.progress import StepLines
+from autolora.local import indexing
+from tests.local.own_folder import ENCODER, copy
+
+
+class Result(NamedTuple):
+    """What a command printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    return Result(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty working directory."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
+
+
+def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: Path) -> None:
+    copy("cat", folder / "copy.safetensors")
+    (folder / "broken.safetensors").write_bytes(b"x")
+    result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 0
+    first, *_, last, advice = result.out.splitlines()
+    assert first == "5 LoRA files, 3 searchable"
+    assert "  1 exact copy of another file" in result.out
+    assert "  1 refused, the file is shorter than its header requires (truncated): broken" in result.out
+    assert "`autolora show NAME` says why" in result.out
+    assert last.startswith("index ") and ": 3 embedded, in " in last
+    assert advice.startswith("next: `autolora search ")
+    assert result.err.splitlines()[:2] == [f"indexing {folder} …", f"wrote {here / 'params.yaml'}"]
+    assert run("search", "a cat", "-k", 1, "--json").out.count('"id": "copy"') == 1
+    assert "refused (truncated)" in " ".join(run("show", "broken").out.split())
+
+
+def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("index", folder, "--encoder", ENCODER)
+    (here / "inner").mkdir()
+    monkeypatch.chdir(here / "inner")
+    result = run("index")
+    assert result.code == 0 and "nothing new" in result.out
+    assert list((here / "inner").iterdir()) == []
+
+
+def test_init_writes_params_only(here: Path, folder: Path) -> None:
+    result = run("init", "--folder", folder, "--encoder", ENCODER)
+    assert (result.code, [path.name for path in here.iterdir()]) == (0, ["params.yaml"])
+    assert "next: `autolora index`" in result.out
+    assert "exists already" in run("init").err
+    assert "3 searchable" in run("index").out
+
+
+def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
+    assert "next: `autolora index FOLDER`" in run("init").out
+    assert "hubs.folder.path is null" in run("index").err
+    result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 0 and "set hubs.folder.path, encoder.from" in result.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("loras",), ("--encoder", ENCODER)])
+def test_a_new_project_needs_folder_and_encoder(here: Path, arguments: tuple[object, ...]) -> None:
+    result = run("index", *arguments)
+    assert result.code == 1 and "is no project yet: give the folder" in result.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_pipeline_is_left_alone(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        (here / name).touch()
+    result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 1 and "DVC makes the index of" in result.err
+    (here / "own").mkdir()
+    monkeypatch.chdir(here / "own")
+    assert run("index", folder, "--encoder", ENCODER).code == 0
+    assert (here / "own" / "params.yaml").stat().st_size
+
+
+def test_an_interruption_ends_without_a_traceback(
+    here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(indexing, "read_files", interrupt)
+    result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "interrupted: what is done is kept; `autolora index` continues"
+
+
+def test_generation_needs_the_whole_pipeline(here: Path, folder: Path) -> None:
+    run("index", folder, "--encoder", ENCODER)
+    result = run("generate", "a cat")
+    assert (
+        result.code == 1
+        and "has no model_index.json but only text_encoder, tokenizer, transformer" in result.err
+    )
+
+
+def test_a_search_before_the_first_index_says_what_to_do(here: Path) -> None:
+    assert (
+        "run inside an AutoLoRA repository, or make your own files searchable" in run("search", "a cat").err
+    )
+    run("init", "--encoder", ENCODER)
+    assert "there is no index yet; run `autolora index FOLDER`" in run("search", "a cat").err
+
+
+def test_the_report_of_one_s_own_files(here: Path, folder: Path) -> None:
+    run("index", folder, "--encoder", ENCODER)
+    result = run("report")
+    assert result.code == 0 and Path(result.out.strip()).stat().st_size
+    shutil.rmtree(here / "reports")
+
+
+def test_lines_state_rate_and_remaining_time(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 1.0, 5.0, 6.0, 10.0, 12.0, 13.0])
+    show = StepLines(lambda: next(clock))
+    for done in (0, 5, 10, 15, 50, 100):
+        show("files read", done, 100)
+    show("folder scanned", 0, 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "files read: 100",
+        "files read: 10 of 100, 2.0/s, 45 s left",
+        "files read: 50 of 100, 5.0/s, 10 s left",
+        "files read: 100 of 100, 8.3/s, 12.0 s",
+        "folder scanned",
+    ]

@@ -1,0 +1,247 @@
+"""`autolora index`: what it finds, what later runs do, and what readers see."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from autolora.errors import AutoLoraError, HubError, MissingArtifact, ParamsError
+from autolora.index.served import copies_folder, served_digest
+from autolora.local import reading
+from autolora.local.indexing import index_folder
+from autolora.models import transformer_config
+from autolora.params import load
+from autolora.pool.weights import load_lora
+from autolora.reasons import add_blocks, explain
+from autolora.report.facts import facts
+from autolora.report.lookup import lookup
+from autolora.retrieval import open_retriever
+from autolora.slots import slots
+from autolora.storage.hashes import hash_file
+from autolora.storage.lock import exclusive_lock
+from tests.local.own_folder import TODAY, copy, index, record_reads, set_params
+
+
+def first_hit(root: Path, prompt: str = "a cat") -> str:
+    return open_retriever(root).search(prompt, k=1)[0].id
+
+
+def show(root: Path, name: str) -> dict[str, Any]:
+    return facts(lookup(root, name, load(root / "params.yaml").crawl))
+
+
+def test_files_without_images_are_found_by_what_they_do(root: Path, folder: Path) -> None:
+    report = index(root)
+    assert (report.files, report.copies, report.images, report.problems) == (3, 0, 0, ())
+    assert report.verdicts == {"accepted": ["deep/file1", "deep/file2", "file0"]}
+    assert report.changes == {"embedded": 3, "updated": 0, "removed": 0}
+    assert [first_hit(root, prompt) for prompt in ("a cat", "a duck", "a drawing on a chalkboard")] == [
+        "file0", "deep/file1", "deep/file2"
+    ]  # fmt: skip
+    assert {path.name for path in root.iterdir()} == {"params.yaml", "data", "digests", "cache"}
+    assert [path.name for path in sorted(folder.rglob("*.*"))] == [f"file{n}.safetensors" for n in (1, 2, 0)]
+
+
+def test_weights_are_linked_and_not_copied(root: Path, folder: Path) -> None:
+    index(root)
+    stored = [path for path in root.rglob("*") if path.is_file() and path.name.endswith(".safetensors")]
+    files = {hash_file(path) for path in folder.rglob("*.safetensors")}
+    assert {path.stem for path in stored if path.is_symlink()} == files
+    assert not [path for path in stored if not path.is_symlink() and hash_file(path) in files]
+
+
+def test_readers_work_as_in_a_pipeline(root: Path, folder: Path) -> None:
+    index(root)
+    params = load(root / "params.yaml")
+    retriever = open_retriever(root)
+    hits = retriever.search("a cat", k=1, where="hub = 'folder' AND size < 1000000")
+    (reason,) = add_blocks(
+        root, retriever, "a cat", hits, explain(root, retriever, "a cat", hits), params.pool
+    )
+    assert reason.weights_score > 0.3 and reason.blocks and not reason.unavailable
+    assert retriever.named("a cat", ["file0"])[0].sha256 == hits[0].sha256
+    lora = load_lora(root, hits[0].sha256, slots(transformer_config(params.models)), params.pool)
+    assert len(lora) > 20
+    assert show(root, "file0")["path"] == str(folder / "file0.safetensors")
+
+
+def test_a_second_run_reads_and_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = index(root)
+    state = {path: path.lstat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    reads = record_reads(monkeypatch)
+    after = index(root)
+    assert (reads, after.index, sum(after.changes.values())) == ([], before.index, 0)
+    changed = {path.name for path in state if path.lstat().st_mtime_ns != state[path]}
+    assert changed <= {"refresh.lock"}
+
+
+def test_moved_and_deleted_files_cost_nothing(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(root)
+    reads = record_reads(monkeypatch)
+    monkeypatch.setattr("autolora.storage.hash_cache.hash_file", lambda path: pytest.fail(f"{path} is read"))
+    (folder / "cats").mkdir()
+    (folder / "file0.safetensors").rename(folder / "cats" / "a cat.safetensors")
+    (folder / "deep" / "file1.safetensors").unlink()
+    report = index(root, TODAY.replace(day=9))
+    assert reads == []
+    assert report.changes == {"embedded": 0, "updated": 1, "removed": 1}
+    assert (first_hit(root), len(open_retriever(root).index.rows)) == ("cats/a cat", 2)
+    assert show(root, "cats/a cat")["first seen"] == TODAY.isoformat()
+    with pytest.raises(MissingArtifact, match="no adapter 'file0'"):
+        show(root, "file0")
+
+
+def test_a_new_and_a_changed_file_are_read(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index(root)
+    reads = record_reads(monkeypatch)
+    copy("cat", folder / "new.safetensors")
+    copy("duck", folder / "file0.safetensors")
+    report = index(root)
+    assert reads == [] and report.copies == 1  # both contents are known
+    (folder / "deep" / "file2.safetensors").write_bytes(b"x")
+    report = index(root)
+    assert reads == ["file2.safetensors"]
+    assert report.verdicts == {"accepted": ["deep/file1", "new"], "truncated": ["deep/file2"]}
+    assert "refused (truncated)" in show(root, "deep/file2")["verdict"]
+
+
+def test_near_duplicates_and_refused_files_are_reported_and_explained(root: Path, folder: Path) -> None:
+    stronger = {
+        name: tensor * 2 if "lora_B" in name or "lora_up" in name else tensor
+        for name, tensor in load_file(folder / "file0.safetensors").items()
+    }
+    save_file(stronger, folder / "stronger.safetensors")
+    save_file({"x": torch.zeros(1)}, folder / "other.safetensors")
+    report = index(root)
+    assert report.verdicts["near-duplicate"] == ["stronger"]
+    assert report.verdicts["not-a-lora"] == ["other"]
+    assert "the original is folder:file0/file0.safetensors" in show(root, "stronger")["verdict"]
+    assert len(open_retriever(root).index.rows) == 3
+
+
+def test_rules_and_sidecars_count(root: Path, folder: Path) -> None:
+    (folder / "file0.json").write_text(json.dumps({"minor": True}))
+    (folder / "deep" / "file1.civitai.info").write_text(
+        json.dumps({"trainedWords": ["quack"], "nsfwLevel": 16})
+    )
+    (folder / "deep" / "file2.metadata.json").write_text("{")
+    report = index(root)
+    assert report.rejected == {"minors": 1}
+    assert report.problems == (
+        "'deep/file2.safetensors' was skipped: its sidecar 'file2.metadata.json' is not valid: Expecting property "
+        "name enclosed in double quotes: line 1 column 2 (char 1)",
+    )
+    assert show(root, "file0")["inactive because"] == "crawl.minors in params.yaml rejects it"
+    (hit,) = open_retriever(root).search("a duck", k=3)
+    assert (hit.id, hit.trigger_words, hit.nsfw) == ("deep/file1", ("quack",), True)
+    assert open_retriever(root).search("a duck", k=3, where="NOT nsfw") == []
+
+
+def test_an_interrupted_run_is_continued(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(step: str, done: int, total: int) -> None:
+        if (step, done) == ("files read", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_folder(root, load(root / "params.yaml"), TODAY, interrupt)
+    assert served_digest(root) is None
+    reads = record_reads(monkeypatch)
+    report = index(root)
+    assert len(reads) == 1 and report.changes["embedded"] == 3
+
+
+def test_several_processes_read_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FILES_PER_PROCESS", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    report = index(root)
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / "digests")
+    monkeypatch.setattr(reading, "FILES_PER_PROCESS", 100)
+    assert index(root).index == report.index
+
+
+def test_a_file_that_cannot_be_read_is_named_and_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = reading.read_adapter
+
+    def failing(path: Path, *rest: Any) -> Any:
+        if path.name == "file0.safetensors":
+            raise PermissionError(13, "Permission denied")
+        return original(path, *rest)
+
+    monkeypatch.setattr(reading, "read_adapter", failing)
+    report = index(root)
+    assert report.problems == (f"{root.parent}/loras/file0.safetensors cannot be read: Permission denied",)
+    monkeypatch.setattr(reading, "read_adapter", original)
+    assert index(root).changes["embedded"] == 1
+
+
+def test_one_process_at_a_time(root: Path) -> None:
+    with exclusive_lock(root), pytest.raises(AutoLoraError, match="another process is changing"):
+        index(root)
+
+
+def test_old_copies_of_the_index_are_removed(root: Path, folder: Path) -> None:
+    digests = []
+    for number in range(3):
+        (folder / "file0.json").write_text(json.dumps({"license": f"l{number}"}))
+        digests.append(index(root).index)
+    assert {path.name for path in copies_folder(root).iterdir()} == set(digests[1:])
+    assert served_digest(root) == digests[-1]
+
+
+def test_a_missing_folder_is_an_error_and_keeps_the_index(root: Path, folder: Path) -> None:
+    index(root)
+    folder.rename(folder.with_name("unmounted"))
+    with pytest.raises(HubError, match="check that it is mounted"):
+        index(root)
+    assert first_hit(root) == "file0"
+
+
+def test_a_file_that_changed_after_the_index_is_not_used(root: Path, folder: Path) -> None:
+    index(root)
+    params = load(root / "params.yaml")
+    base = slots(transformer_config(params.models))
+    sha256 = open_retriever(root).search("a cat", k=1)[0].sha256
+    copy("duck", folder / "file0.safetensors")
+    with pytest.raises(MissingArtifact, match="has changed since it was indexed: run `autolora index`"):
+        load_lora(root, sha256, base, params.pool)
+    (folder / "file0.safetensors").unlink()
+    with pytest.raises(MissingArtifact, match="was moved or deleted since it was indexed"):
+        load_lora(root, sha256, base, params.pool)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("hubs.folder.path", "give the folder"), ("encoder.from", "give a pretrained encoder")],
+)
+def test_a_missing_value_is_an_error(root: Path, key: str, message: str) -> None:
+    set_params(root, {key: None})
+    with pytest.raises(ParamsError, match=rf"{key} is null: {message}"):
+        index(root)
+
+
+def test_an_encoder_for_other_sketches_is_refused(root: Path) -> None:
+    set_params(root, {"pool.sketch_size": 16})
+    with pytest.raises(AutoLoraError, match=r"set pool.sketch_size in params.yaml to 32"):
+        index(root)
+
+
+def test_an_empty_folder_gives_an_empty_index(root: Path, folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert index(root).verdicts == {}
+    assert open_retriever(root).search("a cat", k=3) == []
+
+
+def test_the_index_needs_neither_git_nor_dvc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    index(root)
+    assert first_hit(root) == "file0"

@@ -1,0 +1,47 @@
+"""Folder and encoder of a project: written once, checked before, never replaced."""
+
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
+from autolora.local.settings import complete_project, new_project
+from autolora.params import load
+from tests.local.own_folder import ENCODER
+
+
+def test_a_new_project_uses_what_comes_with_the_encoder(root: Path, folder: Path) -> None:
+    params = load(root / "params.yaml")
+    assert params.hubs.folder.path == str(folder)
+    assert (params.encoder.from_, params.encoder.from_revision) == (str(ENCODER), None)
+    assert (params.models.pipeline, params.models.pipeline_revision) == (str(ENCODER / "pipeline"), None)
+    assert params.pool.sketch_size == 32
+
+
+@pytest.mark.parametrize("encoder", ["nowhere", "/nowhere", "."])
+def test_an_encoder_that_cannot_be_used_leaves_no_project(tmp_path: Path, folder: Path, encoder: str) -> None:
+    project = tmp_path / "empty"
+    project.mkdir()
+    with pytest.raises(AutoLoraError):
+        new_project(project, folder, encoder)
+    with pytest.raises(MissingArtifact, match="not a folder"):
+        new_project(project, tmp_path / "missing", str(ENCODER))
+    assert not list(project.iterdir())
+
+
+def test_null_is_completed_and_other_values_are_refused(tmp_path: Path, folder: Path) -> None:
+    path = new_project(tmp_path, None, None)
+    assert complete_project(tmp_path, None, None) == {}
+    assert complete_project(tmp_path, folder, None) == {"hubs.folder.path": str(folder)}
+    assert complete_project(tmp_path, None, str(ENCODER))["encoder.from"] == str(ENCODER)
+    written = path.read_text()
+    assert complete_project(tmp_path, folder, str(ENCODER)) == {}
+    with pytest.raises(ParamsError, match=r"has hubs.folder.path: .*loras, but .* is given"):
+        complete_project(tmp_path, tmp_path, None)
+    assert path.read_text() == written
+
+
+def test_a_folder_may_be_relative_in_params(root: Path, folder: Path) -> None:
+    path = root / "params.yaml"
+    path.write_text(path.read_text().replace(str(folder), "../loras"))
+    assert complete_project(root, folder, None) == {}
