@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = (
         "judges": ("batch",),
         "evaluation": ("bootstrap",),
         "experiments": ("pairs", "images", "bootstrap"),
+        "serve": ("results", "max_uploads", "max_waiting", "thumbnail_px", "max_image_px"),
     }),
     ("at least 0", lambda value: value >= 0, {
         "hubs": ("min_kb_per_s",),
@@ -46,6 +47,7 @@ RULES: tuple[Rule, ...] = (
         "hubs": ("requests_per_s",),
         "encoder.overrides": ("learning_rate", "temperature", "ridge", "text_shrinkage"),
         "fusion.overrides": ("learning_rate",),
+        "serve": ("max_upload_mb",),
         "refresh": ("timeout_h",),
     }),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
@@ -390,6 +392,24 @@ class ExperimentsParams:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ServeParams:
+    """The page of `autolora serve`: limits and sizes."""
+
+    results: int
+    """number of adapters per search, unless the visitor asks for more"""
+    max_upload_mb: float
+    """10^6 bytes of a LoRA file that is dropped onto the page"""
+    max_uploads: int
+    """number of uploads that are received at a time; further ones are refused"""
+    max_waiting: int
+    """number of images that wait to be generated; further ones are refused"""
+    thumbnail_px: int
+    """largest side of an image on a card"""
+    max_image_px: int
+    """largest side of an image among the details of an adapter"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshParams:
     """The nightly refresh."""
 
@@ -418,6 +438,7 @@ class Params:
     judges: JudgesParams
     evaluation: EvaluationParams
     experiments: ExperimentsParams
+    serve: ServeParams
     refresh: RefreshParams
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ class Retriever:
                 "set models.pipeline in params.yaml to the pipeline that the index was built with, or run `dvc repro`"
             )
         self.index = index
-        self._text_encoder = text_encoder
+        self.text_encoder = text_encoder
 
     @cached_property
     def uses_captions(self) -> BoolArray:
@@ -68,7 +68,7 @@ class Retriever:
         Raises FilterError if it is not valid.
         """
         positions, cosines = self.index.nearest(self.embed(prompt), k, self._mask(where))
-        return self._hits(positions, cosines.astype(np.float64))
+        return self.hits(positions, cosines.astype(np.float64))
 
     def select(self, prompt: str, params: RetrievalParams, where: Conditions = None) -> list[Hit]:
         """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
@@ -126,10 +126,10 @@ class Retriever:
         for text in texts:
             if not is_unicode(text):
                 raise ValueError(f"{text!r} is not valid Unicode: remove the halves of surrogate pairs")
-        return self.index.text_map.apply(self._text_encoder.encode(texts))
+        return self.index.text_map.apply(self.text_encoder.encode(texts))
 
-    def _hits(self, positions: Int64Array, cosines: Float64Array) -> list[Hit]:
-        """Return the adapters at these positions (k,) as hits, with their relevance to the whole prompt."""
+    def hits(self, positions: Int64Array, cosines: Float64Array) -> list[Hit]:
+        """Return the adapters at these positions (k,) as hits, given their cosines (k,) with the whole prompt."""
         index = self.index
         relevance: Sequence[float | None] = [None] * len(positions)
         if index.relevance is not None:

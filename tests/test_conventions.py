@@ -14,7 +14,7 @@ from flows import code_digests
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
-SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh"}
+SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
 OPTIONS = {
     "init": {"folder", "encoder"},
     "index": {"folder", "encoder"},
@@ -38,6 +38,7 @@ OPTIONS = {
         "as_json",
     },
     "generate": {"prompt", "k", "adapters", "method", "trigger_words", "seed", "output", "where", "rev"},
+    "serve": {"host", "port", "open_page"},
     "evaluate": {"prompts", "k", "rev", "as_json"},
     "show": {"adapter", "captions", "trigger_words", "as_json"},
     "inspect": {"path", "output", "pipeline", "encoder", "words", "as_json"},

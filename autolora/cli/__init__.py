@@ -13,12 +13,13 @@ from autolora.cli.publish import publish_encoder, publish_gates
 from autolora.cli.repair import repair, verify
 from autolora.cli.report import report
 from autolora.cli.search import search
+from autolora.cli.serve import serve
 from autolora.cli.show import show
 from autolora.cli.versions import release, versions
 
 COMMANDS = (
-    init, index, search, generate, evaluate, show, inspect, export, versions, release, verify, repair, report,
-    import_encoder, import_gates, publish_encoder, publish_gates,
+    init, index, search, serve, generate, evaluate, show, inspect, export, versions, release, verify, repair,
+    report, import_encoder, import_gates, publish_encoder, publish_gates,
 )  # fmt: skip
 """in the order of the help"""
 

@@ -1,0 +1,37 @@
+"""`autolora serve`."""
+
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from autolora.cli.command import enter_repository
+
+
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; any but this machine's own needs a token, which is printed."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 chooses a free one.")
+    ] = 8000,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show a page on which prompts and files find adapters; it follows each release until it is stopped (Ctrl-C)."""
+    from autolora.web.server import listen, open_browser, run
+
+    logging.getLogger("autolora.web").setLevel(logging.INFO)
+    root, params = enter_repository()
+    address = listen(host, port, os.environ)
+    print(f"opening the index of {root}", flush=True)
+
+    def announce() -> None:
+        print(f"open {address.url}  (stop with Ctrl-C)", flush=True)
+        if open_page:
+            open_browser(address.url)
+
+    run(root, params, address, announce)

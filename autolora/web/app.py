@@ -1,0 +1,65 @@
+"""The page as an ASGI application."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+import autolora
+from autolora.params import Params
+from autolora.web.errors import add_error_pages
+from autolora.web.guard import Access, Guard
+from autolora.web.routes import api, files, pages
+from autolora.web.site import Site, open_site
+
+FOLLOW_EVERY_S = 2.0
+STATIC = Path(__file__).parent / "static"
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(root: Path, params: Params, access: Access, started: Callable[[], None]) -> Guard:
+    """Return the application. It opens the index before the server answers, and then calls `started`."""
+    site = open_site(root, params)
+
+    @asynccontextmanager
+    async def run(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(site.follow)
+        following = asyncio.create_task(_follow(site))
+        started()
+        try:
+            yield
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+    app = FastAPI(
+        title="AutoLoRA",
+        version=autolora.__version__,
+        summary="Search for FLUX LoRAs by what is in their weights.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=run,
+    )
+    app.state.site = site
+    for router in (pages.router, files.router, api.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    add_error_pages(app)
+    return Guard(app, access, uploads={})
+
+
+async def _follow(site: Site) -> None:
+    """Open each newly released index while the page is running."""
+    while True:
+        await asyncio.sleep(FOLLOW_EVERY_S)
+        try:
+            await asyncio.to_thread(site.follow)
+        except Exception:
+            logger.exception("the released index cannot be followed; trying again")

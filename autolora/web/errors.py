@@ -1,0 +1,43 @@
+"""Answers to requests that fail: a page for a browser, JSON for a program."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from autolora.errors import AutoLoraError, FilterError, MissingArtifact
+from autolora.web.rendering import render
+
+STATUS: dict[type[AutoLoraError], int] = {MissingArtifact: 404, FilterError: 422}
+"""status of the library's errors; 422 of others, which the request's content has caused"""
+
+
+def add_error_pages(app: FastAPI) -> None:
+    """Make an application answer errors of the library, of the request and of routing."""
+
+    @app.exception_handler(HTTPException)
+    async def answer_http(request: Request, error: HTTPException) -> Response:
+        return _answer(request, error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid(request: Request, error: RequestValidationError) -> Response:
+        return _answer(request, 422, "; ".join(map(_describe, error.errors())))
+
+    @app.exception_handler(AutoLoraError)
+    async def answer_library(request: Request, error: AutoLoraError) -> Response:
+        return _answer(request, STATUS.get(type(error), 422), str(error))
+
+
+def _describe(error: dict[str, object]) -> str:
+    """Return one invalid parameter as a phrase, without its value."""
+    location = error["loc"]
+    name = ".".join(str(part) for part in location[1:]) if isinstance(location, tuple) else ""
+    return f"{name or 'the request'}: {error['msg']}"
+
+
+def _answer(request: Request, status: int, message: str) -> Response:
+    path = request.url.path
+    if path.startswith("/api/"):
+        return JSONResponse({"error": message}, status_code=status)
+    template = "parts/problem.html" if path.startswith("/parts/") else "problem.html"
+    return render(request, template, status=status, message=message)

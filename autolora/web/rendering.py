@@ -1,0 +1,55 @@
+"""Rendering of the page's templates. Every value is escaped, and an unknown name is an error."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from autolora.web.site import Site
+
+STATIC = Path(__file__).parent / "static"
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a template of autolora/web/templates as the answer to a request."""
+    site: Site = request.app.state.site
+    current = site.served.current
+    page = (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            path=request.url.path,
+            num_adapters=None if current is None else len(current.retriever.index.rows),
+            digest=None if current is None else current.retriever.index.digest,
+            thumbnail_px=site.params.serve.thumbnail_px,
+            max_image_px=site.params.serve.max_image_px,
+            version=static_version(),
+        )
+    )
+    return HTMLResponse(page, status_code=status)
+
+
+@lru_cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("autolora.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@lru_cache
+def static_version() -> str:
+    """Return a digest of the static files, by which browsers notice a new version of them."""
+    content = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            content.update(path.read_bytes())
+    return content.hexdigest()[:12]

@@ -1,0 +1,192 @@
+"""Searches of the page: cards of adapters, best first."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autolora.errors import MissingArtifact
+from autolora.params import Params
+from autolora.records import Hit
+from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from autolora.web.gallery import Gallery
+from autolora.web.query import Search
+from autolora.web.served import Release
+from autolora.web.words import display_name, file_size, match, page_of, resemblance
+
+PYTHON = """\
+import autolora
+
+pool = autolora.open(".")
+hits = pool.search("", k=1, where="sha256 LIKE '{sha256}%'")
+with pool.fuse(pipe, hits):
+    image = pipe("{words}").images[0]
+"""
+"""the lines that a visitor copies"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """One adapter as the page shows it."""
+
+    row: dict[str, Any]
+    """its columns of the index"""
+    hit: Hit | None
+    """how it fits the prompt; None without a prompt"""
+    score: float | None
+    """cosine with the prompt, or with the weights of the adapter or file that it should resemble"""
+    level: int | None
+    """0 (does not fit) to 3; None without a score"""
+    words: str
+    """the level in words; empty without a score"""
+    name: str
+    author: str
+    size: str
+    page: str | None
+    """URL on the hub"""
+    images: list[str]
+    """sha256"""
+
+    @property
+    def sha256(self) -> str:
+        """Return the sha256 of the adapter's file."""
+        return str(self.row["sha256"])
+
+    @property
+    def stem(self) -> str:
+        """Return the name of the file without its ending, by which other programs call it."""
+        return str(self.row["file"]).rpartition("/")[2].removesuffix(".safetensors")
+
+    @property
+    def python(self) -> str:
+        """Return the Python lines that generate an image with this adapter."""
+        return PYTHON.format(sha256=self.sha256[:12], words=", ".join(self.row["trigger_words"][:1]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """The answer to a search."""
+
+    cards: list[Card]
+    num_passing: int
+    """adapters that pass the filters"""
+    num_adapters: int
+    index: str
+    """content digest"""
+
+    @property
+    def summary(self) -> str:
+        """Return how many of the shown adapters fit, e.g. `3 strong matches, 1 good match`; empty if none does."""
+        counts = Counter(card.words for card in self.cards if (card.level or 0) >= 2)
+        return ", ".join(f"{count} {words}{'es' if count > 1 else ''}" for words, count in counts.items())
+
+    @property
+    def fits(self) -> bool:
+        """Return whether the first adapter does what the prompt asks for, or if no prompt was given."""
+        return not self.cards or self.cards[0].level is None or self.cards[0].level >= 2
+
+
+def search(
+    release: Release, gallery: Gallery, params: Params, wanted: Search, query: Float32Array | None
+) -> Results:
+    """Return the adapters that pass the filters, best first.
+
+    query: the vector (d,) of an uploaded file's weights if `wanted` names one. Raises MissingArtifact if the index
+    does not contain the adapter that others should resemble.
+    """
+    retriever, k = release.retriever, wanted.k or params.serve.results
+    mask = retriever.index.mask(wanted.conditions)
+    if wanted.like is not None:
+        query = _weights_of(release, wanted.like)
+    if query is not None:
+        positions, scores = _nearest_weights(release, query, k + 1, mask)
+        found = [(p, s) for p, s in zip(positions.tolist(), scores.tolist(), strict=True)]
+        cards = [make_card(release, gallery, params, wanted, p, score=s) for p, s in found]
+        cards = [card for card in cards if card.sha256 != wanted.like][:k]
+    elif wanted.q.strip():
+        positions, cosines = retriever.index.nearest(retriever.embed(wanted.q), k, mask)
+        hits = retriever.hits(positions, cosines.astype(np.float64))
+        pairs = zip(positions.tolist(), hits, strict=True)
+        cards = [make_card(release, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
+    else:
+        newest = release.newest[mask[release.newest]][:k]
+        cards = [make_card(release, gallery, params, wanted, p) for p in newest.tolist()]
+    return Results(
+        cards=cards,
+        num_passing=int(mask.sum()),
+        num_adapters=len(retriever.index.rows),
+        index=retriever.index.digest,
+    )
+
+
+def cards_of(
+    release: Release, gallery: Gallery, params: Params, wanted: Search, adapters: Sequence[str]
+) -> list[Card]:
+    """Return the cards of adapters of the index, given their sha256, in this order; others are left out."""
+    retriever = release.retriever
+    positions = retriever.index.find(adapters)
+    positions = positions[positions >= 0]
+    hits: Sequence[Hit | None] = [None] * len(positions)
+    if wanted.q.strip():
+        cosines: Float64Array = (retriever.index.vectors[positions] @ retriever.embed(wanted.q)).astype(
+            np.float64
+        )
+        hits = retriever.hits(positions, cosines)
+    pairs = zip(positions.tolist(), hits, strict=True)
+    return [make_card(release, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
+
+
+def make_card(
+    release: Release,
+    gallery: Gallery,
+    params: Params,
+    wanted: Search,
+    position: int,
+    *,
+    hit: Hit | None = None,
+    score: float | None = None,
+) -> Card:
+    """Return the card of the adapter at a position of the index, which a search by prompt or by weights has found."""
+    row = release.retriever.index.rows[position]
+    level, words = None, ""
+    if hit is not None:
+        score = hit.score
+        level, words = match(hit.relevance, params.retrieval.min_relevance)
+    elif score is not None:
+        level, words = resemblance(score)
+    name, author = display_name(row["id"] or row["sha256"][:12], row["file"] or "")
+    return Card(
+        row=row,
+        hit=hit,
+        score=score,
+        level=level,
+        words=words,
+        name=name,
+        author=author,
+        size=file_size(row["size"] or 0),
+        page=page_of(params.hubs, row["hub"], row["id"]),
+        images=gallery.of(row["sha256"], wanted.nsfw),
+    )
+
+
+def _weights_of(release: Release, adapter: str) -> Float32Array:
+    """Return the vector (d,) of an adapter's weights. Raises MissingArtifact if the index does not contain it."""
+    position = int(release.retriever.index.find([adapter])[0])
+    if position < 0:
+        raise MissingArtifact(f"the index that is searched contains no adapter '{adapter}'")
+    vector: Float32Array = release.retriever.index.weights_vectors[position]
+    return vector
+
+
+def _nearest_weights(
+    release: Release, query: Float32Array, k: int, mask: BoolArray
+) -> tuple[Int64Array, Float32Array]:
+    """Return the positions of the k adapters whose weights are nearest to a vector (d,), and their cosines."""
+    lengths = release.weights_norms * np.linalg.norm(query)
+    products = release.retriever.index.weights_vectors @ query
+    cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    passing = np.flatnonzero(mask)
+    order = passing[np.argsort(-cosines[passing], kind="stable")[:k]]
+    return order, cosines[order]

@@ -1,0 +1,79 @@
+"""Pages and parts of pages: search, and the details of an adapter."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse
+
+from autolora.reasons import explain
+from autolora.web.query import MAX_RESULTS, View
+from autolora.web.rendering import render
+from autolora.web.results import Card, cards_of, search
+from autolora.web.site import Site
+
+router = APIRouter(include_in_schema=False)
+QueryView = Annotated[View, Query()]
+
+
+@router.get("/")
+def show_page(request: Request, view: QueryView) -> HTMLResponse:
+    """Return the page: the prompt box, the filters, the results, and the open adapter if one is."""
+    site: Site = request.app.state.site
+    if site.served.current is None:
+        return render(request, "empty.html", problem=site.served.problem)
+    values = _results(site, view) | {"facets": site.release().facets}
+    opened = _details(site, view, view.adapter) if view.adapter else {"card": None}
+    return render(request, "search.html", **values, **opened)
+
+
+@router.get("/parts/results")
+def show_results(request: Request, view: QueryView) -> HTMLResponse:
+    """Return the results alone, which replace the former ones while a visitor types."""
+    return render(request, "parts/results.html", **_results(request.app.state.site, view))
+
+
+@router.get("/parts/adapters/{sha256}")
+def show_adapter(request: Request, sha256: str, view: QueryView) -> HTMLResponse:
+    """Return the details of an adapter, and why a search has found it."""
+    site: Site = request.app.state.site
+    return render(request, "parts/adapter.html", view=view, **_details(site, view, sha256))
+
+
+def _results(site: Site, view: View) -> dict[str, Any]:
+    release = site.release()
+    results = search(release, site.gallery, site.params, view, None)
+    similar_to = cards_of(release, site.gallery, site.params, view, [view.like]) if view.like else []
+    return {
+        "view": view,
+        "results": results,
+        "uploaded": None,
+        "similar_to": similar_to[0] if similar_to else None,
+        "selected": cards_of(release, site.gallery, site.params, view, view.use),
+        "more": min(len(results.cards) + site.params.serve.results, MAX_RESULTS),
+    }
+
+
+def _details(site: Site, view: View, sha256: str) -> dict[str, Any]:
+    """Return what the details of an adapter show; without a card if the index does not contain it."""
+    release = site.release()
+    cards = cards_of(release, site.gallery, site.params, view, [sha256])
+    if not cards:
+        return {"card": None, "missing": sha256}
+    (card,) = cards
+    nearest = search(
+        release, site.gallery, site.params, view.model_copy(update={"like": sha256, "k": 6}), None
+    )
+    reasons = None
+    if card.hit is not None:
+        (reasons,) = explain(site.root, release.retriever, view.q, [card.hit])
+    return {"card": card, "images": _sized(site, card), "nearest": nearest.cards, "reasons": reasons}
+
+
+def _sized(site: Site, card: Card) -> list[dict[str, Any]]:
+    """Return the images of an adapter with their width and height; those that are not in the pool are left out."""
+    sizes = {image: site.thumbnails.size(image) for image in card.images}
+    return [
+        {"sha256": image, "width": size[0], "height": size[1]}
+        for image, size in sizes.items()
+        if size is not None
+    ]

@@ -1,0 +1,97 @@
+"""The index that the page searches: the released one, which replaces the former one while the page is running."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from autolora.errors import AutoLoraError
+from autolora.index.served import open_index, served_digest
+from autolora.index.store import content_digest
+from autolora.retrieval import Retriever, open_retriever
+from autolora.storage.arrays import Float32Array, Int64Array
+
+FACETS = ("license", "base", "hub")
+"""columns whose values a visitor can choose from"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """One opened index, with what the page derives from it once."""
+
+    retriever: Retriever
+
+    @cached_property
+    def newest(self) -> Int64Array:
+        """The positions (N,) of all adapters, latest first seen first."""
+        days = self.retriever.index.rows.columns.column("first_seen").cast("int32").fill_null(0)
+        order: Int64Array = np.argsort(-days.to_numpy(), kind="stable")
+        return order
+
+    @cached_property
+    def facets(self) -> Mapping[str, list[tuple[str, int]]]:
+        """Each column of FACETS with its values and how many adapters have them, most frequent first."""
+        return {column: self._count_values(column) for column in FACETS}
+
+    @cached_property
+    def weights_norms(self) -> Float32Array:
+        """The lengths (N,) of the vectors of the weights."""
+        norms: Float32Array = np.linalg.norm(self.retriever.index.weights_vectors, axis=1)
+        return norms
+
+    def _count_values(self, column: str) -> list[tuple[str, int]]:
+        counted = pc.value_counts(self.retriever.index.rows.columns.column(column)).to_pylist()
+        pairs = [(entry["values"], entry["counts"]) for entry in counted if entry["values"] is not None]
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+class ServedIndex:
+    """The release that requests use; `follow` replaces it after the refresh has released another index."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._opening = threading.Lock()
+        self._failed: str | None = None
+        self.current: Release | None = None
+        self.problem = "the index is being opened"
+        """why there is no release"""
+
+    def follow(self) -> None:
+        """Open the released index if it is not the current one; keep the current one if it cannot be opened."""
+        digest = released_digest(self._root)
+        with self._opening:
+            if self.current is not None and digest in (
+                self.current.retriever.index.digest,
+                self._failed,
+                None,
+            ):
+                return
+            try:
+                self.current = self._open()
+            except AutoLoraError as error:
+                logger.warning("the index cannot be opened: %s", error)
+                self._failed, self.problem = digest, str(error)
+
+    def _open(self) -> Release:
+        """Open the released index with the text encoder that is loaded already, if one is."""
+        if self.current is None:
+            retriever = open_retriever(self._root)
+        else:
+            retriever = Retriever(open_index(self._root), self.current.retriever.text_encoder)
+        logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
+        return Release(retriever)
+
+
+def released_digest(root: Path) -> str | None:
+    """Return the digest of the index that searches read, or would read; None if there is none."""
+    try:
+        return served_digest(root) or content_digest(root)
+    except (AutoLoraError, ValueError, KeyError):
+        return None

@@ -1,0 +1,86 @@
+"""Runs the page on a host and port."""
+
+import ipaddress
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from autolora.errors import MissingArtifact
+from autolora.params import Params
+from autolora.web.app import create_app
+from autolora.web.guard import LOOPBACK_NAMES, access_to
+
+TOKEN_VARIABLE = "AUTOLORA_TOKEN"
+BACKLOG = 128
+MAX_CONNECTIONS = 256
+"""at the same time; further ones are answered with 503"""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the page listens."""
+
+    listener: socket.socket
+    host: str
+    token: str | None
+
+    @property
+    def url(self) -> str:
+        """Return the address to open, with the token if one is needed."""
+        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host
+        shown = f"[{host}]" if ":" in host else host
+        query = f"?token={self.token}" if self.token else ""
+        return f"http://{shown}:{self.listener.getsockname()[1]}/{query}"
+
+
+def listen(host: str, port: int, environment: Mapping[str, str]) -> Address:
+    """Return an address on which nothing is answered yet; port 0 chooses a free one.
+
+    A token is needed if other machines can connect: that of the environment variable AUTOLORA_TOKEN, or a new one.
+    Raises MissingArtifact if the address cannot be used.
+    """
+    token = environment.get(TOKEN_VARIABLE) or None
+    if token is None and host not in LOOPBACK_NAMES:
+        token = secrets.token_urlsafe(24)
+    try:
+        family = socket.AF_INET6 if _is_version_6(host) else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise MissingArtifact(
+            f"the page cannot listen on {host}:{port} ({error.strerror}): give another --port, or 0 for a free one"
+        ) from error
+    return Address(listener, host, token)
+
+
+def run(root: Path, params: Params, address: Address, started: Callable[[], None]) -> None:
+    """Answer requests until the process is interrupted; call `started` when the page can be opened."""
+    app = create_app(root, params, access_to(address.host, address.token), started)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=3,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[address.listener])
+
+
+def open_browser(url: str) -> None:
+    """Open the page in the visitor's browser."""
+    webbrowser.open(url)
+
+
+def _is_version_6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False

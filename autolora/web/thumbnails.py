@@ -1,0 +1,67 @@
+"""Copies of the pool's images in the sizes of the page: cache/thumbnails/web/<side>/, made on first use."""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from autolora.pool import store as pool
+from autolora.storage.files import write_atomic
+
+NAME = re.compile(r"[0-9a-f]{64}")
+"""an image is named by its sha256 only, so that no name can leave the folder"""
+SMALL_PX = 128
+"""images up to this side are enlarged by a whole factor without smoothing, which would look like a loading fault"""
+QUALITY = 84
+"""of WebP, for images that are not small"""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """The images of one project, in a few sizes."""
+
+    root: Path
+    sides: tuple[int, ...]
+    """px; other sizes are not made"""
+
+    def load(self, image: str, side: int) -> bytes | None:
+        """Return an image as WebP, at most `side` px per side; None if there is none, or it was taken down."""
+        if side not in self.sides or not NAME.fullmatch(image):
+            return None
+        path = self.root / "cache" / "thumbnails" / "web" / str(side) / image[:2] / f"{image}.webp"
+        source = pool.rendering_path(self.root, image)
+        if not _has_content(source):
+            path.unlink(missing_ok=True)
+            return None
+        if not path.exists():
+            write_atomic(path, resize(source, side))
+        return path.read_bytes()
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        """Return the width and height of an image in px, read from its header; None if there is none."""
+        path = pool.rendering_path(self.root, image)
+        if not _has_content(path):
+            return None
+        with Image.open(path) as opened:
+            return opened.size
+
+
+def resize(path: Path, side: int) -> bytes:
+    """Return an image of the pool as WebP, at most `side` px per side."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    is_small = max(image.size) <= SMALL_PX
+    if is_small:
+        factor = max(side // max(image.size), 1)
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    else:
+        image.thumbnail((side, side))
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", lossless=is_small, quality=QUALITY)
+    return stream.getvalue()
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
