@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -30,6 +30,7 @@ PROVENANCE_CHUNK = "autolora"
 """keyword of the text chunk of a PNG that holds the provenance"""
 
 Method = Literal["gated", "direct"]
+OnStep = Callable[[int], None]
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +90,11 @@ def generate(
     method: Method,
     seed: int,
     params: GenerationParams,
+    on_step: OnStep | None = None,
 ) -> GeneratedImage:
     """Return an image of the prompt, generated with the adapters of `hits`; without hits, with the base model alone.
 
+    on_step: called after each denoising step with the number of steps done; an exception ends the generation.
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
     Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
     """
@@ -99,7 +102,7 @@ def generate(
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     report_cut(generator.pipeline, text, params)
     with fused_hits(generator.pipeline.transformer, hits, generator.load_lora, gates):
-        image = generate_images(generator.pipeline, [text], [seed], params)[0]
+        image = generate_images(generator.pipeline, [text], [seed], params, on_step)[0]
     provenance = _provenance(generator, prompt, hits, params)
     provenance |= {
         "text": text,
@@ -145,10 +148,15 @@ def report_cut(pipeline: Any, text: str, params: GenerationParams) -> None:
 
 @torch.no_grad()
 def generate_images(
-    pipeline: Any, prompts: Sequence[str], seeds: Sequence[int], params: GenerationParams
+    pipeline: Any,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    params: GenerationParams,
+    on_step: OnStep | None = None,
 ) -> list[Image.Image]:
     """Return one image per prompt, generated from the noise of its own seed, `params.batch` at a time.
 
+    on_step: called after each denoising step of a batch with the number of its steps done.
     The other prompts of a batch change a pixel by at most 1/255, through rounding.
     """
     images: list[Image.Image] = []
@@ -162,8 +170,17 @@ def generate_images(
             guidance_scale=params.guidance,
             max_sequence_length=params.max_sequence_length,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds[batch]],
+            callback_on_step_end=None if on_step is None else partial(_end_step, on_step),
         ).images
     return images
+
+
+def _end_step(
+    on_step: OnStep, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]
+) -> dict[str, Any]:
+    """Call `on_step` from the pipeline, which takes back the tensors that it passes to its callback."""
+    on_step(step + 1)
+    return tensors
 
 
 def save_image(generated: GeneratedImage, path: Path) -> None:

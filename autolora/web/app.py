@@ -13,11 +13,11 @@ import autolora
 from autolora.params import Params
 from autolora.web.errors import add_error_pages
 from autolora.web.guard import Access, Guard
-from autolora.web.routes import api, files, pages
+from autolora.web.rendering import COMPONENTS, STATIC
+from autolora.web.routes import api, files, images, pages, pool, uploads
 from autolora.web.site import Site, open_site
 
 FOLLOW_EVERY_S = 2.0
-STATIC = Path(__file__).parent / "static"
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def create_app(root: Path, params: Params, access: Access, started: Callable[[],
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
+            await asyncio.to_thread(site.jobs.close)
 
     app = FastAPI(
         title="AutoLoRA",
@@ -48,11 +49,13 @@ def create_app(root: Path, params: Params, access: Access, started: Callable[[],
         lifespan=run,
     )
     app.state.site = site
-    for router in (pages.router, files.router, api.router):
+    for router in (pages.router, files.router, uploads.router, images.router, pool.router, api.router):
         app.include_router(router)
+    app.mount("/components", StaticFiles(directory=COMPONENTS), name="components")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_pages(app)
-    return Guard(app, access, uploads={})
+    limits = uploads.upload_limits(params.serve.max_upload_mb, params.pool.max_image_mb)
+    return Guard(app, access, limits)
 
 
 async def _follow(site: Site) -> None:

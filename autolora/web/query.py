@@ -12,7 +12,7 @@ MAX_PROMPT_CHARS = 1000
 MAX_RESULTS = 240
 MAX_SELECTED = 8
 """adapters of one image"""
-NOT_FILTERS = {"q", "like", "file", "k", "adapter", "use"}
+NOT_FILTERS = {"q", "like", "file", "k", "adapter", "use", "seed", "before", "after"}
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, Field(max_length=200)]
@@ -113,3 +113,16 @@ class View(Search):
         """Return the URL of this view without filters."""
         filters = {name: field for name, field in Search.model_fields.items() if name not in NOT_FILTERS}
         return self.url(**{name: field.get_default() for name, field in filters.items()})
+
+
+class ImageView(View):
+    """What the page that generates images starts with."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+
+
+class Comparison(Search):
+    """A search in two releases, each named by its commit; empty: the served index."""
+
+    before: Annotated[str, Field(pattern="^([0-9a-f]{40})?$")] = ""
+    after: Annotated[str, Field(pattern="^([0-9a-f]{40})?$")] = ""

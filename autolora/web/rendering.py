@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from autolora.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
+COMPONENTS = STATIC.parents[1] / "report" / "components"
+"""which the static report uses too"""
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
@@ -37,7 +39,12 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
 @lru_cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("autolora.web"),
+        loader=ChoiceLoader(
+            [
+                PackageLoader("autolora.web"),
+                PrefixLoader({"components": PackageLoader("autolora.report", "components")}),
+            ]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -49,7 +56,6 @@ def _environment() -> Environment:
 def static_version() -> str:
     """Return a digest of the static files, by which browsers notice a new version of them."""
     content = hashlib.sha256()
-    for path in sorted(STATIC.rglob("*")):
-        if path.is_file():
-            content.update(path.read_bytes())
+    for path in sorted([*STATIC.iterdir(), *COMPONENTS.iterdir()]):
+        content.update(path.read_bytes())
     return content.hexdigest()[:12]

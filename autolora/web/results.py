@@ -10,11 +10,12 @@ import numpy as np
 from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.records import Hit
+from autolora.report.naming import display_name, file_size, file_stem, page_of
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.web.gallery import Gallery
 from autolora.web.query import Search
 from autolora.web.served import Release
-from autolora.web.words import display_name, file_size, match, page_of, resemblance
+from autolora.web.words import match, resemblance
 
 PYTHON = """\
 import autolora
@@ -57,7 +58,7 @@ class Card:
     @property
     def stem(self) -> str:
         """Return the name of the file without its ending, by which other programs call it."""
-        return str(self.row["file"]).rpartition("/")[2].removesuffix(".safetensors")
+        return file_stem(self.row["file"])
 
     @property
     def python(self) -> str:

@@ -46,6 +46,10 @@ class Release:
         norms: Float32Array = np.linalg.norm(self.retriever.index.weights_vectors, axis=1)
         return norms
 
+    def contains(self, adapter: str) -> bool:
+        """Return whether the index contains an adapter, named by its sha256."""
+        return bool(self.retriever.index.find([adapter])[0] >= 0)
+
     def _count_values(self, column: str) -> list[tuple[str, int]]:
         counted = pc.value_counts(self.retriever.index.rows.columns.column(column)).to_pylist()
         pairs = [(entry["values"], entry["counts"]) for entry in counted if entry["values"] is not None]

@@ -6,12 +6,20 @@ from pathlib import Path
 from fastapi import HTTPException
 
 from autolora.params import Params
+from autolora.storage.arrays import Float32Array
+from autolora.web.drawing import Drawing
+from autolora.web.file_encoder import FileEncoder
 from autolora.web.gallery import Gallery, read_gallery
+from autolora.web.jobs import Jobs
+from autolora.web.query import Search
+from autolora.web.releases import Releases
+from autolora.web.results import Results, search
 from autolora.web.served import Release, ServedIndex
 from autolora.web.thumbnails import Thumbnails
+from autolora.web.uploads import Uploads
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(kw_only=True, slots=True, eq=False)
 class Site:
     """One project that is served."""
 
@@ -19,6 +27,10 @@ class Site:
     params: Params
     served: ServedIndex
     thumbnails: Thumbnails
+    uploads: Uploads
+    file_encoder: FileEncoder
+    jobs: Jobs
+    releases: Releases
     gallery: Gallery = field(default_factory=Gallery)
 
     def release(self) -> Release:
@@ -34,8 +46,25 @@ class Site:
         if self.served.current is not before:
             self.gallery = read_gallery(self.root)
 
+    def search(self, wanted: Search, release: Release | None = None) -> Results:
+        """Return the answer to a search, in the served release or another one.
+
+        Raises MissingArtifact if the adapter or the file that others should resemble is not known.
+        """
+        query: Float32Array | None = self.uploads.find(wanted.file).vector if wanted.file else None
+        return search(release or self.release(), self.gallery, self.params, wanted, query)
+
 
 def open_site(root: Path, params: Params) -> Site:
     """Return a project as a page; its index is opened by the first `follow`."""
-    sides = (params.serve.thumbnail_px, params.serve.max_image_px)
-    return Site(root=root, params=params, served=ServedIndex(root), thumbnails=Thumbnails(root, sides))
+    served = ServedIndex(root)
+    return Site(
+        root=root,
+        params=params,
+        served=served,
+        thumbnails=Thumbnails(root, (params.serve.thumbnail_px, params.serve.max_image_px)),
+        uploads=Uploads(params.serve.max_uploads),
+        file_encoder=FileEncoder(root, params.pool),
+        jobs=Jobs(Drawing(root, params, served).generate, params.serve.max_waiting),
+        releases=Releases(root),
+    )

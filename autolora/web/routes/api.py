@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 
 from autolora.reasons import explain
 from autolora.web.query import Search
-from autolora.web.results import Card, cards_of, search
+from autolora.web.results import Card, cards_of
 from autolora.web.site import Site
 
 router = APIRouter(prefix="/api")
@@ -19,7 +19,7 @@ PRIVATE = ("recipe", "listing_digest", "captions_digest", "exact_hash", "row_has
 def search_adapters(request: Request, wanted: Annotated[Search, Query()]) -> dict[str, Any]:
     """Return the adapters that pass the filters, best first."""
     site: Site = request.app.state.site
-    results = search(site.release(), site.gallery, site.params, wanted, None)
+    results = site.search(wanted)
     return {
         "index": results.index,
         "num_adapters": results.num_adapters,

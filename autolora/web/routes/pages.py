@@ -8,11 +8,13 @@ from starlette.responses import HTMLResponse
 from autolora.reasons import explain
 from autolora.web.query import MAX_RESULTS, View
 from autolora.web.rendering import render
-from autolora.web.results import Card, cards_of, search
+from autolora.web.results import Card, cards_of
 from autolora.web.site import Site
 
 router = APIRouter(include_in_schema=False)
 QueryView = Annotated[View, Query()]
+NEAREST = 6
+"""similar adapters among the details of one"""
 
 
 @router.get("/")
@@ -41,13 +43,15 @@ def show_adapter(request: Request, sha256: str, view: QueryView) -> HTMLResponse
 
 def _results(site: Site, view: View) -> dict[str, Any]:
     release = site.release()
-    results = search(release, site.gallery, site.params, view, None)
+    results = site.search(view)
     similar_to = cards_of(release, site.gallery, site.params, view, [view.like]) if view.like else []
+    uploaded = site.uploads.find(view.file) if view.file else None
     return {
         "view": view,
         "results": results,
-        "uploaded": None,
         "similar_to": similar_to[0] if similar_to else None,
+        "uploaded": uploaded,
+        "is_known": uploaded is not None and release.contains(uploaded.sha256),
         "selected": cards_of(release, site.gallery, site.params, view, view.use),
         "more": min(len(results.cards) + site.params.serve.results, MAX_RESULTS),
     }
@@ -60,9 +64,7 @@ def _details(site: Site, view: View, sha256: str) -> dict[str, Any]:
     if not cards:
         return {"card": None, "missing": sha256}
     (card,) = cards
-    nearest = search(
-        release, site.gallery, site.params, view.model_copy(update={"like": sha256, "k": 6}), None
-    )
+    nearest = site.search(view.model_copy(update={"like": sha256, "file": None, "k": NEAREST}))
     reasons = None
     if card.hit is not None:
         (reasons,) = explain(site.root, release.retriever, view.q, [card.hit])

@@ -1,30 +1,24 @@
-// The drawer with the details of an adapter; the URL names the adapter, so that Back closes it.
+// The details of an adapter in the drawer; the URL names the adapter, so that Back closes it.
+import { dialog, showDialog } from "./dialog.js";
 import { fetchPart } from "./fetching.js";
 
-const dialog = document.getElementById("details");
-const content = document.getElementById("adapter");
-
 async function open(sha256) {
-  const query = new URLSearchParams(location.search);
-  const html = await fetchPart("adapter", `/parts/adapters/${sha256}?${query}`);
-  if (html === null) return;
-  content.innerHTML = html;
-  dialog.scrollTop = 0;
-  if (!dialog.open) dialog.showModal();
-  content.querySelector("a, button")?.blur();
+  const html = await fetchPart("adapter", `/parts/adapters/${sha256}${location.search}`);
+  if (html !== null) showDialog(html);
 }
 
 function visit(sha256) {
   const query = new URLSearchParams(location.search);
   query.set("adapter", sha256);
-  history.pushState({ opened: true }, "", `/?${query}`);
+  history.pushState(null, "", `/?${query}`);
   open(sha256);
 }
 
+/** Remove the adapter from the URL after its details were closed, and give the focus back to its card. */
 function leave() {
   const query = new URLSearchParams(location.search);
   if (!query.has("adapter")) return;
-  const card = document.querySelector(`a[data-adapter="${CSS.escape(query.get("adapter"))}"]`);
+  const card = document.querySelector(`.card a[data-adapter="${CSS.escape(query.get("adapter"))}"]`);
   query.delete("adapter");
   history.pushState(null, "", query.size ? `/?${query}` : "/");
   card?.focus();
@@ -37,14 +31,10 @@ export function followDetails() {
     event.preventDefault();
     visit(link.dataset.adapter);
   });
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close();
-  });
   dialog.addEventListener("close", leave);
   addEventListener("popstate", () => {
     const sha256 = new URLSearchParams(location.search).get("adapter");
     if (sha256) open(sha256);
     else if (dialog.open) dialog.close();
   });
-  if ("open" in dialog.dataset) dialog.showModal();
 }

@@ -26,10 +26,10 @@ export function problem(message) {
 }
 
 /** Show a short message at the bottom of the page, which screen readers read. */
-export function say(message, isBad = false) {
+export function say(message, { isBad = false, isLasting = false } = {}) {
   const said = document.getElementById("said");
   said.textContent = message;
   said.classList.toggle("bad", isBad);
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => { said.textContent = ""; }, isBad ? 9000 : 2200);
+  if (!isLasting) say.timer = setTimeout(() => { said.textContent = ""; }, isBad ? 9000 : 2200);
 }

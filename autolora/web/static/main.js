@@ -1,14 +1,21 @@
-// The page works without this script; it adds answers while typing, keys, the details' drawer, and dropped files.
-import { followSearch } from "./search.js";
+// The page works without this script; it adds answers while typing, keys, the drawer, dropped files and images.
 import { followDetails } from "./details.js";
-import { followKeys } from "./keys.js";
-import { followCopies } from "./copy.js";
-import { followSelection } from "./selection.js";
+import { followDialog } from "./dialog.js";
+import { followDrops } from "./drop.js";
+import { say } from "./fetching.js";
 
-followCopies();
+followDialog();
+followDrops();
+globalThis.followCopies((message, isBad) => say(message, { isBad }));
 if (document.getElementById("search")) {
-  followSearch();
+  const [search, selection, keys] = await Promise.all([
+    import("./search.js"), import("./selection.js"), import("./keys.js"),
+  ]);
   followDetails();
-  followSelection();
-  followKeys();
+  search.followSearch();
+  selection.followSelection();
+  keys.followKeys();
+}
+if (document.getElementById("generate")) {
+  (await import("./generate.js")).followGeneration();
 }

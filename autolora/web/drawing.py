@@ -1,0 +1,59 @@
+"""Generates the images of jobs with the base model, which is loaded for the first one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autolora.errors import MissingArtifact
+from autolora.params import Params
+from autolora.records import Hit
+from autolora.retrieval import Retriever
+from autolora.web.jobs import ImageRequest, Job
+from autolora.web.served import ServedIndex
+
+if TYPE_CHECKING:
+    from autolora.generation import Generator
+
+
+class Drawing:
+    """The base model, and the folder of the images: images/serve/."""
+
+    def __init__(self, root: Path, params: Params, served: ServedIndex) -> None:
+        self._root, self._params, self._served = root, params, served
+        self._generator: Generator | None = None
+
+    def generate(self, job: Job, on_step: Callable[[int], None]) -> None:
+        """Generate the image of a job. Raises MissingArtifact if weights or the base model are missing."""
+        from autolora import generation
+
+        request = job.request
+        if self._generator is None:
+            self._generator = generation.Generator(self._root, self._params.models, self._params.pool)
+        on_step(0)
+        image = generation.generate(
+            self._generator,
+            request.prompt,
+            self._hits(request),
+            method=request.method,
+            seed=request.seed,
+            params=replace(self._params.generation, trigger_words=request.trigger_words),
+            on_step=on_step,
+        )
+        path = self._root / "images" / "serve" / f"{job.id}.png"
+        generation.save_image(image, path)
+        job.file, job.facts = path, generation.describe_provenance(image.provenance)
+
+    def _hits(self, request: ImageRequest) -> Sequence[Hit]:
+        """Return the adapters of an image, each with its strength."""
+        if request.adapters == ():
+            return []
+        if self._served.current is None:
+            raise MissingArtifact(f"no adapter can be used: {self._served.problem}")
+        retriever: Retriever = self._served.current.retriever
+        if request.adapters is None:
+            return retriever.select(request.prompt, self._params.retrieval)
+        hits = retriever.named(request.prompt, [sha256 for sha256, _ in request.adapters])
+        return [
+            replace(hit, strength=strength) for hit, (_, strength) in zip(hits, request.adapters, strict=True)
+        ]

@@ -1,0 +1,74 @@
+"""Reads an uploaded LoRA file with the encoder that the index was built with. Imports torch on first use."""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autolora.errors import MismatchError
+from autolora.index.copies import Index
+from autolora.index.store import encoder_digests
+from autolora.params import PoolParams
+from autolora.storage.hashes import hash_file
+from autolora.web.uploads import UploadedLora
+
+if TYPE_CHECKING:
+    from autolora.encoder.model import Encoder
+
+
+class FileEncoder:
+    """The project's encoder, which is loaded when the first file is read."""
+
+    def __init__(self, root: Path, bounds: PoolParams) -> None:
+        """bounds: limits on a file."""
+        self._root, self._bounds = root, bounds
+        self._reading = threading.Lock()
+        self._loaded: tuple[str, Encoder] | None = None
+
+    def read(self, path: Path, name: str, index: Index) -> UploadedLora:
+        """Return what an uploaded file contains, with a vector that can be compared with those of an index.
+
+        Raises RefusedFile if it is not a LoRA of the index's base model, MismatchError if the encoder is another one
+        than the index's.
+        """
+        import torch
+
+        from autolora.index.embedding import embed
+        from autolora.lora.read import read, read_and_sketch
+        from autolora.lora.sketch import SketchSpec
+
+        with self._reading:
+            encoder = self._encoder_of(index)
+            config = encoder.config
+            if config.variant.probe == "sketch":
+                assert config.sketch_size is not None
+                reading, sketch = read_and_sketch(
+                    path, config.canonical, self._bounds, SketchSpec(config.sketch_size)
+                )
+                batch = config.sketch_to_batch(sketch)
+            else:
+                reading = read(path, config.canonical, self._bounds)
+                batch = config.lora_to_batch(reading.lora)
+            vector = embed(encoder, iter([batch]), torch.device("cpu"))[0]
+        return UploadedLora(
+            name=name,
+            sha256=hash_file(path),
+            vector=vector,
+            layout=reading.layout,
+            rank=max(factors.rank for factors in reading.lora.values()),
+            num_slots=len(reading.lora),
+            warnings=reading.warnings,
+        )
+
+    def _encoder_of(self, index: Index) -> "Encoder":
+        from autolora.encoder import store
+
+        weights = encoder_digests(self._root)["encoder_weights"]
+        expected = index.rows[0]["encoder_weights"] if len(index.rows) else weights
+        if weights != expected:
+            raise MismatchError(
+                f"the index was built with encoder weights {expected[:12]}, but data/encoder has {weights[:12]}: the "
+                "files that are dropped can be compared again after the next refresh"
+            )
+        if self._loaded is None or self._loaded[0] != weights:
+            self._loaded = weights, store.load_encoder(store.folder(self._root))
+        return self._loaded[1]

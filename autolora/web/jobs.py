@@ -1,0 +1,166 @@
+"""Images that visitors have asked for: generated one after the other by one worker."""
+
+import logging
+import secrets
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from autolora.errors import AutoLoraError
+
+MAX_REMEMBERED = 100
+"""finished images that the page lists; their files stay on disk"""
+
+State = Literal["waiting", "running", "done", "failed", "canceled"]
+
+logger = logging.getLogger(__name__)
+
+
+class CanceledError(Exception):
+    """A visitor has canceled the image that is being generated."""
+
+
+class QueueFullError(Exception):
+    """As many images wait as may wait."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRequest:
+    """What a visitor wants to see."""
+
+    prompt: str
+    adapters: tuple[tuple[str, float], ...] | None
+    """(sha256, strength) of each; empty: the base model alone; None: those that the prompt asks for"""
+    seed: int
+    method: Literal["direct", "gated"]
+    trigger_words: bool
+    """whether to add them to the prompt"""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Job:
+    """One image, from the request to the file."""
+
+    id: str
+    request: ImageRequest
+    steps: int
+    """denoising steps of the image"""
+    state: State = "waiting"
+    step: int = 0
+    """denoising steps done"""
+    problem: str = ""
+    """why it has failed"""
+    file: Path | None = None
+    """the image"""
+    facts: dict[str, str] = field(default_factory=dict)
+    """how the image was made"""
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether nothing changes any more."""
+        return self.state in ("done", "failed", "canceled")
+
+
+Generate = Callable[[Job, Callable[[int], None]], None]
+"""generates the image of a job, sets its `file` and `facts`, and calls the function after each step"""
+
+
+class Jobs:
+    """The queue of images. One thread generates them, since the base model takes the whole machine."""
+
+    def __init__(self, generate: Generate, max_waiting: int) -> None:
+        self._generate, self._max_waiting = generate, max_waiting
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._is_closed = False
+        self._worker: threading.Thread | None = None
+
+    def submit(self, request: ImageRequest, steps: int) -> Job:
+        """Return a new job at the end of the queue. Raises QueueFullError."""
+        job = Job(id=secrets.token_hex(16), request=request, steps=steps)
+        with self._changed:
+            if len(self._waiting) >= self._max_waiting:
+                raise QueueFullError
+            self._waiting.append(job)
+            self._jobs[job.id] = job
+            self._forget_oldest()
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="images", daemon=True)
+                self._worker.start()
+            self._changed.notify()
+        return job
+
+    def find(self, id: str) -> Job | None:
+        """Return a job; None if there is none with this id, or it has been forgotten."""
+        return self._jobs.get(id)
+
+    def position(self, job: Job) -> int:
+        """Return how many images are generated before a waiting one; 0 if it does not wait."""
+        with self._changed:
+            is_running = any(other.state == "running" for other in self._jobs.values())
+            return self._waiting.index(job) + is_running if job in self._waiting else 0
+
+    def recent(self) -> Sequence[Job]:
+        """Return the jobs, the newest first."""
+        with self._changed:
+            return list(reversed(self._jobs.values()))
+
+    def cancel(self, job: Job) -> None:
+        """End a job; one that is running ends after its current step."""
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            if not job.is_over:
+                job.state = "canceled"
+
+    def close(self) -> None:
+        """Cancel all jobs and end the worker."""
+        for job in self.recent():
+            self.cancel(job)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._worker is not None:
+            self._worker.join(timeout=5)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                self._generate(job, lambda step, job=job: self._step(job, step))  # type: ignore[misc]
+                self._end(job, "done")
+            except CanceledError:
+                logger.info("image %s was canceled after step %d", job.id, job.step)
+            except AutoLoraError as error:
+                self._end(job, "failed", str(error))
+            except Exception as error:
+                logger.exception("image %s", job.id)
+                self._end(job, "failed", f"the generation failed unexpectedly ({type(error).__name__})")
+
+    def _next(self) -> Job | None:
+        """Return the next job as running; None if the queue is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            if self._is_closed:
+                return None
+            job = self._waiting.popleft()
+            job.state = "running"
+            return job
+
+    def _step(self, job: Job, step: int) -> None:
+        job.step = step
+        if job.state == "canceled":
+            raise CanceledError
+
+    def _end(self, job: Job, state: State, problem: str = "") -> None:
+        with self._changed:
+            if job.state == "running":
+                job.state, job.problem = state, problem
+
+    def _forget_oldest(self) -> None:
+        over = [job.id for job in self._jobs.values() if job.is_over]
+        for id in over[: max(len(self._jobs) - MAX_REMEMBERED, 0)]:
+            del self._jobs[id]

@@ -1,0 +1,108 @@
+"""The pool over time: two releases side by side, what the last refresh brought, size and recall."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse
+
+from autolora.lora.remedies import REMEDIES
+from autolora.pool import store as pool
+from autolora.records import Adapter
+from autolora.report.history import RefreshRecord, read_refresh
+from autolora.report.history import releases as list_history
+from autolora.report.refresh_summary import LABELS
+from autolora.web.charts import recall_chart, size_chart
+from autolora.web.query import Comparison
+from autolora.web.releases import compare
+from autolora.web.rendering import render
+from autolora.web.results import Results
+from autolora.web.site import Site
+
+router = APIRouter()
+COMPARED = 12
+"""adapters of each release"""
+
+
+@router.get("/compare", include_in_schema=False)
+def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) -> HTMLResponse:
+    """Return the results of two releases for one prompt, side by side."""
+    site: Site = request.app.state.site
+    revisions = site.releases.list()
+    served = site.release().retriever.index.digest
+    if not wanted.before and not wanted.after:
+        earlier = [revision.commit.sha for revision in revisions if revision.index != served]
+        wanted = wanted.model_copy(update={"before": earlier[0] if earlier else ""})
+    sides = _sides(site, wanted) if wanted.q.strip() and revisions else None
+    return render(request, "compare.html", wanted=wanted, revisions=revisions, served=served, sides=sides)
+
+
+@router.get("/pool", include_in_schema=False)
+def show_pool(request: Request) -> HTMLResponse:
+    """Return what the last refresh brought, the refused files, and size and recall over releases."""
+    site: Site = request.app.state.site
+    history = list_history(site.root)
+    return render(
+        request,
+        "pool.html",
+        record=read_refresh(site.root),
+        labels=LABELS,
+        refused=_refused(site),
+        remedies=REMEDIES,
+        history=history,
+        size=size_chart(history) if history else None,
+        recall=recall_chart(history),
+    )
+
+
+@router.get("/api/refresh")
+def describe_refresh(request: Request) -> RefreshRecord | None:
+    """Return what the last refresh brought; null before the first."""
+    site: Site = request.app.state.site
+    return read_refresh(site.root)
+
+
+@router.get("/api/releases")
+def list_releases(request: Request) -> list[dict[str, Any]]:
+    """Return the releases of this pool with their size and recall, the oldest first."""
+    site: Site = request.app.state.site
+    return [
+        {
+            "commit": release.commit.sha,
+            "date": release.commit.date,
+            "tags": list(release.tags),
+            "index": release.index,
+            "adapters": release.adapters,
+            "recall": None if release.recall is None else release.recall.value,
+        }
+        for release in list_history(site.root)
+    ]
+
+
+@router.get("/api/compare")
+def compare_releases(request: Request, wanted: Annotated[Comparison, Query()]) -> dict[str, Any]:
+    """Return the results of two releases for one prompt, and the change of each adapter's rank."""
+    site: Site = request.app.state.site
+    sides = _sides(site, wanted)
+    return {
+        "before": [card.sha256 for card in sides["before"].cards],
+        "after": [card.sha256 for card in sides["after"].cards],
+        "changes": {sha256: move.words for sha256, move in sides["moves"].items()},
+    }
+
+
+def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
+    """Return the results of both releases, and what has become of each adapter."""
+    limited = wanted.model_copy(update={"k": wanted.k or COMPARED, "like": None, "file": None})
+    served = site.release()
+    results: list[Results] = [
+        site.search(limited, site.releases.open(commit, served.retriever) if commit else served)
+        for commit in (wanted.before, wanted.after)
+    ]
+    names = [[card.sha256 for card in result.cards] for result in results]
+    return {"before": results[0], "after": results[1], "moves": compare(*names)}
+
+
+def _refused(site: Site) -> list[Adapter]:
+    """Return the files of the pool that were refused, by reason and name; none if the project has no pool."""
+    refused = {row.sha256: row for row in pool.adapters(site.root).values() if not row.accepted}
+    return sorted(refused.values(), key=lambda row: (row.verdict, row.key))

@@ -1,0 +1,71 @@
+"""Files that visitors drop onto the page. They arrive as the body of a request, so that nothing has to be parsed."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse
+
+from autolora.web.provenance import ImageRecord, read_image
+from autolora.web.rendering import render
+from autolora.web.site import Site
+
+router = APIRouter()
+FileName = Annotated[str, Query(max_length=200, description="name of the file, as the page shows it")]
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+FILES, IMAGES, IMAGE_PARTS = "/api/files", "/api/provenance", "/parts/provenance"
+
+
+def upload_limits(max_file_mb: float, max_image_mb: float) -> dict[str, int]:
+    """Return path -> bytes that a request may upload there."""
+    return {
+        FILES: int(max_file_mb * 1_000_000),
+        **dict.fromkeys((IMAGES, IMAGE_PARTS), int(max_image_mb * 1_000_000)),
+    }
+
+
+@router.post(FILES, openapi_extra=BODY)
+async def upload_file(request: Request, name: FileName = "file.safetensors") -> dict[str, Any]:
+    """Read a LoRA file (the body of the request) and return its id, which the parameter `file` of a search takes."""
+    site: Site = request.app.state.site
+    index = site.release().retriever.index
+    async with site.uploads.receive(request, site.params.serve.max_upload_mb) as path:
+        lora = await asyncio.to_thread(site.file_encoder.read, path, name, index)
+    return {
+        "id": site.uploads.remember(lora),
+        "name": lora.name,
+        "sha256": lora.sha256,
+        "layout": lora.layout,
+        "rank": lora.rank,
+        "num_slots": lora.num_slots,
+        "warnings": list(lora.warnings),
+    }
+
+
+@router.post(IMAGES, openapi_extra=BODY)
+async def describe_image(request: Request) -> dict[str, Any]:
+    """Return how a generated image (the body of the request, a PNG) was made."""
+    return (await _receive_image(request)).provenance
+
+
+@router.post(IMAGE_PARTS, include_in_schema=False)
+async def show_image_record(request: Request) -> HTMLResponse:
+    """Return how a generated image was made, for the drawer of the page."""
+    site: Site = request.app.state.site
+    record = await _receive_image(request)
+    current = site.served.current
+    known = [
+        a["sha256"] for a in record.adapters if current is not None and current.contains(str(a["sha256"]))
+    ]
+    return render(request, "parts/provenance.html", record=record, known=known)
+
+
+async def _receive_image(request: Request) -> ImageRecord:
+    site: Site = request.app.state.site
+    async with site.uploads.receive(request, site.params.pool.max_image_mb) as path:
+        return await asyncio.to_thread(read_image, path, site.params.pool)
