@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from autolora.errors import MismatchError
+from autolora.index.store import content_digest
 from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
@@ -23,6 +25,7 @@ from autolora.metrics.summary import Headline, update
 from autolora.params import RetrievalParams, load
 from autolora.retrieval import open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
+from autolora.storage.incremental import read_digest
 from bench.hidden_words import Pool, hide_words, served_pool
 from bench.reliability import draw_reliability
 from bench.selection_cases import Case, concept_words, make_cases
@@ -75,7 +78,18 @@ def main() -> None:
     print(to_markdown(tables))
     print("\n".join(f"{name}: {estimate_text(estimate)}" for name, estimate in doubts.items()))
     (root / FIGURE).write_bytes(draw_reliability(*considered(results["selection"])))
-    update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset))
+    measured_in = {"index": row_digest(root, retriever.index.digest)}
+    update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset), measured_in)
+
+
+def row_digest(root: Path, served: str) -> str:
+    """Return the digest of the rows of the served index, by which the report knows whose numbers these are.
+
+    Raises MismatchError if the working index is another one.
+    """
+    if content_digest(root) != served:
+        raise MismatchError("the served index is not the working one: run `autolora release`")
+    return str(read_digest(root, "index")["sha256"])
 
 
 def index_for(case: Case, served: Pool, hidden: Pool) -> Pool:

@@ -29,6 +29,7 @@ from autolora.pool import batches
 from autolora.pool import store as pool
 from autolora.pool.takedown import Scope, find_scope
 from autolora.records import Listing
+from autolora.report.images import EMBEDDED, FILES
 from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
@@ -157,7 +158,7 @@ def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
 
 
 def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
-    """Yield the files of the pool's folder and the thumbnails of the report that hold content.
+    """Yield the files of the pool's folder and the reduced images of the report that hold content.
 
     A file of a batch is emptied, because the version of the batch lists it; others are removed.
     """
@@ -167,9 +168,10 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering"}
-    for path in (ROOT / "cache" / "thumbnails").rglob("*"):
-        if path.name.partition(".")[0] in images:
-            yield Copy("cache/thumbnails", path.stat().st_size, path.unlink)
+    for folder in (EMBEDDED, FILES):
+        for path in (ROOT / folder).rglob("*"):
+            if path.name.partition(".")[0] in images:
+                yield Copy(folder.as_posix(), path.stat().st_size, path.unlink)
 
 
 def _record_catalog(listings: Iterable[Listing]) -> None:

@@ -12,7 +12,7 @@ from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.lora.verdict import WARNINGS
 from autolora.metrics.judgments import Judgment
 from autolora.pool import store as pool
-from autolora.records import Adapter, Listing
+from autolora.records import Adapter, Listing, PooledRendering
 
 LENGTHS = {"short": 0, "medium": 1, "long": 2}
 SPLITS = {
@@ -32,6 +32,8 @@ class Rendering:
     """A rendering with its captions."""
 
     sha256: str
+    size: tuple[int, int]
+    """width and height, px"""
     prompt: str | None
     """as the hub reports it"""
     captions: Captions
@@ -83,7 +85,7 @@ def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
     adapters = pool.adapters(root)
     splits: dict[str, str] = {row.sha256: row.split for row in dataset.training_lock(root).rows}
     captions, checks = _captions_by_image(root), read_caption_checks(index.folder(root))
-    pooled = {key: row.sha256 for key, row in pool.renderings(root).items()}
+    pooled = pool.renderings(root)
     cards = []
     for listing in read_active(root):
         adapter = adapters.get(listing.key)
@@ -117,15 +119,18 @@ def _sort_key(card: Card) -> tuple[object, ...]:
 
 
 def _renderings(
-    listing: Listing, pooled: Mapping[str, str], captions: Mapping[str, Captions]
+    listing: Listing, pooled: Mapping[str, PooledRendering], captions: Mapping[str, Captions]
 ) -> tuple[Rendering, ...]:
     """Return a listing's renderings that are in the pool, each image once."""
     renderings: dict[str, Rendering] = {}
     for listed in listing.renderings:
-        sha256 = pooled.get(listed.key)
-        if sha256 is not None and sha256 not in renderings:
-            renderings[sha256] = Rendering(
-                sha256=sha256, prompt=listed.prompt, captions=captions.get(sha256, ())
+        image = pooled.get(listed.key)
+        if image is not None and image.sha256 not in renderings:
+            renderings[image.sha256] = Rendering(
+                sha256=image.sha256,
+                size=(image.width, image.height),
+                prompt=listed.prompt,
+                captions=captions.get(image.sha256, ()),
             )
     return tuple(renderings.values())
 

@@ -128,12 +128,15 @@ def releases(root: Path) -> list[Release]:
     return [release for release in found if release]
 
 
-def headline_recall(evaluation: Mapping[str, Any]) -> Recall | None:
-    """Return the recall of an evaluation's tables: by theme if themes are judged, else by adapter; None without."""
+def headline_recall(evaluation: Mapping[str, Any], of: Sequence[str] = METHODS) -> Recall | None:
+    """Return the recall of an evaluation's tables: by theme if themes are judged, else by adapter; None without.
+
+    of: methods; the first that was measured counts.
+    """
     levels = evaluation.get("levels", {})
     for level in ("theme", "adapter"):
         methods = levels.get(level, {}).get("methods", {})
-        for method in METHODS:
+        for method in of:
             row = methods.get(method, {}).get("R@1")
             if row:
                 chance = methods.get("random", {}).get("R@1", {}).get("value")

@@ -1,8 +1,8 @@
-"""Images inside the page: reduced copies as data URLs, each embedded once, so that the page loads nothing.
+"""Images of the page: reduced copies, embedded as data URLs in the page of a small pool, else files beside it.
 
-The copies of renderings are kept in cache/thumbnails/<variant>/, so that a later page decodes new renderings only.
-The variant is a digest of everything that decides how they are reduced. Thumbnails of other variants, and of images
-that are not on the page any more, are removed.
+The copies are kept, so that a later page decodes new renderings only: in cache/thumbnails/<variant>/ if they are
+embedded, else in reports/images/<variant>/, where the page loads them from. The variant is a digest of everything that
+decides how they are reduced. Copies of other variants, and of images that are not on the page any more, are removed.
 """
 
 import base64
@@ -22,6 +22,8 @@ GRID_PX = 1280
 SIDES_PX = ((400, 256), (2000, 160))
 """(number of images on the page, up to which: largest side of each in px)"""
 SMALLEST_SIDE_PX = 96
+FILE_SIDE_PX = 224
+"""largest side of an image beside the page"""
 MAX_LOSSLESS = 800
 """up to this number of images on the page, small ones are compressed without loss"""
 LOSSY_QUALITY = 84
@@ -30,7 +32,9 @@ LOSSLESS_EFFORT = 50
 METHOD = 2
 """of WebP, 0 (fast) to 6"""
 SUFFIXES = {False: ".webp", True: ".pixels.webp"}
-"""suffix of a thumbnail, by whether it retains the pixels of its image"""
+"""suffix of a copy, by whether it retains the pixels of its image"""
+EMBEDDED, FILES = Path("cache", "thumbnails"), Path("reports", "images")
+"""folders of the copies, by where the page has them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +46,39 @@ class PageImage:
     url: str
     is_small: bool
     """whether browsers must enlarge it without smoothing"""
+    width: int
+    height: int
+    """of the original, px: browsers reserve this room before the image is loaded"""
 
 
 @dataclass(slots=True)
 class ImageStore:
-    """The images of a page by their sha256, each read and embedded once."""
+    """The images of a page by their sha256, each reduced once."""
 
     folder: Path
-    """of the thumbnails"""
+    """of the reduced copies"""
+    prefix: str | None
+    """URL of the folder relative to the page; None if the page embeds its images"""
     max_side: int
     """px"""
     lossless: bool
     """whether small images are compressed without loss"""
     images: dict[str, PageImage | None] = field(default_factory=dict)
 
-    def load(self, sha256: str, path: Path) -> PageImage | None:
-        """Return the image at `path` as a data URL; None if the file does not exist."""
+    def load(self, sha256: str, size: tuple[int, int], path: Path) -> PageImage | None:
+        """Return the image at `path`, whose width and height are `size`; None if the file does not exist."""
         if sha256 not in self.images:
-            reduced = self._stored(sha256) or self._reduce(sha256, path)
-            self.images[sha256] = PageImage(len(self.images), *_as_url(*reduced)) if reduced else None
+            is_small = self._stored(sha256)
+            if is_small is None:
+                is_small = self._reduce(sha256, path)
+            url = None if is_small is None else self._url(sha256, is_small)
+            self.images[sha256] = (
+                None if is_small is None or url is None else PageImage(len(self.images), url, is_small, *size)
+            )
         return self.images[sha256]
 
     def remove_others(self) -> None:
-        """Remove the thumbnails of images that were not loaded: they left the pool."""
+        """Remove the copies of images that were not loaded: they left the pool."""
         for path in self.folder.glob("*/*.webp"):
             if path.name.partition(".")[0] not in self.images:
                 path.unlink(missing_ok=True)
@@ -72,32 +86,39 @@ class ImageStore:
     def _path(self, sha256: str, is_small: bool) -> Path:
         return self.folder / sha256[:2] / f"{sha256}{SUFFIXES[is_small]}"
 
-    def _stored(self, sha256: str) -> tuple[bytes, bool] | None:
-        for is_small in SUFFIXES:
-            try:
-                return self._path(sha256, is_small).read_bytes(), is_small
-            except FileNotFoundError:
-                continue
-        return None
+    def _stored(self, sha256: str) -> bool | None:
+        """Return whether the stored copy retains the pixels; None if there is none."""
+        return next((is_small for is_small in SUFFIXES if self._path(sha256, is_small).exists()), None)
 
-    def _reduce(self, sha256: str, path: Path) -> tuple[bytes, bool] | None:
+    def _reduce(self, sha256: str, path: Path) -> bool | None:
         reduced = reduce_image(path, self.max_side, self.lossless)
-        if reduced:
-            write_atomic(self._path(sha256, reduced[1]), reduced[0])
-        return reduced
+        if reduced is None:
+            return None
+        write_atomic(self._path(sha256, reduced[1]), reduced[0])
+        return reduced[1]
+
+    def _url(self, sha256: str, is_small: bool) -> str:
+        path = self._path(sha256, is_small)
+        if self.prefix is None:
+            return data_url(path.read_bytes(), "webp")
+        return f"{self.prefix}/{path.relative_to(self.folder).as_posix()}"
 
 
-def image_store(root: Path, count: int) -> ImageStore:
-    """Return an empty store for about `count` images: the more there are, the smaller each becomes."""
-    max_side = next((side for limit, side in SIDES_PX if count <= limit), SMALLEST_SIDE_PX)
+def image_store(root: Path, count: int, are_files: bool) -> ImageStore:
+    """Return an empty store for about `count` images: the more of them a page embeds, the smaller each becomes.
+
+    are_files: whether the images are files beside the page.
+    """
+    embedded_side = next((side for limit, side in SIDES_PX if count <= limit), SMALLEST_SIDE_PX)
+    max_side = FILE_SIDE_PX if are_files else embedded_side
     lossless = count <= MAX_LOSSLESS
-    thumbnails = root / "cache" / "thumbnails"
     settings = [SMALL_PX, GRID_PX, max_side, lossless, LOSSY_QUALITY, LOSSLESS_EFFORT, METHOD]
-    variant = thumbnails / hash_value(settings)[:12]
-    for other in thumbnails.glob("*"):
-        if other != variant:
+    folder = root / (FILES if are_files else EMBEDDED) / hash_value(settings)[:12]
+    for other in (*(root / EMBEDDED).glob("*"), *(root / FILES).glob("*")):
+        if other != folder:
             shutil.rmtree(other, ignore_errors=True)
-    return ImageStore(folder=variant, max_side=max_side, lossless=lossless)
+    prefix = f"{FILES.name}/{folder.name}" if are_files else None
+    return ImageStore(folder=folder, prefix=prefix, max_side=max_side, lossless=lossless)
 
 
 def reduce_image(path: Path, max_side: int, lossless: bool = True) -> tuple[bytes, bool] | None:
@@ -116,18 +137,18 @@ def reduce_image(path: Path, max_side: int, lossless: bool = True) -> tuple[byte
 
 
 def encode_grid(path: Path) -> PageImage | None:
-    """Return a row of images as one image; None if the file does not exist."""
+    """Return a row of images as one embedded image; None if the file does not exist."""
     reduced = reduce_image(path, GRID_PX)
-    return PageImage(-1, *_as_url(*reduced)) if reduced else None
+    if reduced is None:
+        return None
+    content, is_small = reduced
+    with Image.open(io.BytesIO(content)) as image:
+        return PageImage(-1, data_url(content, "webp"), is_small, *image.size)
 
 
 def data_url(content: bytes, image_type: str) -> str:
     """Return the bytes of an image as a data URL."""
     return f"data:image/{image_type};base64,{base64.b64encode(content).decode()}"
-
-
-def _as_url(content: bytes, is_small: bool) -> tuple[str, bool]:
-    return data_url(content, "webp"), is_small
 
 
 def _webp(image: Image.Image, lossless: bool) -> bytes:

@@ -11,7 +11,7 @@ from autolora.report.images import PageImage, encode_grid
 
 MAX_CASES = 12
 """prompt cases per scenario that the page shows with their images"""
-UNFOLDED_CASES = 4
+UNFOLDED_CASES = 2
 """of them, those that are visible without a click"""
 MAX_DISAGREEING = 24
 """adapters whose captions disagree with the weights that the page shows with images; its browser lists all"""

@@ -260,11 +260,12 @@ def test_a_file_outside_of_batches_is_removed(root: Path) -> None:
     sketch = root / f"data/pool/open/sketches/{INK}.safetensors"
     former = root / f"data/pool/weights/{INK[:2]}/{INK}.safetensors"
     thumbnail = root / f"cache/thumbnails/v/{OWN[:2]}/{OWN}.pixels.webp"
-    for path in (sketch, former, thumbnail, thumbnail.with_name(f"{IMAGES[2]}.webp")):
+    beside_page = root / f"reports/images/v/{OWN[:2]}/{OWN}.webp"
+    for path in (sketch, former, thumbnail, beside_page, thumbnail.with_name(f"{IMAGES[2]}.webp")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"content")
     take_down("civitai:7")
-    assert not sketch.exists() and not former.exists() and not thumbnail.exists()
+    assert not any(path.exists() for path in (sketch, former, thumbnail, beside_page))
     assert thumbnail.with_name(f"{IMAGES[2]}.webp").exists()
 
 

@@ -11,14 +11,15 @@ import pytest
 from markupsafe import escape
 
 from autolora.errors import MissingArtifact
-from autolora.metrics.summary import read_summary
+from autolora.lora.remedies import REMEDIES
 from autolora.report import images
+from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.outcomes import Outcome
 from autolora.report.page import assemble
 from autolora.storage.files import write_rows
+from autolora.storage.incremental import write_digest
 from tests.report.parsed_page import Page, read_page, script_data
-from tests.support.report_root import HOSTILE, write_pool, write_report_parts
-
-ODD_FILES = Path(__file__).parents[2] / "metrics" / "odd_files.json"
+from tests.support.report_root import DAY, HOSTILE, write_pool, write_report_parts
 
 
 def test_page_loads_nothing(full: Path) -> None:
@@ -32,7 +33,8 @@ def test_page_loads_nothing(full: Path) -> None:
     assert "@import" not in read_page(full)
     assert len(page.ids) == len(set(page.ids))
     links = {source[1:] for source in page.sources if source.startswith("#")}
-    assert links <= set(page.ids)
+    adapters = {f"a-{adapter['sha256']}" for adapter in script_data(full)["adapters"]}
+    assert links <= set(page.ids) | adapters
 
 
 def test_only_the_script_of_the_page_may_run(full: Path) -> None:
@@ -57,53 +59,65 @@ def test_texts_from_a_hub_are_escaped(full: Path) -> None:
     assert HOSTILE in script_data(full)["adapters"][0]["license"]
 
 
-def test_page_shows_every_adapter_and_why_files_were_refused(full: Path) -> None:
+def test_page_lists_adapters_without_a_script_and_why_files_were_refused(full: Path) -> None:
     text = read_page(full)
     for number in range(14):
         assert f"author{number}/" in text
-    assert text.count('<article class="card">') == 12
-    assert text.count('class="cover"') == 12
-    assert text.count("The file is a pickle") >= 2
-    assert 'class="pixels nsfw"' in text
+    listed = text[text.index("<noscript>") : text.index("</noscript>")]
+    assert listed.count("<li>") == 12
+    assert text.count("The file is a pickle") >= 2 and REMEDIES["pickle"] in text
     for phrase in (
         "rank 8 on 64 layers",
-        "peft, bfloat16",
         "not reported",
         "Split: held out from training",
         "Split: training set",
         "Split: added after training",
     ):
-        assert phrase in text
+        assert phrase in listed
 
 
-def test_page_shows_adapters_whose_captions_disagree_with_the_weights(full: Path) -> None:
+def test_every_image_of_the_markup_has_a_size_and_a_text(full: Path) -> None:
+    images = re.findall(r"<img[^>]*>", read_page(full))
+    assert len(images) > 20
+    for image in images:
+        assert re.search(r' width="[1-9][0-9]*" height="[1-9][0-9]*"', image) and ' alt="' in image, image[
+            -200:
+        ]
+
+
+def test_image_that_is_not_safe_for_work_is_covered_by_a_label(full: Path) -> None:
+    assert re.search(r'<span class="veil"><img [^>]*></span>', read_page(full))
+    assert 'content: "not safe for work"' in read_page(full)
+
+
+def test_what_is_new_comes_first_then_browse_then_numbers(full: Path) -> None:
     text = read_page(full)
-    section = re.search(r'<section id="captions">.*?</section>', text, flags=re.DOTALL)
-    assert section is not None
-    names = re.findall(r"<bdi>(author\d+)/", section.group())
-    assert names == ["author5", "author3"]
-    assert "The captions of 2 of 12 adapters" in section.group()
-    assert "cosine -0.12, at least 0.50 expected" in section.group()
-    assert section.group().count("<img") == 4 and "nsfw" in section.group()
-    assert '<a href="#captions">Captions</a>' in text
-    assert text.count("they are not used in searches. Split") == 2
+    order = [
+        text.index(f'<section id="{name}"') for name in ("new", "browse", "searches", "numbers", "details")
+    ]
+    assert order == sorted(order)
+    assert "filters by words" in text and 'data-copy="autolora serve"' in text
+    assert "No refresh has run in this repository yet" in text
 
 
-def test_page_shows_the_lowest_agreements_only(
-    full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = Path(shutil.copytree(full, tmp_path / "root"))
-    monkeypatch.setattr("autolora.report.page.MAX_DISAGREEING", 1)
-    text = assemble(root).read_text()
-    section = text[text.index('<section id="captions">') :].split("</section>")[0]
-    assert re.findall(r"<bdi>(author\d+)/", section) == ["author5"]
-    assert "Only the 1 with the lowest cosine are shown here" in section
-
-
-def test_page_without_disagreeing_captions_has_no_section_on_them(tmp_path: Path) -> None:
-    write_pool(tmp_path, adapters=2)
+def test_page_shows_what_became_of_the_files_of_the_last_refresh(tmp_path: Path) -> None:
+    adapters = write_pool(tmp_path, adapters=2)
+    name = f"huggingface:author0/{HOSTILE}"
+    rows = [
+        Outcome(kind="accepted", name=name, sha256=adapters[0]),
+        Outcome(
+            kind="refused", name="h:bad", sha256="b" * 64, code="pickle", reason=HOSTILE, remedy="Do this."
+        ),
+        *(Outcome(kind="waiting", name=f"h:{n}", sha256=None, reason="budget") for n in range(7)),
+    ]
+    write_refresh(tmp_path, RefreshRecord.of(DAY, "d" * 64, 2, rows, ["**stale: 3 listings of civitai**"]))
     text = assemble(tmp_path).read_text()
-    assert 'id="captions"' not in text and 'href="#captions"' not in text
+    assert "The refresh of 2026-01-01 released 2 adapters: 1 accepted, 1 refused, 7 waiting." in text
+    assert f'<a href="#a-{adapters[0]}"><bdi>{escape(name)}</bdi></a>' in text
+    assert f"{escape(HOSTILE)}</bdi><br><b>What to do:</b> Do this." in text
+    assert "refused: pickle" in text and "3 more files" in text
+    assert "<li><bdi>stale: 3 listings of civitai</bdi></li>" in text
+    assert Page(text).tags.count("script") == 2
 
 
 def test_page_shows_numbers_with_intervals_chance_and_counts(full: Path) -> None:
@@ -111,7 +125,7 @@ def test_page_shows_numbers_with_intervals_chance_and_counts(full: Path) -> None
     report = json.loads((full / "data" / "evaluation" / "report.json").read_text())
     recall = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
     assert f"{recall['value']:.3f}</b> <small>[{recall['low']:.3f}, {recall['high']:.3f}]</small>" in text
-    assert "chance 0.25" in text
+    assert "chance 25 %" in text
     assert "24 queries, 6 adapters" in text
     for phrase in (
         "nearest other adapter",
@@ -126,26 +140,21 @@ def test_page_shows_numbers_with_intervals_chance_and_counts(full: Path) -> None
         assert phrase in text
     assert text.count('class="panel search"') == 2
     assert text.count('class="hit right"') == 6
+    assert "more searches" not in text
 
 
-def test_tiles_show_the_rows_of_the_summary(full: Path) -> None:
-    text, rows = read_page(full), read_summary(full)
-    recall = rows["retrieval.theme_r_at_1_unseen"]
-    difference = rows["fusion.pair_prompt_similarity_gated_minus_direct"]
-    assert f"<b>{recall['value']:.2f}</b><span>R@1 by theme" in text
-    assert f"<b>{difference['value']:+.3f}</b><span>gated − direct" in text
-    assert "24 queries about adapters unseen in training" in text
-    assert text.count('class="tile"') == 3
-
-
-def test_page_shows_the_reliability_of_verdicts_once_it_is_measured(tmp_path: Path) -> None:
-    write_pool(tmp_path, adapters=2)
-    assert "How reliable these verdicts are" not in assemble(tmp_path).read_text()
-    (tmp_path / "metrics").mkdir()
-    shutil.copy(ODD_FILES, tmp_path / "metrics" / "odd_files.json")
-    text, odd_files = assemble(tmp_path).read_text(), json.loads(ODD_FILES.read_text())
-    assert f"of {odd_files['totals']['files']} unusual and hostile files" in text
-    assert all(f'<th scope="row">{escape(kind)}</th>' in text for kind in odd_files["kinds"])
+def test_numbers_of_another_state_of_the_pool_are_left_out(full: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(full, tmp_path / "root"))
+    write_digest(root, "index", {}, 1, content="e" * 64)
+    text = assemble(root).read_text()
+    assert 'id="retrieval"' not in text and 'id="searches"' not in text
+    assert "of searches show an adapter" not in text
+    assert 'id="fusion"' in text
+    assert (
+        "The numbers of evaluation are left out, because they were measured with another state of index"
+        in text
+    )
+    assert "run dvc repro evaluation" in text
 
 
 @pytest.mark.parametrize("part", ["pool", "evaluation", "experiments"])
@@ -158,7 +167,7 @@ def test_page_shows_the_report_parts_that_exist(part: str, tmp_path: Path) -> No
     text = assemble(tmp_path).read_text()
     assert ('id="retrieval"' in text) == (part == "evaluation")
     assert ('id="fusion"' in text) == (part == "experiments")
-    assert 'id="pool"' in text
+    assert 'id="browse"' in text
     Page(text)
 
 
@@ -200,12 +209,17 @@ def test_adapter_that_left_the_pool_is_named_by_its_hash(tmp_path: Path) -> None
     write_rows(tmp_path / "data" / "catalog.jsonl", [])
     text = assemble(tmp_path).read_text()
     assert adapters[0][:12] in text
-    assert 'id="pool"' not in text
+    assert 'id="browse"' not in text
 
 
-def test_page_of_a_large_pool_stays_small(tmp_path: Path) -> None:
+def test_page_of_a_large_pool_has_its_images_beside_it(tmp_path: Path) -> None:
     write_pool(tmp_path, adapters=600)
     text = assemble(tmp_path).read_text()
-    assert len(text) < 15_000_000
-    assert len(script_data(tmp_path)["adapters"]) == 602
-    assert text.count("<img") < 1500
+    assert len(text) < 3_000_000
+    data = script_data(tmp_path)
+    assert len(data["adapters"]) == 602
+    assert "img-src &#39;self&#39; data:;" in text
+    assert len(data["images"]) == 1200
+    for url, *_ in data["images"]:
+        assert re.fullmatch(r"images/[0-9a-f]{12}/[0-9a-f]{2}/[0-9a-f]{64}\.(pixels\.)?webp", url)
+        assert (tmp_path / "reports" / url).is_file()

@@ -111,8 +111,12 @@ def make_adapter(key: str, sha256: str, accepted: bool) -> Adapter:
 
 
 def write_report_parts(root: Path, adapters: list[str]) -> None:
-    """Write what the stages evaluation and experiments write, from random numbers."""
-    evaluation.write(root, synthetic_benchmark(), RETRIEVAL, {"index": "i" * 64}, "best", DAY)
+    """Write what the stages index, encoder, evaluation and experiments write, from random numbers."""
+    content = dict.fromkeys(adapters, "0" * 64)
+    digests = {
+        stage: write_digest(root, stage, content, 1, content="c" * 64) for stage in ("index", "encoder")
+    }
+    evaluation.write(root, synthetic_benchmark(), RETRIEVAL, {"index": digests["index"]}, "best", DAY)
     rng = np.random.default_rng(0)
     results = []
     for number in range(2):
@@ -129,7 +133,11 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
                 unseen=1,
             )
             results.append(random_result(case, rng))
-    inputs = {"clip": "c" * 64, "generation": {"width": 64, "height": 64, "steps": 12, "guidance": 3.5}}
+    inputs = {
+        "encoder": digests["encoder"],
+        "clip": "c" * 64,
+        "generation": {"width": 64, "height": 64, "steps": 12, "guidance": 3.5},
+    }
     experiments.write(root, results, FUSION, inputs, "best", DAY)
 
 

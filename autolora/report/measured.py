@@ -1,0 +1,83 @@
+"""The numbers that were measured on this pool; those of another pool, or of an earlier state of it, are left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autolora.evaluation import store as evaluation_store
+from autolora.experiments import store as experiments_store
+from autolora.metrics.summary import read_details, read_summary
+from autolora.storage.files import read_json
+from autolora.storage.incremental import digest_path
+
+STAGES = ("pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
+SELECTION = "python -m bench.selection"
+"""the command that measures selections"""
+SHORT_DIGEST = 12
+
+Part = dict[str, Any]
+"""the report part of a stage"""
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What was measured on this pool."""
+
+    evaluation: Part | None
+    experiments: Part | None
+    selection: Rows
+    """name -> row of metrics/summary.json, without `retrieval.selection_`"""
+    left_out: tuple[str, ...]
+    """phrases on report parts that belong to another state of the pool"""
+
+
+def read_measured(root: Path) -> Measured:
+    """Return the numbers whose inputs have the digests that the stages have now."""
+    current = {stage: digest["sha256"] for stage, digest in read_digests(root).items()}
+    parts = {
+        "evaluation": evaluation_store.read_report(root),
+        "experiments": experiments_store.read_report(root),
+    }
+    outdated = {name: _changed_inputs(part, current) for name, part in parts.items() if part}
+    kept = {name: part for name, part in parts.items() if part and not outdated[name]}
+    return Measured(
+        evaluation=kept.get("evaluation"),
+        experiments=kept.get("experiments"),
+        selection=_selection(root, current.get("index")),
+        left_out=tuple(
+            f"The numbers of {name} are left out, because they were measured with {' and '.join(inputs)}: run "
+            f"`dvc repro {name}`."
+            for name, inputs in outdated.items()
+            if inputs
+        ),
+    )
+
+
+def read_digests(root: Path) -> dict[str, dict[str, Any]]:
+    """Return stage -> the content of its digest, for the stages that have run."""
+    digests = {stage: read_json(digest_path(root, stage)) for stage in STAGES}
+    return {stage: digest for stage, digest in digests.items() if digest}
+
+
+def _changed_inputs(part: Part, current: Mapping[str, str]) -> list[str]:
+    """Return phrases on the stages whose digest was another one when a report part was measured."""
+    inputs = {stage: sha256 for stage, sha256 in part["inputs"].items() if stage in STAGES}
+    return [
+        f"another state of {stage} ({sha256[:SHORT_DIGEST]}, now {current.get(stage, 'missing')[:SHORT_DIGEST]})"
+        for stage, sha256 in inputs.items()
+        if sha256 != current.get(stage)
+    ]
+
+
+def _selection(root: Path, index: str | None) -> Rows:
+    """Return the rows on selections if they were measured in the index with this digest."""
+    if index is None or read_details(root).get(SELECTION, {}).get("index") != index:
+        return {}
+    prefix = "retrieval.selection_"
+    return {
+        name.removeprefix(prefix): row
+        for name, row in read_summary(root).items()
+        if name.startswith(prefix) and row["command"] == SELECTION
+    }

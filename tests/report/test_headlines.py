@@ -1,0 +1,81 @@
+"""The headline numbers in plain words, and only those that were measured on this pool."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autolora.metrics.summary import Headline, update
+from autolora.report.headlines import headlines, percent
+from autolora.report.measured import SELECTION, Measured, read_measured
+from autolora.storage.incremental import write_digest
+
+DAY = datetime.date(2026, 1, 1)
+
+
+def row(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 24, "clusters": 6}
+
+
+def measured(**parts: Any) -> Measured:
+    return Measured(**{"evaluation": None, "experiments": None, "selection": {}, "left_out": ()} | parts)
+
+
+def texts(found: Measured) -> list[str]:
+    """Return each headline as one text with plain spaces."""
+    return [
+        f"{tile.number} {tile.label}. {tile.note}".replace("\N{NO-BREAK SPACE}", " ")
+        for tile in headlines(found)
+    ]
+
+
+def test_nothing_measured_gives_no_number() -> None:
+    assert headlines(measured()) == []
+
+
+@pytest.mark.parametrize("level", ["theme", "adapter"])
+def test_retrieval_is_a_sentence_with_interval_chance_and_sample(level: str) -> None:
+    methods = {
+        name: {"R@1": row(value)} for name, value in (("hybrid", 0.9), ("encoder", 0.7), ("random", 0.15))
+    }
+    both, weights = texts(
+        measured(evaluation={"levels": {level: {"methods": methods}}, "queried_adapters": 6})
+    )
+    assert both.startswith("90 % of searches show")
+    assert ("requested theme" in both) == (level == "theme")
+    assert (
+        "weights and captions together; 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6" in both
+    )
+    assert weights.startswith("70 %") and "weights alone" in weights
+
+
+def test_selection_and_reliability_are_sentences() -> None:
+    rows = {"single_exact": row(0.87), "none_exact": row(0.85), "calibration_error": row(0.036)}
+    single, error = texts(measured(selection=rows))
+    assert single.startswith("87 % of prompts about one theme are given exactly")
+    assert "85 % of prompts that need no adapter, which then get none." in single
+    assert "combine" not in single
+    assert error.startswith("3.6 % is the mean difference")
+
+
+def test_fusion_names_all_methods() -> None:
+    shown = {method: {"both shown": row(value)} for method, value in (("base", 0.0), ("selected", 0.8))}
+    (text,) = texts(measured(experiments={"scenarios": {"pair": {"methods": shown}}}))
+    assert text.startswith("80 % of images show both requested themes") and "0 % without adapters." in text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0 %"), (0.026, "2.6 %"), (0.1, "10 %"), (1, "100 %")])
+def test_percentages_have_a_decimal_if_they_are_small(share: float, text: str) -> None:
+    assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_selection_counts_only_if_it_was_measured_in_this_index(tmp_path: Path) -> None:
+    digest = write_digest(tmp_path, "index", {}, 1)
+    rows = [Headline(name="retrieval.selection_single_exact", value=0.9, low=0.8, high=1.0, n=30)]
+    update(tmp_path, SELECTION, DAY, rows)
+    assert read_measured(tmp_path).selection == {}
+    update(tmp_path, SELECTION, DAY, rows, {"index": digest})
+    assert read_measured(tmp_path).selection["single_exact"]["value"] == 0.9
+    write_digest(tmp_path, "index", {"another": "0" * 64}, 1)
+    assert read_measured(tmp_path).selection == {}
