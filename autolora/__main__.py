@@ -1,5 +1,15 @@
-"""`python -m autolora` is the command line."""
+"""`python -m autolora` and the command `autolora`: search, generate and the other commands of `autolora.cli`."""
 
-from autolora.cli import main
+from autolora.interrupt import exit_on_interrupt
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    exit_on_interrupt("interrupted")
+    from autolora.cli import app  # here, because Ctrl-C may come during this import
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

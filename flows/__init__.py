@@ -1,12 +1,20 @@
 """Flows: one per stage, and the refresh.
 
 Prefect and OpenMP read their settings when they are first imported, so these are set here, before any flow imports
-them. Prefect's import is timed here too, as part of its share of a stage.
+them. Prefect's import is timed here too, as part of its share of a stage, and Ctrl-C must work during it.
 """
 
 import logging
 import os
+import sys
 import time
+
+from autolora.interrupt import exit_on_interrupt
+
+if (
+    sys.argv[0] == "-m"
+):  # as long as `python -m flows.<name>` imports this package; not in tests and Prefect's workers
+    exit_on_interrupt("interrupted: what is finished is kept, and the same command continues from there")
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

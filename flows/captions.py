@@ -8,6 +8,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from autolora import vlm
 from autolora.captions import stage
 from autolora.params import Params
+from autolora.progress import Progress
 from flows.stage import ROOT, flow, params, print_and_log, run, task, today
 
 CONCURRENT_BATCHES = 4
@@ -24,10 +25,12 @@ def plan(values: Params) -> list[stage.CaptionBatch]:
 
 
 @task()
-def describe(batch: stage.CaptionBatch, values: Params) -> stage.BatchResult:
+def describe(batch: stage.CaptionBatch, values: Params, progress: Progress) -> stage.BatchResult:
     """Caption one batch of images."""
     engine = vlm.captioner(values.models, values.captions, values.vllm)
-    return stage.caption_batch(ROOT, values.captions, batch, engine)
+    result = stage.caption_batch(ROOT, values.captions, batch, engine)
+    progress.advance(len(batch.images))
+    return result
 
 
 @task()
@@ -40,7 +43,9 @@ def finish(values: Params, failures: dict[str, str]) -> str:
 async def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
-    results = describe.map(plan(values), prefect.unmapped(values)).result()
+    batches = plan(values)
+    with Progress("captions", sum(len(batch.images) for batch in batches), "images") as progress:
+        results = describe.map(batches, prefect.unmapped(values), prefect.unmapped(progress)).result()
     seconds, count = time.perf_counter() - started, sum(result.captions for result in results)
     print_and_log(
         f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"

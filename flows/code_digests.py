@@ -22,6 +22,8 @@ STAGES = ("pool", "captions", "dataset", "encoder", "index", "fusion", "evaluati
 PLUMBING = (
     "autolora/__init__.py",
     "autolora/errors.py",
+    "autolora/interrupt.py",
+    "autolora/progress.py",
     "autolora/params.py",  # the values themselves are DVC params
     "autolora/params_reader.py",
     "autolora/catalog/failed_items.py",

@@ -14,6 +14,8 @@ from flows import stage
 from flows.stage import FAILURE_VARIABLE, ROOT, StageFailed
 
 TAIL_LINES = 40
+STOP_S = 4
+"""seconds that an interrupted DVC gets to end, less than those of this process (autolora.interrupt)"""
 FAILURE = "cache/failure.json"
 HINTS = (
     "To track the changes",
@@ -84,9 +86,18 @@ def _stream(arguments: Sequence[str], lock_fd: int | None, variables: dict[str, 
                 tail.append(line)
         return process.wait(), "".join(tail)
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        _stop(process)
         raise
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """End DVC and the stage that it runs: by SIGINT, so that both clean up, else by SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=STOP_S)  # reads on, because a full pipe would block them
+            return
 
 
 def _environment() -> dict[str, str]:

@@ -1,10 +1,9 @@
 """Stage `encoder`: train the encoder on the adapters of the training lock, or take a pretrained one as it is."""
 
-from rich.progress import track
-
 from autolora.encoder import stage
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import EncoderParams, ModelsParams, PoolParams
+from autolora.progress import track
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
@@ -15,7 +14,8 @@ def train(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> s
     steps = stage.train(
         ROOT, section, transformer_config(models), load_text_encoder(models), bounds, models.device
     )
-    *_, last = track(steps, "training the encoder", total=section.steps)
+    total = section.steps if section.variant.model == "transformer" else 1
+    *_, last = track(steps, "encoder", total, "steps")
     return ", ".join(f"{name} {value:.3f}" for name, value in last.values.items())
 
 

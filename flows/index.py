@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect.utilities.annotations import opaque
-from rich.progress import track
 
 from autolora.index import stage
 from autolora.models import load_text_encoder, set_threads
 from autolora.params import Params
+from autolora.progress import Progress
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
@@ -56,8 +56,10 @@ async def index() -> None:
     started, values = time.perf_counter(), params()
     sync: Any = opaque(open_sync(values))  # Prefect passes the object on without looking into it
     work = plan(sync, values.index.batch)
-    for batch in track(work.embed, "embedding", disable=not work.embed):
-        embed(sync, batch)
+    with Progress("index", sum(map(len, work.embed)), "adapters") as progress:
+        for batch in work.embed:
+            embed(sync, batch)
+            progress.advance(len(batch))
     update(sync, work.update)
     remove(sync, work.remove)
     finish(sync)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import prefect
@@ -15,9 +16,12 @@ from autolora.catalog.sources import ImageSource, Sources
 from autolora.errors import DiskFull
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
+from autolora.pool import store as pool_store
 from autolora.pool.ingest import Ingest, batches
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
+from autolora.progress import Progress
+from autolora.storage.files import MB
 from flows.stage import ROOT, Task, flow, params, print_and_log, run, task, today
 
 ADAPTERS_PER_TASK = 8
@@ -106,7 +110,15 @@ def fetch(
     """
     started, completed_before = time.perf_counter(), ingest.num_completed
     fetcher = fetcher.with_options(retry_condition_fn=can_succeed_later)
+    progress = Progress(
+        "pool",
+        sum(map(len, wanted.values())),
+        noun,
+        detail=incomplete_downloads,
+        count=lambda: ingest.num_completed - completed_before,
+    )
     with ExitStack() as stack:
+        stack.enter_context(progress)
         futures = []
         for items in wanted.values():
             runner: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=workers)
@@ -119,6 +131,20 @@ def fetch(
     count = ingest.num_completed - completed_before
     print_and_log(f"[pool] {count} {noun} fetched in {seconds:.1f} s, {count / max(seconds, 1e-3):.1f}/s")
     return [result for result in results if isinstance(result, BaseException)]
+
+
+def incomplete_downloads() -> str:
+    """Return how many megabytes of files lie in incomplete downloads, as a phrase; empty without any."""
+    sizes = [size_or_zero(path) for path in pool_store.incoming(ROOT).glob("*")]
+    return f"{sum(sizes) / MB:,.0f} MB of incomplete downloads" if sum(sizes) >= MB else ""
+
+
+def size_or_zero(path: Path) -> int:
+    """Return the size of a file; 0 if it has been moved to its place."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def can_succeed_later(task: object, run: object, state: prefect.State) -> bool:

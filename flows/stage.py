@@ -29,6 +29,7 @@ from prefect.states import Failed, Pending
 
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.params import Params, load
+from autolora.progress import show_progress
 from autolora.storage.files import write_atomic
 from flows import PREFECT_IMPORT_S, code_digests
 
@@ -137,6 +138,7 @@ def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True, parse:
         argparse.ArgumentParser(
             prog=f"python -m flows.{flow.__name__}", description=flow.__doc__
         ).parse_args()
+    show_progress()
     try:
         _run(flow, guard)
     except BrokenPipeError:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from autolora.interrupt import exit_on_interrupt
 from autolora.params import load
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,12 @@ def server(command: list[str], health: str, environment: dict[str, str]) -> Iter
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as stream:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdout=stream, stderr=stream
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,  # Ctrl-C must not end it before the refresh, which reports to it
         )
         try:
             wait_for(health, process, log)
@@ -154,10 +160,14 @@ def execute(command: list[str], environment: dict[str, str] | None = None) -> li
     )
     assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-        lines.append(line)
+    try:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            lines.append(line)
+    except SystemExit:  # Ctrl-C, which the command has received too
+        process.wait(WAIT_S)
+        raise
     if code := process.wait():
         sys.exit(code)
     return lines
@@ -195,4 +205,5 @@ def summarize(clock: Clock) -> None:
 
 
 if __name__ == "__main__":
+    exit_on_interrupt("interrupted: `make demo` starts again, and downloads and captions nothing twice")
     main()

@@ -257,7 +257,7 @@ def test_a_search_imports_no_library_that_runs_models(root: Path) -> None:
     configure(root)
     (root / "dvc.yaml").touch()
     code = (
-        "import atexit, sys; from autolora.cli import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
+        "import atexit, sys; from autolora.__main__ import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
         "atexit.register(lambda: print({'torch', 'transformers', 'diffusers'} & set(sys.modules))); main()"
     )
     completed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)

@@ -29,8 +29,3 @@ app = typer.Typer(
 )
 for function in COMMANDS:
     app.command()(command(function))
-
-
-def main() -> None:
-    """Run the command line."""
-    app()

@@ -14,6 +14,7 @@ import typer
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.local.project import PARAMS_FILE, find_project
 from autolora.params import Params, load
+from autolora.progress import show_progress
 
 P = ParamSpec("P")
 
@@ -26,7 +27,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        _show_logs()
         os.environ.setdefault("LANCE_LOG", "error")
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting is slow on shared cores
         try:
@@ -40,6 +41,14 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             signal.raise_signal(signal.SIGPIPE)
 
     return wrapped
+
+
+def _show_logs() -> None:
+    """Show warnings and the progress of long work on stderr."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    show_progress()
 
 
 def announce(text: str) -> None:

@@ -1,16 +1,16 @@
 """`autolora verify` and `autolora repair`."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import to_json
+from autolora.progress import Progress
+from autolora.storage.files import MB
 
 
 def verify(
@@ -72,16 +72,13 @@ def repair(
 
 
 @contextmanager
-def _shown_progress() -> Iterator[Callable[[int, int, int], None] | None]:
-    """Yield a function that shows bytes read, rate and remaining time on a terminal; None if stderr is not one."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+def _shown_progress() -> Iterator[Callable[[int, int, int], None]]:
+    """Yield a function that takes bytes read, bytes in total and files read, which are shown every few seconds."""
+    num_files = 0
 
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress("[progress.description]{task.description}", *columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("verify")
-        yield lambda read, total, files: bar.update(
-            task, completed=read, total=total, description=f"{files} files"
-        )
+    def update(read: int, total: int, files: int) -> None:
+        nonlocal num_files
+        num_files, progress.done, progress.total = files, int(read / MB), max(1, int(total / MB))
+
+    with Progress("verify", noun="MB", detail=lambda: f"{num_files:,} files") as progress:
+        yield update

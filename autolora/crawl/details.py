@@ -1,22 +1,18 @@
 """Completion of partial listings: the metadata missing from a hub's list is fetched from each model's own page."""
 
-import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autolora.crawl.resume import Journal
 from autolora.errors import HubError
 from autolora.hubs import Hub, Model, rejecting_rule
 from autolora.params import CrawlParams
+from autolora.progress import track
 from autolora.records import Listing
 
 MAX_CONSECUTIVE_FAILURES = 5
 """models that may fail in a row before the remaining new models of the hub are skipped"""
-LOG_INTERVAL = 100
-"""new models between two log lines"""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +27,7 @@ class CompletedModels:
 
 
 def complete_models(
-    hub: Hub, models: Iterable[Model], rules: CrawlParams, known: Mapping[str, Listing], journal: Journal
+    hub: Hub, models: Sequence[Model], rules: CrawlParams, known: Mapping[str, Listing], journal: Journal
 ) -> CompletedModels:
     """Return the complete listings of all files that the rules admit.
 
@@ -44,8 +40,8 @@ def complete_models(
     listings: list[Listing] = []
     failed: dict[str, str] = {}
     left_out: Counter[str] = Counter()
-    fetched, failures_in_a_row = 0, 0
-    for model in models:
+    failures_in_a_row = 0
+    for model in track(models, f"crawl, hub {hub.name}", len(models), "models completed"):
         rejections = [rejecting_rule(listing, rules) for listing in model.partial_listings]
         left_out.update(rule for rule in rejections if rule)
         admitted = tuple(
@@ -67,9 +63,7 @@ def complete_models(
         listings += completed
         if is_new:
             journal.add_completed(completed)
-            fetched, failures_in_a_row = fetched + 1, 0
-            if fetched % LOG_INTERVAL == 0:
-                logger.info("hub %s: fetched %d new or changed models", hub.name, fetched)
+            failures_in_a_row = 0
     return CompletedModels(listings=tuple(listings), failed=failed, left_out=left_out)
 
 

@@ -9,6 +9,7 @@ from autolora.crawl.resume import Journal
 from autolora.errors import HubError
 from autolora.hubs import Hub, Model, Page
 from autolora.params import CrawlParams
+from autolora.progress import Progress
 
 MAX_PAGES = 20_000
 MAX_ENTRIES = 20_000
@@ -44,23 +45,25 @@ def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None,
     failure: tuple[str, ...] = ()
     seen = {model.id for page in pages for model in page.models}
     without_news = 0
-    try:
-        while not pages or not _is_last(pages[-1], since):
-            page = hub.page(rules, pages[-1].next if pages else None, today)
-            ids = {model.id for model in page.models}
-            without_news = 0 if ids - seen else without_news + 1
-            if without_news == MAX_PAGES_WITHOUT_NEWS:
-                raise HubError(
-                    f"hub {hub.name}: the last {without_news} pages list no new model; the list is considered endless"
-                )
-            seen |= ids
-            _check_page(hub.name, page, pages)
-            journal.add_page(page)
-            pages.append(page)
-    except HubError as error:
-        if not pages:
-            raise
-        failure = (f"the list ended early, after {len(pages)} pages: {error}",)
+    with Progress(f"crawl, hub {hub.name}", noun="models listed", count=lambda: len(seen)):
+        try:
+            while not pages or not _is_last(pages[-1], since):
+                page = hub.page(rules, pages[-1].next if pages else None, today)
+                ids = {model.id for model in page.models}
+                without_news = 0 if ids - seen else without_news + 1
+                if without_news == MAX_PAGES_WITHOUT_NEWS:
+                    raise HubError(
+                        f"hub {hub.name}: the last {without_news} pages list no new model; the list is considered "
+                        "endless"
+                    )
+                seen |= ids
+                _check_page(hub.name, page, pages)
+                journal.add_page(page)
+                pages.append(page)
+        except HubError as error:
+            if not pages:
+                raise
+            failure = (f"the list ended early, after {len(pages)} pages: {error}",)
     models: dict[str, Model] = {}
     for model in (model for page in pages for model in page.models):
         if model.id not in models or model.updated > models[model.id].updated:

@@ -1,0 +1,121 @@
+"""Ctrl-C: real processes get SIGINT, and end with status 130, one line, no traceback, and nothing half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autolora.interrupt import STATUS
+
+ROOT = Path(__file__).parents[1]
+LIMIT_S = 30
+RUN = "from autolora.interrupt import exit_on_interrupt; exit_on_interrupt('interrupted'); "
+
+
+def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
+    """Start a process of this code; it prints `ready` when Ctrl-C may come."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def interrupt(process: "subprocess.Popen[str]", after_s: float = 0.0) -> tuple[str, str]:
+    """Send SIGINT after some seconds, and return what the process prints until it ends."""
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=LIMIT_S)
+
+
+def start_python(code: str, folder: Path) -> "subprocess.Popen[str]":
+    """Start Python code that handles Ctrl-C, and wait until it prints a line."""
+    process = start([sys.executable, "-c", RUN + code], folder)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time; print('ready'); time.sleep(60)",
+        "import asyncio; asyncio.run((lambda: (print('ready'), asyncio.sleep(60))[1])())",
+        "import threading, time; print('ready'); threading.Thread(target=time.sleep, args=[60], daemon=True).start(); "
+        "time.sleep(60)",
+    ],
+)
+def test_a_process_ends_with_one_line_and_status_130(code: str, tmp_path: Path) -> None:
+    process = start_python(code, tmp_path)
+    _, errors = interrupt(process)
+    assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
+
+
+def test_blocks_are_left_as_after_an_error(tmp_path: Path) -> None:
+    code = (
+        "import time, pathlib\n"
+        "import autolora.storage.files as files\n"
+        "files.sync_and_rename = lambda *arguments: (print('ready'), time.sleep(60))\n"
+        "files.write_atomic(pathlib.Path('table.json'), 'content')\n"
+    )
+    process = start_python(code, tmp_path)
+    interrupt(process)
+    assert process.returncode == STATUS and list(tmp_path.iterdir()) == []
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_end(tmp_path: Path) -> None:
+    code = (
+        "import time\n"
+        "try:\n    print('ready'); time.sleep(60)\n"
+        "finally:\n    print('cleaning up'); time.sleep(60)\n"
+    )
+    process = start_python(code, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout and process.stdout.readline() == "cleaning up\n"
+    interrupt(process)
+    assert process.returncode == STATUS
+
+
+def test_threads_that_do_not_end_are_abandoned(tmp_path: Path) -> None:
+    code = (
+        "import autolora.interrupt, threading, time\n"
+        "autolora.interrupt.GRACE_S = 0.5\n"
+        "threading.Thread(target=time.sleep, args=[60]).start(); print('ready'); time.sleep(60)\n"
+    )
+    process = start_python(code, tmp_path)
+    started = time.monotonic()
+    interrupt(process)
+    assert process.returncode == STATUS and time.monotonic() - started < LIMIT_S / 2
+
+
+def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
+    process = start_python("print('ready'); import torch, transformers, time; time.sleep(60)", tmp_path)
+    _, errors = interrupt(process, after_s=0.3)
+    assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a folder with the two files that make it a repository."""
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
+
+
+def test_a_command_can_be_interrupted(repository: Path) -> None:
+    (repository / "cache/index").mkdir(
+        parents=True
+    )  # so that a search waits for the index to be complete again
+    process = start([sys.executable, "-m", "autolora", "search", "a cat"], repository)
+    output, errors = interrupt(process, after_s=2.0)
+    assert (process.returncode, output, errors) == (STATUS, "", "\ninterrupted\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [1.0, 4.0])
+def test_a_stage_can_be_interrupted(after_s: float, repository: Path) -> None:
+    process = start([sys.executable, "-m", "flows.crawl"], repository)
+    _, errors = interrupt(process, after_s)
+    assert process.returncode == STATUS and "Traceback" not in errors
+    assert sorted(path.name for path in repository.iterdir()) == ["dvc.yaml", "params.yaml"]

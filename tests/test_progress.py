@@ -1,0 +1,62 @@
+"""Progress of long work as log lines."""
+
+import logging
+import time
+
+import pytest
+
+from autolora.progress import Progress, describe, duration, track
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "text"),
+    [
+        (120, 1200, 12.0, "120 of 1,200 images, 10.0/s, 1 min 48 s left"),
+        (1200, 1200, 100.0, "1,200 of 1,200 images, finishing"),
+        (7, None, 14.0, "7 images, 0.5/s"),
+        (2, 10, 60.0, "2 of 10 images, 30 s each, 4 min 0 s left"),
+        (0, 10, 65.0, "0 of 10 images, 1 min 5 s so far"),
+    ],
+)
+def test_a_line_has_count_rate_and_remaining_time(
+    done: int, total: int | None, seconds: float, text: str
+) -> None:
+    assert describe(done, total, "images", seconds) == text
+
+
+def test_durations_have_two_units() -> None:
+    assert [duration(seconds) for seconds in (0.4, 59, 61, 3600, 90_061)] == [
+        "0 s", "59 s", "1 min 1 s", "1 h 0 min", "25 h 1 min",
+    ]  # fmt: skip
+
+
+def test_lines_are_logged_while_the_work_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "autolora.progress")
+    with Progress("pool", 4, "files", detail=lambda: "3 MB", count=lambda: 1, interval_s=0.02) as progress:
+        progress.advance(2)
+        deadline = time.monotonic() + 10
+        while len(caplog.records) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    messages = [record.getMessage() for record in caplog.records]
+    assert (
+        len(messages) >= 2
+        and messages[-1].startswith("[pool] 3 of 4 files, ")
+        and messages[-1].endswith(", 3 MB")
+    )
+    time.sleep(0.1)
+    assert len(caplog.records) == len(messages), "nothing is logged after the block"
+
+
+def test_short_work_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "autolora.progress")
+    assert list(track(range(1000), "index", 1000)) == list(range(1000))
+    assert not caplog.records
+
+
+def test_an_error_ends_the_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "autolora.progress")
+    with pytest.raises(ValueError, match="broken"), Progress("index", interval_s=0.01):
+        raise ValueError("broken")
+    count = len(caplog.records)
+    time.sleep(0.05)
+    assert len(caplog.records) == count
