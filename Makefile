@@ -1,3 +1,5 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -51,6 +53,11 @@ serve/.venv/installed: serve/requirements-cpu.txt
 	serve/setup.sh cpu
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "installing AutoLoRA with all its libraries into .venv: one to five minutes"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/pip install --progress-bar off --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' | \
+		while read -r verb package _; do case "$$verb" in \
+		Collecting) echo "  $$((++n)) of about $$(wc -l < constraints.txt): $$package";; \
+		Installing) echo "  unpacking";; \
+		esac; done
 	touch $@
