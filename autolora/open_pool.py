@@ -10,18 +10,29 @@ with pool.fuse(pipe, hits):
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 from autolora.errors import MismatchError
-from autolora.params import Params, load
+from autolora.index.copies import open_copy
+from autolora.index.served import copy_path
+from autolora.params import load as load_params
+from autolora.publication.manifest import PIPELINE, PoolSettings, read_manifest
+from autolora.publication.source import cache_folder, download, is_hub_id, is_published
 from autolora.reasons import Reasons, add_blocks, explain
 from autolora.records import Hit
 from autolora.retrieval import Conditions, Retriever, open_retriever, strengthen
+from autolora.storage.hash_cache import cached_hashes
+from autolora.text_encoder.clip import read_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.lora.factors import Lora
+    from autolora.slots import Slot
+
+    LoadLora = Callable[..., Lora]
+    """called with the sha256 of an adapter and the slots of a transformer"""
 
 Method = Literal["gated", "direct"]
 
@@ -36,15 +47,18 @@ class Pipeline(Protocol):
 
 
 class Pool:
-    """The adapters of one index, and their weights.
+    """The adapters of one index, and their weights; `autolora.open` returns it.
 
     Any number of threads may search at the same time. `fuse`, `attach` and `detach` change a pipeline: call them from
     the thread that uses it. The hits of a pool are hits of the index that was served when it was opened.
     """
 
-    def __init__(self, root: Path, params: Params, retriever: Retriever) -> None:
-        """Combine a project with a retriever of one of its indexes; `autolora.open` does this."""
-        self.root, self.params, self.retriever = root, params, retriever
+    def __init__(self, root: Path, settings: PoolSettings, retriever: Retriever, load: "LoadLora") -> None:
+        """Combine what `autolora.open` has opened.
+
+        root: folder of the project or published index. load: reads the updates of an adapter.
+        """
+        self.root, self.settings, self.retriever, self._load = root, settings, retriever, load
 
     def __len__(self) -> int:
         """Return the number of adapters that can be found."""
@@ -59,7 +73,7 @@ class Pool:
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
         all hold, e.g. "license = 'mit' and not nsfw". Raises FilterError if it is not valid.
         """
-        return self.retriever.search(prompt, self.params.retrieval.k if k is None else k, where)
+        return self.retriever.search(prompt, self.settings.retrieval.k if k is None else k, where)
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
@@ -67,7 +81,7 @@ class Pool:
         where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
         of adapters is unknown.
         """
-        return self.retriever.select(prompt, self.params.retrieval, where)
+        return self.retriever.select(prompt, self.settings.retrieval, where)
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
@@ -88,7 +102,7 @@ class Pool:
         reasons = explain(self.root, self.retriever, prompt, hits)
         if not blocks:
             return reasons
-        return add_blocks(self.root, self.retriever, prompt, hits, reasons, self.params.pool)
+        return add_blocks(self.root, self.retriever, prompt, hits, reasons, self.settings.pool)
 
     @contextmanager
     def fuse(
@@ -127,10 +141,11 @@ class Pool:
         from autolora.fusion.store import load as load_gates
 
         key, slots = _key(pipeline), transformer_slots(pipeline.transformer)
-        gated = (method or self.params.generation.method) == "gated"
+        gated = (method or self.settings.generation.method) == "gated"
         gates = load_gates(slots, gates_folder(self.root)) if gated else None
         with ExitStack() as stack:
-            stack.enter_context(fused_hits(pipeline.transformer, hits, self._loader(slots), gates))
+            load = partial(self._load, slots=slots)
+            stack.enter_context(fused_hits(pipeline.transformer, hits, load, gates))
             self.detach(pipeline)
             _attached[key] = stack.pop_all()
 
@@ -140,24 +155,49 @@ class Pool:
         if stack is not None:
             stack.close()
 
-    def _loader(self, slots: Any) -> "Callable[[str], Lora]":
-        """Return what reads the updates of an adapter, named by its sha256."""
-        from autolora.pool.weights import load_lora
-
-        return lambda sha256: load_lora(self.root, sha256, slots, self.params.pool)
-
 
 def open_pool(source: Path | str, revision: str | None = None) -> Pool:
-    """Return the pool of a project: its served index, its text encoder, and its adapters' weights.
+    """Return the pool of a project, or of a published index.
 
-    source: the folder of a project, which contains params.yaml. revision: a commit, branch or tag of its git
-    repository, whose index is searched instead of the served one.
-    Raises ParamsError if there is no params.yaml, MissingArtifact if there is no index or text encoder, MismatchError
-    if they do not belong together.
+    source: the folder of a project, which contains params.yaml; or the folder of an index that
+    `autolora publish-index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
+    the project, whose index is searched instead of the served one, or of the id; None is the current version.
+    Raises ParamsError if there is no params.yaml, MissingArtifact if a part is missing or damaged, MismatchError if
+    parts do not belong together, HubError if a download fails.
     """
-    root = Path(source).expanduser().absolute()
-    params = load(root / "params.yaml")
-    return Pool(root, params, open_retriever(root, revision))
+    folder = Path(source).expanduser().absolute()
+    if is_published(folder):
+        return _open_published(folder)
+    if is_hub_id(str(source)):
+        return _open_published(download(str(source), revision))
+    return _open_project(folder, revision)
+
+
+def _open_project(root: Path, revision: str | None) -> Pool:
+    settings = PoolSettings.of(load_params(root / "params.yaml"))
+
+    def load(sha256: str, slots: "Sequence[Slot]") -> "Lora":
+        from autolora.pool.weights import load_lora
+
+        return load_lora(root, sha256, slots, settings.pool)
+
+    return Pool(root, settings, open_retriever(root, revision), load)
+
+
+def _open_published(folder: Path) -> Pool:
+    manifest = read_manifest(folder)
+    with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
+        manifest.check_files(folder, hash_file)
+    parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
+    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / f"{manifest.index}-text_encoder.json")
+    index = open_copy(copy_path(folder, manifest.index), manifest.index)
+
+    def load(sha256: str, slots: "Sequence[Slot]") -> "Lora":
+        from autolora.publication.weights import load_lora
+
+        return load_lora(folder, cache_folder("weights"), sha256, slots, manifest.settings)
+
+    return Pool(folder, manifest.settings, Retriever(index, text_encoder), load)
 
 
 def _key(pipeline: Pipeline) -> Any:

@@ -61,6 +61,7 @@ OPTIONS = {
         "private",
     },
     "publish-gates": {"folder", "license", "base_model", "dtype", "push", "private"},
+    "publish-index": {"folder", "rev", "push", "private"},
 }
 
 

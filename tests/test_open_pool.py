@@ -209,7 +209,7 @@ def test_updates_are_added_to_what_the_pipeline_computes(
     handles = [
         pipe.transformer.get_submodule(name).register_forward_hook(added(factors, hit.strength))
         for hit in hits
-        for name, factors in load_lora(root, hit.sha256, slots(CONFIG), pool.params.pool).items()
+        for name, factors in load_lora(root, hit.sha256, slots(CONFIG), pool.settings.pool).items()
     ]
     expected = draw(pipe)
     for handle in handles:
@@ -239,7 +239,7 @@ def test_pipeline_may_be_offloaded_after_adapters_are_attached(
 
 def test_strength_and_relevance_act_once(pool: Pool, hits: list[Hit], pipe: Any, root: Path) -> None:
     """Gates know the relevance of a hit; the sum of updates knows its strength alone."""
-    loras = [load_lora(root, hit.sha256, slots(CONFIG), pool.params.pool) for hit in hits]
+    loras = [load_lora(root, hit.sha256, slots(CONFIG), pool.settings.pool) for hit in hits]
     with fused(pipe.transformer, loras, weights=[0.7, 1.0]):
         expected = draw(pipe)
     with pool.fuse(pipe, hits, method="direct"):
@@ -314,7 +314,7 @@ def test_every_pipeline_with_the_transformer_is_supported(pool: Pool, hits: list
 
 def test_hits_of_a_pool(pool: Pool, root: Path) -> None:
     assert len(pool) == 12 and repr(pool).startswith(f"<Pool of 12 adapters in {root}, index ")
-    assert len(pool.search(PROMPT)) == pool.params.retrieval.k
+    assert len(pool.search(PROMPT)) == pool.settings.retrieval.k
     assert pool.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == pool.search(PROMPT, k=3)
     assert pool.search(PROMPT, where="nsfw") == []
     assert pool.select(PROMPT, where="nsfw") == []

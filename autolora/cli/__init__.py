@@ -10,6 +10,7 @@ from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index, init
 from autolora.cli.inspect import inspect
 from autolora.cli.publish import publish_encoder, publish_gates
+from autolora.cli.publish_index import publish_index
 from autolora.cli.repair import repair, verify
 from autolora.cli.report import report
 from autolora.cli.search import search
@@ -20,6 +21,8 @@ from autolora.cli.versions import release, versions
 COMMANDS = (
     init, index, search, serve, generate, evaluate, show, inspect, export, versions, release, verify, repair,
     report, import_encoder, import_gates, publish_encoder, publish_gates,
+    search, generate, evaluate, show, versions, release, verify, repair, report, import_encoder, import_gates,
+    publish_index,
 )  # fmt: skip
 """in the order of the help"""
 

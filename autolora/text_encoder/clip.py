@@ -77,12 +77,25 @@ def load_numpy_text_encoder(root: Path, params: ModelsParams) -> NumpyTextEncode
     """
     if (root / params.pipeline).is_dir():
         params = replace(params, pipeline=str(root / params.pipeline))
-    folders = component(params, "text_encoder"), component(params, "tokenizer")
-    config, weights = ClipConfig.read(folders[0]), read_weights(folders[0])
+    return read_text_encoder(
+        component(params, "text_encoder"),
+        component(params, "tokenizer"),
+        root / "cache" / "text_encoder_hashes.json",
+    )
+
+
+def read_text_encoder(folder: Path, tokenizer: Path, hash_cache: Path) -> NumpyTextEncoder:
+    """Return the CLIP text encoder in a folder, with the tokenizer in another.
+
+    hash_cache: file that keeps the hashes of their files. Raises as `load_numpy_text_encoder`.
+    """
+    config, weights = ClipConfig.read(folder), read_weights(folder)
+    with cached_hashes(hash_cache) as hash_file:
+        digest = hash_value([hash_folder(part, hash_file) for part in (folder, tokenizer)])
     return NumpyTextEncoder(
-        digest=_digest(root, folders),
+        digest=digest,
         config=config,
-        tokenizer=_load_tokenizer(folders[1], config),
+        tokenizer=_load_tokenizer(tokenizer, config),
         tokens=weights.stored("embeddings.token_embedding.weight", config.vocab_size, config.hidden_size),
         positions=weights.float32(
             "embeddings.position_embedding.weight", config.max_position_embeddings, config.hidden_size
@@ -92,12 +105,6 @@ def load_numpy_text_encoder(root: Path, params: ModelsParams) -> NumpyTextEncode
         ),
         norm=LayerNorm.read(weights, "final_layer_norm", config),
     )
-
-
-def _digest(root: Path, folders: Sequence[Path]) -> str:
-    """Return the digest of these folders; a file is read only if its hash is unknown."""
-    with cached_hashes(root / "cache" / "text_encoder_hashes.json") as hash_file:
-        return hash_value([hash_folder(folder, hash_file) for folder in folders])
 
 
 def _load_tokenizer(folder: Path, config: ClipConfig) -> ClipTokenizer:

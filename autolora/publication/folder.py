@@ -1,0 +1,80 @@
+"""Writes a published index: all that a search, and adapters in a pipeline, need without the project.
+
+published_index.json   the manifest, written last
+README.md              the card
+cache/index/<digest>/  a copy of the index
+pipeline/              text encoder and tokenizer of the base pipeline
+data/fusion/           the trained gates, if there are any
+sources.jsonl          where hubs offer the weights of each adapter, with sha256
+
+The weights themselves stay on their hubs, under their licenses.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from autolora.catalog.store import read_all_or_empty
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion import store as fusion
+from autolora.index.copies import Index
+from autolora.index.served import copy_path, open_index
+from autolora.models import component
+from autolora.params import FolderParams, Params
+from autolora.pool import store as pool
+from autolora.publication.card import write_card
+from autolora.publication.manifest import CARD, MANIFEST, PIPELINE, SOURCES, Manifest, PoolSettings
+from autolora.storage.files import Row, write_atomic, write_rows
+from autolora.storage.hashes import hash_files
+
+PARTS = ("text_encoder", "tokenizer")
+"""of the base pipeline, which a search needs"""
+
+
+def write_published_index(root: Path, params: Params, folder: Path, rev: str | None = None) -> Manifest:
+    """Write the served index, or that of a git revision, to a new folder; nothing is left there after an error.
+
+    Raises MismatchError if the folder is not empty, MissingArtifact if the index does not exist or the folder cannot
+    be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MismatchError(f"{folder} exists and is not an empty folder: give a new one")
+    index = open_index(root, rev)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary:
+            new = Path(temporary) / "new"
+            manifest = _write(root, params, index, new)
+            os.replace(new, folder)
+    except OSError as error:
+        raise MissingArtifact(f"{folder} cannot be written ({error}): give another folder") from error
+    return manifest
+
+
+def _write(root: Path, params: Params, index: Index, folder: Path) -> Manifest:
+    shutil.copytree(copy_path(root, index.digest), copy_path(folder, index.digest))
+    for part in PARTS:
+        shutil.copytree(component(params.models, part), folder / PIPELINE / part)
+    settings = PoolSettings.of(params)
+    settings = replace(settings, hubs=replace(settings.hubs, folder=FolderParams(path=None)))
+    if any(fusion.folder(root).glob("*")):
+        shutil.copytree(fusion.folder(root), fusion.folder(folder))
+    else:
+        settings = replace(settings, generation=replace(settings.generation, method="direct"))
+    write_rows(folder / SOURCES, _sources(root, set(index.rows.columns.column("sha256").to_pylist())))
+    manifest = Manifest(index=index.digest, settings=settings, files=hash_files(folder))
+    write_atomic(folder / CARD, write_card(index, params.models.pipeline))
+    write_atomic(folder / MANIFEST, manifest.to_json())
+    return manifest
+
+
+def _sources(root: Path, adapters: set[str]) -> Iterator[Row]:
+    """Yield sha256, hub, URL and size of each active listing of these adapters; files of a folder are not offered."""
+    sha256_of = {key: adapter.sha256 for key, adapter in pool.adapters(root).items()}
+    for listing in read_all_or_empty(root):
+        sha256 = sha256_of.get(listing.key)
+        if listing.is_active and listing.hub != "folder" and sha256 in adapters:
+            yield {"sha256": sha256, "hub": listing.hub, "url": listing.url, "size": listing.size}

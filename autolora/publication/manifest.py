@@ -1,0 +1,90 @@
+"""The manifest of a published index: which index it is, the settings of its searches, and the hashes of its files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from autolora.errors import MismatchError, MissingArtifact, ParamsError
+from autolora.params import GenerationParams, HubsParams, Params, PoolParams, RetrievalParams
+from autolora.params_reader import read_section
+from autolora.storage.hashes import HashFile
+
+SCHEMA = 1
+MANIFEST, CARD, SOURCES, PIPELINE = "published_index.json", "README.md", "sources.jsonl", "pipeline"
+REMEDY = "download it again, or write it again with `autolora publish-index FOLDER`"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolSettings:
+    """The sections of params.yaml that a pool needs."""
+
+    retrieval: RetrievalParams
+    generation: GenerationParams
+    pool: PoolParams
+    hubs: HubsParams
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        """Return the settings of a project."""
+        return cls(
+            retrieval=params.retrieval, generation=params.generation, pool=params.pool, hubs=params.hubs
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The content of published_index.json."""
+
+    index: str
+    """content digest"""
+    settings: PoolSettings
+    files: Mapping[str, str]
+    """path -> sha256 of each other file but the card"""
+
+    def to_json(self) -> str:
+        """Return the content of the file."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+    def check_files(self, folder: Path, hash_file: HashFile) -> None:
+        """Raise MissingArtifact if a file in the folder of the manifest is missing or damaged."""
+        for name, sha256 in self.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise MissingArtifact(f"{path} is missing, but {MANIFEST} lists it: {REMEDY}")
+            if hash_file(path) != sha256:
+                raise MissingArtifact(f"{path} is damaged, its sha256 is not that in {MANIFEST}: {REMEDY}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a published index.
+
+    Raises MissingArtifact if it is missing or damaged, MismatchError if another version of AutoLoRA wrote it.
+    """
+    path = folder / MANIFEST
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = content.pop("schema")
+        files = {str(name): str(sha256) for name, sha256 in content["files"].items()}
+        index = str(content["index"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise MissingArtifact(
+            f"{path} is not the manifest of a published index ({error}): {REMEDY}"
+        ) from error
+    if outside := [name for name in files if not _is_inside(name)]:
+        raise MissingArtifact(f"{path} names files outside its folder ({outside[0]}): do not use it")
+    try:
+        if schema != SCHEMA:
+            raise ParamsError(f"its layout is {schema}, expected {SCHEMA}")
+        settings = read_section(PoolSettings, content["settings"])
+    except (ParamsError, KeyError) as error:
+        raise MismatchError(
+            f"{path} was written by another version of AutoLoRA ({error}): use that version, or publish the index again"
+        ) from error
+    return Manifest(index=index, settings=settings, files=files)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts

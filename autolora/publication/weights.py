@@ -1,0 +1,64 @@
+"""The weights of the adapters of a published index: downloaded from their hubs when they are needed, and kept."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from autolora.errors import HubError, MissingArtifact, RefusedFile
+from autolora.hubs.registry import open_hub
+from autolora.lora.factors import Lora
+from autolora.lora.read import read
+from autolora.params import HubsParams
+from autolora.publication.manifest import SOURCES, PoolSettings
+from autolora.slots import Slot
+from autolora.storage.files import Row, read_rows
+
+MAX_BYTES = 1 << 32
+"""of a file whose size its hub does not report"""
+
+
+def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], settings: PoolSettings) -> Lora:
+    """Return the updates of an adapter, downloading its file if it is not in the folder `cache`.
+
+    root: folder of the published index. Raises MissingArtifact if no hub is known to offer the file or it cannot be
+    read, HubError if every download fails.
+    """
+    path = cache / f"{sha256}.safetensors"
+    if not path.exists():
+        sources = [row for row in read_rows(root / SOURCES) if row["sha256"] == sha256]
+        _download(sha256, sources, path, settings.hubs)
+    try:
+        return read(path, slots, settings.pool).lora
+    except RefusedFile as error:
+        raise MissingArtifact(f"{path} cannot be read ({error}): delete it to download it again") from error
+
+
+def _download(sha256: str, sources: Sequence[Row], path: Path, hubs: HubsParams) -> None:
+    """Download a file from the first source that offers it with this sha256, without any access token.
+
+    The settings of a published index come from its publisher, so no token is sent to the hubs that they name.
+    """
+    if not sources:
+        raise MissingArtifact(
+            f"no hub is known to offer the weights of {sha256}: they were in a folder of the publisher, or withdrawn"
+        )
+    failures = []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        for source in sources:
+            target = Path(temporary) / "weights"
+            try:
+                actual = open_hub(source["hub"], hubs, {}).download(
+                    source["url"], target, source["size"] or MAX_BYTES
+                )
+            except (HubError, RefusedFile) as error:
+                failures.append(str(error))
+                continue
+            if actual == sha256:
+                target.replace(path)
+                return
+            failures.append(f"hub {source['hub']}: {source['url']} now has sha256 {actual[:12]}")
+    raise HubError(
+        f"the weights of {sha256} cannot be downloaded: {'; '.join(failures)}; no access token is sent, so a file that "
+        f"needs one must be downloaded by hand, to {path}"
+    )
