@@ -143,7 +143,8 @@ def _require_pairs(examples: Sequence[EncodedAdapter], variant: FusionVariant) -
     if count < 2:
         raise MissingArtifact(
             f"the gates need two or more {needed} with captioned images, but there are {count}: check "
-            "data/training.jsonl, run `dvc repro captions dataset`, or move dataset.train_until in params.yaml"
+            "data/training.jsonl, run `dvc repro captions dataset`, or move dataset.train_until in params.yaml; "
+            "or use pretrained gates (fusion.from), which need none"
         )
 
 

@@ -12,6 +12,8 @@ from autolora.storage.hashes import hash_value
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
 Kind = Literal["encoder", "gates"]
+NAMES: Mapping[str, str] = {"encoder": "a pretrained encoder", "gates": "pretrained gates"}
+"""kind -> what error messages call a model of it"""
 DType = Literal["float32", "float16", "int8"]
 
 
@@ -57,6 +59,8 @@ class PretrainedConfig:
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Return the config of a JSON value; raises TypeError, KeyError or ValueError if it is not one."""
         config = cls(**{**content, "training": TrainingSet(**content["training"])})
+        if config.kind not in NAMES:
+            raise ValueError(f"'kind' is {config.kind!r}")
         if WEIGHTS not in config.files or not all(map(_is_inside, config.files)):
             raise ValueError(f"'files' must name {WEIGHTS} and otherwise files in {PIPELINE}/")
         return config
@@ -67,19 +71,19 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
 
     Raises MissingArtifact if it is missing or damaged, MismatchError if it is of another kind or layout.
     """
-    path = folder / CONFIG
+    path, name = folder / CONFIG, NAMES[kind]
     remedy = (
         f"write it with `autolora publish-{kind} FOLDER` in the project that trained it, or download it again"
     )
     if not path.is_file():
-        raise MissingArtifact(f"{folder} contains no {CONFIG}, so it is not a pretrained {kind}: {remedy}")
+        raise MissingArtifact(f"{folder} contains no {CONFIG}, so it does not hold {name}: {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content.pop("schema")
         config = PretrainedConfig.from_json(content) if schema == SCHEMA else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise MissingArtifact(
-            f"{path} is not the config of a pretrained {kind} ({type(error).__name__}: {error}): {remedy}"
+            f"{path} is not the config of {name} ({type(error).__name__}: {error}): {remedy}"
         ) from error
     if config is None:
         raise MismatchError(
@@ -87,9 +91,7 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
             f"wrote it, or {remedy}"
         )
     if config.kind != kind:
-        raise MismatchError(
-            f"{folder} holds a pretrained model of kind '{config.kind}', expected '{kind}': {remedy}"
-        )
+        raise MismatchError(f"{folder} holds {NAMES[config.kind]}, expected {name}: {remedy}")
     return config
 
 

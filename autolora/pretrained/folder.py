@@ -16,7 +16,16 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.pretrained.card import CardFacts, write_card
-from autolora.pretrained.config import CARD, CONFIG, PIPELINE, WEIGHTS, Kind, PretrainedConfig, read_config
+from autolora.pretrained.config import (
+    CARD,
+    CONFIG,
+    NAMES,
+    PIPELINE,
+    WEIGHTS,
+    Kind,
+    PretrainedConfig,
+    read_config,
+)
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_file
 
@@ -40,7 +49,7 @@ def claim_folder(folder: Path, kind: Kind) -> None:
         read_config(folder, kind)
     except (MissingArtifact, MismatchError) as error:
         raise MismatchError(
-            f"{folder} is not empty and does not hold a pretrained {kind} ({error}): give a new or empty folder"
+            f"{folder} is not empty and does not hold {NAMES[kind]} ({error}): give a new or empty folder"
         ) from error
     (folder / CONFIG).unlink()
     shutil.rmtree(folder / PIPELINE, ignore_errors=True)

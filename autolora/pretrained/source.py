@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autolora.errors import HubError, MissingArtifact, ParamsError
-from autolora.pretrained.config import CARD, CONFIG, PIPELINE, WEIGHTS, Kind
+from autolora.pretrained.config import CARD, CONFIG, NAMES, PIPELINE, WEIGHTS, Kind
 
 PATTERNS = (CONFIG, WEIGHTS, CARD, f"{PIPELINE}/*")
 """files of a repository that are downloaded"""
@@ -31,8 +31,8 @@ def locate(source: str | Path, revision: str | None, kind: Kind) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise MissingArtifact(
-            f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a "
-            f"pretrained {kind}, which `autolora publish-{kind} FOLDER` writes, or an id"
+            f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of "
+            f"{NAMES[kind]}, which `autolora publish-{kind} FOLDER` writes, or an id"
         )
     return folder
 

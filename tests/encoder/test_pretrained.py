@@ -193,7 +193,7 @@ def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path, encoder: Enco
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], type[AutoLoraError], str]] = {
     "no config": (
-        lambda path: (path / "config.json").unlink(), MissingArtifact, r"contains no config.json, so it is not a pretr",
+        lambda path: (path / "config.json").unlink(), MissingArtifact, r"contains no config.json, so it does not hold",
     ),
     "no JSON": (
         lambda path: (path / "config.json").write_text("{"), MissingArtifact, "is not the config of a pretrained",
@@ -214,7 +214,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[AutoLoraError], str]] = {
     ),
     "other kind": (
         lambda path: rewrite_config(path, lambda c: c.update(kind="gates")), MismatchError,
-        "of kind 'gates', expected 'encoder'",
+        "holds pretrained gates, expected a pretrained encoder",
     ),
     "other model": (
         lambda path: rewrite_config(path, lambda c: c["model"].update(width=32)), MismatchError,
