@@ -54,9 +54,12 @@ def index(
     only.
     """
     started = time.perf_counter()
-    print(f"indexing {folder or 'the folder of params.yaml'} …", file=sys.stderr, flush=True)
+    if folder:
+        print(f"indexing {folder} …", file=sys.stderr, flush=True)
     _prepare_project(folder, encoder)
     root, params = enter_repository()
+    if not folder:
+        print(f"indexing {params.hubs.folder.path} …", file=sys.stderr, flush=True)
     from autolora.local.indexing import index_folder
 
     try:
@@ -73,8 +76,6 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
 
     Raises ParamsError if DVC runs the stages of the project, or if it has another folder or encoder.
     """
-    from autolora.local.settings import complete_project, new_project
-
     here = Path.cwd()
     root = find_project(here)
     if root is None or (is_pipeline(root) and root != here):
@@ -83,14 +84,19 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
                 f"{here} is no project yet: give the folder of your LoRA files and a pretrained encoder "
                 "(`autolora index FOLDER --encoder FOLDER|ID`)"
             )
+        from autolora.local.settings import new_project
+
         print(f"wrote {new_project(here, folder, encoder)}", file=sys.stderr)
     elif is_pipeline(root):
         raise ParamsError(
             f"DVC makes the index of {root}: run `autolora index` in another folder, or make yours a hub of this "
             "pipeline (hubs.folder.path and crawl.hubs in params.yaml)"
         )
-    elif changed := complete_project(root, folder, encoder):
-        print(f"set {', '.join(changed)} in params.yaml", file=sys.stderr)
+    elif folder or encoder:
+        from autolora.local.settings import complete_project
+
+        if changed := complete_project(root, folder, encoder):
+            print(f"set {', '.join(changed)} in params.yaml", file=sys.stderr)
 
 
 def describe(report: "IndexReport", seconds: float) -> Iterator[str]:

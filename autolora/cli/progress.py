@@ -72,6 +72,6 @@ def describe_step(step: str, done: int, total: int, seconds: float) -> str:
     """Return the state of a step as a line: items, rate, and the remaining or the elapsed time."""
     rate = done / max(seconds, 1e-3)
     if done == total:
-        return f"{step}: {done} of {total}, {rate:.1f}/s, {seconds:.1f} s"
+        return f"{step}: {done} of {total}" + (f", {rate:.1f}/s, {seconds:.1f} s" if seconds >= 0.1 else "")
     time_left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done >= MIN_DONE else ""
     return f"{step}: {done} of {total}{time_left}"

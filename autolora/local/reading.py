@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import repeat
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import torch
@@ -88,9 +89,17 @@ def _read_all(
 
 
 def _start_worker() -> None:
-    """Leave an interruption to the main process, and use one thread per process."""
+    """Leave an interruption to the main process, end if that is killed, and use one thread for the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "only a child process is a worker"
+    parent.join()
+    os._exit(1)
 
 
 def _read(root: Path, file: tuple[str, str], recipe: ReadRecipe) -> Adapter | Failure:

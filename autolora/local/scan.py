@@ -63,7 +63,7 @@ def _list_models(
     hub: Folder, rules: CrawlParams, today: date, progress: Progress
 ) -> tuple[list[Model], list[str]]:
     """Return the files of a folder, not yet hashed, and one message per problem."""
-    progress("folder scanned", 0, 0)
+    progress("files found", 0, 0)
     models: list[Model] = []
     problems: list[str] = []
     cursor, is_last = None, False
@@ -72,6 +72,7 @@ def _list_models(
         models += page.models
         problems += page.problems
         cursor, is_last = page.next, page.next is None
+        progress("files found", len(models), len(models))
     return models, problems
 
 
