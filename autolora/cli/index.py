@@ -36,6 +36,7 @@ def init(
     encoder: Encoder = None,
 ) -> None:
     """Write params.yaml, which makes the working directory a project for your own LoRA files."""
+    print(f"new project in {Path.cwd()} …", file=sys.stderr, flush=True)
     from autolora.local.settings import new_project
 
     path = new_project(Path.cwd(), folder, encoder)

@@ -14,13 +14,13 @@ from pathlib import Path
 from autolora import models
 from autolora.catalog.sources import group_sources
 from autolora.dataset import stage as dataset_stage
-from autolora.encoder import stage as encoder_stage
 from autolora.encoder.model import TextEncoder
 from autolora.errors import ParamsError
 from autolora.index import stage as index_stage
 from autolora.index.served import copies_folder, release, served_digest
 from autolora.index.store import content_digest
 from autolora.local.captioning import write_captions
+from autolora.local.encoder import install_encoder
 from autolora.local.links import link_files
 from autolora.local.progress import Progress, tracked
 from autolora.local.reading import read_files, read_images
@@ -81,7 +81,7 @@ def index_folder(root: Path, params: Params, today: date, progress: Progress) ->
     folder = folder_of(params)
     with exclusive_lock(root):
         models.set_threads(params.models)
-        _install_encoder(root, params)
+        install_encoder(root, params)
         found = scan(root, folder, params.crawl, today, progress)
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
@@ -106,21 +106,6 @@ def index_folder(root: Path, params: Params, today: date, progress: Progress) ->
         failed_captions=failed_captions,
         changes=changes,
         index=index,
-    )
-
-
-def _install_encoder(root: Path, params: Params) -> None:
-    """Write the pretrained encoder that params.yaml names to data/encoder. Raises ParamsError if it names none."""
-    if params.encoder.from_ is None:
-        raise ParamsError(
-            "encoder.from is null: give a pretrained encoder (`autolora index --encoder FOLDER|ID`)"
-        )
-    encoder_stage.use_pretrained(
-        root,
-        params.encoder,
-        models.transformer_config(params.models),
-        load_numpy_text_encoder(root, params.models),
-        params.pool,
     )
 
 

@@ -234,6 +234,16 @@ def test_an_encoder_for_other_sketches_is_refused(root: Path) -> None:
         index(root)
 
 
+def test_the_encoder_is_installed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index(root)
+    with monkeypatch.context() as patched:
+        patched.setattr("autolora.encoder.stage.load_pretrained", lambda _: pytest.fail("it is loaded again"))
+        index(root)
+    (root / "data/encoder/model.safetensors").unlink()
+    index(root)
+    assert (root / "data/encoder/model.safetensors").exists()
+
+
 def test_an_empty_folder_gives_an_empty_index(root: Path, folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()

@@ -201,10 +201,12 @@ class Folder:
 
     def _hash(self, url: str) -> str:
         """Return the sha256 of a regular file below the folder. Raises UnusableFile, OSError."""
-        path = parse_url(url)
-        with open_inside(self.root, path) as stream:
-            if self.hash_file:
-                return self.hash_file(resolve_inside(self.root, path))
+        if self.hash_file:
+            path = resolve_inside(self.root, parse_url(url))
+            if not path.is_file():
+                raise UnusableFile("it is not a regular file")
+            return self.hash_file(path)
+        with open_inside(self.root, parse_url(url)) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
