@@ -23,6 +23,7 @@ from autolora.local.captioning import write_captions
 from autolora.local.encoder import install_encoder
 from autolora.local.links import link_files
 from autolora.local.progress import Progress, tracked
+from autolora.local.project import check_folder
 from autolora.local.reading import read_files, read_images
 from autolora.local.scan import scan
 from autolora.params import ModelsParams, Params
@@ -63,22 +64,25 @@ class IndexReport:
     """content digest of the index that searches use now"""
 
 
-def folder_of(params: Params) -> Path:
-    """Return the folder of a project's files. Raises ParamsError if params.yaml names none."""
+def folder_of(root: Path, params: Params) -> Path:
+    """Return the folder of a project's files. Raises ParamsError or MissingArtifact if it cannot be indexed."""
     if params.hubs.folder.path is None:
         raise ParamsError(
             "hubs.folder.path is null: give the folder of your LoRA files (`autolora index FOLDER`)"
         )
-    return Path(params.hubs.folder.path).expanduser().resolve()
+    folder = (root / Path(params.hubs.folder.path).expanduser()).resolve()
+    check_folder(root, folder)
+    return folder
 
 
 def index_folder(root: Path, params: Params, today: date, progress: Progress) -> IndexReport:
     """Bring the index of a project up to date with the folder that params.yaml names.
 
     Every step does only what is missing, so that an interrupted run is continued by the next one.
-    Raises AutoLoraError if another process changes the project, or a step fails.
+    Raises AutoLoraError if the folder or the encoder cannot be used, another process changes the project, or a step
+    fails.
     """
-    folder = folder_of(params)
+    folder = folder_of(root, params)
     with exclusive_lock(root):
         models.set_threads(params.models)
         install_encoder(root, params)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from autolora.errors import ParamsError
+from autolora.errors import MissingArtifact, ParamsError
 
 PARAMS_FILE, PIPELINE_FILE = "params.yaml", "dvc.yaml"
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -32,6 +32,22 @@ def find_project(here: Path) -> Path | None:
 def is_pipeline(root: Path) -> bool:
     """Return whether the stages of a project are run by DVC."""
     return (root / PIPELINE_FILE).exists()
+
+
+def check_folder(root: Path, folder: Path) -> None:
+    """Raise ParamsError if a project lies in the folder of files that it indexes, MissingArtifact if there is none.
+
+    Otherwise the project's own files would be indexed as well, and other programs would list them as LoRAs.
+    """
+    if not folder.is_dir():
+        raise MissingArtifact(
+            f"{folder} is not a folder: give the folder of your LoRA files, and check that it is mounted"
+        )
+    if root.resolve().is_relative_to(folder):
+        raise ParamsError(
+            f"{root} lies in the folder of LoRA files, {folder}: run `autolora index {folder}` in another folder, so "
+            "that the files of the project are not among your own"
+        )
 
 
 def write_project(root: Path, values: Mapping[str, Any]) -> Path:

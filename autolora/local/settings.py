@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from autolora.encoder.pretrained import load_pretrained
-from autolora.errors import MissingArtifact, ParamsError
-from autolora.local.project import PARAMS_FILE, set_values, write_project
+from autolora.errors import ParamsError
+from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_project
 from autolora.params import load
 from autolora.pretrained.source import is_hub_id
 from autolora.storage.files import write_atomic
@@ -26,7 +26,7 @@ def new_project(root: Path, folder: Path | None, encoder: str | None) -> Path:
             f"{root / PARAMS_FILE} exists already: edit it, or use another folder for a new project"
         )
     values: Values = {"models.device": "cuda" if torch.cuda.is_available() else "cpu"}
-    values |= _folder_values(folder) if folder else {}
+    values |= _folder_values(root, folder) if folder else {}
     values |= _encoder_values(encoder) if encoder else {}
     return write_project(root, values)
 
@@ -39,7 +39,7 @@ def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Va
     path = root / PARAMS_FILE
     params, values = load(path), Values()
     if folder is not None:
-        stated, given = params.hubs.folder.path, _folder_values(folder)
+        stated, given = params.hubs.folder.path, _folder_values(root, folder)
         _check_same(
             path, "hubs.folder.path", stated and str((root / Path(stated).expanduser()).resolve()), given
         )
@@ -61,10 +61,9 @@ def _check_same(path: Path, key: str, stated: str | None, given: Values) -> None
         )
 
 
-def _folder_values(folder: Path) -> Values:
+def _folder_values(root: Path, folder: Path) -> Values:
     path = folder.expanduser().resolve()
-    if not path.is_dir():
-        raise MissingArtifact(f"{path} is not a folder: give the folder of your LoRA files")
+    check_folder(root, path)
     return {"hubs.folder.path": str(path)}
 
 

@@ -44,6 +44,11 @@ def test_opens_a_folder_as_a_hub() -> None:
     assert open_hub("folder", PARAMS, {}) == Folder(Path("loras"))
 
 
+def test_a_folder_may_be_in_the_home_directory() -> None:
+    home = open_hub("folder", replace(PARAMS, folder=FolderParams(path="~/loras")), {})
+    assert home == Folder(Path.home() / "loras")
+
+
 def test_rejects_a_folder_without_a_path_and_an_unknown_hub() -> None:
     with pytest.raises(HubError, match=r"hubs\.folder\.path is null"):
         open_hub("folder", replace(PARAMS, folder=FolderParams(path=None)), {})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from autolora.errors import AutoLoraError, HubError, MissingArtifact, ParamsError
+from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.index.served import copies_folder, served_digest
 from autolora.local import reading
 from autolora.local.indexing import index_folder
@@ -200,7 +200,7 @@ def test_old_copies_of_the_index_are_removed(root: Path, folder: Path) -> None:
 def test_a_missing_folder_is_an_error_and_keeps_the_index(root: Path, folder: Path) -> None:
     index(root)
     folder.rename(folder.with_name("unmounted"))
-    with pytest.raises(HubError, match="check that it is mounted"):
+    with pytest.raises(MissingArtifact, match="check that it is mounted"):
         index(root)
     assert first_hit(root) == "file0"
 

@@ -7,7 +7,13 @@ import pytest
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.local.settings import complete_project, new_project
 from autolora.params import load
-from tests.local.own_folder import ENCODER
+from autolora.pretrained.upload import push_to_hub
+from autolora.retrieval import open_retriever
+from playground.hubs.server import running
+from playground.hubs.state import Hub
+from tests.local.own_folder import ENCODER, index, set_params
+from tests.support.hf_client import point_at
+from tests.support.tiny_pool import make_pool
 
 
 def test_a_new_project_uses_what_comes_with_the_encoder(root: Path, folder: Path) -> None:
@@ -29,6 +35,17 @@ def test_an_encoder_that_cannot_be_used_leaves_no_project(tmp_path: Path, folder
     assert not list(project.iterdir())
 
 
+@pytest.mark.parametrize("inner", [".", "deep/project"])
+def test_a_project_does_not_lie_among_the_files(folder: Path, inner: str) -> None:
+    (root := folder / inner).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(ParamsError, match="lies in the folder of LoRA files"):
+        new_project(root, folder, str(ENCODER))
+    new_project(root, None, str(ENCODER))
+    set_params(root, {"hubs.folder.path": str(folder)})
+    with pytest.raises(ParamsError, match="lies in the folder of LoRA files"):
+        index(root)
+
+
 def test_null_is_completed_and_other_values_are_refused(tmp_path: Path, folder: Path) -> None:
     path = new_project(tmp_path, None, None)
     assert complete_project(tmp_path, None, None) == {}
@@ -37,7 +54,7 @@ def test_null_is_completed_and_other_values_are_refused(tmp_path: Path, folder: 
     written = path.read_text()
     assert complete_project(tmp_path, folder, str(ENCODER)) == {}
     with pytest.raises(ParamsError, match=r"has hubs.folder.path: .*loras, but .* is given"):
-        complete_project(tmp_path, tmp_path, None)
+        complete_project(tmp_path, folder / "deep", None)
     assert path.read_text() == written
 
 
@@ -45,3 +62,19 @@ def test_a_folder_may_be_relative_in_params(root: Path, folder: Path) -> None:
     path = root / "params.yaml"
     path.write_text(path.read_text().replace(str(folder), "../loras"))
     assert complete_project(root, folder, None) == {}
+
+
+def test_an_encoder_from_a_hub_is_pinned_to_its_commit(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(Hub(make_pool(tmp_path / "pool"), day=1)) as endpoint:
+        point_at(monkeypatch, endpoint, tmp_path / "cache")
+        commit = push_to_hub(ENCODER, "ann/encoder", "encoder")
+        for name, encoder in (("latest", "ann/encoder"), ("pinned", f"ann/encoder@{commit}")):
+            (root := tmp_path / name).mkdir()
+            new_project(root, folder, encoder)
+            params = load(root / "params.yaml")
+            assert (params.encoder.from_, params.encoder.from_revision) == ("ann/encoder", commit)
+            assert complete_project(root, folder, encoder) == {}
+    index(root)
+    assert open_retriever(root).search("a cat", k=1)[0].id == "file0"
