@@ -1,8 +1,9 @@
 """`python -m bench`: every measurement, one after the other; the last, the sketch at true sizes, takes longest."""
 
-from bench import nearest, reading, search, sketching
+from bench import inspect, nearest, reading, search, sketching
 
 for measurement in (reading, search):
     measurement.main()
+inspect.main([])
 nearest.main([])
 sketching.main([])

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.read import read, read_and_sketch
 from autolora.lora.sketch import SketchSpec
 from autolora.metrics.summary import Headline, update
@@ -26,7 +27,6 @@ from autolora.params import load
 from autolora.slots import Slot, slots
 from autolora.storage.hashes import hash_file
 from bench.costs import PROFILE, measure_peak, name_processor
-from bench.synthetic import FLUX_DEV
 from bench.timing import cpu_timed, today
 
 ROOT = Path(__file__).parents[1]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.factors import Lora
 from autolora.lora.fingerprint import WIDTH, fingerprint
 from autolora.lora.read import read
@@ -50,7 +51,7 @@ from bench.similarity import (
     sketch_shapes,
     to_half,
 )
-from bench.synthetic import FLUX_DEV, AdapterSpec, PoolSpec, draw_lora, lay_out, list_adapters
+from bench.synthetic import AdapterSpec, PoolSpec, draw_lora, lay_out, list_adapters
 from bench.timing import cpu_timed, today
 from bench.variants import Copy, copies, lay_out_copy
 

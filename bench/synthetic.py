@@ -34,7 +34,6 @@ from autolora.lora.formats import BFL_DOUBLE, BFL_SINGLE
 from autolora.slots import FusedSlot, Slot, fused_slots
 from autolora.storage.arrays import Float32Array
 
-FLUX_DEV = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
 SUBSETS = {"attention": (".attn.",), "attention+ff": (".attn.", ".ff", ".proj_"), "all": (".",)}
 """subset -> substrings of the names of the linears that an adapter trains"""
 COMMON, AUTHOR = 0.03, 0.02

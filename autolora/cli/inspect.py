@@ -58,11 +58,16 @@ def inspect(
     if output and (output.is_dir() or output.suffix.lower() != ".html"):
         raise typer.BadParameter(f"{output} must be a file that ends in .html", param_hint="-o")
     print(f"inspecting {path}", file=sys.stderr, flush=True)  # before torch is imported, which takes seconds
+    import torch
+
     from autolora.inspection.files import find_files
     from autolora.inspection.inspection import Inspector
     from autolora.inspection.setup import open_setup, read_words
     from autolora.inspection.totals import Totals
 
+    torch.set_num_threads(
+        1
+    )  # files are read in parallel, and their products are too small for several threads
     is_folder, found = path.is_dir(), find_files(path)
     candidates = read_words(words.expanduser()) if words else None
     pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
@@ -165,7 +170,7 @@ class RowPrinter:
         """Print one row."""
         from autolora.inspection.facts import describe_rank, summarize_inspection
 
-        strength = "" if inspection.norm is None else f"{inspection.norm:.3g}"
+        strength = "" if inspection.changes is None else f"{inspection.changes.norm:.3g}"
         layout, rank = inspection.layout or "", describe_rank(inspection)
         cells = [inspection.path, inspection.verdict, layout, rank, strength]
         self._print(cells, summarize_inspection(inspection))

@@ -1,5 +1,6 @@
 """What an update changes: the share of ‖ΔW‖² of each block and of each part of the transformer, from a sketch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,10 @@ SINGLE_OUTPUT = "output of single blocks"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
-    """Shares of ‖ΔW‖², each a number from 0 to 1; the values of each mapping add up to 1."""
+    """‖ΔW‖, and shares of its square: numbers from 0 to 1 that add up to 1 in each mapping."""
 
+    norm: float
+    """Frobenius norm over all slots, estimated (docs/sketch.md)"""
     blocks: dict[str, float]
     """block, e.g. `transformer_blocks.3`, in the order of the transformer; 0 for one that is not changed"""
     stacks: dict[str, float]
@@ -30,20 +33,16 @@ def measure_changes(sketch: Sketch, slots: Sequence[Slot]) -> Changes:
     """Return what an update changes. sketch: of these slots."""
     energies = sketch.values.double().square().sum((1, 2))
     total = float(energies.sum()) or 1.0
-    changes = Changes(blocks={}, stacks={}, parts={})
+    blocks, stacks, parts = dict[str, float](), dict[str, float](), dict[str, float]()
     for slot, energy in zip(slots, energies.tolist(), strict=True):
         stack, block, _ = slot.name.split(".", 2)
-        names = (
-            (changes.blocks, f"{stack}.{block}"),
-            (changes.stacks, STACKS[stack]),
-            (changes.parts, _part(slot)),
-        )
-        for shares, name in names:
+        for shares, name in ((blocks, f"{stack}.{block}"), (stacks, STACKS[stack]), (parts, _part(slot))):
             shares[name] = shares.get(name, 0.0) + energy / total
     return Changes(
-        blocks=_rounded(changes.blocks),
-        stacks=_rounded(changes.stacks),
-        parts={part: share for part, share in _rounded(changes.parts).items() if share},
+        norm=float(f"{math.sqrt(total):.6g}"),  # further digits depend on the number of threads that summed
+        blocks=_rounded(blocks),
+        stacks=_rounded(stacks),
+        parts={part: share for part, share in _rounded(parts).items() if share},
     )
 
 

@@ -107,7 +107,9 @@ class Describer:
         self._rule = caption_rule(encoder)
         self._vectors: dict[str, Float64Array] = {}
 
-    def describe(self, lora: Lora, sketch: Sketch, sha256: str, texts: Mapping[str, str]) -> Description:
+    def describe(
+        self, lora: Lora, sketch: Sketch, sha256: str | None, texts: Mapping[str, str]
+    ) -> Description:
         """Return what the weights of a file say. texts: source -> what is said about the file."""
         weights = self._embed(lora, sketch)
         vector = directions(weights[None])[0]

@@ -38,12 +38,12 @@ class EarlierFiles:
         first = self._paths.setdefault(sha256, path)
         return None if first == path else first
 
-    def find_near(self, sketch: Sketch, path: str) -> NearDuplicate | None:
+    def find_near(self, sketch: Sketch, norm: float, path: str) -> NearDuplicate | None:
         """Return the most similar earlier file if it is a near-duplicate; remember this one otherwise.
 
-        So each file of a group is compared with the first one of the group.
+        So each file of a group is compared with the first one of the group. norm: of the sketched update.
         """
-        own, norm = fingerprint(sketch.values.numpy()), sketch.norm
+        own = fingerprint(sketch.values.numpy())
         cosines = self._fingerprints[: len(self._compared)] @ own
         nearest = int(cosines.argmax()) if len(cosines) else -1
         if nearest >= 0 and cosines[nearest] >= self._threshold:

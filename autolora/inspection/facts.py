@@ -76,7 +76,7 @@ def _file_facts(inspection: Inspection) -> dict[str, str]:
     return {
         "layout": str(inspection.layout),
         "rank": describe_rank(inspection),
-        "strength": f"{inspection.norm:.3g} (Frobenius norm of the update, estimated)",
+        "strength": f"{changes.norm:.3g} (Frobenius norm of the update, estimated)",
         "changes": f"{inspection.num_slots} layers: {_shares(changes.parts.items())}",
         "blocks": _describe_blocks(changes),
         "stored as": str(inspection.dtype),

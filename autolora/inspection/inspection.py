@@ -1,8 +1,9 @@
 """Inspections: what one LoRA file is, does and resembles, without a repository."""
 
 import logging
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -16,6 +17,7 @@ from autolora.inspection.description import Describer, Description
 from autolora.inspection.duplicates import EarlierFiles, NearDuplicate
 from autolora.inspection.files import FoundFile
 from autolora.inspection.header_facts import HeaderFacts, read_facts
+from autolora.lora.mmap_file import open_regular
 from autolora.lora.read import Reading, read_and_sketch, read_header
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
@@ -27,8 +29,10 @@ UNREADABLE = "unreadable"
 """verdict on a file that cannot be opened"""
 UNREADABLE_REMEDY = "Check that you may read the file, and that a link stays inside the folder."
 PROMPTS_SEPARATOR = "; "
-HASHED_AHEAD = 2
-"""files that a second thread hashes while one is read"""
+MAX_THREADS = 4
+"""threads that hash and read files"""
+FILES_AHEAD = 3
+"""files that are hashed and read before their turn; each takes a few megabytes of memory"""
 
 logger = logging.getLogger(__name__)
 
@@ -38,24 +42,22 @@ class Inspection:
     """One inspected file; `to_row` gives it as JSON with these names."""
 
     path: str
-    size: int | None
-    """bytes"""
-    sha256: str | None
     verdict: str
     """'accepted', 'unreadable' or a reason code of autolora.lora.verdict"""
-    reason: str
-    """why it was refused; empty if accepted"""
-    remedy: str
-    """what to do about it; empty if accepted"""
     base: str
     """the base model that the file was inspected for"""
     header: HeaderFacts | None
     """None if the header cannot be read"""
+    reason: str = ""
+    """why it was refused"""
+    remedy: str = ""
+    """what to do about the reason"""
+    size: int | None = None
+    """bytes; this and the following are None if they are unknown, as most are of a refused file"""
+    sha256: str | None = None
     layout: str | None = None
     rank_min: int | None = None
     rank_max: int | None = None
-    norm: float | None = None
-    """strength: Frobenius norm of the update over all slots, estimated from the sketch (docs/sketch.md)"""
     num_slots: int | None = None
     """number of canonical slots with a nonzero update"""
     dtype: str | None = None
@@ -90,6 +92,15 @@ class Inspection:
         return row
 
 
+@dataclass(frozen=True, slots=True)
+class _PendingFile:
+    """A file that threads hash and read; the futures are None if it cannot be used."""
+
+    file: FoundFile
+    content: Future[tuple[Reading, Sketch]] | None
+    sha256: Future[str] | None
+
+
 class Inspector:
     """Inspects files one after another; each is compared with those before it."""
 
@@ -101,74 +112,81 @@ class Inspector:
     def inspect_all(self, files: Sequence[FoundFile]) -> Iterator[Inspection]:
         """Yield the inspection of each file, in order; a damaged file is one of the results, and not an error.
 
-        Files are hashed in a second thread, so that hashing and reading a file overlap.
+        Files are hashed and read in threads, so that both overlap. Products of sketches are small: torch should use
+        one thread.
         """
-        with ThreadPoolExecutor(1, "hash") as executor:
-            waiting = iter(files)
-            pending: deque[tuple[FoundFile, Future[str]]] = deque()
-            while True:
-                missing = HASHED_AHEAD - len(pending)
-                pending += ((file, executor.submit(_hash, file)) for file in islice(waiting, missing))
-                if not pending:
-                    return
-                file, sha256 = pending.popleft()
-                try:
-                    yield self._inspect(file, sha256)
-                except BaseException:
-                    executor.shutdown(wait=False, cancel_futures=True)
-                    raise
+        waiting, pending = iter(files), deque[_PendingFile]()
+        with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as executor:
+            try:
+                while True:
+                    pending += map(self._submitter(executor), islice(waiting, FILES_AHEAD - len(pending)))
+                    if not pending:
+                        return
+                    yield self._inspect(pending.popleft())
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)
 
-    def _inspect(self, file: FoundFile, sha256: Future[str]) -> Inspection:
-        if file.location is None:
-            return self._refused(file, UNREADABLE, file.problem)
+    def _submitter(self, executor: ThreadPoolExecutor) -> Callable[[FoundFile], _PendingFile]:
+        """Return a function that starts hashing and reading a file."""
         base = self._base
+
+        def read(path: Path) -> tuple[Reading, Sketch]:
+            return read_and_sketch(path, base.slots, base.bounds, base.spec)
+
+        def submit(file: FoundFile) -> _PendingFile:
+            if file.location is None:
+                return _PendingFile(file, None, None)
+            return _PendingFile(
+                file, executor.submit(read, file.location), executor.submit(hash_regular, file.location)
+            )
+
+        return submit
+
+    def _inspect(self, pending: _PendingFile) -> Inspection:
+        file = pending.file
+        if pending.content is None:
+            return self._refused(file, UNREADABLE, file.problem)
+        identity = self._identity(pending)
         try:
-            reading, sketch = read_and_sketch(file.location, base.slots, base.bounds, base.spec)
+            reading, sketch = pending.content.result()
         except RefusedFile as error:
-            return replace(self._refused(file, error.code, str(error)), **self._identity(file, sha256))
+            return replace(self._refused(file, error.code, str(error)), **identity)
         except OSError as error:
             return self._refused(file, UNREADABLE, f"the file cannot be read: {error.strerror}")
-        return self._accepted(file, sha256, reading, sketch)
+        return self._accepted(file, identity, reading, sketch)
 
-    def _accepted(self, file: FoundFile, sha256: Future[str], reading: Reading, sketch: Sketch) -> Inspection:
+    def _accepted(
+        self, file: FoundFile, identity: dict[str, Any], reading: Reading, sketch: Sketch
+    ) -> Inspection:
         ranks = [factors.rank for factors in reading.lora.values()]
-        header = read_facts(reading.metadata)
-        identity = self._identity(file, sha256)
-        is_copy = identity["exact_duplicate_of"] is not None
+        header, is_copy = read_facts(reading.metadata), identity.get("exact_duplicate_of") is not None
+        changes, description = measure_changes(sketch, self._base.slots), None
+        if self._describer:
+            texts = _texts(file, header, self._describer)
+            description = self._describer.describe(reading.lora, sketch, identity.get("sha256"), texts)
         return Inspection(
             path=file.path,
             verdict=ACCEPTED,
-            reason="",
-            remedy="",
             base=self._base.name,
             header=header,
             layout=reading.layout,
             rank_min=min(ranks),
             rank_max=max(ranks),
-            norm=float(f"{sketch.norm:.6g}"),  # further digits depend on the number of threads that summed
             num_slots=len(ranks),
             dtype=reading.dtype,
             keys_used=reading.keys_used,
             keys_seen=reading.keys_seen,
             ignored_keys=reading.ignored_keys,
             warnings=reading.warnings,
-            changes=measure_changes(sketch, self._base.slots),
-            near_duplicate_of=None if is_copy else self._earlier.find_near(sketch, file.path),
-            description=self._describe(file, reading, sketch, identity["sha256"]),
+            changes=changes,
+            near_duplicate_of=None if is_copy else self._earlier.find_near(sketch, changes.norm, file.path),
+            description=description,
             **identity,
         )
-
-    def _describe(self, file: FoundFile, reading: Reading, sketch: Sketch, sha256: str) -> Description | None:
-        if self._describer is None:
-            return None
-        texts = _texts(file, read_facts(reading.metadata), self._describer)
-        return self._describer.describe(reading.lora, sketch, sha256, texts)
 
     def _refused(self, file: FoundFile, code: str, reason: str) -> Inspection:
         return Inspection(
             path=file.path,
-            size=None,
-            sha256=None,
             verdict=code,
             reason=reason,
             remedy=UNREADABLE_REMEDY if code == UNREADABLE else REMEDIES[code],
@@ -184,25 +202,26 @@ class Inspector:
         except (RefusedFile, OSError):
             return None
 
-    def _identity(self, file: FoundFile, sha256: Future[str]) -> dict[str, Any]:
-        """Return size, sha256 and the earlier file with the same bytes; without these of a file that cannot be read."""
-        assert file.location is not None
+    def _identity(self, pending: _PendingFile) -> dict[str, Any]:
+        """Return size, sha256 and the earlier file with the same bytes; nothing of a file that cannot be hashed."""
+        file = pending.file
+        assert file.location is not None and pending.sha256 is not None
         try:
-            digest, size = sha256.result(), file.location.stat().st_size
-        except OSError as error:
+            sha256, size = pending.sha256.result(), file.location.stat().st_size
+        except (RefusedFile, OSError) as error:
             logger.info("%s cannot be hashed: %s", file.path, error)
-            return {"size": None, "sha256": None, "exact_duplicate_of": None}
+            return {}
         return {
             "size": size,
-            "sha256": digest,
-            "exact_duplicate_of": self._earlier.find_exact(digest, file.path),
+            "sha256": sha256,
+            "exact_duplicate_of": self._earlier.find_exact(sha256, file.path),
         }
 
 
-def _hash(file: FoundFile) -> str:
-    if file.location is None or not file.location.is_file():
-        raise OSError(f"{file.path} is not a regular file")
-    return hash_file(file.location)
+def hash_regular(path: Path) -> str:
+    """Return the sha256 of a regular file. Raises RefusedFile for other files, which could block, OSError."""
+    os.close(open_regular(path))
+    return hash_file(path)
 
 
 def _texts(file: FoundFile, header: HeaderFacts, describer: Describer) -> dict[str, str]:

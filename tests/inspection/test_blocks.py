@@ -20,6 +20,7 @@ def test_shares_are_those_of_the_exact_norms() -> None:
             / total
         )
         assert share == pytest.approx(exact, abs=0.03)
+    assert changes.norm == pytest.approx(total**0.5, rel=0.03)
     for shares in (changes.blocks, changes.stacks, changes.parts):
         assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
 

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.cli.inspect import RowPrinter
 from autolora.inspection import inspection as module
-from autolora.inspection.files import FoundFile
 from tests.inspection.files import rewrite, write_folder, write_pipeline
 
 WIDE = {"COLUMNS": "300"}
@@ -74,10 +73,10 @@ def test_page_contains_every_file_and_loads_nothing(folder: Path) -> None:
 
 
 def test_interruption_leaves_no_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(file: FoundFile) -> str:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.Inspector, "_accepted", lambda *_: interrupt(_[1]))
+    monkeypatch.setattr(module.Inspector, "_accepted", interrupt)
     code, _, _ = run("loras", "-o", "page.html")
     assert code != 0 and sorted(os.listdir()) == ["flux", "loras"]
 
