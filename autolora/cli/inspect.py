@@ -1,21 +1,21 @@
 """`autolora inspect`."""
 
 import json
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.cells import cell_len, set_cell_size
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Pipeline
 from autolora.cli.output import print_table, two_columns
 from autolora.cli.progress import shown_steps
+from autolora.cli.row_printer import RowPrinter
 from autolora.errors import MissingArtifact
 from autolora.params import Params
 
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from autolora.inspection.inspection import Inspection
     from autolora.inspection.totals import Totals
 
-MIN_PATH_CELLS, MAX_PATH_CELLS = 16, 48
-MAX_MEASURED = 1000
-"""paths whose widths determine the width of the first column"""
-COLUMNS = (("verdict", 19), ("layout", 14), ("rank", 8), ("strength", 9))
-"""columns of the table of a folder after the path, with their widths"""
 MAX_PROBLEMS = 20
 
 
@@ -116,69 +111,36 @@ def summarize(totals: "Totals", seconds: float) -> list[str]:
         f"{totals.files - totals.accepted} refused"
     ]
     lines += [
-        f"  {code} ({count}): {meaning}\n    {remedy}" for code, count, meaning, remedy in totals.remedies
+        f"  {code} ({number}): {meaning}\n    {remedy}" for code, number, meaning, remedy in totals.remedies
     ]
-    found = (
+    numbers = (
         (totals.exact_duplicates, "exact copies of an earlier file"),
         (totals.near_duplicates, "near-duplicates of an earlier file: its update in another form"),
         (totals.disagreeing, "whose name, header or sidecar disagrees with the weights"),
     )
-    return lines + [f"{count} {what}" for count, what in found if count]
+    return lines + [f"{number} {what}" for number, what in numbers if number]
 
 
 @contextmanager
 def _shown(found: "FoundFiles", is_folder: bool, as_json: bool) -> "Iterator[Callable[[Inspection], None]]":
-    """Yield a function that prints an inspection: as JSON, as a line of a table, or as a table of its own."""
+    """Yield a function that prints an inspection: as JSON, as a row of a table, or as a table of its own."""
     if not is_folder:
         yield _print_json if as_json else _print_facts
         return
     # a progress bar on the terminal prints above itself what is printed; a file must get it directly
     stdout = None if sys.stdout.isatty() else sys.stdout
-    width = max([cell_len(file.path) for file in found.files[:MAX_MEASURED]], default=0)
-    rows = RowPrinter(min(max(width, MIN_PATH_CELLS), MAX_PATH_CELLS), stdout)
+    numbers = count(1)
     with shown_steps() as progress:
-        if not as_json:
-            rows.print_header()
-        count = 0
+        rows = None if as_json else RowPrinter([file.path for file in found.files], stdout)
 
         def show(inspection: "Inspection") -> None:
-            nonlocal count
-            count += 1
-            if as_json:
+            if rows is None:
                 _print_json(inspection, stdout)
             else:
                 rows.print(inspection)
-            progress("inspecting", count, len(found.files))
+            progress("inspecting", next(numbers), len(found.files))
 
         yield show
-
-
-class RowPrinter:
-    """Prints a table row by row, so that no more than one row is in memory."""
-
-    def __init__(self, path_cells: int, file: TextIO | None) -> None:
-        """path_cells: width of the first column. file: None is standard output, cut off at the terminal's width."""
-        self._columns = (("file", path_cells), *COLUMNS)
-        self._file = file
-        self._width = None if file else shutil.get_terminal_size().columns
-
-    def print_header(self) -> None:
-        """Print the names of the columns."""
-        self._print([name for name, _ in self._columns], "what it does")
-
-    def print(self, inspection: "Inspection") -> None:
-        """Print one row."""
-        from autolora.inspection.facts import describe_rank, summarize_inspection
-
-        strength = "" if inspection.changes is None else f"{inspection.changes.norm:.3g}"
-        layout, rank = inspection.layout or "", describe_rank(inspection)
-        cells = [inspection.path, inspection.verdict, layout, rank, strength]
-        self._print(cells, summarize_inspection(inspection))
-
-    def _print(self, cells: Sequence[str], last: str) -> None:
-        padded = (set_cell_size(cell, width) for cell, (_, width) in zip(cells, self._columns, strict=True))
-        line = "  ".join((*padded, last))
-        print(line if self._width is None else set_cell_size(line, self._width - 1).rstrip(), file=self._file)
 
 
 def _print_json(inspection: "Inspection", file: TextIO | None = None) -> None:

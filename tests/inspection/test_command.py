@@ -2,15 +2,18 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.cli.inspect import RowPrinter
+from autolora.cli.row_printer import RowPrinter
 from autolora.inspection import inspection as module
-from tests.inspection.files import rewrite, write_folder, write_pipeline
+from autolora.inspection.files import find_files
+from tests.inspection.files import BASE, rewrite, write_folder, write_pipeline
 
 WIDE = {"COLUMNS": "300"}
 
@@ -95,9 +98,15 @@ def test_wrong_arguments_are_errors(folder: Path, arguments: list[str], message:
     assert exit_code == code and message in out + err
 
 
-def test_row_is_cut_at_the_width_of_the_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("columns", [40, 80, 110, 200])
+def test_rows_fit_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, columns: int
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    RowPrinter(16, None).print_header()
-    assert len(capsys.readouterr().out.rstrip("\n")) <= 39
+    monkeypatch.setenv("COLUMNS", str(columns))
+    files = find_files(folder).files
+    rows = RowPrinter([f"{'猫' * 20}/{file.path}" for file in files], None)
+    for inspection in module.Inspector(BASE, None).inspect_all(files):
+        rows.print(replace(inspection, path=f"{'猫' * 20}/{inspection.path}"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and all(cell_len(line) < columns for line in lines)
+    assert lines[3].startswith("…") == (columns < 200) and "/cat  " in lines[3] and "peft" in lines[3]
