@@ -113,12 +113,14 @@ def summarize(totals: "Totals", seconds: float) -> list[str]:
     lines += [
         f"  {code} ({number}): {meaning}\n    {remedy}" for code, number, meaning, remedy in totals.remedies
     ]
-    numbers = (
-        (totals.exact_duplicates, "exact copies of an earlier file"),
-        (totals.near_duplicates, "near-duplicates of an earlier file: its update in another form"),
-        (totals.disagreeing, "whose name, header or sidecar disagrees with the weights"),
-    )
-    return lines + [f"{number} {what}" for number, what in numbers if number]
+    if totals.exact_duplicates or totals.near_duplicates:
+        lines.append(
+            f"duplicates of an earlier file: {totals.exact_duplicates} with the same bytes, {totals.near_duplicates} "
+            "with nearly the same update"
+        )
+    if totals.disagreeing:
+        lines.append(f"name, header or sidecar disagree with the weights: {totals.disagreeing}")
+    return lines
 
 
 @contextmanager

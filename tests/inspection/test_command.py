@@ -36,7 +36,7 @@ def test_folder_is_a_table_with_totals_and_remedies(folder: Path) -> None:
     assert code == 1
     assert "7 files in" in out and "4 accepted, 3 refused" in out
     assert "truncated (1): the file is shorter than its header requires\n    Download the file again." in out
-    assert "same bytes as cat.safetensors" in out and "1 near-duplicates" in out
+    assert "same bytes as cat.safetensors" in out and "1 with the same bytes, 1 with nearly" in out
     assert "2 double and 1 single blocks of width 16" in out
     assert "inspecting: 7 of 7" in err
 
