@@ -16,7 +16,7 @@ from autolora.cli.options import Pipeline
 from autolora.cli.output import print_table, two_columns
 from autolora.cli.progress import shown_steps
 from autolora.cli.row_printer import RowPrinter
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import Params
 
 if TYPE_CHECKING:
@@ -90,11 +90,17 @@ def inspect(
 
 
 def enter_project() -> tuple[Path | None, Params | None]:
-    """Change the working directory to the root of its project, and return the root and its params; None without one."""
+    """Change the working directory to the root of its project, and return the root and its params; None without one.
+
+    A params.yaml that AutoLoRA cannot read, e.g. that of another tool, is named and left alone.
+    """
     try:
         return enter_repository()
     except MissingArtifact:
-        return None, None
+        pass
+    except ParamsError as error:
+        print(f"going on without a project: {error}", file=sys.stderr)
+    return None, None
 
 
 def absolute_folder(name: str | None) -> str | None:

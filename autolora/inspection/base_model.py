@@ -9,18 +9,14 @@ from typing import Any
 
 from autolora import models
 from autolora.errors import MissingArtifact
+from autolora.local.project import TEMPLATE
 from autolora.lora.sketch import SketchSpec
-from autolora.params import Params, PoolParams
+from autolora.params import Params, PoolParams, load
 from autolora.slots import FusedSlot, Slot, fused_slots, hidden_size, slots
 
 FLUX_DEV_NAME, FLUX_DEV_ID = "flux.1-dev", "black-forest-labs/FLUX.1-dev"
 FLUX_DEV = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
 """config of FLUX.1-dev's transformer; those of schnell, Krea and Kontext have the same numbers"""
-BOUNDS = PoolParams(
-    max_header_mb=25, max_rank=256, min_known_keys=1.0, max_image_mb=20, max_image_px=50_000_000, sketch_size=32,
-    near_duplicate_cosine=0.98,
-)  # fmt: skip
-"""limits outside a project: those of profiles/flux.1-dev.yaml, which a test compares"""
 VARIANTS = "its variants schnell, Krea and Kontext have the same layers"
 
 
@@ -66,7 +62,7 @@ def open_base_model(pipeline: str | None, params: Params | None) -> BaseModel:
     pipeline: FLUX_DEV_NAME or a FluxPipeline's folder. params: of the project; the working directory is its root.
     Raises MissingArtifact or HubError if the transformer's config cannot be read.
     """
-    bounds = params.pool if params else BOUNDS
+    bounds = bounds_of(params)
     if pipeline is None and params and params.models.pipeline != FLUX_DEV_ID:
         return BaseModel(
             name=params.models.pipeline, transformer=models.transformer_config(params.models), bounds=bounds
@@ -74,6 +70,11 @@ def open_base_model(pipeline: str | None, params: Params | None) -> BaseModel:
     if pipeline is None or pipeline == FLUX_DEV_NAME:
         return BaseModel(name=FLUX_DEV_NAME, transformer=FLUX_DEV, bounds=bounds)
     return BaseModel(name=pipeline, transformer=_read_config(Path(pipeline)), bounds=bounds)
+
+
+def bounds_of(params: Params | None) -> PoolParams:
+    """Return the limits on files of a project; None: those that a new project has."""
+    return params.pool if params else load(TEMPLATE).pool
 
 
 def _read_config(pipeline: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def facts(inspection: Inspection) -> dict[str, str]:
         "verdict": describe_verdict(inspection),
         "what to do": inspection.remedy,
         **(_description_facts(inspection.description) if inspection.description else {}),
-        "trigger words": ", ".join(inspection.header.trigger_words) if inspection.header else "",
+        "trigger words": ", ".join(inspection.trigger_words),
         "duplicate": describe_duplicate(inspection),
         **_file_facts(inspection),
         "size": "" if inspection.size is None else f"{inspection.size:,} bytes",
@@ -33,7 +33,7 @@ def summarize_inspection(inspection: Inspection) -> str:
         return inspection.reason
     description = inspection.description
     words = ", ".join(match.text for match in description.words) if description else ""
-    trigger = ", ".join(inspection.header.trigger_words) if inspection.header else ""
+    trigger = ", ".join(inspection.trigger_words)
     notes = (
         words,
         f"trigger: {trigger}" if trigger else "",

@@ -1,6 +1,6 @@
 """The LoRA files to inspect: one file, or those below a folder as a folder hub finds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
@@ -21,7 +21,9 @@ class FoundFile:
     problem: str
     """why it cannot be used"""
     prompts: tuple[str, ...] = ()
-    """of the images that a sidecar lists"""
+    """of the images that sidecars list"""
+    trigger_words: tuple[str, ...] = ()
+    """of the sidecars"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,18 +51,19 @@ def find_files(path: Path) -> FoundFiles:
 def _find_in_folder(folder: Path) -> FoundFiles:
     """Return the files that a folder hub lists, and those that it skips, e.g. because of a damaged sidecar."""
     scanned, problems, skipped = scan_folder(folder, MAX_PROMPTS)
-    files = {file.path: _locate(folder, file.path, _prompts(file)) for file in scanned}
-    files |= {path: _locate(folder, path, ()) for path in map(path_of, skipped)}
+    files = {file.path: _described(_locate(folder, file.path), file) for file in scanned}
+    files |= {path: _locate(folder, path) for path in map(path_of, skipped)}
     return FoundFiles(files=tuple(files[path] for path in sorted(files)), problems=problems)
 
 
-def _locate(folder: Path, path: str, prompts: tuple[str, ...]) -> FoundFile:
+def _locate(folder: Path, path: str) -> FoundFile:
     try:
-        location, problem = resolve_inside(folder, path), ""
+        return FoundFile(path=path, location=resolve_inside(folder, path), problem="")
     except (UnusableFile, OSError) as error:
-        location, problem = None, str(error)
-    return FoundFile(path=path, location=location, problem=problem, prompts=prompts)
+        return FoundFile(path=path, location=None, problem=str(error))
 
 
-def _prompts(file: LoraFile) -> tuple[str, ...]:
-    return tuple(image.prompt for image in file.images if image.prompt)
+def _described(found: FoundFile, file: LoraFile) -> FoundFile:
+    """Return a file with what its sidecars say about it."""
+    prompts = tuple(image.prompt for image in file.images if image.prompt)
+    return replace(found, prompts=prompts, trigger_words=file.sidecar.trigger_words or ())

@@ -55,6 +55,8 @@ class Inspection:
     size: int | None = None
     """bytes; this and the following are None if they are unknown, as most are of a refused file"""
     sha256: str | None = None
+    trigger_words: tuple[str, ...] = ()
+    """of the sidecars, else of the header"""
     layout: str | None = None
     rank_min: int | None = None
     rank_max: int | None = None
@@ -169,6 +171,7 @@ class Inspector:
             verdict=ACCEPTED,
             base=self._base.name,
             header=header,
+            trigger_words=file.trigger_words or header.trigger_words,
             layout=reading.layout,
             rank_min=min(ranks),
             rank_max=max(ranks),

@@ -9,7 +9,7 @@ from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
-from autolora.inspection.base_model import BOUNDS, BaseModel, open_base_model
+from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
 from autolora.inspection.description import Describer, is_informative
 from autolora.inspection.neighbors import open_neighbors
 from autolora.params import ModelsParams, Params
@@ -75,10 +75,10 @@ def _with_pretrained(
 ) -> Setup:
     """Return the setup of a pretrained encoder; the base model is its own unless a pipeline is named."""
     config = pretrained.encoder.config
-    bounds = params.pool if params else BOUNDS
+    bounds = bounds_of(params)
     bounds = replace(bounds, sketch_size=config.sketch_size or bounds.sketch_size)
     base = BaseModel(
-        name=f"that of the encoder {pretrained.folder}", transformer=config.transformer, bounds=bounds
+        name=f"the base model of {pretrained.folder}", transformer=config.transformer, bounds=bounds
     )
     if pipeline is not None:
         base = replace(open_base_model(pipeline, params), bounds=bounds)

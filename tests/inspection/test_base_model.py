@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.inspection.base_model import BOUNDS, FLUX_DEV_ID, FLUX_DEV_NAME, open_base_model
+from autolora.inspection.base_model import FLUX_DEV_ID, FLUX_DEV_NAME, bounds_of, open_base_model
 from autolora.params import Params, load
 from tests.inspection.files import write_pipeline
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_limits_are_those_of_the_profile_of_flux_1_dev() -> None:
-    assert load(ROOT / "profiles/flux.1-dev.yaml").pool == BOUNDS
+def test_limits_outside_a_project_are_those_of_a_new_one() -> None:
+    assert bounds_of(None) == load(ROOT / "profiles/flux.1-dev.yaml").pool
+    params = load(ROOT / "params.yaml")
+    assert bounds_of(params) == params.pool
 
 
 def test_default_is_flux_1_dev() -> None:

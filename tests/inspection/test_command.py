@@ -54,6 +54,12 @@ def test_accepted_file_exits_with_zero(folder: Path) -> None:
     assert "give an encoder (--encoder) for words" in err
 
 
+def test_params_of_another_tool_do_not_matter(folder: Path) -> None:
+    Path("params.yaml").write_text("train: {lr: 0.1}")
+    code, _, err = run("loras/cat.safetensors")
+    assert code == 0 and "going on without a project: " in err and "params.yaml" in err
+
+
 def test_refused_file_exits_with_one(folder: Path) -> None:
     code, out, _ = run("loras/pickle.safetensors")
     assert code == 1 and "refused (pickle)" in out and "Ask the author for a safetensors file" in out

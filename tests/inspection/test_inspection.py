@@ -76,7 +76,7 @@ def test_rows_are_json_with_stable_names(inspected: dict[str, Inspection]) -> No
     assert set(row) == {
         "path", "size", "sha256", "verdict", "reason", "remedy", "base", "header", "layout", "rank_min", "rank_max",
         "num_slots", "dtype", "keys_used", "keys_seen", "ignored_keys", "warnings", "changes",
-        "exact_duplicate_of", "near_duplicate_of", "description",
+        "trigger_words", "exact_duplicate_of", "near_duplicate_of", "description",
     }  # fmt: skip
     assert row["near_duplicate_of"] == {"path": "cat.safetensors", "cosine": 1.0, "strength": 0.5}
 
@@ -110,7 +110,16 @@ def test_damaged_sidecar_hides_no_file(tmp_path: Path) -> None:
     (folder / "cat.json").write_text("{")
     found = find_files(folder)
     assert "cat.safetensors" in {file.path for file in found.files}
-    assert "its sidecar is not valid" in "".join(found.problems)
+    assert "its sidecar 'cat.json' is not valid" in "".join(found.problems)
+
+
+def test_trigger_words_are_those_of_the_sidecar_else_of_the_header(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "loras")
+    for name in ("cat", "dog"):
+        rewrite(folder / f"{name}.safetensors", {"modelspec.trigger_phrase": "of header"})
+    (folder / "cat.json").write_text(json.dumps({"trigger_words": ["of sidecar"]}))
+    words = {path: item.trigger_words for path, item in inspect_all(folder).items()}
+    assert (words["cat.safetensors"], words["dog.safetensors"]) == (("of sidecar",), ("of header",))
 
 
 def test_file_that_disappears_while_files_are_inspected_is_a_result(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""What inspections work with, with the playground's pretrained encoder: outside of projects, and in them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.inspection.setup import MAX_VOCABULARY_WORDS, Setup, open_setup, read_words
+from autolora.params import Params, load
+
+ROOT = Path(__file__).parents[2]
+ENCODER = str(ROOT / "playground/encoder")
+PIPELINE = str(ROOT / "playground/models/flux")
+
+
+def opened(root: Path | None = None, params: Params | None = None, **options: str | None) -> Setup:
+    return open_setup(root, params, **{"pipeline": None, "encoder": None, "words": None} | options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def params() -> Params:
+    params = load(ROOT / "params.yaml")
+    return replace(params, models=replace(params.models, pipeline=PIPELINE))
+
+
+def test_without_project_and_encoder_a_note_says_what_is_missing() -> None:
+    setup = opened()
+    assert setup.describer is None and "--encoder" in setup.note and setup.base.name == "flux.1-dev"
+
+
+def test_pretrained_encoder_brings_base_model_and_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    setup = opened(encoder=ENCODER)
+    assert setup.describer and setup.note == "" and setup.base.transformer["num_layers"] == 2
+    assert setup.describer.known_words("snow-cat") == ["snow", "cat"]
+    vocabulary = setup.describer._vocabulary
+    assert 100 < len(vocabulary) <= MAX_VOCABULARY_WORDS and "cat" in vocabulary and "the" not in vocabulary
+    assert not list(tmp_path.iterdir())
+
+
+def test_pipeline_of_another_base_model_does_not_fit_an_encoder() -> None:
+    with pytest.raises(MismatchError, match="trained for another base model"):
+        opened(encoder=ENCODER, pipeline="flux.1-dev")
+
+
+def test_encoder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifact):
+        opened(encoder=str(tmp_path / "none"))
+
+
+def test_project_without_an_encoder_is_inspected_without_words(tmp_path: Path, params: Params) -> None:
+    setup = opened(tmp_path, params)
+    assert setup.describer is None and setup.base.name == PIPELINE
+    assert setup.note.startswith("no words and nearest adapters: ") and "data/encoder" in setup.note
+
+
+def test_words_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("a cat\n\n  mosaic \na cat\n")
+    assert read_words(path) == ["a cat", "mosaic"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe"])
+def test_words_that_cannot_be_read_are_an_error(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "words.txt").write_bytes(content)
+    with pytest.raises(MissingArtifact, match="words"):
+        read_words(tmp_path / "words.txt")
