@@ -60,8 +60,8 @@ class Card:
 
     @property
     def anchor(self) -> str:
-        """Return the id that links on the page point to."""
-        return f"a-{self.sha256}"
+        """Return the fragment of the links that open the adapter."""
+        return f"/{self.sha256}"
 
     @property
     def split_label(self) -> str:

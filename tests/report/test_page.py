@@ -33,7 +33,7 @@ def test_page_loads_nothing(full: Path) -> None:
     assert "@import" not in read_page(full)
     assert len(page.ids) == len(set(page.ids))
     links = {source[1:] for source in page.sources if source.startswith("#")}
-    adapters = {f"a-{adapter['sha256']}" for adapter in script_data(full)["adapters"]}
+    adapters = {f"/{adapter['sha256']}" for adapter in script_data(full)["adapters"]}
     assert links <= set(page.ids) | adapters
 
 
@@ -113,7 +113,7 @@ def test_page_shows_what_became_of_the_files_of_the_last_refresh(tmp_path: Path)
     write_refresh(tmp_path, RefreshRecord.of(DAY, "d" * 64, 2, rows, ["**stale: 3 listings of civitai**"]))
     text = assemble(tmp_path).read_text()
     assert "The refresh of 2026-01-01 released 2 adapters: 1 accepted, 1 refused, 7 waiting." in text
-    assert f'<a href="#a-{adapters[0]}"><bdi>{escape(name)}</bdi></a>' in text
+    assert f'<a href="#/{adapters[0]}"><bdi>{escape(name)}</bdi></a>' in text
     assert f"{escape(HOSTILE)}</bdi><br><b>What to do:</b> Do this." in text
     assert "refused: pickle" in text and "3 more files" in text
     assert "<li><bdi>stale: 3 listings of civitai</bdi></li>" in text

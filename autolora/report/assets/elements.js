@@ -2,7 +2,7 @@
 // Texts from hubs are inserted as text nodes only, never as markup.
 
 const { adapters, images, heatmap } = JSON.parse(document.getElementById("data").textContent);
-adapters.forEach((a) => { a.key = `a-${a.sha256}`; });
+adapters.forEach((a) => { a.key = `/${a.sha256}`; });
 const byKey = new Map(adapters.map((a) => [a.key, a]).reverse());
 const byId = (id) => document.getElementById(id);
 let saying;
