@@ -3,6 +3,8 @@
 `dvc repro` decides which stages run. A refresh that fails before the release leaves the served index unchanged.
 """
 
+import time
+
 from prefect.artifacts import acreate_markdown_artifact
 
 from autolora.catalog import failed_items
@@ -66,7 +68,7 @@ def record_outcomes(before: Snapshot) -> tuple[Changes, list[Outcome]]:
     """Return the changes since a snapshot and what became of each file; write data/refresh.json."""
     after = snapshot(ROOT)
     changes = compare(before, after)
-    results = outcomes(changes, after, adapters(ROOT), failed_items.read(ROOT))
+    results = outcomes(changes, after, adapters(ROOT), failed_items.read(ROOT), params().hubs)
     digest, count = content_digest(ROOT), read_digest(ROOT, "index")["rows"]
     write_refresh(ROOT, RefreshRecord.of(today(), digest, count, results, problems(changes)))
     return changes, results
@@ -96,7 +98,7 @@ async def refresh() -> None:
     with exclusive_lock(ROOT) as lock_fd:
         dvc.repair_files()
         git.remove_stale_locks()
-        before = read_baseline()
+        started, before = time.monotonic(), read_baseline()
         try:
             with guarded("refresh"):
                 crawl(lock_fd)
@@ -112,7 +114,8 @@ async def refresh() -> None:
             raise
         deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
         summary = f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip()
-        await publish(f"{summary}\n\nServed index: `{digest}`")
+        seconds = time.monotonic() - started
+        await publish(f"{summary}\n\nServed index: `{digest}`, after {seconds:.0f} s")
         try:
             if params().refresh.commit:
                 commit(summary)

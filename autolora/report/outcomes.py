@@ -1,7 +1,7 @@
 """What became of every file that a refresh found or lost: the operator's view of a refresh, one row per file."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from autolora.catalog.diff import Changes, Snapshot, identity, qualified_name
@@ -9,8 +9,10 @@ from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem
 from autolora.catalog.sources import Sources, group_sources
 from autolora.catalog.takedowns import Takedowns
 from autolora.lora.remedies import REMEDIES
+from autolora.params import HubsParams
 from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.records import Adapter, Listing
+from autolora.report.naming import page_of
 from autolora.storage.files import Row
 
 Kind = Literal["accepted", "refused", "duplicate", "waiting", "changed", "removed"]
@@ -36,6 +38,8 @@ class Outcome:
     """why, in words; empty if accepted"""
     remedy: str = ""
     """what to do about a refused file"""
+    page: str | None = None
+    """URL of the model's page on its hub; None for a folder of files"""
 
     def to_row(self) -> Row:
         """Return the JSON form."""
@@ -43,28 +47,41 @@ class Outcome:
 
 
 def outcomes(
-    changes: Changes, after: Snapshot, adapters: Mapping[str, Adapter], failed: Mapping[str, FailedItem]
+    changes: Changes,
+    after: Snapshot,
+    adapters: Mapping[str, Adapter],
+    failed: Mapping[str, FailedItem],
+    hubs: HubsParams,
 ) -> list[Outcome]:
     """Return what became of each new, waiting, changed and removed file, by kind in the order of KINDS, then by name.
 
     after: the snapshot that ends the changes. adapters: rows of the pool by Listing.key. failed: failed items by key.
+    hubs: where the pages of the models are.
     """
     sources = group_sources(
         (listing for listing in after.listings if listing.is_active),
         lambda listing: _sha256(listing, adapters) or listing.key,
     )
-    rows = [_new(listing, adapters.get(listing.key), sources) for listing in changes.added]
+    lost = {identity(listing): listing for listing in (*changes.withdrawn, *changes.removed)}
+    remaining, takedowns = {identity(item): item for item in after.listings}, Takedowns(after.takedowns)
+    rows = [(listing, _new(listing, adapters.get(listing.key), sources)) for listing in changes.added]
     rows += [
-        _outcome("waiting", listing, adapters, reason=waiting_reason(listing, failed) or BUDGET)
+        (listing, _outcome("waiting", listing, adapters, waiting_reason(listing, failed) or BUDGET))
         for listing in changes.queued
     ]
     rows += [
-        _outcome("changed", listing, adapters, reason=", ".join(fields).replace("_", " "))
+        (listing, _outcome("changed", listing, adapters, ", ".join(fields).replace("_", " ")))
         for listing, fields in changes.changed
     ]
-    lost = {identity(listing): listing for listing in (*changes.withdrawn, *changes.removed)}
-    rows += _removed(lost.values(), after, adapters)
-    return sorted(rows, key=lambda row: (KINDS.index(row.kind), row.name))
+    rows += [
+        (
+            listing,
+            _outcome("removed", listing, adapters, _removal_reason(listing, remaining.get(name), takedowns)),
+        )
+        for name, listing in lost.items()
+    ]
+    linked = (replace(row, page=page_of(hubs, listing.hub, listing.id)) for listing, row in rows)
+    return sorted(linked, key=lambda row: (KINDS.index(row.kind), row.name))
 
 
 def waiting_reason(listing: Listing, failed: Mapping[str, FailedItem]) -> str:
@@ -96,17 +113,6 @@ def _new(listing: Listing, adapter: Adapter | None, sources: Mapping[str, Source
         reason = f"the same bytes as {qualified_name(primary)}: one adapter with several sources"
         return Outcome(kind="duplicate", name=name, sha256=adapter.sha256, reason=reason)
     return Outcome(kind="accepted", name=name, sha256=adapter.sha256)
-
-
-def _removed(
-    listings: Iterable[Listing], after: Snapshot, adapters: Mapping[str, Adapter]
-) -> Iterator[Outcome]:
-    """Yield the outcome of each file that left the pool, or the queue for it."""
-    remaining = {identity(listing): listing for listing in after.listings}
-    takedowns = Takedowns(after.takedowns)
-    for listing in listings:
-        reason = _removal_reason(listing, remaining.get(identity(listing)), takedowns)
-        yield _outcome("removed", listing, adapters, reason=reason)
 
 
 def _removal_reason(listing: Listing, later: Listing | None, takedowns: Takedowns) -> str:

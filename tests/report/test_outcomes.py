@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,12 +10,14 @@ from autolora.catalog.diff import Snapshot, compare, qualified_name
 from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem
 from autolora.catalog.takedowns import Takedown
 from autolora.lora.remedies import REMEDIES
+from autolora.params import load
 from autolora.records import Adapter, Listing
 from autolora.report.outcomes import BUDGET, Outcome, outcomes
 from autolora.report.refresh_summary import MAX_NAMED, problems, refresh_summary, summary_line
 from tests.support.report_root import make_adapter as pool_row
 from tests.support.synthetic_repo import DAY, make_adapter
 
+HUBS = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml").hubs
 LATER = DAY + datetime.timedelta(days=1)
 BASE = make_adapter("chalk", 2).listing
 
@@ -33,7 +36,9 @@ def results(
     """Return id -> outcome."""
     later = Snapshot(tuple(after), {})
     changes = compare(Snapshot(tuple(before), {}), later)
-    found = outcomes(changes, later, {item.key: item for item in rows}, {item.key: item for item in failed})
+    found = outcomes(
+        changes, later, {item.key: item for item in rows}, {item.key: item for item in failed}, HUBS
+    )
     return {outcome.name.split("/")[1]: outcome for outcome in found}
 
 
@@ -102,7 +107,7 @@ def test_removed_files_name_the_cause() -> None:
     assert reasons["1"].startswith("excluded by a rule")
     assert reasons["3"] == "the catalog does not list it any more"
     versions = compare(Snapshot((before[2],), {}), Snapshot((after[2],), {}))
-    both = outcomes(versions, Snapshot((after[2],), {}), {after[2].key: row(after[2])}, {})
+    both = outcomes(versions, Snapshot((after[2],), {}), {after[2].key: row(after[2])}, {}, HUBS)
     assert [(item.kind, item.reason) for item in both] == [
         ("accepted", ""), ("removed", "replaced by another version")
     ]  # fmt: skip
@@ -111,7 +116,7 @@ def test_removed_files_name_the_cause() -> None:
     )
     later = Snapshot((after[0],), {}, (taken_down,))
     changes = compare(Snapshot((before[0],), {}), later)
-    assert [item.reason for item in outcomes(changes, later, {}, {})] == ["taken down (asked)"]
+    assert [item.reason for item in outcomes(changes, later, {}, {}, HUBS)] == ["taken down (asked)"]
 
 
 def test_report_names_files_with_reason_and_remedy_and_counts_the_rest() -> None:
@@ -120,11 +125,12 @@ def test_report_names_files_with_reason_and_remedy_and_counts_the_rest() -> None
     after = Snapshot((*new, refused, replace(gone, status="missing"), replace(BASE, stale_since=LATER)), {})
     changes = compare(Snapshot((gone, BASE), {"index": "1"}), after)
     rows = {refused.key: row(refused, "pickle", "the file is a Python pickle")}
-    lines = refresh_summary(changes, outcomes(changes, after, rows, {})).splitlines()
+    lines = refresh_summary(changes, outcomes(changes, after, rows, {}, HUBS)).splitlines()
+    names = [f"[`{qualified_name(item)}`](<https://huggingface.co/{item.id}>)" for item in (refused, new[0])]
     for line in (
         "**26 new files: 1 refused, 25 waiting; 0 removed, 0 with changed metadata**",
-        f"- refused (pickle): `{qualified_name(refused)}`: the file is a Python pickle. {REMEDIES['pickle']}",
-        f"- waiting: `{qualified_name(new[0])}`: {BUDGET}",
+        f"- refused (pickle): {names[0]}: the file is a Python pickle. {REMEDIES['pickle']}",
+        f"- waiting: {names[1]}: {BUDGET}",
         "- waiting: 5 more",
         f"- missing from its hub's list, but still available: `{qualified_name(gone)}`",
         f"- **stale: 1 listing of huggingface retained from an earlier crawl since {LATER}**",
