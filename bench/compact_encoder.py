@@ -102,8 +102,8 @@ def measure(root: Path, params: Params) -> Iterator[Row]:
             dtype,
             copy.config.rank or 0,
             size / MB,
-            *_estimate(recalls.weights, expected.weights, clusters, params.evaluation),
-            *_estimate(recalls.index, expected.index, clusters, params.evaluation),
+            *estimate_loss(recalls.weights, expected.weights, clusters, params.evaluation),
+            *estimate_loss(recalls.index, expected.index, clusters, params.evaluation),
             max_distance(reference.adapter_vectors, benchmark.adapter_vectors),
         )
 
@@ -150,6 +150,18 @@ def measure_recall(benchmark: Benchmark) -> Recalls:
         return recall(search(benchmark, scores, relevant).ranks["theme"], 1)
 
     return Recalls(recall_of(encoder_scores(benchmark)), recall_of(index_scores(benchmark)))
+
+
+def estimate_loss(
+    recalls: Float64Array, expected: Float64Array, clusters: Sequence[str], params: EvaluationParams
+) -> tuple[Estimate, Estimate]:
+    """Return the mean of R@1 (Q,) and of its difference to the expected one, over the queries that have both."""
+    known = ~np.isnan(recalls) & ~np.isnan(expected)
+    labels = [label for label, is_known in zip(clusters, known, strict=True) if is_known]
+    return (
+        estimate(recalls[known], labels, params.bootstrap, params.seed),
+        estimate((recalls - expected)[known], labels, params.bootstrap, params.seed),
+    )
 
 
 def max_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -200,18 +212,6 @@ def to_markdown(rows: Sequence[Row]) -> str:
             f"| {row.dtype} | {row.rank} | {row.megabytes:.2f} | {' | '.join(estimates)} | {row.max_distance:.2g} |"
         )
     return "\n".join(lines)
-
-
-def _estimate(
-    recalls: Float64Array, expected: Float64Array, clusters: Sequence[str], params: EvaluationParams
-) -> tuple[Estimate, Estimate]:
-    """Return the mean of R@1 (Q,) and of its difference to the expected one, over the queries that have both."""
-    known = ~np.isnan(recalls) & ~np.isnan(expected)
-    labels = [label for label, is_known in zip(clusters, known, strict=True) if is_known]
-    return (
-        estimate(recalls[known], labels, params.bootstrap, params.seed),
-        estimate((recalls - expected)[known], labels, params.bootstrap, params.seed),
-    )
 
 
 def _quote(value: Estimate) -> str:

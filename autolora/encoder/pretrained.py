@@ -1,8 +1,10 @@
-"""Pretrained encoders: load one from a folder or Hugging Face, write a trained one as a folder, upload it.
+"""Pretrained encoders: load one from a folder or Hugging Face, write a trained one as a folder.
 
-from autolora.encoder.pretrained import load_pretrained
-pretrained = load_pretrained("owner/name", revision="0123...")
-pretrained.check_fits(transformer_config, text_encoder.digest, sketch_size)
+    from autolora.encoder.pretrained import load_pretrained
+    pretrained = load_pretrained("owner/name", revision="0123...")
+    pretrained.check_fits(transformer_config, text_encoder.digest, sketch_size)
+
+autolora.pretrained.upload uploads such a folder.
 """
 
 import json
@@ -11,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from autolora import models
 from autolora.encoder.compact import RIGHT, from_tensors, to_tensors, weights_error
@@ -87,8 +91,9 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
     folder = locate(source, revision, "encoder")
     config, tensors = read_folder(folder, "encoder")
     try:
-        encoder = new_encoder(EncoderConfig.from_json(config.model))
-        encoder.load_state_dict(from_tensors(tensors))
+        with torch.device("meta"):  # the tensors of the file become those of the encoder
+            encoder = new_encoder(EncoderConfig.from_json(config.model))
+        encoder.load_state_dict(from_tensors(tensors), assign=True)
     except (TypeError, KeyError, ValueError, RuntimeError) as error:
         raise MismatchError(
             f"the weights in {folder} do not fit the config.json beside them ({error}): copy or download both again, "

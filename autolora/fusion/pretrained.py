@@ -1,8 +1,10 @@
 """Pretrained gates: load them from a folder or Hugging Face, write trained ones as a folder.
 
-from autolora.fusion.pretrained import load_pretrained
-pretrained = load_pretrained("owner/name", revision="0123...")
-pretrained.check_fits(transformer_config)
+    from autolora.fusion.pretrained import load_pretrained
+    pretrained = load_pretrained("owner/name", revision="0123...")
+    pretrained.check_fits(transformer_config)
+
+autolora.pretrained.upload uploads such a folder.
 """
 
 from collections.abc import Mapping

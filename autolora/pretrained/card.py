@@ -90,7 +90,7 @@ def write_card(config: PretrainedConfig, facts: CardFacts) -> str:
         _front_matter(config, facts),
         f"# {facts.name}",
         SUMMARY[kind],
-        f"Base model: {facts.base_model or 'not on Hugging Face'}.",
+        _base_model(config, facts),
         "## Use",
         USE[kind].format(name=facts.name),
         "## Training set",
@@ -118,6 +118,12 @@ def _front_matter(config: PretrainedConfig, facts: CardFacts) -> str:
         tags=["autolora", f"autolora-{config.kind}", "lora", "flux"],
     )
     return f"---\n{data.to_yaml().strip()}\n---"
+
+
+def _base_model(config: PretrainedConfig, facts: CardFacts) -> str:
+    """Return the base model's name, and the fields of its config by which an encoder recognizes it."""
+    fields = ", ".join(f"{name} {value}" for name, value in config.model.get("transformer", {}).items())
+    return f"Base model: {facts.base_model or 'not on Hugging Face'}{f' ({fields})' if fields else ''}."
 
 
 def _training_set(config: PretrainedConfig) -> str:

@@ -38,7 +38,7 @@ def parameters(params: Params | None) -> dict[str, dict[str, str]]:
         return {}
     values = asdict(params)
     return {
-        section: {name: _text(value) for name, value in _flatten(values[section]).items()}
+        section: {name.removesuffix("_"): _text(value) for name, value in _flatten(values[section]).items()}
         for section in SECTIONS
         if section in values
     }
@@ -52,9 +52,15 @@ def _commit(root: Path) -> list[tuple[str, str]]:
 
 
 def _presets(params: Params) -> list[tuple[str, str]]:
-    sections = {name: section for name, section in asdict(params).items() if isinstance(section, dict)}
-    presets = {name: section.get("preset") for name, section in sections.items()}
-    return [(f"preset of {name}", str(preset)) for name, preset in presets.items() if preset]
+    """Return the presets of the models, or where the pretrained ones come from."""
+    facts = []
+    for name, section in (("encoder", params.encoder), ("fusion", params.fusion)):
+        if section.from_ is None:
+            facts.append((f"preset of {name}", str(section.preset)))
+        else:
+            revision = f" at {section.from_revision}" if section.from_revision else ""
+            facts.append((f"{name}, pretrained", f"{section.from_}{revision}"))
+    return facts
 
 
 def _dates(root: Path, cards: Sequence[Card]) -> list[tuple[str, str]]:

@@ -14,16 +14,19 @@ from huggingface_hub import ModelCard
 from autolora import models
 from autolora.encoder import stage, store
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder
+from autolora.encoder.model import Encoder, embed_texts
 from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact, ParamsError
+from autolora.index import store as index_store
 from autolora.params import load
 from autolora.presets import ENCODER
+from autolora.pretrained.training_set import read_training_set
 from autolora.pretrained.upload import push_to_hub
 from autolora.storage.incremental import read_digest
 from playground.hubs.server import running
 from playground.hubs.state import Hub
+from tests.support import synthetic_repo as repo
 from tests.support.hf_client import point_at
 from tests.support.pretrained_folder import (
     FACTS,
@@ -77,6 +80,21 @@ def vectors(encoder: Encoder) -> torch.Tensor:
     return encoder.embed(values, torch.ones(20, size[0], dtype=torch.bool))
 
 
+def transformer_config(preset: str) -> EncoderConfig:
+    """Return the config of a small transformer, on weights (paper) or on sketches (best)."""
+    variant = replace(ENCODER[preset], model="transformer", heads=4, hybrid=False)
+    is_sketch = variant.probe == "sketch"
+    return EncoderConfig(
+        transformer=TRANSFORMER,
+        variant=variant,
+        width=16,
+        dropout=0.0,
+        sketch_size=SKETCH.size if is_sketch else None,
+        sketch_key=SKETCH.key if is_sketch else None,
+        text_encoder="",
+    )
+
+
 def test_whole_float32_encoder_is_loaded_exactly(tmp_path: Path, encoder: Encoder) -> None:
     config = save_pretrained(tmp_path / "encoder", encoder, TRAINING, FACTS)
     pretrained = load_pretrained(tmp_path / "encoder")
@@ -86,6 +104,17 @@ def test_whole_float32_encoder_is_loaded_exactly(tmp_path: Path, encoder: Encode
     assert not pretrained.encoder.training and pretrained.pipeline is None
     loaded = pretrained.encoder.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("preset", ["paper", "best"])
+def test_transformer_is_loaded_as_it_was_stored(tmp_path: Path, preset: str) -> None:
+    trained = TransformerEncoder(transformer_config(preset)).eval()
+    save_pretrained(tmp_path / "encoder", trained, TRAINING, FACTS)
+    loaded = load_pretrained(tmp_path / "encoder").encoder
+    pairs = zip(loaded.state_dict().items(), trained.state_dict().items(), strict=True)
+    assert all(a == b and x.equal(y) for (a, x), (b, y) in pairs if a != "relevance")
+    if preset == "best":
+        torch.testing.assert_close(vectors(loaded), vectors(trained), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +149,10 @@ def test_compact_encoder_gives_nearly_the_same_vectors(
 
 
 def test_rank_and_int8_that_do_not_apply_are_errors(tmp_path: Path, encoder: Encoder) -> None:
-    config = EncoderConfig(
-        transformer=TRANSFORMER, variant=replace(ENCODER["paper"], heads=4), width=16, dropout=0.0,
-        sketch_size=None, sketch_key=None, text_encoder="",
-    )  # fmt: skip
     with pytest.raises(MismatchError, match="this encoder is a transformer: leave it out"):
-        save_pretrained(tmp_path / "a", TransformerEncoder(config), TRAINING, FACTS, rank=4)
+        save_pretrained(
+            tmp_path / "a", TransformerEncoder(transformer_config("paper")), TRAINING, FACTS, rank=4
+        )
     with pytest.raises(MismatchError, match="int8 stores factors, so it needs their rank"):
         save_pretrained(tmp_path / "a", encoder, TRAINING, FACTS, dtype="int8")
     large = ridge_encoder("digest")
@@ -359,6 +386,31 @@ def test_stage_uses_a_pretrained_encoder_without_a_training_set(
     assert use() == digest
     save_pretrained(folder, ridge_encoder(text_encoder.digest, rank=3), TRAINING, FACTS)
     assert use()["sha256"] != digest["sha256"]
+
+
+def test_adapters_without_images_are_found_by_an_encoder_of_another_project(tmp_path: Path) -> None:
+    text_encoder, own, other = repo.tiny_text_encoder(tmp_path), tmp_path / "own", tmp_path / "other"
+    repo.write_repository(other, repo.make_adapters())
+    repo.write_dataset(other)
+    repo.write_encoder(other, text_encoder, repo.encoder_params())
+    trained = store.load_encoder(store.folder(other))
+    training = read_training_set(other, "encoder")
+    save_pretrained(tmp_path / "encoder", trained, training, FACTS, dtype="int8", rank=64)
+
+    adapters = [
+        replace(adapter, captions=(), listing=replace(adapter.listing, renderings=()))
+        for adapter in repo.make_adapters(authors=(7, 8))
+    ]
+    repo.write_repository(own, adapters)
+    repo.write_dataset(own)
+    params = replace(repo.encoder_params(), from_=str(tmp_path / "encoder"))
+    stage.use_pretrained(own, params, repo.CONFIG, text_encoder, repo.BOUNDS)
+    repo.write_index(own, text_encoder=text_encoder)
+
+    names, rows = index_store.read_vectors(own)
+    themes = {adapter.sha256: adapter.theme for adapter in adapters}
+    prompts = embed_texts(trained, text_encoder, [f"a {theme} drawing" for theme in repo.THEMES])
+    assert [themes[names[row]] for row in (prompts @ rows.T).argmax(1)] == list(repo.THEMES)
 
 
 def test_stage_leaves_the_present_encoder_if_the_pretrained_one_does_not_fit(
