@@ -116,11 +116,13 @@ def save_pretrained(
 ) -> PretrainedConfig:
     """Write an encoder as a folder that `load_pretrained` reads, and return its config.
 
-    dtype, rank: of the stored weights, as in `to_tensors`. pipeline: the base
-    pipeline, whose text encoder, tokenizer and transformer config are copied into the folder; None leaves them out.
+    dtype, rank: of the stored weights, as in `to_tensors`. pipeline: the base pipeline, whose text encoder, tokenizer
+    and transformer config are copied into the folder; None leaves them out.
     Raises MismatchError if precision or rank do not fit the encoder, or the pipeline has another text encoder.
     """
     stored = to_tensors(encoder, dtype, rank)
+    if pipeline is not None:
+        _check_text_encoder(pipeline, encoder)
     claim_folder(folder, "encoder")
     config = PretrainedConfig(
         kind="encoder",
@@ -129,24 +131,27 @@ def save_pretrained(
         dtype=dtype,
         rank=len(stored[RIGHT]) if RIGHT in stored else None,
         weights_error=weights_error(encoder, stored),
-        files=_copy_pipeline(pipeline, encoder, folder) if pipeline else {},
+        files=_copy_pipeline(pipeline, folder / PIPELINE) if pipeline else {},
     )
     return write_folder(folder, config, facts, stored)
 
 
-def _copy_pipeline(params: ModelsParams, encoder: Encoder, folder: Path) -> dict[str, str]:
-    """Copy what a search needs of the base pipeline into the folder; return name -> sha256 of the copies."""
-    source = [models.component(params, name) for name in TEXT_FOLDERS]
-    if _text_digest(*source) != encoder.config.text_encoder:
+def _copy_pipeline(params: ModelsParams, target: Path) -> dict[str, str]:
+    """Copy what a search needs of the base pipeline into a folder; return name -> sha256 of the copies."""
+    for name in TEXT_FOLDERS:
+        shutil.copytree(models.component(params, name), target / name)
+    write_atomic(target / TRANSFORMER, json.dumps(models.transformer_config(params), indent=2) + "\n")
+    return {f"{PIPELINE}/{name}": sha256 for name, sha256 in hash_files(target).items()}
+
+
+def _check_text_encoder(params: ModelsParams, encoder: Encoder) -> None:
+    """Raise MismatchError if the base pipeline has another text encoder than that which an encoder was trained with."""
+    own = _text_digest(*(models.component(params, name) for name in TEXT_FOLDERS))
+    if own != encoder.config.text_encoder:
         raise MismatchError(
             "the encoder was trained with a different text encoder than that of models.pipeline: set models.pipeline "
             "in params.yaml to the pipeline that it was trained with"
         )
-    target = folder / PIPELINE
-    for path in source:
-        shutil.copytree(path, target / path.name)
-    write_atomic(target / TRANSFORMER, json.dumps(models.transformer_config(params), indent=2) + "\n")
-    return {f"{PIPELINE}/{name}": sha256 for name, sha256 in hash_files(target).items()}
 
 
 def _check_pipeline(pretrained: PretrainedEncoder) -> None:

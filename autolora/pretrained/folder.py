@@ -31,8 +31,8 @@ from autolora.storage.hashes import hash_file
 
 
 def claim_folder(folder: Path, kind: Kind) -> None:
-    """Prepare a folder for a pretrained model: a new or empty one, or that of an earlier model of this kind, of which
-    config.json and the parts of the base pipeline are removed.
+    """Prepare a folder for a pretrained model: a new or empty one, or that of an earlier model of this kind, whose
+    parts of the base pipeline are removed. Until its config.json is replaced, it counts as damaged.
 
     Raises MismatchError if it contains anything else, MissingArtifact if it cannot be written.
     """
@@ -51,7 +51,6 @@ def claim_folder(folder: Path, kind: Kind) -> None:
         raise MismatchError(
             f"{folder} is not empty and does not hold {NAMES[kind]} ({error}): give a new or empty folder"
         ) from error
-    (folder / CONFIG).unlink()
     shutil.rmtree(folder / PIPELINE, ignore_errors=True)
 
 

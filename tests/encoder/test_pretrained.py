@@ -172,9 +172,10 @@ def test_pipeline_beside_the_encoder_is_its_text_encoder(folder: Path, base: mod
     assert names == {"text_encoder", "tokenizer", "transformer"}
 
 
-def test_pipeline_with_another_text_encoder_is_not_copied(tmp_path: Path, base: models.ModelsParams) -> None:
+def test_pipeline_with_another_text_encoder_changes_nothing(folder: Path, base: models.ModelsParams) -> None:
     with pytest.raises(MismatchError, match="trained with a different text encoder than that of models"):
-        save_pretrained(tmp_path / "encoder", ridge_encoder("other"), TRAINING, FACTS, pipeline=base)
+        save_pretrained(folder, ridge_encoder("other"), TRAINING, FACTS, pipeline=base)
+    assert load_pretrained(folder).pipeline is not None
 
 
 def test_card_states_training_set_metrics_and_license(folder: Path) -> None:
