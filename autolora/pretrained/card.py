@@ -174,4 +174,9 @@ def _storage(config: PretrainedConfig) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text, which may be a hub's, as one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -200,6 +200,12 @@ def test_card_without_metrics_or_training_set_says_so(tmp_path: Path, encoder: E
     assert "base_model:" not in card
 
 
+def test_license_of_a_hub_stays_one_cell(tmp_path: Path, encoder: Encoder) -> None:
+    training = replace(TRAINING, licenses={"mit | 9 |\n# free": 5})
+    save_pretrained(tmp_path / "encoder", encoder, training, FACTS)
+    assert "| mit \\| 9 \\| # free | 5 |\n" in (tmp_path / "encoder/README.md").read_text()
+
+
 def test_folder_with_other_content_is_left_alone(tmp_path: Path, encoder: Encoder) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(MismatchError, match="is not empty and does not hold a pretrained encoder"):
