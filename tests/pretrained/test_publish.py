@@ -1,7 +1,10 @@
 """`autolora publish-encoder` and `autolora publish-gates`: from a project to a folder, and to a hub."""
 
 import datetime
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ from autolora.pretrained.config import TrainingSet
 from autolora.slots import slots
 from playground.hubs.server import running
 from playground.hubs.state import Hub
-from tests.support.hf_client import point_at
+from tests.support.hf_client import TOKEN, point_at
 from tests.support.pretrained_folder import ridge_encoder
 from tests.support.synthetic_repo import make_adapters, write_dataset, write_repository
 from tests.support.tiny_flux import CONFIG, save_pipeline
@@ -99,17 +102,24 @@ def test_gates_are_published(root: Path) -> None:
     assert "base_model: black-forest-labs/FLUX.1-dev" in (root / "out/gates/README.md").read_text()
 
 
-def test_push_prints_what_another_project_needs(
+def test_push_by_the_environment_prints_what_another_project_needs(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = Hub(make_pool(tmp_path / "pool"), day=1)
     with running(hub) as endpoint:
-        point_at(monkeypatch, endpoint, tmp_path / "cache")
-        result = run(*PUBLISH_ENCODER, "--push", "ann/encoder")
-        assert result.exit_code == 0, result.output
+        variables = {
+            "HF_ENDPOINT": endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(tmp_path / "hf"),
+        }
+        command = [sys.executable, "-m", "autolora", *PUBLISH_ENCODER, "--push", "ann/encoder"]
+        process = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
+        assert process.returncode == 0, process.stderr
         commit = hub.repos["ann/encoder"].head.sha
-        assert f"encoder:\n  from: ann/encoder\n  from_revision: {commit}" in result.output
+        assert f"encoder:\n  from: ann/encoder\n  from_revision: {commit}" in process.stdout
         assert "# ann/encoder" in (root / "out/encoder/README.md").read_text()
+        point_at(monkeypatch, endpoint, tmp_path / "cache")
         assert encoders.load_pretrained("ann/encoder", commit).config.kind == "encoder"
 
 
