@@ -90,8 +90,8 @@ def index_folder(root: Path, params: Params, today: date, progress: Progress) ->
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
         sync = PoolSync(root, recipe)
-        problems = read_files(root, sync, recipe, progress)
-        refused_images = read_images(root, sync, recipe, progress)
+        unread_files = read_files(root, sync, recipe, progress)
+        refused_images, unread_images = read_images(root, sync, recipe, progress)
         sync.write_tables()
         captions, failed_captions = write_captions(root, params, today, progress)
         _write_dataset(root, params)
@@ -102,7 +102,7 @@ def index_folder(root: Path, params: Params, today: date, progress: Progress) ->
         copies=len(found.listings) - len(group_sources(found.listings)),
         verdicts=_ids_by_verdict(sync, found.listings),
         rejected=found.rejected,
-        problems=(*found.problems, *problems),
+        problems=(*found.problems, *unread_files, *unread_images),
         has_captioner=params.captions.engine is not None,
         images=len(sync.images().keys() & sync.tables.renderings.keys()),
         refused_images=refused_images,

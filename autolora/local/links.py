@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from autolora.hubs.folder.client import parse_url
-from autolora.hubs.folder.scan import resolve_inside
+from autolora.hubs.folder.scan import UnusableFile, resolve_inside
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.records import Listing
 
@@ -36,8 +36,16 @@ def _link_all(links: Path, folder: Path, urls: Mapping[str, str]) -> None:
     for name in set(os.listdir(links)) - urls.keys():
         (links / name).unlink()
     for name, url in urls.items():
+        _link(links / name, folder, url)
+
+
+def _link(link: Path, folder: Path, url: str) -> None:
+    """Make a link point to a file; remove it if the file has disappeared since the scan, so that reading it fails."""
+    try:
         target = str(resolve_inside(folder, parse_url(url)))
-        link = links / name
-        if not link.is_symlink() or os.readlink(link) != target:
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
+    except (OSError, UnusableFile):
+        link.unlink(missing_ok=True)
+        return
+    if not link.is_symlink() or os.readlink(link) != target:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)

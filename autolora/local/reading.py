@@ -58,9 +58,12 @@ def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progres
     return problems
 
 
-def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progress) -> int:
-    """Validate the new images of accepted files, append their rows, and return the number of refused images."""
-    refused = 0
+def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progress) -> tuple[int, list[str]]:
+    """Validate the new images of accepted files, and append their rows.
+
+    Returns the number of images that are not valid, and one message per image that cannot be read.
+    """
+    refused, problems = 0, []
     for image in tracked("images checked", sync.missing_renderings(), progress):
         path = pool.rendering_path(root, image.key).resolve()
         try:
@@ -70,7 +73,9 @@ def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progre
         except RefusedFile as error:
             refused += 1
             sync.tables.append("refused", [{"key": image.key, "code": error.code, "reason": str(error)}])
-    return refused
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror}")
+    return refused, problems
 
 
 def _read_all(

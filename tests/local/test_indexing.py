@@ -23,7 +23,7 @@ from autolora.retrieval import open_retriever
 from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from autolora.storage.lock import exclusive_lock
-from tests.local.own_folder import TODAY, copy, index, record_reads, set_params
+from tests.local.own_folder import TODAY, copy, images_of, index, record_reads, set_params
 
 
 def first_hit(root: Path, prompt: str = "a cat") -> str:
@@ -181,6 +181,23 @@ def test_a_file_that_cannot_be_read_is_named_and_tried_again(
     assert report.problems == (f"{root.parent}/loras/file0.safetensors cannot be read: Permission denied",)
     monkeypatch.setattr(reading, "read_adapter", original)
     assert index(root).changes["embedded"] == 1
+
+
+def test_files_that_disappear_during_a_run_are_named(root: Path, folder: Path) -> None:
+    shutil.copyfile(images_of("duck")[0], folder / "deep" / "file1.png")
+
+    def remove(step: str, done: int, total: int) -> None:
+        if (step, done) == ("files hashed", 3):
+            (folder / "file0.safetensors").unlink()
+            (folder / "deep" / "file1.png").unlink()
+
+    report = index_folder(root, load(root / "params.yaml"), TODAY, remove)
+    assert (
+        sorted(problem.rpartition(": ")[2] for problem in report.problems)
+        == ["No such file or directory"] * 2
+    )
+    assert report.verdicts == {"accepted": ["deep/file1", "deep/file2"]}
+    assert index(root).problems == ()
 
 
 def test_one_process_at_a_time(root: Path) -> None:
