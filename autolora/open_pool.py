@@ -1,16 +1,18 @@
 """A pool of adapters for a user of diffusers: search it, and fuse what is found into a loaded pipeline.
 
-import autolora
+    import autolora
 
-pool = autolora.open(".")
-hits = pool.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
-with pool.fuse(pipe, hits):
-    image = pipe("a cat in mosaic style").images[0]
+    pool = autolora.open(".")
+    hits = pool.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
+    with pool.fuse(pipe, hits):
+        image = pipe("a cat in mosaic style").images[0]
+
+Hooks on the linears of the pipeline's transformer add what the adapters change (autolora.fusion.install), so no weight
+of it is changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
@@ -31,7 +33,7 @@ if TYPE_CHECKING:  # a search does not import torch
     from autolora.lora.factors import Lora
     from autolora.slots import Slot
 
-    LoadLora = Callable[..., Lora]
+    LoadLora = Callable[[str, Sequence[Slot]], Lora]
     """called with the sha256 of an adapter and the slots of a transformer"""
 
 Method = Literal["gated", "direct"]
@@ -140,12 +142,17 @@ class Pool:
         from autolora.fusion.store import folder as gates_folder
         from autolora.fusion.store import load as load_gates
 
+        if len({hit.sha256 for hit in hits}) < len(hits):
+            raise MismatchError(
+                "an adapter is given twice: give it once, with the strength that it should have"
+            )
         key, slots = _key(pipeline), transformer_slots(pipeline.transformer)
         gated = (method or self.settings.generation.method) == "gated"
         gates = load_gates(slots, gates_folder(self.root)) if gated else None
         with ExitStack() as stack:
-            load = partial(self._load, slots=slots)
-            stack.enter_context(fused_hits(pipeline.transformer, hits, load, gates))
+            stack.enter_context(
+                fused_hits(pipeline.transformer, hits, lambda sha256: self._load(sha256, slots), gates)
+            )
             self.detach(pipeline)
             _attached[key] = stack.pop_all()
 

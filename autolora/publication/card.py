@@ -41,7 +41,7 @@ LARGEST = 8
 
 
 def write_card(index: Index, pipeline: str) -> str:
-    """Return the card. pipeline: name of the base pipeline in params.yaml."""
+    """Return the card. pipeline: name of the base pipeline."""
     columns = index.rows.columns
     return TEMPLATE.format(
         count=len(index.rows),

@@ -66,7 +66,9 @@ def _write(root: Path, params: Params, index: Index, folder: Path) -> Manifest:
         settings = replace(settings, generation=replace(settings.generation, method="direct"))
     write_rows(folder / SOURCES, _sources(root, set(index.rows.columns.column("sha256").to_pylist())))
     manifest = Manifest(index=index.digest, settings=settings, files=hash_files(folder))
-    write_atomic(folder / CARD, write_card(index, params.models.pipeline))
+    pipeline = params.models.pipeline
+    pipeline = pipeline if params.models.pipeline_revision else Path(pipeline).name  # a path stays private
+    write_atomic(folder / CARD, write_card(index, pipeline))
     write_atomic(folder / MANIFEST, manifest.to_json())
     return manifest
 
