@@ -19,7 +19,7 @@ import torch
 from autolora.inspection.base_model import BaseModel, open_base_model
 from autolora.inspection.description import Describer
 from autolora.inspection.files import FoundFile, find_files
-from autolora.inspection.inspection import Inspector
+from autolora.inspection.inspector import Inspector
 from autolora.inspection.setup import open_setup
 from autolora.metrics.summary import Headline, update
 from autolora.params import load

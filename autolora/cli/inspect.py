@@ -20,6 +20,7 @@ from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import Params
 
 if TYPE_CHECKING:
+    from autolora.inspection.base_model import BaseModel
     from autolora.inspection.files import FoundFiles
     from autolora.inspection.inspection import Inspection
     from autolora.inspection.totals import Totals
@@ -56,7 +57,7 @@ def inspect(
     import torch
 
     from autolora.inspection.files import find_files
-    from autolora.inspection.inspection import Inspector
+    from autolora.inspection.inspector import Inspector
     from autolora.inspection.setup import open_setup, read_words
     from autolora.inspection.totals import Totals
 
@@ -82,7 +83,7 @@ def inspect(
                 receive(inspection)
     if not as_json:
         lines = summarize(totals, time.perf_counter() - started) if is_folder else []
-        print("\n".join([*lines, f"base model: {setup.base.description}"]))
+        print("\n".join([*lines, describe_base(setup.base, totals)]))
     for note in [*notes, *([f"wrote {output}"] if output else [])]:
         print(note, file=sys.stderr)
     if totals.refused:
@@ -107,6 +108,15 @@ def absolute_folder(name: str | None) -> str | None:
     """Return a folder's name as an absolute path; other names, such as hub ids, unchanged."""
     folder = None if name is None else Path(name).expanduser()
     return str(folder.absolute()) if folder and folder.is_dir() else name
+
+
+def describe_base(base: "BaseModel", totals: "Totals") -> str:
+    """Return the base model as a line; if it is not that of some files, also how to choose FLUX.1-dev."""
+    from autolora.inspection.base_model import FLUX_DEV_NAME
+
+    is_wrong = "wrong-base" in totals.refused and base.name != FLUX_DEV_NAME
+    hint = f"; for FLUX.1-dev: --pipeline {FLUX_DEV_NAME}" if is_wrong else ""
+    return f"base model: {base.description}{hint}"
 
 
 def summarize(totals: "Totals", seconds: float) -> list[str]:

@@ -9,6 +9,8 @@ from autolora.inspection.inspection import Inspection
 
 LARGEST_BLOCKS, LARGE_SHARE = 5, 2.0
 """blocks that are named: up to 5 with this multiple of the mean share"""
+SAME_STRENGTH_TOLERANCE = 0.01
+"""a ratio of strengths within this distance of 1 is not mentioned"""
 
 
 def facts(inspection: Inspection) -> dict[str, str]:
@@ -65,7 +67,9 @@ def describe_duplicate(inspection: Inspection) -> str:
     near = inspection.near_duplicate_of
     if near is None:
         return ""
-    return f"nearly the same update as {near.path} (cosine {near.cosine:.4f}, {near.strength:g} times its strength)"
+    is_scaled = abs(near.strength - 1) > SAME_STRENGTH_TOLERANCE
+    strength = f", {near.strength:g} times its strength" if is_scaled else ""
+    return f"nearly the same update as {near.path} (cosine {near.cosine:.4f}{strength})"
 
 
 def _file_facts(inspection: Inspection) -> dict[str, str]:

@@ -26,10 +26,10 @@ def write_folder(folder: Path) -> Path:
     return folder
 
 
-def write_pipeline(folder: Path) -> Path:
-    """Write the config of the tiny base model's transformer as a pipeline has it."""
+def write_pipeline(folder: Path, **changes: int) -> Path:
+    """Write the config of the tiny base model's transformer, with some changes, as a pipeline has it."""
     (folder / "transformer").mkdir(parents=True)
-    (folder / "transformer" / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "transformer" / "config.json").write_text(json.dumps(CONFIG | changes))
     return folder
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.cli.row_printer import RowPrinter
-from autolora.inspection import inspection as module
+from autolora.inspection import inspector as module
 from autolora.inspection.files import find_files
 from tests.inspection.files import BASE, rewrite, write_folder, write_pipeline
 
@@ -52,6 +52,12 @@ def test_accepted_file_exits_with_zero(folder: Path) -> None:
     code, out, err = run("loras/cat.safetensors")
     assert code == 0 and "accepted: a LoRA for" in out and "peft" in out
     assert "give an encoder (--encoder) for words" in err
+
+
+def test_file_of_another_base_model_names_the_option(folder: Path) -> None:
+    write_pipeline(folder.parent / "smaller", num_layers=1)
+    result = CliRunner().invoke(app, ["inspect", "loras", "--pipeline", "smaller"], env=WIDE)
+    assert "wrong-base (4)" in result.stdout and "for FLUX.1-dev: --pipeline flux.1-dev" in result.stdout
 
 
 def test_params_of_another_tool_do_not_matter(folder: Path) -> None:

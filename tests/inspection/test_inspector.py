@@ -1,20 +1,25 @@
 """Inspections of folders: every file is a result, whatever is wrong with it."""
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.inspection import inspection as module
+from autolora.inspection import inspector as module
 from autolora.inspection.facts import facts, summarize_inspection
 from autolora.inspection.files import FoundFile, find_files
-from autolora.inspection.inspection import UNREADABLE, Inspection, Inspector
+from autolora.inspection.inspection import UNREADABLE, Inspection
+from autolora.inspection.inspector import Inspector
 from autolora.inspection.totals import Totals
 from autolora.lora.remedies import REMEDIES
 from autolora.storage.hashes import hash_file
 from tests.inspection.files import BASE, rewrite, write_folder
+from tests.lora.odd_files import KINDS, draw
 
 
 def inspect_all(path: Path) -> dict[str, Inspection]:
@@ -145,13 +150,39 @@ def test_header_of_a_refused_file_is_shown(tmp_path: Path, folder: Path) -> None
 def test_files_are_read_when_they_are_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
 
-    def record(path: Path) -> str:
+    def record(path: Path, stop: Event) -> str:
         hashed.append(path)
         return hash_file(path)
 
-    monkeypatch.setattr(module, "hash_file", record)
+    monkeypatch.setattr(module, "hash_regular", record)
     files = [FoundFile(path=str(i), location=folder / "cat.safetensors", problem="") for i in range(50)]
     results: Iterator[Inspection] = Inspector(BASE, None).inspect_all(files)
     assert [next(results).exact_duplicate_of for _ in range(3)] == [None, "0", "0"]
     results.close()
     assert len(hashed) <= 3 + module.FILES_AHEAD
+
+
+def test_large_file_that_is_refused_is_not_hashed(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((folder / "cat.safetensors").read_bytes())
+    os.truncate(path, 200 * module.MAX_REFUSED_BYTES)  # sparse: takes no space
+    item = inspect_all(path)[str(path)]
+    assert (item.verdict, item.size, item.sha256) == (
+        "header-inconsistent",
+        200 * module.MAX_REFUSED_BYTES,
+        None,
+    )
+
+
+def test_row_has_the_documented_keys(inspected: dict[str, Inspection]) -> None:
+    text = (Path(__file__).parents[2] / "docs/howto/inspect.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (`.+?`) \|", text.partition("## Read the JSON")[2], flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(table))) == set(inspected["cat.safetensors"].to_row())
+
+
+@pytest.mark.parametrize("seed", range(0, 3 * len(KINDS), 2))
+def test_unusual_and_hostile_files_are_results(tmp_path: Path, seed: int) -> None:
+    file = draw(tmp_path, seed)
+    (item,) = Inspector(BASE, None).inspect_all([FoundFile(path="x", location=file.path, problem="")])
+    assert item.verdict in (file.codes or ("accepted",))
+    assert json.loads(json.dumps(item.to_row())) and facts(item)

@@ -1,0 +1,203 @@
+"""Inspects LoRA files one after another, without a repository."""
+
+import hashlib
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from autolora.errors import RefusedFile
+from autolora.inspection.base_model import BaseModel
+from autolora.inspection.blocks import measure_changes
+from autolora.inspection.description import Describer
+from autolora.inspection.duplicates import EarlierFiles
+from autolora.inspection.files import FoundFile
+from autolora.inspection.header_facts import HeaderFacts, read_facts
+from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
+from autolora.lora.mmap_file import open_regular
+from autolora.lora.read import Reading, read_and_sketch, read_header
+from autolora.lora.remedies import REMEDIES
+from autolora.lora.sketch import Sketch
+from autolora.records import ACCEPTED
+
+PROMPTS_SEPARATOR = "; "
+MAX_THREADS = 4
+"""threads that hash and read files"""
+FILES_AHEAD = 3
+"""files that are hashed and read before their turn; each takes a few megabytes of memory"""
+MAX_REFUSED_BYTES = 10**9
+"""larger refused files, which are full models mostly, are not hashed to their end"""
+BLOCK_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingFile:
+    """A file that threads hash and read; the futures are None if it cannot be used."""
+
+    file: FoundFile
+    content: Future[tuple[Reading, Sketch]] | None
+    sha256: Future[str] | None
+    stop: Event
+    """ends the hashing early"""
+
+
+class Inspector:
+    """Inspects files one after another; each is compared with those before it."""
+
+    def __init__(self, base: BaseModel, describer: Describer | None) -> None:
+        """describer: None without an encoder."""
+        self._base, self._describer = base, describer
+        self._earlier = EarlierFiles(base.bounds.near_duplicate_cosine)
+
+    def inspect_all(self, files: Sequence[FoundFile]) -> Iterator[Inspection]:
+        """Yield the inspection of each file, in order; a damaged file is one of the results, and not an error.
+
+        Files are hashed and read in threads, so that both overlap. Products of sketches are small: torch should use
+        one thread.
+        """
+        waiting, pending = iter(files), deque[_PendingFile]()
+        with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as executor:
+            try:
+                while True:
+                    pending += map(self._submitter(executor), islice(waiting, FILES_AHEAD - len(pending)))
+                    if not pending:
+                        return
+                    yield self._inspect(pending.popleft())
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submitter(self, executor: ThreadPoolExecutor) -> Callable[[FoundFile], _PendingFile]:
+        """Return a function that starts hashing and reading a file."""
+        base = self._base
+
+        def read(path: Path) -> tuple[Reading, Sketch]:
+            return read_and_sketch(path, base.slots, base.bounds, base.spec)
+
+        def submit(file: FoundFile) -> _PendingFile:
+            if file.location is None:
+                return _PendingFile(file, None, None, Event())
+            stop = Event()
+            content = executor.submit(read, file.location)
+            return _PendingFile(file, content, executor.submit(hash_regular, file.location, stop), stop)
+
+        return submit
+
+    def _inspect(self, pending: _PendingFile) -> Inspection:
+        file = pending.file
+        if pending.content is None:
+            return self._refused(file, UNREADABLE, file.problem)
+        try:
+            reading, sketch = pending.content.result()
+        except RefusedFile as error:
+            return replace(
+                self._refused(file, error.code, str(error)), **self._identity(pending, MAX_REFUSED_BYTES)
+            )
+        except OSError as error:
+            return self._refused(file, UNREADABLE, f"the file cannot be read: {error.strerror}")
+        return self._accepted(file, self._identity(pending), reading, sketch)
+
+    def _accepted(
+        self, file: FoundFile, identity: dict[str, Any], reading: Reading, sketch: Sketch
+    ) -> Inspection:
+        ranks = [factors.rank for factors in reading.lora.values()]
+        header, is_copy = read_facts(reading.metadata), identity.get("exact_duplicate_of") is not None
+        changes, description = measure_changes(sketch, self._base.slots), None
+        if self._describer:
+            texts = _texts(file, header, self._describer)
+            description = self._describer.describe(reading.lora, sketch, identity.get("sha256"), texts)
+        return Inspection(
+            path=file.path,
+            verdict=ACCEPTED,
+            base=self._base.name,
+            header=header,
+            trigger_words=file.trigger_words or header.trigger_words,
+            layout=reading.layout,
+            rank_min=min(ranks),
+            rank_max=max(ranks),
+            num_slots=len(ranks),
+            dtype=reading.dtype,
+            keys_used=reading.keys_used,
+            keys_seen=reading.keys_seen,
+            ignored_keys=reading.ignored_keys,
+            warnings=reading.warnings,
+            changes=changes,
+            near_duplicate_of=None if is_copy else self._earlier.find_near(sketch, changes.norm, file.path),
+            description=description,
+            **identity,
+        )
+
+    def _refused(self, file: FoundFile, code: str, reason: str) -> Inspection:
+        return Inspection(
+            path=file.path,
+            verdict=code,
+            reason=reason,
+            remedy=UNREADABLE_REMEDY if code == UNREADABLE else REMEDIES[code],
+            base=self._base.name,
+            header=self._read_header(file),
+        )
+
+    def _read_header(self, file: FoundFile) -> HeaderFacts | None:
+        if file.location is None:
+            return None
+        try:
+            return read_facts(read_header(file.location, self._base.bounds).metadata)
+        except (RefusedFile, OSError):
+            return None
+
+    def _identity(self, pending: _PendingFile, max_bytes: float = math.inf) -> dict[str, Any]:
+        """Return size, sha256 and the earlier file with the same bytes, as far as they are known.
+
+        max_bytes: of a file that is hashed to its end.
+        """
+        file = pending.file
+        assert file.location is not None and pending.sha256 is not None
+        try:
+            size = file.location.stat().st_size
+            if size > max_bytes:
+                pending.stop.set()
+                return {"size": size}
+            sha256 = pending.sha256.result()
+        except (RefusedFile, OSError) as error:
+            logger.info("%s cannot be hashed: %s", file.path, error)
+            return {}
+        return {
+            "size": size,
+            "sha256": sha256,
+            "exact_duplicate_of": self._earlier.find_exact(sha256, file.path),
+        }
+
+
+def hash_regular(path: Path, stop: Event) -> str:
+    """Return the sha256 of a regular file, or of its beginning if `stop` is set meanwhile.
+
+    Raises RefusedFile for other files, which could block, OSError.
+    """
+    digest = hashlib.sha256()
+    with open(open_regular(path), "rb", buffering=0) as stream:
+        while not stop.is_set() and (block := stream.read(BLOCK_BYTES)):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _texts(file: FoundFile, header: HeaderFacts, describer: Describer) -> dict[str, str]:
+    """Return source -> what is said about a file; sources without a text are left out.
+
+    Of names, titles and tags only known words count: many contain trigger words, which are in no vocabulary.
+    """
+    words = {
+        "name": Path(file.path).stem,
+        "title in the header": " ".join(header.description.get(label, "") for label in ("title", "tags")),
+        "tags of the training captions": " ".join(header.tags),
+    }
+    texts = {source: " ".join(describer.known_words(text)) for source, text in words.items()}
+    texts["prompts of the sidecar's images"] = PROMPTS_SEPARATOR.join(file.prompts)
+    return {source: text for source, text in texts.items() if text}
