@@ -71,8 +71,12 @@ class Inspector:
                     pending += map(self._submitter(executor), islice(waiting, FILES_AHEAD - len(pending)))
                     if not pending:
                         return
-                    yield self._inspect(pending.popleft())
+                    inspection = self._inspect(pending[0])
+                    pending.popleft()
+                    yield inspection
             finally:
+                for file in pending:
+                    file.stop.set()
                 executor.shutdown(wait=False, cancel_futures=True)
 
     def _submitter(self, executor: ThreadPoolExecutor) -> Callable[[FoundFile], _PendingFile]:

@@ -174,6 +174,18 @@ def test_large_file_that_is_refused_is_not_hashed(folder: Path, tmp_path: Path) 
     )
 
 
+def test_end_of_an_iteration_ends_hashing(tmp_path: Path, folder: Path) -> None:
+    large = tmp_path / "large.safetensors"
+    large.touch()
+    os.truncate(large, 500 * module.MAX_REFUSED_BYTES)  # sparse; hashing it would take minutes
+    files = [folder / "cat.safetensors", large]
+    results = Inspector(BASE, None).inspect_all(
+        [FoundFile(path=path.name, location=path, problem="") for path in files]
+    )
+    assert next(results).accepted
+    results.close()
+
+
 def test_row_has_the_documented_keys(inspected: dict[str, Inspection]) -> None:
     text = (Path(__file__).parents[2] / "docs/howto/inspect.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| (`.+?`) \|", text.partition("## Read the JSON")[2], flags=re.MULTILINE)
