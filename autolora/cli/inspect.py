@@ -111,12 +111,12 @@ def absolute_folder(name: str | None) -> str | None:
 
 
 def describe_base(base: "BaseModel", totals: "Totals") -> str:
-    """Return the base model as a line; if it is not that of some files, also how to choose FLUX.1-dev."""
+    """Return the base model in a line; if it is not that of some files, also how to choose FLUX.1-dev."""
     from autolora.inspection.base_model import FLUX_DEV_NAME
 
     is_wrong = "wrong-base" in totals.refused and base.name != FLUX_DEV_NAME
     hint = f"; for FLUX.1-dev: --pipeline {FLUX_DEV_NAME}" if is_wrong else ""
-    return f"base model: {base.description}{hint}"
+    return f"inspected for {base.description}{hint}"
 
 
 def summarize(totals: "Totals", seconds: float) -> list[str]:

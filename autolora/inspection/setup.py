@@ -54,7 +54,11 @@ def open_setup(
     try:
         describer = _project_describer(root, params, base, words)
     except AutoLoraError as error:
-        return Setup(base=base, describer=None, note=f"no words and nearest adapters: {error}")
+        return Setup(
+            base=base,
+            describer=None,
+            note=f"no words and nearest adapters: {error}; or give an encoder (--encoder)",
+        )
     return Setup(base=base, describer=describer, note="")
 
 
