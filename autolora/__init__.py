@@ -21,7 +21,7 @@ _LOCATIONS = {
     "generate": ("autolora.generation", "generate"),
     "load_params": ("autolora.params", "load"),
     "open": ("autolora.open_pool", "open_pool"),
-    "read_provenance": ("autolora.generation", "read_provenance"),
+    "read_provenance": ("autolora.provenance", "read_provenance"),
     "release": ("autolora.index.served", "release"),
     "save_image": ("autolora.generation", "save_image"),
 }

@@ -1,17 +1,11 @@
 from autolora.errors import AutoLoraError
-from autolora.generation import (
-    GeneratedImage,
-    Generator,
-    add_trigger_words,
-    generate,
-    read_provenance,
-    save_image,
-)
+from autolora.generation import GeneratedImage, Generator, add_trigger_words, generate, save_image
 from autolora.index.served import release
 from autolora.open_pool import Pool
 from autolora.open_pool import open_pool as open
 from autolora.params import Params
 from autolora.params import load as load_params
+from autolora.provenance import read_provenance
 from autolora.reasons import Reasons
 from autolora.records import Hit
 

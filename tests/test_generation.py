@@ -17,13 +17,10 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
 from autolora.generation import (
-    PROVENANCE_CHUNK,
     Generator,
     add_trigger_words,
-    describe_provenance,
     generate,
     generate_images,
-    read_provenance,
     report_cut,
     save_image,
 )
@@ -32,6 +29,7 @@ from autolora.lora.read import read
 from autolora.params import GenerationParams, ModelsParams, PoolParams, load
 from autolora.pool.store import weights_path
 from autolora.presets import FUSION
+from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_provenance
 from autolora.records import Hit
 from autolora.slots import slots
 from autolora.storage.hashes import hash_file

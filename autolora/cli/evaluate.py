@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json, Rev
 from autolora.cli.output import print_table, to_json
 from autolora.cli.paths import to_absolute
@@ -30,6 +30,7 @@ def evaluate(
 ) -> None:
     """Measure how well searches find the adapters that your own prompts should find."""
     prompts = to_absolute(prompts)
+    announce("loading the text encoder")
     from autolora import models
     from autolora.evaluation.prompts import measure_cases, read_cases
     from autolora.index.served import open_index

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import PublishedFile
 from autolora.cli.paths import to_absolute
 
@@ -15,6 +15,7 @@ def import_encoder(
     output: Annotated[Path | None, typer.Option(help="Folder to write; default data/encoder.")] = None,
 ) -> None:
     """Convert a published encoder (.safetensors) to this project's format."""
+    announce(f"reading {file}")
     from autolora import models
     from autolora.encoder import store
     from autolora.encoder.released_format import import_encoder
@@ -43,6 +44,7 @@ def import_gates(
     output: Annotated[Path | None, typer.Option(help="Folder to write; default data/fusion.")] = None,
 ) -> None:
     """Convert published gates (.safetensors) to this project's format."""
+    announce(f"reading {file}")
     from autolora import models
     from autolora.fusion import store
     from autolora.fusion.released_format import load_published

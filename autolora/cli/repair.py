@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import to_json
 from autolora.progress import Progress
@@ -21,6 +21,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Read the pool, the outputs of stages, DVC's cache and the index copies, and name what is damaged or missing."""
+    announce("reading the files of the pool, of the stages' outputs and of DVC's cache")
     from autolora.integrity.verification import verify as verify_all
 
     root, _ = enter_repository()
@@ -50,6 +51,7 @@ def repair(
     ] = False,
 ) -> None:
     """Restore what `autolora verify` finds, from DVC, git, the hubs or by recomputing. A dry run unless --apply."""
+    announce("verifying all files first")
     from autolora.integrity.repair import plan_repair
     from autolora.integrity.repair import repair as repair_all
 

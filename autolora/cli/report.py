@@ -1,10 +1,11 @@
 """`autolora report`."""
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 
 
 def report() -> None:
     """Write reports/index.html from the outputs of the stages."""
+    announce("writing the report: the first one draws a thumbnail of every image")
     from autolora.report.page import assemble
 
     root, _ = enter_repository()

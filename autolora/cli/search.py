@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import (
     BaseModels,
     Derivatives,
@@ -194,6 +194,8 @@ def _explain(
     from autolora.reasons import add_blocks, explain
 
     reasons = explain(root, retriever, prompt, hits)
+    if with_blocks:
+        announce("loading the encoder, for the largest blocks")
     return add_blocks(root, retriever, prompt, hits, reasons, params.pool) if with_blocks else reasons
 
 

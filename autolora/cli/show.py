@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import print_table, to_json, two_columns
 from autolora.params import Params
@@ -66,7 +66,7 @@ def show(
 
 def _show_image(path: Path, as_json: bool) -> None:
     """Print how a generated image was made. Needs no repository."""
-    from autolora.generation import describe_provenance, read_provenance
+    from autolora.provenance import describe_provenance, read_provenance
 
     provenance = read_provenance(path)
     if as_json:
@@ -97,6 +97,7 @@ def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
 
 def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") -> "list[TriggerWordCheck]":
     """Return the checks of an adapter's trigger words; empty without words or weights."""
+    announce(f"loading {params.models.pipeline} to draw with and without the trigger words")
     from autolora.generation import Generator
     from autolora.trigger_words import check_trigger_words
 

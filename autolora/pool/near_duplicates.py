@@ -14,6 +14,7 @@ compares only new adapters with all others.
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +22,13 @@ from autolora.catalog.sources import Sources, group_sources
 from autolora.lora.fingerprint import cosines_with_earlier
 from autolora.lora.verdict import refusal
 from autolora.pool import store as pool
-from autolora.pool.recipe import ReadRecipe
 from autolora.pool.tables import PoolTables
 from autolora.records import ACCEPTED, Adapter, Listing
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_value
+
+if TYPE_CHECKING:  # the report needs the verdicts only, and no torch
+    from autolora.pool.recipe import ReadRecipe
 
 NEAR_DUPLICATE, EXACT_DUPLICATE = "near-duplicate", "exact-duplicate"
 COSINE_DIGITS = 4
@@ -44,7 +47,7 @@ def should_be_stored(row: Adapter) -> bool:
     return row.verdict in (ACCEPTED, NEAR_DUPLICATE)
 
 
-def compare_new(tables: PoolTables, adapters: Collection[str], recipe: ReadRecipe) -> int:
+def compare_new(tables: PoolTables, adapters: Collection[str], recipe: "ReadRecipe") -> int:
     """Compare new adapters (sha256) with all others, append their rows, and return the number of new adapters."""
     known = similar_pairs(tables, recipe)
     new = [sha256 for sha256 in sorted(adapters) if sha256 not in known]
@@ -67,13 +70,13 @@ def compare_new(tables: PoolTables, adapters: Collection[str], recipe: ReadRecip
     return len(new)
 
 
-def similar_pairs(tables: PoolTables, recipe: ReadRecipe) -> SimilarPairs:
+def similar_pairs(tables: PoolTables, recipe: "ReadRecipe") -> SimilarPairs:
     """Return the similar pairs among all adapters that were compared under this recipe and threshold."""
     settings, rows = _settings_digest(recipe), tables.near_duplicates.values()
     return {row["sha256"]: row["cosines"] for row in rows if row["settings"] == settings}
 
 
-def near_duplicate_rows(pairs: SimilarPairs, adapters: Collection[str], recipe: ReadRecipe) -> list[Row]:
+def near_duplicate_rows(pairs: SimilarPairs, adapters: Collection[str], recipe: "ReadRecipe") -> list[Row]:
     """Return the table's rows for these adapters, each pair once, under the greater sha256.
 
     So the table does not depend on the order in which the adapters were compared.
@@ -164,6 +167,6 @@ def _row(sha256: str, cosines: Mapping[str, float], settings: str) -> Row:
     return {"sha256": sha256, "settings": settings, "cosines": dict(cosines)}
 
 
-def _settings_digest(recipe: ReadRecipe) -> str:
+def _settings_digest(recipe: "ReadRecipe") -> str:
     """Return 16 hex digits that identify recipe and threshold; pairs found under other settings are not used."""
     return hash_value([recipe.digest, recipe.bounds.near_duplicate_cosine])[:16]

@@ -16,19 +16,20 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 
 from autolora.errors import MissingArtifact, rerun
 from autolora.lora.fingerprint import WIDTH, fingerprint
-from autolora.lora.sketch import Sketch
 from autolora.pool.batches import members, open_folder
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import sync_and_rename, write_atomic
 from autolora.storage.incremental import read_digest
+
+if TYPE_CHECKING:  # most readers of the pool read tables only, and need no torch
+    from autolora.lora.sketch import Sketch
 
 NAME = re.compile(r"(?P<batch>\d{4}-\d\d-\d\d(-\d+)?)-(?P<recipe>[0-9a-f]{16})(-\d+)?\.safetensors")
 DTYPES = {"values": "F16", "scale": "F32", "present": "BOOL", "fingerprint": "F32"}
@@ -48,16 +49,19 @@ def open_path(root: Path, sha256: str) -> Path:
     return open_folder(root) / "sketches" / f"{sha256}.safetensors"
 
 
-def save_sketch(root: Path, sha256: str, sketch: Sketch) -> None:
+def save_sketch(root: Path, sha256: str, sketch: "Sketch") -> None:
     """Write the sketch of an adapter that is new, or read under a new recipe."""
     write_atomic(open_path(root, sha256), serialize_sketch(sketch))
 
 
-def serialize_sketch(sketch: Sketch) -> bytes:
+def serialize_sketch(sketch: "Sketch") -> bytes:
     """Return a sketch in the pool's file format: float16 relative to each slot's largest entry, and a fingerprint.
 
     The fingerprint is computed from the rounded values.
     """
+    import torch
+    from safetensors.torch import save
+
     scale = sketch.values.abs().amax(dim=(1, 2)).to(torch.float32)  # (S,)
     unit = torch.where(scale > 0, scale, torch.ones_like(scale))
     values = (sketch.values / unit[:, None, None]).to(torch.float16)
@@ -72,12 +76,16 @@ def serialize_sketch(sketch: Sketch) -> bytes:
     return content
 
 
-def load_sketch(root: Path, sha256: str, recipe: str | None = None) -> Sketch:
+def load_sketch(root: Path, sha256: str, recipe: str | None = None) -> "Sketch":
     """Return the sketch of a stored adapter: values (S, m, p) float32, present (S,) bool.
 
     recipe: digest of the recipe; None: that of the last run of the stage.
     Raises MissingArtifact if the sketch is missing or damaged.
     """
+    from safetensors.torch import load_file
+
+    from autolora.lora.sketch import Sketch
+
     path, row = _place(root, sha256, recipe)
     try:
         if row is None:
