@@ -22,7 +22,7 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show a page on which prompts and files find adapters; it follows each release until it is stopped (Ctrl-C)."""
-    from autolora.web.server import listen, open_browser, run
+    from autolora.web.server import listen, make_server, open_browser
 
     logging.getLogger("autolora.web").setLevel(logging.INFO)
     root, params = enter_repository()
@@ -34,4 +34,4 @@ def serve(
         if open_page:
             open_browser(address.url)
 
-    run(root, params, address, announce)
+    make_server(root, params, address, announce).run(sockets=[address.listener])

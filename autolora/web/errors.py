@@ -3,6 +3,7 @@
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from autolora.errors import AutoLoraError, FilterError, MissingArtifact
@@ -22,6 +23,10 @@ def add_error_pages(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def answer_invalid(request: Request, error: RequestValidationError) -> Response:
         return _answer(request, 422, "; ".join(map(_describe, error.errors())))
+
+    @app.exception_handler(ClientDisconnect)
+    async def answer_nobody(request: Request, error: ClientDisconnect) -> Response:
+        return _answer(request, 400, "the connection was closed before the request was complete")
 
     @app.exception_handler(AutoLoraError)
     async def answer_library(request: Request, error: AutoLoraError) -> Response:

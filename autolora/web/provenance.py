@@ -39,6 +39,8 @@ def read_image(path: Path, bounds: PoolParams) -> ImageRecord:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             pixels = image.width * image.height
+    except Image.DecompressionBombError as error:
+        raise RefusedFile("image-too-large", f"the image has more px than allowed: {error}") from error
     except Exception as error:  # Pillow raises many types on damaged files
         raise MissingArtifact("the file is not a PNG image, as `autolora generate` writes them") from error
     if pixels > bounds.max_image_px:

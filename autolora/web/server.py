@@ -17,6 +17,8 @@ from autolora.web.guard import LOOPBACK_NAMES, access_to
 
 TOKEN_VARIABLE = "AUTOLORA_TOKEN"
 BACKLOG = 128
+GRACE_S = 3
+"""for requests that are running when the page is stopped"""
 MAX_CONNECTIONS = 256
 """at the same time; further ones are answered with 503"""
 
@@ -57,8 +59,8 @@ def listen(host: str, port: int, environment: Mapping[str, str]) -> Address:
     return Address(listener, host, token)
 
 
-def run(root: Path, params: Params, address: Address, started: Callable[[], None]) -> None:
-    """Answer requests until the process is interrupted; call `started` when the page can be opened."""
+def make_server(root: Path, params: Params, address: Address, started: Callable[[], None]) -> uvicorn.Server:
+    """Return a server, to be run with the address's listener. It calls `started` when the page can be opened."""
     app = create_app(root, params, access_to(address.host, address.token), started)
     config = uvicorn.Config(
         app,
@@ -68,10 +70,9 @@ def run(root: Path, params: Params, address: Address, started: Callable[[], None
         proxy_headers=False,
         ws="none",
         limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=GRACE_S,
     )
-    server = uvicorn.Server(config)
-    server.run(sockets=[address.listener])
+    return uvicorn.Server(config)
 
 
 def open_browser(url: str) -> None:

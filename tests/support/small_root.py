@@ -1,7 +1,7 @@
 """A repository after all stages before `evaluation`: real files, tables, encoder and gates, tiny and random."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,10 +44,10 @@ def params() -> Params:
     return load(REPOSITORY / "params.yaml")
 
 
-def build(root: Path, base: ModelsParams, authors: int = 3) -> dict[str, str]:
+def build(root: Path, base: ModelsParams, authors: int = 3, nsfw: Collection[str] = ()) -> dict[str, str]:
     """Build everything up to index and gates; return adapter sha256 -> theme.
 
-    The adapters of the last author are first seen after `train_until`.
+    The adapters of the last author are first seen after `train_until`. nsfw: ids of adapters that are marked so.
     """
     themes = {}
     listings, adapters, renderings, captions = [], [], [], []
@@ -59,7 +59,8 @@ def build(root: Path, base: ModelsParams, authors: int = 3) -> dict[str, str]:
             images = [write_image(root, f"{theme} {author} {n}") for n in range(2)]
             renderings += [PooledRendering(key=i, sha256=i, width=32, height=32) for i in images]
             captions += [caption for image in images for caption in make_captions(image, theme)]
-            listings.append(make_listing(sha256, f"author{author}/{theme}", images, late))
+            name = f"author{author}/{theme}"
+            listings.append(make_listing(sha256, name, images, late, name in nsfw))
             adapters.append(make_adapter(listings[-1].key, sha256))
     listings.sort(key=lambda listing: listing.id)
     adapters.sort(key=lambda adapter: adapter.key)
@@ -88,8 +89,10 @@ def build_models(root: Path, base: ModelsParams) -> None:
     text_encoder = models.load_text_encoder(base)
     list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
     index_sync = index.open_sync(root, params().pool, lambda: text_encoder)
-    for batch in index_sync.plan(64).embed:
+    work = index_sync.plan(64)
+    for batch in work.embed:
         index_sync.embed(batch)
+    index_sync.update(work.update)
     index_sync.finish()
     torch.manual_seed(0)
     gates = fusion.build(CONFIG, params().fusion.variant)
@@ -124,10 +127,10 @@ def make_captions(image: str, theme: str) -> list[Caption]:
     return [Caption(image=image, prompt=n, vlm="v", length=n, text=text) for n, text in texts.items()]
 
 
-def make_listing(sha256: str, name: str, images: Sequence[str], late: bool) -> Listing:
+def make_listing(sha256: str, name: str, images: Sequence[str], late: bool, nsfw: bool = False) -> Listing:
     return Listing(
         hub="huggingface", id=name, version="a" * 40, file="lora.safetensors", url=f"http://127.0.0.1/{name}",
-        size=1, sha256=sha256, license="mit", base_model=None, nsfw=False, trigger_words=(f"zq{name[6:8]}",),
+        size=1, sha256=sha256, license="mit", base_model=None, nsfw=nsfw, trigger_words=(f"zq{name[6:8]}",),
         renderings=tuple(ListedRendering(url=f"http://127.0.0.1/{i}", sha256=i, prompt=None) for i in images),
         first_seen=DAY + datetime.timedelta(days=int(late)),
     )  # fmt: skip

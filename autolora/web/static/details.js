@@ -10,7 +10,8 @@ async function open(sha256) {
 function visit(sha256) {
   const query = new URLSearchParams(location.search);
   query.set("adapter", sha256);
-  history.pushState(null, "", `/?${query}`);
+  if (dialog.open) history.replaceState(history.state, "", `/?${query}`);
+  else history.pushState({ isDrawer: true }, "", `/?${query}`);
   open(sha256);
 }
 
@@ -20,7 +21,8 @@ function leave() {
   if (!query.has("adapter")) return;
   const card = document.querySelector(`.card a[data-adapter="${CSS.escape(query.get("adapter"))}"]`);
   query.delete("adapter");
-  history.pushState(null, "", query.size ? `/?${query}` : "/");
+  if (history.state?.isDrawer) history.back();
+  else history.replaceState(null, "", query.size ? `/?${query}` : "/");
   card?.focus();
 }
 

@@ -4,7 +4,14 @@ import { fetchPart } from "./fetching.js";
 const DEBOUNCE_MS = 110;
 const form = document.getElementById("search");
 const results = document.getElementById("results");
-const OUTSIDE_FORM = ["k", "adapter"];
+let shown = resultsQuery();
+
+/** Return the query of the results that the URL states: all but the adapter in the drawer. */
+function resultsQuery() {
+  const query = new URLSearchParams(location.search);
+  query.delete("adapter");
+  return query.toString();
+}
 
 /** Return the query of what the form states, without empty fields. */
 export function formQuery() {
@@ -22,6 +29,7 @@ export async function showResults(query, { push }) {
   if (html === null) return;
   results.innerHTML = html;
   results.classList.remove("waiting");
+  shown = resultsQuery();
   document.title = query.get("q") ? `${query.get("q")} · AutoLoRA` : "AutoLoRA";
 }
 
@@ -73,12 +81,13 @@ export function followSearch() {
     event.preventDefault();
     showResults(new URL(link.href).searchParams, { push: true });
   });
-  addEventListener("popstate", () => {
-    const query = new URLSearchParams(location.search);
-    fillForm(query);
-    OUTSIDE_FORM.filter((name) => name === "adapter").forEach((name) => query.delete(name));
-    fetchPart("results", `/parts/results?${query}`).then((html) => {
-      if (html !== null) results.innerHTML = html;
-    });
+  addEventListener("popstate", async () => {
+    const query = resultsQuery();
+    if (query === shown) return; // only the drawer was opened or closed
+    fillForm(new URLSearchParams(query));
+    const html = await fetchPart("results", `/parts/results?${query}`);
+    if (html === null) return;
+    results.innerHTML = html;
+    shown = query;
   });
 }

@@ -1,0 +1,104 @@
+"""A small project with two releases, and its page on a free port of this machine."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+
+from autolora.index.served import release
+from autolora.index.store import content_digest
+from autolora.params import Params, load
+from autolora.web.server import Address, listen, make_server
+from tests.support import small_root
+from tests.support.repository import IDENTITY
+
+PARAMS = {
+    "models": {"pipeline": "flux", "threads": 1, "vlm": "flux"},
+    "pool": {"sketch_size": 8},
+    "generation": {"width": 32, "height": 32, "steps": 3, "max_sequence_length": 8},
+    "serve": {"results": 6, "max_upload_mb": 2, "max_waiting": 3},
+}
+NSFW = "author1/neon"
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with releases of 8 and of 12 adapters, each a commit; author1/neon is not safe for work."""
+    root = tmp_path_factory.mktemp("served")
+    base = small_root.base(root)
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=root, check=True)
+    for authors in (2, 3):
+        small_root.build(root, base, authors, nsfw=[NSFW])
+        release(root, content_digest(root))
+        commit(root, f"release of {authors} authors")
+    write_params(root)
+    return root
+
+
+def commit(root: Path, message: str) -> None:
+    """Commit the digests and the catalog."""
+    for command in (["add", "digests", "data/catalog.jsonl"], ["commit", "-q", "-m", message]):
+        subprocess.run(["git", *command], cwd=root, check=True, env=os.environ | IDENTITY)
+
+
+def write_params(root: Path) -> None:
+    """Write params.yaml with the values of the tests."""
+    content = yaml.safe_load((small_root.REPOSITORY / "params.yaml").read_text())
+    for section, values in PARAMS.items():
+        content[section] |= values
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+@contextmanager
+def serving(root: Path, host: str = "127.0.0.1", token: str | None = None) -> Iterator[Address]:
+    """Yield the address of the page of a project, which is stopped at the end."""
+    params: Params = load(root / "params.yaml")
+    address = listen(host, 0, {"AUTOLORA_TOKEN": token} if token else {})
+    started = threading.Event()
+    server = make_server(root, params, address, started.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [address.listener]})
+    thread.start()
+    try:
+        assert started.wait(60)
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until a condition holds; fail after some seconds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def url(root: Path) -> Iterator[str]:
+    """Return the address of the page."""
+    with pytest.MonkeyPatch.context() as patch, serving(root) as address:
+        patch.chdir(root)
+        yield address.url
+
+
+@pytest.fixture(scope="session")
+def client(url: str) -> Iterator[httpx2.Client]:
+    """Return a client of the page."""
+    with httpx2.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def own_root(root: Path, tmp_path: Path) -> Path:
+    """Return a copy of the project that a test may change."""
+    shutil.copytree(root, tmp_path / "own", symlinks=True)
+    return tmp_path / "own"

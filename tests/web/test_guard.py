@@ -1,0 +1,103 @@
+"""Who may use the page: host names, origins, tokens and sizes; headers of every response."""
+
+import dataclasses
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from autolora.web.guard import HEADERS, MAX_BODY, access_to
+from autolora.web.server import listen
+from tests.web.conftest import serving
+
+IMAGE = {"prompt": "a cat", "adapters": []}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/search", "/static/main.js", "/nothing", f"/images/{'0' * 64}/320.webp"]
+)
+def test_every_response_has_the_headers_of_a_page_that_nothing_can_be_added_to(
+    client: httpx2.Client, path: str
+) -> None:
+    headers = client.get(path).headers
+    assert {name: headers[name] for name in HEADERS} == HEADERS
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"] and "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost@evil", "[::2]"]
+)
+def test_pages_that_resolve_their_name_to_this_machine_are_refused(client: httpx2.Client, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:8000", "LOCALHOST:8000"])
+def test_names_of_this_machine_are_accepted(client: httpx2.Client, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": ""}, {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://127.0.0.1"},
+    ],
+)  # fmt: skip
+def test_requests_of_other_sites_change_nothing(client: httpx2.Client, headers: dict[str, str]) -> None:
+    before = client.get("/api/images").json()
+    assert client.post("/api/images", json=IMAGE, headers=headers).status_code == 403
+    assert client.delete(f"/api/images/{'0' * 32}", headers=headers).status_code == 403
+    assert client.get("/api/images").json() == before
+
+
+def test_the_own_origin_is_accepted(client: httpx2.Client) -> None:
+    own = {"Origin": str(client.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/api/images", json=IMAGE | {"prompt": ""}, headers=own).status_code == 422
+
+
+def test_bodies_are_bounded_also_without_a_length(client: httpx2.Client) -> None:
+    too_long = b" " * (MAX_BODY + 1)
+    assert client.post("/api/images", content=too_long).status_code == 413
+    assert client.post("/api/images", content=iter([too_long])).status_code == 413
+    assert client.post("/api/files", content=iter([b"x" * 1_000_000] * 3)).status_code == 413
+    assert client.post("/api/files", headers={"Content-Encoding": "gzip"}, content=b"x").status_code == 415
+
+
+def test_another_host_needs_the_token(root: Path) -> None:
+    with serving(root, host="0.0.0.0", token="secret-token") as address, httpx2.Client() as client:
+        assert address.url.endswith("/?token=secret-token")
+        base = address.url.partition("?")[0]
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Cookie": "autolora_token=wrong"},
+            {"Cookie": '"=;'},
+        ):
+            assert client.get(f"{base}api/search", headers=headers).status_code == 401
+        assert client.get(f"{base}static/main.js").status_code == 401
+        bearer = {"Authorization": "Bearer secret-token"}
+        assert client.get(f"{base}api/search", headers=bearer).status_code == 200
+        first = client.get(f"{base}?token=secret-token&q=a+cat")
+        assert first.status_code == 303 and first.headers["location"] == "/?q=a+cat"
+        assert {"HttpOnly", "SameSite=strict"} <= {
+            part.strip() for part in first.headers["set-cookie"].split(";")
+        }
+        assert client.get(base).status_code == 200  # the client keeps the cookie
+
+
+def test_a_token_is_made_for_another_host_and_only_there() -> None:
+    with listen("127.0.0.1", 0, {}).listener:
+        pass
+    loopback, everywhere = listen("127.0.0.1", 0, {}), listen("0.0.0.0", 0, {})
+    with loopback.listener, everywhere.listener:
+        assert loopback.token is None and len(everywhere.token or "") >= 32
+        assert everywhere.url.startswith("http://localhost:")
+
+
+def test_a_page_on_all_addresses_is_reached_by_address_and_not_by_a_foreign_name() -> None:
+    access = access_to("0.0.0.0", "token")
+    assert access.allows_host("192.168.1.5:8000") and access.allows_host("[fe80::1]:8000")
+    assert not access.allows_host("evil.example:8000")
+    assert not access_to("192.168.1.5", "token").allows_host("192.168.1.6")
+    assert not dataclasses.replace(access, token=None).knows("")

@@ -1,0 +1,140 @@
+"""Generating images: the queue, progress, cancellation, and the image with its provenance."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from autolora.errors import MissingArtifact
+from autolora.generation import read_provenance
+from autolora.web import jobs as jobs_module
+from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
+from tests.web.conftest import wait_until
+
+REQUEST = ImageRequest(prompt="a cat", adapters=(), seed=0, method="direct", trigger_words=False)
+
+
+def ended(client: httpx2.Client, id: str) -> dict[str, Any]:
+    """Return an image after it has been generated, has failed or was canceled."""
+    wait_until(lambda: client.get(f"/api/images/{id}").json()["state"] not in ("waiting", "running"), 120)
+    job: dict[str, Any] = client.get(f"/api/images/{id}").json()
+    return job
+
+
+def test_an_image_is_generated_with_the_selected_adapters(client: httpx2.Client, tmp_path: Path) -> None:
+    hit = client.get("/api/search", params={"q": "a cat", "k": 1}).json()["adapters"][0]
+    wanted = {"prompt": "a cat", "adapters": [{"sha256": hit["sha256"], "strength": 0.5}], "seed": 3}
+    answer = client.post("/api/images", json=wanted)
+    assert answer.status_code == 202
+    job = ended(client, answer.json()["id"])
+    assert (job["state"], job["step"], job["steps"]) == ("done", 3, 3), job["problem"]
+    content = client.get(job["image"])
+    assert content.headers["content-type"] == "image/png"
+    (tmp_path / "image.png").write_bytes(content.content)
+    provenance = read_provenance(tmp_path / "image.png")
+    assert provenance["seed"] == 3 and provenance["adapters"][0]["sha256"] == hit["sha256"]
+    assert provenance["adapters"][0]["strength"] == 0.5
+    assert f'src="{job["image"]}"' in client.get(f"/parts/images/{job['id']}").text
+    assert job["id"] in client.get("/generate").text
+
+
+def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
+    job = ended(client, client.post("/api/images", json={"prompt": "a cat", "adapters": None}).json()["id"])
+    assert job["state"] == "done" and job["facts"]["prompt"] == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"prompt": "a cat", "adapters": [{"sha256": "0" * 64}]}, "no adapter"),
+        ({"prompt": "a cat", "adapters": [{"sha256": "../x"}]}, "adapters.0.sha256"),
+        ({"prompt": "a cat", "adapters": [{"sha256": "0" * 64, "strength": 1e9}]}, "adapters.0.strength"),
+        ({"prompt": "a cat", "seed": -1}, "seed"),
+        ({"prompt": "a cat", "output": "/etc/x.png"}, "output"),
+    ],
+)
+def test_invalid_requests_are_refused(client: httpx2.Client, wanted: dict[str, Any], problem: str) -> None:
+    answer = client.post("/api/images", json=wanted)
+    assert answer.status_code == 422 and problem in answer.json()["error"]
+
+
+def test_an_adapter_can_be_used_once(client: httpx2.Client) -> None:
+    sha256 = client.get("/api/search", params={"k": 1}).json()["adapters"][0]["sha256"]
+    answer = client.post("/api/images", json={"prompt": "a cat", "adapters": [{"sha256": sha256}] * 2})
+    assert answer.status_code == 422 and "given twice" in answer.json()["error"]
+
+
+class Gate:
+    """Generates an image in two steps, the second of which waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def generate(self, job: Job, on_step: Callable[[int], None]) -> None:
+        on_step(1)
+        self.entered.set()
+        assert self.opened.wait(30)
+        on_step(2)
+
+
+def test_images_wait_for_each_other_and_the_queue_is_bounded() -> None:
+    gate = Gate()
+    jobs = Jobs(gate.generate, max_waiting=2)
+    running = jobs.submit(REQUEST, steps=2)
+    assert gate.entered.wait(30)
+    waiting = [jobs.submit(REQUEST, steps=2) for _ in range(2)]
+    assert [jobs.position(job) for job in (running, *waiting)] == [0, 1, 2]
+    with pytest.raises(QueueFullError):
+        jobs.submit(REQUEST, steps=2)
+    jobs.cancel(waiting[0])
+    assert waiting[0].state == "canceled" and jobs.position(waiting[1]) == 1
+    gate.opened.set()
+    wait_until(lambda: waiting[1].is_over)
+    assert [running.state, waiting[1].state, running.step] == ["done", "done", 2]
+    jobs.close()
+
+
+def test_a_running_image_is_canceled_after_its_step() -> None:
+    gate = Gate()
+    jobs = Jobs(gate.generate, max_waiting=2)
+    job = jobs.submit(REQUEST, steps=2)
+    assert gate.entered.wait(30)
+    jobs.cancel(job)
+    following = jobs.submit(REQUEST, steps=2)
+    gate.opened.set()
+    wait_until(lambda: following.is_over)
+    assert job.state == "canceled" and following.state == "done"
+    jobs.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [(MissingArtifact("no weights"), "no weights"), (ZeroDivisionError(), "ZeroDivisionError")],
+)
+def test_a_failure_is_stated_and_the_next_image_is_generated(error: Exception, problem: str) -> None:
+    errors = [error]
+
+    def generate(job: Job, on_step: Callable[[int], None]) -> None:
+        if errors:
+            raise errors.pop()
+
+    jobs = Jobs(generate, max_waiting=2)
+    failed, following = jobs.submit(REQUEST, 1), jobs.submit(REQUEST, 1)
+    wait_until(lambda: following.is_over)
+    assert failed.state == "failed" and problem in failed.problem and following.state == "done"
+    jobs.close()
+
+
+def test_old_images_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "MAX_REMEMBERED", 2)
+    jobs = Jobs(lambda job, on_step: None, max_waiting=9)
+    made: list[Job] = []
+    for _ in range(4):
+        made.append(jobs.submit(REQUEST, 1))
+        wait_until(lambda: made[-1].is_over)
+    assert jobs.find(made[0].id) is None and jobs.find(made[-1].id) is made[-1]
+    jobs.close()

@@ -1,0 +1,110 @@
+"""The small parts of the page: words, URLs, drawings, thumbnails, the gallery and charts."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autolora.pool import store as pool
+from autolora.report.history import Recall, Release
+from autolora.storage.git import Commit
+from autolora.web.charts import recall_chart, size_chart
+from autolora.web.gallery import Gallery, read_gallery
+from autolora.web.glyphs import draw_glyph
+from autolora.web.query import View
+from autolora.web.thumbnails import Thumbnails
+from autolora.web.words import match, resemblance
+
+SHA256 = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("relevance", "level"),
+    [(1.0, 3), (0.9, 3), (0.7, 2), (0.6, 2), (0.59, 1), (0.25, 1), (0.1, 0), (0.0, 0), (None, 1)],
+)
+def test_relevance_has_four_levels(relevance: float | None, level: int) -> None:
+    assert match(relevance, min_relevance=0.6)[0] == level
+
+
+def test_a_match_is_good_from_the_configured_relevance_on() -> None:
+    assert (
+        match(0.05, min_relevance=0.04)[1]
+        == match(0.9, min_relevance=0.95)[1].replace("strong", "good")
+        == "good match"
+    )
+    assert resemblance(0.99)[1] == "nearly the same" and resemblance(-0.5) == (0, "not similar")
+
+
+def test_a_url_states_what_differs_from_the_start() -> None:
+    view = View(q="a & b", license=["mit", ""], nsfw=True, use=[SHA256])
+    assert view.url() == f"/?q=a+%26+b&license=mit&nsfw=1&use={SHA256}"
+    assert view.url(q="", use=[], nsfw=False) == "/?license=mit"
+    assert view.cleared() == f"/?q=a+%26+b&use={SHA256}"
+    assert (view.num_filters, view.num_more_filters) == (2, 1)
+
+
+def test_near_weights_have_near_drawings() -> None:
+    rng = np.random.default_rng(0)
+    vector = rng.standard_normal(64).astype(np.float32)
+    drawing = draw_glyph(vector)
+    assert draw_glyph(2 * vector) == drawing and draw_glyph(-vector) != drawing
+    assert draw_glyph(np.zeros(64, np.float32)).startswith("<svg ")
+
+
+def save_image(root: Path, size: tuple[int, int]) -> None:
+    path = pool.rendering_path(root, SHA256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "red").save(path, "PNG")
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"), [((64, 32), (320, 160)), ((1000, 500), (320, 160)), ((200, 100), (200, 100))]
+)
+def test_thumbnails_fit_the_side(tmp_path: Path, size: tuple[int, int], reduced: tuple[int, int]) -> None:
+    save_image(tmp_path, size)
+    thumbnails = Thumbnails(tmp_path, (320,))
+    content = thumbnails.load(SHA256, 320)
+    assert content is not None and Image.open(io.BytesIO(content)).size == reduced
+    assert thumbnails.size(SHA256) == size
+    assert thumbnails.load(SHA256, 321) is None and thumbnails.load("../x", 320) is None
+
+
+def test_an_image_that_was_taken_down_has_no_thumbnail_any_more(tmp_path: Path) -> None:
+    save_image(tmp_path, (64, 64))
+    thumbnails = Thumbnails(tmp_path, (320,))
+    assert thumbnails.load(SHA256, 320) is not None
+    pool.rendering_path(tmp_path, SHA256).write_bytes(b"")
+    assert thumbnails.load(SHA256, 320) is None and not list((tmp_path / "cache").rglob("*.webp"))
+    assert thumbnails.size(SHA256) is None
+
+
+def test_a_project_without_a_dataset_has_no_images(tmp_path: Path) -> None:
+    assert (
+        read_gallery(tmp_path).of(SHA256, with_unsafe=True) == Gallery().of(SHA256, with_unsafe=False) == []
+    )
+
+
+def make_release(day: int, adapters: int, recall: float | None) -> Release:
+    interval = recall and Recall(
+        value=recall,
+        low=recall - 0.1,
+        high=recall + 0.1,
+        chance=None,
+        queries=9,
+        level="theme",
+        method="hybrid",
+    )
+    commit = Commit("0" * 40, f"2026-01-0{day}T00:00:00Z", "refresh")
+    return Release(commit=commit, tags=(), index="0" * 64, adapters=adapters, recall=interval or None)
+
+
+def test_charts_rise_with_the_values() -> None:
+    releases = [make_release(1, 70, None), make_release(2, 76, 0.5), make_release(3, 1200, 0.8)]
+    size, recall = size_chart(releases), recall_chart(releases)
+    assert [label for _, label in size.ticks] == ["0", "1,000", "2,000"]
+    assert size.points[0].y > size.points[2].y and size.points[0].x < size.points[2].x
+    assert recall is not None and len(recall.points) == 2
+    assert recall.points[0].low > recall.points[0].y > recall.points[0].high
+    assert recall_chart(releases[:1]) is None and len(size_chart(releases[:1]).points) == 1

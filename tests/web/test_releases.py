@@ -1,0 +1,116 @@
+"""The page follows releases, compares them, and shows what a refresh brought and how the pool has grown."""
+
+import datetime
+import json
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from autolora.index.served import release, served_digest
+from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.outcomes import Outcome
+from autolora.web.releases import compare
+from autolora.web.served import ServedIndex
+from tests.web.conftest import serving, wait_until
+
+
+def test_the_page_follows_a_release_without_a_restart(
+    own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = served_digest(own_root)
+    (older,) = {path.name for path in (own_root / "cache/index").iterdir()} - {newest}
+    monkeypatch.setattr("autolora.web.app.FOLLOW_EVERY_S", 0.05)
+    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+        assert client.get("/api/search").json()["num_adapters"] == 12
+        release(own_root, older)
+        wait_until(lambda: client.get("/api/search").json()["num_adapters"] == 8)
+        (own_root / "cache/served").write_text(f"{'0' * 64}\n")  # cannot be opened: the former one stays
+        assert client.get("/api/search").json()["index"] == older
+
+
+def test_an_index_that_cannot_be_opened_is_tried_once(
+    own_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = ServedIndex(own_root)
+    served.follow()
+    current = served.current
+    assert current is not None
+    (own_root / "cache/served").write_text(f"{'0' * 64}\n")
+    served.follow()
+    served.follow()
+    assert served.current is current
+    assert sum("cannot be opened" in record.message for record in caplog.records) == 1
+
+
+def test_a_project_without_an_index_says_so_and_opens_the_first_one(
+    own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autolora.web.app.FOLLOW_EVERY_S", 0.05)
+    monkeypatch.setattr("autolora.index.served.RETRY_DELAY_S", 0.01)
+    hidden = [(own_root / name, own_root / f"{name}.hidden") for name in ("cache", "digests")]
+    for path, elsewhere in hidden:
+        path.rename(elsewhere)
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=60) as client:
+        page = client.get("/")
+        assert page.status_code == 200 and "There is no index yet" in page.text
+        assert client.get("/api/search").status_code == 503
+        assert client.get("/pool").status_code == 200
+        for path, elsewhere in hidden:
+            elsewhere.rename(path)
+        wait_until(lambda: client.get("/api/search").status_code == 200)
+
+
+def test_two_releases_are_compared(client: httpx2.Client) -> None:
+    before, after = client.get("/api/releases").json()
+    assert [before["adapters"], after["adapters"]] == [8, 12]
+    query = {"q": "a cat", "before": before["commit"], "after": after["commit"], "k": 3}
+    compared = client.get("/api/compare", params=query).json()
+    assert len(compared["before"]) == 2 or len(compared["before"]) == 3
+    new = [sha256 for sha256, words in compared["changes"].items() if words == "new"]
+    assert new and not set(new) & set(compared["before"])
+    page = client.get("/compare", params=query).text
+    assert "8 adapters" in page and "12 adapters" in page and "move-new" in page
+    assert client.get("/api/compare", params={"q": "a cat", "before": "0" * 40}).status_code == 404
+    assert client.get("/api/compare", params={"q": "a cat", "before": "HEAD"}).status_code == 422
+
+
+def test_ranks_of_two_results_are_described() -> None:
+    moves = compare(["a", "b", "c"], ["b", "a", "d"])
+    words = {name: move.words for name, move in moves.items()}
+    assert words == {"a": "down 1", "b": "up 1", "c": "gone", "d": "new"}
+    assert compare(["a"], ["a"])["a"].words == "same place"
+
+
+def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> None:
+    refused = Outcome(
+        kind="refused",
+        name="hub:<i>/x",
+        sha256="1" * 64,
+        code="dora",
+        reason="the file is a DoRA",
+        remedy="Convert it.",
+    )
+    record = RefreshRecord.of(datetime.date(2026, 1, 2), "f" * 64, 12, [refused], ["hub civitai is down"])
+    write_refresh(own_root, record)
+    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+        page = client.get("/pool").text
+        for text in (
+            "hub:&lt;i&gt;/x",
+            "the file is a DoRA",
+            "Convert it.",
+            "hub civitai is down",
+            "Adapters in the index",
+        ):
+            assert text in page
+        assert client.get("/api/refresh").json()["counts"] == {"refused": 1}
+        (own_root / "data/refresh.json").write_text(json.dumps({"day": "never"}))
+        assert client.get("/pool").status_code == 422
+
+
+def test_a_project_outside_git_has_no_history(own_root: Path) -> None:
+    (own_root / ".git").rename(own_root / "no-git")
+    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+        assert "no committed releases" in client.get("/compare", params={"q": "a cat"}).text
+        assert client.get("/api/releases").json() == []
+        assert "No refresh has been recorded yet" in client.get("/pool").text

@@ -1,0 +1,116 @@
+"""Searches by prompt, by adapter, and of everything; filters, details and what is hidden."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.web.conftest import NSFW
+
+
+def search(client: httpx2.Client, **query: Any) -> list[dict[str, Any]]:
+    """Return the adapters that a search finds."""
+    adapters: list[dict[str, Any]] = (
+        client.get("/api/search", params=query).raise_for_status().json()["adapters"]
+    )
+    return adapters
+
+
+def test_the_first_hits_are_of_the_requested_theme(client: httpx2.Client) -> None:
+    hits = search(client, q="a rocket", k=3)
+    assert [hit["id"].partition("/")[2] for hit in hits] == ["rocket"] * 3
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def test_page_and_api_find_the_same(client: httpx2.Client) -> None:
+    hits = search(client, q="a mosaic", k=4)
+    page = client.get("/parts/results", params={"q": "a mosaic", "k": 4}).text
+    places = [page.index(f'data-sha256="{hit["sha256"]}"') for hit in hits]
+    assert places == sorted(places) and page.count('class="card"') == 4
+
+
+def test_without_a_prompt_the_newest_come_first(client: httpx2.Client) -> None:
+    days = [hit["first_seen"] for hit in search(client, k=12)]
+    assert days == sorted(days, reverse=True) and len(set(days)) == 2
+
+
+def test_adapters_that_are_not_safe_for_work_are_shown_on_request_only(client: httpx2.Client) -> None:
+    assert NSFW not in [hit["id"] for hit in search(client, q="a neon", k=12)]
+    (hit,) = [hit for hit in search(client, q="a neon", k=12, nsfw=1) if hit["id"] == NSFW]
+    for image in hit["images"]:
+        path = f"/images/{image}/320.webp"
+        assert client.get(path).status_code == 404
+        assert client.get(path, params={"nsfw": 1}).status_code == 200
+
+
+def test_all_filters_apply(client: httpx2.Client) -> None:
+    base: dict[str, Any] = {"k": 12, "nsfw": 1}
+    assert len(search(client, **base)) == 12
+    assert len(search(client, **base, license="mit", hub="huggingface", max_rank=2, max_mb=1)) == 12
+    assert len(search(client, **base, since="2026-01-02")) == 4
+    for none in ({"max_rank": 1}, {"person": "yes"}, {"may_sell": 1}, {"derivatives": 1}, {"base": "flux.2"}):
+        assert search(client, **base, **none) == []
+
+
+def test_a_page_without_results_says_so_and_offers_to_clear_the_filters(client: httpx2.Client) -> None:
+    page = client.get("/", params={"q": "a cat", "max_rank": 1}).text
+    assert "No adapter passes these filters" in page and '<a href="/?q=a+cat">Clear the filters</a>' in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"max_rank": "many"}, {"k": 0}, {"since": "yesterday"}, {"q": "a" * 1001}, {"like": "../../etc"}],
+)
+def test_invalid_queries_name_the_parameter(client: httpx2.Client, query: dict[str, Any]) -> None:
+    (name,) = query
+    answer = client.get("/api/search", params=query)
+    assert answer.status_code == 422 and answer.json()["error"].startswith(f"{name}: ")
+    page = client.get("/", params=query)
+    assert page.status_code == 422 and f"{name}: " in page.text
+
+
+def test_more_like_this_finds_the_family_first_and_not_the_adapter_itself(client: httpx2.Client) -> None:
+    (hit,) = search(client, q="a cat", k=1)
+    similar = search(client, like=hit["sha256"], k=12)
+    assert hit["sha256"] not in [other["sha256"] for other in similar]
+    assert similar[0]["score"] == max(other["score"] for other in similar)
+    assert client.get("/api/search", params={"like": "0" * 64}).status_code == 404
+
+
+def test_details_say_why_an_adapter_was_found(client: httpx2.Client) -> None:
+    (hit,) = search(client, q="a cat", k=1)
+    part = client.get(f"/parts/adapters/{hit['sha256']}", params={"q": "a cat"}).text
+    assert "Why this one" in part and "<mark>cat</mark>" in part and "Nearest by weights" in part
+    assert f'data-copy="{hit["id"]}"' in part and "&lt;lora:lora:1&gt;" in part
+    assert "Why this one" not in client.get(f"/parts/adapters/{hit['sha256']}").text
+    reasons = client.get(f"/api/adapters/{hit['sha256']}", params={"q": "a cat"}).json()["reasons"]
+    assert reasons["words"] == ["cat"] and reasons["captions"]
+
+
+def test_unknown_adapters_are_not_found(client: httpx2.Client) -> None:
+    assert client.get(f"/api/adapters/{'0' * 64}").status_code == 404
+    assert "Not in this index" in client.get(f"/parts/adapters/{'0' * 64}").text
+    assert client.get(f"/glyphs/{'0' * 64}.svg").status_code == 404
+
+
+def test_images_are_reduced_to_the_sizes_of_the_page(client: httpx2.Client) -> None:
+    (hit,) = search(client, q="a cat", k=1)
+    answer = client.get(f"/images/{hit['images'][0]}/320.webp")
+    assert answer.headers["content-type"] == "image/webp" and answer.content[:4] == b"RIFF"
+    assert client.get(f"/images/{hit['images'][0]}/321.webp").status_code == 404
+    assert client.get(f"/glyphs/{hit['sha256']}.svg").text.startswith("<svg ")
+
+
+def test_the_api_is_described_without_foreign_resources(client: httpx2.Client) -> None:
+    paths = client.get("/api/openapi.json").json()["paths"]
+    expected = {
+        "/api/search",
+        "/api/adapters/{sha256}",
+        "/api/files",
+        "/api/provenance",
+        "/api/images",
+        "/api/compare",
+    }
+    assert expected <= set(paths) and all(path.startswith("/api/") for path in paths)
+    page = client.get("/").text
+    assert "//" not in page.replace("http://www.w3.org/2000/svg", "").replace("http://127.0.0.1", "")

@@ -1,0 +1,58 @@
+"""`autolora serve`: its output, its end, and addresses that cannot be used."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MissingArtifact
+from autolora.web.server import listen
+
+
+def start(root: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the command in a project, and return it."""
+    (root / "dvc.yaml").touch()
+    command = [sys.executable, "-m", "autolora", "serve", "--port", "0", *options]
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        env=os.environ | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_the_page_opens_and_ends_with_ctrl_c_without_a_traceback(own_root: Path) -> None:
+    process = start(own_root)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("opening the index of ")
+    address = process.stdout.readline().removeprefix("open ").split()[0]
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+
+
+def test_another_host_prints_the_token(own_root: Path) -> None:
+    process = start(own_root, "--host", "0.0.0.0", AUTOLORA_TOKEN="of-the-environment")
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert process.stdout.readline().split()[1].endswith("/?token=of-the-environment")
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def test_an_address_that_is_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(MissingArtifact, match=f"cannot listen on 127.0.0.1:{port}"):
+            listen("127.0.0.1", port, {})
+    with pytest.raises(MissingArtifact, match=r"cannot listen on nowhere\.invalid"):
+        listen("nowhere.invalid", 0, {})

@@ -1,0 +1,153 @@
+"""Dropped files: LoRAs find their like, images say how they were made, and everything else is refused."""
+
+import io
+import json
+import socket
+import struct
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from autolora.errors import MissingArtifact
+from autolora.pool import store as pool
+from autolora.web import uploads as uploads_module
+from autolora.web.uploads import UploadedLora, Uploads
+from tests.web.conftest import wait_until
+
+
+def upload(client: httpx2.Client, content: bytes, name: str = "x.safetensors") -> httpx2.Response:
+    """Upload a LoRA file."""
+    return client.post("/api/files", params={"name": name}, content=content)
+
+
+def first_adapter(client: httpx2.Client) -> dict[str, Any]:
+    """Return one adapter of the index."""
+    hit: dict[str, Any] = client.get("/api/search", params={"q": "a cat", "k": 1}).json()["adapters"][0]
+    return hit
+
+
+def test_a_dropped_file_finds_itself_and_its_like(client: httpx2.Client, root: Path) -> None:
+    hit = first_adapter(client)
+    answer = upload(client, pool.weights_path(root, hit["sha256"]).read_bytes(), "mine <b>.safetensors")
+    described = answer.raise_for_status().json()
+    assert described["sha256"] == hit["sha256"] and described["layout"] == "peft" and described["rank"] == 2
+    found = client.get("/api/search", params={"file": described["id"], "k": 3}).json()["adapters"]
+    assert found[0]["sha256"] == hit["sha256"] and found[0]["score"] == pytest.approx(1, abs=1e-4)
+    page = client.get("/", params={"file": described["id"]}).text
+    assert "More like" in page and "mine &lt;b&gt;.safetensors" in page and "<b>" not in page
+
+
+def test_a_forgotten_file_must_be_dropped_again(client: httpx2.Client) -> None:
+    answer = client.get("/api/search", params={"file": "0" * 32})
+    assert answer.status_code == 404 and "drop it again" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a LoRA", b"\x80\x04pickle", struct.pack("<Q", 2**62) + b"{", struct.pack("<Q", 2) + b"{}"],
+    ids=["empty", "text", "pickle", "length", "no tensors"],
+)
+def test_what_is_not_a_lora_is_refused(client: httpx2.Client, content: bytes) -> None:
+    answer = upload(client, content)
+    assert answer.status_code == 422 and answer.json()["error"] and "/tmp" not in answer.text
+
+
+def test_too_many_uploads_at_a_time_are_refused(client: httpx2.Client, url: str) -> None:
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    start = f"POST /api/files HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 9\r\n\r\n".encode()
+    with ExitStack() as stack:
+
+        def is_refused() -> bool:
+            """Begin another upload, which stays incomplete, and return whether a further one is refused."""
+            stack.enter_context(connection := socket.create_connection((host, port)))
+            connection.sendall(start)
+            return upload(client, b"x").status_code == 429
+
+        wait_until(is_refused)
+    wait_until(lambda: upload(client, b"x").status_code == 422)
+
+
+def test_the_longest_unused_files_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads_module, "MAX_REMEMBERED", 2)
+    uploads = Uploads(max_parallel=1)
+    first, second = uploads.remember(make_upload()), uploads.remember(make_upload())
+    uploads.find(first)
+    third = uploads.remember(make_upload())
+    assert uploads.find(first) and uploads.find(third)
+    with pytest.raises(MissingArtifact, match="drop it again"):
+        uploads.find(second)
+
+
+def make_upload() -> UploadedLora:
+    vector = np.zeros(4, np.float32)
+    return UploadedLora(
+        name="x", sha256="0" * 64, vector=vector, layout="peft", rank=1, num_slots=1, warnings=()
+    )
+
+
+def png(provenance: object, size: tuple[int, int] = (8, 8)) -> bytes:
+    """Return a PNG that contains a provenance."""
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("autolora", provenance if isinstance(provenance, str) else json.dumps(provenance))
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "PNG", pnginfo=chunks)
+    return stream.getvalue()
+
+
+def make_provenance(adapter: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of an image that was made with an adapter."""
+    own = {
+        name: adapter[name] for name in ("hub", "id", "file", "license", "sha256", "score", "trigger_words")
+    }
+    return {
+        "prompt": "<script>alert(1)</script>", "method": "direct", "seed": 7, "index": "0" * 64, "gates": None,
+        "autolora": "0.1.0", "base": {"pipeline": "flux", "revision": None}, "adapters": [own],
+        "generation": {"width": 8, "height": 8, "steps": 2, "guidance": 3.5},
+    }  # fmt: skip
+
+
+def test_a_dropped_image_says_how_it_was_made(client: httpx2.Client) -> None:
+    hit = first_adapter(client)
+    provenance = make_provenance(hit)
+    assert client.post("/api/provenance", content=png(provenance)).json() == provenance
+    part = client.post("/parts/provenance", content=png(provenance)).text
+    assert "&lt;script&gt;alert(1)" in part and "<script>" not in part
+    assert f'href="/?adapter={hit["sha256"]}"' in part and "Generate it again" in part
+
+
+def bomb(side: int) -> bytes:
+    """Return a PNG of a few kB that states many px."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "empty"), (b"GIF89a", "not a PNG"), (png("{"), "not valid JSON"),
+        (png("[" * 100_000), "nested too deeply"),
+        (png([]), "no valid field"), (png({"prompt": 1}), "no valid field"), (bomb(30_000), "more px than allowed"), (bomb(8_000), "at most"),
+    ],
+    ids=["empty", "GIF", "JSON", "nested", "list", "fields", "bomb", "small bomb"],
+)  # fmt: skip
+def test_other_images_are_refused(client: httpx2.Client, content: bytes, problem: str) -> None:
+    answer = client.post("/api/provenance", content=content)
+    assert (
+        answer.status_code in (404, 422) and problem in answer.json()["error"] and "/tmp" not in answer.text
+    )
