@@ -1,10 +1,7 @@
 """Dropped files: LoRAs find their like, images say how they were made, and everything else is refused."""
 
-import io
-import json
 import socket
 import struct
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,12 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
 
 from autolora.errors import MissingArtifact
 from autolora.pool import store as pool
 from autolora.web import uploads as uploads_module
 from autolora.web.uploads import UploadedLora, Uploads
+from tests.support.png import bomb, png
 from tests.web.conftest import wait_until
 
 
@@ -92,15 +89,6 @@ def make_upload() -> UploadedLora:
     )
 
 
-def png(provenance: object, size: tuple[int, int] = (8, 8)) -> bytes:
-    """Return a PNG that contains a provenance."""
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt("autolora", provenance if isinstance(provenance, str) else json.dumps(provenance))
-    stream = io.BytesIO()
-    Image.new("RGB", size).save(stream, "PNG", pnginfo=chunks)
-    return stream.getvalue()
-
-
 def make_provenance(adapter: dict[str, Any]) -> dict[str, Any]:
     """Return the provenance of an image that was made with an adapter."""
     own = {
@@ -122,27 +110,13 @@ def test_a_dropped_image_says_how_it_was_made(client: httpx2.Client) -> None:
     assert f'href="/?adapter={hit["sha256"]}"' in part and "Generate it again" in part
 
 
-def bomb(side: int) -> bytes:
-    """Return a PNG of a few kB that states many px."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
-        + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b"", "empty"), (b"GIF89a", "not a PNG"), (png("{"), "not valid JSON"),
         (png("[" * 100_000), "nested too deeply"),
-        (png([]), "no valid field"), (png({"prompt": 1}), "no valid field"), (bomb(30_000), "more px than allowed"), (bomb(8_000), "at most"),
+        (png([]), "no valid field"), (png({"prompt": 1}), "no valid field"), (bomb(30_000), "more px than allowed"),
+        (bomb(8_000), "at most"),
     ],
     ids=["empty", "GIF", "JSON", "nested", "list", "fields", "bomb", "small bomb"],
 )  # fmt: skip

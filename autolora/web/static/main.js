@@ -3,19 +3,18 @@ import { followDetails } from "./details.js";
 import { followDialog } from "./dialog.js";
 import { followDrops } from "./drop.js";
 import { say } from "./fetching.js";
+import { followGeneration } from "./generate.js";
+import { followKeys } from "./keys.js";
+import { followSearch } from "./search.js";
+import { followSelection } from "./selection.js";
 
 followDialog();
 followDrops();
 globalThis.followCopies((message, isBad) => say(message, { isBad }));
 if (document.getElementById("search")) {
-  const [search, selection, keys] = await Promise.all([
-    import("./search.js"), import("./selection.js"), import("./keys.js"),
-  ]);
   followDetails();
-  search.followSearch();
-  selection.followSelection();
-  keys.followKeys();
+  followSearch();
+  followSelection();
+  followKeys();
 }
-if (document.getElementById("generate")) {
-  (await import("./generate.js")).followGeneration();
-}
+if (document.getElementById("generate")) followGeneration();
