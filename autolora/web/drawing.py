@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autolora.errors import MissingArtifact
 from autolora.params import Params
+from autolora.provenance import describe_provenance
 from autolora.records import Hit
 from autolora.retrieval import Retriever
 from autolora.web.jobs import ImageRequest, Job
@@ -42,7 +43,7 @@ class Drawing:
         )
         path = self._root / "images" / "serve" / f"{job.id}.png"
         generation.save_image(image, path)
-        job.file, job.facts = path, generation.describe_provenance(image.provenance)
+        job.file, job.facts = path, describe_provenance(image.provenance)
 
     def _hits(self, request: ImageRequest) -> Sequence[Hit]:
         """Return the adapters of an image, each with its strength."""

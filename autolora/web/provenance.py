@@ -8,6 +8,7 @@ from PIL import Image
 
 from autolora.errors import MissingArtifact, RefusedFile
 from autolora.params import PoolParams
+from autolora.provenance import describe_provenance, read_provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,6 @@ def read_image(path: Path, bounds: PoolParams) -> ImageRecord:
 
     Raises RefusedFile if it is too large to be opened, MissingArtifact if it contains no provenance.
     """
-    from autolora.generation import (  # here, because it imports torch
-        describe_provenance,
-        read_provenance,
-    )
-
     try:
         with Image.open(path, formats=["PNG"]) as image:
             pixels = image.width * image.height
