@@ -1,33 +1,22 @@
-"""Pretrained encoders: folders, compact storage, model cards, hubs, and the stage that uses one."""
+"""Pretrained encoders: folders, compact storage, model cards, and what does not fit."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from huggingface_hub import ModelCard
 
 from autolora import models
-from autolora.encoder import stage, store
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.model import Encoder, embed_texts
+from autolora.encoder.model import Encoder
 from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.encoder.transformer import TransformerEncoder
-from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact, ParamsError
-from autolora.index import store as index_store
-from autolora.params import load
+from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.presets import ENCODER
-from autolora.pretrained.training_set import read_training_set
-from autolora.pretrained.upload import push_to_hub
-from autolora.storage.incremental import read_digest
-from playground.hubs.server import running
-from playground.hubs.state import Hub
-from tests.support import synthetic_repo as repo
-from tests.support.hf_client import point_at
 from tests.support.pretrained_folder import (
     FACTS,
     SKETCH,
@@ -37,40 +26,6 @@ from tests.support.pretrained_folder import (
     rewrite_config,
     ridge_encoder,
 )
-from tests.support.tiny_flux import save_pipeline
-from tests.support.tiny_pool import make_pool
-
-SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
-OTHER_SHA = "0" * 40
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> models.ModelsParams:
-    """Return params with the tiny pipeline."""
-    folder = save_pipeline(tmp_path_factory.getbasetemp() / "tiny-flux")
-    return replace(SHIPPED.models, pipeline=str(folder), threads=1)
-
-
-@pytest.fixture(scope="module")
-def encoder(base: models.ModelsParams) -> Encoder:
-    return ridge_encoder(models.load_text_encoder(base).digest)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, encoder: Encoder, base: models.ModelsParams) -> Path:
-    """Return the folder of a pretrained encoder with its pipeline."""
-    path = tmp_path / "encoder"
-    save_pretrained(path, encoder, TRAINING, FACTS, dtype="float16", rank=5, pipeline=base)
-    return path
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Serve a hub that the official client talks to."""
-    hub = Hub(make_pool(tmp_path / "pool"), day=1)
-    with running(hub) as endpoint:
-        point_at(monkeypatch, endpoint, tmp_path / "cache")
-        yield hub
 
 
 def vectors(encoder: Encoder) -> torch.Tensor:
@@ -301,152 +256,6 @@ def test_wrong_base_sketch_or_text_encoder_is_an_error(folder: Path) -> None:
         pretrained.check_fits(TRANSFORMER, text_encoder, 32)
     with pytest.raises(MismatchError, match=r"different text encoder \(digest .* set models.pipeline"):
         pretrained.check_fits(TRANSFORMER, "another digest", SKETCH.size)
-
-
-def test_upload_and_download_by_the_official_client(folder: Path, hub: Hub, encoder: Encoder) -> None:
-    commit = push_to_hub(folder, "ann/encoder", "encoder")
-    assert commit == hub.repos["ann/encoder"].head.sha
-    for revision in (commit, None):
-        pretrained = load_pretrained("ann/encoder", revision)
-        assert pretrained.folder.name == commit
-        assert pretrained.config == load_pretrained(folder).config
-        assert pretrained.pipeline is not None
-    assert hub.repos["ann/encoder"].head.card["tags"] == ["autolora", "autolora-encoder", "lora", "flux"]
-
-
-def test_second_upload_replaces_and_removes_files(folder: Path, hub: Hub, encoder: Encoder) -> None:
-    first = push_to_hub(folder, "ann/encoder", "encoder")
-    assert push_to_hub(folder, "ann/encoder", "encoder") == first
-    save_pretrained(folder, encoder, TRAINING, FACTS)
-    second = push_to_hub(folder, "ann/encoder", "encoder")
-    assert set(hub.repos["ann/encoder"].head.blobs) == {
-        ".gitattributes", "README.md", "config.json", "model.safetensors",
-    }  # fmt: skip
-    assert load_pretrained("ann/encoder", first).pipeline is not None
-    assert load_pretrained("ann/encoder", second).pipeline is None
-
-
-def test_damaged_folder_is_not_uploaded(folder: Path, hub: Hub) -> None:
-    flip_byte(folder / "model.safetensors")
-    with pytest.raises(MissingArtifact, match="is damaged"):
-        push_to_hub(folder, "ann/encoder", "encoder")
-    assert "ann/encoder" not in hub.repos
-
-
-def test_upload_without_a_token_is_an_error(
-    folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    with pytest.raises(
-        HubError, match=r"cannot upload .* to ann/encoder: Client error '401 .*; check .*HF_TOKEN"
-    ):
-        push_to_hub(folder, "ann/encoder", "encoder")
-
-
-def test_unknown_id_and_revision_are_errors(folder: Path, hub: Hub) -> None:
-    push_to_hub(folder, "ann/encoder", "encoder")
-    with pytest.raises(HubError, match="nobody/encoder does not exist on Hugging Face, or is private"):
-        load_pretrained("nobody/encoder")
-    for revision in (OTHER_SHA, "v9"):
-        with pytest.raises(HubError, match=f"ann/encoder has no revision {revision}"):
-            load_pretrained("ann/encoder", revision)
-
-
-def test_file_that_the_hub_sends_damaged_is_noticed(folder: Path, hub: Hub) -> None:
-    push_to_hub(folder, "ann/encoder", "encoder")
-    hub.change({"fail": {"fault": "wrong-bytes", "kind": "weights", "hub": "huggingface", "times": 9}})
-    with pytest.raises(
-        MissingArtifact, match=r"model.safetensors is damaged .* delete it there and download it"
-    ):
-        load_pretrained("ann/encoder")
-
-
-def test_hub_that_cannot_be_reached_is_an_error_unless_the_commit_is_cached(folder: Path, hub: Hub) -> None:
-    commit = push_to_hub(folder, "ann/encoder", "encoder")
-    load_pretrained("ann/encoder", commit)
-    hub.stop()
-    assert load_pretrained("ann/encoder", commit).folder.name == commit
-    with pytest.raises(
-        HubError, match=r"cannot download eve/encoder@main: Got: ConnectError: .*; check .*HF_ENDPOINT"
-    ):
-        load_pretrained("eve/encoder")
-
-
-def test_stage_uses_a_pretrained_encoder_without_a_training_set(
-    tmp_path: Path, folder: Path, base: models.ModelsParams
-) -> None:
-    params = replace(SHIPPED.encoder, from_=str(folder))
-    bounds = replace(SHIPPED.pool, sketch_size=SKETCH.size)
-    text_encoder = models.load_text_encoder(base)
-
-    def use() -> dict[str, Any]:
-        stage.use_pretrained(tmp_path, params, TRANSFORMER, text_encoder, bounds)
-        return read_digest(tmp_path, "encoder")
-
-    digest = use()
-    assert (digest["adapters"], digest["texts"]) == (5, 0)
-    loaded, expected = store.load_encoder(store.folder(tmp_path)), load_pretrained(folder).encoder
-    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in expected.state_dict().items())
-    assert use() == digest
-    save_pretrained(folder, ridge_encoder(text_encoder.digest, rank=3), TRAINING, FACTS)
-    assert use()["sha256"] != digest["sha256"]
-
-
-def test_adapters_without_images_are_found_by_an_encoder_of_another_project(tmp_path: Path) -> None:
-    text_encoder, own, other = repo.tiny_text_encoder(tmp_path), tmp_path / "own", tmp_path / "other"
-    repo.write_repository(other, repo.make_adapters())
-    repo.write_dataset(other)
-    repo.write_encoder(other, text_encoder, repo.encoder_params())
-    trained = store.load_encoder(store.folder(other))
-    training = read_training_set(other, "encoder")
-    save_pretrained(tmp_path / "encoder", trained, training, FACTS, dtype="int8", rank=64)
-
-    adapters = [
-        replace(adapter, captions=(), listing=replace(adapter.listing, renderings=()))
-        for adapter in repo.make_adapters(authors=(7, 8))
-    ]
-    repo.write_repository(own, adapters)
-    repo.write_dataset(own)
-    params = replace(repo.encoder_params(), from_=str(tmp_path / "encoder"))
-    stage.use_pretrained(own, params, repo.CONFIG, text_encoder, repo.BOUNDS)
-    repo.write_index(own, text_encoder=text_encoder)
-
-    names, rows = index_store.read_vectors(own)
-    themes = {adapter.sha256: adapter.theme for adapter in adapters}
-    prompts = embed_texts(trained, text_encoder, [f"a {theme} drawing" for theme in repo.THEMES])
-    assert [themes[names[row]] for row in (prompts @ rows.T).argmax(1)] == list(repo.THEMES)
-
-
-def test_stage_leaves_the_present_encoder_if_the_pretrained_one_does_not_fit(
-    tmp_path: Path, folder: Path, base: models.ModelsParams
-) -> None:
-    bounds = replace(SHIPPED.pool, sketch_size=SKETCH.size)
-    params = replace(SHIPPED.encoder, from_=str(folder))
-    other = TRANSFORMER | {"num_layers": 2}
-    with pytest.raises(MismatchError, match="another base model"):
-        stage.use_pretrained(tmp_path, params, other, models.load_text_encoder(base), bounds)
-    assert not store.folder(tmp_path).exists()
-
-
-def test_id_without_a_revision_is_an_error_in_params(tmp_path: Path, base: models.ModelsParams) -> None:
-    params = replace(SHIPPED.encoder, from_="owner/encoder")
-    with pytest.raises(ParamsError, match=r"encoder.from is owner/encoder, .* set encoder.from_revision"):
-        stage.use_pretrained(tmp_path, params, TRANSFORMER, models.load_text_encoder(base), SHIPPED.pool)
-
-
-def test_params_have_from_as_a_key(tmp_path: Path) -> None:
-    content = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-    content["encoder"] |= {"from": "owner/encoder", "from_revision": OTHER_SHA}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    section = load(tmp_path / "params.yaml").encoder
-    assert (section.from_, section.from_revision) == ("owner/encoder", OTHER_SHA)
-    content["encoder"]["from_"] = content["encoder"].pop("from")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(ParamsError, match=r"unknown key 'encoder.from_'; allowed here: from, from_revision"):
-        load(tmp_path / "params.yaml")
 
 
 def test_copy_of_the_folder_is_as_good(folder: Path, tmp_path: Path) -> None:
