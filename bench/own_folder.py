@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save_file
 
 from autolora.dataset.store import training_lock
 from autolora.local.project import PARAMS_FILE, set_values
+from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
@@ -37,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.own_folder"
 NUM_FILES, NUM_SYNTHETIC = 8, 2000
 GOAL_S = 60
+RESAMPLES = 2000
 KINDS = {"object": "a picture of a {}", "style": "a picture in the style of {}"}
 """kind of a theme -> a prompt that asks for it"""
 AUTOLORA = (sys.executable, "-m", "autolora")
@@ -94,17 +97,25 @@ def measure_first_hit(
     if is_described:
         prepare_captions(project, own, encoder)
     seconds, _ = timed(lambda: run(project, "index", str(own), "--encoder", str(encoder)))
-    times, right = [], 0
+    times, right = [], []
     for number, file in enumerate(files):
         spent, output = timed(partial(run, project, "search", file.prompt, "-k", "1", "--json"))
         times.append(spent)
-        right += json.loads(output)[0]["id"] == f"file{number}"
+        right.append(json.loads(output)[0]["id"] == f"file{number}")
+    share = estimate(np.array(right, dtype=np.float64), range(len(right)), RESAMPLES, seed=0)
     print(
         f"{name}: {len(files)} files, index {seconds:.1f} s, first search {times[0]:.1f} s (goal {GOAL_S} s "
-        f"together), {right} of {len(files)} first hits are right"
+        f"together), {sum(right)} of {len(files)} first hits are right"
     )
     yield Headline(name=f"reach.{name}_seconds", value=seconds + times[0], n=1, goal=GOAL_S, better="lower")
-    yield Headline(name=f"reach.{name}_r_at_1", value=right / len(files), n=len(files), preset="best")
+    yield Headline(
+        name=f"reach.{name}_r_at_1",
+        value=share.value,
+        low=share.low,
+        high=share.high,
+        n=share.n,
+        preset="best",
+    )
 
 
 def write_file(own: Path, number: int, file: OwnFile, *, is_described: bool) -> None:
