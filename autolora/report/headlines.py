@@ -1,6 +1,6 @@
 """The headline numbers of the page in plain words, each with what it was measured on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ def headlines(measured: Measured) -> list[Tile]:
         *_retrieval(measured.evaluation or {}),
         *_selection(measured.selection),
         *_fusion(measured.experiments or {}),
+        *_reliability(measured.reliability),
     ]
 
 
@@ -50,6 +51,20 @@ RIGHT = {
 """level of a recall -> the sentence about it"""
 
 
+def _reliability(bins: Sequence[tuple[float, float, int]]) -> Iterator[Tile]:
+    if not bins:
+        return
+    total = sum(hits for *_, hits in bins)
+    error = sum(hits * abs(stated - right) for stated, right, hits in bins) / total
+    (low, low_right, _), (high, high_right, _) = bins[0], bins[-1]
+    yield Tile(
+        number=percent(high_right),
+        label=f"of the hits that are stated to fit with {percent(high)} are right",
+        note=f"Of those that are stated to fit with {percent(low)}, {percent(low_right)} are. Stated and true shares "
+        f"differ by {100 * error:.0f} percentage points on average; {total:,} hits.",
+    )
+
+
 def _selection(rows: Rows) -> Iterator[Tile]:
     single = rows.get("single_exact")
     if single:
@@ -64,13 +79,6 @@ def _selection(rows: Rows) -> Iterator[Tile]:
             number=percent(single["value"]),
             label="of prompts about one theme are given exactly an adapter of that theme by generate",
             note=f"{_interval_of(single)}, {single['n']} prompts; {'; '.join(phrases)}.",
-        )
-    error = rows.get("calibration_error")
-    if error:
-        yield Tile(
-            number=percent(error["value"]),
-            label="is the mean difference between a stated relevance and how often it is right",
-            note=f"If hits are stated to fit with 80 %, about 8 of 10 do. {_interval_of(error)}, {error['n']} prompts.",
         )
 
 

@@ -1,5 +1,6 @@
 """The numbers that were measured on this pool; those of another pool, or of an earlier state of it, are left out."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class Measured:
 
     evaluation: Part | None
     experiments: Part | None
+    reliability: tuple[tuple[float, float, int], ...]
+    """(mean stated relevance, share of right hits, number of hits) of each tenth of the range"""
     selection: Rows
     """name -> row of metrics/summary.json, without `retrieval.selection_`"""
     left_out: tuple[str, ...]
@@ -45,6 +48,7 @@ def read_measured(root: Path) -> Measured:
     return Measured(
         evaluation=kept.get("evaluation"),
         experiments=kept.get("experiments"),
+        reliability=_reliability(root) if kept.get("evaluation") else (),
         selection=_selection(root, current.get("index")),
         left_out=tuple(
             f"The numbers of {name} are left out, because they were measured with {' and '.join(inputs)}: run "
@@ -69,6 +73,17 @@ def _changed_inputs(part: Part, current: Mapping[str, str]) -> list[str]:
         for stage, sha256 in inputs.items()
         if sha256 != current.get(stage)
     ]
+
+
+def _reliability(root: Path) -> tuple[tuple[float, float, int], ...]:
+    """Return the rows of metrics/plots/reliability.csv, which the evaluation writes; none if it does not exist."""
+    path = root / "metrics" / "plots" / "reliability.csv"
+    if not path.is_file():
+        return ()
+    with path.open(newline="") as stream:
+        return tuple(
+            (float(row["stated"]), float(row["right"]), int(row["hits"])) for row in csv.DictReader(stream)
+        )
 
 
 def _selection(root: Path, index: str | None) -> Rows:

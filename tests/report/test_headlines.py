@@ -1,11 +1,13 @@
 """The headline numbers in plain words, and only those that were measured on this pool."""
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autolora.evaluation.store import report_path
 from autolora.metrics.summary import Headline, update
 from autolora.report.headlines import headlines, percent
 from autolora.report.measured import SELECTION, Measured, read_measured
@@ -19,7 +21,10 @@ def row(value: float) -> dict[str, Any]:
 
 
 def measured(**parts: Any) -> Measured:
-    return Measured(**{"evaluation": None, "experiments": None, "selection": {}, "left_out": ()} | parts)
+    return Measured(
+        **{"evaluation": None, "experiments": None, "reliability": (), "selection": {}, "left_out": ()}
+        | parts
+    )
 
 
 def texts(found: Measured) -> list[str]:
@@ -51,12 +56,15 @@ def test_retrieval_is_a_sentence_with_interval_chance_and_sample(level: str) -> 
 
 
 def test_selection_and_reliability_are_sentences() -> None:
-    rows = {"single_exact": row(0.87), "none_exact": row(0.85), "calibration_error": row(0.036)}
-    single, error = texts(measured(selection=rows))
+    rows = {"single_exact": row(0.87), "none_exact": row(0.85)}
+    bins = ((0.02, 0.04, 60), (0.9, 0.95, 40))
+    single, reliability = texts(measured(selection=rows, reliability=bins))
     assert single.startswith("87 % of prompts about one theme are given exactly")
     assert "85 % of prompts that need no adapter, which then get none." in single
     assert "combine" not in single
-    assert error.startswith("3.6 % is the mean difference")
+    assert reliability.startswith("95 % of the hits that are stated to fit with 90 % are right.")
+    assert "stated to fit with 2.0 %, 4.0 % are." in reliability
+    assert "differ by 3 percentage points on average; 100 hits." in reliability
 
 
 def test_fusion_names_all_methods() -> None:
@@ -79,3 +87,19 @@ def test_selection_counts_only_if_it_was_measured_in_this_index(tmp_path: Path) 
     assert read_measured(tmp_path).selection["single_exact"]["value"] == 0.9
     write_digest(tmp_path, "index", {"another": "0" * 64}, 1)
     assert read_measured(tmp_path).selection == {}
+
+
+def test_reliability_counts_only_with_the_evaluation_that_wrote_it(tmp_path: Path) -> None:
+    (tmp_path / "metrics" / "plots").mkdir(parents=True)
+    (tmp_path / "metrics" / "plots" / "reliability.csv").write_text(
+        "stated,right,hits\n0.02,0.04,60\n0.9,0.95,40\n"
+    )
+    assert read_measured(tmp_path).reliability == ()
+    report_path(tmp_path).parent.mkdir(parents=True)
+    report_path(tmp_path).write_text(
+        json.dumps({"inputs": {"index": write_digest(tmp_path, "index", {}, 1)}})
+    )
+    assert read_measured(tmp_path).reliability == ((0.02, 0.04, 60), (0.9, 0.95, 40))
+    write_digest(tmp_path, "index", {"another": "0" * 64}, 1)
+    changed = read_measured(tmp_path)
+    assert changed.reliability == () and "run `dvc repro evaluation`" in changed.left_out[0]
