@@ -32,14 +32,14 @@ def headlines(measured: Measured) -> list[Tile]:
 
 
 def _retrieval(evaluation: Mapping[str, Any]) -> Iterator[Tile]:
-    methods = {"hybrid": "weights and captions together", "encoder": "the weights alone, without any caption"}
+    methods = {"hybrid": "weights and captions", "encoder": "weights alone"}
     for method, words in methods.items():
         recall = headline_recall(evaluation, (method,))
         if recall:
             yield Tile(
                 number=percent(recall.value),
-                label=RIGHT[recall.level],
-                note=f"By {words}; {_interval(recall)}{_chance(recall)}. {recall.queries} searches about "
+                label=f"{RIGHT[recall.level]}, by {words}",
+                note=f"{_interval(recall)}{_chance(recall)}. {recall.queries} searches about "
                 f"{evaluation['queried_adapters']} adapters that no model was trained on.",
             )
 
