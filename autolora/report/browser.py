@@ -75,6 +75,11 @@ def _images(card: Card, images: Mapping[str, PageImage], are_complete: bool) -> 
     ]
 
 
+def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return name -> the values of all rows: the names, which are the same in every row, take no room in the page."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
 def image_table(images: Mapping[str, PageImage]) -> list[tuple[str, int, int, bool]]:
     """Return (URL, width, height, whether it retains its pixels) of each image, by its number on the page."""
     ordered = sorted(images.values(), key=lambda image: image.number)

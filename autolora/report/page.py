@@ -76,10 +76,10 @@ def assemble(root: Path) -> Path:
         "metric_text": metric_text,
     }
     data = {
-        "adapters": browser.adapter_rows(
+        "adapters": browser.to_columns(browser.adapter_rows(
             cards, comparison.groups, images, comparison.neighbors, comparison.duplicates,
             params.hubs if params else None,
-        ),
+        )),
         "heatmap": browser.heatmap_data(comparison.heatmap, cards),
         "images": browser.image_table(images),
     }  # fmt: skip

@@ -49,6 +49,8 @@ def read_page(root: Path) -> str:
 
 
 def script_data(root: Path) -> dict[str, Any]:
-    """Return the JSON data of the page's script."""
+    """Return the JSON data of the page's script, with the adapters as rows."""
     content: dict[str, Any] = json.loads(Page(read_page(root)).scripts[0][1])
-    return content
+    columns = content["adapters"]
+    rows = zip(*columns.values(), strict=True)
+    return content | {"adapters": [dict(zip(columns, row, strict=True)) for row in rows]}

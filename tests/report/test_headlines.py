@@ -50,7 +50,8 @@ def test_retrieval_is_a_sentence_with_interval_chance_and_sample(level: str) -> 
     assert both.startswith("90 % of searches show")
     assert ("requested theme" in both) == (level == "theme")
     assert (
-        "weights and captions together; 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6" in both
+        "first, by weights and captions. 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6"
+        in both
     )
     assert weights.startswith("70 %") and "weights alone" in weights
 

@@ -1,8 +1,13 @@
 // The data of the page, and the elements that every part of it makes.
 // Texts from hubs are inserted as text nodes only, never as markup.
 
-const { adapters, images, heatmap } = JSON.parse(document.getElementById("data").textContent);
-adapters.forEach((a) => { a.key = `/${a.sha256}`; });
+const { adapters: columns, images, heatmap } = JSON.parse(document.getElementById("data").textContent);
+const names = Object.keys(columns);
+const adapters = (columns.sha256 ?? []).map((sha256, i) => {
+  const a = { key: `/${sha256}` };
+  for (const name of names) a[name] = columns[name][i];
+  return a;
+});
 const byKey = new Map(adapters.map((a) => [a.key, a]).reverse());
 const byId = (id) => document.getElementById(id);
 let saying;
