@@ -1,6 +1,9 @@
 """The reason that a failed `dvc repro` gives."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,28 @@ def fake_dvc(folder: Path, script: str) -> str:
     )
     path.chmod(0o755)
     return str(path)
+
+
+@pytest.mark.parametrize(
+    ("handler", "ended_by"),
+    [
+        ("lambda *_: (pathlib.Path('cleaned').touch(), sys.exit(3))", 3),
+        ("signal.SIG_IGN", -signal.SIGTERM),
+    ],
+)
+def test_an_interrupted_run_ends_dvc_and_its_stage(
+    handler: str, ended_by: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC gets SIGINT, and SIGTERM if it does not end; more output than a pipe holds does not block it."""
+    monkeypatch.setattr(dvc_process, "STOP_S", 1.0)
+    code = (
+        f"import pathlib, signal, sys, time; signal.signal(signal.SIGINT, {handler}); print('ready', flush=True)\n"
+        "time.sleep(0.2); print('x' * 1_000_000, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    dvc_process._stop(process)
+    assert process.returncode == ended_by
+    assert (tmp_path / "cleaned").exists() == (ended_by == 3)

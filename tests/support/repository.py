@@ -57,7 +57,7 @@ class Repository:
         self, *command: str, day: int = 1, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command with this Python first on the path, as on 2026-01-05 (day 1) or later."""
-        environment = self._environment(day) | environment
+        environment = self.environment(day) | environment
         done = subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True)
         if check and done.returncode:
             raise AssertionError(
@@ -67,12 +67,13 @@ class Repository:
 
     def start(self, *command: str, day: int = 1, **environment: str) -> subprocess.Popen[bytes]:
         """Start a command as `run` does, without waiting for its end; its output is dropped."""
-        environment = self._environment(day) | environment
+        environment = self.environment(day) | environment
         return subprocess.Popen(
             command, cwd=self.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
-    def _environment(self, day: int) -> dict[str, str]:
+    def environment(self, day: int) -> dict[str, str]:
+        """Return the environment of a command, as on 2026-01-05 (day 1) or later."""
         midnight = datetime(2026, 1, 4, tzinfo=UTC) + timedelta(days=day)
         return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
