@@ -81,6 +81,7 @@ def generate(
     root, params = enter_repository()
     path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
     check_can_write(path, params.generation.width * params.generation.height * BYTES_PER_PIXEL, "-o")
+    announce(f"choosing adapters, then drawing with {params.models.pipeline}")
     hits, no_hit = _find(root, params.retrieval, prompt, k, adapters or (), where or [], rev)
     settings = params.generation
     if trigger_words is not None:
@@ -140,8 +141,7 @@ def _draw(
     seed: int,
     settings: GenerationParams,
 ) -> "GeneratedImage":
-    """Return the image; say what is loaded, which takes seconds to minutes."""
-    announce(f"loading {params.models.pipeline} to draw with {_count(len(hits))}")
+    """Load the base model, which takes seconds to minutes, and return the image."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
     from autolora import generation
@@ -159,11 +159,6 @@ def _save(image: "GeneratedImage", path: Path) -> None:
         raise MissingArtifact(
             f"{path} cannot be written ({error.strerror}): give another file (-o)"
         ) from error
-
-
-def _count(number: int) -> str:
-    """Return a number of adapters as a phrase."""
-    return "the base model alone" if number == 0 else "1 adapter" if number == 1 else f"{number} adapters"
 
 
 def _describe(hit: "Hit") -> str:

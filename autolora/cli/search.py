@@ -138,7 +138,7 @@ def _parse_count(text: str | None) -> int | None:
 
 def _filter_columns(index: "Index", hits: "Sequence[Hit]") -> list[dict[str, Any]]:
     """Return the columns that a filter can name, of each hit, as JSON values."""
-    from autolora.index.filters import FILTER_COLUMNS
+    from autolora.index.conditions import FILTER_COLUMNS
 
     rows = [index.rows[position] for position in index.find([hit.sha256 for hit in hits]).tolist()]
     return [
@@ -193,9 +193,9 @@ def _explain(
     """Return the reasons of the hits; the blocks, which need torch, on request."""
     from autolora.reasons import add_blocks, explain
 
-    reasons = explain(root, retriever, prompt, hits)
     if with_blocks:
         announce("loading the encoder, for the largest blocks")
+    reasons = explain(root, retriever, prompt, hits)
     return add_blocks(root, retriever, prompt, hits, reasons, params.pool) if with_blocks else reasons
 
 

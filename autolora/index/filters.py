@@ -16,15 +16,11 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from autolora.errors import FilterError
+from autolora.index.conditions import FILTER_COLUMNS
 from autolora.index.store import EXACT_COLUMNS
 from autolora.storage.arrays import BoolArray
 from autolora.storage.suggestions import did_you_mean
 
-FILTER_COLUMNS = (
-    "hub", "id", "file", "license", "commercial", "derivatives", "nsfw", "nsfw_level", "person", "base", "base_model",
-    "trigger_words", "family", "split", "first_seen", "layout", "num_slots", "rank_max", "size", "warnings", "sha256",
-)  # fmt: skip
-"""what a condition can name; docs/howto/search.md says what each means"""
 TEXT, NUMBER, FLAG, DATE, TEXTS = "text", "number", "true or false", "date", "list of texts"
 KINDS = {
     pa.string(): TEXT, pa.int64(): NUMBER, pa.float64(): NUMBER, pa.bool_(): FLAG, pa.date32(): DATE,

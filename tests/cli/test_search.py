@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.index.filters import FILTER_COLUMNS
+from autolora.index.conditions import FILTER_COLUMNS
 from tests.cli.commands import run
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from autolora.errors import FilterError
-from autolora.index.conditions import any_of, is_set
-from autolora.index.filters import FILTER_COLUMNS, KINDS, evaluate
+from autolora.index.conditions import FILTER_COLUMNS, any_of, is_set
+from autolora.index.filters import KINDS, evaluate
 from autolora.index.store import EXACT_COLUMNS
 from autolora.storage.sql import quote
 
