@@ -12,7 +12,7 @@ of it is changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
@@ -30,6 +30,7 @@ from autolora.storage.hash_cache import cached_hashes
 from autolora.text_encoder.clip import read_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
+    from autolora.fusion.install import Attachment
     from autolora.lora.factors import Lora
     from autolora.slots import Slot
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:  # a search does not import torch
 
 Method = Literal["gated", "direct"]
 
-_attached: WeakKeyDictionary[Any, ExitStack] = WeakKeyDictionary()
-"""transformer -> what detaches its adapters"""
+_attached: "WeakKeyDictionary[Any, Attachment]" = WeakKeyDictionary()
+"""transformer -> what removes its adapters"""
 
 
 class Pipeline(Protocol):
@@ -149,18 +150,15 @@ class Pool:
         key, slots = _key(pipeline), transformer_slots(pipeline.transformer)
         gated = (method or self.settings.generation.method) == "gated"
         gates = load_gates(slots, gates_folder(self.root)) if gated else None
-        with ExitStack() as stack:
-            stack.enter_context(
-                fused_hits(pipeline.transformer, hits, lambda sha256: self._load(sha256, slots), gates)
-            )
-            self.detach(pipeline)
-            _attached[key] = stack.pop_all()
+        attachment = fused_hits(pipeline.transformer, hits, lambda sha256: self._load(sha256, slots), gates)
+        self.detach(pipeline)
+        _attached[key] = attachment
 
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another pool; none is no error."""
-        stack = _attached.pop(_key(pipeline), None)
-        if stack is not None:
-            stack.close()
+        attachment = _attached.pop(_key(pipeline), None)
+        if attachment is not None:
+            attachment.close()
 
 
 def open_pool(source: Path | str, revision: str | None = None) -> Pool:

@@ -3,8 +3,10 @@
 pip install torchao bitsandbytes && pytest tests/test_open_pool.py      # the quantized pipelines too
 """
 
+import gc
 import re
 import shutil
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -297,10 +299,22 @@ def test_adapters_are_removed_after_an_error(pool: Pool, hits: list[Hit], pipe: 
 def test_a_pipeline_may_be_compiled_between_attaching_and_detaching(
     pool: Pool, hits: list[Hit], pipe: Any
 ) -> None:
+    base = draw(pipe)
     pool.attach(pipe, hits, method="direct")
+    expected = draw(pipe)
     pipe.transformer = torch.compile(pipe.transformer, backend="eager")
+    assert difference(draw(pipe), expected) < 0.01
     pool.detach(pipe)
-    assert not any(module._forward_hooks for module in pipe.transformer.modules())
+    assert difference(draw(pipe), base) < 0.01
+
+
+def test_attached_adapters_do_not_keep_a_pipeline_alive(pool: Pool, hits: list[Hit]) -> None:
+    pipe = build_pipeline()
+    pool.attach(pipe, hits, method="gated")
+    transformer = weakref.ref(pipe.transformer)
+    del pipe
+    gc.collect()
+    assert transformer() is None
 
 
 def test_every_pipeline_with_the_transformer_is_supported(pool: Pool, hits: list[Hit], pipe: Any) -> None:

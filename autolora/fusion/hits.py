@@ -1,12 +1,11 @@
 """The hits of a search, fused into a transformer: the adapters' updates with strength and relevance."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gates
-from autolora.fusion.install import fused
+from autolora.fusion.install import Attachment, fused
 from autolora.lora.factors import Lora
 from autolora.records import Hit
 from autolora.slots import Slot, slots
@@ -15,18 +14,20 @@ CONFIG_KEYS = {"num_layers", "num_single_layers", "num_attention_heads", "attent
 """of a FluxTransformer2DModel, which determine its slots"""
 
 
-@contextmanager
 def fused_hits(
     transformer: Any, hits: Sequence[Hit], load: Callable[[str], Lora], gates: Gates | None
-) -> Iterator[None]:
-    """Fuse the adapters of hits inside the `with` block, each with its strength, and its relevance if there are gates.
+) -> Attachment:
+    """Fuse the adapters of hits as `fused` does, each with its strength, and its relevance if there are gates.
 
     load: sha256 of an adapter -> its updates. Raises MissingArtifact as `load`, MismatchError as `fused`.
     """
-    loras = [load(hit.sha256) for hit in hits]
-    strengths = [hit.strength for hit in hits]
-    with fused(transformer, loras, gates=gates, relevance=_known_relevance(hits), weights=strengths):
-        yield
+    return fused(
+        transformer,
+        [load(hit.sha256) for hit in hits],
+        gates=gates,
+        relevance=_known_relevance(hits),
+        weights=[hit.strength for hit in hits],
+    )
 
 
 def transformer_slots(transformer: Any) -> tuple[Slot, ...]:

@@ -5,8 +5,8 @@ restores the transformer exactly. Gates on fused slots work on the unfused trans
 are gated together.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,10 @@ from autolora.lora.factors import Lora, fuse_all
 from autolora.slots import fused_slots
 
 Hook = Callable[..., Tensor]
+Attachment = ExitStack[None]
+"""removes adapters when it is closed, or at the end of its `with` block; does not keep the transformer alive"""
 
 
-@contextmanager
 def fused(
     transformer: Any,
     loras: Sequence[Lora],
@@ -31,8 +32,8 @@ def fused(
     gates: Gates | None = None,
     relevance: Sequence[float] | Tensor | None = None,
     weights: Sequence[float] | None = None,
-) -> Iterator[None]:
-    """Add the adapters to the transformer's slot linears inside the `with` block, and remove them after it.
+) -> Attachment:
+    """Add the adapters to the transformer's slot linears; return what removes them.
 
     transformer: a FluxTransformer2DModel, also if it holds adapters of PEFT, or is quantized, offloaded or compiled.
     gates: None sums the updates. Otherwise each update passes the gate of its slot (Eq. 6-8), also that of a single
@@ -42,35 +43,48 @@ def fused(
     Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
     to which nothing can be added.
     """
+    fusions = _slot_fusions(transformer, loras, gates, relevance, weights)
+    with Attachment() as attachment:
+        if is_compiled(transformer):  # compiled code does not notice hooks: compile again, now and afterwards
+            torch.compiler.reset()
+            attachment.callback(torch.compiler.reset)
+        for linears, fusion in fusions:
+            fusion.move(execution_device(transformer, linears[0]), transformer.dtype)
+            for linear, hook in zip(linears, _hooks(linears, fusion), strict=True):
+                attachment.callback(linear.register_forward_hook(hook).remove)
+        return attachment.pop_all()
+
+
+def _slot_fusions(
+    transformer: Any,
+    loras: Sequence[Lora],
+    gates: Gates | None,
+    relevance: Sequence[float] | Tensor | None,
+    weights: Sequence[float] | None,
+) -> list[tuple[list[nn.Linear], SlotFusion]]:
+    """Return the linears of each slot that an adapter changes, and what they add; arguments and errors as `fused`.
+
+    A slot has one linear, or several if the gates are on fused slots.
+    """
     linears = {name: find_linear(transformer, name) for lora in loras for name in lora}
     for lora in loras:
         _check_shapes(lora, linears)
     strengths = [1.0] * len(loras) if weights is None else weights
     adapters = [_strengthen(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
     scores = list(torch.ones(len(loras)) if relevance is None else torch.as_tensor(relevance).float())
-    view = fused_slots(transformer.config) if gates is not None and gates.fused else ()
-    if view:
+    slots = {name: [linear] for name, linear in linears.items()}
+    if gates is not None and gates.fused:
+        view = fused_slots(transformer.config)
         adapters = [fuse_all(lora, view) for lora in adapters]
+        slots = {slot.name: [find_linear(transformer, part.name) for part in slot.parts] for slot in view}
     global_rank = gates.variant.global_rank if gates is not None and len(adapters) > 1 else 0
-    groups = {slot.name: [find_linear(transformer, part.name) for part in slot.parts] for slot in view}
-    groups = groups or {name: [linear] for name, linear in linears.items()}
-    with ExitStack() as stack:
-        if is_compiled(
-            transformer
-        ):  # compiled code does not notice hooks: compile again, now and after the block
-            torch.compiler.reset()
-            stack.callback(torch.compiler.reset)
-        for name, group in groups.items():
-            stored = [
-                (lora[name], score) for lora, score in zip(adapters, scores, strict=True) if name in lora
-            ]
-            if stored:
-                gate = None if gates is None else _gate(gates, name, group)
-                fusion = SlotFusion(stored, gate, global_rank)
-                fusion.move(execution_device(transformer, group[0]), transformer.dtype)
-                for linear, hook in zip(group, _hooks(group, fusion), strict=True):
-                    stack.callback(linear.register_forward_hook(hook).remove)
-        yield
+    fusions = []
+    for name, group in slots.items():
+        updates = [(lora[name], score) for lora, score in zip(adapters, scores, strict=True) if name in lora]
+        if updates:
+            gate = None if gates is None else _gate(gates, name, group)
+            fusions.append((group, SlotFusion(updates, gate, global_rank)))
+    return fusions
 
 
 class FusedSlotGate:
