@@ -44,12 +44,13 @@ def fused(
     to which nothing can be added.
     """
     fusions = _slot_fusions(transformer, loras, gates, relevance, weights)
+    dtype = transformer.dtype  # diffusers looks at all parameters
     with Attachment() as attachment:
         if is_compiled(transformer):  # compiled code does not notice hooks: compile again, now and afterwards
             torch.compiler.reset()
             attachment.callback(torch.compiler.reset)
         for linears, fusion in fusions:
-            fusion.move(execution_device(transformer, linears[0]), transformer.dtype)
+            fusion.move(execution_device(transformer, linears[0]), dtype)
             for linear, hook in zip(linears, _hooks(linears, fusion), strict=True):
                 attachment.callback(linear.register_forward_hook(hook).remove)
         return attachment.pop_all()
