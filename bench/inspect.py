@@ -22,7 +22,6 @@ from autolora.inspection.files import FoundFile, find_files
 from autolora.inspection.inspector import Inspector
 from autolora.inspection.setup import open_setup
 from autolora.metrics.summary import Headline, update
-from autolora.params import load
 from autolora.storage.hashes import hash_file
 from bench.costs import name_processor
 from bench.reading import read_plainly, write_lora
@@ -30,7 +29,7 @@ from bench.timing import timed, today
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.inspect"
-PLAYGROUND = Path("playground/pool")
+PLAYGROUND, ENCODER = Path("playground/pool"), Path("playground/encoder")
 RANK = 16
 GOAL = 1.3
 ROUNDS = 9
@@ -119,14 +118,11 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def measure_playground(root: Path) -> list[Headline]:
-    """Print and return the files per second on the playground: weights alone, and with the project's encoder."""
-    params, found = load(root / "params.yaml"), find_files(root / PLAYGROUND)
-    setup = open_setup(root, params, pipeline=None, encoder=None, words=None)
-    described = [("inspect_with_words", setup.describer)] if setup.describer else []
-    if not described:
-        print(f"inspect_with_words: not measured: {setup.note}")
+    """Print and return the files per second on the playground: weights alone, and with its pretrained encoder."""
+    found = find_files(root / PLAYGROUND)
+    setup = open_setup(None, None, pipeline=None, encoder=str(root / ENCODER), words=None)
     rows = []
-    for name, describer in [("inspect", None), *described]:
+    for name, describer in (("inspect", None), ("inspect_with_words", setup.describer)):
         rate = statistics.median(measure_rate(setup.base, describer, found.files) for _ in range(ROUNDS))
         print(f"{name}: {rate:.0f} files per second ({len(found.files)} files)")
         rows.append(Headline(name=f"reach.{name}_files_per_s", value=rate, n=ROUNDS))
