@@ -25,7 +25,7 @@ MIN_WORD_SHARE = 0.75
 ENOUGH = 0.3
 """an agreement that no text has to exceed. The rule expects captions, and of adapters that the encoder was trained on
 nearly exact ones. Of the playground's themes as names, 97 % of the right ones pass and 83 % of the wrong ones do not
-for adapters unseen in training; for training adapters 96 % and 96 %"""
+for adapters unseen in training; for training adapters 96 % and 96 % (bench/names.py)"""
 MAX_KEPT_TEXTS = 20_000
 """vectors of texts that are kept, so that each is encoded once"""
 UNINFORMATIVE = frozenset({
@@ -160,7 +160,7 @@ class Describer:
             return ()
         vectors = self._embed_texts(list(texts.values()))
         return tuple(
-            _check_text(rule, source, text, weights, vector)
+            check_text(rule, source, text, weights, vector)
             for (source, text), vector in zip(texts.items(), vectors, strict=True)
         )
 
@@ -181,7 +181,7 @@ def is_informative(word: str) -> bool:
     return word.isalpha() and len(word) >= MIN_WORD_CHARS and word not in UNINFORMATIVE | STOP_WORDS
 
 
-def _check_text(
+def check_text(
     rule: CaptionRule, source: str, text: str, weights: Float64Array, vector: Float64Array
 ) -> TextCheck:
     """Return the check of one text, with its unit vector (d,), against the vector of the weights (d,)."""
