@@ -6,6 +6,8 @@ from pathlib import Path
 from autolora.errors import MissingArtifact
 from autolora.hubs.folder.scan import LoraFile, UnusableFile, path_of, resolve_inside, scan_folder
 
+MAX_LISTED = 5
+"""problems that an error message lists"""
 MAX_PROMPTS = 5
 """images of a sidecar whose prompts are compared with the weights"""
 
@@ -36,7 +38,7 @@ class FoundFiles:
 
 
 def find_files(path: Path) -> FoundFiles:
-    """Return the LoRA files of a path. Raises MissingArtifact if it does not exist."""
+    """Return the LoRA files of a path. Raises MissingArtifact if there are none."""
     if path.is_dir():
         return _find_in_folder(path)
     try:
@@ -53,6 +55,11 @@ def _find_in_folder(folder: Path) -> FoundFiles:
     scanned, problems, skipped = scan_folder(folder, MAX_PROMPTS)
     files = {file.path: _described(_locate(folder, file.path), file) for file in scanned}
     files |= {path: _locate(folder, path) for path in map(path_of, skipped)}
+    if not files:
+        listed = "; ".join(problems[:MAX_LISTED])
+        raise MissingArtifact(
+            f"{folder} contains no LoRA file (.safetensors): give another folder{f' ({listed})' if listed else ''}"
+        )
     return FoundFiles(files=tuple(files[path] for path in sorted(files)), problems=problems)
 
 

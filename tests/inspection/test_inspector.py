@@ -110,6 +110,12 @@ def test_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         find_files(tmp_path / "none")
 
 
+def test_folder_without_files_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(MissingArtifact, match="contains no LoRA file"):
+        find_files(tmp_path)
+
+
 def test_damaged_sidecar_hides_no_file(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "loras")
     (folder / "cat.json").write_text("{")
