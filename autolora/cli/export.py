@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from autolora.cli.inspect import absolute_folder, enter_project
+from autolora.cli.inspect import absolute_folder, check_output, enter_project
 from autolora.cli.options import Pipeline
+from autolora.cli.paths import to_absolute
 
 
 class Layout(Enum):
@@ -45,9 +46,8 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a LoRA with the tensor names that another tool reads."""
-    output = output.expanduser().absolute()
-    if output.is_dir() or output.suffix.lower() != ".safetensors":
-        raise typer.BadParameter(f"{output} must be a file that ends in .safetensors", param_hint="-o")
+    output = to_absolute(output)
+    check_output(output, ".safetensors")
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists: give another file, or --force", param_hint="-o")
     from autolora.inspection.base_model import open_base_model

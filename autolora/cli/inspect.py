@@ -14,6 +14,7 @@ import typer
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Pipeline
 from autolora.cli.output import print_table, two_columns
+from autolora.cli.paths import check_can_write, to_absolute
 from autolora.cli.progress import shown_steps
 from autolora.cli.row_printer import RowPrinter
 from autolora.errors import MissingArtifact, ParamsError
@@ -48,11 +49,10 @@ def inspect(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,
 ) -> None:
-    """Show what a LoRA file is and does, or all those below a folder; needs no repository. Exits with 1 if one of them
-    is refused."""
-    path, output = path.expanduser(), output.expanduser().absolute() if output else None
-    if output and (output.is_dir() or output.suffix.lower() != ".html"):
-        raise typer.BadParameter(f"{output} must be a file that ends in .html", param_hint="-o")
+    """Show what LoRA files are and do; needs no repository. Exits with 1 if one of them is refused."""
+    path, output = path.expanduser(), to_absolute(output) if output else None
+    if output:
+        check_output(output, ".html")
     print(f"inspecting {path}", file=sys.stderr, flush=True)  # before torch is imported, which takes seconds
     import torch
 
@@ -102,6 +102,13 @@ def enter_project() -> tuple[Path | None, Params | None]:
     except ParamsError as error:
         print(f"going on without a project: {error}", file=sys.stderr)
     return None, None
+
+
+def check_output(path: Path, suffix: str) -> None:
+    """Raise a usage error if a file has another suffix or cannot be written."""
+    if path.suffix.lower() != suffix:
+        raise typer.BadParameter(f"{path} must be a file that ends in {suffix}", param_hint="-o")
+    check_can_write(path, 0, "-o")
 
 
 def absolute_folder(name: str | None) -> str | None:

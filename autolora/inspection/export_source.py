@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.index.names import EXPECTED, AdapterNames
 from autolora.index.served import open_index
@@ -64,7 +65,7 @@ def _open_adapter(name: str, root: Path, base: BaseModel) -> ExportSource:
     rows = open_index(root).rows
     row = rows[AdapterNames.of_index(rows.columns).find_one(name)]
     license = {LICENSE: row["license"]} if row["license"] else {}
-    source = f"{row['hub']}:{row['id']}/{row['file']}"
+    source = full_name(row["hub"], row["id"], row["file"])
     return ExportSource(
         lora=load_lora(root, row["sha256"], base.slots, base.bounds),
         metadata=_provenance(row["sha256"], row["layout"])

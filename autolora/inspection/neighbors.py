@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
@@ -21,7 +22,7 @@ class Neighbor:
     """An adapter of the index."""
 
     name: str
-    """hub:id/file, as `autolora show` accepts it"""
+    """as `autolora show` accepts it, e.g. hub:id/file"""
     sha256: str
     cosine: float
     """of the two vectors of weights"""
@@ -52,7 +53,7 @@ class Neighbors:
 
     def _neighbor(self, position: int, cosine: float) -> Neighbor:
         row = self._index.rows[position]
-        name = f"{row['hub']}:{row['id']}/{row['file']}"
+        name = full_name(row["hub"], row["id"], row["file"])
         return Neighbor(name=name, sha256=row["sha256"], cosine=round(cosine, 3))
 
     def _read(self, adapters: Sequence[str]) -> dict[str, tuple[str, ...]]:

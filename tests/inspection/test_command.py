@@ -101,6 +101,7 @@ def test_interruption_leaves_no_page(folder: Path, monkeypatch: pytest.MonkeyPat
     [
         (["none"], "does not exist", 1),
         (["loras", "-o", "page.txt"], "must be a file that ends in .html", 2),
+        (["loras", "-o", "loras/cat.safetensors/page.html"], "is not a folder that can be written", 2),
         (["loras", "--words", "none.txt"], "cannot read the words", 1),
         (["loras", "--encoder", "./none"], "./none", 1),
     ],

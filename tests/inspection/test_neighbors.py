@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autolora.catalog.names import full_name
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.served import open_index
 from autolora.inspection.neighbors import Neighbors, open_neighbors
@@ -28,7 +29,7 @@ def test_adapter_is_nearest_to_its_own_vector(root: Path) -> None:
         vector = index.weights_vectors[position].astype(np.float64)
         nearest = neighbors.nearest(vector / np.linalg.norm(vector), 3)
         assert nearest[0].sha256 == row["sha256"] and nearest[0].cosine == pytest.approx(1, abs=2e-3)
-        assert nearest[0].name == f"{row['hub']}:{row['id']}/{row['file']}"
+        assert nearest[0].name == full_name(row["hub"], row["id"], row["file"])
         assert [item.cosine for item in nearest] == sorted((item.cosine for item in nearest), reverse=True)
 
 
