@@ -10,7 +10,6 @@ from autolora.catalog.sources import Sources, group_sources
 from autolora.catalog.takedowns import Takedowns
 from autolora.lora.remedies import REMEDIES
 from autolora.params import HubsParams
-from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.records import Adapter, Listing
 from autolora.report.naming import page_of
 from autolora.storage.files import Row
@@ -98,6 +97,8 @@ def waiting_reason(listing: Listing, failed: Mapping[str, FailedItem]) -> str:
 
 def _new(listing: Listing, adapter: Adapter | None, sources: Mapping[str, Sources]) -> Outcome:
     """Return what became of a listing that became active, or that lists another file than before."""
+    from autolora.pool.near_duplicates import NEAR_DUPLICATE  # here, because it imports torch
+
     name = qualified_name(listing)
     if adapter is None:
         return Outcome(kind="waiting", name=name, sha256=listing.sha256, reason=UNREAD)

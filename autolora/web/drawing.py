@@ -9,7 +9,7 @@ from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.provenance import describe_provenance
 from autolora.records import Hit
-from autolora.retrieval import Retriever
+from autolora.retrieval import Retriever, strengthen
 from autolora.web.jobs import ImageRequest, Job
 from autolora.web.served import ServedIndex
 
@@ -55,6 +55,5 @@ class Drawing:
         if request.adapters is None:
             return retriever.select(request.prompt, self._params.retrieval)
         hits = retriever.named(request.prompt, [sha256 for sha256, _ in request.adapters])
-        return [
-            replace(hit, strength=strength) for hit, (_, strength) in zip(hits, request.adapters, strict=True)
-        ]
+        pairs = zip(hits, request.adapters, strict=True)
+        return [strengthen(hit, strength) for hit, (_, strength) in pairs]

@@ -5,11 +5,12 @@ Written as ASGI middleware, so that it applies to every route, to static files a
 
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -20,6 +21,8 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 COOKIE = "autolora_token"
 MAX_BODY = 64_000
 """bytes of a request's body, but for uploads"""
+HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?")
+"""what the header Host may be"""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 POLICY = "; ".join(
     (
@@ -52,15 +55,22 @@ class Access:
 
     def allows_host(self, header: str | None) -> bool:
         """Return whether the header Host names this server."""
-        try:
-            name = (urlsplit(f"//{header}").hostname or "") if header else ""
-            return name in self.hosts or (self.any_address and bool(ipaddress.ip_address(name)))
-        except ValueError:
+        named = HOST.fullmatch(header.lower()) if header else None
+        if named is None:
             return False
+        name = named["name"] or named["v6"]
+        return name in self.hosts or (self.any_address and _is_address(name))
 
     def knows(self, given: str) -> bool:
         """Return whether a text is the token, in a time that does not depend on where they differ."""
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def access_to(host: str, token: str | None) -> Access:

@@ -20,10 +20,11 @@ from autolora.web.words import match, resemblance
 PYTHON = """\
 import autolora
 
+prompt = {prompt!r}
 pool = autolora.open(".")
-hits = pool.search("", k=1, where="sha256 LIKE '{sha256}%'")
+hits = pool.search(prompt, k=1, where="sha256 LIKE '{sha256}%'")
 with pool.fuse(pipe, hits):
-    image = pipe("{words}").images[0]
+    image = pipe(prompt).images[0]
 """
 """the lines that a visitor copies"""
 
@@ -63,7 +64,8 @@ class Card:
     @property
     def python(self) -> str:
         """Return the Python lines that generate an image with this adapter."""
-        return PYTHON.format(sha256=self.sha256[:12], words=", ".join(self.row["trigger_words"][:1]))
+        words = self.row["trigger_words"]
+        return PYTHON.format(sha256=self.sha256[:12], prompt=words[0] if words else self.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from autolora.pool import store as pool
+from autolora.pool.batches import file_path
 from autolora.storage.files import write_atomic
 
 NAME = re.compile(r"[0-9a-f]{64}")
@@ -31,7 +31,7 @@ class Thumbnails:
         if side not in self.sides or not NAME.fullmatch(image):
             return None
         path = self.root / "cache" / "thumbnails" / "web" / str(side) / image[:2] / f"{image}.webp"
-        source = pool.rendering_path(self.root, image)
+        source = file_path(self.root, "renderings", image)
         if not _has_content(source):
             path.unlink(missing_ok=True)
             return None
@@ -41,7 +41,7 @@ class Thumbnails:
 
     def size(self, image: str) -> tuple[int, int] | None:
         """Return the width and height of an image in px, read from its header; None if there is none."""
-        path = pool.rendering_path(self.root, image)
+        path = file_path(self.root, "renderings", image)
         if not _has_content(path):
             return None
         with Image.open(path) as opened:

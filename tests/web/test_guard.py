@@ -26,7 +26,17 @@ def test_every_response_has_the_headers_of_a_page_that_nothing_can_be_added_to(
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost@evil", "[::2]"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1.evil.example",
+        "",
+        "localhost@evil",
+        "evil@localhost",
+        "localhost:80x",
+        "[::2]",
+    ],
 )
 def test_pages_that_resolve_their_name_to_this_machine_are_refused(client: httpx2.Client, host: str) -> None:
     assert client.get("/", headers={"Host": host}).status_code == 421

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from autolora.lora.remedies import REMEDIES
-from autolora.pool import store as pool
+from autolora.pool.batches import batches_folder
 from autolora.records import Adapter
 from autolora.report.history import RefreshRecord, read_refresh
 from autolora.report.history import releases as list_history
 from autolora.report.refresh_summary import LABELS
+from autolora.storage.files import read_rows
 from autolora.web.charts import recall_chart, size_chart
 from autolora.web.query import Comparison
 from autolora.web.releases import compare
@@ -103,6 +104,11 @@ def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
 
 
 def _refused(site: Site) -> list[Adapter]:
-    """Return the files of the pool that were refused, by reason and name; none if the project has no pool."""
-    refused = {row.sha256: row for row in pool.adapters(site.root).values() if not row.accepted}
-    return sorted(refused.values(), key=lambda row: (row.verdict, row.key))
+    """Return the files of the pool that were refused, by reason and name; none if the project has no pool.
+
+    Reads the table without autolora.pool.store, which imports torch.
+    """
+    rows = read_rows(batches_folder(site.root).parent / "adapters.jsonl")
+    adapters = (Adapter.from_row(row) for row in rows if row.get("active", True))
+    refused = {adapter.sha256: adapter for adapter in adapters if not adapter.accepted}
+    return sorted(refused.values(), key=lambda adapter: (adapter.verdict, adapter.key))
