@@ -40,9 +40,9 @@ class Card:
     score: float | None
     """cosine with the prompt, or with the weights of the adapter or file that it should resemble"""
     level: int | None
-    """0 (does not fit) to 3; None without a score"""
+    """0 (does not fit) to 3; None without a prompt, and if the encoder has no calibration"""
     words: str
-    """the level in words; empty without a score"""
+    """the level in words; empty without a level"""
     name: str
     author: str
     size: str
@@ -156,7 +156,8 @@ def make_card(
     level, words = None, ""
     if hit is not None:
         score = hit.score
-        level, words = match(hit.relevance, params.retrieval.min_relevance)
+        if hit.relevance is not None:
+            level, words = match(hit.relevance, params.retrieval.min_relevance)
     elif score is not None:
         level, words = resemblance(score)
     name, author = display_name(row["id"] or row["sha256"][:12], row["file"] or "")

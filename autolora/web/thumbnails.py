@@ -1,4 +1,4 @@
-"""Copies of the pool's images in the sizes of the page: cache/thumbnails/web/<side>/, made on first use."""
+"""Copies of the pool's images in the sizes of the page: cache/web_images/<side>/, made on first use."""
 
 import io
 import re
@@ -30,7 +30,7 @@ class Thumbnails:
         """Return an image as WebP, at most `side` px per side; None if there is none, or it was taken down."""
         if side not in self.sides or not NAME.fullmatch(image):
             return None
-        path = self.root / "cache" / "thumbnails" / "web" / str(side) / image[:2] / f"{image}.webp"
+        path = self.root / "cache" / "web_images" / str(side) / image[:2] / f"{image}.webp"
         source = file_path(self.root, "renderings", image)
         if not _has_content(source):
             path.unlink(missing_ok=True)

@@ -11,10 +11,8 @@ RESEMBLANCES = (
 """(minimum cosine of two adapters' weights, level, words)"""
 
 
-def match(relevance: float | None, min_relevance: float) -> tuple[int, str]:
-    """Return the level (0 to 3) of a relevance and its words; without a relevance, level 1."""
-    if relevance is None:
-        return 1, "not calibrated"
+def match(relevance: float, min_relevance: float) -> tuple[int, str]:
+    """Return the level (0 to 3) of a relevance, and its words."""
     steps = sorted([*MATCHES, (min_relevance, 2, "good match")], reverse=True)
     return next((level, words) for minimum, level, words in steps if relevance >= minimum)
 

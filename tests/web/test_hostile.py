@@ -23,7 +23,7 @@ def state(root: Path) -> Callable[[], tuple[object, ...]]:
 
     def read() -> tuple[object, ...]:
         paths = [
-            path for path in root.rglob("*") if ".git" not in path.parts and "thumbnails" not in path.parts
+            path for path in root.rglob("*") if ".git" not in path.parts and "web_images" not in path.parts
         ]
         return tuple(sorted((str(path), path.stat().st_size) for path in paths if path.is_file()))
 

@@ -21,19 +21,14 @@ SHA256 = "a" * 64
 
 
 @pytest.mark.parametrize(
-    ("relevance", "level"),
-    [(1.0, 3), (0.9, 3), (0.7, 2), (0.6, 2), (0.59, 1), (0.25, 1), (0.1, 0), (0.0, 0), (None, 1)],
+    ("relevance", "level"), [(1.0, 3), (0.9, 3), (0.7, 2), (0.6, 2), (0.59, 1), (0.25, 1), (0.1, 0), (0.0, 0)]
 )
-def test_relevance_has_four_levels(relevance: float | None, level: int) -> None:
+def test_relevance_has_four_levels(relevance: float, level: int) -> None:
     assert match(relevance, min_relevance=0.6)[0] == level
 
 
 def test_a_match_is_good_from_the_configured_relevance_on() -> None:
-    assert (
-        match(0.05, min_relevance=0.04)[1]
-        == match(0.9, min_relevance=0.95)[1].replace("strong", "good")
-        == "good match"
-    )
+    assert [match(value, min_relevance=0.04)[1] for value in (0.05, 0.95)] == ["good match", "strong match"]
     assert resemblance(0.99)[1] == "nearly the same" and resemblance(-0.5) == (0, "not similar")
 
 

@@ -23,7 +23,7 @@ function leave() {
   query.delete("adapter");
   if (history.state?.isDrawer) history.back();
   else history.replaceState(null, "", query.size ? `/?${query}` : "/");
-  card?.focus();
+  if (document.activeElement === document.body) card?.focus(); // the page was opened with the drawer
 }
 
 export function followDetails() {
