@@ -1,6 +1,5 @@
 """`autolora init` and `autolora index`."""
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -9,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autolora.cli.command import enter_repository
-from autolora.cli.progress import shown_steps
+from autolora.cli.command import announce, enter_repository
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.local.project import find_project, is_pipeline
 
@@ -36,7 +34,7 @@ def init(
     encoder: Encoder = None,
 ) -> None:
     """Write params.yaml, which makes the working directory a project for your own LoRA files."""
-    print(f"new project in {Path.cwd()} …", file=sys.stderr, flush=True)
+    announce(f"new project in {Path.cwd()}")
     from autolora.local.settings import new_project
 
     path = new_project(Path.cwd(), folder, encoder)
@@ -56,19 +54,14 @@ def index(
     """
     started = time.perf_counter()
     if folder:
-        print(f"indexing {folder} …", file=sys.stderr, flush=True)
+        announce(f"indexing {folder}")
     _prepare_project(folder, encoder)
     root, params = enter_repository()
     if not folder:
-        print(f"indexing {params.hubs.folder.path} …", file=sys.stderr, flush=True)
+        announce(f"indexing {params.hubs.folder.path}")
     from autolora.local.indexing import index_folder
 
-    try:
-        with shown_steps() as progress:
-            report = index_folder(root, params, date.today(), progress)
-    except KeyboardInterrupt:
-        print("interrupted: what is done is kept; `autolora index` continues", file=sys.stderr)
-        raise typer.Exit(130) from None
+    report = index_folder(root, params, date.today())
     print("\n".join(describe(report, time.perf_counter() - started)))
 
 
@@ -87,7 +80,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
             )
         from autolora.local.settings import new_project
 
-        print(f"wrote {new_project(here, folder, encoder)}", file=sys.stderr)
+        announce(f"wrote {new_project(here, folder, encoder)}")
     elif is_pipeline(root):
         raise ParamsError(
             f"DVC makes the index of {root}: run `autolora index` in another folder, or make yours a hub of this "
@@ -97,7 +90,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
         from autolora.local.settings import complete_project
 
         if changed := complete_project(root, folder, encoder):
-            print(f"set {', '.join(changed)} in params.yaml", file=sys.stderr)
+            announce(f"set {', '.join(changed)} in params.yaml")
 
 
 def describe(report: "IndexReport", seconds: float) -> Iterator[str]:

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from autolora.local.progress import Progress
 from autolora.params import Params
+from autolora.progress import Progress
 
 
-def write_captions(
-    root: Path, params: Params, today: date, progress: Progress
-) -> tuple[int, Mapping[str, str]]:
+def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mapping[str, str]]:
     """Caption the images that have no caption yet; return the number of captions, and failed image -> reason.
 
     Without an engine nothing is done. Raises CaptionError if the engine cannot be used.
@@ -22,18 +20,13 @@ def write_captions(
 
     digest = vlm.digest(params.models)
     batches = stage.plan(root, params.captions, digest)
-    total, done, captions = sum(len(batch.images) for batch in batches), 0, 0
+    captions, total = 0, sum(len(batch.images) for batch in batches)
     failures: dict[str, str] = {}
-    for batch in batches:
-        progress("images captioned", done, total)
-        engine = vlm.captioner(params.models, params.captions, params.vllm)
-        result = stage.caption_batch(root, params.captions, batch, engine)
-        done, captions, failures = (
-            done + len(batch.images),
-            captions + result.captions,
-            failures | dict(result.failures),
-        )
-    if total:
-        progress("images captioned", total, total)
+    with Progress("captions", total, "images") as progress:
+        for batch in batches:
+            engine = vlm.captioner(params.models, params.captions, params.vllm)
+            result = stage.caption_batch(root, params.captions, batch, engine)
+            captions, failures = captions + result.captions, failures | dict(result.failures)
+            progress.advance(len(batch.images))
     stage.finish(root, params.captions, digest, today)
     return captions, failures

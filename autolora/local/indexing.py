@@ -22,13 +22,13 @@ from autolora.index.store import content_digest
 from autolora.local.captioning import write_captions
 from autolora.local.encoder import install_encoder
 from autolora.local.links import link_files
-from autolora.local.progress import Progress, tracked
 from autolora.local.project import check_folder
 from autolora.local.reading import read_files, read_images
 from autolora.local.scan import scan
 from autolora.params import ModelsParams, Params
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
+from autolora.progress import track
 from autolora.records import ACCEPTED, Listing
 from autolora.storage.lock import exclusive_lock
 from autolora.text_encoder.clip import load_numpy_text_encoder
@@ -75,7 +75,7 @@ def folder_of(root: Path, params: Params) -> Path:
     return folder
 
 
-def index_folder(root: Path, params: Params, today: date, progress: Progress) -> IndexReport:
+def index_folder(root: Path, params: Params, today: date) -> IndexReport:
     """Bring the index of a project up to date with the folder that params.yaml names.
 
     Every step does only what is missing, so that an interrupted run is continued by the next one.
@@ -86,16 +86,16 @@ def index_folder(root: Path, params: Params, today: date, progress: Progress) ->
     with exclusive_lock(root):
         models.set_threads(params.models)
         install_encoder(root, params)
-        found = scan(root, folder, params.crawl, today, progress)
+        found = scan(root, folder, params.crawl, today)
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
         sync = PoolSync(root, recipe)
-        unread_files = read_files(root, sync, recipe, progress)
-        refused_images, unread_images = read_images(root, sync, recipe, progress)
+        unread_files = read_files(root, sync, recipe)
+        refused_images, unread_images = read_images(root, sync, recipe)
         sync.write_tables()
-        captions, failed_captions = write_captions(root, params, today, progress)
+        captions, failed_captions = write_captions(root, params, today)
         _write_dataset(root, params)
-        changes = _write_index(root, params, progress)
+        changes = _write_index(root, params)
         index = _serve(root)
     return IndexReport(
         files=len(found.listings),
@@ -133,13 +133,13 @@ def _write_dataset(root: Path, params: Params) -> None:
     sync.finish()
 
 
-def _write_index(root: Path, params: Params, progress: Progress) -> Mapping[str, int]:
+def _write_index(root: Path, params: Params) -> Mapping[str, int]:
     """Write the working index; return the numbers of embedded, updated and removed adapters."""
     sync = index_stage.open_sync(
         root, params.pool, lambda: _load_text_encoder(root, params.models), params.models.device
     )
     plan = sync.plan(params.index.batch)
-    for batch in tracked("batches embedded", plan.embed, progress):
+    for batch in track(plan.embed, "index", len(plan.embed), "batches"):
         sync.embed(batch)
     sync.update(plan.update)
     sync.remove(plan.remove)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import repeat
 from multiprocessing import get_context, parent_process
@@ -14,12 +15,12 @@ from typing import NamedTuple
 import torch
 
 from autolora.errors import RefusedFile
-from autolora.local.progress import Progress, counted, tracked
 from autolora.pool import store as pool
 from autolora.pool.images import check_image
 from autolora.pool.ingest import read_adapter
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
+from autolora.progress import track
 from autolora.records import Adapter, PooledRendering
 from autolora.storage.files import Row
 
@@ -34,7 +35,7 @@ class Failure(NamedTuple):
     message: str
 
 
-def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progress) -> list[str]:
+def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe) -> list[str]:
     """Read the new files that the pool links to, append their rows, and find near-duplicates.
 
     Returns one message per file that cannot be read; the next run tries it again. If the run is interrupted, the rows
@@ -44,7 +45,7 @@ def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progres
     problems: list[str] = []
     rows: list[Row] = []
     try:
-        for result in counted("files read", _read_all(root, files, recipe), len(files), progress):
+        for result in track(_read_all(root, files, recipe), "reading", len(files), "files"):
             if isinstance(result, Failure):
                 problems.append(result.message)
             else:
@@ -58,13 +59,14 @@ def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progres
     return problems
 
 
-def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe, progress: Progress) -> tuple[int, list[str]]:
+def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe) -> tuple[int, list[str]]:
     """Validate the new images of accepted files, and append their rows.
 
     Returns the number of images that are not valid, and one message per image that cannot be read.
     """
     refused, problems = 0, []
-    for image in tracked("images checked", sync.missing_renderings(), progress):
+    images = sync.missing_renderings()
+    for image in track(images, "checking", len(images), "images"):
         path = pool.rendering_path(root, image.key).resolve()
         try:
             width, height = check_image(path, recipe.bounds)
@@ -88,14 +90,25 @@ def _read_all(
         return
     executor = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
     try:
-        yield from executor.map(_read, repeat(root), files, repeat(recipe), chunksize=4)
+        with _interrupts_blocked():  # the processes, which start here, inherit it: Ctrl-C is for the main one
+            rows = executor.map(_read, repeat(root), files, repeat(recipe), chunksize=4)
+        yield from rows
     finally:
         executor.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Delay SIGINT until the block ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _start_worker() -> None:
-    """Leave an interruption to the main process, end if that is killed, and use one thread for the work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let the process end if the main one is killed, and use one thread for the work."""
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 

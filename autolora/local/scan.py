@@ -10,8 +10,8 @@ from autolora.catalog import store as catalog
 from autolora.errors import HubError
 from autolora.hubs import Model, limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
-from autolora.local.progress import Progress, tracked
 from autolora.params import CrawlParams
+from autolora.progress import track
 from autolora.records import Listing
 from autolora.storage.hash_cache import cached_hashes
 
@@ -30,7 +30,7 @@ class FolderScan:
     """rule of the section `crawl` -> number of files that it rejects"""
 
 
-def scan(root: Path, folder: Path, rules: CrawlParams, today: date, progress: Progress) -> FolderScan:
+def scan(root: Path, folder: Path, rules: CrawlParams, today: date) -> FolderScan:
     """Write the catalog of a folder and return its content.
 
     A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
@@ -39,9 +39,9 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, progress: Pr
     first_seen = _first_days(catalog.read_all_or_empty(root))
     with cached_hashes(root / HASHES) as hash_file:
         hub = Folder(folder, hash_file)
-        models, problems = _list_models(hub, rules, today, progress)
+        models, problems = _list_models(hub, rules, today)
         listings: list[Listing] = []
-        for model in tracked("files hashed", models, progress):
+        for model in track(models, "hashing", len(models), "files"):
             try:
                 listings += hub.complete_listings(model, rules, {})
             except HubError as error:
@@ -59,11 +59,8 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, progress: Pr
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
 
 
-def _list_models(
-    hub: Folder, rules: CrawlParams, today: date, progress: Progress
-) -> tuple[list[Model], list[str]]:
+def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Model], list[str]]:
     """Return the files of a folder, not yet hashed, and one message per problem."""
-    progress("files found", 0, 0)
     models: list[Model] = []
     problems: list[str] = []
     cursor, is_last = None, False
@@ -72,7 +69,6 @@ def _list_models(
         models += page.models
         problems += page.problems
         cursor, is_last = page.next, page.next is None
-        progress("files found", len(models), len(models))
     return models, problems
 
 

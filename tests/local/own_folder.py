@@ -43,8 +43,8 @@ def copy(theme: str, path: Path) -> Path:
 
 
 def index(root: Path, today: datetime.date = TODAY) -> IndexReport:
-    """Run `autolora index` in this process, without showing its progress."""
-    return index_folder(root, load(root / PARAMS_FILE), today, lambda *_: None)
+    """Run `autolora index` in this process."""
+    return index_folder(root, load(root / PARAMS_FILE), today)
 
 
 def set_params(root: Path, values: Mapping[str, object]) -> None:

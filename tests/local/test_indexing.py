@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.index.served import copies_folder, served_digest
-from autolora.local import reading
-from autolora.local.indexing import index_folder
+from autolora.local import indexing, reading
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
@@ -143,17 +142,22 @@ def test_rules_and_sidecars_count(root: Path, folder: Path) -> None:
     assert open_retriever(root).search("a duck", k=3, where="NOT nsfw") == []
 
 
-def test_an_interrupted_run_is_continued(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(step: str, done: int, total: int) -> None:
-        if (step, done) == ("files read", 2):
-            raise KeyboardInterrupt
+def test_an_interrupted_run_is_continued(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, reads = reading.read_adapter, record_reads(monkeypatch)
+    recording = reading.read_adapter
 
-    with pytest.raises(KeyboardInterrupt):
-        index_folder(root, load(root / "params.yaml"), TODAY, interrupt)
+    def interrupted(*arguments: Any) -> Any:
+        if len(reads) == 2:
+            raise SystemExit(130)
+        return recording(*arguments)
+
+    monkeypatch.setattr(reading, "read_adapter", interrupted)
+    with pytest.raises(SystemExit):
+        index(root)
     assert served_digest(root) is None
+    monkeypatch.setattr(reading, "read_adapter", original)
     reads = record_reads(monkeypatch)
-    report = index(root)
-    assert len(reads) == 1 and report.changes["embedded"] == 3
+    assert index(root).changes["embedded"] == 3 and len(reads) == 1
 
 
 def test_several_processes_read_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,15 +187,20 @@ def test_a_file_that_cannot_be_read_is_named_and_tried_again(
     assert index(root).changes["embedded"] == 1
 
 
-def test_files_that_disappear_during_a_run_are_named(root: Path, folder: Path) -> None:
+def test_files_that_disappear_during_a_run_are_named(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copyfile(images_of("duck")[0], folder / "deep" / "file1.png")
+    original = indexing.link_files
 
-    def remove(step: str, done: int, total: int) -> None:
-        if (step, done) == ("files hashed", 3):
-            (folder / "file0.safetensors").unlink()
-            (folder / "deep" / "file1.png").unlink()
+    def removing(*arguments: Any) -> None:
+        (folder / "file0.safetensors").unlink()
+        (folder / "deep" / "file1.png").unlink()
+        original(*arguments)
 
-    report = index_folder(root, load(root / "params.yaml"), TODAY, remove)
+    with monkeypatch.context() as patched:
+        patched.setattr(indexing, "link_files", removing)
+        report = index(root)
     assert (
         sorted(problem.rpartition(": ")[2] for problem in report.problems)
         == ["No such file or directory"] * 2

@@ -9,28 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from autolora.local.project import PARAMS_FILE
 from tests.local.own_folder import FILES, REPOSITORY, copy, index
 
-KILLED = """
-import os, signal
+STOPPED = """
+import os, signal, sys
 from datetime import date
 from multiprocessing import active_children
 from pathlib import Path
+from threading import Timer
+from autolora.interrupt import exit_on_interrupt
 from autolora.local import reading
 from autolora.local.indexing import index_folder
 from autolora.params import load
 
-def kill(step, done, total):
-    if (step, done) == ("files read", 1):
+read_all = reading._read_all
+
+def killed(*arguments):
+    for row in read_all(*arguments):
         print(*(process.pid for process in active_children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
+def interrupted(*arguments):
+    Timer(0.5, os.killpg, (0, signal.SIGINT)).start()  # while the processes import what they need
+    yield from read_all(*arguments)
+
 if __name__ == "__main__":
-    reading.FILES_PER_PROCESS, os.cpu_count = 1, lambda: 2
-    index_folder(Path.cwd(), load(Path("params.yaml")), date(2026, 3, 1), kill)
+    exit_on_interrupt("interrupted")
+    reading._read_all, reading.FILES_PER_PROCESS, os.cpu_count = globals()[sys.argv[1]], 1, lambda: 2
+    index_folder(Path.cwd(), load(Path("params.yaml")), date(2026, 3, 1))
 """
-"""indexes the project in the working directory with two processes, and is killed while they work"""
+"""indexes the project in the working directory with two processes; is killed or interrupted while they work or start"""
 END_S = 10
 
 
@@ -42,18 +50,30 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
-def test_a_killed_run_leaves_no_process_and_is_continued(root: Path, folder: Path, tmp_path: Path) -> None:
-    for number in range(8):
-        copy(list(FILES)[number % 3], folder / f"copy{number}.safetensors")
-        with (folder / f"copy{number}.safetensors").open("ab") as stream:
-            stream.write(b"\0" * (number + 1))  # another file, which is refused
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """Return a script that does not end by itself."""
+    path = tmp_path / "stopped.py"
+    path.write_text(STOPPED)
+    return path
+
+
+def run(script: Path, how: str, root: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the script in a session of its own. how: `killed` or `interrupted`."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.run(
-        [sys.executable, script], cwd=root, env=environment, capture_output=True, text=True
+    command = [sys.executable, str(script), how]
+    return subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, start_new_session=True
     )
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_a_killed_run_leaves_no_process_and_is_continued(root: Path, folder: Path, script: Path) -> None:
+    for number in range(8):
+        path = copy(list(FILES)[number % 3], folder / f"copy{number}.safetensors")
+        with path.open("ab") as stream:
+            stream.write(b"\0" * (number + 1))  # another file, which is refused
+    process = run(script, "killed", root)
     assert process.returncode == -signal.SIGKILL, process.stderr
     workers = list(map(int, process.stdout.split()))
     assert len(workers) == 2
@@ -61,4 +81,10 @@ def test_a_killed_run_leaves_no_process_and_is_continued(root: Path, folder: Pat
     while any(map(is_running, workers)):
         assert time.monotonic() < deadline, "the processes outlive the one that started them"
         time.sleep(0.1)
-    assert (root / PARAMS_FILE).exists() and len(index(root).verdicts["accepted"]) == 3
+    assert len(index(root).verdicts["accepted"]) == 3
+
+
+def test_an_interruption_while_processes_start_prints_one_line(root: Path, script: Path) -> None:
+    process = run(script, "interrupted", root)
+    assert (process.returncode, process.stderr) == (130, "\ninterrupted\n")
+    assert len(index(root).verdicts["accepted"]) == 3
