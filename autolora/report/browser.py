@@ -118,6 +118,7 @@ def _describe(card: Card, hubs: HubsParams | None) -> dict[str, Any]:
     return {
         "sha256": card.sha256,
         "id": listing.id,
+        "full_name": card.full_name,
         "name": name,
         "author": author,
         "hub": listing.hub,

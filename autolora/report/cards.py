@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.captions.store import read_captions
+from autolora.catalog.diff import qualified_name
 from autolora.catalog.store import read_active
 from autolora.dataset import store as dataset
 from autolora.index import store as index
@@ -57,6 +58,11 @@ class Card:
     def sha256(self) -> str:
         """Return the sha256 of the adapter's file."""
         return self.adapter.sha256
+
+    @property
+    def full_name(self) -> str:
+        """Return the name of the listing as `autolora show` accepts it."""
+        return qualified_name(self.listing)
 
     @property
     def anchor(self) -> str:

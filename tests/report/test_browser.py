@@ -24,6 +24,7 @@ def test_script_data_hold_captions_images_and_neighbors(full: Path) -> None:
     assert [length for length, _ in adapter["images"][0]["captions"]] == ["short", "medium", "long"]
     assert adapter["images"][0]["prompt"] == "a prompt " + HOSTILE
     assert adapter["theme"] == "mosaic"
+    assert adapter["full_name"] == f"huggingface:{adapter['id']}/lora.safetensors"
     assert adapters[adapter["duplicates"][0]]["sha256"] == f"{0:064x}"
     neighbors = {source: len(nearest) for source, nearest in adapter["neighbors"].items()}
     assert neighbors == {"index": 4, "raw sketch": 4}

@@ -11,7 +11,7 @@ function words(rendering) {
 function copies(a) {
   const trigger = a.triggers.length ? ` ${a.triggers[0]}` : "";
   return make("div", { class: "copies" },
-    copy(`${a.hub}:${a.id}/${a.file}`, "id"),
+    copy(a.full_name, "id"),
     a.triggers.length ? copy(a.triggers.join(", "), "trigger words") : null,
     copy(`<lora:${a.stem}:1>${trigger}`, `<lora:${a.stem}:1>`, "Copy for A1111 and Forge"),
     copy(`autolora show ${a.sha256.slice(0, 12)}`, "autolora show"),
