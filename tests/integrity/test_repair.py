@@ -440,7 +440,7 @@ def test_commands_print_findings_and_exit_with_1(
     text, report = run(app, ["verify"]), run(app, ["verify", "--json", "--sample", "1000", "--seed", "1"])
     assert (text.exit_code, report.exit_code) == (1, 1)
     assert f"damaged  {name}\n" in text.output and ": 1 findings" in text.output
-    (row,) = json.loads(report.output)["findings"]
+    (row,) = json.loads(report.stdout)["findings"]
     assert (row["path"], row["kind"], row["problem"], row["expected"][:4]) == (
         name,
         "captions",
@@ -450,7 +450,7 @@ def test_commands_print_findings_and_exit_with_1(
     dry, done = run(app, ["repair"]), run(app, ["repair", "--apply"])
     assert (dry.exit_code, done.exit_code) == (0, 0)
     assert "1 of 1 findings have a source: run `autolora repair --apply`" in dry.output
-    assert f"damaged  {name}: from DVC cache\n1 of 1 findings repaired" in done.output
+    assert f"damaged  {name}: from DVC cache\n1 of 1 findings repaired" in done.stdout
     (repository.root / "data/index/extra").write_text("x")
     assert run(app, ["repair"]).exit_code == 1
 
