@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from autolora.cli.inspect import absolute_folder, check_output, enter_project
 from autolora.cli.options import Pipeline
+from autolora.cli.own_files import absolute_folder, check_output, enter_project
 from autolora.cli.paths import to_absolute
 
 

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from autolora.cli.command import enter_repository
 from autolora.cli.options import Pipeline
 from autolora.cli.output import print_table, two_columns
-from autolora.cli.paths import check_can_write, to_absolute
+from autolora.cli.own_files import absolute_folder, check_output, enter_project
+from autolora.cli.paths import to_absolute
 from autolora.cli.progress import shown_steps
 from autolora.cli.row_printer import RowPrinter
-from autolora.errors import MissingArtifact, ParamsError
-from autolora.params import Params
 
 if TYPE_CHECKING:
     from autolora.inspection.base_model import BaseModel
@@ -61,9 +59,7 @@ def inspect(
     from autolora.inspection.setup import open_setup, read_words
     from autolora.inspection.totals import Totals
 
-    torch.set_num_threads(
-        1
-    )  # files are read in parallel, and their products are too small for several threads
+    torch.set_num_threads(1)  # files are read in parallel; their products are too small for more
     is_folder, found = path.is_dir(), find_files(path)
     candidates = read_words(words.expanduser()) if words else None
     pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
@@ -88,33 +84,6 @@ def inspect(
         print(note, file=sys.stderr)
     if totals.refused:
         raise typer.Exit(1)
-
-
-def enter_project() -> tuple[Path | None, Params | None]:
-    """Change the working directory to the root of its project, and return the root and its params; None without one.
-
-    A params.yaml that AutoLoRA cannot read, e.g. that of another tool, is named and left alone.
-    """
-    try:
-        return enter_repository()
-    except MissingArtifact:
-        pass
-    except ParamsError as error:
-        print(f"going on without a project: {error}", file=sys.stderr)
-    return None, None
-
-
-def check_output(path: Path, suffix: str) -> None:
-    """Raise a usage error if a file has another suffix or cannot be written."""
-    if path.suffix.lower() != suffix:
-        raise typer.BadParameter(f"{path} must be a file that ends in {suffix}", param_hint="-o")
-    check_can_write(path, 0, "-o")
-
-
-def absolute_folder(name: str | None) -> str | None:
-    """Return a folder's name as an absolute path; other names, such as hub ids, unchanged."""
-    folder = None if name is None else Path(name).expanduser()
-    return str(folder.absolute()) if folder and folder.is_dir() else name
 
 
 def describe_base(base: "BaseModel", totals: "Totals") -> str:
