@@ -71,7 +71,7 @@ def named_in(page: Path, pattern: str) -> set[str]:
 
 def links_in(page: Path) -> list[str]:
     """Return the targets of the relative links of a page."""
-    targets: list[str] = re.findall(r"\]\(([^)\s]+)\)", TEXT[page])
+    targets: list[str] = re.findall(r"\]\(<?([^)>\s]+)>?\)", TEXT[page])
     return [target for target in targets if not re.match(r"\w+:", target)]
 
 
