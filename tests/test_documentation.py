@@ -70,8 +70,9 @@ def named_in(page: Path, pattern: str) -> set[str]:
 
 
 def links_in(page: Path) -> list[str]:
-    """Return the targets of the relative links of a page."""
-    targets: list[str] = re.findall(r"\]\(<?([^)>\s]+)>?\)", TEXT[page])
+    """Return the targets of the relative links of a page, but not those in quoted output."""
+    prose = re.sub(r"^    .*$", "", TEXT[page], flags=re.MULTILINE)
+    targets: list[str] = re.findall(r"\]\(([^)\s]+)\)", prose)
     return [target for target in targets if not re.match(r"\w+:", target)]
 
 

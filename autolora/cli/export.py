@@ -1,5 +1,6 @@
 """`autolora export`."""
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,9 @@ def export(
     check_output(output, ".safetensors")
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists: give another file, or --force", param_hint="-o")
+    print(
+        f"exporting {adapter}", file=sys.stderr, flush=True
+    )  # before torch is imported, which takes seconds
     from autolora.inspection.base_model import open_base_model
     from autolora.inspection.export_source import open_source
     from autolora.lora.export import LAYOUTS, lay_out
