@@ -83,7 +83,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
         announce(f"wrote {new_project(here, folder, encoder)}")
     elif is_pipeline(root):
         raise ParamsError(
-            f"DVC makes the index of {root}: run `autolora index` in another folder, or make yours a hub of this "
+            f"DVC makes the index of {root}: run `autolora index` in another folder, or add yours as a hub of this "
             "pipeline (hubs.folder.path and crawl.hubs in params.yaml)"
         )
     elif folder or encoder:
