@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from autolora.hubs.folder.access import UnusableFile, resolve_inside
 from autolora.hubs.folder.client import parse_url
-from autolora.hubs.folder.scan import UnusableFile, resolve_inside
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.records import Listing
 

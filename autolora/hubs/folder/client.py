@@ -16,15 +16,9 @@ from urllib.parse import quote, unquote
 
 from autolora.errors import DiskFull, HubError, RefusedFile
 from autolora.hubs import Availability, Model, Page
+from autolora.hubs.folder.access import UnusableFile, open_inside, resolve_inside
 from autolora.hubs.folder.image_prompt import read_prompt
-from autolora.hubs.folder.scan import (
-    LoraFile,
-    UnusableFile,
-    open_inside,
-    path_of,
-    resolve_inside,
-    scan_folder,
-)
+from autolora.hubs.folder.scan import LoraFile, path_of, scan_folder
 from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
 from autolora.hubs.validation import EARLIEST, format_time, is_safe_path, parse_time, short_repr
 from autolora.params import CrawlParams
