@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.hubs.folder.scan import LoraFile, UnusableFile, path_of, resolve_inside, scan_folder
+from autolora.hubs.folder.access import UnusableFile, resolve_inside
+from autolora.hubs.folder.scan import LoraFile, path_of, scan_folder
 
 MAX_LISTED = 5
 """problems that an error message lists"""
