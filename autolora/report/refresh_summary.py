@@ -81,7 +81,7 @@ def _outcome_lines(kind: str, outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes[:MAX_NAMED]:
         code = f" ({outcome.code})" if outcome.code else ""
         details = ". ".join(filter(None, (outcome.reason, outcome.remedy)))
-        name = f"[`{outcome.name}`](<{outcome.page}>)" if outcome.page else f"`{outcome.name}`"
+        name = f"[`{outcome.name}`]({outcome.page})" if outcome.page else f"`{outcome.name}`"
         lines.append(f"- {LABELS[kind]}{code}: {name}{f': {details}' if details else ''}")
     more = len(outcomes) - MAX_NAMED
     return [*lines, f"- {LABELS[kind]}: {more} more"] if more > 0 else lines

@@ -126,7 +126,7 @@ def test_report_names_files_with_reason_and_remedy_and_counts_the_rest() -> None
     changes = compare(Snapshot((gone, BASE), {"index": "1"}), after)
     rows = {refused.key: row(refused, "pickle", "the file is a Python pickle")}
     lines = refresh_summary(changes, outcomes(changes, after, rows, {}, HUBS)).splitlines()
-    names = [f"[`{qualified_name(item)}`](<https://huggingface.co/{item.id}>)" for item in (refused, new[0])]
+    names = [f"[`{qualified_name(item)}`](https://huggingface.co/{item.id})" for item in (refused, new[0])]
     for line in (
         "**26 new files: 1 refused, 25 waiting; 0 removed, 0 with changed metadata**",
         f"- refused (pickle): {names[0]}: the file is a Python pickle. {REMEDIES['pickle']}",
