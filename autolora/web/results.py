@@ -128,11 +128,10 @@ def cards_of(
     release: Release, gallery: Gallery, params: Params, wanted: Search, adapters: Sequence[str]
 ) -> list[Card]:
     """Return the cards of adapters of the index, given their sha256, in this order; others are left out."""
-    retriever = release.retriever
-    positions = retriever.index.find(adapters)
-    positions = positions[positions >= 0]
+    retriever, known = release.retriever, release.positions
+    positions = np.array([known[sha256] for sha256 in adapters if sha256 in known], np.int64)
     hits: Sequence[Hit | None] = [None] * len(positions)
-    if wanted.q.strip():
+    if wanted.q.strip() and len(positions):
         cosines: Float64Array = (retriever.index.vectors[positions] @ retriever.embed(wanted.q)).astype(
             np.float64
         )
@@ -177,8 +176,8 @@ def make_card(
 
 def _weights_of(release: Release, adapter: str) -> Float32Array:
     """Return the vector (d,) of an adapter's weights. Raises MissingArtifact if the index does not contain it."""
-    position = int(release.retriever.index.find([adapter])[0])
-    if position < 0:
+    position = release.positions.get(adapter)
+    if position is None:
         raise MissingArtifact(f"the index that is searched contains no adapter '{adapter}'")
     vector: Float32Array = release.retriever.index.weights_vectors[position]
     return vector

@@ -46,9 +46,11 @@ class Release:
         norms: Float32Array = np.linalg.norm(self.retriever.index.weights_vectors, axis=1)
         return norms
 
-    def contains(self, adapter: str) -> bool:
-        """Return whether the index contains an adapter, named by its sha256."""
-        return bool(self.retriever.index.find([adapter])[0] >= 0)
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """The position of each adapter, by its sha256."""
+        adapters = self.retriever.index.rows.columns.column("sha256").to_pylist()
+        return {sha256: position for position, sha256 in enumerate(adapters)}
 
     def _count_values(self, column: str) -> list[tuple[str, int]]:
         counted = pc.value_counts(self.retriever.index.rows.columns.column(column)).to_pylist()

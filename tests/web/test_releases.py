@@ -10,6 +10,7 @@ import pytest
 from autolora.index.served import release, served_digest
 from autolora.report.history import RefreshRecord, write_refresh
 from autolora.report.outcomes import Outcome
+from autolora.storage.files import write_atomic
 from autolora.web.releases import compare
 from autolora.web.served import ServedIndex
 from tests.web.conftest import serving, wait_until
@@ -25,7 +26,7 @@ def test_the_page_follows_a_release_without_a_restart(
         assert client.get("/api/search").json()["num_adapters"] == 12
         release(own_root, older)
         wait_until(lambda: client.get("/api/search").json()["num_adapters"] == 8)
-        (own_root / "cache/served").write_text(f"{'0' * 64}\n")  # cannot be opened: the former one stays
+        write_atomic(own_root / "cache/served", f"{'0' * 64}\n")  # cannot be opened: the former one stays
         assert client.get("/api/search").json()["index"] == older
 
 
@@ -36,7 +37,7 @@ def test_an_index_that_cannot_be_opened_is_tried_once(
     served.follow()
     current = served.current
     assert current is not None
-    (own_root / "cache/served").write_text(f"{'0' * 64}\n")
+    write_atomic(own_root / "cache/served", f"{'0' * 64}\n")
     served.follow()
     served.follow()
     assert served.current is current

@@ -31,8 +31,8 @@ def show_image(
 def show_glyph(request: Request, sha256: Sha256) -> Response:
     """Return a drawing of the weights of an adapter."""
     site: Site = request.app.state.site
-    index = site.release().retriever.index
-    position = int(index.find([sha256])[0])
-    if position < 0:
+    release = site.release()
+    if sha256 not in release.positions:
         raise HTTPException(404, "the index contains no such adapter")
-    return Response(draw_glyph(index.weights_vectors[position]), media_type="image/svg+xml", headers=CACHED)
+    vector = release.retriever.index.weights_vectors[release.positions[sha256]]
+    return Response(draw_glyph(vector), media_type="image/svg+xml", headers=CACHED)

@@ -82,7 +82,7 @@ def generate_image(request: Request, wanted: WantedImage) -> dict[str, Any]:
     names = [adapter.sha256 for adapter in wanted.adapters or ()]
     if len(set(names)) < len(names):
         raise HTTPException(422, "an adapter is given twice: give it once")
-    if missing := [name for name in names if not site.release().contains(name)]:
+    if missing := [name for name in names if name not in site.release().positions]:
         raise HTTPException(422, f"the index contains no adapter '{missing[0]}'")
     try:
         job = site.jobs.submit(_to_request(site, wanted), site.params.generation.steps)

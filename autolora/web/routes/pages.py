@@ -51,7 +51,7 @@ def _results(site: Site, view: View) -> dict[str, Any]:
         "results": results,
         "similar_to": similar_to[0] if similar_to else None,
         "uploaded": uploaded,
-        "is_known": uploaded is not None and release.contains(uploaded.sha256),
+        "is_known": uploaded is not None and uploaded.sha256 in release.positions,
         "selected": cards_of(release, site.gallery, site.params, view, view.use),
         "more": min(len(results.cards) + site.params.serve.results, MAX_RESULTS),
     }

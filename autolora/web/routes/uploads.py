@@ -59,9 +59,8 @@ async def show_image_record(request: Request) -> HTMLResponse:
     site: Site = request.app.state.site
     record = await _receive_image(request)
     current = site.served.current
-    known = [
-        a["sha256"] for a in record.adapters if current is not None and current.contains(str(a["sha256"]))
-    ]
+    indexed = {} if current is None else current.positions
+    known = [adapter["sha256"] for adapter in record.adapters if str(adapter["sha256"]) in indexed]
     return render(request, "parts/provenance.html", record=record, known=known)
 
 
