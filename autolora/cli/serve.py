@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from autolora.cli.command import enter_repository
+from autolora.errors import MissingArtifact
 
 
 def serve(
@@ -22,12 +23,16 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show a page on which prompts and files find adapters; it follows each release until it is stopped (Ctrl-C)."""
-    from autolora.web.server import listen, make_server, open_browser
-
-    logging.getLogger("autolora.web").setLevel(logging.INFO)
     root, params = enter_repository()
-    address = listen(host, port, os.environ)
     print(f"opening the index of {root}", flush=True)
+    try:
+        from autolora.web.server import listen, make_server, open_browser
+    except ImportError as error:
+        raise MissingArtifact(
+            f"the page's server cannot be imported: {error}; pip install 'autolora[serve]'"
+        ) from error
+    logging.getLogger("autolora.web").setLevel(logging.INFO)
+    address = listen(host, port, os.environ)
 
     def announce() -> None:
         print(f"open {address.url}  (stop with Ctrl-C)", flush=True)

@@ -5,7 +5,7 @@ import { fetchPart, say } from "./fetching.js";
 const veil = document.getElementById("drop");
 
 async function send(file) {
-  if (file.name.toLowerCase().endsWith(".png")) {
+  if (file.type.startsWith("image/")) {
     say("Reading the image …", { isLasting: true });
     const html = await fetchPart("drop", "/parts/provenance", { method: "POST", body: file });
     say("");

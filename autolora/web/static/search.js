@@ -30,6 +30,7 @@ export async function showResults(query, { push }) {
   results.innerHTML = html;
   results.classList.remove("waiting");
   shown = resultsQuery();
+  document.getElementById("announced").textContent = document.getElementById("found").textContent;
   document.title = query.get("q") ? `${query.get("q")} · AutoLoRA` : "AutoLoRA";
 }
 
