@@ -54,6 +54,7 @@ async function follow(id) {
 }
 
 export function followGeneration() {
+  form.querySelector("[type=submit]").disabled = false; // without this script, there is no queue
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     request();
