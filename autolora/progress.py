@@ -3,8 +3,9 @@
     for image in track(images, "captions", total=1200, noun="images"):
         ...
 
-Lines are plain and a few seconds apart, so they read the same on a terminal, in a file and in the log of a refresh.
-Nothing is logged of work that is shorter. The command line and the flows show the lines (`show_progress`).
+Lines are plain and a few seconds apart, so they read the same on a terminal, in a file and in the log of a refresh,
+and between the rows that a command prints meanwhile. Nothing is logged of work that is shorter. The command line and
+the flows show the lines (`show_progress`).
 """
 
 import logging
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 INTERVAL_S = 5.0
+"""before the first line, and between two"""
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,6 @@ class Progress:
         noun: str = "",
         detail: Callable[[], str] = lambda: "",
         count: Callable[[], int] = lambda: 0,
-        interval_s: float = INTERVAL_S,
     ) -> None:
         """Initialize; nothing is logged before the block.
 
@@ -39,7 +40,7 @@ class Progress:
         """
         self.done = 0
         self._label, self.total, self._noun, self._detail, self._count = label, total, noun, detail, count
-        self._lock, self._stopped, self._interval_s = threading.Lock(), threading.Event(), interval_s
+        self._lock, self._stopped = threading.Lock(), threading.Event()
         self._started = time.monotonic()
         self._thread = threading.Thread(target=copy_context().run, args=(self._report,), daemon=True)
 
@@ -60,7 +61,7 @@ class Progress:
             self.done += number
 
     def _report(self) -> None:
-        while not self._stopped.wait(self._interval_s):
+        while not self._stopped.wait(INTERVAL_S):
             line = describe(
                 self.done + self._count(), self.total, self._noun, time.monotonic() - self._started
             )
@@ -97,9 +98,8 @@ def duration(seconds: float) -> str:
 
 
 def show_progress() -> None:
-    """Print the lines to stderr, if that has not been arranged yet."""
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    """Print the lines to stderr as it is now, and no longer to what it was in an earlier call."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)

@@ -1,11 +1,13 @@
 """Progress of long work as log lines."""
 
+import io
 import logging
 import time
 
 import pytest
 
-from autolora.progress import Progress, describe, duration, track
+from autolora import progress as module
+from autolora.progress import Progress, describe, duration, show_progress, track
 
 
 @pytest.mark.parametrize(
@@ -30,9 +32,12 @@ def test_durations_have_two_units() -> None:
     ]  # fmt: skip
 
 
-def test_lines_are_logged_while_the_work_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_logged_while_the_work_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO, "autolora.progress")
-    with Progress("pool", 4, "files", detail=lambda: "3 MB", count=lambda: 1, interval_s=0.02) as progress:
+    monkeypatch.setattr(module, "INTERVAL_S", 0.02)
+    with Progress("pool", 4, "files", detail=lambda: "3 MB", count=lambda: 1) as progress:
         progress.advance(2)
         deadline = time.monotonic() + 10
         while len(caplog.records) < 2 and time.monotonic() < deadline:
@@ -53,10 +58,22 @@ def test_short_work_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_an_error_ends_the_lines(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_ends_the_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO, "autolora.progress")
-    with pytest.raises(ValueError, match="broken"), Progress("index", interval_s=0.01):
-        raise ValueError("broken")
+    monkeypatch.setattr(module, "INTERVAL_S", 0.01)
+    with pytest.raises(ValueError, match="broken"):
+        for _ in track(range(3), "index"):
+            raise ValueError("broken")
     count = len(caplog.records)
     time.sleep(0.05)
     assert len(caplog.records) == count
+
+
+def test_lines_are_printed_once_and_to_the_present_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = [io.StringIO(), io.StringIO()]
+    monkeypatch.setattr(module.logger, "handlers", [])
+    for stream in streams:
+        monkeypatch.setattr("sys.stderr", stream)
+        show_progress()
+    module.logger.info("[index] 1 file")
+    assert [stream.getvalue() for stream in streams] == ["", "[index] 1 file\n"]

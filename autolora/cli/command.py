@@ -52,7 +52,7 @@ def _show_logs() -> None:
 
 
 def announce(text: str) -> None:
-    """Print to stderr what follows, before something that takes more than a second."""
+    """Print a line to stderr at once, e.g. what follows, before something that takes more than a second."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from autolora.cli.command import announce, enter_repository
 from autolora.errors import MissingArtifact, ParamsError
+from autolora.interrupt import exit_on_interrupt
 from autolora.local.project import find_project, is_pipeline
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def index(
     only.
     """
     started = time.perf_counter()
+    exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
     if folder:
         announce(f"indexing {folder}")
     _prepare_project(folder, encoder)
@@ -75,7 +77,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
     if root is None or (is_pipeline(root) and root != here):
         if folder is None or encoder is None:
             raise MissingArtifact(
-                f"{here} is no project yet: give the folder of your LoRA files and a pretrained encoder "
+                f"{here} is not yet a project: give the folder of your LoRA files and a pretrained encoder "
                 "(`autolora index FOLDER --encoder FOLDER|ID`)"
             )
         from autolora.local.settings import new_project

@@ -3,20 +3,20 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
 from autolora.cli.output import print_table, two_columns
 from autolora.cli.own_files import absolute_folder, check_output, enter_project
 from autolora.cli.paths import to_absolute
-from autolora.cli.progress import shown_steps
 from autolora.cli.row_printer import RowPrinter
+from autolora.progress import track
 
 if TYPE_CHECKING:
     from autolora.inspection.base_model import BaseModel
@@ -51,7 +51,7 @@ def inspect(
     path, output = path.expanduser(), to_absolute(output) if output else None
     if output:
         check_output(output, ".html")
-    print(f"inspecting {path}", file=sys.stderr, flush=True)  # before torch is imported, which takes seconds
+    announce(f"inspecting {path}")
     import torch
 
     from autolora.inspection.files import find_files
@@ -68,13 +68,14 @@ def inspect(
     notes = [*found.problems[:MAX_PROBLEMS], *([setup.note] if setup.note else [])]
     totals, started = Totals(), time.perf_counter()
     with ExitStack() as stack:
-        receivers = [totals.count, stack.enter_context(_shown(found, is_folder, as_json))]
+        receivers = [totals.count, _printer(found, is_folder, as_json)]
         if output:
             from autolora.inspection.page import written_page
 
             page = written_page(output, str(path), setup.base.description, totals, notes)
             receivers.append(stack.enter_context(page))
-        for inspection in Inspector(setup.base, setup.describer).inspect_all(found.files):
+        inspections = Inspector(setup.base, setup.describer).inspect_all(found.files)
+        for inspection in track(inspections, "inspect", len(found.files), "files"):
             for receive in receivers:
                 receive(inspection)
     if not as_json:
@@ -115,30 +116,15 @@ def summarize(totals: "Totals", seconds: float) -> list[str]:
     return lines
 
 
-@contextmanager
-def _shown(found: "FoundFiles", is_folder: bool, as_json: bool) -> "Iterator[Callable[[Inspection], None]]":
-    """Yield a function that prints an inspection: as JSON, as a row of a table, or as a table of its own."""
-    if not is_folder:
-        yield _print_json if as_json else _print_facts
-        return
-    # a progress bar on the terminal prints above itself what is printed; a file must get it directly
-    stdout = None if sys.stdout.isatty() else sys.stdout
-    numbers = count(1)
-    with shown_steps() as progress:
-        rows = None if as_json else RowPrinter([file.path for file in found.files], stdout)
-
-        def show(inspection: "Inspection") -> None:
-            if rows is None:
-                _print_json(inspection, stdout)
-            else:
-                rows.print(inspection)
-            progress("inspecting", next(numbers), len(found.files))
-
-        yield show
+def _printer(found: "FoundFiles", is_folder: bool, as_json: bool) -> "Callable[[Inspection], None]":
+    """Return a function that prints an inspection: as JSON, as a row of a table, or as a table of its own."""
+    if as_json:
+        return _print_json
+    return RowPrinter([file.path for file in found.files]).print if is_folder else _print_facts
 
 
-def _print_json(inspection: "Inspection", file: TextIO | None = None) -> None:
-    print(json.dumps(inspection.to_row(), ensure_ascii=False), file=file)
+def _print_json(inspection: "Inspection") -> None:
+    print(json.dumps(inspection.to_row(), ensure_ascii=False))
 
 
 def _print_facts(inspection: "Inspection") -> None:

@@ -1,8 +1,9 @@
 """The table of inspected files, printed row by row, so that no more than one row is in memory."""
 
 import shutil
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
@@ -22,12 +23,11 @@ MAX_MEASURED = 1000
 
 
 class RowPrinter:
-    """Prints the header when it is created, and then rows."""
+    """Prints the header when it is created, and then rows, which are cut off at the width of a terminal."""
 
-    def __init__(self, paths: Sequence[str], file: TextIO | None) -> None:
-        """paths: of all files. file: None is standard output, whose lines are cut off at the terminal's width."""
-        self._file = file
-        self._width = None if file else shutil.get_terminal_size().columns - 1
+    def __init__(self, paths: Sequence[str]) -> None:
+        """paths: of all files."""
+        self._width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else None
         longest = max((cell_len(id_of(path)) for path in paths[:MAX_MEASURED]), default=0)
         self._columns = (("file", self._name_cells(longest)), *COLUMNS)
         self._print([name for name, _ in self._columns], LAST_COLUMN)
@@ -52,7 +52,7 @@ class RowPrinter:
     def _print(self, cells: Sequence[str], last: str) -> None:
         padded = (self._fit(cell, width) for cell, (_, width) in zip(cells, self._columns, strict=True))
         line = GAP.join((*padded, last))
-        print(line if self._width is None else set_cell_size(line, self._width).rstrip(), file=self._file)
+        print(line if self._width is None else set_cell_size(line, self._width).rstrip())
 
     def _fit(self, text: str, width: int) -> str:
         """Return a text of this width; on a terminal a longer one loses its beginning."""

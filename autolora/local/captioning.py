@@ -20,13 +20,13 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
 
     digest = vlm.digest(params.models)
     batches = stage.plan(root, params.captions, digest)
-    captions, total = 0, sum(len(batch.images) for batch in batches)
-    failures: dict[str, str] = {}
-    with Progress("captions", total, "images") as progress:
+    captions, failures = 0, dict[str, str]()
+    with Progress("index", sum(len(batch.images) for batch in batches), "images captioned") as progress:
         for batch in batches:
             engine = vlm.captioner(params.models, params.captions, params.vllm)
             result = stage.caption_batch(root, params.captions, batch, engine)
-            captions, failures = captions + result.captions, failures | dict(result.failures)
+            captions += result.captions
+            failures |= result.failures
             progress.advance(len(batch.images))
     stage.finish(root, params.captions, digest, today)
     return captions, failures

@@ -28,7 +28,7 @@ from autolora.local.scan import scan
 from autolora.params import ModelsParams, Params
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
-from autolora.progress import track
+from autolora.progress import Progress
 from autolora.records import ACCEPTED, Listing
 from autolora.storage.lock import exclusive_lock
 from autolora.text_encoder.clip import load_numpy_text_encoder
@@ -139,8 +139,10 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
         root, params.pool, lambda: _load_text_encoder(root, params.models), params.models.device
     )
     plan = sync.plan(params.index.batch)
-    for batch in track(plan.embed, "index", len(plan.embed), "batches"):
-        sync.embed(batch)
+    with Progress("index", sum(map(len, plan.embed)), "adapters embedded") as progress:
+        for batch in plan.embed:
+            sync.embed(batch)
+            progress.advance(len(batch))
     sync.update(plan.update)
     sync.remove(plan.remove)
     sync.finish()

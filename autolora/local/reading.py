@@ -45,7 +45,7 @@ def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe) -> list[str]:
     problems: list[str] = []
     rows: list[Row] = []
     try:
-        for result in track(_read_all(root, files, recipe), "reading", len(files), "files"):
+        for result in track(_read_all(root, files, recipe), "index", len(files), "files read"):
             if isinstance(result, Failure):
                 problems.append(result.message)
             else:
@@ -66,7 +66,7 @@ def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe) -> tuple[int, li
     """
     refused, problems = 0, []
     images = sync.missing_renderings()
-    for image in track(images, "checking", len(images), "images"):
+    for image in track(images, "index", len(images), "images checked"):
         path = pool.rendering_path(root, image.key).resolve()
         try:
             width, height = check_image(path, recipe.bounds)

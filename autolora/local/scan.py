@@ -11,7 +11,7 @@ from autolora.errors import HubError
 from autolora.hubs import Model, limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from autolora.params import CrawlParams
-from autolora.progress import track
+from autolora.progress import Progress, track
 from autolora.records import Listing
 from autolora.storage.hash_cache import cached_hashes
 
@@ -41,7 +41,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date) -> FolderSca
         hub = Folder(folder, hash_file)
         models, problems = _list_models(hub, rules, today)
         listings: list[Listing] = []
-        for model in track(models, "hashing", len(models), "files"):
+        for model in track(models, "index", len(models), "files hashed"):
             try:
                 listings += hub.complete_listings(model, rules, {})
             except HubError as error:
@@ -64,11 +64,12 @@ def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Mod
     models: list[Model] = []
     problems: list[str] = []
     cursor, is_last = None, False
-    while not is_last:
-        page = hub.page(rules, cursor, today)
-        models += page.models
-        problems += page.problems
-        cursor, is_last = page.next, page.next is None
+    with Progress("index", noun="files found", count=lambda: len(models)):
+        while not is_last:
+            page = hub.page(rules, cursor, today)
+            models += page.models
+            problems += page.problems
+            cursor, is_last = page.next, page.next is None
     return models, problems
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
+from autolora import progress
 from autolora.cli import app
 from autolora.cli.row_printer import RowPrinter
 from autolora.inspection import inspector as module
@@ -38,7 +41,20 @@ def test_folder_is_a_table_with_totals_and_remedies(folder: Path) -> None:
     assert "truncated (1): the file is shorter than its header requires\n    Download the file again." in out
     assert "same bytes as cat.safetensors" in out and "1 with the same bytes, 1 with nearly" in out
     assert "2 double and 1 single blocks of width 16" in out
-    assert "inspecting: 7 of 7" in err
+    assert err.startswith("inspecting loras\n") and "[inspect]" not in err
+
+
+def test_long_inspections_log_what_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.001)
+    accepted = module.Inspector._accepted
+    monkeypatch.setattr(
+        module.Inspector, "_accepted", lambda *arguments: (time.sleep(0.05), accepted(*arguments))[1]
+    )
+    run("loras")
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("[inspect] 1 of 7 files, ") and line.endswith(" left") for line in lines)
 
 
 def test_json_has_one_object_per_line(folder: Path) -> None:
@@ -116,8 +132,9 @@ def test_rows_fit_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     files = find_files(folder).files
-    rows = RowPrinter([f"{'猫' * 20}/{file.path}" for file in files], None)
+    rows = RowPrinter([f"{'猫' * 20}/{file.path}" for file in files])
     for inspection in module.Inspector(BASE, None).inspect_all(files):
         rows.print(replace(inspection, path=f"{'猫' * 20}/{inspection.path}"))
     lines = capsys.readouterr().out.splitlines()

@@ -1,14 +1,20 @@
 """`autolora init` and `autolora index` as a new user sees them."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from typer.testing import CliRunner
 
+from autolora import interrupt
 from autolora.cli import app
-from tests.local.own_folder import ENCODER, copy
+from tests.local.own_folder import ENCODER, REPOSITORY, copy
 
 
 class Result(NamedTuple):
@@ -25,12 +31,14 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty working directory."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield an empty working directory; on exit, Ctrl-C ends the tests as it did before a command handled it."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    return here
+    handler = signal.getsignal(signal.SIGINT)
+    yield here
+    signal.signal(signal.SIGINT, handler)
 
 
 def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: Path) -> None:
@@ -77,7 +85,7 @@ def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("loras",), ("--encoder", ENCODER)])
 def test_a_new_project_needs_folder_and_encoder(here: Path, arguments: tuple[object, ...]) -> None:
     result = run("index", *arguments)
-    assert result.code == 1 and "is no project yet: give the folder" in result.err
+    assert result.code == 1 and "is not yet a project: give the folder" in result.err
     assert list(here.iterdir()) == []
 
 
@@ -90,6 +98,28 @@ def test_a_pipeline_is_left_alone(here: Path, folder: Path, monkeypatch: pytest.
     monkeypatch.chdir(here / "own")
     assert run("index", folder, "--encoder", ENCODER).code == 0
     assert (here / "own" / "params.yaml").stat().st_size
+
+
+def test_an_interruption_says_that_the_next_run_continues(here: Path, folder: Path) -> None:
+    code = (
+        "import time; from autolora.__main__ import main; from autolora.local import indexing; "
+        "indexing.read_files = lambda *_: (print('ready', flush=True), time.sleep(60)); main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "index", folder, "--encoder", ENCODER],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == interrupt.STATUS
+    assert errors.splitlines() == [
+        f"indexing {folder}",
+        f"wrote {here / 'params.yaml'}",
+        "",
+        "interrupted: what is finished is kept, and `autolora index` continues from there",
+    ]
+    assert "3 searchable" in run("index").out
 
 
 def test_generation_needs_the_whole_pipeline(here: Path, folder: Path) -> None:

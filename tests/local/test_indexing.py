@@ -1,7 +1,9 @@
 """`autolora index`: what it finds, what later runs do, and what readers see."""
 
 import json
+import logging
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from autolora import progress
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.index.served import copies_folder, served_digest
 from autolora.local import indexing, reading
@@ -158,6 +161,20 @@ def test_an_interrupted_run_is_continued(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(reading, "read_adapter", original)
     reads = record_reads(monkeypatch)
     assert index(root).changes["embedded"] == 3 and len(reads) == 1
+
+
+def test_a_long_run_logs_what_it_does(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "autolora.progress")
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.001)
+    read_adapter = reading.read_adapter
+    monkeypatch.setattr(
+        reading, "read_adapter", lambda *arguments: (time.sleep(0.05), read_adapter(*arguments))[1]
+    )
+    index(root)
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("[index] 1 of 3 files read, ") and line.endswith(" left") for line in lines)
 
 
 def test_several_processes_read_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
