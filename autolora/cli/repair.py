@@ -1,7 +1,5 @@
 """`autolora verify` and `autolora repair`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -9,8 +7,6 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import to_json
-from autolora.progress import Progress
-from autolora.storage.files import MB
 
 
 def verify(
@@ -25,8 +21,7 @@ def verify(
     from autolora.integrity.verification import verify as verify_all
 
     root, _ = enter_repository()
-    with _shown_progress() as progress:
-        result = verify_all(root, sample=sample, seed=seed, progress=progress)
+    result = verify_all(root, sample=sample, seed=seed)
     if as_json:
         print(to_json(result.to_row()))
     else:
@@ -56,8 +51,7 @@ def repair(
     from autolora.integrity.repair import repair as repair_all
 
     root, params = enter_repository()
-    with _shown_progress() as progress:
-        repairs = (repair_all if apply else plan_repair)(root, params, train=train, progress=progress)
+    repairs = (repair_all if apply else plan_repair)(root, params, train=train)
     for row in repairs:
         source = f"from {row.source}" if row.source else "no source"
         print(
@@ -71,16 +65,3 @@ def repair(
         print(f"{restorable} of {len(repairs)} findings have a source{advice}")
     if restorable < len(repairs):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _shown_progress() -> Iterator[Callable[[int, int, int], None]]:
-    """Yield a function that takes bytes read, bytes in total and files read, which are shown every few seconds."""
-    num_files = 0
-
-    def update(read: int, total: int, files: int) -> None:
-        nonlocal num_files
-        num_files, progress.done, progress.total = files, int(read / MB), max(1, int(total / MB))
-
-    with Progress("verify", noun="MB", detail=lambda: f"{num_files:,} files") as progress:
-        yield update

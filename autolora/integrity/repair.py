@@ -19,7 +19,7 @@ from autolora.integrity.index_copies import Copies
 from autolora.integrity.placement import LEFTOVER
 from autolora.integrity.recomputation import Packs, Stages, return_outputs
 from autolora.integrity.sources import Cache, Git, Remote, Source, WorkingTree, return_objects
-from autolora.integrity.verification import Finding, Progress, Report, verify
+from autolora.integrity.verification import Finding, Report, verify
 from autolora.params import Params
 from autolora.storage.files import raising_disk_full
 from autolora.storage.lock import exclusive_lock
@@ -41,15 +41,13 @@ class Repair:
     """why it was not restored, or how the restored file differs"""
 
 
-def plan_repair(
-    root: Path, params: Params, *, train: bool = False, progress: Progress | None = None
-) -> list[Repair]:
+def plan_repair(root: Path, params: Params, *, train: bool = False) -> list[Repair]:
     """Return the source of each finding; changes nothing, and asks no hub.
 
     train: allow the trainings. Raises MissingArtifact if DVC does not work in this repository.
     """
     reader = ContentReader()
-    report = verify(root, reader=reader, progress=progress)
+    report = verify(root, reader=reader)
     sources = _sources(root, params, reader, train, report.findings)
     repairs = []
     for finding in report.findings:
@@ -59,9 +57,7 @@ def plan_repair(
     return repairs
 
 
-def repair(
-    root: Path, params: Params, *, train: bool = False, progress: Progress | None = None
-) -> list[Repair]:
+def repair(root: Path, params: Params, *, train: bool = False) -> list[Repair]:
     """Restore all findings that a source has, and return each with its source; the others stay as they are.
 
     train: allow the trainings. Raises AutoLoraError if a refresh or another repair runs, MissingArtifact if DVC does
@@ -71,7 +67,7 @@ def repair(
         return_objects(root)
         return_outputs(root)
         _remove_leftovers(root)
-        run = _Run(root, params, train, progress)
+        run = _Run(root, params, train)
         for _ in range(MAX_ROUNDS):
             before = run.remaining
             if not before:
@@ -85,14 +81,14 @@ def repair(
 class _Run:
     """One repair: the last report, and the source and remark of each finding so far."""
 
-    def __init__(self, root: Path, params: Params, train: bool, progress: Progress | None) -> None:
+    def __init__(self, root: Path, params: Params, train: bool) -> None:
         self._root, self._params, self._train = root, params, train
         self._reader = ContentReader()
         self._found: dict[FindingKey, Finding] = {}
         self._restored_from: dict[FindingKey, str] = {}
         self._remarks: dict[FindingKey, str] = {}
         self._failures: dict[str, list[str]] = {}
-        self._report = self._verify(progress)
+        self._report = self._verify()
 
     @property
     def remaining(self) -> set[FindingKey]:
@@ -145,8 +141,8 @@ class _Run:
         source = self._restored_from.get(key, "the repair of another file")
         return Repair(finding=finding, source=source, remark=self._remarks.get(key, ""))
 
-    def _verify(self, progress: Progress | None = None) -> Report:
-        report = verify(self._root, reader=self._reader, progress=progress)
+    def _verify(self) -> Report:
+        report = verify(self._root, reader=self._reader)
         for finding in report.findings:
             self._found.setdefault(_key(finding), finding)
         return report

@@ -1,11 +1,12 @@
 """Comparing what is on disk with what should be: each file is read once, and nothing is written."""
 
 import hashlib
+import math
 import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from autolora.index.content import IncompleteIndexError, read_verified
 from autolora.index.copies import HASHES
 from autolora.integrity.content import ContentReader
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
+from autolora.progress import Progress
+from autolora.storage.files import MB
 
 MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
@@ -24,9 +27,6 @@ NOT_ERASED = (
     "taken down, but not empty: run `python -m flows.takedown --apply` on a branch that lists the takedown"
 )
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
-
-Progress = Callable[[int, int, int], None]
-"""called with the bytes read, the bytes to read, and the number of files checked"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,6 @@ def verify(
     sample: int | None = None,
     seed: int = 0,
     reader: ContentReader | None = None,
-    progress: Progress | None = None,
 ) -> Report:
     """Return all files that are missing, damaged, empty or extra; writes nothing.
 
@@ -104,7 +103,7 @@ def verify(
     chosen = _choose(expectation.files, sample, seed)
     check = _Check(root, reader, {id(file) for file in chosen})
     findings = [*check.records(expectation), *check.extra_files(expectation)]
-    findings += check.files(expectation.files, progress)
+    findings += check.files(expectation.files)
     for folder in expectation.unchecked_copies:
         findings += check.copy_without_hashes(folder)
     return Report(
@@ -155,16 +154,21 @@ class _Check:
                         detail="no recorded version contains it",
                     )
 
-    def files(self, files: Sequence[ExpectedFile], progress: Progress | None) -> list[Finding]:
+    def files(self, files: Sequence[ExpectedFile]) -> list[Finding]:
         """Return the findings of all files, which several threads read."""
-        findings: list[Finding] = []
-        total = sum(_size(file) for file in files if id(file) in self._read) if progress else 0
-        start = self._reader.bytes_read
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as executor:
-            for count, found in enumerate(executor.map(self._file, files), 1):
+        total = sum(_size(file) for file in files if id(file) in self._read)
+        start, findings, num_files = self._reader.bytes_read, list[Finding](), 0
+        progress = Progress(
+            "verify",
+            math.ceil(total / MB),
+            "MB",
+            detail=lambda: f"{num_files:,} files",
+            count=lambda: (self._reader.bytes_read - start) // MB,
+        )
+        with progress, ThreadPoolExecutor(max_workers=os.cpu_count()) as executor:
+            for found in executor.map(self._file, files):
                 findings += found
-                if progress:
-                    progress(self._reader.bytes_read - start, total, count)
+                num_files += 1
         return findings
 
     def copy_without_hashes(self, folder: Path) -> list[Finding]:

@@ -1,15 +1,21 @@
 """What a verification finds, fault by fault, in a real repository."""
 
+import logging
+import math
 import os
+import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from autolora import progress
 from autolora.errors import MissingArtifact
-from autolora.integrity.content import png_damage
+from autolora.integrity.content import ContentReader, png_damage
 from autolora.integrity.verification import DAMAGED, EXTRA, MISSING, NOT_ERASED
+from autolora.storage.files import MB
 from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.versioned_repository import VersionedRepository
 from tests.support.synthetic_repo import file_states
@@ -225,8 +231,15 @@ def test_a_copy_without_hashes_is_checked_row_by_row(repository: VersionedReposi
     assert (finding.path, finding.problem) == (str(path.parent.relative_to(repository.root)), DAMAGED)
 
 
-def test_progress_is_reported(repository: VersionedRepository) -> None:
-    calls: list[tuple[int, int, int]] = []
-    report = repository.verify(progress=lambda *values: calls.append(values))
-    assert [count for _, _, count in calls] == list(range(1, report.read + 1))
-    assert calls[-1][0] == report.bytes
+def test_a_long_verification_logs_what_it_has_read(
+    repository: VersionedRepository, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "autolora.progress")
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.001)
+    sha256 = ContentReader.sha256
+    monkeypatch.setattr(ContentReader, "sha256", lambda *arguments: (time.sleep(0.02), sha256(*arguments))[1])
+    report = repository.verify()
+    lines = [record.getMessage() for record in caplog.records]
+    pattern = rf"\[verify\] \d+ of {math.ceil(report.bytes / MB)} MB, .*, \d+ files"
+    assert lines and all(re.fullmatch(pattern, line) for line in lines)
+    assert any(0 < int(line.split()[-2]) < report.read for line in lines)
