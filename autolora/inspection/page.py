@@ -18,6 +18,7 @@ from autolora.inspection.inspection import Inspection
 from autolora.inspection.totals import Totals
 from autolora.storage.files import replacing
 
+STYLES = ("report/components/tokens.css", "report/components/cards.css", "inspection/page.css")
 OPEN_ROWS = 12
 """up to this number of files, all facts are shown at once"""
 BLOCK_PX = 6
@@ -39,18 +40,15 @@ def written_page(
 
         yield add
         stream.seek(0)
-        parts = (
-            _environment()
-            .get_template("inspection/page.html")
-            .generate(
-                style=Markup(_environment().get_template("report/style.css").render()),
-                title=title,
-                base=base,
-                totals=totals,
-                notes=notes,
-                rows=map(json.loads, stream),
-                is_open=totals.files <= OPEN_ROWS,
-            )
+        environment = _environment()
+        parts = environment.get_template("inspection/page.html").generate(
+            style=Markup("\n".join(environment.get_template(name).render() for name in STYLES)),
+            title=title,
+            base=base,
+            totals=totals,
+            notes=notes,
+            rows=map(json.loads, stream),
+            is_open=totals.files <= OPEN_ROWS,
         )
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as page:
             page.writelines(parts)

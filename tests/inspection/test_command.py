@@ -54,7 +54,7 @@ def test_long_inspections_log_what_is_done(
     )
     run("loras")
     lines = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith("[inspect] 1 of 7 files, ") and line.endswith(" left") for line in lines)
+    assert any(line.startswith("[inspect] 2 of 7 files, ") and line.endswith(" left") for line in lines)
 
 
 def test_json_has_one_object_per_line(folder: Path) -> None:
