@@ -4,27 +4,24 @@ from pathlib import Path
 
 import typer
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.paths import check_can_write
-from autolora.local.project import PARAMS_FILE, find_project
+from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import Params
 
 
 def enter_project() -> tuple[Path | None, Params | None]:
     """Change the working directory to the root of its project, and return the root and its params; None without one.
 
-    A params.yaml without the section `pool` is another tool's.
+    A params.yaml that AutoLoRA cannot read, e.g. that of another tool, is named and left alone.
     """
-    root = find_project(Path.cwd())
-    if root is None or not has_section(root / PARAMS_FILE, "pool"):
-        return None, None
-    return enter_repository()
-
-
-def has_section(path: Path, name: str) -> bool:
-    """Return whether a line of a YAML file begins a section of this name."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(line.startswith(f"{name}:") for line in lines)
+    try:
+        return enter_repository()
+    except MissingArtifact:
+        pass
+    except ParamsError as error:
+        announce(f"going on without a project: {error}")
+    return None, None
 
 
 def check_output(path: Path, suffix: str) -> None:
