@@ -20,9 +20,7 @@ from autolora.cli.versions import release, versions
 
 COMMANDS = (
     init, index, search, serve, generate, evaluate, show, inspect, export, versions, release, verify, repair,
-    report, import_encoder, import_gates, publish_encoder, publish_gates,
-    search, generate, evaluate, show, versions, release, verify, repair, report, import_encoder, import_gates,
-    publish_index,
+    report, import_encoder, import_gates, publish_encoder, publish_gates, publish_index,
 )  # fmt: skip
 """in the order of the help"""
 
