@@ -1,12 +1,12 @@
 """`autolora export`."""
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
 from autolora.cli.own_files import absolute_folder, check_output, enter_project
 from autolora.cli.paths import to_absolute
@@ -51,9 +51,7 @@ def export(
     check_output(output, ".safetensors")
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists: give another file, or --force", param_hint="-o")
-    print(
-        f"exporting {adapter}", file=sys.stderr, flush=True
-    )  # before torch is imported, which takes seconds
+    announce(f"exporting {adapter}")
     from autolora.inspection.base_model import open_base_model
     from autolora.inspection.export_source import open_source
     from autolora.lora.export import LAYOUTS, lay_out

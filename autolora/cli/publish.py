@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.errors import MismatchError
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import DType, PretrainedConfig
@@ -46,13 +46,14 @@ def publish_encoder(
     private: Private = False,
 ) -> None:
     """Write the trained encoder with a model card, to be used elsewhere by `encoder.from`."""
+    name, folder = push or _card_name(folder), folder.expanduser().absolute()
+    root, params = enter_repository()
+    _check_trained_here("encoder", params.encoder.from_)
+    announce(f"writing the encoder into {folder}")
     from autolora.encoder import store
     from autolora.encoder.pretrained import save_pretrained
     from autolora.pretrained.training_set import read_training_set
 
-    name, folder = push or _card_name(folder), folder.expanduser().absolute()
-    root, params = enter_repository()
-    _check_trained_here("encoder", params.encoder.from_)
     config = save_pretrained(
         folder,
         store.load_encoder(store.folder(root)),
@@ -74,15 +75,16 @@ def publish_gates(
     private: Private = False,
 ) -> None:
     """Write the trained gates with a model card, to be used elsewhere by `fusion.from`."""
+    name, folder = push or _card_name(folder), folder.expanduser().absolute()
+    root, params = enter_repository()
+    _check_trained_here("fusion", params.fusion.from_)
+    announce(f"writing the gates into {folder}")
     from autolora import models
     from autolora.fusion import store
     from autolora.fusion.pretrained import save_pretrained
     from autolora.pretrained.training_set import read_training_set
     from autolora.slots import slots
 
-    name, folder = push or _card_name(folder), folder.expanduser().absolute()
-    root, params = enter_repository()
-    _check_trained_here("fusion", params.fusion.from_)
     config = save_pretrained(
         folder,
         store.load(slots(models.transformer_config(params.models)), store.folder(root)),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autolora.cli.command import enter_repository
+from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Rev
 from autolora.storage.files import MB
 
@@ -22,11 +22,12 @@ def publish_index(
     ] = False,
 ) -> None:
     """Write the served index with text encoder, gates and card, so that `autolora.open` opens it anywhere."""
+    folder = folder.expanduser().absolute()
+    root, params = enter_repository()
+    announce(f"writing {folder}")
     from autolora.publication.folder import write_published_index
     from autolora.publication.source import upload
 
-    folder = folder.expanduser().absolute()
-    root, params = enter_repository()
     manifest = write_published_index(root, params, folder, rev)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: index {manifest.index[:12]}, {size / MB:.1f} MB")
