@@ -47,7 +47,7 @@ def inspect(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,
 ) -> None:
-    """Show what LoRA files are and do; needs no repository. Exits with 1 if one of them is refused."""
+    """Show what LoRA files are and do; works without a repository. Exits with 1 if one of them is refused."""
     path, output = path.expanduser(), to_absolute(output) if output else None
     if output:
         check_output(output, ".html")

@@ -39,7 +39,7 @@ def publish_encoder(
     with_pipeline: Annotated[
         bool,
         typer.Option(
-            "--with-pipeline", help="Add text encoder and tokenizer, so that a search needs no more."
+            "--with-pipeline", help="Add text encoder and tokenizer, which are all else that a search needs."
         ),
     ] = False,
     push: Push = None,
@@ -104,7 +104,7 @@ def _check_trained_here(section: str, source: str | None) -> None:
 
 
 def _card_name(folder: Path) -> str:
-    """Return the name of a model that is not uploaded: the folder as given, but no path of this machine."""
+    """Return the name of a model that is not uploaded: the folder as given, but not a path of this machine."""
     return folder.name if folder.is_absolute() else folder.as_posix()
 
 

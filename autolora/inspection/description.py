@@ -1,4 +1,4 @@
-"""What the weights of a LoRA say, in words: an encoder places its update among texts and other adapters."""
+"""Description of a LoRA by its weights: the words, captions and adapters that are nearest according to an encoder."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ UNINFORMATIVE = frozenset({
     "adapter", "art", "dev", "epoch", "file", "final", "flux", "lora", "loras", "model", "my", "new", "old", "rank",
     "step", "steps", "style", "test", "training", "version",
 })  # fmt: skip
-"""words of file names that do not say what a LoRA does"""
+"""words of file names that do not describe what a LoRA does"""
 
 
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -49,10 +49,10 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextCheck:
-    """Whether what is said about a file agrees with its weights."""
+    """Whether a text about a file agrees with its weights."""
 
     source: str
-    """where the text is from, e.g. the file's name"""
+    """what the text is taken from, e.g. the file's name"""
     text: str
     agreement: float
     """cosine of text and weights, relative to the mean caption"""
@@ -74,7 +74,7 @@ class TextCheck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What an encoder says about one file; lists are sorted by cosine, highest first."""
+    """What is nearest to the weights of one file; lists are sorted by cosine, highest first."""
 
     words: tuple[Match, ...]
     captions: tuple[Match, ...]
@@ -110,7 +110,7 @@ class Describer:
     def describe(
         self, lora: Lora, sketch: Sketch, sha256: str | None, texts: Mapping[str, str]
     ) -> Description:
-        """Return what the weights of a file say. texts: source -> what is said about the file."""
+        """Return the description of a file. texts: source -> text about the file."""
         weights = self._embed(lora, sketch)
         vector = directions(weights[None])[0]
         neighbors = self._neighbors
@@ -127,7 +127,7 @@ class Describer:
         )
 
     def known_words(self, text: str) -> list[str]:
-        """Return the words of a text, e.g. a file's name, that say what a LoRA does: whole words of the vocabulary."""
+        """Return the words of a text, e.g. a file's name, that can describe a LoRA: whole words of the vocabulary."""
         words = [word for word in split_words(CAMEL_CASE.sub(" ", text)) if is_informative(word)]
         if not words:
             return []
@@ -154,7 +154,7 @@ class Describer:
         return [Match(text=texts[row], cosine=round(float(cosines[row]), 3)) for row in order]
 
     def _check(self, weights: Float64Array, texts: Mapping[str, str]) -> tuple[TextCheck, ...]:
-        """Return the check of each text; none if the encoder takes no captions, so that it has no rule for them."""
+        """Return the check of each text; none if the encoder, which does not take captions, has no rule."""
         rule = self._rule
         if rule is None or not texts:
             return ()
@@ -177,7 +177,7 @@ class Describer:
 
 
 def is_informative(word: str) -> bool:
-    """Return whether a word of a file's name can say what a LoRA does."""
+    """Return whether a word of a file's name can describe what a LoRA does."""
     return word.isalpha() and len(word) >= MIN_WORD_CHARS and word not in UNINFORMATIVE | STOP_WORDS
 
 
@@ -191,7 +191,7 @@ def check_text(
 
 
 def _words_of(captions: Sequence[str]) -> list[str]:
-    """Return the different words of captions that say something about an image."""
+    """Return the different informative words of captions."""
     words = dict.fromkeys(word for text in captions for word in split_words(text))
     return [word for word in words if word not in STOP_WORDS]
 

@@ -14,7 +14,7 @@ SAME_STRENGTH_TOLERANCE = 0.01
 
 
 def facts(inspection: Inspection) -> dict[str, str]:
-    """Return all that an inspection says, without the path; what is unknown is left out."""
+    """Return all facts of an inspection but the path; what is unknown is left out."""
     known = {
         "verdict": describe_verdict(inspection),
         "what to do": inspection.remedy,
@@ -61,7 +61,7 @@ def describe_rank(inspection: Inspection) -> str:
 
 
 def describe_duplicate(inspection: Inspection) -> str:
-    """Return which earlier file has the same bytes or nearly the same update; empty if none has."""
+    """Return which earlier file has the same bytes or nearly the same update; empty if there is none."""
     if inspection.exact_duplicate_of is not None:
         return f"same bytes as {inspection.exact_duplicate_of}"
     near = inspection.near_duplicate_of

@@ -46,7 +46,7 @@ def find_files(path: Path) -> FoundFiles:
         location = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise MissingArtifact(
-            f"{path} does not exist or is a link to nothing: give a LoRA file or a folder"
+            f"{path} does not exist or is a broken link: give a LoRA file or a folder"
         ) from error
     return FoundFiles(files=(FoundFile(path=str(path), location=location, problem=""),), problems=())
 
@@ -72,6 +72,6 @@ def _locate(folder: Path, path: str) -> FoundFile:
 
 
 def _described(found: FoundFile, file: LoraFile) -> FoundFile:
-    """Return a file with what its sidecars say about it."""
+    """Return a file with what its sidecars state about it."""
     prompts = tuple(image.prompt for image in file.images if image.prompt)
     return replace(found, prompts=prompts, trigger_words=file.sidecar.trigger_words or ())

@@ -1,4 +1,4 @@
-"""What the header of a LoRA file says about it: untrusted text, of which few fields are kept, cleaned and short.
+"""What the header of a LoRA file states about it: untrusted text, of which few fields are kept, cleaned and short.
 
 Trainers write paths of their machine into headers. A value that contains one is left out.
 """
@@ -149,7 +149,7 @@ def _ai_toolkit(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parse_object(text: str) -> Mapping[str, Any]:
-    """Return a JSON object; empty if the text is none."""
+    """Return a JSON object; empty if the text is not one."""
     try:
         content = json.loads(text) if text else {}
     except (ValueError, RecursionError):

@@ -193,9 +193,9 @@ def hash_regular(path: Path, stop: Event) -> str:
 
 
 def _texts(file: FoundFile, header: HeaderFacts, describer: Describer) -> dict[str, str]:
-    """Return source -> what is said about a file; sources without a text are left out.
+    """Return source -> text about a file; sources without a text are left out.
 
-    Of names, titles and tags only known words count: many contain trigger words, which are in no vocabulary.
+    Of names, titles and tags only known words count: many contain trigger words, which the vocabulary does not contain.
     """
     words = {
         "name": Path(file.path).stem,

@@ -1,6 +1,7 @@
 """The page of inspections: one self-contained HTML file. Every text from a file is escaped.
 
-The rows wait in a temporary file, and the page is written part by part, so that it may be larger than the memory.
+The rows are collected in a temporary file, and the page is written part by part, so that it may be larger than the
+memory.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What inspections work with: a base model and, if there is one, an encoder with its text encoder and an index."""
+"""What files are inspected with: a base model and, if there is one, an encoder with its text encoder and an index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +87,7 @@ def _with_pretrained(
     if pipeline is not None:
         base = replace(open_base_model(pipeline, params), bounds=bounds)
     folder = _text_pipeline(pretrained, params, pipeline)
-    with TemporaryDirectory() as cache:  # nothing is kept outside of a project
+    with TemporaryDirectory() as cache:  # outside of a project nothing is stored
         text_encoder = load_numpy_text_encoder(Path(cache), folder)
     pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
     vocabulary = _vocabulary_words(models.component(folder, "tokenizer"))

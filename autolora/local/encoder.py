@@ -20,7 +20,7 @@ INSTALLED = "cache/encoder"
 def install_encoder(root: Path, params: Params) -> None:
     """Write the pretrained encoder that params.yaml names to data/encoder, unless it is there already.
 
-    Raises ParamsError if it names none, further as `encoder.stage.use_pretrained`.
+    Raises ParamsError if it does not name one, and as `encoder.stage.use_pretrained`.
     """
     source = params.encoder.from_
     if source is None:

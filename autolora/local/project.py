@@ -1,4 +1,4 @@
-"""A project for one's own files: a folder with params.yaml, which everything else is made from."""
+"""A project for one's own files: a folder with params.yaml, from which everything else is made."""
 
 import math
 import re
@@ -17,7 +17,7 @@ COMMENT_COLUMN = 40
 OWN_FILES: Mapping[str, Any] = {
     "crawl.hubs": ["folder"],
     "crawl.bases": [],  # the pool decides by the weights, and labels in sidecars are often wrong
-    "crawl.max_nsfw_level": "blocked",  # nobody's own files disappear; searches have filters
+    "crawl.max_nsfw_level": "blocked",  # own files are indexed whatever their rating; searches have filters
     "crawl.persons": True,
     "captions.engine": None,
 }

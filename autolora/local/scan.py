@@ -74,7 +74,7 @@ def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Mod
 
 
 def _first_days(listings: Collection[Listing]) -> dict[str, date]:
-    """Return the key of each listed file -> the day on which it was first seen, under whatever name."""
+    """Return the key of each listed file -> the day on which it was first seen, under any name."""
     days: dict[str, date] = {}
     for listing in listings:
         days[listing.key] = min(listing.first_seen, days.get(listing.key, listing.first_seen))

@@ -34,7 +34,7 @@ def new_project(root: Path, folder: Path | None, encoder: str | None) -> Path:
 def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Values:
     """Write folder and encoder into params.yaml if it has null there; return the values that were written.
 
-    Raises ParamsError if it has another folder or encoder; further as `new_project`.
+    Raises ParamsError if it has another folder or encoder, and as `new_project`.
     """
     path = root / PARAMS_FILE
     params, values = load(path), Values()

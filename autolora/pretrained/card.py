@@ -11,8 +11,8 @@ Rows = Mapping[str, Mapping[str, Any]]
 METRICS: Mapping[Kind, Mapping[str, str]] = {
     "encoder": {
         "retrieval.theme_r_at_1_unseen": "the first hit has the theme of the prompt; weights alone",
-        "retrieval.seen_theme_r_at_1_unseen": "… prompts with a theme of some training adapter",
-        "retrieval.absent_theme_r_at_1_unseen": "… prompts with a theme of no training adapter",
+        "retrieval.seen_theme_r_at_1_unseen": "… prompts with a theme that training adapters have",
+        "retrieval.absent_theme_r_at_1_unseen": "… prompts with a theme that training adapters do not have",
         "retrieval.hybrid_theme_r_at_1_unseen": "the first hit has the theme; weights and captions",
         "retrieval.adapter_r_at_1_unseen": "the first hit is the adapter that the prompt describes; weights alone",
         "reach.compact_encoder_theme_r_at_1": "the first hit has the theme; weights alone, compact encoder",
@@ -57,7 +57,7 @@ or load them in Python:
 LIMITS: Mapping[Kind, Sequence[str]] = {
     "encoder": (
         "It reads LoRAs of the base model above only: the same number and width of transformer blocks.",
-        "It has learned from the adapters below and their captions: it finds less often what none of them does.",
+        "It was trained on the adapters below and their captions: LoRAs that do something else are found less often.",
         "Its relevance (the probability that a prompt asks for an adapter) was fitted to these adapters.",
         "It says what a LoRA does, not whether its use is lawful, safe, or permitted by its license.",
     ),

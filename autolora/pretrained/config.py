@@ -19,7 +19,7 @@ DType = Literal["float32", "float16", "int8"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSet:
-    """The adapters that a model has learned from."""
+    """The adapters that a model was trained on."""
 
     adapters: int
     families: int

@@ -53,7 +53,7 @@ def locate_pinned(kind: Kind, source: str | None, revision: str | None) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error of huggingface_hub, which explains itself in several."""
+    """Return the first line of an error of huggingface_hub, which has several."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 

@@ -8,7 +8,7 @@ from autolora.pretrained.config import TrainingSet
 from autolora.storage.incremental import read_digest
 
 UNKNOWN = "unknown"
-"""license of an adapter whose hub states none, or that has been withdrawn since"""
+"""license of an adapter whose hub does not state one, or that has been withdrawn since"""
 
 
 def read_training_set(root: Path, stage: str) -> TrainingSet:

@@ -5,7 +5,7 @@ README.md              the card
 cache/index/<digest>/  a copy of the index
 pipeline/              text encoder and tokenizer of the base pipeline
 data/fusion/           the trained gates, if there are any
-sources.jsonl          where hubs offer the weights of each adapter, with sha256
+sources.jsonl          URLs of each adapter's weights on hubs, with sha256
 
 The weights themselves stay on their hubs, under their licenses.
 """

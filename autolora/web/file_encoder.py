@@ -27,8 +27,8 @@ class FileEncoder:
     def read(self, path: Path, name: str, index: Index) -> UploadedLora:
         """Return what an uploaded file contains, with a vector that can be compared with those of an index.
 
-        Raises RefusedFile if it is not a LoRA of the index's base model, MismatchError if the encoder is another one
-        than the index's.
+        Raises RefusedFile if it is not a LoRA of the index's base model, MismatchError if the encoder is not
+        that of the index.
         """
         import torch
 

@@ -69,7 +69,7 @@ Generate = Callable[[Job, Callable[[int], None]], None]
 
 
 class Jobs:
-    """The queue of images. One thread generates them, since the base model takes the whole machine."""
+    """The queue of images. One thread generates them, since the base model uses the whole machine."""
 
     def __init__(self, generate: Generate, max_waiting: int) -> None:
         self._generate, self._max_waiting = generate, max_waiting
@@ -95,7 +95,7 @@ class Jobs:
         return job
 
     def find(self, id: str) -> Job | None:
-        """Return a job; None if there is none with this id, or it has been forgotten."""
+        """Return a job; None if there is none with this id, or it was deleted."""
         return self._jobs.get(id)
 
     def position(self, job: Job) -> int:

@@ -1,4 +1,4 @@
-"""What a visitor asks for: prompt, filters and selection, as they stand in the URL."""
+"""What a visitor asks for: prompt, filters and selection, as the URL states them."""
 
 import datetime
 from typing import Annotated, Any, Literal

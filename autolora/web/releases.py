@@ -38,7 +38,7 @@ class Move:
 
 
 class Releases:
-    """Opens releases by commit; fetching one that is not at hand takes seconds, so a few stay open."""
+    """Opens releases by commit; fetching one takes seconds if it is not on this machine, so a few stay open."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -86,7 +86,7 @@ class ServedIndex:
                 self._failed, self.problem = digest, str(error)
 
     def _open(self) -> Release:
-        """Open the released index with the text encoder that is loaded already, if one is."""
+        """Open the released index with the text encoder of the current one, if there is one."""
         if self.current is None:
             retriever = open_retriever(self._root)
         else:

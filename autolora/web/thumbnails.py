@@ -13,7 +13,7 @@ from autolora.storage.files import write_atomic
 NAME = re.compile(r"[0-9a-f]{64}")
 """an image is named by its sha256 only, so that no name can leave the folder"""
 SMALL_PX = 128
-"""images up to this side are enlarged by a whole factor without smoothing, which would look like a loading fault"""
+"""images up to this side are enlarged by a whole factor without smoothing; smoothed, they would look unfinished"""
 QUALITY = 84
 """of WebP, for images that are not small"""
 

@@ -1,4 +1,4 @@
-"""Files that visitors drop onto the page: received within bounds, read, and forgotten but for their vector."""
+"""Files that visitors drop onto the page: received within bounds, read, and deleted; their vectors are kept."""
 
 import asyncio
 import secrets
@@ -17,7 +17,7 @@ from autolora.storage.arrays import Float32Array
 from autolora.storage.files import MB
 
 MAX_REMEMBERED = 64
-"""vectors of uploaded files; those that were used longest ago are forgotten"""
+"""vectors of uploaded files that are kept; those that were used longest ago are deleted"""
 RECEIVE_TIMEOUT_S = 600
 
 
@@ -39,7 +39,7 @@ class UploadedLora:
 
 
 class Uploads:
-    """Receives files, a few at a time, and remembers what was read from the last ones."""
+    """Receives files, a few at a time, and keeps what was read from the last ones."""
 
     def __init__(self, max_parallel: int) -> None:
         self._free = max_parallel
@@ -73,10 +73,10 @@ class Uploads:
         return id
 
     def find(self, id: str) -> UploadedLora:
-        """Return an uploaded file. Raises MissingArtifact if it has been forgotten."""
+        """Return an uploaded file. Raises MissingArtifact if it is not kept any more."""
         with self._lock:
             if id not in self._remembered:
-                raise MissingArtifact("the page does not remember this file any more: drop it again")
+                raise MissingArtifact("this file is not kept any more: drop it again")
             self._remembered.move_to_end(id)
             return self._remembered[id]
 
