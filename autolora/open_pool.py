@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 from autolora.errors import MismatchError
+from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
 from autolora.params import load as load_params
-from autolora.publication.manifest import PIPELINE, PoolSettings, read_manifest
-from autolora.publication.source import cache_folder, download, is_hub_id, is_published
+from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
 from autolora.reasons import Reasons, add_blocks, explain
 from autolora.records import Hit
 from autolora.retrieval import Conditions, Retriever, open_retriever, strengthen
@@ -173,8 +173,8 @@ def open_pool(source: Path | str, revision: str | None = None) -> Pool:
     folder = Path(source).expanduser().absolute()
     if is_published(folder):
         return _open_published(folder)
-    if is_hub_id(str(source)):
-        return _open_published(download(str(source), revision))
+    if is_hub_id(source):
+        return _open_published(download(str(source), revision, PATTERNS))
     return _open_project(folder, revision)
 
 

@@ -9,8 +9,7 @@ from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index, init
 from autolora.cli.inspect import inspect
-from autolora.cli.publish import publish_encoder, publish_gates
-from autolora.cli.publish_index import publish_index
+from autolora.cli.publish import publish_encoder, publish_gates, publish_index
 from autolora.cli.repair import repair, verify
 from autolora.cli.report import report
 from autolora.cli.search import search

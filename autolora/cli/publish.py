@@ -1,4 +1,4 @@
-"""`autolora publish-encoder` and `autolora publish-gates`."""
+"""`autolora publish-encoder`, `autolora publish-gates` and `autolora publish-index`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from autolora.cli.command import announce, enter_repository
+from autolora.cli.options import Rev
 from autolora.errors import MismatchError
+from autolora.hubs.huggingface.repositories import check_upload, is_hub_id
+from autolora.params import Params
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import DType, PretrainedConfig
-from autolora.pretrained.source import SECTIONS, is_hub_id
+from autolora.pretrained.source import SECTIONS
 from autolora.storage.files import MB
 
 Folder = Annotated[Path, typer.Argument(help="Folder to write.")]
@@ -22,9 +25,12 @@ BaseModel = Annotated[
 ]
 Precision = Annotated[DType, typer.Option("--dtype", help="Precision of the weights.")]
 Push = Annotated[
-    str | None, typer.Option(metavar="ID", help="Upload the folder to this Hugging Face repository.")
+    str | None,
+    typer.Option(metavar="ID", help="Upload the folder to this Hugging Face repository (owner/name)."),
 ]
-Private = Annotated[bool, typer.Option("--private", help="Create that repository as a private one.")]
+Private = Annotated[
+    bool, typer.Option("--private", help="If the repository is new, create it as a private one.")
+]
 
 
 def publish_encoder(
@@ -39,7 +45,7 @@ def publish_encoder(
     with_pipeline: Annotated[
         bool,
         typer.Option(
-            "--with-pipeline", help="Add text encoder and tokenizer, which are all else that a search needs."
+            "--with-pipeline", help="Add text encoder and tokenizer, so that a search needs no more."
         ),
     ] = False,
     push: Push = None,
@@ -47,7 +53,7 @@ def publish_encoder(
 ) -> None:
     """Write the trained encoder with a model card, to be used elsewhere by `encoder.from`."""
     name, folder = push or _card_name(folder), folder.expanduser().absolute()
-    root, params = enter_repository()
+    root, params = _prepare(push)
     _check_trained_here("encoder", params.encoder.from_)
     announce(f"writing the encoder into {folder}")
     from autolora.encoder import store
@@ -63,7 +69,7 @@ def publish_encoder(
         rank=rank,
         pipeline=params.models if with_pipeline else None,
     )
-    _finish(folder, config, push, private)
+    _finish_model(folder, config, push, private)
 
 
 def publish_gates(
@@ -76,7 +82,7 @@ def publish_gates(
 ) -> None:
     """Write the trained gates with a model card, to be used elsewhere by `fusion.from`."""
     name, folder = push or _card_name(folder), folder.expanduser().absolute()
-    root, params = enter_repository()
+    root, params = _prepare(push)
     _check_trained_here("fusion", params.fusion.from_)
     announce(f"writing the gates into {folder}")
     from autolora import models
@@ -92,7 +98,29 @@ def publish_gates(
         _facts(root, name, license, base_model or _hub_id(params.models.pipeline)),
         dtype=dtype,
     )
-    _finish(folder, config, push, private)
+    _finish_model(folder, config, push, private)
+
+
+def publish_index(folder: Folder, rev: Rev = None, push: Push = None, private: Private = False) -> None:
+    """Write the served index with text encoder, gates and card, so that `autolora.open` opens it anywhere."""
+    folder = folder.expanduser().absolute()
+    root, params = _prepare(push)
+    announce(f"writing the index into {folder}")
+    from autolora.publication.folder import PLACEHOLDER, push_to_hub, write_published_index
+
+    manifest = write_published_index(root, params, folder, rev, push or PLACEHOLDER)
+    _print_folder(folder, f"index {manifest.index[:12]}")
+    if push is not None:
+        commit = push_to_hub(folder, push, private=private)
+        _print_upload(push, commit, f"open it with autolora.open('{push}', revision='{commit}')")
+
+
+def _prepare(push: str | None) -> tuple[Path, Params]:
+    """Enter the project and return its root and params; raises HubError if nothing can be uploaded to the id."""
+    root, params = enter_repository()
+    if push is not None:
+        check_upload(push)
+    return root, params
 
 
 def _check_trained_here(section: str, source: str | None) -> None:
@@ -104,7 +132,7 @@ def _check_trained_here(section: str, source: str | None) -> None:
 
 
 def _card_name(folder: Path) -> str:
-    """Return the name of a model that is not uploaded: the folder as given, but not a path of this machine."""
+    """Return the name of a model that is not uploaded: the folder as given, but no path of this machine."""
     return folder.name if folder.is_absolute() else folder.as_posix()
 
 
@@ -118,15 +146,21 @@ def _hub_id(name: str) -> str | None:
     return name if is_hub_id(name) else None
 
 
-def _finish(folder: Path, config: PretrainedConfig, push: str | None, private: bool) -> None:
+def _finish_model(folder: Path, config: PretrainedConfig, push: str | None, private: bool) -> None:
     """Print what was written, and upload it if an id is given."""
     from autolora.pretrained.upload import push_to_hub
 
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(
-        f"wrote {folder}: {size / MB:.2f} MB, relative error of a tensor at most {config.weights_error:.2g}"
-    )
+    _print_folder(folder, f"relative error of a tensor at most {config.weights_error:.2g}")
     if push is not None:
         commit = push_to_hub(folder, push, config.kind, private=private)
-        print(f"uploaded to {push}, commit {commit}; in params.yaml of another project:")
-        print(f"{SECTIONS[config.kind]}:\n  from: {push}\n  from_revision: {commit}")
+        values = f"{SECTIONS[config.kind]}:\n  from: {push}\n  from_revision: {commit}"
+        _print_upload(push, commit, f"in params.yaml of another project:\n{values}")
+
+
+def _print_folder(folder: Path, facts: str) -> None:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"wrote {folder}: {size / MB:.2f} MB, {facts}")
+
+
+def _print_upload(repo_id: str, commit: str, use: str) -> None:
+    print(f"uploaded to {repo_id}, commit {commit}; {use}")

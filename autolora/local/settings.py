@@ -7,9 +7,9 @@ import torch
 
 from autolora.encoder.pretrained import load_pretrained
 from autolora.errors import ParamsError
+from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_project
 from autolora.params import load
-from autolora.pretrained.source import is_hub_id
 from autolora.storage.files import write_atomic
 
 Values = dict[str, Any]

@@ -11,6 +11,8 @@ from autolora.storage.hashes import hash_value
 
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
+PATTERNS = (CONFIG, WEIGHTS, CARD, f"{PIPELINE}/*")
+"""files of the folder"""
 Kind = Literal["encoder", "gates"]
 NAMES: Mapping[str, str] = {"encoder": "a pretrained encoder", "gates": "pretrained gates"}
 """kind -> what error messages call a model of it"""

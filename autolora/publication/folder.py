@@ -20,15 +20,25 @@ from pathlib import Path
 from autolora.catalog.store import read_all_or_empty
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
+from autolora.hubs.huggingface.repositories import upload
 from autolora.index.copies import Index
 from autolora.index.served import copy_path, open_index
 from autolora.models import component
 from autolora.params import FolderParams, Params
 from autolora.pool import store as pool
 from autolora.publication.card import write_card
-from autolora.publication.manifest import CARD, MANIFEST, PIPELINE, SOURCES, Manifest, PoolSettings
+from autolora.publication.manifest import (
+    CARD,
+    MANIFEST,
+    PATTERNS,
+    PIPELINE,
+    SOURCES,
+    Manifest,
+    PoolSettings,
+    read_manifest,
+)
 from autolora.storage.files import Row, write_atomic, write_rows
-from autolora.storage.hashes import hash_files
+from autolora.storage.hashes import hash_file, hash_files
 
 PARTS = ("text_encoder", "tokenizer")
 """of the base pipeline, which a search needs"""
@@ -52,6 +62,16 @@ def write_published_index(root: Path, params: Params, folder: Path, rev: str | N
     except OSError as error:
         raise MissingArtifact(f"{folder} cannot be written ({error}): give another folder") from error
     return manifest
+
+
+def push_to_hub(folder: Path, repo_id: str, *, private: bool = False) -> str:
+    """Upload a published index to a Hugging Face repository, which is created if it does not exist; return the commit.
+
+    Raises MissingArtifact if the folder is damaged, MismatchError if another version of AutoLoRA wrote it, HubError if
+    the upload fails.
+    """
+    read_manifest(folder).check_files(folder, hash_file)
+    return upload(folder, repo_id, PATTERNS, private=private, message="Publish the index")
 
 
 def _write(root: Path, params: Params, index: Index, folder: Path) -> Manifest:

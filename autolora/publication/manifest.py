@@ -13,6 +13,8 @@ from autolora.storage.hashes import HashFile
 
 SCHEMA = 1
 MANIFEST, CARD, SOURCES, PIPELINE = "published_index.json", "README.md", "sources.jsonl", "pipeline"
+PATTERNS = (MANIFEST, CARD, SOURCES, f"{PIPELINE}/*", "cache/index/*", "data/fusion/*")
+"""files of the folder"""
 REMEDY = "download it again, or write it again with `autolora publish-index FOLDER`"
 
 
@@ -55,6 +57,11 @@ class Manifest:
                 raise MissingArtifact(f"{path} is missing, but {MANIFEST} lists it: {REMEDY}")
             if hash_file(path) != sha256:
                 raise MissingArtifact(f"{path} is damaged, its sha256 is not that in {MANIFEST}: {REMEDY}")
+
+
+def is_published(folder: Path) -> bool:
+    """Return whether a folder holds a published index."""
+    return (folder / MANIFEST).is_file()
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -10,16 +10,14 @@ from autolora import models
 from autolora.encoder.model import Encoder
 from autolora.encoder.pretrained import save_pretrained
 from autolora.params import load
-from playground.hubs.server import running
 from playground.hubs.state import Hub
-from tests.support.hf_client import point_at
+from tests.support.hf_client import serve_hub
 from tests.support.pretrained_folder import (
     FACTS,
     TRAINING,
     ridge_encoder,
 )
 from tests.support.tiny_flux import save_pipeline
-from tests.support.tiny_pool import make_pool
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
 
@@ -47,7 +45,5 @@ def folder(tmp_path: Path, encoder: Encoder, base: models.ModelsParams) -> Path:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Serve a hub that the official client talks to."""
-    hub = Hub(make_pool(tmp_path / "pool"), day=1)
-    with running(hub) as endpoint:
-        point_at(monkeypatch, endpoint, tmp_path / "cache")
+    with serve_hub(tmp_path, monkeypatch) as hub:
         yield hub

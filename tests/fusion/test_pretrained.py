@@ -17,12 +17,10 @@ from autolora.presets import FUSION
 from autolora.pretrained.upload import push_to_hub
 from autolora.slots import slots
 from autolora.storage.incremental import read_digest
-from playground.hubs.server import running
 from playground.hubs.state import Hub
-from tests.support.hf_client import point_at
+from tests.support.hf_client import serve_hub
 from tests.support.pretrained_folder import FACTS, TRAINING, flip_byte, rewrite_config
 from tests.support.tiny_flux import CONFIG, save_pipeline
-from tests.support.tiny_pool import make_pool
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
 
@@ -44,9 +42,7 @@ def folder(tmp_path: Path, gates: Gates) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    hub = Hub(make_pool(tmp_path / "pool"), day=1)
-    with running(hub) as endpoint:
-        point_at(monkeypatch, endpoint, tmp_path / "cache")
+    with serve_hub(tmp_path, monkeypatch) as hub:
         yield hub
 
 

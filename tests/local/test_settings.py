@@ -9,11 +9,8 @@ from autolora.local.settings import complete_project, new_project
 from autolora.params import load
 from autolora.pretrained.upload import push_to_hub
 from autolora.retrieval import open_retriever
-from playground.hubs.server import running
-from playground.hubs.state import Hub
 from tests.local.own_folder import ENCODER, index, set_params
-from tests.support.hf_client import point_at
-from tests.support.tiny_pool import make_pool
+from tests.support.hf_client import serve_hub
 
 
 def test_a_new_project_uses_what_comes_with_the_encoder(root: Path, folder: Path) -> None:
@@ -67,8 +64,7 @@ def test_a_folder_may_be_relative_in_params(root: Path, folder: Path) -> None:
 def test_an_encoder_from_a_hub_is_pinned_to_its_commit(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(Hub(make_pool(tmp_path / "pool"), day=1)) as endpoint:
-        point_at(monkeypatch, endpoint, tmp_path / "cache")
+    with serve_hub(tmp_path, monkeypatch):
         commit = push_to_hub(ENCODER, "ann/encoder", "encoder")
         for name, encoder in (("latest", "ann/encoder"), ("pinned", f"ann/encoder@{commit}")):
             (root := tmp_path / name).mkdir()

@@ -1,105 +1,26 @@
 """A published index: written, downloaded from a hub on loopback, searched and fused; damaged and foreign files."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import autolora
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
 from autolora.open_pool import Pool
 from autolora.params import load
-from autolora.pool.store import weights_path
 from autolora.publication.folder import write_published_index
 from autolora.publication.manifest import MANIFEST, SOURCES
 from autolora.records import Hit
 from autolora.storage.files import Row, read_rows, write_rows
-from playground.hubs.repos import Repo, describe, make_commit
-from playground.hubs.server import running
-from playground.hubs.state import Hub
+from tests.publication.conftest import Site
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline
 
 PROMPT = "neon"
-REPOSITORY = Path(__file__).parents[2]
-DATE = "2026-01-01T00:00:00.000Z"
-SCRIPT = """
-import sys
-import autolora
-from tests.support.tiny_flux import build_pipeline
-pool = autolora.open("me/index")
-hits = pool.search("neon", k=2)
-pipe = build_pipeline()
-with pool.fuse(pipe, hits, method="gated"):
-    print(sum(len(module._forward_hooks) for module in pipe.transformer.modules()))
-print(len(pool), *(hit.sha256 for hit in hits))
-"""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A repository, a hub that offers its adapters, and its index in a folder."""
-
-    root: Path
-    hub: Hub
-    endpoint: str
-    published: Path
-
-
-def add_repo(hub: Hub, name: str, files: dict[str, Path]) -> None:
-    """Add a repository to the hub."""
-    commit = make_commit({path: describe(path, file) for path, file in files.items()}, DATE)
-    hub.repos[name] = Repo(name, 1, DATE, 0, ("huggingface",), {}, DATE, [commit])
-
-
-def list_on_hub(root: Path, hub: Hub, endpoint: str) -> None:
-    """Make the catalog list the adapters where the hub offers them."""
-    rows = list(read_rows(root / "data/catalog.jsonl"))
-    for row in rows:
-        path = weights_path(root, row["sha256"])
-        add_repo(hub, row["id"], {"lora.safetensors": path})
-        row |= {"url": f"{endpoint}/{row['id']}/resolve/main/lora.safetensors", "size": path.stat().st_size}
-    write_rows(root / "data/catalog.jsonl", rows)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    root, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("hub")
-    base = small_root.base(root)
-    small_root.build(root, base)
-    (folder / "schedule.jsonl").touch()
-    hub = Hub(folder, day=1)
-    with running(hub) as endpoint:
-        list_on_hub(root, hub, endpoint)
-        content = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-        content["models"]["pipeline"] = base.pipeline
-        content["hubs"]["huggingface"]["endpoint"] = endpoint
-        content["hubs"] |= {"folder": {"path": "/home/me/private"}, "attempts": 1}
-        (root / "params.yaml").write_text(yaml.safe_dump(content))
-        published = folder / "published"
-        write_published_index(root, load(root / "params.yaml"), published)
-        yield Site(root, hub, endpoint, published)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Replace the user's cache."""
-    monkeypatch.setattr("autolora.open_pool.cache_folder", lambda name: tmp_path / "cache" / name)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def copy(site: Site, tmp_path: Path) -> Path:
-    """Return a copy of the published index, which a test may damage."""
-    return shutil.copytree(site.published, tmp_path / "copy")
 
 
 def num_hooks(pool: Pool, hits: list[Hit]) -> int:
@@ -126,27 +47,6 @@ def test_weights_come_from_their_hub_once(site: Site, cache: Path) -> None:
         assert num_hooks(pool, hits) == len(small_root.SLOTS)
     assert sum(site.hub.counts.kinds("huggingface").values()) == 2
     assert sorted(path.stem for path in (cache / "weights").iterdir()) == sorted(hit.sha256 for hit in hits)
-
-
-@pytest.mark.slow
-def test_an_id_is_downloaded_and_the_four_lines_run(site: Site, tmp_path: Path) -> None:
-    files = {
-        str(path.relative_to(site.published)): path for path in site.published.rglob("*") if path.is_file()
-    }
-    add_repo(site.hub, "me/index", files)
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": site.endpoint,
-        "HF_HOME": str(tmp_path),
-        "HF_TOKEN": "hf_secret",
-    }
-    command = [sys.executable, "-c", SCRIPT]
-    done = subprocess.run(
-        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    hooks, *rest = done.stdout.split()
-    hits = autolora.open(site.root).search(PROMPT, k=2)
-    assert (int(hooks), rest) == (len(small_root.SLOTS), ["12", *(hit.sha256 for hit in hits)])
 
 
 def test_paths_of_the_publisher_stay_private(site: Site) -> None:
@@ -236,15 +136,6 @@ def test_weights_that_no_hub_offers_are_an_error(site: Site, copy: Path, cache: 
         num_hooks(pool, [replace(hits[0], sha256="0" * 64)])
 
 
-def test_an_id_that_cannot_be_downloaded_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubError, match="cannot download nobody/nothing@main"):
-        autolora.open("nobody/nothing")
-
-
 def test_an_existing_folder_is_not_overwritten(site: Site, tmp_path: Path) -> None:
     params = load(site.root / "params.yaml")
     with pytest.raises(MismatchError, match="not an empty folder"):
@@ -255,11 +146,3 @@ def test_an_existing_folder_is_not_overwritten(site: Site, tmp_path: Path) -> No
     with pytest.raises(AutoLoraError):
         write_published_index(tmp_path, params, tmp_path / "published")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_command(site: Site, tmp_path: Path) -> None:
-    shutil.copy(REPOSITORY / "dvc.yaml", site.root)
-    command = [sys.executable, "-m", "autolora", "publish-index", str(tmp_path / "published")]
-    done = subprocess.run(command, cwd=site.root, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"{tmp_path}/published: index ")
-    assert (tmp_path / "published" / MANIFEST).is_file()

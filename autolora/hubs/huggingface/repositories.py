@@ -1,0 +1,107 @@
+"""Repositories on Hugging Face that hold what AutoLoRA publishes, downloaded and uploaded by the official client.
+
+Its address, token and cache come from the environment: HF_ENDPOINT, HF_TOKEN (or `hf auth login`), HF_HOME.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from autolora.errors import HubError
+from autolora.hubs.validation import is_repo_id
+
+LIBRARY = "autolora"
+"""name of this library's part of the client's cache"""
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Return whether a source has the form of a Hugging Face id, owner/name, and is not an existing path."""
+    return is_repo_id(source) and not source.startswith(".") and not Path(source).exists()
+
+
+def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Return the folder of a repository's snapshot, which is named by the commit; missing files are downloaded.
+
+    revision: a commit, branch or tag; None is the current version. patterns: of the files that are needed.
+    Raises HubError if the download fails.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(patterns)))
+    except RevisionNotFoundError as error:
+        raise HubError(f"{repo_id} has no revision {revision}: give a commit of that repository") from error
+    except GatedRepoError as error:
+        raise HubError(
+            f"access to {repo_id} is restricted: request it on its page on Hugging Face, and give your token in the "
+            "environment (HF_TOKEN)"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise HubError(
+            f"{repo_id} does not exist on Hugging Face, or is private: check the id, or give a token with access to it "
+            "in the environment (HF_TOKEN)"
+        ) from error
+    except (HTTPError, OSError, ValueError) as error:
+        raise HubError(
+            f"cannot download {repo_id}@{revision or 'main'}: {_first_line(error)}; check the connection (HF_ENDPOINT) "
+            "and your access, or give a folder"
+        ) from error
+
+
+def check_upload(repo_id: str) -> None:
+    """Raise HubError if nothing can be uploaded to a repository: its id is invalid, or there is no token."""
+    from huggingface_hub import get_token
+
+    if not is_repo_id(repo_id):
+        raise HubError(
+            f"cannot upload to {repo_id!r}: give the id of a repository on Hugging Face, owner/name"
+        )
+    if get_token() is None:
+        raise HubError(
+            f"cannot upload to {repo_id} without a token: give one that may write there in the environment (HF_TOKEN), "
+            "or run `hf auth login`"
+        )
+
+
+def upload(folder: Path, repo_id: str, patterns: Sequence[str], *, private: bool, message: str) -> str:
+    """Upload a folder to a repository, which is created if it does not exist; return the commit.
+
+    patterns: of the files that are uploaded; those of an earlier version that the folder does not contain are deleted.
+    private: of a new repository. message: of the commit. Raises HubError if the upload fails.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+
+    check_upload(repo_id)
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with warnings.catch_warnings():  # the client asks whether columns.arrow belongs into a data set
+            warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=message,
+                allow_patterns=list(patterns),
+                delete_patterns=list(patterns),
+            )
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise HubError(
+            f"cannot upload {folder} to {repo_id}: {_first_line(error)}; check that the token in the environment "
+            "(HF_TOKEN) may write there, and the connection (HF_ENDPOINT)"
+        ) from error
+    return str(commit.oid)
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of the client's cache for what AutoLoRA keeps between processes."""
+    from huggingface_hub import cached_assets_path
+
+    return Path(cached_assets_path(LIBRARY, name, "files"))
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error of the client, which explains itself in several."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,79 @@
+"""A project whose adapters a hub on loopback offers, and its published index."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from autolora.params import load
+from autolora.pool.store import weights_path
+from autolora.publication.folder import write_published_index
+from autolora.storage.files import read_rows, write_rows
+from playground.hubs.repos import Repo, describe, make_commit
+from playground.hubs.server import running
+from playground.hubs.state import Hub
+from tests.support import small_root
+
+REPOSITORY = Path(__file__).parents[2]
+DATE = "2026-01-01T00:00:00.000Z"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A repository, a hub that offers its adapters, and its index in a folder."""
+
+    root: Path
+    hub: Hub
+    endpoint: str
+    published: Path
+
+
+def add_repo(hub: Hub, name: str, files: dict[str, Path]) -> None:
+    """Add a repository to the hub."""
+    commit = make_commit({path: describe(path, file) for path, file in files.items()}, DATE)
+    hub.repos[name] = Repo(name, 1, DATE, 0, ("huggingface",), {}, DATE, [commit])
+
+
+def list_on_hub(root: Path, hub: Hub, endpoint: str) -> None:
+    """Make the catalog list the adapters where the hub offers them."""
+    rows = list(read_rows(root / "data/catalog.jsonl"))
+    for row in rows:
+        path = weights_path(root, row["sha256"])
+        add_repo(hub, row["id"], {"lora.safetensors": path})
+        row |= {"url": f"{endpoint}/{row['id']}/resolve/main/lora.safetensors", "size": path.stat().st_size}
+    write_rows(root / "data/catalog.jsonl", rows)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("hub")
+    base = small_root.base(root)
+    small_root.build(root, base)
+    (folder / "schedule.jsonl").touch()
+    hub = Hub(folder, day=1)
+    with running(hub) as endpoint:
+        list_on_hub(root, hub, endpoint)
+        content = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+        content["models"]["pipeline"] = base.pipeline
+        content["hubs"]["huggingface"]["endpoint"] = endpoint
+        content["hubs"] |= {"folder": {"path": "/home/me/private"}, "attempts": 1}
+        (root / "params.yaml").write_text(yaml.safe_dump(content))
+        published = folder / "published"
+        write_published_index(root, load(root / "params.yaml"), published)
+        yield Site(root, hub, endpoint, published)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Replace the user's cache."""
+    monkeypatch.setattr("autolora.open_pool.cache_folder", lambda name: tmp_path / "cache" / name)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def copy(site: Site, tmp_path: Path) -> Path:
+    """Return a copy of the published index, which a test may damage."""
+    return shutil.copytree(site.published, tmp_path / "copy")
