@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
@@ -175,6 +175,11 @@ def open_pool(source: Path | str, revision: str | None = None) -> Pool:
         return _open_published(folder)
     if is_hub_id(source):
         return _open_published(download(str(source), revision, PATTERNS))
+    if not folder.is_dir():
+        raise MissingArtifact(
+            f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a project "
+            "or of a published index, or an id"
+        )
     return _open_project(folder, revision)
 
 

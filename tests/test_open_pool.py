@@ -383,3 +383,12 @@ def test_readme_shows_the_first_example() -> None:
 def test_a_folder_without_a_project_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(autolora.AutoLoraError, match=r"params\.yaml"):
         autolora.open(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["nothing", "./nothing/here", Path("owner/name")])
+def test_a_source_that_is_neither_a_folder_nor_an_id_is_an_error(
+    source: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingArtifact, match=r"neither an existing folder nor a Hugging Face id"):
+        autolora.open(source)

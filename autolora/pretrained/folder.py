@@ -49,7 +49,7 @@ def claim_folder(folder: Path, kind: Kind) -> None:
         read_config(folder, kind)
     except (MissingArtifact, MismatchError) as error:
         raise MismatchError(
-            f"{folder} is not empty and does not hold {NAMES[kind]} ({error}): give a new or empty folder"
+            f"{folder} is not empty and does not hold {NAMES[kind]}: give a new or empty folder"
         ) from error
     shutil.rmtree(folder / PIPELINE, ignore_errors=True)
 

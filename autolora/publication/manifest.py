@@ -70,6 +70,10 @@ def read_manifest(folder: Path) -> Manifest:
     Raises MissingArtifact if it is missing or damaged, MismatchError if another version of AutoLoRA wrote it.
     """
     path = folder / MANIFEST
+    if not path.is_file():
+        raise MissingArtifact(
+            f"{folder} contains no {MANIFEST}, so it does not hold a published index: {REMEDY}"
+        )
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         schema = content.pop("schema")
