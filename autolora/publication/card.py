@@ -17,7 +17,7 @@ A prompt finds the LoRAs that fit it, by the content of their weights.
 ```python
 import autolora
 
-pool = autolora.open("OWNER/NAME")    # the id of this repository, or a folder with its files
+pool = autolora.open("{repo_id}")    # the id of the repository, or a folder with its files
 hits = pool.search("a cat in mosaic style", k=3)
 with pool.fuse(pipe, hits):           # any loaded FLUX pipeline of diffusers
     image = pipe("a cat in mosaic style").images[0]
@@ -40,12 +40,13 @@ LARGEST = 8
 """licenses that are named"""
 
 
-def write_card(index: Index, pipeline: str) -> str:
-    """Return the card. pipeline: name of the base pipeline."""
+def write_card(index: Index, pipeline: str, repo_id: str) -> str:
+    """Return the card. pipeline: name of the base pipeline. repo_id: of the repository on Hugging Face."""
     columns = index.rows.columns
     return TEMPLATE.format(
         count=len(index.rows),
         digest=index.digest,
+        repo_id=repo_id,
         pipeline=pipeline,
         hubs=_count(columns.column("hub").to_pylist()),
         licenses=_count(name or "unknown" for name in columns.column("license").to_pylist()),

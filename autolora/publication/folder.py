@@ -42,22 +42,28 @@ from autolora.storage.hashes import hash_file, hash_files
 
 PARTS = ("text_encoder", "tokenizer")
 """of the base pipeline, which a search needs"""
+PLACEHOLDER = "OWNER/NAME"
+"""what the card calls a repository whose id is not known"""
 
 
-def write_published_index(root: Path, params: Params, folder: Path, rev: str | None = None) -> Manifest:
-    """Write the served index, or that of a git revision, to a new folder; nothing is left there after an error.
+def write_published_index(
+    root: Path, params: Params, folder: Path, rev: str | None = None, repo_id: str = PLACEHOLDER
+) -> Manifest:
+    """Write the served index, or that of a git revision, to a folder, which has its former content after an error.
 
-    Raises MismatchError if the folder is not empty, MissingArtifact if the index does not exist or the folder cannot
-    be written.
+    folder: a new or empty one, or that of an index that was published before. repo_id: what its card says to open.
+    Raises MismatchError if the folder contains anything else, MissingArtifact if the index does not exist or the folder
+    cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MismatchError(f"{folder} exists and is not an empty folder: give a new one")
+    _check_replaceable(folder)
     index = open_index(root, rev)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary:
             new = Path(temporary) / "new"
-            manifest = _write(root, params, index, new)
+            manifest = _write(root, params, index, new, repo_id)
+            if folder.exists():
+                os.replace(folder, Path(temporary) / "old")
             os.replace(new, folder)
     except OSError as error:
         raise MissingArtifact(f"{folder} cannot be written ({error}): give another folder") from error
@@ -74,7 +80,27 @@ def push_to_hub(folder: Path, repo_id: str, *, private: bool = False) -> str:
     return upload(folder, repo_id, PATTERNS, private=private, message="Publish the index")
 
 
-def _write(root: Path, params: Params, index: Index, folder: Path) -> Manifest:
+def _check_replaceable(folder: Path) -> None:
+    """Raise MismatchError if a folder exists and contains anything but a published index."""
+    if folder.exists() and not folder.is_dir():
+        raise MismatchError(f"{folder} is not a folder: give a new or empty one")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if others := names - _files_of_index(folder):
+        raise MismatchError(
+            f"{folder} contains files that do not belong to a published index ({min(others)}): give a new or "
+            "empty folder"
+        )
+
+
+def _files_of_index(folder: Path) -> set[str]:
+    """Return the names of the files of the published index in a folder; none if it holds none of this version."""
+    try:
+        return {MANIFEST, CARD, *read_manifest(folder).files}
+    except (MissingArtifact, MismatchError):
+        return set()
+
+
+def _write(root: Path, params: Params, index: Index, folder: Path, repo_id: str) -> Manifest:
     shutil.copytree(copy_path(root, index.digest), copy_path(folder, index.digest))
     for part in PARTS:
         shutil.copytree(component(params.models, part), folder / PIPELINE / part)
@@ -88,7 +114,7 @@ def _write(root: Path, params: Params, index: Index, folder: Path) -> Manifest:
     manifest = Manifest(index=index.digest, settings=settings, files=hash_files(folder))
     pipeline = params.models.pipeline
     pipeline = pipeline if params.models.pipeline_revision else Path(pipeline).name  # a path stays private
-    write_atomic(folder / CARD, write_card(index, pipeline))
+    write_atomic(folder / CARD, write_card(index, pipeline, repo_id))
     write_atomic(folder / MANIFEST, manifest.to_json())
     return manifest
 

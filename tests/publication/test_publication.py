@@ -13,7 +13,7 @@ from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtif
 from autolora.open_pool import Pool
 from autolora.params import load
 from autolora.publication.folder import write_published_index
-from autolora.publication.manifest import MANIFEST, SOURCES
+from autolora.publication.manifest import MANIFEST, SOURCES, read_manifest
 from autolora.records import Hit
 from autolora.storage.files import Row, read_rows, write_rows
 from tests.publication.conftest import Site
@@ -136,13 +136,50 @@ def test_weights_that_no_hub_offers_are_an_error(site: Site, copy: Path, cache: 
         num_hooks(pool, [replace(hits[0], sha256="0" * 64)])
 
 
-def test_an_existing_folder_is_not_overwritten(site: Site, tmp_path: Path) -> None:
+def test_an_index_that_was_published_before_is_replaced(site: Site, copy: Path, cache: Path) -> None:
+    (copy / "README.md").write_text("before")
+    shutil.rmtree(copy / "pipeline/tokenizer")
+    write_published_index(site.root, load(site.root / "params.yaml"), copy, repo_id="me/index")
+    assert 'autolora.open("me/index")' in (copy / "README.md").read_text()
+    assert len(autolora.open(copy)) == 12
+    assert [path for path in copy.parent.iterdir() if path.name.startswith(".publishing-")] == []
+
+
+def test_other_files_are_not_replaced(site: Site, copy: Path, tmp_path: Path) -> None:
     params = load(site.root / "params.yaml")
-    with pytest.raises(MismatchError, match="not an empty folder"):
-        write_published_index(site.root, params, site.published)
+    (copy / ".git").mkdir()
+    (copy / ".git/config").touch()
+    with pytest.raises(MismatchError, match=r"do not belong to a published index \(.git/config\)"):
+        write_published_index(site.root, params, copy)
+    (copy / ".git/config").unlink()
+    (copy / MANIFEST).write_text("{}")
+    with pytest.raises(MismatchError, match="do not belong to a published index"):
+        write_published_index(site.root, params, copy)
+    assert (copy / MANIFEST).read_text() == "{}"
+    (tmp_path / "file").touch()
+    with pytest.raises(MismatchError, match="is not a folder"):
+        write_published_index(site.root, params, tmp_path / "file")
+
+
+def test_nothing_is_left_of_an_index_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
+    params = load(site.root / "params.yaml")
     (tmp_path / "file").touch()
     with pytest.raises(MissingArtifact, match="cannot be written"):
         write_published_index(site.root, params, tmp_path / "file/published")
     with pytest.raises(AutoLoraError):
         write_published_index(tmp_path, params, tmp_path / "published")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_failed_replacement_keeps_the_index(site: Site, copy: Path, tmp_path: Path) -> None:
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(AutoLoraError):
+        write_published_index(tmp_path, load(site.root / "params.yaml"), copy)
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_folder_without_a_published_index_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        MissingArtifact, match=f"contains no {MANIFEST}, so it does not hold a published index"
+    ):
+        read_manifest(tmp_path)

@@ -14,7 +14,7 @@ import autolora
 from autolora.cli import app
 from autolora.errors import HubError, MissingArtifact
 from autolora.publication.folder import push_to_hub
-from autolora.publication.manifest import MANIFEST
+from autolora.publication.manifest import CARD, MANIFEST
 from tests.publication.conftest import REPOSITORY, Site
 from tests.support import small_root
 from tests.support.hf_client import TOKEN, point_at, remove_token
@@ -62,6 +62,7 @@ def test_command_uploads_what_another_process_opens_by_its_id(site: Site, tmp_pa
     wrote, uploaded = published.stdout.splitlines()
     assert re.fullmatch(rf"wrote {tmp_path}/index: [\d.]+ MB, index [0-9a-f]{{12}}", wrote)
     commit = site.hub.repos["me/index"].head.sha
+    assert 'autolora.open("me/index")' in (tmp_path / "index" / CARD).read_text()
     assert uploaded.endswith(f"commit {commit}; open it with autolora.open('me/index', revision='{commit}')")
 
     opened = run(REPOSITORY, client_environment(site, tmp_path / "reader"), "-c", SCRIPT, commit)
