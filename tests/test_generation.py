@@ -194,6 +194,22 @@ def test_strength_multiplies_an_adapters_update(generator: Generator, hits: list
     assert difference(image(0.5, 1.0), plain) > 0
 
 
+def test_steps_are_reported_and_an_exception_ends_the_generation(
+    generator: Generator, hits: list[Hit]
+) -> None:
+    steps: list[int] = []
+    before = generate(generator, PROMPT, [], method="direct", seed=7, params=PARAMS, on_step=steps.append)
+    assert steps == list(range(1, PARAMS.steps + 1))
+
+    def cancel(step: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        generate(generator, PROMPT, hits, method="direct", seed=7, params=PARAMS, on_step=cancel)
+    after = generate(generator, PROMPT, [], method="direct", seed=7, params=PARAMS)
+    assert difference(before.image, after.image) == 0
+
+
 def test_image_is_generated_again_from_its_provenance(
     generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
 ) -> None:
