@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from autolora.errors import MissingArtifact
@@ -56,3 +57,9 @@ def test_an_address_that_is_in_use_is_named() -> None:
             listen("127.0.0.1", port, {})
     with pytest.raises(MissingArtifact, match=r"cannot listen on nowhere\.invalid"):
         listen("nowhere.invalid", 0, {})
+
+
+def test_answers_on_a_kept_connection_do_not_wait(client: httpx2.Client) -> None:
+    client.get("/api/releases")
+    seconds = [client.get("/static/main.js").elapsed.total_seconds() for _ in range(20)]
+    assert min(seconds) < 0.03
