@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.generation import read_provenance
+from autolora.provenance import read_provenance
 from autolora.web import jobs as jobs_module
 from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
 from tests.web.conftest import wait_until
