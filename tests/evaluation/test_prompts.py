@@ -209,7 +209,7 @@ def test_command_prints_tables_and_json(
     assert "12 prompts, 12 adapters" in result.output and "caption centroid" in result.output
     options = ["--prompts", str(path), "-k", "2", "-k", "1", "--json"]
     result = CliRunner().invoke(app, ["evaluate", *options])
-    report = json.loads(result.output)
+    report = json.loads(result.stdout)
     assert list(report["methods"]["index"]) == ["R@1", "R@2", "MRR"]
     failed = 12 - 12 * report["methods"]["index"]["R@1"]["value"]
     assert len(report["failures"]) == pytest.approx(failed, abs=1e-4)
