@@ -3,7 +3,8 @@
 from autolora.experiments import stage
 from autolora.metrics.judges import load_judges
 from autolora.params import Params
-from flows.stage import ROOT, flow, measured_on, params, print_and_log, run, task
+from autolora.progress import Progress
+from flows.stage import ROOT, flow, measured_on, params, run, task
 
 
 @task()
@@ -18,12 +19,13 @@ def experiment(values: Params) -> str:
         preset=values.fusion.preset,
     )
     judges = load_judges(values.judges, values.models, values.vllm)
-    return stage.experiment(ROOT, settings, judges, print_progress, measured_on())
 
+    def record(done: int, prompts: int, scenario: str) -> None:
+        progress.total = prompts
+        progress.advance()
 
-def print_progress(done: int, total: int, scenario: str) -> None:
-    """Report how many prompts are finished, and the scenario of the last one."""
-    print_and_log(f"[experiments] prompt {done} of {total} ({scenario})")
+    with Progress("experiments", noun="prompts") as progress:
+        return stage.experiment(ROOT, settings, judges, record, measured_on())
 
 
 @flow(name="experiments")
