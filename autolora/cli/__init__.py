@@ -1,5 +1,7 @@
 """The command line. Each command calls the library and prints the result; no other room of autolora reads argv."""
 
+from collections.abc import Callable
+
 import typer
 
 from autolora.cli.command import command
@@ -17,15 +19,20 @@ from autolora.cli.serve import serve
 from autolora.cli.show import show
 from autolora.cli.versions import release, versions
 
-COMMANDS = (
-    init, index, search, serve, generate, evaluate, show, inspect, export, versions, release, verify, repair,
-    report, import_encoder, import_gates, publish_encoder, publish_gates, publish_index,
-)  # fmt: skip
-"""in the order of the help"""
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Search and generate": (search, generate, serve, show),
+    "Your own LoRA files": (inspect, export, index, init),
+    "Operation": (report, versions, release, evaluate, verify, repair),
+    "Share encoders, gates and indexes": (
+        import_encoder, import_gates, publish_encoder, publish_gates, publish_index,
+    ),
+}  # fmt: skip
+"""by heading of the help, and in its order"""
 
 app = typer.Typer(
     help="Find FLUX LoRAs by the content of their weights, and generate images with them.",
     no_args_is_help=True,
 )
-for function in COMMANDS:
-    app.command()(command(function))
+for heading, functions in COMMANDS.items():
+    for function in functions:
+        app.command(rich_help_panel=heading)(command(function))

@@ -72,28 +72,25 @@ def search(
 ) -> None:
     """Search for the adapters that fit PROMPT and pass all filters; what a hub does not report passes no filter."""
     check_prompt(prompt)
-    from autolora.index.conditions import any_of, is_set
+    from autolora.index.conditions import any_of, is_set, of_options
     from autolora.retrieval import open_retriever
 
     count = _parse_count(k)
     root, params = enter_repository()
+    flags = (is_set("nsfw", nsfw), is_set("person", person), any_of("family", families))
     conditions = [
-        condition
-        for condition in (
-            any_of("license", licenses),
-            is_set("commercial", may_sell or None),
-            is_set("derivatives", derivatives or None),
-            is_set("nsfw", nsfw),
-            is_set("person", person),
-            any_of("base", bases),
-            None if max_rank is None else f"rank_max <= {max_rank}",
-            None if max_mb is None else f"size <= {max_mb * 1e6:.0f}",
-            any_of("hub", hubs),
-            None if since is None else f"first_seen >= DATE '{since.date().isoformat()}'",
-            any_of("family", families),
-            *(where or ()),
-        )
-        if condition is not None
+        *of_options(
+            licenses=licenses,
+            may_sell=may_sell,
+            derivatives=derivatives,
+            bases=bases,
+            hubs=hubs,
+            max_rank=max_rank,
+            max_mb=max_mb,
+            since=since.date() if since else None,
+        ),
+        *(condition for condition in flags if condition is not None),
+        *(where or ()),
     ]
     retriever = open_retriever(root, rev=rev)
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from autolora.index.conditions import any_of, is_set
+from autolora.index.conditions import of_options
 
 MAX_PROMPT_CHARS = 1000
 MAX_RESULTS = 240
@@ -61,19 +61,21 @@ class Search(BaseModel):
     @property
     def conditions(self) -> list[str]:
         """Return the filters as SQL conditions on columns of the index."""
-        wanted = (
-            any_of("license", [text for text in self.license if text]),
-            is_set("commercial", self.may_sell or None),
-            is_set("derivatives", self.derivatives or None),
+        flags = (
             None if self.nsfw else "nsfw IS NOT TRUE",
             {"": None, "no": "person IS NOT TRUE", "yes": "person"}[self.person],
-            any_of("base", [text for text in self.base if text]),
-            any_of("hub", [text for text in self.hub if text]),
-            None if self.max_rank is None else f"rank_max <= {self.max_rank}",
-            None if self.max_mb is None else f"size <= {self.max_mb * 1e6:.0f}",
-            None if self.since is None else f"first_seen >= DATE '{self.since.isoformat()}'",
         )
-        return [condition for condition in wanted if condition]
+        options = of_options(
+            licenses=[text for text in self.license if text],
+            may_sell=self.may_sell,
+            derivatives=self.derivatives,
+            bases=[text for text in self.base if text],
+            hubs=[text for text in self.hub if text],
+            max_rank=self.max_rank,
+            max_mb=self.max_mb,
+            since=self.since,
+        )
+        return [*options, *(condition for condition in flags if condition)]
 
     @property
     def num_filters(self) -> int:
