@@ -53,7 +53,7 @@ def publish_encoder(
 ) -> None:
     """Write the trained encoder with a model card, to be used elsewhere by `encoder.from`."""
     name, folder = push or _card_name(folder), folder.expanduser().absolute()
-    root, params = _prepare(push)
+    root, params = _prepare(push, private)
     _check_trained_here("encoder", params.encoder.from_)
     announce(f"writing the encoder into {folder}")
     from autolora.encoder import store
@@ -82,7 +82,7 @@ def publish_gates(
 ) -> None:
     """Write the trained gates with a model card, to be used elsewhere by `fusion.from`."""
     name, folder = push or _card_name(folder), folder.expanduser().absolute()
-    root, params = _prepare(push)
+    root, params = _prepare(push, private)
     _check_trained_here("fusion", params.fusion.from_)
     announce(f"writing the gates into {folder}")
     from autolora import models
@@ -104,7 +104,7 @@ def publish_gates(
 def publish_index(folder: Folder, rev: Rev = None, push: Push = None, private: Private = False) -> None:
     """Write the served index with text encoder, gates and card, so that `autolora.open` opens it anywhere."""
     folder = folder.expanduser().absolute()
-    root, params = _prepare(push)
+    root, params = _prepare(push, private)
     announce(f"writing the index into {folder}")
     from autolora.publication.folder import PLACEHOLDER, push_to_hub, write_published_index
 
@@ -115,8 +115,13 @@ def publish_index(folder: Folder, rev: Rev = None, push: Push = None, private: P
         _print_upload(push, commit, f"open it with autolora.open('{push}', revision='{commit}')")
 
 
-def _prepare(push: str | None) -> tuple[Path, Params]:
-    """Enter the project and return its root and params; raises HubError if nothing can be uploaded to the id."""
+def _prepare(push: str | None, private: bool) -> tuple[Path, Params]:
+    """Enter the project and return its root and params.
+
+    Raises HubError if nothing can be uploaded to the id; a usage error if a private repository has no id.
+    """
+    if private and push is None:
+        raise typer.BadParameter("it is for an upload: add --push ID", param_hint="--private")
     root, params = enter_repository()
     if push is not None:
         check_upload(push)

@@ -33,6 +33,7 @@ and kept in the cache of `huggingface_hub`. No access token is sent, so files th
 | hubs | {hubs} |
 | licenses | {licenses} |
 | not safe for work | {nsfw:,} |
+| adapters whose weights no hub offers | {unoffered:,} |
 
 Each adapter has the license of its author, which `Hit.license` names as its hub reports it.
 """
@@ -40,13 +41,18 @@ LARGEST = 8
 """licenses that are named"""
 
 
-def write_card(index: Index, pipeline: str, repo_id: str) -> str:
-    """Return the card. pipeline: name of the base pipeline. repo_id: of the repository on Hugging Face."""
+def write_card(index: Index, pipeline: str, repo_id: str, unoffered: int) -> str:
+    """Return the card.
+
+    pipeline: name of the base pipeline. repo_id: of the repository on Hugging Face. unoffered: number of adapters whose
+    weights no hub offers.
+    """
     columns = index.rows.columns
     return TEMPLATE.format(
         count=len(index.rows),
         digest=index.digest,
         repo_id=repo_id,
+        unoffered=unoffered,
         pipeline=pipeline,
         hubs=_count(columns.column("hub").to_pylist()),
         licenses=_count(name or "unknown" for name in columns.column("license").to_pylist()),

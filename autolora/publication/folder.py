@@ -10,6 +10,7 @@ sources.jsonl          URLs of each adapter's weights on hubs, with sha256
 The weights themselves stay on their hubs, under their licenses.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -40,6 +41,7 @@ from autolora.publication.manifest import (
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
 
+logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
 """of the base pipeline, which a search needs"""
 PLACEHOLDER = "OWNER/NAME"
@@ -110,11 +112,19 @@ def _write(root: Path, params: Params, index: Index, folder: Path, repo_id: str)
         shutil.copytree(fusion.folder(root), fusion.folder(folder))
     else:
         settings = replace(settings, generation=replace(settings.generation, method="direct"))
-    write_rows(folder / SOURCES, _sources(root, set(index.rows.columns.column("sha256").to_pylist())))
+    sources = list(_sources(root, set(index.rows.columns.column("sha256").to_pylist())))
+    write_rows(folder / SOURCES, sources)
+    unoffered = len(index.rows) - len({row["sha256"] for row in sources})
+    if unoffered:
+        logger.warning(
+            "no hub offers the weights of %d of %d adapters: others find them, but cannot fuse them",
+            unoffered,
+            len(index.rows),
+        )
     manifest = Manifest(index=index.digest, settings=settings, files=hash_files(folder))
     pipeline = params.models.pipeline
     pipeline = pipeline if params.models.pipeline_revision else Path(pipeline).name  # a path stays private
-    write_atomic(folder / CARD, write_card(index, pipeline, repo_id))
+    write_atomic(folder / CARD, write_card(index, pipeline, repo_id, unoffered))
     write_atomic(folder / MANIFEST, manifest.to_json())
     return manifest
 

@@ -140,6 +140,14 @@ def test_imported_encoder_has_no_training_set(root: Path) -> None:
     assert "imported" in (root / "out/encoder/README.md").read_text()
 
 
+@pytest.mark.parametrize("command", [PUBLISH_ENCODER, PUBLISH_GATES, ("publish-index", "out/index")])
+def test_private_without_an_upload_is_a_usage_error(root: Path, command: tuple[str, ...]) -> None:
+    result = run(*command, "--private")
+    assert result.exit_code == 2
+    assert "add --push ID" in result.output
+    assert not (root / "out").exists()
+
+
 def test_license_is_required(root: Path) -> None:
     result = run("publish-encoder", "out")
     assert result.exit_code == 2

@@ -63,6 +63,19 @@ def test_card_names_licenses_and_use(site: Site) -> None:
     assert "An index of 12 FLUX LoRAs" in card and 'autolora.open("OWNER/NAME")' in card
 
 
+def test_adapters_that_no_hub_offers_are_counted(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "| adapters whose weights no hub offers | 0 |" in (site.published / "README.md").read_text()
+    root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
+    rows = list(read_rows(root / "data/catalog.jsonl"))
+    write_rows(root / "data/catalog.jsonl", [row for row in rows if row["id"] != rows[0]["id"]])
+    write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
+    assert "no hub offers the weights of 1 of 12 adapters: others find them" in caplog.text
+    card = (tmp_path / "published/README.md").read_text()
+    assert "| adapters whose weights no hub offers | 1 |" in card
+
+
 def test_without_gates_the_method_is_direct(site: Site, tmp_path: Path, cache: Path) -> None:
     root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
     shutil.rmtree(root / "data/fusion")
