@@ -57,3 +57,13 @@ def test_wrong_argument_is_a_usage_error(
     monkeypatch.chdir(ROOT)
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2 and message in result.output
+
+
+def test_warnings_of_the_hub_client_are_printed_once() -> None:
+    script = (
+        "from autolora.cli.command import command\n"
+        "from huggingface_hub.utils import logging\n"
+        "command(lambda: logging.get_logger('huggingface_hub.hf_api').warning('nothing to do'))()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "nothing to do\n"
