@@ -65,12 +65,13 @@ def promote() -> str:
 
 @task()
 def record_outcomes(before: Snapshot) -> tuple[Changes, list[Outcome]]:
-    """Return the changes since a snapshot and what became of each file; write data/refresh.json."""
+    """Return the changes since a snapshot and what became of each file; write data/refresh.json if anything changed."""
     after = snapshot(ROOT)
     changes = compare(before, after)
     results = outcomes(changes, after, adapters(ROOT), failed_items.read(ROOT), params().hubs)
-    digest, count = content_digest(ROOT), read_digest(ROOT, "index")["rows"]
-    write_refresh(ROOT, RefreshRecord.of(today(), digest, count, results, problems(changes)))
+    if changes:
+        digest, count = content_digest(ROOT), read_digest(ROOT, "index")["rows"]
+        write_refresh(ROOT, RefreshRecord.of(today(), digest, count, results, problems(changes)))
     return changes, results
 
 

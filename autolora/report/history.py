@@ -31,7 +31,7 @@ METHODS = ("hybrid", "encoder")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshRecord:
-    """What the last refresh brought."""
+    """What the last refresh that changed anything brought."""
 
     day: date
     index: str

@@ -86,7 +86,7 @@ def test_invalid_params(bare: Repository) -> None:
 
 def test_search_before_the_stage_index_has_run(bare: Repository) -> None:
     before = bare.files()
-    assert "run `dvc repro index`" in documented_error(bare, "autolora", "search", "a cat")
+    assert "there is no index yet" in documented_error(bare, "autolora", "search", "a cat")
     assert bare.files() == before
 
 
@@ -113,7 +113,7 @@ def test_search_in_a_revision_of_an_older_version(bare: Repository, facts: dict[
 
 
 def test_generate_before_the_stage_index_has_run(bare: Repository) -> None:
-    assert "run `dvc repro index`" in documented_error(bare, "autolora", "generate", "a cat")
+    assert "there is no index yet" in documented_error(bare, "autolora", "generate", "a cat")
     assert not (bare.root / "images").exists()
 
 
