@@ -7,9 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
+from autolora.hubs.validation import short_repr
 from autolora.params import GenerationParams, HubsParams, Params, PoolParams, RetrievalParams
 from autolora.params_reader import read_section
 from autolora.storage.hashes import HashFile
+from autolora.storage.validation import SHA256
 
 SCHEMA = 1
 MANIFEST, CARD, SOURCES, PIPELINE = "published_index.json", "README.md", "sources.jsonl", "pipeline"
@@ -83,6 +85,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise MissingArtifact(
             f"{path} is not the manifest of a published index ({error}): {REMEDY}"
         ) from error
+    if not SHA256.fullmatch(index):  # it becomes a part of paths
+        raise MissingArtifact(f"{path} names index {short_repr(index)}, expected 64 hex digits: {REMEDY}")
     if outside := [name for name in files if not _is_inside(name)]:
         raise MissingArtifact(f"{path} names files outside its folder ({outside[0]}): do not use it")
     try:

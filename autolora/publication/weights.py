@@ -14,7 +14,7 @@ from autolora.slots import Slot
 from autolora.storage.files import Row, read_rows
 
 MAX_BYTES = 1 << 32
-"""of a file whose size its hub does not report"""
+"""of a file, whatever size the published index states"""
 
 
 def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], settings: PoolSettings) -> Lora:
@@ -49,7 +49,7 @@ def _download(sha256: str, sources: Sequence[Row], path: Path, hubs: HubsParams)
             target = Path(temporary) / "weights"
             try:
                 actual = open_hub(source["hub"], hubs, {}).download(
-                    source["url"], target, source["size"] or MAX_BYTES
+                    source["url"], target, min(source["size"] or MAX_BYTES, MAX_BYTES)
                 )
             except (HubError, RefusedFile) as error:
                 failures.append(str(error))

@@ -12,6 +12,7 @@ import autolora
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
 from autolora.open_pool import Pool
 from autolora.params import load
+from autolora.publication import weights
 from autolora.publication.folder import write_published_index
 from autolora.publication.manifest import MANIFEST, SOURCES, read_manifest
 from autolora.records import Hit
@@ -108,8 +109,9 @@ def test_damaged_and_missing_files_are_named(copy: Path, cache: Path, name: str)
         ({"files": {"../secret": "0" * 64}}, MissingArtifact, "outside its folder"),
         ({"files": {"/etc/passwd": "0" * 64}}, MissingArtifact, "outside its folder"),
         ({"files": None}, MissingArtifact, "not the manifest"),
+        ({"index": "../../elsewhere"}, MissingArtifact, "expected 64 hex digits"),
     ],
-    ids=["schema", "settings", "parent", "absolute", "files"],
+    ids=["schema", "settings", "parent", "absolute", "files", "index"],
 )
 def test_invalid_manifest_is_an_error(
     copy: Path, cache: Path, change: Row, error: type[AutoLoraError], message: str
@@ -138,6 +140,15 @@ def test_weights_that_have_changed_on_their_hub_are_refused(site: Site, copy: Pa
     with pytest.raises(HubError, match=f"now has sha256 {other['sha256'][:12]}"):
         num_hooks(pool, hits)
     assert list((cache / "weights").iterdir()) == []
+
+
+def test_weights_are_bounded_whatever_size_the_index_states(
+    copy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "MAX_BYTES", 1000)
+    pool = rewrite_sources(copy, {"size": 10**15})
+    with pytest.raises(HubError, match="1000 bytes"):
+        num_hooks(pool, pool.search(PROMPT, k=1))
 
 
 def test_weights_that_no_hub_offers_are_an_error(site: Site, copy: Path, cache: Path) -> None:
