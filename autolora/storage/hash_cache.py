@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def cached_hashes(cache: Path) -> Iterator[HashFile]:
-    """Yield a function that returns the sha256 of a file; on exit, keep what it has returned in the file `cache`."""
+    """Yield a function that returns the sha256 of a file; on exit, keep what it has returned in the file `cache`.
+
+    If the block is interrupted, the hashes of files that it has not come to are kept as well.
+    """
     kept = _read(cache)
     by_content = {_without_change(state): sha256 for state, sha256 in kept.values()}
     used: dict[str, tuple[State, str]] = {}
@@ -39,9 +42,14 @@ def cached_hashes(cache: Path) -> Iterator[HashFile]:
             used[name] = (state, sha256)
         return sha256
 
-    yield hash_one
-    if used != kept:
-        _write(cache, used)
+    try:
+        yield hash_one
+    except BaseException:
+        used = kept | used
+        raise
+    finally:
+        if used != kept:
+            _write(cache, used)
 
 
 def _state(path: Path) -> State:

@@ -132,6 +132,20 @@ def test_a_cache_that_cannot_be_written_changes_no_result(folder: Path, read: li
     assert len(read) == 4
 
 
+def test_an_interrupted_block_keeps_all_hashes(folder: Path, read: list[Path]) -> None:
+    digest(folder)
+    (folder / "a").write_bytes(b"changed")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        cached_hashes(folder.parent / "cache" / "hashes.json") as hash_one,
+    ):
+        hash_one(folder / "a")
+        raise KeyboardInterrupt
+    read.clear()
+    assert digest(folder) == hash_folder(folder)
+    assert read == []
+
+
 def test_a_missing_file_is_an_error(folder: Path, read: list[Path]) -> None:
     with pytest.raises(FileNotFoundError), cached_hashes(folder.parent / "cache.json") as hash_one:
         hash_one(folder / "nothing")
