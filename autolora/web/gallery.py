@@ -1,7 +1,7 @@
 """The images of adapters, and which of them are not safe for work.
 
-Reads the tables of the stage `dataset` once, and again after they have changed. A project without them, such as one
-that `autolora index` has made, has no images.
+Reads the tables of the stage `dataset` once, and again after another index was released. A project without them has
+no images.
 """
 
 import logging

@@ -13,6 +13,7 @@ MAX_RESULTS = 240
 MAX_SELECTED = 8
 """adapters of one image"""
 NOT_FILTERS = {"q", "like", "file", "k", "adapter", "use", "seed", "before", "after"}
+"""fields of a search or view that restrict nothing"""
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, Field(max_length=200)]
@@ -80,9 +81,7 @@ class Search(BaseModel):
     @property
     def num_filters(self) -> int:
         """Return how many filters a visitor has set."""
-        set_fields = self.model_dump(
-            exclude_defaults=True, exclude={"q", "like", "file", "k", "adapter", "use"}
-        )
+        set_fields = self.model_dump(exclude_defaults=True, exclude=NOT_FILTERS)
         return sum(value not in ([], [""]) for value in set_fields.values())
 
     @property

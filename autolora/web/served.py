@@ -82,7 +82,8 @@ class ServedIndex:
             try:
                 self.current = self._open()
             except AutoLoraError as error:
-                logger.warning("the index cannot be opened: %s", error)
+                if self.problem != str(error):  # without an index, each call tries again
+                    logger.warning("the index cannot be opened: %s", error)
                 self._failed, self.problem = digest, str(error)
 
     def _open(self) -> Release:

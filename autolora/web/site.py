@@ -32,6 +32,8 @@ class Site:
     jobs: Jobs
     releases: Releases
     gallery: Gallery = field(default_factory=Gallery)
+    gallery_release: Release | None = None
+    """the release after which the gallery was read"""
 
     def release(self) -> Release:
         """Return the release that is searched. Answers 503 if there is none yet."""
@@ -40,11 +42,15 @@ class Site:
         return self.served.current
 
     def follow(self) -> None:
-        """Open the released index and read its adapters' images, if another one was released."""
-        before = self.served.current
+        """Open the released index and read its adapters' images, if another one was released.
+
+        Images that cannot be read are tried again by the next call.
+        """
         self.served.follow()
-        if self.served.current is not before:
+        current = self.served.current
+        if current is not self.gallery_release:
             self.gallery = read_gallery(self.root)
+            self.gallery_release = current
 
     def search(self, wanted: Search, release: Release | None = None) -> Results:
         """Return the answer to a search, in the served release or another one.

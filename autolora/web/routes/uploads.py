@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from autolora.storage.files import MB
 from autolora.web.provenance import ImageRecord, read_image
 from autolora.web.rendering import render
 from autolora.web.site import Site
@@ -24,8 +25,8 @@ FILES, IMAGES, IMAGE_PARTS = "/api/files", "/api/provenance", "/parts/provenance
 def upload_limits(max_file_mb: float, max_image_mb: float) -> dict[str, int]:
     """Return path -> bytes that a request may upload there."""
     return {
-        FILES: int(max_file_mb * 1_000_000),
-        **dict.fromkeys((IMAGES, IMAGE_PARTS), int(max_image_mb * 1_000_000)),
+        FILES: int(max_file_mb * MB),
+        **dict.fromkeys((IMAGES, IMAGE_PARTS), int(max_image_mb * MB)),
     }
 
 
