@@ -33,6 +33,7 @@ from autolora.report.images import EMBEDDED, FILES
 from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
+from autolora.web.thumbnails import FOLDER as WEB_IMAGES
 from flows import dvc
 from flows.dvc_objects import FolderVersions, empty_file, open_stores
 from flows.stage import ROOT, run, today
@@ -158,7 +159,7 @@ def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
 
 
 def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
-    """Yield the files of the pool's folder and the reduced images of the report that hold content.
+    """Yield the files of the pool's folder and the reduced images of report and page that hold content.
 
     A file of a batch is emptied, because the version of the batch lists it; others are removed.
     """
@@ -168,7 +169,7 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering"}
-    for folder in (EMBEDDED, FILES):
+    for folder in (EMBEDDED, FILES, WEB_IMAGES):
         for path in (ROOT / folder).rglob("*"):
             if path.name.partition(".")[0] in images:
                 yield Copy(folder.as_posix(), path.stat().st_size, path.unlink)

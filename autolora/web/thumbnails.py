@@ -10,6 +10,7 @@ from PIL import Image
 from autolora.pool.batches import file_path
 from autolora.storage.files import write_atomic
 
+FOLDER = Path("cache", "web_images")
 NAME = re.compile(r"[0-9a-f]{64}")
 """an image is named by its sha256 only, so that no name can leave the folder"""
 SMALL_PX = 128
@@ -30,7 +31,7 @@ class Thumbnails:
         """Return an image as WebP, at most `side` px per side; None if there is none, or it was taken down."""
         if side not in self.sides or not NAME.fullmatch(image):
             return None
-        path = self.root / "cache" / "web_images" / str(side) / image[:2] / f"{image}.webp"
+        path = self.root / FOLDER / str(side) / image[:2] / f"{image}.webp"
         source = file_path(self.root, "renderings", image)
         if not _has_content(source):
             path.unlink(missing_ok=True)
