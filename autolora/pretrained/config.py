@@ -63,6 +63,10 @@ class PretrainedConfig:
         config = cls(**{**content, "training": TrainingSet(**content["training"])})
         if config.kind not in NAMES:
             raise ValueError(f"'kind' is {config.kind!r}")
+        if not isinstance(config.files, dict) or not all(
+            isinstance(sha256, str) for sha256 in config.files.values()
+        ):
+            raise TypeError("'files' must map names to sha256")
         if WEIGHTS not in config.files or not all(map(_is_inside, config.files)):
             raise ValueError(f"'files' must name {WEIGHTS} and otherwise files in {PIPELINE}/")
         return config

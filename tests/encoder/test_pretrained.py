@@ -193,6 +193,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[AutoLoraError], str]] = {
     "unknown field": (
         lambda path: rewrite_config(path, lambda c: c.update(extra=1)), MissingArtifact, "is not the config",
     ),
+    "no sha256": (
+        lambda path: rewrite_config(path, lambda c: c.update(files=["model.safetensors"])), MissingArtifact,
+        "must map names to sha256",
+    ),
+    "a number as sha256": (
+        lambda path: rewrite_config(path, lambda c: c["files"].update({"model.safetensors": 1})), MissingArtifact,
+        "must map names to sha256",
+    ),
     "path outside": (
         lambda path: rewrite_config(path, lambda c: c["files"].update({"pipeline/../../x": "0"})), MissingArtifact,
         "otherwise files in pipeline/",
