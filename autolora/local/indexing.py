@@ -157,10 +157,13 @@ def _load_text_encoder(root: Path, params: ModelsParams) -> TextEncoder:
 
 
 def _serve(root: Path) -> str:
-    """Make searches use the working index, remove the copies of all but this and the last one; return its digest."""
+    """Make searches use the working index, remove the copies of all but this and the last one; return its digest.
+
+    Hidden folders stay: another process may be making a copy in one.
+    """
     digest, former = content_digest(root), served_digest(root)
     release(root, digest)
     for copy in copies_folder(root).iterdir():
-        if copy.name not in (digest, former):
+        if copy.name not in (digest, former) and not copy.name.startswith("."):
             shutil.rmtree(copy)
     return digest
