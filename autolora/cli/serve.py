@@ -1,6 +1,5 @@
 """`autolora serve`."""
 
-import logging
 import os
 from typing import Annotated
 
@@ -14,7 +13,7 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on; any but this machine's own needs a token, which is printed."
+            help="Address to listen on; any but this machine's own needs a token: that of AUTOLORA_TOKEN, or a new one."
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -31,11 +30,10 @@ def serve(
         raise MissingArtifact(
             f"the page's server cannot be imported: {error}; pip install 'autolora[serve]'"
         ) from error
-    logging.getLogger("autolora.web").setLevel(logging.INFO)
     address = listen(host, port, os.environ)
 
     def announce() -> None:
-        print(f"open {address.url}  (stop with Ctrl-C)", flush=True)
+        print(f"open {address.printed_url}  (stop with Ctrl-C)", flush=True)
         if open_page:
             open_browser(address.url)
 

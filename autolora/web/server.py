@@ -30,13 +30,23 @@ class Address:
     listener: socket.socket
     host: str
     token: str | None
+    is_token_new: bool
+    """whether the token was made for this address, and does not come from the environment"""
 
     @property
     def url(self) -> str:
         """Return the address to open, with the token if one is needed."""
+        return self._with_token(self.token)
+
+    @property
+    def printed_url(self) -> str:
+        """Return the address for the terminal and logs: a token from the environment is named and not shown."""
+        return self.url if self.is_token_new or not self.token else self._with_token(f"${TOKEN_VARIABLE}")
+
+    def _with_token(self, token: str | None) -> str:
         host = "localhost" if self.host in ("0.0.0.0", "::") else self.host
         shown = f"[{host}]" if ":" in host else host
-        query = f"?token={self.token}" if self.token else ""
+        query = f"?token={token}" if token else ""
         return f"http://{shown}:{self.listener.getsockname()[1]}/{query}"
 
 
@@ -46,9 +56,8 @@ def listen(host: str, port: int, environment: Mapping[str, str]) -> Address:
     A token is needed if other machines can connect: that of the environment variable AUTOLORA_TOKEN, or a new one.
     Raises MissingArtifact if the address cannot be used.
     """
-    token = environment.get(TOKEN_VARIABLE) or None
-    if token is None and host not in LOOPBACK_NAMES:
-        token = secrets.token_urlsafe(24)
+    given = environment.get(TOKEN_VARIABLE) or None
+    token = secrets.token_urlsafe(24) if given is None and host not in LOOPBACK_NAMES else given
     try:
         family = socket.AF_INET6 if _is_version_6(host) else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -58,7 +67,7 @@ def listen(host: str, port: int, environment: Mapping[str, str]) -> Address:
         ) from error
     # asyncio sets it only on sockets whose protocol is stated; without it, each answer on a kept connection waits 40 ms
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Address(listener, host, token)
+    return Address(listener, host, token, is_token_new=given is None)
 
 
 def make_server(root: Path, params: Params, address: Address, started: Callable[[], None]) -> uvicorn.Server:

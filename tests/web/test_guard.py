@@ -103,6 +103,7 @@ def test_a_token_is_made_for_another_host_and_only_there() -> None:
     with loopback.listener, everywhere.listener:
         assert loopback.token is None and len(everywhere.token or "") >= 32
         assert everywhere.url.startswith("http://localhost:")
+        assert everywhere.printed_url == everywhere.url and loopback.printed_url == loopback.url
 
 
 def test_a_page_on_all_addresses_is_reached_by_address_and_not_by_a_foreign_name() -> None:
