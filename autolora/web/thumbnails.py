@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from autolora.pool.batches import file_path
 from autolora.storage.files import write_atomic
@@ -15,6 +16,10 @@ NAME = re.compile(r"[0-9a-f]{64}")
 """an image is named by its sha256 only, so that no name can leave the folder"""
 SMALL_PX = 128
 """images up to this side are enlarged by a whole factor without smoothing; smoothed, they would look unfinished"""
+TURNED = range(5, 9)
+"""EXIF orientations with which the stored width is the height of the upright image"""
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""what Pillow raises; the pool of one's own files links to images, which may have been replaced since their check"""
 QUALITY = 84
 """of WebP, for images that are not small"""
 
@@ -28,7 +33,7 @@ class Thumbnails:
     """px; other sizes are not made"""
 
     def load(self, image: str, side: int) -> bytes | None:
-        """Return an image as WebP, at most `side` px per side; None if there is none, or it was taken down."""
+        """Return an image as WebP, at most `side` px per side; None without a readable one, or if it was taken down."""
         if side not in self.sides or not NAME.fullmatch(image):
             return None
         path = self.root / FOLDER / str(side) / image[:2] / f"{image}.webp"
@@ -37,22 +42,31 @@ class Thumbnails:
             path.unlink(missing_ok=True)
             return None
         if not path.exists():
-            write_atomic(path, resize(source, side))
+            try:
+                content = resize(source, side)
+            except UNREADABLE:
+                return None
+            write_atomic(path, content)
         return path.read_bytes()
 
     def size(self, image: str) -> tuple[int, int] | None:
-        """Return the width and height of an image in px, read from its header; None if there is none."""
+        """Return the width and height of an upright image in px, read from its header; None if there is none."""
         path = file_path(self.root, "renderings", image)
         if not _has_content(path):
             return None
-        with Image.open(path) as opened:
-            return opened.size
+        try:
+            with Image.open(path) as opened:
+                width, height = opened.size
+                is_turned = opened.getexif().get(Base.Orientation) in TURNED
+        except UNREADABLE:
+            return None
+        return (height, width) if is_turned else (width, height)
 
 
 def resize(path: Path, side: int) -> bytes:
-    """Return an image of the pool as WebP, at most `side` px per side."""
+    """Return an image of the pool as upright WebP, at most `side` px per side."""
     with Image.open(path) as opened:
-        image = opened.convert("RGB")
+        image = ImageOps.exif_transpose(opened).convert("RGB")
     is_small = max(image.size) <= SMALL_PX
     if is_small:
         factor = max(side // max(image.size), 1)

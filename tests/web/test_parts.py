@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
 
 from autolora.pool import store as pool
 from autolora.report.history import Recall, Release
@@ -64,6 +65,28 @@ def test_thumbnails_fit_the_side(tmp_path: Path, size: tuple[int, int], reduced:
     assert content is not None and Image.open(io.BytesIO(content)).size == reduced
     assert thumbnails.size(SHA256) == size
     assert thumbnails.load(SHA256, 321) is None and thumbnails.load("../x", 320) is None
+
+
+@pytest.mark.parametrize(("orientation", "upright"), [(1, (200, 400)), (3, (200, 400)), (6, (400, 200))])
+def test_images_are_upright(tmp_path: Path, orientation: int, upright: tuple[int, int]) -> None:
+    """The pool of one's own files links to photos as a camera has written them."""
+    save_image(tmp_path, (200, 400))
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    Image.new("RGB", (200, 400)).save(pool.rendering_path(tmp_path, SHA256), "JPEG", exif=exif)
+    thumbnails = Thumbnails(tmp_path, (400,))
+    content = thumbnails.load(SHA256, 400)
+    assert content is not None and Image.open(io.BytesIO(content)).size == upright
+    assert thumbnails.size(SHA256) == upright
+
+
+@pytest.mark.parametrize("size", [7, 200])
+def test_a_file_that_replaces_an_image_has_no_thumbnail(tmp_path: Path, size: int) -> None:
+    save_image(tmp_path, (640, 640))
+    path = pool.rendering_path(tmp_path, SHA256)
+    path.write_bytes(path.read_bytes()[:size])
+    assert Thumbnails(tmp_path, (320,)).load(SHA256, 320) is None
+    assert not list((tmp_path / "cache").rglob("*.webp"))
 
 
 def test_an_image_that_was_taken_down_has_no_thumbnail_any_more(tmp_path: Path) -> None:
