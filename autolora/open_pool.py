@@ -155,7 +155,7 @@ class Pool:
         _attached[key] = attachment
 
     def detach(self, pipeline: Pipeline) -> None:
-        """Remove the adapters that `attach` or `fuse` has added, of this or another pool; none is no error."""
+        """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""
         attachment = _attached.pop(_key(pipeline), None)
         if attachment is not None:
             attachment.close()

@@ -71,7 +71,7 @@ def _read(cache: Path) -> dict[str, tuple[State, str]]:
 
 
 def _write(cache: Path, hashes: dict[str, tuple[State, str]]) -> None:
-    """Write the cache. It saves time only, so a repository that cannot be written is no error."""
+    """Write the cache. It saves time only, so a repository that cannot be written is accepted."""
     try:
         write_atomic(cache, canonical_json(hashes))
     except OSError as error:
