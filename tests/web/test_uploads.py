@@ -101,6 +101,23 @@ def make_provenance(adapter: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"seed": float("inf")}, "not valid JSON"), ({"seed": float("nan")}, "not valid JSON"),
+        ({"prompt": "\ud800"}, "not valid JSON"),
+        ({"adapters": [{"hub": "folder", "id": 1, "file": "x", "sha256": "0"}]}, "no valid field"),
+    ],
+    ids=["infinity", "no number", "half of a pair", "id"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/api/provenance", "/parts/provenance"])
+def test_provenance_that_cannot_be_shown_is_refused(
+    client: httpx2.Client, path: str, change: dict[str, Any], problem: str
+) -> None:
+    answer = client.post(path, content=png(make_provenance(first_adapter(client)) | change))
+    assert answer.status_code == 404 and problem in answer.text
+
+
 def test_a_dropped_image_says_how_it_was_made(client: httpx2.Client) -> None:
     hit = first_adapter(client)
     provenance = make_provenance(hit)
