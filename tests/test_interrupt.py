@@ -121,7 +121,9 @@ def silent_hub(repository: Path) -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         shutil.copytree(ROOT / "digests/code", repository / "digests/code")
         params = repository / "params.yaml"
-        params.write_text(params.read_text().replace("127.0.0.1:8765", f"127.0.0.1:{server.getsockname()[1]}"))
+        params.write_text(
+            params.read_text().replace("127.0.0.1:8765", f"127.0.0.1:{server.getsockname()[1]}")
+        )
         yield
 
 
