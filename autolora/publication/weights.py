@@ -15,6 +15,8 @@ from autolora.storage.files import Row, read_rows
 
 MAX_BYTES = 1 << 32
 """of a file, whatever size the published index states"""
+FOLDER_HUB = "folder"
+"""the hub whose files would be read from this machine, at paths that the publisher states"""
 
 
 def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], settings: PoolSettings) -> Lora:
@@ -25,7 +27,8 @@ def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], setti
     """
     path = cache / f"{sha256}.safetensors"
     if not path.exists():
-        sources = [row for row in read_rows(root / SOURCES) if row["sha256"] == sha256]
+        rows = read_rows(root / SOURCES)
+        sources = [row for row in rows if row["sha256"] == sha256 and row["hub"] != FOLDER_HUB]
         _download(sha256, sources, path, settings.hubs)
     try:
         return read(path, slots, settings.pool).lora

@@ -160,6 +160,12 @@ def test_weights_that_no_hub_offers_are_an_error(site: Site, copy: Path, cache: 
         num_hooks(pool, [replace(hits[0], sha256="0" * 64)])
 
 
+def test_no_file_of_this_machine_is_read_because_a_publisher_names_it(copy: Path, cache: Path) -> None:
+    pool = rewrite_sources(copy, {"hub": "folder", "url": "folder:cat.safetensors"})
+    with pytest.raises(MissingArtifact, match="no hub is known"):
+        num_hooks(pool, pool.search(PROMPT, k=1))
+
+
 def test_an_index_that_was_published_before_is_replaced(site: Site, copy: Path, cache: Path) -> None:
     (copy / "README.md").write_text("before")
     shutil.rmtree(copy / "pipeline/tokenizer")
