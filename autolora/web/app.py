@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import autolora
 from autolora.params import Params
 from autolora.web.errors import add_error_pages
 from autolora.web.guard import Access, Guard
+from autolora.web.parameters import check_parameters
 from autolora.web.rendering import COMPONENTS, STATIC
 from autolora.web.routes import api, files, images, pages, pool, uploads
 from autolora.web.site import Site, open_site
@@ -47,6 +48,7 @@ def create_app(root: Path, params: Params, access: Access, started: Callable[[],
         docs_url=None,
         redoc_url=None,
         lifespan=run,
+        dependencies=[Depends(check_parameters)],
     )
     app.state.site = site
     for router in (pages.router, files.router, uploads.router, images.router, pool.router, api.router):

@@ -69,6 +69,25 @@ def test_invalid_queries_name_the_parameter(client: httpx2.Client, query: dict[s
     assert page.status_code == 422 and f"{name}: " in page.text
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "near"),
+    [("search", "maysell", "may_sell"), ("search", "licence", "license"), ("compare", "befor", "before")],
+)
+def test_an_unknown_parameter_of_the_api_is_named(
+    client: httpx2.Client, path: str, name: str, near: str
+) -> None:
+    answer = client.get(f"/api/{path}", params={name: "1", "q": "a cat"})
+    assert answer.status_code == 422
+    assert answer.json()["error"] == f"{name}: there is no such parameter: did you mean {near}?"
+    assert client.get("/", params={name: "1"}).status_code == 200
+
+
+def test_what_the_api_takes_instead_is_listed(client: httpx2.Client) -> None:
+    assert "give q, like, file, license" in client.get("/api/search?zzzz=1").json()["error"]
+    assert client.get("/api/images?k=3").json()["error"].endswith("give none")
+    assert client.post("/api/files?naem=a", content=b"x").json()["error"].endswith("did you mean name?")
+
+
 def test_more_like_this_finds_the_family_first_and_not_the_adapter_itself(client: httpx2.Client) -> None:
     (hit,) = search(client, q="a cat", k=1)
     similar = search(client, like=hit["sha256"], k=12)
