@@ -21,6 +21,7 @@ def versions(as_json: Json = False) -> None:
     """
     from autolora.index.served import readable_revisions, served_digest
     from autolora.integrity.index_sources import index_sources
+    from autolora.local.project import is_pipeline
 
     root, _ = enter_repository()
     released = served_digest(root)
@@ -32,9 +33,16 @@ def versions(as_json: Json = False) -> None:
     if as_json:
         print(to_json({"served": released, "commits": rows}))
         return
-    print_table(_versions_table(rows, released))
+    if rows:
+        print_table(_versions_table(rows, released))
+    elif is_pipeline(root):
+        print("no commit contains an index yet: a refresh makes such commits (python -m flows.refresh)")
+    else:
+        print("this project has no versions: `autolora index` replaces the index of your own files")
     if released is None:
         print("no index is released: searches read the working index")
+    elif not rows:
+        print(f"served: {released[:12]}")
     elif released not in {row["index"] for row in rows}:
         print(f"served: {released[:12]}, which no commit contains")
     if not all(row["at_hand"] for row in rows):

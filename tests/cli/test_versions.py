@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.index.served import _failure_reason
 from autolora.index.store import SCHEMA
+from autolora.storage.files import write_atomic
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,21 @@ def test_an_index_that_nothing_here_holds_is_marked(repository: Path) -> None:
     assert "can be released only if a DVC remote contains it" in text
     result = CliRunner().invoke(app, ["release", "--rev", "HEAD"])
     assert result.exit_code == 1 and "DVC cannot fetch data/index of revision 'HEAD': " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "told"), [(True, "python -m flows.refresh"), (False, "`autolora index`")]
+)
+def test_without_versions_no_table_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: bool, told: str
+) -> None:
+    for name in ("params.yaml", *["dvc.yaml"] * pipeline):
+        shutil.copy(ROOT / name, tmp_path)
+    write_atomic(tmp_path / "cache/served", f"{'a' * 64}\n")
+    monkeypatch.chdir(tmp_path)
+    printed = " ".join(CliRunner().invoke(app, ["versions"]).stdout.split())
+    assert told in printed and "served: aaaaaaaaaaaa" in printed
+    assert "subject" not in printed and "which no commit" not in printed
 
 
 @pytest.mark.parametrize(
