@@ -23,7 +23,6 @@ def serve(
 ) -> None:
     """Show a page on which prompts and files find adapters; it follows each release until it is stopped (Ctrl-C)."""
     root, params = enter_repository()
-    print(f"opening the index of {root}", flush=True)
     try:
         from autolora.web.server import listen, make_server, open_browser
     except ImportError as error:
@@ -31,6 +30,7 @@ def serve(
             f"the page's server cannot be imported: {error}; pip install 'autolora[serve]'"
         ) from error
     address = listen(host, port, os.environ)
+    print(f"opening the index of {root}", flush=True)
 
     def announce() -> None:
         print(f"open {address.printed_url}  (stop with Ctrl-C)", flush=True)

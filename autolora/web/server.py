@@ -1,5 +1,6 @@
 """Runs the page on a host and port."""
 
+import errno
 import ipaddress
 import secrets
 import socket
@@ -63,7 +64,7 @@ def listen(host: str, port: int, environment: Mapping[str, str]) -> Address:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise MissingArtifact(
-            f"the page cannot listen on {host}:{port} ({error.strerror}): give another --port, or 0 for a free one"
+            f"the page cannot listen on {host}:{port} ({error.strerror}): {_remedy(error)}"
         ) from error
     # asyncio sets it only on sockets whose protocol is stated; without it, each answer on a kept connection waits 40 ms
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -89,6 +90,13 @@ def make_server(root: Path, params: Params, address: Address, started: Callable[
 def open_browser(url: str) -> None:
     """Open the page in the visitor's browser."""
     webbrowser.open(url)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what to do if an address cannot be used: a port may be taken or reserved, else the host is wrong."""
+    if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        return "give another --port, or 0 for a free one"
+    return "give as --host an address of this machine: 127.0.0.1, or 0.0.0.0 for all of its addresses"
 
 
 def _is_version_6(host: str) -> bool:

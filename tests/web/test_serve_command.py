@@ -54,10 +54,23 @@ def test_a_token_of_the_environment_is_not_printed(own_root: Path) -> None:
 def test_an_address_that_is_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(MissingArtifact, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(MissingArtifact, match=f"cannot listen on 127.0.0.1:{port} .*another --port"):
             listen("127.0.0.1", port, {})
-    with pytest.raises(MissingArtifact, match=r"cannot listen on nowhere\.invalid"):
-        listen("nowhere.invalid", 0, {})
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "2001:db8::1"])
+def test_a_host_that_is_not_of_this_machine_is_blamed_and_not_the_port(host: str) -> None:
+    with pytest.raises(
+        MissingArtifact, match=f"cannot listen on {host}:0 .*give as --host an address of this"
+    ) as raised:
+        listen(host, 0, {})
+    assert "--port" not in str(raised.value)
+
+
+def test_a_port_that_is_taken_is_reported_before_the_index_is_opened(own_root: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        output, errors = start(own_root, "--port", str(other.getsockname()[1])).communicate(timeout=60)
+    assert "cannot listen" in errors and "opening the index" not in output
 
 
 def test_answers_on_a_kept_connection_do_not_wait(client: httpx2.Client) -> None:
