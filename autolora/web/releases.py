@@ -37,6 +37,17 @@ class Move:
         return "same place" if not steps else f"{'up' if steps > 0 else 'down'} {abs(steps)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An index that can be compared with another one."""
+
+    commit: str
+    """the newest that contains it; empty if none does"""
+    index: str
+    """content digest"""
+    label: str
+
+
 class Releases:
     """Opens releases by commit; fetching one takes seconds if it is not on this machine, so a few stay open."""
 
@@ -69,6 +80,29 @@ class Releases:
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
             return self._open[sha]
+
+
+def choices(revisions: Sequence[Revision], served: str) -> list[Choice]:
+    """Return each index that can be compared once, newest first; first the served one if no commit contains it."""
+    newest = {revision.index: revision for revision in reversed(revisions)}
+    listed = [
+        Choice(revision.commit.sha, revision.index, _label(revision, served))
+        for revision in revisions
+        if newest[revision.index] is revision
+    ]
+    uncommitted = Choice("", served, f"served now · {served[:8]}, in no commit")
+    return listed if served in newest else [uncommitted, *listed]
+
+
+def _label(revision: Revision, served: str) -> str:
+    parts = (revision.commit.date[:10], f"{revision.rows} adapters", revision.commit.sha[:8])
+    return " · ".join((*parts, "served now") if revision.index == served else parts)
+
+
+def previous(listed: Sequence[Choice], served: str) -> Choice | None:
+    """Return the release before the served one; None if there is none."""
+    position = [choice.index for choice in listed].index(served)
+    return next(iter(listed[position + 1 :]), None)
 
 
 def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Move]:

@@ -9,12 +9,13 @@ import httpx2
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import release, served_digest
+from autolora.index.served import Revision, release, served_digest
 from autolora.params import load
 from autolora.report.history import RefreshRecord, write_refresh
 from autolora.report.outcomes import Outcome
-from autolora.storage.files import write_atomic
-from autolora.web.releases import compare
+from autolora.storage.files import read_rows, write_atomic, write_rows
+from autolora.storage.git import Commit
+from autolora.web.releases import choices, compare, previous
 from autolora.web.served import ServedIndex
 from autolora.web.site import open_site
 from tests.web.conftest import serving, wait_until
@@ -106,6 +107,36 @@ def test_two_releases_are_compared(client: httpx2.Client) -> None:
     assert client.get("/api/compare", params={"q": "a cat", "before": "HEAD"}).status_code == 422
 
 
+def revision(name: str, index: str) -> Revision:
+    return Revision(Commit(name * 40, "2026-01-02", "release"), index, 7)
+
+
+def test_before_is_the_former_release_and_after_the_served_one(client: httpx2.Client) -> None:
+    before, after = client.get("/api/releases").json()
+    page = client.get("/compare").text
+    sides = page.split("<select")[1:]
+    assert [side.count("<option") for side in sides] == [2, 2]
+    for side, commit in zip(sides, (before, after), strict=True):
+        assert f'value="{commit["commit"]}" selected' in side and side.count("selected") == 1
+
+
+def test_an_index_is_offered_once() -> None:
+    revisions = [revision("d", "new"), revision("c", "old"), revision("b", "new"), revision("a", "first")]
+    listed = choices(revisions, "old")
+    assert [choice.commit[:1] for choice in listed] == ["d", "c", "a"]
+    assert [choice.index for choice in listed if "served now" in choice.label] == ["old"]
+    earlier = previous(listed, "old")
+    assert earlier is not None and earlier.index == "first"
+    assert previous(choices(revisions, "first"), "first") is None
+
+
+def test_a_served_index_that_no_commit_contains_is_offered_first() -> None:
+    listed = choices([revision("a", "first")], "working")
+    assert [choice.commit[:1] for choice in listed] == ["", "a"] and "in no commit" in listed[0].label
+    earlier = previous(listed, "working")
+    assert earlier is not None and earlier.index == "first"
+
+
 def test_ranks_of_two_results_are_described() -> None:
     moves = compare(["a", "b", "c"], ["b", "a", "d"])
     words = {name: move.words for name, move in moves.items()}
@@ -141,7 +172,29 @@ def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> No
 
 def test_a_project_outside_git_has_no_history(own_root: Path) -> None:
     (own_root / ".git").rename(own_root / "no-git")
+    (own_root / "dvc.yaml").touch()
     with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
         assert "no committed releases" in client.get("/compare", params={"q": "a cat"}).text
         assert client.get("/api/releases").json() == []
         assert "No refresh has been recorded yet" in client.get("/pool").text
+
+
+def test_a_project_of_own_files_is_told_what_applies_to_it(own_root: Path) -> None:
+    (own_root / ".git").rename(own_root / "no-git")
+    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+        for path in ("/pool", "/compare"):
+            page = client.get(path).text
+            assert "<code>autolora index</code>" in page
+            assert "a refresh" not in page and "flows.refresh" not in page
+
+
+def test_refused_files_are_named(own_root: Path) -> None:
+    path = own_root / "data/pool/adapters.jsonl"
+    row, *others = read_rows(path)
+    write_rows(path, [row | {"verdict": "dora", "reason": "the file is a DoRA"}, *others])
+    listing = next(
+        row_ for row_ in read_rows(own_root / "data/catalog.jsonl") if row_["sha256"] == row["key"]
+    )
+    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+        page = client.get("/pool").text
+        assert f"{listing['hub']}:{listing['id']}/{listing['file']}</strong> the file is a DoRA" in page

@@ -5,6 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from autolora.catalog.diff import qualified_name
+from autolora.catalog.store import read_all_or_empty
+from autolora.local.project import is_pipeline
 from autolora.lora.remedies import REMEDIES
 from autolora.pool.batches import batches_folder
 from autolora.records import Adapter
@@ -14,9 +17,10 @@ from autolora.report.refresh_summary import LABELS
 from autolora.storage.files import read_rows
 from autolora.web.charts import recall_chart, size_chart
 from autolora.web.query import Comparison
-from autolora.web.releases import compare
+from autolora.web.releases import choices, compare, previous
 from autolora.web.rendering import render
 from autolora.web.results import Results
+from autolora.web.served import Release
 from autolora.web.site import Site
 
 router = APIRouter()
@@ -30,11 +34,20 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
     site: Site = request.app.state.site
     revisions = site.releases.list()
     served = site.release().retriever.index.digest
-    if not wanted.before and not wanted.after:
-        earlier = [revision.commit.sha for revision in revisions if revision.index != served]
-        wanted = wanted.model_copy(update={"before": earlier[0] if earlier else ""})
-    sides = _sides(site, wanted) if wanted.q.strip() and revisions else None
-    return render(request, "compare.html", wanted=wanted, revisions=revisions, served=served, sides=sides)
+    listed = choices(revisions, served)
+    earlier = previous(listed, served)
+    if not wanted.before and not wanted.after and earlier is not None:
+        wanted = wanted.model_copy(update={"before": earlier.commit})
+    index_of = {revision.commit.sha: revision.index for revision in revisions}
+    return render(
+        request,
+        "compare.html",
+        wanted=wanted,
+        choices=listed if revisions else [],
+        chosen={side: index_of.get(getattr(wanted, side), served) for side in ("before", "after")},
+        sides=_sides(site, wanted) if wanted.q.strip() and revisions else None,
+        is_pipeline=is_pipeline(site.root),
+    )
 
 
 @router.get("/pool", include_in_schema=False)
@@ -46,8 +59,10 @@ def show_pool(request: Request) -> HTMLResponse:
         request,
         "pool.html",
         record=read_refresh(site.root),
+        is_pipeline=is_pipeline(site.root),
         labels=LABELS,
         refused=_refused(site),
+        names={listing.key: qualified_name(listing) for listing in read_all_or_empty(site.root)},
         remedies=REMEDIES,
         history=history,
         size=size_chart(history) if history else None,
@@ -94,13 +109,21 @@ def compare_releases(request: Request, wanted: Annotated[Comparison, Query()]) -
 def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
     """Return the results of both releases, and what has become of each adapter."""
     limited = wanted.model_copy(update={"k": wanted.k or COMPARED, "like": None, "file": None})
-    served = site.release()
     results: list[Results] = [
-        site.search(limited, site.releases.open(commit, served.retriever) if commit else served)
-        for commit in (wanted.before, wanted.after)
+        site.search(limited, _open(site, commit)) for commit in (wanted.before, wanted.after)
     ]
     names = [[card.sha256 for card in result.cards] for result in results]
     return {"before": results[0], "after": results[1], "moves": compare(*names)}
+
+
+def _open(site: Site, commit: str) -> Release:
+    """Return a release by its commit, or the served one if it is the same index."""
+    served = site.release()
+    is_served = any(
+        revision.commit.sha == commit and revision.index == served.retriever.index.digest
+        for revision in site.releases.list()
+    )
+    return served if is_served or not commit else site.releases.open(commit, served.retriever)
 
 
 def _refused(site: Site) -> list[Adapter]:
