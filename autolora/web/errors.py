@@ -6,7 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from autolora.errors import AutoLoraError, FilterError, MissingArtifact
+from autolora.errors import AutoLoraError, FilterError, MissingArtifact, RefusedFile
+from autolora.lora.remedies import REMEDIES
 from autolora.web.rendering import render
 
 STATUS: dict[type[AutoLoraError], int] = {MissingArtifact: 404, FilterError: 422}
@@ -30,7 +31,7 @@ def add_error_pages(app: FastAPI) -> None:
 
     @app.exception_handler(AutoLoraError)
     async def answer_library(request: Request, error: AutoLoraError) -> Response:
-        return _answer(request, STATUS.get(type(error), 422), str(error))
+        return _answer(request, STATUS.get(type(error), 422), _with_remedy(error))
 
 
 def _describe(error: dict[str, object]) -> str:
@@ -38,6 +39,12 @@ def _describe(error: dict[str, object]) -> str:
     location = error["loc"]
     name = ".".join(str(part) for part in location[1:]) if isinstance(location, tuple) else ""
     return f"{name or 'the request'}: {error['msg']}"
+
+
+def _with_remedy(error: AutoLoraError) -> str:
+    """Return the message of an error, and of a refused file what to do about it."""
+    remedy = REMEDIES.get(error.code) if isinstance(error, RefusedFile) else None
+    return f"{error}. {remedy}" if remedy else str(error)
 
 
 def _answer(request: Request, status: int, message: str) -> Response:

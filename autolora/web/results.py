@@ -35,6 +35,8 @@ class Card:
 
     row: dict[str, Any]
     """its columns of the index"""
+    prompt: str
+    """what the visitor has typed; may be empty"""
     hit: Hit | None
     """how it fits the prompt; None without a prompt"""
     score: float | None
@@ -63,9 +65,9 @@ class Card:
 
     @property
     def python(self) -> str:
-        """Return the Python lines that generate an image with this adapter."""
-        words = self.row["trigger_words"]
-        return PYTHON.format(sha256=self.sha256[:12], prompt=words[0] if words else self.name)
+        """Return the Python lines that generate an image with this adapter, of the prompt if there is one."""
+        prompt = self.prompt or next(iter(self.row["trigger_words"] or ()), self.name)
+        return PYTHON.format(sha256=self.sha256[:12], prompt=prompt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +86,15 @@ class Results:
         """Return how many of the shown adapters fit, e.g. `3 strong matches, 1 good match`; empty if none does."""
         counts = Counter(card.words for card in self.cards if (card.level or 0) >= 2)
         return ", ".join(f"{count} {words}{'es' if count > 1 else ''}" for words, count in counts.items())
+
+    @property
+    def sections(self) -> list[tuple[str, list[Card]]]:
+        """Return the cards with the heading of each section: after good matches, the others have one of their own."""
+        fitting = [card for card in self.cards if (card.level or 0) >= 2]
+        others = [card for card in self.cards if (card.level or 0) < 2]
+        if not (fitting and others) or self.cards[0].hit is None:
+            return [("", self.cards)] if self.cards else []
+        return [("", fitting), ("Less likely", others)]
 
     @property
     def fits(self) -> bool:
@@ -162,6 +173,7 @@ def make_card(
     name, author = display_name(row["id"] or row["sha256"][:12], row["file"] or "")
     return Card(
         row=row,
+        prompt=wanted.q.strip(),
         hit=hit,
         score=score,
         level=level,

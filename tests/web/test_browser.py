@@ -134,7 +134,8 @@ def test_a_dropped_file_finds_its_like(browser: Browser, url: str, root: Path) -
     expect(page.locator(".found")).to_contain_text("More like mine.safetensors")
     assert page.locator(".card").first.get_attribute("data-sha256") == sha256
     page.set_input_files("#file", {"name": "no.safetensors", "mimeType": "", "buffer": b"no LoRA"})
-    expect(page.locator("#said.bad")).to_contain_text("safetensors")
+    expect(page.locator("#said.bad")).to_contain_text("no.safetensors: ")
+    expect(page.locator("#said.bad")).to_contain_text("Download the file again")
     page.problems.clear()  # type: ignore[attr-defined]  # the browser reports the 422 as an error
     close(page)
 
@@ -158,6 +159,21 @@ def test_an_image_is_generated_and_says_how_it_was_made(browser: Browser, url: s
     close(page)
 
 
+def test_enter_generates_and_shift_enter_starts_a_line(browser: Browser, url: str) -> None:
+    page = open_page(browser, f"{url}generate")
+    prompt = page.locator("textarea")
+    expect(prompt).to_be_focused()
+    page.keyboard.type("a cat")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("on a hill")
+    expect(prompt).to_have_value("a cat\non a hill")
+    made = page.locator("#images figure").count()
+    page.keyboard.press("Enter")
+    expect(page.locator("#images figure")).to_have_count(made + 1)
+    expect(page.locator("figure").first).to_have_attribute("data-state", "done", timeout=120_000)
+    close(page)
+
+
 def test_two_releases_stand_side_by_side(browser: Browser, url: str) -> None:
     page = open_page(browser, f"{url}compare")
     page.get_by_label("Prompt").fill("a cat")
@@ -174,6 +190,14 @@ def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
     page.locator("body").click(position={"x": 1, "y": 1})
     page.keyboard.press("/")
     expect(page.locator("#q")).to_be_focused()
+    page.keyboard.press("Backspace")
+    page.keyboard.press("/")
+    expect(page.locator("#q")).to_have_value("")
+    page.keyboard.type("a rocket/")
+    expect(page.locator("#q")).to_have_value("a rocket/")
+    page.keyboard.press("Backspace")
+    expect(page.locator(".card .name").first).to_have_text("rocket")
+    page.wait_for_load_state("networkidle")
     cards = page.locator(".card .face")
     page.keyboard.press("ArrowDown")
     expect(cards.nth(0)).to_be_focused()

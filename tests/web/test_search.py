@@ -1,10 +1,16 @@
 """Searches by prompt, by adapter, and of everything; filters, details and what is hidden."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from autolora.params import load
+from autolora.web.query import Search
+from autolora.web.rendering import _environment
+from autolora.web.site import open_site
 from tests.web.conftest import NSFW
 
 
@@ -104,6 +110,36 @@ def test_details_say_why_an_adapter_was_found(client: httpx2.Client) -> None:
     assert "Why this one" not in client.get(f"/parts/adapters/{hit['sha256']}").text
     reasons = client.get(f"/api/adapters/{hit['sha256']}", params={"q": "a cat"}).json()["reasons"]
     assert reasons["words"] == ["cat"] and reasons["captions"]
+
+
+def test_what_does_not_fit_comes_under_a_heading_of_its_own(client: httpx2.Client, root: Path) -> None:
+    site = open_site(root, load(root / "params.yaml"))
+    site.follow()
+    found = site.search(Search(q="a rocket", k=4))
+    cards = [replace(card, level=level) for card, level in zip(found.cards, (3, 2, 1, 0), strict=True)]
+    results = replace(found, cards=cards)
+    assert results.sections == [("", cards[:2]), ("Less likely", cards[2:])]
+    assert replace(found, cards=cards[:2]).sections == [("", cards[:2])]
+    assert replace(found, cards=cards[2:]).sections == [("", cards[2:])]
+    assert replace(found, cards=[]).sections == []
+    assert "Less likely" not in client.get("/parts/results", params={"k": 12}).text
+
+
+def test_the_python_lines_contain_the_prompt_of_the_visitor(client: httpx2.Client) -> None:
+    (hit,) = search(client, q="a cat", k=1)
+    path = f"/parts/adapters/{hit['sha256']}"
+    assert "prompt = &#39;a cat at night&#39;" in client.get(path, params={"q": "a cat at night "}).text
+    assert f"prompt = &#39;{hit['trigger_words'][0]}&#39;" in client.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("license", "text"),
+    [("other", "license: other"), ("unknown", "license unknown"), (None, "license unknown"), ("mit", "mit")],
+)
+def test_a_license_without_a_name_is_called_one(license: str | None, text: str) -> None:
+    macros = _environment().get_template("components/macros.html").module
+    row = {"nsfw": False, "person": False, "commercial": None, "license": license}
+    assert f'<span class="badge">{text}</span>' in macros.badges(row)  # type: ignore[attr-defined]
 
 
 def test_unknown_adapters_are_not_found(client: httpx2.Client) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.lora.remedies import REMEDIES
 from autolora.pool import store as pool
 from autolora.web import uploads as uploads_module
 from autolora.web.uploads import UploadedLora, Uploads
@@ -54,6 +55,10 @@ def test_a_forgotten_file_must_be_dropped_again(client: httpx2.Client) -> None:
 def test_what_is_not_a_lora_is_refused(client: httpx2.Client, content: bytes) -> None:
     answer = upload(client, content)
     assert answer.status_code == 422 and answer.json()["error"] and "/tmp" not in answer.text
+
+
+def test_a_refusal_says_what_to_do(client: httpx2.Client) -> None:
+    assert upload(client, b"no LoRA").json()["error"].endswith(f". {REMEDIES['truncated']}")
 
 
 def test_too_many_uploads_at_a_time_are_refused(client: httpx2.Client, url: str) -> None:

@@ -51,7 +51,7 @@ function badges(a) {
     a.nsfw ? badge("not safe for work", "warn") : null,
     a.person ? badge("real person", "warn") : null,
     a.commercial ? badge("may sell", "good") : a.commercial === false ? badge("no selling", "bad") : null,
-    badge(a.license ?? "license unknown"));
+    badge({ other: "license: other", unknown: "license unknown" }[a.license] ?? a.license ?? "license unknown"));
 }
 
 function card(a) {

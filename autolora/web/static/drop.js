@@ -17,7 +17,7 @@ async function send(file) {
   const text = await fetchPart("drop", `/api/files?name=${name}`, { method: "POST", body: file });
   const answer = text === null ? {} : parse(text);
   if (answer.id) location.assign(`/?file=${answer.id}`);
-  else if (answer.error) say(answer.error, { isBad: true });
+  else if (answer.error) say(`${file.name}: ${answer.error}`, { isBad: true });
 }
 
 /** Return an answer of the API; one that is not JSON is a message of the server. */

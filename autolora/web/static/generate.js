@@ -59,6 +59,13 @@ export function followGeneration() {
     event.preventDefault();
     request();
   });
+  const prompt = form.elements.q;
+  prompt.setSelectionRange(prompt.value.length, prompt.value.length);
+  prompt.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
   form.addEventListener("input", (event) => {
     if ("strength" in event.target.dataset) {
       event.target.closest(".chosen").querySelector("output").value = Number(event.target.value).toFixed(2);

@@ -35,7 +35,7 @@ export function followKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("details").open) return;
     const typing = event.target.matches(INPUTS);
-    if (event.key === "/" && !typing) {
+    if (event.key === "/" && (!typing || (event.target === prompt && !prompt.value))) {
       event.preventDefault();
       prompt.focus();
       prompt.select();
