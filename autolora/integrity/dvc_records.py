@@ -234,9 +234,10 @@ def _locked_outputs(root: Path) -> list[Output]:
 def _outputs_in_git(root: Path) -> Iterator[str]:
     """Yield the outputs in dvc.yaml with `cache: false`."""
     for stage in _read_yaml(root / "dvc.yaml")["stages"].values():
-        for out in stage.get("outs", ()):
-            if isinstance(out, dict):
-                yield from (path for path, options in out.items() if not options.get("cache", True))
+        for kind in ("outs", "metrics", "plots"):
+            for out in stage.get(kind, ()):
+                if isinstance(out, dict):
+                    yield from (path for path, options in out.items() if not options.get("cache", True))
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Which files should be on disk, and the hash of each: pool, outputs of stages, DVC's cache, copies of the index."""
 
+import hashlib
 import json
 import re
 from collections import defaultdict
@@ -12,9 +13,18 @@ from autolora.errors import MissingArtifact
 from autolora.index.copies import HASHES
 from autolora.index.served import copies_folder, copy_path, served_digest, served_path
 from autolora.index.store import content_digest
-from autolora.integrity.dvc_records import Output, Records, object_path, read_list, read_records
+from autolora.integrity.dvc_records import (
+    FOLDER_SUFFIX,
+    Output,
+    Records,
+    object_path,
+    read_list,
+    read_records,
+    write_list,
+)
 from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
+from autolora.storage.git import committed_blobs, read_committed
 from autolora.storage.hashes import hash_value
 
 
@@ -167,6 +177,8 @@ def _expect_output(root: Path, output: Output) -> Expectation:
     assert output.stage is not None
     if not output.is_folder:
         return Expectation(files=[_file_of(root, output.stage, output)])
+    if not output.in_cache:
+        return _expect_folder_in_git(root, output.stage, output)
     listed = _list_of(root, output)
     expectation = Expectation(files=_list_files(root, output))
     if listed is not None:
@@ -182,6 +194,32 @@ def _expect_output(root: Path, output: Output) -> Expectation:
             for name, md5 in listed.items()
         )
     return expectation
+
+
+def _expect_folder_in_git(root: Path, stage: str, output: Output) -> Expectation:
+    """Return the files of a folder that git stores; the folder itself if its recorded list is found nowhere."""
+    folder = root / output.path
+    on_disk = {name: _md5_of((folder / name).read_bytes()) for name in _names_in(folder)}
+    for listed in (on_disk, _committed_files(root, output.path)):
+        if _md5_of(write_list(listed)) + FOLDER_SUFFIX == output.md5:
+            files = [
+                ExpectedFile(kind=stage, path=folder / name, md5=md5, output=output)
+                for name, md5 in listed.items()
+            ]
+            return Expectation(files, [ExpectedFolder(stage, folder, frozenset(listed))])
+    return Expectation([ExpectedFile(kind=stage, path=folder, md5=output.md5, output=output)])
+
+
+def _committed_files(root: Path, folder: str) -> dict[str, str]:
+    """Return relative path -> md5 of the files of a folder in the last commit."""
+    return {
+        path.removeprefix(f"{folder}/"): _md5_of(read_committed(root, "HEAD", path).encode())
+        for path in committed_blobs(root, folder)
+    }
+
+
+def _md5_of(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _expect_copies(root: Path) -> Expectation:

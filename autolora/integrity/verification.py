@@ -229,6 +229,11 @@ class _Check:
     ) -> tuple[str, str]:
         """Return problem and detail; empty if there is none."""
         try:
+            if path.is_dir():
+                return (
+                    DAMAGED,
+                    "its files are neither those that dvc.lock records nor those of the last commit",
+                )
             size = path.stat().st_size
             if file.is_taken_down:
                 return (EXTRA, NOT_ERASED) if size else ("", "")

@@ -34,6 +34,8 @@ FILES = {
     "data/encoder/model.safetensors": "encoder",
     "data/index/meta.json": "index",
     "digests/index.json": "index",
+    "metrics/index.json": "index",
+    "metrics/plots/*": "index",
     "cache/index/*/meta.json": "copies",
     "cache/index/*/vectors.npy": "copies",
     "cache/index/*/columns.arrow": "copies",
@@ -129,7 +131,7 @@ def test_extra_files_are_found(repository: VersionedRepository) -> None:
     folders = [
         repository.file(pattern).parent for pattern in FILES if not pattern.startswith((".dvc", "digests"))
     ]
-    tracked = [folder for folder in folders if folder.name not in ("data", "pool", "sketches")]
+    tracked = [folder for folder in folders if folder.name not in ("data", "pool", "sketches", "metrics")]
     extra = {folder / "sub" / "extra.json" for folder in tracked}
     for path in extra:
         path.parent.mkdir(exist_ok=True)
@@ -243,3 +245,14 @@ def test_a_long_verification_logs_what_it_has_read(
     pattern = rf"\[verify\] \d+ of {math.ceil(report.bytes / MB)} MB, .*, \d+ files"
     assert lines and all(re.fullmatch(pattern, line) for line in lines)
     assert any(0 < int(line.split()[-2]) < report.read for line in lines)
+
+
+def test_a_folder_in_git_without_a_recorded_version_is_damaged(repository: VersionedRepository) -> None:
+    """The cache has no list of its files: they are compared with dvc.lock, and with the last commit."""
+    lock = repository.root / "dvc.lock"
+    lock.write_text(
+        re.sub(r"(metrics/plots\n\s+hash: md5\n\s+md5: )\w{32}", r"\g<1>" + "0" * 32, lock.read_text())
+    )
+    (finding,) = [row for row in repository.verify().findings if "metrics" in row.path]
+    assert (finding.path, finding.kind, finding.problem) == ("metrics/plots", "index", DAMAGED)
+    assert "dvc.lock" in finding.detail

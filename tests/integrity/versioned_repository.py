@@ -198,7 +198,11 @@ def _make_index(other: Path, root: Path, new: bool) -> None:
 
 
 def _write_settings(root: Path, endpoint: str) -> None:
-    """Write dvc.yaml, params.yaml and the config of the base model."""
+    """Write dvc.yaml, params.yaml, metrics in git and the config of the base model."""
+    (root / "metrics/plots").mkdir(parents=True)
+    (root / "metrics/index.json").write_text("{}\n")
+    (root / "metrics/plots/recall.csv").write_text("k,recall\n1,0.5\n")
+    (root / "metrics/plots/scores.csv").write_text("score\n0.5\n")
     stages: dict[str, Any] = {
         stage: {
             "cmd": f"cp -r kept/{stage} data/",
@@ -207,6 +211,8 @@ def _write_settings(root: Path, endpoint: str) -> None:
         for stage in KEPT
     }
     stages["index"]["outs"].append({"digests/index.json": {"cache": False, "persist": True}})
+    stages["index"]["metrics"] = [{"metrics/index.json": {"cache": False, "persist": True}}]
+    stages["index"]["plots"] = [{"metrics/plots": {"cache": False, "persist": True}}]
     stages["pool"] = {
         "cmd": "false",
         "outs": [
