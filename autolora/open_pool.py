@@ -11,8 +11,10 @@ Hooks on the linears of the pipeline's transformer add what the adapters change 
 of it is changed.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
@@ -38,6 +40,12 @@ if TYPE_CHECKING:  # a search does not import torch
     """called with the sha256 of an adapter and the slots of a transformer"""
 
 Method = Literal["gated", "direct"]
+
+NO_CAPTIONS = "captions: a published index does not contain them, only the project that it was made in"
+NO_BLOCKS = (
+    "blocks: a published index contains no encoder and no sketches, only the project that it was made in"
+)
+GET_HITS = "`pool.search` finds adapters by a prompt, and `pool.named` by their names"
 
 _attached: "WeakKeyDictionary[Any, Attachment]" = WeakKeyDictionary()
 """transformer -> what removes its adapters"""
@@ -74,16 +82,19 @@ class Pool:
         """Return the k adapters that fit a prompt best, best first, whether they fit it well or not.
 
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
-        all hold, e.g. "license = 'mit' and not nsfw". Raises FilterError if it is not valid.
+        all hold, e.g. "license = 'mit' and not nsfw". Raises FilterError if it is not valid, ValueError if the
+        prompt is empty.
         """
+        _check_prompt(prompt)
         return self.retriever.search(prompt, self.settings.retrieval.k if k is None else k, where)
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
 
         where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
-        of adapters is unknown.
+        of adapters is unknown, ValueError if the prompt is empty.
         """
+        _check_prompt(prompt)
         return self.retriever.select(prompt, self.settings.retrieval, where)
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
@@ -103,6 +114,9 @@ class Pool:
         What cannot be determined is named in `Reasons.unavailable`.
         """
         reasons = explain(self.root, self.retriever, prompt, hits)
+        if is_published(self.root):
+            unavailable = (NO_CAPTIONS, NO_BLOCKS) if blocks else (NO_CAPTIONS,)
+            return [replace(reason, unavailable=unavailable) for reason in reasons]
         if not blocks:
             return reasons
         return add_blocks(self.root, self.retriever, prompt, hits, reasons, self.settings.pool)
@@ -118,7 +132,7 @@ class Pool:
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, or if
-        it already has adapters of a pool.
+        it already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline.
         """
         key = _key(pipeline)
         if key in _attached:
@@ -127,7 +141,7 @@ class Pool:
                 "`pool.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
             )
         self.attach(pipeline, hits, method=method)
-        attached = _attached[key]
+        attached = _attached.get(key)
         try:
             yield
         finally:
@@ -143,6 +157,7 @@ class Pool:
         from autolora.fusion.store import folder as gates_folder
         from autolora.fusion.store import load as load_gates
 
+        _check_hits(hits)
         if len({hit.sha256 for hit in hits}) < len(hits):
             raise MismatchError(
                 "an adapter is given twice: give it once, with the strength that it should have"
@@ -152,7 +167,8 @@ class Pool:
         gates = load_gates(slots, gates_folder(self.root)) if gated else None
         attachment = fused_hits(pipeline.transformer, hits, lambda sha256: self._load(sha256, slots), gates)
         self.detach(pipeline)
-        _attached[key] = attachment
+        if hits:
+            _attached[key] = attachment
 
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""
@@ -184,6 +200,11 @@ def open_pool(source: Path | str, revision: str | None = None) -> Pool:
 
 
 def _open_project(root: Path, revision: str | None) -> Pool:
+    if not (root / "params.yaml").exists() and any(root.glob("*.safetensors")):
+        raise MissingArtifact(
+            f"{root} holds LoRA files, but is not a project: make a project with `autolora index "
+            f"{shlex.quote(str(root))}`, and open the folder that contains its params.yaml"
+        )
     settings = PoolSettings.of(load_params(root / "params.yaml"))
 
     def load(sha256: str, slots: "Sequence[Slot]") -> "Lora":
@@ -210,7 +231,26 @@ def _open_published(folder: Path) -> Pool:
     return Pool(folder, manifest.settings, Retriever(index, text_encoder), load)
 
 
+def _check_prompt(prompt: str) -> None:
+    if not prompt.strip():
+        raise ValueError("the prompt is empty: say what the image should show")
+
+
+def _check_hits(hits: Sequence[Hit]) -> None:
+    """Raise TypeError if an argument is not a list of hits, such as one hit, or names of adapters."""
+    if isinstance(hits, Hit):
+        raise TypeError("expected a list of hits, not one hit: give `[hit]`")
+    if isinstance(hits, str) or not isinstance(hits, Sequence):
+        raise TypeError(f"expected a list of hits, not {type(hits).__name__}: {GET_HITS}")
+    if wrong := [type(hit).__name__ for hit in hits if not isinstance(hit, Hit)]:
+        raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
+
+
 def _key(pipeline: Pipeline) -> Any:
     """Return the transformer itself, which torch.compile may have wrapped."""
-    transformer = pipeline.transformer
+    transformer = getattr(pipeline, "transformer", None)
+    if transformer is None:
+        raise TypeError(
+            f"expected a pipeline of diffusers with a transformer, such as FluxPipeline, not {type(pipeline).__name__}"
+        )
     return getattr(transformer, "_orig_mod", transformer)

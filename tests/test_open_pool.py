@@ -334,6 +334,44 @@ def test_an_adapter_that_is_given_twice_is_an_error(pool: Pool, hits: list[Hit],
         assert not any(module._forward_hooks for module in pipe.transformer.modules())
 
 
+def test_wrong_arguments_are_type_errors(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    wrong: list[tuple[Any, str]] = [
+        (hits[0], r"not one hit: give `\[hit\]`"),
+        ("author/name", "not str: `pool.search`"),
+        ([hits[0].id], "it contains str"),
+        (None, "not NoneType"),
+    ]
+    for value, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            pool.attach(pipe, value)
+        with pytest.raises(TypeError, match=message), pool.fuse(pipe, value):
+            pass
+    nothing: Any = None
+    for call in (lambda: pool.attach(nothing, hits), lambda: pool.detach(nothing)):
+        with pytest.raises(TypeError, match="expected a pipeline of diffusers"):
+            call()
+    assert not any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+def test_an_empty_prompt_is_an_error(pool: Pool) -> None:
+    for find in (pool.search, pool.select):
+        with pytest.raises(ValueError, match="the prompt is empty"):
+            find(" ")
+
+
+def test_without_hits_nothing_is_attached(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    pool.attach(pipe, hits)
+    pool.attach(pipe, [])
+    with pool.fuse(pipe, hits):
+        assert any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+def test_a_folder_of_lora_files_is_no_project(tmp_path: Path) -> None:
+    (tmp_path / "cat.safetensors").write_bytes(b"x")
+    with pytest.raises(MissingArtifact, match="make a project with `autolora index"):
+        autolora.open(tmp_path)
+
+
 def test_threads_may_search_at_the_same_time(root: Path) -> None:
     prompts = [f"a {thing} number {number}" for thing in small_root.THEMES for number in range(10)]
     expected = [autolora.open(root).search(prompt) for prompt in prompts]

@@ -38,6 +38,7 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     assert len(published) == 12
     (reasons,) = published.explain(PROMPT, published.search(PROMPT, k=1), blocks=True)
     assert reasons.weights_score and len(reasons.unavailable) == 2
+    assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
 
 
 def test_weights_come_from_their_hub_once(site: Site, cache: Path) -> None:
