@@ -1,6 +1,7 @@
 """`autolora show`."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,12 +14,16 @@ from rich.table import Table
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import print_table, to_json, two_columns
+from autolora.cli.paths import to_absolute
+from autolora.errors import MissingArtifact
 from autolora.params import Params
 
 if TYPE_CHECKING:
     from autolora.report.caption_agreement import CaptionAgreement
     from autolora.report.lookup import AdapterRecord
     from autolora.trigger_words import TriggerWordCheck
+
+SUFFIX = ".safetensors"
 
 
 def show(
@@ -36,7 +41,7 @@ def show(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show all that is known about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), or a generated PNG."""
+    """Show all about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), a LoRA file, or a generated PNG."""
     if adapter.lower().endswith(".png"):
         if captions or trigger_words:
             name = "captions" if captions else "trigger-words"
@@ -47,8 +52,9 @@ def show(
     from autolora.report.lookup import lookup
     from autolora.report.record_json import record_json
 
+    file = _existing_file(adapter)
     root, params = enter_repository()
-    record = lookup(root, adapter, params.crawl)
+    record = _lookup_file(root, file, params) if file else lookup(root, adapter, params.crawl)
     agreements = _compare_captions(root, record) if captions else []
     checks = _check_trigger_words(root, params, record) if trigger_words else []
     if as_json:
@@ -62,6 +68,26 @@ def show(
         print_table(_agreement_table(agreements))
     if trigger_words:
         print_table(_trigger_word_table(checks))
+
+
+def _existing_file(name: str) -> Path | None:
+    """Return the LoRA file that a name is the path of; None if there is none."""
+    path = to_absolute(Path(name))
+    return path if name.lower().endswith(SUFFIX) and path.is_file() else None
+
+
+def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
+    """Find the adapter with the bytes of a LoRA file."""
+    from autolora.report.lookup import lookup
+    from autolora.storage.hashes import hash_file
+
+    try:
+        return lookup(root, hash_file(file), params.crawl)
+    except MissingArtifact as error:
+        raise MissingArtifact(
+            f"no adapter of the project has the bytes of {file}: `autolora inspect {shlex.quote(str(file))}` shows "
+            "what it is and does"
+        ) from error
 
 
 def _show_image(path: Path, as_json: bool) -> None:

@@ -2,8 +2,9 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
+from pathlib import PurePosixPath
 from typing import Self
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ class AdapterNames:
     def __init__(self, rows: Sequence[Row]) -> None:
         """rows: fields sha256 (empty if it is unknown), hub, id and file of each adapter."""
         self._labels = [f"{row['sha256'][:8]} ({row['file']})" for row in rows]
+        self._files = [row["file"] for row in rows]
         self._by_sha256 = sorted((row["sha256"], position) for position, row in enumerate(rows))
         self._ids: list[tuple[str, str]] = []
         self._by_id: defaultdict[str, list[int]] = defaultdict(list)
@@ -41,6 +43,14 @@ class AdapterNames:
     def find_all(self, name: str) -> list[int]:
         """Return the positions of the adapters with a name, in the order of the rows."""
         return sorted({*self._by_id.get(name, ()), *self._with_prefix(name.lower())})
+
+    def find_all_by_last_part(self, name: str) -> list[int]:
+        """Return the positions of the adapters whose file or last part of the id is `name`.
+
+        The suffix of a file may be left out. The case of letters does not count.
+        """
+        wanted = name.casefold()
+        return [position for position, forms in enumerate(self._last_parts()) if wanted in forms]
 
     def find_one(self, name: str) -> int:
         """Return the position of the adapter with a name. Raises MissingArtifact if none or several have it."""
@@ -62,6 +72,11 @@ class AdapterNames:
         """
         has_hub = ":" in name
         return did_you_mean(name, (f"{hub}:{id}" if has_hub else id for hub, id in self._ids))
+
+    def _last_parts(self) -> Iterator[set[str]]:
+        for (_, name), file in zip(self._ids, self._files, strict=True):
+            path = PurePosixPath(file.casefold())
+            yield {name.casefold().rpartition("/")[2], path.name, path.stem}
 
     def _with_prefix(self, prefix: str) -> list[int]:
         """Return the positions of the adapters whose sha256 begins with a prefix; none for a short one."""

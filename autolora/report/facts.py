@@ -22,22 +22,25 @@ WHAT_TO_DO = (
 def facts(record: AdapterRecord) -> dict[str, Any]:
     """Return what is known about an adapter: label -> value; labels without a value are left out."""
     primary, adapter = record.sources.primary, record.adapter
+    sha256 = adapter.sha256 if adapter else primary.sha256 or ""
     values = {
         "adapter": qualified_name(primary),
         "path": str(record.own_file or ""),
         "verdict": describe_verdict(record),
         "inactive because": record.inactive_reason,
-        "sha256": adapter.sha256 if adapter else primary.sha256 or "",
+        "sha256": sha256,
     }
     if _has_metadata(primary):
         values |= _hub_facts(record)
     elif len(record.listings) > 1:
         values["sources"] = "\n".join(map(describe_listing, record.listings))
     values |= {
-        "version": primary.version,
+        "version": "" if primary.version == sha256 else primary.version,
         "last changed": primary.updated or "",
         "first seen": record.sources.first_seen.isoformat(),
-        "family": record.family or "",
+        "family": "named by its own sha256"
+        if record.family and record.family == sha256
+        else record.family or "",
         "split": describe_split(record),
     }
     return {label: value for label, value in (values | _file_facts(record)).items() if value != ""}

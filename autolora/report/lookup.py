@@ -66,7 +66,7 @@ class AdapterRecord:
 
 
 def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
-    """Find an adapter by its name on a hub or the first digits of its sha256 (6 or more).
+    """Find an adapter by its name on a hub or the first digits of its sha256 (6 or more), else by its last part.
 
     Raises MissingArtifact when no adapter or several adapters match.
     """
@@ -76,7 +76,8 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
     files: defaultdict[str, list[Listing]] = defaultdict(list)
     for listing in catalog:
         files[_file_key(listing, adapters)].append(listing)
-    named = dict.fromkeys(_file_key(catalog[position], adapters) for position in adapter_names.find_all(name))
+    positions = adapter_names.find_all(name) or adapter_names.find_all_by_last_part(name)
+    named = dict.fromkeys(_file_key(catalog[position], adapters) for position in positions)
     matches = {file: files[file] for file in named}
     if not matches:
         suggestion = adapter_names.suggest(name)

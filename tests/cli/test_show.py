@@ -5,7 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from autolora.cli import app
+from autolora.report import lookup
+from autolora.storage import hashes
 from tests.cli.commands import run
 
 
@@ -20,3 +24,35 @@ def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.Monke
     rows = content["caption_agreement"]
     assert len(rows) == 4 and rows[0].keys() == {"image", "text", "weights", "others"}
     assert "caption_agreement" not in json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))
+
+
+def test_show_finds_an_adapter_by_the_last_part_of_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    several = CliRunner().invoke(app, ["show", "MOSAIC"])
+    assert several.exit_code == 1 and "'MOSAIC' matches several adapters" in several.output
+    listings = [row for row in lookup.read_all(root) if row.id != "author1/mosaic"]
+    others = ("author2/mosaic", "author3/mosaic")
+    monkeypatch.setattr(lookup, "read_all", lambda _: [row for row in listings if row.id not in others])
+    record = json.loads(run(root, monkeypatch, "show", "MOSAIC", "--json"))
+    assert record["id"] == "author0/mosaic"
+
+
+def test_show_of_a_file_that_the_project_lacks_names_inspect(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a b.safetensors").write_bytes(b"x")
+    monkeypatch.chdir(root)
+    result = CliRunner().invoke(app, ["show", str(tmp_path / "a b.safetensors")])
+    assert result.exit_code == 1 and f"`autolora inspect '{tmp_path}/a b.safetensors'`" in result.output
+
+
+def test_show_finds_the_adapter_of_a_file(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))
+    file = tmp_path / "copy.safetensors"
+    file.write_bytes(b"the hash counts")
+    monkeypatch.setattr(hashes, "hash_file", lambda path: record["sha256"] if path == file else "")
+    assert json.loads(run(root, monkeypatch, "show", str(file), "--json")) == record

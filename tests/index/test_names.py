@@ -108,3 +108,11 @@ def test_a_wrong_name_is_answered_by_similar_ids() -> None:
         AdapterNames(rows).find_one("lumen9/mcs-flux")
     with pytest.raises(MissingArtifact, match=r"\(did you mean 'civitai:lumen9/msc-flux'\?\)"):
         AdapterNames(rows).find_one("civitai:lumen9/mcs-flux")
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"),
+    [("CAT", [1, 2]), ("c.st", [2]), ("b", [1]), ("Dog", [3]), ("ann", []), ("ca", []), ("", [])],
+)
+def test_the_last_part_of_a_name_finds_its_adapters(name: str, positions: list[int]) -> None:
+    assert AdapterNames(ROWS).find_all_by_last_part(name) == positions

@@ -212,7 +212,7 @@ def test_rejects_urls_of_other_hosts(hub: Hub) -> None:
 
 
 def test_unreachable_hub_is_an_error() -> None:
-    message = r"hub x at http://127.0.0.1:1 cannot be reached: .*: check that it is running"
+    message = r"hub x at http://127.0.0.1:1 cannot be reached: .*: check the connection, that it is running"
     with pytest.raises(HubError, match=message):
         get_json(Endpoint("x", "http://127.0.0.1:1", 1.0, 1, None), "http://127.0.0.1:1/api")
 
