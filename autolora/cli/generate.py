@@ -92,7 +92,7 @@ def generate(
     if image.provenance["text"] != prompt:
         print(f"  prompt with trigger words: {image.provenance['text']}")
     if no_hit:
-        print(f"  {no_hit}: the base model alone")
+        print(f"  the base model alone: {no_hit}")
     for hit in hits:
         print(f"  {_describe(hit)}")
 
@@ -129,7 +129,7 @@ def _find(
     hits = choose(retriever, prompt, k, named, where or None, params)
     if len({hit.sha256 for hit in hits}) < len(hits):
         raise typer.BadParameter("an adapter is given twice: give it once", param_hint="--adapter")
-    return hits, "" if hits else explain_no_hit(retriever.index, where)
+    return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
 def _draw(

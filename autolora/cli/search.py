@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from autolora.records import Hit
     from autolora.retrieval import Conditions, Retriever
 
+NUM_NEAREST = 3
+"""adapters that are named if none fits"""
+
 
 def search(
     prompt: Prompt,
@@ -102,6 +105,9 @@ def search(
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
         return
+    if not hits:
+        print(explain_no_hit(retriever, prompt, conditions))
+        return
     _print_hits(hits, retriever.index, conditions)
     if with_reasons:
         _print_reasons(hits, reasons)
@@ -148,11 +154,8 @@ def _filter_columns(index: "Index", hits: "Sequence[Hit]") -> list[dict[str, Any
 
 
 def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str]") -> None:
-    """Print a table of hits and how many adapters pass the filter, or why there is no hit."""
+    """Print a table of hits and how many adapters pass the filter."""
     passing = describe_passing(index, conditions)
-    if not hits:
-        print(explain_no_hit(index, conditions))
-        return
     title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
     columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
     table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -174,14 +177,23 @@ def describe_passing(index: "Index", conditions: "Sequence[str]") -> str:
     return f"{index.mask(conditions).sum()} of {len(index.rows)} adapters pass the filter"
 
 
-def explain_no_hit(index: "Index", conditions: "Sequence[str]") -> str:
-    """Return why a search or a selection has no hit."""
+def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[str]") -> str:
+    """Return why a search or a selection has no hit; if adapters pass the filter, the nearest ones in further lines."""
+    index = retriever.index
     if not len(index.rows):
         return "the index is empty: the pool has no accepted adapter"
     passing = describe_passing(index, conditions)
     if passing.startswith("0 "):
         return f"{passing} {' AND '.join(conditions)}"
-    return "no adapter fits the prompt" + (f"; {passing}" if passing else "")
+    nearest = retriever.search(prompt, NUM_NEAREST, conditions or None)
+    lines = [f"{hit.hub}:{hit.id}, relevance {hit.relevance:.2f}" for hit in nearest]
+    return "\n  ".join(
+        [
+            "no adapter fits the prompt" + (f"; {passing}" if passing else "") + "; the nearest:",
+            *lines,
+            "use the first one anyway: `autolora generate -k 1`; a certain one: `--adapter NAME`",
+        ]
+    )
 
 
 def _explain(
