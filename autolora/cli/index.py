@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autolora.cli.command import announce, enter_repository
-from autolora.errors import MissingArtifact, ParamsError
+from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.interrupt import exit_on_interrupt
 from autolora.local.project import find_project, is_pipeline
 
@@ -57,20 +57,34 @@ def index(
     exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
     if folder:
         announce(f"indexing {folder}")
-    _prepare_project(folder, encoder)
+    written = _prepare_project(folder, encoder)
+    try:
+        report = _index_project(folder)
+    except AutoLoraError:
+        if written:
+            written.unlink(missing_ok=True)
+            announce(
+                f"removed {written}, because its first run failed; `autolora init` writes it for you to edit"
+            )
+        raise
+    print("\n".join(describe(report, time.perf_counter() - started)))
+
+
+def _index_project(folder: Path | None) -> "IndexReport":
+    """Index the folder of the project. folder: as given, None if it was not."""
     root, params = enter_repository()
     if not folder:
         announce(f"indexing {params.hubs.folder.path}")
     from autolora.local.indexing import index_folder
 
-    report = index_folder(root, params, date.today())
-    print("\n".join(describe(report, time.perf_counter() - started)))
+    return index_folder(root, params, date.today())
 
 
-def _prepare_project(folder: Path | None, encoder: str | None) -> None:
+def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
     """Write a project into the working directory if there is none, or complete the one that there is.
 
-    Raises ParamsError if DVC runs the stages of the project, or if it has another folder or encoder.
+    Returns the new params.yaml, None if there was one. Raises ParamsError if DVC runs the stages of the project, or if
+    it has another folder or encoder; MissingArtifact if the encoder of a new one comes without its text encoder.
     """
     here = Path.cwd()
     root = find_project(here)
@@ -80,19 +94,23 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> None:
                 f"{here} is not yet a project: give the folder of your LoRA files and a pretrained encoder "
                 "(`autolora index FOLDER --encoder FOLDER|ID`)"
             )
-        from autolora.local.settings import new_project
+        from autolora.local.settings import check_text_encoder, new_project
 
-        announce(f"wrote {new_project(here, folder, encoder)}")
-    elif is_pipeline(root):
+        check_text_encoder(encoder)
+        path = new_project(here, folder, encoder)
+        announce(f"wrote {path}")
+        return path
+    if is_pipeline(root):
         raise ParamsError(
             f"DVC makes the index of {root}: run `autolora index` in another folder, or add yours as a hub of this "
             "pipeline (hubs.folder.path and crawl.hubs in params.yaml)"
         )
-    elif folder or encoder:
+    if folder or encoder:
         from autolora.local.settings import complete_project
 
         if changed := complete_project(root, folder, encoder):
             announce(f"set {', '.join(changed)} in params.yaml")
+    return None
 
 
 def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
@@ -106,7 +124,8 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
     if report.copies:
         yield f"  {_count(report.copies, 'exact copy', 'exact copies')} of another file"
     if similar:
-        yield f"  {_count(len(similar), 'near-duplicate')} of another file: {_names(similar)}"
+        pairs = [f"{id} (kept: {report.originals[id]})" for id in similar]
+        yield f"  {_count(len(similar), 'near-duplicate')} of a file that was there first: {_names(pairs)}"
     for verdict, ids in verdicts.items():
         yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {_names(ids)}"
     for rule, number in report.rejected.items():
@@ -116,7 +135,7 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
     yield from _describe_images(report)
     yield from (f"  {problem}" for problem in report.problems[:MAX_PROBLEMS])
     if len(report.problems) > MAX_PROBLEMS:
-        yield f"  and {len(report.problems) - MAX_PROBLEMS} more problems"
+        yield f"  and {_count(len(report.problems) - MAX_PROBLEMS, 'more problem')}"
     changes = ", ".join(f"{number} {change}" for change, number in report.changes.items() if number)
     yield f"index {report.index[:12]}: {changes or 'nothing new'}, in {seconds:.1f} s"
     if accepted:

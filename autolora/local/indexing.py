@@ -4,6 +4,7 @@ The stages write what they write in the pipeline, without DVC, git and Prefect: 
 index in data/. The pool links to the files instead of downloading them, and the encoder is a pretrained one.
 """
 
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,12 +27,16 @@ from autolora.local.project import check_folder
 from autolora.local.reading import read_files, read_images
 from autolora.local.scan import scan
 from autolora.params import ModelsParams, Params
+from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from autolora.progress import Progress
 from autolora.records import ACCEPTED, Listing
 from autolora.storage.lock import exclusive_lock
 from autolora.text_encoder.clip import load_numpy_text_encoder
+
+ORIGINAL = re.compile(r"\(sha256 ([0-9a-f]{64})\); cosine ")
+"""the original in the reason of a near-duplicate, see autolora.pool.near_duplicates"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +49,8 @@ class IndexReport:
     """files with the same bytes as another one"""
     verdicts: Mapping[str, Sequence[str]]
     """verdict -> ids of the files with it; of files with the same bytes the first one"""
+    originals: Mapping[str, str]
+    """id of a near-duplicate -> id of the file that is searchable in its place"""
     rejected: Mapping[str, int]
     """rule of the section `crawl` -> number of files that it rejects"""
     problems: tuple[str, ...]
@@ -101,6 +108,7 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
         files=len(found.listings),
         copies=len(found.listings) - len(group_sources(found.listings)),
         verdicts=_ids_by_verdict(sync, found.listings),
+        originals=_originals(sync, found.listings),
         rejected=found.rejected,
         problems=(*found.problems, *unread_files, *unread_images),
         has_captioner=params.captions.engine is not None,
@@ -121,6 +129,17 @@ def _ids_by_verdict(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, li
         ids[row.verdict].append(sources[key].primary.id)
     order = sorted(ids, key=lambda verdict: (verdict != ACCEPTED, -len(ids[verdict]), verdict))
     return {verdict: sorted(ids[verdict]) for verdict in order}
+
+
+def _originals(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, str]:
+    """Return the id of each near-duplicate -> the id of its original, which its row names by sha256."""
+    sources = group_sources(listings)
+    ids = {row.sha256: sources[key].primary.id for key, row in sync.rows().items()}
+    originals = {}
+    for row in sync.rows().values():
+        if named := row.verdict == NEAR_DUPLICATE and ORIGINAL.search(row.reason):
+            originals[ids[row.sha256]] = ids[named[1]]
+    return originals
 
 
 def _write_dataset(root: Path, params: Params) -> None:

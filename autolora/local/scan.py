@@ -23,7 +23,7 @@ class FolderScan:
     """The result of a scan; the catalog holds its listings."""
 
     listings: tuple[Listing, ...]
-    """sorted by id and file"""
+    """those of the last scan first, in its order, then the new ones by id and file"""
     problems: tuple[str, ...]
     """one message per file, sidecar or image that cannot be used"""
     rejected: Mapping[str, int]
@@ -36,7 +36,9 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date) -> FolderSca
     A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
     Raises HubError if the folder does not exist.
     """
-    first_seen = _first_days(catalog.read_all_or_empty(root))
+    former = catalog.read_all_or_empty(root)
+    first_seen = _first_days(former)
+    ranks = {listing.key: rank for rank, listing in reversed(list(enumerate(former)))}
     with cached_hashes(root / HASHES) as hash_file:
         hub = Folder(folder, hash_file)
         models, problems = _list_models(hub, rules, today)
@@ -54,7 +56,8 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date) -> FolderSca
         seen = first_seen.get(listing.key, listing.first_seen)
         row = replace(limit_images(listing, rules), first_seen=seen)
         rows.append(replace(row, status="rejected") if rule else row)
-    rows.sort(key=lambda row: (row.id, row.file))
+    # what was there first stays first: of near-duplicates of one day, the first is the original
+    rows.sort(key=lambda row: (ranks.get(row.key, len(ranks)), row.id, row.file))
     catalog.write(root, rows)
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
 

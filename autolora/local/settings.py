@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from autolora.encoder.pretrained import load_pretrained
-from autolora.errors import ParamsError
+from autolora.errors import MissingArtifact, ParamsError
 from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_project
 from autolora.params import load
@@ -29,6 +29,21 @@ def new_project(root: Path, folder: Path | None, encoder: str | None) -> Path:
     values |= _folder_values(root, folder) if folder else {}
     values |= _encoder_values(encoder) if encoder else {}
     return write_project(root, values)
+
+
+def check_text_encoder(encoder: str) -> None:
+    """Raise MissingArtifact if a pretrained encoder comes without its text encoder, and as `load_pretrained`.
+
+    The pipeline that the template names for such an encoder is a guess, and its download is large.
+    """
+    pretrained = load_pretrained(*_split_revision(encoder))
+    if pretrained.pipeline is None:
+        raise MissingArtifact(
+            f"the encoder in {pretrained.folder} comes without its text encoder: publish it with "
+            "`autolora publish-encoder FOLDER --with-pipeline`, or write the project with `autolora init --encoder "
+            f"{encoder}`, set models.pipeline to the pipeline that the encoder was trained with, and run "
+            "`autolora index FOLDER`"
+        )
 
 
 def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Values:
@@ -69,8 +84,8 @@ def _folder_values(root: Path, folder: Path) -> Values:
 
 def _encoder_values(encoder: str) -> Values:
     """Return the values for a pretrained encoder and for what comes with it. encoder: a folder, or ID[@REVISION]."""
-    name, _, revision = encoder.partition("@") if is_hub_id(encoder.partition("@")[0]) else (encoder, "", "")
-    pretrained = load_pretrained(name, revision or None)
+    name, revision = _split_revision(encoder)
+    pretrained = load_pretrained(name, revision)
     source: str | Path = name
     commit: str | None = pretrained.folder.name
     if not is_hub_id(name):
@@ -81,3 +96,9 @@ def _encoder_values(encoder: str) -> Values:
     if pretrained.encoder.config.sketch_size:
         values |= {"pool.sketch_size": pretrained.encoder.config.sketch_size}
     return values
+
+
+def _split_revision(encoder: str) -> tuple[str, str | None]:
+    """Return folder or id, and the revision that follows an id."""
+    name, _, revision = encoder.partition("@")
+    return (name, revision or None) if is_hub_id(name) else (encoder, None)

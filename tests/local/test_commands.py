@@ -14,6 +14,12 @@ from typer.testing import CliRunner
 
 from autolora import interrupt
 from autolora.cli import app
+from autolora.cli.index import describe
+from autolora.encoder.pretrained import load_pretrained, save_pretrained
+from autolora.errors import MismatchError
+from autolora.local import indexing
+from autolora.local.indexing import IndexReport
+from autolora.pretrained.card import CardFacts
 from tests.local.own_folder import ENCODER, REPOSITORY, copy
 
 
@@ -58,6 +64,17 @@ def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: 
     assert "refused (truncated)" in " ".join(run("show", "broken").out.split())
 
 
+def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
+    report = IndexReport(
+        files=3, copies=0, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
+        rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0, captions=0,
+        failed_captions={}, changes={}, index="0" * 64,
+    )  # fmt: skip
+    lines = list(describe(report, 1.0))
+    assert "  1 near-duplicate of a file that was there first: strong (kept: ink)" in lines
+    assert "  and 1 more problem" in lines
+
+
 def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("index", folder, "--encoder", ENCODER)
     (here / "inner").mkdir()
@@ -87,6 +104,39 @@ def test_a_new_project_needs_folder_and_encoder(here: Path, arguments: tuple[obj
     result = run("index", *arguments)
     assert result.code == 1 and "is not yet a project: give the folder" in result.err
     assert list(here.iterdir()) == []
+
+
+def test_an_encoder_without_text_encoder_is_refused_before_anything_is_written(
+    here: Path, folder: Path, tmp_path: Path
+) -> None:
+    pretrained, bare = load_pretrained(ENCODER), tmp_path / "bare"
+    facts = CardFacts(name="bare", license="mit", base_model=None, metrics={})
+    save_pretrained(bare, pretrained.encoder, pretrained.config.training, facts)
+    result = run("index", folder, "--encoder", bare)
+    assert (
+        result.code == 1
+        and "comes without its text encoder" in result.err
+        and "--with-pipeline" in result.err
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_params_do_not_stay_after_a_first_run_that_failed(
+    here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MismatchError("the encoder does not fit")
+
+    with monkeypatch.context() as context:
+        context.setattr(indexing, "install_encoder", fail)
+        result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 1 and f"removed {here / 'params.yaml'}" in result.err
+    assert not (here / "params.yaml").exists()
+    assert run("index", folder, "--encoder", ENCODER).code == 0
+    with monkeypatch.context() as context:
+        context.setattr(indexing, "install_encoder", fail)
+        assert run("index").code == 1
+    assert (here / "params.yaml").exists()
 
 
 def test_a_pipeline_is_left_alone(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """`autolora index`: what it finds, what later runs do, and what readers see."""
 
+import datetime
 import json
 import logging
 import shutil
@@ -114,17 +115,38 @@ def test_a_new_and_a_changed_file_are_read(root: Path, folder: Path, monkeypatch
 
 
 def test_near_duplicates_and_refused_files_are_reported_and_explained(root: Path, folder: Path) -> None:
-    stronger = {
-        name: tensor * 2 if "lora_B" in name or "lora_up" in name else tensor
-        for name, tensor in load_file(folder / "file0.safetensors").items()
-    }
-    save_file(stronger, folder / "stronger.safetensors")
+    save_stronger(folder / "file0.safetensors", folder / "stronger.safetensors")
     save_file({"x": torch.zeros(1)}, folder / "other.safetensors")
     report = index(root)
     assert report.verdicts["near-duplicate"] == ["stronger"]
+    assert report.originals == {"stronger": "file0"}
     assert report.verdicts["not-a-lora"] == ["other"]
     assert "the original is folder:file0/file0.safetensors" in show(root, "stronger")["verdict"]
     assert len(open_retriever(root).index.rows) == 3
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_near_duplicate_never_replaces_the_file_that_was_indexed_first(
+    root: Path, folder: Path, days: int
+) -> None:
+    index(root)
+    save_stronger(folder / "file0.safetensors", folder / "a" / "stronger.safetensors")
+    for _ in range(2):  # the order of the last scan is kept
+        report = index(root, TODAY + datetime.timedelta(days))
+        assert report.originals == {"a/stronger": "file0"}
+        assert report.verdicts["accepted"] == ["deep/file1", "deep/file2", "file0"]
+
+
+def save_stronger(source: Path, target: Path) -> None:
+    """Write a near-duplicate of a file: its update twice as strong."""
+    target.parent.mkdir(exist_ok=True)
+    save_file(
+        {
+            name: tensor * 2 if "lora_B" in name or "lora_up" in name else tensor
+            for name, tensor in load_file(source).items()
+        },
+        target,
+    )
 
 
 def test_rules_and_sidecars_count(root: Path, folder: Path) -> None:
