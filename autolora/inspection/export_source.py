@@ -7,10 +7,10 @@ from pathlib import Path
 
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
+from autolora.hubs.folder.header_facts import DESCRIPTION, TRIGGERS, public_text, read_facts
 from autolora.index.names import EXPECTED, AdapterNames
 from autolora.index.served import open_index
 from autolora.inspection.base_model import BaseModel
-from autolora.inspection.header_facts import DESCRIPTION, TRIGGERS, public_text, read_facts
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.lora.verdict import WARNINGS

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description, Match
-from autolora.inspection.header_facts import HeaderFacts
 from autolora.inspection.inspection import Inspection
 
 LARGEST_BLOCKS, LARGE_SHARE = 5, 2.0

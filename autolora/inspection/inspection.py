@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description
 from autolora.inspection.duplicates import NearDuplicate
-from autolora.inspection.header_facts import HeaderFacts
 from autolora.lora.verdict import WARNINGS
 from autolora.records import ACCEPTED
 

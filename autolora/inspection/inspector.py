@@ -14,12 +14,12 @@ from threading import Event
 from typing import Any
 
 from autolora.errors import RefusedFile
+from autolora.hubs.folder.header_facts import HeaderFacts, read_facts
 from autolora.inspection.base_model import BaseModel
 from autolora.inspection.blocks import measure_changes
 from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
-from autolora.inspection.header_facts import HeaderFacts, read_facts
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
 from autolora.lora.mmap_file import open_regular
 from autolora.lora.read import Reading, read_and_sketch, read_header

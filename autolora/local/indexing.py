@@ -93,7 +93,7 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
     with exclusive_lock(root):
         models.set_threads(params.models)
         install_encoder(root, params)
-        found = scan(root, folder, params.crawl, today)
+        found = scan(root, folder, params.crawl, today, params.pool)
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
         sync = PoolSync(root, recipe)

@@ -10,7 +10,8 @@ from autolora.catalog import store as catalog
 from autolora.errors import HubError
 from autolora.hubs import Model, limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
-from autolora.params import CrawlParams
+from autolora.local.header_words import add_header_words
+from autolora.params import CrawlParams, PoolParams
 from autolora.progress import Progress, track
 from autolora.records import Listing
 from autolora.storage.hash_cache import cached_hashes
@@ -30,10 +31,11 @@ class FolderScan:
     """rule of the section `crawl` -> number of files that it rejects"""
 
 
-def scan(root: Path, folder: Path, rules: CrawlParams, today: date) -> FolderScan:
+def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: PoolParams) -> FolderScan:
     """Write the catalog of a folder and return its content.
 
     A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
+    bounds: of the headers, in which trigger words are looked for.
     Raises HubError if the folder does not exist.
     """
     former = catalog.read_all_or_empty(root)
@@ -48,6 +50,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date) -> FolderSca
                 listings += hub.complete_listings(model, rules, {})
             except HubError as error:
                 problems.append(str(error))
+    listings = add_header_words(root, folder, listings, bounds)
     rejected: Counter[str] = Counter()
     rows = []
     for listing in listings:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from autolora import progress
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.index.served import copies_folder, served_digest
-from autolora.local import indexing, reading
+from autolora.local import header_words, indexing, reading
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
@@ -147,6 +147,22 @@ def save_stronger(source: Path, target: Path) -> None:
         },
         target,
     )
+
+
+def test_trigger_words_in_a_header_count_if_no_sidecar_has_any(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = load_file(folder / "file0.safetensors")
+    save_file(tensors, folder / "file0.safetensors", {"modelspec.trigger_phrase": "mrtlx, " + "w" * 5000})
+    index(root)
+    (hit,) = open_retriever(root).search("a cat", k=1)
+    assert hit.trigger_words[0] == "mrtlx" and len(hit.trigger_words[1]) < 300
+    with monkeypatch.context() as context:  # a later run reads no header again
+        context.setattr(header_words, "read_header", None)
+        assert index(root).changes["updated"] == 0
+    (folder / "file0.json").write_text(json.dumps({"trigger_words": ["inkwsh"]}))
+    index(root)
+    assert open_retriever(root).search("a cat", k=1)[0].trigger_words == ("inkwsh",)
 
 
 def test_rules_and_sidecars_count(root: Path, folder: Path) -> None:

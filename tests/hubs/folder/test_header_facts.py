@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autolora.inspection.header_facts import MAX_CHARS, MAX_TAGS, MAX_WORDS, is_private, read_facts
+from autolora.hubs.folder.header_facts import MAX_CHARS, MAX_TAGS, MAX_WORDS, is_private, read_facts
 
 
 def test_known_fields_are_kept_and_others_left_out() -> None:
