@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autolora.hubs.folder.access import Root, UnusableFile, open_file, stat_file
+from autolora.hubs.folder.model_card import MAX_BYTES, MODEL_CARD, parse_model_card
 from autolora.hubs.folder.sidecar import MAX_SIDECAR_BYTES, SIDECARS
 from autolora.hubs.folder.sidecar_fields import Sidecar, SidecarImage, merge
 from autolora.hubs.validation import (
@@ -57,6 +58,11 @@ class _FolderEntries:
     folder_links: list[str] = field(default_factory=list)
     names: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """name with a lower-case suffix -> actual names"""
+
+    @property
+    def model_card(self) -> str | None:
+        """The name of the folder's model card, if there is one."""
+        return MODEL_CARD if MODEL_CARD in self.names.get(MODEL_CARD, ()) else None
 
 
 def scan_folder(root: Path, max_images: int) -> tuple[list[LoraFile], tuple[str, ...], frozenset[str]]:
@@ -152,7 +158,31 @@ def _read_sidecars(root: Root, entries: _FolderEntries, stem: str) -> tuple[Side
             sidecars.append(sidecar)
             problems += [f"{_quoted(entries.folder, names[0])}: {problem}" for problem in field_problems]
             changed = max(changed, modified)
+    if entries.model_card and len(entries.weights) == 1:
+        try:
+            sidecar, modified = _read_model_card(root, entries, entries.model_card)
+        except (UnusableFile, OSError, ValueError) as error:
+            problems.append(f"{_quoted(entries.folder, entries.model_card)} was skipped: {error}")
+        else:
+            sidecars.append(sidecar)
+            changed = max(changed, modified)
     return merge(sidecars), problems, changed
+
+
+def _read_model_card(root: Root, entries: _FolderEntries, name: str) -> tuple[Sidecar, float]:
+    """Return the model card as a sidecar, and its modification time. Raises UnusableFile, OSError, ValueError."""
+    path, status = stat_file(root, _join(entries.folder, name))
+    with open_file(path) as stream:
+        return parse_model_card(stream.read(MAX_BYTES), _image_paths(root, entries)), status.st_mtime
+
+
+def _image_paths(root: Root, entries: _FolderEntries) -> frozenset[str]:
+    """Return the images in a folder and in its folders, relative to it. Raises OSError."""
+    names = [name for spellings in entries.names.values() for name in spellings]
+    for folder in entries.folders:
+        children = os.listdir(os.path.join(root.path, entries.folder, folder))
+        names += [f"{folder}/{name}" for name in children]
+    return frozenset(name for name in names if is_image(name) and is_safe_path(name))
 
 
 def _read_sidecar(root: Root, folder: str, names: list[str]) -> tuple[bytes, float]:

@@ -82,12 +82,12 @@ def parse_card(item: Any, endpoint_url: str) -> Card:
         updated=updated,
         restricted=is_access_restricted(item),
         files=files,
-        license=_license(card, tags),
-        base_model=_base_model(card, tags),
+        license=license_of(card, tags),
+        base_model=base_model_of(card, tags),
         nsfw=NSFW_TAG in tags or NSFW_TAG in as_list(card.get("tags")),
         downloads=valid_count(item.get("downloads")),
         trigger_words=clean_texts(card.get("instance_prompt")),
-        images=tuple(dict(_images(card, files, f"{endpoint_url}/{repo_id}/resolve/")).items()),
+        images=tuple(dict(images_of(card, files, f"{endpoint_url}/{repo_id}/resolve/")).items()),
     )
 
 
@@ -101,17 +101,21 @@ def is_access_restricted(item: Mapping[str, Any]) -> bool:
     return is_restricted(item, "private", "disabled", "gated")
 
 
-def _license(card: Mapping[str, Any], tags: list[Any]) -> str | None:
+def license_of(card: Mapping[str, Any], tags: list[Any]) -> str | None:
+    """Return the license that a model card states, else that of the repository's tags."""
     license = clean_text(card.get("license")) or tag_value(tags, "license:")
     return clean_text(card.get("license_name")) or license if license == "other" else license
 
 
-def _base_model(card: Mapping[str, Any], tags: list[Any]) -> str | None:
+def base_model_of(card: Mapping[str, Any], tags: list[Any]) -> str | None:
+    """Return the first base model that a model card states, else that of the repository's tags."""
     base_models = as_list(card.get("base_model"))
     return clean_text(base_models[0]) if base_models else tag_value(tags, BASE_TAG)
 
 
-def _images(card: Mapping[str, Any], files: frozenset[str], prefix: str) -> Iterator[tuple[str, str | None]]:
+def images_of(
+    card: Mapping[str, Any], files: frozenset[str], prefix: str
+) -> Iterator[tuple[str, str | None]]:
     """Yield path and prompt of the card's images that are files of the repository.
 
     Images at other URLs are skipped, since they may change without a new commit. prefix: URL of the
