@@ -115,7 +115,7 @@ def test_details_say_why_an_adapter_was_found(client: httpx2.Client) -> None:
 def test_what_does_not_fit_comes_under_a_heading_of_its_own(client: httpx2.Client, root: Path) -> None:
     site = open_site(root, load(root / "params.yaml"))
     site.follow()
-    found = site.search(Search(q="a rocket", k=4))
+    found = site.search(Search.model_validate({"q": "a rocket", "k": 4}))
     cards = [replace(card, level=level) for card, level in zip(found.cards, (3, 2, 1, 0), strict=True)]
     results = replace(found, cards=cards)
     assert results.sections == [("", cards[:2]), ("Less likely", cards[2:])]
