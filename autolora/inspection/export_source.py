@@ -1,6 +1,6 @@
 """What is exported: a LoRA file, or an adapter of a project's index, with what is known about its origin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +12,11 @@ from autolora.index.names import EXPECTED, AdapterNames
 from autolora.index.served import open_index
 from autolora.inspection.base_model import BaseModel
 from autolora.lora.factors import Lora
-from autolora.lora.read import read
+from autolora.lora.read import read, read_header
 from autolora.lora.verdict import WARNINGS
+from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
+from autolora.storage.files import Row
 from autolora.storage.hashes import hash_file
 
 LICENSE, TRIGGER, TITLE = "modelspec.license", TRIGGERS[0], "modelspec.title"
@@ -38,7 +40,7 @@ def open_source(name: str, root: Path | None, base: BaseModel) -> ExportSource:
     """
     path = Path(name).expanduser()
     if path.is_file():
-        return _open_file(path.resolve(), base)
+        return _open_file(path.resolve(), root, base)
     if root is None:
         raise MissingArtifact(
             f"there is no file {name}, and no project whose index could contain an adapter of this name: give a LoRA "
@@ -47,16 +49,13 @@ def open_source(name: str, root: Path | None, base: BaseModel) -> ExportSource:
     return _open_adapter(name, root, base)
 
 
-def _open_file(path: Path, base: BaseModel) -> ExportSource:
-    reading = read(path, base.slots, base.bounds)
-    facts = read_facts(reading.metadata)
-    fields = (field for field in DESCRIPTION if field.startswith("modelspec."))
-    texts = {field: public_text(reading.metadata.get(field, "")) for field in fields}
+def _open_file(path: Path, root: Path | None, base: BaseModel) -> ExportSource:
+    reading, sha256 = read(path, base.slots, base.bounds), hash_file(path)
     return ExportSource(
         lora=reading.lora,
-        metadata=_provenance(hash_file(path), reading.layout)
-        | {field: text for field, text in texts.items() if text}
-        | _trigger(facts.trigger_words),
+        metadata=_provenance(sha256, reading.layout)
+        | _header_fields(reading.metadata)
+        | _index_fields(_find_row(root, sha256)),
         left_out=", ".join(reading.ignored_keys),
     )
 
@@ -64,16 +63,46 @@ def _open_file(path: Path, base: BaseModel) -> ExportSource:
 def _open_adapter(name: str, root: Path, base: BaseModel) -> ExportSource:
     rows = open_index(root).rows
     row = rows[AdapterNames.of_index(rows.columns).find_one(name)]
-    license = {LICENSE: row["license"]} if row["license"] else {}
-    source = full_name(row["hub"], row["id"], row["file"])
+    lora = load_lora(root, row["sha256"], base.slots, base.bounds)
+    header = read_header(weights_path(root, row["sha256"]), base.bounds).metadata
     return ExportSource(
-        lora=load_lora(root, row["sha256"], base.slots, base.bounds),
+        lora=lora,
         metadata=_provenance(row["sha256"], row["layout"])
-        | {"autolora.source": source, TITLE: row["id"]}
-        | license
-        | _trigger(row["trigger_words"]),
+        | {TITLE: row["id"]}
+        | _header_fields(header)
+        | _index_fields(row),
         left_out=WARNINGS["ignored-keys"] if "ignored-keys" in row["warnings"] else "",
     )
+
+
+def _header_fields(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what is kept of a source's header."""
+    fields = (field for field in DESCRIPTION if field.startswith("modelspec."))
+    texts = {field: public_text(metadata.get(field, "")) for field in fields}
+    return {field: text for field, text in texts.items() if text} | _trigger(
+        read_facts(metadata).trigger_words
+    )
+
+
+def _find_row(root: Path | None, sha256: str) -> Row | None:
+    """Return the row of a file in the served index; None without a project, an index or the file in it."""
+    if root is None:
+        return None
+    try:
+        rows = open_index(root).rows
+    except MissingArtifact:
+        return None
+    positions = AdapterNames.of_index(rows.columns).find_all(sha256)
+    return rows[positions[0]] if positions else None
+
+
+def _index_fields(row: Row | None) -> dict[str, str]:
+    """Return what the index knows about the origin of an adapter."""
+    if row is None:
+        return {}
+    license = {LICENSE: row["license"]} if row["license"] else {}
+    source = full_name(row["hub"], row["id"], row["file"])
+    return {"autolora.source": source} | license | _trigger(row["trigger_words"])
 
 
 def _provenance(sha256: str, layout: str) -> dict[str, str]:

@@ -14,6 +14,11 @@ from tests.inspection.files import BASE
 from tests.lora.writing import draw_lora
 
 LORA = draw_lora()
+HEADER = {
+    "modelspec.architecture": "flux-1-dev/lora",
+    "modelspec.title": "Ink wash",
+    "modelspec.license": "other",
+}
 ROWS = [
     {"sha256": "a" * 64, "hub": "civitai", "id": "123", "file": "ink.safetensors", "license": "mit",
      "trigger_words": ["inkwsh", "ink"], "layout": "kohya", "warnings": ["ignored-keys"]},
@@ -29,6 +34,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> None:
         export_source, "open_index", lambda _: SimpleNamespace(rows=Rows(pa.Table.from_pylist(ROWS)))
     )
     monkeypatch.setattr(export_source, "load_lora", lambda root, sha256, slots, bounds: LORA)
+    monkeypatch.setattr(export_source, "read_header", lambda path, bounds: SimpleNamespace(metadata=HEADER))
 
 
 def opened(name: str) -> ExportSource:
@@ -41,15 +47,38 @@ def test_adapter_has_the_names_of_generate(name: str) -> None:
     assert source.lora is LORA and "ignored" in source.left_out
     assert source.metadata | {"autolora.version": ""} == {
         "format": "pt", "autolora.version": "", "autolora.source": "civitai:123/ink.safetensors",
-        "autolora.source_sha256": "a" * 64, "autolora.source_layout": "kohya", "modelspec.title": "123",
-        "modelspec.license": "mit", "modelspec.trigger_phrase": "inkwsh, ink",
+        "autolora.source_sha256": "a" * 64, "autolora.source_layout": "kohya", "modelspec.title": "Ink wash",
+        "modelspec.architecture": "flux-1-dev/lora", "modelspec.license": "mit",
+        "modelspec.trigger_phrase": "inkwsh, ink",
     }  # fmt: skip
 
 
 def test_unknown_license_and_trigger_words_are_left_out() -> None:
     source = opened("cat")
     assert source.left_out == ""
-    assert not {"modelspec.license", "modelspec.trigger_phrase"} & set(source.metadata)
+    assert source.metadata["modelspec.license"] == HEADER["modelspec.license"]
+    assert "modelspec.trigger_phrase" not in source.metadata
+
+
+def test_title_is_the_id_if_the_header_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_source, "read_header", lambda path, bounds: SimpleNamespace(metadata={}))
+    assert opened("cat").metadata["modelspec.title"] == "cat"
+    assert "modelspec.license" not in opened("cat").metadata
+
+
+def test_a_file_of_the_index_has_the_facts_of_header_and_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ink.safetensors"
+    path.write_bytes(b"the hash counts")
+    reading = SimpleNamespace(lora=LORA, metadata=HEADER, layout="kohya", ignored_keys=())
+    monkeypatch.setattr(export_source, "read", lambda path, slots, bounds: reading)
+    monkeypatch.setattr(export_source, "hash_file", lambda path: "a" * 64)
+    metadata = opened(str(path)).metadata
+    assert metadata == opened("123").metadata
+    monkeypatch.setattr(export_source, "hash_file", lambda path: "c" * 64)
+    assert opened(str(path)).metadata["modelspec.license"] == "other"
+    assert "autolora.source" not in opened(str(path)).metadata
 
 
 def test_name_of_no_adapter_is_an_error() -> None:
