@@ -1,6 +1,8 @@
 """The command line. Each command calls the library and prints the result; no other room of autolora reads argv."""
 
 from collections.abc import Callable
+from importlib.metadata import version as installed_version
+from typing import Annotated
 
 import typer
 
@@ -29,10 +31,30 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 }  # fmt: skip
 """by heading of the help, and in its order"""
 
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"autolora {installed_version('autolora')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="Find FLUX LoRAs by the content of their weights, and generate images with them.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that precede a command."""
+
+
 for heading, functions in COMMANDS.items():
     for function in functions:
         app.command(rich_help_panel=heading)(command(function))

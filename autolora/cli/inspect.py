@@ -51,6 +51,8 @@ def inspect(
     path, output = path.expanduser(), to_absolute(output) if output else None
     if output:
         check_output(output, ".html")
+        if not output.parent.is_dir():
+            raise typer.BadParameter(f"the folder {output.parent} does not exist: create it", param_hint="-o")
     announce(f"inspecting {path}")
     import torch
 

@@ -21,7 +21,8 @@ Pipeline = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rev = Annotated[str | None, typer.Option("--rev", help="Use the index of this git commit, branch or tag.")]
 Licenses = Annotated[
-    list[str] | None, typer.Option("--license", help="License, as the hub writes it; repeat for several.")
+    list[str] | None,
+    typer.Option("--license", metavar="LICENSE", help="License, as the hub writes it; repeat for several."),
 ]
 MaySell = Annotated[bool, typer.Option("--may-sell", help="Commercial use is permitted.")]
 Derivatives = Annotated[bool, typer.Option("--derivatives", help="Changed versions are permitted.")]
@@ -32,20 +33,24 @@ Person = Annotated[
     bool | None, typer.Option("--person/--no-person", help="Is, or is not, reported to show a real person.")
 ]
 BaseModels = Annotated[
-    list[str] | None, typer.Option("--base", help="Base model, e.g. flux.1-dev; repeat for several.")
+    list[str] | None,
+    typer.Option("--base", metavar="BASE", help="Base model, e.g. flux.1-dev; repeat for several."),
 ]
 MaxRank = Annotated[int | None, typer.Option(min=1, max=100_000, help="Largest rank of the adapter.")]
 MaxMb = Annotated[float | None, typer.Option(min=0, max=1e9, help="Largest size of the file, in 10^6 bytes.")]
-Hubs = Annotated[list[str] | None, typer.Option("--hub", help="Hub; repeat for several.")]
+Hubs = Annotated[list[str] | None, typer.Option("--hub", metavar="HUB", help="Hub; repeat for several.")]
 Since = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First seen on this day or later (YYYY-MM-DD).")
 ]
 Families = Annotated[
-    list[str] | None, typer.Option("--family", help="Family, named by a sha256; repeat for several.")
+    list[str] | None,
+    typer.Option("--family", metavar="SHA256", help="Family, named by a sha256; repeat for several."),
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", help='SQL condition on columns, e.g. "rank_max < 32"; repeat for several.'),
+    typer.Option(
+        "--where", metavar="SQL", help='SQL condition on columns, e.g. "rank_max < 32"; repeat for several.'
+    ),
 ]
 
 

@@ -97,6 +97,7 @@ def test_header_cannot_change_markup_or_terminal(folder: Path) -> None:
 
 
 def test_page_contains_every_file_and_loads_nothing(folder: Path) -> None:
+    Path("new").mkdir()
     run("loras", "-o", "new/page.html")
     page = Path("new/page.html").read_text(encoding="utf-8")
     assert page.count("<details") == 7 and "default-src 'none'" in page

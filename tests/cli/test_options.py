@@ -1,0 +1,32 @@
+"""Options of the whole command line: its version, its help, and outputs in folders that do not exist."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autolora.cli import app
+
+
+def test_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"autolora {version('autolora')}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["search"], ["inspect"]])
+def test_h_is_help(command: list[str]) -> None:
+    short, long = (CliRunner().invoke(app, [*command, option]) for option in ("-h", "--help"))
+    assert short.exit_code == 0 and short.stdout == long.stdout
+
+
+def test_values_of_repeated_options_have_names() -> None:
+    text = CliRunner().invoke(app, ["search", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "list[" not in text and "LICENSE" in text
+
+
+def test_a_page_creates_no_folder(tmp_path: Path) -> None:
+    output = tmp_path / "new/page.html"
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path), "-o", str(output)], env={"COLUMNS": "400"})
+    assert result.exit_code == 2 and "does not exist: create it" in result.output
+    assert not output.parent.exists()
