@@ -21,6 +21,7 @@ from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
+from autolora.lora.header import LENGTH_BYTES
 from autolora.lora.mmap_file import open_regular
 from autolora.lora.read import Reading, read_and_sketch, read_header
 from autolora.lora.remedies import REMEDIES
@@ -35,6 +36,9 @@ FILES_AHEAD = 3
 MAX_REFUSED_BYTES = 10**9
 """larger refused files, which are full models mostly, are not hashed to their end"""
 BLOCK_BYTES = 1 << 20
+NO_HEADER_REMEDY = (
+    "The file is too short for a safetensors header. Check that it is a LoRA file, and copy it again."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +106,10 @@ class Inspector:
         try:
             reading, sketch = pending.content.result()
         except RefusedFile as error:
-            return replace(
-                self._refused(file, error.code, str(error)), **self._identity(pending, MAX_REFUSED_BYTES)
-            )
+            identity = self._identity(pending, MAX_REFUSED_BYTES)
+            refused = replace(self._refused(file, error.code, str(error)), **identity)
+            has_header = identity.get("size", math.inf) > LENGTH_BYTES
+            return refused if has_header else replace(refused, remedy=NO_HEADER_REMEDY)
         except OSError as error:
             return self._refused(file, UNREADABLE, f"the file cannot be read: {error.strerror}")
         return self._accepted(file, self._identity(pending), reading, sketch)

@@ -30,3 +30,16 @@ def test_a_page_creates_no_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(tmp_path), "-o", str(output)], env={"COLUMNS": "400"})
     assert result.exit_code == 2 and "does not exist: create it" in result.output
     assert not output.parent.exists()
+
+
+@pytest.mark.parametrize(("content", "is_too_short"), [(b"", True), (b"notes", True), (b"x" * 100, False)])
+def test_a_file_without_a_header_is_no_incomplete_upload(
+    tmp_path: Path, content: bytes, is_too_short: bool
+) -> None:
+    path = tmp_path / "notes.safetensors"
+    path.write_bytes(content)
+    result = CliRunner().invoke(
+        app, ["inspect", str(path), "--pipeline", "flux.1-dev"], env={"COLUMNS": "400"}
+    )
+    assert result.exit_code == 1 and "upload is incomplete" not in result.output
+    assert ("too short for a safetensors header" in result.output) == is_too_short
