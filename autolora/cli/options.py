@@ -8,6 +8,14 @@ import typer
 
 from autolora.storage.validation import is_unicode
 
+
+def _parse_day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d")
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is not a day (YYYY-MM-DD)") from error
+
+
 Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Pipeline = Annotated[
@@ -40,7 +48,10 @@ MaxRank = Annotated[int | None, typer.Option(min=1, max=100_000, help="Largest r
 MaxMb = Annotated[float | None, typer.Option(min=0, max=1e9, help="Largest size of the file, in 10^6 bytes.")]
 Hubs = Annotated[list[str] | None, typer.Option("--hub", metavar="HUB", help="Hub; repeat for several.")]
 Since = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First seen on this day or later (YYYY-MM-DD).")
+    datetime | None,
+    typer.Option(
+        parser=_parse_day, metavar="YYYY-MM-DD", help="First seen on this day or later (YYYY-MM-DD)."
+    ),
 ]
 Families = Annotated[
     list[str] | None,

@@ -43,3 +43,9 @@ def test_a_file_without_a_header_is_no_incomplete_upload(
     )
     assert result.exit_code == 1 and "upload is incomplete" not in result.output
     assert ("too short for a safetensors header" in result.output) == is_too_short
+
+
+def test_a_wrong_day_is_a_usage_error() -> None:
+    result = CliRunner().invoke(app, ["search", "cat", "--since", "foo"], env={"COLUMNS": "200"})
+    assert result.exit_code == 2 and "'foo' is not a day (YYYY-MM-DD)" in result.output
+    assert "Value error" not in result.output
