@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autolora import progress
+from autolora.cli.generate import _find
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.index.served import copies_folder, served_digest
 from autolora.local import header_words, indexing, reading
@@ -163,6 +165,17 @@ def test_trigger_words_in_a_header_count_if_no_sidecar_has_any(
     (folder / "file0.json").write_text(json.dumps({"trigger_words": ["inkwsh"]}))
     index(root)
     assert open_retriever(root).search("a cat", k=1)[0].trigger_words == ("inkwsh",)
+
+
+def test_an_image_without_adapters_names_the_nearest(root: Path) -> None:
+    index(root)
+    rules = replace(load(root / "params.yaml").retrieval, min_relevance=1.0)
+    hits, reason = _find(root, rules, "a cat", None, [], [], None)
+    first, nearest, *_, advice = reason.splitlines()
+    assert hits == [] and first == "no adapter fits the prompt; the nearest:"
+    assert nearest.startswith("  folder:file0, relevance ") and "`autolora generate -k 1`" in advice
+    named, _ = _find(root, rules, "a cat", None, ["folder:file0"], [], None)
+    assert [hit.id for hit in named] == ["file0"]
 
 
 def test_rules_and_sidecars_count(root: Path, folder: Path) -> None:
