@@ -27,8 +27,10 @@ def add_header_words(
     words: dict[str, list[str]] = {}
     for listing in listings:
         if listing.sha256 and not listing.trigger_words:
-            found = known.get(listing.sha256)
-            words[listing.sha256] = _read(folder, listing.url, bounds) if found is None else found
+            stored = known.get(listing.sha256)
+            found = _read(folder, listing.url, bounds) if stored is None else stored
+            if found is not None:
+                words[listing.sha256] = found
     write_atomic(path, json.dumps(words))
     return [
         replace(row, trigger_words=row.trigger_words or tuple(words.get(row.sha256 or "", ())))
@@ -36,10 +38,12 @@ def add_header_words(
     ]
 
 
-def _read(folder: Path, url: str, bounds: PoolParams) -> list[str]:
-    """Return the trigger words in a file's header; none if it is not valid: the verdict on the file says why."""
+def _read(folder: Path, url: str, bounds: PoolParams) -> list[str] | None:
+    """Return the trigger words in a file's header, none if it is not valid; None if the file cannot be read now."""
     try:
         header = read_header(resolve_inside(folder, parse_url(url)), bounds)
-    except (RefusedFile, UnusableFile, OSError):
+    except RefusedFile:  # the verdict on the file says why
         return []
+    except (UnusableFile, OSError):
+        return None
     return list(read_facts(header.metadata).trigger_words)
