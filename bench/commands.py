@@ -27,6 +27,7 @@ GOAL_S = 1.5
 IMAGE = "images/bench.png"
 PROMPT = "a cat in mosaic style"
 ADAPTER = "bytebrush/the-beala-thing"
+FILE = f"playground/pool/{ADAPTER}/the-beala-thing.safetensors"
 CASES: dict[str, tuple[str, ...]] = {
     "help": ("--help",),
     "search": ("search", PROMPT),
@@ -38,6 +39,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "show": ("show", ADAPTER),
     "show_captions": ("show", ADAPTER, "--captions"),
     "show_image": ("show", IMAGE),
+    "inspect": ("inspect", FILE),
+    "inspect_folder": ("inspect", "playground/pool"),
+    "export": ("export", ADAPTER, "-o", "cache/bench_export.safetensors", "--force"),
     "versions": ("versions",),
     "release": ("release",),
     "verify": ("verify",),
@@ -45,8 +49,12 @@ CASES: dict[str, tuple[str, ...]] = {
     "report": ("report",),
     "import_encoder": ("import-encoder", "params.yaml"),
     "import_gates": ("import-gates", "params.yaml"),
+    "publish_encoder": ("publish-encoder", "cache/bench_encoder", "--license", "mit"),
+    "publish_gates": ("publish-gates", "cache/bench_gates", "--license", "mit"),
+    "publish_index": ("publish-index", "cache/bench_index"),
 }
-"""name -> arguments; a command without a case is measured by its help, and the imports by a file that they refuse"""
+"""name -> arguments; a command without a case is measured by its help, and the imports by a file that they refuse.
+`python -m bench.own_folder` measures `index`, `python -m bench.serve` measures `serve`"""
 
 
 @dataclass(frozen=True, slots=True)

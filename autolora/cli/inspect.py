@@ -1,6 +1,7 @@
 """`autolora inspect`."""
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -69,7 +70,10 @@ def inspect(
     setup = open_setup(root, params, pipeline=pipeline, encoder=encoder, words=candidates)
     notes = [*found.problems[:MAX_PROBLEMS], *([setup.note] if setup.note else [])]
     totals, started = Totals(), time.perf_counter()
+    text_encoder_log = logging.getLogger("autolora.text_encoder")
     with ExitStack() as stack:
+        stack.callback(text_encoder_log.setLevel, text_encoder_log.level)
+        text_encoder_log.setLevel(logging.ERROR)  # the ends of galleries' prompts may be cut
         receivers = [totals.count, _printer(found, is_folder, as_json)]
         if output:
             from autolora.inspection.page import written_page

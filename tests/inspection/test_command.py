@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -62,6 +64,20 @@ def test_json_has_one_object_per_line(folder: Path) -> None:
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1 and [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     assert len(rows) == 7
+
+
+def test_cut_ends_of_a_gallerys_prompts_are_not_reported(tmp_path: Path) -> None:
+    playground = Path(__file__).parents[2] / "playground"
+    folder = tmp_path / "cats"
+    shutil.copytree(playground / "pool/bytebrush/the-beala-thing", folder)
+    prompt = " ".join(["a red cat against the night sky"] * 8)
+    (folder / "the-beala-thing.json").write_text(json.dumps({"trigger_words": [prompt]}))
+    arguments = ["inspect", str(folder), "--encoder", str(playground / "encoder")]
+    done = subprocess.run(
+        [sys.executable, "-m", "autolora", *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0 and "cat" in done.stdout, done.stderr
+    assert "tokens that CLIP reads" not in done.stderr
 
 
 def test_accepted_file_exits_with_zero(folder: Path) -> None:
