@@ -17,6 +17,8 @@ from autolora.interrupt import STATUS
 ROOT = Path(__file__).parents[1]
 LIMIT_S = 30
 RUN = "from autolora.interrupt import exit_on_interrupt; exit_on_interrupt('interrupted'); "
+WAIT = "[time.sleep(0.1) for _ in range(600)]"
+"""one long sleep would not notice a signal that comes between its check for signals and its beginning"""
 
 
 def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
@@ -43,10 +45,10 @@ def start_python(code: str, folder: Path) -> "subprocess.Popen[str]":
 @pytest.mark.parametrize(
     "code",
     [
-        "import time; print('ready'); time.sleep(60)",
+        f"import time; print('ready'); {WAIT}",
         "import asyncio; asyncio.run((lambda: (print('ready'), asyncio.sleep(60))[1])())",
         "import threading, time; print('ready'); threading.Thread(target=time.sleep, args=[60], daemon=True).start(); "
-        "time.sleep(60)",
+        f"{WAIT}",
     ],
 )
 def test_a_process_ends_with_one_line_and_status_130(code: str, tmp_path: Path) -> None:
@@ -59,7 +61,7 @@ def test_blocks_are_left_as_after_an_error(tmp_path: Path) -> None:
     code = (
         "import time, pathlib\n"
         "import autolora.storage.files as files\n"
-        "files.sync_and_rename = lambda *arguments: (print('ready'), time.sleep(60))\n"
+        f"files.sync_and_rename = lambda *arguments: (print('ready'), {WAIT})\n"
         "files.write_atomic(pathlib.Path('table.json'), 'content')\n"
     )
     process = start_python(code, tmp_path)
@@ -68,11 +70,7 @@ def test_blocks_are_left_as_after_an_error(tmp_path: Path) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_end(tmp_path: Path) -> None:
-    code = (
-        "import time\n"
-        "try:\n    print('ready'); time.sleep(60)\n"
-        "finally:\n    print('cleaning up'); time.sleep(60)\n"
-    )
+    code = f"import time\ntry:\n    print('ready'); {WAIT}\nfinally:\n    print('cleaning up'); {WAIT}\n"
     process = start_python(code, tmp_path)
     process.send_signal(signal.SIGINT)
     assert process.stdout and process.stdout.readline() == "cleaning up\n"
@@ -84,7 +82,7 @@ def test_threads_that_do_not_end_are_abandoned(tmp_path: Path) -> None:
     code = (
         "import autolora.interrupt, threading, time\n"
         "autolora.interrupt.GRACE_S = 0.5\n"
-        "threading.Thread(target=time.sleep, args=[60]).start(); print('ready'); time.sleep(60)\n"
+        "threading.Thread(target=time.sleep, args=[60]).start(); print('ready'); " + WAIT
     )
     process = start_python(code, tmp_path)
     started = time.monotonic()
@@ -93,7 +91,7 @@ def test_threads_that_do_not_end_are_abandoned(tmp_path: Path) -> None:
 
 
 def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
-    process = start_python("print('ready'); import torch, transformers, time; time.sleep(60)", tmp_path)
+    process = start_python("print('ready'); import torch, transformers, time; " + WAIT, tmp_path)
     _, errors = interrupt(process, after_s=0.3)
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 

@@ -100,5 +100,4 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
         rf"\*\*Captions\*\*, releases: \[\]\n\nServed index: `{'d' * 64}`, after \d+ s",
         text,
     )
-    record = read_refresh(tmp_path)
-    assert record and (record.index, record.adapters, record.outcomes) == ("d" * 64, 0, ())
+    assert read_refresh(tmp_path) is None, "the record is that of the last refresh with changes"

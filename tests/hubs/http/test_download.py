@@ -141,7 +141,7 @@ def test_partial_file_never_exceeds_the_size_limit(downloader: Downloader) -> No
 
 
 def test_unreachable_hub_fails_without_retry(downloader: Downloader) -> None:
-    with pytest.raises(HubError, match=r"cannot be reached: .*check that it is running"):
+    with pytest.raises(HubError, match=r"cannot be reached: .*check the connection, that it is running"):
         downloader.download(Server("http://127.0.0.1:1"))
     assert downloader.waits == []
 
