@@ -9,6 +9,7 @@ instead of by sha256. `weights_vectors.npy`, `meta.json` and `text_map.safetenso
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class Rows:
             yield from batch.to_pylist()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Index:
     """One immutable index, whose vectors and rows are read when they are accessed."""
 
@@ -72,6 +73,12 @@ class Index:
     lists: InvertedLists | None = None
     """of a large index"""
 
+    @cached_property
+    def weights_lengths(self) -> Float32Array:
+        """The lengths (N,) of the vectors of the weights."""
+        lengths: Float32Array = np.linalg.norm(self.weights_vectors, axis=1)
+        return lengths
+
     def find(self, adapters: Sequence[str]) -> Int64Array:
         """Return the positions (n,) of adapters, named by their sha256; -1 for one that is not in the index."""
         positions = pc.index_in(pa.array(adapters, pa.string()), value_set=self.rows.columns.column("sha256"))
@@ -93,6 +100,20 @@ class Index:
         mask (N,): the rows that may be returned. In a large index a few of the nearest can be missed.
         """
         return find_nearest(self.vectors, query, k, mask, self.lists)
+
+    def nearest_by_weights(
+        self, vector: Float32Array, k: int, mask: BoolArray | None = None
+    ) -> tuple[Int64Array, Float32Array]:
+        """Return the positions of the k adapters whose weights are nearest to a vector (d,), and their cosines.
+
+        mask: as in `nearest`. An adapter whose vector of weights is zero has cosine 0.
+        """
+        products = self.weights_vectors @ vector
+        lengths = self.weights_lengths * np.linalg.norm(vector)
+        cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+        passing = np.arange(len(cosines)) if mask is None else np.flatnonzero(mask)
+        order = passing[np.argsort(-cosines[passing], kind="stable")[:k]]
+        return order, cosines[order]
 
     def mask(self, conditions: Sequence[str]) -> BoolArray:
         """Return which rows pass all conditions (N,), each an SQL condition. Raises FilterError if one is not valid.

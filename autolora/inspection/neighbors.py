@@ -12,7 +12,6 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.served import open_index
 from autolora.index.store import encoder_digests
-from autolora.matching.hybrid import MIN_LENGTH
 from autolora.storage.arrays import Float64Array
 from autolora.storage.tables import read_where
 
@@ -34,15 +33,13 @@ class Neighbors:
     def __init__(self, root: Path, index: Index) -> None:
         """index: of the project with this root."""
         self._root, self._index = root, index
-        self._lengths = np.linalg.norm(index.weights_vectors, axis=1)
         self._captions: dict[str, tuple[str, ...]] = {}
 
     def nearest(self, vector: Float64Array, k: int) -> list[Neighbor]:
         """Return the k adapters with the highest cosine to a unit vector (d,), best first."""
-        products = self._index.weights_vectors @ vector.astype(np.float32)
-        cosines = products / np.maximum(self._lengths, MIN_LENGTH)
-        order = np.argsort(-cosines, kind="stable")[:k].tolist()
-        return [self._neighbor(position, float(cosines[position])) for position in order]
+        positions, cosines = self._index.nearest_by_weights(vector.astype(np.float32), k)
+        pairs = zip(positions.tolist(), cosines.tolist(), strict=True)
+        return [self._neighbor(position, cosine) for position, cosine in pairs]
 
     def captions(self, adapters: Sequence[str]) -> list[str]:
         """Return the different captions of adapters (sha256); empty if the project has no dataset of captions."""

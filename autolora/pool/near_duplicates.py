@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autolora.catalog.names import full_name
 from autolora.catalog.sources import Sources, group_sources
 from autolora.lora.fingerprint import cosines_with_earlier
 from autolora.lora.verdict import refusal
@@ -140,7 +141,7 @@ def _with_verdict(
             return row
         return replace(row, verdict=ACCEPTED, reason="", warnings=warnings)
     listing = sources[original.sha256].primary
-    name = f"{listing.hub}:{listing.id}/{listing.file} (sha256 {original.sha256})"
+    name = f"{full_name(listing.hub, listing.id, listing.file)} (sha256 {original.sha256})"
     cosine = similar[row.sha256][original.sha256]
     details = [f"the original is {name}", f"cosine {cosine:.{COSINE_DIGITS}f}", *_differences(row, original)]
     return replace(row, verdict=NEAR_DUPLICATE, reason=str(refusal(NEAR_DUPLICATE, "; ".join(details))))

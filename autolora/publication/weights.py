@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from autolora.catalog.names import FOLDER_HUB
 from autolora.errors import HubError, MissingArtifact, RefusedFile
 from autolora.hubs.registry import open_hub
 from autolora.lora.factors import Lora
@@ -15,8 +16,6 @@ from autolora.storage.files import Row, read_rows
 
 MAX_BYTES = 1 << 32
 """of a file, whatever size the published index states"""
-FOLDER_HUB = "folder"
-"""the hub whose files would be read from this machine, at paths that the publisher states"""
 
 
 def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], settings: PoolSettings) -> Lora:
@@ -27,7 +26,7 @@ def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], setti
     """
     path = cache / f"{sha256}.safetensors"
     if not path.exists():
-        rows = read_rows(root / SOURCES)
+        rows = read_rows(root / SOURCES)  # of a folder, it would be read from this machine, at the publisher's path
         sources = [row for row in rows if row["sha256"] == sha256 and row["hub"] != FOLDER_HUB]
         _download(sha256, sources, path, settings.hubs)
     try:

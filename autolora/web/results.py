@@ -11,7 +11,7 @@ from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.records import Hit
 from autolora.report.naming import display_name, file_size, file_stem, page_of
-from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.web.gallery import Gallery
 from autolora.web.query import Search
 from autolora.web.served import Release
@@ -115,7 +115,7 @@ def search(
     if wanted.like is not None:
         query = _weights_of(release, wanted.like)
     if query is not None:
-        positions, scores = _nearest_weights(release, query, k + 1, mask)
+        positions, scores = retriever.index.nearest_by_weights(query, k + 1, mask)
         found = [(p, s) for p, s in zip(positions.tolist(), scores.tolist(), strict=True)]
         cards = [make_card(release, gallery, params, wanted, p, score=s) for p, s in found]
         cards = [card for card in cards if card.sha256 != wanted.like][:k]
@@ -193,15 +193,3 @@ def _weights_of(release: Release, adapter: str) -> Float32Array:
         raise MissingArtifact(f"the index that is searched contains no adapter '{adapter}'")
     vector: Float32Array = release.retriever.index.weights_vectors[position]
     return vector
-
-
-def _nearest_weights(
-    release: Release, query: Float32Array, k: int, mask: BoolArray
-) -> tuple[Int64Array, Float32Array]:
-    """Return the positions of the k adapters whose weights are nearest to a vector (d,), and their cosines."""
-    lengths = release.weights_norms * np.linalg.norm(query)
-    products = release.retriever.index.weights_vectors @ query
-    cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
-    passing = np.flatnonzero(mask)
-    order = passing[np.argsort(-cosines[passing], kind="stable")[:k]]
-    return order, cosines[order]

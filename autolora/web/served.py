@@ -14,7 +14,7 @@ from autolora.errors import AutoLoraError
 from autolora.index.served import open_index, served_digest
 from autolora.index.store import content_digest
 from autolora.retrieval import Retriever, open_retriever
-from autolora.storage.arrays import Float32Array, Int64Array
+from autolora.storage.arrays import Int64Array
 
 FACETS = ("license", "base", "hub")
 """columns whose values a visitor can choose from"""
@@ -39,12 +39,6 @@ class Release:
     def facets(self) -> Mapping[str, list[tuple[str, int]]]:
         """Each column of FACETS with its values and how many adapters have them, most frequent first."""
         return {column: self._count_values(column) for column in FACETS}
-
-    @cached_property
-    def weights_norms(self) -> Float32Array:
-        """The lengths (N,) of the vectors of the weights."""
-        norms: Float32Array = np.linalg.norm(self.retriever.index.weights_vectors, axis=1)
-        return norms
 
     @cached_property
     def positions(self) -> Mapping[str, int]:

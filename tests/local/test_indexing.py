@@ -123,7 +123,7 @@ def test_near_duplicates_and_refused_files_are_reported_and_explained(root: Path
     assert report.verdicts["near-duplicate"] == ["stronger"]
     assert report.originals == {"stronger": "file0"}
     assert report.verdicts["not-a-lora"] == ["other"]
-    assert "the original is folder:file0/file0.safetensors" in show(root, "stronger")["verdict"]
+    assert "the original is folder:file0.safetensors" in show(root, "stronger")["verdict"]
     assert len(open_retriever(root).index.rows) == 3
 
 
