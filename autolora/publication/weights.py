@@ -26,7 +26,9 @@ def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], setti
     """
     path = cache / f"{sha256}.safetensors"
     if not path.exists():
-        rows = read_rows(root / SOURCES)  # of a folder, it would be read from this machine, at the publisher's path
+        rows = read_rows(
+            root / SOURCES
+        )  # of a folder, it would be read from this machine, at the publisher's path
         sources = [row for row in rows if row["sha256"] == sha256 and row["hub"] != FOLDER_HUB]
         _download(sha256, sources, path, settings.hubs)
     try:

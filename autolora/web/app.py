@@ -66,5 +66,5 @@ async def _follow(site: Site) -> None:
         await asyncio.sleep(FOLLOW_EVERY_S)
         try:
             await asyncio.to_thread(site.follow)
-        except Exception:
+        except Exception:  # whatever it is, the page goes on with the index that it has
             logger.exception("the released index cannot be followed; trying again")

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -130,13 +131,13 @@ class Jobs:
     def _work(self) -> None:
         while (job := self._next()) is not None:
             try:
-                self._generate(job, lambda step, job=job: self._step(job, step))  # type: ignore[misc]
+                self._generate(job, partial(self._step, job))
                 self._end(job, "done")
             except CanceledError:
                 logger.info("image %s was canceled after step %d", job.id, job.step)
             except AutoLoraError as error:
                 self._end(job, "failed", str(error))
-            except Exception as error:
+            except Exception as error:  # a pipeline raises many types; the worker goes on with the next job
                 logger.exception("image %s", job.id)
                 self._end(job, "failed", f"the generation failed unexpectedly ({type(error).__name__})")
 

@@ -7,9 +7,9 @@ from fastapi import HTTPException
 
 from autolora.params import Params
 from autolora.storage.arrays import Float32Array
-from autolora.web.drawing import Drawing
 from autolora.web.file_encoder import FileEncoder
 from autolora.web.gallery import Gallery, read_gallery
+from autolora.web.generation import ImageGeneration
 from autolora.web.jobs import Jobs
 from autolora.web.query import Search
 from autolora.web.releases import Releases
@@ -71,6 +71,6 @@ def open_site(root: Path, params: Params) -> Site:
         thumbnails=Thumbnails(root, (params.serve.thumbnail_px, params.serve.max_image_px)),
         uploads=Uploads(params.serve.max_uploads),
         file_encoder=FileEncoder(root, params.pool),
-        jobs=Jobs(Drawing(root, params, served).generate, params.serve.max_waiting),
+        jobs=Jobs(ImageGeneration(root, params, served).generate, params.serve.max_waiting),
         releases=Releases(root),
     )

@@ -143,7 +143,7 @@ def test_the_next_adapter_replaces_a_withdrawn_original(site: FolderSite, lora: 
     for id in "bc":
         (site.hub_folder / id / "lora.safetensors").unlink()
     rows = site.run_stage(b, c)
-    assert rows["b"].accepted and "the original is folder:b/" in rows["c"].reason
+    assert rows["b"].accepted and f"(sha256 {rows['b'].sha256})" in rows["c"].reason
     assert (site.num_new, site.num_images) == (0, 1)
 
 

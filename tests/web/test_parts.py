@@ -1,4 +1,4 @@
-"""The small parts of the page: words, URLs, drawings, thumbnails, the gallery and charts."""
+"""The small parts of the page: words, URLs, drawings, thumbnails and the gallery."""
 
 import io
 from pathlib import Path
@@ -9,9 +9,6 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from autolora.pool import store as pool
-from autolora.report.history import Recall, Release
-from autolora.storage.git import Commit
-from autolora.web.charts import recall_chart, size_chart
 from autolora.web.gallery import Gallery, read_gallery
 from autolora.web.glyphs import draw_glyph
 from autolora.web.query import View
@@ -102,27 +99,3 @@ def test_a_project_without_a_dataset_has_no_images(tmp_path: Path) -> None:
     assert (
         read_gallery(tmp_path).of(SHA256, with_unsafe=True) == Gallery().of(SHA256, with_unsafe=False) == []
     )
-
-
-def make_release(day: int, adapters: int, recall: float | None) -> Release:
-    interval = recall and Recall(
-        value=recall,
-        low=recall - 0.1,
-        high=recall + 0.1,
-        chance=None,
-        queries=9,
-        level="theme",
-        method="hybrid",
-    )
-    commit = Commit("0" * 40, f"2026-01-0{day}T00:00:00Z", "refresh")
-    return Release(commit=commit, tags=(), index="0" * 64, adapters=adapters, recall=interval or None)
-
-
-def test_charts_rise_with_the_values() -> None:
-    releases = [make_release(1, 70, None), make_release(2, 76, 0.5), make_release(3, 1200, 0.8)]
-    size, recall = size_chart(releases), recall_chart(releases)
-    assert [label for _, label in size.ticks] == ["0", "1,000", "2,000"]
-    assert size.points[0].y > size.points[2].y and size.points[0].x < size.points[2].x
-    assert recall is not None and len(recall.points) == 2
-    assert recall.points[0].low > recall.points[0].y > recall.points[0].high
-    assert recall_chart(releases[:1]) is None and len(size_chart(releases[:1]).points) == 1

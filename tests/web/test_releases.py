@@ -162,12 +162,17 @@ def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> No
             "the file is a DoRA",
             "Convert it.",
             "hub civitai is down",
-            "Adapters in the index",
         ):
             assert text in page
         assert client.get("/api/refresh").json()["counts"] == {"refused": 1}
         (own_root / "data/refresh.json").write_text(json.dumps({"day": "never"}))
         assert client.get("/pool").status_code == 422
+
+
+def test_numbers_over_releases_are_drawn(client: httpx2.Client) -> None:
+    page = client.get("/pool").text
+    assert "Over releases" in page and 'aria-label="adapters in the index: ' in page
+    assert page.count("<circle") >= 2
 
 
 def test_a_project_outside_git_has_no_history(own_root: Path) -> None:

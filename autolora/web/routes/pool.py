@@ -14,8 +14,8 @@ from autolora.records import Adapter
 from autolora.report.history import RefreshRecord, read_refresh
 from autolora.report.history import releases as list_history
 from autolora.report.refresh_summary import LABELS
+from autolora.report.timeline import trends
 from autolora.storage.files import read_rows
-from autolora.web.charts import recall_chart, size_chart
 from autolora.web.query import Comparison
 from autolora.web.releases import choices, compare, previous
 from autolora.web.rendering import render
@@ -54,7 +54,6 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
 def show_pool(request: Request) -> HTMLResponse:
     """Return what the last refresh brought, the refused files, and size and recall over releases."""
     site: Site = request.app.state.site
-    history = list_history(site.root)
     return render(
         request,
         "pool.html",
@@ -64,9 +63,7 @@ def show_pool(request: Request) -> HTMLResponse:
         refused=_refused(site),
         names={listing.key: qualified_name(listing) for listing in read_all_or_empty(site.root)},
         remedies=REMEDIES,
-        history=history,
-        size=size_chart(history) if history else None,
-        recall=recall_chart(history),
+        trends=trends(list_history(site.root)),
     )
 
 

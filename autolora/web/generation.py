@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autolora.generation import Generator
 
 
-class Drawing:
+class ImageGeneration:
     """The base model, and the folder of the images: images/serve/."""
 
     def __init__(self, root: Path, params: Params, served: ServedIndex) -> None:
