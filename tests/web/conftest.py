@@ -21,7 +21,7 @@ from tests.support import small_root
 from tests.support.repository import IDENTITY
 
 PARAMS = {
-    "models": {"pipeline": "flux", "threads": 1, "vlm": "flux"},
+    "models": {"threads": 1},
     "pool": {"sketch_size": 8},
     "generation": {"width": 32, "height": 32, "steps": 3, "max_sequence_length": 8},
     "serve": {"results": 6, "max_upload_mb": 2, "max_waiting": 3},
@@ -54,6 +54,7 @@ def write_params(root: Path) -> None:
     content = yaml.safe_load((small_root.REPOSITORY / "params.yaml").read_text())
     for section, values in PARAMS.items():
         content[section] |= values
+    content["models"] |= dict.fromkeys(("pipeline", "vlm"), str(root / "flux"))
     (root / "params.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -85,8 +86,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
 @pytest.fixture(scope="session")
 def url(root: Path) -> Iterator[str]:
     """Return the address of the page."""
-    with pytest.MonkeyPatch.context() as patch, serving(root) as address:
-        patch.chdir(root)
+    with serving(root) as address:
         yield address.url
 
 
