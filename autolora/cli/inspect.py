@@ -80,7 +80,7 @@ def inspect(
 
             page = written_page(output, str(path), setup.base.description, totals, notes)
             receivers.append(stack.enter_context(page))
-        inspections = Inspector(setup.base, setup.describer).inspect_all(found.files)
+        inspections = Inspector(setup.base, setup.describer, setup.index).inspect_all(found.files)
         for inspection in track(inspections, "inspect", len(found.files), "files"):
             for receive in receivers:
                 receive(inspection)

@@ -8,6 +8,7 @@ from pathlib import Path
 from autolora.catalog.names import full_name
 from autolora.index.copies import Rows, is_copy, map_columns
 from autolora.index.store import CHECKS, TABLE
+from autolora.storage.files import Row
 from autolora.storage.tables import read_table
 
 
@@ -51,16 +52,20 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
         return {}
     names = ["sha256", "hub", "id", "file", *CHECKS]
     rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)
-    return {
-        row["sha256"]: CaptionCheck(
-            name=full_name(row["hub"], row["id"], row["file"]),
-            agreement=row["agreement"],
-            expected=row["expected_agreement"],
-            agrees=row["uses_captions"],
-        )
-        for row in rows
-        if row["uses_captions"] is not None
-    }
+    checks = ((row["sha256"], check_captions(row)) for row in rows)
+    return {sha256: check for sha256, check in checks if check}
+
+
+def check_captions(row: Row) -> CaptionCheck | None:
+    """Return the check that a row of an index states; None without captions, or if its encoder takes none."""
+    if row["uses_captions"] is None:
+        return None
+    return CaptionCheck(
+        name=full_name(row["hub"], row["id"], row["file"]),
+        agreement=row["agreement"],
+        expected=row["expected_agreement"],
+        agrees=row["uses_captions"],
+    )
 
 
 def disagreeing(checks: CaptionChecks) -> dict[str, CaptionCheck]:

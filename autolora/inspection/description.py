@@ -81,8 +81,6 @@ class Description:
     """of the nearest adapters"""
     adapters: tuple[Neighbor, ...]
     """of the index, without the file itself"""
-    indexed_as: str | None
-    """name in the index, if it contains the file"""
     checks: tuple[TextCheck, ...]
 
 
@@ -122,7 +120,6 @@ class Describer:
             words=_leading(self._match(words, vector)),
             captions=tuple(self._match(captions, vector)[:NUM_CAPTIONS]),
             adapters=tuple(others[:NUM_ADAPTERS]),
-            indexed_as=next((neighbor.name for neighbor in near if neighbor.sha256 == sha256), None),
             checks=self._check(weights, texts),
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description, Match
+from autolora.inspection.index_entry import IndexEntry
 from autolora.inspection.inspection import Inspection
 
 LARGEST_BLOCKS, LARGE_SHARE = 5, 2.0
@@ -18,6 +19,7 @@ def facts(inspection: Inspection) -> dict[str, str]:
     known = {
         "verdict": describe_verdict(inspection),
         "what to do": inspection.remedy,
+        **(_index_facts(inspection.index) if inspection.index else {}),
         **(_description_facts(inspection.description) if inspection.description else {}),
         "trigger words": ", ".join(inspection.trigger_words),
         "duplicate": describe_duplicate(inspection),
@@ -107,8 +109,16 @@ def _description_facts(description: Description) -> dict[str, str]:
         "nearest words": ", ".join(f"{match.text} {match.cosine:.2f}" for match in description.words),
         "nearest captions": _lines(description.captions),
         "nearest adapters": "\n".join(f"{a.cosine:.2f} {a.name}" for a in description.adapters),
-        "in the index": description.indexed_as or "",
         "agreement": "\n".join(check.verdict for check in description.checks),
+    }
+
+
+def _index_facts(entry: IndexEntry) -> dict[str, str]:
+    return {
+        "in the index": entry.name,
+        "license (index)": entry.license or "",
+        "trigger words (index)": ", ".join(entry.trigger_words),
+        "captions (index)": entry.captions_verdict,
     }
 
 

@@ -7,6 +7,7 @@ from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description
 from autolora.inspection.duplicates import NearDuplicate
+from autolora.inspection.index_entry import IndexEntry
 from autolora.lora.verdict import WARNINGS
 from autolora.records import ACCEPTED
 
@@ -50,6 +51,8 @@ class Inspection:
     exact_duplicate_of: str | None = None
     """an earlier file with the same bytes"""
     near_duplicate_of: NearDuplicate | None = None
+    index: IndexEntry | None = None
+    """what the project's index states; None if it does not contain the file, or outside of a project"""
     description: Description | None = None
     """None if the file was refused, or without an encoder"""
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from autolora.errors import RefusedFile
 from autolora.hubs.folder.header_facts import HeaderFacts, read_facts
+from autolora.index.copies import Index
 from autolora.inspection.base_model import BaseModel
 from autolora.inspection.blocks import measure_changes
 from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
+from autolora.inspection.index_entry import find_entry
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
 from autolora.lora.header import LENGTH_BYTES
 from autolora.lora.mmap_file import open_regular
@@ -57,9 +59,9 @@ class _PendingFile:
 class Inspector:
     """Inspects files one after another; each is compared with those before it."""
 
-    def __init__(self, base: BaseModel, describer: Describer | None) -> None:
-        """describer: None without an encoder."""
-        self._base, self._describer = base, describer
+    def __init__(self, base: BaseModel, describer: Describer | None, index: Index | None = None) -> None:
+        """describer: None without an encoder. index: of the surrounding project."""
+        self._base, self._describer, self._index = base, describer, index
         self._earlier = EarlierFiles(base.bounds.near_duplicate_cosine)
 
     def inspect_all(self, files: Sequence[FoundFile]) -> Iterator[Inspection]:
@@ -163,7 +165,7 @@ class Inspector:
             return None
 
     def _identity(self, pending: _PendingFile, max_bytes: float = math.inf) -> dict[str, Any]:
-        """Return size, sha256 and the earlier file with the same bytes, as far as they are known.
+        """Return size, sha256, entry in the index and earlier file with the same bytes, as far as they are known.
 
         max_bytes: of a file that is hashed to its end.
         """
@@ -181,6 +183,7 @@ class Inspector:
         return {
             "size": size,
             "sha256": sha256,
+            "index": find_entry(self._index, sha256) if self._index else None,
             "exact_duplicate_of": self._earlier.find_exact(sha256, file.path),
         }
 

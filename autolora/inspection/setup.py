@@ -9,6 +9,8 @@ from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
+from autolora.index.copies import Index
+from autolora.index.served import open_index
 from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
 from autolora.inspection.description import Describer, is_informative
 from autolora.inspection.neighbors import open_neighbors
@@ -27,6 +29,8 @@ class Setup:
 
     base: BaseModel
     describer: Describer | None
+    index: Index | None
+    """the served index of the surrounding project, which states what it knows about files"""
     note: str
     """why there are no words and nearest adapters, or why not all; empty if nothing is missing"""
 
@@ -46,20 +50,20 @@ def open_setup(
     if it can be used. words: candidates for the nearest words.
     Raises AutoLoraError if what is named does not exist or does not fit.
     """
+    index, problem = _served_index(root)
     if encoder is not None:
-        return _with_pretrained(load_pretrained(encoder), params, pipeline, words)
+        setup = _with_pretrained(load_pretrained(encoder), params, pipeline, words)
+        notes = (setup.note, f"files are not looked up in the index: {problem}" if problem else "")
+        return replace(setup, index=index, note="; ".join(filter(None, notes)))
     base = open_base_model(pipeline, params)
     if root is None or params is None:
-        return Setup(base=base, describer=None, note="give an encoder (--encoder) for words")
+        return Setup(base=base, describer=None, index=None, note="give an encoder (--encoder) for words")
     try:
         describer = _project_describer(root, params, base, words)
     except AutoLoraError as error:
-        return Setup(
-            base=base,
-            describer=None,
-            note=f"no words and nearest adapters: {error}; or give an encoder (--encoder)",
-        )
-    return Setup(base=base, describer=describer, note="")
+        note = f"no words and nearest adapters: {error}; or give an encoder (--encoder)"
+        return Setup(base=base, describer=None, index=index, note=note)
+    return Setup(base=base, describer=describer, index=index, note="")
 
 
 def read_words(path: Path) -> list[str]:
@@ -72,6 +76,16 @@ def read_words(path: Path) -> list[str]:
     if not words:
         raise MissingArtifact(f"{path} contains no words: write one word or phrase per line")
     return words
+
+
+def _served_index(root: Path | None) -> tuple[Index | None, str]:
+    """Return the served index of a project, and why there is none; None and an empty text outside of a project."""
+    if root is None:
+        return None, ""
+    try:
+        return open_index(root), ""
+    except AutoLoraError as error:
+        return None, str(error)
 
 
 def _with_pretrained(
@@ -93,7 +107,7 @@ def _with_pretrained(
     vocabulary = _vocabulary_words(models.component(folder, "tokenizer"))
     describer = Describer(pretrained.encoder, text_encoder, words, vocabulary, None)
     note = "" if params is None else "nearest adapters are found with the project's own encoder only"
-    return Setup(base=base, describer=describer, note=note)
+    return Setup(base=base, describer=describer, index=None, note=note)
 
 
 def _text_pipeline(
