@@ -4,13 +4,18 @@ import datetime
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from autolora.local import reading
 from autolora.local.indexing import IndexReport, index_folder
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.params import load
+from autolora.report.facts import facts
+from autolora.report.lookup import lookup
+from autolora.retrieval import open_retriever
 
 REPOSITORY = Path(__file__).parents[2]
 ENCODER = REPOSITORY / "playground" / "encoder"
@@ -64,3 +69,25 @@ def record_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(reading, "read_adapter", recording)
     return names
+
+
+def first_hit(root: Path, prompt: str = "a cat") -> str:
+    """Return the id of the first hit of a prompt."""
+    return open_retriever(root).search(prompt, k=1)[0].id
+
+
+def show(root: Path, name: str) -> dict[str, Any]:
+    """Return what `autolora show` states about a file."""
+    return facts(lookup(root, name, load(root / "params.yaml").crawl))
+
+
+def save_stronger(source: Path, target: Path) -> None:
+    """Write a near-duplicate of a file: its update twice as strong."""
+    target.parent.mkdir(exist_ok=True)
+    save_file(
+        {
+            name: tensor * 2 if "lora_B" in name or "lora_up" in name else tensor
+            for name, tensor in load_file(source).items()
+        },
+        target,
+    )

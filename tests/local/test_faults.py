@@ -1,0 +1,98 @@
+"""`autolora index` with files, folders and values that are missing, damaged or change during a run."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
+from autolora.local import indexing, reading
+from autolora.models import transformer_config
+from autolora.params import load
+from autolora.pool.weights import load_lora
+from autolora.retrieval import open_retriever
+from autolora.slots import slots
+from autolora.storage.lock import exclusive_lock
+from tests.local.own_folder import copy, first_hit, images_of, index, set_params
+
+
+def test_a_file_that_cannot_be_read_is_named_and_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = reading.read_adapter
+
+    def failing(path: Path, *rest: Any) -> Any:
+        if path.name == "file0.safetensors":
+            raise PermissionError(13, "Permission denied")
+        return original(path, *rest)
+
+    monkeypatch.setattr(reading, "read_adapter", failing)
+    report = index(root)
+    assert report.problems == (f"{root.parent}/loras/file0.safetensors cannot be read: Permission denied",)
+    monkeypatch.setattr(reading, "read_adapter", original)
+    assert index(root).changes["embedded"] == 1
+
+
+def test_files_that_disappear_during_a_run_are_named(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(images_of("duck")[0], folder / "deep" / "file1.png")
+    original = indexing.link_files
+
+    def removing(*arguments: Any) -> None:
+        (folder / "file0.safetensors").unlink()
+        (folder / "deep" / "file1.png").unlink()
+        original(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(indexing, "link_files", removing)
+        report = index(root)
+    assert (
+        sorted(problem.rpartition(": ")[2] for problem in report.problems)
+        == ["No such file or directory"] * 2
+    )
+    assert report.verdicts == {"accepted": ["deep/file1", "deep/file2"]}
+    assert index(root).problems == ()
+
+
+def test_one_process_at_a_time(root: Path) -> None:
+    with exclusive_lock(root), pytest.raises(AutoLoraError, match="another process is changing"):
+        index(root)
+
+
+def test_a_missing_folder_is_an_error_and_keeps_the_index(root: Path, folder: Path) -> None:
+    index(root)
+    folder.rename(folder.with_name("unmounted"))
+    with pytest.raises(MissingArtifact, match="check that it is mounted"):
+        index(root)
+    assert first_hit(root) == "file0"
+
+
+def test_a_file_that_changed_after_the_index_is_not_used(root: Path, folder: Path) -> None:
+    index(root)
+    params = load(root / "params.yaml")
+    base = slots(transformer_config(params.models))
+    sha256 = open_retriever(root).search("a cat", k=1)[0].sha256
+    copy("duck", folder / "file0.safetensors")
+    with pytest.raises(MissingArtifact, match="has changed since it was indexed: run `autolora index`"):
+        load_lora(root, sha256, base, params.pool)
+    (folder / "file0.safetensors").unlink()
+    with pytest.raises(MissingArtifact, match="was moved or deleted since it was indexed"):
+        load_lora(root, sha256, base, params.pool)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("hubs.folder.path", "give the folder"), ("encoder.from", "give a pretrained encoder")],
+)
+def test_a_missing_value_is_an_error(root: Path, key: str, message: str) -> None:
+    set_params(root, {key: None})
+    with pytest.raises(ParamsError, match=rf"{key} is null: {message}"):
+        index(root)
+
+
+def test_an_encoder_for_other_sketches_is_refused(root: Path) -> None:
+    set_params(root, {"pool.sketch_size": 16})
+    with pytest.raises(AutoLoraError, match=r"set pool.sketch_size in params.yaml to 32"):
+        index(root)

@@ -1,0 +1,45 @@
+"""A repository with a pool, two of its hits, and a tiny FLUX pipeline."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autolora
+from autolora.open_pool import Pool
+from autolora.records import Hit
+from tests.open_pool.images import PROMPT
+from tests.support import small_root
+from tests.support.tiny_flux import build_pipeline
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="package")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository whose pipeline is where the shipped params.yaml says."""
+    root = tmp_path_factory.mktemp("repository")
+    base = small_root.base(root)
+    shutil.copy(REPOSITORY / "params.yaml", root)
+    (root / "playground/models").mkdir(parents=True)
+    (root / "playground/models/flux").symlink_to(base.pipeline)
+    small_root.build(root, base)
+    return root
+
+
+@pytest.fixture(scope="package")
+def pool(root: Path) -> Pool:
+    return autolora.open(root)
+
+
+@pytest.fixture(scope="package")
+def hits(pool: Pool) -> list[Hit]:
+    hits = pool.search(PROMPT, k=2)
+    return [replace(hits[0], strength=0.7, relevance=0.9), replace(hits[1], relevance=0.4)]
+
+
+@pytest.fixture
+def pipe() -> Any:
+    return build_pipeline()

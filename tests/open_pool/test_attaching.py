@@ -1,0 +1,140 @@
+"""Adapters that are attached to a pipeline, and leave it again."""
+
+import gc
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion.install import fused
+from autolora.open_pool import Pool
+from autolora.pool.weights import load_lora
+from autolora.records import Hit
+from autolora.slots import slots
+from tests.open_pool.images import difference, draw
+from tests.support.tiny_flux import CONFIG, build_pipeline
+
+
+def test_strength_and_relevance_act_once(pool: Pool, hits: list[Hit], pipe: Any, root: Path) -> None:
+    """Gates know the relevance of a hit; the sum of updates knows its strength alone."""
+    loras = [load_lora(root, hit.sha256, slots(CONFIG), pool.settings.pool) for hit in hits]
+    with fused(pipe.transformer, loras, weights=[0.7, 1.0]):
+        expected = draw(pipe)
+    with pool.fuse(pipe, hits, method="direct"):
+        assert np.array_equal(draw(pipe), expected)
+    with pool.fuse(pipe, hits, method="gated"):
+        gated = draw(pipe)
+    with pool.fuse(pipe, [replace(hit, relevance=0.0) for hit in hits], method="gated"):
+        assert difference(draw(pipe), gated) > 0.1
+
+
+def test_attached_adapters_stay_until_they_are_replaced_or_detached(
+    pool: Pool, hits: list[Hit], pipe: Any
+) -> None:
+    base = draw(pipe)
+    images = {}
+    for name, chosen in (("first", hits[:1]), ("second", hits[1:])):
+        with pool.fuse(pipe, chosen, method="direct"):
+            images[name] = draw(pipe)
+    for _ in range(2):
+        pool.attach(pipe, hits[:1], method="direct")
+        assert np.array_equal(draw(pipe), images["first"])
+    pool.attach(pipe, hits[1:], method="direct")
+    assert np.array_equal(draw(pipe), images["second"])
+    with pytest.raises(MissingArtifact, match="0000"):
+        pool.attach(pipe, [replace(hits[0], sha256="0" * 64)], method="direct")
+    assert np.array_equal(draw(pipe), images["second"])
+    for _ in range(2):
+        pool.detach(pipe)
+        assert np.array_equal(draw(pipe), base)
+
+
+def test_a_pipeline_has_one_set_of_adapters_at_a_time(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    with pool.fuse(pipe, hits[:1], method="direct"):
+        first = draw(pipe)
+        with pytest.raises(MismatchError, match=r"pool\.detach"), pool.fuse(pipe, hits[1:]):
+            pass
+        assert np.array_equal(draw(pipe), first)
+        pool.attach(pipe, hits[1:], method="direct")
+    assert not np.array_equal(draw(pipe), first)
+    with pytest.raises(MismatchError, match=r"pool\.detach"), pool.fuse(pipe, hits):
+        pass
+    pool.detach(pipe)
+    assert not any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+def test_adapters_are_removed_after_an_error(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    with pytest.raises(KeyError), pool.fuse(pipe, hits):
+        raise KeyError
+    assert not any(module._forward_hooks for module in pipe.transformer.modules())
+    with pool.fuse(pipe, hits):
+        pass
+
+
+def test_a_pipeline_may_be_compiled_between_attaching_and_detaching(
+    pool: Pool, hits: list[Hit], pipe: Any
+) -> None:
+    base = draw(pipe)
+    pool.attach(pipe, hits, method="direct")
+    expected = draw(pipe)
+    pipe.transformer = torch.compile(pipe.transformer, backend="eager")
+    assert difference(draw(pipe), expected) < 0.01
+    pool.detach(pipe)
+    assert difference(draw(pipe), base) < 0.01
+
+
+def test_attached_adapters_do_not_keep_a_pipeline_alive(pool: Pool, hits: list[Hit]) -> None:
+    pipe = build_pipeline()
+    pool.attach(pipe, hits, method="gated")
+    transformer = weakref.ref(pipe.transformer)
+    del pipe
+    gc.collect()
+    assert transformer() is None
+
+
+def test_every_pipeline_with_the_transformer_is_supported(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    from diffusers import FluxImg2ImgPipeline
+
+    other = FluxImg2ImgPipeline(**pipe.components)
+    with pool.fuse(other, hits):
+        assert any(module._forward_hooks for module in pipe.transformer.modules())
+    with pytest.raises(MismatchError, match="Linear is not the transformer of a FLUX pipeline"):
+        pool.attach(type("Other", (), {"transformer": torch.nn.Linear(1, 1)})(), hits)
+
+
+def test_an_adapter_that_is_given_twice_is_an_error(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    with pytest.raises(MismatchError, match="given twice"):
+        pool.attach(pipe, [*hits, hits[0]])
+    with pool.fuse(pipe, []):
+        assert not any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+def test_wrong_arguments_are_type_errors(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    wrong: list[tuple[Any, str]] = [
+        (hits[0], r"not one hit: give `\[hit\]`"),
+        ("author/name", "not str: `pool.search`"),
+        ([hits[0].id], "it contains str"),
+        (None, "not NoneType"),
+    ]
+    for value, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            pool.attach(pipe, value)
+        with pytest.raises(TypeError, match=message), pool.fuse(pipe, value):
+            pass
+    nothing: Any = None
+    for call in (lambda: pool.attach(nothing, hits), lambda: pool.detach(nothing)):
+        with pytest.raises(TypeError, match="expected a pipeline of diffusers"):
+            call()
+    assert not any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+def test_without_hits_nothing_is_attached(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    pool.attach(pipe, hits)
+    pool.attach(pipe, [])
+    with pool.fuse(pipe, hits):
+        assert any(module._forward_hooks for module in pipe.transformer.modules())

@@ -1,0 +1,89 @@
+"""A pool in Python: how it is opened, its hits and their reasons."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autolora
+from autolora.errors import MissingArtifact
+from autolora.open_pool import Pool
+from tests.open_pool.images import PROMPT
+from tests.support import small_root
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs/howto/python.md"
+
+
+def test_an_empty_prompt_is_an_error(pool: Pool) -> None:
+    for find in (pool.search, pool.select):
+        with pytest.raises(ValueError, match="the prompt is empty"):
+            find(" ")
+
+
+def test_a_folder_of_lora_files_is_no_project(tmp_path: Path) -> None:
+    (tmp_path / "cat.safetensors").write_bytes(b"x")
+    with pytest.raises(MissingArtifact, match="make a project with `autolora index"):
+        autolora.open(tmp_path)
+
+
+def test_threads_may_search_at_the_same_time(root: Path) -> None:
+    prompts = [f"a {thing} number {number}" for thing in small_root.THEMES for number in range(10)]
+    expected = [autolora.open(root).search(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(autolora.open(root).search, prompts)) == expected
+
+
+def test_hits_of_a_pool(pool: Pool, root: Path) -> None:
+    assert len(pool) == 12 and repr(pool).startswith(f"<Pool of 12 adapters in {root}, index ")
+    assert len(pool.search(PROMPT)) == pool.settings.retrieval.k
+    assert pool.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == pool.search(PROMPT, k=3)
+    assert pool.search(PROMPT, where="nsfw") == []
+    assert pool.select(PROMPT, where="nsfw") == []
+    first, second = pool.search(PROMPT, k=2)
+    named = pool.named(PROMPT, {second.id: 0.5, first.id: -1.0})
+    assert [(hit.sha256, hit.strength) for hit in named] == [(second.sha256, 0.5), (first.sha256, -1.0)]
+    assert named[0].trigger_words and not named[1].trigger_words
+    assert [hit.strength for hit in pool.named(PROMPT, [first.id])] == [1.0]
+
+
+def test_reasons_of_hits(pool: Pool) -> None:
+    hits = pool.search(PROMPT, k=2)
+    plain, with_blocks = pool.explain(PROMPT, hits), pool.explain(PROMPT, hits, blocks=True)
+    assert [reason.captions for reason in plain] == [reason.captions for reason in with_blocks]
+    assert plain[0].captions and plain[0].blocks is None and not plain[0].unavailable
+    assert all(reason.blocks or reason.unavailable for reason in with_blocks)
+
+
+def test_examples_of_the_documentation_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, PAGE.name, "exec"), names)
+    assert names["image"].size == (64, 64) and len(names["images"]) == 2
+    assert names["weighted"][0].strength == 0.8
+    assert not any(module._forward_hooks for module in names["pipe"].transformer.modules())
+
+
+def test_readme_shows_the_first_example() -> None:
+    four_lines = (
+        PAGE.read_text().split('pool = autolora.open(".")')[1].split("```")[0].replace(", **size", "")
+    )
+    assert four_lines in (REPOSITORY / "README.md").read_text()
+
+
+def test_a_folder_without_a_project_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(autolora.AutoLoraError, match=r"params\.yaml"):
+        autolora.open(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["nothing", "./nothing/here", Path("owner/name")])
+def test_a_source_that_is_neither_a_folder_nor_an_id_is_an_error(
+    source: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingArtifact, match=r"neither an existing folder nor a Hugging Face id"):
+        autolora.open(source)
