@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast soak check deps bench playground playground-report serve constraints
+.PHONY: help demo test fast quantized soak check deps bench playground playground-report serve constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,12 @@ test: .venv/installed        ## run all tests, with real servers (20 minutes)
 
 fast: .venv/installed        ## run the unit tests only (90 seconds)
 	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow"
+
+quantized: .venv/installed   ## run the tests of quantized pipelines, with libraries that .venv does not hold (1 minute)
+	pip install --quiet --no-deps --upgrade --target cache/quantized $$(python -c "import tomllib; \
+		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['quantized'])")
+	PYTHONPATH=cache/quantized python -W ignore -c "import bitsandbytes, torchao"
+	PYTHONPATH=cache/quantized OMP_NUM_THREADS=1 pytest tests/open_pool/test_pipelines.py -k quantize
 
 soak: .venv/installed        ## run the long tests with all their seeds, resumable: metrics/soak.json (hours)
 	pytest --soak $(TESTS)
