@@ -1,6 +1,5 @@
 """The check of an adapter's captions against its weights, as an index states it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from autolora.catalog.names import full_name
 from autolora.index.copies import Rows, is_copy, map_columns
 from autolora.index.store import CHECKS, TABLE
-from autolora.storage.files import Row
+from autolora.storage.files import Row, read_json
 from autolora.storage.tables import read_table
 
 
@@ -47,8 +46,8 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
 
     Empty if there is no index, if its encoder takes no captions, or if an older version of AutoLoRA wrote it.
     """
-    path = folder / "meta.json"
-    if not path.exists() or json.loads(path.read_text()).get("agreement_margin") is None:
+    meta = read_json(folder / "meta.json")
+    if meta is None or meta.get("agreement_margin") is None:
         return {}
     names = ["sha256", "hub", "id", "file", *CHECKS]
     rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)

@@ -7,7 +7,7 @@ instead of by sha256. `weights_vectors.npy`, `meta.json` and `text_map.safetenso
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +23,16 @@ from autolora.index.text_map import TextMap, read_text_map
 from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
 from autolora.storage.files import Row
+from autolora.storage.hashes import hash_file, hash_value
 
 COLUMNS_FILE = "columns.arrow"
 ROWS_PER_BATCH = 10_000
 """rows that are Python objects at once while all are read"""
 HASHES = "hashes.json"
 """file of a copy: relative path -> sha256 of its other files, which `autolora verify` compares, and its own sha256"""
+
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+"""what reading a damaged file raises"""
 
 
 class Rows:
@@ -150,10 +154,35 @@ def open_copy(folder: Path, digest: str) -> Index:
             relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
             lists=read_lists(folder),
         )
-    except (MissingArtifact, OSError, ValueError, KeyError) as error:
-        raise MissingArtifact(
-            f"the copy {folder} of the index cannot be read ({error}): run `autolora repair --apply`, or delete it"
-        ) from error
+    except (MissingArtifact, *DAMAGED) as error:
+        raise _unreadable(folder, error) from error
+
+
+def check_copy(folder: Path) -> None:
+    """Raise MissingArtifact if a file of a copy is not the one that was written; reads all of them."""
+    hashes = read_hashes(folder)
+    if hashes is None:
+        raise _unreadable(folder, f"{HASHES} is missing or damaged")
+    for name, sha256 in hashes.items():
+        path = folder / name
+        if not path.is_file() or hash_file(path) != sha256:
+            raise _unreadable(folder, f"{name} is missing or damaged")
+
+
+def read_hashes(folder: Path) -> Mapping[str, str] | None:
+    """Return relative path -> sha256 of a copy's files; None if the list is missing or damaged."""
+    try:
+        content = json.loads((folder / HASHES).read_bytes())
+        hashes: Mapping[str, str] = content["files"]
+        return hashes if hash_value(hashes) == content["sha256"] else None
+    except DAMAGED:
+        return None
+
+
+def _unreadable(folder: Path, reason: object) -> MissingArtifact:
+    return MissingArtifact(
+        f"the copy {folder} of the index cannot be read ({reason}): run `autolora repair --apply`, or delete it"
+    )
 
 
 def map_columns(folder: Path) -> pa.Table:

@@ -24,6 +24,7 @@ from autolora.index.store import folder as working_folder
 from autolora.storage.files import write_atomic
 from autolora.storage.git import Commit, history, read_committed
 from autolora.storage.incremental import digest_path
+from autolora.storage.validation import SHA256
 
 MAX_ATTEMPTS, MAX_ATTEMPTS_WITHOUT_FOLDER = 120, 12
 """number of attempts to open the working index: a stage may write it for long, DVC replaces its folder in seconds"""
@@ -66,10 +67,24 @@ def open_index(root: Path, rev: str | None = None) -> Index:
 
 
 def served_digest(root: Path) -> str | None:
-    """Return the digest of the released index; None if none is released."""
+    """Return the digest of the released index; None if none is released. Raises MissingArtifact if it is damaged."""
     try:
-        return served_path(root).read_text().strip()
+        digest = served_path(root).read_text(errors="replace").strip()
     except FileNotFoundError:
+        return None
+    if not SHA256.fullmatch(digest):  # it becomes a part of paths
+        raise MissingArtifact(
+            f"{served_path(root)} is damaged, expected 64 hex digits: run `autolora release`, which serves the working "
+            "index, or `autolora release --rev REV`"
+        )
+    return digest
+
+
+def former_digest(root: Path) -> str | None:
+    """Return the digest that the next release replaces; None if none is released, or cache/served is damaged."""
+    try:
+        return served_digest(root)
+    except MissingArtifact:
         return None
 
 

@@ -1,6 +1,5 @@
 """What to do with a finding that no source restores: nothing here changes a file."""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -73,7 +72,4 @@ def _advise_on_copy(root: Path, finding: Finding) -> str:
         used = served_digest(root) or content_digest(root)
     except (MissingArtifact, ValueError):
         return ""
-    is_known = re.fullmatch(r"[0-9a-f]{64}", used)
-    return (
-        "" if digest == used or not is_known else f"this copy is not served: you may delete {folder / digest}"
-    )
+    return "" if digest == used else f"this copy is not served: you may delete {folder / digest}"

@@ -1,16 +1,14 @@
 """Which files should be on disk, and the hash of each: pool, outputs of stages, DVC's cache, copies of the index."""
 
 import hashlib
-import json
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autolora.catalog.takedowns import takedowns_path
 from autolora.errors import MissingArtifact
-from autolora.index.copies import HASHES
+from autolora.index.copies import HASHES, read_hashes
 from autolora.index.served import copies_folder, copy_path, served_digest, served_path
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import (
@@ -25,7 +23,6 @@ from autolora.integrity.dvc_records import (
 from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
 from autolora.storage.git import committed_blobs, read_committed
-from autolora.storage.hashes import hash_value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -229,7 +226,7 @@ def _expect_copies(root: Path) -> Expectation:
     if released == "":
         expectation.unreadable[str(served_path(root).relative_to(root))] = "damaged"
     for folder in _copies(root, released):
-        hashes = _copy_hashes(folder)
+        hashes = read_hashes(folder)
         if hashes is None:
             expectation.unchecked_copies.append(folder)
             continue
@@ -251,26 +248,15 @@ def _copies(root: Path, released: str | None) -> list[Path]:
 def _released_digest(root: Path) -> str | None:
     """Return the digest in cache/served; None if the file does not exist, empty if it is damaged."""
     try:
-        digest = served_digest(root)
-    except UnicodeDecodeError:
+        return served_digest(root)
+    except MissingArtifact:
         return ""
-    return digest if digest is None or re.fullmatch(r"[0-9a-f]{64}", digest) else ""
 
 
 def _working_digest(root: Path) -> str | None:
     try:
         return content_digest(root)
     except (MissingArtifact, ValueError):
-        return None
-
-
-def _copy_hashes(folder: Path) -> Mapping[str, str] | None:
-    """Return relative path -> sha256 of a copy's files; None if the list is missing or damaged."""
-    try:
-        content = json.loads((folder / HASHES).read_bytes())
-        hashes: Mapping[str, str] = content["files"]
-        return hashes if hash_value(hashes) == content["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -18,7 +18,7 @@ from autolora.dataset import stage as dataset_stage
 from autolora.encoder.model import TextEncoder
 from autolora.errors import ParamsError
 from autolora.index import stage as index_stage
-from autolora.index.served import copies_folder, release, served_digest
+from autolora.index.served import copies_folder, former_digest, release
 from autolora.index.store import content_digest
 from autolora.local.captioning import write_captions
 from autolora.local.encoder import install_encoder
@@ -180,7 +180,7 @@ def _serve(root: Path) -> str:
 
     Hidden folders stay: another process may be making a copy in one.
     """
-    digest, former = content_digest(root), served_digest(root)
+    digest, former = content_digest(root), former_digest(root)
     release(root, digest)
     for copy in copies_folder(root).iterdir():
         if copy.name not in (digest, former) and not copy.name.startswith("."):

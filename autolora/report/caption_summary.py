@@ -11,7 +11,7 @@ from autolora.report.refresh_summary import MAX_NAMED
 
 def caption_summary(root: Path) -> str:
     """Return the lines that compare the working index with the released one; to be read before the release."""
-    released = served.served_digest(root)
+    released = served.former_digest(root)
     before = read_caption_checks(served.copy_path(root, released)) if released else {}
     return "\n".join(caption_lines(before, read_caption_checks(folder(root))))
 

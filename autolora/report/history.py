@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.catalog import store as catalog
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.records import Listing
 from autolora.report.outcomes import KINDS, Outcome
 from autolora.storage.files import read_json, write_atomic
@@ -101,7 +101,7 @@ def read_refresh(root: Path) -> RefreshRecord | None:
     try:
         content = read_json(root / REFRESH)
         return None if content is None else _to_record(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (MissingArtifact, KeyError, TypeError, ValueError) as error:
         raise MismatchError(
             f"{REFRESH} is not the record of a refresh ({error!r}): restore it (`git checkout {REFRESH}`), or delete "
             "it; the next refresh writes it"

@@ -17,6 +17,7 @@ MB = 1_000_000
 """bytes"""
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """no space left, disk quota exceeded, or file larger than the process or file system allows"""
+RESTORE = "restore the file with `dvc checkout`, or with `git checkout` if git tracks it"
 TAIL_BLOCK = 4096
 """bytes read at a time from the end of a table to find its last complete line"""
 
@@ -58,17 +59,19 @@ def sync_and_rename(stream: IO[bytes], temporary: Path, path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file that a stage has written; None if the file does not exist."""
+    """Return the object in a JSON file; None if the file does not exist. Raises MissingArtifact if it is damaged."""
     if not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    try:
+        return _as_object(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise MissingArtifact(f"{path} is not valid JSON ({error}): {RESTORE}") from error
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSON-lines file; none if it is missing. An incomplete last line is skipped.
 
-    Raises MissingArtifact, naming the line, if a complete line is not valid JSON.
+    Raises MissingArtifact, naming the line, if a complete line is not a JSON object.
     """
     for _, row in read_lines(path):
         yield row
@@ -83,20 +86,23 @@ def read_lines(path: Path) -> Iterator[tuple[bytes, Row]]:
         rows = json.loads(b"[" + b",".join(lines) + b"]")  # one call instead of one per line
     except ValueError:
         rows = [_parse_line(path, number, line) for number, line in enumerate(lines, 1)]
-    if len(rows) != len(lines):
+    if len(rows) != len(lines) or not all(isinstance(row, dict) for row in rows):
         rows = [_parse_line(path, number, line) for number, line in enumerate(lines, 1)]
     yield from zip(lines, rows, strict=True)
 
 
 def _parse_line(path: Path, number: int, line: bytes) -> Row:
     try:
-        row: Row = json.loads(line)
-        return row
+        return _as_object(json.loads(line))
     except ValueError as error:
-        raise MissingArtifact(
-            f"{path}, line {number} is not valid JSON ({error}): restore the file with `dvc checkout`, "
-            "or with `git checkout` if git tracks it"
-        ) from error
+        raise MissingArtifact(f"{path}, line {number} is not valid JSON ({error}): {RESTORE}") from error
+
+
+def _as_object(content: Any) -> Row:
+    """Return a JSON value that must be an object. Raises ValueError for another one."""
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, got {type(content).__name__}")
+    return content
 
 
 def remove_leftovers(path: Path) -> None:

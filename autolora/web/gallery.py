@@ -15,7 +15,7 @@ from autolora.catalog.store import catalog_path
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
 from autolora.records import NSFW_LEVELS
-from autolora.storage.files import read_rows
+from autolora.storage.files import RESTORE, read_rows
 from autolora.storage.tables import read_arrow
 
 UNSAFE_LEVELS = NSFW_LEVELS[NSFW_LEVELS.index("soft") + 1 :]
@@ -42,7 +42,10 @@ class Gallery:
 
 
 def read_gallery(root: Path) -> Gallery:
-    """Return the images of the dataset; without any if the stage `dataset` has not run."""
+    """Return the images of the dataset; without any if the stage `dataset` has not run.
+
+    Raises MissingArtifact if the catalog is damaged, as it states which images are not safe for work.
+    """
     folder = dataset.folder(root)
     try:
         adapters = read_arrow(folder, "adapters", ["sha256", "nsfw", "renderings"])
@@ -60,12 +63,16 @@ def read_gallery(root: Path) -> Gallery:
 
 def _unsafe_images(root: Path, adapters: pa.Table, renderings: pa.Table) -> frozenset[str]:
     """Return the images that a hub marks, and those that only adapters show that are marked themselves."""
-    marked = {
-        rendering["url"]
-        for listing in read_rows(catalog_path(root))
-        for rendering in listing["renderings"]
-        if rendering.get("nsfw_level") in UNSAFE_LEVELS
-    }
+    path = catalog_path(root)
+    try:
+        marked = {
+            rendering["url"]
+            for listing in read_rows(path)
+            for rendering in listing["renderings"]
+            if rendering.get("nsfw_level") in UNSAFE_LEVELS
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MissingArtifact(f"{path} is damaged ({error!r}): {RESTORE}") from error
     pairs = zip(renderings.column("image").to_pylist(), renderings.column("url").to_pylist(), strict=True)
     by_url = {image for image, url in pairs if url in marked}
     shown: dict[bool, set[str]] = {True: set(), False: set()}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import Revision, open_index, readable_revisions
+from autolora.index.copies import check_copy
+from autolora.index.served import Revision, copy_path, open_index, readable_revisions
 from autolora.retrieval import Retriever
 from autolora.storage.git import history
 from autolora.web.served import Release
@@ -75,7 +76,9 @@ class Releases:
             raise MissingArtifact(f"no release has the commit '{sha}'")
         with self._lock:
             if sha not in self._open:
-                self._open[sha] = Release(Retriever(open_index(self._root, sha), beside.text_encoder))
+                retriever = Retriever(open_index(self._root, sha), beside.text_encoder)
+                check_copy(copy_path(self._root, retriever.index.digest))
+                self._open[sha] = Release(retriever)
             self._open.move_to_end(sha)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from autolora.errors import AutoLoraError
-from autolora.index.served import open_index, served_digest
+from autolora.index.copies import check_copy
+from autolora.index.served import copy_path, open_index, served_digest
 from autolora.index.store import content_digest
 from autolora.retrieval import Retriever, open_retriever
 from autolora.storage.arrays import Int64Array
@@ -81,11 +82,12 @@ class ServedIndex:
                 self._failed, self.problem = digest, str(error)
 
     def _open(self) -> Release:
-        """Open the released index with the text encoder of the current one, if there is one."""
+        """Open and verify the released index, with the text encoder of the current one if there is one."""
         if self.current is None:
             retriever = open_retriever(self._root)
         else:
             retriever = Retriever(open_index(self._root), self.current.retriever.text_encoder)
+        check_copy(copy_path(self._root, retriever.index.digest))
         logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
         return Release(retriever)
 

@@ -1,10 +1,12 @@
 """What all routes of one running page share."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import HTTPException
 
+from autolora.errors import AutoLoraError
 from autolora.params import Params
 from autolora.storage.arrays import Float32Array
 from autolora.web.file_encoder import FileEncoder
@@ -17,6 +19,8 @@ from autolora.web.results import Results, search
 from autolora.web.served import Release, ServedIndex
 from autolora.web.thumbnails import Thumbnails
 from autolora.web.uploads import Uploads
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -34,6 +38,8 @@ class Site:
     gallery: Gallery = field(default_factory=Gallery)
     gallery_release: Release | None = None
     """the release after which the gallery was read"""
+    gallery_problem: str = ""
+    """why the gallery cannot be read; empty if it was"""
 
     def release(self) -> Release:
         """Return the release that is searched. Answers 503 if there is none yet."""
@@ -44,13 +50,18 @@ class Site:
     def follow(self) -> None:
         """Open the released index and read its adapters' images, if another one was released.
 
-        Images that cannot be read are tried again by the next call.
+        Images that cannot be read are tried again by the next call; until then, the page has those of before.
         """
         self.served.follow()
         current = self.served.current
-        if current is not self.gallery_release:
-            self.gallery = read_gallery(self.root)
-            self.gallery_release = current
+        if current is self.gallery_release:
+            return
+        try:
+            self.gallery, self.gallery_release, self.gallery_problem = read_gallery(self.root), current, ""
+        except AutoLoraError as error:
+            if self.gallery_problem != str(error):
+                logger.warning("the images cannot be read: %s", error)
+            self.gallery_problem = str(error)
 
     def search(self, wanted: Search, release: Release | None = None) -> Results:
         """Return the answer to a search, in the served release or another one.
