@@ -15,7 +15,7 @@ import numpy as np
 from autolora.dataset import store as dataset
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
-from autolora.index.store import encoder_digests
+from autolora.index.encoder_check import check_encoder
 from autolora.matching.hybrid import directions
 from autolora.matching.words import split_words
 from autolora.params import PoolParams
@@ -209,26 +209,13 @@ def _contributions(
     from autolora.encoder.contributions import block_contributions
     from autolora.encoder.ridge import RidgeEncoder
 
-    positions = retriever.index.find([hit.sha256 for hit in hits])
-    _check_encoder(
-        root, {retriever.index.rows[position]["encoder_weights"] for position in positions.tolist()}
-    )
+    check_encoder(root, retriever.index)
     encoder = store.load_encoder(store.folder(root))
     if not isinstance(encoder, RidgeEncoder):
         raise MismatchError("the score of a transformer encoder is not a sum over blocks")
     read = store.reader(root, encoder.config, bounds)
     query = torch.from_numpy(retriever.embed(prompt))
     return [block_contributions(encoder, read(hit.sha256), query) for hit in hits]
-
-
-def _check_encoder(root: Path, stored: set[str]) -> None:
-    """Raise MismatchError if vectors of an index were computed with other encoder weights than the current ones."""
-    weights = encoder_digests(root)["encoder_weights"]
-    if stored - {weights}:
-        raise MismatchError(
-            f"the index was computed with encoder weights {min(stored)[:12]}, but digests/encoder.json states "
-            f"{weights[:12]}"
-        )
 
 
 def _largest(contributions: Mapping[str, float]) -> dict[str, float]:

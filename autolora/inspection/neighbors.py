@@ -8,10 +8,10 @@ import numpy as np
 
 from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
-from autolora.errors import MismatchError, MissingArtifact
+from autolora.errors import MissingArtifact
 from autolora.index.copies import Index
+from autolora.index.encoder_check import check_encoder
 from autolora.index.served import open_index
-from autolora.index.store import encoder_digests
 from autolora.storage.arrays import Float64Array
 from autolora.storage.tables import read_where
 
@@ -76,10 +76,5 @@ def open_neighbors(root: Path) -> Neighbors:
     Raises MissingArtifact if there is no index, MismatchError if other encoder weights than the project's computed it.
     """
     index = open_index(root)
-    weights = encoder_digests(root)["encoder_weights"]
-    if others := set(index.rows.columns.column("encoder_weights").to_pylist()) - {weights}:
-        raise MismatchError(
-            f"the index was computed with encoder weights {min(others)[:12]}, but digests/encoder.json states "
-            f"{weights[:12]}: run `dvc repro index`"
-        )
+    check_encoder(root, index)
     return Neighbors(root, index)

@@ -4,9 +4,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.errors import MismatchError
 from autolora.index.copies import Index
-from autolora.index.store import encoder_digests
+from autolora.index.encoder_check import check_encoder
 from autolora.params import PoolParams
 from autolora.storage.hashes import hash_file
 from autolora.web.uploads import UploadedLora
@@ -62,13 +61,7 @@ class FileEncoder:
     def _encoder_of(self, index: Index) -> "Encoder":
         from autolora.encoder import store
 
-        weights = encoder_digests(self._root)["encoder_weights"]
-        expected = index.rows[0]["encoder_weights"] if len(index.rows) else weights
-        if weights != expected:
-            raise MismatchError(
-                f"the index was built with encoder weights {expected[:12]}, but data/encoder has {weights[:12]}: the "
-                "files that are dropped can be compared again after the next refresh"
-            )
+        weights = check_encoder(self._root, index)
         if self._loaded is None or self._loaded[0] != weights:
             self._loaded = weights, store.load_encoder(store.folder(self._root))
         return self._loaded[1]

@@ -11,7 +11,7 @@ from autolora.index.copies import check_copy
 from autolora.index.served import Revision, copy_path, open_index, readable_revisions
 from autolora.retrieval import Retriever
 from autolora.storage.git import history
-from autolora.web.served import Release
+from autolora.web.served import OpenIndex
 
 MAX_OPEN = 4
 """older releases that stay open"""
@@ -55,7 +55,7 @@ class Releases:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, Release] = OrderedDict()
+        self._open: OrderedDict[str, OpenIndex] = OrderedDict()
         self._listed: tuple[str, list[Revision]] = ("", [])
 
     def list(self) -> Sequence[Revision]:
@@ -67,7 +67,7 @@ class Releases:
                 self._listed = newest, readable_revisions(self._root)
             return self._listed[1]
 
-    def open(self, sha: str, beside: Retriever) -> Release:
+    def open(self, sha: str, beside: Retriever) -> OpenIndex:
         """Return a release. beside: a retriever whose text encoder is used.
 
         Raises MissingArtifact if no release has that commit, or its index cannot be fetched.
@@ -78,7 +78,7 @@ class Releases:
             if sha not in self._open:
                 retriever = Retriever(open_index(self._root, sha), beside.text_encoder)
                 check_copy(copy_path(self._root, retriever.index.digest))
-                self._open[sha] = Release(retriever)
+                self._open[sha] = OpenIndex(retriever)
             self._open.move_to_end(sha)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)

@@ -14,7 +14,7 @@ from autolora.report.naming import display_name, file_size, file_stem, page_of
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.web.gallery import Gallery
 from autolora.web.query import Search
-from autolora.web.served import Release
+from autolora.web.served import OpenIndex
 from autolora.web.words import match, resemblance
 
 PYTHON = """\
@@ -103,30 +103,30 @@ class Results:
 
 
 def search(
-    release: Release, gallery: Gallery, params: Params, wanted: Search, query: Float32Array | None
+    opened: OpenIndex, gallery: Gallery, params: Params, wanted: Search, query: Float32Array | None
 ) -> Results:
     """Return the adapters that pass the filters, best first.
 
     query: the vector (d,) of an uploaded file's weights if `wanted` names one. Raises MissingArtifact if the index
     does not contain the adapter that others should resemble.
     """
-    retriever, k = release.retriever, wanted.k or params.serve.results
+    retriever, k = opened.retriever, wanted.k or params.serve.results
     mask = retriever.index.mask(wanted.conditions)
     if wanted.like is not None:
-        query = _weights_of(release, wanted.like)
+        query = _weights_of(opened, wanted.like)
     if query is not None:
         positions, scores = retriever.index.nearest_by_weights(query, k + 1, mask)
         found = [(p, s) for p, s in zip(positions.tolist(), scores.tolist(), strict=True)]
-        cards = [make_card(release, gallery, params, wanted, p, score=s) for p, s in found]
+        cards = [make_card(opened, gallery, params, wanted, p, score=s) for p, s in found]
         cards = [card for card in cards if card.sha256 != wanted.like][:k]
     elif wanted.q.strip():
         positions, cosines = retriever.index.nearest(retriever.embed(wanted.q), k, mask)
         hits = retriever.hits(positions, cosines.astype(np.float64))
         pairs = zip(positions.tolist(), hits, strict=True)
-        cards = [make_card(release, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
+        cards = [make_card(opened, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
     else:
-        newest = release.newest[mask[release.newest]][:k]
-        cards = [make_card(release, gallery, params, wanted, p) for p in newest.tolist()]
+        newest = opened.newest[mask[opened.newest]][:k]
+        cards = [make_card(opened, gallery, params, wanted, p) for p in newest.tolist()]
     return Results(
         cards=cards,
         num_passing=int(mask.sum()),
@@ -136,10 +136,10 @@ def search(
 
 
 def cards_of(
-    release: Release, gallery: Gallery, params: Params, wanted: Search, adapters: Sequence[str]
+    opened: OpenIndex, gallery: Gallery, params: Params, wanted: Search, adapters: Sequence[str]
 ) -> list[Card]:
     """Return the cards of adapters of the index, given their sha256, in this order; others are left out."""
-    retriever, known = release.retriever, release.positions
+    retriever, known = opened.retriever, opened.positions
     positions = np.array([known[sha256] for sha256 in adapters if sha256 in known], np.int64)
     hits: Sequence[Hit | None] = [None] * len(positions)
     if wanted.q.strip() and len(positions):
@@ -148,11 +148,11 @@ def cards_of(
         )
         hits = retriever.hits(positions, cosines)
     pairs = zip(positions.tolist(), hits, strict=True)
-    return [make_card(release, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
+    return [make_card(opened, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
 
 
 def make_card(
-    release: Release,
+    opened: OpenIndex,
     gallery: Gallery,
     params: Params,
     wanted: Search,
@@ -162,7 +162,7 @@ def make_card(
     score: float | None = None,
 ) -> Card:
     """Return the card of the adapter at a position of the index, which a search by prompt or by weights has found."""
-    row = release.retriever.index.rows[position]
+    row = opened.retriever.index.rows[position]
     level, words = None, ""
     if hit is not None:
         score = hit.score
@@ -186,10 +186,10 @@ def make_card(
     )
 
 
-def _weights_of(release: Release, adapter: str) -> Float32Array:
+def _weights_of(opened: OpenIndex, adapter: str) -> Float32Array:
     """Return the vector (d,) of an adapter's weights. Raises MissingArtifact if the index does not contain it."""
-    position = release.positions.get(adapter)
+    position = opened.positions.get(adapter)
     if position is None:
         raise MissingArtifact(f"the index that is searched contains no adapter '{adapter}'")
-    vector: Float32Array = release.retriever.index.weights_vectors[position]
+    vector: Float32Array = opened.retriever.index.weights_vectors[position]
     return vector

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Release:
+class OpenIndex:
     """One opened index, with what the page derives from it once."""
 
     retriever: Retriever
@@ -54,15 +54,15 @@ class Release:
 
 
 class ServedIndex:
-    """The release that requests use; `follow` replaces it after the refresh has released another index."""
+    """The index that requests use; `follow` replaces it after the refresh has released another index."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._opening = threading.Lock()
         self._failed: str | None = None
-        self.current: Release | None = None
+        self.current: OpenIndex | None = None
         self.problem = "the index is being opened"
-        """why there is no release"""
+        """why there is none"""
 
     def follow(self) -> None:
         """Open the released index if it is not the current one; keep the current one if it cannot be opened."""
@@ -81,7 +81,7 @@ class ServedIndex:
                     logger.warning("the index cannot be opened: %s", error)
                 self._failed, self.problem = digest, str(error)
 
-    def _open(self) -> Release:
+    def _open(self) -> OpenIndex:
         """Open and verify the released index, with the text encoder of the current one if there is one."""
         if self.current is None:
             retriever = open_retriever(self._root)
@@ -89,7 +89,7 @@ class ServedIndex:
             retriever = Retriever(open_index(self._root), self.current.retriever.text_encoder)
         check_copy(copy_path(self._root, retriever.index.digest))
         logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
-        return Release(retriever)
+        return OpenIndex(retriever)
 
 
 def released_digest(root: Path) -> str | None:

@@ -16,7 +16,7 @@ from autolora.web.jobs import Jobs
 from autolora.web.query import Search
 from autolora.web.releases import Releases
 from autolora.web.results import Results, search
-from autolora.web.served import Release, ServedIndex
+from autolora.web.served import OpenIndex, ServedIndex
 from autolora.web.thumbnails import Thumbnails
 from autolora.web.uploads import Uploads
 
@@ -36,13 +36,13 @@ class Site:
     jobs: Jobs
     releases: Releases
     gallery: Gallery = field(default_factory=Gallery)
-    gallery_release: Release | None = None
-    """the release after which the gallery was read"""
+    gallery_index: OpenIndex | None = None
+    """the index whose images the gallery holds"""
     gallery_problem: str = ""
     """why the gallery cannot be read; empty if it was"""
 
-    def release(self) -> Release:
-        """Return the release that is searched. Answers 503 if there is none yet."""
+    def opened(self) -> OpenIndex:
+        """Return the index that is searched. Answers 503 if there is none yet."""
         if self.served.current is None:
             raise HTTPException(503, self.served.problem)
         return self.served.current
@@ -54,22 +54,22 @@ class Site:
         """
         self.served.follow()
         current = self.served.current
-        if current is self.gallery_release:
+        if current is self.gallery_index:
             return
         try:
-            self.gallery, self.gallery_release, self.gallery_problem = read_gallery(self.root), current, ""
+            self.gallery, self.gallery_index, self.gallery_problem = read_gallery(self.root), current, ""
         except AutoLoraError as error:
             if self.gallery_problem != str(error):
                 logger.warning("the images cannot be read: %s", error)
             self.gallery_problem = str(error)
 
-    def search(self, wanted: Search, release: Release | None = None) -> Results:
-        """Return the answer to a search, in the served release or another one.
+    def search(self, wanted: Search, opened: OpenIndex | None = None) -> Results:
+        """Return the answer to a search, in the served index or another one.
 
         Raises MissingArtifact if the adapter or the file that others should resemble is not known.
         """
         query: Float32Array | None = self.uploads.find(wanted.file).vector if wanted.file else None
-        return search(release or self.release(), self.gallery, self.params, wanted, query)
+        return search(opened or self.opened(), self.gallery, self.params, wanted, query)
 
 
 def open_site(root: Path, params: Params) -> Site:

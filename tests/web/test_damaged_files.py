@@ -14,7 +14,14 @@ from autolora.report.page import assemble
 from autolora.web.query import Search
 from autolora.web.site import Site, open_site
 
-COPY = ("columns.arrow", "hashes.json", "meta.json", "text_map.safetensors", "vectors.npy", "weights_vectors.npy")
+COPY = (
+    "columns.arrow",
+    "hashes.json",
+    "meta.json",
+    "text_map.safetensors",
+    "vectors.npy",
+    "weights_vectors.npy",
+)
 NO_JSON = (b"", b"null", b"[]", b'"x"\n', b"\xff\xfe", b"{")
 
 
@@ -74,10 +81,15 @@ def test_a_page_goes_on_with_its_index_if_the_copy_is_damaged_later(own_root: Pa
 def test_a_damaged_name_of_the_served_index_is_an_error(own_root: Path, content: bytes) -> None:
     (own_root / "cache/served").write_bytes(content)
     site = site_of(own_root)
-    assert site.served.current is None and "expected 64 hex digits: run `autolora release`" in site.served.problem
+    assert (
+        site.served.current is None
+        and "expected 64 hex digits: run `autolora release`" in site.served.problem
+    )
 
 
-@pytest.mark.parametrize("content", [b"null\n", b"[]\n", b'"x"\n', b"\xff\n", b"{}\n", b'{"renderings": [1]}\n'])
+@pytest.mark.parametrize(
+    "content", [b"null\n", b"[]\n", b'"x"\n', b"\xff\n", b"{}\n", b'{"renderings": [1]}\n']
+)
 def test_with_a_damaged_catalog_the_page_searches_without_images(
     own_root: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -88,7 +100,9 @@ def test_with_a_damaged_catalog_the_page_searches_without_images(
     site = site_of(own_root)
     site.follow()
     assert site.search(Search(q="a cat")).cards and not site.gallery.positions
-    assert [record.message for record in caplog.records] == [f"the images cannot be read: {site.gallery_problem}"]
+    assert [record.message for record in caplog.records] == [
+        f"the images cannot be read: {site.gallery_problem}"
+    ]
     assert "catalog.jsonl" in site.gallery_problem and "git checkout" in site.gallery_problem
     path.write_bytes(whole)
     site.follow()

@@ -8,16 +8,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from autolora.errors import MissingArtifact
 from autolora.index.served import Revision, release, served_digest
-from autolora.params import load
 from autolora.report.history import RefreshRecord, write_refresh
 from autolora.report.outcomes import Outcome
 from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.storage.git import Commit
 from autolora.web.releases import choices, compare, previous
 from autolora.web.served import ServedIndex
-from autolora.web.site import open_site
 from tests.web.conftest import serving, wait_until
 
 
@@ -47,19 +44,6 @@ def test_an_index_that_cannot_be_opened_is_tried_once(
     served.follow()
     assert served.current is current
     assert sum("cannot be opened" in record.message for record in caplog.records) == 1
-
-
-def test_images_that_cannot_be_read_are_tried_again(own_root: Path) -> None:
-    catalog = own_root / "data/catalog.jsonl"
-    content = catalog.read_bytes()
-    catalog.write_bytes(b"{\n")
-    site = open_site(own_root, load(own_root / "params.yaml"))
-    with pytest.raises(MissingArtifact, match="not valid JSON"):
-        site.follow()
-    assert not site.gallery.positions
-    catalog.write_bytes(content)
-    site.follow()
-    assert len(site.gallery.positions) == 12
 
 
 def test_a_missing_index_is_reported_once(

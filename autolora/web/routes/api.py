@@ -36,11 +36,11 @@ def describe_adapter(
 ) -> dict[str, Any]:
     """Return an adapter, and with a prompt why a search finds it."""
     site: Site = request.app.state.site
-    release = site.release()
-    cards = cards_of(release, site.gallery, site.params, wanted, [sha256])
+    opened = site.opened()
+    cards = cards_of(opened, site.gallery, site.params, wanted, [sha256])
     if not cards:
         raise HTTPException(404, "the index contains no such adapter")
-    reasons = explain(site.root, release.retriever, wanted.q, [cards[0].hit]) if cards[0].hit else []
+    reasons = explain(site.root, opened.retriever, wanted.q, [cards[0].hit]) if cards[0].hit else []
     return as_json(cards[0]) | {"reasons": asdict(reasons[0]) if reasons else None}
 
 

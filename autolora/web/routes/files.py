@@ -31,8 +31,8 @@ def show_image(
 def show_glyph(request: Request, sha256: Sha256) -> Response:
     """Return a drawing of the weights of an adapter."""
     site: Site = request.app.state.site
-    release = site.release()
-    if sha256 not in release.positions:
+    opened = site.opened()
+    if sha256 not in opened.positions:
         raise HTTPException(404, "the index contains no such adapter")
-    vector = release.retriever.index.weights_vectors[release.positions[sha256]]
+    vector = opened.retriever.index.weights_vectors[opened.positions[sha256]]
     return Response(draw_glyph(vector), media_type="image/svg+xml", headers=CACHED)

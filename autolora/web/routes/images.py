@@ -44,7 +44,7 @@ class WantedImage(BaseModel):
 def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResponse:
     """Return the page that generates images with the selected adapters."""
     site: Site = request.app.state.site
-    selected = cards_of(site.release(), site.gallery, site.params, view, view.use)
+    selected = cards_of(site.opened(), site.gallery, site.params, view, view.use)
     return render(
         request,
         "generate.html",
@@ -82,7 +82,7 @@ def generate_image(request: Request, wanted: WantedImage) -> dict[str, Any]:
     names = [adapter.sha256 for adapter in wanted.adapters or ()]
     if len(set(names)) < len(names):
         raise HTTPException(422, "an adapter is given twice: give it once")
-    if missing := [name for name in names if name not in site.release().positions]:
+    if missing := [name for name in names if name not in site.opened().positions]:
         raise HTTPException(422, f"the index contains no adapter '{missing[0]}'")
     try:
         job = site.jobs.submit(_to_request(site, wanted), site.params.generation.steps)

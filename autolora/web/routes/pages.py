@@ -23,7 +23,7 @@ def show_page(request: Request, view: QueryView) -> HTMLResponse:
     site: Site = request.app.state.site
     if site.served.current is None:
         return render(request, "empty.html", problem=site.served.problem)
-    values = _results(site, view) | {"facets": site.release().facets}
+    values = _results(site, view) | {"facets": site.opened().facets}
     opened = _details(site, view, view.adapter) if view.adapter else {"card": None}
     return render(request, "search.html", **values, **opened)
 
@@ -42,32 +42,32 @@ def show_adapter(request: Request, sha256: str, view: QueryView) -> HTMLResponse
 
 
 def _results(site: Site, view: View) -> dict[str, Any]:
-    release = site.release()
+    opened = site.opened()
     results = site.search(view)
-    similar_to = cards_of(release, site.gallery, site.params, view, [view.like]) if view.like else []
+    similar_to = cards_of(opened, site.gallery, site.params, view, [view.like]) if view.like else []
     uploaded = site.uploads.find(view.file) if view.file else None
     return {
         "view": view,
         "results": results,
         "similar_to": similar_to[0] if similar_to else None,
         "uploaded": uploaded,
-        "is_known": uploaded is not None and uploaded.sha256 in release.positions,
-        "selected": cards_of(release, site.gallery, site.params, view, view.use),
+        "is_known": uploaded is not None and uploaded.sha256 in opened.positions,
+        "selected": cards_of(opened, site.gallery, site.params, view, view.use),
         "more": min(len(results.cards) + site.params.serve.results, MAX_RESULTS),
     }
 
 
 def _details(site: Site, view: View, sha256: str) -> dict[str, Any]:
     """Return what the details of an adapter show; without a card if the index does not contain it."""
-    release = site.release()
-    cards = cards_of(release, site.gallery, site.params, view, [sha256])
+    opened = site.opened()
+    cards = cards_of(opened, site.gallery, site.params, view, [sha256])
     if not cards:
         return {"card": None, "missing": sha256}
     (card,) = cards
     nearest = site.search(view.model_copy(update={"like": sha256, "file": None, "k": NEAREST}))
     reasons = None
     if card.hit is not None:
-        (reasons,) = explain(site.root, release.retriever, view.q, [card.hit])
+        (reasons,) = explain(site.root, opened.retriever, view.q, [card.hit])
     return {"card": card, "images": _sized(site, card), "nearest": nearest.cards, "reasons": reasons}
 
 

@@ -20,7 +20,7 @@ from autolora.web.query import Comparison
 from autolora.web.releases import choices, compare, previous
 from autolora.web.rendering import render
 from autolora.web.results import Results
-from autolora.web.served import Release
+from autolora.web.served import OpenIndex
 from autolora.web.site import Site
 
 router = APIRouter()
@@ -33,7 +33,7 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
     """Return the results of two releases for one prompt, side by side."""
     site: Site = request.app.state.site
     revisions = site.releases.list()
-    served = site.release().retriever.index.digest
+    served = site.opened().retriever.index.digest
     listed = choices(revisions, served)
     earlier = previous(listed, served)
     if not wanted.before and not wanted.after and earlier is not None:
@@ -113,9 +113,9 @@ def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
     return {"before": results[0], "after": results[1], "moves": compare(*names)}
 
 
-def _open(site: Site, commit: str) -> Release:
+def _open(site: Site, commit: str) -> OpenIndex:
     """Return a release by its commit, or the served one if it is the same index."""
-    served = site.release()
+    served = site.opened()
     is_served = any(
         revision.commit.sha == commit and revision.index == served.retriever.index.digest
         for revision in site.releases.list()

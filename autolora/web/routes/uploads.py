@@ -34,7 +34,7 @@ def upload_limits(max_file_mb: float, max_image_mb: float) -> dict[str, int]:
 async def upload_file(request: Request, name: FileName = "file.safetensors") -> dict[str, Any]:
     """Read a LoRA file (the body of the request) and return its id, which the parameter `file` of a search takes."""
     site: Site = request.app.state.site
-    index = site.release().retriever.index
+    index = site.opened().retriever.index
     async with site.uploads.receive(request, site.params.serve.max_upload_mb) as path:
         lora = await asyncio.to_thread(site.file_encoder.read, path, name, index)
     return {
