@@ -38,8 +38,11 @@ from autolora.publication.manifest import (
     PoolSettings,
     read_manifest,
 )
+from autolora.publication.revision import gates_of, params_of, working_gates
+from autolora.retrieval import Retriever
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
+from autolora.text_encoder.clip import load_numpy_text_encoder
 
 logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
@@ -53,17 +56,24 @@ def write_published_index(
 ) -> Manifest:
     """Write the served index, or that of a git revision, to a folder, which has its former content after an error.
 
-    folder: a new or empty one, or that of an index that was published before. repo_id: what its card says to open.
-    Raises MismatchError if the folder contains anything else, MissingArtifact if the index does not exist or the folder
-    cannot be written.
+    The settings and gates of a revision are published with its index; where hubs offer weights is what the working tree
+    knows. params: of the working tree. folder: a new or empty one, or that of an index that was published before.
+    repo_id: what its card says to open. Raises MismatchError if the folder contains anything else or the text encoder
+    is not that of the index, MissingArtifact if index or gates are not at hand or the folder cannot be written,
+    ParamsError if another version of AutoLoRA wrote the settings of the revision.
     """
     _check_replaceable(folder)
     index = open_index(root, rev)
+    params = params if rev is None else params_of(root, rev)
+    Retriever(index, load_numpy_text_encoder(root, params.models))  # raises if they do not belong together
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary:
+        with (
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary,
+            working_gates(root) if rev is None else gates_of(root, rev) as gates,
+        ):
             new = Path(temporary) / "new"
-            manifest = _write(root, params, index, new, repo_id)
+            manifest = _write(root, params, index, gates, new, repo_id)
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
             os.replace(new, folder)
@@ -102,14 +112,16 @@ def _files_of_index(folder: Path) -> set[str]:
         return set()
 
 
-def _write(root: Path, params: Params, index: Index, folder: Path, repo_id: str) -> Manifest:
+def _write(
+    root: Path, params: Params, index: Index, gates: Path | None, folder: Path, repo_id: str
+) -> Manifest:
     shutil.copytree(copy_path(root, index.digest), copy_path(folder, index.digest))
     for part in PARTS:
         shutil.copytree(component(params.models, part), folder / PIPELINE / part)
     settings = PoolSettings.of(params)
     settings = replace(settings, hubs=replace(settings.hubs, folder=FolderParams(path=None)))
-    if any(fusion.folder(root).glob("*")):
-        shutil.copytree(fusion.folder(root), fusion.folder(folder))
+    if gates:
+        shutil.copytree(gates, fusion.folder(folder))
     else:
         settings = replace(settings, generation=replace(settings.generation, method="direct"))
     sources = list(_sources(root, set(index.rows.columns.column("sha256").to_pylist())))
