@@ -2,6 +2,7 @@
 
 The file has the shapes of FLUX.1-dev at rank 16. An inspection hashes, reads and sketches it in two threads, of which
 torch uses one each; the peer hashes it and reads its bytes in one thread, as any tool must that identifies a file.
+The same work in two threads is measured too: of one file, hashing beside reading; of a folder, two files at once.
 Rounds alternate between both, and a ratio is the median of the rounds' own ratios: by the clock, which depends on
 whether a second core is free, and in CPU seconds, which does not.
 """
@@ -11,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from autolora.inspection.base_model import BaseModel, open_base_model
 from autolora.inspection.description import Describer
 from autolora.inspection.files import FoundFile, find_files
 from autolora.inspection.inspector import Inspector
-from autolora.inspection.setup import open_setup
+from autolora.inspection.setup import open_setup, prepare_process
 from autolora.metrics.summary import Headline, update
 from autolora.storage.hashes import hash_file
 from bench.costs import name_processor
@@ -33,6 +35,7 @@ PLAYGROUND, ENCODER = Path("playground/pool"), Path("playground/encoder")
 RANK = 16
 GOAL = 1.3
 ROUNDS = 9
+THREADS = 2
 FILES = 4
 """files of a folder; they have the same content"""
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="do not write metrics/summary.json")
     is_dry_run = parser.parse_args(arguments).dry_run
-    torch.set_num_threads(1)
+    prepare_process()
     print(f"two threads of {name_processor()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         rows = measure_size(write_lora(Path(folder) / "lora.safetensors", RANK))
@@ -69,13 +72,17 @@ def measure_size(path: Path) -> list[Headline]:
         )
         for step in range(3)
     )
+    beside, halves = (
+        ratio([(costs[a].seconds, costs[b].seconds) for costs in rounds]) for a, b in ((0, 3), (1, 4))
+    )
     one = ratio([(costs[0].seconds, costs[2].seconds) for costs in rounds])
     many = ratio([(costs[1].seconds, costs[2].seconds) for costs in rounds])
     cpu = ratio([(costs[1].cpu_seconds, costs[2].cpu_seconds) for costs in rounds])
     print(
         f"rank {RANK}, {path.stat().st_size / 1e6:.0f} MB: one file {inspected.seconds:.3f} s, per file of a folder "
         f"{folder.seconds:.3f} s ({folder.cpu_seconds:.3f} of CPU), hash and plain read {read.seconds:.3f} s; "
-        f"ratios {one:.2f} and {many:.2f}, the goal is at most {GOAL}; CPU {cpu:.2f}"
+        f"ratios {one:.2f} and {many:.2f}, the goal is at most {GOAL}; CPU {cpu:.2f}; "
+        f"relative to hashing and reading in two threads {beside:.2f} and {halves:.2f}"
     )
     names = ("inspect_ratio", "inspect_folder_ratio", "inspect_cpu_ratio")
     goals = (GOAL, GOAL, None)
@@ -85,8 +92,10 @@ def measure_size(path: Path) -> list[Headline]:
     ]
 
 
-def measure_rounds(path: Path) -> list[tuple[Cost, Cost, Cost]]:
-    """Return the costs per file of an inspection of one file, of a folder, and of hashing and plainly reading one."""
+def measure_rounds(path: Path) -> list[tuple[Cost, ...]]:
+    """Return five costs per file: inspection of one file and of a folder; hashing and plainly reading one file in one
+    thread, one file in two threads, and a folder in two threads.
+    """
     base = open_base_model(None, None)
     files = [FoundFile(path=str(number), location=path, problem="") for number in range(FILES)]
 
@@ -98,9 +107,24 @@ def measure_rounds(path: Path) -> list[tuple[Cost, Cost, Cost]]:
         hash_file(path)
         read_plainly(path)
 
+    def read_beside() -> None:
+        with ThreadPoolExecutor(THREADS) as executor:
+            hashed, _ = executor.submit(hash_file, path), executor.submit(read_plainly, path)
+        assert hashed.result()
+
+    def read_folder() -> None:
+        with ThreadPoolExecutor(THREADS) as executor:
+            list(executor.map(lambda _: read(), range(FILES)))
+
     inspect(1)  # the sketch's random signs are created once per process
     return [
-        (measure_cost(lambda: inspect(1)), measure_cost(lambda: inspect(FILES), FILES), measure_cost(read))
+        (
+            measure_cost(lambda: inspect(1)),
+            measure_cost(lambda: inspect(FILES), FILES),
+            measure_cost(read),
+            measure_cost(read_beside),
+            measure_cost(read_folder, FILES),
+        )
         for _ in range(ROUNDS)
     ]
 

@@ -55,20 +55,18 @@ def inspect(
         if not output.parent.is_dir():
             raise typer.BadParameter(f"the folder {output.parent} does not exist: create it", param_hint="-o")
     announce(f"inspecting {path}")
-    import torch
-
     from autolora.inspection.files import find_files
     from autolora.inspection.inspector import Inspector
-    from autolora.inspection.setup import open_setup, read_words
+    from autolora.inspection.setup import open_setup, prepare_process, read_words
     from autolora.inspection.totals import Totals
 
-    torch.set_num_threads(1)  # files are read in parallel; their products are too small for more
     is_folder, found = path.is_dir(), find_files(path)
     candidates = read_words(words.expanduser()) if words else None
     pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
     root, params = enter_project()
     setup = open_setup(root, params, pipeline=pipeline, encoder=encoder, words=candidates)
     notes = [*found.problems[:MAX_PROBLEMS], *([setup.note] if setup.note else [])]
+    prepare_process()
     totals, started = Totals(), time.perf_counter()
     text_encoder_log = logging.getLogger("autolora.text_encoder")
     with ExitStack() as stack:

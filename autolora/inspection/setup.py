@@ -1,9 +1,12 @@
 """What files are inspected with: a base model and, if there is one, an encoder with its text encoder and an index."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
 
 from autolora import models
 from autolora.encoder import store as encoder_store
@@ -64,6 +67,16 @@ def open_setup(
         note = f"no words and nearest adapters: {error}; or give an encoder (--encoder)"
         return Setup(base=base, describer=None, index=index, note=note)
     return Setup(base=base, describer=describer, index=index, note="")
+
+
+def prepare_process() -> None:
+    """Adapt torch and the garbage collector to a process that only inspects files.
+
+    Files are processed in threads, and the products of their sketches are too small for more of them: torch uses one
+    thread. What is imported is never garbage: collections during the inspection, which stop all threads, skip it.
+    """
+    torch.set_num_threads(1)
+    gc.freeze()
 
 
 def read_words(path: Path) -> list[str]:

@@ -1,12 +1,14 @@
 """What inspections work with, with the playground's pretrained encoder: outside of projects, and in them."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.inspection.setup import MAX_VOCABULARY_WORDS, Setup, open_setup, read_words
+from autolora.inspection.setup import MAX_VOCABULARY_WORDS, Setup, open_setup, prepare_process, read_words
 from autolora.params import Params, load
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +71,13 @@ def test_words_that_cannot_be_read_are_an_error(tmp_path: Path, content: bytes |
         (tmp_path / "words.txt").write_bytes(content)
     with pytest.raises(MissingArtifact, match="words"):
         read_words(tmp_path / "words.txt")
+
+
+def test_collections_skip_what_exists_before_the_inspection() -> None:
+    threads = torch.get_num_threads()
+    try:
+        prepare_process()
+        assert gc.get_freeze_count() > 0 and torch.get_num_threads() == 1
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(threads)
