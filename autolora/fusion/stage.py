@@ -14,10 +14,11 @@ from torch import Tensor
 from autolora import models
 from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
+from autolora.flow_matching import encode_captions, shifted_sigmas
 from autolora.fusion import store as fusion
-from autolora.fusion.examples import encode_adapters, encode_captions, texts_by_image
+from autolora.fusion.examples import encode_adapters, texts_by_image
 from autolora.fusion.pretrained import load_pretrained
-from autolora.fusion.training import Progress, fit, shifted_sigmas
+from autolora.fusion.training import Progress, fit
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
 from autolora.pool.weights import load_lora

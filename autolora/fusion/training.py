@@ -13,18 +13,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autolora.errors import MissingArtifact
+from autolora.flow_matching import Captions, NoisedBatch, add_noise, predict_velocity
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams
 from autolora.presets import FusionVariant, Schedule
 
-NUM_NOISE_LEVELS = 1000
 COSINE_EPOCHS, EPOCHS = 50, 20
 """the released code's cosine would reach zero after 50 epochs, of which it trains 20"""
 
-Captions = tuple[Tensor, Tensor]
-"""T5 states (N, L, D) and CLIP features (N, d)"""
 Progress = Callable[[int, int, float], None]
 """called with the number of finished steps, of all steps, and the loss of the last step"""
 
@@ -47,22 +45,6 @@ class EncodedAdapter:
     def captions(self, indices: Tensor) -> Captions:
         """Return the captions with these indices (B,)."""
         return self.states[indices], self.pooled[indices]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Batch:
-    """Noised images of one adapter with their captions, on the transformer's device."""
-
-    noised: Tensor
-    """(B, T, C): x_t = (1 - σ) x0 + σ ε"""
-    velocity: Tensor
-    """(B, T, C): ε - x0"""
-    sigma: Tensor
-    """(B,): noise level, 0 to 1"""
-    states: Tensor
-    """(B, L, D)"""
-    pooled: Tensor
-    """(B, d)"""
 
 
 def fit(
@@ -119,12 +101,6 @@ def fit(
     return losses
 
 
-def shifted_sigmas(shift: float) -> Tensor:
-    """Return the noise levels (NUM_NOISE_LEVELS,), falling from 1: s·t / (1 + (s - 1)·t) for evenly spaced t."""
-    t = torch.linspace(1, 1 / NUM_NOISE_LEVELS, NUM_NOISE_LEVELS)
-    return shift * t / (1 + (shift - 1) * t)
-
-
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
     """Return the learning rate of a step, counted from 0, relative to the variant's.
 
@@ -169,22 +145,14 @@ def _sample_captions(example: EncodedAdapter, count: int, generator: torch.Gener
 
 def _noise(
     clean: Tensor, captions: Captions, sigmas: Tensor, generator: torch.Generator, device: torch.device
-) -> Batch:
+) -> NoisedBatch:
     """Return latents (B, T, C), each with random noise of a random level, beside captions (B, ...)."""
     sigma = sigmas[torch.randint(len(sigmas), (len(clean),), generator=generator)]
     noise = torch.randn(clean.shape, generator=generator).to(clean.dtype)
-    level = sigma.to(clean.dtype)[:, None, None]
-    tensors = {
-        "noised": (1 - level) * clean + level * noise,
-        "velocity": noise - clean,
-        "sigma": sigma,
-        "states": captions[0],
-        "pooled": captions[1],
-    }
-    return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
+    return add_noise(clean, noise, sigma, captions, device)
 
 
-def _with_caption(batch: Batch, caption: Captions) -> Batch:
+def _with_caption(batch: NoisedBatch, caption: Captions) -> NoisedBatch:
     """Return the batch with one caption, (1, L, D) and (1, d), for all images."""
     states, pooled = (
         text.to(current).expand_as(current)
@@ -201,34 +169,9 @@ def _sample_relevance(num_adapters: int, params: FusionParams, generator: torch.
     return (relevance + params.relevance_noise * noise).clamp(0, 1)
 
 
-def _error(transformer: Any, batch: Batch, guidance: float) -> Tensor:
+def _error(transformer: Any, batch: NoisedBatch, guidance: float) -> Tensor:
     """Return Eq. 10's mean squared error of the predicted velocity."""
-    return F.mse_loss(_predict(transformer, batch, guidance).float(), batch.velocity.float())
-
-
-def _predict(transformer: Any, batch: Batch, guidance: float) -> Tensor:
-    """Return the velocity (B, T, C) that the transformer predicts for square images."""
-    count, tokens, _ = batch.noised.shape
-    device, side = batch.noised.device, round(tokens**0.5)
-    velocity: Tensor = transformer(
-        hidden_states=batch.noised,
-        timestep=batch.sigma.to(batch.noised.dtype),
-        guidance=torch.full((count,), guidance, device=device)
-        if transformer.config.guidance_embeds
-        else None,
-        pooled_projections=batch.pooled,
-        encoder_hidden_states=batch.states,
-        txt_ids=torch.zeros(batch.states.shape[1], 3, device=device),
-        img_ids=_position_ids(side).to(device),
-        return_dict=False,
-    )[0]
-    return velocity
-
-
-def _position_ids(side: int) -> Tensor:
-    """Return the position ids (side², 3) of a square image: 0, row, column, as in FluxPipeline."""
-    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
+    return F.mse_loss(predict_velocity(transformer, batch, guidance).float(), batch.velocity.float())
 
 
 def _random_index(count: int, generator: torch.Generator) -> int:

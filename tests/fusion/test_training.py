@@ -14,14 +14,7 @@ from autolora.errors import MissingArtifact
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
-from autolora.fusion.training import (
-    EPOCHS,
-    NUM_NOISE_LEVELS,
-    EncodedAdapter,
-    fit,
-    learning_rate_factor,
-    shifted_sigmas,
-)
+from autolora.fusion.training import EPOCHS, EncodedAdapter, fit, learning_rate_factor
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path
 from autolora.presets import FUSION, Preset
@@ -160,14 +153,6 @@ def test_one_family_is_not_enough(transformer: Any) -> None:
     train_gates(transformer, fusion_params("paper", steps=1), one_family)
     with pytest.raises(MissingArtifact, match="two or more training adapters"):
         train_gates(transformer, fusion_params("paper", steps=1), EXAMPLES[:1])
-
-
-def test_noise_levels_are_shifted_towards_noise() -> None:
-    sigmas = shifted_sigmas(3.0)
-    assert len(sigmas) == NUM_NOISE_LEVELS
-    assert sigmas[0] == 1 and bool((sigmas.diff() < 0).all())
-    assert sigmas[NUM_NOISE_LEVELS // 2].item() == pytest.approx(0.75)  # 3·½ / (1 + 2·½)
-    assert torch.equal(shifted_sigmas(1.0), torch.linspace(1, 1 / NUM_NOISE_LEVELS, NUM_NOISE_LEVELS))
 
 
 def test_cosine_schedule_is_constant_within_an_epoch() -> None:
