@@ -12,7 +12,7 @@ from autolora.errors import RefusedFile
 from autolora.params import PoolParams
 from autolora.storage.files import MB
 
-NOT_AN_IMAGE = "not-an-image"
+NOT_AN_IMAGE, IMAGE_TOO_LARGE = "not-an-image", "image-too-large"
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_SCANS = 100
 """of a progressive JPEG; usual files have about ten, and each scan decodes the whole image once more"""
@@ -26,21 +26,49 @@ def reencode_image(path: Path, bounds: PoolParams) -> tuple[bytes, int, int]:
     Of an animated image, only the first frame is used.
     Raises RefusedFile with code not-an-image, image-too-large or image-too-thin.
     """
-    with _validated(path, bounds) as image:
+    with _validated(read_image(path, bounds), bounds) as image:
         return _encode_png(image), image.width, image.height
 
 
 def check_image(path: Path, bounds: PoolParams) -> tuple[int, int]:
     """Return width and height in px of an image that stays where it is. Raises as `reencode_image`."""
-    with _validated(path, bounds) as image:
+    with _validated(read_image(path, bounds), bounds) as image:
         image.load()
         return image.size
 
 
+def read_image(path: Path, bounds: PoolParams) -> bytes:
+    """Return the content of a regular file; symbolic links are not followed and pipes are not opened.
+
+    Raises RefusedFile with code not-an-image or image-too-large.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFile(NOT_AN_IMAGE, "it is not a regular file")
+    check_bytes(status.st_size, bounds)
+    return path.read_bytes()
+
+
+def check_bytes(count: int, bounds: PoolParams) -> None:
+    """Raise RefusedFile with code image-too-large if an image has more bytes than allowed."""
+    max_bytes = int(bounds.max_image_mb * MB)
+    if count > max_bytes:
+        raise RefusedFile(
+            IMAGE_TOO_LARGE,
+            f"the image has {count} bytes, but at most {max_bytes} are allowed (pool.max_image_mb)",
+        )
+
+
+def decode_image(content: bytes, bounds: PoolParams) -> Image.Image:
+    """Return the image in the content of a file, upright, in RGB. Raises as `reencode_image`."""
+    with _validated(content, bounds) as image:
+        return image.convert("RGB")
+
+
 @contextmanager
-def _validated(path: Path, bounds: PoolParams) -> Iterator[Image.Image]:
+def _validated(content: bytes, bounds: PoolParams) -> Iterator[Image.Image]:
     """Yield an image, upright, after all checks; errors of decoding it are refusals too."""
-    content = _read(path, int(bounds.max_image_mb * MB))
+    check_bytes(len(content), bounds)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image, bounds.max_image_px)
@@ -54,7 +82,7 @@ def _validated(path: Path, bounds: PoolParams) -> Iterator[Image.Image]:
     except RefusedFile:
         raise
     except Image.DecompressionBombError as error:
-        raise RefusedFile("image-too-large", f"the image is too large: {error}") from error
+        raise RefusedFile(IMAGE_TOO_LARGE, f"the image is too large: {error}") from error
     except (
         Exception
     ) as error:  # Pillow raises many types on damaged files; its messages may contain addresses
@@ -62,19 +90,6 @@ def _validated(path: Path, bounds: PoolParams) -> Iterator[Image.Image]:
             NOT_AN_IMAGE,
             f"the file is not a valid image of type {', '.join(FORMATS)} ({type(error).__name__})",
         ) from error
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file; symbolic links are not followed and pipes are not opened."""
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise RefusedFile(NOT_AN_IMAGE, "it is not a regular file")
-    if status.st_size > max_bytes:
-        raise RefusedFile(
-            "image-too-large",
-            f"the image has {status.st_size} bytes, but at most {max_bytes} are allowed (pool.max_image_mb)",
-        )
-    return path.read_bytes()
 
 
 def _encode_png(image: Image.Image) -> bytes:
@@ -89,7 +104,7 @@ def _encode_png(image: Image.Image) -> bytes:
 def _check_size(image: Image.Image, max_px: int) -> None:
     if image.width * image.height > max_px:
         raise RefusedFile(
-            "image-too-large",
+            IMAGE_TOO_LARGE,
             f"the image has {image.width} × {image.height} px, but at most {max_px} px are allowed "
             "(pool.max_image_px)",
         )
@@ -107,5 +122,5 @@ def _check_scans(image: Image.Image, content: bytes) -> None:
     scans = 0 if image.format in ("PNG", "WEBP") else content.count(b"\xff\xda")
     if scans > MAX_SCANS:
         raise RefusedFile(
-            "image-too-large", f"the image has {scans} scans, but at most {MAX_SCANS} are allowed"
+            IMAGE_TOO_LARGE, f"the image has {scans} scans, but at most {MAX_SCANS} are allowed"
         )
