@@ -26,6 +26,7 @@ RULES: tuple[Rule, ...] = (
         "pool": ("max_rank", "max_image_px", "sketch_size"),
         "captions": ("max_tokens", "max_image_side", "batch", "concurrency"),
         "vllm": ("attempts",),
+        "concepts": ("max_images", "image_size", "draws", "min_images", "batch"),
         "encoder": ("steps", "batch"),
         "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio", "landmarks"),
         "index": ("batch",),
@@ -55,11 +56,16 @@ RULES: tuple[Rule, ...] = (
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
     ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {
         "crawl": ("max_withdrawn_share",),
+        "concepts": ("max_share", "max_overlap"),
         "retrieval": ("min_relevance",),
     }),
     ("a list of at least one URL", lambda value: len(value) >= 1, {"vllm": ("urls",)}),
     ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
+    ("a list of numbers above 0 and at most 1", lambda value: bool(value) and all(0 < level <= 1 for level in value), {
+        "concepts": ("noise_levels",),
+    }),
     ("a multiple of 16 px", lambda value: value % 16 == 0, {
+        "concepts": ("image_size",),
         "fusion": ("image_size",),
         "generation": ("width", "height"),
     }),
@@ -250,6 +256,36 @@ class DatasetParams:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConceptsParams:
+    """Captioned images, whose gradients of the base model tell what its weights say about a concept."""
+
+    corpus: str | None
+    """a folder of captioned images, WebDataset .tar or parquet files, or a pattern of files; relative to the
+    repository's root or absolute; null: none"""
+    max_images: int
+    """number of images of the corpus, a fixed sample"""
+    renderings: bool
+    """also use the captioned renderings of the training adapters"""
+    image_size: int
+    """side of the square that an image is cropped to, in px; a multiple of 16"""
+    caption: Literal["named", "neutral"]
+    """the prompt that the gradients are taken with: the caption of the image, or none"""
+    noise_levels: tuple[float, ...]
+    """σ of the noised images, 0 to 1"""
+    draws: int
+    """noise draws per image and noise level; an image's gradient is the mean over all"""
+    min_images: int
+    """number of images whose captions must contain a phrase of one or two words, so that it is a concept"""
+    max_share: float
+    """share of all images that may contain it, 0 to 1"""
+    max_overlap: float
+    """largest Jaccard index of its images and those of another concept, 0 to 1"""
+    batch: int
+    """images per forward and backward pass"""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderParams:
     """The encoder of Eq. 1-5 and its training."""
 
@@ -430,6 +466,7 @@ class Params:
     captions: CaptionsParams
     vllm: VllmParams
     dataset: DatasetParams
+    concepts: ConceptsParams
     encoder: EncoderParams
     index: IndexParams
     retrieval: RetrievalParams

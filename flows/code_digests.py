@@ -18,7 +18,17 @@ from pathlib import Path
 from autolora.errors import AutoLoraError, MismatchError
 from autolora.storage.files import write_atomic
 
-STAGES = ("pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
+STAGES = (
+    "pool",
+    "captions",
+    "dataset",
+    "concepts",
+    "encoder",
+    "index",
+    "fusion",
+    "evaluation",
+    "experiments",
+)
 PLUMBING = (
     "autolora/__init__.py",
     "autolora/errors.py",

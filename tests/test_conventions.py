@@ -13,7 +13,18 @@ from flows import code_digests
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STAGES = ("crawl", "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
+STAGES = (
+    "crawl",
+    "pool",
+    "captions",
+    "dataset",
+    "concepts",
+    "encoder",
+    "index",
+    "fusion",
+    "evaluation",
+    "experiments",
+)
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
 OPTIONS = {
     "init": {"folder", "encoder"},
@@ -65,7 +76,7 @@ OPTIONS = {
 }
 
 
-def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
+def test_pipeline_consists_of_the_code_check_and_ten_stages() -> None:
     assert tuple(PIPELINE) == ("code", *STAGES)
 
 

@@ -12,7 +12,17 @@ from autolora.metrics.summary import read_details, read_summary
 from autolora.storage.files import read_json
 from autolora.storage.incremental import digest_path
 
-STAGES = ("pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments")
+STAGES = (
+    "pool",
+    "captions",
+    "dataset",
+    "concepts",
+    "encoder",
+    "index",
+    "fusion",
+    "evaluation",
+    "experiments",
+)
 SELECTION = "python -m bench.selection"
 """the command that measures selections"""
 SHORT_DIGEST = 12

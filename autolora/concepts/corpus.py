@@ -1,0 +1,66 @@
+"""A corpus of captioned images: a folder, WebDataset tar files, parquet shards, or a folder of these.
+
+    corpus: ~/images                   # images with .txt or metadata.jsonl, and shards, at any depth
+    corpus: ~/data/train-*.parquet     # or one file
+
+A corpus may be large and of unknown origin. Items are listed without reading them, a fixed sample of them is read,
+and what is damaged, too large or without a caption is skipped and counted.
+"""
+
+import glob
+import heapq
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from autolora.concepts.image_folder import list_images
+from autolora.concepts.items import CorpusItem, Skipped
+from autolora.concepts.parquet import list_rows
+from autolora.concepts.webdataset import list_members
+from autolora.errors import ParamsError
+from autolora.storage.hashes import hash_value
+
+LISTERS = {".tar": list_members, ".parquet": list_rows}
+"""suffix of a shard -> its items"""
+
+
+def sample_items(corpus: Path, count: int, seed: int, skipped: Skipped) -> list[CorpusItem]:
+    """Return at most `count` items of a corpus, chosen by the hash of their source and in the order of the corpus.
+
+    So the choice depends neither on the place of the corpus nor on the order of its files, and an item that is added
+    replaces one at most. skipped: counts the items without a caption, and damaged shards.
+    Raises ParamsError if there is nothing to choose from.
+    """
+    numbered = enumerate(_list_items(corpus, skipped))
+    chosen = heapq.nsmallest(count, numbered, key=lambda pair: hash_value([seed, pair[1].source]))
+    if not chosen:
+        found = ", ".join(f"{number} {code}" for code, number in skipped.items()) or "nothing of this kind"
+        raise ParamsError(
+            f"concepts.corpus is {corpus}, which has no captioned image ({found}): expected images with .txt files or "
+            "metadata.jsonl, .tar files of WebDataset, or .parquet files"
+        )
+    return [item for _, item in sorted(chosen, key=lambda pair: pair[0])]
+
+
+def _list_items(corpus: Path, skipped: Skipped) -> Iterator[CorpusItem]:
+    root, files = _find_files(corpus)
+    yield from list_images(root, files, skipped)
+    for path in files:
+        if lister := LISTERS.get(path.suffix.lower()):
+            yield from lister(path, os.path.relpath(path, root), skipped)
+
+
+def _find_files(corpus: Path) -> tuple[Path, list[Path]]:
+    """Return the folder to which sources are relative, and all files, sorted.
+
+    Raises ParamsError if nothing is there.
+    """
+    if corpus.is_dir():
+        found = (Path(folder, name) for folder, _, names in os.walk(corpus) for name in names)
+        return corpus, sorted(found)
+    files = sorted(Path(name) for name in glob.glob(str(corpus)))
+    if not files:
+        raise ParamsError(
+            f"concepts.corpus is {corpus}, which does not exist: give a folder, a file or a pattern"
+        )
+    return corpus.parent, [path for path in files if path.is_file()]

@@ -1,0 +1,70 @@
+"""A folder of images with captions: NAME.txt beside NAME.png, or metadata.jsonl as in Hugging Face's imagefolder."""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from autolora.concepts.items import (
+    IMAGE_SUFFIXES,
+    MAX_CAPTION_BYTES,
+    NO_CAPTION,
+    CorpusItem,
+    Skipped,
+    caption_field,
+    clean_caption,
+)
+from autolora.errors import RefusedFile
+from autolora.params import PoolParams
+from autolora.pool.images import read_image
+
+METADATA = "metadata.jsonl"
+
+
+def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[CorpusItem]:
+    """Yield the captioned images among the files of a corpus, and count those without a caption.
+
+    root: the corpus, to which sources are relative.
+    """
+    texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
+    captions = _read_metadata([path for path in files if path.name == METADATA], skipped)
+    for path in files:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        source = os.path.relpath(path, root)
+        if (caption := captions.get(os.path.normpath(path))) is not None:
+            yield CorpusItem(source, partial(_read_listed, path, caption))
+        elif path.with_suffix("") in texts:
+            yield CorpusItem(source, partial(_read_with_sidecar, path))
+        else:
+            skipped[NO_CAPTION] += 1
+
+
+def _read_metadata(files: list[Path], skipped: Skipped) -> dict[str, str]:
+    """Return path of an image -> caption. Lines that are not valid are counted; images without one are later."""
+    captions = {}
+    for path in files:
+        with path.open("rb") as stream:
+            for line in stream:
+                try:
+                    row = json.loads(line[:MAX_CAPTION_BYTES])
+                    captions[os.path.normpath(path.parent / str(row["file_name"]))] = caption_field(row)
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    skipped["invalid-line"] += 1
+                except RefusedFile as refused:
+                    skipped[refused.code] += 1
+    return captions
+
+
+def _read_listed(path: Path, caption: str, bounds: PoolParams) -> tuple[bytes, str]:
+    return read_image(path.resolve(), bounds), caption
+
+
+def _read_with_sidecar(path: Path, bounds: PoolParams) -> tuple[bytes, str]:
+    try:
+        with path.with_suffix(".txt").open("rb") as stream:
+            caption = clean_caption(stream.read(MAX_CAPTION_BYTES).decode())
+    except (OSError, ValueError) as error:
+        raise RefusedFile(NO_CAPTION, f"its .txt file cannot be read: {error}") from error
+    return read_image(path.resolve(), bounds), caption

@@ -1,0 +1,52 @@
+"""The items of a corpus: captioned images that are read only if they are wanted."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autolora.errors import RefusedFile
+from autolora.params import PoolParams
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+CAPTION_FIELDS = ("caption", "text", "prompt")
+"""names of the field with the caption, in JSON and in parquet; the first that exists counts"""
+MAX_CAPTION_CHARS = 2000
+"""longer captions are cut: no text encoder reads more"""
+MAX_CAPTION_BYTES = 1_000_000
+"""of a file that contains a caption"""
+NO_CAPTION, DAMAGED = "no-caption", "damaged-file"
+
+Skipped = Counter[str]
+"""reason code -> number of items that were skipped"""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusItem:
+    """A captioned image of a corpus that has not been read yet."""
+
+    source: str
+    """its path in the corpus, members of archives and rows of tables included"""
+    read: Callable[[PoolParams], tuple[bytes, str]]
+    """returns the content of the image file and the caption; raises RefusedFile"""
+
+
+def clean_caption(value: Any) -> str:
+    """Return a caption as one line of printable text; of a list of captions, the first.
+
+    Raises RefusedFile with code no-caption if there is no text.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = next((text for text in value if isinstance(text, str) and text.strip()), None)
+    words = " ".join(value.split()) if isinstance(value, str) else ""
+    caption = "".join(character for character in words if character.isprintable())[:MAX_CAPTION_CHARS].strip()
+    if not caption:
+        raise RefusedFile(NO_CAPTION, "the caption is empty or not a text")
+    return caption
+
+
+def caption_field(fields: Any) -> str:
+    """Return the caption in a JSON object. Raises RefusedFile with code no-caption if it has none."""
+    if not isinstance(fields, Mapping):
+        raise RefusedFile(NO_CAPTION, "it is not a JSON object")
+    return clean_caption(next((fields[name] for name in CAPTION_FIELDS if fields.get(name)), None))

@@ -1,0 +1,86 @@
+"""Phrases of captions: the words and pairs of words that many images have in common, and their coverage."""
+
+from collections import defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from autolora.matching.words import split_words
+
+MIN_POOL_IMAGES = 2
+"""images of a pool whose captions contain a phrase that should be covered: a word of one caption may be a slip"""
+
+Captioned = Sequence[tuple[str, str]]
+"""(image, caption): an image may have several captions"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhraseLimits:
+    """Which phrases are concepts."""
+
+    min_images: int
+    """number of images that have the phrase, at least"""
+    max_share: float
+    """share of all images that have it, at most"""
+    max_overlap: float
+    """Jaccard index of the images of two phrases, at most"""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many phrases of a pool's captions the captions of a corpus contain."""
+
+    phrases: int
+    """number of phrases of the pool"""
+    missing: tuple[str, ...]
+    """those that the corpus does not contain often enough, most frequent first"""
+
+    @property
+    def share(self) -> float:
+        """Return the share of the pool's phrases that the corpus contains; 1 if there is none."""
+        return 1 - len(self.missing) / self.phrases if self.phrases else 1.0
+
+
+def split_phrases(caption: str) -> set[str]:
+    """Return the words and the pairs of consecutive words of a caption, in lower case."""
+    words = split_words(caption)
+    return {*words, *(f"{left} {right}" for left, right in pairwise(words))}
+
+
+def find_phrases(captioned: Captioned, limits: PhraseLimits) -> dict[str, tuple[int, ...]]:
+    """Return the phrases within the limits, shortest first, and the numbers of the captions that contain them.
+
+    Of phrases whose images overlap too much, the shortest is kept; of equally long ones, the first in the alphabet.
+    """
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for number, (_, caption) in enumerate(captioned):
+        for phrase in split_phrases(caption):
+            members[phrase].append(number)
+    most = limits.max_share * len({image for image, _ in captioned})
+    kept: dict[str, Set[str]] = {}
+    for phrase in sorted(members, key=lambda phrase: (len(phrase), phrase)):
+        images = {captioned[number][0] for number in members[phrase]}
+        if limits.min_images <= len(images) <= most and not any(
+            _jaccard(images, other) > limits.max_overlap for other in kept.values()
+        ):
+            kept[phrase] = images
+    return {phrase: tuple(members[phrase]) for phrase in kept}
+
+
+def cover(captioned: Captioned, pool: Captioned, limits: PhraseLimits) -> Coverage:
+    """Return which phrases of a pool's captions at least `limits.min_images` images of a corpus have.
+
+    A pool's phrases are those of `find_phrases` with MIN_POOL_IMAGES.
+    """
+    wanted = find_phrases(pool, replace(limits, min_images=MIN_POOL_IMAGES))
+    images: defaultdict[str, set[str]] = defaultdict(set)
+    for image, caption in captioned:
+        for phrase in split_phrases(caption) & wanted.keys():
+            images[phrase].add(image)
+    missing = [phrase for phrase in wanted if len(images[phrase]) < limits.min_images]
+    return Coverage(len(wanted), tuple(sorted(missing, key=lambda phrase: (-len(wanted[phrase]), phrase))))
+
+
+def _jaccard(left: Set[str], right: Set[str]) -> float:
+    shared = len(left & right)
+    return shared / (len(left) + len(right) - shared)

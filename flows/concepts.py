@@ -1,0 +1,46 @@
+"""Stage `concepts`: gradients of the base model on captioned images, and the phrases of their captions."""
+
+from typing import Any
+
+from prefect.utilities.annotations import opaque
+
+from autolora.concepts import stage
+from autolora.params import Params
+from autolora.progress import track
+from flows.stage import ROOT, flow, params, print_and_log, run, task
+
+
+@task()
+def make_plan(values: Params) -> stage.Plan:
+    """Read the captioned images; find those without a gradient."""
+    tokens = values.generation.max_sequence_length
+    return stage.make_plan(ROOT, values.concepts, values.models, values.pool, tokens)
+
+
+@task()
+def compute_gradients(plan: stage.Plan, values: Params) -> None:
+    """Compute and store the missing gradients."""
+    tokens = values.generation.max_sequence_length
+    counts = stage.compute_gradients(ROOT, plan, values.concepts, values.models, values.pool, tokens)
+    images = (image for count in counts for image in range(count))
+    for _ in track(images, "concepts", len(plan.gradients.add), "images"):
+        pass
+
+
+@task()
+def finish(plan: stage.Plan, values: Params) -> stage.Result:
+    """Write the tables and the digest; the last step."""
+    return stage.finish(ROOT, plan, values.concepts)
+
+
+@flow(name="concepts")
+async def concepts() -> None:
+    """Write data/concepts, metrics/concepts.json and digests/concepts.json."""
+    values = params()
+    plan: Any = opaque(make_plan(values))  # Prefect passes the object on without looking into it
+    compute_gradients(plan, values)
+    print_and_log(f"[concepts] {finish(plan, values).summary}")
+
+
+if __name__ == "__main__":
+    run(concepts)

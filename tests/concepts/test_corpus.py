@@ -1,0 +1,235 @@
+"""Corpora: the forms in which captioned images come, the sample of them, and what is skipped."""
+
+import io
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autolora.concepts.corpus import sample_items
+from autolora.concepts.items import MAX_CAPTION_BYTES, MAX_CAPTION_CHARS, Skipped, clean_caption
+from autolora.errors import ParamsError, RefusedFile
+from tests.concepts.corpora import encoded, write_files, write_parquet, write_tar
+from tests.support.tiny_pool import BOUNDS
+
+Read = dict[str, tuple[bytes, str]]
+"""source -> content and caption"""
+
+
+def read(corpus: Path, count: int = 100, seed: int = 0) -> tuple[Read, Skipped]:
+    """Return the sampled items of a corpus that can be read, and the counts of the others."""
+    skipped, items = Skipped(), Read()
+    for item in sample_items(corpus, count, seed, skipped):
+        try:
+            items[item.source] = item.read(BOUNDS)
+        except RefusedFile as refused:
+            skipped[refused.code] += 1
+    return items, skipped
+
+
+def captions(items: Read) -> dict[str, str]:
+    return {source: caption for source, (_, caption) in items.items()}
+
+
+def test_a_folder_has_captions_in_files_beside_the_images(tmp_path: Path) -> None:
+    corpus = write_files(
+        tmp_path,
+        {
+            "a.png": encoded(1),
+            "a.txt": "a cat\n in the  snow",
+            "deep/b.JPG": encoded(2, "JPEG"),
+            "deep/b.txt": "a dog",
+            "c.webp": encoded(3, "WEBP"),
+            "notes.txt": "no image",
+        },
+    )
+    items, skipped = read(corpus)
+    assert captions(items) == {"a.png": "a cat in the snow", "deep/b.JPG": "a dog"}
+    assert items["a.png"][0] == encoded(1)
+    assert skipped == {"no-caption": 1}
+
+
+def test_a_folder_has_captions_in_metadata(tmp_path: Path) -> None:
+    lines = [
+        '{"file_name": "a.png", "text": "a cat"}',
+        '{"file_name": "deep/b.png", "caption": "a dog", "text": "unused"}',
+        '{"file_name": "../../etc/passwd", "text": "outside"}',
+        '{"file_name": "a.png"',
+        '{"text": "of no file"}',
+        "[]",
+    ]
+    corpus = write_files(
+        tmp_path / "corpus",
+        {"x/a.png": encoded(1), "x/deep/b.png": encoded(2), "x/metadata.jsonl": "\n".join(lines)},
+    )
+    items, skipped = read(corpus)
+    assert captions(items) == {"x/a.png": "a cat", "x/deep/b.png": "a dog"}
+    assert skipped == {"invalid-line": 2, "no-caption": 1}
+
+
+def test_webdataset_members_of_one_stem_are_one_image(tmp_path: Path) -> None:
+    path = write_tar(
+        tmp_path / "shard-0.tar",
+        {
+            "0001.jpg": encoded(1, "JPEG"),
+            "0001.txt": "a cat",
+            "0001.json": {"caption": "unused"},
+            "sub/0002.json": {"caption": "a dog", "url": "x"},
+            "sub/0002.png": encoded(2),
+            "0003.png": encoded(3),
+            "0004.json": {"caption": "no image"},
+            "0005.png": encoded(5),
+            "0005.json": {"caption": None, "status": "failed"},
+        },
+    )
+    items, skipped = read(path)
+    assert captions(items) == {"shard-0.tar/0001.jpg": "a cat", "shard-0.tar/sub/0002.png": "a dog"}
+    assert items["shard-0.tar/sub/0002.png"][0] == encoded(2)
+    assert skipped == {"no-caption": 2}
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct"])
+def test_parquet_has_images_as_bytes_or_as_datasets_writes_them(tmp_path: Path, form: str) -> None:
+    contents = [encoded(seed) for seed in range(5)]
+    images = contents if form == "bytes" else [{"bytes": content, "path": None} for content in contents]
+    texts = ["a cat", "a dog", None, "  ", "a fish"]
+    path = write_parquet(tmp_path / "train-0.parquet", {"id": list(range(5)), "image": images, "text": texts})
+    items, skipped = read(path)
+    assert captions(items) == {f"train-0.parquet/{row}": texts[row] for row in (0, 1, 4)}
+    assert items["train-0.parquet/4"][0] == contents[4]
+    assert skipped == {"no-caption": 2}
+
+
+def test_parquet_may_have_a_list_of_captions_and_rows_without_an_image(tmp_path: Path) -> None:
+    images = [{"bytes": encoded(1), "path": "a.png"}, {"bytes": None, "path": "b.png"}, None]
+    texts = [["", "first", "second"], ["unused"], ["unused"]]
+    items, skipped = read(write_parquet(tmp_path / "a.parquet", {"image": images, "caption": texts}))
+    assert captions(items) == {"a.parquet/0": "first"}
+    assert skipped == {"not-an-image": 2}
+
+
+@pytest.mark.parametrize("columns", [{"url": ["x"], "text": ["a cat"]}, {"image": [b"x"], "label": ["cat"]}])
+def test_parquet_without_images_or_captions_is_an_error(
+    tmp_path: Path, columns: dict[str, list[object]]
+) -> None:
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    with pytest.raises(ParamsError, match=r"has the columns \w+, \w+, but needs one of bytes of images"):
+        read(path)
+
+
+def test_forms_may_be_mixed_and_patterns_choose_files(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.png": encoded(1), "a.txt": "one", "README.md": "x"})
+    write_tar(tmp_path / "s-0.tar", {"0.png": encoded(2), "0.txt": "two"})
+    write_tar(tmp_path / "s-1.tar", {"0.png": encoded(3), "0.txt": "three"})
+    write_parquet(tmp_path / "p.parquet", {"image": [encoded(4)], "prompt": ["four"]})
+    assert sorted(captions(read(tmp_path)[0]).values()) == ["four", "one", "three", "two"]
+    assert captions(read(tmp_path / "s-*.tar")[0]) == {"s-0.tar/0.png": "two", "s-1.tar/0.png": "three"}
+
+
+def test_a_sample_is_stable_and_depends_on_the_seed(tmp_path: Path) -> None:
+    def write(folder: Path, count: int) -> Path:
+        members = {f"{number}.{suffix}": text for number in range(count) for suffix, text in
+                   (("png", encoded(number)), ("txt", f"caption {number}"))}  # fmt: skip
+        return write_tar(folder / "s.tar", members)
+
+    first = read(write(tmp_path / "a", 40), 10)[0]
+    assert len(first) == 10
+    assert list(first) == sorted(first, key=lambda source: int(source.split("/")[1][:-4])), (
+        "in the order of the file"
+    )
+    assert read(write(tmp_path / "moved", 40), 10)[0] == first
+    assert read(tmp_path / "a/s.tar", 10, seed=1)[0].keys() != first.keys()
+    assert len(read(write(tmp_path / "larger", 41), 10)[0].keys() ^ first.keys()) <= 2
+
+
+def test_large_images_and_captions_are_skipped_without_reading_them(tmp_path: Path) -> None:
+    big, text = b"x" * 1_000_001, "x" * (MAX_CAPTION_BYTES + 1)
+    write_files(tmp_path, {"a.png": big, "a.txt": "big"})
+    write_tar(tmp_path / "s.tar", {"0.png": big, "0.txt": "big", "1.png": encoded(1), "1.json": text})
+    write_parquet(tmp_path / "p.parquet", {"image": [big], "text": ["big"]})
+    assert read(tmp_path) == ({}, {"image-too-large": 3, "no-caption": 1})
+
+
+def test_a_damaged_shard_gives_what_precedes_the_damage(tmp_path: Path) -> None:
+    samples = {f"{number}.{suffix}": text for number in range(4) for suffix, text in
+               (("png", encoded(number)), ("txt", "a cat"))}  # fmt: skip
+    path = write_tar(tmp_path / "s.tar", samples)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"\xff" * 2000)
+    items, skipped = read(path)
+    assert 0 < len(items) < 4
+    assert skipped["damaged-file"] == 1
+
+
+def test_a_tar_file_that_ends_within_an_image_is_skipped(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "s.tar", {"0.txt": "a cat", "0.png": encoded(0)})
+    path.write_bytes(path.read_bytes()[: 512 * 3 + 100])
+    items, skipped = read(path)
+    assert not items
+    assert skipped["damaged-file"] >= 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\xff" * 500 + b"PAR1"])
+def test_damaged_parquet_is_counted(tmp_path: Path, content: bytes) -> None:
+    write_files(tmp_path, {"x.parquet": content, "a.png": encoded(1), "a.txt": "a cat"})
+    assert read(tmp_path)[1] == {"damaged-file": 1}
+
+
+def test_damaged_pages_of_parquet_are_counted_per_row(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "p.parquet", {"image": [encoded(1), encoded(2)], "text": ["a", "b"]})
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36
+    path.write_bytes(content)
+    assert read(path) == ({}, {"damaged-file": 2})
+
+
+def test_links_and_devices_in_a_tar_file_are_no_images(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "s.tar", {"0.png": encoded(0), "0.txt": "a cat", "1.txt": "a link"})
+    with tarfile.open(path, "a") as archive:
+        for name, kind in (
+            ("1.png", tarfile.SYMTYPE),
+            ("1.jpg", tarfile.LNKTYPE),
+            ("1.webp", tarfile.CHRTYPE),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info, io.BytesIO())
+    assert captions(read(path)[0]) == {"s.tar/0.png": "a cat"}
+
+
+def test_a_pipe_is_not_opened_and_a_link_to_an_image_is_followed(tmp_path: Path) -> None:
+    write_files(tmp_path / "elsewhere", {"a.png": encoded(1)})
+    corpus = write_files(tmp_path / "corpus", {"pipe.txt": "a pipe", "link.txt": "a link"})
+    os.mkfifo(corpus / "pipe.png")
+    (corpus / "link.png").symlink_to("../elsewhere/a.png")
+    items, skipped = read(corpus)
+    assert captions(items) == {"link.png": "a link"}
+    assert skipped == {"not-an-image": 1}
+
+
+def test_an_empty_or_missing_corpus_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="does not exist: give a folder, a file or a pattern"):
+        read(tmp_path / "none")
+    write_files(tmp_path, {"a.png": encoded(1)})
+    with pytest.raises(ParamsError, match=r"no captioned image \(1 no-caption\): expected images with \.txt"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("value", [None, 3, "", " \n", "\x00\x1b", [], [None, " "], {"en": "a cat"}])
+def test_captions_without_text_are_refused(value: object) -> None:
+    with pytest.raises(RefusedFile, match="the caption is empty or not a text"):
+        clean_caption(value)
+
+
+def test_captions_are_one_printable_line_of_bounded_length() -> None:
+    assert clean_caption("a\x00 cat\r\n\tin\ud800 snow ") == "a cat in snow"
+    assert len(clean_caption("word " * 10_000)) <= MAX_CAPTION_CHARS
+
+
+def test_an_image_that_grows_after_listing_is_skipped(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path, {"a.png": encoded(1), "a.txt": "a cat"})
+    (item,) = sample_items(corpus, 1, 0, Skipped())
+    with pytest.raises(RefusedFile, match=r"at most 100 are allowed \(pool\.max_image_mb\)"):
+        item.read(replace(BOUNDS, max_image_mb=1e-4))

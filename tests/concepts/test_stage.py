@@ -1,0 +1,255 @@
+"""The stage `concepts`: what it writes, what it computes again, and that a killed run continues."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autolora.concepts import stage
+from autolora.concepts.shards import stored_keys
+from autolora.concepts.store import load_concepts, read_images
+from autolora.dataset.store import training_lock
+from autolora.errors import MissingArtifact
+from autolora.params import ConceptsParams, ModelsParams
+from autolora.storage.incremental import read_digest
+from tests.concepts.corpora import encoded, write_files
+from tests.support import killing, small_root
+from tests.support.synthetic_repo import file_states
+from tests.support.tiny_flux import TOKENS
+
+CAPTIONS = {
+    "0": "a cat in snow",
+    "1": "a cat at night",
+    "2": "a dog in snow",
+    "3": "a dog at night",
+    "4": "a ship",
+}
+OUTPUTS = ("data/concepts", "metrics/concepts.json", "digests/concepts.json")
+
+
+@dataclass
+class Repository:
+    """A repository with a corpus of five images, and the params of its stage `concepts`."""
+
+    root: Path
+    base: ModelsParams
+    params: ConceptsParams
+
+    def run(self, batches: int | None = None, **changes: Any) -> tuple[int, stage.Result | None]:
+        """Run the stage; return how many gradients were computed. batches: end without `finish` after as many."""
+        params = replace(self.params, **changes)
+        bounds = replace(small_root.params().pool, sketch_size=8)
+        plan = stage.make_plan(self.root, params, self.base, bounds, TOKENS)
+        steps = stage.compute_gradients(self.root, plan, params, self.base, bounds, TOKENS)
+        if batches is not None:
+            return sum(islice(steps, batches)), None
+        return sum(steps), stage.finish(self.root, plan, params)
+
+    @property
+    def digest(self) -> str:
+        return str(read_digest(self.root, "concepts")["sha256"])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelsParams]:
+    root = tmp_path_factory.mktemp("built")
+    base = small_root.base(root)
+    small_root.build(root, base)
+    return root, base
+
+
+@pytest.fixture
+def repository(built: tuple[Path, ModelsParams], tmp_path: Path) -> Repository:
+    root, base = built
+    shutil.copytree(root / "data", tmp_path / "data")
+    files: dict[str, bytes | str] = {f"{name}.png": encoded(int(name)) for name in CAPTIONS}
+    write_files(tmp_path / "corpus", files | {f"{name}.txt": text for name, text in CAPTIONS.items()})
+    params = replace(
+        small_root.params().concepts, corpus="corpus", image_size=32, min_images=2, max_share=0.5,
+        noise_levels=(0.5,), batch=2,
+    )  # fmt: skip
+    return Repository(tmp_path, base, params)
+
+
+def outputs(root: Path) -> Mapping[str, Any]:
+    return {name: state for name, state in file_states(root).items() if name.startswith(OUTPUTS)}
+
+
+def test_images_phrases_digest_and_metrics_are_written(repository: Repository) -> None:
+    computed, result = repository.run()
+    assert computed == 5 and result is not None
+    loaded = load_concepts(repository.root)
+    assert [concept.phrase for concept in loaded.concepts] == ["at", "in", "cat", "dog"]
+    assert loaded.rows.shape == (4, len(small_root.SLOTS), 8, 8)
+    assert sorted(loaded.captions) == sorted(CAPTIONS.values())
+    assert loaded.concepts[2].families == frozenset()
+    assert read_digest(repository.root, "concepts").items() >= {"images": 5, "concepts": 4}.items()
+    metrics = json.loads((repository.root / "metrics/concepts.json").read_text())
+    assert metrics == json.loads(json.dumps(result.to_json()))
+    assert (metrics["corpus"], metrics["renderings"], metrics["concepts"], metrics["skipped"]) == (
+        5,
+        0,
+        4,
+        {},
+    )
+    assert result.coverage is not None and "cat" not in metrics["coverage"]["missing"]
+    assert "mosaic" in metrics["coverage"]["missing"]
+    assert result.summary.startswith("5 captioned images, 4 concepts; ")
+
+
+def test_as_shipped_an_empty_table_is_written_and_no_model_is_loaded(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = small_root.params().concepts
+    assert (shipped.corpus, shipped.renderings) == (None, False)
+    monkeypatch.setattr("autolora.models.load_pipeline", None)
+    computed, result = repository.run(corpus=None)
+    assert computed == 0 and result is not None
+    assert result.summary == "0 captioned images, 0 concepts"
+    loaded = load_concepts(repository.root)
+    assert (loaded.concepts, loaded.captions) == ((), ())
+    assert read_digest(repository.root, "concepts")["rows"] == 0
+
+
+def test_a_second_run_computes_and_writes_nothing(repository: Repository) -> None:
+    repository.run()
+    before = outputs(repository.root)
+    assert repository.run()[0] == 0
+    assert outputs(repository.root) == before
+
+
+def test_only_new_images_are_computed_and_removed_ones_leave(repository: Repository) -> None:
+    repository.run()
+    corpus = repository.root / "corpus"
+    write_files(corpus, {"5.png": encoded(5), "5.txt": "a new ship"})
+    (corpus / "0.png").unlink()
+    computed, _ = repository.run()
+    assert computed == 1
+    captions = {image.caption for image in read_images(repository.root)}
+    assert captions == {*CAPTIONS.values(), "a new ship"} - {CAPTIONS["0"]}
+    assert len(stored_keys(repository.root)) == 5
+
+
+def test_a_new_caption_costs_a_gradient_only_if_it_is_the_prompt(repository: Repository) -> None:
+    repository.run(caption="neutral")
+    write_files(repository.root / "corpus", {"0.txt": "a black cat"})
+    before = repository.digest
+    assert repository.run(caption="neutral")[0] == 0
+    assert repository.digest != before
+    assert repository.run(caption="named")[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "computed"),
+    [
+        ({"seed": 1}, 5),
+        ({"draws": 2}, 5),
+        ({"noise_levels": (0.6,)}, 5),
+        ({"image_size": 48}, 5),
+        ({"batch": 3}, 0),
+        ({"min_images": 3}, 0),
+        ({"max_images": 3}, 0),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_params_that_determine_gradients_compute_them_again(
+    repository: Repository, changes: dict[str, Any], computed: int
+) -> None:
+    repository.run()
+    assert repository.run(**changes)[0] == computed
+
+
+def test_another_base_model_computes_them_again(repository: Repository) -> None:
+    repository.run()
+    repository.base = replace(repository.base, pipeline=f"{repository.base.pipeline}/.")
+    assert repository.run()[0] == 5
+
+
+def test_a_run_that_ended_early_continues(repository: Repository) -> None:
+    repository.run()
+    digest, rows = repository.digest, load_concepts(repository.root).rows
+    shutil.rmtree(repository.root / "data/concepts")
+    assert repository.run(batches=1)[0] == 2
+    assert repository.run()[0] == 3
+    assert repository.digest == digest
+    torch.testing.assert_close(load_concepts(repository.root).rows, rows)
+    assert not (repository.root / "data/concepts/open").exists()
+
+
+SLOW = {"batch": 1, "draws": 15}
+
+
+def run_slowly(repository: Repository) -> None:
+    repository.run(**SLOW)
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues(repository: Repository) -> None:
+    assert killing.kill(run_slowly, repository, until=lambda: len(stored_keys(repository.root)) >= 2)
+    done = len(stored_keys(repository.root))
+    assert 2 <= done < len(CAPTIONS)
+    computed, result = repository.run(**SLOW)
+    assert computed == len(CAPTIONS) - done
+    assert result is not None and result.corpus == len(CAPTIONS)
+
+
+def test_renderings_of_training_adapters_have_families(repository: Repository) -> None:
+    computed, result = repository.run(corpus=None, renderings=True, caption="neutral", max_share=1.0)
+    lock = {
+        image: row.family
+        for row in training_lock(repository.root).in_split("train")
+        for image in row.renderings
+    }
+    images = read_images(repository.root)
+    assert {image.sha256: image.families for image in images} == {
+        image: (family,) for image, family in lock.items()
+    }
+    assert computed == len(lock) > 0, "both captions of a rendering share a gradient"
+    assert result is not None and result.renderings == len(images) == 2 * len(lock)
+    families = [concept.families for concept in load_concepts(repository.root).concepts]
+    assert families and all(group and group <= set(lock.values()) for group in families)
+
+
+def test_renderings_that_were_taken_down_are_left_out(repository: Repository) -> None:
+    row = training_lock(repository.root).in_split("train")[0]
+    for image in row.renderings:
+        (path,) = (repository.root / "data/pool").rglob(f"{image}.png")
+        path.write_bytes(b"")
+    repository.run(corpus=None, renderings=True)
+    assert not {image.sha256 for image in read_images(repository.root)} & {*row.renderings}
+
+
+def test_an_image_in_both_sources_is_one_row(repository: Repository) -> None:
+    row = training_lock(repository.root).in_split("train")[0]
+    (path,) = (repository.root / "data/pool").rglob(f"{row.renderings[0]}.png")
+    write_files(
+        repository.root / "corpus", {"6.png": encoded(0), "6.txt": CAPTIONS["0"], "7.png": path.read_bytes()}
+    )
+    repository.run()
+    assert len(read_images(repository.root)) == len(CAPTIONS)
+
+
+def test_images_that_cannot_be_decoded_are_counted(repository: Repository) -> None:
+    damaged = encoded(9)[:-60] + b"x" * 60
+    write_files(
+        repository.root / "corpus",
+        {"8.png": damaged, "8.txt": "damaged", "9.png": encoded(9, size=(500, 2)), "9.txt": "thin"},
+    )
+    _, result = repository.run()
+    assert result is not None
+    assert result.skipped == {"not-an-image": 1, "image-too-thin": 1}
+    assert "2 skipped (1 " in result.summary
+    assert len(read_images(repository.root)) == len(CAPTIONS)
+
+
+def test_a_corpus_of_damaged_images_is_an_error(repository: Repository) -> None:
+    write_files(repository.root / "corpus", {f"{name}.png": "not an image" for name in CAPTIONS})
+    with pytest.raises(MissingArtifact, match=r"none of 5 captioned images could be decoded .*not-an-image"):
+        repository.run()
+    assert not (repository.root / "digests/concepts.json").exists()
