@@ -495,9 +495,12 @@ class Params:
         readable = encoder.model != "ridge" or encoder.probe == "sketch"
         _require(readable, "encoder.overrides.probe", encoder.probe, "'sketch' for the model 'ridge'")
         rule = "false for the model 'transformer'"
-        _require(
-            encoder.model == "ridge" or not encoder.hybrid, "encoder.overrides.hybrid", encoder.hybrid, rule
-        )
+        for name in ("hybrid", "concepts"):
+            value = getattr(encoder, name)
+            _require(encoder.model == "ridge" or not value, f"encoder.overrides.{name}", value, rule)
+        rule = "false for the slots 'fused', since gradients are of the canonical ones"
+        canonical = encoder.slots == "canonical" or not encoder.concepts
+        _require(canonical, "encoder.overrides.concepts", encoder.concepts, rule)
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
         rule = f"at most pool.near_duplicate_cosine, {near}"
         _require(family <= near, "dataset.family_cosine", family, rule)

@@ -70,6 +70,18 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
             r"unknown key 'encoder.overrides.depth'; allowed here: .*layers",
         ),
         ("encoder", "overrides", {"heads": "4"}, r"encoder.overrides.heads must be of type int, not '4'"),
+        (
+            "encoder",
+            "overrides",
+            {"model": "transformer", "hybrid": False, "concepts": True},
+            r"encoder.overrides.concepts is True but must be false for the model 'transformer'",
+        ),
+        (
+            "encoder",
+            "overrides",
+            {"slots": "fused", "concepts": True},
+            r"encoder.overrides.concepts is True but must be false for the slots 'fused', since gradients",
+        ),
         ("encoder", "overrides", {"heads": 0}, r"encoder.overrides.heads is 0 but must be at least 1"),
         (
             "encoder",

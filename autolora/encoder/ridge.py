@@ -2,18 +2,21 @@
 
 Every slot's sketch is divided by its norm, so that an adapter's inner product with another one is the mean cosine of
 their updates over the slots, and neither strength nor rank counts. The regression works on inner products with the
-training adapters, or with a random part of them if there are many (Nyström, Williams and Seeger 2001).
+training adapters and concepts, or with a random part of them if there are many (Nyström, Williams and Seeger 2001).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from autolora.encoder.calibration import unfitted_relevance
+from autolora.encoder.concept_rows import ConceptRows, no_concepts
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch, Stacks
+from autolora.encoder.regression import JointRegression
 from autolora.encoder.text_map import TextMap
 
 MIN_NORM = 1e-30
@@ -69,6 +72,16 @@ def slot_units(values: Tensor | Stacks) -> Tensor:
     return functional.normalize(slots.flatten(1), dim=-1)
 
 
+@dataclass(frozen=True, slots=True)
+class RidgeFit:
+    """What a fit returns beside the encoder that it sets."""
+
+    out_of_fold: Tensor
+    """(N, d), the predictions for the adapters by regressions without their own family and the concepts of it"""
+    concept_weight: float
+    """the weight of the concepts that was chosen; 0 without concepts"""
+
+
 def fit_ridge(
     encoder: RidgeEncoder,
     adapters: Sequence[str],
@@ -76,42 +89,81 @@ def fit_ridge(
     targets: Tensor,
     read: Callable[[str], AdapterBatch],
     seed: int,
-) -> Tensor:
-    """Set mean, weights and mean target of the encoder from adapters (N,), their families (N,) and unit targets (N, d).
-
-    Returns the predictions (N, d) for the adapters by regressions without their own family.
+    concepts: ConceptRows | None = None,
+) -> RidgeFit:
+    """Set mean, weights and mean target of the encoder from adapters (N,), their families (N,) and unit targets (N, d),
+    and from further rows of concepts.
 
     Each sketch is read once, those of the landmarks twice. Memory: the landmarks' sketches and the weights.
     """
-    variant, device = encoder.config.variant, encoder.mean.device
+    device = encoder.mean.device
+    if concepts is None:
+        concepts = no_concepts(len(encoder.config.slots), encoder.config.sketch_size or 0, len(targets[0]))
 
     def units(part: Sequence[str]) -> Tensor:
         return torch.cat([slot_units(read(sha256).to(device).values) for sha256 in part])
 
-    order = torch.randperm(len(adapters), generator=torch.Generator().manual_seed(seed))
-    chosen = [adapters[row] for row in sorted(order[: variant.landmarks].tolist())]
-    landmarks = torch.empty(len(chosen), len(encoder.mean), device=device)
-    for start in range(0, len(chosen), ADAPTERS_AT_ONCE):
-        part = slice(start, start + ADAPTERS_AT_ONCE)
-        landmarks[part] = units(chosen[part])
-    center, total = landmarks.mean(0), torch.zeros_like(encoder.mean)
-    landmarks -= center
-    products = []
+    landmarks, center = _landmarks(encoder, adapters, units, concepts, seed)
+    total, products = torch.zeros_like(encoder.mean), []
     for start in range(0, len(adapters), ADAPTERS_AT_ONCE):
         rows = units(adapters[start : start + ADAPTERS_AT_ONCE])
         total += rows.sum(0)
         products.append((rows - center) @ landmarks.T)
     root = _inverse_root((landmarks @ landmarks.T).double())
     features = torch.cat(products).double() @ root
-    features, centered = features - features.mean(0), targets.double() - targets.double().mean(0)
-    gram = features.T @ features
-    gram += variant.ridge * torch.eye(len(gram), dtype=gram.dtype, device=device)
-    factor = torch.linalg.cholesky(gram)
-    solved = torch.cholesky_solve(features.T @ centered, factor)
+    regression = JointRegression(
+        features=features - features.mean(0),
+        targets=targets.double(),
+        families=families,
+        concept_features=_concept_products(concepts, landmarks).double() @ root,
+        concept_targets=concepts.targets.to(device).double(),
+        concept_families=concepts.families,
+        ridge=encoder.config.variant.ridge,
+    )
+    chosen = regression.choose_weight()
     encoder.mean.copy_(total / len(adapters))
     encoder.mean_target.copy_(targets.mean(0))
-    torch.mm(landmarks.T, (root @ solved).float(), out=encoder.weights)
-    return _out_of_fold(features, factor, targets.double(), families).float()
+    torch.mm(landmarks.T, (root @ chosen.solution).float(), out=encoder.weights)
+    return RidgeFit(chosen.out_of_fold.float(), chosen.weight)
+
+
+def _landmarks(
+    encoder: RidgeEncoder,
+    adapters: Sequence[str],
+    units: Callable[[Sequence[str]], Tensor],
+    concepts: ConceptRows,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Return random adapters' units less their mean, followed by random concepts' units (M, D), and that mean (D,)."""
+    generator, limit = torch.Generator().manual_seed(seed), encoder.config.variant.landmarks
+    names = [adapters[row] for row in _draw(len(adapters), limit, generator)]
+    drawn = _draw(len(concepts.families), limit, generator)
+    landmarks = torch.empty(len(names) + len(drawn), len(encoder.mean), device=encoder.mean.device)
+    of_adapters, of_concepts = landmarks[: len(names)], landmarks[len(names) :]
+    for start in range(0, len(names), ADAPTERS_AT_ONCE):
+        part = slice(start, start + ADAPTERS_AT_ONCE)
+        of_adapters[part] = units(names[part])
+    for row, concept in enumerate(drawn):
+        of_concepts[row : row + 1] = slot_units(
+            concepts.gradients[concept : concept + 1].to(landmarks.device)
+        )
+    center = of_adapters.mean(0)
+    of_adapters -= center
+    return landmarks, center
+
+
+def _draw(count: int, limit: int, generator: torch.Generator) -> list[int]:
+    """Return `limit` random numbers below `count`, or all of them if they are fewer, in ascending order."""
+    return sorted(torch.randperm(count, generator=generator)[:limit].tolist())
+
+
+def _concept_products(concepts: ConceptRows, landmarks: Tensor) -> Tensor:
+    """Return the inner products (C, M) of the concepts' units with the landmarks."""
+    products = [landmarks.new_zeros(0, len(landmarks))]
+    for start in range(0, len(concepts.families), ADAPTERS_AT_ONCE):
+        part = concepts.gradients[start : start + ADAPTERS_AT_ONCE].to(landmarks.device)
+        products.append(slot_units(part) @ landmarks.T)
+    return torch.cat(products)
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:
@@ -120,25 +172,3 @@ def _inverse_root(matrix: Tensor) -> Tensor:
     kept = values > MIN_EIGENVALUE * values.max()
     scaled: Tensor = vectors[:, kept] * values[kept].rsqrt()
     return scaled
-
-
-def _out_of_fold(features: Tensor, factor: Tensor, targets: Tensor, families: Sequence[str]) -> Tensor:
-    """Return the predictions (N, d) of regressions without each adapter's family, relative to these' mean target.
-
-    features F (N, R): centered. factor L (R, R): of L·Lᵀ = Fᵀ·F + lambda. A ridge regression with an intercept is
-    y → H·y with H = 1/N + W·Wᵀ and W = F·L⁻ᵀ, so a regression without the rows G predicts
-    y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly.
-    """
-    count = len(targets)
-    whitened = torch.linalg.solve_triangular(factor, features.T, upper=False).T
-    residuals = targets - targets.mean(0) - whitened @ (whitened.T @ targets)
-    result = torch.empty_like(targets)
-    members: dict[str, list[int]] = {}
-    for row, family in enumerate(families):
-        members.setdefault(family, []).append(row)
-    for rows in members.values():
-        hat = 1 / count + whitened[rows] @ whitened[rows].T
-        left_out = torch.eye(len(rows), dtype=hat.dtype, device=hat.device) - hat
-        mean = (targets.sum(0) - targets[rows].sum(0)) / max(count - len(rows), 1)
-        result[rows] = targets[rows] - torch.linalg.solve(left_out, residuals[rows]) - mean
-    return result

@@ -1,5 +1,6 @@
 """Train an encoder, of either model: the adapters of the training lock against the captions of their renderings."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autolora.concepts.store import Concepts
 from autolora.encoder.calibration import CalibrationSet, calibrate
+from autolora.encoder.concept_rows import ConceptRows, make_concept_rows
 from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
@@ -26,6 +29,10 @@ from autolora.pool import store as pool
 
 MISJUDGED_SHARE = 0.02
 """share of the training adapters, predicted out of fold, whose right captions would contradict the weights"""
+CONCEPT_WEIGHT = "concept weight"
+"""the value of a step that says how much concepts count, relative to adapters"""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,8 @@ class Step:
     """from 1"""
     total: int
     values: Mapping[str, float]
-    """loss and temperature of the transformer; the regression's mean cosine with the captions out of fold"""
+    """loss and temperature of the transformer; the regression's mean cosine with the captions out of fold, and
+    CONCEPT_WEIGHT if it learns from concepts"""
 
 
 def build(
@@ -78,18 +86,22 @@ def fit(
     read: Callable[[str], AdapterBatch],
     text_encoder: TextEncoder,
     params: EncoderParams,
+    concepts: Concepts | None = None,
 ) -> Iterator[Step]:
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
-    read: adapter sha256 -> a batch of one. The seed determines the weights on one kind of CPU.
-    Raises MissingArtifact if the regression has too few families.
+    read: adapter sha256 -> a batch of one. concepts: those that the regression learns from too.
+    The seed determines the weights on one kind of CPU.
+    Raises MissingArtifact if the regression has too few families, MismatchError if the concepts are of another kind of
+    sketch.
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
     empty = torch.from_numpy(text_encoder.encode([""]))[0]
     encoder.text_map.fit(captions.by_adapter(), empty, params.variant.text_map, params.variant.text_shrinkage)
     if isinstance(encoder, RidgeEncoder):
-        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params)
+        rows = _concept_rows(encoder, text_encoder, concepts) if concepts else None
+        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params, rows)
         yield Step(1, 1, values)
     else:
         for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
@@ -143,8 +155,9 @@ def _fit_ridge(
     captions: CaptionFeatures,
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
+    concepts: ConceptRows | None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Fit the regression to the unit mean of each adapter's caption vectors.
+    """Fit the regression to the unit mean of each adapter's caption vectors, and to concepts.
 
     Returns the predictions (N, d) for the adapters out of fold, and the values of the step.
     Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
@@ -159,10 +172,31 @@ def _fit_ridge(
             "dataset.train_until in params.yaml so that it covers more adapters, then run `dvc repro`; or use a "
             "pretrained encoder (encoder.from)"
         )
-    out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
-    predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
+    result = fit_ridge(encoder, names, families, targets, read, params.seed, concepts)
+    predictions, wanted = result.out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
     rule = CaptionRule(wanted.mean(axis=0), margin=0.0)
     cosines = rule.agreements(predictions, wanted)
     margins = cosines - rule.expected(predictions, wanted)
     encoder.agreement_margin.fill_(min(float(np.quantile(margins, MISJUDGED_SHARE)), 0.0))
-    return out_of_fold, {"cosine with captions out of fold": float(cosines.mean())}
+    values = {"cosine with captions out of fold": float(cosines.mean())}
+    if concepts is not None:
+        values[CONCEPT_WEIGHT] = result.concept_weight
+    return result.out_of_fold, values
+
+
+def _concept_rows(encoder: RidgeEncoder, text_encoder: TextEncoder, concepts: Concepts) -> ConceptRows | None:
+    """Return the rows that concepts add to the regression; None, with a warning, if there is no concept.
+
+    Raises MismatchError if their gradients are of another kind of sketch than the adapters'.
+    """
+    if not concepts.concepts:
+        logger.warning("the stage `concepts` has made none: the encoder learns from adapters only")
+        return None
+    size = encoder.config.sketch_size
+    expected = (len(encoder.config.slots), size, size)
+    if concepts.rows.shape[1:] != expected:
+        raise MismatchError(
+            f"the gradients of data/concepts have shape {tuple(concepts.rows.shape[1:])} but the sketches of the pool "
+            f"{expected}: run `dvc repro concepts`"
+        )
+    return make_concept_rows(concepts, partial(embed_texts, encoder, text_encoder))

@@ -1,6 +1,6 @@
 """The ridge regression: equal to its textbook form, invariant, exact out of fold, and better than chance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
+from autolora.encoder.concept_rows import ConceptRows
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import embed_texts
-from autolora.encoder.ridge import RidgeEncoder, fit_ridge, slot_units
+from autolora.encoder.ridge import RidgeEncoder, RidgeFit, fit_ridge, slot_units
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
 from autolora.presets import ENCODER
@@ -67,9 +68,15 @@ def reader(sketches: Tensor) -> Callable[[str], AdapterBatch]:
     )
 
 
-def fit(encoder: RidgeEncoder, sketches: Tensor, families: list[str], targets: Tensor) -> Tensor:
+def fit(
+    encoder: RidgeEncoder,
+    sketches: Tensor,
+    families: list[str],
+    targets: Tensor,
+    concepts: ConceptRows | None = None,
+) -> RidgeFit:
     names = [str(row) for row in range(len(sketches))]
-    return fit_ridge(encoder, names, families, targets, reader(sketches), seed=0)
+    return fit_ridge(encoder, names, families, targets, reader(sketches), 0, concepts)
 
 
 def textbook(train: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
@@ -90,7 +97,7 @@ def test_vectors_are_those_of_a_kernel_ridge_regression(sketches: Tensor, target
 
 
 def test_out_of_fold_vectors_are_those_of_a_fit_without_the_family(sketches: Tensor, targets: Tensor) -> None:
-    out_of_fold = fit(new_encoder(), sketches, FAMILIES, targets)
+    out_of_fold = fit(new_encoder(), sketches, FAMILIES, targets).out_of_fold
     units = slot_units(sketches)
     for row, family in enumerate(FAMILIES):
         others = torch.tensor([other != family for other in FAMILIES])
@@ -105,7 +112,8 @@ def test_targets_that_weights_do_not_determine_are_not_predicted_out_of_fold() -
     sketches = torch.randn(40, count, SPEC.size, SPEC.size, generator=generator)
     goals = torch.nn.functional.normalize(torch.randn(40, WIDTH, generator=generator), dim=-1)
     names = [str(row) for row in range(40)]
-    out_of_fold = fit_ridge(new_encoder(ridge=1e-3), names, names, goals, reader(sketches), seed=0)
+    encoder = new_encoder(ridge=1e-3)
+    out_of_fold = fit_ridge(encoder, names, names, goals, reader(sketches), seed=0).out_of_fold
     assert abs(float((out_of_fold * (goals - goals.mean(0))).sum(1).mean())) < 0.15
 
 
@@ -124,6 +132,70 @@ def test_fewer_landmarks_than_adapters_come_close(targets: Tensor) -> None:
     for encoder in (exact, approximate):
         fit(encoder, sketches, families, goals)
     cosines = (exact.embed(sketches, present) * approximate.embed(sketches, present)).sum(1)
+    assert cosines.min() > 0.95
+
+
+def draw_concepts(count: int, families: Sequence[frozenset[str]]) -> ConceptRows:
+    generator = torch.Generator().manual_seed(4)
+    slots = len(new_encoder().config.slots)
+    gradients = torch.randn(count, slots, SPEC.size, SPEC.size, generator=generator)
+    targets = torch.nn.functional.normalize(torch.randn(count, WIDTH, generator=generator), dim=-1)
+    return ConceptRows(gradients, targets, families)
+
+
+def test_concepts_are_rows_that_are_not_centered(sketches: Tensor, targets: Tensor) -> None:
+    """A concept in the direction of an adapter, with the adapter's target, counts as this adapter does again."""
+    units, families = slot_units(sketches), [str(row) for row in range(len(sketches))]
+    concepts = draw_concepts(5, [frozenset()] * 5)
+    encoder = new_encoder()
+    weight = fit(encoder, sketches, families, targets, concepts).concept_weight
+    x, y = (units - units.mean(0)).double(), (targets - targets.mean(0)).double()
+    rows = torch.cat([x, weight**0.5 * slot_units(concepts.gradients).double()])
+    wanted = torch.cat([y, weight**0.5 * concepts.targets.double()])
+    dual = torch.linalg.solve(rows @ rows.T + RIDGE * torch.eye(len(rows), dtype=rows.dtype), wanted)
+    present = torch.ones(sketches.shape[:2], dtype=torch.bool)
+    assert torch.allclose(encoder.predict(sketches, present).double(), x @ rows.T @ dual, atol=1e-5)
+
+
+def test_without_concepts_every_number_is_the_same(sketches: Tensor, targets: Tensor) -> None:
+    alone, beside_none = new_encoder(), new_encoder()
+    first = fit(alone, sketches, FAMILIES, targets)
+    second = fit(beside_none, sketches, FAMILIES, targets, draw_concepts(0, []))
+    assert torch.equal(first.out_of_fold, second.out_of_fold) and second.concept_weight == 0
+    for name, tensor in alone.state_dict().items():
+        assert name == "relevance" or torch.equal(tensor, beside_none.state_dict()[name]), name
+
+
+def test_a_concept_of_an_absent_theme_is_predicted(targets: Tensor) -> None:
+    """Adapters of themes 0 to 5; concepts of themes 0 to 7; adapters of themes 6 and 7 were not trained on."""
+    generator = torch.Generator().manual_seed(5)
+    count = len(new_encoder().config.slots)
+    themes = torch.randn(8, count, SPEC.size, SPEC.size, generator=generator)
+    of_adapter = torch.arange(24) % 6
+    sketches = themes[of_adapter] + torch.randn(24, *themes.shape[1:], generator=generator)
+    concepts = ConceptRows(themes - themes.mean(0), targets[:8] - targets[:8].mean(0), [frozenset()] * 8)
+    encoder = new_encoder()
+    assert fit(
+        encoder, sketches, [str(row) for row in range(24)], targets[of_adapter], concepts
+    ).concept_weight
+    unseen = themes[6:] + torch.randn(2, *themes.shape[1:], generator=generator)
+    scores = encoder.embed(unseen, torch.ones(2, count, dtype=torch.bool)) @ targets[:8].T
+    assert scores.argmax(1).tolist() == [6, 7]
+
+
+def test_fewer_landmarks_than_concepts_come_close(sketches: Tensor, targets: Tensor) -> None:
+    """Concepts that lie near a few directions need only a few landmarks; the fit does not keep all of them."""
+    generator = torch.Generator().manual_seed(6)
+    mixed = torch.randn(60, 3, generator=generator)
+    gradients = torch.einsum("nk,ksmp->nsmp", mixed, sketches[:3])
+    concepts = ConceptRows(
+        gradients, torch.nn.functional.normalize(mixed @ targets[:3], dim=-1), [frozenset()] * 60
+    )
+    families, present = [str(row) for row in range(12)], torch.ones(12, sketches.shape[1], dtype=torch.bool)
+    exact, approximate = new_encoder(), new_encoder(landmarks=12)
+    for encoder in (exact, approximate):
+        fit(encoder, sketches[:12], families, targets[:12], concepts)
+    cosines = (exact.embed(sketches[:12], present) * approximate.embed(sketches[:12], present)).sum(1)
     assert cosines.min() > 0.95
 
 
