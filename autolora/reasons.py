@@ -17,7 +17,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.encoder_check import check_encoder
 from autolora.matching.hybrid import directions
-from autolora.matching.words import split_words
+from autolora.matching.words import STOP_WORDS, split_words
 from autolora.params import PoolParams
 from autolora.records import Hit
 from autolora.retrieval import Retriever
@@ -27,11 +27,6 @@ from autolora.storage.tables import read_where
 
 NEAREST_CAPTIONS = 2
 LARGEST_BLOCKS = 3
-STOP_WORDS = frozenset({
-    "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on", "or", "that",
-    "the", "their", "this", "to", "with",
-})  # fmt: skip
-"""words that say nothing about an image"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,6 +58,7 @@ def publish_encoder(
     announce(f"writing the encoder into {folder}")
     from autolora.encoder import store
     from autolora.encoder.pretrained import save_pretrained
+    from autolora.encoder.tags import load_tags
     from autolora.pretrained.training_set import read_training_set
 
     config = save_pretrained(
@@ -65,6 +66,7 @@ def publish_encoder(
         store.load_encoder(store.folder(root)),
         read_training_set(root, "encoder"),
         _facts(root, name, license, base_model or _hub_id(params.models.pipeline)),
+        tags=load_tags(store.folder(root)),
         dtype=dtype,
         rank=rank,
         pipeline=params.models if with_pipeline else None,

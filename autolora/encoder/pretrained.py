@@ -20,15 +20,16 @@ from autolora import models
 from autolora.encoder.compact import RIGHT, from_tensors, to_tensors, weights_error
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import Encoder, new_encoder
+from autolora.encoder.tags import TagTable, load_tags, save_tags
 from autolora.errors import MismatchError
 from autolora.lora.sketch import SketchSpec
 from autolora.params import ModelsParams
 from autolora.pretrained.card import CardFacts
-from autolora.pretrained.config import PIPELINE, DType, PretrainedConfig, TrainingSet
+from autolora.pretrained.config import PIPELINE, TAGS, DType, PretrainedConfig, TrainingSet
 from autolora.pretrained.folder import claim_folder, read_folder, write_folder
 from autolora.pretrained.source import locate
 from autolora.storage.files import write_atomic
-from autolora.storage.hashes import hash_files, hash_folder, hash_value
+from autolora.storage.hashes import hash_file, hash_files, hash_folder, hash_value
 
 TEXT_FOLDERS = ("text_encoder", "tokenizer")
 """folders of the base pipeline that a search needs"""
@@ -48,8 +49,12 @@ class PretrainedEncoder:
     def pipeline(self) -> Path | None:
         """The folder with text encoder, tokenizer and transformer config, a value of models.pipeline for searches; None
         if the encoder comes without them."""
-        has_pipeline = len(self.config.files) > 1
-        return self.folder / PIPELINE if has_pipeline else None
+        return self.folder / PIPELINE if self.config.has_pipeline else None
+
+    @property
+    def tags(self) -> TagTable | None:
+        """The tags; None if it was published without. Raises MissingArtifact if they are damaged."""
+        return load_tags(self.folder) if TAGS in self.config.files else None
 
     def check_fits(self, transformer: Mapping[str, Any], text_encoder: str, sketch_size: int) -> None:
         """Raise MismatchError if the encoder was trained for another base model, text encoder, or kind of sketch.
@@ -110,6 +115,7 @@ def save_pretrained(
     training: TrainingSet,
     facts: CardFacts,
     *,
+    tags: TagTable | None = None,
     dtype: DType = "float32",
     rank: int | None = None,
     pipeline: ModelsParams | None = None,
@@ -124,6 +130,10 @@ def save_pretrained(
     if pipeline is not None:
         _check_text_encoder(pipeline, encoder)
     claim_folder(folder, "encoder")
+    save_tags(folder, tags)
+    files = _copy_pipeline(pipeline, folder / PIPELINE) if pipeline else {}
+    if tags is not None:
+        files[TAGS] = hash_file(folder / TAGS)
     config = PretrainedConfig(
         kind="encoder",
         model=encoder.config.to_json(),
@@ -131,7 +141,7 @@ def save_pretrained(
         dtype=dtype,
         rank=len(stored[RIGHT]) if RIGHT in stored else None,
         weights_error=weights_error(encoder, stored),
-        files=_copy_pipeline(pipeline, folder / PIPELINE) if pipeline else {},
+        files=files,
     )
     return write_folder(folder, config, facts, stored)
 

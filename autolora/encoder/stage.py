@@ -16,7 +16,7 @@ from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.pretrained import load_pretrained
 from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
-from autolora.encoder.training import CONCEPT_WEIGHT, Step, build, fit
+from autolora.encoder.training import Step, build, fit
 from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams, PoolParams, training_params
 from autolora.presets import EncoderVariant
@@ -50,19 +50,16 @@ def train(
     examples = _accepted(load_examples(root), read, params.variant)
     concepts = load_concepts(root) if params.variant.concepts else None
     digest = read_digest(root, "concepts")["sha256"] if params.variant.concepts else None
-    weight = 0.0
-    for step in fit(encoder, examples, read, text_encoder, params, concepts):
-        weight = step.values.get(CONCEPT_WEIGHT, 0.0)
-        yield step
+    trained = yield from fit(encoder, examples, read, text_encoder, params, concepts)
     learned_from = LearnedFrom(
         adapters=len(examples),
         concepts=len(concepts.concepts) if concepts else 0,
         images=len(concepts.captions) if concepts else 0,
         concepts_digest=digest,
-        concept_weight=weight,
+        concept_weight=trained.concept_weight,
     )
     encoder.config = replace(encoder.config, learned_from=learned_from)
-    save_encoder(folder(root), encoder)
+    save_encoder(folder(root), encoder, trained.tags)
     texts = sum(len(example.captions) for example in examples)
     trained_from = _trained_from(examples, params) | ({"concepts": digest} if digest else {})
     write_encoder_digest(root, encoder, trained_from, adapters=len(examples), texts=texts)
@@ -84,7 +81,7 @@ def use_pretrained(
     """
     pretrained = load_pretrained(locate_pinned("encoder", params.from_, params.from_revision))
     pretrained.check_fits(transformer, text_encoder.digest, bounds.sketch_size)
-    save_encoder(folder(root), pretrained.encoder)
+    save_encoder(folder(root), pretrained.encoder, pretrained.tags)
     origin = {"pretrained": pretrained.config.digest}
     adapters = pretrained.config.training.adapters
     write_encoder_digest(root, pretrained.encoder, origin, adapters=adapters, texts=0)

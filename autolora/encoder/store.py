@@ -13,6 +13,8 @@ from torch import Tensor
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder, new_encoder
+from autolora.encoder.paths import folder as folder
+from autolora.encoder.tags import TagTable, save_tags
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.params import PoolParams
@@ -53,13 +55,9 @@ def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[s
     return read_sketch if config.variant.probe == "sketch" else read_weights
 
 
-def folder(root: Path) -> Path:
-    """Return the folder of the trained encoder."""
-    return root / "data" / "encoder"
-
-
-def save_encoder(path: Path, encoder: Encoder) -> None:
-    """Write weights and config into a folder, each file atomically."""
+def save_encoder(path: Path, encoder: Encoder, tags: TagTable | None = None) -> None:
+    """Write weights, tags if there are some, and config into a folder, each file atomically."""
+    save_tags(path, tags)
     write_atomic(path / "model.safetensors", save(_tensors(encoder)))
     write_atomic(path / "config.json", json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
 

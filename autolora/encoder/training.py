@@ -1,7 +1,7 @@
 """Train an encoder, of either model: the adapters of the training lock against the captions of their renderings."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,9 @@ from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, new_encoder
-from autolora.encoder.ridge import RidgeEncoder, fit_ridge
+from autolora.encoder.ridge import RidgeEncoder, RidgeFit, fit_ridge
+from autolora.encoder.tag_fitting import fit_tags
+from autolora.encoder.tags import TagTable
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.matching.hybrid import CaptionRule
@@ -29,9 +31,6 @@ from autolora.pool import store as pool
 
 MISJUDGED_SHARE = 0.02
 """share of the training adapters, predicted out of fold, whose right captions would contradict the weights"""
-CONCEPT_WEIGHT = "concept weight"
-"""the value of a step that says how much concepts count, relative to adapters"""
-
 logger = logging.getLogger(__name__)
 
 
@@ -43,8 +42,16 @@ class Step:
     """from 1"""
     total: int
     values: Mapping[str, float]
-    """loss and temperature of the transformer; the regression's mean cosine with the captions out of fold, and
-    CONCEPT_WEIGHT if it learns from concepts"""
+    """loss and temperature of the transformer; the regression's mean cosine with the captions out of fold"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What a training returns beside the encoder."""
+
+    concept_weight: float
+    """weight of a concept relative to an adapter; 0 without concepts"""
+    tags: TagTable | None
 
 
 def build(
@@ -87,7 +94,7 @@ def fit(
     text_encoder: TextEncoder,
     params: EncoderParams,
     concepts: Concepts | None = None,
-) -> Iterator[Step]:
+) -> Generator[Step, None, Trained]:
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
     read: adapter sha256 -> a batch of one. concepts: those that the regression learns from too.
@@ -99,15 +106,19 @@ def fit(
     captions = CaptionFeatures.of(train_examples, text_encoder)
     empty = torch.from_numpy(text_encoder.encode([""]))[0]
     encoder.text_map.fit(captions.by_adapter(), empty, params.variant.text_map, params.variant.text_shrinkage)
+    weight = 0.0
     if isinstance(encoder, RidgeEncoder):
         rows = _concept_rows(encoder, text_encoder, concepts) if concepts else None
-        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params, rows)
+        fitted, values = _fit_ridge(encoder, train_examples, captions, read, params, rows)
+        vectors, weight = fitted.out_of_fold, fitted.concept_weight
         yield Step(1, 1, values)
     else:
         for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
             yield Step(number, params.steps, values)
         vectors = _embed(encoder, train_examples, read)
     _calibrate(encoder, train_examples, captions, vectors, text_encoder, params)
+    embed = partial(embed_texts, encoder, text_encoder)
+    return Trained(weight, fit_tags(train_examples, vectors.double().cpu().numpy(), concepts, embed))
 
 
 def _embed(
@@ -156,10 +167,10 @@ def _fit_ridge(
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
     concepts: ConceptRows | None,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[RidgeFit, dict[str, float]]:
     """Fit the regression to the unit mean of each adapter's caption vectors, and to concepts.
 
-    Returns the predictions (N, d) for the adapters out of fold, and the values of the step.
+    Returns the fit, and the values of the step.
     Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
     """
     text_map, device = encoder.text_map, encoder.mean.device
@@ -180,8 +191,8 @@ def _fit_ridge(
     encoder.agreement_margin.fill_(min(float(np.quantile(margins, MISJUDGED_SHARE)), 0.0))
     values = {"cosine with captions out of fold": float(cosines.mean())}
     if concepts is not None:
-        values[CONCEPT_WEIGHT] = result.concept_weight
-    return result.out_of_fold, values
+        values["concept weight"] = result.concept_weight
+    return result, values
 
 
 def _concept_rows(encoder: RidgeEncoder, text_encoder: TextEncoder, concepts: Concepts) -> ConceptRows | None:

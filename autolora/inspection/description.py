@@ -1,4 +1,6 @@
-"""Description of a LoRA by its weights: the words, captions and adapters that are nearest according to an encoder."""
+"""Description of a LoRA by its weights: tags, and the words, captions and adapters that are nearest according to an
+encoder.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,18 +10,18 @@ import numpy as np
 import torch
 
 from autolora.encoder.model import Encoder, caption_rule, embed_texts, predict
+from autolora.encoder.tags import Tag, TagTable
 from autolora.inspection.neighbors import Neighbor, Neighbors
 from autolora.lora.factors import Lora
 from autolora.lora.sketch import Sketch
 from autolora.matching.hybrid import CaptionRule, directions
-from autolora.matching.words import split_words
-from autolora.reasons import STOP_WORDS
+from autolora.matching.words import STOP_WORDS, split_words
 from autolora.storage.arrays import Float64Array
 from autolora.text_encoder.clip import NumpyTextEncoder
 
 NUM_WORDS, NUM_CAPTIONS, NUM_ADAPTERS = 5, 2, 3
 CAPTIONED_ADAPTERS = 10
-"""nearest adapters whose captions are compared with the weights, and give the words"""
+"""nearest adapters whose captions are compared with the weights"""
 MIN_WORD_SHARE = 0.75
 """share of the first word's cosine that a further word must reach"""
 ENOUGH = 0.3
@@ -76,7 +78,10 @@ class TextCheck:
 class Description:
     """What is nearest to the weights of one file; lists are sorted by cosine, highest first."""
 
+    tags: tuple[Tag, ...]
+    """most probable first; empty if the encoder has none, or words are given"""
     words: tuple[Match, ...]
+    """empty with tags"""
     captions: tuple[Match, ...]
     """of the nearest adapters"""
     adapters: tuple[Neighbor, ...]
@@ -94,14 +99,16 @@ class Describer:
         words: Sequence[str] | None,
         vocabulary: Sequence[str],
         neighbors: Neighbors | None,
+        tags: TagTable | None,
     ) -> None:
         """Combine these; the encoder must have been trained with the text encoder.
 
-        words: candidates for the nearest words. None: the words of the captions of each file's nearest adapters, or
-        the vocabulary without captions.
+        words: candidates for the nearest words, instead of tags. None: the encoder's tags, or words of the vocabulary
+        if it has none.
         """
         self._encoder, self._text_encoder = encoder, text_encoder
-        self._words, self._vocabulary, self._neighbors = words, vocabulary, neighbors
+        self._words, self._neighbors = words or vocabulary, neighbors
+        self._tags = None if words else tags
         self._rule = caption_rule(encoder)
         self._vectors: dict[str, Float64Array] = {}
 
@@ -115,9 +122,9 @@ class Describer:
         near = neighbors.nearest(vector, CAPTIONED_ADAPTERS + 1) if neighbors else []
         others = [neighbor for neighbor in near if neighbor.sha256 != sha256]
         captions = neighbors.captions([neighbor.sha256 for neighbor in near]) if neighbors else []
-        words = self._words or _words_of(captions) or self._vocabulary
         return Description(
-            words=_leading(self._match(words, vector)),
+            tags=self._tags.tags(weights[None])[0] if self._tags else (),
+            words=() if self._tags else _leading(self._match(self._words, vector)),
             captions=tuple(self._match(captions, vector)[:NUM_CAPTIONS]),
             adapters=tuple(others[:NUM_ADAPTERS]),
             checks=self._check(weights, texts),
@@ -185,12 +192,6 @@ def check_text(
     agreement = float(rule.agreements(weights[None], vector[None])[0])
     expected = min(ENOUGH, float(rule.expected(weights[None], vector[None])[0]))
     return TextCheck(source=source, text=text, agreement=round(agreement, 3), expected=round(expected, 3))
-
-
-def _words_of(captions: Sequence[str]) -> list[str]:
-    """Return the different informative words of captions."""
-    words = dict.fromkeys(word for text in captions for word in split_words(text))
-    return [word for word in words if word not in STOP_WORDS]
 
 
 def _leading(words: Sequence[Match]) -> tuple[Match, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from autolora.encoder.tags import describe_tags
 from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description, Match
@@ -36,7 +37,8 @@ def summarize_inspection(inspection: Inspection) -> str:
     if not inspection.accepted:
         return inspection.reason
     description = inspection.description
-    words = ", ".join(match.text for match in description.words) if description else ""
+    tags = [tag.text for tag in description.tags if tag.is_likely] if description else []
+    words = ", ".join(tags or [match.text for match in (description.words if description else ())])
     trigger = ", ".join(inspection.trigger_words)
     notes = (
         words,
@@ -106,6 +108,7 @@ def _shares(shares: Iterable[tuple[str, float]]) -> str:
 
 def _description_facts(description: Description) -> dict[str, str]:
     return {
+        "tags": describe_tags(description.tags),
         "nearest words": ", ".join(f"{match.text} {match.cosine:.2f}" for match in description.words),
         "nearest captions": _lines(description.captions),
         "nearest adapters": "\n".join(f"{a.cosine:.2f} {a.name}" for a in description.adapters),

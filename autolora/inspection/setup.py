@@ -11,6 +11,7 @@ import torch
 from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
+from autolora.encoder.tags import load_tags
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.served import open_index
@@ -23,7 +24,7 @@ from autolora.text_encoder.clip import load_numpy_text_encoder
 from autolora.text_encoder.tokenizer import END_OF_WORD
 
 MAX_VOCABULARY_WORDS = 1000
-"""words of the text encoder's vocabulary that are compared with files if there are no captions, the most frequent"""
+"""words of the text encoder's vocabulary that are compared with files if the encoder has no tags, the most frequent"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +119,7 @@ def _with_pretrained(
         text_encoder = load_numpy_text_encoder(Path(cache), folder)
     pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
     vocabulary = _vocabulary_words(models.component(folder, "tokenizer"))
-    describer = Describer(pretrained.encoder, text_encoder, words, vocabulary, None)
+    describer = Describer(pretrained.encoder, text_encoder, words, vocabulary, None, pretrained.tags)
     note = "" if params is None else "nearest adapters are found with the project's own encoder only"
     return Setup(base=base, describer=describer, index=None, note=note)
 
@@ -156,7 +157,8 @@ def _project_describer(root: Path, params: Params, base: BaseModel, words: Seque
         )
     vocabulary = _vocabulary_words(models.component(params.models, "tokenizer"))
     text_encoder = load_numpy_text_encoder(root, params.models)
-    return Describer(encoder, text_encoder, words, vocabulary, open_neighbors(root))
+    tags = load_tags(encoder_store.folder(root))
+    return Describer(encoder, text_encoder, words, vocabulary, open_neighbors(root), tags)
 
 
 def _vocabulary_words(folder: Path) -> list[str]:

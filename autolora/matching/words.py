@@ -1,10 +1,15 @@
-"""The words of a text, for phrases, BM25, and the reasons of a search."""
+"""The words of a text, for phrases, tags, BM25, and the reasons of a search."""
 
 import re
 import sys
 import unicodedata
 
 WORD = re.compile(r"[^\W_]+")
+STOP_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on", "or", "that",
+    "the", "their", "this", "to", "with",
+})  # fmt: skip
+"""words that say nothing about an image"""
 
 
 def split_words(text: str) -> list[str]:

@@ -163,7 +163,7 @@ def _storage(config: PretrainedConfig) -> str:
     parts = (
         f"`{PIPELINE}/` contains text encoder, tokenizer and transformer config of the base pipeline, which a search "
         "needs."
-        if len(config.files) > 1
+        if config.has_pipeline
         else "The text encoder of the base pipeline is not contained."
     )
     stored = (

@@ -11,7 +11,9 @@ from autolora.storage.hashes import hash_value
 
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
-PATTERNS = (CONFIG, WEIGHTS, CARD, f"{PIPELINE}/*")
+TAGS = "tags.safetensors"
+"""file of the tags of an encoder, which not all have"""
+PATTERNS = (CONFIG, WEIGHTS, TAGS, CARD, f"{PIPELINE}/*")
 """files of the folder"""
 Kind = Literal["encoder", "gates"]
 NAMES: Mapping[str, str] = {"encoder": "a pretrained encoder", "gates": "pretrained gates"}
@@ -49,6 +51,11 @@ class PretrainedConfig:
     """name -> sha256 of the other files, but not of the card"""
 
     @property
+    def has_pipeline(self) -> bool:
+        """Return whether the folder contains parts of the base pipeline."""
+        return any(name.startswith(f"{PIPELINE}/") for name in self.files)
+
+    @property
     def digest(self) -> str:
         """The sha256 over model and weights, which identifies the pretrained model."""
         return hash_value([self.model, self.files[WEIGHTS]])
@@ -68,7 +75,9 @@ class PretrainedConfig:
         ):
             raise TypeError("'files' must map names to sha256")
         if WEIGHTS not in config.files or not all(map(_is_inside, config.files)):
-            raise ValueError(f"'files' must name {WEIGHTS} and otherwise files in {PIPELINE}/")
+            raise ValueError(
+                f"'files' must name {WEIGHTS}, may name {TAGS}, and otherwise files in {PIPELINE}/"
+            )
         return config
 
 
@@ -103,4 +112,4 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return name == WEIGHTS or (path.parts[:1] == (PIPELINE,) and ".." not in path.parts)
+    return name in (WEIGHTS, TAGS) or (path.parts[:1] == (PIPELINE,) and ".." not in path.parts)

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from autolora.encoder.tags import describe_tags
 from autolora.lora.remedies import REMEDIES
 from autolora.params import HubsParams
 from autolora.report.cards import Card
@@ -146,5 +147,6 @@ def _describe(card: Card, hubs: HubsParams | None) -> dict[str, Any]:
         "kind": card.kind,
         "split": card.split_label if adapter.accepted else None,
         "check": ("agree" if check.agrees else "disagree") if check else None,
+        "tags": describe_tags(card.tags) or None,
         "check_verdict": check.verdict if check else None,
     }

@@ -8,8 +8,10 @@ from autolora.captions.store import read_captions
 from autolora.catalog.diff import qualified_name
 from autolora.catalog.store import read_active
 from autolora.dataset import store as dataset
+from autolora.encoder.tags import Tag
 from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, read_caption_checks
+from autolora.index.tags import read_tags
 from autolora.lora.verdict import WARNINGS
 from autolora.metrics.judgments import Judgment
 from autolora.pool import store as pool
@@ -53,6 +55,8 @@ class Card:
     renderings: tuple[Rendering, ...]
     caption_check: CaptionCheck | None
     """None if the working index holds no captions of the adapter"""
+    tags: tuple[Tag, ...]
+    """what the weights say, most probable first"""
 
     @property
     def sha256(self) -> str:
@@ -91,6 +95,7 @@ def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
     adapters = pool.adapters(root)
     splits: dict[str, str] = {row.sha256: row.split for row in dataset.training_lock(root).rows}
     captions, checks = _captions_by_image(root), read_caption_checks(index.folder(root))
+    tags = read_tags(root)
     pooled = pool.renderings(root)
     cards = []
     for listing in read_active(root):
@@ -107,6 +112,7 @@ def read_cards(root: Path, judgments: Mapping[str, Judgment]) -> list[Card]:
                 split=splits.get(adapter.sha256, "new"),
                 renderings=_renderings(listing, pooled, captions) if adapter.accepted else (),
                 caption_check=checks.get(adapter.sha256),
+                tags=tags.get(adapter.sha256, ()),
             )
         )
     return sorted(cards, key=_sort_key)

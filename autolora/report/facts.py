@@ -6,6 +6,7 @@ from typing import Any
 from autolora.catalog.diff import qualified_name
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.failed_models import group_by_model
+from autolora.encoder.tags import describe_tags
 from autolora.index.caption_check import CaptionCheck
 from autolora.lora.verdict import WARNINGS
 from autolora.records import Listing, Permissions
@@ -160,6 +161,7 @@ def _file_facts(record: AdapterRecord) -> dict[str, Any]:
         "keys": f"{adapter.keys_used} of {adapter.keys_seen} used",
         "ignored keys": ", ".join(adapter.ignored_keys) or "none",
         "warnings": "\n".join(WARNINGS[code] for code in adapter.warnings) or "none",
+        "tags (by the weights)": describe_tags(record.tags),
         "captions": "\n".join(caption.text for caption in record.captions),
         "captions and weights": _describe_check(record.caption_check),
     }

@@ -14,11 +14,13 @@ from autolora.catalog.store import read_all
 from autolora.catalog.takedowns import Takedown
 from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
+from autolora.encoder.tags import Tag
 from autolora.errors import MissingArtifact
 from autolora.hubs import rejecting_rule
 from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.index.names import EXPECTED, AdapterNames
+from autolora.index.tags import read_tags_of
 from autolora.params import BudgetParams, CrawlParams
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
@@ -49,6 +51,8 @@ class AdapterRecord:
     captions: tuple[Caption, ...]
     caption_check: CaptionCheck | None
     """None if the working index holds no captions of the adapter"""
+    tags: tuple[Tag, ...]
+    """what the weights say, most probable first; empty if the working index does not hold the adapter"""
     inactive_reason: str
     """why no listing of the file is active; empty if one is"""
     missing_images: tuple[FailedItem, ...]
@@ -170,6 +174,7 @@ def _record(
         family=family,
         captions=tuple(caption for caption in read_captions(root) if caption.image in images),
         caption_check=read_caption_checks(index.folder(root)).get(sha256) if sha256 else None,
+        tags=read_tags_of(root, sha256) if sha256 else (),
         inactive_reason=inactive_reason,
         missing_images=_missing_images(root, listings),
         takedown=takedown,

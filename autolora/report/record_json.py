@@ -59,6 +59,7 @@ def record_json(record: AdapterRecord) -> dict[str, Any]:
             for caption in record.captions
         ],
         "caption_check": _caption_check(record.caption_check),
+        "tags": [asdict(tag) for tag in record.tags],
         **_content(adapter),
     }
 

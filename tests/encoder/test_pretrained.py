@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -14,9 +15,12 @@ from autolora import models
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import Encoder
 from autolora.encoder.pretrained import load_pretrained, save_pretrained
+from autolora.encoder.tags import TagTable
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.presets import ENCODER
+from autolora.pretrained.config import TAGS
+from autolora.storage.hashes import hash_file
 from tests.support.pretrained_folder import (
     FACTS,
     SKETCH,
@@ -59,6 +63,24 @@ def test_whole_float32_encoder_is_loaded_exactly(tmp_path: Path, encoder: Encode
     assert not pretrained.encoder.training and pretrained.pipeline is None
     loaded = pretrained.encoder.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in encoder.state_dict().items())
+
+
+def test_tags_go_with_the_encoder(tmp_path: Path, encoder: Encoder) -> None:
+    tags = TagTable(("cat", "dog"), np.eye(2, dtype=np.float32), np.array([1.0, 0.0]))
+    folder = tmp_path / "encoder"
+    config = save_pretrained(folder, encoder, TRAINING, FACTS, tags=tags)
+    assert config.files[TAGS] == hash_file(folder / TAGS)
+    pretrained = load_pretrained(folder)
+    assert (
+        pretrained.tags is not None
+        and pretrained.tags.texts == ("cat", "dog")
+        and pretrained.pipeline is None
+    )
+    (folder / TAGS).write_bytes(b"damaged")
+    with pytest.raises(MissingArtifact, match=r"tags.safetensors is damaged"):
+        load_pretrained(folder)
+    save_pretrained(folder, encoder, TRAINING, FACTS)
+    assert load_pretrained(folder).tags is None and not (folder / TAGS).exists()
 
 
 @pytest.mark.parametrize("preset", ["paper", "best"])

@@ -12,8 +12,10 @@ from autolora import models
 from autolora.encoder import stage, store
 from autolora.encoder.model import embed_texts
 from autolora.encoder.pretrained import load_pretrained, save_pretrained
+from autolora.encoder.tags import load_tags
 from autolora.errors import MismatchError, ParamsError
 from autolora.index import store as index_store
+from autolora.index.tags import read_tags
 from autolora.params import load
 from autolora.pretrained.training_set import read_training_set
 from autolora.storage.incremental import read_digest
@@ -57,7 +59,8 @@ def test_adapters_without_images_are_found_by_an_encoder_of_another_project(tmp_
     repo.write_encoder(other, text_encoder, repo.encoder_params())
     trained = store.load_encoder(store.folder(other))
     training = read_training_set(other, "encoder")
-    save_pretrained(tmp_path / "encoder", trained, training, FACTS, dtype="int8", rank=64)
+    tags = load_tags(store.folder(other))
+    save_pretrained(tmp_path / "encoder", trained, training, FACTS, tags=tags, dtype="int8", rank=64)
 
     adapters = [
         replace(adapter, captions=(), listing=replace(adapter.listing, renderings=()))
@@ -68,6 +71,7 @@ def test_adapters_without_images_are_found_by_an_encoder_of_another_project(tmp_
     params = replace(repo.encoder_params(), from_=str(tmp_path / "encoder"))
     stage.use_pretrained(own, params, repo.CONFIG, text_encoder, repo.BOUNDS)
     repo.write_index(own, text_encoder=text_encoder)
+    assert tags is not None and all(read_tags(own)[adapter.sha256] for adapter in adapters)
 
     names, rows = index_store.read_vectors(own)
     themes = {adapter.sha256: adapter.theme for adapter in adapters}

@@ -10,6 +10,7 @@ import torch
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder, slot_units
+from autolora.encoder.tags import TagTable
 from autolora.inspection.description import CAPTIONED_ADAPTERS, ENOUGH, NUM_WORDS, Describer, Description
 from autolora.inspection.neighbors import Neighbor
 from autolora.lora.factors import Lora
@@ -64,8 +65,14 @@ def sketched(lora: Lora) -> Sketch:
     return sketch(lora, SLOTS, SPEC)
 
 
-def describe(seed: int, words: list[str] | None, index: Index | None, **texts: str) -> Description:
-    describer = Describer(*trained(), words, ["house", "cat"], index)  # type: ignore[arg-type]  # stands for Neighbors
+def describe(
+    seed: int,
+    words: list[str] | None = None,
+    index: Index | None = None,
+    tags: TagTable | None = None,
+    **texts: str,
+) -> Description:
+    describer = Describer(*trained(), words, ["house", "cat"], index, tags)  # type: ignore[arg-type]  # stands for Neighbors
     lora = draw_lora(seed)
     return describer.describe(lora, sketched(lora), f"sha of {CONCEPTS[seed]}", texts)
 
@@ -79,14 +86,24 @@ def test_nearest_word_of_a_list_is_what_the_weights_do(seed: int) -> None:
     )
 
 
-def test_words_and_captions_are_those_of_the_nearest_adapters() -> None:
-    description = describe(1, None, Index())
-    assert description.words[0].text == "mosaic"
-    assert description.captions[0].text == "a drawing of a mosaic"
-    assert not {"a", "of"} & {word.text for word in description.words}
+def test_captions_are_those_of_the_nearest_adapters() -> None:
+    assert describe(1, None, Index()).captions[0].text == "a drawing of a mosaic"
 
 
-def test_vocabulary_is_used_without_captions() -> None:
+def test_tags_take_the_place_of_words_unless_words_are_given() -> None:
+    encoder, text_encoder = trained()
+    vectors = embed_texts(encoder, text_encoder, CONCEPTS).astype(np.float32)
+    tags = TagTable(CONCEPTS, vectors, np.array([10.0, -5.0]))
+    description = describe(1, tags=tags)
+    assert description.tags[0].text == "mosaic" and description.tags[0].probability == pytest.approx(
+        0.993, abs=1e-3
+    )
+    assert description.words == ()
+    asked = describe(1, ["mosaic"], tags=tags)
+    assert asked.tags == () and asked.words[0].text == "mosaic"
+
+
+def test_vocabulary_is_used_without_tags() -> None:
     assert {word.text for word in describe(0, None, None).words} <= {"house", "cat"}
 
 
@@ -116,4 +133,4 @@ def test_right_name_agrees_and_a_wrong_one_does_not() -> None:
     ],
 )
 def test_known_words_of_a_name(name: str, words: list[str]) -> None:
-    assert Describer(*trained(), None, [], None).known_words(name) == words
+    assert Describer(*trained(), None, [], None, None).known_words(name) == words

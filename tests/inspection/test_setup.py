@@ -38,7 +38,7 @@ def test_pretrained_encoder_brings_base_model_and_words(
     setup = opened(encoder=ENCODER)
     assert setup.describer and setup.note == "" and setup.base.transformer["num_layers"] == 2
     assert setup.describer.known_words("snow-cat") == ["snow", "cat"]
-    vocabulary = setup.describer._vocabulary
+    vocabulary = setup.describer._words
     assert 100 < len(vocabulary) <= MAX_VOCABULARY_WORDS and "cat" in vocabulary and "the" not in vocabulary
     assert not list(tmp_path.iterdir())
 

@@ -43,6 +43,12 @@ def test_script_data_hold_the_check_of_captions_against_weights(full: Path) -> N
     assert adapters[f"{11:064x}"]["check_verdict"] is None
 
 
+def test_script_data_hold_the_tags_of_adapters(full: Path) -> None:
+    adapters = {adapter["sha256"]: adapter for adapter in script_data(full)["adapters"]}
+    assert adapters[f"{1:064x}"]["tags"].startswith("mosaic (99%)")
+    assert adapters[f"{0:064x}"]["tags"] is None and adapters[f"{13:064x}"]["tags"] is None
+
+
 def test_each_image_is_embedded_once_with_its_size(full: Path) -> None:
     data = script_data(full)
     used = {image["number"] for adapter in data["adapters"] for image in adapter["images"]}

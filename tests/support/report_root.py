@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from autolora.encoder.tags import TagTable, save_tags
 from autolora.evaluation import stage as evaluation
 from autolora.experiments import stage as experiments
 from autolora.experiments.cases import PromptCase
@@ -25,6 +26,7 @@ HOSTILE = (
     "{{ 7 * 7 }}\u202e\u2028&lt;"
 )
 DAY = datetime.date(2026, 1, 1)
+ENCODER_WEIGHTS = "e" * 64
 RETRIEVAL = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
 FUSION = ExperimentsParams(pairs=2, images=3, bootstrap=100, seed=0)
 METRICS = {
@@ -114,7 +116,8 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
     """Write what the stages index, encoder, evaluation and experiments write, from random numbers."""
     content = dict.fromkeys(adapters, "0" * 64)
     digests = {
-        stage: write_digest(root, stage, content, 1, content="c" * 64) for stage in ("index", "encoder")
+        stage: write_digest(root, stage, content, 1, content="c" * 64, weights=ENCODER_WEIGHTS)
+        for stage in ("index", "encoder")
     }
     evaluation.write(root, synthetic_benchmark(), RETRIEVAL, {"index": digests["index"]}, "best", DAY)
     rng = np.random.default_rng(0)
@@ -155,7 +158,8 @@ def random_result(case: PromptCase, rng: np.random.Generator) -> experiments.Exp
 def write_vectors(root: Path, adapters: list[str]) -> None:
     """Write the columns of the index and dataset tables that the page reads: vectors, fingerprints, families.
 
-    The captions of the adapters 3 and 5 disagree with the weights; the last adapter has none in the index.
+    The captions of the adapters 3 and 5 disagree with the weights; the last adapter has none in the index. Another
+    encoder computed the vector of the adapter 0, so that it has no tags; the adapter 1 is a mosaic.
     """
     rng = np.random.default_rng(0)
     sha256 = pa.array(adapters)
@@ -170,7 +174,13 @@ def write_vectors(root: Path, adapters: list[str]) -> None:
             name: pa.array([f"{name} {sha256[-4:]}" for sha256 in adapters]) for name in ("hub", "id", "file")
         },
     }
-    index = pa.table({"sha256": sha256, "vector": vectors, **checks})
+    encoders = ["0" * 64, *[ENCODER_WEIGHTS] * (len(adapters) - 1)]
+    weights = {"encoder_weights": pa.array(encoders), "weights_vector": vectors}
+    mosaic = np.array(vectors[1].as_py(), dtype=np.float32)
+    tags = np.stack([mosaic / np.linalg.norm(mosaic), np.eye(8, dtype=np.float32)[0]])
+    (root / "data" / "encoder").mkdir(parents=True, exist_ok=True)
+    save_tags(root / "data" / "encoder", TagTable(("mosaic", "cat"), tags, np.array([10.0, -5.0])))
+    index = pa.table({"sha256": sha256, "vector": vectors, **weights, **checks})
     lancedb.connect(root / "data" / "index").create_table("adapters", data=index)
     (root / "data" / "index" / "meta.json").write_text('{"agreement_margin": 0.0}')
     families = pa.array([adapters[0], adapters[0], *adapters[2:]])

@@ -15,7 +15,7 @@ let page = 0, texts = null;
 
 function searchTexts() {
   texts ??= adapters.map((a) =>
-    [a.id, a.hub, a.file, a.license, a.theme, a.kind, a.group, a.verdict, a.sha256, ...a.triggers,
+    [a.id, a.hub, a.file, a.license, a.theme, a.kind, a.group, a.verdict, a.tags, a.sha256, ...a.triggers,
       ...a.images.flatMap((rendering) => [rendering.prompt, ...rendering.captions.map(([, text]) => text)])]
       .filter(Boolean).join("\n").toLowerCase());
   return texts;

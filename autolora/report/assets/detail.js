@@ -29,6 +29,7 @@ function about(a) {
   return list([
     ["verdict", a.verdict],
     ["what to do", a.remedy],
+    ["tags by the weights", a.tags],
     ["captions", a.check_verdict],
     ["trigger words", a.triggers.join(", ") || "none"],
     ["license", a.license || "not reported"],

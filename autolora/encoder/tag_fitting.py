@@ -1,0 +1,93 @@
+"""Fit tags: choose the candidates, and calibrate their probability on adapters that the encoder has not seen.
+
+The training adapters serve as unseen ones: their vectors are out of fold, and the words that no other family's captions
+contain are not candidates for them. The tags of each are found as those of any adapter, and a tag is right if most of
+the adapter's captions contain it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from autolora.concepts.store import Concepts
+from autolora.encoder.calibration import Observation, fit_logistic
+from autolora.encoder.examples import TrainExample
+from autolora.encoder.tags import TagTable
+from autolora.matching.words import STOP_WORDS, split_words
+from autolora.storage.arrays import Float64Array
+
+MAX_CANDIDATES = 2000
+MIN_SHARE = 0.5
+"""a tag is right if at least this share of the captions contains it"""
+CORPUS = ""
+"""stands for images of no family, those of a corpus"""
+
+
+def fit_tags(
+    train_examples: Sequence[TrainExample],
+    weights: Float64Array,
+    concepts: Concepts | None,
+    embed: Callable[[Sequence[str]], Float64Array],
+) -> TagTable | None:
+    """Return the tags of an encoder; None if nothing can be a tag, or no candidate is of two families.
+
+    weights: what the encoder predicts (N, d) from the training adapters' weights. embed: from texts to their unit
+    vectors.
+    """
+    candidates = list_candidates(train_examples, concepts)
+    if not candidates:
+        return None
+    texts = tuple(candidates)
+    table = TagTable(texts, embed(texts).astype(np.float32), np.zeros(2))
+    observations = list(_observe(table, candidates, train_examples, weights))
+    if not observations:
+        return None
+    slope, _, intercept = fit_logistic(observations)
+    return TagTable(texts, table.vectors, np.array([slope, intercept]))
+
+
+def list_candidates(
+    train_examples: Sequence[TrainExample], concepts: Concepts | None
+) -> dict[str, frozenset[str]]:
+    """Return candidate -> the families that have it: phrases of concepts, then the words of most families' captions."""
+    families: defaultdict[str, set[str]] = defaultdict(set)
+    for example in train_examples:
+        for word in {word for text in example.captions for word in split_words(text) if _is_content(word)}:
+            families[word].add(example.family)
+    by_count = sorted(families.items(), key=lambda item: (-len(item[1]), item[0]))
+    phrases = {
+        concept.phrase: concept.families or frozenset({CORPUS})
+        for concept in (concepts.concepts if concepts else ())
+        if all(_is_content(word) for word in concept.phrase.split())
+    }
+    words = {word: frozenset(own | phrases.get(word, frozenset())) for word, own in by_count}
+    return dict(list((phrases | words).items())[:MAX_CANDIDATES])
+
+
+def contains(captions: Sequence[str], text: str) -> bool:
+    """Return whether most captions contain a word or phrase."""
+    holding = [f" {text} " in f" {' '.join(split_words(caption))} " for caption in captions]
+    return sum(holding) >= MIN_SHARE * len(holding)
+
+
+def _observe(
+    table: TagTable,
+    candidates: Mapping[str, frozenset[str]],
+    train_examples: Sequence[TrainExample],
+    weights: Float64Array,
+) -> Iterator[Observation]:
+    """Yield the tags of each training adapter among those that another family or a corpus has, and which are right."""
+    sources = list(candidates.values())
+    for example, vector in zip(train_examples, weights, strict=True):
+        known = np.array([bool(families - {example.family}) for families in sources])
+        texts = tuple(text for text, is_known in zip(table.texts, known, strict=True) if is_known)
+        others = TagTable(texts, table.vectors[known], table.coefficients)
+        for nearest in others.nearest(vector[None]):
+            for row, cosine in nearest:
+                yield Observation("tag", cosine, 0.0, False, contains(example.captions, texts[row]))
+
+
+def _is_content(word: str) -> bool:
+    """Return whether a word can say what an image shows."""
+    return word.isalpha() and word not in STOP_WORDS
