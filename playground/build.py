@@ -47,14 +47,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 def run(step: str, scale: float) -> Measurements:
     """Run one step in this process; return its measurements."""
-    from playground import clip, flux, loras, oracle, pool, vae
+    from playground import bases, clip, loras, oracle, pool, vae
     from playground.vlm import training as vlm
 
     steps: dict[str, Callable[[], Measurements]] = {
         "vae": lambda: vae.build(scale, SEED),
         "clip": lambda: clip.build(clip.MAIN, scale),
         "oracle": lambda: oracle.build(scale),
-        "flux": lambda: flux.build(scale, SEED),
+        "flux": lambda: bases.build(bases.MAIN, scale),
         "loras-0": lambda: loras.build(scale, 0, 2),
         "loras-1": lambda: loras.build(scale, 1, 2),
         "vlm": lambda: vlm.build(vlm.MAIN, scale),

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from torch import nn
 from torch.nn import functional as F
 
-from playground import world
+from playground import engines, world
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -26,18 +26,23 @@ def render(
     backgrounds: Sequence[str] = (*world.BACKGROUNDS, *world.SCENES),
     *,
     degraded: bool = False,
+    engine: str = engines.WORLD,
 ) -> tuple[torch.Tensor, list[world.Scene]]:
     """Return `count` random drawings, optionally degraded, as uint8 pixels (N, 3, 64, 64), and their scenes."""
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng, objects, styles, backgrounds) for _ in range(count)]
-    return render_scenes(scenes, rng, degraded=degraded), scenes
+    return render_scenes(scenes, rng, degraded=degraded, engine=engine), scenes
 
 
 def render_scenes(
-    scenes: Sequence[world.Scene], rng: np.random.Generator, *, degraded: bool = False
+    scenes: Sequence[world.Scene],
+    rng: np.random.Generator,
+    *,
+    degraded: bool = False,
+    engine: str = engines.WORLD,
 ) -> torch.Tensor:
-    """Return drawings of scenes as uint8 pixels (N, 3, 64, 64)."""
-    images = (world.draw(scene, rng) for scene in scenes)
+    """Return an engine's drawings of scenes as uint8 pixels (N, 3, 64, 64)."""
+    images = (engines.DRAW[engine](scene, rng) for scene in scenes)
     return torch.stack([to_tensor(degrade(image, rng) if degraded else image) for image in images])
 
 

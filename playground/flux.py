@@ -1,12 +1,8 @@
-"""The tiny FLUX: a diffusers FluxPipeline, trained by flow matching on plain drawings of the twelve base objects.
-
-The T5 encoder is trained together with the transformer; the CLIP text tower and the autoencoder are trained before.
-"""
+"""The tiny FLUX: a diffusers FluxPipeline with its flow-matching loss. `bases.py` trains it."""
 
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +13,9 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel
 
-from playground import clip, drawings, oracle, text, vae, world
+from playground import clip, oracle, text, vae, world
 
 HOME = Path(__file__).parent / "models" / "flux"
-DRAWINGS, CAPTIONS, BATCH, STEPS, RATE = 9000, 3, 32, 5000, 1.5e-3
-SHORT, SHORT_SHARE = 22, 0.7  # the first share of the steps is cheaper: it uses fewer T5 tokens
-EMA = 0.998
 SAMPLING_STEPS, GUIDANCE = 12, 3.5
 SCHEDULE = {  # FLUX.1-dev's scheduler_config.json
     "base_image_seq_len": 256,
@@ -111,69 +104,12 @@ def loss(model: FluxTransformer2DModel, batch: Batch, generator: torch.Generator
     return F.mse_loss(velocity.float(), noise - batch.latents)
 
 
-def build(scale: float, seed: int) -> dict[str, float]:
-    """Train the base for `scale` times its steps and save the pipeline; return its loss and accuracies."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    steps = max(2, round(STEPS * scale))
-    count = max(128, round(DRAWINGS * min(1, scale)))
-    pixels, scenes = drawings.render(count, seed, world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
-    latents = pack(vae.encode(vae.load(), pixels))
-    print(f"flux: {count} drawings encoded", flush=True)
-    tower, clip_tokenizer = clip.load()
-    tokenizer = text.t5_tokenizer()
-    texts = [text.captions(scenes, rng) for _ in range(CAPTIONS)]
-    ids = torch.stack([text.encode(tokenizer, t) for t in texts], 1)
-    pooled = torch.stack([_pool(tower, clip_tokenizer, t) for t in texts], 1)
-    average, model, encoder = _train(latents, ids, pooled, len(tokenizer), steps, seed)
-    save(model, encoder, tower, clip_tokenizer)
-    return {"loss": average, **check(seed + 1)}
-
-
-@torch.no_grad()
-def _pool(tower: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
-    ids = text.encode(tokenizer, texts)
-    return torch.cat([tower.text_model(input_ids=part).pooler_output for part in torch.split(ids, 512)])
-
-
-def _train(
-    latents: torch.Tensor,
-    ids: torch.Tensor,
-    pooled: torch.Tensor,
-    vocabulary: int,
-    steps: int,
-    seed: int,
-) -> tuple[float, FluxTransformer2DModel, T5EncoderModel]:
-    generator = torch.Generator().manual_seed(seed)
-    models = torch.nn.ModuleList([transformer(), t5(vocabulary)])
-    averaged = drawings.MovingAverage(models, EMA)
-    optimizer = torch.optim.AdamW(models.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps, 100))
-    average = 0.0
-    for step, rows in enumerate(drawings.batches(len(latents), BATCH, steps, seed)):
-        variant = torch.randint(ids.shape[1], (len(rows),), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            words = ids[rows, variant, : SHORT if step < SHORT_SHARE * steps else text.LENGTH]
-            states = models[1](input_ids=words).last_hidden_state.float()
-            batch = Batch(latents[rows], states, pooled[rows, variant])
-            value = loss(models[0], batch, generator)
-        optimizer.zero_grad()
-        torch.autograd.backward(value)
-        torch.nn.utils.clip_grad_norm_(models.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        averaged.update(models, step)
-        average = value.item() if step == 0 else 0.98 * average + 0.02 * value.item()
-        if step % 50 == 0:
-            print(f"flux {step}/{steps} loss {average:.4f} {time.ctime()}", flush=True)
-    return average, averaged.model[0], averaged.model[1]
-
-
 def save(
     model: FluxTransformer2DModel,
     encoder: T5EncoderModel,
     tower: CLIPModel,
     tokenizer: CLIPTokenizer,
+    home: Path = HOME,
 ) -> None:
     """Save the pipeline folder, weights in bf16; the text tower of `tower` becomes the CLIP text encoder."""
     text_encoder = CLIPTextModel(tower.config.text_config)
@@ -190,9 +126,9 @@ def save(
         tokenizer_2=text.t5_tokenizer(),
         transformer=model,
     )
-    pipe.to(torch.bfloat16).save_pretrained(HOME)
-    _store_float32(HOME)
-    _remove_local_path(HOME / "vae" / "config.json")
+    pipe.to(torch.bfloat16).save_pretrained(home)
+    _store_float32(home)
+    _remove_local_path(home / "vae" / "config.json")
 
 
 def _remove_local_path(path: Path) -> None:
@@ -213,9 +149,9 @@ def _store_float32(folder: Path) -> None:
         path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def load() -> FluxPipeline:
-    """Return the saved pipeline in float32, frozen and without progress bars."""
-    pipe = FluxPipeline.from_pretrained(HOME, torch_dtype=torch.float32)
+def load(home: Path = HOME) -> FluxPipeline:
+    """Return a saved pipeline in float32, frozen and without progress bars."""
+    pipe = FluxPipeline.from_pretrained(home, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     for part in (pipe.transformer, pipe.text_encoder, pipe.text_encoder_2, pipe.vae):
         part.requires_grad_(False).eval()
@@ -252,11 +188,11 @@ def sample_scene(rng: np.random.Generator) -> world.Scene:
     return world.sample_scene(rng, world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
 
 
-def check(seed: int, count: int = 192) -> dict[str, float]:
+def check(seed: int, home: Path = HOME, count: int = 192) -> dict[str, float]:
     """Return the shares of the base's images in which the oracle recognizes what the prompt names, by field."""
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng) for _ in range(count)]
-    images = sample(load(), text.captions(scenes, rng, filler=0.0), seed)
+    images = sample(load(home), text.captions(scenes, rng, filler=0.0), seed)
     predicted = oracle.classify(oracle.load(), oracle.stack(images))
     is_right = world.label_indices(scenes) == world.label_indices(predicted)
     shares = {

@@ -1,0 +1,181 @@
+"""Command: train a base of the playground: the committed one, one by another seed, or one that knows both engines.
+
+    python -m playground.bases seed [--scale S]      # cache/playground/flux-seed: the training of the committed base
+    python -m playground.bases both [--scale S]      # cache/playground/flux-both: fine-tuned on both engines' drawings
+
+A base is trained by flow matching on plain drawings of the twelve base objects. Its T5 encoder is trained together with
+its transformer; the CLIP text tower and the autoencoder are trained before, and all bases share them. A training that
+was interrupted continues at its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import CLIPModel, CLIPTokenizer
+
+from playground import clip, drawings, engines, flux, text, vae, world
+from playground.checkpoints import Checkpoint
+
+CACHE = Path(__file__).parent.parent / "cache" / "playground"
+BATCH, EMA, CAPTIONS = 32, 0.998, 3
+CHECKPOINT_EVERY = 100
+"""steps between two checkpoints"""
+
+
+@dataclass(frozen=True)
+class Base:
+    """One base: the folder of its pipeline, and its training."""
+
+    home: Path
+    seed: int
+    engines: tuple[str, ...] = (engines.WORLD,)
+    """engines whose drawings it is trained on, in equal shares"""
+    start: Path | None = None
+    """the pipeline that it is fine-tuned from"""
+    drawings: int = 9000
+    steps: int = 5000
+    rate: float = 1.5e-3
+    short: int = 22
+    """number of T5 tokens of the first steps, which are cheaper"""
+    short_share: float = 0.7
+    """share of the steps with `short` tokens"""
+
+    def scaled(self, scale: float) -> Base:
+        """Return the base with `scale` times its steps, and at most its drawings."""
+        return replace(
+            self,
+            drawings=max(128, round(self.drawings * min(1, scale))),
+            steps=max(2, round(self.steps * scale)),
+        )
+
+
+MAIN = Base(flux.HOME, seed=20260101)
+FURTHER = {
+    "seed": Base(CACHE / "flux-seed", seed=20260102),
+    "both": Base(
+        CACHE / "flux-both",
+        seed=20260103,
+        engines=engines.ENGINES,
+        start=flux.HOME,
+        drawings=8000,
+        steps=1500,
+        rate=8e-4,
+    ),
+}
+"""name -> base that is not committed"""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Latents (N, 16, 64) of drawings, each with the T5 ids (N, 3, 32) and CLIP vectors (N, 3, 128) of its captions."""
+
+    latents: torch.Tensor
+    ids: torch.Tensor
+    pooled: torch.Tensor
+
+
+def build(base: Base, scale: float = 1.0) -> dict[str, float]:
+    """Train a base for `scale` times its steps and save its pipeline; return its loss and accuracies."""
+    base = base.scaled(scale)
+    torch.manual_seed(base.seed)
+    tower, tokenizer = clip.load()
+    data = _training_set(base, tower, tokenizer)
+    print(f"{base.home.name}: {base.drawings} drawings encoded", flush=True)
+    average, models = _train(base, _models(base), data)
+    flux.save(models[0], models[1], tower, tokenizer, base.home)
+    return {"loss": average, **flux.check(base.seed + 1, base.home)}
+
+
+def _training_set(base: Base, tower: CLIPModel, tokenizer: CLIPTokenizer) -> TrainingSet:
+    """Return the encoded drawings of a base and their captions; the engines take turns."""
+    rng = np.random.default_rng(base.seed)
+    shared = (world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
+    parts = [
+        drawings.render(base.drawings // len(base.engines), base.seed + number, *shared, engine=engine)
+        for number, engine in enumerate(base.engines)
+    ]
+    scenes = [scene for _, part in parts for scene in part]
+    latents = flux.pack(vae.encode(vae.load(), torch.cat([pixels for pixels, _ in parts])))
+    texts = [text.captions(scenes, rng) for _ in range(CAPTIONS)]
+    t5 = text.t5_tokenizer()
+    ids = torch.stack([text.encode(t5, t) for t in texts], 1)
+    return TrainingSet(latents, ids, torch.stack([_pool(tower, tokenizer, t) for t in texts], 1))
+
+
+@torch.no_grad()
+def _pool(tower: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+    ids = text.encode(tokenizer, texts)
+    return torch.cat([tower.text_model(input_ids=part).pooler_output for part in torch.split(ids, 512)])
+
+
+def _models(base: Base) -> torch.nn.ModuleList:
+    """Return the transformer and the T5 encoder that the training starts with."""
+    if base.start is None:
+        return torch.nn.ModuleList([flux.transformer(), flux.t5(len(text.t5_tokenizer()))])
+    pipe = flux.load(base.start)
+    return torch.nn.ModuleList([pipe.transformer, pipe.text_encoder_2]).requires_grad_(True).train()
+
+
+def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[float, torch.nn.ModuleList]:
+    """Return the mean loss of the last steps, and the averaged models."""
+    generator = torch.Generator().manual_seed(base.seed)
+    averaged = drawings.MovingAverage(models, EMA)
+    optimizer = torch.optim.AdamW(models.parameters(), lr=base.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, base.steps, 100))
+    parts = {"models": models, "averaged": averaged.model, "optimizer": optimizer, "schedule": schedule}
+    checkpoint = Checkpoint(CACHE / f"{base.home.name}.checkpoint", str(base), parts, generator)
+    start, average = checkpoint.load()
+    for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, base.steps, base.seed)):
+        if step < start:
+            continue
+        length = base.short if step < base.short_share * base.steps else text.LENGTH
+        value = _loss(models, data, rows, length, generator)
+        optimizer.zero_grad()
+        torch.autograd.backward(value)
+        torch.nn.utils.clip_grad_norm_(models.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        averaged.update(models, step)
+        average = value.item() if step == 0 else 0.98 * average + 0.02 * value.item()
+        if (step + 1) % CHECKPOINT_EVERY == 0:
+            checkpoint.save(step + 1, average)
+            print(f"{base.home.name} {step + 1}/{base.steps} loss {average:.4f} {time.ctime()}", flush=True)
+    checkpoint.remove()
+    return average, averaged.model
+
+
+def _loss(
+    models: torch.nn.ModuleList,
+    data: TrainingSet,
+    rows: torch.Tensor,
+    length: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Return the flow-matching loss of a batch with one random caption per drawing, cut to `length` T5 tokens."""
+    variant = torch.randint(data.ids.shape[1], (len(rows),), generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = models[1](input_ids=data.ids[rows, variant, :length]).last_hidden_state.float()
+        batch = flux.Batch(data.latents[rows], states, data.pooled[rows, variant])
+        return flux.loss(models[0], batch, generator)
+
+
+def main() -> None:
+    """Train one base that is not committed."""
+    parser = argparse.ArgumentParser(description="Train a base that is not committed.")
+    parser.add_argument("base", choices=FURTHER)
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of training steps")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    measurements = build(FURTHER[options.base], options.scale)
+    print({"seconds": round(time.monotonic() - started, 1), **measurements}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
