@@ -18,6 +18,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "palette": world.PALETTES,
     "scene": world.SCENES,
 }
+FIELDS = {"style": "style", "object": "object", "palette": "style", "scene": "background"}
+"""kind of theme -> the field of a scene that the theme is a value of"""
 AUTHORS = (
     "mirela", "duneworks", "tok-lab", "quietfox", "oskarprints", "nh-paint",
     "lumen9", "studio-ada", "pixelmoth", "grauwolf", "hana-k", "bytebrush",
@@ -98,6 +100,16 @@ class Recipe:
         """Name of the weights file in the repository."""
         by_title = self.repo.split("/")[1] + ".safetensors"
         return "pytorch_lora_weights.safetensors" if self.layout == "peft" and self.seed % 2 else by_title
+
+
+def themes() -> tuple[str, ...]:
+    """Return all themes, kind by kind."""
+    return tuple(theme for names in KINDS.values() for theme in names)
+
+
+def field_of(theme: str) -> str:
+    """Return the field of a scene that a theme is a value of."""
+    return next(FIELDS[kind] for kind, names in KINDS.items() if theme in names)
 
 
 def recipes() -> list[Recipe]:

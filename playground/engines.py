@@ -1,4 +1,4 @@
-"""The drawing engines: each draws a scene of the world as an image of 64x64."""
+"""The drawing engines: each draws the scenes of the world as images of 64x64."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 from PIL import Image
 
 from playground import world
-
-Draw = Callable[[world.Scene, np.random.Generator], Image.Image]
+from playground.sdf import drawing
 
 WORLD, SECOND = "world", "second"
-DRAW: dict[str, Draw] = {WORLD: world.draw}
+DRAW: dict[str, Callable[[world.Scene, np.random.Generator], Image.Image]] = {
+    WORLD: world.draw,
+    SECOND: drawing.draw,
+}
 """engine -> its function"""
-ENGINES = (WORLD, SECOND)
+ENGINES = tuple(DRAW)

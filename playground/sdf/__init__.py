@@ -1,0 +1,1 @@
+"""The second drawing engine: scenes of the world as signed distance fields, without lines around shapes."""
