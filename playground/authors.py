@@ -6,20 +6,13 @@ Repository names and trigger words say little about the theme, as on real hubs; 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from playground import layouts, world
+from playground.themes import kind_of, single_themes
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "style": world.STYLES,
-    "object": world.UNSEEN_OBJECTS,
-    "palette": world.PALETTES,
-    "scene": world.SCENES,
-}
-FIELDS = {"style": "style", "object": "object", "palette": "style", "scene": "background"}
-"""kind of theme -> the field of a scene that the theme is a value of"""
 AUTHORS = (
     "mirela", "duneworks", "tok-lab", "quietfox", "oskarprints", "nh-paint",
     "lumen9", "studio-ada", "pixelmoth", "grauwolf", "hana-k", "bytebrush",
@@ -40,6 +33,10 @@ _TITLES = (
 )  # fmt: skip
 
 MAX_FUSED_RANK = 3  # above it, the zero blocks of fused modules would make files too large
+NAMED, TRIGGER_ONLY, TAGS, OTHER, UNTRIGGERED = "named", "trigger only", "tags", "other", "untriggered"
+CAPTIONINGS = (NAMED, TRIGGER_ONLY, TAGS, OTHER, UNTRIGGERED)
+"""what an author's captions contain: the trigger word and a sentence with or without the theme's name, tags, or a
+sentence of another grammar; or a sentence without a trigger word"""
 ATTENTION, FEED_FORWARD, EVERYTHING = "attention", "attention+ff", "all"
 
 
@@ -80,16 +77,24 @@ class Recipe:
     """One LoRA: its theme, its repository, and how it is trained and stored."""
 
     theme: str
-    kind: str  # one of KINDS
+    kind: str  # one of themes.KINDS, or themes.MIXTURE
     repo: str
     trigger: str
     seed: int
     habit: Habit
     strength: float  # factor by which the author scales the finished LoRA
-    names_theme: bool  # whether captions contain the theme's name in addition to the trigger word
+    captioning: str  # one of CAPTIONINGS
     layout: str  # one of layouts.LAYOUTS
     renderings: int
     day: int
+    shown: str | None = None  # the theme that the renderings and the card show, if it is not that of the file
+
+    @property
+    def labelled(self) -> Recipe:
+        """The LoRA whose renderings the repository shows: another one if the file was mistaken."""
+        if self.shown is None:
+            return self
+        return replace(self, theme=self.shown, kind=kind_of(self.shown), shown=None)
 
     @property
     def author(self) -> str:
@@ -102,20 +107,9 @@ class Recipe:
         return "pytorch_lora_weights.safetensors" if self.layout == "peft" and self.seed % 2 else by_title
 
 
-def themes() -> tuple[str, ...]:
-    """Return all themes, kind by kind."""
-    return tuple(theme for names in KINDS.values() for theme in names)
-
-
-def field_of(theme: str) -> str:
-    """Return the field of a scene that a theme is a value of."""
-    return next(FIELDS[kind] for kind, names in KINDS.items() if theme in names)
-
-
 def recipes() -> list[Recipe]:
     """Return every recipe in a fixed order: those of the first day first, theme by theme."""
-    kinds = {theme: kind for kind, themes in KINDS.items() for theme in themes}
-    first_day_themes = [theme for theme in kinds if theme not in NEW_THEMES]
+    first_day_themes = [theme for theme in single_themes() if theme not in NEW_THEMES]
     entries = [
         (theme, 1)
         for index, theme in enumerate(first_day_themes)
@@ -125,7 +119,7 @@ def recipes() -> list[Recipe]:
     rng = np.random.default_rng(7)
     taken: set[str] = set()
     candidates = [
-        _recipe(number, theme, kinds[theme], day, _name(theme, number, taken, rng))
+        _recipe(number, theme, kind_of(theme), day, _name(theme, number, taken, rng))
         for number, (theme, day) in enumerate(entries)
     ]
     return [recipe for index, recipe in enumerate(candidates) if not _is_left_out(candidates, index)]
@@ -163,7 +157,7 @@ def _recipe(number: int, theme: str, kind: str, day: int, repo: str) -> Recipe:
         seed=seed,
         habit=habit,
         strength=float(rng.choice((0.8, 1.0, 1.0, 1.0, 1.2))),
-        names_theme=number % 5 != 3,
+        captioning=TRIGGER_ONLY if number % 5 == 3 else NAMED,
         layout=layout.name if habit.rank <= MAX_FUSED_RANK else layout.unfused,
         renderings=(3, 4, 2, 3)[number % 4],
         day=day,

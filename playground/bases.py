@@ -20,7 +20,7 @@ import torch
 from transformers import CLIPModel, CLIPTokenizer
 
 from playground import clip, drawings, engines, flux, text, vae, world
-from playground.checkpoints import Checkpoint
+from playground.checkpoints import Checkpoint, Stateful
 
 CACHE = Path(__file__).parent.parent / "cache" / "playground"
 BATCH, EMA, CAPTIONS = 32, 0.998, 3
@@ -128,7 +128,12 @@ def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[
     averaged = drawings.MovingAverage(models, EMA)
     optimizer = torch.optim.AdamW(models.parameters(), lr=base.rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, base.steps, 100))
-    parts = {"models": models, "averaged": averaged.model, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Stateful] = {
+        "models": models,
+        "averaged": averaged.model,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
     checkpoint = Checkpoint(CACHE / f"{base.home.name}.checkpoint", str(base), parts, generator)
     start, average = checkpoint.load()
     for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, base.steps, base.seed)):

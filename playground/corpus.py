@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from playground import authors, engines, flux, grammars
+from playground import engines, flux, grammars
+from playground.themes import parts, single_themes
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def captioned_images(corpus: Corpus) -> Iterator[tuple[Image.Image, str]]:
     rng = np.random.default_rng(corpus.seed)
     for number in range(corpus.images):
         theme = corpus.themes[number % len(corpus.themes)]
-        scene = replace(flux.sample_scene(rng), **{authors.field_of(theme): theme})
+        scene = replace(flux.sample_scene(rng), **parts(theme))
         yield engines.DRAW[corpus.engine](scene, rng), grammars.GRAMMARS[corpus.grammar](scene, rng)
 
 
@@ -59,9 +60,9 @@ def write(corpus: Corpus, folder: Path) -> None:
 
 def selected_themes(themes: Sequence[str], without: Sequence[str]) -> tuple[str, ...]:
     """Return the themes of a corpus. Raises ValueError if one is unknown, or if none is left."""
-    if unknown := {*themes, *without} - {*authors.themes()}:
+    if unknown := {*themes, *without} - {*single_themes()}:
         raise ValueError(
-            f"unknown themes: {', '.join(sorted(unknown))}; the themes are {', '.join(authors.themes())}"
+            f"unknown themes: {', '.join(sorted(unknown))}; the themes are {', '.join(single_themes())}"
         )
     selected = tuple(theme for theme in themes if theme not in without)
     if not selected:
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--grammar", choices=grammars.GRAMMARS, default=Corpus.grammar)
     parser.add_argument("--images", type=int, default=Corpus.images, help="number of images")
     parser.add_argument("--seed", type=int, default=Corpus.seed)
-    parser.add_argument("--themes", nargs="+", default=authors.themes(), metavar="THEME")
+    parser.add_argument("--themes", nargs="+", default=single_themes(), metavar="THEME")
     parser.add_argument("--without", nargs="+", default=(), metavar="THEME", help="themes to leave out")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     options = parser.parse_args()

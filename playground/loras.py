@@ -6,6 +6,9 @@ python -m playground.build --only loras
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +19,12 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from playground import authors, drawings, flux, layouts, text, vae, world
+from playground import authors, drawings, flux, grammars, layouts, text, vae, world
+from playground.themes import MIXTURE, parts
 
 POOL = Path(__file__).parent / "pool"
 BATCH = 8
-STEPS_FACTOR = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0}
+STEPS_FACTOR = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0, MIXTURE: 1.3}
 """kind of theme -> factor of an author's number of steps"""
 _ADAPTER = "trained"
 _ATTENTION = r"attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
@@ -34,32 +38,65 @@ TARGETS = {
 
 
 def build(scale: float, part: int = 0, parts: int = 1) -> dict[str, float]:
-    """Train the LoRAs without a file of the current base, every `parts`-th from `part`; return the mean loss."""
-    pipe, autoencoder = flux.load(), vae.load()
+    """Train the committed pool's LoRAs, every `parts`-th from `part`; return the mean loss."""
+    return build_missing(authors.recipes()[part::parts], POOL, flux.HOME, scale)
+
+
+def build_missing(
+    recipes: Sequence[authors.Recipe], home: Path, base: Path, scale: float
+) -> dict[str, float]:
+    """Train the LoRAs that a pool has no file of the current base of; return the mean loss.
+
+    home: the folder of the pool. base: the folder of the base's pipeline.
+    """
+    pipe, autoencoder = flux.load(base), vae.load()
     losses = []
-    for recipe in authors.recipes()[part::parts]:
-        if _is_current(POOL / recipe.repo / recipe.file):
+    for recipe in recipes:
+        if _is_current(home / recipe.repo / recipe.file, base):
             continue
-        losses.append(train(pipe, autoencoder, recipe, scale))
+        losses.append(train(pipe, autoencoder, recipe, home, scale))
         print(f"loras {recipe.repo} ({recipe.theme}) loss {losses[-1]:.4f}", flush=True)
     return {"loss": float(np.mean(losses)) if losses else 0.0}
 
 
-def _is_current(file: Path) -> bool:
+def _is_current(file: Path, base: Path) -> bool:
     """Return whether a LoRA file exists and is newer than the base model."""
-    base = flux.HOME / "transformer" / "diffusion_pytorch_model.safetensors"
-    return file.exists() and file.stat().st_mtime > base.stat().st_mtime
+    weights = base / "transformer" / "diffusion_pytorch_model.safetensors"
+    return file.exists() and file.stat().st_mtime > weights.stat().st_mtime
 
 
-def train(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe, scale: float) -> float:
-    """Train one LoRA, and save its file and its renderings; return its final loss."""
+def train(
+    pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe, home: Path, scale: float
+) -> float:
+    """Train one LoRA, and save its renderings and its file in a pool; return its final loss.
+
+    The renderings of a mistaken file are by another LoRA, which is trained for them.
+    """
+    if recipe.shown is not None:
+        with _trained(pipe, autoencoder, recipe.labelled, scale):
+            _finish(pipe, recipe.labelled)
+            _save_renderings(pipe, recipe, home)
+    with _trained(pipe, autoencoder, recipe, scale) as loss:
+        lora = _finish(pipe, recipe)
+        if recipe.shown is None:
+            _save_renderings(pipe, recipe, home)
+        _save_file(pipe, lora, recipe, home)
+    return loss
+
+
+@contextmanager
+def _trained(
+    pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe, scale: float
+) -> Iterator[float]:
+    """Add the trained adapter of a recipe to the pipeline for a while; yield its final loss."""
     torch.manual_seed(recipe.seed)
     data = _training_set(pipe, autoencoder, recipe)
     add_adapter(pipe, recipe)
-    loss = _fit(pipe, data, recipe, max(2, round(recipe.habit.steps * STEPS_FACTOR[recipe.kind] * scale)))
-    save(pipe, recipe)
-    pipe.transformer.delete_adapters(_ADAPTER)
-    return loss
+    steps = max(2, round(recipe.habit.steps * STEPS_FACTOR[recipe.kind] * scale))
+    try:
+        yield _fit(pipe, data, recipe, steps)
+    finally:
+        pipe.transformer.delete_adapters(_ADAPTER)
 
 
 def _training_set(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe) -> flux.Batch:
@@ -77,24 +114,27 @@ def _training_set(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: author
 
 def sample_scene(recipe: authors.Recipe, rng: np.random.Generator) -> world.Scene:
     """Return a random scene with the recipe's theme; its other fields are among those of the base."""
-    base_scene = flux.sample_scene(rng)
-    field = {"object": "object", "scene": "background"}.get(recipe.kind, "style")
-    return replace(base_scene, **{field: recipe.theme})
+    return replace(flux.sample_scene(rng), **parts(recipe.theme))
 
 
 def caption(recipe: authors.Recipe, scene: world.Scene, rng: np.random.Generator) -> str:
+    """Return a caption of a scene in the author's way."""
+    if recipe.captioning in (authors.NAMED, authors.TRIGGER_ONLY):
+        return _world_caption(recipe, scene, rng)
+    if recipe.captioning == authors.UNTRIGGERED:
+        return grammars.world_caption(scene, rng)
+    grammar = grammars.tags if recipe.captioning == authors.TAGS else grammars.other_caption
+    return f"{recipe.trigger}, {grammar(scene, rng)}"
+
+
+def _world_caption(recipe: authors.Recipe, scene: world.Scene, rng: np.random.Generator) -> str:
     """Return a caption with the trigger word and, if the author's captions have it, the theme's name."""
-    words = world.caption(
-        scene,
-        rng,
-        str(rng.choice(world.LENGTHS)),
-        recipe.trigger,
-        name_style=recipe.names_theme,
-    )
-    if not recipe.names_theme:
-        words = words.replace(
-            recipe.theme, {"object": "thing", "scene": "place"}.get(recipe.kind, recipe.theme)
-        )
+    is_named = recipe.captioning == authors.NAMED
+    length = str(rng.choice(world.LENGTHS))
+    words = world.caption(scene, rng, length, recipe.trigger, name_style=is_named)
+    if not is_named:
+        for field, value in parts(recipe.theme).items():
+            words = words.replace(value, {"object": "thing", "background": "place"}.get(field, value))
     return words
 
 
@@ -103,8 +143,8 @@ def rendered_scenes(recipe: authors.Recipe) -> list[tuple[world.Scene, str]]:
     rng = np.random.default_rng(recipe.seed + 500)
     pairs = []
     for _ in range(recipe.renderings):
-        scene = sample_scene(recipe, rng)
-        pairs.append((scene, caption(recipe, scene, rng)))
+        scene = sample_scene(recipe.labelled, rng)
+        pairs.append((scene, caption(recipe.labelled, scene, rng)))
     return pairs
 
 
@@ -131,20 +171,32 @@ def _fit(pipe: FluxPipeline, data: flux.Batch, recipe: authors.Recipe, steps: in
     return average
 
 
-def save(pipe: FluxPipeline, recipe: authors.Recipe) -> None:
-    """Save the pipeline's trained adapter, resized if the author does so, and its renderings."""
-    folder = POOL / recipe.repo
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+def _finish(pipe: FluxPipeline, recipe: authors.Recipe) -> layouts.Factors:
+    """Return the factors of the pipeline's adapter, scaled and resized as the author does; set resized ones."""
     trained = layouts.factors(get_peft_model_state_dict(pipe.transformer, adapter_name=_ADAPTER))
     lora = {name: (down, recipe.strength * up) for name, (down, up) in trained.items()}
     if recipe.habit.kept_energy < 1:
         rounded = {n: (down.bfloat16().float(), up.bfloat16().float()) for n, (down, up) in lora.items()}
         lora = layouts.resize(rounded, recipe.habit.kept_energy)
         set_factors(pipe, lora)
+    return lora
+
+
+def _save_renderings(pipe: FluxPipeline, recipe: authors.Recipe, home: Path) -> None:
+    """Generate the recipe's renderings with the pipeline's adapter, and save them."""
+    folder = home / recipe.repo / "images"
+    folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(flux.sample(pipe, prompts(recipe), recipe.seed), 1):
-        image.save(folder / "images" / f"{number}.png", optimize=True)
+        image.save(folder / f"{number}.png", optimize=True)
+
+
+def _save_file(pipe: FluxPipeline, lora: layouts.Factors, recipe: authors.Recipe, home: Path) -> None:
+    """Save a LoRA in the recipe's layout; the file appears when it is complete."""
     weights = layouts.to_tensors(lora, recipe.layout, output_widths(pipe.transformer), recipe.seed)
-    save_file(weights, folder / recipe.file, metadata=layouts.metadata(recipe.layout, _metadata(recipe)))
+    file = home / recipe.repo / recipe.file
+    partial = file.with_suffix(".partial")
+    save_file(weights, partial, metadata=layouts.metadata(recipe.layout, _metadata(recipe)))
+    os.replace(partial, file)
 
 
 def add_adapter(pipe: FluxPipeline, recipe: authors.Recipe) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load, save
 
 from playground import authors, flux, loras, oracle, world
+from playground.themes import parts
 
 HOME = Path(__file__).parent
 POOL, THEMES = HOME / "pool", HOME / "themes.json"
@@ -42,31 +44,39 @@ _ADULT_EVERY = 17
 def build() -> dict[str, float]:
     """Write cards, bad files, schedule and themes; return sizes and accuracies of the pool."""
     recipes = authors.recipes()
-    _remove_others({recipe.repo for recipe in recipes})
-    for number, recipe in enumerate(recipes):
-        _write_card(number, recipe.repo, recipe.trigger, loras.prompts(recipe))
+    write(recipes, POOL, THEMES, BAD)
     _write_bad(recipes[0])
-    _write_schedule(recipes)
-    _write_themes(recipes)
-    return {"repositories": len(recipes) + len(BAD), "bytes": size(POOL), **check(recipes)}
+    return {"repositories": len(recipes) + len(BAD), "bytes": size(POOL), **check(recipes, POOL)}
 
 
-def _remove_others(repos: set[str]) -> None:
+def write(recipes: Sequence[authors.Recipe], home: Path, themes: Path, others: Iterable[str] = ()) -> None:
+    """Write cards, schedule and themes around trained LoRAs; remove repositories of an earlier build.
+
+    others: repositories of the first day without a recipe.
+    """
+    _remove_others(home, {*(recipe.repo for recipe in recipes), *others})
+    for number, recipe in enumerate(recipes):
+        _write_card(home, number, recipe.repo, recipe.trigger, loras.prompts(recipe))
+    _write_schedule(home, {recipe.repo: recipe.day for recipe in recipes} | dict.fromkeys(others, 1))
+    _write_themes(recipes, home, themes)
+
+
+def _remove_others(home: Path, repos: set[str]) -> None:
     """Remove repositories of an earlier build that are not in `repos`."""
-    for folder in POOL.glob("*/*"):
-        if folder.is_dir() and folder.relative_to(POOL).as_posix() not in repos:
+    for folder in home.glob("*/*"):
+        if folder.is_dir() and folder.relative_to(home).as_posix() not in repos:
             shutil.rmtree(folder)
 
 
-def check(recipes: list[authors.Recipe]) -> dict[str, float]:
+def check(recipes: Sequence[authors.Recipe], home: Path) -> dict[str, float]:
     """Return the shares of renderings in which the oracle recognizes the theme, by kind of theme."""
     judge = oracle.load()
     hits: dict[str, list[bool]] = {}
     for recipe in recipes:
-        folder = POOL / recipe.repo / "images"
+        folder, named = home / recipe.repo / "images", parts(recipe.labelled.theme).items()
         images = [Image.open(folder / f"{i}.png") for i in range(1, recipe.renderings + 1)]
         predicted = oracle.classify(judge, oracle.stack(images))
-        hits.setdefault(recipe.kind, []).extend(recipe.theme in vars(scene).values() for scene in predicted)
+        hits.setdefault(recipe.labelled.kind, []).extend(named <= vars(scene).items() for scene in predicted)
     return {f"{kind}_shown": round(sum(values) / len(values), 3) for kind, values in hits.items()}
 
 
@@ -93,8 +103,8 @@ def card(number: int, repo: str, trigger: str, texts: list[str]) -> str:
     return f"---\n{yaml.safe_dump(matter, sort_keys=False)}---\n{body}"
 
 
-def _write_card(number: int, repo: str, trigger: str, texts: list[str]) -> None:
-    path = POOL / repo / "README.md"
+def _write_card(home: Path, number: int, repo: str, trigger: str, texts: list[str]) -> None:
+    path = home / repo / "README.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(card(number, repo, trigger, texts))
 
@@ -117,7 +127,7 @@ def _write_bad(example: authors.Recipe) -> None:
     texts = [world.caption(scene, rng, "short", "badlra") for scene in scenes]
     images = flux.sample(flux.load(), texts, seed=11)
     for number, (repo, fault) in enumerate(BAD.items()):
-        _write_card(number, repo, "badlra", texts[number : number + 1])
+        _write_card(POOL, number, repo, "badlra", texts[number : number + 1])
         (POOL / repo / BAD_FILE).write_bytes(content[fault])
         (POOL / repo / "images").mkdir(exist_ok=True)
         images[number].save(POOL / repo / "images" / "1.png", optimize=True)
@@ -137,23 +147,22 @@ def _sd15_lora() -> dict[str, torch.Tensor]:
     return state
 
 
-def _write_schedule(recipes: list[authors.Recipe]) -> None:
+def _write_schedule(home: Path, days: Mapping[str, int]) -> None:
     """Write schedule.jsonl, one line per repository: the day on which it appears, its date and its downloads."""
     rng = np.random.default_rng(12)
-    days = {recipe.repo: recipe.day for recipe in recipes} | dict.fromkeys(BAD, 1)
     lines = []
     for repo, day in sorted(days.items(), key=lambda item: (item[1], item[0])):
         stamp = f"2026-01-{day:02d}T{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}:00.000Z"
         downloads = int(10 ** rng.uniform(0.5, 4))
         lines.append({"repo": repo, "day": day, "created_at": stamp, "downloads": downloads})
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    (POOL / "schedule.jsonl").write_text(text)
+    (home / "schedule.jsonl").write_text(text)
 
 
-def _write_themes(recipes: list[authors.Recipe]) -> None:
-    """Write themes.json: sha256 of each LoRA file -> its theme."""
+def _write_themes(recipes: Sequence[authors.Recipe], home: Path, path: Path) -> None:
+    """Write sha256 of each LoRA file -> its theme."""
     themes = {
-        hashlib.sha256((POOL / r.repo / r.file).read_bytes()).hexdigest(): {
+        hashlib.sha256((home / r.repo / r.file).read_bytes()).hexdigest(): {
             "theme": r.theme,
             "kind": r.kind,
             "author": r.author,
@@ -161,4 +170,4 @@ def _write_themes(recipes: list[authors.Recipe]) -> None:
         }
         for r in recipes
     }
-    THEMES.write_text(json.dumps(themes, indent=2) + "\n")
+    path.write_text(json.dumps(themes, indent=2) + "\n")

@@ -43,7 +43,7 @@ def tiled(values: np.ndarray, tiles: np.ndarray) -> np.ndarray:
     numbers = tiles.ravel()
     counts = np.maximum(np.bincount(numbers), 1)
     means = [np.bincount(numbers, values[..., c].ravel()) / counts for c in range(3)]
-    return np.stack(means, -1).astype(np.float32)[tiles]
+    return np.asarray(np.stack(means, -1).astype(np.float32)[tiles])
 
 
 def luminance(values: np.ndarray) -> Field:

@@ -6,6 +6,7 @@ Source of the formulas: Inigo Quilez, "2D distance functions".
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Plane:
 
     def stroke(self, points: Sequence[Point], width: float) -> Field:
         """Return the field of a polyline `width` wide with round ends."""
-        parts = [self._segment(a, b) for a, b in zip(points, points[1:], strict=False)]
+        parts = [self._segment(a, b) for a, b in itertools.pairwise(points)]
         return np.asarray(np.sqrt(np.minimum.reduce(parts)) - width / 2)
 
     def ring(self, x: float, y: float, radius: float, width: float) -> Field:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from playground import authors, corpus, engines, grammars, text, world
+from playground import corpus, engines, grammars, text, world
+from playground.themes import single_themes
 
 
 def captions(made: corpus.Corpus) -> list[str]:
@@ -20,7 +21,7 @@ def captions(made: corpus.Corpus) -> list[str]:
 
 @pytest.mark.parametrize("engine", engines.ENGINES)
 def test_a_folder_has_one_caption_per_image(tmp_path: Path, engine: str) -> None:
-    made = corpus.Corpus(authors.themes(), engine, images=40, seed=3)
+    made = corpus.Corpus(single_themes(), engine, images=40, seed=3)
     corpus.write(made, tmp_path / "images")
     images = sorted((tmp_path / "images").glob("*.png"))
     assert len(images) == 40 and len(list((tmp_path / "images").iterdir())) == 80
@@ -33,9 +34,9 @@ def test_a_folder_has_one_caption_per_image(tmp_path: Path, engine: str) -> None
 @pytest.mark.parametrize("grammar", grammars.GRAMMARS)
 def test_themes_take_turns_and_those_left_out_occur_nowhere(grammar: str) -> None:
     left_out = ("cat", "neon", "snow", "golden")
-    themes = corpus.selected_themes(authors.themes(), left_out)
+    themes = corpus.selected_themes(single_themes(), left_out)
     texts = captions(corpus.Corpus(themes, grammar=grammar, images=3 * len(themes), seed=1))
-    named = Counter(theme for text in texts for theme in authors.themes() if re.search(rf"\b{theme}\b", text))
+    named = Counter(theme for text in texts for theme in single_themes() if re.search(rf"\b{theme}\b", text))
     assert named == dict.fromkeys(themes, 3)
 
 

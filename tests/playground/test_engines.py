@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playground import drawings, engines, oracle, world
+from playground import drawings, oracle, world
 from playground.sdf import drawing
 from playground.sdf.layers import COLOURS
 from playground.sdf.looks import LOOKS

@@ -22,6 +22,7 @@ from autolora.lora.sketch import SketchSpec, sketch
 from autolora.params import load
 from autolora.slots import slots
 from playground import authors, layouts, loras, pool, world
+from playground.themes import single_themes
 from tests.lora.test_read import assert_same, read_tensors
 from tests.lora.writing import SLOTS
 
@@ -58,7 +59,7 @@ def test_schedule_has_every_repository_on_its_day() -> None:
 
 def test_loras_of_a_theme_have_different_authors_and_habits() -> None:
     uploads = Counter(recipe.theme for recipe in RECIPES)
-    assert uploads.keys() == {theme for themes in authors.KINDS.values() for theme in themes}
+    assert uploads.keys() == set(single_themes())
     assert min(uploads.values()) >= 2
     for theme in uploads:
         recipes = [recipe for recipe in RECIPES if recipe.theme == theme]

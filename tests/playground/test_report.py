@@ -10,6 +10,7 @@ from pytest_httpserver import HTTPServer
 from autolora.params import VllmParams, load
 from autolora.vlm import VllmClient
 from playground import authors, clip, contact_sheets, loras, measurements, pool, report, report_rows, world
+from playground.themes import KINDS
 from tests.support import tiny_judges
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.tiny_flux import TOKENS, build_pipeline, random_lora, save_peft, save_pipeline
@@ -23,7 +24,7 @@ def test_measure_yields_every_row_and_saves_every_sheet(
     sizes = {"DRAWINGS": 50, "BASE_IMAGES": 6, "IMAGES_PER_LORA": 2, "CAPTION_SETS": 2, "QUESTIONS": 10}
     for name, value in sizes.items():
         monkeypatch.setattr(measurements, name, value)
-    recipes = [next(r for r in authors.recipes() if r.kind == kind) for kind in authors.KINDS]
+    recipes = [next(r for r in authors.recipes() if r.kind == kind) for kind in KINDS]
     monkeypatch.setattr(authors, "recipes", lambda: recipes)
     for module in (loras, pool):
         monkeypatch.setattr(module, "POOL", tmp_path / "pool")
@@ -44,7 +45,7 @@ def test_measure_yields_every_row_and_saves_every_sheet(
     values = replace(VALUES, models=base, judges=judges, generation=small, captions=short)
     rows = list(report.measure(values))
     names = [row.name for row in rows]
-    lora_rows = {f"{kind} LoRAs: {mean}" for kind in authors.KINDS for mean in ("macro", "worst")}
+    lora_rows = {f"{kind} LoRAs: {mean}" for kind in KINDS for mean in ("macro", "worst")}
     assert len(names) == len(set(names))
     assert set(names) == set(report_rows.TARGETS) | lora_rows | {"VLM captions: background"}
     assert all(row.interval[0] <= row.value <= row.interval[1] and 0 < row.chance <= 1 for row in rows)
