@@ -6,6 +6,7 @@ Repository names and trigger words say little about the theme, as on real hubs; 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,13 +117,22 @@ def recipes() -> list[Recipe]:
         for _ in range(UPLOADS[index % len(UPLOADS)])
     ]
     entries += NEWCOMERS
-    rng = np.random.default_rng(7)
-    taken: set[str] = set()
-    candidates = [
-        _recipe(number, theme, kind_of(theme), day, _name(theme, number, taken, rng))
-        for number, (theme, day) in enumerate(entries)
-    ]
+    candidates = make_recipes(entries, first=0, seed=7)
     return [recipe for index, recipe in enumerate(candidates) if not _is_left_out(candidates, index)]
+
+
+def make_recipes(entries: Sequence[tuple[str, int]], first: int, seed: int) -> list[Recipe]:
+    """Return one recipe per theme and day; authors, habits and layouts take turns.
+
+    first: number of the first recipe, which decides its seed: pools with other numbers have other LoRAs.
+    seed: of the repositories' names.
+    """
+    rng = np.random.default_rng(seed)
+    taken: set[str] = set()
+    return [
+        _recipe(number, theme, day, _name(theme, number, taken, rng))
+        for number, (theme, day) in enumerate(entries, first)
+    ]
 
 
 def _is_left_out(candidates: list[Recipe], index: int) -> bool:
@@ -135,7 +145,7 @@ def _is_left_out(candidates: list[Recipe], index: int) -> bool:
 def _name(theme: str, number: int, taken: set[str], rng: np.random.Generator) -> str:
     """Return a repository name that is not taken: the next author in turn, and a vague title."""
     author = AUTHORS[(5 * number + number // len(AUTHORS)) % len(AUTHORS)]
-    hint = re.sub("[aeiou ]", "", theme)[:5] if rng.random() < 0.5 else world.random_word(rng)
+    hint = re.sub("[aeiou +]", "", theme)[:5] if rng.random() < 0.5 else world.random_word(rng)
     while True:
         title = str(rng.choice(_TITLES)).format(hint=hint, n=int(rng.integers(1, 40)))
         repo = f"{author}/{title}"
@@ -144,14 +154,14 @@ def _name(theme: str, number: int, taken: set[str], rng: np.random.Generator) ->
             return repo
 
 
-def _recipe(number: int, theme: str, kind: str, day: int, repo: str) -> Recipe:
+def _recipe(number: int, theme: str, day: int, repo: str) -> Recipe:
     seed = 7000 + number
     rng = np.random.default_rng(seed)
     habit = HABITS[number % len(HABITS)]
     layout = layouts.LAYOUTS[number % len(layouts.LAYOUTS)]
     return Recipe(
         theme=theme,
-        kind=kind,
+        kind=kind_of(theme),
         repo=repo,
         trigger=world.random_word(rng),
         seed=seed,

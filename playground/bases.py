@@ -46,6 +46,12 @@ class Base:
     short_share: float = 0.7
     """share of the steps with `short` tokens"""
 
+    @property
+    def recipe(self) -> str:
+        """What is trained, in words that do not depend on where the repository is."""
+        start = None if self.start is None else Path(self.start.name)
+        return str(replace(self, home=Path(self.home.name), start=start))
+
     def scaled(self, scale: float) -> Base:
         """Return the base with `scale` times its steps, and at most its drawings."""
         return replace(
@@ -134,7 +140,7 @@ def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[
         "optimizer": optimizer,
         "schedule": schedule,
     }
-    checkpoint = Checkpoint(CACHE / f"{base.home.name}.checkpoint", str(base), parts, generator)
+    checkpoint = Checkpoint(CACHE / f"{base.home.name}.checkpoint", base.recipe, parts, generator)
     start, average = checkpoint.load()
     for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, base.steps, base.seed)):
         if step < start:

@@ -39,24 +39,24 @@ TARGETS = {
 
 def build(scale: float, part: int = 0, parts: int = 1) -> dict[str, float]:
     """Train the committed pool's LoRAs, every `parts`-th from `part`; return the mean loss."""
-    return build_missing(authors.recipes()[part::parts], POOL, flux.HOME, scale)
+    recipes = authors.recipes()[part::parts]
+    losses = [loss for _, loss in train_missing(recipes, POOL, flux.HOME, scale)]
+    return {"loss": float(np.mean(losses)) if losses else 0.0}
 
 
-def build_missing(
+def train_missing(
     recipes: Sequence[authors.Recipe], home: Path, base: Path, scale: float
-) -> dict[str, float]:
-    """Train the LoRAs that a pool has no file of the current base of; return the mean loss.
+) -> Iterator[tuple[authors.Recipe, float]]:
+    """Train the LoRAs that a pool has no file of the current base of; yield each with its final loss.
 
     home: the folder of the pool. base: the folder of the base's pipeline.
     """
     pipe, autoencoder = flux.load(base), vae.load()
-    losses = []
     for recipe in recipes:
-        if _is_current(home / recipe.repo / recipe.file, base):
-            continue
-        losses.append(train(pipe, autoencoder, recipe, home, scale))
-        print(f"loras {recipe.repo} ({recipe.theme}) loss {losses[-1]:.4f}", flush=True)
-    return {"loss": float(np.mean(losses)) if losses else 0.0}
+        if not _is_current(home / recipe.repo / recipe.file, base):
+            loss = train(pipe, autoencoder, recipe, home, scale)
+            print(f"loras {recipe.repo} ({recipe.theme}) loss {loss:.4f}", flush=True)
+            yield recipe, loss
 
 
 def _is_current(file: Path, base: Path) -> bool:
