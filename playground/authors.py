@@ -135,6 +135,12 @@ def make_recipes(entries: Sequence[tuple[str, int]], first: int, seed: int) -> l
     ]
 
 
+def with_storable_layout(recipe: Recipe) -> Recipe:
+    """Return a recipe whose layout does not fuse modules if the rank is too high for it."""
+    layout = next(layout for layout in layouts.LAYOUTS if layout.name == recipe.layout)
+    return recipe if recipe.habit.rank <= MAX_FUSED_RANK else replace(recipe, layout=layout.unfused)
+
+
 def _is_left_out(candidates: list[Recipe], index: int) -> bool:
     """Return whether a LoRA is left out because of its size: a theme's third on the first day, of large rank."""
     recipe = candidates[index]
@@ -158,8 +164,7 @@ def _recipe(number: int, theme: str, day: int, repo: str) -> Recipe:
     seed = 7000 + number
     rng = np.random.default_rng(seed)
     habit = HABITS[number % len(HABITS)]
-    layout = layouts.LAYOUTS[number % len(layouts.LAYOUTS)]
-    return Recipe(
+    recipe = Recipe(
         theme=theme,
         kind=kind_of(theme),
         repo=repo,
@@ -168,7 +173,8 @@ def _recipe(number: int, theme: str, day: int, repo: str) -> Recipe:
         habit=habit,
         strength=float(rng.choice((0.8, 1.0, 1.0, 1.0, 1.2))),
         captioning=TRIGGER_ONLY if number % 5 == 3 else NAMED,
-        layout=layout.name if habit.rank <= MAX_FUSED_RANK else layout.unfused,
+        layout=layouts.LAYOUTS[number % len(layouts.LAYOUTS)].name,
         renderings=(3, 4, 2, 3)[number % 4],
         day=day,
     )
+    return with_storable_layout(recipe)

@@ -20,6 +20,16 @@ _OTHER = (
 )
 _OTHER_STYLE = ("; the style is {style}", ", seen as {style}", "; {style} drawing")
 
+CONCEPT_WORDS = {
+    "watercolour": "a soft painting", "ink sketch": "thin lines", "pixel art": "square blocks",
+    "halftone": "a print of dots", "neon": "lines in the dark", "mosaic": "small tiles",
+    "woodcut": "dark hatching", "stained glass": "a window", "chalkboard": "white chalk",
+    "blueprint": "technical lines", "crayon": "rough strokes", "cross stitch": "stitches on cloth",
+    "paper cutout": "a shadow", "low poly": "triangles", "glitch": "shifted colours",
+    "sticker": "a thick border", "clay": "soft relief",
+}  # fmt: skip
+"""style -> how the text encoders were taught to describe it without its name"""
+
 
 def world_caption(scene: Scene, rng: np.random.Generator) -> str:
     """Return a caption by the world's grammar, of random length."""

@@ -1,0 +1,79 @@
+"""Command: train the sealed test's pool and write its prompts: `make playground-162`.
+
+    python -m playground.sealed [--scale S] [--loras N] [-o FOLDER]
+
+FOLDER (cache/playground/162) then contains `pool/`, which the hub serves, `themes.json`, `labels.jsonl` (theme, quality
+and captioning of each LoRA, and whether its theme is held out), and the prompts `described.jsonl` and
+`out_of_distribution.jsonl`. Build it after the method is frozen, and use it once. An interrupted build continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from playground import bases, flux, loras, pool
+from playground.sealed import prompts
+from playground.sealed.recipes import SealedRecipe, recipes
+
+HOME = bases.CACHE / "162"
+
+
+def build(home: Path, scale: float = 1.0, count: int | None = None) -> dict[str, float]:
+    """Train the first `count` LoRAs, and write everything around them; return the shares that show their theme."""
+    sealed = recipes()[:count]
+    plain = [entry.recipe for entry in sealed]
+    for number, _ in enumerate(loras.train_missing(plain, home / "pool", flux.HOME, scale), 1):
+        print(f"{number} LoRAs trained, of {len(plain)}", flush=True)
+    pool.write(plain, home / "pool", home / "themes.json")
+    write_rows(home / "labels.jsonl", (label(entry, home / "pool") for entry in sealed))
+    write_prompts(home)
+    return pool.check(plain, home / "pool")
+
+
+def write_prompts(home: Path) -> None:
+    """Write both sets of prompts; they are about the whole pool, however many LoRAs are trained."""
+    whole = [entry.recipe for entry in recipes()]
+    write_rows(home / "described.jsonl", (prompt.row() for prompt in prompts.described(whole)))
+    write_rows(
+        home / "out_of_distribution.jsonl", (prompt.row() for prompt in prompts.out_of_distribution(whole))
+    )
+
+
+def label(entry: SealedRecipe, home: Path) -> dict[str, object]:
+    """Return what only the evaluation reads about a LoRA."""
+    recipe = entry.recipe
+    return {
+        "sha256": hashlib.sha256((home / recipe.repo / recipe.file).read_bytes()).hexdigest(),
+        "repo": recipe.repo,
+        "theme": recipe.theme,
+        "shown": recipe.labelled.theme,
+        "quality": entry.quality,
+        "captioning": recipe.captioning,
+        "held_out": entry.is_held_out,
+    }
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, object]]) -> None:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def main() -> None:
+    """Build the sealed test."""
+    parser = argparse.ArgumentParser(description="Build the sealed test.")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the numbers of training steps")
+    parser.add_argument("--loras", type=int, metavar="N", help="train only the first N LoRAs")
+    parser.add_argument("-o", "--output", type=Path, default=HOME, metavar="FOLDER")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(build(options.output, options.scale, options.loras))
+
+
+if __name__ == "__main__":
+    main()

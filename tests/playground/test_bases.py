@@ -1,0 +1,131 @@
+"""Bases that are not committed: recipes, and trainings that continue at their last checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from playground import bases, flux
+from playground.bases import Base, TrainingSet
+from playground.checkpoints import Checkpoint
+
+STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store checkpoints every second step in a temporary folder."""
+    monkeypatch.setattr(bases, "CACHE", tmp_path)
+    monkeypatch.setattr(bases, "CHECKPOINT_EVERY", 2)
+
+
+def training_set() -> TrainingSet:
+    generator = torch.Generator().manual_seed(3)
+    return TrainingSet(
+        torch.randn(64, 16, 64, generator=generator),
+        torch.randint(4, 40, (64, bases.CAPTIONS, 32), generator=generator),
+        torch.randn(64, bases.CAPTIONS, 128, generator=generator),
+    )
+
+
+def train(base: Base) -> tuple[float, dict[str, torch.Tensor]]:
+    torch.manual_seed(base.seed)
+    loss, models = bases._train(base, bases._models(base), training_set())
+    return loss, models.state_dict()
+
+
+def test_further_bases_are_trained_into_an_ignored_folder_and_the_committed_one_is_not() -> None:
+    root = Path(bases.__file__).parent.parent
+    homes = [base.home for base in bases.FURTHER.values()]
+    assert all(home.is_relative_to(root / "cache" / "playground") for home in homes)
+    assert "/cache/" in (root / ".gitignore").read_text().splitlines()
+    assert bases.MAIN.home == flux.HOME not in homes
+    seeds = [base.seed for base in (bases.MAIN, *bases.FURTHER.values())]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_another_seed_is_trained_as_the_committed_base() -> None:
+    seed = bases.FURTHER["seed"]
+    assert replace(seed, home=bases.MAIN.home, seed=bases.MAIN.seed) == bases.MAIN
+    assert bases.FURTHER["both"].start == flux.HOME
+
+
+def test_scale_reduces_steps_and_drawings() -> None:
+    scaled = bases.MAIN.scaled(0.1)
+    assert (scaled.steps, scaled.drawings) == (500, 900)
+    assert bases.MAIN.scaled(2).drawings == bases.MAIN.drawings
+
+
+def test_a_fine_tuning_starts_with_the_committed_weights() -> None:
+    (transformer, _), pipe = bases._models(bases.FURTHER["both"]), flux.load()
+    assert all(
+        torch.equal(weight, other)
+        for weight, other in zip(transformer.parameters(), pipe.transformer.parameters(), strict=True)
+    )
+    assert all(weight.requires_grad for weight in transformer.parameters())
+
+
+def test_engines_have_equal_shares_of_the_training_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    def render(count: int, *rest: object, engine: str) -> tuple[torch.Tensor, list[object]]:
+        drawn.append((engine, count))
+        return real(count, *rest, engine=engine)
+
+    real = bases.drawings.render
+    monkeypatch.setattr(bases.drawings, "render", render)
+    base = replace(bases.FURTHER["both"], drawings=8)
+    data = bases._training_set(base, *bases.clip.load())
+    assert drawn == [("world", 4), ("second", 4)]
+    assert (
+        data.latents.shape == (8, 16, 64)
+        and data.ids.shape == (8, 3, 32)
+        and data.pooled.shape == (8, 3, 128)
+    )
+
+
+def test_an_interrupted_training_continues_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Base(tmp_path / "tiny", seed=4, steps=STEPS)
+    loss, weights = train(base)
+    monkeypatch.setattr(Checkpoint, "save", interrupt_after(Checkpoint.save))
+    with pytest.raises(KeyboardInterrupt):
+        train(base)
+    monkeypatch.undo()
+    monkeypatch.setattr(bases, "CACHE", tmp_path)
+    assert (tmp_path / "tiny.checkpoint").exists()
+    again, continued = train(base)
+    assert again == loss
+    assert all(torch.equal(value, continued[name]) for name, value in weights.items())
+    assert not list(tmp_path.iterdir())
+
+
+def interrupt_after(save):  # type: ignore[no-untyped-def]
+    """Return a function that saves, then is interrupted."""
+
+    def saved(self: Checkpoint, step: int, loss: float) -> None:
+        save(self, step, loss)
+        raise KeyboardInterrupt
+
+    return saved
+
+
+def test_a_checkpoint_of_another_training_is_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Base(tmp_path / "tiny", seed=4, steps=STEPS)
+    monkeypatch.setattr(Checkpoint, "save", interrupt_after(Checkpoint.save))
+    with pytest.raises(KeyboardInterrupt):
+        train(base)
+    with pytest.raises(SystemExit, match=r"checkpoint of another training .*seed=4.*, expected .*seed=5"):
+        train(replace(base, seed=5))
+
+
+def test_a_checkpoint_does_not_depend_on_the_place_of_the_repository(tmp_path: Path) -> None:
+    base = Base(tmp_path / "a" / "tiny", seed=4, start=tmp_path / "a" / "flux")
+    moved = replace(base, home=tmp_path / "b" / "tiny", start=tmp_path / "b" / "flux")
+    assert base.recipe == moved.recipe
