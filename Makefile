@@ -7,10 +7,10 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast quantized soak check deps bench playground playground-report serve constraints
+.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-162 serve constraints
 
 help:                        ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (5 minutes)
 	python -m playground.demo
@@ -48,6 +48,9 @@ playground: .venv/installed  ## draw the playground's world and train its models
 
 playground-report: .venv/installed ## measure the playground's quality: a table, metrics/playground.json, playground/sheets/
 	python -m playground.report
+
+playground-162: .venv/installed ## train the sealed test's pool of 171 LoRAs, resumable: cache/playground/162 (hours)
+	python -m playground.sealed
 
 serve: serve/.venv/installed ## start a vLLM server for the playground's VLM on port 8000
 	serve/start.sh playground/models/vlm 8000

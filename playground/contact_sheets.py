@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from playground import authors, pool, world
+from playground import authors, engines, pool, world
+from playground.bases import CACHE
 
 HOME = Path(__file__).parent
 SHEETS = HOME / "sheets"
@@ -98,6 +99,23 @@ def backgrounds_sheet() -> Image.Image:
     )
 
 
+def engines_sheet() -> Image.Image:
+    """Return a sheet with four drawings by the first and four by the second engine of each style and object."""
+    rng = np.random.default_rng(2)
+    scenes = [
+        (style, [world.Scene(name, colour, _background(x), style) for x, (name, colour) in enumerate(things)])
+        for style in (world.PLAIN, *world.ALL_STYLES)
+        for things in [[*_objects_by_colour(world.OBJECTS)][:4]]
+    ]
+    scenes += [
+        (name, [world.Scene(name, colour, _background(x)) for x, colour in enumerate([*world.COLOURS][:4])])
+        for name in world.OBJECTS
+    ]
+    return sheet(
+        [(label, [draw(s, rng) for draw in engines.DRAW.values() for s in row]) for label, row in scenes]
+    )
+
+
 def base_sheet(generated: GeneratedImages) -> Image.Image:
     """Return a sheet of the base's images, one row per object that the prompt names."""
     rows: dict[str, list[Image.Image]] = {name: [] for name in world.BASE_OBJECTS}
@@ -156,9 +174,13 @@ def save_drawings() -> None:
 
 
 def _save(page: Image.Image, name: str) -> None:
-    SHEETS.mkdir(exist_ok=True)
+    _write(page, SHEETS / f"{name}.png")
+
+
+def _write(page: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     quantized = page.quantize(SHADES, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
-    quantized.save(SHEETS / f"{name}.png", optimize=True)
+    quantized.save(path, optimize=True)
 
 
 def _draw(
@@ -183,8 +205,9 @@ def _first(row: Path) -> Image.Image:
 
 
 def main() -> None:
-    """Save every sheet that needs no model."""
+    """Save every sheet that needs no model, and that of both engines, which is not committed."""
     save_drawings()
+    _write(engines_sheet(), CACHE / "engines.png")
     if (HOME.parent / "data" / "experiments" / "report.json").exists():
         FUSION.parent.mkdir(exist_ok=True)
         fusion_sheet().save(FUSION)

@@ -1,4 +1,4 @@
-"""Drawings by the second engine: the scenes of the world in other shapes, shades, backgrounds and looks.
+"""Drawings by the second engine: the scenes of the world in other shapes, shades, backgrounds and styles.
 
 It shares the scenes with world.py, but no code that draws. All randomness comes from the caller's generator.
 """
@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from playground.sdf.layers import COLOURS, Layers, pixels, rgb
-from playground.sdf.looks import LOOKS
 from playground.sdf.objects import PAINT
 from playground.sdf.scenery import SCENERY
 from playground.sdf.shapes import Plane
+from playground.sdf.styles import STYLES
 from playground.world import Scene
 
 RADIUS = (21.0, 26.0)
@@ -28,7 +28,7 @@ def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
     radius = rng.uniform(*RADIUS)
     layers = Layers(background, _place(radius, rng), radius, rgb(COLOURS[scene.colour]))
     PAINT[scene.object](layers)
-    values = LOOKS[scene.style](layers, rng)
+    values = STYLES[scene.style](layers, rng)
     return Image.fromarray((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 

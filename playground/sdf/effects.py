@@ -1,4 +1,4 @@
-"""Building blocks of looks: noise, blur, means of tiles, displacement, light. Pixels are (64, 64, 3) in 0..1."""
+"""Building blocks of styles: noise, blur, means of tiles, displacement, light. Pixels are (64, 64, 3) in 0..1."""
 
 from __future__ import annotations
 

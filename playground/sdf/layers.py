@@ -28,17 +28,22 @@ LIGHT = np.array((-0.5, -0.86), np.float32)
 """direction from which light comes: right, down"""
 
 
+def rgb(color: Rgb) -> np.ndarray:
+    """Return a color (3,) in 0..1."""
+    return np.array(color, np.float32) / 255
+
+
+INK, IVORY, WOOD, LEAF = rgb((36, 30, 44)), rgb((252, 246, 232)), rgb((120, 84, 62)), rgb((66, 150, 84))
+FLAME, CLAY, BEAK = rgb((255, 176, 60)), rgb((196, 110, 76)), rgb((248, 160, 40))
+"""colors of parts that do not depend on that of the object"""
+
+
 @functools.cache
 def pixels() -> Plane:
     """Return the plane whose units are pixels from the center of the drawing."""
     axis = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
     x, y = np.meshgrid(axis, axis)
     return Plane(x, y)
-
-
-def rgb(color: Rgb) -> np.ndarray:
-    """Return a color (3,) in 0..1."""
-    return np.array(color, np.float32) / 255
 
 
 def mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray | float) -> np.ndarray:

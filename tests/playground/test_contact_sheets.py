@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from playground import authors, contact_sheets, measurements
+from playground import authors, contact_sheets, measurements, world
 from playground.contact_sheets import COLUMNS, GAP, MARGIN, PAPER
 
 
@@ -31,3 +31,14 @@ def test_sheet_of_loras_alternates_between_the_loras_of_a_theme() -> None:
     left = page.width - MARGIN - COLUMNS * (64 + GAP) + GAP
     pixels = [page.getpixel((left + x * (64 + GAP) + 5, MARGIN + 5)) for x in range(len(expected))]
     assert pixels == expected
+
+
+def test_sheet_of_engines_has_every_style_and_object_by_both() -> None:
+    page = contact_sheets.engines_sheet()
+    rows = len(world.ALL_STYLES) + 1 + len(world.OBJECTS)
+    assert page.height == 2 * MARGIN + rows * (64 + GAP) - GAP
+    left = page.width - MARGIN - 8 * (64 + GAP) + GAP
+    first, second = (
+        page.crop((left + x * (64 + GAP), MARGIN, left + x * (64 + GAP) + 64, MARGIN + 64)) for x in (0, 4)
+    )
+    assert first.tobytes() != second.tobytes()

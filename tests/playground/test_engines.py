@@ -1,4 +1,4 @@
-"""The second drawing engine draws the same scenes as the first one, with other code and other looks."""
+"""The second drawing engine draws the same scenes as the first one, with other code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from playground import drawings, oracle, world
 from playground.sdf import drawing
 from playground.sdf.layers import COLOURS
-from playground.sdf.looks import LOOKS
 from playground.sdf.objects import PAINT
 from playground.sdf.scenery import SCENERY
 from playground.sdf.shapes import Plane, blended, joined, within, without
+from playground.sdf.styles import STYLES
 
 SDF = Path(drawing.__file__).parent
-STYLES = (world.PLAIN, *world.ALL_STYLES)
+NAMES = (world.PLAIN, *world.ALL_STYLES)
 FEWEST_PER_SECOND = 200
 
 
@@ -28,7 +28,7 @@ def draw(scene: world.Scene, seed: int = 1) -> np.ndarray:
 
 
 def test_both_engines_have_the_same_vocabulary() -> None:
-    names = {"object": PAINT, "colour": COLOURS, "background": SCENERY, "style": LOOKS}
+    names = {"object": PAINT, "colour": COLOURS, "background": SCENERY, "style": STYLES}
     assert {field: (*values,) for field, values in names.items()} == world.FIELDS
 
 
@@ -44,7 +44,7 @@ def test_second_engine_imports_no_drawing_code_of_the_first() -> None:
     assert "from playground.world import Scene\n" in (SDF / "drawing.py").read_text()
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", NAMES)
 def test_every_object_can_be_drawn_in_every_style(style: str) -> None:
     for name in world.OBJECTS:
         image = drawing.draw(world.Scene(name, "red", "grass field", style), np.random.default_rng(0))
@@ -53,7 +53,7 @@ def test_every_object_can_be_drawn_in_every_style(style: str) -> None:
 
 
 def test_same_seed_gives_the_same_drawing() -> None:
-    for style in STYLES:
+    for style in NAMES:
         scene = world.Scene("boat", "blue", "night sky", style)
         assert np.array_equal(draw(scene, 4), draw(scene, 4))
         assert not np.array_equal(draw(scene, 4), draw(scene, 5))
@@ -63,7 +63,7 @@ def test_objects_backgrounds_and_styles_differ() -> None:
     groups = [
         [world.Scene(name, "green", "white") for name in world.OBJECTS],
         [world.Scene("ball", "green", name) for name in world.FIELDS["background"]],
-        [world.Scene("house", "green", "sand", style) for style in STYLES],
+        [world.Scene("house", "green", "sand", style) for style in NAMES],
     ]
     for scenes in groups:
         for first, second in itertools.combinations(map(draw, scenes), 2):

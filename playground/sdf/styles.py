@@ -22,7 +22,7 @@ from playground.sdf.effects import (
 from playground.sdf.layers import SIDE, Layers, Rgb, covered, mixed, pixels, rgb
 from playground.sdf.shapes import Plane
 
-Look = Callable[[Layers, np.random.Generator], np.ndarray]
+Style = Callable[[Layers, np.random.Generator], np.ndarray]
 
 
 def _paper(color: Rgb) -> np.ndarray:
@@ -204,7 +204,7 @@ def _clay(layers: Layers, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(np.clip(body + slope[..., None] + 0.03 * noise(rng, 12, 12)[..., None], 0, 1))
 
 
-def _toned(dark: Rgb, bright: Rgb, gamma: float, chroma: float) -> Look:
+def _toned(dark: Rgb, bright: Rgb, gamma: float, chroma: float) -> Style:
     """Return a palette: luminance on a ramp from dark to bright, with a share of the colors."""
 
     def apply(layers: Layers, rng: np.random.Generator) -> np.ndarray:
@@ -216,7 +216,7 @@ def _toned(dark: Rgb, bright: Rgb, gamma: float, chroma: float) -> Look:
     return apply
 
 
-LOOKS: dict[str, Look] = {
+STYLES: dict[str, Style] = {
     "plain": _plain,
     "watercolour": _watercolour,
     "ink sketch": _ink_sketch,
