@@ -1,10 +1,11 @@
 """Command: draw a folder of captioned images, each a PNG with its caption in a text file of the same stem.
 
     python -m playground.corpus [--engine world|second] [--images N] [--seed S] [--grammar world|tags|other]
-                                [--themes THEME ...] [--without THEME ...] -o FOLDER
+                                [--themes THEME ...] [--without THEME ...] [--without-held-out] -o FOLDER
 
 Each image shows one of the themes, which take turns; its other fields have values that the base is trained on, so a
-theme that `--without` leaves out is in no image and in no caption.
+theme that `--without` leaves out is in no image and in no caption. `--without-held-out` leaves out the themes that the
+sealed test holds out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from playground import engines, flux, grammars
+from playground.sealed.recipes import themes as sealed_themes
 from playground.themes import parts, single_themes
 
 
@@ -79,10 +81,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Corpus.seed)
     parser.add_argument("--themes", nargs="+", default=single_themes(), metavar="THEME")
     parser.add_argument("--without", nargs="+", default=(), metavar="THEME", help="themes to leave out")
+    parser.add_argument("--without-held-out", action="store_true", help="leave out those of the sealed test")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     options = parser.parse_args()
     try:
-        themes = selected_themes(options.themes, options.without)
+        held_out = sealed_themes().held_out if options.without_held_out else ()
+        themes = selected_themes(options.themes, (*options.without, *held_out))
         write(Corpus(themes, options.engine, options.grammar, options.images, options.seed), options.output)
     except (ValueError, FileExistsError) as error:
         parser.error(str(error))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from playground import corpus, engines, grammars, text, world
+from playground.sealed import recipes
 from playground.themes import single_themes
 
 
@@ -87,6 +88,19 @@ def test_command_writes_a_corpus(
     corpus.main()
     assert all("cat" in path.read_text() for path in folder.glob("*.txt"))
     assert capsys.readouterr().out == f"4 captioned images of 1 themes in {folder}\n"
+
+
+def test_command_leaves_out_what_the_sealed_test_holds_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["corpus", "--images", "62", "--without-held-out", "-o", str(tmp_path / "drawn")]
+    monkeypatch.setattr(sys, "argv", command)
+    corpus.main()
+    texts = " ".join(path.read_text() for path in (tmp_path / "drawn").glob("*.txt"))
+    held_out = {*recipes.themes().held_out}
+    assert {theme for theme in single_themes() if re.search(rf"\b{theme}\b", texts)} == {
+        *single_themes()
+    } - held_out
 
 
 @pytest.mark.parametrize("grammar", grammars.GRAMMARS)
