@@ -11,13 +11,12 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from autolora.report.reduction import SETTINGS, reduce_image
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
 
-SMALL_PX = 128
-"""images up to this side retain their pixels; browsers enlarge them without smoothing"""
 GRID_PX = 1280
 SIDES_PX = ((400, 256), (2000, 160))
 """(number of images on the page, up to which: largest side of each in px)"""
@@ -26,11 +25,6 @@ FILE_SIDE_PX = 224
 """largest side of an image beside the page"""
 MAX_LOSSLESS = 800
 """up to this number of images on the page, small ones are compressed without loss"""
-LOSSY_QUALITY = 84
-LOSSLESS_EFFORT = 50
-"""of compression, 0 to 100"""
-METHOD = 2
-"""of WebP, 0 (fast) to 6"""
 SUFFIXES = {False: ".webp", True: ".pixels.webp"}
 """suffix of a copy, by whether it retains the pixels of its image"""
 EMBEDDED, FILES = Path("cache", "thumbnails"), Path("reports", "images")
@@ -112,28 +106,13 @@ def image_store(root: Path, count: int, are_files: bool) -> ImageStore:
     embedded_side = next((side for limit, side in SIDES_PX if count <= limit), SMALLEST_SIDE_PX)
     max_side = FILE_SIDE_PX if are_files else embedded_side
     lossless = count <= MAX_LOSSLESS
-    settings = [SMALL_PX, GRID_PX, max_side, lossless, LOSSY_QUALITY, LOSSLESS_EFFORT, METHOD]
+    settings = [*SETTINGS, max_side, lossless]
     folder = root / (FILES if are_files else EMBEDDED) / hash_value(settings)[:12]
     for other in (*(root / EMBEDDED).glob("*"), *(root / FILES).glob("*")):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
     prefix = f"{FILES.name}/{folder.name}" if are_files else None
     return ImageStore(folder=folder, prefix=prefix, max_side=max_side, lossless=lossless)
-
-
-def reduce_image(path: Path, max_side: int, lossless: bool = True) -> tuple[bytes, bool] | None:
-    """Return an image as WebP, at most `max_side` px per side, and whether it retains its pixels.
-
-    None if the file does not exist, or is empty because it was taken down.
-    """
-    if not path.is_file() or not path.stat().st_size:
-        return None
-    with Image.open(path) as image:
-        reduced = image.convert("RGBA" if "A" in image.getbands() else "RGB")
-    is_small = min(reduced.size) <= SMALL_PX and max(reduced.size) <= GRID_PX
-    if not is_small:
-        reduced.thumbnail((max_side, max_side))
-    return _webp(reduced, lossless=lossless and is_small), is_small
 
 
 def encode_grid(path: Path) -> PageImage | None:
@@ -149,11 +128,3 @@ def encode_grid(path: Path) -> PageImage | None:
 def data_url(content: bytes, image_type: str) -> str:
     """Return the bytes of an image as a data URL."""
     return f"data:image/{image_type};base64,{base64.b64encode(content).decode()}"
-
-
-def _webp(image: Image.Image, lossless: bool) -> bytes:
-    stream = io.BytesIO()
-    upright = ImageOps.exif_transpose(image)
-    quality = LOSSLESS_EFFORT if lossless else LOSSY_QUALITY
-    upright.save(stream, format="WEBP", lossless=lossless, quality=quality, method=METHOD)
-    return stream.getvalue()

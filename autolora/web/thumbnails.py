@@ -1,27 +1,23 @@
 """Copies of the pool's images in the sizes of the page: cache/web_images/<side>/, made on first use."""
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ExifTags import Base
 
 from autolora.pool.batches import file_path
+from autolora.report.reduction import has_content, reduce_image
 from autolora.storage.files import write_atomic
 
 FOLDER = Path("cache", "web_images")
 NAME = re.compile(r"[0-9a-f]{64}")
 """an image is named by its sha256 only, so that no name can leave the folder"""
-SMALL_PX = 128
-"""images up to this side are enlarged by a whole factor without smoothing; smoothed, they would look unfinished"""
 TURNED = range(5, 9)
 """EXIF orientations with which the stored width is the height of the upright image"""
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """what Pillow raises; the pool of one's own files links to images, which may have been replaced since their check"""
-QUALITY = 84
-"""of WebP, for images that are not small"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +34,23 @@ class Thumbnails:
             return None
         path = self.root / FOLDER / str(side) / image[:2] / f"{image}.webp"
         source = file_path(self.root, "renderings", image)
-        if not _has_content(source):
+        if not has_content(source):
             path.unlink(missing_ok=True)
             return None
         if not path.exists():
             try:
-                content = resize(source, side)
+                reduced = reduce_image(source, side, enlarge=True)
             except UNREADABLE:
                 return None
-            write_atomic(path, content)
+            if reduced is None:
+                return None
+            write_atomic(path, reduced[0])
         return path.read_bytes()
 
     def size(self, image: str) -> tuple[int, int] | None:
         """Return the width and height of an upright image in px, read from its header; None if there is none."""
         path = file_path(self.root, "renderings", image)
-        if not _has_content(path):
+        if not has_content(path):
             return None
         try:
             with Image.open(path) as opened:
@@ -61,22 +59,3 @@ class Thumbnails:
         except UNREADABLE:
             return None
         return (height, width) if is_turned else (width, height)
-
-
-def resize(path: Path, side: int) -> bytes:
-    """Return an image of the pool as upright WebP, at most `side` px per side."""
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGB")
-    is_small = max(image.size) <= SMALL_PX
-    if is_small:
-        factor = max(side // max(image.size), 1)
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    else:
-        image.thumbnail((side, side))
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", lossless=is_small, quality=QUALITY)
-    return stream.getvalue()
-
-
-def _has_content(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from autolora.report.images import FILE_SIDE_PX, encode_grid, image_store, reduce_image
+from autolora.report.images import FILE_SIDE_PX, encode_grid, image_store
+from autolora.report.reduction import reduce_image
 from tests.support.report_root import save_image
 
 
