@@ -111,8 +111,10 @@ def fit_ridge(
         products.append((rows - center) @ landmarks.T)
     root = _inverse_root((landmarks @ landmarks.T).double())
     features = torch.cat(products).double() @ root
+    del products  # one of several arrays of the size of the features, at the peak of memory
+    features -= features.mean(0)
     regression = JointRegression(
-        features=features - features.mean(0),
+        features=features,
         targets=targets.double(),
         families=families,
         concept_features=_concept_products(concepts, landmarks).double() @ root,
