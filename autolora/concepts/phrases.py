@@ -8,7 +8,7 @@ from itertools import pairwise
 from autolora.matching.words import split_words
 
 MIN_POOL_IMAGES = 2
-"""images of a pool whose captions contain a phrase that should be covered: a word of one caption may be a slip"""
+"""images of a pool whose captions contain a word that should be covered: that of one image may be a slip"""
 
 Captioned = Sequence[tuple[str, str]]
 """(image, caption): an image may have several captions"""
@@ -28,17 +28,17 @@ class PhraseLimits:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many phrases of a pool's captions the captions of a corpus contain."""
+    """How many words of a pool's captions the captions of a corpus contain."""
 
-    phrases: int
-    """number of phrases of the pool"""
+    words: int
+    """number of words of the pool"""
     missing: tuple[str, ...]
     """those that the corpus does not contain often enough, most frequent first"""
 
     @property
     def share(self) -> float:
-        """Return the share of the pool's phrases that the corpus contains; 1 if there is none."""
-        return 1 - len(self.missing) / self.phrases if self.phrases else 1.0
+        """Return the share of the pool's words that the corpus contains; 1 if there is none."""
+        return 1 - len(self.missing) / self.words if self.words else 1.0
 
 
 def split_phrases(caption: str) -> set[str]:
@@ -68,17 +68,19 @@ def find_phrases(captioned: Captioned, limits: PhraseLimits) -> dict[str, tuple[
 
 
 def cover(captioned: Captioned, pool: Captioned, limits: PhraseLimits) -> Coverage:
-    """Return which phrases of a pool's captions at least `limits.min_images` images of a corpus have.
+    """Return which words of a pool's captions at least `limits.min_images` images of a corpus have.
 
-    A pool's phrases are those of `find_phrases` with MIN_POOL_IMAGES.
+    A pool's words are those that `find_phrases` finds with MIN_POOL_IMAGES. Pairs do not count: the corpus need not
+    show each object in each color.
     """
-    wanted = find_phrases(pool, replace(limits, min_images=MIN_POOL_IMAGES))
+    phrases = find_phrases(pool, replace(limits, min_images=MIN_POOL_IMAGES))
+    wanted = {phrase: len(numbers) for phrase, numbers in phrases.items() if " " not in phrase}
     images: defaultdict[str, set[str]] = defaultdict(set)
     for image, caption in captioned:
-        for phrase in split_phrases(caption) & wanted.keys():
-            images[phrase].add(image)
-    missing = [phrase for phrase in wanted if len(images[phrase]) < limits.min_images]
-    return Coverage(len(wanted), tuple(sorted(missing, key=lambda phrase: (-len(wanted[phrase]), phrase))))
+        for word in wanted.keys() & split_words(caption):
+            images[word].add(image)
+    missing = [word for word in wanted if len(images[word]) < limits.min_images]
+    return Coverage(len(wanted), tuple(sorted(missing, key=lambda word: (-wanted[word], word))))
 
 
 def _jaccard(left: Set[str], right: Set[str]) -> float:

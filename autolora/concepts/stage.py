@@ -31,7 +31,7 @@ from autolora.storage.incremental import write_digest
 
 SCHEMA = 1
 MAX_MISSING = 20
-"""phrases of the pool without images that metrics/concepts.json names"""
+"""words of the pool without images that metrics/concepts.json names"""
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Result:
     concepts: int
     skipped: Skipped
     coverage: Coverage | None
-    """of the phrases of the dataset's captions; None without images"""
+    """of the words of the dataset's captions; None without images"""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics/concepts.json."""
@@ -57,7 +57,7 @@ class Result:
         content: dict[str, Any] = counts | {"skipped": dict(self.skipped), "coverage": None}
         if self.coverage:
             content["coverage"] = {
-                "phrases": self.coverage.phrases,
+                "words": self.coverage.words,
                 "share": round(self.coverage.share, 3),
                 "missing": self.coverage.missing[:MAX_MISSING],
             }
@@ -71,7 +71,7 @@ class Result:
             counts = ", ".join(f"{number} {code}" for code, number in self.skipped.most_common())
             parts.append(f"{self.skipped.total()} skipped ({counts})")
         if self.coverage:
-            parts.append(f"{self.coverage.share:.0%} of the pool's {self.coverage.phrases} phrases covered")
+            parts.append(f"{self.coverage.share:.0%} of the pool's {self.coverage.words} words covered")
         return "; ".join(parts)
 
 

@@ -52,12 +52,12 @@ def test_the_order_of_captions_does_not_matter() -> None:
     assert list(find_phrases(captioned, LIMITS)) == list(find_phrases(captioned[::-1], LIMITS))
 
 
-def test_coverage_names_the_missing_phrases_most_frequent_first() -> None:
-    pool = named("cat", "cat", "cat", "neon", "neon", "ship", "ship", "typo")
-    coverage = cover(named("a ship", "the ship", "a cat"), pool, LIMITS)
-    assert (coverage.phrases, coverage.missing) == (3, ("cat", "neon"))
-    assert coverage.share == pytest.approx(1 / 3)
+def test_coverage_names_the_missing_words_most_frequent_first() -> None:
+    pool = named("red cat", "red cat", "cat", "neon", "neon", "red ship", "ship", "typo")
+    coverage = cover(named("a ship", "the red ship", "a red cat"), pool, LIMITS)
+    assert (coverage.words, coverage.missing) == (4, ("cat", "neon"))
+    assert coverage.share == pytest.approx(1 / 2)
 
 
-def test_a_pool_without_phrases_is_covered() -> None:
+def test_a_pool_without_words_is_covered() -> None:
     assert cover(named("a cat"), named("a cat"), LIMITS).share == 1.0
