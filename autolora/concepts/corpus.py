@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolora.concepts.image_folder import list_images
-from autolora.concepts.items import CorpusItem, Skipped
+from autolora.concepts.items import CorpusItem, Skipped, describe
 from autolora.concepts.parquet import list_rows
 from autolora.concepts.webdataset import list_members
 from autolora.errors import ParamsError
@@ -34,10 +34,9 @@ def sample_items(corpus: Path, count: int, seed: int, skipped: Skipped) -> list[
     numbered = enumerate(_list_items(corpus, skipped))
     chosen = heapq.nsmallest(count, numbered, key=lambda pair: hash_value([seed, pair[1].source]))
     if not chosen:
-        found = ", ".join(f"{number} {code}" for code, number in skipped.items()) or "nothing of this kind"
         raise ParamsError(
-            f"concepts.corpus is {corpus}, which has no captioned image ({found}): expected images with .txt files or "
-            "metadata.jsonl, .tar files of WebDataset, or .parquet files"
+            f"concepts.corpus is {corpus}, which has no captioned image ({describe(skipped)}): expected images with "
+            ".txt files or metadata.jsonl, .tar files of WebDataset, or .parquet files"
         )
     return [item for _, item in sorted(chosen, key=lambda pair: pair[0])]
 

@@ -31,6 +31,11 @@ class CorpusItem:
     """returns the content of the image file and the caption; raises RefusedFile"""
 
 
+def describe(skipped: Skipped) -> str:
+    """Return the counts as a phrase, most frequent reason first."""
+    return ", ".join(f"{number} {code}" for code, number in skipped.most_common()) or "none skipped"
+
+
 def clean_caption(value: Any) -> str:
     """Return a caption as one line of printable text; of a list of captions, the first.
 

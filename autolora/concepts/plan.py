@@ -104,18 +104,16 @@ def _content(item: CorpusItem, bounds: PoolParams) -> bytes:
 
 
 def _find_renderings(root: Path) -> Iterator[tuple[CaptionedImage, Read]]:
-    """Yield the captioned renderings of the training adapters that the dataset still has."""
+    """Yield the captioned renderings of the training adapters, as far as dataset and pool still have them."""
     captions = captions_by_image(root)
     in_dataset = {row["sha256"] for row in rows(root, "adapters", ("sha256",))}
-    for adapter in training_lock(root).in_split("train"):
-        for rendering in adapter.renderings if adapter.sha256 in in_dataset else ():
-            read = partial(Path.read_bytes, pool.rendering_path(root, rendering))
-            for caption in captions.get(rendering, ()) if pool.has_rendering(root, rendering) else ():
-                image = CaptionedImage(
-                    sha256=rendering,
-                    caption=caption.text,
-                    source=RENDERINGS,
-                    families=(adapter.family,),
-                    gradient="",
-                )
-                yield image, read
+    adapters = [row for row in training_lock(root).in_split("train") if row.sha256 in in_dataset]
+    for sha256, family in ((image, adapter.family) for adapter in adapters for image in adapter.renderings):
+        if not pool.has_rendering(root, sha256):
+            continue
+        read = partial(Path.read_bytes, pool.rendering_path(root, sha256))
+        for caption in captions.get(sha256, ()):
+            image = CaptionedImage(
+                sha256=sha256, caption=caption.text, source=RENDERINGS, families=(family,), gradient=""
+            )
+            yield image, read

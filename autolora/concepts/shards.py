@@ -79,6 +79,8 @@ def close_shards(root: Path, wanted: Collection[str]) -> None:
         values, scales = zip(*(_read_rows(path, [0]) for path in group), strict=True)
         _write_shard(root, [path.stem for path in group], torch.cat(values), torch.cat(scales))
     shutil.rmtree(_open_folder(root), ignore_errors=True)
+    for leftover in _shards_folder(root).glob(".*"):  # of a killed run
+        leftover.unlink()
 
 
 def _write_shard(root: Path, keys: Sequence[str], values: Tensor, scale: Tensor) -> None:

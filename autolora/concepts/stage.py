@@ -15,11 +15,11 @@ from PIL import Image
 
 from autolora import models
 from autolora.concepts.denoising import DenoisingGradients
-from autolora.concepts.items import Skipped
+from autolora.concepts.items import Skipped, describe
 from autolora.concepts.phrases import Coverage, PhraseLimits, cover, find_phrases
 from autolora.concepts.plan import RENDERINGS, Plan, make_plan
 from autolora.concepts.shards import close_shards, save_gradient, stored_keys
-from autolora.concepts.store import Phrase, images_path, phrases_path
+from autolora.concepts.store import CaptionedImage, Phrase, images_path, phrases_path
 from autolora.dataset.store import captions_by_image
 from autolora.errors import MissingArtifact, RefusedFile
 from autolora.lora.sketch import SketchSpec
@@ -68,8 +68,7 @@ class Result:
         """Return the result as a line."""
         parts = [f"{self.corpus + self.renderings} captioned images, {self.concepts} concepts"]
         if self.skipped:
-            counts = ", ".join(f"{number} {code}" for code, number in self.skipped.most_common())
-            parts.append(f"{self.skipped.total()} skipped ({counts})")
+            parts.append(f"{self.skipped.total()} skipped ({describe(self.skipped)})")
         if self.coverage:
             parts.append(f"{self.coverage.share:.0%} of the pool's {self.coverage.words} words covered")
         return "; ".join(parts)
@@ -103,13 +102,7 @@ def finish(root: Path, plan: Plan, params: ConceptsParams) -> Result:
 
     Raises MissingArtifact if there should be images, but none can be decoded.
     """
-    stored = stored_keys(root)
-    images = [image for image in plan.images if image.gradient in stored]
-    if plan.images and not images:
-        raise MissingArtifact(
-            f"none of {len(plan.images)} captioned images could be decoded ({dict(plan.skipped)}): check the files in "
-            "concepts.corpus"
-        )
+    images = _decoded_images(root, plan)
     captioned = [(image.sha256, image.caption) for image in images]
     limits = PhraseLimits(
         min_images=params.min_images, max_share=params.max_share, max_overlap=params.max_overlap
@@ -119,17 +112,31 @@ def finish(root: Path, plan: Plan, params: ConceptsParams) -> Result:
     close_shards(root, {image.gradient for image in images})
     write_rows(images_path(root), map(asdict, images))
     write_rows(phrases_path(root), map(asdict, phrases))
-    renderings = sum(image.source == RENDERINGS for image in images)
     coverage = cover(captioned, _pool_captions(root), limits) if images else None
+    renderings = sum(image.source == RENDERINGS for image in images)
     result = Result(len(images) - renderings, renderings, len(phrases), plan.skipped, coverage)
     text = json.dumps(result.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomic(root / "metrics" / "concepts.json", text + "\n")
-    rows = {
-        f"image/{image.sha256}/{hash_value(image.caption)}": hash_value(asdict(image)) for image in images
-    }
+    rows = {_identity(image): hash_value(asdict(image)) for image in images}
     rows |= {f"phrase/{phrase.phrase}": hash_value(asdict(phrase)) for phrase in phrases}
     write_digest(root, "concepts", rows, SCHEMA, images=len(images), concepts=len(phrases))
     return result
+
+
+def _decoded_images(root: Path, plan: Plan) -> list[CaptionedImage]:
+    """Return the captioned images that have a gradient. Raises MissingArtifact if there should be some, but is none."""
+    stored = stored_keys(root)
+    images = [image for image in plan.images if image.gradient in stored]
+    if plan.images and not images:
+        raise MissingArtifact(
+            f"none of {len(plan.images)} captioned images could be decoded ({describe(plan.skipped)}): check the files "
+            "in concepts.corpus"
+        )
+    return images
+
+
+def _identity(image: CaptionedImage) -> str:
+    return f"image/{image.sha256}/{hash_value(image.caption)}"
 
 
 def _decode(plan: Plan, keys: Sequence[str], bounds: PoolParams) -> dict[str, Image.Image]:
