@@ -1,6 +1,8 @@
 """Flow matching with a FluxPipeline: images as latents, captions as embeddings, noise, and the predicted velocity."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import Tensor
 ENCODE_BATCH = 16
 """images or captions per call of an encoder"""
 NUM_NOISE_LEVELS = 1000
+TRUNCATING_LOGGERS = ("diffusers.pipelines.flux.pipeline_flux", "transformers.tokenization_utils_base")
+"""loggers that warn of each caption which is longer than a text encoder reads"""
 
 Captions = tuple[Tensor, Tensor]
 """T5 states (N, L, D) and CLIP features (N, d)"""
@@ -41,12 +45,27 @@ def shifted_sigmas(shift: float) -> Tensor:
 
 @torch.no_grad()
 def encode_captions(pipeline: Any, texts: Sequence[str], tokens: int) -> Captions:
-    """Return T5 states (N, tokens, D) and CLIP features (N, d) of texts, on the CPU."""
-    encoded = [
-        pipeline.encode_prompt(prompt=list(batch), prompt_2=None, max_sequence_length=tokens)
-        for batch in _batches(texts)
-    ]
+    """Return T5 states (N, tokens, D) and CLIP features (N, d) of texts, on the CPU; long texts are truncated."""
+    with _quiet(TRUNCATING_LOGGERS):
+        encoded = [
+            pipeline.encode_prompt(prompt=list(batch), prompt_2=None, max_sequence_length=tokens)
+            for batch in _batches(texts)
+        ]
     return torch.cat([part[0].cpu() for part in encoded]), torch.cat([part[1].cpu() for part in encoded])
+
+
+@contextmanager
+def _quiet(names: Sequence[str]) -> Iterator[None]:
+    """Suppress warnings of these loggers."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from PIL import Image
 from autolora.flow_matching import (
     ENCODE_BATCH,
     NUM_NOISE_LEVELS,
+    TRUNCATING_LOGGERS,
     add_noise,
     encode_captions,
     encode_images,
@@ -76,3 +77,14 @@ def test_each_sample_is_predicted_by_itself(pipeline: Any) -> None:
         torch.testing.assert_close(
             predict_velocity(transformer, second, 1.0), predict_velocity(transformer, both, 1.0)[1:]
         )
+
+
+def test_long_captions_are_truncated_without_a_warning(
+    pipeline: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "a cat " * TOKENS
+    states, _ = encode_captions(pipeline, [long], TOKENS)
+    assert states.shape[1] == TOKENS
+    assert not caplog.records
+    pipeline.encode_prompt(prompt=[long], prompt_2=None, max_sequence_length=TOKENS)
+    assert {record.name for record in caplog.records} >= {TRUNCATING_LOGGERS[0]}, "its level is restored"
