@@ -27,7 +27,7 @@ from autolora.storage.hashes import hash_value
 MAX_OTHERS, MIN_OTHERS = 64, 8
 """adapters for comparison, of other families"""
 MIN_SCORE = 1.5
-"""of right images; on the playground .97 of right galleries reach it, and .05 of exchanged ones (bench/galleries.py)"""
+"""of right images; on the playground .96 of right galleries reach it, and .04 of exchanged ones (bench/galleries.py)"""
 MIN_NORM = 1e-20
 """smallest divisor of gradients and of differences of cosines"""
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.gallery_check import GalleryCheck
 from autolora.report import lookup
 from autolora.storage import hashes
 from tests.cli.commands import run
@@ -56,3 +57,30 @@ def test_show_finds_the_adapter_of_a_file(
     file.write_bytes(b"the hash counts")
     monkeypatch.setattr(hashes, "hash_file", lambda path: record["sha256"] if path == file else "")
     assert json.loads(run(root, monkeypatch, "show", str(file), "--json")) == record
+
+
+def test_show_compares_images_with_the_weights_on_request(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = GalleryCheck(images=4, cosine=0.2, others=(0.0, 0.1))
+    asked: list[str] = []
+
+    def check_gallery(root: Path, adapter: str, compute: object, key: str) -> GalleryCheck:
+        asked.append(adapter)
+        return check
+
+    monkeypatch.setattr("autolora.gallery_check.check_gallery", check_gallery)
+    assert "images and weights" not in run(root, monkeypatch, "show", "author0/mosaic")
+    text = " ".join(run(root, monkeypatch, "show", "author0/mosaic", "--gallery").split())
+    assert "images and weights 4 images fit the weights" in text
+    content = json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--gallery", "--json"))
+    assert asked == [content["sha256"]] * 2
+    assert content["gallery_check"] == {
+        "images": 4, "cosine": 0.2, "others": [0.0, 0.1], "score": pytest.approx(3), "fits": True
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--captions", "--trigger-words", "--gallery"])
+def test_images_have_no_checks_of_adapters(option: str) -> None:
+    result = CliRunner().invoke(app, ["show", "image.png", option])
+    assert result.exit_code == 2 and option in result.output
