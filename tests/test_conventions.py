@@ -51,7 +51,7 @@ OPTIONS = {
     "generate": {"prompt", "k", "adapters", "method", "trigger_words", "seed", "output", "where", "rev"},
     "serve": {"host", "port", "open_page"},
     "evaluate": {"prompts", "k", "rev", "as_json"},
-    "show": {"adapter", "captions", "trigger_words", "as_json"},
+    "show": {"adapter", "captions", "trigger_words", "gallery", "as_json"},
     "inspect": {"path", "output", "pipeline", "encoder", "words", "as_json"},
     "export": {"adapter", "output", "layout", "dtype", "pipeline", "force"},
     "versions": {"as_json"},
