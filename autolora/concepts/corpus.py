@@ -50,16 +50,16 @@ def _list_items(corpus: Path, skipped: Skipped) -> Iterator[CorpusItem]:
 
 
 def _find_files(corpus: Path) -> tuple[Path, list[Path]]:
-    """Return the folder to which sources are relative, and all files, sorted.
+    """Return the folder to which sources are relative, and all regular files, sorted; links to files are followed.
 
     Raises ParamsError if nothing is there.
     """
     if corpus.is_dir():
-        found = (Path(folder, name) for folder, _, names in os.walk(corpus) for name in names)
-        return corpus, sorted(found)
-    files = sorted(Path(name) for name in glob.glob(str(corpus)))
-    if not files:
-        raise ParamsError(
-            f"concepts.corpus is {corpus}, which does not exist: give a folder, a file or a pattern"
-        )
-    return corpus.parent, [path for path in files if path.is_file()]
+        root, found = corpus, [Path(folder, name) for folder, _, names in os.walk(corpus) for name in names]
+    else:
+        root, found = corpus.parent, [Path(name) for name in glob.glob(str(corpus))]
+        if not found:
+            raise ParamsError(
+                f"concepts.corpus is {corpus}, which does not exist: give a folder, a file or a pattern"
+            )
+    return root, sorted(path for path in found if path.is_file())
