@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from autolora import models
+from autolora.concepts.store import load_concepts
 from autolora.encoder import store as encoder_store
 from autolora.encoder import training
 from autolora.encoder.examples import load_examples
@@ -73,7 +74,8 @@ def build_benchmark(
     """Train an encoder, embed all adapters of the dataset, and return the benchmark of the test queries."""
     encoder = training.build(root, section, models.transformer_config(params.models), text_encoder)
     read = cache(encoder_store.reader(root, encoder.config, params.pool))
-    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section):
+    concepts = load_concepts(root) if section.variant.concepts else None
+    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section, concepts):
         pass
     renderings = read_renderings(root)
     adapters = tuple(sorted(renderings))
