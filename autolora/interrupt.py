@@ -1,6 +1,5 @@
 """Ctrl-C: a process ends with one line and exit status 130, as shells report it, instead of a traceback."""
 
-import atexit
 import os
 import signal
 import sys
@@ -12,27 +11,18 @@ GRACE_S = 10.0
 """after this long, threads and servers that have not ended are abandoned; files are written atomically"""
 
 
+_interrupted = threading.Event()
+
+
 def exit_on_interrupt(message: str) -> None:
     """Make SIGINT raise SystemExit(STATUS) in the main thread, after one line on stderr; a second one ends at once.
 
     SystemExit unwinds as an error does, so locks are released and temporary files removed, but neither asyncio nor
-    Prefect prints a traceback of it. A library may replace it by an error of its own; the status is STATUS even then.
-    Call it before slow imports: Ctrl-C may come during one.
+    Prefect prints a traceback of it. Call it before slow imports: Ctrl-C may come during one.
     """
-    interrupted = threading.Event()
-
-    def exit_with_status() -> None:
-        if interrupted.is_set():
-            with suppress(OSError):  # nobody may read the output any more
-                sys.stdout.flush()
-            os._exit(STATUS)
-
-    atexit.register(
-        exit_with_status
-    )  # before slow imports, so it runs after the handlers that those register
 
     def stop(signum: int, frame: object) -> None:
-        interrupted.set()
+        _interrupted.set()
         signal.signal(signal.SIGINT, _abandon)
         sys.stderr.write(f"\n{message}\n")
         sys.stderr.flush()
@@ -43,6 +33,12 @@ def exit_on_interrupt(message: str) -> None:
         raise SystemExit(STATUS)
 
     signal.signal(signal.SIGINT, stop)
+
+
+def raise_if_interrupted() -> None:
+    """Raise SystemExit(STATUS) if Ctrl-C came: a library may have replaced the first one by an error of its own."""
+    if _interrupted.is_set():
+        raise SystemExit(STATUS)
 
 
 def _abandon(*_: object) -> None:

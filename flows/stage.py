@@ -28,6 +28,7 @@ from prefect.flow_engine import run_flow_async
 from prefect.states import Failed, Pending
 
 from autolora.errors import AutoLoraError, ParamsError
+from autolora.interrupt import raise_if_interrupted
 from autolora.params import Params, load
 from autolora.progress import show_progress
 from autolora.storage.files import write_atomic
@@ -144,6 +145,8 @@ def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True, parse:
     except BrokenPipeError:
         _leave_if_unread()
         raise
+    finally:
+        raise_if_interrupted()
 
 
 def link_to_refresh(tag: str) -> dict[str, str]:

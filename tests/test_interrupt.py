@@ -79,7 +79,11 @@ def test_a_second_ctrl_c_does_not_wait_for_the_end(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_library_does_not_change_the_status(tmp_path: Path) -> None:
-    code = f"import time\ntry:\n    print('ready'); {WAIT}\nexcept SystemExit:\n    raise OSError('closed')"
+    code = (
+        "import time\nfrom autolora.interrupt import raise_if_interrupted\n"
+        f"def library():\n  try:\n    print('ready'); {WAIT}\n  except SystemExit:\n    raise OSError('closed')\n"
+        "try:\n  library()\nfinally:\n  raise_if_interrupted()"
+    )
     process = start_python(code, tmp_path)
     _, errors = interrupt(process)
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
