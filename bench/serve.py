@@ -25,12 +25,14 @@ import pyarrow as pa
 import yaml
 
 from autolora.index.content import Content, write_content
+from autolora.index.copies import HASHES
 from autolora.index.served import copy_path, served_path
 from autolora.index.store import EXACT_COLUMNS
 from autolora.index.text_map import TextMap
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.storage.files import write_atomic
+from autolora.storage.hashes import canonical_json, hash_files, hash_value
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from bench.search import prompts
 from bench.synthetic_index import SEED, WIDTH, draw_vectors
@@ -69,6 +71,8 @@ def write_project(root: Path, count: int) -> None:
     folder = copy_path(root, DIGEST)
     folder.mkdir(parents=True)
     write_content(folder, synthetic_content(count, encoder))
+    files = hash_files(folder)
+    write_atomic(folder / HASHES, canonical_json({"files": files, "sha256": hash_value(files)}))
     write_atomic(served_path(root), DIGEST)
 
 
