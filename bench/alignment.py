@@ -172,7 +172,10 @@ def compute_gradients(
             gradients = DenoisingGradients(pipeline, single, spec, tokens)
             for name, rows in images.items():
                 parts[name].append(_compute_batches(gradients, name, rows, params.concepts.batch))
-    return {name: torch.stack(tensors).unflatten(0, (draws, len(levels))) for name, tensors in parts.items()}
+    return {
+        name: torch.stack(tensors).view(draws, len(levels), *tensors[0].shape)
+        for name, tensors in parts.items()
+    }
 
 
 def _compute_batches(gradients: DenoisingGradients, name: str, rows: CaptionedImages, batch: int) -> Tensor:

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from autolora.slots import slots
-from bench.concept_pools import Trial, condition_trials, read_condition
+from bench.concept_pools import Member, Trial, condition_trials, read_condition
 from bench.concept_rows import RIDGE, Row, Rows, always
 from bench.concept_sources import MAIN, Source, describe_cached, make_material
 from playground import bases, conditions, engines
 
-WORLD = Source()
-SECOND_VLM = Source(engine=engines.SECOND, captions="vlm")
 CORPORA = {
-    "corpus of the world": WORLD,
+    "corpus of the world": Source(),
     "second engine": Source(engine=engines.SECOND),
     "captions by the VLM": Source(captions="vlm"),
-    "second engine, captions by the VLM": SECOND_VLM,
+    "second engine, captions by the VLM": Source(engine=engines.SECOND, captions="vlm"),
 }
+FIRST_CORPUS, *_, LAST_CORPUS = CORPORA
+"""that on which gradients were found to help, and the one with all attacks"""
 
 
 def corpus_rows(
@@ -34,28 +34,33 @@ def corpus_rows(
 
 
 def measure_conditions(rows: Rows, cache: Path, committed: Trial, seeds: Sequence[int]) -> dict[str, Any]:
-    """Return condition -> its tables, or `missing`: the commands that build it."""
+    """Return condition -> its tables, or `missing`: the commands that build it.
+
+    The LoRAs that encoders are trained on are the committed training LoRAs or, on another base, those of the condition
+    that differs in the base alone.
+    """
+    read = partial(read_built, rows, cache)
+    references = {MAIN: tuple(committed.by_sha256[sha256] for sha256 in sorted(committed.training))}
+    references |= {name: read(name) for name in bases.FURTHER if not missing_commands(name)}
     tables: dict[str, Any] = {}
     for name, condition in conditions.CONDITIONS.items():
-        commands = missing_commands(name)
-        if commands:
-            tables[name] = {"missing": commands}
-            continue
         base = base_name(condition)
-        known = slots(rows.transformer)
-        describe = partial(describe_cached, rows.params, cache / "captions" / f"{name}.json")
-        members = read_condition(conditions.HOME / name, rows.params, known, describe)
-        trials = condition_trials(members, committed, base == MAIN)
-        sources = {
-            row: replace(CORPORA[row], base=base)
-            for row in ("corpus of the world", "second engine, captions by the VLM")
-        }
-        tables[name] = {
-            "LoRAs": len(members),
-            "base": base,
-            "tables": rows.tables(corpus_rows(rows, cache, trials, seeds, sources)),
-        }
+        commands = missing_commands(name) + (missing_commands(base) if base != MAIN else [])
+        if commands:
+            tables[name] = {"missing": list(dict.fromkeys(commands))}
+            continue
+        members = read(name)
+        trials = condition_trials(members, references[base])
+        sources = {row: replace(CORPORA[row], base=base) for row in (FIRST_CORPUS, LAST_CORPUS)}
+        table = rows.tables(corpus_rows(rows, cache, trials, seeds, sources))
+        tables[name] = {"LoRAs": len(members), "base": base, "tables": table}
     return tables
+
+
+def read_built(rows: Rows, cache: Path, name: str) -> tuple[Member, ...]:
+    """Return the LoRAs of a condition."""
+    describe = partial(describe_cached, rows.params, cache / "captions" / f"{name}.json")
+    return read_condition(conditions.HOME / name, rows.params, slots(rows.transformer), describe)
 
 
 def base_name(condition: conditions.Condition) -> str:

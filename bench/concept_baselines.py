@@ -21,7 +21,7 @@ from autolora.encoder.examples import CaptionFeatures
 from autolora.encoder.model import Encoder, TextEncoder, embed_texts
 from autolora.encoder.regression import JointRegression, Solution
 from autolora.metrics.clip import Clip, image_features
-from autolora.storage.arrays import Float32Array
+from autolora.storage.arrays import Float32Array, Float64Array
 from bench.concept_pools import Trial
 
 SQUARES = 4
@@ -34,11 +34,11 @@ Features = Mapping[str, Float32Array]
 
 def square_colors(paths: Mapping[str, Path]) -> dict[str, Float32Array]:
     """Return the mean colors of SQUARES x SQUARES squares, 0 to 1, of images by their sha256."""
-    features = {}
+    features: dict[str, Float32Array] = {}
     for sha256, path in paths.items():
         with Image.open(path) as image:
             small = image.convert("RGB").resize((SQUARES, SQUARES), Image.Resampling.BOX)
-        features[sha256] = np.asarray(small, dtype=np.float32).ravel() / 255
+        features[sha256] = np.asarray(small, dtype=np.float32).ravel() / np.float32(255)
     return features
 
 
@@ -55,7 +55,7 @@ def predict_images(
     features: Features,
     concepts: Concepts,
     members: Sequence[Sequence[str]],
-) -> dict[str, Float32Array]:
+) -> dict[str, Float64Array]:
     """Return the vector (d,) of each rendering of the pool, by its sha256; their mean is a LoRA's.
 
     members: sha256 of each concept's images.

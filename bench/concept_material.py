@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from autolora import vlm
 from autolora.concepts import stage
 from autolora.concepts.phrases import PhraseLimits, find_phrases
 from autolora.concepts.plan import RENDERINGS
@@ -33,6 +32,7 @@ from autolora.params import ConceptsParams, Params
 from autolora.pool import store as pool
 from autolora.storage.files import write_rows
 from autolora.vlm.captioning import Answer, CaptionRequest
+from autolora.vlm.in_process import InProcessModel
 from playground import corpus
 
 LINKED = ("training.jsonl", "dataset", "pool", "captions")
@@ -145,7 +145,7 @@ def caption_corpus(source: Path, name: str, params: Params, seed: int) -> Path:
 
 def describe(params: Params, requests: Sequence[CaptionRequest]) -> list[Answer]:
     """Return the captions by the VLM; an image that it cannot caption has none."""
-    captioner = vlm.InProcessModel(params.models, params.captions.batch)
+    captioner = InProcessModel(params.models, params.captions.batch)
     answers = captioner.describe(requests, params.captions.max_tokens, params.captions.max_image_side)
     return [answer for answer in answers if isinstance(answer, Answer)]
 

@@ -18,6 +18,7 @@ from autolora.metrics.judgments import read_judgments
 from autolora.params import Params
 from autolora.pool import store as pool
 from autolora.slots import Slot
+from autolora.storage.arrays import Float64Array
 from autolora.storage.hashes import hash_file
 from bench.encoders import embed
 
@@ -171,12 +172,10 @@ def make_benchmark(trial: Trial, encoder: Encoder, text_encoder: TextEncoder) ->
     )
 
 
-def with_image_vectors(
-    benchmark: Benchmark, trial: Trial, vectors: Mapping[str, Sequence[float]]
-) -> Benchmark:
+def with_image_vectors(benchmark: Benchmark, trial: Trial, vectors: Mapping[str, Float64Array]) -> Benchmark:
     """Return the benchmark with the vectors (d,) of renderings, by their sha256, in place of their captions'."""
     embedded = [
-        EmbeddedCaption(row, image.sha256, np.asarray(vectors[image.sha256]))
+        EmbeddedCaption(row, image.sha256, vectors[image.sha256])
         for row, member in enumerate(trial.members)
         for image in member.renderings
     ]
@@ -208,17 +207,19 @@ def read_condition(
     )
 
 
-def condition_trials(members: tuple[Member, ...], committed: Trial, is_main_base: bool) -> list[Trial]:
-    """Return the trials of a condition's LoRAs, all of which are queried.
+def condition_trials(members: tuple[Member, ...], reference: tuple[Member, ...]) -> list[Trial]:
+    """Return trials that together ask once for each LoRA of a condition, one trial per theme.
 
-    On the base of the committed pool, its training LoRAs are trained on, and are in the index. On another base, the
-    condition's LoRAs of the other themes are.
+    reference: LoRAs of the same base. Those of the other themes are trained on, and are in the index; those of the
+    theme are not.
     """
-    if not is_main_base:
-        return theme_folds(members, len({member.theme for member in members}))
-    training = tuple(member for member in committed.members if member.sha256 in committed.training)
-    queried = frozenset(member.sha256 for member in members)
-    return [Trial((*training, *members), committed.training, queried)]
+    trials = []
+    for theme in sorted({member.theme for member in members}):
+        training = {member.sha256: member for member in reference if member.theme != theme}
+        pool = training | {member.sha256: member for member in members}
+        queried = frozenset(member.sha256 for member in members if member.theme == theme)
+        trials.append(Trial(tuple(pool.values()), frozenset(training), queried))
+    return trials
 
 
 def without_own_galleries(trial: Trial) -> list[Trial]:

@@ -57,26 +57,27 @@ class Rows:
         outcomes: dict[str, list[Outcome]] = {}
         for name, row in rows.items():
             for seed in row.seeds:
-                for baseline, outcome in self.measure(row, seed).items():
-                    outcomes.setdefault(f"{baseline}: {name}" if baseline else name, []).append(outcome)
+                for method, outcome in self.measure(name, row, seed).items():
+                    outcomes.setdefault(method, []).append(outcome)
         return estimate_rows(outcomes, RIDGE, self.params.evaluation)
 
-    def measure(self, row: Row, seed: int) -> dict[str, Outcome]:
-        """Return the outcomes of a row with one seed: that of its encoder, "", and those of its baselines by name."""
+    def measure(self, name: str, row: Row, seed: int) -> dict[str, Outcome]:
+        """Return the outcomes of a row with one seed, by name: that of its encoder, and those of its baselines."""
         parts: dict[str, list[Outcome]] = {}
         for trial in row.trials:
             material = row.choose(trial, seed)
             encoder = self.fit(trial, material)
             benchmark = make_benchmark(trial, encoder, self.text_encoder)
-            outcomes = {"": measure(benchmark, encoder_scores)}
+            outcomes = {name: measure(benchmark, encoder_scores)}
             if material is None:
                 outcomes["caption centroid"] = measure(benchmark, caption_centroid_scores)
                 outcomes["chance"] = measure_chance(benchmark)
             elif row.has_baselines:
-                outcomes |= self.measure_images(trial, benchmark, encoder, material)
-            for name, outcome in outcomes.items():
-                parts.setdefault(name, []).append(outcome)
-        return {name: join(outcomes) for name, outcomes in parts.items()}
+                of_images = self.measure_images(trial, benchmark, encoder, material)
+                outcomes |= {f"{features}: {name}": outcome for features, outcome in of_images.items()}
+            for method, outcome in outcomes.items():
+                parts.setdefault(method, []).append(outcome)
+        return {method: join(outcomes) for method, outcomes in parts.items()}
 
     def measure_images(
         self, trial: Trial, benchmark: Benchmark, encoder: Encoder, material: Material

@@ -3,11 +3,12 @@
 After `make demo`. All encoders are the preset `best` (ridge regression, whitened text), as the pipeline trains it;
 they differ in what they learn from besides LoRAs. Parts, each of which replaces its own in metrics/concepts_bench.json:
 
-reproduction  the training lock's split, and folds over all LoRAs that leave out each theme once: no corpus, the
-              training renderings, the galleries of other LoRAs, a corpus without the absent themes, a whole one, and,
-              as a control, one whose images have the captions of other images
-attack        corpora of the second drawing engine and with captions by the VLM; LoRAs trained under other conditions
-              and on other bases (playground.conditions); a row without its material says how to build it
+reproduction  the training lock's split: no corpus, the training renderings, the galleries of other LoRAs, a corpus
+              without the absent themes, a whole one, and, as a control, one whose images have the captions of others
+themes        the same corpora on folds over all LoRAs that leave out each theme once
+corpora       corpora of the second drawing engine and with captions by the VLM, on both
+conditions    LoRAs trained under other conditions and on other bases (playground.conditions); a condition without its
+              material says how to build it
 alignment     cosines of LoRAs with their own concept and with others (bench.alignment), by engine
 cost          seconds per image on the playground's base, and operations per image for FLUX.1-dev, counted
 
@@ -87,53 +88,65 @@ def cache_folder(root: Path) -> Path:
 
 
 def reproduce(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
-    """Return the tables of the training lock's split and of folds that leave out each theme once."""
-    rows, members, cache = open_rows(root, params), read_members(root, params), cache_folder(root)
-    locked = locked_trial(root, members)
-    make = partial(make_material, root, cache, params)
+    """Return the tables of the training lock's split."""
+    rows, cache = open_rows(root, params), cache_folder(root)
+    locked = locked_trial(root, read_members(root, params))
 
     def training_renderings(seed: int) -> Material:
         section = replace(params.concepts, caption="named", seed=seed)
         return run_stage(root, cache, replace(params, concepts=section), f"renderings-{seed}", None, True)
 
-    def lacking(trial: Trial, seed: int) -> Material:
-        whole = make(Source(), seed)
-        return without_themes(whole, f"lacking-{seed}", params, absent_themes(trial))
-
-    def others(trial: Trial, seed: int) -> Material:
+    def other_galleries(trial: Trial, seed: int) -> Material:
         everything = galleries_material(root, cache, params, trial, seed)
         return own_left_out(everything, f"galleries-own-left-out-{seed}", params, trial)
 
-    def whole(trials: Sequence[Trial]) -> dict[str, Row]:
-        return {
-            RIDGE: Row(lambda trial, seed: None, trials, seeds[:1]),
-            "corpus without the absent themes": Row(lacking, trials, seeds, has_baselines=True),
-            "whole corpus": Row(always(partial(make, Source())), trials, seeds, has_baselines=True),
-            "whole corpus, empty prompt": Row(always(partial(make, Source(prompt="neutral"))), trials, seeds),
-            "captions of other images": Row(
-                always(partial(make, Source(captions="other images"))), trials, seeds
-            ),
-        }
-
     galleries = {
         "training renderings": Row(always(training_renderings), [locked], seeds, has_baselines=True),
-        "other galleries": Row(others, without_own_galleries(locked), seeds, has_baselines=True),
+        "other galleries": Row(other_galleries, without_own_galleries(locked), seeds, has_baselines=True),
     }
+    return {"training lock": rows.tables(whole_rows(rows, cache, [locked], seeds) | galleries)}
+
+
+def leave_themes_out(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the tables of folds that leave out each theme once."""
+    trials = theme_folds(read_members(root, params), FOLDS)
+    rows = open_rows(root, params)
+    return {"themes left out": rows.tables(whole_rows(rows, cache_folder(root), trials, seeds))}
+
+
+def whole_rows(rows: Rows, cache: Path, trials: Sequence[Trial], seeds: Sequence[int]) -> dict[str, Row]:
+    """Return the rows of the world's corpus, whole and in parts."""
+    make = partial(make_material, rows.root, cache, rows.params)
+
+    def lacking(trial: Trial, seed: int) -> Material:
+        whole = make(Source(), seed)
+        return without_themes(whole, f"lacking-{seed}", rows.params, absent_themes(trial))
+
+    def row(source: Source, has_baselines: bool = False) -> Row:
+        return Row(always(partial(make, source)), trials, seeds, has_baselines)
+
     return {
-        "training lock": rows.tables(whole([locked]) | galleries),
-        "themes left out": rows.tables(whole(theme_folds(members, FOLDS))),
+        RIDGE: Row(lambda trial, seed: None, trials, seeds[:1]),
+        "corpus without the absent themes": Row(lacking, trials, seeds, has_baselines=True),
+        "whole corpus": row(Source(), has_baselines=True),
+        "whole corpus, empty prompt": row(Source(prompt="neutral")),
+        "captions of other images": row(Source(captions="other images")),
     }
 
 
-def attack(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
-    """Return the tables of other corpora, on both kinds of trial, and of LoRAs of other conditions."""
+def attack_corpora(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the tables of other corpora, on the training lock's split and on folds that leave out each theme once."""
     rows, members, cache = open_rows(root, params), read_members(root, params), cache_folder(root)
-    locked = locked_trial(root, members)
-    trials = {"training lock": [locked], "themes left out": theme_folds(members, FOLDS)}
-    tables = {
+    trials = {"training lock": [locked_trial(root, members)], "themes left out": theme_folds(members, FOLDS)}
+    return {
         name: rows.tables(corpus_rows(rows, cache, parts, seeds, CORPORA)) for name, parts in trials.items()
     }
-    return tables | {"conditions": measure_conditions(rows, cache, locked, seeds)}
+
+
+def attack_loras(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the tables of LoRAs of other conditions."""
+    locked = locked_trial(root, read_members(root, params))
+    return {"conditions": measure_conditions(open_rows(root, params), cache_folder(root), locked, seeds)}
 
 
 def align(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
@@ -173,7 +186,9 @@ def cost(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
 
 PARTS: Mapping[str, Callable[[Path, Params, Sequence[int]], dict[str, Any]]] = {
     "reproduction": reproduce,
-    "attack": attack,
+    "themes": leave_themes_out,
+    "corpora": attack_corpora,
+    "conditions": attack_loras,
     "alignment": align,
     "cost": cost,
 }
