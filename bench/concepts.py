@@ -28,6 +28,7 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import read_json, write_atomic
 from bench import alignment
+from bench.captioned_images import CaptionedImages, by_prompt
 from bench.concept_attack import CORPORA, corpus_rows, measure_conditions
 from bench.concept_costs import GPU_FLOPS, count_image, time_images
 from bench.concept_material import Material, run_stage
@@ -157,18 +158,18 @@ def align(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
         images = draw_concepts(engine, seeds[0])
         tables[engine] = {
             prompt: alignment.measure(loras, concepts, pipeline, params, ALIGNMENT_DRAWS)
-            for prompt, concepts in alignment.by_prompt(images).items()
+            for prompt, concepts in by_prompt(images).items()
         }
     return tables
 
 
-def draw_concepts(engine: str, seed: int) -> dict[str, alignment.CaptionedImages]:
+def draw_concepts(engine: str, seed: int) -> dict[str, CaptionedImages]:
     """Return theme -> captioned drawings of it."""
     concepts = {}
     for theme in themes.single_themes():
         drawn = corpus.Corpus((theme,), engine=engine, images=ALIGNMENT_IMAGES, seed=seed)
         images, captions = zip(*corpus.captioned_images(drawn), strict=True)
-        concepts[theme] = alignment.CaptionedImages(images, captions)
+        concepts[theme] = CaptionedImages(images, captions)
     return concepts
 
 

@@ -11,6 +11,7 @@ from autolora.errors import MissingArtifact
 from autolora.lora.sketch import Sketch
 from autolora.params import load
 from bench import alignment
+from bench.captioned_images import CaptionedImages, by_prompt, read_images
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline, random_lora, save_peft
 
@@ -82,10 +83,10 @@ def test_absent_slots_do_not_count() -> None:
 
 def test_control_gives_each_caption_an_image_of_another_concept() -> None:
     images = {
-        name: alignment.CaptionedImages([Image.new("L", (1, 1), row)] * 3, [f"a {name}"] * 3)
+        name: CaptionedImages([Image.new("L", (1, 1), row)] * 3, [f"a {name}"] * 3)
         for row, name in enumerate(NAMES)
     }
-    prompts = alignment.by_prompt(images)
+    prompts = by_prompt(images)
     assert list(prompts) == ["empty prompt", "captions", "captions, images of other concepts"]
     assert prompts["empty prompt"]["cat"].prompts == [""] * 3
     control = prompts["captions, images of other concepts"]
@@ -93,7 +94,7 @@ def test_control_gives_each_caption_an_image_of_another_concept() -> None:
     shown = {name: [image.getpixel((0, 0)) for image in rows.images] for name, rows in control.items()}
     assert shown == {"cat": [1, 2, 1], "mosaic": [2, 0, 2], "neon": [0, 1, 0]}
     no_caption = images | {"neon": replace(images["neon"], prompts=["", "a", "b"])}
-    assert list(alignment.by_prompt(no_caption)) == ["empty prompt"]
+    assert list(by_prompt(no_caption)) == ["empty prompt"]
 
 
 def test_files_are_measured_on_a_base(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_files_are_measured_on_a_base(tmp_path: Path) -> None:
             image.save(tmp_path / "images" / name / f"{number}.png")
             (tmp_path / "images" / name / f"{number}.txt").write_text(f"a {name}\n")
     loras = alignment.read_loras(tmp_path / "loras", values)
-    images = {lora.concept: alignment.read_images(tmp_path / "images" / lora.concept) for lora in loras}
+    images = {lora.concept: read_images(tmp_path / "images" / lora.concept) for lora in loras}
     assert images["neon"].prompts == ["a neon"] * 3
     gradients = alignment.compute_gradients(images, build_pipeline(), values, draws=2)
     assert gradients["cat"].shape == (2, 2, 3, len(small_root.SLOTS), 4, 4)
@@ -129,4 +130,4 @@ def test_missing_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="holds 1 files"):
         alignment.read_loras(tmp_path, values)
     with pytest.raises(MissingArtifact, match="holds no image"):
-        alignment.read_images(tmp_path)
+        read_images(tmp_path)
