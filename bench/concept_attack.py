@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.slots import slots
-from bench.concept_pools import Member, Trial, condition_trials, read_condition
+from bench.concept_pools import Member, RetrievalTask, condition_tasks, read_condition
 from bench.concept_rows import RIDGE, Row, Rows, always
 from bench.concept_sources import MAIN, Source, describe_cached, make_material
 from playground import bases, conditions, engines
@@ -23,17 +23,19 @@ FIRST_CORPUS, *_, LAST_CORPUS = CORPORA
 
 
 def corpus_rows(
-    rows: Rows, cache: Path, trials: Sequence[Trial], seeds: Sequence[int], sources: dict[str, Source]
+    rows: Rows, cache: Path, tasks: Sequence[RetrievalTask], seeds: Sequence[int], sources: dict[str, Source]
 ) -> dict[str, Row]:
     """Return RIDGE and a row per source, with baselines."""
-    table = {RIDGE: Row(lambda trial, seed: None, trials, seeds[:1])}
+    table = {RIDGE: Row(lambda task, seed: None, tasks, seeds[:1])}
     for name, source in sources.items():
         make = partial(make_material, rows.root, cache, rows.params, source)
-        table[name] = Row(always(make), trials, seeds, has_baselines=True)
+        table[name] = Row(always(make), tasks, seeds, has_baselines=True)
     return table
 
 
-def measure_conditions(rows: Rows, cache: Path, committed: Trial, seeds: Sequence[int]) -> dict[str, Any]:
+def measure_conditions(
+    rows: Rows, cache: Path, committed: RetrievalTask, seeds: Sequence[int]
+) -> dict[str, Any]:
     """Return condition -> its tables, or `missing`: the commands that build it.
 
     The LoRAs that encoders are trained on are the committed training LoRAs or, on another base, those of the condition
@@ -50,9 +52,9 @@ def measure_conditions(rows: Rows, cache: Path, committed: Trial, seeds: Sequenc
             tables[name] = {"missing": list(dict.fromkeys(commands))}
             continue
         members = read(name)
-        trials = condition_trials(members, references[base])
+        tasks = condition_tasks(members, references[base])
         sources = {row: replace(CORPORA[row], base=base) for row in (FIRST_CORPUS, LAST_CORPUS)}
-        table = rows.tables(corpus_rows(rows, cache, trials, seeds, sources))
+        table = rows.tables(corpus_rows(rows, cache, tasks, seeds, sources))
         tables[name] = {"LoRAs": len(members), "base": base, "tables": table}
     return tables
 

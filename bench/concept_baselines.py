@@ -22,7 +22,7 @@ from autolora.encoder.model import Encoder, TextEncoder, embed_texts
 from autolora.encoder.regression import JointRegression, Solution
 from autolora.metrics.clip import Clip, image_features
 from autolora.storage.arrays import Float32Array, Float64Array
-from bench.concept_pools import Trial
+from bench.concept_pools import RetrievalTask
 
 SQUARES = 4
 """per side of an image"""
@@ -49,7 +49,7 @@ def clip_features(paths: Mapping[str, Path], clip: Clip) -> dict[str, Float32Arr
 
 
 def predict_images(
-    trial: Trial,
+    task: RetrievalTask,
     encoder: Encoder,
     text_encoder: TextEncoder,
     features: Features,
@@ -60,8 +60,8 @@ def predict_images(
 
     members: sha256 of each concept's images.
     """
-    examples = trial.train_examples
-    rows = torch.stack([gallery(trial, example.sha256, features) for example in examples])
+    examples = task.train_examples
+    rows = torch.stack([gallery(task, example.sha256, features) for example in examples])
     center = rows.mean(0)
     scale = (rows - center).square().sum(1).mean().sqrt()
     everything = mean_of([sha256 for images in members for sha256 in images], features)
@@ -77,7 +77,7 @@ def predict_images(
         concept_rows.targets,
         concept_rows.families,
     )
-    images = {image.sha256 for member in trial.members for image in member.renderings}
+    images = {image.sha256 for member in task.members for image in member.renderings}
     return {
         sha256: ((torch.from_numpy(features[sha256]) - center) / scale).double().numpy()
         @ solution.solution.numpy()
@@ -113,9 +113,9 @@ def choose(
     return best[1]
 
 
-def gallery(trial: Trial, adapter: str, features: Features) -> Tensor:
+def gallery(task: RetrievalTask, adapter: str, features: Features) -> Tensor:
     """Return the mean features of a LoRA's renderings."""
-    return mean_of([image.sha256 for image in trial.by_sha256[adapter].renderings], features)
+    return mean_of([image.sha256 for image in task.by_sha256[adapter].renderings], features)
 
 
 def mean_of(images: Sequence[str], features: Features) -> Tensor:

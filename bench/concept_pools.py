@@ -46,7 +46,7 @@ class Member:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class RetrievalTask:
     """A pool, the part of it that encoders are trained on, and the LoRAs that queries ask for."""
 
     members: tuple[Member, ...]
@@ -123,31 +123,33 @@ def read_pool(root: Path, themes: Path) -> tuple[Member, ...]:
     )
 
 
-def locked_trial(root: Path, members: tuple[Member, ...]) -> Trial:
-    """Return the trial of the training lock: its training split, and the queries of the test split."""
+def locked_task(root: Path, members: tuple[Member, ...]) -> RetrievalTask:
+    """Return the task of the training lock: its training split, and the queries of the test split."""
     training = frozenset(row.sha256 for row in dataset.training_lock(root).in_split("train"))
     tested = frozenset(prompt.adapter for prompt in dataset.prompts(root) if prompt.split == "test")
-    return Trial(members, training, tested)
+    return RetrievalTask(members, training, tested)
 
 
-def theme_folds(members: tuple[Member, ...], folds: int, seed: int = 0) -> list[Trial]:
-    """Return trials that together ask once for every LoRA, each without a training LoRA of the themes it asks for."""
+def theme_folds(members: tuple[Member, ...], folds: int, seed: int = 0) -> list[RetrievalTask]:
+    """Return tasks that together ask once for every LoRA, each without a training LoRA of the themes it asks for."""
     themes = sorted({member.theme for member in members})
     order = np.random.default_rng(seed).permutation(len(themes))
     parts = [{themes[row] for row in order[number::folds]} for number in range(folds)]
-    trials = []
+    tasks = []
     for part in parts:
         queried = frozenset(member.sha256 for member in members if member.theme in part)
-        trials.append(Trial(members, frozenset(member.sha256 for member in members) - queried, queried))
-    return trials
+        tasks.append(
+            RetrievalTask(members, frozenset(member.sha256 for member in members) - queried, queried)
+        )
+    return tasks
 
 
-def make_benchmark(trial: Trial, encoder: Encoder, text_encoder: TextEncoder) -> Benchmark:
-    """Return the benchmark of the trial's pool by an encoder; without the words and components of its LoRAs."""
-    vectors = np.stack([embed(encoder, trial.read(member.sha256)) for member in trial.members])
+def make_benchmark(task: RetrievalTask, encoder: Encoder, text_encoder: TextEncoder) -> Benchmark:
+    """Return the benchmark of the task's pool by an encoder; without the words and components of its LoRAs."""
+    vectors = np.stack([embed(encoder, task.read(member.sha256)) for member in task.members])
     texts = [
         (row, image.sha256, text)
-        for row, member in enumerate(trial.members)
+        for row, member in enumerate(task.members)
         for image in member.renderings
         for text in image.captions
     ]
@@ -155,31 +157,33 @@ def make_benchmark(trial: Trial, encoder: Encoder, text_encoder: TextEncoder) ->
     captions = [
         EmbeddedCaption(row, image, vector) for (row, image, _), vector in zip(texts, mapped, strict=True)
     ]
-    described = {query.image for query in trial.queries}
+    described = {query.image for query in task.queries}
     nothing = np.zeros((len(vectors), 0))
     return Benchmark(
-        adapters=tuple(trial.by_sha256),
+        adapters=tuple(task.by_sha256),
         adapter_vectors=vectors,
         captions=sum_captions(captions, (len(vectors), encoder.config.width), described),
         words={},
         components=nothing,
         anchors=Anchors((), nothing[:0], nothing[:0]),
-        queries=trial.queries,
-        query_vectors=embed_texts(encoder, text_encoder, [query.text for query in trial.queries]),
-        themes={member.sha256: member.theme for member in trial.members},
-        training=trial.training,
+        queries=task.queries,
+        query_vectors=embed_texts(encoder, text_encoder, [query.text for query in task.queries]),
+        themes={member.sha256: member.theme for member in task.members},
+        training=task.training,
         rule=None,
     )
 
 
-def with_image_vectors(benchmark: Benchmark, trial: Trial, vectors: Mapping[str, Float64Array]) -> Benchmark:
+def with_image_vectors(
+    benchmark: Benchmark, task: RetrievalTask, vectors: Mapping[str, Float64Array]
+) -> Benchmark:
     """Return the benchmark with the vectors (d,) of renderings, by their sha256, in place of their captions'."""
     embedded = [
         EmbeddedCaption(row, image.sha256, vectors[image.sha256])
-        for row, member in enumerate(trial.members)
+        for row, member in enumerate(task.members)
         for image in member.renderings
     ]
-    described: Collection[str] = {query.image for query in trial.queries}
+    described: Collection[str] = {query.image for query in task.queries}
     return replace(benchmark, captions=sum_captions(embedded, benchmark.captions.by_adapter.shape, described))
 
 
@@ -207,30 +211,30 @@ def read_condition(
     )
 
 
-def condition_trials(members: tuple[Member, ...], reference: tuple[Member, ...]) -> list[Trial]:
-    """Return trials that together ask once for each LoRA of a condition, one trial per theme.
+def condition_tasks(members: tuple[Member, ...], reference: tuple[Member, ...]) -> list[RetrievalTask]:
+    """Return tasks that together ask once for each LoRA of a condition, one task per theme.
 
     reference: LoRAs of the same base. Those of the other themes are trained on, and are in the index; those of the
     theme are not.
     """
-    trials = []
+    tasks = []
     for theme in sorted({member.theme for member in members}):
         training = {member.sha256: member for member in reference if member.theme != theme}
         pool = training | {member.sha256: member for member in members}
         queried = frozenset(member.sha256 for member in members if member.theme == theme)
-        trials.append(Trial(tuple(pool.values()), frozenset(training), queried))
-    return trials
+        tasks.append(RetrievalTask(tuple(pool.values()), frozenset(training), queried))
+    return tasks
 
 
-def without_own_galleries(trial: Trial) -> list[Trial]:
-    """Return trials that together ask for the same LoRAs, each for at most one of a theme, so that the galleries of a
-    trial's LoRAs can be left out without those of other LoRAs of their themes."""
+def without_own_galleries(task: RetrievalTask) -> list[RetrievalTask]:
+    """Return tasks that together ask for the same LoRAs, each for at most one of a theme, so that the galleries of a
+    task's LoRAs can be left out without those of other LoRAs of their themes."""
     parts: list[set[str]] = []
     themes: dict[str, int] = {}
-    for sha256 in sorted(trial.queried):
-        theme = trial.by_sha256[sha256].theme
+    for sha256 in sorted(task.queried):
+        theme = task.by_sha256[sha256].theme
         number = themes[theme] = themes.get(theme, -1) + 1
         if number == len(parts):
             parts.append(set())
         parts[number].add(sha256)
-    return [replace(trial, queried=frozenset(part)) for part in parts]
+    return [replace(task, queried=frozenset(part)) for part in parts]

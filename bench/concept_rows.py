@@ -16,22 +16,22 @@ from autolora.params import EncoderParams, Params
 from autolora.storage.arrays import Float32Array
 from bench.concept_baselines import Features, clip_features, predict_images, square_colors
 from bench.concept_material import Material
-from bench.concept_pools import Trial, make_benchmark, with_image_vectors
+from bench.concept_pools import RetrievalTask, make_benchmark, with_image_vectors
 from bench.concept_tables import Outcome, estimate_rows, join, measure, measure_chance
 
 RIDGE = "ridge + whitening"
 """the row without gradients, to which the others are compared"""
 COLORS, JUDGE = "colors of squares", "judge CLIP"
-Choose = Callable[[Trial, int], Material | None]
-"""from a trial and a seed to what its encoder learns from"""
+Choose = Callable[[RetrievalTask, int], Material | None]
+"""from a task and a seed to what its encoder learns from"""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: what its encoder learns from, and on which trials."""
+    """A row: what its encoder learns from, and on which tasks."""
 
     choose: Choose
-    trials: Sequence[Trial]
+    tasks: Sequence[RetrievalTask]
     seeds: Sequence[int]
     has_baselines: bool = False
     """whether the regressions on features of images are rows too"""
@@ -64,41 +64,41 @@ class Rows:
     def measure(self, name: str, row: Row, seed: int) -> dict[str, Outcome]:
         """Return the outcomes of a row with one seed, by name: that of its encoder, and those of its baselines."""
         parts: dict[str, list[Outcome]] = {}
-        for trial in row.trials:
-            material = row.choose(trial, seed)
-            encoder = self.fit(trial, material)
-            benchmark = make_benchmark(trial, encoder, self.text_encoder)
+        for task in row.tasks:
+            material = row.choose(task, seed)
+            encoder = self.fit(task, material)
+            benchmark = make_benchmark(task, encoder, self.text_encoder)
             outcomes = {name: measure(benchmark, encoder_scores)}
             if material is None:
                 outcomes["caption centroid"] = measure(benchmark, caption_centroid_scores)
                 outcomes["chance"] = measure_chance(benchmark)
             elif row.has_baselines:
-                of_images = self.measure_images(trial, benchmark, encoder, material)
+                of_images = self.measure_images(task, benchmark, encoder, material)
                 outcomes |= {f"{features}: {name}": outcome for features, outcome in of_images.items()}
             for method, outcome in outcomes.items():
                 parts.setdefault(method, []).append(outcome)
         return {method: join(outcomes) for method, outcomes in parts.items()}
 
     def measure_images(
-        self, trial: Trial, benchmark: Benchmark, encoder: Encoder, material: Material
+        self, task: RetrievalTask, benchmark: Benchmark, encoder: Encoder, material: Material
     ) -> dict[str, Outcome]:
         """Return baseline -> outcome of the regression on features of images."""
-        galleries = {image.sha256: image.path for member in trial.members for image in member.renderings}
+        galleries = {image.sha256: image.path for member in task.members for image in member.renderings}
         outcomes = {}
         for name, features in self.features(material.paths | galleries).items():
             vectors = predict_images(
-                trial, encoder, self.text_encoder, features, material.concepts, material.members
+                task, encoder, self.text_encoder, features, material.concepts, material.members
             )
-            of_images = with_image_vectors(benchmark, trial, vectors)
+            of_images = with_image_vectors(benchmark, task, vectors)
             outcomes[name] = measure(of_images, caption_centroid_scores)
         return outcomes
 
-    def fit(self, trial: Trial, material: Material | None) -> Encoder:
-        """Return the encoder that has learned from the trial's training LoRAs, and from concepts."""
+    def fit(self, task: RetrievalTask, material: Material | None) -> Encoder:
+        """Return the encoder that has learned from the task's training LoRAs, and from concepts."""
         encoder = training.build(self.root, self.section, self.transformer, self.text_encoder)
         concepts = material.concepts if material else None
-        examples = trial.train_examples
-        for _ in training.fit(encoder, examples, trial.read, self.text_encoder, self.section, concepts):
+        examples = task.train_examples
+        for _ in training.fit(encoder, examples, task.read, self.text_encoder, self.section, concepts):
             pass
         return encoder
 
@@ -115,7 +115,7 @@ def always(make: Callable[[int], Material | None]) -> Choose:
     """Return the choice that depends on the seed alone, made once per seed."""
     made: dict[int, Material | None] = {}
 
-    def choose(trial: Trial, seed: int) -> Material | None:
+    def choose(task: RetrievalTask, seed: int) -> Material | None:
         if seed not in made:
             made[seed] = make(seed)
         return made[seed]

@@ -20,7 +20,7 @@ from bench.concept_material import (
     run_stage,
     write_corpus,
 )
-from bench.concept_pools import Rendering, Trial
+from bench.concept_pools import Rendering, RetrievalTask
 from playground import bases, corpus, engines, themes
 
 MAIN = "main"
@@ -88,16 +88,16 @@ def without_themes(material: Material, name: str, params: Params, left_out: Iter
     return restrict(material, name, params.concepts, lambda image: theme_of(image) not in banned)
 
 
-def absent_themes(trial: Trial) -> set[str]:
-    """Return the themes of a trial's pool that no training LoRA has."""
-    trained = {member.theme for member in trial.members if member.sha256 in trial.training}
-    return {member.theme for member in trial.members} - trained
+def absent_themes(task: RetrievalTask) -> set[str]:
+    """Return the themes of a task's pool that no training LoRA has."""
+    trained = {member.theme for member in task.members if member.sha256 in task.training}
+    return {member.theme for member in task.members} - trained
 
 
-def galleries_material(root: Path, cache: Path, params: Params, trial: Trial, seed: int) -> Material:
+def galleries_material(root: Path, cache: Path, params: Params, task: RetrievalTask, seed: int) -> Material:
     """Return the material of all renderings of a pool: those of training LoRAs, and as a corpus those of the others."""
     home = cache / "corpora" / "galleries"
-    others = [member for member in trial.members if member.sha256 not in trial.training]
+    others = [member for member in task.members if member.sha256 not in task.training]
     if not home.exists():
         write_gallery(home, [image for member in others for image in member.renderings])
     section = replace(params.concepts, caption="named", seed=seed)
@@ -116,9 +116,9 @@ def write_gallery(home: Path, images: Sequence[Rendering]) -> None:
     write_corpus(home, captions)
 
 
-def own_left_out(material: Material, name: str, params: Params, trial: Trial) -> Material:
+def own_left_out(material: Material, name: str, params: Params, task: RetrievalTask) -> Material:
     """Return the material without the renderings of the queried LoRAs."""
-    own = {image.sha256 for name in trial.queried for image in trial.by_sha256[name].renderings}
+    own = {image.sha256 for name in task.queried for image in task.by_sha256[name].renderings}
     return restrict(material, name, params.concepts, lambda image: image.sha256 not in own)
 
 

@@ -64,7 +64,7 @@ def _keys(benchmark: Benchmark) -> dict[str, tuple[QueryKey, ...]]:
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcomes of trials with different queries as one, sorted by query, so that methods can be paired."""
+    """Return the outcomes of tasks with different queries as one, sorted by query, so that methods can be paired."""
     keys = {
         index: [key for outcome in outcomes for key in outcome.queries[index]]
         for index in outcomes[0].queries

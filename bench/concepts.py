@@ -32,7 +32,14 @@ from bench.captioned_images import CaptionedImages, by_prompt
 from bench.concept_attack import CORPORA, corpus_rows, measure_conditions
 from bench.concept_costs import GPU_FLOPS, count_image, time_images
 from bench.concept_material import Material, run_stage
-from bench.concept_pools import Member, Trial, locked_trial, read_pool, theme_folds, without_own_galleries
+from bench.concept_pools import (
+    Member,
+    RetrievalTask,
+    locked_task,
+    read_pool,
+    theme_folds,
+    without_own_galleries,
+)
 from bench.concept_rows import RIDGE, Row, Rows, always
 from bench.concept_sources import (
     Source,
@@ -91,15 +98,15 @@ def cache_folder(root: Path) -> Path:
 def reproduce(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the tables of the training lock's split."""
     rows, cache = open_rows(root, params), cache_folder(root)
-    locked = locked_trial(root, read_members(root, params))
+    locked = locked_task(root, read_members(root, params))
 
     def training_renderings(seed: int) -> Material:
         section = replace(params.concepts, caption="named", seed=seed)
         return run_stage(root, cache, replace(params, concepts=section), f"renderings-{seed}", None, True)
 
-    def other_galleries(trial: Trial, seed: int) -> Material:
-        everything = galleries_material(root, cache, params, trial, seed)
-        return own_left_out(everything, f"galleries-own-left-out-{seed}", params, trial)
+    def other_galleries(task: RetrievalTask, seed: int) -> Material:
+        everything = galleries_material(root, cache, params, task, seed)
+        return own_left_out(everything, f"galleries-own-left-out-{seed}", params, task)
 
     galleries = {
         "training renderings": Row(always(training_renderings), [locked], seeds, has_baselines=True),
@@ -110,25 +117,27 @@ def reproduce(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any
 
 def leave_themes_out(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the tables of folds that leave out each theme once."""
-    trials = theme_folds(read_members(root, params), FOLDS)
+    tasks = theme_folds(read_members(root, params), FOLDS)
     rows = open_rows(root, params)
-    return {"themes left out": rows.tables(whole_rows(rows, cache_folder(root), trials, seeds))}
+    return {"themes left out": rows.tables(whole_rows(rows, cache_folder(root), tasks, seeds))}
 
 
-def whole_rows(rows: Rows, cache: Path, trials: Sequence[Trial], seeds: Sequence[int]) -> dict[str, Row]:
+def whole_rows(
+    rows: Rows, cache: Path, tasks: Sequence[RetrievalTask], seeds: Sequence[int]
+) -> dict[str, Row]:
     """Return the rows of the world's corpus, whole and in parts."""
     make = partial(make_material, rows.root, cache, rows.params)
 
-    def lacking(trial: Trial, seed: int) -> Material:
+    def lacking(task: RetrievalTask, seed: int) -> Material:
         whole = make(Source(), seed)
-        return without_themes(whole, f"lacking-{seed}", rows.params, absent_themes(trial))
+        return without_themes(whole, f"lacking-{seed}", rows.params, absent_themes(task))
 
     def row(source: Source, has_baselines: bool = False) -> Row:
-        return Row(always(partial(make, source)), trials, seeds, has_baselines)
+        return Row(always(partial(make, source)), tasks, seeds, has_baselines)
 
     return {
-        RIDGE: Row(lambda trial, seed: None, trials, seeds[:1]),
-        "corpus without the absent themes": Row(lacking, trials, seeds, has_baselines=True),
+        RIDGE: Row(lambda task, seed: None, tasks, seeds[:1]),
+        "corpus without the absent themes": Row(lacking, tasks, seeds, has_baselines=True),
         "whole corpus": row(Source(), has_baselines=True),
         "whole corpus, empty prompt": row(Source(prompt="neutral")),
         "captions of other images": row(Source(captions="other images")),
@@ -138,15 +147,15 @@ def whole_rows(rows: Rows, cache: Path, trials: Sequence[Trial], seeds: Sequence
 def attack_corpora(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the tables of other corpora, on the training lock's split and on folds that leave out each theme once."""
     rows, members, cache = open_rows(root, params), read_members(root, params), cache_folder(root)
-    trials = {"training lock": [locked_trial(root, members)], "themes left out": theme_folds(members, FOLDS)}
+    tasks = {"training lock": [locked_task(root, members)], "themes left out": theme_folds(members, FOLDS)}
     return {
-        name: rows.tables(corpus_rows(rows, cache, parts, seeds, CORPORA)) for name, parts in trials.items()
+        name: rows.tables(corpus_rows(rows, cache, parts, seeds, CORPORA)) for name, parts in tasks.items()
     }
 
 
 def attack_loras(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the tables of LoRAs of other conditions."""
-    locked = locked_trial(root, read_members(root, params))
+    locked = locked_task(root, read_members(root, params))
     return {"conditions": measure_conditions(open_rows(root, params), cache_folder(root), locked, seeds)}
 
 

@@ -1,4 +1,4 @@
-"""bench.concept_tables on synthetic benchmarks: outcomes of methods, joined trials, and paired estimates."""
+"""bench.concept_tables on synthetic benchmarks: outcomes of methods, joined tasks, and paired estimates."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_seeds_are_averaged_and_kept() -> None:
     assert (mixed["value"], mixed["seeds"], mixed["difference"]["value"]) == (0.5, [1.0, 0.0], -0.5)
 
 
-def test_joined_trials_are_paired_in_any_order() -> None:
+def test_joined_tasks_are_paired_in_any_order() -> None:
     whole = synthetic_benchmark(noise=0.4, training=(1, 4))
     parts = [
         replace(whole, queries=whole.queries[rows], query_vectors=whole.query_vectors[rows])

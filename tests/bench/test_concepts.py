@@ -1,4 +1,4 @@
-"""bench.concepts in small: trials, sources, baselines, costs, and rows on a small repository."""
+"""bench.concepts in small: tasks, sources, baselines, costs, and rows on a small repository."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,8 @@ from bench.concept_material import Material, restrict, run_stage, write_corpus
 from bench.concept_pools import (
     Member,
     Rendering,
-    Trial,
-    condition_trials,
+    RetrievalTask,
+    condition_tasks,
     read_pool,
     theme_folds,
     without_own_galleries,
@@ -56,8 +56,8 @@ def small_params(root: Path) -> Params:
 
 def test_a_caption_of_a_training_image_is_no_query() -> None:
     members = (member(0, "cat"), member(1, "cat", "image 0"), member(2, "neon"))
-    trial = Trial(members, frozenset({"00"}), frozenset({"01", "02"}))
-    assert [query.adapters for query in trial.queries] == [("02",)]
+    task = RetrievalTask(members, frozenset({"00"}), frozenset({"01", "02"}))
+    assert [query.adapters for query in task.queries] == [("02",)]
 
 
 def test_theme_folds_ask_once_for_every_lora_without_its_theme() -> None:
@@ -72,9 +72,9 @@ def test_theme_folds_ask_once_for_every_lora_without_its_theme() -> None:
 
 def test_no_two_loras_of_a_theme_lose_their_galleries_together() -> None:
     members = tuple(member(number, f"theme {number % 3}") for number in range(8))
-    trial = Trial(members, frozenset({"00"}), frozenset(row.sha256 for row in members[1:]))
-    parts = without_own_galleries(trial)
-    assert sorted(name for part in parts for name in part.queried) == sorted(trial.queried)
+    task = RetrievalTask(members, frozenset({"00"}), frozenset(row.sha256 for row in members[1:]))
+    parts = without_own_galleries(task)
+    assert sorted(name for part in parts for name in part.queried) == sorted(task.queried)
     for part in parts:
         shown = [part.by_sha256[name].theme for name in part.queried]
         assert len(shown) == len(set(shown))
@@ -83,11 +83,11 @@ def test_no_two_loras_of_a_theme_lose_their_galleries_together() -> None:
 def test_each_theme_of_a_condition_is_asked_for_without_training_loras_of_it() -> None:
     reference = (member(0, "cat"), member(1, "neon"), member(2, "sand"))
     others = (member(7, "cat"), member(8, "sand"), member(9, "sand"))
-    cat, sand = condition_trials(others, reference)
+    cat, sand = condition_tasks(others, reference)
     assert (sorted(cat.by_sha256), sorted(cat.queried)) == (["01", "02", "07", "08", "09"], ["07"])
     assert (sorted(sand.training), sorted(sand.queried)) == (["00", "01"], ["08", "09"])
-    within = condition_trials(others, others)
-    assert [sorted(trial.training) for trial in within] == [["08", "09"], ["07"]]
+    within = condition_tasks(others, others)
+    assert [sorted(task.training) for task in within] == [["08", "09"], ["07"]]
 
 
 def test_missing_material_is_named_with_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,11 +156,11 @@ def test_rows_are_measured_on_a_small_repository(tmp_path: Path) -> None:
     assert len(kept.images) == 4 < len(material.images)
     text_encoder = CachingTextEncoder(models.load_text_encoder(values.models))
     rows = Rows(tmp_path, values, encoder_params(tmp_path, "best", {}, 0, None), text_encoder)
-    trials = theme_folds(members, 2)
+    tasks = theme_folds(members, 2)
     tables = rows.tables(
         {
-            RIDGE: Row(lambda trial, seed: None, trials, [0]),
-            "corpus": Row(always(lambda seed: material), trials, [0, 1]),
+            RIDGE: Row(lambda task, seed: None, tasks, [0]),
+            "corpus": Row(always(lambda seed: material), tasks, [0, 1]),
         }
     )
     whole = tables["whole index"]["theme"]
