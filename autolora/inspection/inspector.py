@@ -1,16 +1,14 @@
 """Inspects LoRA files one after another, without a repository."""
 
-import hashlib
 import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from autolora.errors import RefusedFile
@@ -18,14 +16,14 @@ from autolora.hubs.folder.header_facts import HeaderFacts, read_facts
 from autolora.index.copies import Index
 from autolora.inspection.base_model import BaseModel
 from autolora.inspection.blocks import measure_changes
+from autolora.inspection.content import ContentReader, PendingFile
 from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
 from autolora.inspection.index_entry import find_entry
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
 from autolora.lora.header import LENGTH_BYTES
-from autolora.lora.mmap_file import open_regular
-from autolora.lora.read import Reading, read_and_sketch, read_header
+from autolora.lora.read import Reading, read_header
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
 from autolora.records import ACCEPTED
@@ -37,23 +35,11 @@ FILES_AHEAD = 3
 """files that are hashed and read before their turn; each takes a few megabytes of memory"""
 MAX_REFUSED_BYTES = 10**9
 """larger refused files, which are full models mostly, are not hashed to their end"""
-BLOCK_BYTES = 1 << 20
 NO_HEADER_REMEDY = (
     "The file is too short for a safetensors header. Check that it is a LoRA file, and copy it again."
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _PendingFile:
-    """A file that threads hash and read; the futures are None if it cannot be used."""
-
-    file: FoundFile
-    content: Future[tuple[Reading, Sketch]] | None
-    sha256: Future[str] | None
-    stop: Event
-    """ends the hashing early"""
 
 
 class Inspector:
@@ -67,14 +53,14 @@ class Inspector:
     def inspect_all(self, files: Sequence[FoundFile]) -> Iterator[Inspection]:
         """Yield the inspection of each file, in order; a damaged file is one of the results, and not an error.
 
-        Files are hashed and read in threads, so that both overlap. Products of sketches are small: torch should use
-        one thread.
+        Files are read, sketched and hashed in threads, so that these overlap: torch should use one thread.
         """
-        waiting, pending = iter(files), deque[_PendingFile]()
+        waiting, pending = iter(files), deque[PendingFile]()
         with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as executor:
+            reader = ContentReader(self._base, executor)
             try:
                 while True:
-                    pending += map(self._submitter(executor), islice(waiting, FILES_AHEAD - len(pending)))
+                    pending += map(reader.submit, islice(waiting, FILES_AHEAD - len(pending)))
                     if not pending:
                         return
                     inspection = self._inspect(pending[0])
@@ -85,28 +71,12 @@ class Inspector:
                     file.stop.set()
                 executor.shutdown(wait=False, cancel_futures=True)
 
-    def _submitter(self, executor: ThreadPoolExecutor) -> Callable[[FoundFile], _PendingFile]:
-        """Return a function that starts hashing and reading a file."""
-        base = self._base
-
-        def read(path: Path) -> tuple[Reading, Sketch]:
-            return read_and_sketch(path, base.slots, base.bounds, base.spec)
-
-        def submit(file: FoundFile) -> _PendingFile:
-            if file.location is None:
-                return _PendingFile(file, None, None, Event())
-            stop = Event()
-            content = executor.submit(read, file.location)
-            return _PendingFile(file, content, executor.submit(hash_regular, file.location, stop), stop)
-
-        return submit
-
-    def _inspect(self, pending: _PendingFile) -> Inspection:
+    def _inspect(self, pending: PendingFile) -> Inspection:
         file = pending.file
-        if pending.content is None:
+        if pending.parts is None:
             return self._refused(file, UNREADABLE, file.problem)
         try:
-            reading, sketch = pending.content.result()
+            reading, sketch = pending.wait()
         except RefusedFile as error:
             identity = self._identity(pending, MAX_REFUSED_BYTES)
             refused = replace(self._refused(file, error.code, str(error)), **identity)
@@ -164,7 +134,7 @@ class Inspector:
         except (RefusedFile, OSError):
             return None
 
-    def _identity(self, pending: _PendingFile, max_bytes: float = math.inf) -> dict[str, Any]:
+    def _identity(self, pending: PendingFile, max_bytes: float = math.inf) -> dict[str, Any]:
         """Return size, sha256, entry in the index and earlier file with the same bytes, as far as they are known.
 
         max_bytes: of a file that is hashed to its end.
@@ -186,18 +156,6 @@ class Inspector:
             "index": find_entry(self._index, sha256) if self._index else None,
             "exact_duplicate_of": self._earlier.find_exact(sha256, file.path),
         }
-
-
-def hash_regular(path: Path, stop: Event) -> str:
-    """Return the sha256 of a regular file, or of its beginning if `stop` is set meanwhile.
-
-    Raises RefusedFile for other files, which could block, OSError.
-    """
-    digest = hashlib.sha256()
-    with open(open_regular(path), "rb", buffering=0) as stream:
-        while not stop.is_set() and (block := stream.read(BLOCK_BYTES)):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _texts(file: FoundFile, header: HeaderFacts, describer: Describer) -> dict[str, str]:

@@ -79,8 +79,16 @@ def read_and_sketch(
 
     Raises the same errors as `read`: sketching finds the values that are not finite or too large.
     """
-    reading = _read(path, slots, bounds, check_values=False)
+    reading = read_unchecked(path, slots, bounds)
     return reading, sketch(reading.lora, slots, spec)
+
+
+def read_unchecked(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Reading:
+    """Return the content of a LoRA file whose values have not been checked: `sketch` must check all of them.
+
+    Raises the same errors as `read`, except for values that are not finite or too large.
+    """
+    return _read(path, slots, bounds, check_values=False)
 
 
 def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, check_values: bool) -> Reading:

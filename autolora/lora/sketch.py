@@ -13,13 +13,14 @@ divided by √size. For a matrix with n coordinates (d_out or d_in), named `S|<c
    the least significant) of word b div 64; a 0 is +1 and a 1 is -1
 
 The signs are independent with E[SᵀS] = I and E[QQᵀ] = I, so inner products are unbiased. All bits of FLUX.1-dev at
-size 32 take 19 MB; they are stored as bits and expanded to floats one slot at a time. Q is named after the fused
-slot, so the sketch of a fused slot (with its parts' S side by side) is the sum of its parts' sketches.
+size 32 take 19 MB; they are stored as bits and expanded to floats for a few slots at a time. Q is named after the
+fused slot, so the sketch of a fused slot (with its parts' S side by side) is the sum of its parts' sketches.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -39,7 +40,11 @@ DEFINITION = "autolora-sketch-1"
 MAX_CACHED_MATRICES = 1024
 """number of cached bit matrices: FLUX.1-dev has 798 (494 S, 304 Q)"""
 CHUNK = 3072
-"""coordinates per step: with 64 ranks and the signs 1.2 MB, about the size of a core's own cache"""
+"""coordinates per product; sums in single precision depend on it"""
+BATCH_FLOATS = 1 << 21
+"""floats of the rows and signs of a batch, 8 MB: few enough for a processor's cache, and so many that threads which
+sketch different LoRAs rarely wait for Python's lock"""
+_OF_THREAD = threading.local()
 Bits = npt.NDArray[np.uint8]
 """signs, packed in bytes"""
 
@@ -72,26 +77,42 @@ class Sketch:
         return math.sqrt(inner_product(self, self))
 
 
-class SignBuffer:
-    """Reused memory for the signs of CHUNK coordinates: allocating it would take longer than filling it."""
+class Buffers:
+    """Reused memory for the rows and signs of a batch: allocating it would take longer than filling it."""
 
     def __init__(self, size: int) -> None:
-        self._by_byte = np.empty((CHUNK * size // 8, 8), dtype=np.float32)
-        self._signs = torch.from_numpy(self._by_byte).view(CHUNK, size)
-        self.size = size
-        self._content: tuple[Bits | None, int] = (None, 0)
+        self._size = size
+        self._rows = torch.empty(0)
+        self._signs = np.empty((0, 8), dtype=np.float32)
 
-    def fill(self, bits: Bits, begin: int, count: int) -> Tensor:
-        """Return the signs (count, size) of a matrix's rows from `begin` on, valid until the next call.
+    def project(self, matrices: Sequence[Tensor], dim: int, bits: Sequence[Bits]) -> Tensor:
+        """Return the products (len, r, size) of matrices of one shape with their signs (n, size), in float32.
 
-        begin is a multiple of CHUNK, and count is CHUNK except at the end of the matrix. Signs that the buffer already
-        holds are not expanded again.
+        dim: of the n coordinates, which is 0 for matrices (n, r) and 1 for (r, n).
         """
-        if self._content[0] is not bits or self._content[1] != begin:
-            chunk = bits[begin * self.size // 8 : math.ceil((begin + count) * self.size / 8)]
-            _expand_bits(chunk, self._by_byte[: len(chunk)])
-            self._content = (bits, begin)
-        return self._signs if count == CHUNK else self._signs[:count]
+        rows = self._convert(matrices).movedim(1 + dim, 2)
+        signs = self._expand(bits, rows.shape[2])
+        products = torch.zeros(*rows.shape[:2], self._size)
+        for begin in range(0, rows.shape[2], CHUNK):
+            products.baddbmm_(rows[:, :, begin : begin + CHUNK], signs[:, begin : begin + CHUNK])
+        return products
+
+    def _convert(self, matrices: Sequence[Tensor]) -> Tensor:
+        """Return matrices of one shape (len, …) in single precision, valid until the next call."""
+        shape = torch.Size((len(matrices), *matrices[0].shape))
+        if self._rows.numel() < shape.numel():
+            self._rows = torch.empty(shape.numel())
+        return torch.stack(list(matrices), out=self._rows[: shape.numel()].view(shape))
+
+    def _expand(self, bits: Sequence[Bits], coordinates: int) -> Tensor:
+        """Return the signs (len, coordinates, size) of bits of one length, valid until the next call."""
+        joined = np.concatenate(bits)
+        if len(self._signs) < len(joined):
+            self._signs = np.empty((len(joined), 8), dtype=np.float32)
+        signs = self._signs[: len(joined)]
+        _expand_bits(joined, signs)
+        padded = torch.from_numpy(signs).view(len(bits), -1)
+        return padded[:, : coordinates * self._size].view(len(bits), coordinates, self._size)
 
 
 def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec) -> Sketch:
@@ -105,33 +126,39 @@ def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec)
     if unknown := set(lora) - {slot.name for slot in slots}:
         raise MismatchError(f"the LoRA has slots that the base model does not have, e.g. {min(unknown)}")
     values = torch.zeros(len(slots), spec.size, spec.size)
-    scales, projections = [0.0] * len(slots), dict[str, tuple[Tensor, Tensor]]()
-    s_buffer, q_buffer = SignBuffer(spec.size), SignBuffer(spec.size)
-    for index, slot in enumerate(slots):
-        if (factors := lora.get(slot.name)) is None:
-            continue
-        s_bits = _bits(f"S|{slot.name}", slot.d_out, spec.size)
-        q_bits = _bits(f"Q|{slot.fused}", slot.d_in, spec.size)
-        left, right = _project(factors.up.T, s_bits, s_buffer), _project(factors.down, q_bits, q_buffer)
-        torch.mm(left.T, right, out=values[index])
-        scales[index] = factors.scale / spec.size
-        projections[slot.name] = left, right
+    buffers, projections = _buffers(spec.size), dict[str, tuple[Tensor, Tensor]]()
+    for positions in _batches(lora, slots, spec.size):
+        batch = [slots[position] for position in positions]
+        updates = [lora[slot.name] for slot in batch]
+        s_bits = [_bits(f"S|{slot.name}", slot.d_out, spec.size) for slot in batch]
+        q_bits = [_bits(f"Q|{slot.fused}", slot.d_in, spec.size) for slot in batch]
+        left = buffers.project([factors.up for factors in updates], 0, s_bits)
+        right = buffers.project([factors.down for factors in updates], 1, q_bits)
+        scales = torch.tensor([factors.scale / spec.size for factors in updates])
+        values[positions] = torch.bmm(left.mT, right).mul_(scales[:, None, None])
+        projections |= {slot.name: (left[number], right[number]) for number, slot in enumerate(batch)}
     _check_magnitude(projections)
     present = torch.tensor([slot.name in lora for slot in slots], dtype=torch.bool)
-    return Sketch(values.mul_(torch.tensor(scales)[:, None, None]), present)
+    return Sketch(values, present)
 
 
-def _project(rows: Tensor, bits: Bits, buffer: SignBuffer) -> Tensor:
-    """Return rows (r, n) times a matrix of signs (n, size), in float32.
+def _buffers(size: int) -> Buffers:
+    """Return the buffers of this thread for sketches of a size."""
+    buffers: dict[int, Buffers] = _OF_THREAD.__dict__.setdefault("buffers", {})
+    return buffers.setdefault(size, Buffers(size))
 
-    Rows are converted to single precision in chunks that fit into a processor's cache.
-    """
-    rank, length = rows.shape
-    projected = torch.zeros(rank, buffer.size)
-    for begin in range(0, length, CHUNK):
-        chunk = rows[:, begin : begin + CHUNK].float()
-        projected.addmm_(chunk, buffer.fill(bits, begin, min(CHUNK, length - begin)))
-    return projected
+
+def _batches(lora: Mapping[str, Factors], slots: Sequence[Slot], size: int) -> Iterator[list[int]]:
+    """Yield the positions of the updated slots, in batches with equal shapes and dtypes of the factors."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for position, slot in enumerate(slots):
+        if factors := lora.get(slot.name):
+            up, down = factors.up, factors.down
+            groups.setdefault((up.shape, down.shape, up.dtype, down.dtype), []).append(position)
+    for positions in groups.values():
+        slot = slots[positions[0]]
+        count = max(1, BATCH_FLOATS // ((lora[slot.name].rank + size) * max(slot.d_in, slot.d_out)))
+        yield from (positions[begin : begin + count] for begin in range(0, len(positions), count))
 
 
 def _check_magnitude(projections: Mapping[str, tuple[Tensor, Tensor]]) -> None:

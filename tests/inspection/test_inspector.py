@@ -10,6 +10,7 @@ from threading import Event
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.inspection import content
 from autolora.inspection import inspector as module
 from autolora.inspection.facts import facts, summarize_inspection
 from autolora.inspection.files import FoundFile, find_files
@@ -160,7 +161,7 @@ def test_files_are_read_when_they_are_asked_for(folder: Path, monkeypatch: pytes
         hashed.append(path)
         return hash_file(path)
 
-    monkeypatch.setattr(module, "hash_regular", record)
+    monkeypatch.setattr(content, "hash_regular", record)
     files = [FoundFile(path=str(i), location=folder / "cat.safetensors", problem="") for i in range(50)]
     results: Iterator[Inspection] = Inspector(BASE, None).inspect_all(files)
     assert [next(results).exact_duplicate_of for _ in range(3)] == [None, "0", "0"]
