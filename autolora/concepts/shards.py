@@ -65,8 +65,10 @@ def read_gradients(root: Path, wanted: Collection[str]) -> Iterator[tuple[tuple[
 def close_shards(root: Path, wanted: Collection[str]) -> None:
     """Leave out the gradients that are not wanted, and move the open ones into shards. Safe to repeat after a kill."""
     packed: set[str] = set()
-    for path in _shards(root):
-        keys = _read_keys(path)
+    keys_of = {path: _read_keys(path) for path in _shards(root)}
+    for path, keys in sorted(
+        keys_of.items(), key=lambda item: len(item[1])
+    ):  # a killed run's reduced shard first
         rows = [row for row, key in enumerate(keys) if key in wanted and key not in packed]
         packed |= {keys[row] for row in rows}
         if len(rows) < len(keys):

@@ -112,6 +112,29 @@ def test_a_kill_between_shard_and_cleanup_leaves_each_gradient_once(root: Path) 
     assert stored_keys(root) == {"key0", "key1", "key2"}
 
 
+@pytest.mark.parametrize(
+    "prefix", "abcdef"
+)  # the names of shards depend on the keys, and so does their order
+def test_a_kill_between_reduced_and_former_shard_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    for number in range(3):
+        save_gradient(tmp_path, f"{prefix}{number}", gradient(number))
+    close_shards(tmp_path, stored_keys(tmp_path))
+    wanted = {f"{prefix}0", f"{prefix}2"}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", raise_interrupt)
+        close_shards(tmp_path, wanted)
+    assert len(list((tmp_path / "data/concepts/gradients").iterdir())) == 2
+    close_shards(tmp_path, wanted)
+    assert stored_keys(tmp_path) == wanted
+    assert len(list((tmp_path / "data/concepts/gradients").iterdir())) == 1
+
+
+def raise_interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_missing_gradient_and_a_damaged_shard_are_errors(root: Path) -> None:
     with pytest.raises(MissingArtifact, match="contains no gradient of 1 images"):
         list(read_gradients(root, {"key0", "key9"}))
