@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolora.concepts.image_folder import list_images
-from autolora.concepts.items import CorpusItem, Skipped, describe
+from autolora.concepts.items import CorpusItem, Skipped, describe, source_name
 from autolora.concepts.parquet import list_rows
 from autolora.concepts.webdataset import list_members
 from autolora.errors import ParamsError
@@ -46,7 +46,7 @@ def _list_items(corpus: Path, skipped: Skipped) -> Iterator[CorpusItem]:
     yield from list_images(root, files, skipped)
     for path in files:
         if lister := LISTERS.get(path.suffix.lower()):
-            yield from lister(path, os.path.relpath(path, root), skipped)
+            yield from lister(path, source_name(os.path.relpath(path, root)), skipped)
 
 
 def _find_files(corpus: Path) -> tuple[Path, list[Path]]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from autolora.concepts.items import (
+    DAMAGED,
     IMAGE_SUFFIXES,
     MAX_CAPTION_BYTES,
     NO_CAPTION,
@@ -14,6 +15,7 @@ from autolora.concepts.items import (
     Skipped,
     caption_field,
     clean_caption,
+    source_name,
 )
 from autolora.errors import RefusedFile
 from autolora.params import PoolParams
@@ -32,7 +34,7 @@ def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[Cor
     for path in files:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
-        source = os.path.relpath(path, root)
+        source = source_name(os.path.relpath(path, root))
         if (caption := captions.get(os.path.normpath(path))) is not None:
             yield CorpusItem(source, partial(_read_listed, path, caption))
         elif path.with_suffix("") in texts:
@@ -43,22 +45,38 @@ def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[Cor
 
 def _read_metadata(files: list[Path], skipped: Skipped) -> dict[str, str]:
     """Return path of an image -> caption. Lines that are not valid are counted; images without one are later."""
-    captions = {}
+    captions: dict[str, str] = {}
     for path in files:
-        with path.open("rb") as stream:
-            for line in stream:
-                try:
-                    row = json.loads(line[:MAX_CAPTION_BYTES])
-                    captions[os.path.normpath(path.parent / str(row["file_name"]))] = caption_field(row)
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    skipped["invalid-line"] += 1
-                except RefusedFile as refused:
-                    skipped[refused.code] += 1
+        try:
+            for line in _read_lines(path):
+                captions |= _read_line(path.parent, line, skipped)
+        except OSError:
+            skipped[DAMAGED] += 1
     return captions
 
 
+def _read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file; longer ones than MAX_CAPTION_BYTES in parts, which are not valid."""
+    with path.open("rb") as stream:
+        yield from iter(partial(stream.readline, MAX_CAPTION_BYTES), b"")
+
+
+def _read_line(folder: Path, line: bytes, skipped: Skipped) -> dict[str, str]:
+    """Return the caption in a line by the path of its image; empty without a caption, or if the line is not valid,
+    which is counted.
+    """
+    try:
+        row = json.loads(line)
+        return {os.path.normpath(folder / str(row["file_name"])): caption_field(row)}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        skipped["invalid-line"] += 1
+    except RefusedFile:  # the image is counted
+        pass
+    return {}
+
+
 def _read_listed(path: Path, caption: str, bounds: PoolParams) -> tuple[bytes, str]:
-    return read_image(path.resolve(), bounds), caption
+    return _read_content(path, bounds), caption
 
 
 def _read_with_sidecar(path: Path, bounds: PoolParams) -> tuple[bytes, str]:
@@ -67,4 +85,12 @@ def _read_with_sidecar(path: Path, bounds: PoolParams) -> tuple[bytes, str]:
             caption = clean_caption(stream.read(MAX_CAPTION_BYTES).decode())
     except (OSError, ValueError) as error:
         raise RefusedFile(NO_CAPTION, f"its .txt file cannot be read: {error}") from error
-    return read_image(path.resolve(), bounds), caption
+    return _read_content(path, bounds), caption
+
+
+def _read_content(path: Path, bounds: PoolParams) -> bytes:
+    """Return the content of an image, also through a link. Raises RefusedFile as `read_image`, or if it is gone."""
+    try:
+        return read_image(path.resolve(), bounds)
+    except OSError as error:
+        raise RefusedFile(DAMAGED, f"it cannot be read: {error}") from error

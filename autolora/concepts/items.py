@@ -1,5 +1,6 @@
 """The items of a corpus: captioned images that are read only if they are wanted."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ class CorpusItem:
     """its path in the corpus, members of archives and rows of tables included"""
     read: Callable[[PoolParams], tuple[bytes, str]]
     """returns the content of the image file and the caption; raises RefusedFile"""
+
+
+def source_name(path: str) -> str:
+    """Return the path of an item as text that can be written: bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def describe(skipped: Skipped) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,10 +12,9 @@ from autolora.concepts.items import CAPTION_FIELDS, DAMAGED, CorpusItem, Skipped
 from autolora.errors import ParamsError, RefusedFile
 from autolora.params import PoolParams
 from autolora.pool.images import NOT_AN_IMAGE, check_bytes
-from autolora.storage.files import MB
 
-MAX_ROW_GROUP_MB = 4000
-"""10^6 bytes of a row group, which is read as a whole"""
+READ_BUFFER = 1 << 20
+"""bytes that are read of a column at a time"""
 
 
 def list_rows(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem]:
@@ -58,26 +58,51 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 def _read(
     path: Path, columns: tuple[str, str], group: int, index: int, bounds: PoolParams
 ) -> tuple[bytes, str]:
-    image, caption = columns
     try:
-        table = _row_group(path, columns, group)
-        cell, text = table.column(image)[index], table.column(caption)[index].as_py()
-    except (pa.ArrowException, OSError, IndexError) as error:
+        cell, text = _open_group(path, columns, group).read(index)
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        _open_group.cache_clear()
         raise RefusedFile(DAMAGED, f"row group {group} of {path} cannot be read: {error}") from error
     content = cell["bytes"] if pa.types.is_struct(cell.type) and cell.is_valid else cell
     if not content.is_valid:
         raise RefusedFile(NOT_AN_IMAGE, "the row has no image")
-    words = clean_caption(text)
+    words = clean_caption(text.as_py())
     buffer = content.as_buffer()
     check_bytes(buffer.size, bounds)
     return buffer.to_pybytes(), words
 
 
+class RowGroup:
+    """Two columns of a row group, read forward one row at a time.
+
+    A row group is small on disk if its rows are equal, and then of any size in memory.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, str], group: int) -> None:
+        self._file = parquet.ParquetFile(path, buffer_size=READ_BUFFER)
+        self._columns, self._group = columns, group
+        self._rows, self._next = self._start(), 0
+
+    def _start(self) -> Iterator[pa.RecordBatch]:
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
+            batch_size=1, row_groups=[self._group], columns=list(self._columns)
+        )
+        return batches
+
+    def read(self, index: int) -> tuple[pa.Scalar, pa.Scalar]:
+        """Return the two cells of a row; quick if rows are read in ascending order.
+
+        Raises StopIteration if there are fewer rows, ArrowException if they are damaged.
+        """
+        if index < self._next:
+            self._rows, self._next = self._start(), 0
+        row = next(islice(self._rows, index - self._next, None))
+        self._next = index + 1
+        image, caption = self._columns
+        return row.column(image)[0], row.column(caption)[0]
+
+
 @lru_cache(maxsize=1)
-def _row_group(path: Path, columns: tuple[str, str], group: int) -> pa.Table:
-    """Return the two columns of a row group; items are read in the order of rows, so one stays in memory."""
-    with parquet.ParquetFile(path) as file:
-        size = file.metadata.row_group(group).total_byte_size
-        if size > MAX_ROW_GROUP_MB * MB:
-            raise RefusedFile(DAMAGED, f"row group {group} of {path} has {size} bytes, too many to read")
-        return file.read_row_group(group, columns=list(columns))
+def _open_group(path: Path, columns: tuple[str, str], group: int) -> RowGroup:
+    """Return a row group; items are read in the order of rows, so one stays open."""
+    return RowGroup(path, columns, group)

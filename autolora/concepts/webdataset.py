@@ -19,6 +19,7 @@ from autolora.concepts.items import (
     Skipped,
     caption_field,
     clean_caption,
+    source_name,
 )
 from autolora.errors import RefusedFile
 from autolora.params import PoolParams
@@ -46,7 +47,7 @@ def list_members(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem
         caption = next((suffix for suffix in CAPTION_SUFFIXES if suffix in members), None)
         if image and caption:
             read = partial(_read, path, members[image], members[caption], caption)
-            yield CorpusItem(f"{name}/{stem}{image}", read)
+            yield CorpusItem(source_name(f"{name}/{stem}{image}"), read)
         elif image:
             skipped[NO_CAPTION] += 1
 
@@ -57,6 +58,8 @@ def _samples(path: Path, skipped: Skipped) -> dict[str, dict[str, Member]]:
     try:
         with tarfile.open(path, "r:") as archive:
             for info in archive:
+                if info.size < 0:
+                    raise tarfile.ReadError(f"{info.name} has a negative size")
                 if info.isreg() and not info.issparse():
                     folder, slash, file = info.name.rpartition("/")
                     stem, dot, suffix = file.partition(".")
@@ -64,7 +67,7 @@ def _samples(path: Path, skipped: Skipped) -> dict[str, dict[str, Member]]:
                     samples.setdefault(folder + slash + stem, {})[dot + suffix.lower()] = member
                 archive.members.clear()  # type: ignore[attr-defined]  # else every header stays in memory
             _check_end(path, archive.offset)
-    except (tarfile.TarError, OSError, EOFError, ValueError):
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError):
         skipped[DAMAGED] += 1
     return samples
 
@@ -90,10 +93,13 @@ def _read(path: Path, image: Member, caption: Member, suffix: str, bounds: PoolP
 
 
 def _content(path: Path, member: Member) -> bytes:
-    """Return the content of a member. Raises RefusedFile if the file ends before it."""
-    with path.open("rb") as stream:
-        stream.seek(member.offset)
-        content = stream.read(member.size)
+    """Return the content of a member. Raises RefusedFile if it cannot be read, or the file ends before it."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(member.offset)
+            content = stream.read(member.size)
+    except OSError as error:
+        raise RefusedFile(DAMAGED, f"the tar file cannot be read: {error}") from error
     if len(content) < member.size:
         raise RefusedFile(DAMAGED, f"the tar file ends within a member, {member.size} bytes long")
     return content

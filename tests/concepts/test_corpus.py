@@ -6,7 +6,10 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from autolora.concepts.corpus import sample_items
 from autolora.concepts.items import MAX_CAPTION_BYTES, MAX_CAPTION_CHARS, Skipped, clean_caption
@@ -59,14 +62,20 @@ def test_a_folder_has_captions_in_metadata(tmp_path: Path) -> None:
         '{"file_name": "a.png"',
         '{"text": "of no file"}',
         "[]",
+        '{"file_name": "c.png", "text": ""}',
     ]
     corpus = write_files(
         tmp_path / "corpus",
-        {"x/a.png": encoded(1), "x/deep/b.png": encoded(2), "x/metadata.jsonl": "\n".join(lines)},
+        {
+            "x/a.png": encoded(1),
+            "x/deep/b.png": encoded(2),
+            "x/c.png": encoded(3),
+            "x/metadata.jsonl": "\n".join(lines),
+        },
     )
     items, skipped = read(corpus)
     assert captions(items) == {"x/a.png": "a cat", "x/deep/b.png": "a dog"}
-    assert skipped == {"invalid-line": 2, "no-caption": 1}
+    assert skipped == {"invalid-line": 3, "no-caption": 1}
 
 
 def test_webdataset_members_of_one_stem_are_one_image(tmp_path: Path) -> None:
@@ -183,6 +192,81 @@ def test_damaged_pages_of_parquet_are_counted_per_row(tmp_path: Path) -> None:
     content[4:40] = b"\xff" * 36
     path.write_bytes(content)
     assert read(path) == ({}, {"damaged-file": 2})
+
+
+@pytest.mark.parametrize("size", [-5, -512, -1024, 2**80])
+def test_a_member_of_an_impossible_size_ends_the_shard(tmp_path: Path, size: int) -> None:
+    members = {"0.png": encoded(0), "0.txt": "a cat", "1.txt": "damaged", "1.png": b""}
+    path = write_tar(tmp_path / "s.tar", members)
+    with tarfile.open(path) as archive:
+        position = archive.getmembers()[-1].offset
+    content = bytearray(path.read_bytes())
+    header = content[position : position + 512]
+    header[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % 2**88).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    content[position : position + 512] = header
+    path.write_bytes(content)
+    items, skipped = read(path)
+    assert captions(items) == {"s.tar/0.png": "a cat"}
+    assert skipped["damaged-file"] == 1
+
+
+def test_a_tar_file_with_a_long_chain_of_headers_is_damaged(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("n" * 200)
+    extended = info.tobuf(tarfile.GNU_FORMAT)[:-512]
+    write_files(tmp_path, {"s.tar": extended * 5000, "a.png": encoded(1), "a.txt": "a cat"})
+    assert read(tmp_path)[1] == {"damaged-file": 1}
+
+
+def test_names_that_are_not_utf8_are_written_with_replacements(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff")
+    write_files(tmp_path, {f"{name}.png": encoded(1), f"{name}.txt": "a cat"})
+    shard = write_tar(tmp_path / "0.tar", {f"{name}.png": encoded(2), f"{name}.txt": "a dog"})
+    shard.rename(tmp_path / f"{name}.tar")
+    assert captions(read(tmp_path)[0]) == {"\ufffd.png": "a cat", "\ufffd.tar/\ufffd.png": "a dog"}
+
+
+def test_files_that_are_gone_when_they_are_read_are_skipped(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.png": encoded(1), "a.txt": "a cat", "b.png": encoded(2)})
+    write_files(tmp_path, {"metadata.jsonl": '{"file_name": "b.png", "text": "a dog"}'})
+    write_tar(tmp_path / "s.tar", {"0.png": encoded(3), "0.txt": "a ship"})
+    write_parquet(tmp_path / "p.parquet", {"image": [encoded(4)], "text": ["a fish"]})
+    items = sample_items(tmp_path, 4, 0, Skipped())
+    for path in tmp_path.iterdir():
+        if path.suffix != ".txt":
+            path.unlink()
+    for item in items:
+        with pytest.raises(RefusedFile) as refused:
+            item.read(BOUNDS)
+        assert refused.value.code == "damaged-file"
+
+
+def test_rows_of_parquet_are_read_in_any_order(tmp_path: Path) -> None:
+    contents = [encoded(seed) for seed in range(5)]
+    path = write_parquet(tmp_path / "p.parquet", {"image": contents, "text": list("abcde")}, rows_per_group=3)
+    items = sample_items(path, 5, 0, Skipped())
+    for row in (2, 0, 0, 4, 1, 3):
+        assert items[row].read(BOUNDS) == (contents[row], "abcde"[row])
+
+
+def test_equal_rows_of_parquet_take_the_memory_of_one(tmp_path: Path) -> None:
+    """A dictionary makes them small on disk, in any number."""
+    content = encoded(1, size=(200, 200))
+    images = pa.DictionaryArray.from_arrays(
+        np.zeros(20_000, dtype=np.int32), pa.array([content], pa.binary())
+    )
+    table = pa.table({"image": images, "text": ["a cat"] * 20_000})
+    parquet.write_table(table, tmp_path / "p.parquet", store_schema=False)
+    items = sample_items(tmp_path / "p.parquet", 3, 0, Skipped())
+    default = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(default)
+    pa.set_memory_pool(counting)
+    try:
+        assert [item.read(BOUNDS) for item in items] == [(content, "a cat")] * 3
+    finally:
+        pa.set_memory_pool(default)
+    assert 0 < counting.max_memory() < 100 * len(content)
 
 
 def test_links_and_devices_in_a_tar_file_are_no_images(tmp_path: Path) -> None:
