@@ -24,8 +24,7 @@ def exit_on_interrupt(message: str) -> None:
     def stop(signum: int, frame: object) -> None:
         _interrupted.set()
         signal.signal(signal.SIGINT, _abandon)
-        sys.stderr.write(f"\n{message}\n")
-        sys.stderr.flush()
+        os.write(2, f"\n{message}\n".encode())  # sys.stderr raises if the signal comes while it writes
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries print how their work was cut short
         watchdog = threading.Timer(GRACE_S, _abandon)
         watchdog.daemon = True
@@ -42,9 +41,11 @@ def raise_if_interrupted() -> None:
 
 
 def _abandon(*_: object) -> None:
-    import psutil  # only here: it delays the start of every command
+    try:
+        import psutil  # only here: it delays the start of every command
 
-    for child in psutil.Process().children(recursive=True):  # such as a server that Prefect started
-        with suppress(psutil.Error):
-            child.terminate()
-    os._exit(STATUS)
+        for child in psutil.Process().children(recursive=True):  # such as a server that Prefect started
+            with suppress(psutil.Error):
+                child.terminate()
+    finally:
+        os._exit(STATUS)  # even if the signal comes during the import of psutil

@@ -78,6 +78,21 @@ def test_a_second_ctrl_c_does_not_wait_for_the_end(tmp_path: Path) -> None:
     assert process.returncode == STATUS
 
 
+def test_ctrl_c_while_the_process_prints_an_error(tmp_path: Path) -> None:
+    code = (
+        "import io, os, signal, sys, time\n"
+        "class Interrupting(io.FileIO):\n"
+        "    def write(self, data):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return super().write(data)\n"
+        "sys.stderr = io.TextIOWrapper(io.BufferedWriter(Interrupting(2, 'wb', closefd=False)))\n"
+        f"print('ready'); sys.stderr.write('progress'); sys.stderr.flush(); {WAIT}\n"
+    )
+    process = start_python(code, tmp_path)
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
+
+
 def test_an_error_of_a_library_does_not_change_the_status(tmp_path: Path) -> None:
     code = (
         "import time\nfrom autolora.interrupt import raise_if_interrupted\n"
@@ -89,9 +104,13 @@ def test_an_error_of_a_library_does_not_change_the_status(tmp_path: Path) -> Non
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
-def test_threads_that_do_not_end_are_abandoned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "before", ["", "import sys, types; sys.modules['psutil'] = types.ModuleType('psutil')\n"]
+)
+def test_threads_that_do_not_end_are_abandoned(before: str, tmp_path: Path) -> None:
+    """before: nothing, or what leaves psutil in the middle of its import."""
     code = (
-        "import autolora.interrupt, threading, time\n"
+        before + "import autolora.interrupt, threading, time\n"
         "autolora.interrupt.GRACE_S = 0.5\n"
         "threading.Thread(target=time.sleep, args=[60]).start(); print('ready'); " + WAIT
     )
