@@ -1,6 +1,7 @@
 """The captioned images that the concepts are made from, and the gradients of theirs that are still missing."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,7 +45,7 @@ class Plan:
     images: tuple[CaptionedImage, ...]
     """all captioned images, sorted by image and caption"""
     gradients: Pending[str]
-    """keys of missing and of unwanted gradients"""
+    """keys of missing gradients, in the order in which a corpus is read quickly, and of unwanted ones"""
     inputs: Mapping[str, GradientInput]
     """by key of the gradient"""
     skipped: Skipped
@@ -70,7 +71,7 @@ def make_plan(
         families = tuple(sorted({*first.families, *image.families}))
         merged[image.sha256, image.caption] = replace(first, families=families)
     images = tuple(merged[key] for key in sorted(merged))
-    return Plan(images, pending((image.gradient for image in images), stored_keys(root)), inputs, skipped)
+    return Plan(images, pending(inputs, stored_keys(root)), inputs, skipped)
 
 
 def _recipe(params: ConceptsParams, base: ModelsParams, bounds: PoolParams, tokens: int) -> str:
@@ -88,6 +89,7 @@ def _find_images(
         yield from _find_renderings(root)
     if params.corpus is None:
         return
+    families = _families_of_images(root)
     for item in sample_items(root / params.corpus, params.max_images, params.seed, skipped):
         try:
             content, caption = item.read(bounds)
@@ -95,8 +97,18 @@ def _find_images(
             skipped[refused.code] += 1
             continue
         sha256 = hashlib.sha256(content).hexdigest()
-        image = CaptionedImage(sha256=sha256, caption=caption, source=item.source, families=(), gradient="")
+        own = families.get(sha256, ())
+        image = CaptionedImage(sha256=sha256, caption=caption, source=item.source, families=own, gradient="")
         yield image, partial(_content, item, bounds)
+
+
+def _families_of_images(root: Path) -> dict[str, tuple[str, ...]]:
+    """Return image -> the families of the training adapters whose rendering it is, as a corpus may contain it too."""
+    families: defaultdict[str, set[str]] = defaultdict(set)
+    for adapter in training_lock(root).in_split("train"):
+        for image in adapter.renderings:
+            families[image].add(adapter.family)
+    return {image: tuple(sorted(own)) for image, own in families.items()}
 
 
 def _content(item: CorpusItem, bounds: PoolParams) -> bytes:

@@ -30,7 +30,7 @@ class CaptionedImage:
     source: str
     """where it was first found: a path or member of the corpus, or `renderings`"""
     families: tuple[str, ...]
-    """families of the training adapters whose rendering it is; none if it is of the corpus"""
+    """families of the training adapters whose rendering it is, also if the corpus contains it; usually none there"""
     gradient: str
     """key of its gradient; images with several captions may share one"""
 

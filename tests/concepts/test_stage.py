@@ -1,5 +1,6 @@
 """The stage `concepts`: what it writes, what it computes again, and that a killed run continues."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -225,14 +226,30 @@ def test_renderings_that_were_taken_down_are_left_out(repository: Repository) ->
     assert not {image.sha256 for image in read_images(repository.root)} & {*row.renderings}
 
 
-def test_an_image_in_both_sources_is_one_row(repository: Repository) -> None:
-    row = training_lock(repository.root).in_split("train")[0]
-    (path,) = (repository.root / "data/pool").rglob(f"{row.renderings[0]}.png")
-    write_files(
-        repository.root / "corpus", {"6.png": encoded(0), "6.txt": CAPTIONS["0"], "7.png": path.read_bytes()}
-    )
+def test_an_image_with_one_caption_is_one_row(repository: Repository) -> None:
+    write_files(repository.root / "corpus", {"6.png": encoded(0), "6.txt": CAPTIONS["0"]})
     repository.run()
     assert len(read_images(repository.root)) == len(CAPTIONS)
+
+
+def test_a_rendering_in_the_corpus_has_its_families(repository: Repository) -> None:
+    """Otherwise the encoder's predictions out of fold would learn from it."""
+    row = training_lock(repository.root).in_split("train")[0]
+    lock = repository.root / "data/training.jsonl"
+    lock.write_text(lock.read_text().replace(row.renderings[0], hashlib.sha256(encoded(0)).hexdigest()))
+    repository.run()
+    families = {image.caption: image.families for image in read_images(repository.root)}
+    assert families == dict.fromkeys(CAPTIONS.values(), ()) | {CAPTIONS["0"]: (row.family,)}
+    cat = next(concept for concept in load_concepts(repository.root).concepts if concept.phrase == "cat")
+    assert cat.families == {row.family}
+
+
+def test_gradients_are_computed_in_the_order_of_the_corpus(repository: Repository) -> None:
+    """Shards are read forward."""
+    bounds = replace(small_root.params().pool, sketch_size=8)
+    plan = stage.make_plan(repository.root, repository.params, repository.base, bounds, TOKENS)
+    sources = {image.gradient: image.source for image in plan.images}
+    assert [sources[key] for key in plan.gradients.add] == [f"{name}.png" for name in CAPTIONS]
 
 
 def test_images_that_cannot_be_decoded_are_counted(repository: Repository) -> None:
