@@ -21,7 +21,7 @@ from autolora.encoder.ridge import slot_units
 from autolora.errors import MissingArtifact
 from autolora.params import ConceptsParams
 from autolora.pool import store as pool
-from autolora.storage.files import write_atomic
+from autolora.storage.files import Row, read_json, write_atomic
 from autolora.storage.hashes import hash_value
 
 MAX_OTHERS, MIN_OTHERS = 64, 8
@@ -79,11 +79,15 @@ class Gallery:
 
 
 def read_galleries(root: Path) -> dict[str, Gallery]:
-    """Return adapter -> gallery of the dataset, of the adapters with a captioned rendering."""
+    """Return adapter -> gallery of the dataset, of the adapters with a captioned rendering that the pool still has."""
     captions = captions_by_image(root)
     galleries = {}
     for row in rows(root, "adapters"):
-        images = tuple((image, captions[image][0].text) for image in row["renderings"] if image in captions)
+        images = tuple(
+            (image, captions[image][0].text)
+            for image in row["renderings"]
+            if image in captions and pool.has_rendering(root, image)
+        )
         if images:
             galleries[row["sha256"]] = Gallery(row["sha256"], row["family"], images)
     return galleries
@@ -103,7 +107,7 @@ def check_gallery(root: Path, adapter: str, compute: Compute, key: str) -> Galle
     own, others = galleries[adapter], choose_others(galleries, galleries[adapter].family)
     path = root / "cache" / "gallery_checks" / f"{adapter}.json"
     key = hash_value([key, own.images, [(other.sha256, other.images[0]) for other in others]])
-    stored = json.loads(path.read_text()) if path.exists() else {}
+    stored = _read_stored(path)
     if stored.get("key") != key:
         gradients = compute([*own.images, *(other.images[0] for other in others)])
         updates = read_updates(root, [own, *others])
@@ -112,6 +116,14 @@ def check_gallery(root: Path, adapter: str, compute: Compute, key: str) -> Galle
         write_atomic(path, json.dumps(stored))
     values = stored["check"]
     return GalleryCheck(**(values | {"others": tuple(values["others"])}))
+
+
+def _read_stored(path: Path) -> Row:
+    """Return the stored check; empty if there is none, or it is damaged."""
+    try:
+        return read_json(path) or {}
+    except MissingArtifact:
+        return {}
 
 
 def choose_others(galleries: dict[str, Gallery], family: str) -> list[Gallery]:

@@ -32,6 +32,7 @@ from tests.support.synthetic_repo import (
     make_adapter,
     make_adapters,
     write_dataset,
+    write_images,
     write_repository,
 )
 from tests.support.tiny_flux import TOKENS, save_pipeline
@@ -44,6 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Synthe
     """Return a repository with a dataset, and its adapters."""
     root, adapters = tmp_path_factory.mktemp("root"), make_adapters()
     write_repository(root, adapters)
+    write_images(root, adapters)
     write_dataset(root)
     return root, adapters
 
@@ -108,6 +110,26 @@ def test_a_check_is_computed_once(repository: tuple[Path, list[SyntheticAdapter]
     assert gradients.calls == 2
 
 
+def test_a_damaged_check_is_computed_again(repository: tuple[Path, list[SyntheticAdapter]]) -> None:
+    root, adapters = repository
+    gradients = Gradients(root, shown_by(adapters))
+    first = check_gallery(root, adapters[0].sha256, gradients, "key")
+    (path,) = (root / "cache/gallery_checks").iterdir()
+    path.write_text(path.read_text()[:50])
+    assert check_gallery(root, adapters[0].sha256, gradients, "key") == first and gradients.calls == 2
+
+
+def test_images_that_were_taken_down_are_not_compared(
+    repository: tuple[Path, list[SyntheticAdapter]],
+) -> None:
+    root, adapters = repository
+    image = read_galleries(root)[adapters[0].sha256].images[0][0]
+    pool.rendering_path(root, image).write_bytes(b"")
+    galleries = read_galleries(root)
+    assert image not in {name for name, _ in galleries[adapters[0].sha256].images}
+    assert len(galleries) == len(adapters)
+
+
 def test_others_are_of_other_families_and_always_the_same(
     repository: tuple[Path, list[SyntheticAdapter]],
 ) -> None:
@@ -129,6 +151,7 @@ def test_too_little_to_compare_is_an_error(
         check_gallery(root, "0" * 64, Gradients(root, {}), "key")
     few = [make_adapter("mosaic", author) for author in range(MIN_OTHERS)]
     write_repository(tmp_path, few)
+    write_images(tmp_path, few)
     write_dataset(tmp_path)
     with pytest.raises(MissingArtifact, match=f"only {MIN_OTHERS - 1} adapters of other families"):
         check_gallery(tmp_path, few[0].sha256, Gradients(tmp_path, {}), "key")

@@ -9,12 +9,13 @@ from torch import Tensor
 from autolora.gallery_check import read_galleries
 from autolora.pool import store as pool
 from bench.galleries import exchanged, measure
-from tests.support.synthetic_repo import make_adapters, write_dataset, write_repository
+from tests.support.synthetic_repo import make_adapters, write_dataset, write_images, write_repository
 
 
 def test_exchanged_galleries_are_told_from_right_ones(tmp_path: Path) -> None:
     adapters = make_adapters()
     write_repository(tmp_path, adapters)
+    write_images(tmp_path, adapters)
     write_dataset(tmp_path)
     galleries = read_galleries(tmp_path)
     themes = {adapter.sha256: adapter.theme for adapter in adapters}
@@ -30,6 +31,7 @@ def test_exchanged_galleries_are_told_from_right_ones(tmp_path: Path) -> None:
 def test_images_are_exchanged_with_those_of_another_theme(tmp_path: Path) -> None:
     adapters = make_adapters(authors=(0, 1))
     write_repository(tmp_path, adapters)
+    write_images(tmp_path, adapters)
     write_dataset(tmp_path)
     galleries = list(read_galleries(tmp_path).values())
     themes = {adapter.sha256: adapter.theme for adapter in adapters}
