@@ -105,6 +105,15 @@ def load_tags(folder: Path) -> TagTable | None:
     try:
         with safe_open(path, "numpy") as file:
             texts = tuple(json.loads(file.metadata()[TEXTS]))
-            return TagTable(texts, file.get_tensor(VECTORS), file.get_tensor(COEFFICIENTS))
+            return _checked(TagTable(texts, file.get_tensor(VECTORS), file.get_tensor(COEFFICIENTS)))
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise MissingArtifact(f"{path} is damaged ({error}): run `dvc repro encoder`") from error
+
+
+def _checked(table: TagTable) -> TagTable:
+    """Return a table that was read. Raises ValueError if its parts do not fit: its author may be anybody."""
+    if not all(isinstance(text, str) and text.isprintable() for text in table.texts):
+        raise ValueError("expected printable texts")
+    if table.vectors.ndim != 2 or len(table.vectors) != len(table.texts) or table.coefficients.shape != (2,):
+        raise ValueError("expected a vector per text and two coefficients")
+    return table

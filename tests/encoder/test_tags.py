@@ -4,7 +4,9 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +157,22 @@ def test_tags_are_stored_and_removed(tmp_path: Path) -> None:
 def test_damaged_tags_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / TAGS).write_bytes(content)
     with pytest.raises(MissingArtifact, match=r"tags.safetensors is damaged .*dvc repro encoder"):
+        load_tags(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"texts": ("one",)},
+        {"texts": (1, 2, 3, 4, 5)},
+        {"texts": (*WORDS[:4], "\x1b[31mred")},
+        {"vectors": np.zeros(5, dtype=np.float32)},
+        {"coefficients": np.zeros(3)},
+    ],
+)
+def test_tags_whose_parts_do_not_fit_are_an_error(tmp_path: Path, changes: dict[str, Any]) -> None:
+    save_tags(tmp_path, replace(make_table(), **changes))
+    with pytest.raises(MissingArtifact, match=r"tags.safetensors is damaged \(expected"):
         load_tags(tmp_path)
 
 
