@@ -155,12 +155,12 @@ def _check_gallery(root: Path, params: Params, record: "AdapterRecord") -> "Gall
     """Return the check of an adapter's images against its weights; None without an accepted file."""
     if record.adapter is None or not record.adapter.accepted:
         return None
-    announce(f"loading {params.models.pipeline} to compare the images with the weights")
+    announce(f"comparing the images with the weights by {params.models.pipeline}")
     from autolora import models
     from autolora.concepts.denoising import DenoisingGradients
+    from autolora.concepts.plan import gradient_recipe
     from autolora.gallery_check import check_gallery, compute_with
     from autolora.lora.sketch import SketchSpec
-    from autolora.storage.hashes import hash_value
 
     spec, tokens = SketchSpec(params.pool.sketch_size), params.generation.max_sequence_length
 
@@ -168,11 +168,9 @@ def _check_gallery(root: Path, params: Params, record: "AdapterRecord") -> "Gall
         models.set_threads(params.models)
         return DenoisingGradients(models.load_pipeline(params.models), params.concepts, spec, tokens)
 
-    base = (params.models.pipeline, params.models.pipeline_revision)
-    key = hash_value([spec.key, tokens, base, asdict(params.concepts)])
-    return check_gallery(
-        root, record.adapter.sha256, compute_with(root, load_gradients, params.concepts), key
-    )
+    key = gradient_recipe(params.concepts, params.models, params.pool, tokens)
+    compute = compute_with(root, load_gradients, params.concepts)
+    return check_gallery(root, record.adapter.sha256, compute, key)
 
 
 def _trigger_word_table(checks: "Sequence[TriggerWordCheck]") -> Table:

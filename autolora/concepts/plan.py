@@ -60,7 +60,7 @@ def make_plan(
     bounds: limits on images, and the size of sketches. tokens: number of T5 states per prompt.
     Raises ParamsError if the corpus has no captioned images, MissingArtifact if the dataset is missing.
     """
-    recipe = _recipe(params, base, bounds, tokens)
+    recipe = gradient_recipe(params, base, bounds, tokens)
     skipped, inputs = Skipped(), dict[str, GradientInput]()
     merged: dict[tuple[str, str], CaptionedImage] = {}
     for image, read in _find_images(root, params, bounds, skipped):
@@ -74,7 +74,7 @@ def make_plan(
     return Plan(images, pending(inputs, stored_keys(root)), inputs, skipped)
 
 
-def _recipe(params: ConceptsParams, base: ModelsParams, bounds: PoolParams, tokens: int) -> str:
+def gradient_recipe(params: ConceptsParams, base: ModelsParams, bounds: PoolParams, tokens: int) -> str:
     """Return the hash of all that determines a gradient except its image and prompt."""
     pipeline = (base.pipeline, base.pipeline_revision, tokens, GUIDANCE)
     noise = (params.noise_levels, params.draws, params.seed)

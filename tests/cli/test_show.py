@@ -80,6 +80,26 @@ def test_show_compares_images_with_the_weights_on_request(
     }  # fmt: skip
 
 
+def test_a_gallery_is_compared_again_if_a_param_changes_its_gradients(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, keys = root / "params.yaml", []
+
+    def check_gallery(root: Path, adapter: str, compute: object, key: str) -> GalleryCheck:
+        keys.append(key)
+        return GalleryCheck(images=4, cosine=0.2, others=(0.0, 0.1))
+
+    monkeypatch.setattr("autolora.gallery_check.check_gallery", check_gallery)
+    written = path.read_text()
+    try:
+        for former, new in (("", ""), ("min_images: 12", "min_images: 13"), ("draws: 1 ", "draws: 2 ")):
+            path.write_text(written.replace(former, new))
+            run(root, monkeypatch, "show", "author0/mosaic", "--gallery")
+    finally:
+        path.write_text(written)
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.parametrize("option", ["--captions", "--trigger-words", "--gallery"])
 def test_images_have_no_checks_of_adapters(option: str) -> None:
     result = CliRunner().invoke(app, ["show", "image.png", option])
