@@ -95,6 +95,7 @@ def build(base: Base, scale: float = 1.0) -> dict[str, float]:
     print(f"{base.home.name}: {base.drawings} drawings encoded", flush=True)
     average, models = _train(base, _models(base), data)
     flux.save(models[0], models[1], tower, tokenizer, base.home)
+    _checkpoint_path(base).unlink(missing_ok=True)  # not before: an interrupted save is repeated from it
     return {"loss": average, **flux.check(base.seed + 1, base.home)}
 
 
@@ -140,7 +141,7 @@ def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[
         "optimizer": optimizer,
         "schedule": schedule,
     }
-    checkpoint = Checkpoint(CACHE / f"{base.home.name}.checkpoint", base.recipe, parts, generator)
+    checkpoint = Checkpoint(_checkpoint_path(base), base.recipe, parts, generator)
     start, average = checkpoint.load()
     for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, base.steps, base.seed)):
         if step < start:
@@ -157,8 +158,11 @@ def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[
         if (step + 1) % CHECKPOINT_EVERY == 0:
             checkpoint.save(step + 1, average)
             print(f"{base.home.name} {step + 1}/{base.steps} loss {average:.4f} {time.ctime()}", flush=True)
-    checkpoint.remove()
     return average, averaged.model
+
+
+def _checkpoint_path(base: Base) -> Path:
+    return CACHE / f"{base.home.name}.checkpoint"
 
 
 def _loss(

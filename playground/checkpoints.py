@@ -57,7 +57,3 @@ class Checkpoint:
             part.load_state_dict(content[name])
         self.generator.set_state(content["generator"])
         return content["step"], content["loss"]
-
-    def remove(self) -> None:
-        """Remove the file after the training."""
-        self.path.unlink(missing_ok=True)

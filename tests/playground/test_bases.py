@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,6 +93,7 @@ def test_an_interrupted_training_continues_with_the_same_numbers(
 ) -> None:
     base = Base(tmp_path / "tiny", seed=4, steps=STEPS)
     loss, weights = train(base)
+    (tmp_path / "tiny.checkpoint").unlink()
     monkeypatch.setattr(Checkpoint, "save", interrupt_after(Checkpoint.save))
     with pytest.raises(KeyboardInterrupt):
         train(base)
@@ -101,6 +103,31 @@ def test_an_interrupted_training_continues_with_the_same_numbers(
     again, continued = train(base)
     assert again == loss
     assert all(torch.equal(value, continued[name]) for name, value in weights.items())
+
+
+def test_a_training_whose_save_was_interrupted_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    original = bases._loss
+
+    def loss(*arguments: Any) -> torch.Tensor:
+        steps.append(1)
+        return original(*arguments)
+
+    def interrupted_save(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    base = Base(tmp_path / "tiny", seed=4, steps=STEPS)
+    monkeypatch.setattr(bases, "_loss", loss)
+    monkeypatch.setattr(bases, "_training_set", lambda *_: training_set())
+    monkeypatch.setattr(bases.flux, "check", lambda *_: {})
+    monkeypatch.setattr(bases.flux, "save", interrupted_save)
+    with pytest.raises(KeyboardInterrupt):
+        bases.build(base)
+    monkeypatch.setattr(bases.flux, "save", lambda *_: None)
+    bases.build(base)
+    assert len(steps) == STEPS
     assert not list(tmp_path.iterdir())
 
 
