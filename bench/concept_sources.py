@@ -117,9 +117,13 @@ def write_gallery(home: Path, images: Sequence[Rendering]) -> None:
 
 
 def own_left_out(material: Material, name: str, params: Params, task: RetrievalTask) -> Material:
-    """Return the material without the renderings of the queried LoRAs."""
-    own = {image.sha256 for name in task.queried for image in task.by_sha256[name].renderings}
-    return restrict(material, name, params.concepts, lambda image: image.sha256 not in own)
+    """Return the material without the images of the queried LoRAs.
+
+    Images are compared by their files: the sha256 of a rendering is that of its download, which the pool converts.
+    """
+    own = {hash_file(image.path) for sha256 in task.queried for image in task.by_sha256[sha256].renderings}
+    kept = {sha256 for sha256, path in material.paths.items() if hash_file(path) not in own}
+    return restrict(material, name, params.concepts, lambda image: image.sha256 in kept)
 
 
 def describe_cached(params: Params, path: Path, images: Sequence[Path]) -> dict[Path, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """bench.concepts in small: tasks, sources, baselines, costs, and rows on a small repository."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bench.concept_pools import (
     Rendering,
     RetrievalTask,
     condition_tasks,
+    locked_task,
     read_pool,
     theme_folds,
     without_own_galleries,
@@ -166,6 +168,26 @@ def test_rows_are_measured_on_a_small_repository(tmp_path: Path) -> None:
     whole = tables["whole index"]["theme"]
     assert list(whole) == [RIDGE, "caption centroid", "chance", "corpus"]
     assert len(whole["corpus"]["R@1"]["seeds"]) == 2 and whole["corpus"]["R@1"]["clusters"] == len(members)
+
+
+def test_all_images_of_the_lora_that_is_asked_for_are_left_out(tmp_path: Path) -> None:
+    values = small_params(tmp_path)
+    judged = small_root.build(tmp_path, values.models)
+    (tmp_path / "themes.json").write_text(
+        json.dumps({sha256: {"theme": theme} for sha256, theme in judged.items()})
+    )
+    locked = locked_task(tmp_path, read_pool(tmp_path, tmp_path / "themes.json"))
+    unseen = sorted(locked.by_sha256.keys() - locked.training)
+    asked = frozenset({unseen[0], min(locked.training)})
+    task = replace(locked, queried=asked)
+    everything = concept_sources.galleries_material(tmp_path, tmp_path / "cache", values, task, seed=0)
+    left = concept_sources.own_left_out(everything, "left", values, task)
+    own = {image.path.read_bytes() for sha256 in asked for image in task.by_sha256[sha256].renderings}
+    before, after = (
+        {path.read_bytes() for path in material.paths.values()} for material in (everything, left)
+    )
+    assert len(own) == 4 and own < before
+    assert after == before - own
 
 
 def draw_material(root: Path, values: Params) -> Material:
