@@ -5,7 +5,7 @@
 
 A base is trained by flow matching on plain drawings of the twelve base objects. Its T5 encoder is trained together with
 its transformer; the CLIP text tower and the autoencoder are trained before, and all bases share them. A training that
-was interrupted continues at its last checkpoint.
+was interrupted continues at its last checkpoint, and a base that exists is not trained again.
 """
 
 from __future__ import annotations
@@ -186,9 +186,12 @@ def main() -> None:
     parser.add_argument("base", choices=FURTHER)
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of training steps")
     options = parser.parse_args()
+    base = FURTHER[options.base]
+    if (base.home / "model_index.json").exists() and not _checkpoint_path(base).exists():
+        raise SystemExit(f"{base.home} exists: remove the folder to train it again")
     torch.set_num_threads(1)
     started = time.monotonic()
-    measurements = build(FURTHER[options.base], options.scale)
+    measurements = build(base, options.scale)
     print({"seconds": round(time.monotonic() - started, 1), **measurements}, flush=True)
 
 

@@ -141,6 +141,19 @@ def interrupt_after(save):  # type: ignore[no-untyped-def]
     return saved
 
 
+def test_a_base_that_exists_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "flux-seed"
+    home.mkdir()
+    (home / "model_index.json").touch()
+    monkeypatch.setitem(bases.FURTHER, "seed", replace(bases.FURTHER["seed"], home=home))
+    monkeypatch.setattr("sys.argv", ["bases", "seed"])
+    with pytest.raises(SystemExit, match="flux-seed exists: remove the folder to train it again"):
+        bases.main()
+    monkeypatch.setattr(bases, "build", lambda base, scale: {"loss": 0.0})
+    (tmp_path / "flux-seed.checkpoint").touch()  # its saving was interrupted
+    bases.main()
+
+
 def test_a_checkpoint_of_another_training_is_not_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
