@@ -11,7 +11,7 @@ of slot, by noise level, and by the numbers of images and of draws of noise. Int
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,25 +146,22 @@ def make_tables(
     """Return the tables of `measure`. gradients: of `compute_gradients`. kinds: of the slots (S,)."""
     everything = range(len(kinds))
 
-    def row(select: Callable[[Tensor], Tensor], slots: Sequence[int] = everything) -> Table:
-        means = {name: select(values).mean((0, 1, 2)) for name, values in gradients.items()}
+    def row(part: tuple[slice, ...] = (), slots: Sequence[int] = everything) -> Table:
+        means = {name: values[part].mean((0, 1, 2)) for name, values in gradients.items()}
         return align(loras, means, slots)
 
     draws, _, images = next(iter(gradients.values())).shape[:3]
     of_kind = {kind: [slot for slot in everything if kinds[slot] == kind] for kind in dict.fromkeys(kinds)}
     return {
-        "all": {f"{images} images, {draws} draws": row(lambda values: values)},
-        "kind of slot": {kind: row(lambda values: values, slots) for kind, slots in of_kind.items()},
-        "noise level": {
-            str(level): row(lambda values, at=at: values[:, at : at + 1])  # type: ignore[misc]
-            for at, level in enumerate(levels)
-        },
+        "all": {f"{images} images, {draws} draws": row()},
+        "kind of slot": {kind: row(slots=slots) for kind, slots in of_kind.items()},
+        "noise level": {str(level): row((slice(None), slice(at, at + 1))) for at, level in enumerate(levels)},
         "images": {
-            str(count): row(lambda values, count=count: values[:, :, :count])  # type: ignore[misc]
+            str(count): row((slice(None), slice(None), slice(count)))
             for count in (*(few for few in IMAGE_COUNTS if few < images), images)
         },
         "draws": {
-            str(count): row(lambda values, count=count: values[:count])  # type: ignore[misc]
+            str(count): row((slice(count),))
             for count in (*(few for few in DRAW_COUNTS if few < draws), draws)
         },
     }

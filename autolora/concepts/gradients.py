@@ -58,7 +58,7 @@ class GradientSketcher:
             for index, linear in enumerate(self._linears):
                 hooks.callback(linear.register_forward_hook(self._hook(index, sketches)).remove)
             values = losses()
-            (values.float().sum() * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
+            (values.float().sum() * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]  # torch's own
         size = self.spec.size
         absent = torch.zeros(len(values), size, size, device=values.device)
         stacked = torch.stack([sketches.get(index, absent) for index in range(len(self._linears))], dim=1)
@@ -83,7 +83,7 @@ class GradientSketcher:
                 not output.requires_grad
             ):  # the inputs of the first linears are constants, and so are the weights
                 output.requires_grad_()
-            output.register_hook(record)  # type: ignore[no-untyped-call]
+            output.register_hook(record)  # type: ignore[no-untyped-call]  # torch's own
 
         return project
 
