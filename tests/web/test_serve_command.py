@@ -77,3 +77,23 @@ def test_answers_on_a_kept_connection_do_not_wait(client: httpx2.Client) -> None
     client.get("/api/releases")
     seconds = [client.get("/static/main.js").elapsed.total_seconds() for _ in range(20)]
     assert min(seconds) < 0.03
+
+
+def test_numpy_is_imported_after_it_is_limited_to_one_thread(own_root: Path) -> None:
+    (own_root / "dvc.yaml").touch()
+    code = (
+        "import builtins, os, sys\n"
+        "load = builtins.__import__\n"
+        "def record(name, *arguments, **options):\n"
+        "  if name == 'numpy' and 'numpy' not in sys.modules:\n"
+        "    print('threads', os.environ.get('OPENBLAS_NUM_THREADS'), flush=True); os._exit(0)\n"
+        "  return load(name, *arguments, **options)\n"
+        "builtins.__import__ = record\n"
+        "from autolora.cli.serve import serve\n"
+        "serve(port=0)\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=own_root, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1:] == ["threads 1"], done.stderr
