@@ -10,6 +10,9 @@ GRACE_S = 10.0
 """after this long, threads and servers that have not ended are abandoned; files are written atomically"""
 
 
+WAKE_S = 0.1
+"""so often a main thread that does not notice Ctrl-C is woken"""
+
 _interrupted = threading.Event()
 
 
@@ -31,12 +34,34 @@ def exit_on_interrupt(message: str) -> None:
         raise SystemExit(STATUS)
 
     signal.signal(signal.SIGINT, stop)
+    _wake_on_interrupt()
 
 
 def raise_if_interrupted() -> None:
     """Raise SystemExit(STATUS) if Ctrl-C came: a library may have replaced the first one by an error of its own."""
     if _interrupted.is_set():
         raise SystemExit(STATUS)
+
+
+def _wake_on_interrupt() -> None:
+    """Start a thread that sends SIGURG to the main thread after SIGINT, until the handler of SIGINT has run.
+
+    Python runs handlers in the main thread between two instructions. If SIGINT comes after the last check before a
+    blocking call, such as the wait for a lock, that call does not notice it, and would block for as long as it takes.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # gets each signal's number, in any thread
+    signal.signal(signal.SIGURG, lambda *_: None)  # a signal without a handler interrupts no call
+    main = threading.get_ident()
+
+    def wake() -> None:
+        while signal.SIGINT not in os.read(reader, 1):
+            pass
+        while not _interrupted.wait(WAKE_S):
+            signal.pthread_kill(main, signal.SIGURG)
+
+    threading.Thread(target=wake, name="wake on interrupt", daemon=True).start()
 
 
 def _abandon(*_: object) -> None:

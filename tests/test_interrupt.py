@@ -57,6 +57,18 @@ def test_a_process_ends_with_one_line_and_status_130(code: str, tmp_path: Path) 
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
+def test_a_main_thread_that_does_not_notice_the_signal_is_woken(tmp_path: Path) -> None:
+    code = (
+        "import signal, threading, time\n"
+        "other = threading.Thread(target=time.sleep, args=[60], daemon=True); other.start()\n"
+        "send = lambda: signal.pthread_kill(other.ident, signal.SIGINT)\n"
+        "threading.Timer(0.5, send).start(); print('ready'); threading.Event().wait()"
+    )
+    process = start_python(code, tmp_path)
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
+
+
 def test_blocks_are_left_as_after_an_error(tmp_path: Path) -> None:
     code = (
         "import time, pathlib\n"

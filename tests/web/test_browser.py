@@ -178,7 +178,9 @@ def test_two_releases_stand_side_by_side(browser: Browser, url: str) -> None:
     page = open_page(browser, f"{url}compare")
     page.get_by_label("Prompt").fill("a cat")
     page.get_by_role("button", name="Compare").click()
-    before, after = page.locator(".sides section").all()
+    sides = page.locator(".sides section")
+    expect(sides).to_have_count(2)  # all() does not wait
+    before, after = sides.all()
     expect(before).to_contain_text("8 adapters")
     expect(after).to_contain_text("12 adapters")
     expect(after.locator(".move-new").first).to_be_visible()
