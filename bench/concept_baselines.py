@@ -19,7 +19,7 @@ from autolora.concepts.store import Concepts
 from autolora.encoder.concept_rows import make_concept_rows
 from autolora.encoder.examples import CaptionFeatures
 from autolora.encoder.model import Encoder, TextEncoder, embed_texts
-from autolora.encoder.regression import JointRegression, Solution
+from autolora.encoder.regression import JointRegression
 from autolora.metrics.clip import Clip, image_features
 from autolora.storage.arrays import Float32Array, Float64Array
 from bench.concept_pools import RetrievalTask
@@ -79,8 +79,7 @@ def predict_images(
     )
     images = {image.sha256 for member in task.members for image in member.renderings}
     return {
-        sha256: ((torch.from_numpy(features[sha256]) - center) / scale).double().numpy()
-        @ solution.solution.numpy()
+        sha256: ((torch.from_numpy(features[sha256]) - center) / scale).double().numpy() @ solution.numpy()
         for sha256 in images
     }
 
@@ -92,11 +91,11 @@ def choose(
     concept_rows: Tensor,
     concept_targets: Tensor,
     concept_families: Sequence[frozenset[str]],
-) -> Solution:
-    """Return the regression with the lambda and the weight of concepts that predict best out of fold."""
-    best: tuple[float, Solution] | None = None
-    for ridge in RIDGES:
-        regression = JointRegression(
+) -> Tensor:
+    """Return the regression (F, d) with the lambda and the weight of concepts that predict best out of fold."""
+
+    def make(ridge: float) -> JointRegression:
+        return JointRegression(
             rows.double(),
             targets.double(),
             families,
@@ -105,12 +104,10 @@ def choose(
             concept_families,
             ridge,
         )
-        solution = regression.choose_weight()
-        cosines = functional.cosine_similarity(solution.out_of_fold, regression.centered, dim=-1)
-        if best is None or float(cosines.mean()) > best[0]:
-            best = float(cosines.mean()), solution
-    assert best is not None
-    return best[1]
+
+    candidates = [(regression, regression.choose_weight()) for regression in map(make, RIDGES)]
+    regression, weight = max(candidates, key=lambda pair: pair[0].mean_cosine(pair[1]))
+    return regression.solve(weight)
 
 
 def gallery(task: RetrievalTask, adapter: str, features: Features) -> Tensor:

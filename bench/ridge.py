@@ -14,7 +14,8 @@ import torch
 
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
-from autolora.encoder.ridge import ADAPTERS_AT_ONCE, RidgeEncoder, fit_ridge
+from autolora.encoder.landmarks import ROWS_AT_ONCE
+from autolora.encoder.ridge import RidgeEncoder, fit_ridge
 from autolora.index.embedding import ADAPTERS_PER_PRODUCT, embed
 from autolora.lora.sketch import SketchSpec
 from autolora.metrics.summary import Headline, update
@@ -75,7 +76,7 @@ def measure(count: int) -> Iterator[Headline]:
     fit, result = timed(lambda: fit_ridge(encoder, adapters, adapters, targets, sketches.read, seed=0))
     drawn, sketches.seconds = sketches.seconds, 0.0
     landmarks = min(count, encoder.config.variant.landmarks)
-    products = count * time_product((ADAPTERS_AT_ONCE, len(encoder.mean)), landmarks) / ADAPTERS_AT_ONCE
+    products = count * time_product((ROWS_AT_ONCE, len(encoder.mean)), landmarks) / ROWS_AT_ONCE
     cosine = float(torch.nn.functional.cosine_similarity(result.out_of_fold, targets).mean())
     sample = adapters[: 8 * ADAPTERS_PER_PRODUCT]
     seconds, _ = timed(lambda: embed(encoder, map(sketches.read, sample), torch.device("cpu")))

@@ -17,17 +17,6 @@ CONCEPT_WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """values of w among which cross-validation chooses"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Solution:
-    """The regression with one weight of the concepts."""
-
-    weight: float
-    solution: Tensor
-    """B (R, d)"""
-    out_of_fold: Tensor
-    """(N, d), as of `JointRegression.out_of_fold`"""
-
-
 @dataclass(frozen=True, eq=False)
 class JointRegression:
     """The rows of both blocks, in float64."""
@@ -57,54 +46,71 @@ class JointRegression:
         return self.features.T @ self.features, self.concept_features.T @ self.concept_features
 
     @cached_property
-    def members(self) -> dict[str, list[int]]:
-        """Family -> its rows of the stacked blocks, adapters first."""
-        members: dict[str, list[int]] = {}
+    def members(self) -> dict[str, tuple[list[int], list[int]]]:
+        """Family -> the numbers of its adapters, and of the concepts that show it."""
+        members: dict[str, tuple[list[int], list[int]]] = {}
         for row, family in enumerate(self.families):
-            members.setdefault(family, []).append(row)
-        for row, families in enumerate(self.concept_families, len(self.families)):
+            members.setdefault(family, ([], []))[0].append(row)
+        for row, families in enumerate(self.concept_families):
             for family in families & members.keys():
-                members[family].append(row)
+                members[family][1].append(row)
         return members
 
-    def choose_weight(self) -> Solution:
-        """Return the regression whose predictions out of fold have the largest mean cosine with the targets."""
-        weights = CONCEPT_WEIGHTS if self.concept_families else (0.0,)
-        solutions = [self.solve(weight) for weight in weights]
-        return max(solutions, key=self._mean_cosine)
+    def choose_weight(self) -> float:
+        """Return the weight of the concepts with the largest mean cosine out of fold; 0 without concepts."""
+        return max(CONCEPT_WEIGHTS, key=self.mean_cosine) if self.concept_families else 0.0
 
-    def solve(self, weight: float) -> Solution:
-        """Return the regression with one weight of the concepts."""
+    def mean_cosine(self, weight: float) -> float:
+        """Return the mean cosine of the predictions out of fold with the centered targets."""
+        return float(functional.cosine_similarity(self.out_of_fold(weight), self.centered, dim=-1).mean())
+
+    def solve(self, weight: float) -> Tensor:
+        """Return B (R, d) for a weight of the concepts."""
+        right = self.features.T @ self.centered + weight * (self.concept_features.T @ self.concept_targets)
+        return torch.cholesky_solve(right, self._factor(weight))
+
+    def _factor(self, weight: float) -> Tensor:
+        """Return the Cholesky factor L (R, R) of FᵀF + w·ZᵀZ + lambda."""
         of_adapters, of_concepts = self.grams
         gram = of_adapters + weight * of_concepts
         gram += self.ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        factor = torch.linalg.cholesky(gram)
-        right = self.features.T @ self.centered + weight * (self.concept_features.T @ self.concept_targets)
-        return Solution(weight, torch.cholesky_solve(right, factor), self.out_of_fold(weight, factor))
+        factor: Tensor = torch.linalg.cholesky(gram)
+        return factor
 
-    def out_of_fold(self, weight: float, factor: Tensor) -> Tensor:
+    def out_of_fold(self, weight: float) -> Tensor:
         """Return the predictions (N, d) of regressions without each adapter's family, relative to these' mean target.
 
-        factor L (R, R): of L·Lᵀ = FᵀF + w·ZᵀZ + lambda. With both blocks stacked, X = (F, √w·Z) and y = (Y, √w·T), the
-        regression is y → H·y with H = J/N + W·Wᵀ and W = X·L⁻ᵀ, where J is 1 for pairs of adapters and 0 elsewhere. So
-        a regression without the rows G predicts y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly.
+        With both blocks stacked, X = (F, √w·Z) and y = (Y, √w·T), the regression is y → H·y with H = J/N + W·Wᵀ and
+        W = X·L⁻ᵀ, L·Lᵀ = XᵀX + lambda, where J is 1 for pairs of adapters and 0 elsewhere. So a regression without the
+        rows G predicts y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly. The blocks are not stacked, to save memory.
         """
-        count, concept_scale = len(self.targets), weight**0.5
-        rows = torch.cat([self.features, concept_scale * self.concept_features])
-        targets = torch.cat([self.targets, concept_scale * self.concept_targets])
-        intercept = torch.cat([rows.new_ones(count), rows.new_zeros(len(rows) - count)])
-        whitened = torch.linalg.solve_triangular(factor, rows.T, upper=False).T
-        fitted = torch.outer(intercept, self.targets.mean(0))
-        residuals = targets - fitted - whitened @ (whitened.T @ targets)
-        result = torch.empty_like(self.targets)
-        for part in self.members.values():
-            own = [row for row in part if row < count]
-            hat = torch.outer(intercept[part], intercept[part]) / count + whitened[part] @ whitened[part].T
+        factor, scale = self._factor(weight), weight**0.5
+        whitened, whitened_concepts = (
+            _whiten(self.features, factor),
+            _whiten(scale * self.concept_features, factor),
+        )
+        concept_targets = scale * self.concept_targets
+        coefficients = whitened.T @ self.targets + whitened_concepts.T @ concept_targets
+        residuals = _subtract(self.centered, whitened @ coefficients)
+        concept_residuals = _subtract(concept_targets, whitened_concepts @ coefficients)
+        result, count, total = torch.empty_like(self.targets), len(self.targets), self.targets.sum(0)
+        for own, shown in self.members.values():
+            part = torch.cat([whitened[own], whitened_concepts[shown]])
+            hat = part @ part.T
+            hat[: len(own), : len(own)] += 1 / count
             left_out = torch.eye(len(part), dtype=hat.dtype, device=hat.device) - hat
-            correction = torch.linalg.solve(left_out, residuals[part])[: len(own)]
-            mean = (self.targets.sum(0) - self.targets[own].sum(0)) / max(count - len(own), 1)
-            result[own] = self.targets[own] - correction - mean
+            errors = torch.linalg.solve(left_out, torch.cat([residuals[own], concept_residuals[shown]]))
+            mean = (total - self.targets[own].sum(0)) / max(count - len(own), 1)
+            result[own] = self.targets[own] - errors[: len(own)] - mean
         return result
 
-    def _mean_cosine(self, solution: Solution) -> float:
-        return float(functional.cosine_similarity(solution.out_of_fold, self.centered, dim=-1).mean())
+
+def _whiten(rows: Tensor, factor: Tensor) -> Tensor:
+    """Return rows·L⁻ᵀ (n, R) of rows (n, R) and a lower triangular L (R, R)."""
+    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.T, upper=False).T
+    return whitened
+
+
+def _subtract(values: Tensor, fitted: Tensor) -> Tensor:
+    """Return the difference, written over the fitted values."""
+    return torch.sub(values, fitted, out=fitted)

@@ -46,7 +46,9 @@ def train(
     data/concepts; MismatchError if params, pool, concepts and models do not fit.
     """
     encoder = build(root, params, transformer, text_encoder).to(device)
-    read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(reader(root, encoder.config, bounds))
+    read = reader(root, encoder.config, bounds)
+    if params.variant.model == "transformer":  # the regression reads each adapter once
+        read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(read)
     examples = _accepted(load_examples(root), read, params.variant)
     concepts = load_concepts(root) if params.variant.concepts else None
     digest = read_digest(root, "concepts")["sha256"] if params.variant.concepts else None

@@ -1,8 +1,10 @@
 """The ridge regression: equal to its textbook form, invariant, exact out of fold, and better than chance."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from autolora.encoder import store as encoder_store
 from autolora.encoder.concept_rows import ConceptRows
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
+from autolora.encoder.landmarks import Landmarks, draw_landmarks
 from autolora.encoder.model import embed_texts
+from autolora.encoder.regression import JointRegression
 from autolora.encoder.ridge import RidgeEncoder, RidgeFit, fit_ridge, slot_units
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
@@ -183,20 +187,24 @@ def test_a_concept_of_an_absent_theme_is_predicted(targets: Tensor) -> None:
     assert scores.argmax(1).tolist() == [6, 7]
 
 
-def test_fewer_landmarks_than_concepts_come_close(sketches: Tensor, targets: Tensor) -> None:
-    """Concepts that lie near a few directions need only a few landmarks; the fit does not keep all of them."""
-    generator = torch.Generator().manual_seed(6)
-    mixed = torch.randn(60, 3, generator=generator)
-    gradients = torch.einsum("nk,ksmp->nsmp", mixed, sketches[:3])
-    concepts = ConceptRows(
-        gradients, torch.nn.functional.normalize(mixed @ targets[:3], dim=-1), [frozenset()] * 60
-    )
-    families, present = [str(row) for row in range(12)], torch.ones(12, sketches.shape[1], dtype=torch.bool)
-    exact, approximate = new_encoder(), new_encoder(landmarks=12)
-    for encoder in (exact, approximate):
-        fit(encoder, sketches[:12], families, targets[:12], concepts)
-    cosines = (exact.embed(sketches[:12], present) * approximate.embed(sketches[:12], present)).sum(1)
-    assert cosines.min() > 0.95
+def test_landmarks_are_released_before_the_predictions_out_of_fold(
+    sketches: Tensor, targets: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are most of the memory of a fit to many adapters."""
+    drawn: list[weakref.ref[Tensor]] = []
+
+    def draw(*args: Any, **options: Any) -> Landmarks:
+        landmarks = draw_landmarks(*args, **options)
+        drawn.append(weakref.ref(landmarks.values))
+        return landmarks
+
+    def out_of_fold(regression: JointRegression, weight: float) -> Tensor:
+        assert [landmarks() for landmarks in drawn] == [None]
+        return regression.targets
+
+    monkeypatch.setattr("autolora.encoder.ridge.draw_landmarks", draw)
+    monkeypatch.setattr(JointRegression, "out_of_fold", out_of_fold)
+    assert torch.allclose(fit(new_encoder(), sketches, FAMILIES, targets).out_of_fold, targets)
 
 
 def test_strength_and_missing_slots_count_as_documented(sketches: Tensor, targets: Tensor) -> None:
