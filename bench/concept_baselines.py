@@ -99,7 +99,7 @@ def choose(
             rows.double(),
             targets.double(),
             families,
-            concept_rows.double(),
+            (concept_rows - concept_rows.mean(0)).double(),
             concept_targets.double(),
             concept_families,
             ridge,

@@ -1,8 +1,11 @@
-"""A ridge regression on two blocks of rows: adapters, with an intercept, and concepts, with a weight and without one.
+"""A ridge regression on two blocks of rows, adapters and concepts, each with an intercept of its own.
 
-It minimizes |F·B - (Y - mean of Y)|² + w·|Z·B - T|² + lambda·|B|², with F the adapters' centered features, Y their
-targets, Z the concepts' features and T their targets. Predictions without a family, and so the choice of w, follow from
-the fit to all rows in closed form.
+It minimizes |F·B - (Y - mean of Y)|² + w·|Z·B - (T - mean of T)|² + lambda·|B|², with F the centered features of the
+adapters, Y their targets, Z the centered features of the concepts, T their targets and w the concepts' weight.
+Predictions without a family, and so the choice of w, follow from the fit to all rows in closed form.
+
+Without an intercept of the concepts, predictions out of fold would be too good: a concept's row and target are relative
+to the mean over all images, and what this mean takes from the left-out family is in all rows.
 """
 
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ class JointRegression:
     """Y (N, d)"""
     families: Sequence[str]
     concept_features: Tensor
-    """Z (C, R)"""
+    """Z (C, R), centered"""
     concept_targets: Tensor
     """T (C, d)"""
     concept_families: Sequence[frozenset[str]]
@@ -39,6 +42,11 @@ class JointRegression:
     def centered(self) -> Tensor:
         """The targets relative to their mean (N, d)."""
         return self.targets - self.targets.mean(0)
+
+    @cached_property
+    def centered_concepts(self) -> Tensor:
+        """The concepts' targets relative to their mean (C, d)."""
+        return self.concept_targets - self.concept_targets.mean(0)
 
     @cached_property
     def grams(self) -> tuple[Tensor, Tensor]:
@@ -66,7 +74,7 @@ class JointRegression:
 
     def solve(self, weight: float) -> Tensor:
         """Return B (R, d) for a weight of the concepts."""
-        right = self.features.T @ self.centered + weight * (self.concept_features.T @ self.concept_targets)
+        right = self.features.T @ self.centered + weight * (self.concept_features.T @ self.centered_concepts)
         return torch.cholesky_solve(right, self._factor(weight))
 
     def _factor(self, weight: float) -> Tensor:
@@ -80,24 +88,28 @@ class JointRegression:
     def out_of_fold(self, weight: float) -> Tensor:
         """Return the predictions (N, d) of regressions without each adapter's family, relative to these' mean target.
 
-        With both blocks stacked, X = (F, √w·Z) and y = (Y, √w·T), the regression is y → H·y with H = J/N + W·Wᵀ and
-        W = X·L⁻ᵀ, L·Lᵀ = XᵀX + lambda, where J is 1 for pairs of adapters and 0 elsewhere. So a regression without the
-        rows G predicts y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly. The blocks are not stacked, to save memory.
+        With both blocks stacked, X = (F, √w·Z) and y = (Y, √w·T), the regression is y → H·y with H = J + W·Wᵀ and
+        W = X·L⁻ᵀ, L·Lᵀ = XᵀX + lambda, where J is 1/N for pairs of adapters, 1/C for pairs of concepts and 0 elsewhere.
+        So a regression without the rows G predicts y_G - (I - H_GG)⁻¹·(y - H·y)_G for them, exactly. The blocks are not
+        stacked, to save memory.
         """
         factor, scale = self._factor(weight), weight**0.5
         whitened, whitened_concepts = (
             _whiten(self.features, factor),
             _whiten(scale * self.concept_features, factor),
         )
-        concept_targets = scale * self.concept_targets
+        concept_targets = scale * self.centered_concepts
         coefficients = whitened.T @ self.targets + whitened_concepts.T @ concept_targets
         residuals = _subtract(self.centered, whitened @ coefficients)
         concept_residuals = _subtract(concept_targets, whitened_concepts @ coefficients)
-        result, count, total = torch.empty_like(self.targets), len(self.targets), self.targets.sum(0)
+        count, concept_count = len(self.targets), len(self.concept_targets)
+        result, total = torch.empty_like(self.targets), self.targets.sum(0)
         for own, shown in self.members.values():
             part = torch.cat([whitened[own], whitened_concepts[shown]])
             hat = part @ part.T
             hat[: len(own), : len(own)] += 1 / count
+            if len(shown) < concept_count:  # otherwise no concept remains, and no intercept of theirs
+                hat[len(own) :, len(own) :] += 1 / concept_count
             left_out = torch.eye(len(part), dtype=hat.dtype, device=hat.device) - hat
             errors = torch.linalg.solve(left_out, torch.cat([residuals[own], concept_residuals[shown]]))
             mean = (total - self.targets[own].sum(0)) / max(count - len(own), 1)

@@ -103,12 +103,14 @@ def fit_ridge(
     limit = encoder.config.variant.landmarks
     landmarks = draw_landmarks(adapter_rows, concept_rows, limit, seed, like=encoder.mean)
     features, mean = landmarks.adapter_features(adapter_rows)
+    concept_features = landmarks.concept_features(concept_rows)
     features -= features.mean(0)
+    concept_features -= concept_features.mean(0)
     regression = JointRegression(
         features=features,
         targets=targets.double(),
         families=families,
-        concept_features=landmarks.concept_features(concept_rows),
+        concept_features=concept_features,
         concept_targets=concepts.targets.to(device).double(),
         concept_families=concepts.families,
         ridge=encoder.config.variant.ridge,

@@ -147,15 +147,15 @@ def draw_concepts(count: int, families: Sequence[frozenset[str]]) -> ConceptRows
     return ConceptRows(gradients, targets, families)
 
 
-def test_concepts_are_rows_that_are_not_centered(sketches: Tensor, targets: Tensor) -> None:
-    """A concept in the direction of an adapter, with the adapter's target, counts as this adapter does again."""
+def test_concepts_are_rows_with_an_intercept_of_their_own(sketches: Tensor, targets: Tensor) -> None:
     units, families = slot_units(sketches), [str(row) for row in range(len(sketches))]
     concepts = draw_concepts(5, [frozenset()] * 5)
+    z, t = slot_units(concepts.gradients).double(), concepts.targets.double()
     encoder = new_encoder()
     weight = fit(encoder, sketches, families, targets, concepts).concept_weight
     x, y = (units - units.mean(0)).double(), (targets - targets.mean(0)).double()
-    rows = torch.cat([x, weight**0.5 * slot_units(concepts.gradients).double()])
-    wanted = torch.cat([y, weight**0.5 * concepts.targets.double()])
+    rows = torch.cat([x, weight**0.5 * (z - z.mean(0))])
+    wanted = torch.cat([y, weight**0.5 * (t - t.mean(0))])
     dual = torch.linalg.solve(rows @ rows.T + RIDGE * torch.eye(len(rows), dtype=rows.dtype), wanted)
     present = torch.ones(sketches.shape[:2], dtype=torch.bool)
     assert torch.allclose(encoder.predict(sketches, present).double(), x @ rows.T @ dual, atol=1e-5)
