@@ -65,7 +65,11 @@ class JointRegression:
         return members
 
     def choose_weight(self) -> float:
-        """Return the weight of the concepts with the largest mean cosine out of fold; 0 without concepts."""
+        """Return the weight of the concepts with the largest mean cosine out of fold; 0 without concepts.
+
+        It is chosen on the predictions that calibrate the encoder. A weight per family, chosen without that family,
+        costs the square of the number of families; on the playground the mean cosine is at most .003 lower with it.
+        """
         return max(CONCEPT_WEIGHTS, key=self.mean_cosine) if self.concept_families else 0.0
 
     def mean_cosine(self, weight: float) -> float:
