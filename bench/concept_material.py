@@ -3,7 +3,8 @@
 Everything is kept in cache/concepts_bench, so that a repetition computes only what is new:
 
 corpora/<name>      captioned images as playground.corpus writes them, or with captions by the VLM
-stages/<name>       a repository of symbolic links to the data of the playground, in which the stage has run
+stages/<name>       a repository of symbolic links to the data of the playground, in which the stage has run; its training
+                    lock has the training LoRAs only, as the stage leaves out images of those that are held out
 """
 
 import shutil
@@ -28,14 +29,15 @@ from autolora.concepts.store import (
     read_images,
     read_phrases,
 )
+from autolora.dataset.store import TRAINING_LOCK
 from autolora.params import ConceptsParams, Params
 from autolora.pool import store as pool
-from autolora.storage.files import write_rows
+from autolora.storage.files import read_rows, write_rows
 from autolora.vlm.captioning import Answer, CaptionRequest
 from autolora.vlm.in_process import InProcessModel
 from playground import corpus
 
-LINKED = ("training.jsonl", "dataset", "pool", "captions")
+LINKED = ("dataset", "pool", "captions")
 """in data/, read by the stage"""
 
 
@@ -85,6 +87,8 @@ def run_stage(
         link = home / "data" / linked
         if not link.is_symlink():
             link.symlink_to((root / "data" / linked).absolute())
+    head, *adapters = read_rows(root / TRAINING_LOCK)
+    write_rows(home / TRAINING_LOCK, [head, *(row for row in adapters if row["split"] == "train")])
     path = None if source is None else str(source.absolute())
     section = replace(params.concepts, corpus=path, renderings=renderings)
     tokens = params.generation.max_sequence_length

@@ -1,15 +1,17 @@
 """The captioned images that the concepts are made from, and the gradients of theirs that are still missing."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from autolora.concepts.corpus import sample_items
+from autolora.concepts.decoded import DecodedImage, DecodedImages, Read
 from autolora.concepts.denoising import GUIDANCE, NEUTRAL
 from autolora.concepts.items import CorpusItem, Skipped
+from autolora.concepts.known_images import KnownImages
 from autolora.concepts.shards import stored_keys
 from autolora.concepts.store import CaptionedImage
 from autolora.dataset.store import captions_by_image, rows, training_lock
@@ -24,9 +26,7 @@ RENDERINGS = "renderings"
 """source of the images that are renderings of training adapters"""
 VERSION = 1
 """of the computation of gradients"""
-
-Read = Callable[[], bytes]
-"""returns the content of an image file; raises RefusedFile"""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Plan:
     """by key of the gradient"""
     skipped: Skipped
     """items that were left out so far, by reason"""
+    refused: Mapping[str, DecodedImage]
+    """source -> why an image of the corpus cannot be decoded; counted in `skipped` too"""
 
 
 def make_plan(
@@ -57,21 +59,23 @@ def make_plan(
 ) -> Plan:
     """Return the captioned images of the corpus and the renderings, each pair of image and caption once.
 
+    Decodes the images of the corpus that no run has decoded before, and writes what that shows.
     bounds: limits on images, and the size of sketches. tokens: number of T5 states per prompt.
     Raises ParamsError if the corpus has no captioned images, MissingArtifact if the dataset is missing.
     """
     recipe = gradient_recipe(params, base, bounds, tokens)
-    skipped, inputs = Skipped(), dict[str, GradientInput]()
+    finder, inputs = _Finder(root, bounds), dict[str, GradientInput]()
     merged: dict[tuple[str, str], CaptionedImage] = {}
-    for image, read in _find_images(root, params, bounds, skipped):
+    for image, read in finder.find(params):
         prompt = NEUTRAL if params.caption == "neutral" else image.caption
         image = replace(image, gradient=hash_value([recipe, image.sha256, prompt]))
         inputs.setdefault(image.gradient, GradientInput(image.sha256, prompt, read))
         first = merged.setdefault((image.sha256, image.caption), image)
         families = tuple(sorted({*first.families, *image.families}))
         merged[image.sha256, image.caption] = replace(first, families=families)
+    finder.decoded.write()
     images = tuple(merged[key] for key in sorted(merged))
-    return Plan(images, pending(inputs, stored_keys(root)), inputs, skipped)
+    return Plan(images, pending(inputs, stored_keys(root)), inputs, finder.skipped, finder.refused)
 
 
 def gradient_recipe(params: ConceptsParams, base: ModelsParams, bounds: PoolParams, tokens: int) -> str:
@@ -81,51 +85,62 @@ def gradient_recipe(params: ConceptsParams, base: ModelsParams, bounds: PoolPara
     return hash_value([VERSION, pipeline, SketchSpec(bounds.sketch_size).key, params.image_size, noise])
 
 
-def _find_images(
-    root: Path, params: ConceptsParams, bounds: PoolParams, skipped: Skipped
-) -> Iterator[tuple[CaptionedImage, Read]]:
-    """Yield the captioned images of both sources, without keys of gradients, and how their files are read."""
-    if params.renderings:
-        yield from _find_renderings(root)
-    if params.corpus is None:
-        return
-    families = _families_of_images(root)
-    for item in sample_items(root / params.corpus, params.max_images, params.seed, skipped):
+class _Finder:
+    """Finds the captioned images of both sources, without keys of gradients, and counts what is left out."""
+
+    def __init__(self, root: Path, bounds: PoolParams) -> None:
+        self._root, self._bounds = root, bounds
+        self.skipped, self.refused = Skipped(), dict[str, DecodedImage]()
+        self.decoded = DecodedImages(root, bounds)
+
+    def find(self, params: ConceptsParams) -> Iterator[tuple[CaptionedImage, Read]]:
+        """Yield the captioned images, and how their files are read."""
+        if not params.renderings and params.corpus is None:
+            return
+        known = KnownImages(self._root, self.decoded)
+        if params.renderings:
+            yield from self._find_renderings(known)
+        if params.corpus is not None:
+            for item in sample_items(
+                self._root / params.corpus, params.max_images, params.seed, self.skipped
+            ):
+                if image := self._unless_refused(partial(self._read, item, known)):
+                    yield image, partial(_content, item, self._bounds)
+
+    def _find_renderings(self, known: KnownImages) -> Iterator[tuple[CaptionedImage, Read]]:
+        """Yield the captioned renderings of the training adapters, as far as dataset and pool still have them."""
+        captions = captions_by_image(self._root)
+        in_dataset = {row["sha256"] for row in rows(self._root, "adapters", ("sha256",))}
+        adapters = [row for row in training_lock(self._root).in_split("train") if row.sha256 in in_dataset]
+        for sha256 in dict.fromkeys(image for adapter in adapters for image in adapter.renderings):
+            families = self._unless_refused(partial(known.families, [sha256]))
+            if not families or not pool.has_rendering(self._root, sha256):
+                continue
+            read = partial(Path.read_bytes, pool.rendering_path(self._root, sha256))
+            for caption in captions.get(sha256, ()):
+                yield _captioned(sha256, caption.text, RENDERINGS, families), read
+
+    def _read(self, item: CorpusItem, known: KnownImages) -> CaptionedImage:
+        """Return a captioned image of the corpus. Raises RefusedFile if it cannot be used."""
+        content, caption = item.read(self._bounds)
+        decoded = self.decoded.find(hashlib.sha256(content).hexdigest(), item.source, lambda: content)
+        if decoded.code:
+            self.refused[item.source] = decoded
+            raise RefusedFile(decoded.code, decoded.reason)
+        return _captioned(decoded.image, caption, item.source, known.families(known.same_images(decoded)))
+
+    def _unless_refused(self, find: Callable[[], T]) -> T | None:
+        """Return what is found; None if it is refused, which is counted."""
         try:
-            content, caption = item.read(bounds)
+            return find()
         except RefusedFile as refused:
-            skipped[refused.code] += 1
-            continue
-        sha256 = hashlib.sha256(content).hexdigest()
-        own = families.get(sha256, ())
-        image = CaptionedImage(sha256=sha256, caption=caption, source=item.source, families=own, gradient="")
-        yield image, partial(_content, item, bounds)
+            self.skipped[refused.code] += 1
+            return None
 
 
-def _families_of_images(root: Path) -> dict[str, tuple[str, ...]]:
-    """Return image -> the families of the training adapters whose rendering it is, as a corpus may contain it too."""
-    families: defaultdict[str, set[str]] = defaultdict(set)
-    for adapter in training_lock(root).in_split("train"):
-        for image in adapter.renderings:
-            families[image].add(adapter.family)
-    return {image: tuple(sorted(own)) for image, own in families.items()}
+def _captioned(sha256: str, caption: str, source: str, families: tuple[str, ...]) -> CaptionedImage:
+    return CaptionedImage(sha256=sha256, caption=caption, source=source, families=families, gradient="")
 
 
 def _content(item: CorpusItem, bounds: PoolParams) -> bytes:
     return item.read(bounds)[0]
-
-
-def _find_renderings(root: Path) -> Iterator[tuple[CaptionedImage, Read]]:
-    """Yield the captioned renderings of the training adapters, as far as dataset and pool still have them."""
-    captions = captions_by_image(root)
-    in_dataset = {row["sha256"] for row in rows(root, "adapters", ("sha256",))}
-    adapters = [row for row in training_lock(root).in_split("train") if row.sha256 in in_dataset]
-    for sha256, family in ((image, adapter.family) for adapter in adapters for image in adapter.renderings):
-        if not pool.has_rendering(root, sha256):
-            continue
-        read = partial(Path.read_bytes, pool.rendering_path(root, sha256))
-        for caption in captions.get(sha256, ()):
-            image = CaptionedImage(
-                sha256=sha256, caption=caption.text, source=RENDERINGS, families=(family,), gradient=""
-            )
-            yield image, read

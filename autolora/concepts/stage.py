@@ -6,14 +6,16 @@ as soon as its batch is computed, so a killed run continues from there.
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from autolora import models
+from autolora.concepts.decoded import DecodedImage
 from autolora.concepts.denoising import DenoisingGradients
 from autolora.concepts.items import Skipped, describe
 from autolora.concepts.phrases import Coverage, PhraseLimits, cover, find_phrases
@@ -30,8 +32,8 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
 
 SCHEMA = 1
-MAX_MISSING = 20
-"""words of the pool without images that metrics/concepts.json names"""
+MAX_MISSING = MAX_REFUSED = 20
+"""words of the pool without images, and refused images, that metrics/concepts.json names"""
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Result:
     """captioned images that are renderings of training adapters"""
     concepts: int
     skipped: Skipped
+    refused: Mapping[str, DecodedImage]
+    """source -> why an image of the corpus cannot be decoded"""
     coverage: Coverage | None
     """of the words of the dataset's captions; None without images"""
 
@@ -55,6 +59,10 @@ class Result:
         """Return the content of metrics/concepts.json."""
         counts = {"corpus": self.corpus, "renderings": self.renderings, "concepts": self.concepts}
         content: dict[str, Any] = counts | {"skipped": dict(self.skipped), "coverage": None}
+        content["refused"] = {
+            source: f"{image.code}: {image.reason}"
+            for source, image in islice(self.refused.items(), MAX_REFUSED)
+        }
         if self.coverage:
             content["coverage"] = {
                 "words": self.coverage.words,
@@ -79,7 +87,8 @@ def compute_gradients(
 ) -> Iterator[int]:
     """Compute and store the missing gradients; yield the number of images of each batch.
 
-    Images that cannot be decoded are counted in the plan. Without missing gradients no model is loaded.
+    An image that has changed since the plan, and cannot be read or decoded now, is counted in the plan. Without missing
+    gradients no model is loaded.
     Raises MissingArtifact if the pipeline cannot be loaded, MismatchError if its gradients are not finite.
     """
     if not plan.gradients.add:
@@ -114,7 +123,7 @@ def finish(root: Path, plan: Plan, params: ConceptsParams) -> Result:
     write_rows(phrases_path(root), map(asdict, phrases))
     coverage = cover(captioned, _pool_captions(root), limits) if images else None
     renderings = sum(image.source == RENDERINGS for image in images)
-    result = Result(len(images) - renderings, renderings, len(phrases), plan.skipped, coverage)
+    result = Result(len(images) - renderings, renderings, len(phrases), plan.skipped, plan.refused, coverage)
     text = json.dumps(result.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomic(root / "metrics" / "concepts.json", text + "\n")
     rows = {_identity(image): hash_value(asdict(image)) for image in images}
@@ -127,9 +136,9 @@ def _decoded_images(root: Path, plan: Plan) -> list[CaptionedImage]:
     """Return the captioned images that have a gradient. Raises MissingArtifact if there should be some, but is none."""
     stored = stored_keys(root)
     images = [image for image in plan.images if image.gradient in stored]
-    if plan.images and not images:
+    if (expected := len(plan.images) + len(plan.refused)) and not images:
         raise MissingArtifact(
-            f"none of {len(plan.images)} captioned images could be decoded ({describe(plan.skipped)}): check the files "
+            f"none of {expected} captioned images could be decoded ({describe(plan.skipped)}): check the files "
             "in concepts.corpus"
         )
     return images

@@ -1,6 +1,7 @@
 """The stage `concepts`: what it writes, what it computes again, and that a killed run continues."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,16 +12,23 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from autolora.catalog import takedowns
+from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.concepts import stage
+from autolora.concepts.decoded import decoded_path
 from autolora.concepts.shards import stored_keys
 from autolora.concepts.store import load_concepts, read_images
-from autolora.dataset.store import training_lock
+from autolora.dataset.families import Split
+from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.params import ConceptsParams, ModelsParams
+from autolora.pool.store import rendering_path
 from autolora.storage.incremental import read_digest
 from tests.concepts.corpora import encoded, write_files
 from tests.support import killing, small_root
+from tests.support.small_root import DAY
 from tests.support.synthetic_repo import file_states
 from tests.support.tiny_flux import TOKENS
 
@@ -42,12 +50,18 @@ class Repository:
     base: ModelsParams
     params: ConceptsParams
 
-    def run(self, batches: int | None = None, **changes: Any) -> tuple[int, stage.Result | None]:
-        """Run the stage; return how many gradients were computed. batches: end without `finish` after as many."""
+    def run(
+        self, batches: int | None = None, max_px: int | None = None, **changes: Any
+    ) -> tuple[int, stage.Result | None]:
+        """Run the stage; return how many gradients were computed. batches: end without `finish` after as many.
+
+        max_px: value of `pool.max_image_px`, if another one.
+        """
         params = replace(self.params, **changes)
-        bounds = replace(small_root.params().pool, sketch_size=8)
-        plan = stage.make_plan(self.root, params, self.base, bounds, TOKENS)
-        steps = stage.compute_gradients(self.root, plan, params, self.base, bounds, TOKENS)
+        limits = replace(small_root.params().pool, sketch_size=8)
+        limits = replace(limits, max_image_px=max_px or limits.max_image_px)
+        plan = stage.make_plan(self.root, params, self.base, limits, TOKENS)
+        steps = stage.compute_gradients(self.root, plan, params, self.base, limits, TOKENS)
         if batches is not None:
             return sum(islice(steps, batches)), None
         return sum(steps), stage.finish(self.root, plan, params)
@@ -232,16 +246,62 @@ def test_an_image_with_one_caption_is_one_row(repository: Repository) -> None:
     assert len(read_images(repository.root)) == len(CAPTIONS)
 
 
-def test_a_rendering_in_the_corpus_has_its_families(repository: Repository) -> None:
+def pooled_image(root: Path, split: Split) -> tuple[TrainingRow, bytes]:
+    """Return an adapter of a split, and its first rendering as the pool has re-encoded it."""
+    row = training_lock(root).in_split(split)[0]
+    return row, rendering_path(root, row.renderings[0]).read_bytes()
+
+
+def saved_again(content: bytes) -> bytes:
+    """Return an image as a WEBP file with the same pixels."""
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(content)).save(stream, "WEBP", lossless=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["as the pool has it", "saved again"])
+def test_a_rendering_in_the_corpus_has_its_families(repository: Repository, form: str) -> None:
     """Otherwise the encoder's predictions out of fold would learn from it."""
-    row = training_lock(repository.root).in_split("train")[0]
-    lock = repository.root / "data/training.jsonl"
-    lock.write_text(lock.read_text().replace(row.renderings[0], hashlib.sha256(encoded(0)).hexdigest()))
+    row, content = pooled_image(repository.root, "train")
+    content = saved_again(content) if form == "saved again" else content
+    write_files(repository.root / "corpus", {"0.png": content})
     repository.run()
     families = {image.caption: image.families for image in read_images(repository.root)}
     assert families == dict.fromkeys(CAPTIONS.values(), ()) | {CAPTIONS["0"]: (row.family,)}
     cat = next(concept for concept in load_concepts(repository.root).concepts if concept.phrase == "cat")
     assert cat.families == {row.family}
+
+
+def test_a_rendering_is_recognized_by_the_bytes_of_its_download(repository: Repository) -> None:
+    row, _ = pooled_image(repository.root, "train")
+    lock = repository.root / "data/training.jsonl"
+    lock.write_text(lock.read_text().replace(row.renderings[0], hashlib.sha256(encoded(0)).hexdigest()))
+    repository.run()
+    families = {image.caption: image.families for image in read_images(repository.root)}
+    assert families[CAPTIONS["0"]] == (row.family,)
+
+
+def test_renderings_of_adapters_that_are_held_out_are_left_out(repository: Repository) -> None:
+    """Otherwise the evaluation would ask for images that the encoder has learned from."""
+    _, content = pooled_image(repository.root, "test")
+    write_files(repository.root / "corpus", {"0.png": content})
+    _, result = repository.run()
+    assert result is not None and result.skipped == {"held-out": 1}
+    assert CAPTIONS["0"] not in {image.caption for image in read_images(repository.root)}
+
+
+def test_an_image_that_was_taken_down_is_left_out(repository: Repository) -> None:
+    """Also if only its pixels tell, which an earlier run has kept."""
+    row, content = pooled_image(repository.root, "train")
+    write_files(repository.root / "corpus", {"0.png": content})
+    repository.run()
+    rendering_path(repository.root, row.renderings[0]).write_bytes(b"")
+    takedown = Takedown(
+        kind="rendering", sha256=row.renderings[0], hub="", id="", file="", reason="asked", date=DAY
+    )
+    takedowns.write(repository.root, Takedowns((takedown,)))
+    _, result = repository.run()
+    assert result is not None and result.skipped == {"taken-down": 1}
 
 
 def test_gradients_are_computed_in_the_order_of_the_corpus(repository: Repository) -> None:
@@ -263,6 +323,39 @@ def test_images_that_cannot_be_decoded_are_counted(repository: Repository) -> No
     assert result.skipped == {"not-an-image": 1, "image-too-thin": 1}
     assert "2 skipped (1 " in result.summary
     assert len(read_images(repository.root)) == len(CAPTIONS)
+
+
+def test_a_refused_image_is_named_and_loads_no_model_again(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(repository.root / "corpus", {"8.png": encoded(9)[:-60] + b"x" * 60, "8.txt": "damaged"})
+    _, result = repository.run()
+    assert result is not None
+    reason = "not-an-image: the file is not a valid image of type PNG, JPEG, WEBP (SyntaxError)"
+    metrics = json.loads((repository.root / "metrics/concepts.json").read_text())
+    assert metrics["refused"] == {"8.png": reason}
+    before = outputs(repository.root)
+    monkeypatch.setattr("autolora.models.load_pipeline", None)
+    monkeypatch.setattr("autolora.concepts.decoded.decode_image", None)
+    computed, again = repository.run()
+    assert again is not None
+    assert (computed, again.skipped, again.refused) == (0, {"not-an-image": 1}, result.refused)
+    assert outputs(repository.root) == before
+
+
+def test_a_refused_image_is_decoded_again_with_other_bounds(repository: Repository) -> None:
+    write_files(repository.root / "corpus", {"8.png": encoded(9, size=(1000, 500)), "8.txt": "large"})
+    _, result = repository.run(max_px=400_000)
+    assert result is not None and result.skipped == {"image-too-large": 1}
+    computed, result = repository.run()
+    assert result is not None and (computed, result.skipped) == (1, {})
+
+
+def test_without_a_corpus_no_image_is_kept_as_decoded(repository: Repository) -> None:
+    repository.run()
+    assert decoded_path(repository.root).exists()
+    repository.run(corpus=None)
+    assert not decoded_path(repository.root).exists()
 
 
 def test_a_corpus_of_damaged_images_is_an_error(repository: Repository) -> None:
