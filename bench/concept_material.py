@@ -3,8 +3,8 @@
 Everything is kept in cache/concepts_bench, so that a repetition computes only what is new:
 
 corpora/<name>      captioned images as playground.corpus writes them, or with captions by the VLM
-stages/<name>       a repository of symbolic links to the data of the playground, in which the stage has run; its training
-                    lock has the training LoRAs only, as the stage leaves out images of those that are held out
+stages/<name>       a repository of symbolic links to the data of the playground, in which the stage has run; its lock
+                    has the training LoRAs only, because the stage leaves out images of those that are held out
 """
 
 import shutil

@@ -14,6 +14,7 @@ from autolora.concepts.items import (
     CorpusItem,
     Skipped,
     caption_field,
+    check_caption_bytes,
     clean_caption,
     source_name,
 )
@@ -27,9 +28,9 @@ METADATA = "metadata.jsonl"
 def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[CorpusItem]:
     """Yield the captioned images among the files of a corpus, and count those without a caption.
 
-    root: the corpus, to which sources are relative.
+    root: the corpus, to which sources are relative. files: sorted; of NAME.TXT and NAME.txt the latter counts.
     """
-    texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
+    texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
     captions = _read_metadata([path for path in files if path.name == METADATA], skipped)
     for path in files:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -37,8 +38,8 @@ def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[Cor
         source = source_name(os.path.relpath(path, root))
         if (caption := captions.get(os.path.normpath(path))) is not None:
             yield CorpusItem(source, partial(_read_listed, path, caption))
-        elif path.with_suffix("") in texts:
-            yield CorpusItem(source, partial(_read_with_sidecar, path))
+        elif text := texts.get(path.with_suffix("")):
+            yield CorpusItem(source, partial(_read_with_sidecar, path, text))
         else:
             skipped[NO_CAPTION] += 1
 
@@ -79,10 +80,12 @@ def _read_listed(path: Path, caption: str, bounds: PoolParams) -> tuple[bytes, s
     return _read_content(path, bounds), caption
 
 
-def _read_with_sidecar(path: Path, bounds: PoolParams) -> tuple[bytes, str]:
+def _read_with_sidecar(path: Path, text: Path, bounds: PoolParams) -> tuple[bytes, str]:
     try:
-        with path.with_suffix(".txt").open("rb") as stream:
-            caption = clean_caption(stream.read(MAX_CAPTION_BYTES).decode())
+        with text.open("rb") as stream:
+            content = stream.read(MAX_CAPTION_BYTES + 1)
+        check_caption_bytes(len(content))
+        caption = clean_caption(content.decode())
     except (OSError, ValueError) as error:
         raise RefusedFile(NO_CAPTION, f"its .txt file cannot be read: {error}") from error
     return _read_content(path, bounds), caption

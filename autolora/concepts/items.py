@@ -16,6 +16,8 @@ MAX_CAPTION_CHARS = 2000
 """longer captions are cut: no text encoder reads more"""
 MAX_CAPTION_BYTES = 1_000_000
 """of a file that contains a caption"""
+MAX_SOURCE_CHARS = 1000
+"""of longer paths only the end is kept"""
 NO_CAPTION, DAMAGED = "no-caption", "damaged-file"
 
 Skipped = Counter[str]
@@ -33,13 +35,23 @@ class CorpusItem:
 
 
 def source_name(path: str) -> str:
-    """Return the path of an item as text that can be written: bytes that are not UTF-8 are replaced."""
-    return os.fsencode(path).decode(errors="replace")
+    """Return the path of an item as one line of printable text; bytes that are not UTF-8 are replaced.
+
+    It only names the item: no file is opened or written by it.
+    """
+    text = os.fsencode(path).decode(errors="replace")[-MAX_SOURCE_CHARS:]
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def describe(skipped: Skipped) -> str:
     """Return the counts as a phrase, most frequent reason first."""
     return ", ".join(f"{number} {code}" for code, number in skipped.most_common()) or "none skipped"
+
+
+def check_caption_bytes(count: int) -> None:
+    """Raise RefusedFile with code no-caption if a caption, or the file that contains it, has more than allowed."""
+    if count > MAX_CAPTION_BYTES:
+        raise RefusedFile(NO_CAPTION, f"the caption is longer than {MAX_CAPTION_BYTES} bytes")
 
 
 def clean_caption(value: Any) -> str:

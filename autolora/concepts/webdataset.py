@@ -4,20 +4,22 @@ Members are listed once and read by their position. The JSON is that of img2data
 """
 
 import json
+import logging
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from autolora.concepts.items import (
     DAMAGED,
     IMAGE_SUFFIXES,
-    MAX_CAPTION_BYTES,
     NO_CAPTION,
     CorpusItem,
     Skipped,
     caption_field,
+    check_caption_bytes,
     clean_caption,
     source_name,
 )
@@ -27,6 +29,12 @@ from autolora.pool.images import check_bytes
 
 CAPTION_SUFFIXES = (".txt", ".json")
 """the first that exists counts"""
+MAX_HEADER_BYTES = 1_000_000
+"""of a member, with the long name and other fields that precede it; usual ones have at most some thousand"""
+
+Samples = dict[str, dict[str, "Member"]]
+"""stem -> suffix -> member"""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ class Member:
 def list_members(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem]:
     """Yield the captioned images of a tar file, and count those without a caption.
 
-    name: of the file in sources. The members before a damaged part are used; the damage is counted.
+    name: of the file in sources. The members before a damaged part are used; the damage is counted. Of members of the
+    same name the first is used, and the others are counted.
     """
     for stem, members in _samples(path, skipped).items():
         image = next((suffix for suffix in IMAGE_SUFFIXES if suffix in members), None)
@@ -52,38 +61,68 @@ def list_members(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem
             skipped[NO_CAPTION] += 1
 
 
-def _samples(path: Path, skipped: Skipped) -> dict[str, dict[str, Member]]:
-    """Return stem -> suffix -> member; a stem ends at the first dot of the file name, as in WebDataset."""
-    samples: dict[str, dict[str, Member]] = {}
+def _samples(path: Path, skipped: Skipped) -> Samples:
+    """Return the members of a tar file before the first that is damaged, by stem and suffix."""
+    samples: Samples = {}
+    headers = HeaderReader()
     try:
-        with tarfile.open(path, "r:") as archive:
-            for info in archive:
-                if info.size < 0:
-                    raise tarfile.ReadError(f"{info.name} has a negative size")
-                if info.isreg() and not info.issparse():
-                    folder, slash, file = info.name.rpartition("/")
-                    stem, dot, suffix = file.partition(".")
-                    member = Member(info.offset_data, info.size)
-                    samples.setdefault(folder + slash + stem, {})[dot + suffix.lower()] = member
-                archive.members.clear()  # type: ignore[attr-defined]  # else every header stays in memory
-            _check_end(path, archive.offset)
-    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError):
+        with path.open("rb") as stream:
+            for info in headers.members(stream):
+                _add(samples, info, skipped)
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
+        place = f"{path}, member at byte {headers.position}"
+        logger.warning("%s: %s; only the members before it are used", place, error)
         skipped[DAMAGED] += 1
     return samples
 
 
-def _check_end(path: Path, offset: int) -> None:
-    """Raise ReadError if the members end at a damaged header, which tarfile takes for the end of the file."""
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        if any(stream.read(tarfile.BLOCKSIZE)):
-            raise tarfile.ReadError(f"invalid header at byte {offset}")
+def _add(samples: Samples, info: tarfile.TarInfo, skipped: Skipped) -> None:
+    """Add a member that is a regular file; its stem ends at the first dot of the file name, as in WebDataset."""
+    if not info.isreg() or info.issparse():
+        return
+    folder, slash, file = info.name.rpartition("/")
+    stem, dot, suffix = file.partition(".")
+    members = samples.setdefault(folder + slash + stem, {})
+    if (name := dot + suffix.lower()) in members:
+        skipped["duplicate-member"] += 1
+    else:
+        members[name] = Member(info.offset_data, info.size)
+
+
+class HeaderReader:
+    """Reads the headers of a tar file; it is the file that tarfile reads, which bounds how much is read at once."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        """of the header that is read next, in bytes"""
+        self._left = MAX_HEADER_BYTES
+
+    def members(self, stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+        """Yield the header of each member. Raises TarError, or what tarfile raises, if one is damaged."""
+        self._stream, self.seek, self.tell = stream, stream.seek, stream.tell
+        with tarfile.open(fileobj=cast(BinaryIO, self), mode="r:") as archive:
+            for info in archive:
+                if info.size < 0:
+                    raise tarfile.ReadError(f"{info.name} has a negative size")
+                yield info
+                self.position, self._left = archive.offset, MAX_HEADER_BYTES
+                archive.members.clear()  # type: ignore[attr-defined]  # else every header stays in memory
+                archive.pax_headers.clear()  # type: ignore[attr-defined]  # global ones add up
+            stream.seek(archive.offset)
+            if any(stream.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged header for the end
+                raise tarfile.ReadError("its header is damaged")
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes. Raises ReadError if the headers of a member are longer than MAX_HEADER_BYTES."""
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise tarfile.ReadError(f"its header is longer than {MAX_HEADER_BYTES} bytes")
+        return self._stream.read(size)
 
 
 def _read(path: Path, image: Member, caption: Member, suffix: str, bounds: PoolParams) -> tuple[bytes, str]:
     check_bytes(image.size, bounds)
-    if caption.size > MAX_CAPTION_BYTES:
-        raise RefusedFile(NO_CAPTION, f"its {suffix} member has {caption.size} bytes")
+    check_caption_bytes(caption.size)
     try:
         text = _content(path, caption).decode()
         words = caption_field(json.loads(text)) if suffix == ".json" else clean_caption(text)

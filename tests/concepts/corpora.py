@@ -12,6 +12,14 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
+from autolora.concepts.corpus import sample_items
+from autolora.concepts.items import Skipped
+from autolora.errors import RefusedFile
+from tests.support.tiny_pool import BOUNDS
+
+Read = dict[str, tuple[bytes, str]]
+"""source -> content and caption"""
+
 
 def encoded(seed: int, form: str = "PNG", size: tuple[int, int] = (40, 48)) -> bytes:
     """Return the content of an image file with random pixels."""
@@ -48,3 +56,19 @@ def write_parquet(path: Path, columns: Mapping[str, list[Any]], rows_per_group: 
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pa.table(dict(columns)), path, row_group_size=rows_per_group)
     return path
+
+
+def read(corpus: Path, count: int = 100, seed: int = 0) -> tuple[Read, Skipped]:
+    """Return the sampled items of a corpus that can be read, and the counts of the others."""
+    skipped, items = Skipped(), Read()
+    for item in sample_items(corpus, count, seed, skipped):
+        try:
+            items[item.source] = item.read(BOUNDS)
+        except RefusedFile as refused:
+            skipped[refused.code] += 1
+    return items, skipped
+
+
+def captions(items: Read) -> dict[str, str]:
+    """Return source -> caption."""
+    return {source: caption for source, (_, caption) in items.items()}

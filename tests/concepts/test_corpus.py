@@ -12,28 +12,18 @@ import pytest
 from pyarrow import parquet
 
 from autolora.concepts.corpus import sample_items
-from autolora.concepts.items import MAX_CAPTION_BYTES, MAX_CAPTION_CHARS, Skipped, clean_caption
+from autolora.concepts.items import (
+    MAX_CAPTION_BYTES,
+    MAX_CAPTION_CHARS,
+    Skipped,
+    clean_caption,
+)
 from autolora.errors import ParamsError, RefusedFile
-from tests.concepts.corpora import encoded, write_files, write_parquet, write_tar
+from tests.concepts.corpora import captions, encoded, read, write_files, write_parquet, write_tar
 from tests.support.tiny_pool import BOUNDS
 
-Read = dict[str, tuple[bytes, str]]
-"""source -> content and caption"""
-
-
-def read(corpus: Path, count: int = 100, seed: int = 0) -> tuple[Read, Skipped]:
-    """Return the sampled items of a corpus that can be read, and the counts of the others."""
-    skipped, items = Skipped(), Read()
-    for item in sample_items(corpus, count, seed, skipped):
-        try:
-            items[item.source] = item.read(BOUNDS)
-        except RefusedFile as refused:
-            skipped[refused.code] += 1
-    return items, skipped
-
-
-def captions(items: Read) -> dict[str, str]:
-    return {source: caption for source, (_, caption) in items.items()}
+COUNTING = pa.proxy_memory_pool(pa.default_memory_pool())
+"""lives as long as the row group that stays open"""
 
 
 def test_a_folder_has_captions_in_files_beside_the_images(tmp_path: Path) -> None:
@@ -52,6 +42,28 @@ def test_a_folder_has_captions_in_files_beside_the_images(tmp_path: Path) -> Non
     assert captions(items) == {"a.png": "a cat in the snow", "deep/b.JPG": "a dog"}
     assert items["a.png"][0] == encoded(1)
     assert skipped == {"no-caption": 1}
+
+
+def test_suffixes_may_be_in_upper_case(tmp_path: Path) -> None:
+    corpus = write_files(
+        tmp_path,
+        {
+            "a.PNG": encoded(1),
+            "a.TXT": "a cat",
+            "b.JPEG": encoded(2, "JPEG"),
+            "b.Txt": "a dog",
+            "c.WebP": encoded(3, "WEBP"),
+            "c.TXT": "unused",
+            "c.txt": "a ship",
+        },
+    )
+    write_tar(
+        tmp_path / "S.TAR",
+        {"0.PNG": encoded(4), "0.TXT": "a fish", "1.JPG": encoded(5), "1.JSON": {"text": "a bird"}},
+    )
+    items, skipped = read(corpus)
+    assert sorted(captions(items).values()) == ["a bird", "a cat", "a dog", "a fish", "a ship"]
+    assert not skipped
 
 
 def test_a_folder_has_captions_in_metadata(tmp_path: Path) -> None:
@@ -260,13 +272,12 @@ def test_equal_rows_of_parquet_take_the_memory_of_one(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "p.parquet", store_schema=False)
     items = sample_items(tmp_path / "p.parquet", 3, 0, Skipped())
     default = pa.default_memory_pool()
-    counting = pa.proxy_memory_pool(default)
-    pa.set_memory_pool(counting)
+    pa.set_memory_pool(COUNTING)
     try:
         assert [item.read(BOUNDS) for item in items] == [(content, "a cat")] * 3
     finally:
         pa.set_memory_pool(default)
-    assert 0 < counting.max_memory() < 100 * len(content)
+    assert 0 < COUNTING.max_memory() < 100 * len(content)
 
 
 def test_links_and_devices_in_a_tar_file_are_no_images(tmp_path: Path) -> None:
