@@ -23,6 +23,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.diff import counted, keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
+from autolora.concepts.erasure import find_captions, remove_tables
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
 from autolora.pool import batches
@@ -159,7 +160,7 @@ def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
 
 
 def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
-    """Yield the files of the pool's folder and the reduced images of report and page that hold content.
+    """Yield the pool's files, concepts, and reduced images that hold content.
 
     A file of a batch is emptied, because the version of the batch lists it; others are removed.
     """
@@ -168,7 +169,9 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
         if path.name in names and path.is_file() and (size := path.stat().st_size):
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
-    images = {row.sha256 for row in rows if row.kind == "rendering"}
+    images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
+    if captions := find_captions(ROOT, images):
+        yield Copy("data/concepts", sum(map(len, captions)), partial(remove_tables, ROOT))
     for folder in (EMBEDDED, FILES, WEB_IMAGES):
         for path in (ROOT / folder).rglob("*"):
             if path.name.partition(".")[0] in images:
@@ -188,12 +191,8 @@ def _record_catalog(listings: Iterable[Listing]) -> None:
         return
     content = "".join(canonical_json(listing.to_row()) + "\n" for listing in listings).encode()
     start = text.index("\n  crawl:\n")
-    replaced = re.sub(
-        rf"md5: {former}\n( +)size: \d+",
-        rf"md5: {_md5(content)}\n\g<1>size: {len(content)}",
-        text[start:],
-        count=1,
-    )
+    recorded_new = rf"md5: {_md5(content)}\n\g<1>size: {len(content)}"
+    replaced = re.sub(rf"md5: {former}\n( +)size: \d+", recorded_new, text[start:], count=1)
     write_atomic(lock, text[:start] + replaced)
 
 

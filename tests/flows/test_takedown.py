@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import yaml
 
 from autolora.catalog import diff, takedowns
 from autolora.catalog import store as catalog
+from autolora.concepts.decoded import DecodedImage, decoded_path
+from autolora.concepts.store import CaptionedImage, images_path, phrases_path
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
 from autolora.report.refresh_summary import refresh_summary
+from autolora.storage.files import write_rows
 from flows import dvc_objects, takedown
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import BATCH, CAT, DOG, IMAGES, INK, OTHER, OWN, SHARED
@@ -268,6 +272,38 @@ def test_a_file_outside_of_batches_is_removed(root: Path) -> None:
     take_down("civitai:7")
     assert not any(path.exists() for path in (sketch, former, thumbnail, beside_page, served))
     assert thumbnail.with_name(f"{IMAGES[2]}.webp").exists()
+
+
+def write_concepts(root: Path, images: dict[str, str]) -> None:
+    """Write data/concepts with captioned images, and the hash of the pixels of one: image -> caption."""
+    rows = [
+        CaptionedImage(sha256=image, caption=caption, source="s", families=(), gradient="g")
+        for image, caption in images.items()
+    ]
+    write_rows(images_path(root), map(asdict, rows))
+    write_rows(phrases_path(root), [{"phrase": "ink", "images": [0]}])
+
+
+@pytest.mark.parametrize("shown", [OWN, "a copy with the same pixels"])
+def test_captions_of_concepts_are_removed(root: Path, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_concepts(root, {shown: "a secret", OTHER: "a dog"})
+    decoded = [DecodedImage(image=image, bounds="b", pixels="p") for image in {OWN, shown}]
+    write_rows(decoded_path(root), map(asdict, [*decoded, DecodedImage(image=OTHER, bounds="b", pixels="q")]))
+    takedown.take_down(["civitai:7"], "asked", is_applied=False)
+    assert "would be erased in data/concepts: 1 file" in capsys.readouterr().out
+    assert images_path(root).exists()
+    take_down("civitai:7")
+    assert not images_path(root).exists() and not phrases_path(root).exists()
+    assert decoded_path(root).exists()
+    take_down("civitai:7")
+    assert "nothing to erase" in capsys.readouterr().out
+
+
+def test_concepts_without_the_image_stay(root: Path) -> None:
+    write_concepts(root, {OTHER: "a dog", SHARED: "kept, as another file shows it"})
+    before = images_path(root).read_bytes()
+    take_down("civitai:7")
+    assert images_path(root).read_bytes() == before
 
 
 def test_an_image_alone_leaves_its_files_active(root: Path) -> None:
