@@ -29,9 +29,9 @@ from autolora.pool.sketch_packs import open_path, serialize_sketch
 from autolora.pool.stage import PoolSync
 from autolora.records import ACCEPTED, Adapter, PooledRendering
 from autolora.slots import slots
+from autolora.stages import STAGES
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
-from flows.code_digests import STAGES
 
 PROJECT = Path(__file__).parents[1]
 SKETCH_SIZE = 8

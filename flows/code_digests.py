@@ -16,24 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolora.errors import AutoLoraError, MismatchError
+from autolora.stages import STAGES
 from autolora.storage.files import write_atomic
 
-STAGES = (
-    "pool",
-    "captions",
-    "dataset",
-    "concepts",
-    "encoder",
-    "index",
-    "fusion",
-    "evaluation",
-    "experiments",
-)
 PLUMBING = (
     "autolora/__init__.py",
     "autolora/errors.py",
     "autolora/interrupt.py",
     "autolora/progress.py",
+    "autolora/stages.py",
     "autolora/params.py",  # the values themselves are DVC params
     "autolora/params_reader.py",
     "autolora/catalog/failed_items.py",

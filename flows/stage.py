@@ -31,6 +31,7 @@ from autolora.errors import AutoLoraError, ParamsError
 from autolora.interrupt import raise_if_interrupted
 from autolora.params import Params, load
 from autolora.progress import show_progress
+from autolora.stages import STAGES
 from autolora.storage.files import write_atomic
 from flows import PREFECT_IMPORT_S, code_digests
 
@@ -163,7 +164,7 @@ def guarded(name: str) -> Iterator[None]:
     Raises MismatchError at once, AutoLoraError in the main thread when the time is over. Prefect's own timeout cannot
     interrupt an asynchronous flow whose tasks are synchronous.
     """
-    code_digests.check(ROOT, *([name] if name in code_digests.STAGES else code_digests.STAGES))
+    code_digests.check(ROOT, *([name] if name in STAGES else STAGES))
     hours = params().refresh.timeout_h
 
     def stop(signum: int, frame: object) -> None:

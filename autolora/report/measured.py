@@ -9,20 +9,10 @@ from typing import Any
 from autolora.evaluation import store as evaluation_store
 from autolora.experiments import store as experiments_store
 from autolora.metrics.summary import read_details, read_summary
+from autolora.stages import STAGES
 from autolora.storage.files import read_json
 from autolora.storage.incremental import digest_path
 
-STAGES = (
-    "pool",
-    "captions",
-    "dataset",
-    "concepts",
-    "encoder",
-    "index",
-    "fusion",
-    "evaluation",
-    "experiments",
-)
 SELECTION = "python -m bench.selection"
 """the command that measures selections"""
 SHORT_DIGEST = 12

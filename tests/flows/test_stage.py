@@ -11,6 +11,7 @@ import pytest
 
 from autolora.errors import AutoLoraError
 from autolora.params import load
+from autolora.stages import STAGES
 from flows import code_digests, stage
 from flows.stage import FAILURE_VARIABLE, UNREAD, guarded
 
@@ -81,4 +82,4 @@ def test_flow_checks_its_own_code_and_the_refresh_that_of_all_stages(
     for name in ("index", "refresh"):
         with guarded(name):
             pass
-    assert checked == [("index",), code_digests.STAGES]
+    assert checked == [("index",), STAGES]
