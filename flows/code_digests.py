@@ -34,6 +34,7 @@ PLUMBING = (
     "autolora/pretrained/",  # so is a file of a pretrained model
     "autolora/storage/files.py",
     "autolora/storage/git.py",
+    "autolora/storage/inputs.py",
     "autolora/storage/tables.py",
 )
 """files and folders whose code changes no row, vector or weight"""

@@ -7,6 +7,7 @@ from prefect.utilities.annotations import opaque
 from autolora.concepts import stage
 from autolora.params import Params
 from autolora.progress import track
+from autolora.storage.inputs import recording_input
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
@@ -37,9 +38,10 @@ def finish(plan: stage.Plan, values: Params) -> stage.Result:
 async def concepts() -> None:
     """Write data/concepts, metrics/concepts.json and digests/concepts.json."""
     values = params()
-    plan: Any = opaque(make_plan(values))  # Prefect passes the object on without looking into it
-    compute_gradients(plan, values)
-    print_and_log(f"[concepts] {finish(plan, values).summary}")
+    with recording_input(ROOT, "concepts", values.concepts.corpus):
+        plan: Any = opaque(make_plan(values))  # Prefect passes the object on without looking into it
+        compute_gradients(plan, values)
+        print_and_log(f"[concepts] {finish(plan, values).summary}")
 
 
 if __name__ == "__main__":

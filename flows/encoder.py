@@ -4,6 +4,7 @@ from autolora.encoder import stage
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import EncoderParams, ModelsParams, PoolParams
 from autolora.progress import track
+from autolora.storage.inputs import recording_input
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
@@ -33,7 +34,8 @@ async def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
     values = params()
     make = train if values.encoder.from_ is None else use_pretrained
-    print_and_log(f"[encoder] {make(values.encoder, values.models, values.pool)}")
+    with recording_input(ROOT, "encoder", values.encoder.from_):
+        print_and_log(f"[encoder] {make(values.encoder, values.models, values.pool)}")
 
 
 if __name__ == "__main__":

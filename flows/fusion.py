@@ -5,6 +5,7 @@ import math
 from autolora.fusion import stage
 from autolora.params import Params
 from autolora.progress import Progress
+from autolora.storage.inputs import recording_input
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 
@@ -35,10 +36,11 @@ def use_pretrained(values: Params) -> str:
 async def fusion() -> None:
     """Write data/fusion and digests/fusion.json."""
     values = params()
-    if values.fusion.from_ is None:
-        train(values)
-    else:
-        print_and_log(f"[fusion] pretrained, from {use_pretrained(values)}")
+    with recording_input(ROOT, "fusion", values.fusion.from_):
+        if values.fusion.from_ is None:
+            train(values)
+        else:
+            print_and_log(f"[fusion] pretrained, from {use_pretrained(values)}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from autolora.report.history import RefreshRecord, write_refresh
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.storage.incremental import read_digest
+from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
 from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
@@ -82,6 +83,13 @@ def write_report() -> None:
 
 
 @task()
+def name_changed_inputs() -> None:
+    """Print which inputs outside the repository have changed: a refresh reads none of them again."""
+    for phrase in changed_inputs(ROOT):
+        stage.print_and_log(f"[refresh] {phrase}")
+
+
+@task()
 def commit(summary: str) -> None:
     """Commit the files of the refresh to git."""
     git.commit(summary, today())
@@ -107,6 +115,7 @@ async def refresh() -> None:
                 add_batches(lock_fd)
                 changes, results = record_outcomes(before)
                 write_report()
+                name_changed_inputs()
                 captions = caption_summary(ROOT)
                 digest = promote()
         except AutoLoraError as error:

@@ -29,6 +29,8 @@ def verify(
             print(f"{finding.problem:8} {finding.path}{f' ({finding.detail})' if finding.detail else ''}")
         for path in result.unversioned:
             print(f"{path} is not yet versioned: run `python -m flows.dvc`")
+        for phrase in result.changed_inputs:
+            print(phrase)
         print(
             f"{result.read} of {sum(result.files.values())} files read, {result.bytes / 1e6:.1f} MB in "
             f"{result.seconds:.1f} s ({result.mb_per_s:.0f} MB/s): {len(result.findings)} findings"

@@ -18,6 +18,7 @@ from autolora.integrity.content import ContentReader
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
 from autolora.progress import Progress
 from autolora.storage.files import MB
+from autolora.storage.inputs import changed_inputs
 
 MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
@@ -65,6 +66,8 @@ class Report:
     findings: tuple[Finding, ...]
     unversioned: tuple[str, ...]
     """batches and sketch packs that DVC has no version of"""
+    changed_inputs: tuple[str, ...]
+    """phrases on inputs outside the repository that are not as a stage has read them"""
 
     @property
     def mb_per_s(self) -> float:
@@ -81,6 +84,7 @@ class Report:
             "mb_per_s": round(self.mb_per_s, 1),
             "findings": [finding.to_row() for finding in self.findings],
             "unversioned": list(self.unversioned),
+            "changed_inputs": list(self.changed_inputs),
         }
 
 
@@ -113,6 +117,7 @@ def verify(
         seconds=time.perf_counter() - started,
         findings=_without_repetition(findings),
         unversioned=tuple(expectation.unversioned),
+        changed_inputs=tuple(changed_inputs(root)),
     )
 
 

@@ -16,6 +16,7 @@ from autolora.errors import MissingArtifact
 from autolora.integrity.content import ContentReader, png_damage
 from autolora.integrity.verification import DAMAGED, EXTRA, MISSING, NOT_ERASED
 from autolora.storage.files import MB
+from autolora.storage.inputs import recording_input
 from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.versioned_repository import VersionedRepository
 from tests.support.synthetic_repo import file_states
@@ -102,6 +103,18 @@ def test_a_fault_of_an_object_alone_is_found(
     (finding,) = repository.verify().findings
     assert (repository.root / finding.path, finding.kind) == (linked[0], "objects")
     assert finding.problem == FAULTS[fault]
+
+
+def test_a_changed_corpus_is_named_and_is_no_finding(repository: VersionedRepository, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.tar"
+    corpus.write_bytes(b"one")
+    with recording_input(repository.root, "concepts", str(corpus)):
+        pass
+    assert repository.verify().changed_inputs == ()
+    corpus.write_bytes(b"one and two")
+    report = repository.verify()
+    assert report.findings == () and len(report.changed_inputs) == 1
+    assert report.changed_inputs[0].startswith(f"{corpus} has changed since the stage 'concepts' read it")
 
 
 def test_a_damaged_image_that_dvc_has_no_version_of_is_found(repository: VersionedRepository) -> None:
