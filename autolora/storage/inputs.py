@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autolora.errors import rerun
-from autolora.storage.files import MB, read_json, write_atomic
+from autolora.storage.files import read_json, write_atomic
 from autolora.storage.hashes import hash_value
 
 
@@ -56,7 +56,7 @@ def changed_inputs(root: Path) -> list[str]:
         now = read_state(Path(before.path))
         if now and now != before:
             phrases.append(
-                f"{before.path} has changed since the stage '{path.stem}' read it ({_describe(before)} then, "
+                f"{before.path} has changed since the stage '{path.stem}' read it ({_describe(before)} then; "
                 f"{_describe(now)} now): {rerun(path.stem)}"
             )
     return phrases
@@ -79,7 +79,7 @@ def _state(file: Path) -> tuple[int, int]:
 
 
 def _describe(state: InputState) -> str:
-    return f"{state.files:,} files with {state.bytes / MB:,.1f} MB"
+    return f"{state.files:,} files, {state.bytes:,} bytes"
 
 
 def _record_path(root: Path, stage: str) -> Path:

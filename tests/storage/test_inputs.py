@@ -30,9 +30,9 @@ def test_an_unchanged_input_is_not_named(tmp_path: Path, corpus: Path) -> None:
 
 def test_a_changed_input_is_named_with_the_command_that_reads_it_again(tmp_path: Path, corpus: Path) -> None:
     record(tmp_path, corpus)
-    (corpus / "c.tar").write_bytes(b"x" * 1_000_000)
+    (corpus / "c.tar").write_bytes(b"x" * 1000)
     assert changed_inputs(tmp_path) == [
-        f"{corpus} has changed since the stage 'concepts' read it (2 files with 0.0 MB then, 3 files with 1.0 MB now): "
+        f"{corpus} has changed since the stage 'concepts' read it (2 files, 6 bytes then; 3 files, 1,006 bytes now): "
         "run `dvc repro --force --single-item concepts`"
     ]
     record(tmp_path, corpus)
