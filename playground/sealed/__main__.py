@@ -3,8 +3,9 @@
     python -m playground.sealed [--scale S] [--loras N] [-o FOLDER]
 
 FOLDER (cache/playground/162) then contains `pool/`, which the hub serves, `themes.json`, `labels.jsonl` (theme, quality
-and captioning of each LoRA, and whether its theme is held out), and the prompts `described.jsonl` and
-`out_of_distribution.jsonl`. Build it after the method is frozen, and use it once. An interrupted build continues.
+and captioning of each LoRA, and whether its theme is held out), the prompts `described.jsonl` and
+`out_of_distribution.jsonl`, and `recipe.json`, the commits from which it was built. Build it after the method is
+frozen, and use it once (`python -m bench.sealed`). An interrupted build continues.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,14 +21,15 @@ import torch
 
 from playground import bases, flux, loras, pool
 from playground.sealed import prompts
-from playground.sealed.recipes import SealedRecipe, recipes
+from playground.sealed.recipes import SealedRecipe, recipes, spread
 
 HOME = bases.CACHE / "162"
 
 
 def build(home: Path, scale: float = 1.0, count: int | None = None) -> dict[str, float]:
-    """Train the first `count` LoRAs, and write everything around them; return the shares that show their theme."""
-    sealed = recipes()[:count]
+    """Train `count` of the LoRAs, and write everything around them; return the shares that show their theme."""
+    sealed = spread(count)
+    record_commit(home)
     plain = [entry.recipe for entry in sealed]
     for number, _ in enumerate(loras.train_missing(plain, home / "pool", flux.HOME, scale), 1):
         print(f"{number} LoRAs trained, of {len(plain)}", flush=True)
@@ -34,6 +37,17 @@ def build(home: Path, scale: float = 1.0, count: int | None = None) -> dict[str,
     write_rows(home / "labels.jsonl", (label(entry, home / "pool") for entry in sealed))
     write_prompts(home)
     return pool.check(plain, home / "pool")
+
+
+def record_commit(home: Path) -> None:
+    """Add the commit of this repository to recipe.json, unless it is the last one there; "-dirty" if files differ."""
+    describe = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
+    commit = subprocess.run(describe, cwd=bases.CACHE.parents[1], check=True, capture_output=True, text=True)
+    path = home / "recipe.json"
+    commits = json.loads(path.read_text())["commits"] if path.exists() else []
+    if commits[-1:] != [commit.stdout.strip()]:
+        home.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"commits": [*commits, commit.stdout.strip()]}) + "\n")
 
 
 def write_prompts(home: Path) -> None:
@@ -68,7 +82,7 @@ def main() -> None:
     """Build the sealed test."""
     parser = argparse.ArgumentParser(description="Build the sealed test.")
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the numbers of training steps")
-    parser.add_argument("--loras", type=int, metavar="N", help="train only the first N LoRAs")
+    parser.add_argument("--loras", type=int, metavar="N", help="train only N LoRAs, of both days")
     parser.add_argument("-o", "--output", type=Path, default=HOME, metavar="FOLDER")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,8 +1,9 @@
 """The prompts of the sealed test, each with the themes that it asks for: described renderings, and other texts.
 
 The second set is out of distribution in three ways: sentences of a grammar that no caption has; styles described
-without their names, with adjectives and endings that CLIP was trained with but that no caption has; and prompts that no
-LoRA of the pool fits.
+without their names, in words that CLIP was trained with; and prompts that no LoRA of the pool fits. None of its prompts
+is about a rendering of the pool. The VLM knows the words of the descriptions too, so captions with one of them have to
+be hidden from whatever is asked for `other words`; adjectives and endings are in no caption.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from playground.themes import MIXED, parts
 DESCRIBED, OTHER_GRAMMAR, OTHER_WORDS, KNOWN, UNKNOWN = 300, 400, 300, 150, 150
 """numbers of prompts: per number of renderings from 1 to 3; of the other grammar; of other words; that the base alone
 fits; with words that nothing in the world fits"""
+OTHER_GRAMMAR_KIND, OTHER_WORDS_KIND = "other grammar", "other words"
+KNOWN_KIND, UNKNOWN_KIND = "known to the base", "unknown"
 UNKNOWN_THINGS = (
     "violin", "dragon", "bridge", "robot", "queen", "wolf", "lighthouse", "samurai", "piano",
     "astronaut", "castle", "bicycle", "owl", "teapot", "mountain", "whale", "spider", "harp", "ladder", "tulip",
@@ -46,6 +49,8 @@ class Prompt:
 
     prompt: str
     kind: str
+    subject: str
+    """the first theme that it asks for, or the object: prompts of one subject are not independent"""
     themes: tuple[str, ...]
     """themes that the prompt asks for; empty if no LoRA fits"""
     renderings: tuple[str, ...] = ()
@@ -123,22 +128,23 @@ def _compatible(renderings: Sequence[_Rendering], count: int, rng: np.random.Gen
     return chosen
 
 
-def _merged(renderings: Sequence[_Rendering]) -> world.Scene:
-    """Return the first rendering's scene with the themes of the others."""
+def _with_themes(scene: world.Scene, renderings: Sequence[_Rendering]) -> world.Scene:
+    """Return a scene with the themes of renderings."""
     themes = {field: value for rendering in renderings for field, value in parts(rendering.theme).items()}
-    return replace(renderings[0].scene, **themes)
+    return replace(scene, **themes)
 
 
 def _described(gallery: _Gallery, count: int, rng: np.random.Generator) -> Prompt:
     chosen = _compatible(gallery.renderings, count, rng)
-    scene, paths = _merged(chosen), tuple(rendering.path for rendering in chosen)
+    scene, paths = _with_themes(chosen[0].scene, chosen), tuple(rendering.path for rendering in chosen)
     text = grammars.world_caption(scene, rng)
-    return Prompt(text, f"described {count}", gallery.fitting(scene), paths)
+    return Prompt(text, f"described {count}", chosen[0].theme, gallery.fitting(scene), paths)
 
 
 def _in_other_grammar(gallery: _Gallery, rng: np.random.Generator) -> Prompt:
-    scene = _merged(_compatible(gallery.renderings, int(rng.integers(1, 4)), rng))
-    return Prompt(_order(scene, rng), "other grammar", gallery.fitting(scene))
+    chosen = _compatible(gallery.renderings, int(rng.integers(1, 4)), rng)
+    scene = _with_themes(flux.sample_scene(rng), chosen)
+    return Prompt(_order(scene, rng), OTHER_GRAMMAR_KIND, chosen[0].theme, gallery.fitting(scene))
 
 
 def _order(scene: world.Scene, rng: np.random.Generator) -> str:
@@ -154,17 +160,20 @@ def _order(scene: world.Scene, rng: np.random.Generator) -> str:
 
 def _in_other_words(gallery: _Gallery, rng: np.random.Generator) -> Prompt:
     """Return a prompt about a scene whose style is described without its name."""
-    styled = [rendering for rendering in gallery.renderings if rendering.theme in grammars.CONCEPT_WORDS]
-    rendering = styled[int(rng.integers(len(styled)))]
-    words = grammars.CONCEPT_WORDS[rendering.theme]
-    thing = f"{rng.choice(ADJECTIVES)} {rendering.scene.object}"
-    return Prompt(f"{thing}, {words}, {rng.choice(ENDINGS)}", "other words", (rendering.theme,))
+    styled = [
+        rendering.theme for rendering in gallery.renderings if rendering.theme in grammars.CONCEPT_WORDS
+    ]
+    theme = styled[int(rng.integers(len(styled)))]
+    thing = f"{rng.choice(ADJECTIVES)} {flux.sample_scene(rng).object}"
+    text = f"{thing}, {grammars.CONCEPT_WORDS[theme]}, {rng.choice(ENDINGS)}"
+    return Prompt(text, OTHER_WORDS_KIND, theme, (theme,))
 
 
 def _known(rng: np.random.Generator) -> Prompt:
     scene = flux.sample_scene(rng)
-    return Prompt(grammars.world_caption(scene, rng), "known to the base", ())
+    return Prompt(grammars.world_caption(scene, rng), KNOWN_KIND, scene.object, ())
 
 
 def _unknown(rng: np.random.Generator) -> Prompt:
-    return Prompt(f"{rng.choice(UNKNOWN_THINGS)}, {rng.choice(UNKNOWN_LOOKS)}", "unknown", ())
+    thing = str(rng.choice(UNKNOWN_THINGS))
+    return Prompt(f"{thing}, {rng.choice(UNKNOWN_LOOKS)}", UNKNOWN_KIND, thing, ())

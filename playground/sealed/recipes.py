@@ -98,6 +98,18 @@ def recipes() -> list[SealedRecipe]:
     ]
 
 
+def spread(count: int | None) -> list[SealedRecipe]:
+    """Return `count` recipes at equal distances, so that few LoRAs show both days and all kinds of themes; None: all.
+
+    Raises ValueError if there are not as many.
+    """
+    entries = recipes()
+    chosen = len(entries) if count is None else count
+    if not 0 < chosen <= len(entries):
+        raise ValueError(f"{chosen} LoRAs, expected 1 to {len(entries)}")
+    return [entries[number * len(entries) // chosen] for number in range(chosen)]
+
+
 def _deal(cards: Sequence[str], count: int, rng: np.random.Generator) -> Iterator[str]:
     """Yield `count` cards: all of them in random order, again and again."""
     for number in range(count):

@@ -13,7 +13,7 @@ from autolora.metrics.judgments import read_judgments
 from playground import authors, conditions, text, world
 from playground.sealed import __main__ as sealed
 from playground.sealed import prompts
-from playground.sealed.recipes import CAPTIONINGS, MISLABELLED, QUALITIES, recipes, themes
+from playground.sealed.recipes import CAPTIONINGS, MISLABELLED, QUALITIES, recipes, spread, themes
 from playground.themes import MIXED, parts, single_themes
 
 RECIPES = recipes()
@@ -122,9 +122,43 @@ def test_prompts_out_of_distribution_are_of_their_kind() -> None:
     assert not adjectives & in_distribution
 
 
+def test_nothing_in_the_pool_fits_prompts_that_nothing_fits() -> None:
+    """Not even a part of a mixture: neither what the recipes train, nor what mislabelled ones show."""
+    themes_of_pool = {r.theme for r in PLAIN} | {r.labelled.theme for r in PLAIN}
+    names = {name for theme in themes_of_pool for name in theme.split(MIXED)}
+    nothing = [prompt for prompt in OTHERS if not prompt.themes]
+    assert Counter(prompt.kind for prompt in nothing) == {"known to the base": 150, "unknown": 150}
+    for prompt in nothing:
+        assert not any(re.search(rf"\b{name}s?\b", prompt.prompt) for name in names)
+    words = {*text.words()}
+    for thing in prompts.UNKNOWN_THINGS:
+        assert thing not in words
+
+
+def test_out_of_distribution_prompts_describe_no_rendering_and_many_subjects() -> None:
+    assert not any(prompt.renderings for prompt in OTHERS)
+    subjects = Counter(prompt.subject for prompt in OTHERS)
+    assert max(subjects.values()) < 60 and len(subjects) > 80
+
+
+def test_few_loras_are_of_both_days_and_of_all_kinds() -> None:
+    few = spread(20)
+    assert len({entry.recipe.repo for entry in few}) == 20 and {entry.recipe.day for entry in few} == {1, 2}
+    assert {entry.recipe.kind for entry in few} == {recipe.kind for recipe in PLAIN}
+    assert spread(None) == spread(len(RECIPES)) == RECIPES
+    with pytest.raises(ValueError, match="172 LoRAs, expected 1 to 171"):
+        spread(172)
+
+
+def test_commits_of_a_build_are_recorded_once(tmp_path: Path) -> None:
+    sealed.record_commit(tmp_path / "pool")
+    sealed.record_commit(tmp_path / "pool")
+    assert len(json.loads((tmp_path / "pool" / "recipe.json").read_text())["commits"]) == 1
+
+
 def test_a_small_build_is_complete_and_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [next(e for e in RECIPES if (e.quality == MISLABELLED) is wrong) for wrong in (False, True)]
-    monkeypatch.setattr(sealed, "recipes", lambda: chosen)
+    monkeypatch.setattr(sealed, "spread", lambda count: chosen)
     monkeypatch.setattr(sealed, "write_prompts", lambda home: None)
     sealed.build(tmp_path, TINY)
     labels = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
@@ -132,6 +166,9 @@ def test_a_small_build_is_complete_and_labelled(tmp_path: Path, monkeypatch: pyt
     assert [row["theme"] == row["shown"] for row in labels] == [True, False]
     judgments = read_judgments(tmp_path / "themes.json")
     assert {row["sha256"]: row["theme"] for row in labels} == {s: j.theme for s, j in judgments.items()}
+    assert re.fullmatch(
+        r"[0-9a-f]{40}(-dirty)?", json.loads((tmp_path / "recipe.json").read_text())["commits"][0]
+    )
     for entry in chosen:
         folder = tmp_path / "pool" / entry.recipe.repo
         assert len(list((folder / "images").glob("*.png"))) == entry.recipe.renderings
@@ -143,4 +180,4 @@ def test_prompts_are_written_as_json_lines(tmp_path: Path) -> None:
     sizes = {path.name: len(path.read_text().splitlines()) for path in tmp_path.iterdir()}
     assert sizes == {"described.jsonl": 900, "out_of_distribution.jsonl": 1000}
     row = json.loads((tmp_path / "described.jsonl").read_text().splitlines()[0])
-    assert row.keys() == {"prompt", "kind", "themes", "renderings"}
+    assert row.keys() == {"prompt", "kind", "subject", "themes", "renderings"}
