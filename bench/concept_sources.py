@@ -38,15 +38,17 @@ class Source:
     """of the gradients: the caption, or none"""
     base: str = MAIN
     """MAIN, or a name of playground.bases.FURTHER"""
+    images: int = corpus.Corpus.images
 
     def name(self, seed: int) -> str:
         """Return the name of its corpus."""
-        return f"{self.engine}-{self.captions}-{seed}".replace(" ", "-")
+        count = "" if self.images == corpus.Corpus.images else f"-{self.images}"
+        return f"{self.engine}-{self.captions}-{seed}{count}".replace(" ", "-")
 
 
 def make_material(root: Path, cache: Path, params: Params, source: Source, seed: int) -> Material:
     """Return the material of a source; the seed draws corpus and noise."""
-    drawn = corpus.Corpus(themes.single_themes(), engine=source.engine, seed=seed)
+    drawn = corpus.Corpus(themes.single_themes(), engine=source.engine, images=source.images, seed=seed)
     folder = draw_corpus(cache, drawn, replace(source, captions="grammar").name(seed))
     if source.captions == "vlm":
         folder = caption_corpus(folder, source.name(seed), params, seed)

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from autolora import models
-from autolora.concepts.store import load_concepts
+from autolora.concepts.store import Concepts, load_concepts
 from autolora.encoder import store as encoder_store
 from autolora.encoder import training
 from autolora.encoder.examples import load_examples
@@ -20,7 +20,7 @@ from autolora.encoder.model import Encoder, TextEncoder, predict
 from autolora.evaluation.benchmark import make_benchmark, read_renderings, unseen_queries
 from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.judgments import read_judgments
-from autolora.params import EncoderParams, Params
+from autolora.params import EncoderParams, Params, PoolParams
 from autolora.params_reader import read_section
 from autolora.storage.arrays import Float32Array
 
@@ -72,19 +72,37 @@ def build_benchmark(
     root: Path, section: EncoderParams, params: Params, text_encoder: TextEncoder
 ) -> Benchmark:
     """Train an encoder, embed all adapters of the dataset, and return the benchmark of the test queries."""
-    encoder = training.build(root, section, models.transformer_config(params.models), text_encoder)
-    read = cache(encoder_store.reader(root, encoder.config, params.pool))
     concepts = load_concepts(root) if section.variant.concepts else None
-    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section, concepts):
-        pass
+    encoder = fit_encoder(root, section, params, text_encoder, concepts)
+    adapters, vectors = embed_pool(root, encoder, params.pool)
     renderings = read_renderings(root)
-    adapters = tuple(sorted(renderings))
-    vectors = np.stack([embed(encoder, read(sha256)) for sha256 in adapters])
     queries = unseen_queries(root, renderings, "test")
     path = params.evaluation.themes
     judgments = read_judgments(root / path if path else None)
     themes = {sha256: judgment.theme for sha256, judgment in judgments.items()}
     return make_benchmark(root, encoder, text_encoder, (adapters, vectors), queries, themes)
+
+
+def fit_encoder(
+    root: Path,
+    section: EncoderParams,
+    params: Params,
+    text_encoder: TextEncoder,
+    concepts: Concepts | None = None,
+) -> Encoder:
+    """Return an encoder that is trained on the training lock, and on concepts."""
+    encoder = training.build(root, section, models.transformer_config(params.models), text_encoder)
+    read = cache(encoder_store.reader(root, encoder.config, params.pool))
+    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section, concepts):
+        pass
+    return encoder
+
+
+def embed_pool(root: Path, encoder: Encoder, bounds: PoolParams) -> tuple[tuple[str, ...], Float32Array]:
+    """Return the adapters (N,) of the dataset, sorted, and the vectors (N, d) of their weights."""
+    read = encoder_store.reader(root, encoder.config, bounds)
+    adapters = tuple(sorted(read_renderings(root)))
+    return adapters, np.stack([embed(encoder, read(sha256)) for sha256 in adapters])
 
 
 @torch.inference_mode()
