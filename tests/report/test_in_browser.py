@@ -3,15 +3,18 @@
 Needs Debian's chromium.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from autolora.report.page import assemble
 from tests.support.report_root import write_pool
+from tests.support.waiting import LIMIT_S
+from tests.web.test_browser import NEXT_MESSAGE
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -22,8 +25,9 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=1000 * LIMIT_S)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=1000 * LIMIT_S)
         yield browser
         browser.close()
 
@@ -35,6 +39,7 @@ class Opened:
         context = browser.new_context(
             viewport=viewport, color_scheme=scheme, permissions=["clipboard-read", "clipboard-write"]
         )  # type: ignore[arg-type]
+        context.set_default_timeout(1000 * LIMIT_S)
         self.page: Page = context.new_page()
         self.problems: list[str] = []
         self.loaded: list[str] = []
@@ -96,14 +101,15 @@ def test_keyboard_opens_an_adapter_and_closes_it(browser: Browser, full: Path) -
     assert page.evaluate("location.hash").startswith("#/")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog:not([open])", state="attached")
-    assert page.evaluate("location.hash") == ""
+    expect(page).to_have_url(re.compile("index.html#?$"))
 
 
 def test_copy_buttons_copy_hostile_texts_unchanged(browser: Browser, full: Path) -> None:
     page = Opened(browser, full, WIDE).page
     page.evaluate("location.hash = adapters.find((a) => a.triggers.length).key")
+    page.evaluate(NEXT_MESSAGE)
     page.locator("dialog[open]").get_by_role("button", name="trigger words", exact=True).click()
-    page.wait_for_function("document.getElementById('said').textContent")
+    assert page.evaluate("nextMessage").startswith("Copied")
     expected = page.evaluate("adapters.find((a) => a.triggers.length).triggers.join(', ')")
     assert page.evaluate("navigator.clipboard.readText()") == expected
     assert "<script>" in expected
@@ -112,15 +118,15 @@ def test_copy_buttons_copy_hostile_texts_unchanged(browser: Browser, full: Path)
 def test_image_that_is_not_safe_for_work_is_shown_on_request_only(browser: Browser, full: Path) -> None:
     page = Opened(browser, full, WIDE).page
     veiled = page.locator("#cards .veil img").first
-    assert veiled.evaluate("(image) => getComputedStyle(image).visibility") == "hidden"
+    expect(veiled).to_have_css("visibility", "hidden")
     page.check("#reveal")
-    assert veiled.evaluate("(image) => getComputedStyle(image).visibility") == "visible"
+    expect(veiled).to_have_css("visibility", "visible")
 
 
 def test_link_to_folded_details_opens_them(browser: Browser, full: Path) -> None:
     page = Opened(browser, full, WIDE).page
     page.evaluate("location.hash = 'retrieval'")
-    page.wait_for_function("document.getElementById('retrieval').open")
+    expect(page.locator("#retrieval")).to_have_attribute("open", "")
 
 
 def test_every_printed_image_has_a_height(browser: Browser, full: Path) -> None:
@@ -140,6 +146,6 @@ def test_page_of_a_large_pool_loads_its_images_from_files(
     write_pool(tmp_path, adapters=4)
     assemble(tmp_path)
     opened = Opened(browser, tmp_path, WIDE)
-    opened.page.wait_for_function("[...document.images].some((image) => image.naturalWidth > 0)")
+    opened.page.evaluate("Promise.any([...document.images].map((image) => image.decode()))")
     assert any("/reports/images/" in url for url in opened.loaded)
     assert opened.problems == []

@@ -4,8 +4,7 @@ import os
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from autolora.params import Params, load
 from autolora.web.server import Address, listen, make_server
 from tests.support import small_root
 from tests.support.repository import IDENTITY
+from tests.support.waiting import LIMIT_S
 
 PARAMS = {
     "models": {"threads": 1},
@@ -68,19 +68,11 @@ def serving(root: Path, host: str = "127.0.0.1", token: str | None = None) -> It
     thread = threading.Thread(target=server.run, kwargs={"sockets": [address.listener]})
     thread.start()
     try:
-        assert started.wait(60)
+        assert started.wait(LIMIT_S)
         yield address
     finally:
         server.should_exit = True
         thread.join()
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until a condition holds; fail after some seconds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +85,7 @@ def url(root: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def client(url: str) -> Iterator[httpx2.Client]:
     """Return a client of the page."""
-    with httpx2.Client(base_url=url, timeout=60) as client:
+    with httpx2.Client(base_url=url, timeout=LIMIT_S) as client:
         yield client
 
 

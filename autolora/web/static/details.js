@@ -1,6 +1,6 @@
 // The details of an adapter in the drawer; the URL names the adapter, so that Back closes it.
 import { dialog, showDialog } from "./dialog.js";
-import { fetchPart } from "./fetching.js";
+import { cancelPart, fetchPart } from "./fetching.js";
 
 async function open(sha256) {
   const html = await fetchPart("adapter", `/parts/adapters/${sha256}${location.search}`);
@@ -36,7 +36,11 @@ export function followDetails() {
   dialog.addEventListener("close", leave);
   addEventListener("popstate", () => {
     const sha256 = new URLSearchParams(location.search).get("adapter");
-    if (sha256) open(sha256);
-    else if (dialog.open) dialog.close();
+    if (sha256) {
+      open(sha256);
+      return;
+    }
+    cancelPart("adapter"); // its details may still be on their way
+    if (dialog.open) dialog.close();
   });
 }

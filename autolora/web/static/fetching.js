@@ -16,6 +16,11 @@ export async function fetchPart(kind, url, options = {}) {
   }
 }
 
+/** Abort the request of a kind that is running, if one is. */
+export function cancelPart(kind) {
+  running.get(kind)?.abort();
+}
+
 /** Return a message as the server's parts show problems. */
 export function problem(message) {
   const box = document.createElement("div");

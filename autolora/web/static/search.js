@@ -4,7 +4,7 @@ import { fetchPart } from "./fetching.js";
 const DEBOUNCE_MS = 110;
 const form = document.getElementById("search");
 const results = document.getElementById("results");
-let shown = resultsQuery();
+let current = resultsQuery(); // of the results that are shown, or are on their way
 
 /** Return the query of the results that the URL states: all but the adapter in the drawer. */
 function resultsQuery() {
@@ -24,13 +24,18 @@ export async function showResults(query, { push }) {
   const url = query.size ? `/?${query}` : "/";
   if (push) history.pushState(null, "", url);
   else history.replaceState(null, "", url);
+  await fetchResults(query);
+}
+
+/** Replace the results by those of a query, which the URL states. */
+async function fetchResults(query) {
+  current = resultsQuery();
   results.classList.add("waiting");
   const html = await fetchPart("results", `/parts/results?${query}`);
   if (html === null) return;
   results.innerHTML = html;
   results.classList.remove("waiting");
-  shown = resultsQuery();
-  document.getElementById("announced").textContent = document.getElementById("found").textContent;
+  document.getElementById("announced").textContent = results.firstElementChild.textContent;
   document.title = query.get("q") ? `${query.get("q")} · AutoLoRA` : "AutoLoRA";
 }
 
@@ -82,13 +87,11 @@ export function followSearch() {
     event.preventDefault();
     showResults(new URL(link.href).searchParams, { push: true });
   });
-  addEventListener("popstate", async () => {
-    const query = resultsQuery();
-    if (query === shown) return; // only the drawer was opened or closed
-    fillForm(new URLSearchParams(query));
-    const html = await fetchPart("results", `/parts/results?${query}`);
-    if (html === null) return;
-    results.innerHTML = html;
-    shown = query;
+  addEventListener("popstate", () => {
+    if (resultsQuery() === current) return; // only the drawer was opened or closed
+    clearTimeout(timer);
+    const query = new URLSearchParams(resultsQuery());
+    fillForm(query);
+    fetchResults(query);
   });
 }
