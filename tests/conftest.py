@@ -1,5 +1,6 @@
 """Long tests (tests/support/soak.py): the marker `long` and the options --soak and --seed. A tiny text encoder."""
 
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --soak and --seed."""
     parser.addoption("--soak", action="store_true", help="run only the long tests, with all their seeds")
     parser.addoption("--seed", type=int, help="run only the long tests, with this seed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Prefect a folder per process: its servers cannot create one database together, and users have profiles."""
+    home = TemporaryDirectory(prefix="prefect-", ignore_cleanup_errors=True)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PREFECT_HOME", home.name)
+    for undo in (home.cleanup, patch.undo):
+        config.add_cleanup(undo)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from autolora.interrupt import STATUS
+from tests.support.waiting import LIMIT_S
 
 ROOT = Path(__file__).parents[1]
-LIMIT_S = 30
 RUN = "from autolora.interrupt import exit_on_interrupt; exit_on_interrupt('interrupted'); "
 WAIT = "[time.sleep(0.1) for _ in range(600)]"
 """one long sleep would not notice a signal that comes between its check for signals and its beginning"""
@@ -124,12 +124,11 @@ def test_threads_that_do_not_end_are_abandoned(before: str, tmp_path: Path) -> N
     code = (
         before + "import autolora.interrupt, threading, time\n"
         "autolora.interrupt.GRACE_S = 0.5\n"
-        "threading.Thread(target=time.sleep, args=[60]).start(); print('ready'); " + WAIT
+        f"threading.Thread(target=time.sleep, args=[{10 * LIMIT_S}]).start(); print('ready'); " + WAIT
     )
     process = start_python(code, tmp_path)
-    started = time.monotonic()
     interrupt(process)
-    assert process.returncode == STATUS and time.monotonic() - started < LIMIT_S / 2
+    assert process.returncode == STATUS
 
 
 def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
@@ -150,8 +149,14 @@ def test_a_command_can_be_interrupted(repository: Path) -> None:
     (repository / "cache/index").mkdir(
         parents=True
     )  # so that a search waits for the index to be complete again
-    process = start([sys.executable, "-m", "autolora", "search", "a cat"], repository)
-    output, errors = interrupt(process, after_s=2.0)
+    wait = WAIT.replace("time.sleep", "sleep")
+    code = (
+        "from time import sleep; from autolora.__main__ import main; from autolora.index import served; "
+        f"served.time.sleep = lambda _: (print('ready'), {wait}); main()"
+    )
+    process = start([sys.executable, "-c", code, "search", "a cat"], repository)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    output, errors = interrupt(process)
     assert (process.returncode, output, errors) == (STATUS, "", "\ninterrupted\n")
 
 
@@ -159,7 +164,7 @@ def test_a_command_can_be_interrupted(repository: Path) -> None:
 def silent_hub(repository: Path) -> Iterator[socket.socket]:
     """Replace the hubs of the repository by one that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(LIMIT_S)
+        server.settimeout(5 * LIMIT_S)  # a stage may create Prefect's database before
         shutil.copytree(ROOT / "digests/code", repository / "digests/code")
         params = repository / "params.yaml"
         params.write_text(

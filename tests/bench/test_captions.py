@@ -20,7 +20,7 @@ def test_client_and_plain_requests_give_the_same_captions_in_both_orders(tmp_pat
     with HTTPServer(host="127.0.0.1", threaded=True) as http:
         fake, address = FakeOpenAI(http, "name"), http.url_for("").rstrip("/")
         fake.reply = lambda request: request["messages"][0]["content"][1]["text"]
-        client = VllmClient(VllmParams(urls=(f"{address}/v1",), timeout_s=5, attempts=1), "name", 1)
+        client = VllmClient(VllmParams(urls=(f"{address}/v1",), timeout_s=60, attempts=1), "name", 1)
         expected = {(position, text): text for position in range(2) for text in INSTRUCTIONS}
         for order in (BY_PASS, BY_IMAGE):
             assert captions.caption(client, paths, order, 9) == expected

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -19,6 +18,7 @@ from autolora.pool import batches, sketch_packs
 from autolora.storage.files import append_rows
 from autolora.storage.incremental import write_digest
 from flows import dvc, dvc_process
+from tests.support import killing
 
 TODAY = datetime.date(2026, 1, 5)
 RECIPE = "0123456789abcdef"
@@ -176,9 +176,7 @@ def test_a_killed_addition_loses_no_file(tmp_path: Path, monkeypatch: pytest.Mon
         [sys.executable, "-c", script], cwd=root, env=environment(), start_new_session=True
     )
     time.sleep(random.Random(seed).uniform(1, 6))
-    for child in psutil.Process(process.pid).children(recursive=True):
-        child.kill()
-    process.kill()
+    killing.kill_tree(process.pid)
     process.wait()
     dvc.repair_files()
     dvc.add_batches()

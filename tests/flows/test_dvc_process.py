@@ -39,17 +39,17 @@ def fake_dvc(folder: Path, script: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("handler", "ended_by"),
+    ("handler", "stop_s", "ended_by"),
     [
-        ("lambda *_: (pathlib.Path('cleaned').touch(), sys.exit(3))", 3),
-        ("signal.SIG_IGN", -signal.SIGTERM),
+        ("lambda *_: (pathlib.Path('cleaned').touch(), sys.exit(3))", 120.0, 3),
+        ("signal.SIG_IGN", 1.0, -signal.SIGTERM),
     ],
 )
 def test_an_interrupted_run_ends_dvc_and_its_stage(
-    handler: str, ended_by: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    handler: str, stop_s: float, ended_by: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DVC gets SIGINT, and SIGTERM if it does not end; more output than a pipe holds does not block it."""
-    monkeypatch.setattr(dvc_process, "STOP_S", 1.0)
+    monkeypatch.setattr(dvc_process, "STOP_S", stop_s)
     code = (
         f"import pathlib, signal, sys, time; signal.signal(signal.SIGINT, {handler}); print('ready', flush=True)\n"
         "time.sleep(0.2); print('x' * 1_000_000, flush=True); time.sleep(60)"

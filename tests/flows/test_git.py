@@ -2,12 +2,13 @@
 
 import datetime
 import subprocess
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import git
+from tests.support.waiting import wait_until
 
 DAY = datetime.date(2026, 1, 5)
 
@@ -48,7 +49,7 @@ def test_locks_stay_while_git_runs_in_the_repository(tmp_path: Path, monkeypatch
     (tmp_path / ".git/index.lock").touch()
     reader = subprocess.Popen(["git", "hash-object", "--stdin"], cwd=tmp_path, stdin=subprocess.PIPE)
     try:
-        time.sleep(0.5)
+        wait_until(lambda: psutil.Process(reader.pid).name() == "git")
         git.remove_stale_locks()
         assert (tmp_path / ".git/index.lock").exists()
     finally:

@@ -81,8 +81,14 @@ def is_written(folder: Path) -> Callable[[], bool]:
         folders = [path for path in (folder, *folder.rglob("*")) if path.is_dir()]
         return {(path, path.stat().st_mtime_ns) for path in folders}
 
+    def is_changed() -> bool:
+        try:
+            return times() != before
+        except FileNotFoundError:  # a folder was removed or renamed meanwhile
+            return True
+
     before = times()
-    return lambda: times() != before
+    return is_changed
 
 
 def complete(repository: ChangingRepository, run: StageRun) -> None:

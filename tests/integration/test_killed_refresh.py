@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from autolora.pool import batches
 from autolora.storage.hashes import hash_file
+from tests.support.killing import kill_tree
 from tests.support.repository import IDENTITY, Repository, change_params
 
 DAYS = range(2, 6)
@@ -85,7 +85,5 @@ def kill_refresh(repository: Repository, day: int, after_s: float) -> None:
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
-        children = psutil.Process(process.pid).children(recursive=True)
-        for child in [psutil.Process(process.pid), *children]:
-            child.kill()
+        kill_tree(process.pid)
         process.wait()

@@ -19,6 +19,7 @@ from autolora.pool.store import find_sketches
 from playground.pool import BAD
 from tests.integration.conftest import NUM_NEW as NUM_NEW
 from tests.support.repository import Repository, free_port
+from tests.support.waiting import LIMIT_S, wait_until
 
 LENGTHS = 3
 PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
@@ -73,6 +74,7 @@ def third_refresh(repository: Repository, first_refreshes: str) -> Iterator[dict
     repository.hub({"license": [relicensed["id"], "cc0-1.0"]})
     searcher = Searcher(repository.root)
     searcher.start()
+    wait_until(lambda: searcher.answers or searcher.failures)
     output = repository.refresh(day=3)
     requests = repository.requests()
     stamps = repository.files()
@@ -153,9 +155,11 @@ def test_searches_never_fail_during_refreshes_and_checkouts(
     repository.run("dvc", "checkout", "-q")
     repository.run("git", "checkout", "-q", third_refresh["commit"])
     repository.run("dvc", "checkout", "-q")
-    searcher = third_refresh["searcher"]
+    searcher, known = third_refresh["searcher"], third_refresh["searcher"].answers[repository.index_content()]
+    wait_until(lambda: searcher.answers[repository.index_content()] > known or searcher.failures)
     searcher.halt.set()
-    searcher.join(timeout=60)
+    searcher.join(timeout=LIMIT_S)
+    assert not searcher.is_alive()
     assert searcher.failures == []
     assert set(searcher.answers) == {third_refresh["content_before"], repository.index_content()}
 
@@ -300,5 +304,5 @@ def post(url: str, content: dict[str, Any]) -> Any:
     """Return the JSON answer to a POST request."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data=json.dumps(content).encode(), headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
         return json.load(answer)

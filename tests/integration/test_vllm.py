@@ -32,6 +32,7 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.images import draw_images, write_pooled_images
 from tests.support.proxy import Counts, counted
 from tests.support.repository import ROOT, change_params, free_port, wait_for
+from tests.support.waiting import LIMIT_S, wait_until
 
 NUM_IMAGES, NUM_IMAGES_FOR_KILL = 20, 50
 MODEL = ROOT / "playground" / "models" / "vlm"
@@ -92,7 +93,7 @@ def write_root(folder: Path, num_images: int, server: dict[str, object]) -> Path
 
 def answered(server: str) -> int:
     """Return how many requests the server has answered since it started."""
-    with urllib.request.urlopen(f"{server}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server}/metrics", timeout=LIMIT_S) as answer:
         metrics = answer.read().decode()
     return int(
         sum(float(value) for value in re.findall(r"^vllm:request_success_total\{.*\} (\S+)$", metrics, re.M))
@@ -238,7 +239,7 @@ def test_killed_server_loses_no_answer_and_answers_no_request_twice(
         running = start_stage(root, prefect_api)
         wait_for_answers(counts, random.Random(seed).randint(1, wanted - 30), running)
         vllm_server.kill()
-        time.sleep(1)  # answers may still be in the proxy
+        wait_until(lambda: not counts.in_flight)  # answers may still be in the proxy
         before = counts.answered.total()
         vllm_server.start()
         stdout, stderr = running.communicate(timeout=600)

@@ -84,7 +84,10 @@ def parts(root: Path) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its download is complete
+        return 0
 
 
 def run_pool_on_a_full_disk(endpoint: str, root: Path, limit: int) -> None:

@@ -20,7 +20,20 @@ class Counts:
         """the server accepted the request and died"""
         self.repeated: Counter[str] = Counter()
         """the server received the request again after it had answered it"""
+        self.in_flight = 0
+        """requests whose outcome is not counted yet"""
         self._lock = threading.Lock()
+
+    @contextmanager
+    def request_in_flight(self) -> Iterator[None]:
+        """Count a request as in flight until the block ends."""
+        with self._lock:
+            self.in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.in_flight -= 1
 
     def add(self, counter: Counter[str], key: str) -> None:
         """Count one request in one of the counters."""
@@ -40,10 +53,11 @@ class _Handler(BaseHTTPRequestHandler):
         key = hashlib.sha256(body).hexdigest() if self.path == COUNTED else None
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=300)
         try:
-            connection.connect()  # nothing is counted if this fails
-            if key and self.counts.answered[key]:
-                self.counts.add(self.counts.repeated, key)
-            self._exchange(connection, body, key)
+            with self.counts.request_in_flight():
+                connection.connect()  # nothing else is counted if this fails
+                if key and self.counts.answered[key]:
+                    self.counts.add(self.counts.repeated, key)
+                self._exchange(connection, body, key)
         except OSError:
             self.close_connection = True
         finally:

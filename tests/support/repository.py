@@ -20,6 +20,7 @@ import yaml
 
 from autolora.pool import batches
 from autolora.storage.hashes import hash_file
+from tests.support.waiting import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 TEST_PARAMS = {
@@ -147,12 +148,12 @@ class Repository:
         """Send the hub a change of its repositories or its behavior."""
         data = json.dumps(change).encode()
         urllib.request.urlopen(
-            urllib.request.Request(f"{self.endpoint}/_playground", data=data), timeout=10
+            urllib.request.Request(f"{self.endpoint}/_playground", data=data), timeout=LIMIT_S
         ).close()
 
     def requests(self) -> dict[str, Any]:
         """Return the hub's request counts since the last call."""
-        with urllib.request.urlopen(f"{self.endpoint}/_playground/requests", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.endpoint}/_playground/requests", timeout=LIMIT_S) as answer:
             counts: dict[str, Any] = json.load(answer)
         self.hub({"reset": True})
         return counts
@@ -160,7 +161,7 @@ class Repository:
 
 @contextlib.contextmanager
 def serve(
-    command: list[str], health: str, cwd: Path, *, patience_s: int = 120, **environment: str
+    command: list[str], health: str, cwd: Path, *, patience_s: int = 600, **environment: str
 ) -> Iterator[None]:
     """Run a server until the block ends; wait until `health` answers."""
     process = subprocess.Popen(
@@ -171,7 +172,7 @@ def serve(
         yield
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=LIMIT_S)
 
 
 def wait_for(health: str, process: subprocess.Popen[Any], patience_s: int) -> None:

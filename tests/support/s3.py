@@ -16,7 +16,7 @@ from botocore.session import get_session
 
 from tests.support.repository import free_port
 
-START_LIMIT_S = 90
+START_LIMIT_S = 300
 PORTS = (
     "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
     "filer.port.grpc",
