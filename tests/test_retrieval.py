@@ -33,6 +33,7 @@ from tests.support.synthetic_repo import (
     write_index,
     write_repository,
 )
+from tests.support.waiting import wait_for_a_later_time_stamp
 
 THEMES = ("mosaic", "neon", "chalk", "pixel")
 
@@ -245,6 +246,7 @@ def test_open_retriever_refuses_a_text_encoder_that_was_changed_after_its_hashes
     open_retriever(root)
     path = root / "pipeline" / "text_encoder" / "model.safetensors"
     status, content = path.stat(), path.read_bytes()
+    wait_for_a_later_time_stamp(path)
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(MismatchError, match="text encoder"):

@@ -67,7 +67,7 @@ class Refreshes:
             listings,
             {row.key: self.images[listing.id] for listing in listings for row in listing.renderings},
         )
-        client = VllmClient(VllmParams(urls=(self.url,), timeout_s=5, attempts=1), VLM, PARAMS.concurrency)
+        client = VllmClient(VllmParams(urls=(self.url,), timeout_s=60, attempts=1), VLM, PARAMS.concurrency)
         failures: dict[str, str] = {}
         for batch in stage.plan(self.root, PARAMS, VLM):
             failures |= dict(stage.caption_batch(self.root, PARAMS, batch, client).failures)

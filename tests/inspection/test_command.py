@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from autolora.cli.row_printer import RowPrinter
 from autolora.inspection import inspector as module
 from autolora.inspection.files import find_files
 from tests.inspection.files import BASE, rewrite, write_folder, write_pipeline
+from tests.support.waiting import wait_for_line
 
 WIDE = {"COLUMNS": "300"}
 
@@ -36,7 +36,8 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_folder_is_a_table_with_totals_and_remedies(folder: Path) -> None:
+def test_folder_is_a_table_with_totals_and_remedies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL_S", 600.0)
     code, out, err = run("loras")
     assert code == 1
     assert "7 files in" in out and "4 accepted, 3 refused" in out
@@ -52,7 +53,7 @@ def test_long_inspections_log_what_is_done(
     monkeypatch.setattr(progress, "INTERVAL_S", 0.001)
     accepted = module.Inspector._accepted
     monkeypatch.setattr(
-        module.Inspector, "_accepted", lambda *arguments: (time.sleep(0.05), accepted(*arguments))[1]
+        module.Inspector, "_accepted", lambda *arguments: (wait_for_line(caplog), accepted(*arguments))[1]
     )
     run("loras")
     lines = [record.getMessage() for record in caplog.records]

@@ -5,7 +5,6 @@ import math
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.versioned_repository import VersionedRepository
 from tests.support.synthetic_repo import file_states
 from tests.support.tiny_pool import encoded_image
+from tests.support.waiting import wait_for_line
 
 FILES = {
     "data/pool/batches/*/weights/*": "weights",
@@ -252,7 +252,9 @@ def test_a_long_verification_logs_what_it_has_read(
     caplog.set_level(logging.INFO, "autolora.progress")
     monkeypatch.setattr(progress, "INTERVAL_S", 0.001)
     sha256 = ContentReader.sha256
-    monkeypatch.setattr(ContentReader, "sha256", lambda *arguments: (time.sleep(0.02), sha256(*arguments))[1])
+    monkeypatch.setattr(
+        ContentReader, "sha256", lambda *arguments: (wait_for_line(caplog), sha256(*arguments))[1]
+    )
     report = repository.verify()
     lines = [record.getMessage() for record in caplog.records]
     pattern = rf"\[verify\] \d+ of {math.ceil(report.bytes / MB)} MB, .*, \d+ files"

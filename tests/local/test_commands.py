@@ -21,6 +21,7 @@ from autolora.local import indexing
 from autolora.local.indexing import IndexReport
 from autolora.pretrained.card import CardFacts
 from tests.local.own_folder import ENCODER, REPOSITORY, copy
+from tests.support.waiting import LIMIT_S
 
 
 class Result(NamedTuple):
@@ -161,7 +162,7 @@ def test_an_interruption_says_that_the_next_run_continues(here: Path, folder: Pa
     )  # fmt: skip
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == interrupt.STATUS
     assert errors.splitlines() == [
         f"indexing {folder}",

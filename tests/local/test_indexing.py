@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.local.own_folder import (
     save_stronger,
     show,
 )
+from tests.support.waiting import wait_for_line
 
 
 def test_files_without_images_are_found_by_what_they_do(root: Path, folder: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_long_run_logs_what_it_does(
     monkeypatch.setattr(progress, "INTERVAL_S", 0.001)
     read_adapter = reading.read_adapter
     monkeypatch.setattr(
-        reading, "read_adapter", lambda *arguments: (time.sleep(0.05), read_adapter(*arguments))[1]
+        reading, "read_adapter", lambda *arguments: (wait_for_line(caplog), read_adapter(*arguments))[1]
     )
     index(root)
     lines = [record.getMessage() for record in caplog.records]

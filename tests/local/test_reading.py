@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.local.own_folder import FILES, REPOSITORY, copy, index
+from tests.support.waiting import wait_until
 
 STOPPED = """
 import os, signal, sys
@@ -39,7 +39,6 @@ if __name__ == "__main__":
     index_folder(Path.cwd(), load(Path("params.yaml")), date(2026, 3, 1))
 """
 """indexes the project in the working directory with two processes; is killed or interrupted while they work or start"""
-END_S = 10
 
 
 def is_running(pid: int) -> bool:
@@ -77,10 +76,7 @@ def test_a_killed_run_leaves_no_process_and_is_continued(root: Path, folder: Pat
     assert process.returncode == -signal.SIGKILL, process.stderr
     workers = list(map(int, process.stdout.split()))
     assert len(workers) == 2
-    deadline = time.monotonic() + END_S
-    while any(map(is_running, workers)):
-        assert time.monotonic() < deadline, "the processes outlive the one that started them"
-        time.sleep(0.1)
+    wait_until(lambda: not any(map(is_running, workers)))  # they do not outlive the one that started them
     assert len(index(root).verdicts["accepted"]) == 3
 
 

@@ -213,7 +213,7 @@ def test_values_that_are_not_finite_or_too_large_are_refused(fault: str, role: s
 def test_large_values_within_the_limit_are_sketched() -> None:
     lora = {name: Factors(1e6 * f.down, 1e6 * f.up, 1e6 * f.scale) for name, f in draw_lora().items()}
     values = make(lora).values
-    assert torch.allclose(values / 1e18, make(draw_lora()).values, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(values / 1e18, make(draw_lora()).values, rtol=1e-4, atol=1e-5)
 
 
 def test_slots_that_share_q_match_separate_sketches() -> None:

@@ -119,7 +119,7 @@ def test_server_gives_the_same_probability(
     http, url = server
     http.responses = [(503, "")]
     served = replace(params, engine="vllm", vlm="owner/judge", vlm_revision="c0ffee", batch=2)
-    scorer = vlm.yes_no_scorer(served, BASE, VllmParams(urls=(url,), timeout_s=5, attempts=3))
+    scorer = vlm.yes_no_scorer(served, BASE, VllmParams(urls=(url,), timeout_s=60, attempts=3))
     images, expected = noise_images(5), np.exp(-0.25) / (np.exp(-0.25) + np.exp(-2.0))
     assert vlm.vqa_scores(scorer, images, ["a cat"] * 5, params.question) == pytest.approx([expected] * 5)
     assert http.max_in_flight <= 2
@@ -134,7 +134,7 @@ def test_server_gives_the_same_probability(
 def test_server_with_another_model_is_an_error(params: JudgesParams, server: tuple[FakeOpenAI, str]) -> None:
     with pytest.raises(CaptionError, match=r"judges\.engine: transformers"):
         vlm.yes_no_scorer(
-            replace(params, engine="vllm"), BASE, VllmParams(urls=(server[1],), timeout_s=5, attempts=1)
+            replace(params, engine="vllm"), BASE, VllmParams(urls=(server[1],), timeout_s=60, attempts=1)
         )
     with pytest.raises(ParamsError, match=r"judges\.vlm_revision is null"):
         vlm.digest(replace(params, vlm="owner/judge"))

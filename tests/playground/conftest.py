@@ -20,11 +20,11 @@ LIST_PATHS = {
 
 
 class FaultyHub:
-    """A hub, a client with a short timeout, and the content of the LoRA file of ann/ink."""
+    """A hub, a client, and the content of the LoRA file of ann/ink."""
 
     def __init__(self, hub: Hub, endpoint: str, pool: Path) -> None:
         self.hub = hub
-        self.client = httpx2.Client(base_url=endpoint, timeout=2, headers={"Accept-Encoding": "identity"})
+        self.client = httpx2.Client(base_url=endpoint, timeout=60, headers={"Accept-Encoding": "identity"})
         self.content = (pool / "ann/ink/lora.safetensors").read_bytes()
 
     def fail(self, fault: str, **order: Any) -> None:

@@ -22,7 +22,7 @@ class CivitaiFixture:
 
     def __init__(self, hub: Hub, endpoint: str, pool: Path) -> None:
         self.hub, self.pool, self.endpoint = hub, pool, f"{endpoint}/civitai"
-        self.client = httpx2.Client(base_url=f"{self.endpoint}/api/v1/", timeout=10)
+        self.client = httpx2.Client(base_url=f"{self.endpoint}/api/v1/", timeout=60)
 
     def get(self, path: str, status: int = 200, **query: Any) -> Any:
         response = self.client.get(path, params=query or None)

@@ -25,7 +25,7 @@ class ModelScopeFixture:
         self.api = HubApi(endpoint=self.endpoint)
 
     def get(self, path: str, **query: Any) -> Any:
-        return httpx2.get(f"{self.endpoint}{path}", params=query, timeout=10).json()
+        return httpx2.get(f"{self.endpoint}{path}", params=query, timeout=60).json()
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_captions_of_renderings_are_scored_by_field(tmp_path: Path, monkeypatch:
     with HTTPServer(host="127.0.0.1", threaded=True) as http:
         server = FakeOpenAI(http, "name")
         server.responses = [*captions]
-        engine = VllmClient(VllmParams(urls=(http.url_for("/v1"),), timeout_s=5, attempts=1), "name", 1)
+        engine = VllmClient(VllmParams(urls=(http.url_for("/v1"),), timeout_s=60, attempts=1), "name", 1)
         right = measurements.measure_captions(engine, "Describe it.", 9, 0)
         assert {row.name: row.value for row in right} == {f"VLM captions: {f}": 1.0 for f in world.FIELDS}
         assert len(server.requests) == len(captions)

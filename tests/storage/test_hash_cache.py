@@ -9,6 +9,7 @@ import pytest
 from autolora.storage import hash_cache
 from autolora.storage.hash_cache import cached_hashes
 from autolora.storage.hashes import hash_file, hash_folder
+from tests.support.waiting import wait_for_a_later_time_stamp
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_a_change_is_noticed_even_if_the_modification_time_is_restored(
     before = digest(folder)
     path = folder / "a"
     status = path.stat()
+    wait_for_a_later_time_stamp(path)
     change(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     read.clear()
@@ -107,6 +109,7 @@ def test_the_hash_of_a_file_that_changes_while_it_is_read_is_not_kept(
 ) -> None:
     def changing(path: Path) -> str:
         sha256 = hash_file(path)
+        wait_for_a_later_time_stamp(path)
         rewrite(path)
         return sha256
 

@@ -42,7 +42,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def connect(*urls: str, model: str = "name", attempts: int = 3, concurrency: int = 3) -> vlm.VllmClient:
-    return vlm.VllmClient(VllmParams(urls=urls, timeout_s=5, attempts=attempts), model, concurrency)
+    return vlm.VllmClient(VllmParams(urls=urls, timeout_s=60, attempts=attempts), model, concurrency)
 
 
 def describe(
@@ -157,9 +157,10 @@ def test_refused_image_fails_alone_and_its_other_instructions_are_not_sent(
 
 
 def test_image_at_which_the_server_always_fails_fails_alone(
-    server: tuple[FakeOpenAI, str], images: list[Path]
+    server: tuple[FakeOpenAI, str], images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake, url = server
+    monkeypatch.setattr("autolora.vlm.vllm_client.FIRST_DELAY_S", 1.0)  # the others are answered meanwhile
     fake.status = lambda request: 500 if image_of(request) == Image.open(images[1]) else 200
     client = connect(url, attempts=2, concurrency=3)
     results = describe(client, images[:3], "Name it.", "Describe it.")
@@ -254,8 +255,11 @@ def test_images_are_balanced_over_servers_and_each_stays_on_one(
 
 
 def test_killed_server_loses_no_caption_and_the_other_gets_its_requests(
-    two_servers: tuple[tuple[FakeOpenAI, str], tuple[FakeOpenAI, str, HTTPServer]], images: list[Path]
+    two_servers: tuple[tuple[FakeOpenAI, str], tuple[FakeOpenAI, str, HTTPServer]],
+    images: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("autolora.vlm.endpoints.FIRST_PAUSE_S", 60.0)  # longer than the end of a server takes
     (first, first_url), (second, second_url, http) = two_servers
     killer = threading.Thread(target=http.stop)
 

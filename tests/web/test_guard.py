@@ -8,6 +8,7 @@ import pytest
 
 from autolora.web.guard import HEADERS, MAX_BODY, access_to
 from autolora.web.server import listen
+from tests.support.waiting import LIMIT_S
 from tests.web.conftest import serving
 
 IMAGE = {"prompt": "a cat", "adapters": []}
@@ -75,7 +76,10 @@ def test_bodies_are_bounded_also_without_a_length(client: httpx2.Client) -> None
 
 
 def test_another_host_needs_the_token(root: Path) -> None:
-    with serving(root, host="0.0.0.0", token="secret-token") as address, httpx2.Client() as client:
+    with (
+        serving(root, host="0.0.0.0", token="secret-token") as address,
+        httpx2.Client(timeout=LIMIT_S) as client,
+    ):
         assert address.url.endswith("/?token=secret-token")
         base = address.url.partition("?")[0]
         for headers in (

@@ -13,7 +13,7 @@ import pytest
 from tests.support.attacks import ATTACKS, HARMLESS
 
 SECRET = b"this file is none of the page's business"
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from autolora.errors import MissingArtifact
 from autolora.provenance import read_provenance
 from autolora.web import jobs as jobs_module
 from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
-from tests.web.conftest import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 REQUEST = ImageRequest(prompt="a cat", adapters=(), seed=0, method="direct", trigger_words=False)
 
 
 def ended(client: httpx2.Client, id: str) -> dict[str, Any]:
     """Return an image after it has been generated, has failed or was canceled."""
-    wait_until(lambda: client.get(f"/api/images/{id}").json()["state"] not in ("waiting", "running"), 120)
+    wait_until(lambda: client.get(f"/api/images/{id}").json()["state"] not in ("waiting", "running"))
     job: dict[str, Any] = client.get(f"/api/images/{id}").json()
     return job
 
@@ -77,7 +77,7 @@ class Gate:
     def generate(self, job: Job, on_step: Callable[[int], None]) -> None:
         on_step(1)
         self.entered.set()
-        assert self.opened.wait(30)
+        assert self.opened.wait(LIMIT_S)
         on_step(2)
 
 
@@ -85,7 +85,7 @@ def test_images_wait_for_each_other_and_the_queue_is_bounded() -> None:
     gate = Gate()
     jobs = Jobs(gate.generate, max_waiting=2)
     running = jobs.submit(REQUEST, steps=2)
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(LIMIT_S)
     waiting = [jobs.submit(REQUEST, steps=2) for _ in range(2)]
     assert [jobs.position(job) for job in (running, *waiting)] == [0, 1, 2]
     with pytest.raises(QueueFullError):
@@ -102,7 +102,7 @@ def test_a_running_image_is_canceled_after_its_step() -> None:
     gate = Gate()
     jobs = Jobs(gate.generate, max_waiting=2)
     job = jobs.submit(REQUEST, steps=2)
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(LIMIT_S)
     jobs.cancel(job)
     following = jobs.submit(REQUEST, steps=2)
     gate.opened.set()

@@ -15,7 +15,8 @@ from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.storage.git import Commit
 from autolora.web.releases import choices, compare, previous
 from autolora.web.served import ServedIndex
-from tests.web.conftest import serving, wait_until
+from tests.support.waiting import LIMIT_S, wait_until
+from tests.web.conftest import serving
 
 
 def test_the_page_follows_a_release_without_a_restart(
@@ -24,7 +25,7 @@ def test_the_page_follows_a_release_without_a_restart(
     newest = served_digest(own_root)
     (older,) = {path.name for path in (own_root / "cache/index").iterdir()} - {newest}
     monkeypatch.setattr("autolora.web.app.FOLLOW_EVERY_S", 0.05)
-    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         assert client.get("/api/search").json()["num_adapters"] == 12
         release(own_root, older)
         wait_until(lambda: client.get("/api/search").json()["num_adapters"] == 8)
@@ -67,7 +68,7 @@ def test_a_project_without_an_index_says_so_and_opens_the_first_one(
     hidden = [(own_root / name, own_root / f"{name}.hidden") for name in ("cache", "digests")]
     for path, elsewhere in hidden:
         path.rename(elsewhere)
-    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=60) as client:
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         page = client.get("/")
         assert page.status_code == 200 and "There is no index yet" in page.text
         assert client.get("/api/search").status_code == 503
@@ -139,7 +140,7 @@ def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> No
     )
     record = RefreshRecord.of(datetime.date(2026, 1, 2), "f" * 64, 12, [refused], ["hub civitai is down"])
     write_refresh(own_root, record)
-    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         page = client.get("/pool").text
         for text in (
             "hub:&lt;i&gt;/x",
@@ -162,7 +163,7 @@ def test_numbers_over_releases_are_drawn(client: httpx2.Client) -> None:
 def test_a_project_outside_git_has_no_history(own_root: Path) -> None:
     (own_root / ".git").rename(own_root / "no-git")
     (own_root / "dvc.yaml").touch()
-    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         assert "no committed releases" in client.get("/compare", params={"q": "a cat"}).text
         assert client.get("/api/releases").json() == []
         assert "No refresh has been recorded yet" in client.get("/pool").text
@@ -170,7 +171,7 @@ def test_a_project_outside_git_has_no_history(own_root: Path) -> None:
 
 def test_a_project_of_own_files_is_told_what_applies_to_it(own_root: Path) -> None:
     (own_root / ".git").rename(own_root / "no-git")
-    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         for path in ("/pool", "/compare"):
             page = client.get(path).text
             assert "<code>autolora index</code>" in page
@@ -184,6 +185,6 @@ def test_refused_files_are_named(own_root: Path) -> None:
     listing = next(
         row_ for row_ in read_rows(own_root / "data/catalog.jsonl") if row_["sha256"] == row["key"]
     )
-    with serving(own_root) as address, httpx2.Client(base_url=address.url) as client:
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         page = client.get("/pool").text
         assert f"{listing['hub']}:{listing['id']}/{listing['file']}</strong> the file is a DoRA" in page

@@ -17,7 +17,7 @@ from autolora.pool import store as pool
 from autolora.web import uploads as uploads_module
 from autolora.web.uploads import UploadedLora, Uploads
 from tests.support.png import bomb, png
-from tests.web.conftest import wait_until
+from tests.support.waiting import wait_until
 
 
 def upload(client: httpx2.Client, content: bytes, name: str = "x.safetensors") -> httpx2.Response:

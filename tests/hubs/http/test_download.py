@@ -153,20 +153,20 @@ def test_aborts_downloads_below_the_minimum_rate(downloader: Downloader, start: 
         byte_by_byte(COMPLETE[start:])(connection)
 
     with serve(send) as server, pytest.raises(HubError, match="is less than 1 kB/s"):
-        downloader.download(server, timeout_s=0.3, min_kb_per_s=1.0, attempts=2)
+        downloader.download(server, timeout_s=1.5, min_kb_per_s=1.0, attempts=2)
     assert len(server.requests) == 2
 
 
 def test_retries_after_a_stalled_response_times_out(downloader: Downloader) -> None:
     with serve(stalling_after(TRUNCATED), remainder(HALF)) as server:
-        assert downloader.download(server, timeout_s=0.2) == SHA256
+        assert downloader.download(server, timeout_s=2.0) == SHA256
 
 
 def test_bandwidth_is_limited(downloader: Downloader) -> None:
     slept: list[float] = []
     limiter = RateLimiter(1000.0, lambda: sum(slept), slept.append)
     with serve(COMPLETE) as server:
-        downloader.download(server, bandwidth_limiter=limiter, timeout_s=1.0, min_kb_per_s=1e9)
+        downloader.download(server, bandwidth_limiter=limiter, timeout_s=60.0, min_kb_per_s=1e9)
     limiter.acquire(0)
     assert sum(slept) == pytest.approx(len(CONTENT) / 1000)
 
@@ -220,7 +220,7 @@ def test_full_disk_raises_disk_full_and_leaves_no_files(downloader: Downloader) 
 
 def test_concurrent_downloads_of_one_url_do_not_mix(tmp_path: Path) -> None:
     with serve(COMPLETE) as server:
-        endpoint = Endpoint("civitai", server.endpoint, 5.0, 50, None, lambda _: time.sleep(0.005))
+        endpoint = Endpoint("civitai", server.endpoint, 60.0, 10_000, None, lambda _: time.sleep(0.005))
         hashes: dict[int, str] = {}
 
         def fetch(number: int) -> None:

@@ -141,7 +141,7 @@ from pathlib import Path
 from autolora.hubs.http.download import download
 from autolora.hubs.http.endpoint import Endpoint
 url, target = sys.argv[1:]
-download(Endpoint("civitai", url, 20.0, 1, None), url + "/file", Path(target), 10**6)
+download(Endpoint("civitai", url, 120.0, 1, None), url + "/file", Path(target), 10**6)
 """
 
 
@@ -152,7 +152,7 @@ def test_resumes_the_download_of_a_killed_process(downloader: Downloader) -> Non
         process = subprocess.Popen(
             [sys.executable, "-c", DOWNLOAD_SCRIPT, server.endpoint, str(downloader.target)]
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (partial.path.exists() and partial.path.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
