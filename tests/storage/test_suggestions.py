@@ -33,6 +33,6 @@ def test_a_suggestion_is_the_end_of_a_message() -> None:
 
 def test_thirty_thousand_names_are_compared_in_seconds() -> None:
     names = [f"author{number % 977}/style-{number}-flux" for number in range(30_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     assert similar_names("autor1/stile-978-flux", names)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
