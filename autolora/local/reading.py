@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import repeat
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -93,6 +93,10 @@ def _read_all(
         with _interrupts_blocked():  # the processes, which start here, inherit it: Ctrl-C is for the main one
             rows = executor.map(_read, repeat(root), files, repeat(recipe), chunksize=4)
         yield from rows
+    except BaseException:  # also if the caller stops: the processes may have hardly started, which takes long
+        for process in active_children():
+            process.terminate()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.local.own_folder import FILES, REPOSITORY, copy, index
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 STOPPED = """
-import os, signal, sys
+import os, signal, sys, time
 from datetime import date
 from multiprocessing import active_children
 from pathlib import Path
 from threading import Timer
-from autolora.interrupt import exit_on_interrupt
+from autolora import interrupt
 from autolora.local import reading
 from autolora.local.indexing import index_folder
 from autolora.params import load
@@ -30,11 +30,15 @@ def killed(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
 def interrupted(*arguments):
-    Timer(0.5, os.killpg, (0, signal.SIGINT)).start()  # while the processes import what they need
+    Timer(0.5, os.killpg, (0, signal.SIGINT)).start()
+    reading._start_worker, interrupt.GRACE_S = start_forever, 3600  # nothing but the interruption ends them
     yield from read_all(*arguments)
 
+def start_forever():
+    time.sleep(3600)
+
 if __name__ == "__main__":
-    exit_on_interrupt("interrupted")
+    interrupt.exit_on_interrupt("interrupted")
     reading._read_all, reading.FILES_PER_PROCESS, os.cpu_count = globals()[sys.argv[1]], 1, lambda: 2
     index_folder(Path.cwd(), load(Path("params.yaml")), date(2026, 3, 1))
 """
@@ -62,7 +66,13 @@ def run(script: Path, how: str, root: Path) -> "subprocess.CompletedProcess[str]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, str(script), how]
     return subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, start_new_session=True
+        command,
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=LIMIT_S,
     )
 
 
