@@ -20,10 +20,10 @@ from autolora.dataset.store import TRAINING_LOCK
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.matching.words import split_words
 from autolora.metrics.numbers import to_json
+from autolora.stages import STAGES
 from autolora.storage.files import read_json, read_rows, write_atomic, write_rows
 from autolora.storage.hashes import hash_file
 from bench.processes import PROJECT, prefect_server, run_measured
-from flows.code_digests import STAGES
 from playground.demo import DATES
 from playground.hubs.server import start
 from playground.hubs.state import Hub
