@@ -39,7 +39,7 @@ class S3Server:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name="us-east-1",
-            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10),
+            config=Config(retries={"max_attempts": 1}, connect_timeout=30, read_timeout=120),
         )
 
     def remote_settings(self) -> dict[str, str]:
