@@ -15,11 +15,13 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-from weakref import WeakKeyDictionary
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
@@ -32,12 +34,15 @@ from autolora.storage.hash_cache import cached_hashes
 from autolora.text_encoder.clip import read_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
-    from autolora.fusion.install import Attachment
+    from PIL.Image import Image
+
+    from autolora.fusion.attachments import LoadLora
+    from autolora.fusion.gate import Gates
+    from autolora.image_search import ImageSearch
     from autolora.lora.factors import Lora
     from autolora.slots import Slot
 
-    LoadLora = Callable[[str, Sequence[Slot]], Lora]
-    """called with the sha256 of an adapter and the slots of a transformer"""
+    OpenImageSearch = Callable[[], ImageSearch]
 
 Method = Literal["gated", "direct"]
 
@@ -45,16 +50,10 @@ NO_CAPTIONS = "captions: a published index does not contain them, only the proje
 NO_BLOCKS = (
     "blocks: a published index contains no encoder and no sketches, only the project that it was made in"
 )
-GET_HITS = "`pool.search` finds adapters by a prompt, and `pool.named` by their names"
-
-_attached: "WeakKeyDictionary[Any, Attachment]" = WeakKeyDictionary()
-"""transformer -> what removes its adapters"""
-
-
-class Pipeline(Protocol):
-    """A loaded pipeline of diffusers with the transformer of FLUX: text to image, image to image, Fill, Kontext."""
-
-    transformer: Any
+NO_IMAGES = (
+    "{folder} is a published index, which contains no sketches, and a search by an image needs these: open the project "
+    "that it was made in, or describe the image as a prompt"
+)
 
 
 class Pool:
@@ -64,12 +63,20 @@ class Pool:
     the thread that uses it. The hits of a pool are hits of the index that was served when it was opened.
     """
 
-    def __init__(self, root: Path, settings: PoolSettings, retriever: Retriever, load: "LoadLora") -> None:
+    def __init__(
+        self,
+        root: Path,
+        settings: PoolSettings,
+        retriever: Retriever,
+        load: "LoadLora",
+        open_image_search: "OpenImageSearch",
+    ) -> None:
         """Combine what `autolora.open` has opened.
 
         root: folder of the project or published index. load: reads the updates of an adapter.
         """
         self.root, self.settings, self.retriever, self._load = root, settings, retriever, load
+        self._images, self._opening_images = cache(open_image_search), Lock()
 
     def __len__(self) -> int:
         """Return the number of adapters that can be found."""
@@ -78,15 +85,34 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
 
-    def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
-        """Return the k adapters that fit a prompt best, best first, whether they fit it well or not.
+    def search(
+        self,
+        prompt: str | None = None,
+        k: int | None = None,
+        where: Conditions = None,
+        *,
+        image: "Path | str | Image | None" = None,
+        caption: str | None = None,
+    ) -> list[Hit]:
+        """Return the k adapters that fit a prompt best, or draw what an image shows, best first, well or not.
 
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
-        all hold, e.g. "license = 'mit' and not nsfw". Raises FilterError if it is not valid, ValueError if the
-        prompt is empty.
+        all hold, e.g. "license = 'mit' and not nsfw". image: in place of a prompt, a file or a loaded image; the first
+        one loads the base model. caption: of the image; by default the model that captions the pool's images writes it.
+        Raises FilterError if a condition is not valid, ValueError if there is not either a prompt or an image, and with
+        an image also RefusedFile if the file is not one, MissingArtifact if the pool is a published index, or as
+        `ImageSearch`.
         """
-        _check_prompt(prompt)
-        return self.retriever.search(prompt, self.settings.retrieval.k if k is None else k, where)
+        count = self.settings.retrieval.k if k is None else k
+        if image is None and caption is None:
+            return self.retriever.search(_checked_prompt(prompt), count, where)
+        if image is None or prompt is not None:
+            raise ValueError("give either a prompt, or an image, which may have a caption")
+        with self._opening_images:
+            images = self._images()
+        opened = images.open(image)
+        text = images.describe(opened) if caption is None else _checked_prompt(caption)
+        return images.search(opened, text, count, where)
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
@@ -94,8 +120,7 @@ class Pool:
         where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
         of adapters is unknown, ValueError if the prompt is empty.
         """
-        _check_prompt(prompt)
-        return self.retriever.select(prompt, self.settings.retrieval, where)
+        return self.retriever.select(_checked_prompt(prompt), self.settings.retrieval, where)
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
@@ -134,18 +159,17 @@ class Pool:
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, or if
         it already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline.
         """
-        key = _key(pipeline)
-        if key in _attached:
+        if attachment_of(pipeline) is not None:
             raise MismatchError(
                 "the pipeline already has adapters of a pool: leave the `with` block of `fuse`, or call "
                 "`pool.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
             )
         self.attach(pipeline, hits, method=method)
-        attached = _attached.get(key)
+        attachment = attachment_of(pipeline)
         try:
             yield
         finally:
-            if _attached.get(key) is attached:
+            if attachment_of(pipeline) is attachment:
                 self.detach(pipeline)
 
     def attach(self, pipeline: Pipeline, hits: Sequence[Hit], *, method: Method | None = None) -> None:
@@ -153,28 +177,17 @@ class Pool:
 
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
         """
-        from autolora.fusion.hits import fused_hits, transformer_slots
-        from autolora.fusion.store import folder as gates_folder
-        from autolora.fusion.store import load as load_gates
-
-        _check_hits(hits)
-        if len({hit.sha256 for hit in hits}) < len(hits):
-            raise MismatchError(
-                "an adapter is given twice: give it once, with the strength that it should have"
-            )
-        key, slots = _key(pipeline), transformer_slots(pipeline.transformer)
-        gated = (method or self.settings.generation.method) == "gated"
-        gates = load_gates(slots, gates_folder(self.root)) if gated else None
-        attachment = fused_hits(pipeline.transformer, hits, lambda sha256: self._load(sha256, slots), gates)
-        self.detach(pipeline)
-        if hits:
-            _attached[key] = attachment
+        is_gated = (method or self.settings.generation.method) == "gated"
+        attach(pipeline, hits, self._load, self._load_gates if is_gated else None)
 
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""
-        attachment = _attached.pop(_key(pipeline), None)
-        if attachment is not None:
-            attachment.close()
+        detach(pipeline)
+
+    def _load_gates(self, slots: "Sequence[Slot]") -> "Gates":
+        from autolora.fusion.store import folder, load
+
+        return load(slots, folder(self.root))
 
 
 def open_pool(source: Path | str, revision: str | None = None) -> Pool:
@@ -205,14 +218,20 @@ def _open_project(root: Path, revision: str | None) -> Pool:
             f"{root} holds LoRA files, but is not a project: make a project with `autolora index "
             f"{shlex.quote(str(root))}`, and open the folder that contains its params.yaml"
         )
-    settings = PoolSettings.of(load_params(root / "params.yaml"))
+    params = load_params(root / "params.yaml")
+    settings, retriever = PoolSettings.of(params), open_retriever(root, revision)
 
     def load(sha256: str, slots: "Sequence[Slot]") -> "Lora":
         from autolora.pool.weights import load_lora
 
         return load_lora(root, sha256, slots, settings.pool)
 
-    return Pool(root, settings, open_retriever(root, revision), load)
+    def open_image_search() -> "ImageSearch":
+        from autolora.image_search import ImageSearch
+
+        return ImageSearch(root, params, retriever)
+
+    return Pool(root, settings, retriever, load, open_image_search)
 
 
 def _open_published(folder: Path) -> Pool:
@@ -228,29 +247,13 @@ def _open_published(folder: Path) -> Pool:
 
         return load_lora(folder, cache_folder("weights"), sha256, slots, manifest.settings)
 
-    return Pool(folder, manifest.settings, Retriever(index, text_encoder), load)
+    def refuse_images() -> "ImageSearch":
+        raise MissingArtifact(NO_IMAGES.format(folder=folder))
+
+    return Pool(folder, manifest.settings, Retriever(index, text_encoder), load, refuse_images)
 
 
-def _check_prompt(prompt: str) -> None:
-    if not prompt.strip():
+def _checked_prompt(prompt: str | None) -> str:
+    if prompt is None or not prompt.strip():
         raise ValueError("the prompt is empty: say what the image should show")
-
-
-def _check_hits(hits: Sequence[Hit]) -> None:
-    """Raise TypeError if an argument is not a list of hits, such as one hit, or names of adapters."""
-    if isinstance(hits, Hit):
-        raise TypeError("expected a list of hits, not one hit: give `[hit]`")
-    if isinstance(hits, str) or not isinstance(hits, Sequence):
-        raise TypeError(f"expected a list of hits, not {type(hits).__name__}: {GET_HITS}")
-    if wrong := [type(hit).__name__ for hit in hits if not isinstance(hit, Hit)]:
-        raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
-
-
-def _key(pipeline: Pipeline) -> Any:
-    """Return the transformer itself, which torch.compile may have wrapped."""
-    transformer = getattr(pipeline, "transformer", None)
-    if transformer is None:
-        raise TypeError(
-            f"expected a pipeline of diffusers with a transformer, such as FluxPipeline, not {type(pipeline).__name__}"
-        )
-    return getattr(transformer, "_orig_mod", transformer)
+    return prompt

@@ -67,8 +67,12 @@ class Retriever:
         the ranking.
         Raises FilterError if it is not valid.
         """
-        positions, cosines = self.index.nearest(self.embed(prompt), k, self._mask(where))
+        positions, cosines = self.nearest(prompt, k, where)
         return self.hits(positions, cosines.astype(np.float64))
+
+    def nearest(self, prompt: str, k: int, where: Conditions = None) -> tuple[Int64Array, Float32Array]:
+        """Return the positions of the hits of `search` in the index, best first, and their cosines to the prompt."""
+        return self.index.nearest(self.embed(prompt), k, self._mask(where))
 
     def select(self, prompt: str, params: RetrievalParams, where: Conditions = None) -> list[Hit]:
         """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.

@@ -21,6 +21,8 @@ OPTIONS = {
     "index": {"folder", "encoder"},
     "search": {
         "prompt",
+        "image",
+        "caption",
         "k",
         "licenses",
         "may_sell",

@@ -17,6 +17,19 @@ def _parse_day(text: str) -> datetime:
 
 
 Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
+PromptOrNone = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the image should show.")]
+ImageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--image", metavar="FILE", help="Search by an image in place of PROMPT; needs the base model."
+    ),
+]
+Caption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Caption of the image; default: by the model that captions the pool's."
+    ),
+]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Pipeline = Annotated[
     str | None,
@@ -65,9 +78,10 @@ Where = Annotated[
 ]
 
 
-def check_prompt(prompt: str) -> None:
+def check_prompt(prompt: str, option: str = "PROMPT") -> None:
     """Raise a usage error if a prompt is empty, or not a text because the terminal gave bytes that are not UTF-8."""
+    name = option.removeprefix("--").lower()
     if not prompt.strip():
-        raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
+        raise typer.BadParameter(f"the {name} is empty", param_hint=option)
     if not is_unicode(prompt):
-        raise typer.BadParameter("the prompt is not valid UTF-8", param_hint="PROMPT")
+        raise typer.BadParameter(f"the {name} is not valid UTF-8", param_hint=option)

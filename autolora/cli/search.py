@@ -12,11 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from autolora.cli.command import announce, enter_repository
+from autolora.cli.image_query import check_query, search_by_image
 from autolora.cli.options import (
     BaseModels,
+    Caption,
     Derivatives,
     Families,
     Hubs,
+    ImageFile,
     Json,
     Licenses,
     MaxMb,
@@ -24,13 +27,13 @@ from autolora.cli.options import (
     MaySell,
     Nsfw,
     Person,
-    Prompt,
+    PromptOrNone,
     Rev,
     Since,
     Where,
-    check_prompt,
 )
 from autolora.cli.output import print_table, to_json, two_columns
+from autolora.cli.paths import to_absolute
 from autolora.cli.unknown_values import warn_of_unknown_values
 from autolora.params import Params, RetrievalParams
 
@@ -45,7 +48,9 @@ NUM_NEAREST = 3
 
 
 def search(
-    prompt: Prompt,
+    prompt: PromptOrNone = None,
+    image: ImageFile = None,
+    caption: Caption = None,
     k: Annotated[
         str | None,
         typer.Option(
@@ -73,12 +78,15 @@ def search(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search for the adapters that fit PROMPT and pass all filters; what a hub does not report passes no filter."""
-    check_prompt(prompt)
+    """Search for the adapters that fit PROMPT, or draw what an image shows, and pass all filters.
+
+    What a hub does not report passes no filter.
+    """
+    check_query(prompt, image, caption, k)
     from autolora.index.conditions import any_of, is_set, of_options
     from autolora.retrieval import open_retriever
 
-    count = _parse_count(k)
+    count, file = _parse_count(k), to_absolute(image) if image else None
     root, params = enter_repository()
     flags = (is_set("nsfw", nsfw), is_set("person", person), any_of("family", families))
     conditions = [
@@ -99,14 +107,19 @@ def search(
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
-    hits = choose(retriever, prompt, number, [], conditions or None, params.retrieval)
-    reasons = _explain(root, params, retriever, prompt, hits, with_reasons) if as_json or with_reasons else []
+    if file:
+        count = number or params.retrieval.k
+        text, hits = search_by_image(root, params, retriever, file, caption, count, conditions or None)
+    else:
+        text = prompt or ""
+        hits = choose(retriever, text, number, [], conditions or None, params.retrieval)
+    reasons = _explain(root, params, retriever, text, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
         return
     if not hits:
-        print(explain_no_hit(retriever, prompt, conditions))
+        print(explain_no_hit(retriever, text, conditions))
         return
     _print_hits(hits, retriever.index, conditions)
     if with_reasons:

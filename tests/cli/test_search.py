@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.index.conditions import FILTER_COLUMNS
+from autolora.params import Params
+from autolora.records import Hit
+from autolora.retrieval import Conditions, Retriever
 from tests.cli.commands import run
 
 ROOT = Path(__file__).parents[2]
@@ -146,3 +150,64 @@ def test_the_cut_end_of_a_prompt_is_named_once(root: Path) -> None:
     )
     assert json.loads(done.stdout)
     assert done.stderr.count("ignored is its end: '") == 1 and done.stderr.rstrip().endswith("zebras'")
+
+
+class Images:
+    """Stands for `ImageSearch`: searches by the caption alone."""
+
+    def __init__(self, root: Path, params: Params, retriever: Retriever) -> None:
+        self.retriever = retriever
+
+    def describe(self, image: Image.Image) -> str:
+        assert image.size == (8, 8)
+        return "a neon drawing"
+
+    def search(self, image: Image.Image, caption: str, k: int, where: Conditions) -> list[Hit]:
+        return self.retriever.search(caption, k, where)
+
+
+def test_a_search_by_an_image_prints_what_its_caption_finds(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autolora.image_search.ImageSearch", Images)
+    monkeypatch.chdir(root)
+    Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
+    options = ["-k", "2", "--no-nsfw", "--json"]
+    result = CliRunner().invoke(app, ["search", "--image", str(tmp_path / "it.png"), *options])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == run(root, monkeypatch, "search", "a neon drawing", *options)
+    captioning, caption, comparing = result.stderr.splitlines()
+    assert captioning.startswith("captioning it.png with ") and caption == "caption: a neon drawing"
+    assert re.fullmatch(r"loading \S+ to compare it.png with the weights of the adapters", comparing)
+    given = CliRunner().invoke(
+        app, ["search", "--image", str(tmp_path / "it.png"), "--caption", "a chalk drawing"]
+    )
+    assert given.stdout == run(root, monkeypatch, "search", "a chalk drawing")
+    assert given.stderr.splitlines() == [comparing]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give PROMPT, or an image (--image FILE)"),
+        (["a cat", "--image", "x.png"], "give either PROMPT or an image"),
+        (["a cat", "--caption", "a cat"], "describes an image, so it needs --image"),
+        (["--image", "x.png", "--caption", " "], "the caption is empty"),
+        (["--image", "x.png", "-k", "auto"], "auto selects for a prompt"),
+    ],
+)
+def test_prompt_and_image_that_contradict_each_other_are_usage_errors(
+    arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(app, ["search", *arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == 2 and message in result.output
+
+
+def test_a_file_that_is_no_image_is_an_error_before_anything_is_loaded(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no.png").write_text("no image")
+    monkeypatch.chdir(root)
+    result = CliRunner().invoke(app, ["search", "--image", str(tmp_path / "no.png")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("RefusedFile: cannot search by ") and "loading" not in result.stderr

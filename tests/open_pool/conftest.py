@@ -1,6 +1,5 @@
 """A repository with a pool, two of its hits, and a tiny FLUX pipeline."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository whose pipeline is where the shipped params.yaml says."""
     root = tmp_path_factory.mktemp("repository")
     base = small_root.base(root)
-    shutil.copy(REPOSITORY / "params.yaml", root)
+    params = (REPOSITORY / "params.yaml").read_text()
+    size = f"sketch_size: {small_root.SKETCH_SIZE}"
+    (root / "params.yaml").write_text(params.replace("sketch_size: 32", size))
     (root / "playground/models").mkdir(parents=True)
     (root / "playground/models/flux").symlink_to(base.pipeline)
     small_root.build(root, base)

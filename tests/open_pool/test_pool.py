@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import autolora
 from autolora.errors import MissingArtifact
@@ -27,6 +28,24 @@ def test_a_folder_of_lora_files_is_no_project(tmp_path: Path) -> None:
     (tmp_path / "cat.safetensors").write_bytes(b"x")
     with pytest.raises(MissingArtifact, match="make a project with `autolora index"):
         autolora.open(tmp_path)
+
+
+def test_a_search_takes_either_a_prompt_or_an_image(pool: Pool) -> None:
+    for arguments in ({}, {"prompt": PROMPT, "image": "x.png"}, {"caption": PROMPT}):
+        with pytest.raises(ValueError, match="prompt"):
+            pool.search(**arguments)  # type: ignore[arg-type]
+
+
+def test_an_image_finds_adapters(pool: Pool, root: Path) -> None:
+    image = root / "drawing.png"
+    Image.new("RGB", (32, 32), "navy").save(image)
+    found = pool.search(image=image, caption=PROMPT, k=12, where="not nsfw")
+    assert {hit.sha256 for hit in found} == {hit.sha256 for hit in pool.search(PROMPT, k=12)}
+    assert found[:3] == pool.search(image=Image.open(image), caption=PROMPT)
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        pool.search(image=image, caption=" ")
+    with pytest.raises(MissingArtifact, match=r"cannot read .*absent\.png"):
+        pool.search(image="absent.png")
 
 
 def test_threads_may_search_at_the_same_time(root: Path) -> None:

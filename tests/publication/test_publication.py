@@ -41,6 +41,11 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
 
 
+def test_images_need_the_project(site: Site, cache: Path) -> None:
+    with pytest.raises(MissingArtifact, match="is a published index, which contains no sketches"):
+        autolora.open(site.published).search(image="x.png")
+
+
 def test_weights_come_from_their_hub_once(site: Site, cache: Path) -> None:
     pool = autolora.open(str(site.published))
     hits = pool.search(PROMPT, k=2)

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from autolora.encoder import stage as encoder
 from autolora.fusion import store as fusion
 from autolora.index import stage as index
 from autolora.lora.sketch import SketchSpec, sketch
-from autolora.params import DatasetParams, ModelsParams, Params, load
+from autolora.params import DatasetParams, ModelsParams, Params, PoolParams, load
 from autolora.pool import store as pool
+from autolora.pool.recipe import ReadRecipe
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.slots import slots
 from autolora.storage.files import write_rows
@@ -29,6 +30,12 @@ THEMES = ("cat", "rocket", "mosaic", "neon")
 KINDS = {"cat": "object", "rocket": "object", "mosaic": "style", "neon": "style"}
 DAY = datetime.date(2026, 1, 1)
 SLOTS = slots(CONFIG)
+SKETCH_SIZE = 8
+
+
+def bounds() -> PoolParams:
+    """Return the section `pool` with the size of the sketches here."""
+    return replace(params().pool, sketch_size=SKETCH_SIZE)
 
 
 def base(root: Path) -> ModelsParams:
@@ -108,7 +115,7 @@ def write_adapter(root: Path, theme: int, author: int) -> str:
     path = pool.weights_path(root, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     file.rename(path)
-    pool.save_sketch(root, sha256, sketch(lora, SLOTS, SketchSpec(size=8)))
+    pool.save_sketch(root, sha256, sketch(lora, SLOTS, SketchSpec(size=SKETCH_SIZE)))
     return sha256
 
 
@@ -137,7 +144,8 @@ def make_listing(sha256: str, name: str, images: Sequence[str], late: bool, nsfw
 
 
 def make_adapter(key: str, sha256: str) -> Adapter:
+    recipe = ReadRecipe.for_base_model(CONFIG, bounds()).digest
     return Adapter(
-        key=key, sha256=sha256, size=1, recipe="r", verdict=ACCEPTED, reason="", layout="peft", num_slots=len(SLOTS),
+        key=key, sha256=sha256, size=1, recipe=recipe, verdict=ACCEPTED, reason="", layout="peft", num_slots=len(SLOTS),
         rank_max=2, norm=1.0, dtype="float32", keys_used=1, keys_seen=1, ignored_keys=(),
     )  # fmt: skip
