@@ -50,10 +50,6 @@ NO_CAPTIONS = "captions: a published index does not contain them, only the proje
 NO_BLOCKS = (
     "blocks: a published index contains no encoder and no sketches, only the project that it was made in"
 )
-NO_IMAGES = (
-    "{folder} is a published index, which contains no sketches, and a search by an image needs these: open the project "
-    "that it was made in, or describe the image as a prompt"
-)
 
 
 class Pool:
@@ -248,7 +244,10 @@ def _open_published(folder: Path) -> Pool:
         return load_lora(folder, cache_folder("weights"), sha256, slots, manifest.settings)
 
     def refuse_images() -> "ImageSearch":
-        raise MissingArtifact(NO_IMAGES.format(folder=folder))
+        raise MissingArtifact(
+            f"{folder} is a published index, which contains no sketches, and a search by an image needs these: open "
+            "the project that it was made in, or describe the image as a prompt"
+        )
 
     return Pool(folder, manifest.settings, Retriever(index, text_encoder), load, refuse_images)
 
