@@ -34,8 +34,8 @@ from autolora.retrieval import Conditions, Retriever
 from autolora.storage.arrays import Float64Array
 
 GRADIENT_WEIGHT = 0.3
-"""of the gradient relative to the caption, as `bench.image_search` chose it on the playground's training and validation
-adapters"""
+"""of the gradient relative to the caption: the best of .1 to 1 on the playground's training and validation adapters, in
+a trial that `bench.image_search` repeats"""
 MAX_COMPARED = 1000
 """adapters nearest to the caption that are compared with the gradient: 1 GB of sketches at the size of FLUX.1-dev"""
 SKETCHES_AT_ONCE = 64

@@ -95,11 +95,11 @@ class Pool:
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
         all hold, e.g. "license = 'mit' and not nsfw". image: in place of a prompt, a file or a loaded image; the first
         one loads the base model. caption: of the image; by default the model that captions the pool's images writes it.
-        Raises FilterError if a condition is not valid, ValueError if there is not either a prompt or an image, and with
-        an image also RefusedFile if the file is not one, MissingArtifact if the pool is a published index, or as
-        `ImageSearch`.
+        Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or if there is not
+        either a prompt or an image, and with an image also RefusedFile if the file is not one, MissingArtifact if the
+        pool is a published index, or as `ImageSearch`.
         """
-        count = self.settings.retrieval.k if k is None else k
+        count = self.settings.retrieval.k if k is None else _checked_count(k)
         if image is None and caption is None:
             return self.retriever.search(_checked_prompt(prompt), count, where)
         if image is None or prompt is not None:
@@ -250,6 +250,12 @@ def _open_published(folder: Path) -> Pool:
         )
 
     return Pool(folder, manifest.settings, Retriever(index, text_encoder), load, refuse_images)
+
+
+def _checked_count(k: int) -> int:
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k is {k!r}, but must be a whole number from 1: the number of adapters to find")
+    return k
 
 
 def _checked_prompt(prompt: str | None) -> str:

@@ -9,7 +9,7 @@ The adapters whose rendering it is, and their families, are left out of the inde
   sketches, also relative to reference images, and through the encoder,
 - caption and gradient together, which is what `autolora search --image` does.
 
-Adapters are those of the index as it is, or as if none had images, so that only their weights can be compared The
+Adapters are those of the index as it is, or as if none had images, so that only their weights can be compared. The
 weight of the gradient is chosen on the training and validation adapters. Reported are the unseen adapters alone and the
 whole index; intervals resample themes. It writes metrics/image_search.json.
 """

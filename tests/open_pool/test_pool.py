@@ -36,6 +36,12 @@ def test_a_search_takes_either_a_prompt_or_an_image(pool: Pool) -> None:
             pool.search(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("k", [-1, 0, 2.5, "auto"])
+def test_a_number_of_adapters_is_whole_and_positive(pool: Pool, k: Any) -> None:
+    with pytest.raises(ValueError, match="must be a whole number from 1"):
+        pool.search(PROMPT, k=k)
+
+
 def test_an_image_finds_adapters(pool: Pool, root: Path) -> None:
     image = root / "drawing.png"
     Image.new("RGB", (32, 32), "navy").save(image)
