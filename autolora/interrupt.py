@@ -8,8 +8,6 @@ from contextlib import suppress
 STATUS = 128 + signal.SIGINT
 GRACE_S = 10.0
 """after this long, threads and servers that have not ended are abandoned; files are written atomically"""
-
-
 WAKE_S = 0.1
 """so often a main thread that does not notice Ctrl-C is woken"""
 
