@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
@@ -18,14 +18,13 @@ from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.hits import fused_hits
 from autolora.lora.factors import Lora
-from autolora.params import GenerationParams, ModelsParams, PoolParams
+from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
 from autolora.pool.weights import load_lora
 from autolora.provenance import PROVENANCE_CHUNK
 from autolora.records import Hit
 from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
 
-Method = Literal["gated", "direct"]
 OnStep = Callable[[int], None]
 
 logger = logging.getLogger(__name__)
@@ -94,17 +93,19 @@ def generate(
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
     Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
     """
-    gates = generator.gates if method == "gated" else None
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     report_cut(generator.pipeline, text, params)
-    with fused_hits(generator.pipeline.transformer, hits, generator.load_lora, gates):
+    attached = fused_hits(
+        generator.pipeline, hits, generator.load_lora, method, params.rules, lambda: generator.gates
+    )
+    with attached:
         image = generate_images(generator.pipeline, [text], [seed], params, on_step)[0]
     provenance = _provenance(generator, prompt, hits, params)
     provenance |= {
         "text": text,
         "method": method,
         "seed": seed,
-        "gates": generator.gates_digest if gates else None,
+        "gates": generator.gates_digest if method == "gated" else None,
     }
     return GeneratedImage(image=image, provenance=provenance)
 

@@ -18,13 +18,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
+from autolora.params import Method
 from autolora.params import load as load_params
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
 from autolora.reasons import Reasons, add_blocks, explain
@@ -43,8 +44,6 @@ if TYPE_CHECKING:  # a search does not import torch
     from autolora.slots import Slot
 
     OpenImageSearch = Callable[[], ImageSearch]
-
-Method = Literal["gated", "direct"]
 
 NO_CAPTIONS = "captions: a published index does not contain them, only the project that it was made in"
 NO_BLOCKS = (
@@ -149,11 +148,13 @@ class Pool:
         """Let the adapters of hits act in a pipeline inside the `with` block; afterwards it is as it was before.
 
         Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
-        trained gates, which know the relevance of each hit; default `generation.method` in params.yaml.
+        trained gates, which know the relevance of each hit; docs/fusion.md lists the others. Default:
+        `generation.method` in params.yaml, as the numbers in the rules are those of `generation.rules`.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, or if
-        it already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline.
+        it already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline,
+        ValueError if there is no such method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(
@@ -173,8 +174,14 @@ class Pool:
 
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
         """
-        is_gated = (method or self.settings.generation.method) == "gated"
-        attach(pipeline, hits, self._load, self._load_gates if is_gated else None)
+        attach(
+            pipeline,
+            hits,
+            self._load,
+            self._load_gates,
+            method=method or self.settings.generation.method,
+            params=self.settings.generation.rules,
+        )
 
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""

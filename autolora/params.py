@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -17,6 +17,13 @@ from autolora.errors import ParamsError
 from autolora.params_reader import read_section
 from autolora.presets import EncoderVariant, FusionVariant, Preset
 from autolora.records import Base, NsfwLevel
+
+Method = Literal[
+    "direct", "gated", "mean", "velocity", "composite", "switch", "ties", "ties_slots", "ties_factors", "dare",
+    "dare_factors", "knots", "knots_released", "klora", "klora_released", "klora_balanced",
+]  # fmt: skip
+"""methods of fusion, see docs/fusion.md"""
+METHODS: tuple[Method, ...] = get_args(Method)
 
 Rule = tuple[str, Callable[[Any], bool], Mapping[str, tuple[str, ...]]]
 RULES: tuple[Rule, ...] = (
@@ -33,6 +40,7 @@ RULES: tuple[Rule, ...] = (
         "retrieval": ("k", "max_selected"),
         "fusion": ("steps", "batch", "image_size"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
+        "generation.rules": ("switch_steps",),
         "judges": ("batch",),
         "evaluation": ("bootstrap",),
         "experiments": ("pairs", "images", "bootstrap"),
@@ -48,16 +56,21 @@ RULES: tuple[Rule, ...] = (
         "hubs": ("requests_per_s",),
         "encoder.overrides": ("learning_rate", "temperature", "ridge", "text_shrinkage"),
         "fusion.overrides": ("learning_rate",),
+        "generation.rules": ("velocity_factor",),
         "serve": ("max_upload_mb",),
         "refresh": ("timeout_h",),
     }),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
-    ("between 0 and 1", lambda value: 0 < value < 1, {"dataset": ("test_share",)}),
+    ("between 0 and 1", lambda value: 0 < value < 1, {
+        "dataset": ("test_share",),
+        "generation.rules": ("density", "drop"),
+    }),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
     ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {
         "crawl": ("max_withdrawn_share",),
         "concepts": ("max_share", "max_overlap"),
         "retrieval": ("min_relevance",),
+        "generation.rules": ("velocity_share",),
     }),
     ("a list of at least one URL", lambda value: len(value) >= 1, {"vllm": ("urls",)}),
     ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
@@ -357,6 +370,24 @@ class FusionParams:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RuleParams:
+    """The numbers in the rules by which several adapters act together."""
+
+    velocity_factor: float
+    """velocity: c of v0 + c · Σ (v_i - v0)"""
+    velocity_share: float
+    """velocity: share of the denoising steps, from the first; the others use the plain sum"""
+    switch_steps: int
+    """switch: consecutive denoising steps of one adapter"""
+    density: float
+    """ties, knots: share of the values, largest first, that are not set to 0"""
+    drop: float
+    """dare: probability with which a value is set to 0"""
+    seed: int
+    """dare: of the values that are set to 0"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationParams:
     """How images are generated, also those of experiments."""
 
@@ -371,8 +402,10 @@ class GenerationParams:
     """T5 tokens of a prompt, also in the training of the gates"""
     trigger_words: bool
     """add the first trigger word of each adapter to the prompt of `generate`"""
-    method: Literal["gated", "direct"]
-    """fuse adapters through the gates, or as the sum of their updates"""
+    method: Method
+    """how several adapters act together: as the sum of their updates (direct), through the gates (gated), or by
+    another rule"""
+    rules: RuleParams
     batch: int
     """images per call of the pipeline"""
 
@@ -422,6 +455,8 @@ class ExperimentsParams:
     """number of adapter pairs"""
     images: int
     """images per prompt and method, each from its own seed"""
+    further_methods: tuple[Method, ...]
+    """methods of fusion to measure besides direct, selected and gated"""
     bootstrap: int
     """number of bootstrap resamples of whole pairs"""
     seed: int

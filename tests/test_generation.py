@@ -27,18 +27,20 @@ from autolora.generation import (
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.params import GenerationParams, ModelsParams, PoolParams, load
+from autolora.params_reader import read_section
 from autolora.pool.store import weights_path
 from autolora.presets import FUSION
 from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_provenance
 from autolora.records import Hit
 from autolora.slots import slots
 from autolora.storage.hashes import hash_file
+from tests.support.rule_params import RULES
 from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_kohya, save_peft, save_pipeline
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
     width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="gated",
-    batch=2,
+    rules=RULES, batch=2,
 )  # fmt: skip
 PROMPT = "a red ball"
 
@@ -225,7 +227,7 @@ def test_image_is_generated_again_from_its_provenance(
     assert provenance["gates"] == generator.gates_digest
     again = generate(
         generator, provenance["prompt"], hits, method=provenance["method"], seed=provenance["seed"],
-        params=GenerationParams(**provenance["generation"]),
+        params=read_section(GenerationParams, provenance["generation"]),
     )  # fmt: skip
     with Image.open(path) as saved:
         assert difference(again.image, saved) == 0

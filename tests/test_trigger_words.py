@@ -21,11 +21,13 @@ from autolora.trigger_words import (
     compare,
     meaningless_words,
 )
+from tests.support.rule_params import RULES
 from tests.support.tiny_flux import TOKENS, random_lora, save_peft, save_pipeline
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
     width=32, height=32, steps=2, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="direct",
+    rules=RULES,
     batch=8,
 )  # fmt: skip
 

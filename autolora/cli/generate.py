@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +15,10 @@ from autolora.cli.options import Prompt, Rev, Where, check_prompt
 from autolora.cli.paths import check_can_write, to_absolute
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
-from autolora.params import GenerationParams, Params, RetrievalParams
+from autolora.params import GenerationParams, Method, Params, RetrievalParams
 
 if TYPE_CHECKING:
     from autolora.generation import GeneratedImage
-    from autolora.generation import Method as FusionMethod
     from autolora.index.names import AdapterNames
     from autolora.records import Hit
 
@@ -29,13 +27,6 @@ BYTES_PER_PIXEL = 3
 MAX_STRENGTH = 4.0
 """largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
 number such as 80 is meant as percent"""
-
-
-class Method(Enum):
-    """The methods of fusion."""
-
-    GATED = "gated"
-    DIRECT = "direct"
 
 
 def generate(
@@ -54,7 +45,10 @@ def generate(
             help="Use this adapter, fitting or not, e.g. author/name:0.8 (-4 to 4); repeat for several.",
         ),
     ] = None,
-    method: Annotated[Method | None, typer.Option(help="Method of fusion; default from params.yaml.")] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(help="How several adapters act together, see docs/fusion.md; default from params.yaml."),
+    ] = None,
     trigger_words: Annotated[
         bool | None,
         typer.Option(
@@ -86,7 +80,7 @@ def generate(
     settings = params.generation
     if trigger_words is not None:
         settings = replace(settings, trigger_words=trigger_words)
-    image = _draw(root, params, prompt, hits, method.value if method else settings.method, seed, settings)
+    image = _draw(root, params, prompt, hits, method or settings.method, seed, settings)
     _save(image, path)
     print(path)
     if image.provenance["text"] != prompt:
@@ -137,7 +131,7 @@ def _draw(
     params: Params,
     prompt: str,
     hits: "Sequence[Hit]",
-    method: "FusionMethod",
+    method: Method,
     seed: int,
     settings: GenerationParams,
 ) -> "GeneratedImage":

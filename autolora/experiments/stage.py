@@ -1,8 +1,6 @@
 """Measure fusion: the same prompts and seeds under every method, scored by judges, with paired differences.
 
-Methods: `base` loads no adapter; `direct` adds the updates of all loaded adapters; `selected` adds those of the
-adapters whose relevance to the prompt, as a selection computes it, is above one half; `gated` weights the
-updates by the trained gates.
+Methods: those of `autolora.experiments.methods`.
 Scenarios: `pair` (two adapters loaded, the prompt asks for both), `single` (one loaded, the prompt asks for it),
 `unrelated` (two loaded, the prompt asks for neither).
 """
@@ -20,11 +18,11 @@ from PIL import Image
 
 from autolora import models
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
+from autolora.experiments.methods import differences, generate_by_method, method_names
 from autolora.experiments.relevance import relevance_scorer
 from autolora.experiments.scoring import MethodImages, Scores, score_images
 from autolora.experiments.store import folder, key_numbers_path, metrics_path, report_path
-from autolora.fusion.install import fused
-from autolora.generation import Generator, generate_images
+from autolora.generation import Generator
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
@@ -33,15 +31,12 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
 from autolora.pool import store as pool
-from autolora.pool.weights import load_lora
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest, write_digest
 
 SCHEMA = 2
 COMMAND = "python -m flows.experiments"
-METHODS = ("base", "direct", "selected", "gated")
-DIFFERENCES = (("gated", "direct"), ("gated", "selected"), ("direct", "base"))
 HEADLINES = {
     "both_shown": ("pair", "both shown"),
     "pair_prompt_similarity": ("pair", "prompt similarity"),
@@ -55,7 +50,6 @@ KEY_NUMBERS = (
     "fusion.base_similarity_selected", "fusion.base_similarity_gated",
 )  # fmt: skip
 """headline numbers that DVC compares"""
-RELEVANT = 0.5
 GRID_IMAGE_PX = 256
 """largest side of one image in a row of images"""
 
@@ -116,47 +110,20 @@ def experiment(
     return write(root, results, params, inputs, settings.preset, today)
 
 
-def generate_by_method(
-    generator: Generator,
-    case: PromptCase,
-    relevance: Sequence[float],
-    params: ExperimentsParams,
-    generation: GenerationParams,
-) -> MethodImages:
-    """Return each method's images of a case, from the same seeds; methods that add the same adapters share them."""
-    loras = [load_lora(generator.root, sha256, generator.slots, generator.bounds) for sha256 in case.adapters]
-    selected = tuple(i for i, score in enumerate(relevance) if score > RELEVANT)
-    sums = {"base": (), "direct": tuple(range(len(loras))), "selected": selected}
-    seeds = [params.seed + i for i in range(params.images)]
-
-    def generate() -> list[Image.Image]:
-        return generate_images(generator.pipeline, [case.prompt] * len(seeds), seeds, generation)
-
-    images: dict[tuple[int, ...], list[Image.Image]] = {}
-    for parts in dict.fromkeys(sums.values()):
-        with fused(generator.pipeline.transformer, [loras[i] for i in parts]):
-            images[parts] = generate()
-    with fused(generator.pipeline.transformer, loras, gates=generator.gates, relevance=relevance):
-        gated = generate()
-    return {method: images[parts] for method, parts in sums.items()} | {"gated": gated}
-
-
 def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsParams) -> dict[str, Any]:
     """Return scenario -> each method's metrics and paired differences, with intervals clustered by pair."""
     tables: dict[str, Any] = {}
     for scenario in dict.fromkeys(result.case.scenario for result in results):
         members = [result for result in results if result.case.scenario == scenario]
-        methods = {method: _concatenated(members, method) for method in METHODS}
-        differences = {
+        methods = {method: _concatenated(members, method) for method in method_names(params)}
+        paired = {
             f"{a} − {b}": {metric: values - methods[b][metric] for metric, values in methods[a].items()}
-            for a, b in DIFFERENCES
+            for a, b in differences(params)
         }
         clusters = [result.case.cluster for result in members for _ in range(params.images)]
         tables[scenario] = {
             "methods": {name: _estimates(scores, clusters, params) for name, scores in methods.items()},
-            "differences": {
-                name: _estimates(scores, clusters, params) for name, scores in differences.items()
-            },
+            "differences": {name: _estimates(scores, clusters, params) for name, scores in paired.items()},
         }
     return tables
 
@@ -169,7 +136,7 @@ def headlines(scenarios: Mapping[str, Any], preset: str) -> list[Headline]:
     rows = []
     for name, (scenario, metric) in HEADLINES.items():
         tables = scenarios.get(scenario, {})
-        estimates = {method: tables.get("methods", {}).get(method, {}) for method in METHODS}
+        estimates = dict(tables.get("methods", {}))
         estimates["gated_minus_direct"] = tables.get("differences", {}).get("gated − direct", {})
         for method, metrics in estimates.items():
             if estimated := metrics.get(metric):
@@ -207,7 +174,7 @@ def write(
         cases.append(asdict(result.case) | {"relevance": result.relevance, "grids": grids})
     scenarios = compare_methods(results, params)
     numbers = {"scenarios": scenarios, "images": params.images, "prompts": len(results)}
-    settings = {"methods": METHODS, "bootstrap": params.bootstrap, "seed": params.seed}
+    settings = {"methods": method_names(params), "bootstrap": params.bootstrap, "seed": params.seed}
     report = rounded(numbers | settings | {"cases": cases, "inputs": dict(inputs)})
     write_atomic(report_path(root), to_json(report))
     write_atomic(metrics_path(root), to_json(rounded(numbers)))

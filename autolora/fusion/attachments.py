@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from autolora.errors import MismatchError
+from autolora.params import Method, RuleParams
 from autolora.records import Hit
 
 if TYPE_CHECKING:
@@ -29,10 +30,18 @@ class Pipeline(Protocol):
     transformer: Any
 
 
-def attach(pipeline: Pipeline, hits: Sequence[Hit], load: "LoadLora", load_gates: "LoadGates | None") -> None:
+def attach(
+    pipeline: Pipeline,
+    hits: Sequence[Hit],
+    load: "LoadLora",
+    load_gates: "LoadGates",
+    *,
+    method: Method,
+    params: RuleParams,
+) -> None:
     """Let the adapters of hits act in a pipeline, in place of those attached before; after an error these stay.
 
-    load_gates: None adds the updates without gates. Raises as `Pool.fuse`.
+    load_gates: called for the method `gated` only. params: the numbers in the methods' rules. Raises as `Pool.fuse`.
     """
     from autolora.fusion.hits import fused_hits, transformer_slots
 
@@ -40,8 +49,14 @@ def attach(pipeline: Pipeline, hits: Sequence[Hit], load: "LoadLora", load_gates
     if len({hit.sha256 for hit in hits}) < len(hits):
         raise MismatchError("an adapter is given twice: give it once, with the strength that it should have")
     key, slots = transformer_of(pipeline), transformer_slots(pipeline.transformer)
-    gates = load_gates(slots) if load_gates else None
-    attachment = fused_hits(pipeline.transformer, hits, lambda sha256: load(sha256, slots), gates)
+    attachment = fused_hits(
+        pipeline,
+        hits,
+        load=lambda sha256: load(sha256, slots),
+        method=method,
+        params=params,
+        load_gates=lambda: load_gates(slots),
+    )
     detach(pipeline)
     if hits:
         _attached[key] = attachment

@@ -1,12 +1,15 @@
-"""The hits of a search, fused into a transformer: the adapters' updates with strength and relevance."""
+"""The hits of a search, fused into a pipeline: the adapters' updates with strength and relevance."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from autolora.errors import MismatchError
-from autolora.fusion.gate import Gates
-from autolora.fusion.install import Attachment, fused
+from autolora.fusion.install import Attachment, strengthened
+from autolora.fusion.methods import LoadGates, attach
+from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Lora
+from autolora.params import Method, RuleParams
 from autolora.records import Hit
 from autolora.slots import Slot, slots
 
@@ -15,19 +18,29 @@ CONFIG_KEYS = {"num_layers", "num_single_layers", "num_attention_heads", "attent
 
 
 def fused_hits(
-    transformer: Any, hits: Sequence[Hit], load: Callable[[str], Lora], gates: Gates | None
+    pipeline: Any,
+    hits: Sequence[Hit],
+    load: Callable[[str], Lora],
+    method: Method,
+    params: RuleParams,
+    load_gates: LoadGates,
 ) -> Attachment:
-    """Fuse the adapters of hits as `fused` does, each with its strength, and its relevance if there are gates.
+    """Let the adapters of hits act in a pipeline by a method of fusion, each with its strength; those of 0 do not.
 
-    load: sha256 of an adapter -> its updates. Raises MissingArtifact as `load`, MismatchError as `fused`.
+    load: sha256 of an adapter -> its updates. Raises MissingArtifact as `load` and `load_gates`; MismatchError if a
+    strength is not a finite number, and as `autolora.fusion.methods.attach`.
     """
-    return fused(
-        transformer,
-        [load(hit.sha256) for hit in hits],
-        gates=gates,
-        relevance=_known_relevance(hits),
-        weights=[hit.strength for hit in hits],
-    )
+    for hit in hits:
+        if not math.isfinite(hit.strength):
+            raise MismatchError(
+                f"the strength of adapter '{hit.id}' is {hit.strength}: give a finite number, such as 0.8"
+            )
+    adapters = [
+        Adapter(hit.sha256, strengthened(load(hit.sha256), hit.strength), hit.relevance)
+        for hit in hits
+        if hit.strength != 0
+    ]
+    return attach(pipeline, adapters, method, params, load_gates)
 
 
 def transformer_slots(transformer: Any) -> tuple[Slot, ...]:
@@ -39,12 +52,3 @@ def transformer_slots(transformer: Any) -> tuple[Slot, ...]:
             "`transformer` is a FluxTransformer2DModel, such as FluxPipeline or FluxImg2ImgPipeline"
         )
     return slots(config)
-
-
-def _known_relevance(hits: Sequence[Hit]) -> list[float] | None:
-    """Return the relevance of each adapter (k,), or None, which counts as 1.
-
-    It is unknown for named adapters, and if the encoder has no calibration.
-    """
-    known = [hit.relevance for hit in hits if hit.relevance is not None]
-    return known if len(known) == len(hits) else None

@@ -1,4 +1,4 @@
-"""Install adapters on a transformer: its slot linears add the adapters' updates, gated or summed.
+"""Install adapters on a transformer: its slot linears add the adapters' updates, gated, summed or merged.
 
 A forward hook on each linear adds to its output, so no weight and no module is changed, and removing the hooks
 restores the transformer exactly. Gates on fused slots work on the unfused transformer: the linears of a fused slot
@@ -8,7 +8,7 @@ are gated together.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,16 @@ from autolora.slots import fused_slots
 Hook = Callable[..., Tensor]
 Attachment = ExitStack[None]
 """removes adapters when it is closed, or at the end of its `with` block; does not keep the transformer alive"""
+
+
+class Addition(Protocol):
+    """What adapters add to the output of one slot."""
+
+    def __call__(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the output with the addition, given the base output (..., d_out) for the input x (..., d_in)."""
+
+    def move(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Place what is added on a device in a precision."""
 
 
 def fused(
@@ -43,17 +53,37 @@ def fused(
     Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
     to which nothing can be added.
     """
-    fusions = _slot_fusions(transformer, loras, gates, relevance, weights)
+    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, weights))
+
+
+def hooked(transformer: Any, additions: Sequence[tuple[Sequence[nn.Linear], Addition]]) -> Attachment:
+    """Add to the outputs of linears of a transformer; return what removes the additions.
+
+    additions: the linears of each slot, which have the same input, and what is added to their concatenated outputs.
+    """
     dtype = transformer.dtype  # diffusers looks at all parameters
     with Attachment() as attachment:
         if is_compiled(transformer):  # compiled code does not notice hooks: compile again, now and afterwards
             torch.compiler.reset()
             attachment.callback(torch.compiler.reset)
-        for linears, fusion in fusions:
-            fusion.move(execution_device(transformer, linears[0]), dtype)
-            for linear, hook in zip(linears, _hooks(linears, fusion), strict=True):
+        for linears, addition in additions:
+            addition.move(execution_device(transformer, linears[0]), dtype)
+            for linear, hook in zip(linears, _hooks(linears, addition), strict=True):
                 attachment.callback(linear.register_forward_hook(hook).remove)
         return attachment.pop_all()
+
+
+def find_linears(transformer: Any, loras: Sequence[Lora]) -> dict[str, nn.Linear]:
+    """Return slot -> linear for each slot that an adapter changes; errors as `fused`."""
+    linears = {name: find_linear(transformer, name) for lora in loras for name in lora}
+    for lora in loras:
+        _check_shapes(lora, linears)
+    return linears
+
+
+def strengthened(lora: Lora, strength: float) -> Lora:
+    """Return the adapter with its scales multiplied by `strength`."""
+    return {name: replace(factors, scale=factors.scale * strength) for name, factors in lora.items()}
 
 
 def _slot_fusions(
@@ -67,11 +97,9 @@ def _slot_fusions(
 
     A slot has one linear, or several if the gates are on fused slots.
     """
-    linears = {name: find_linear(transformer, name) for lora in loras for name in lora}
-    for lora in loras:
-        _check_shapes(lora, linears)
+    linears = find_linears(transformer, loras)
     strengths = [1.0] * len(loras) if weights is None else weights
-    adapters = [_strengthen(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
+    adapters = [strengthened(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
     scores = list(torch.ones(len(loras)) if relevance is None else torch.as_tensor(relevance).float())
     slots = {name: [linear] for name, linear in linears.items()}
     if gates is not None and gates.fused:
@@ -94,8 +122,8 @@ class FusedSlotGate:
     The linear that runs first computes the gated outputs of all; the others take theirs from the result.
     """
 
-    def __init__(self, linears: Sequence[nn.Linear], fusion: SlotFusion) -> None:
-        self.linears, self.fusion = linears, fusion
+    def __init__(self, linears: Sequence[nn.Linear], addition: Addition) -> None:
+        self.linears, self.addition = linears, addition
         self.input: Tensor | None = None
         self.outputs: dict[int, Tensor] = {}
 
@@ -119,15 +147,15 @@ class FusedSlotGate:
             output if i == index else linear.forward(x)  # not `linear(x)`, which would call its hook
             for i, linear in enumerate(self.linears)
         ]
-        gated = self.fusion(torch.cat(outputs, dim=-1), x)
+        gated = self.addition(torch.cat(outputs, dim=-1), x)
         return torch.split(gated, [linear.out_features for linear in self.linears], dim=-1)
 
 
-def _hooks(group: Sequence[nn.Linear], fusion: SlotFusion) -> list[Hook]:
+def _hooks(group: Sequence[nn.Linear], addition: Addition) -> list[Hook]:
     """Return one forward hook per linear of a slot; a fused slot may have several."""
     if len(group) == 1:
-        return [lambda module, inputs, output: fusion(output, inputs[0])]
-    joint = FusedSlotGate(group, fusion)
+        return [lambda module, inputs, output: addition(output, inputs[0])]
+    joint = FusedSlotGate(group, addition)
     return [joint.hook(index) for index in range(len(group))]
 
 
@@ -141,11 +169,6 @@ def _check_shapes(lora: Lora, linears: Mapping[str, nn.Linear]) -> None:
                 f"an adapter's update of '{name}' has shape {shape} but the base model's weight has {expected}: the "
                 "adapter was made for another base model; remove it"
             )
-
-
-def _strengthen(lora: Lora, strength: float) -> Lora:
-    """Return the adapter with its scales multiplied by `strength`."""
-    return {name: replace(factors, scale=factors.scale * strength) for name, factors in lora.items()}
 
 
 def _gate(gates: Gates, name: str, group: Sequence[nn.Linear]) -> Gate:

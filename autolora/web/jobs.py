@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from autolora.errors import AutoLoraError
+from autolora.params import Method
 
 MAX_REMEMBERED = 100
 """finished images that the page lists; their files stay on disk"""
@@ -36,7 +37,7 @@ class ImageRequest:
     adapters: tuple[tuple[str, float], ...] | None
     """(sha256, strength) of each; empty: the base model alone; None: those that the prompt asks for"""
     seed: int
-    method: Literal["direct", "gated"]
+    method: Method
     trigger_words: bool
     """whether to add them to the prompt"""
 

@@ -13,6 +13,7 @@ from PIL import Image
 from autolora.experiments import stage as experiments
 from autolora.experiments import store
 from autolora.experiments.cases import candidates
+from autolora.experiments.methods import METHODS, RELEVANT
 from autolora.metrics.judges import load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import read_summary
@@ -23,7 +24,7 @@ from tests.report.parsed_page import script_data
 from tests.support import small_root, tiny_judges
 from tests.support.tiny_flux import TOKENS
 
-PARAMS = ExperimentsParams(pairs=2, images=2, bootstrap=100, seed=0)
+PARAMS = ExperimentsParams(pairs=2, images=2, further_methods=(), bootstrap=100, seed=0)
 TODAY = datetime.date(2026, 1, 1)
 
 
@@ -76,7 +77,7 @@ def test_candidates_are_the_adapters_of_the_training_lock(root: Path) -> None:
 def test_report_has_all_scenarios_methods_and_metrics(report_path: Path) -> None:
     report = json.loads(report_path.read_text())
     assert set(report["scenarios"]) == {"pair", "single", "unrelated"}
-    assert set(report["scenarios"]["pair"]["methods"]) == set(experiments.METHODS)
+    assert set(report["scenarios"]["pair"]["methods"]) == set(METHODS)
     assert report["scenarios"]["pair"]["methods"]["gated"]["adapter 1 similarity"]["n"] == 4
     metrics = {name: set(tables["methods"]["gated"]) for name, tables in report["scenarios"].items()}
     assert metrics["pair"] == {
@@ -95,7 +96,7 @@ def test_metrics_and_summary_hold_the_numbers_of_the_report(root: Path, report_p
     report = json.loads(report_path.read_text())
     assert json.loads(store.metrics_path(root).read_text())["prompts"] == len(report["cases"])
     rows = read_summary(root)
-    assert len(rows) == len(experiments.HEADLINES) * (len(experiments.METHODS) + 1)
+    assert len(rows) == len(experiments.HEADLINES) * (len(METHODS) + 1)
     shown = report["scenarios"]["pair"]["methods"]["direct"]["both shown"]
     row = rows["fusion.both_shown_direct"]
     assert [row[name] for name in ("value", "low", "high", "n")] == [
@@ -123,7 +124,7 @@ def test_methods_differ_by_the_adapters_they_add(report_path: Path) -> None:
     case = next(case for case in report["cases"] if case["scenario"] == "pair")
     images = {method: (report_path.parent / path).read_bytes() for method, path in case["grids"].items()}
     assert images["direct"] != images["base"]
-    relevant = [relevance > experiments.RELEVANT for relevance in case["relevance"]]
+    relevant = [relevance > RELEVANT for relevance in case["relevance"]]
     equal = "direct" if all(relevant) else "base" if not any(relevant) else "selected"
     assert images["selected"] == images[equal]
 

@@ -13,6 +13,7 @@ from autolora.encoder.tags import TagTable, save_tags
 from autolora.evaluation import stage as evaluation
 from autolora.experiments import stage as experiments
 from autolora.experiments.cases import PromptCase
+from autolora.experiments.methods import METHODS
 from autolora.params import EvaluationParams, ExperimentsParams
 from autolora.pool import store as pool
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
@@ -28,7 +29,7 @@ HOSTILE = (
 DAY = datetime.date(2026, 1, 1)
 ENCODER_WEIGHTS = "e" * 64
 RETRIEVAL = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
-FUSION = ExperimentsParams(pairs=2, images=3, bootstrap=100, seed=0)
+FUSION = ExperimentsParams(pairs=2, images=3, further_methods=(), bootstrap=100, seed=0)
 METRICS = {
     "pair": ("adapter 1 similarity", "adapter 2 similarity", "prompt similarity"),
     "single": ("adapter similarity", "prompt similarity"),
@@ -146,11 +147,9 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
 
 def random_result(case: PromptCase, rng: np.random.Generator) -> experiments.ExperimentResult:
     """Return a prompt case with random images and scores of 3 seeds."""
-    scores = {
-        method: {metric: rng.random(3) for metric in METRICS[case.scenario]} for method in experiments.METHODS
-    }
+    scores = {method: {metric: rng.random(3) for metric in METRICS[case.scenario]} for method in METHODS}
     pixels = rng.integers(0, 255, (4, 3, 64, 64, 3)).astype(np.uint8)
-    images = {m: [Image.fromarray(p) for p in pixels[i]] for i, m in enumerate(experiments.METHODS)}
+    images = {m: [Image.fromarray(p) for p in pixels[i]] for i, m in enumerate(METHODS)}
     relevance = tuple(rng.random(len(case.adapters)).tolist())
     return experiments.ExperimentResult(case=case, relevance=relevance, images=images, scores=scores)
 

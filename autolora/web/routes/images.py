@@ -1,11 +1,12 @@
 """Generating images: the page, its parts, and the same as JSON."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
+from autolora.params import Method
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Sha256, Text
 from autolora.web.rendering import render
@@ -36,7 +37,7 @@ class WantedImage(BaseModel):
         None, description="empty: the base model alone; null: those that the prompt asks for"
     )
     seed: int = Field(0, ge=0, lt=2**63)
-    method: Literal["direct", "gated"] | None = Field(None, description="null: that of params.yaml")
+    method: Method | None = Field(None, description="null: that of params.yaml")
     trigger_words: bool | None = Field(None, description="add them to the prompt; null: as params.yaml says")
 
 

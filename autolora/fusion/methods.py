@@ -1,0 +1,65 @@
+"""Methods of fusion: which rule a name stands for, and adapters attached by it.
+
+What all methods have in common: an adapter of strength 0 is left out; without adapters the base model is as it is; one
+adapter alone acts as its update, whatever the method, except that `gated` passes it through the gates.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autolora.fusion.gate import Gates
+from autolora.fusion.install import Attachment
+from autolora.fusion.rules import Adapter, Rule
+from autolora.fusion.rules.composite import Composite
+from autolora.fusion.rules.dare import Dare
+from autolora.fusion.rules.direct import Direct
+from autolora.fusion.rules.factorwise import DareFactors, TiesFactors
+from autolora.fusion.rules.gated import Gated
+from autolora.fusion.rules.klora import KLora, KLoraBalanced
+from autolora.fusion.rules.knots import Knots
+from autolora.fusion.rules.mean import Mean
+from autolora.fusion.rules.switch import Switch
+from autolora.fusion.rules.ties import Ties, TiesSlots
+from autolora.fusion.rules.velocity import Velocity
+from autolora.params import METHODS, Method, RuleParams
+
+LoadGates = Callable[[], Gates]
+
+
+def attach(
+    pipeline: Any, adapters: Sequence[Adapter], method: Method, params: RuleParams, load_gates: LoadGates
+) -> Attachment:
+    """Let adapters act in a pipeline by a method of fusion; return what removes them.
+
+    load_gates: called for the method `gated` only. Raises ValueError if there is no such method; MissingArtifact as
+    `load_gates`; MismatchError if adapters or gates do not fit the pipeline, or the method cannot combine the adapters.
+    """
+    if method not in METHODS:
+        raise ValueError(f"there is no method of fusion '{method}': give one of {', '.join(METHODS)}")
+    is_alone = len(adapters) < 2 and method != "gated"
+    rule = Direct() if is_alone else make_rule(method, params, load_gates)
+    return rule.attach(pipeline, adapters)
+
+
+def make_rule(method: Method, params: RuleParams, load_gates: LoadGates) -> Rule:
+    """Return the rule of a method; raises MissingArtifact as `load_gates`, which is called for `gated` only."""
+    if method == "gated":
+        return Gated(load_gates())
+    rules: dict[str, Rule] = {
+        "direct": Direct(),
+        "mean": Mean(),
+        "velocity": Velocity(params.velocity_factor, params.velocity_share),
+        "composite": Composite(),
+        "switch": Switch(params.switch_steps),
+        "ties": Ties(params.density),
+        "ties_slots": TiesSlots(params.density),
+        "ties_factors": TiesFactors(params.density),
+        "dare": Dare(params.drop, params.seed),
+        "dare_factors": DareFactors(params.drop, params.seed),
+        "knots": Knots(params.density, scaled=False),
+        "knots_released": Knots(params.density, scaled=True),
+        "klora": KLora(released=False),
+        "klora_released": KLora(released=True),
+        "klora_balanced": KLoraBalanced(),
+    }
+    return rules[method]

@@ -1,0 +1,179 @@
+"""Rules with several passes per call, or that act by the step: velocity, composite, switch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from autolora.errors import MismatchError
+from autolora.fusion.install import fused
+from autolora.fusion.methods import attach
+from autolora.fusion.rules.steps import DenoisingSteps, Step
+from autolora.fusion.rules.turns import Acting, attach_by_turns, only
+from autolora.params import Method
+from tests.fusion.rules.adapters import DENSE, adapter, load_gates, run
+from tests.support.one_call import OneCall, Scheduler, build_transformer
+from tests.support.tiny_flux import TOKENS, build_pipeline
+
+ADAPTERS = [adapter(1), adapter(2, rank=5, share=0.5), adapter(3, share=0.3)]
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def transformer() -> Any:
+    return build_transformer()
+
+
+def alone(pipeline: OneCall, *indices: int) -> Tensor:
+    """Return the output with the sum of some of ADAPTERS."""
+    with fused(pipeline.transformer, [ADAPTERS[i].lora for i in indices]):
+        return pipeline()
+
+
+def test_velocity_adds_what_each_adapter_changes_alone(transformer: Any) -> None:
+    pipeline = OneCall(transformer)
+    base = alone(pipeline)
+    changes = sum(alone(pipeline, i) - base for i in range(3))
+    output = run(pipeline, ADAPTERS, "velocity", replace(DENSE, velocity_factor=0.6))
+    torch.testing.assert_close(output, base + 0.6 * changes, atol=1e-5, rtol=1e-5)
+    assert (output - alone(pipeline, 0, 1, 2)).abs().max() > 0.01, "it is not the sum of the updates"
+
+
+def test_velocity_with_the_factor_of_a_mean_is_composite(transformer: Any) -> None:
+    pipeline = OneCall(transformer)
+    mean = run(pipeline, ADAPTERS, "composite")
+    torch.testing.assert_close(
+        mean, torch.stack([alone(pipeline, i) for i in range(3)]).mean(0), atol=1e-5, rtol=1e-5
+    )
+    output = run(pipeline, ADAPTERS, "velocity", replace(DENSE, velocity_factor=1 / 3))
+    torch.testing.assert_close(output, mean, atol=1e-5, rtol=1e-5)
+
+
+def test_velocity_goes_on_with_the_plain_sum_after_its_share_of_the_steps(transformer: Any) -> None:
+    half = replace(DENSE, velocity_share=0.5)
+    late = OneCall(transformer, step=5, steps=10)
+    assert torch.equal(run(late, ADAPTERS, "velocity", half), alone(late, 0, 1, 2))
+    early = OneCall(transformer, step=4, steps=10)
+    torch.testing.assert_close(
+        run(early, ADAPTERS, "velocity", half), run(early, ADAPTERS, "velocity"), atol=1e-6, rtol=1e-6
+    )
+
+
+def test_switch_lets_each_adapter_act_for_some_steps(transformer: Any) -> None:
+    order = []
+    for step in range(10):
+        pipeline = OneCall(transformer, step, steps=10)
+        output = run(pipeline, ADAPTERS[:2][::-1], "switch", replace(DENSE, switch_steps=3))
+        order.append([torch.equal(output, alone(pipeline, i)) for i in range(2)].index(True))
+    assert order == [0, 0, 0, 1, 1, 1, 0, 0, 0, 1]
+
+
+def draw(pipe: Any, *, true_cfg: bool = False, **arguments: Any) -> np.ndarray[Any, Any]:
+    """Return an image (32, 32, 3), 0 to 1."""
+    negative = {"negative_prompt": "blurred", "true_cfg_scale": 2.0} if true_cfg else {}
+    images = pipe(
+        prompt="neon", width=32, height=32, num_inference_steps=STEPS, max_sequence_length=TOKENS,
+        generator=torch.Generator().manual_seed(5), output_type="np", **negative, **arguments,
+    ).images  # fmt: skip
+    return np.asarray(images[0])
+
+
+def sum_of_changes(transformer: Any, factor: float) -> Callable[..., tuple[Tensor]]:
+    """Return a `forward` that computes v0 + c Σ (v_i - v0) from transformers with one adapter each."""
+    plain = transformer.forward
+
+    def forward(*args: Any, **kwargs: Any) -> tuple[Tensor]:
+        outputs = []
+        for adapters in ([], *([one] for one in ADAPTERS[:2])):
+            with fused(transformer, [one.lora for one in adapters]):
+                outputs.append(plain(*args, **kwargs)[0])
+        return (outputs[0] + factor * sum(output - outputs[0] for output in outputs[1:]),)
+
+    return forward
+
+
+@pytest.mark.parametrize("true_cfg", [False, True])
+def test_a_negative_prompt_is_combined_as_the_prompt(true_cfg: bool) -> None:
+    pipe = build_pipeline()
+    base = draw(pipe, true_cfg=true_cfg)
+    with attach(pipe, ADAPTERS[:2], "velocity", DENSE, load_gates):
+        output = draw(pipe, true_cfg=true_cfg)
+    assert np.array_equal(draw(pipe, true_cfg=true_cfg), base)
+    pipe.transformer.forward = sum_of_changes(pipe.transformer, DENSE.velocity_factor)
+    expected = draw(pipe, true_cfg=true_cfg)
+    assert np.abs(output - expected).max() * 255 < 0.01
+    assert np.abs(output - base).max() * 255 > 5
+
+
+def record_steps(pipe: Any) -> tuple[list[Step], Any]:
+    """Return a list that the steps of each call of the transformer will be added to, and what ends it."""
+    steps: list[Step] = []
+
+    def choose(read_step: Callable[[], Step]) -> Sequence[Acting]:
+        steps.append(read_step())
+        return [only(0, 1)]
+
+    return steps, attach_by_turns(pipe, ADAPTERS[:2], choose)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_steps_are_those_of_the_pipeline_also_with_two_calls_per_step(dtype: torch.dtype) -> None:
+    pipe = build_pipeline().to(dtype)
+    steps, attachment = record_steps(pipe)
+    with attachment:
+        draw(pipe)
+        draw(pipe, true_cfg=True)
+    numbers = [*range(STEPS), *(step for step in range(STEPS) for _ in range(2))]
+    assert steps == [Step(number, STEPS) for number in numbers]
+
+
+def test_steps_of_image_to_image_begin_with_0() -> None:
+    from diffusers import FluxImg2ImgPipeline
+
+    pipe = FluxImg2ImgPipeline(**build_pipeline().components)
+    steps, attachment = record_steps(pipe)
+    with attachment:
+        draw(pipe, image=Image.new("RGB", (32, 32), "red"), strength=0.5)
+    assert steps == [Step(0, 2), Step(1, 2)]
+
+
+def test_a_call_outside_the_steps_of_the_pipeline_is_an_error(transformer: Any) -> None:
+    pipeline = OneCall(transformer)
+    wrong = [None, Scheduler(10, 10), Scheduler(0, 10)]
+    wrong[2].timesteps += 50  # type: ignore[union-attr]
+    for scheduler in wrong:
+        pipeline.scheduler = scheduler
+        with pytest.raises(MismatchError, match="outside the steps of the pipeline"):
+            run(pipeline, ADAPTERS, "switch")
+        assert not torch.equal(run(pipeline, ADAPTERS, "composite"), pipeline()), "it needs no step"
+
+
+def test_a_pipeline_is_not_kept_alive_by_its_steps(transformer: Any) -> None:
+    steps = DenoisingSteps(OneCall(transformer))
+    with pytest.raises(MismatchError, match="outside the steps"):
+        steps.read(None)
+
+
+def test_several_passes_and_a_cache_of_features_are_an_error(transformer: Any) -> None:
+    from diffusers import FirstBlockCacheConfig
+
+    pipeline = OneCall(build_transformer())
+    pipeline.transformer.enable_cache(FirstBlockCacheConfig())
+    with pytest.raises(MismatchError, match="disable_cache"):
+        run(pipeline, ADAPTERS, "velocity")
+    pipeline.transformer.disable_cache()
+    run(pipeline, ADAPTERS, "velocity")
+
+
+@pytest.mark.parametrize("method", ["velocity", "switch"])
+def test_compiled_transformers(method: Method) -> None:
+    pipeline = OneCall(build_transformer())
+    plain, expected = pipeline(), run(pipeline, ADAPTERS, method)
+    pipeline.transformer = torch.compile(pipeline.transformer, backend="eager")
+    torch.testing.assert_close(run(pipeline, ADAPTERS, method), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pipeline(), plain, atol=1e-5, rtol=1e-5)
