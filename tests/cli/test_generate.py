@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from autolora.cli import app
 from autolora.cli.generate import _parse_adapter, _slug
 from autolora.index.names import AdapterNames
 from autolora.records import Hit
@@ -62,3 +64,9 @@ def test_file_names_keep_letters_of_all_scripts() -> None:
 @pytest.mark.parametrize("number", ["4", "-4", "0"])
 def test_a_strength_within_the_bounds_is_accepted(number: str) -> None:
     assert _parse_adapter(f"x/y:{number}", NAMES) == ("x/y", float(number))
+
+
+def test_an_unknown_method_is_a_usage_error_that_lists_the_known_ones() -> None:
+    result = CliRunner().invoke(app, ["generate", "a cat", "--method", "sum"], env={"COLUMNS": "400"})
+    assert result.exit_code == 2
+    assert "'sum' is not one of 'direct', 'gated', 'mean', 'velocity'" in result.output

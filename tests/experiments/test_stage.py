@@ -24,7 +24,9 @@ from tests.report.parsed_page import script_data
 from tests.support import small_root, tiny_judges
 from tests.support.tiny_flux import TOKENS
 
-PARAMS = ExperimentsParams(pairs=2, images=2, further_methods=(), bootstrap=100, seed=0)
+FURTHER = ("velocity", "gated")
+PARAMS = ExperimentsParams(pairs=2, images=2, further_methods=FURTHER, bootstrap=100, seed=0)
+COMPARED = (*METHODS, "velocity")
 TODAY = datetime.date(2026, 1, 1)
 
 
@@ -77,7 +79,9 @@ def test_candidates_are_the_adapters_of_the_training_lock(root: Path) -> None:
 def test_report_has_all_scenarios_methods_and_metrics(report_path: Path) -> None:
     report = json.loads(report_path.read_text())
     assert set(report["scenarios"]) == {"pair", "single", "unrelated"}
-    assert set(report["scenarios"]["pair"]["methods"]) == set(METHODS)
+    assert report["methods"] == list(COMPARED)
+    assert set(report["scenarios"]["pair"]["methods"]) == set(COMPARED)
+    assert "velocity − direct" in report["scenarios"]["pair"]["differences"]
     assert report["scenarios"]["pair"]["methods"]["gated"]["adapter 1 similarity"]["n"] == 4
     metrics = {name: set(tables["methods"]["gated"]) for name, tables in report["scenarios"].items()}
     assert metrics["pair"] == {
@@ -96,7 +100,7 @@ def test_metrics_and_summary_hold_the_numbers_of_the_report(root: Path, report_p
     report = json.loads(report_path.read_text())
     assert json.loads(store.metrics_path(root).read_text())["prompts"] == len(report["cases"])
     rows = read_summary(root)
-    assert len(rows) == len(experiments.HEADLINES) * (len(METHODS) + 1)
+    assert len(rows) == len(experiments.HEADLINES) * (len(COMPARED) + 1)
     shown = report["scenarios"]["pair"]["methods"]["direct"]["both shown"]
     row = rows["fusion.both_shown_direct"]
     assert [row[name] for name in ("value", "low", "high", "n")] == [
@@ -127,6 +131,14 @@ def test_methods_differ_by_the_adapters_they_add(report_path: Path) -> None:
     relevant = [relevance > RELEVANT for relevance in case["relevance"]]
     equal = "direct" if all(relevant) else "base" if not any(relevant) else "selected"
     assert images["selected"] == images[equal]
+    assert images["velocity"] not in (images["direct"], images["gated"], images["base"])
+
+
+def test_a_single_adapter_acts_in_the_same_way_by_each_further_method(report_path: Path) -> None:
+    report = json.loads(report_path.read_text())
+    case = next(case for case in report["cases"] if case["scenario"] == "single")
+    images = {method: (report_path.parent / path).read_bytes() for method, path in case["grids"].items()}
+    assert images["velocity"] == images["direct"] != images["base"]
 
 
 def test_page_shows_the_images(root: Path, report_path: Path) -> None:

@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.install import fused
+from autolora.fusion.install import fused, strengthened
+from autolora.fusion.methods import attach
+from autolora.fusion.rules import Adapter
 from autolora.open_pool import Pool
+from autolora.params import Method
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
 from autolora.slots import slots
@@ -138,3 +141,32 @@ def test_without_hits_nothing_is_attached(pool: Pool, hits: list[Hit], pipe: Any
     pool.attach(pipe, [])
     with pool.fuse(pipe, hits):
         assert any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+@pytest.mark.parametrize("method", ["mean", "velocity", "switch", "ties", "knots", "klora"])
+def test_methods_of_fusion_are_chosen_by_name(
+    pool: Pool, hits: list[Hit], pipe: Any, root: Path, method: Method
+) -> None:
+    loras = [load_lora(root, hit.sha256, slots(CONFIG), pool.settings.pool) for hit in hits]
+    adapters = [
+        Adapter(hit.sha256, strengthened(lora, hit.strength), hit.relevance)
+        for hit, lora in zip(hits, loras, strict=True)
+    ]
+    base = draw(pipe)
+    with attach(pipe, adapters, method, pool.settings.generation.rules, pytest.fail):
+        expected = draw(pipe)
+    with pool.fuse(pipe, hits, method=method):
+        assert np.array_equal(draw(pipe), expected)
+    assert np.array_equal(draw(pipe), base)
+    with pool.fuse(pipe, hits, method="direct"):
+        assert difference(draw(pipe), expected) > 1
+
+
+def test_an_unknown_method_is_an_error_that_lists_the_known_ones(
+    pool: Pool, hits: list[Hit], pipe: Any
+) -> None:
+    unknown: Any = "average"
+    for some in (hits, []):
+        with pytest.raises(ValueError, match=r"'average': give one of direct, gated, mean, "):
+            pool.attach(pipe, some, method=unknown)
+    assert not any(module._forward_hooks for module in pipe.transformer.modules())

@@ -1,7 +1,7 @@
 """Adapters that act by turns: in some steps and slots only, or each in a pass of the transformer of its own.
 
-All calls of the transformer are treated alike: with a negative prompt and true CFG the pipeline makes two per step, and
-combines their results itself.
+Each call of the transformer is treated in the same way: with a negative prompt and true CFG the pipeline makes two per
+step, and combines their results itself.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
-from autolora.params import Method
+from autolora.params import METHODS, Method
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Sha256, Text
 from autolora.web.rendering import render
@@ -52,6 +52,7 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
         view=view,
         selected=selected,
         generation=site.params.generation,
+        methods=METHODS,
         jobs=[as_shown(site, job) for job in site.jobs.recent()],
     )
 
