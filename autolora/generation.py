@@ -17,8 +17,11 @@ from autolora import models
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.hits import fused_hits
+from autolora.fusion.text_encoders import load_text_parts
 from autolora.lora.factors import Lora
+from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
+from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.provenance import PROVENANCE_CHUNK
 from autolora.records import Hit
@@ -76,6 +79,10 @@ class Generator:
         """Return the updates of an adapter of the pool. Raises MissingArtifact if its weights are missing."""
         return load_lora(self.root, sha256, self.slots, self.bounds)
 
+    def load_text_parts(self, sha256: str) -> TextParts:
+        """Return an adapter's updates of the text encoders; raises MismatchError if they cannot be used."""
+        return load_text_parts(weights_path(self.root, sha256).resolve(), self.pipeline, self.bounds)
+
 
 def generate(
     generator: Generator,
@@ -96,7 +103,13 @@ def generate(
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     report_cut(generator.pipeline, text, params)
     attached = fused_hits(
-        generator.pipeline, hits, generator.load_lora, method, params.rules, lambda: generator.gates
+        generator.pipeline,
+        hits,
+        load=generator.load_lora,
+        method=method,
+        params=params.rules,
+        load_gates=lambda: generator.gates,
+        load_text=generator.load_text_parts if params.text_encoders else None,
     )
     with attached:
         image = generate_images(generator.pipeline, [text], [seed], params, on_step)[0]

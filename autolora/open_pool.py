@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from autolora.adapter_weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
@@ -37,10 +38,9 @@ from autolora.text_encoder.clip import read_text_encoder
 if TYPE_CHECKING:  # a search does not import torch
     from PIL.Image import Image
 
-    from autolora.fusion.attachments import LoadLora
     from autolora.fusion.gate import Gates
     from autolora.image_search import ImageSearch
-    from autolora.lora.factors import Lora
+    from autolora.lora.text_parts import TextParts
     from autolora.slots import Slot
 
     OpenImageSearch = Callable[[], ImageSearch]
@@ -63,14 +63,11 @@ class Pool:
         root: Path,
         settings: PoolSettings,
         retriever: Retriever,
-        load: "LoadLora",
+        weights: AdapterWeights,
         open_image_search: "OpenImageSearch",
     ) -> None:
-        """Combine what `autolora.open` has opened.
-
-        root: folder of the project or published index. load: reads the updates of an adapter.
-        """
-        self.root, self.settings, self.retriever, self._load = root, settings, retriever, load
+        """Combine what `autolora.open` has opened; root: folder of the project or published index."""
+        self.root, self.settings, self.retriever, self._weights = root, settings, retriever, weights
         self._images, self._opening_images = cache(open_image_search), Lock()
 
     def __len__(self) -> int:
@@ -174,18 +171,25 @@ class Pool:
 
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
         """
+        generation = self.settings.generation
         attach(
             pipeline,
             hits,
-            self._load,
-            self._load_gates,
-            method=method or self.settings.generation.method,
-            params=self.settings.generation.rules,
+            load=self._weights.load,
+            load_text=self._load_text if generation.text_encoders else None,
+            load_gates=self._load_gates,
+            method=method or generation.method,
+            params=generation.rules,
         )
 
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""
         detach(pipeline)
+
+    def _load_text(self, sha256: str, pipeline: Pipeline) -> "TextParts":
+        from autolora.fusion.text_encoders import load_text_parts
+
+        return load_text_parts(self._weights.path(sha256), pipeline, self.settings.pool)
 
     def _load_gates(self, slots: "Sequence[Slot]") -> "Gates":
         from autolora.fusion.store import folder, load
@@ -224,17 +228,12 @@ def _open_project(root: Path, revision: str | None) -> Pool:
     params = load_params(root / "params.yaml")
     settings, retriever = PoolSettings.of(params), open_retriever(root, revision)
 
-    def load(sha256: str, slots: "Sequence[Slot]") -> "Lora":
-        from autolora.pool.weights import load_lora
-
-        return load_lora(root, sha256, slots, settings.pool)
-
     def open_image_search() -> "ImageSearch":
         from autolora.image_search import ImageSearch
 
         return ImageSearch(root, params, retriever)
 
-    return Pool(root, settings, retriever, load, open_image_search)
+    return Pool(root, settings, retriever, ProjectWeights(root, settings.pool), open_image_search)
 
 
 def _open_published(folder: Path) -> Pool:
@@ -244,11 +243,7 @@ def _open_published(folder: Path) -> Pool:
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
     text_encoder = read_text_encoder(*parts, cache_folder("hashes") / f"{manifest.index}-text_encoder.json")
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
-
-    def load(sha256: str, slots: "Sequence[Slot]") -> "Lora":
-        from autolora.publication.weights import load_lora
-
-        return load_lora(folder, cache_folder("weights"), sha256, slots, manifest.settings)
+    weights = PublishedWeights(folder, cache_folder("weights"), manifest.settings)
 
     def refuse_images() -> "ImageSearch":
         raise MissingArtifact(
@@ -256,7 +251,7 @@ def _open_published(folder: Path) -> Pool:
             "the project that it was made in, or describe the image as a prompt"
         )
 
-    return Pool(folder, manifest.settings, Retriever(index, text_encoder), load, refuse_images)
+    return Pool(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
 
 
 def _checked_count(k: int) -> int:

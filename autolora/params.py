@@ -406,6 +406,8 @@ class GenerationParams:
     """how several adapters act together: as the sum of their updates (direct), through the gates (gated), or by
     another rule"""
     rules: RuleParams
+    text_encoders: bool
+    """add an adapter's updates of the text encoders too, if its file has some"""
     batch: int
     """images per call of the pipeline"""
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
+from safetensors.torch import load_file
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
@@ -35,12 +36,13 @@ from autolora.records import Hit
 from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.support.rule_params import RULES
+from tests.support.text_lora import kohya, random_parts, save
 from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_kohya, save_peft, save_pipeline
 
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
     width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="gated",
-    rules=RULES, batch=2,
+    rules=RULES, text_encoders=False, batch=2,
 )  # fmt: skip
 PROMPT = "a red ball"
 
@@ -194,6 +196,27 @@ def test_strength_multiplies_an_adapters_update(generator: Generator, hits: list
     assert difference(image(1.0, 1.0), plain) == 0
     assert difference(image(1.0, 0.0), alone) <= 1
     assert difference(image(0.5, 1.0), plain) > 0
+
+
+def test_updates_of_the_text_encoders_act_if_they_are_asked_for(
+    generator: Generator, hits: list[Hit], tmp_path: Path
+) -> None:
+    tensors = load_file(weights_path(generator.root, hits[0].sha256)) | kohya(random_parts(1))[0]
+    file = save(tmp_path / "x.safetensors", tensors)
+    path = weights_path(generator.root, hash_file(file))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file.rename(path)
+    with_part = replace(hits[0], sha256=path.stem)
+
+    def image(hit: Hit, text_encoders: bool) -> Image.Image:
+        params = replace(PARAMS, text_encoders=text_encoders)
+        return generate(generator, PROMPT, [hit], method="direct", seed=7, params=params).image
+
+    plain = image(hits[0], False)
+    assert difference(image(with_part, False), plain) == 0
+    assert difference(image(hits[0], True), plain) == 0
+    assert difference(image(with_part, True), plain) > 0
+    assert difference(image(hits[0], False), plain) == 0
 
 
 def test_steps_are_reported_and_an_exception_ends_the_generation(

@@ -27,7 +27,7 @@ from tests.support.tiny_flux import TOKENS, random_lora, save_peft, save_pipelin
 REPOSITORY = Path(__file__).parents[1]
 PARAMS = GenerationParams(
     width=32, height=32, steps=2, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="direct",
-    rules=RULES,
+    rules=RULES, text_encoders=False,
     batch=8,
 )  # fmt: skip
 

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from autolora.fusion.gate import Gates
     from autolora.fusion.install import Attachment
     from autolora.lora.factors import Lora
+    from autolora.lora.text_parts import TextParts
     from autolora.slots import Slot
 
     LoadLora = Callable[[str, Sequence[Slot]], Lora]
     """called with the sha256 of an adapter and the slots of a transformer"""
+    LoadText = Callable[[str, "Pipeline"], TextParts]
     LoadGates = Callable[[Sequence[Slot]], Gates]
 
 GET_HITS = "`pool.search` finds adapters by a prompt, and `pool.named` by their names"
@@ -33,15 +35,17 @@ class Pipeline(Protocol):
 def attach(
     pipeline: Pipeline,
     hits: Sequence[Hit],
-    load: "LoadLora",
-    load_gates: "LoadGates",
     *,
+    load: "LoadLora",
+    load_text: "LoadText | None",
+    load_gates: "LoadGates",
     method: Method,
     params: RuleParams,
 ) -> None:
     """Let the adapters of hits act in a pipeline, in place of those attached before; after an error these stay.
 
-    load_gates: called for the method `gated` only. params: the numbers in the methods' rules. Raises as `Pool.fuse`.
+    load_text: reads the updates of the text encoders; None leaves these as they are. load_gates: called for the method
+    `gated` only. params: the numbers in the methods' rules. Raises as `Pool.fuse`.
     """
     from autolora.fusion.hits import fused_hits, transformer_slots
 
@@ -56,6 +60,7 @@ def attach(
         method=method,
         params=params,
         load_gates=lambda: load_gates(slots),
+        load_text=(lambda sha256: load_text(sha256, pipeline)) if load_text else None,
     )
     detach(pipeline)
     if hits:
