@@ -55,7 +55,7 @@ class DenoisingSteps:
 
 
 def _is_near(timestep: Tensor | None, expected: Any) -> bool:
-    """Return whether a timestep is that of the scheduler; one that is not known is believed to be."""
+    """Return whether a timestep is that of the scheduler; True if the timestep is unknown."""
     return (
         timestep is None or abs(float(timestep.flatten()[0]) - float(expected) / TRAIN_TIMESTEPS) < TOLERANCE
     )

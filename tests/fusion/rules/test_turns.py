@@ -44,6 +44,29 @@ def test_velocity_adds_what_each_adapter_changes_alone(transformer: Any) -> None
     assert (output - alone(pipeline, 0, 1, 2)).abs().max() > 0.01, "it is not the sum of the updates"
 
 
+def test_the_output_has_the_type_of_the_transformer_s_own(transformer: Any) -> None:
+    pipeline = OneCall(transformer)
+    plain = transformer.forward
+    expected = run(pipeline, ADAPTERS[:2], "composite")
+    seen = []
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return plain(*args, **kwargs | {"return_dict": True})
+
+    def record(module: Any, inputs: Any, output: Any) -> None:
+        seen.append(output)
+
+    transformer.forward = forward
+    try:
+        with attach(pipeline, ADAPTERS[:2], "composite", DENSE, load_gates):
+            handle = transformer.register_forward_hook(record)
+            assert torch.equal(pipeline(), expected)
+            handle.remove()
+    finally:
+        del transformer.forward
+    assert torch.equal(seen[0].sample, expected)
+
+
 def test_velocity_with_the_factor_of_a_mean_is_composite(transformer: Any) -> None:
     pipeline = OneCall(transformer)
     mean = run(pipeline, ADAPTERS, "composite")
