@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     import torch
 
 TEXTS_PER_BATCH = 128
+PIPELINE_FILES = ("model_index.json", "*/*")
+"""a FluxPipeline on a hub: its index and the folders of its parts, but not the same weights once more as single files
+for other programs, which lie beside the folders (24 GB of FLUX.1-dev)"""
+OTHER_FORMATS = ("*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "open_clip*", "consolidated*", "original/*")
+"""files of a hub's models that transformers and diffusers do not read: the same weights for other libraries"""
 LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
 """modules that turn the loading libraries' progress bars on and off"""
 
@@ -58,7 +63,7 @@ def dtype(params: ModelsParams) -> "torch.dtype":
 def resolve(name: str, revision: str | None, parts: Sequence[str] = ()) -> Path:
     """Return the folder of a model: a local folder, or the downloaded snapshot of a hub id (owner/name).
 
-    parts: patterns of the files to download, e.g. `transformer/*`; empty for all files.
+    parts: patterns of the files to download, e.g. `transformer/*`; empty for all files but OTHER_FORMATS.
     Raises MissingArtifact if `name` is neither a folder nor a hub id, ParamsError if a hub id has no revision,
     HubError if the download fails.
     """
@@ -83,7 +88,8 @@ def _snapshot(name: str, revision: str, parts: Sequence[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(parts) or None))
+        patterns = {"allow_patterns": list(parts) or None, "ignore_patterns": list(OTHER_FORMATS)}
+        return Path(snapshot_download(name, revision=revision, **patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise HubError(
             f"cannot download {name}@{revision}: {error}; check the id, the revision and your access, "
@@ -182,7 +188,7 @@ def load_pipeline(params: ModelsParams) -> Any:
         raise MissingArtifact(
             f"diffusers cannot be imported: {error}; pip install 'autolora[generate]'"
         ) from error
-    folder = resolve(params.pipeline, params.pipeline_revision)
+    folder = resolve(params.pipeline, params.pipeline_revision, PIPELINE_FILES)
     if not (folder / "model_index.json").is_file():
         parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise MissingArtifact(

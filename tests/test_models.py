@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,35 @@ def test_failed_download_error_names_model_and_revision(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="someone/flux@0123"):
         models.resolve("someone/flux", "0123")
+
+
+@pytest.mark.parametrize(
+    ("parts", "listed", "needed"),
+    [
+        (
+            models.PIPELINE_FILES,
+            ["flux1-dev.safetensors", "ae.safetensors", "dev_grid.jpg", "README.md"],
+            ["model_index.json", "transformer/diffusion_pytorch_model-00001-of-00003.safetensors", "vae/config.json"],
+        ),
+        (
+            (),
+            ["tf_model.h5", "flax_model.msgpack", "open_clip_model.safetensors", "onnx/model.onnx"],
+            ["config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "preprocessor_config.json"],
+        ),
+    ],
+    ids=["black-forest-labs/FLUX.1-dev", "a CLIP model"],
+)  # fmt: skip
+def test_weights_for_other_programs_are_not_downloaded(
+    monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...], listed: list[str], needed: list[str]
+) -> None:
+    import huggingface_hub
+
+    def list_downloads(name: str, *, revision: str, allow_patterns: Any, ignore_patterns: Any) -> str:
+        patterns = {"allow_patterns": allow_patterns, "ignore_patterns": ignore_patterns}
+        return "\n".join(huggingface_hub.utils.filter_repo_objects([*listed, *needed], **patterns))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", list_downloads)
+    assert str(models.resolve("someone/model", "0123", parts)).split("\n") == needed
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
