@@ -16,9 +16,9 @@ from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.flow_matching import encode_captions, shifted_sigmas
 from autolora.fusion import store as fusion
-from autolora.fusion.examples import encode_adapters, texts_by_image
+from autolora.fusion.examples import encode_example, find_examples, texts_by_image
 from autolora.fusion.pretrained import load_pretrained
-from autolora.fusion.training import Progress, fit
+from autolora.fusion.training import CaptionedAdapter, EncodedAdapter, Progress, fit
 from autolora.lora.factors import Lora
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
 from autolora.pool.weights import load_lora
@@ -27,6 +27,8 @@ from autolora.slots import slots
 from autolora.storage.hashes import hash_value
 
 ADAPTERS_IN_MEMORY = 64
+"""adapters whose weights, and whose encoded images and captions, are kept: the states of FLUX.1-dev's T5 are 63 MB per
+adapter with 15 captions, those of thousands of adapters more than a machine's memory"""
 LOSS_WINDOW = 50
 """number of first and last steps whose mean loss is logged"""
 
@@ -59,14 +61,16 @@ def train(
     def lora_of(sha256: str) -> Lora:
         return load_lora(root, sha256, canonical, bounds)
 
-    examples = list(encode_adapters(root, rows, pipeline, params.image_size, tokens))
-    logger.info(
-        "%d adapters with %d images", len(examples), sum(len(example.latents) for example in examples)
-    )
-    num_image_tokens = examples[0].latents.shape[1] if examples else 1
+    @lru_cache(ADAPTERS_IN_MEMORY)
+    def encode(example: CaptionedAdapter) -> EncodedAdapter:
+        return encode_example(root, example, pipeline, params.image_size, tokens)
+
+    examples = find_examples(root, rows)
+    logger.info("%d adapters with %d images", len(examples), sum(len(example.images) for example in examples))
+    num_image_tokens = encode(examples[0]).latents.shape[1] if examples else 1
     sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
     empty_caption = encode_captions(pipeline, [""], tokens)
-    losses = fit(gates, transformer, examples, lora_of, sigmas, params, progress, empty_caption)
+    losses = fit(gates, transformer, examples, encode, lora_of, sigmas, params, progress, empty_caption)
     fusion.save(gates, canonical, fusion.folder(root))
     first, last = _mean(losses[:LOSS_WINDOW]), _mean(losses[-LOSS_WINDOW:])
     logger.info("mean loss of the first %d steps %.4f, of the last %.4f", LOSS_WINDOW, first, last)

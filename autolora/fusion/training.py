@@ -27,12 +27,22 @@ Progress = Callable[[int, int, float], None]
 """called with the number of finished steps, of all steps, and the loss of the last step"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class EncodedAdapter:
-    """One adapter's images and captions, encoded once; on the CPU."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionedAdapter:
+    """An adapter to train with, its images and their captions."""
 
     sha256: str
     family: str
+    images: tuple[str, ...]
+    """sha256"""
+    captions: tuple[tuple[int, str], ...]
+    """index of the image that a caption describes, and its text"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EncodedAdapter:
+    """The encoded images and captions of one adapter, on the CPU."""
+
     latents: Tensor
     """(P, T, C): packed latents x0 of its P images"""
     states: Tensor
@@ -50,7 +60,8 @@ class EncodedAdapter:
 def fit(
     gates: Gates,
     transformer: Any,
-    examples: Sequence[EncodedAdapter],
+    examples: Sequence[CaptionedAdapter],
+    encode: Callable[[CaptionedAdapter], EncodedAdapter],
     lora_of: Callable[[str], Lora],
     sigmas: Tensor,
     params: FusionParams,
@@ -59,7 +70,8 @@ def fit(
 ) -> list[float]:
     """Train the gates in place, the transformer and the adapters frozen; return the loss of each step.
 
-    lora_of: sha256 of an adapter -> its updates. sigmas: (S,), the noise levels that steps sample from.
+    encode: called in each step for the adapters whose images or captions it needs, so that thousands of adapters need
+    no memory. lora_of: sha256 of an adapter -> its updates. sigmas: (S,), the noise levels that steps sample from.
     empty_caption: states (1, L, D) and features (1, d). The seed determines the weights on one kind of CPU.
     Raises MissingArtifact if the examples give no pair of target and interfering adapter.
     """
@@ -76,9 +88,10 @@ def fit(
     losses = []
     for step in range(params.steps):
         target, interfering = _sample_adapters(examples, variant, generator)
-        captions = _sample_captions(target, params.batch, generator)
-        clean = target.latents[target.image_of_caption[captions]]
-        batch = _noise(clean, target.captions(captions), sigmas, generator, transformer.device)
+        encoded = encode(target)
+        captions = _sample_captions(encoded, params.batch, generator)
+        clean = encoded.latents[encoded.image_of_caption[captions]]
+        batch = _noise(clean, encoded.captions(captions), sigmas, generator, transformer.device)
         if variant.caption_dropout and float(torch.rand((), generator=generator)) < variant.caption_dropout:
             batch = _with_caption(batch, empty_caption)
         relevance = _sample_relevance(1 + len(interfering), params, generator)
@@ -88,8 +101,9 @@ def fit(
             loss = _error(transformer, batch, variant.guidance)
             loss.backward()  # type: ignore[no-untyped-call]  # inside `fused`: checkpointing calls the hooks again
         if variant.hinge and interfering:
-            captions = _sample_captions(interfering[0], params.batch, generator)
-            batch = _noise(clean, interfering[0].captions(captions), sigmas, generator, transformer.device)
+            other = encode(interfering[0])
+            captions = _sample_captions(other, params.batch, generator)
+            batch = _noise(clean, other.captions(captions), sigmas, generator, transformer.device)
             with fused(transformer, loras, gates=gates, relevance=relevance.flip(0)):
                 hinge = (variant.hinge - _error(transformer, batch, variant.guidance)).clamp_min(0)
                 hinge.backward()  # type: ignore[no-untyped-call]  # torch's own
@@ -113,7 +127,7 @@ def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * epoch / COSINE_EPOCHS)) / 2
 
 
-def _require_pairs(examples: Sequence[EncodedAdapter], variant: FusionVariant) -> None:
+def _require_pairs(examples: Sequence[CaptionedAdapter], variant: FusionVariant) -> None:
     needed = "families of training adapters" if variant.other_family else "training adapters"
     count = len({example.family if variant.other_family else example.sha256 for example in examples})
     if count < 2:
@@ -125,8 +139,8 @@ def _require_pairs(examples: Sequence[EncodedAdapter], variant: FusionVariant) -
 
 
 def _sample_adapters(
-    examples: Sequence[EncodedAdapter], variant: FusionVariant, generator: torch.Generator
-) -> tuple[EncodedAdapter, tuple[EncodedAdapter, ...]]:
+    examples: Sequence[CaptionedAdapter], variant: FusionVariant, generator: torch.Generator
+) -> tuple[CaptionedAdapter, tuple[CaptionedAdapter, ...]]:
     """Return a random target and one interfering adapter, or none in `single_share` of the steps."""
     target = examples[_random_index(len(examples), generator)]
     if float(torch.rand((), generator=generator)) < variant.single_share:

@@ -14,7 +14,7 @@ from autolora.errors import MissingArtifact
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
-from autolora.fusion.training import EPOCHS, EncodedAdapter, fit, learning_rate_factor
+from autolora.fusion.training import EPOCHS, CaptionedAdapter, EncodedAdapter, fit, learning_rate_factor
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path
 from autolora.presets import FUSION, Preset
@@ -48,11 +48,9 @@ def transformer() -> Any:
     return FluxTransformer2DModel(**CONFIG).eval().requires_grad_(False)
 
 
-def random_example(sha256: str, seed: int) -> EncodedAdapter:
+def random_encoded(seed: int) -> EncodedAdapter:
     generator = torch.Generator().manual_seed(seed)
     return EncodedAdapter(
-        sha256=sha256,
-        family=f"family-{sha256}",
         latents=torch.randn(2, 4, 16, generator=generator),
         states=torch.randn(3, 5, 16, generator=generator),
         pooled=torch.randn(3, 16, generator=generator),
@@ -60,11 +58,20 @@ def random_example(sha256: str, seed: int) -> EncodedAdapter:
     )
 
 
-EXAMPLES = [random_example(sha256, seed) for seed, sha256 in enumerate(LORAS)]
+EXAMPLES = [
+    CaptionedAdapter(
+        sha256=sha256,
+        family=f"family-{sha256}",
+        images=("x", "y"),
+        captions=((0, "a"), (0, "b"), (1, "c")),
+    )
+    for sha256 in LORAS
+]
+ENCODED = {sha256: random_encoded(seed) for seed, sha256 in enumerate(LORAS)}
 
 
 def train_gates(
-    transformer: Any, params: FusionParams, examples: list[EncodedAdapter] = EXAMPLES
+    transformer: Any, params: FusionParams, examples: list[CaptionedAdapter] = EXAMPLES
 ) -> tuple[Gates, list[float]]:
     """Return trained gates and the loss of each step."""
     torch.manual_seed(params.seed)
@@ -74,6 +81,7 @@ def train_gates(
         gates,
         transformer,
         examples,
+        lambda example: ENCODED[example.sha256],
         LORAS.__getitem__,
         SIGMAS,
         params,
@@ -130,12 +138,26 @@ def test_hinge_uses_the_targets_image_with_the_other_adapters_caption(
     train_gates(transformer, fusion_params("released", steps=1, caption_dropout=0.0))
     (image, caption), (hinge_image, hinge_caption) = batches
     torch.testing.assert_close(hinge_image, image)
-    (owner,) = [example for example in EXAMPLES if has_caption(example, caption[0])]
+    (owner,) = [encoded for encoded in ENCODED.values() if has_caption(encoded, caption[0])]
     assert not has_caption(owner, hinge_caption[0])
 
 
-def has_caption(example: EncodedAdapter, states: torch.Tensor) -> bool:
-    return any(torch.equal(known, states) for known in example.states)
+def has_caption(encoded: EncodedAdapter, states: torch.Tensor) -> bool:
+    return any(torch.equal(known, states) for known in encoded.states)
+
+
+def test_an_adapter_is_encoded_only_when_a_step_needs_it(transformer: Any) -> None:
+    encoded: list[str] = []
+
+    def encode(example: CaptionedAdapter) -> EncodedAdapter:
+        encoded.append(example.sha256)
+        return ENCODED[example.sha256]
+
+    params = fusion_params(steps=2, single_share=0.0)
+    gates = fusion.build(CONFIG, params.variant)
+    many = [replace(EXAMPLES[0], sha256=name, family=name) for name in "abc" for _ in range(1000)]
+    fit(gates, transformer, many, encode, LORAS.__getitem__, SIGMAS, params, lambda *_: None, EMPTY_CAPTION)
+    assert len(encoded) == params.steps
 
 
 def test_gates_close_if_the_adapters_do_not_help(transformer: Any) -> None:
