@@ -541,6 +541,8 @@ class Params:
         near, family = self.pool.near_duplicate_cosine, self.dataset.family_cosine
         rule = f"at most pool.near_duplicate_cosine, {near}"
         _require(family <= near, "dataset.family_cosine", family, rule)
+        rule = "another model than models.vlm, whose captions the models are trained on"
+        _require(self.judges.vlm != self.models.vlm, "judges.vlm", self.judges.vlm, rule)
         question = self.judges.question
         _require("{text}" in question, "judges.question", question, "a question with {text} in it")
 

@@ -19,6 +19,9 @@ OWN_FILES: Mapping[str, Any] = {
     "crawl.bases": [],  # the pool decides by the weights, and labels in sidecars are often wrong
     "crawl.max_nsfw_level": "blocked",  # own files are indexed whatever their rating; searches have filters
     "crawl.persons": True,
+    "crawl.budget.files": None,
+    "crawl.budget.gb": None,
+    "crawl.budget.captions": None,
     "captions.engine": None,
 }
 """values of a new project that differ from the template's"""

@@ -12,7 +12,13 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPTokenizer,
+    CLIPVisionConfig,
     ConvNextImageProcessor,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
+    MistralConfig,
     Qwen2_5_VLForConditionalGeneration,
     ResNetConfig,
     ResNetForImageClassification,
@@ -23,6 +29,11 @@ from playground.vlm import model as playground_vlm
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = ("object:cat", "object:rocket", "object:tree", "style:plain", "style:mosaic", "style:neon")
+
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
+)
 
 
 def params(folder: Path) -> JudgesParams:
@@ -48,6 +59,33 @@ def save_vlm(folder: Path) -> Path:
     ]
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    return folder
+
+
+def save_llava(folder: Path) -> Path:
+    """Save a LLaVA-NeXT of one layer per tower, which splits images into tiles of 28 px."""
+    torch.manual_seed(0)
+    tokenizer = playground_vlm.processor().tokenizer
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tower = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    grids = [[28, 56], [56, 28], [56, 56]]
+    vision = CLIPVisionConfig(**tower, hidden_size=16, image_size=28, patch_size=14, projection_dim=16)
+    text = MistralConfig(**tower, vocab_size=len(tokenizer), hidden_size=32, num_key_value_heads=1)
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    towers = {"vision_config": vision, "text_config": text, "image_token_index": image_token}
+    config = LlavaNextConfig(**towers, image_grid_pinpoints=grids, vision_feature_layer=-1)
+    LlavaNextForConditionalGeneration(config).save_pretrained(folder)
+    crop = {"height": 28, "width": 28}
+    LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessor(
+            size={"shortest_edge": 28}, crop_size=crop, image_grid_pinpoints=grids
+        ),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    ).save_pretrained(folder)
     return folder
 
 

@@ -1,0 +1,109 @@
+"""The profile for FLUX.1-dev on one GPU: what it would do there, as far as a machine without a GPU can check it."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from autolora.errors import ParamsError
+from autolora.params import load
+from autolora.vlm.in_process import InProcessModel
+from tests.support.tiny_judges import save_llava
+
+ROOT = Path(__file__).parents[1]
+PROFILE = ROOT / "profiles" / "flux.1-dev.yaml"
+PARAMS = load(PROFILE)
+WORDS_OF_INSTRUCTION = 64
+QWEN_PATCH, QWEN_MERGE = 14, 2
+"""of Qwen2.5-VL's image processor: one token stands for (14 · 2)² px"""
+
+
+def test_every_hub_id_is_pinned_to_a_commit() -> None:
+    names = {"models": ("pipeline", "vlm"), "judges": ("clip", "vlm")}
+    for section, keys in names.items():
+        values = asdict(getattr(PARAMS, section))
+        for key in keys:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", values[key])
+            assert re.fullmatch(r"[0-9a-f]{40}", values[f"{key}_revision"])
+
+
+def test_the_judges_neither_caption_nor_generate() -> None:
+    assert PARAMS.judges.vlm.split("/")[0] != PARAMS.models.vlm.split("/")[0]
+    assert PARAMS.judges.clip != "openai/clip-vit-large-patch14"  # FLUX.1-dev's text encoder
+    assert PARAMS.judges.engine == "transformers"  # the vLLM server serves another model
+
+
+def test_a_judge_that_writes_the_captions_is_refused(tmp_path: Path) -> None:
+    content = yaml.safe_load(PROFILE.read_text())
+    content["judges"]["vlm"] = content["models"]["vlm"]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(
+        ParamsError, match=r"judges\.vlm is 'Qwen/.* but must be another model than models\.vlm"
+    ):
+        load(path)
+
+
+def test_the_first_day_has_an_end() -> None:
+    budget = PARAMS.crawl.budget
+    assert None not in (budget.files, budget.gb, budget.captions)
+
+
+def test_a_judge_of_the_profiles_kind_answers_in_bfloat16(tmp_path: Path) -> None:
+    models = replace(PARAMS.models, vlm=str(save_llava(tmp_path / "llava")), device="cpu", threads=1)
+    judge = InProcessModel(models, batch=2)
+    images = [Image.new("RGB", (64, 40), color) for color in ("red", "blue", "green")]
+    answers = judge.yes_probabilities(images, [PARAMS.judges.question.format(text="a cat")] * 3)
+    assert all(0 < answer < 1 for answer in answers)
+    assert len(set(answers)) > 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "environment", "expected"),
+    [
+        ("cuda", {}, {"--max-model-len": "4096", "--gpu-memory-utilization": "0.28"}),
+        ("cuda", {"GPU_MEMORY": "0.9"}, {"--max-model-len": "4096", "--gpu-memory-utilization": "0.9"}),
+        ("cpu", {}, {"--max-model-len": "512", "--dtype": "float32"}),
+    ],
+)
+def test_the_server_leaves_the_base_model_its_memory(
+    tmp_path: Path, kind: str, environment: dict[str, str], expected: dict[str, str]
+) -> None:
+    flags = start_server(tmp_path, kind, environment)
+    assert expected.items() <= flags.items()
+    assert ("--gpu-memory-utilization" in flags) == (kind == "cuda")
+
+
+def test_the_servers_context_holds_the_largest_image(tmp_path: Path) -> None:
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+    side, factor = PARAMS.captions.max_image_side, QWEN_PATCH * QWEN_MERGE
+    height, width = smart_resize(side, side, factor, min_pixels=1, max_pixels=10**9)
+    image = height * width // factor**2
+    longest = max(len(text.split()) for text in asdict(PARAMS.captions.instructions).values())
+    assert longest < WORDS_OF_INSTRUCTION
+    needed = image + 4 * WORDS_OF_INSTRUCTION + PARAMS.captions.max_tokens
+    assert needed <= int(start_server(tmp_path, "cuda", {})["--max-model-len"])
+
+
+def start_server(folder: Path, kind: str, environment: dict[str, str]) -> dict[str, Any]:
+    """Run serve/start.sh with a Python that prints its arguments, and return the options of vLLM's server."""
+    serve = folder / "serve"
+    (serve / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "serve" / "start.sh", serve)
+    (serve / ".venv" / "installed").write_text(f"{kind}\n")
+    python = serve / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    command = [serve / "start.sh", "owner/name", "8000", "0123"]
+    clean = {name: value for name, value in os.environ.items() if name not in ("GPU_MEMORY", "MAX_MODEL_LEN")}
+    result = subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=True)
+    words = result.stdout.split("\n")
+    return {word: words[i + 1] for i, word in enumerate(words) if word.startswith("--")}
