@@ -13,6 +13,7 @@ from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index, init
 from autolora.cli.inspect import inspect
+from autolora.cli.plan import plan
 from autolora.cli.publish import publish_encoder, publish_gates, publish_index
 from autolora.cli.repair import repair, verify
 from autolora.cli.report import report
@@ -24,7 +25,7 @@ from autolora.cli.versions import release, versions
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
-    "Operation": (report, versions, release, evaluate, verify, repair),
+    "Operation": (plan, report, versions, release, evaluate, verify, repair),
     "Share encoders, gates and indexes": (
         import_encoder, import_gates, publish_encoder, publish_gates, publish_index,
     ),

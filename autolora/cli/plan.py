@@ -1,0 +1,142 @@
+"""`autolora plan`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from autolora.cli.command import announce, enter_repository
+from autolora.cli.options import Json
+from autolora.cli.output import print_table, to_json
+from autolora.cli.paths import to_absolute
+
+if TYPE_CHECKING:
+    from autolora.planning.plan import Plan
+
+KB, UNITS = 1000.0, ("kB", "MB", "GB", "TB")
+
+
+def plan(
+    params: Annotated[
+        Path | None,
+        typer.Option(
+            "--params", metavar="FILE", help="Params file. Default: that of the surrounding project."
+        ),
+    ] = None,
+    adapters: Annotated[
+        int | None,
+        typer.Option(
+            "--adapters",
+            min=1,
+            help="Number of adapters. Default: the catalog's, else what a day's budget admits.",
+        ),
+    ] = None,
+    images_per_adapter: Annotated[
+        float | None,
+        typer.Option(
+            "--images-per-adapter",
+            min=0,
+            help="Images of each adapter. Default: the catalog's mean, else crawl.max_renderings.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate disk, memory, hours and requests of each stage, before anything is downloaded."""
+    from autolora.params import load
+
+    file = to_absolute(params) if params else None
+    root, values = (None, load(file)) if file else enter_repository()
+    announce(f"counting the operations of {values.models.pipeline}, without its weights")
+    from autolora.planning.plan import make_plan
+    from autolora.planning.risks import find_risks
+
+    planned = make_plan(values, root, adapters, images_per_adapter)
+    risks = find_risks(planned, values, root or Path.cwd())
+    if as_json:
+        print(to_json(planned.to_json() | {"risks": risks}))
+        return
+    print_table(_stage_table(planned))
+    sections = {
+        "Counts": [f"{row.stage}: {row.does}" for row in planned.stages],
+        "Computed": _computed(planned),
+        "Not computed": _not_computed(planned),
+        "Risks": risks or ["none found"],
+    }
+    for title, lines in sections.items():
+        print("\n- ".join([f"\n{title}", *lines]))
+
+
+def _stage_table(planned: "Plan") -> Table:
+    """Return a line per stage and one of all."""
+    from autolora.progress import duration
+
+    work = planned.workload
+    columns = ("time", "disk", "memory", "GPU memory", "hub requests", "VLM requests")
+    title = (
+        f"{work.adapters:,} adapters, {work.images:,} images, {work.captions:,} captions, on {planned.device}"
+    )
+    table = Table("stage", *columns, title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in planned.stages:
+        table.add_row(
+            row.stage, duration(row.seconds), _size(row.disk), _size(row.memory), _size(row.gpu_memory),
+            _count(row.hub_requests), _count(row.vlm_requests),
+        )  # fmt: skip
+    table.add_section()
+    hubs, vlms = (
+        sum(getattr(row, name) for row in planned.stages) for name in ("hub_requests", "vlm_requests")
+    )
+    table.add_row(
+        "all", duration(planned.seconds), _size(planned.disk), _size(planned.memory), _size(planned.gpu_memory),
+        _count(hubs), _count(vlms),
+    )  # fmt: skip
+    return table
+
+
+def _computed(planned: "Plan") -> list[str]:
+    """Return what was counted, and where sizes come from."""
+    work = planned.workload
+    source = "means of the catalog and the pool" if work.from_catalog else "assumed, as there is no catalog"
+    lines = [
+        "operations, memory traffic, calls and memory of the models, from their layers without weights",
+        f"{_size(work.file_bytes)} per LoRA file (rank {work.rank}), {work.image_px:,.0f} px per image: {source}",
+        "a run from nothing, one stage after the other; a later run computes only what is new",
+    ]
+    if planned.models_disk:
+        lines.append(f"the disk of all contains {_size(planned.models_disk)} of models that are downloaded")
+    if planned.server_gpu_memory:
+        lines.append(
+            f"the GPU memory of all contains {_size(planned.server_gpu_memory)} of the vLLM server on the same card"
+        )
+    return lines
+
+
+def _not_computed(planned: "Plan") -> list[str]:
+    """Return the rates that were published or assumed, and how many were measured."""
+    rows = planned.rates.values()
+    others = [
+        f"{rate.basis}: {rate.value:.3g} {rate.unit} ({rate.source}; {rate.date})"
+        for rate in rows
+        if rate.basis != "measured"
+    ]
+    measured = [rate for rate in rows if rate.basis == "measured"]
+    return [
+        *others,
+        f"measured: {len(measured)} further rates (`autolora plan --json` names command and day of each)",
+    ]
+
+
+def _size(size: float) -> str:
+    """Return a size in bytes with a unit, e.g. `1.5 GB`; a dash for none."""
+    value = size / KB
+    for unit in UNITS[:-1]:
+        if value < KB:
+            return f"{value:.3g} {unit}" if size else "–"
+        value /= KB
+    return f"{value:.3g} {UNITS[-1]}"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "–"

@@ -1,0 +1,166 @@
+"""Estimates of the stages that collect and describe adapters: crawl, pool, captions, dataset, index, evaluation."""
+
+import math
+from dataclasses import replace
+
+from autolora.planning import passes
+from autolora.planning.cost import Setting, StageCost
+from autolora.planning.meta_models import weight_bytes
+from autolora.planning.tally import Tally
+
+MODELS_PER_PAGE = 100
+"""of the list of Hugging Face"""
+INSTRUCTION_TOKENS = 40
+"""of an instruction with the chat's template"""
+TEXTS_PER_BATCH = 128
+NUMBER_BYTES = 4
+"""of a number in float32"""
+
+
+def crawl(setting: Setting) -> StageCost:
+    """List the hub's models, and the files of each new one."""
+    work, hubs = setting.work, setting.params.hubs
+    requests = math.ceil(work.adapters / MODELS_PER_PAGE) + work.adapters
+    return StageCost(
+        stage="crawl",
+        does=f"{work.adapters:,} models",
+        seconds=setting.start_s + requests / hubs.requests_per_s,
+        disk=work.adapters * setting.rate("catalog_adapter_bytes"),
+        memory=setting.rate("process_bytes"),
+        hub_requests=requests,
+    )
+
+
+def pool(setting: Setting) -> StageCost:
+    """Download weights and images, read and sketch the weights, encode the images again."""
+    work, hubs = setting.work, setting.params.hubs
+    files, images = work.adapters * work.file_bytes, work.images * work.image_px
+    stored = images * setting.rate("png_bytes_per_px")
+    requests = work.adapters + work.images
+    speed = min(setting.rate("network_bytes_per_s"), (hubs.max_mb_per_s or math.inf) * 1e6)
+    download = max(requests / hubs.requests_per_s, (files + stored) / speed)
+    compute = files / setting.rate("read_bytes_per_s") + images / setting.rate("image_px_per_s")
+    return StageCost(
+        stage="pool",
+        does=f"{work.adapters:,} files of {work.file_bytes / 1e6:.4g} MB, {work.images:,} images",
+        seconds=setting.start_s + max(download, compute / min(hubs.downloads, setting.threads)),
+        disk=files + stored + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
+        memory=setting.rate("process_bytes") + hubs.downloads * work.file_bytes,
+        hub_requests=requests,
+    )
+
+
+def captions(setting: Setting) -> StageCost:
+    """Caption every image once per length."""
+    work, params = setting.work, setting.params
+    if not params.captions.engine:
+        return StageCost(stage="captions", does="none: captions.engine is null", seconds=setting.start_s)
+    weights, in_process = weight_bytes(setting.captioner), params.captions.engine == "transformers"
+    batch = params.captions.batch if in_process else params.captions.concurrency
+    memory, gpu_memory = setting.place(weights if in_process else 0, 0)
+    load = setting.load_s(weights) if in_process else 0
+    return StageCost(
+        stage="captions",
+        does=f"{work.images:,} images × {work.lengths} captions of {params.captions.max_tokens} tokens at most",
+        seconds=setting.start_s + load + _caption_seconds(setting, batch, in_process),
+        disk=work.captions * setting.rate("caption_bytes"),
+        memory=memory,
+        gpu_memory=gpu_memory,
+        vlm_requests=0 if in_process else work.captions,
+    )
+
+
+def _caption_seconds(setting: Setting, batch: int, in_process: bool) -> float:
+    """Return the seconds of all captions: images are read in batches, and tokens written one after the other."""
+    work, params = setting.work, setting.params.captions
+    px = min(work.image_px, params.max_image_side**2)
+    batches = math.ceil(work.images / batch)
+    read = passes.read_image(setting.captioner, 1, px, INSTRUCTION_TOKENS)
+    write = passes.write_tokens(setting.captioner, batch, 1)
+    per_batch = setting.machine.seconds(in_batch(read, batch))
+    tokens = params.max_tokens * setting.rate("caption_length") * work.lengths
+    reads = work.lengths if in_process else 1  # vLLM keeps what it computed for an image
+    return batches * (per_batch * reads + setting.machine.seconds(write) * tokens)
+
+
+def in_batch(tally: Tally, batch: int) -> Tally:
+    """Return the tally of a batch of items, from that of one: as many calls, each with more to do."""
+    return replace(tally * batch, calls=tally.calls)
+
+
+def dataset(setting: Setting) -> StageCost:
+    """Join metadata, captions, families and splits."""
+    work = setting.work
+    return StageCost(
+        stage="dataset",
+        does=f"{work.adapters:,} adapters, {work.captions:,} captions",
+        seconds=setting.start_s + work.adapters * setting.rate("dataset_adapter_s"),
+        disk=work.adapters * setting.rate("dataset_adapter_bytes"),
+        memory=setting.rate("process_bytes") + _table_bytes(setting),
+    )
+
+
+def index(setting: Setting) -> StageCost:
+    """Embed every adapter and its captions."""
+    work, vector = setting.work, setting.text_width
+    flops = 2.0 * work.adapters * setting.sketch_numbers * vector
+    traffic = 2.0 * work.adapters * setting.sketch_numbers * NUMBER_BYTES
+    read = work.adapters * setting.sketch_bytes / setting.rate("disk_bytes_per_s")
+    embed = setting.machine.seconds(Tally(flops, traffic)) + read + encode_all_texts(setting, work.captions)
+    weights = setting.sketch_numbers * vector * NUMBER_BYTES + _text_encoder_bytes(setting)
+    memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
+    write = work.adapters * setting.rate("index_adapter_s")
+    return StageCost(
+        stage="index",
+        does=f"{work.adapters:,} vectors of {vector} numbers",
+        seconds=setting.start_s + setting.load_s(weights) + embed + write,
+        disk=work.adapters * (2 * vector * NUMBER_BYTES + setting.rate("index_adapter_bytes")),
+        memory=memory,
+        gpu_memory=gpu_memory,
+    )
+
+
+def evaluation(setting: Setting) -> StageCost:
+    """Search with the captions of unseen adapters, by every method."""
+    work, params = setting.work, setting.params
+    share = (
+        params.dataset.test_share if params.evaluation.split == "test" else params.dataset.validation_share
+    )
+    queries = round(work.captions * share)
+    weights = _text_encoder_bytes(setting)
+    memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
+    search = encode_all_texts(setting, work.captions + queries) + work.adapters * setting.rate(
+        "evaluation_adapter_s"
+    )
+    return StageCost(
+        stage="evaluation",
+        does=f"{queries:,} queries of {work.adapters:,} adapters",
+        seconds=setting.start_s + setting.load_s(weights) + search,
+        memory=memory,
+        gpu_memory=gpu_memory,
+    )
+
+
+def report(setting: Setting) -> StageCost:
+    """Write the page of the report, at the end of a refresh."""
+    return StageCost(
+        stage="report",
+        does=f"{setting.work.adapters:,} adapters",
+        seconds=setting.start_s + setting.work.adapters * setting.rate("report_adapter_s"),
+        memory=setting.rate("process_bytes") + _table_bytes(setting),
+    )
+
+
+def encode_all_texts(setting: Setting, texts: int) -> float:
+    """Return the seconds to encode texts by CLIP."""
+    batch = passes.clip_texts(setting.pipeline, max(1, min(texts, TEXTS_PER_BATCH)))
+    return math.ceil(texts / TEXTS_PER_BATCH) * setting.machine.seconds(batch)
+
+
+def _text_encoder_bytes(setting: Setting) -> float:
+    """Return the bytes of CLIP's text encoder, which stages load in float32."""
+    return weight_bytes(setting.pipeline.text_encoder) / setting.pipeline.dtype.itemsize * NUMBER_BYTES
+
+
+def _table_bytes(setting: Setting) -> float:
+    return setting.work.adapters * setting.rate("table_adapter_bytes")

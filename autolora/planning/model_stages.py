@@ -1,0 +1,249 @@
+"""Estimates of the stages that train and measure models: concepts, encoder, fusion, experiments."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from autolora.flow_matching import ENCODE_BATCH
+from autolora.fusion import store as fusion_store
+from autolora.params import GenerationParams
+from autolora.planning import passes
+from autolora.planning.cost import Setting, StageCost
+from autolora.planning.data_stages import (
+    INSTRUCTION_TOKENS,
+    NUMBER_BYTES,
+    encode_all_texts,
+    in_batch,
+)
+from autolora.planning.meta_models import weight_bytes
+from autolora.planning.tally import Tally
+
+ADAPTERS_IN_MEMORY = {"encoder": 1024, "fusion": 64}
+"""as in the stages: sketches, or weights and encoded captions, that are kept"""
+OPTIMIZER_NUMBERS = 4
+"""of a trained weight in float32: itself, its gradient and AdamW's two moments"""
+EIGEN_FLOPS = 10
+"""operations of an eigendecomposition, per cube of the matrix's side"""
+CALLS_PER_DECOMPOSITION = 12
+"""of a slot's global LoRA"""
+CASES_PER_PAIR = 4
+"""of an experiment: both adapters, each alone, and neither"""
+IMAGES_PER_CASE = 3
+"""methods of an experiment whose images differ: no adapters, their sum, the gates; `selected` equals one of them"""
+ADAPTERS_PER_CASE = 2
+GRID_PX = 256
+"""largest side of an image that an experiment keeps"""
+
+
+def concepts(setting: Setting) -> StageCost:
+    """Take the gradient sketch of every captioned image."""
+    params, work = setting.params.concepts, setting.work
+    renderings = round(work.training_adapters * work.images_per_adapter) if params.renderings else 0
+    images = renderings + (params.max_images if params.corpus else 0)
+    if not images:
+        return StageCost(
+            stage="concepts", does="none: neither corpus nor renderings", seconds=setting.start_s,
+            memory=setting.rate("process_bytes"),
+        )  # fmt: skip
+    tokens, size = setting.params.generation.max_sequence_length, setting.params.pool.sketch_size
+    step = passes.gradient_pass(setting.pipeline, params, tokens)
+    rows = params.batch * ((params.image_size // passes.PX_PER_TOKEN) ** 2 + tokens)
+    products = sum(2.0 * size * rows * (slot.d_in + slot.d_out) for slot in setting.slots)
+    draws = math.ceil(images / params.batch) * params.draws * len(params.noise_levels)
+    memory, gpu_memory = setting.place(setting.pipeline.size, step.peak)
+    load, gradients = (
+        setting.load_s(setting.pipeline.size),
+        draws * setting.machine.seconds(step + Tally(products)),
+    )
+    return StageCost(
+        stage="concepts",
+        does=f"{images:,} images × {params.draws * len(params.noise_levels)} gradients",
+        seconds=setting.start_s + load + gradients,
+        disk=images * setting.sketch_bytes,
+        memory=memory,
+        gpu_memory=gpu_memory,
+    )
+
+
+def encoder(setting: Setting) -> StageCost:
+    """Fit the encoder to the training adapters and their captions."""
+    params, work = setting.params.encoder, setting.work
+    vector = setting.sketch_numbers * setting.text_width * NUMBER_BYTES
+    captions = round(work.training_adapters * work.images_per_adapter * work.lengths)
+    kept = min(ADAPTERS_IN_MEMORY["encoder"], work.training_adapters) * setting.sketch_numbers * NUMBER_BYTES
+    fit, size, does = 0.0, float(vector), "none: a pretrained one"
+    if params.from_ is None:
+        fit, size, does = (_fit_ridge if params.variant.model == "ridge" else _fit_transformer)(setting)
+    memory, gpu_memory = setting.place(size, 0, kept)
+    return StageCost(
+        stage="encoder",
+        does=does,
+        seconds=setting.start_s + setting.load_s(0) + encode_all_texts(setting, captions) + fit,
+        disk=vector,
+        memory=memory,
+        gpu_memory=gpu_memory,
+    )
+
+
+def _fit_ridge(setting: Setting) -> tuple[float, float, str]:
+    """Return seconds, bytes and description of the ridge regression: its products with the landmarks dominate."""
+    adapters, numbers = setting.work.training_adapters, setting.sketch_numbers
+    landmarks = min(adapters, setting.params.encoder.variant.landmarks)
+    flops = 2.0 * numbers * landmarks * (adapters + landmarks + setting.text_width)
+    read = (adapters + landmarks) * setting.sketch_bytes / setting.rate("disk_bytes_per_s")
+    solve = EIGEN_FLOPS * landmarks**3 / setting.rate("cpu_decomposition_flops_per_s")
+    seconds = setting.machine.seconds(Tally(flops)) * setting.rate("ridge_overhead") + read + solve
+    held = numbers * (landmarks + setting.text_width) * NUMBER_BYTES
+    features = 3 * adapters * landmarks * 2 * NUMBER_BYTES  # in double precision
+    return seconds, held + features, f"ridge regression of {adapters:,} adapters on {landmarks:,} landmarks"
+
+
+def _fit_transformer(setting: Setting) -> tuple[float, float, str]:
+    """Return seconds, bytes and description of the training of a transformer: six operations per weight and token."""
+    params, variant = setting.params.encoder, setting.params.encoder.variant
+    layer = setting.text_width**2 * (4 + 2 * variant.mlp_ratio)
+    projections = (
+        len({slot.type for slot in setting.slots}) * setting.params.pool.sketch_size**2 * setting.text_width
+    )
+    weights = layer * variant.layers + projections
+    tokens = len(setting.slots) * params.batch
+    seconds = params.steps * setting.machine.seconds(Tally(6.0 * layer * variant.layers * tokens))
+    activations = tokens * setting.text_width * variant.layers * 16 * NUMBER_BYTES
+    size = weights * OPTIMIZER_NUMBERS * NUMBER_BYTES + activations
+    return seconds, size, f"{params.steps:,} steps of {params.batch} adapters"
+
+
+def fusion(setting: Setting) -> StageCost:
+    """Train the gates, one target adapter's images per step."""
+    params, work = setting.params.fusion, setting.work
+    gates = _gate_numbers(setting)
+    if params.from_ is not None:
+        return StageCost(
+            stage="fusion", does="none: pretrained gates", seconds=setting.start_s, disk=gates * NUMBER_BYTES,
+            memory=setting.rate("process_bytes"),
+        )  # fmt: skip
+    step = passes.training_step(
+        setting.pipeline, params, setting.params.generation.max_sequence_length, work.rank
+    )
+    in_memory = min(ADAPTERS_IN_MEMORY["fusion"], work.training_adapters)
+    trained = gates * OPTIMIZER_NUMBERS * NUMBER_BYTES
+    memory, gpu_memory = setting.place(
+        setting.pipeline.size,
+        trained + 2 * work.file_bytes + step.peak,
+        in_memory * (_encoded_bytes(setting) + work.file_bytes),
+    )
+    train = params.steps * setting.machine.seconds(step) + _reading_seconds(setting, in_memory)
+    joint = params.steps * (1 - params.variant.single_share) * _global_lora_seconds(setting)
+    return StageCost(
+        stage="fusion",
+        does=f"{params.steps:,} steps of batch {params.batch} at {params.image_size} px",
+        seconds=setting.start_s + setting.load_s(setting.pipeline.size) + train + joint,
+        disk=gates * NUMBER_BYTES,
+        memory=memory,
+        gpu_memory=gpu_memory,
+    )
+
+
+def _reading_seconds(setting: Setting, in_memory: int) -> float:
+    """Return the seconds to read the adapters of all steps, and to encode their images and captions: those that are not
+    in memory any more are read again."""
+    params, work = setting.params.fusion, setting.work
+    tokens = setting.params.generation.max_sequence_length
+    times = params.steps if work.training_adapters > in_memory else min(params.steps, work.training_adapters)
+    captions = work.images_per_adapter * work.lengths
+    batch = max(1, min(round(captions), ENCODE_BATCH))
+    texts = passes.encode_texts(setting.pipeline, batch, tokens) * math.ceil(captions / batch)
+    images = passes.encode_images(setting.pipeline, 1, params.image_size) * work.images_per_adapter
+    read = 2 * work.file_bytes / setting.rate("disk_bytes_per_s")
+    return times * (setting.machine.seconds(texts + images) + read)
+
+
+def experiments(setting: Setting) -> StageCost:
+    """Generate the images of adapter pairs by every method, and score them."""
+    params = setting.params.experiments
+    generation = setting.params.generation
+    generation = replace(generation, batch=min(generation.batch, params.images))
+    cases = params.pairs * CASES_PER_PAIR
+    images = cases * IMAGES_PER_CASE * params.images
+    per_batch, peak = _generation_seconds(setting, generation)
+    score, judges, judge_peak = _judging(setting, images)
+    weights = setting.pipeline.size + judges
+    added = _gate_numbers(setting) * NUMBER_BYTES + ADAPTERS_PER_CASE * setting.work.file_bytes
+    memory, gpu_memory = setting.place(weights, added + max(peak, judge_peak))
+    generate = math.ceil(images / generation.batch) * per_batch
+    px = min(GRID_PX**2, generation.width * generation.height)
+    return StageCost(
+        stage="experiments",
+        does=f"{images:,} images of {generation.width} × {generation.height} px in {generation.steps} steps",
+        seconds=setting.start_s
+        + setting.load_s(weights)
+        + generate
+        + score
+        + cases * _global_lora_seconds(setting),
+        disk=images * px * setting.rate("png_bytes_per_px"),
+        memory=memory,
+        gpu_memory=gpu_memory,
+        vlm_requests=images if setting.params.judges.engine == "vllm" else 0,
+    )
+
+
+def _generation_seconds(setting: Setting, generation: GenerationParams) -> tuple[float, float]:
+    """Return the seconds of a batch of images, the mean of an experiment's methods, and the peak of memory."""
+    rank, pipeline, variant = setting.work.rank, setting.pipeline, setting.params.fusion.variant
+    steps = [
+        passes.denoising_step(pipeline, generation, 0, rank, None),
+        passes.denoising_step(pipeline, generation, ADAPTERS_PER_CASE, rank, None),
+        passes.denoising_step(pipeline, generation, ADAPTERS_PER_CASE, rank, variant),
+    ]
+    texts = passes.encode_texts(pipeline, generation.batch, generation.max_sequence_length)
+    decode = passes.decode_images(pipeline, generation)
+    denoise = sum(setting.machine.seconds(step) for step in steps) / len(steps) * generation.steps
+    seconds = denoise + setting.machine.seconds(texts) + setting.machine.seconds(decode)
+    return seconds, max(tally.peak for tally in (*steps, texts, decode))
+
+
+def _judging(setting: Setting, images: int) -> tuple[float, float, float]:
+    """Return the seconds to score images, the weights of the judges in this process, and the peak of memory."""
+    params, generation = setting.params.judges, setting.params.generation
+    px = generation.width * generation.height
+    answer = passes.read_image(setting.judge, 1, px, INSTRUCTION_TOKENS)
+    compare = passes.judge_images(setting.judge_clip, 1)
+    batches = math.ceil(images / params.batch)
+    scoring = in_batch(answer, params.batch) + in_batch(compare, params.batch)
+    weights = weight_bytes(setting.judge_clip)
+    if params.engine == "transformers":
+        weights += weight_bytes(setting.judge)
+    return batches * setting.machine.seconds(scoring), weights, answer.peak * params.batch
+
+
+def _gate_numbers(setting: Setting) -> int:
+    """Return the number of the gates' weights."""
+    with torch.device("meta"):
+        gates = fusion_store.build(setting.pipeline.transformer.config, setting.params.fusion.variant)
+    return sum(parameter.numel() for parameter in gates.parameters())
+
+
+def _encoded_bytes(setting: Setting) -> float:
+    """Return the bytes of an adapter's T5 states and latents."""
+    work, params, pipeline = setting.work, setting.params, setting.pipeline
+    states = params.generation.max_sequence_length * int(pipeline.text_encoder_2.config.d_model)
+    latents = (params.fusion.image_size // passes.PX_PER_TOKEN) ** 2 * int(
+        pipeline.transformer.config.in_channels
+    )
+    numbers = work.images_per_adapter * (work.lengths * states + latents)
+    return numbers * pipeline.dtype.itemsize
+
+
+def _global_lora_seconds(setting: Setting) -> float:
+    """Return the seconds to compute the global LoRA of a set of adapters: QR and SVD of every slot."""
+    if not setting.params.fusion.variant.global_rank:
+        return 0.0
+    if setting.machine.is_gpu:
+        return len(setting.slots) * setting.rate("gpu_decomposition_s")
+    rank = ADAPTERS_PER_CASE * setting.work.rank
+    flops = sum(4.0 * (slot.d_in + slot.d_out) * rank**2 for slot in setting.slots)
+    return (
+        flops / setting.rate("cpu_decomposition_flops_per_s")
+        + len(setting.slots) * 12 * setting.machine.call_s
+    )

@@ -1,0 +1,109 @@
+"""Plans: how the needs of a stage follow from params and numbers of adapters."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from autolora.params import Params
+from autolora.planning.cost import StageCost
+from autolora.planning.plan import ESTIMATES, Plan, has_server, make_plan, make_setting
+from autolora.presets import ENCODER
+from flows.code_digests import STAGES
+
+
+@pytest.fixture(scope="module")
+def plan(params: Params) -> Plan:
+    return make_plan(params, None, 100, 2)
+
+
+def stage(plan: Plan, name: str) -> StageCost:
+    return next(stage for stage in plan.stages if stage.stage == name)
+
+
+def estimate(params: Params, name: str, adapters: int = 100) -> StageCost:
+    """Return the estimate of one stage for adapters with two images each."""
+    (function,) = (function for function in ESTIMATES if function.__name__ == name)
+    return function(make_setting(params, None, adapters, 2))
+
+
+def test_every_stage_is_estimated(plan: Plan) -> None:
+    assert {stage.stage for stage in plan.stages} == {"crawl", *STAGES, "report"}
+    for row in plan.stages:
+        assert row.seconds > 0 and row.memory > 0 and row.does
+        assert row.gpu_memory == 0  # the params name the CPU
+    assert plan.models_disk == plan.server_gpu_memory == 0  # all models are folders
+
+
+def test_totals_are_sums_of_time_and_disk_and_maxima_of_memory(plan: Plan) -> None:
+    assert plan.seconds == sum(stage.seconds for stage in plan.stages)
+    assert plan.disk == sum(stage.disk for stage in plan.stages)
+    assert plan.memory == max(stage.memory for stage in plan.stages)
+
+
+def test_a_plan_is_json(plan: Plan) -> None:
+    content = json.loads(json.dumps(plan.to_json()))
+    assert content["total"]["seconds"] == plan.seconds
+    assert content["workload"]["adapters"] == 100
+    assert {"value", "unit", "basis", "source", "date"} == content["rates"]["call_s"].keys()
+    assert len(content["stages"]) == len(plan.stages)
+
+
+def test_requests_follow_from_adapters_and_images(plan: Plan, params: Params) -> None:
+    assert stage(plan, "crawl").hub_requests == 101  # one page, and the files of each model
+    assert stage(plan, "pool").hub_requests == 300
+    assert stage(plan, "captions").vlm_requests == 0  # in process
+    served = replace(params, captions=replace(params.captions, engine="vllm"))
+    assert estimate(served, "captions").vlm_requests == 600
+    none = replace(params, captions=replace(params.captions, engine=None))
+    assert "captions.engine is null" in estimate(none, "captions").does
+
+
+@pytest.mark.parametrize("name", ["crawl", "pool", "captions", "dataset", "index"])
+def test_what_grows_with_the_adapters(plan: Plan, params: Params, name: str) -> None:
+    many = estimate(params, name, adapters=1000)
+    assert many.disk == pytest.approx(10 * stage(plan, name).disk)
+    assert many.seconds > stage(plan, name).seconds
+
+
+def test_the_gates_training_does_not_grow_with_the_adapters(plan: Plan, params: Params) -> None:
+    many = estimate(params, "fusion", adapters=100_000)
+    assert many.disk == stage(plan, "fusion").disk
+    assert many.memory < 1.1 * stage(plan, "fusion").memory  # adapters are encoded when a step needs them
+
+
+def test_a_gpu_has_the_models_and_the_server(plan: Plan, params: Params) -> None:
+    on_gpu = replace(params, models=replace(params.models, device="cuda", dtype="bfloat16"))
+    fusion = estimate(on_gpu, "fusion")
+    assert fusion.gpu_memory > 0 == stage(plan, "fusion").gpu_memory
+    assert fusion.seconds != stage(plan, "fusion").seconds
+    assert not has_server(on_gpu)
+    served = replace(on_gpu, captions=replace(params.captions, engine="vllm"))
+    assert has_server(served)
+    assert not has_server(replace(served, vllm=replace(params.vllm, urls=("http://gpu-2:8000/v1",))))
+
+
+def test_concepts_cost_what_their_images_cost(plan: Plan, params: Params) -> None:
+    assert stage(plan, "concepts").disk == 0
+    concepts = replace(params.concepts, renderings=True, corpus="images", max_images=50, image_size=32)
+    given = estimate(replace(params, concepts=concepts), "concepts")
+    assert given.disk > 0 and given.seconds > stage(plan, "concepts").seconds
+    assert given.does.startswith(f"{50 + 2 * round(100 * 0.56):,} images × 4 gradients")
+
+
+@pytest.mark.parametrize("name", ["encoder", "fusion"])
+def test_pretrained_models_are_not_trained(plan: Plan, params: Params, name: str) -> None:
+    section = replace(getattr(params, name), from_="folder")
+    ready = estimate(replace(params, **{name: section}), name)
+    assert "pretrained" in ready.does
+    assert ready.seconds < stage(plan, name).seconds
+    assert ready.disk == stage(plan, name).disk
+
+
+def test_a_transformer_as_encoder_takes_its_steps(params: Params) -> None:
+    encoder = replace(params.encoder, variant=ENCODER["paper"], steps=1000)
+    short, long = (
+        estimate(replace(params, encoder=replace(encoder, steps=steps)), "encoder") for steps in (1000, 3000)
+    )
+    assert short.does == f"1,000 steps of {encoder.batch} adapters"
+    assert long.seconds > short.seconds
