@@ -12,17 +12,16 @@ from flows.stage import ROOT, flow, params, print_and_log, run, task
 @task()
 def train(values: Params) -> str:
     """Train the gates, save them and their digest; return its sha256."""
-    tokens, losses = values.generation.max_sequence_length, [math.nan]
+    tokens, finished, last = values.generation.max_sequence_length, 0, math.nan
 
     def record(done: int, steps: int, loss: float) -> None:
-        losses.append(loss)
-        progress.advance()
+        nonlocal finished, last
+        progress.advance(done - finished)  # more than one step if a killed training continues
+        finished, last = done, loss
 
-    with Progress(
-        "fusion", values.fusion.steps, "steps", detail=lambda: f"loss {losses[-1]:.3f}"
-    ) as progress:
+    with Progress("fusion", values.fusion.steps, "steps", detail=lambda: f"loss {last:.3f}") as progress:
         digest = stage.train(ROOT, values.fusion, values.models, values.pool, tokens, record)
-    print_and_log(f"[fusion] {values.fusion.steps} steps, loss {losses[-1]:.3f}")
+    print_and_log(f"[fusion] {values.fusion.steps} steps, loss {last:.3f}")
     return digest
 
 

@@ -16,6 +16,7 @@ from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.flow_matching import encode_captions, shifted_sigmas
 from autolora.fusion import store as fusion
+from autolora.fusion.checkpoint import Checkpoint
 from autolora.fusion.examples import encode_example, find_examples, texts_by_image
 from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.training import CaptionedAdapter, EncodedAdapter, Progress, fit
@@ -70,17 +71,18 @@ def train(
     num_image_tokens = encode(examples[0]).latents.shape[1] if examples else 1
     sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
     empty_caption = encode_captions(pipeline, [""], tokens)
-    losses = fit(gates, transformer, examples, encode, lora_of, sigmas, params, progress, empty_caption)
+    trained_from = _trained_from(root, rows, params, base)
+    checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value(trained_from))
+    losses = fit(
+        gates, transformer, examples, encode, lora_of, sigmas, params, progress, empty_caption, checkpoint
+    )
     fusion.save(gates, canonical, fusion.folder(root))
     first, last = _mean(losses[:LOSS_WINDOW]), _mean(losses[-LOSS_WINDOW:])
     logger.info("mean loss of the first %d steps %.4f, of the last %.4f", LOSS_WINDOW, first, last)
-    return fusion.write_fusion_digest(
-        root,
-        gates,
-        _trained_from(root, rows, params, base),
-        adapters=len(examples),
-        left_out=len(rows) - len(examples),
-    )
+    counts = {"adapters": len(examples), "left_out": len(rows) - len(examples)}
+    digest = fusion.write_fusion_digest(root, gates, trained_from, **counts)
+    checkpoint.remove()
+    return digest
 
 
 def use_pretrained(root: Path, params: FusionParams, base: ModelsParams) -> str:

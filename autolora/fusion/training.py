@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from autolora.errors import MissingArtifact
 from autolora.flow_matching import Captions, NoisedBatch, add_noise, predict_velocity
+from autolora.fusion.checkpoint import STEPS_BETWEEN, Checkpoint, TrainingState
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.lora.factors import Lora
@@ -67,26 +68,23 @@ def fit(
     params: FusionParams,
     progress: Progress,
     empty_caption: Captions,
+    checkpoint: Checkpoint | None = None,
 ) -> list[float]:
     """Train the gates in place, the transformer and the adapters frozen; return the loss of each step.
 
     encode: called in each step for the adapters whose images or captions it needs, so that thousands of adapters need
     no memory. lora_of: sha256 of an adapter -> its updates. sigmas: (S,), the noise levels that steps sample from.
-    empty_caption: states (1, L, D) and features (1, d). The seed determines the weights on one kind of CPU.
+    empty_caption: states (1, L, D) and features (1, d). checkpoint: from which a killed training continues.
+    The seed determines the weights on one kind of CPU.
     Raises MissingArtifact if the examples give no pair of target and interfering adapter.
     """
     variant = params.variant
     _require_pairs(examples, variant)
-    generator = torch.Generator().manual_seed(params.seed)
-    # fused=True needs one kernel per tensor instead of ten, and the gates are thousands of small tensors
-    optimizer = torch.optim.AdamW(
-        gates.parameters(), lr=variant.learning_rate, weight_decay=variant.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(variant.schedule, step, params.steps)
-    )
-    losses = []
-    for step in range(params.steps):
+    state = begin_training(gates, params)
+    if checkpoint:
+        checkpoint.restore(state)
+    generator, losses = state.generator, state.losses
+    for step in range(len(losses), params.steps):
         target, interfering = _sample_adapters(examples, variant, generator)
         encoded = encode(target)
         captions = _sample_captions(encoded, params.batch, generator)
@@ -96,7 +94,7 @@ def fit(
             batch = _with_caption(batch, empty_caption)
         relevance = _sample_relevance(1 + len(interfering), params, generator)
         loras = [lora_of(example.sha256) for example in (target, *interfering)]
-        optimizer.zero_grad()
+        state.optimizer.zero_grad()
         with fused(transformer, loras, gates=gates, relevance=relevance):
             loss = _error(transformer, batch, variant.guidance)
             loss.backward()  # type: ignore[no-untyped-call]  # inside `fused`: checkpointing calls the hooks again
@@ -108,11 +106,30 @@ def fit(
                 hinge = (variant.hinge - _error(transformer, batch, variant.guidance)).clamp_min(0)
                 hinge.backward()  # type: ignore[no-untyped-call]  # torch's own
             loss = loss.detach() + hinge.detach()
-        optimizer.step()
-        schedule.step()
+        state.optimizer.step()
+        state.schedule.step()
         losses.append(loss.item())
+        if checkpoint and (step + 1) % STEPS_BETWEEN == 0:
+            checkpoint.save(state)
         progress(step + 1, params.steps, losses[-1])
     return losses
+
+
+def begin_training(gates: Gates, params: FusionParams) -> TrainingState:
+    """Return the state before the first step."""
+    variant = params.variant
+    # fused=True needs one kernel per tensor instead of ten, and the gates are thousands of small tensors
+    optimizer = torch.optim.AdamW(
+        gates.parameters(), lr=variant.learning_rate, weight_decay=variant.weight_decay, fused=True
+    )
+    return TrainingState(
+        gates=gates,
+        optimizer=optimizer,
+        schedule=torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(variant.schedule, step, params.steps)
+        ),
+        generator=torch.Generator().manual_seed(params.seed),
+    )
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:

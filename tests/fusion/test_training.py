@@ -13,8 +13,17 @@ from autolora.dataset.store import TRAINING_LOCK
 from autolora.errors import MissingArtifact
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
+from autolora.fusion.checkpoint import Checkpoint
 from autolora.fusion.gate import Gates
-from autolora.fusion.training import EPOCHS, CaptionedAdapter, EncodedAdapter, fit, learning_rate_factor
+from autolora.fusion.training import (
+    EPOCHS,
+    CaptionedAdapter,
+    EncodedAdapter,
+    Progress,
+    begin_training,
+    fit,
+    learning_rate_factor,
+)
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path
 from autolora.presets import FUSION, Preset
@@ -160,6 +169,65 @@ def test_an_adapter_is_encoded_only_when_a_step_needs_it(transformer: Any) -> No
     assert len(encoded) == params.steps
 
 
+class Killed(Exception):
+    """Raised instead of a kill."""
+
+
+def kill_after(last: int) -> Progress:
+    """Return a progress function that ends the training after a step."""
+
+    def progress(done: int, *_: object) -> None:
+        if done == last:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("preset", ["best", "released"])
+def test_a_killed_training_continues_with_the_same_result(
+    transformer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: Preset
+) -> None:
+    monkeypatch.setattr("autolora.fusion.training.STEPS_BETWEEN", 2)
+    params = fusion_params(preset, steps=6)
+    whole, losses = train_gates(transformer, params)
+    checkpoint, done = Checkpoint(tmp_path / "state.pt", "key"), []
+
+    def train(progress: Progress, checkpoint: Checkpoint) -> tuple[Gates, list[float]]:
+        torch.manual_seed(7)  # other initial gates, which the checkpoint replaces
+        gates, encode = fusion.build(CONFIG, params.variant), lambda example: ENCODED[example.sha256]
+        if not checkpoint.path.exists():
+            torch.manual_seed(params.seed)
+            gates = fusion.build(CONFIG, params.variant)
+        inputs = (gates, transformer, EXAMPLES, encode, LORAS.__getitem__, SIGMAS, params)
+        return gates, fit(*inputs, progress, EMPTY_CAPTION, checkpoint)
+
+    with pytest.raises(Killed):
+        train(kill_after(5), checkpoint)
+    continued, all_losses = train(lambda step, *_: done.append(step), checkpoint)
+    assert done == [5, 6]
+    assert all_losses == losses
+    assert fusion.hash_weights(continued) == fusion.hash_weights(whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK"])
+def test_a_damaged_or_foreign_checkpoint_is_ignored(
+    transformer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    params = fusion_params(steps=1)
+    gates = fusion.build(CONFIG, params.variant)
+    before = fusion.hash_weights(gates)
+    state = begin_training(gates, params)
+    (tmp_path / "damaged.pt").write_bytes(content)
+    Checkpoint(tmp_path / "damaged.pt", "key").restore(state)
+    assert "damaged.pt is damaged" in caplog.text
+    Checkpoint(tmp_path / "other.pt", "another key").save(state)
+    state.losses.append(0.5)
+    Checkpoint(tmp_path / "other.pt", "key").restore(state)
+    assert (state.losses, fusion.hash_weights(gates)) == ([0.5], before)
+    Checkpoint(tmp_path / "other.pt", "another key").restore(state)
+    assert state.losses == []
+
+
 def test_gates_close_if_the_adapters_do_not_help(transformer: Any) -> None:
     # no adapter helps to predict noise, so the loss falls by closing the gates
     params = fusion_params(steps=40, relevance=False, init_bias=2.0, global_rank=2, learning_rate=0.05)
@@ -232,6 +300,7 @@ def test_stage_saves_gates_that_load_and_repeats_itself(
     assert fusion.hash_weights(gates) == written["weights"]
     files = sorted(path for path in (root / "data/fusion").iterdir())
     times = [path.stat().st_mtime_ns for path in files]
+    assert not (root / "cache/fusion_training.pt").exists()
     (root / "digests/fusion.json").unlink()  # as if the stage had been killed before writing it
     assert train() == digest
     assert [path.stat().st_mtime_ns for path in files] == times
