@@ -69,29 +69,23 @@ def plan(
 
 def _stage_table(planned: "Plan") -> Table:
     """Return a line per stage and one of all."""
-    from autolora.progress import duration
-
     work = planned.workload
-    columns = ("time", "disk", "memory", "GPU memory", "hub requests", "VLM requests")
     title = (
         f"{work.adapters:,} adapters, {work.images:,} images, {work.captions:,} captions, on {planned.device}"
     )
-    table = Table("stage", *columns, title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(title=title)
+    table.add_column("stage", no_wrap=True)
+    for name in ("time", "disk", "memory", "GPU", "hub requests", "VLM requests"):
+        table.add_column(name, justify="right", no_wrap=" " not in name)
     for row in planned.stages:
+        requests = (_count(row.hub_requests), _count(row.vlm_requests))
         table.add_row(
-            row.stage, duration(row.seconds), _size(row.disk), _size(row.memory), _size(row.gpu_memory),
-            _count(row.hub_requests), _count(row.vlm_requests),
-        )  # fmt: skip
+            row.stage, _time(row.seconds), *map(_size, (row.disk, row.memory, row.gpu_memory)), *requests
+        )
     table.add_section()
-    hubs, vlms = (
-        sum(getattr(row, name) for row in planned.stages) for name in ("hub_requests", "vlm_requests")
-    )
-    table.add_row(
-        "all", duration(planned.seconds), _size(planned.disk), _size(planned.memory), _size(planned.gpu_memory),
-        _count(hubs), _count(vlms),
-    )  # fmt: skip
+    sums = (sum(getattr(row, name) for row in planned.stages) for name in ("hub_requests", "vlm_requests"))
+    sizes = map(_size, (planned.disk, planned.memory, planned.gpu_memory))
+    table.add_row("all", _time(planned.seconds), *sizes, *map(_count, sums))
     return table
 
 
@@ -126,6 +120,13 @@ def _not_computed(planned: "Plan") -> list[str]:
         *others,
         f"measured: {len(measured)} further rates (`autolora plan --json` names command and day of each)",
     ]
+
+
+def _time(seconds: float) -> str:
+    """Return a duration in one unit, e.g. `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _size(size: float) -> str:
