@@ -14,6 +14,8 @@ from PIL import Image
 
 from autolora.errors import ParamsError
 from autolora.params import load
+from autolora.planning.plan import make_plan
+from autolora.planning.risks import find_risks
 from autolora.vlm.in_process import InProcessModel
 from tests.support.tiny_judges import save_llava
 
@@ -49,6 +51,22 @@ def test_a_judge_that_writes_the_captions_is_refused(tmp_path: Path) -> None:
         ParamsError, match=r"judges\.vlm is 'Qwen/.* but must be another model than models\.vlm"
     ):
         load(path)
+
+
+@pytest.mark.slow
+def test_every_stage_fits_on_the_card_beside_the_server_and_a_first_run_into_its_time() -> None:
+    plan = make_plan(PARAMS, None)
+    assert plan.workload.adapters == PARAMS.crawl.budget.files
+    assert find_risks(plan, PARAMS, ROOT)[0].startswith(
+        "fusion takes "
+    )  # neither the card nor the time limit
+    gigabytes = {stage.stage: stage.gpu_memory / 1e9 for stage in plan.stages}
+    assert gigabytes["fusion"] == pytest.approx(
+        38, abs=3
+    )  # 34 of weights, checkpointed activations of a block
+    assert gigabytes["experiments"] < 60
+    assert plan.server_gpu_memory > 2 * 8.3e9  # the captioning model's weights in 16 bits
+    assert plan.memory < 64e9
 
 
 def test_the_first_day_has_an_end() -> None:
