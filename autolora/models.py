@@ -177,17 +177,24 @@ def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
     return ClipTextEncoder(model.to(params.device).eval().requires_grad_(False), tokenizer, folders)
 
 
+def diffusers_class(name: str) -> Any:
+    """Return a class of diffusers. Raises MissingArtifact if it cannot be imported."""
+    try:
+        import diffusers
+
+        return getattr(diffusers, name)
+    except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError if its own import fails
+        raise MissingArtifact(
+            f"diffusers cannot be imported: {error}; pip install 'autolora[generate]'"
+        ) from error
+
+
 def load_pipeline(params: ModelsParams) -> Any:
     """Return the base FluxPipeline, frozen, with its progress bar disabled.
 
     Raises MissingArtifact if it is missing or damaged, or if diffusers cannot be imported.
     """
-    try:
-        from diffusers import FluxPipeline
-    except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError if its own import fails
-        raise MissingArtifact(
-            f"diffusers cannot be imported: {error}; pip install 'autolora[generate]'"
-        ) from error
+    flux_pipeline = diffusers_class("FluxPipeline")
     folder = resolve(params.pipeline, params.pipeline_revision, PIPELINE_FILES)
     if not (folder / "model_index.json").is_file():
         parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -197,7 +204,7 @@ def load_pipeline(params: ModelsParams) -> Any:
             "params.yaml to a FluxPipeline with the same text encoder"
         )
     with _loading(folder):
-        pipeline: Any = FluxPipeline.from_pretrained(folder, dtype=dtype(params))
+        pipeline: Any = flux_pipeline.from_pretrained(folder, dtype=dtype(params))
     pipeline.set_progress_bar_config(disable=True)
     for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
         part.eval().requires_grad_(False)

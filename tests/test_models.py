@@ -131,6 +131,16 @@ def test_training_noise_levels_equal_those_of_sampling(base: ModelsParams) -> No
     assert sigmas[500].item() == pytest.approx(pipeline.scheduler.sigmas[1].item(), abs=2e-3)
 
 
+def test_without_diffusers_the_error_says_what_to_install(
+    base: ModelsParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(
+        MissingArtifact, match=r"diffusers cannot be imported: .*; pip install 'autolora\[generate\]'"
+    ):
+        models.load_pipeline(base)
+
+
 @pytest.mark.parametrize("part", ["text_encoder", "transformer", "vae"])
 def test_damaged_pipeline_error_names_its_folder(base: ModelsParams, tmp_path: Path, part: str) -> None:
     folder = tmp_path / "damaged"

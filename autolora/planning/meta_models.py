@@ -45,9 +45,8 @@ class MetaPipeline:
     @cached_property
     def vae(self) -> Any:
         """The autoencoder of images."""
-        from diffusers import AutoencoderKL
-
-        return _build(lambda: AutoencoderKL.from_config(dict(self.configs["vae"])), self.dtype)
+        autoencoder, config = models.diffusers_class("AutoencoderKL"), dict(self.configs["vae"])
+        return _build(lambda: autoencoder.from_config(config), self.dtype)
 
     @cached_property
     def transformer(self) -> Any:
@@ -56,10 +55,11 @@ class MetaPipeline:
 
     def build_transformer(self, **changes: int) -> Any:
         """Return the transformer with other values in its config, e.g. fewer blocks."""
-        from diffusers import FluxTransformer2DModel
-
-        config = dict(self.configs["transformer"]) | changes
-        transformer = _build(lambda: FluxTransformer2DModel.from_config(config), self.dtype)
+        flux, config = (
+            models.diffusers_class("FluxTransformer2DModel"),
+            dict(self.configs["transformer"]) | changes,
+        )
+        transformer = _build(lambda: flux.from_config(config), self.dtype)
         transformer._hf_hook = SimpleNamespace(
             execution_device="meta"
         )  # as accelerate says where a model runs

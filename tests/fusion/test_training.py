@@ -306,6 +306,21 @@ def test_stage_saves_gates_that_load_and_repeats_itself(
     assert [path.stat().st_mtime_ns for path in files] == times
 
 
+def test_the_profiles_settings_train_in_bfloat16(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    profile = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
+    params = replace(profile.fusion, steps=2, image_size=32)
+    models = replace(base(tmp_path_factory.getbasetemp() / "tiny-flux"), dtype=profile.models.dtype)
+    losses: list[float] = []
+    stage.train(root, params, models, profile.pool, TOKENS, lambda done, steps, loss: losses.append(loss))
+    gates = fusion.load(slots(CONFIG), fusion.folder(root))
+    untrained = fusion.build(CONFIG, params.variant).state_dict()
+    assert all(torch.isfinite(value).all() for value in gates.state_dict().values())
+    assert any(not torch.equal(value, untrained[name]) for name, value in gates.state_dict().items())
+    assert len(losses) == 2 and all(0 < loss < 100 for loss in losses)
+
+
 def test_without_a_training_lock_the_error_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro dataset"):
         stage.train(tmp_path, PARAMS, SHIPPED.models, SHIPPED.pool, TOKENS, lambda *_: None)
