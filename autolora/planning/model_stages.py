@@ -169,7 +169,9 @@ def experiments(setting: Setting) -> StageCost:
     per_batch, peak = _generation_seconds(setting, generation)
     score, judges, judge_peak = _judging(setting, images)
     weights = setting.pipeline.size + judges
-    added = _gate_numbers(setting) * NUMBER_BYTES + ADAPTERS_PER_CASE * setting.work.file_bytes
+    added = (
+        _gate_numbers(setting) * setting.pipeline.dtype.itemsize + ADAPTERS_PER_CASE * setting.work.file_bytes
+    )
     memory, gpu_memory = setting.place(weights, added + max(peak, judge_peak))
     generate = math.ceil(images / generation.batch) * per_batch
     px = min(GRID_PX**2, generation.width * generation.height)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from autolora.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion import store as fusion
-from autolora.fusion.install import fused
+from autolora.fusion.install import Attachment, fused
 from autolora.lora.factors import Factors, Lora
 from autolora.params import ConceptsParams, FusionParams, GenerationParams
 from autolora.planning.meta_models import MetaPipeline
@@ -56,7 +56,7 @@ def denoising_step(
 
     def run(transformer: Any) -> None:
         batch = noised_batch(transformer, params.batch, side**2, params.max_sequence_length)
-        with torch.no_grad(), _gated(transformer, adapters, rank, variant):
+        with torch.no_grad(), _gated(transformer, adapters, rank, variant, pipeline.dtype):
             predict_velocity(transformer, batch, params.guidance)
 
     return _over_blocks(pipeline, run).total
@@ -172,16 +172,23 @@ def noised_batch(transformer: Any, images: int, tokens: int, text_tokens: int) -
     )
 
 
-def _gated(transformer: Any, adapters: int, rank: int, variant: FusionVariant | None) -> Any:
+def _gated(
+    transformer: Any,
+    adapters: int,
+    rank: int,
+    variant: FusionVariant | None,
+    precision: torch.dtype = torch.float32,
+) -> Attachment:
     """Add adapters of a rank in all slots, through gates or as a sum, and the global LoRA as one more adapter.
 
-    The global LoRA itself is not computed: its decomposition reads values.
+    precision: of the gates; they are trained in float32. The global LoRA itself is not computed: its decomposition
+    reads values.
     """
     loras = [_lora(transformer, rank) for _ in range(adapters)]
     if variant is None:
         return fused(transformer, loras)
     loras += [_lora(transformer, variant.global_rank)] if variant.global_rank and adapters > 1 else []
-    gates = fusion.build(transformer.config, replace(variant, global_rank=0))
+    gates = fusion.build(transformer.config, replace(variant, global_rank=0)).to(precision)
     return fused(transformer, loras, gates=gates, relevance=torch.ones(len(loras)))
 
 

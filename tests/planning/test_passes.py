@@ -48,6 +48,16 @@ def test_adapters_and_gates_cost_more(params: Params, pipeline: MetaPipeline) ->
     assert base.calls < direct.calls < gated.calls
 
 
+def test_gates_generate_in_the_precision_of_the_pipeline(params: Params, pipeline: MetaPipeline) -> None:
+    single, half = (
+        passes.denoising_step(
+            MetaPipeline(pipeline.configs, dtype), params.generation, 2, 4, params.fusion.variant
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert half.traffic < 0.8 * single.traffic
+
+
 def test_a_training_step_recomputes_to_save_memory(params: Params, pipeline: MetaPipeline) -> None:
     tokens = params.generation.max_sequence_length
     plain, checkpointed = (
