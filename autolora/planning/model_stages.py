@@ -161,9 +161,8 @@ def _reading_seconds(setting: Setting, in_memory: int) -> float:
 
 def experiments(setting: Setting) -> StageCost:
     """Generate the images of adapter pairs by every method, and score them."""
-    params = setting.params.experiments
-    generation = setting.params.generation
-    generation = replace(generation, batch=min(generation.batch, params.images))
+    params, settings = setting.params.experiments, setting.params.generation
+    generation = replace(settings, batch=min(settings.batch, params.images))
     cases = params.pairs * CASES_PER_PAIR
     images = cases * IMAGES_PER_CASE * params.images
     per_batch, peak = _generation_seconds(setting, generation)
