@@ -187,7 +187,8 @@ def test_updates_of_the_text_encoders_act_if_they_are_asked_for(
     file.rename(path)
     with_part = replace(hits[0], sha256=path.stem)
     settings = replace(pool.settings, generation=replace(pool.settings.generation, text_encoders=True))
-    asking = Pool(root, settings, pool.retriever, ProjectWeights(root, settings.pool))
+    weights = ProjectWeights(root, settings.pool)
+    asking = Pool(root, settings, pool.retriever, weights, pytest.fail)
     with pool.fuse(pipe, [with_part]):
         ignored = draw(pipe)
     with pool.fuse(pipe, hits[:1]):
