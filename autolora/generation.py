@@ -3,9 +3,8 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,18 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from autolora import models
+from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.hits import fused_hits
+from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.text_encoders import load_text_parts
 from autolora.lora.factors import Lora
 from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
-from autolora.provenance import PROVENANCE_CHUNK
+from autolora.provenance import PROVENANCE_CHUNK, record_inputs
 from autolora.records import Hit
 from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
@@ -102,6 +103,7 @@ def generate(
     """
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     report_cut(generator.pipeline, text, params)
+    recorder = GateRecorder(generator.pipeline.transformer.config)
     attached = fused_hits(
         generator.pipeline,
         hits,
@@ -110,15 +112,24 @@ def generate(
         params=params.rules,
         load_gates=lambda: generator.gates,
         load_text=generator.load_text_parts if params.text_encoders else None,
+        recorder=recorder,
     )
+
+    def end_step(step: int) -> None:
+        recorder.end_step()
+        if on_step is not None:
+            on_step(step)
+
     with attached:
-        image = generate_images(generator.pipeline, [text], [seed], params, on_step)[0]
-    provenance = _provenance(generator, prompt, hits, params)
+        image = generate_images(generator.pipeline, [text], [seed], params, end_step)[0]
+    means = recorder.result()
+    provenance = record_inputs(generator.base, prompt, hits, params)
     provenance |= {
         "text": text,
         "method": method,
         "seed": seed,
-        "gates": generator.gates_digest if method == "gated" else None,
+        "gates": generator.gates_digest if means else None,
+        "gate_means": means.to_json() if means else None,
     }
     return GeneratedImage(image=image, provenance=provenance)
 
@@ -167,7 +178,8 @@ def generate_images(
     """Return one image per prompt, generated from the noise of its own seed, `params.batch` at a time.
 
     on_step: called after each denoising step of a batch with the number of its steps done.
-    The other prompts of a batch change a pixel by at most 1/255, through rounding.
+    The other prompts of a batch change a pixel by at most 1/255, through rounding. Raises MismatchError if a latent is
+    not a finite number.
     """
     images: list[Image.Image] = []
     for start in range(0, len(prompts), params.batch):
@@ -180,16 +192,22 @@ def generate_images(
             guidance_scale=params.guidance,
             max_sequence_length=params.max_sequence_length,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds[batch]],
-            callback_on_step_end=None if on_step is None else partial(_end_step, on_step),
+            callback_on_step_end=partial(_end_step, params.steps, on_step),
         ).images
     return images
 
 
 def _end_step(
-    on_step: OnStep, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]
+    steps: int, on_step: OnStep | None, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]
 ) -> dict[str, Any]:
     """Call `on_step` from the pipeline, which takes back the tensors that it passes to its callback."""
-    on_step(step + 1)
+    if step + 1 == steps and not tensors["latents"].isfinite().all():
+        raise MismatchError(
+            "the image has values that are not finite numbers: use smaller strengths or fewer adapters, or set "
+            "models.dtype to bfloat16 or float32 if it is float16"
+        )
+    if on_step is not None:
+        on_step(step + 1)
     return tensors
 
 
@@ -200,33 +218,3 @@ def save_image(generated: GeneratedImage, path: Path) -> None:
     content = BytesIO()
     generated.image.save(content, "PNG", pnginfo=chunks)
     write_atomic(path, content.getvalue())
-
-
-def _provenance(
-    generator: Generator,
-    prompt: str,
-    hits: Sequence[Hit],
-    params: GenerationParams,
-) -> dict[str, Any]:
-    """Return the inputs of an image, and the names and licenses of its adapters."""
-    return {
-        "autolora": version("autolora"),
-        "prompt": prompt,
-        "adapters": [
-            {
-                "sha256": hit.sha256,
-                "hub": hit.hub,
-                "id": hit.id,
-                "file": hit.file,
-                "license": hit.license,
-                "score": hit.score,
-                "relevance": hit.relevance,
-                "strength": hit.strength,
-                "trigger_words": list(hit.trigger_words),
-            }
-            for hit in hits
-        ],
-        "index": hits[0].index if hits else None,
-        "base": {"pipeline": generator.base.pipeline, "revision": generator.base.pipeline_revision},
-        "generation": asdict(params),
-    }

@@ -1,7 +1,9 @@
 """How a generated image was made, as its PNG states it; reading it needs neither torch nor a repository."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +11,77 @@ from PIL import Image
 
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
+from autolora.fusion.gate_means import GateMeans, describe
+from autolora.params import GenerationParams, ModelsParams
+from autolora.records import Hit
 
 PROVENANCE_CHUNK = "autolora"
 """keyword of the text chunk of a PNG that holds the provenance"""
+LIBRARIES = ("torch", "diffusers", "transformers")
+"""whose version can change the pixels of an image"""
+MAX_PX = 2**26
+"""of an image whose provenance is read: the text follows the pixels, so these are decoded"""
+
+
+def record_inputs(
+    base: ModelsParams, prompt: str, hits: Sequence[Hit], params: GenerationParams
+) -> dict[str, Any]:
+    """Return the inputs of an image, and the names and licenses of its adapters."""
+    return {
+        "autolora": version("autolora"),
+        "prompt": prompt,
+        "adapters": [
+            {
+                "sha256": hit.sha256,
+                "hub": hit.hub,
+                "id": hit.id,
+                "file": hit.file,
+                "license": hit.license,
+                "score": hit.score,
+                "relevance": hit.relevance,
+                "strength": float(hit.strength),
+                "trigger_words": list(hit.trigger_words),
+            }
+            for hit in hits
+        ],
+        "index": hits[0].index if hits else None,
+        "base": {
+            "pipeline": base.pipeline,
+            "revision": base.pipeline_revision,
+            "dtype": base.dtype,
+        },
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "generation": asdict(params),
+    }
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return the provenance of a PNG that `save_image` has written.
 
-    Raises MissingArtifact if the file is not a readable image, or an image without a valid provenance.
+    Raises MissingArtifact if the file is not a readable PNG of at most MAX_PX, or one without a valid provenance.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PX:
+                raise ValueError(f"it has {image.width} x {image.height} px, but at most {MAX_PX} are read")
             image.load()
             text = image.info.get(PROVENANCE_CHUNK)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises many types on damaged files
         raise MissingArtifact(f"cannot read {path} as an image: {error}") from error
     if text is None:
         raise MissingArtifact(
             f"{path} contains no provenance: `autolora generate` did not write it, or another program saved it again"
         )
     try:
-        provenance: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+        provenance = json.loads(text)
+        # Python also reads NaN, Infinity and halves of surrogate pairs, which nothing can print or send
+        json.dumps(provenance, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
         raise MissingArtifact(f"the provenance in {path} is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise MissingArtifact(f"the provenance in {path} is nested too deeply") from error
+    if not isinstance(provenance, dict):
+        raise MissingArtifact(f"the provenance in {path} has no valid field: it is not a JSON object")
     return provenance
 
 
@@ -43,10 +92,15 @@ def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
     """
     try:
         return _describe(provenance)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise MissingArtifact(
             f"the provenance has no valid field {error}: another version of AutoLoRA wrote it; show it with --json"
         ) from error
+
+
+def printable(text: str) -> str:
+    """Return a text of an image without characters that control a terminal or the direction of writing."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 
 def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -57,6 +111,7 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
         "prompt with trigger words": provenance.get("text", ""),
         "adapters": "\n".join(map(_describe_adapter, provenance["adapters"])) or "none: the base model alone",
         "method": provenance["method"],
+        "acting adapters": "\n".join(_describe_acting(provenance)),
         "seed": str(provenance["seed"]),
         "size": f"{settings['width']} x {settings['height']} px",
         "steps": str(settings["steps"]),
@@ -68,7 +123,20 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
     }
     if rows["prompt with trigger words"] == rows["prompt"]:
         del rows["prompt with trigger words"]
-    return {label: text for label, text in rows.items() if text}
+    return {label: printable(str(text)) for label, text in rows.items() if text}
+
+
+def _describe_acting(provenance: Mapping[str, Any]) -> list[str]:
+    """Return a line per adapter that acted: its strength, and through gates also where and when it passed."""
+    adapters = provenance["adapters"]
+    strengths = {adapter["sha256"]: float(adapter.get("strength", 1.0)) for adapter in adapters}
+    names = {
+        adapter["sha256"]: f"{adapter['hub']}:{adapter['id']}, strength {strengths[adapter['sha256']]:g}"
+        for adapter in adapters
+    }
+    if gate_means := provenance.get("gate_means"):
+        return describe(GateMeans.from_json(gate_means), names)
+    return [name if strengths[sha256] else f"{name}: did not act" for sha256, name in names.items()]
 
 
 def _describe_adapter(adapter: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
+from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.fusion.install import fused
 from autolora.generation import (
     Generator,
@@ -235,6 +236,17 @@ def test_steps_are_reported_and_an_exception_ends_the_generation(
     assert difference(before.image, after.image) == 0
 
 
+def test_an_image_of_numbers_that_are_not_finite_is_an_error(generator: Generator) -> None:
+    lora = random_lora(1)
+    name = next(iter(lora))
+    lora[name] = replace(lora[name], up=torch.full_like(lora[name].up, torch.nan))
+    with (
+        fused(generator.pipeline.transformer, [lora]),
+        pytest.raises(MismatchError, match="not finite numbers"),
+    ):
+        generate_with(generator.pipeline)
+
+
 def test_image_is_generated_again_from_its_provenance(
     generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
 ) -> None:
@@ -248,6 +260,9 @@ def test_image_is_generated_again_from_its_provenance(
     assert provenance["adapters"][0]["trigger_words"] == ["zzz"]
     assert provenance["index"] == hits[0].index
     assert provenance["gates"] == generator.gates_digest
+    means = GateMeans.from_json(provenance["gate_means"])
+    assert means.adapters == (hits[0].sha256, hits[1].sha256, GLOBAL) and means.values.shape == (3, 3, 3)
+    assert not np.isnan(means.values).any()
     again = generate(
         generator, provenance["prompt"], hits, method=provenance["method"], seed=provenance["seed"],
         params=read_section(GenerationParams, provenance["generation"]),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gate, Gates
 from autolora.fusion.linears import execution_device, find_linear, is_compiled
+from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Lora, fuse_all
 from autolora.slots import fused_slots
@@ -42,6 +43,7 @@ def fused(
     gates: Gates | None = None,
     relevance: Sequence[float] | Tensor | None = None,
     weights: Sequence[float] | None = None,
+    recorder: GateRecorder | None = None,
 ) -> Attachment:
     """Add the adapters to the transformer's slot linears; return what removes them.
 
@@ -49,11 +51,11 @@ def fused(
     gates: None sums the updates. Otherwise each update passes the gate of its slot (Eq. 6-8), also that of a single
     adapter, and two or more adapters get their global LoRA (Eq. 9) as one more adapter with relevance 0.
     relevance: (k,) or, per sample of the batch, (k, B), 0 to 1; None means 1 for all.
-    weights: factor of each adapter's update; None means 1 for all.
+    weights: factor of each adapter's update; None means 1 for all. recorder: gets the means of the gates.
     Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
     to which nothing can be added.
     """
-    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, weights))
+    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, weights, recorder))
 
 
 def hooked(transformer: Any, additions: Sequence[tuple[Sequence[nn.Linear], Addition]]) -> Attachment:
@@ -92,7 +94,8 @@ def _slot_fusions(
     gates: Gates | None,
     relevance: Sequence[float] | Tensor | None,
     weights: Sequence[float] | None,
-) -> list[tuple[list[nn.Linear], SlotFusion]]:
+    recorder: GateRecorder | None,
+) -> list[tuple[list[nn.Linear], Addition]]:
     """Return the linears of each slot that an adapter changes, and what they add; arguments and errors as `fused`.
 
     A slot has one linear, or several if the gates are on fused slots.
@@ -107,12 +110,14 @@ def _slot_fusions(
         adapters = [fuse_all(lora, view) for lora in adapters]
         slots = {slot.name: [find_linear(transformer, part.name) for part in slot.parts] for slot in view}
     global_rank = gates.variant.global_rank if gates is not None and len(adapters) > 1 else 0
-    fusions = []
+    fusions: list[tuple[list[nn.Linear], Addition]] = []
     for name, group in slots.items():
-        updates = [(lora[name], score) for lora, score in zip(adapters, scores, strict=True) if name in lora]
-        if updates:
+        acting = [index for index, lora in enumerate(adapters) if name in lora]
+        if acting:
             gate = None if gates is None else _gate(gates, name, group)
-            fusions.append((group, SlotFusion(updates, gate, global_rank)))
+            updates = [(adapters[index][name], scores[index]) for index in acting]
+            fusion = SlotFusion(updates, gate, global_rank)
+            fusions.append((group, recorder.watch(fusion, name, acting) if recorder else fusion))
     return fusions
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import Attachment
+from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter, Rule
 from autolora.fusion.rules.composite import Composite
 from autolora.fusion.rules.dare import Dare
@@ -27,24 +28,32 @@ LoadGates = Callable[[], Gates]
 
 
 def attach(
-    pipeline: Any, adapters: Sequence[Adapter], method: Method, params: RuleParams, load_gates: LoadGates
+    pipeline: Any,
+    adapters: Sequence[Adapter],
+    method: Method,
+    params: RuleParams,
+    load_gates: LoadGates,
+    recorder: GateRecorder | None = None,
 ) -> Attachment:
     """Let adapters act in a pipeline by a method of fusion; return what removes them.
 
-    load_gates: called for the method `gated` only. Raises ValueError if there is no such method; MissingArtifact as
-    `load_gates`; MismatchError if adapters or gates do not fit the pipeline, or the method cannot combine the adapters.
+    load_gates: called for adapters and the method `gated` only, as is `recorder`, which gets the means of the gates.
+    Raises ValueError if there is no such method; MissingArtifact as `load_gates`; MismatchError if adapters or gates do
+    not fit the pipeline, or the method cannot combine the adapters.
     """
     if method not in METHODS:
         raise ValueError(f"there is no method of fusion '{method}': give one of {', '.join(METHODS)}")
-    is_alone = len(adapters) < 2 and method != "gated"
-    rule = Direct() if is_alone else make_rule(method, params, load_gates)
+    is_sum = not adapters or (len(adapters) == 1 and method != "gated")
+    rule = Direct() if is_sum else make_rule(method, params, load_gates, recorder)
     return rule.attach(pipeline, adapters)
 
 
-def make_rule(method: Method, params: RuleParams, load_gates: LoadGates) -> Rule:
+def make_rule(
+    method: Method, params: RuleParams, load_gates: LoadGates, recorder: GateRecorder | None = None
+) -> Rule:
     """Return the rule of a method; raises MissingArtifact as `load_gates`, which is called for `gated` only."""
     if method == "gated":
-        return Gated(load_gates())
+        return Gated(load_gates(), recorder)
     rules: dict[str, Rule] = {
         "direct": Direct(),
         "mean": Mean(),

@@ -13,6 +13,8 @@ from autolora.lora.factors import Factors
 
 Scored = tuple[Factors, Tensor]
 """an adapter's update of one slot, and the adapter's relevance, () or (B,)"""
+MAX_TOKENS = 64
+"""of an image, for which the means of the gates are computed"""
 
 
 def update(factors: Factors, x: Tensor) -> Tensor:
@@ -50,6 +52,20 @@ class SlotFusion:
             output = output + value
         return output
 
+    def gate_means(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the mean gate of each adapter, and last of the global LoRA if there is one, (k,), over MAX_TOKENS.
+
+        The tokens are evenly spaced; arguments as a call. Needs a gate.
+        """
+        x = x.to(output.device)
+        if self.place != (x.device, x.dtype):
+            self.move(x.device, x.dtype)
+        scored, gate = self.placed
+        assert gate is not None
+        output, x = _sampled(output), _sampled(x)
+        values = gate.gate_values(output, ((update(factors, x), relevance) for factors, relevance in scored))
+        return torch.stack([value.float().mean() for value in values])
+
     def move(self, device: torch.device, dtype: torch.dtype) -> None:
         """Place the updates on a device in a precision, and the gate on the device in its own precision."""
         scored = [(_to(factors, device), score.to(device)) for factors, score in self.stored]
@@ -61,6 +77,11 @@ class SlotFusion:
             gate = copy.deepcopy(gate).to(device)  # the caller's gates stay where they are
         self.placed = ([(_to(factors, dtype), score) for factors, score in scored], gate)
         self.place = (device, dtype)
+
+
+def _sampled(values: Tensor) -> Tensor:
+    """Return at most MAX_TOKENS evenly spaced tokens of values (B, T, d); values (B, d) as they are."""
+    return values if values.dim() < 3 else values[:, :: -(-values.shape[1] // MAX_TOKENS)]
 
 
 def _to(factors: Factors, target: torch.device | torch.dtype) -> Factors:

@@ -77,7 +77,7 @@ def load(slots: Sequence[Slot], path: Path) -> Gates:
 def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant) -> Gates:
     """Return frozen gates with these tensors, in float32; the slots follow from the tensors' names and widths.
 
-    Raises MismatchError if the tensors are not those of gates of this form.
+    Raises MismatchError if the tensors are not those of gates of this form, or a value is not a finite number.
     """
     widths = {
         unescape(match[1]): tensor.numel()
@@ -90,6 +90,11 @@ def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant) -> Gates:
         gates.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
         raise MismatchError(f"not gates of the form '{variant.gate}': {error}") from error
+    if damaged := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise MismatchError(
+            f"the gates have values that are not finite, first in '{damaged[0]}': their training diverged, or the file "
+            "is damaged; train them again with a smaller fusion.overrides.learning_rate, or use others"
+        )
     return gates.eval().requires_grad_(False)
 
 

@@ -9,18 +9,24 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError
+from autolora.fusion import store as fusion
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.lora.factors import Factors
 from autolora.params import METHODS, Method
 from autolora.records import Hit
-from tests.fusion.rules.adapters import DENSE, adapter, load_gates, run, scaled_up
+from autolora.slots import escape
+from tests.fusion.rules.adapters import DENSE, HALF_OPEN, adapter, load_gates, run, scaled_up
 from tests.support.one_call import OneCall, build_transformer
+from tests.support.tiny_flux import CONFIG
 
 ADAPTERS = [adapter(1), adapter(2), adapter(3, share=0.5)]
+SLOT = "transformer_blocks.0.attn.to_q"
 PAIRS_ONLY = ("klora", "klora_released")
 """methods for two adapters, of which the second is the style: the order is their input"""
+OF_WHOLE_UPDATE = ("ties", "knots", "knots_released", "ties_factors", "dare_factors", *PAIRS_ONLY)
+"""methods that take a share of all values of the slots that an adapter changes, or divide by their sum"""
 FACTORWISE = ("ties_factors", "dare_factors")
 """methods that depend on how an update is split into factors"""
 
@@ -42,6 +48,9 @@ def pipeline(transformer: Any) -> Iterator[OneCall]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_adapters_the_base_model_is_as_it_is(pipeline: OneCall, method: Method) -> None:
+    with attach(pipeline, [], method, DENSE, pytest.fail):  # no gates are needed either
+        assert torch.equal(pipeline(), pipeline())
+        assert not any(module._forward_hooks for module in pipeline.transformer.modules())
     assert torch.equal(run(pipeline, [], method), pipeline())
 
 
@@ -87,6 +96,49 @@ def test_adapter_for_another_base_model_is_an_error(pipeline: OneCall, method: M
         attach(pipeline, adapters, method, DENSE, load_gates)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_adapter_for_a_base_model_with_more_blocks_is_an_error(pipeline: OneCall, method: Method) -> None:
+    other = ADAPTERS[0].lora | {"transformer_blocks.9.attn.to_q": ADAPTERS[0].lora[SLOT]}
+    with pytest.raises(
+        MismatchError, match=r"changes 'transformer_blocks\.9\.attn\.to_q', which the base model does"
+    ):
+        attach(pipeline, [ADAPTERS[1], replace(ADAPTERS[0], lora=other)], method, DENSE, load_gates)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in OF_WHOLE_UPDATE])
+def test_a_slot_that_an_adapter_misses_counts_as_an_update_of_zero(pipeline: OneCall, method: Method) -> None:
+    first, second = ADAPTERS[:2]
+    some = {name: factors for name, factors in second.lora.items() if not name.endswith("to_out.0")}
+    zero = {
+        name: replace(factors, up=torch.zeros_like(factors.up)) if name not in some else factors
+        for name, factors in second.lora.items()
+    }
+    missing = run(pipeline, [first, replace(second, lora=some)], method)
+    torch.testing.assert_close(
+        missing, run(pipeline, [first, replace(second, lora=zero)], method), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("change", ["width", "slot", "nan"])
+def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> None:
+    gates, other = load_gates(), fusion.build(CONFIG | {"attention_head_dim": 8}, HALF_OPEN)
+    name = escape(SLOT)
+    if change == "nan":
+        tensors = gates.state_dict()
+        tensors[f"model_dict.{name}.bias"][0] = torch.nan
+        with pytest.raises(MismatchError, match=r"values that are not finite, first in .*attn___to_q\.bias"):
+            fusion.assemble(tensors, gates.variant)
+        return
+    if change == "width":
+        gates.model_dict[name] = other.model_dict[name]
+    else:
+        del gates.model_dict[name]
+    with pytest.raises(
+        MismatchError, match=r"no gate of width 32 for slot 'transformer_blocks\.0\.attn\.to_q'"
+    ):
+        attach(pipeline, ADAPTERS[:2], "gated", DENSE, lambda: gates)
+
+
 def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
     unknown: Any = "velocty"
     with pytest.raises(ValueError, match=r"no method of fusion 'velocty': give one of direct, .*velocity"):
@@ -104,14 +156,22 @@ def loras(sha256: str) -> Any:
     return adapter(int(sha256, 16)).lora
 
 
-def test_hits_act_with_their_strength_and_those_of_strength_0_do_not(pipeline: OneCall) -> None:
-    expected = run(pipeline, [replace(ADAPTERS[0], lora=strengthened(ADAPTERS[0].lora, 0.7))], "mean")
+@pytest.mark.parametrize("method", METHODS)
+def test_hits_act_with_their_strength_and_those_of_strength_0_do_not(
+    pipeline: OneCall, method: Method
+) -> None:
+    expected = run(pipeline, [replace(ADAPTERS[0], lora=strengthened(ADAPTERS[0].lora, 0.7))], method)
     hits = [hit(1, 0.7), hit(2, 0.0)]
-    with fused_hits(pipeline, hits, loras, "mean", DENSE, load_gates):
+    with fused_hits(pipeline, hits, loras, method, DENSE, load_gates):
         assert torch.equal(pipeline(), expected)
+    with fused_hits(pipeline, hits[1:], loras, method, DENSE, pytest.fail):
+        assert not any(module._forward_hooks for module in pipeline.transformer.modules())
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
-def test_a_strength_that_is_not_a_finite_number_is_an_error(pipeline: OneCall, strength: float) -> None:
+def test_a_strength_that_is_not_a_finite_number_is_an_error(
+    pipeline: OneCall, strength: float, method: Method
+) -> None:
     with pytest.raises(MismatchError, match=r"strength of adapter 'someone/1' is (nan|inf)"):
-        fused_hits(pipeline, [hit(1, strength)], loras, "direct", DENSE, load_gates)
+        fused_hits(pipeline, [hit(2, 1.0), hit(1, strength)], loras, method, DENSE, load_gates)

@@ -9,6 +9,7 @@ from typing import Any
 
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import Attachment, fused
+from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
 
 
@@ -17,11 +18,21 @@ class Gated:
     """Passes the updates through gates, which know the relevance of each adapter."""
 
     gates: Gates
+    recorder: GateRecorder | None = None
+    """gets the means of the gates"""
 
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let any number of adapters act through the gates, also a single one; errors as `fused`."""
         loras = [adapter.lora for adapter in adapters]
-        return fused(pipeline.transformer, loras, gates=self.gates, relevance=_known_relevance(adapters))
+        if self.recorder:
+            self.recorder.begin([adapter.sha256 for adapter in adapters])
+        return fused(
+            pipeline.transformer,
+            loras,
+            gates=self.gates,
+            relevance=_known_relevance(adapters),
+            recorder=self.recorder,
+        )
 
 
 def _known_relevance(adapters: Sequence[Adapter]) -> list[float] | None:
