@@ -4,18 +4,25 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autolora.cli.command import announce, enter_repository
-from autolora.cli.options import Prompt, Rev, Where, check_prompt
+from autolora.cli.options import PromptOrNone, Rev, Where
 from autolora.cli.paths import check_can_write, to_absolute
+from autolora.cli.repetition import (
+    ImageRequest,
+    check_image_to_repeat,
+    check_is_other_file,
+    describe_repetition,
+    find_recorded,
+    resolve_request,
+)
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
-from autolora.params import GenerationParams, Method, Params, RetrievalParams
+from autolora.params import Method, Params, RetrievalParams
 
 if TYPE_CHECKING:
     from autolora.generation import GeneratedImage
@@ -30,7 +37,7 @@ number such as 80 is meant as percent"""
 
 
 def generate(
-    prompt: Prompt,
+    prompt: PromptOrNone = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -56,39 +63,70 @@ def generate(
             help="Add the first trigger word of each adapter to PROMPT; default from params.yaml.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the initial noise.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of the initial noise; default 0, or that of --like."),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE.png",
+            help="Repeat an image that `generate` wrote; what is given beside it replaces what it had.",
+        ),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", help="PNG file to write; default images/PROMPT-SEED.png.")
+        Path | None,
+        typer.Option(
+            "-o",
+            help="PNG file to write; default images/PROMPT-SEED.png, or images/NAME-again.png of --like.",
+        ),
     ] = None,
     where: Where = None,
     rev: Rev = None,
 ) -> None:
     """Generate an image of PROMPT with the adapters that fit it; the PNG records how it was made.
 
-    By default the adapters are selected: one for each thing that PROMPT asks for and an adapter fits, or none.
+    By default the adapters are selected: one for each thing that PROMPT asks for and an adapter fits, or none. With
+    --like they are those of the image.
     """
     output = to_absolute(output) if output else None
     if output and output.suffix.lower() != ".png":
         raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
-    check_prompt(prompt)
+    like = to_absolute(like) if like else None
+    check_image_to_repeat(prompt, like)
     _check_choice(k, adapters, where, rev)
     root, params = enter_repository()
-    path = output or root / "images" / f"{_slug(prompt)}-{seed}.png"
-    check_can_write(path, params.generation.width * params.generation.height * BYTES_PER_PIXEL, "-o")
+    request = resolve_request(params, like, prompt, seed, method, trigger_words)
+    name = f"{like.stem}-again" if like else f"{_slug(request.prompt)}-{request.seed}"
+    path = output or root / "images" / f"{name}.png"
+    check_is_other_file(path, like)
+    check_can_write(path, request.settings.width * request.settings.height * BYTES_PER_PIXEL, "-o")
     announce(f"choosing adapters, then drawing with {params.models.pipeline}")
-    hits, no_hit = _find(root, params.retrieval, prompt, k, adapters or (), where or [], rev)
-    settings = params.generation
-    if trigger_words is not None:
-        settings = replace(settings, trigger_words=trigger_words)
-    image = _draw(root, params, prompt, hits, method or settings.method, seed, settings)
+    if request.recipe and not adapters and not where and k is None:
+        hits, no_hit = find_recorded(root, request.recipe, rev), ""
+    else:
+        hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
+    image = _draw(root, params, request, hits)
     _save(image, path)
+    _print_image(path, image, request, hits, no_hit)
+
+
+def _print_image(
+    path: Path, image: "GeneratedImage", request: ImageRequest, hits: "Sequence[Hit]", no_hit: str
+) -> None:
+    """Print where an image is, what it was drawn with, and how it differs from the one that it repeats."""
+    from autolora.provenance import printable
+
     print(path)
-    if image.provenance["text"] != prompt:
-        print(f"  prompt with trigger words: {image.provenance['text']}")
+    if image.provenance["text"] != request.prompt:
+        print(f"  prompt with trigger words: {printable(image.provenance['text'])}")
     if no_hit:
         print(f"  the base model alone: {no_hit}")
     for hit in hits:
         print(f"  {_describe(hit)}")
+    if request.recipe:
+        for line in describe_repetition(request.recipe, image):
+            print(f"  {line}")
 
 
 def _check_choice(
@@ -126,22 +164,21 @@ def _find(
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
-def _draw(
-    root: Path,
-    params: Params,
-    prompt: str,
-    hits: "Sequence[Hit]",
-    method: Method,
-    seed: int,
-    settings: GenerationParams,
-) -> "GeneratedImage":
+def _draw(root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]") -> "GeneratedImage":
     """Load the base model, which takes seconds to minutes, and return the image."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
     from autolora import generation
 
     generator = generation.Generator(root, params.models, params.pool)
-    return generation.generate(generator, prompt, hits, method=method, seed=seed, params=settings)
+    return generation.generate(
+        generator,
+        request.prompt,
+        hits,
+        method=request.method,
+        seed=request.seed,
+        params=request.settings,
+    )
 
 
 def _save(image: "GeneratedImage", path: Path) -> None:
