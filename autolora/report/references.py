@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from autolora.experiments import store as experiments_store
+from autolora.fusion.gate_means import GateMeans
 from autolora.index.caption_check import disagreeing
 from autolora.report.cards import Card, Rendering
+from autolora.report.gate_picture import gate_pictures
 from autolora.report.images import PageImage, encode_grid
 
 MAX_CASES = 12
@@ -94,8 +96,10 @@ class References:
             self.adapter(sha256) | {"relevance": relevance}
             for sha256, relevance in zip(case["adapters"], case["relevance"], strict=True)
         ]
+        means = case.get("gate_means")  # absent if the measurement recorded none
         return {
             "prompt": case["prompt"],
+            "gates": gate_pictures(GateMeans.from_json(means), self.name) if means else [],
             "adapters": adapters,
             "rows": [(method, image) for method, image in rows if image],
             "nsfw": any(adapter["nsfw"] for adapter in adapters),

@@ -1,0 +1,72 @@
+"""The picture of mean gates, alone and on the page."""
+
+import base64
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from autolora.experiments import store as experiments
+from autolora.fusion.gate_means import GLOBAL, GateMeans
+from autolora.report.gate_picture import CELL_PX, draw_gates, gate_pictures
+from autolora.report.page import assemble
+from autolora.report.references import References
+from tests.report.parsed_page import read_page
+
+A, B = "a" * 64, "b" * 64
+
+
+def make_means(
+    adapters: tuple[str, ...], double_blocks: int = 19, single: int = 38, steps: int = 30
+) -> GateMeans:
+    values = np.random.default_rng(0).random((len(adapters), double_blocks + single, steps), np.float32)
+    return GateMeans(adapters=adapters, double_blocks=double_blocks, steps=steps, values=values)
+
+
+def test_a_cell_is_light_if_much_passes_and_transparent_without_a_gate() -> None:
+    values = np.array([[0.0, 1.0], [0.5, np.nan]], np.float32)
+    with Image.open(io.BytesIO(draw_gates(values))) as image:
+        pixels = np.asarray(image)
+    assert pixels.shape == (2 * CELL_PX, 2 * CELL_PX, 4)
+    cells = pixels[CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX].astype(int)
+    brightness = cells[..., :3].sum(-1)
+    assert brightness[0, 0] < brightness[1, 0] < brightness[0, 1]
+    assert (cells[..., 3] == [[255, 255], [255, 0]]).all()
+
+
+def test_each_adapter_has_a_picture_of_a_few_kb() -> None:
+    pictures = gate_pictures(make_means((A, B, GLOBAL)), {A: "someone/1", B: "someone/2"}.__getitem__)
+    assert [label for label, _ in pictures] == ["someone/1", "someone/2", "global LoRA"]
+    for _, picture in pictures:
+        assert (picture.width, picture.height) == (30 * CELL_PX, 57 * CELL_PX)
+        assert len(base64.b64decode(picture.url.partition(",")[2])) < 15_000
+
+
+def test_a_case_with_gates_has_their_pictures(tmp_path: Path) -> None:
+    case: dict[str, Any] = {
+        "scenario": "pair", "prompt": "a cat", "adapters": [A], "relevance": [0.5], "grids": {},
+    }  # fmt: skip
+    references = References(tmp_path, [], {})
+    (without,) = references.cases({"cases": [case]})["pair"]
+    assert without["gates"] == []
+    means = make_means((A,), steps=2).to_json()
+    (shown,) = references.cases({"cases": [case | {"gate_means": means}]})["pair"]
+    assert [name for name, _ in shown["gates"]] == [A[:12]]
+
+
+def test_the_page_shows_the_pictures(full: Path, tmp_path: Path) -> None:
+    assert "mean gates of" not in read_page(full)
+    root = tmp_path / "root"
+    shutil.copytree(full, root)
+    path = experiments.report_path(root)
+    report = json.loads(path.read_text())
+    first = report["cases"][0]
+    first["gate_means"] = make_means((*first["adapters"], GLOBAL)).to_json()
+    path.write_text(json.dumps(report))
+    assemble(root)
+    page = read_page(root)
+    assert page.count('alt="mean gates of ') == 3 and 'alt="mean gates of global LoRA"' in page
