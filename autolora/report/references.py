@@ -8,7 +8,7 @@ from autolora.experiments import store as experiments_store
 from autolora.fusion.gate_means import GateMeans
 from autolora.index.caption_check import disagreeing
 from autolora.report.cards import Card, Rendering
-from autolora.report.gate_picture import gate_pictures
+from autolora.report.gate_heatmap import gate_heatmaps
 from autolora.report.images import PageImage, encode_grid
 
 MAX_CASES = 12
@@ -99,7 +99,7 @@ class References:
         means = case.get("gate_means")  # absent if the measurement recorded none
         return {
             "prompt": case["prompt"],
-            "gates": gate_pictures(GateMeans.from_json(means), self.name) if means else [],
+            "gates": gate_heatmaps(GateMeans.from_json(means), self.name) if means else [],
             "adapters": adapters,
             "rows": [(method, image) for method, image in rows if image],
             "nsfw": any(adapter["nsfw"] for adapter in adapters),

@@ -5,28 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.provenance import read_provenance
-from tests.support import small_root
+from tests.support.drawing_project import build_project
 from tests.support.png import png
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project that can draw."""
-    root = tmp_path_factory.mktemp("project")
-    content = yaml.safe_load((small_root.REPOSITORY / "params.yaml").read_text())
-    base = small_root.base(root)
-    content["models"] |= {"threads": 1, "pipeline": base.pipeline, "vlm": base.pipeline}
-    content["pool"] |= {"sketch_size": small_root.SKETCH_SIZE}
-    content["generation"] |= {"width": 32, "height": 32, "steps": 3, "max_sequence_length": 8}
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
-    small_root.build(root, base)
-    return root
+    return build_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(autouse=True)

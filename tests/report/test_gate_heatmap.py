@@ -1,4 +1,4 @@
-"""The picture of mean gates, alone and on the page."""
+"""The heat map of mean gates, alone and on the page."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 
 from autolora.experiments import store as experiments
 from autolora.fusion.gate_means import GLOBAL, GateMeans
-from autolora.report.gate_picture import CELL_PX, draw_gates, gate_pictures
+from autolora.report.gate_heatmap import CELL_PX, draw_gates, gate_heatmaps
 from autolora.report.page import assemble
 from autolora.report.references import References
 from tests.report.parsed_page import read_page
@@ -38,15 +38,15 @@ def test_a_cell_is_light_if_much_passes_and_transparent_without_a_gate() -> None
     assert (cells[..., 3] == [[255, 255], [255, 0]]).all()
 
 
-def test_each_adapter_has_a_picture_of_a_few_kb() -> None:
-    pictures = gate_pictures(make_means((A, B, GLOBAL)), {A: "someone/1", B: "someone/2"}.__getitem__)
-    assert [label for label, _ in pictures] == ["someone/1", "someone/2", "global LoRA"]
-    for _, picture in pictures:
-        assert (picture.width, picture.height) == (30 * CELL_PX, 57 * CELL_PX)
-        assert len(base64.b64decode(picture.url.partition(",")[2])) < 15_000
+def test_each_adapter_has_a_heatmap_of_a_few_kb() -> None:
+    heatmaps = gate_heatmaps(make_means((A, B, GLOBAL)), {A: "someone/1", B: "someone/2"}.__getitem__)
+    assert [label for label, _ in heatmaps] == ["someone/1", "someone/2", "global LoRA"]
+    for _, heatmap in heatmaps:
+        assert (heatmap.width, heatmap.height) == (30 * CELL_PX, 57 * CELL_PX)
+        assert len(base64.b64decode(heatmap.url.partition(",")[2])) < 15_000
 
 
-def test_a_case_with_gates_has_their_pictures(tmp_path: Path) -> None:
+def test_a_case_with_gates_has_their_heatmaps(tmp_path: Path) -> None:
     case: dict[str, Any] = {
         "scenario": "pair", "prompt": "a cat", "adapters": [A], "relevance": [0.5], "grids": {},
     }  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_case_with_gates_has_their_pictures(tmp_path: Path) -> None:
     assert [name for name, _ in shown["gates"]] == [A[:12]]
 
 
-def test_the_page_shows_the_pictures(full: Path, tmp_path: Path) -> None:
+def test_the_page_shows_the_heatmaps(full: Path, tmp_path: Path) -> None:
     assert "mean gates of" not in read_page(full)
     root = tmp_path / "root"
     shutil.copytree(full, root)

@@ -1,4 +1,4 @@
-"""The picture of the mean gates of an image: per adapter, a cell per block (rows) and step (columns)."""
+"""The heat maps of the mean gates of an image: per adapter, a cell per block (rows) and step (columns)."""
 
 import io
 from collections.abc import Callable
@@ -16,15 +16,15 @@ COLORMAP = "magma"
 """dark: nothing passes (0); light: all of an update passes (1)"""
 
 
-def gate_pictures(means: GateMeans, name: Callable[[str], str]) -> list[tuple[str, PageImage]]:
-    """Return the name and the picture of each adapter. name: returns the name of a sha256."""
-    pictures = []
+def gate_heatmaps(means: GateMeans, name: Callable[[str], str]) -> list[tuple[str, PageImage]]:
+    """Return the name and the heat map of each adapter. name: returns the name of a sha256."""
+    heatmaps = []
     for adapter, values in zip(means.adapters, means.values, strict=True):
         label = "global LoRA" if adapter == GLOBAL else name(adapter)
         height, width = (CELL_PX * size for size in values.shape)
         url = data_url(draw_gates(values), "png")
-        pictures.append((label, PageImage(-1, url, True, width, height)))
-    return pictures
+        heatmaps.append((label, PageImage(-1, url, True, width, height)))
+    return heatmaps
 
 
 def draw_gates(values: Float32Array) -> bytes:
