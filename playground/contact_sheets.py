@@ -2,13 +2,12 @@
 
     python -m playground.contact_sheets
 
-writes the sheets that need no model: objects, styles and backgrounds as drawings, the bad repositories, and images of
-the stage `experiments`. `make playground-report` also writes those with images by the base and with the LoRAs.
+writes the sheets that need no model: objects, styles and backgrounds as drawings, and the bad repositories.
+`make playground-report` also writes those with images by the base and with the LoRAs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -22,8 +21,6 @@ from playground.bases import CACHE
 
 HOME = Path(__file__).parent
 SHEETS = HOME / "sheets"
-FUSION = HOME.parent / "docs" / "images" / "fusion.png"
-FUSION_METHODS = ("base", "direct", "gated")
 COLUMNS = 8
 GAP, MARGIN, TEXT = 3, 10, 14
 """pixels between images, around all images, and of the labels' font"""
@@ -147,14 +144,6 @@ def bad_sheet() -> Image.Image:
     return sheet(rows)
 
 
-def fusion_sheet() -> Image.Image:
-    """Return a sheet of the stage `experiments`: the first image of each pair (columns) by each method (rows)."""
-    folder = HOME.parent / "data" / "experiments"
-    report = json.loads((folder / "report.json").read_text())
-    pairs = [case for case in report["cases"] if case["scenario"] == "pair"]
-    return sheet([(m, [_first(folder / pair["grids"][m]) for pair in pairs]) for m in FUSION_METHODS], 2)
-
-
 def save(base: GeneratedImages, by_lora: Mapping[authors.Recipe, GeneratedImages]) -> None:
     """Save all sheets of drawings and of generated images."""
     save_drawings()
@@ -199,18 +188,10 @@ def _objects_by_colour(objects: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield from zip(objects[::step], world.COLOURS, strict=False)
 
 
-def _first(row: Path) -> Image.Image:
-    """Return the first image of a file with a row of images."""
-    return Image.open(row).convert("RGB").crop((0, 0, world.SIZE, world.SIZE))
-
-
 def main() -> None:
     """Save every sheet that needs no model, and that of both engines, which is not committed."""
     save_drawings()
     _write(engines_sheet(), CACHE / "engines.png")
-    if (HOME.parent / "data" / "experiments" / "report.json").exists():
-        FUSION.parent.mkdir(exist_ok=True)
-        fusion_sheet().save(FUSION)
 
 
 if __name__ == "__main__":
