@@ -116,7 +116,7 @@ def generate(
     )
 
     def end_step(step: int) -> None:
-        recorder.end_step()
+        recorder.end_step(step)
         if on_step is not None:
             on_step(step)
 

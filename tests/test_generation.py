@@ -28,7 +28,7 @@ from autolora.generation import (
 )
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
-from autolora.params import GenerationParams, ModelsParams, PoolParams, load
+from autolora.params import METHODS, GenerationParams, Method, ModelsParams, PoolParams, load
 from autolora.params_reader import read_section
 from autolora.pool.store import weights_path
 from autolora.presets import FUSION
@@ -234,6 +234,34 @@ def test_steps_are_reported_and_an_exception_ends_the_generation(
         generate(generator, PROMPT, hits, method="direct", seed=7, params=PARAMS, on_step=cancel)
     after = generate(generator, PROMPT, [], method="direct", seed=7, params=PARAMS)
     assert difference(before.image, after.image) == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_adapter_with_values_that_are_not_finite_is_an_error(
+    generator: Generator, hits: list[Hit], method: Method
+) -> None:
+    path = weights_path(generator.root, "f" * 64)
+    lora = random_lora(1)
+    name = next(iter(lora))
+    lora[name] = replace(lora[name], up=torch.full_like(lora[name].up, torch.nan))
+    save_peft(lora, path)
+    with pytest.raises(MissingArtifact, match=r"is damaged \(.* contains a value that is not finite"):
+        generate(
+            generator, PROMPT, [hits[0], replace(hits[1], sha256=path.stem)], method=method, seed=0, params=PARAMS
+        )  # fmt: skip
+
+
+def test_without_adapters_the_method_gated_needs_no_gates(
+    generator: Generator, hits: list[Hit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusion, "folder", lambda root: tmp_path)
+    for name in ("gates", "gates_digest"):
+        monkeypatch.delitem(generator.__dict__, name, raising=False)
+    for chosen in ([], [replace(hit, strength=0.0) for hit in hits]):
+        generated = generate(generator, PROMPT, chosen, method="gated", seed=0, params=PARAMS)
+        assert generated.provenance["gates"] is None and generated.provenance["gate_means"] is None
+    with pytest.raises(MissingArtifact, match="no trained gates"):
+        generate(generator, PROMPT, hits, method="gated", seed=0, params=PARAMS)
 
 
 def test_an_image_of_numbers_that_are_not_finite_is_an_error(generator: Generator) -> None:

@@ -17,7 +17,7 @@ from autolora.fusion.slot_fusion import SlotFusion
 
 
 class GateRecorder:
-    """Collects the means of the gates of one image; call `end_step` after each denoising step."""
+    """Collects the means of the gates of one image, or of several images of one prompt."""
 
     def __init__(self, transformer: Mapping[str, Any]) -> None:
         """transformer: config of the FluxTransformer2DModel."""
@@ -27,7 +27,8 @@ class GateRecorder:
         self._cells: list[tuple[int, int]] = []
         """adapter and block of each mean of the current step"""
         self._means: list[Tensor] = []
-        self._steps: list[tuple[list[tuple[int, int]], Tensor]] = []
+        self._steps: list[tuple[int, list[tuple[int, int]], Tensor]] = []
+        """number of a step, counted from 1, and its cells and means; several of one step are averaged"""
 
     def begin(self, adapters: Sequence[str]) -> None:
         """Note which adapters (k,) act, as sha256, in the order of the indices that `watch` gets."""
@@ -48,29 +49,30 @@ class GateRecorder:
         self._cells += cells[: len(means)]
         self._means.append(means)
 
-    def end_step(self) -> None:
-        """Close the current step."""
+    def end_step(self, step: int) -> None:
+        """Close a step, counted from 1; call it after each denoising step of each batch of images."""
         if self._means:
             device = self._means[0].device
-            self._steps.append((self._cells, torch.cat([means.to(device) for means in self._means])))
+            means = torch.cat([means.to(device) for means in self._means])
+            self._steps.append((step, self._cells, means))
         self._cells, self._means = [], []
 
     def result(self) -> GateMeans | None:
         """Return the means over the slots of each block; None if no gate was used."""
         if not self._steps:
             return None
-        has_global = any(row == len(self._adapters) for row, _ in self._steps[0][0])
-        rows = len(self._adapters) + has_global
-        sums, counts = np.zeros((2, rows, self._blocks, len(self._steps)), np.float64)
-        for step, (cells, means) in enumerate(self._steps):
-            position = (*np.transpose(cells), step)
+        has_global = any(row == len(self._adapters) for _, cells, _ in self._steps for row, _ in cells)
+        rows, steps = len(self._adapters) + has_global, max(step for step, *_ in self._steps)
+        sums, counts = np.zeros((2, rows, self._blocks, steps), np.float64)
+        for step, cells, means in self._steps:
+            position = (*np.transpose(cells), step - 1)
             np.add.at(sums, position, means.double().cpu().numpy())
             np.add.at(counts, position, 1)
         values = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
         return GateMeans(
             adapters=(*self._adapters, GLOBAL)[:rows],
             double_blocks=self._double_blocks,
-            steps=len(self._steps),
+            steps=steps,
             values=join_steps(values.astype(np.float32)),
         )
 

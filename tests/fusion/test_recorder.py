@@ -40,9 +40,9 @@ def record(
     recorder = GateRecorder(transformer.config)
     recorder.begin(NAMES[: len(loras)])
     with fused(transformer, loras, gates=gates, recorder=recorder):
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             output = run(transformer)
-            recorder.end_step()
+            recorder.end_step(step)
     return recorder.result(), output
 
 
@@ -85,6 +85,22 @@ def test_an_adapter_has_no_mean_in_a_block_that_it_does_not_change(transformer: 
     assert not np.isnan(means.values[0, 0]).any()
     means, _ = record(transformer, gates, [random_lora(2), {}])
     assert means is not None and means.adapters == NAMES and np.isnan(means.values[1]).all()
+
+
+def test_batches_of_images_are_averaged_per_step(transformer: Any) -> None:
+    recorder = GateRecorder(transformer.config)
+    recorder.begin(NAMES[:1])
+    gates = fusion.build(CONFIG, CLOSED)
+    for opening in (0.2, 0.4):  # two batches of two steps
+        for gate in gates.model_dict.values():
+            assert isinstance(gate, Gate)
+            torch.nn.init.constant_(gate.bias, float(torch.logit(torch.tensor(opening))))
+        with fused(transformer, [random_lora(1)], gates=gates, recorder=recorder):
+            for step in (1, 2):
+                run(transformer)
+                recorder.end_step(step)
+    means = recorder.result()
+    assert means is not None and means.steps == 2 and np.allclose(means.values, 0.3, atol=1e-6)
 
 
 def test_without_gates_there_is_nothing_to_record(transformer: Any) -> None:
