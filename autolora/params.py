@@ -38,7 +38,7 @@ RULES: tuple[Rule, ...] = (
         "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio", "landmarks"),
         "index": ("batch",),
         "retrieval": ("k", "max_selected"),
-        "fusion": ("steps", "batch", "image_size"),
+        "fusion": ("steps", "batch", "image_size", "validate_every", "patience", "trajectories", "trajectory_steps"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
         "generation.rules": ("switch_steps",),
         "judges": ("batch",),
@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     ("above 0", lambda value: value > 0, {
         "hubs": ("requests_per_s",),
         "encoder.overrides": ("learning_rate", "temperature", "ridge", "text_shrinkage"),
-        "fusion.overrides": ("learning_rate",),
+        "fusion.overrides": ("learning_rate", "velocity_factor"),
         "generation.rules": ("velocity_factor",),
         "serve": ("max_upload_mb",),
         "refresh": ("timeout_h",),
@@ -65,6 +65,7 @@ RULES: tuple[Rule, ...] = (
         "dataset": ("test_share",),
         "generation.rules": ("density", "drop"),
     }),
+    ("between 2 and 4", lambda value: 2 <= value <= 4, {"fusion.overrides": ("max_active",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
     ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {
         "crawl": ("max_withdrawn_share",),
@@ -352,6 +353,9 @@ class FusionParams:
     """key `from`: folder or Hugging Face id of pretrained gates, which are used as they are; null trains some"""
     from_revision: str | None
     """as `encoder.from_revision`"""
+    init: str | None
+    """gates from which the training starts: a folder of pretrained gates, or a file in the layout of the paper's
+    authors; null starts with random ones"""
     preset: Preset
     """a key of `presets.FUSION`"""
     variant: FusionVariant
@@ -364,6 +368,14 @@ class FusionParams:
     """side of a training image, in px; a multiple of 16"""
     relevance_noise: float
     """standard deviation of the noise on the relevances 1 (target) and 0 (interfering adapter), clipped to 0..1"""
+    validate_every: int
+    """steps between measurements of the held-out loss: that of the validation split's adapters"""
+    patience: int
+    """the training ends after this number of measurements without a lower held-out loss"""
+    trajectories: int
+    """of the objective `velocity`: images that are drawn to learn from, four per set of adapters"""
+    trajectory_steps: int
+    """steps in which such an image is drawn"""
     checkpointing: bool
     """recompute activations in the backward pass: slower, with far less memory"""
     seed: int

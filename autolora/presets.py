@@ -33,7 +33,8 @@ TextMapping = Literal["none", "center", "whiten"]
 Negatives = Literal["all", "other_families"]
 BatchSampling = Literal["adapters", "captions"]
 Schedule = Literal["constant", "cosine"]
-GateForm = Literal["full", "no_base", "no_cross", "no_lora"]
+GateForm = Literal["full", "no_base", "no_cross", "no_lora", "scalar"]
+Objective = Literal["interference", "velocity"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +114,8 @@ class FusionVariant:
     slots: SlotView
     """the transformer's own linears, or the authors' fused ones"""
     gate: GateForm
-    """which terms of Eq. 7 the gate has; `no_cross` has no base term either, as in the released code"""
+    """which terms of Eq. 7 the gate has; `no_cross` has no base term either, as in the released code; `scalar` has only
+    b, one number per slot as is w_out, and the relevance"""
     relevance: bool
     """the gate has one more term, w_rel · s_i, with the relevance s_i of adapter i to the prompt"""
     relevance_weight: float
@@ -126,6 +128,12 @@ class FusionVariant:
     """mean of the initial b"""
     init_output_scale: float
     """initial w_out"""
+    objective: Objective
+    """what the training lowers: the loss of Eq. 10, or the error against the velocity of the method `velocity`"""
+    velocity_factor: float
+    """c of the method `velocity` that the objective `velocity` learns from"""
+    max_active: int
+    """maximum number of active adapters per step, 2 to 4; their number is drawn, from 2 on"""
     single_share: float
     """share of steps with the target adapter alone, 0 to 1"""
     other_family: bool
@@ -180,19 +188,22 @@ ENCODER: Mapping[str, EncoderVariant] = {
 FUSION: Mapping[str, FusionVariant] = {
     "paper": FusionVariant(
         slots="fused", gate="full", relevance=False, relevance_weight=0.0, global_rank=4, init_std=1.0,
-        init_bias=0.0, init_output_scale=1.0, single_share=0.0, other_family=False, hinge=0.0,
+        init_bias=0.0, init_output_scale=1.0,
+        objective="interference", velocity_factor=0.85, max_active=2, single_share=0.0, other_family=False, hinge=0.0,
         caption_dropout=0.0, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
         schedule="constant",
     ),
     "released": FusionVariant(
         slots="fused", gate="no_base", relevance=False, relevance_weight=0.0, global_rank=2, init_std=1.0,
-        init_bias=0.0, init_output_scale=0.512, single_share=0.0, other_family=False, hinge=0.5,
+        init_bias=0.0, init_output_scale=0.512,
+        objective="interference", velocity_factor=0.85, max_active=2, single_share=0.0, other_family=False, hinge=0.5,
         caption_dropout=0.3, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
         schedule="cosine",
     ),
     "best": FusionVariant(
         slots="canonical", gate="full", relevance=True, relevance_weight=6.0, global_rank=4, init_std=0.0,
-        init_bias=-3.0, init_output_scale=1.0, single_share=0.2, other_family=True, hinge=0.0,
+        init_bias=-3.0, init_output_scale=1.0,
+        objective="interference", velocity_factor=0.85, max_active=2, single_share=0.2, other_family=True, hinge=0.0,
         caption_dropout=0.0, flow_shift=None, guidance=1.0, learning_rate=1e-4, weight_decay=0.0,
         schedule="constant",
     ),

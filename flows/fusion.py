@@ -11,7 +11,7 @@ from flows.stage import ROOT, flow, params, print_and_log, run, task
 
 @task()
 def train(values: Params) -> str:
-    """Train the gates, save them and their digest; return its sha256."""
+    """Train the gates, save them and their digest; return a line on the training."""
     tokens, finished, last = values.generation.max_sequence_length, 0, math.nan
 
     def record(done: int, steps: int, loss: float) -> None:
@@ -20,9 +20,9 @@ def train(values: Params) -> str:
         finished, last = done, loss
 
     with Progress("fusion", values.fusion.steps, "steps", detail=lambda: f"loss {last:.3f}") as progress:
-        digest = stage.train(ROOT, values.fusion, values.models, values.pool, tokens, record)
-    print_and_log(f"[fusion] {values.fusion.steps} steps, loss {last:.3f}")
-    return digest
+        state = stage.train(ROOT, values.fusion, values.models, values.pool, tokens, record)
+    done = f"{len(state.losses)} steps, loss {state.losses[-1]:.3f}"
+    return f"{done}; kept the gates after step {state.best_step}" if state.held_out else done
 
 
 @task()
@@ -35,9 +35,9 @@ def use_pretrained(values: Params) -> str:
 async def fusion() -> None:
     """Write data/fusion and digests/fusion.json."""
     values = params()
-    with recording_input(ROOT, "fusion", values.fusion.from_):
+    with recording_input(ROOT, "fusion", values.fusion.from_ or values.fusion.init):
         if values.fusion.from_ is None:
-            train(values)
+            print_and_log(f"[fusion] {train(values)}")
         else:
             print_and_log(f"[fusion] pretrained, from {use_pretrained(values)}")
 

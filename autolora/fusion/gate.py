@@ -20,6 +20,7 @@ TERMS: Mapping[GateForm, tuple[str, ...]] = {
     "no_base": ("lora", "cross"),
     "no_cross": ("lora",),
     "no_lora": ("base", "cross"),
+    "scalar": (),
 }
 """form of a gate -> the weights of Eq. 7 that it has"""
 
@@ -27,7 +28,8 @@ TERMS: Mapping[GateForm, tuple[str, ...]] = {
 class Gate(nn.Module):
     """The gate of one linear with `width` outputs, for any number of adapters.
 
-    Parameters have shape (width,), except weight_relevance, (1,). Terms that the variant omits are None.
+    Parameters have shape (width,), except weight_relevance, (1,), and those of the form `scalar`, (1,). Terms that the
+    variant omits are None.
     """
 
     weight_base: nn.Parameter | None
@@ -37,14 +39,16 @@ class Gate(nn.Module):
 
     def __init__(self, width: int, variant: FusionVariant) -> None:
         super().__init__()
+        self.width = width
+        size = 1 if variant.gate == "scalar" else width
         self.norm_base = nn.LayerNorm(width, eps=EPS)
         self.norm_lora = nn.LayerNorm(width, eps=EPS)
         for term in ("base", "lora", "cross"):
             has_term = term in TERMS[variant.gate]
             weight = nn.Parameter(torch.randn(width) * variant.init_std) if has_term else None
             self.register_parameter(f"weight_{term}", weight)
-        self.bias = nn.Parameter(variant.init_bias + torch.randn(width) * variant.init_std)
-        self.weight_out = nn.Parameter(torch.full((width,), variant.init_output_scale))
+        self.bias = nn.Parameter(variant.init_bias + torch.randn(size) * variant.init_std)
+        self.weight_out = nn.Parameter(torch.full((size,), variant.init_output_scale))
         weight = nn.Parameter(torch.tensor([variant.relevance_weight])) if variant.relevance else None
         self.register_parameter("weight_relevance", weight)
 

@@ -180,7 +180,7 @@ def _gate(gates: Gates, name: str, group: Sequence[nn.Linear]) -> Gate:
     """Return the gate of a slot; raises MismatchError if there is none for a slot of this width."""
     gate = gates.of(name) if name in gates else None
     width = sum(linear.out_features for linear in group)
-    if gate is None or len(gate.bias) != width:
+    if gate is None or gate.width != width:
         raise MismatchError(
             f"the gates have no gate of width {width} for slot '{name}' of the base model: they were trained for "
             "another base model; run `dvc repro fusion`"

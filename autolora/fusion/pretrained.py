@@ -103,7 +103,7 @@ def save_pretrained(
 
 def _widths(gates: Gates) -> dict[str, int]:
     """Return slot -> width of its gate."""
-    return {unescape(name): len(gates.of(unescape(name)).bias) for name in gates.model_dict}
+    return {unescape(name): gates.of(unescape(name)).width for name in gates.model_dict}
 
 
 def _error(trained: Tensor, stored: Tensor) -> float:

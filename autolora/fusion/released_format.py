@@ -40,9 +40,7 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
     except MismatchError as error:
         raise MismatchError(f"{path}: {error}") from error
     expected = {slot.name: slot.d_out for slot in fused_slots(transformer)}
-    fitting = [
-        name for name, width in expected.items() if name in gates and len(gates.of(name).bias) == width
-    ]
+    fitting = [name for name, width in expected.items() if name in gates and gates.of(name).width == width]
     if len(fitting) != len(expected) or len(gates.model_dict) != len(expected):
         raise MismatchError(
             f"{path} has {len(gates.model_dict)} gates, of which {len(fitting)} fit the {len(expected)} fused slots "
@@ -54,11 +52,12 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
 def save_published(gates: Gates, path: Path) -> None:
     """Write gates in the published layout, in their own precision.
 
-    Raises MismatchError if they are on canonical slots or have a relevance term, which that layout cannot hold.
+    Raises MismatchError if they are on canonical slots, have a relevance term or are scalars, which that layout cannot
+    hold.
     """
-    if not gates.fused or gates.variant.relevance:
+    if not gates.fused or gates.variant.relevance or gates.variant.gate == "scalar":
         raise MismatchError(
-            "the published layout holds gates on fused slots without a relevance term: train them with "
+            "the published layout holds gates per dimension, on fused slots without a relevance term: train them with "
             "fusion.preset 'released'"
         )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in gates.state_dict().items()}
@@ -69,10 +68,11 @@ def find_form(tensors: Mapping[str, Tensor]) -> GateForm:
     """Return the form of gate that has exactly the weights among these tensors; MismatchError if there is none."""
     names = {name.rpartition(".")[2] for name in tensors}
     present = {term for term in ("base", "lora", "cross") if f"weight_{term}" in names}
-    for form, terms in TERMS.items():
+    published = {form: terms for form, terms in TERMS.items() if terms}
+    for form, terms in published.items():
         if present == set(terms):
             return form
     raise MismatchError(
         f"not published gates: the file has the gate weights {sorted(present)}, expected one of "
-        f"{[sorted(terms) for terms in TERMS.values()]}"
+        f"{[sorted(terms) for terms in published.values()]}"
     )

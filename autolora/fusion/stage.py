@@ -3,8 +3,7 @@ data/fusion and its digest.
 """
 
 import logging
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,23 @@ from torch import Tensor
 from autolora import models
 from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
-from autolora.flow_matching import encode_captions, shifted_sigmas
+from autolora.flow_matching import shifted_sigmas
 from autolora.fusion import store as fusion
-from autolora.fusion.checkpoint import Checkpoint
-from autolora.fusion.examples import encode_example, find_examples, texts_by_image
+from autolora.fusion.checkpoint import Checkpoint, TrainingState
+from autolora.fusion.distillation import Distillation
+from autolora.fusion.examples import ExampleReader, find_examples, texts_by_image
+from autolora.fusion.gate import Gates
+from autolora.fusion.initial import initial_gates
+from autolora.fusion.interference import Interference
 from autolora.fusion.pretrained import load_pretrained
-from autolora.fusion.training import CaptionedAdapter, EncodedAdapter, Progress, fit
-from autolora.lora.factors import Lora
+from autolora.fusion.training import Objective, Progress, fit
+from autolora.fusion.training_set import TrainingSet
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
-from autolora.pool.weights import load_lora
 from autolora.pretrained.source import locate_pinned
 from autolora.slots import slots
 from autolora.storage.hashes import hash_value
+from autolora.storage.inputs import read_state
 
-ADAPTERS_IN_MEMORY = 64
-"""adapters whose weights, and whose encoded images and captions, are kept: the states of FLUX.1-dev's T5 are 63 MB per
-adapter with 15 captions, those of thousands of adapters more than a machine's memory"""
 LOSS_WINDOW = 50
 """number of first and last steps whose mean loss is logged"""
 
@@ -38,51 +38,70 @@ logger = logging.getLogger(__name__)
 
 def train(
     root: Path, params: FusionParams, base: ModelsParams, bounds: PoolParams, tokens: int, progress: Progress
-) -> str:
-    """Train the gates on the locked adapters, save data/fusion and then its digest; return the digest's sha256.
+) -> TrainingState:
+    """Train the gates on the locked adapters, save data/fusion and then its digest; return the last state.
 
     bounds: limits on files of weights. tokens: number of T5 states per caption.
-    Raises MissingArtifact if there are no training examples.
+    Raises MissingArtifact if there are no training examples, or as `initial_gates`.
     """
     models.set_threads(base)
-    rows = training_lock(root).in_split("train")
+    lock = training_lock(root)
+    rows, validation_rows = lock.in_split("train"), lock.in_split("validation")
     if not rows:
         raise MissingArtifact(
             f"{root / 'data/training.jsonl'} lists no training adapters: run `dvc repro dataset`"
         )
     pipeline = models.load_pipeline(base)
-    transformer = pipeline.transformer
-    canonical = slots(transformer.config)
-    torch.manual_seed(params.seed)
-    gates = fusion.build(transformer.config, params.variant).to(base.device)
+    gates = initial_gates(root, params, pipeline.transformer.config)
+    trained_from = _trained_from(root, [*rows, *validation_rows], params, base)
+    if params.init is not None:
+        trained_from["init"] = fusion.hash_weights(gates)
     if params.checkpointing:
-        transformer.enable_gradient_checkpointing()
-
-    @lru_cache(ADAPTERS_IN_MEMORY)
-    def lora_of(sha256: str) -> Lora:
-        return load_lora(root, sha256, canonical, bounds)
-
-    @lru_cache(ADAPTERS_IN_MEMORY)
-    def encode(example: CaptionedAdapter) -> EncodedAdapter:
-        return encode_example(root, example, pipeline, params.image_size, tokens)
-
-    examples = find_examples(root, rows)
-    logger.info("%d adapters with %d images", len(examples), sum(len(example.images) for example in examples))
-    num_image_tokens = encode(examples[0]).latents.shape[1] if examples else 1
-    sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
-    empty_caption = encode_captions(pipeline, [""], tokens)
-    trained_from = _trained_from(root, rows, params, base)
-    checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value(trained_from))
-    losses = fit(
-        gates, transformer, examples, encode, lora_of, sigmas, params, progress, empty_caption, checkpoint
+        pipeline.transformer.enable_gradient_checkpointing()
+    files = base_files(root, base)
+    reader = ExampleReader(root, pipeline, bounds, base_files=files, size=params.image_size, tokens=tokens)
+    examples, validation = (
+        reader.training_set(find_examples(root, split)) for split in (rows, validation_rows)
     )
-    fusion.save(gates, canonical, fusion.folder(root))
-    first, last = _mean(losses[:LOSS_WINDOW]), _mean(losses[-LOSS_WINDOW:])
-    logger.info("mean loss of the first %d steps %.4f, of the last %.4f", LOSS_WINDOW, first, last)
-    counts = {"adapters": len(examples), "left_out": len(rows) - len(examples)}
-    digest = fusion.write_fusion_digest(root, gates, trained_from, **counts)
+    logger.info("training on %d adapters", len(examples.adapters))
+    examples.require_pairs(params.variant)
+    objective = make_objective(root, pipeline, examples, params, files)
+    held_out = None
+    if validation.has_pairs(params.variant):
+        held_out = make_objective(root, pipeline, validation, params, files)
+    else:
+        logger.warning(
+            "the validation split has no two adapters to measure a held-out loss with: training all steps"
+        )
+    checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value(trained_from))
+    state = fit(gates.to(base.device), objective, params, progress, held_out, checkpoint)
+    state.keep_best()
+    _log(state)
+    fusion.save(gates, slots(pipeline.transformer.config), fusion.folder(root))
+    _write_digest(root, gates, trained_from, state, len(examples.adapters), len(rows))
     checkpoint.remove()
-    return digest
+    return state
+
+
+def make_objective(
+    root: Path, pipeline: Any, examples: TrainingSet, params: FusionParams, base_files: str
+) -> Objective:
+    """Return the objective of the variant, on a training set. base_files: as `base_files`."""
+    num_image_tokens = examples.encode_images(examples.adapters[0]).shape[1]
+    sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
+    if params.variant.objective == "interference":
+        return Interference(pipeline.transformer, examples, sigmas, params)
+    steps = torch.linspace(0, len(sigmas), params.trajectory_steps + 1)[:-1].long()
+    key = hash_value([base_files, params.image_size, params.trajectory_steps, params.variant.velocity_factor,
+                      params.variant.guidance, params.variant.flow_shift, params.seed])  # fmt: skip
+    folder = root / "cache" / "fusion_trajectories" / key[:16]
+    return Distillation(pipeline, examples, sigmas[steps], params, folder)
+
+
+def base_files(root: Path, base: ModelsParams) -> str:
+    """Return what says which files on this machine the base model was read from: names what is computed with it."""
+    state = read_state(root / Path(base.pipeline).expanduser())
+    return hash_value([base.pipeline, base.pipeline_revision, base.dtype, state.sha256 if state else None])
 
 
 def use_pretrained(root: Path, params: FusionParams, base: ModelsParams) -> str:
@@ -114,6 +133,23 @@ def _trained_from(
 def _sigmas(pipeline: Any, shift: float | None, tokens: int) -> Tensor:
     """Return the noise levels (S,) of training: those of the pipeline for `tokens` image tokens, or shifted ones."""
     return models.training_sigmas(pipeline, tokens) if shift is None else shifted_sigmas(shift)
+
+
+def _write_digest(
+    root: Path, gates: Gates, trained_from: Mapping[str, str], state: TrainingState, used: int, locked: int
+) -> None:
+    """Write digests/fusion.json with the number of adapters, and which step's gates were kept for which losses."""
+    facts: dict[str, Any] = {"adapters": used, "left_out": locked - used, "best_step": state.best_step}
+    facts["held_out_loss"] = {str(step): round(loss, 6) for step, loss in state.held_out}
+    fusion.write_fusion_digest(root, gates, trained_from, **facts)
+
+
+def _log(state: TrainingState) -> None:
+    first, last = _mean(state.losses[:LOSS_WINDOW]), _mean(state.losses[-LOSS_WINDOW:])
+    logger.info("mean loss of the first %d steps %.4f, of the last %.4f", LOSS_WINDOW, first, last)
+    for step, loss in state.held_out:
+        logger.info("held-out loss after %d steps: %.4f", step, loss)
+    logger.info("the gates are those after step %d of %d", state.best_step, len(state.losses))
 
 
 def _mean(values: list[float]) -> float:

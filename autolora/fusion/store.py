@@ -23,8 +23,8 @@ from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.incremental import write_digest
 
 SCHEMA = 2
-BIAS = re.compile(r"model_dict\.(\w+)\.bias")
-"""name of the tensor that a gate of every form has"""
+WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
+"""name of a tensor that a gate of every form has, and that is as wide as its slot"""
 
 
 def folder(root: Path) -> Path:
@@ -82,7 +82,7 @@ def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant) -> Gates:
     widths = {
         unescape(match[1]): tensor.numel()
         for name, tensor in tensors.items()
-        if (match := BIAS.fullmatch(name))
+        if (match := WIDE.fullmatch(name))
     }
     with torch.device("meta"):
         gates = Gates(widths, variant)

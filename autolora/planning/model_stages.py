@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import torch
 
-from autolora.flow_matching import ENCODE_BATCH
 from autolora.fusion import store as fusion_store
+from autolora.fusion.examples import ADAPTERS_IN_MEMORY as GATES_ADAPTERS_IN_MEMORY
+from autolora.fusion.examples import IMAGES_IN_MEMORY, TEXTS_IN_MEMORY
+from autolora.fusion.training import HELD_OUT_DRAWS
 from autolora.params import GenerationParams
 from autolora.planning import passes
 from autolora.planning.cost import Setting, StageCost
@@ -19,8 +21,10 @@ from autolora.planning.data_stages import (
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
 
-ADAPTERS_IN_MEMORY = {"encoder": 1024, "fusion": 64}
-"""as in the stages: sketches, or weights and encoded captions, that are kept"""
+ADAPTERS_IN_MEMORY = {"encoder": 1024, "fusion": GATES_ADAPTERS_IN_MEMORY}
+"""as in the stages: sketches, or weights, that are kept"""
+FORWARD_SHARE = 1 / 3
+"""of a training step: a backward pass takes twice the time of a forward pass"""
 OPTIMIZER_NUMBERS = 4
 """of a trained weight in float32: itself, its gradient and AdamW's two moments"""
 EIGEN_FLOPS = 10
@@ -131,9 +135,10 @@ def fusion(setting: Setting) -> StageCost:
     memory, gpu_memory = setting.place(
         setting.pipeline.size,
         trained + 2 * work.file_bytes + step.peak,
-        in_memory * (_encoded_bytes(setting) + work.file_bytes),
+        in_memory * work.file_bytes + _encoded_bytes(setting),
     )
-    train = params.steps * setting.machine.seconds(step) + _reading_seconds(setting, in_memory)
+    held_out = (params.steps / params.validate_every + 1) * HELD_OUT_DRAWS * FORWARD_SHARE
+    train = (params.steps + held_out) * setting.machine.seconds(step) + _reading_seconds(setting, in_memory)
     joint = params.steps * (1 - params.variant.single_share) * _global_lora_seconds(setting)
     return StageCost(
         stage="fusion",
@@ -146,17 +151,23 @@ def fusion(setting: Setting) -> StageCost:
 
 
 def _reading_seconds(setting: Setting, in_memory: int) -> float:
-    """Return the seconds to read the adapters of all steps, and to encode their images and captions: those that are not
-    in memory any more are read again."""
+    """Return the seconds to read the adapters of all steps and to encode their images, again if they are not in memory
+    any more, and to encode each caption once."""
     params, work = setting.params.fusion, setting.work
     tokens = setting.params.generation.max_sequence_length
     times = params.steps if work.training_adapters > in_memory else min(params.steps, work.training_adapters)
-    captions = work.images_per_adapter * work.lengths
-    batch = max(1, min(round(captions), ENCODE_BATCH))
-    texts = passes.encode_texts(setting.pipeline, batch, tokens) * math.ceil(captions / batch)
+    texts = passes.encode_texts(setting.pipeline, 1, tokens) * _captions_used(setting)
     images = passes.encode_images(setting.pipeline, 1, params.image_size) * work.images_per_adapter
     read = 2 * work.file_bytes / setting.rate("disk_bytes_per_s")
-    return times * (setting.machine.seconds(texts + images) + read)
+    return times * (setting.machine.seconds(images) + read) + setting.machine.seconds(texts)
+
+
+def _captions_used(setting: Setting) -> int:
+    """Return the number of captions that a training of the gates uses."""
+    params, work = setting.params.fusion, setting.work
+    return min(
+        params.steps * params.batch, round(work.training_adapters * work.images_per_adapter * work.lengths)
+    )
 
 
 def experiments(setting: Setting) -> StageCost:
@@ -226,14 +237,15 @@ def _gate_numbers(setting: Setting) -> int:
 
 
 def _encoded_bytes(setting: Setting) -> float:
-    """Return the bytes of an adapter's T5 states and latents."""
+    """Return the bytes of the T5 states and latents that are kept in memory."""
     work, params, pipeline = setting.work, setting.params, setting.pipeline
     states = params.generation.max_sequence_length * int(pipeline.text_encoder_2.config.d_model)
     latents = (params.fusion.image_size // passes.PX_PER_TOKEN) ** 2 * int(
         pipeline.transformer.config.in_channels
     )
-    numbers = work.images_per_adapter * (work.lengths * states + latents)
-    return numbers * pipeline.dtype.itemsize
+    texts = min(TEXTS_IN_MEMORY, _captions_used(setting))
+    images = min(IMAGES_IN_MEMORY, work.training_adapters, params.fusion.steps) * work.images_per_adapter
+    return (texts * states + images * latents) * pipeline.dtype.itemsize
 
 
 def _global_lora_seconds(setting: Setting) -> float:

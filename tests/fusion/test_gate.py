@@ -50,6 +50,15 @@ def test_terms_that_the_form_omits_are_none(form: GateForm) -> None:
     assert gate.weight_relevance is None
 
 
+def test_scalar_gate_has_one_number_per_slot() -> None:
+    variant = with_relevance(gate="scalar", init_output_scale=0.5)
+    gate = Gate(8, variant)
+    base, update, relevance = torch.randn(3, 4, 8), torch.randn(3, 4, 8), torch.tensor(0.4)
+    value = torch.sigmoid(gate.bias + 6.0 * relevance)
+    assert gate.bias.shape == gate.weight_out.shape == value.shape == (1,)
+    torch.testing.assert_close(gate(base, [(update, relevance)]), base + 0.5 * value * update)
+
+
 def test_gates_are_looked_up_by_slot_and_named_as_published() -> None:
     gates = Gates({"blocks.0.attn.a_to_qkv": 12, "single_blocks.1.norm.linear": 6}, RANDOM)
     assert "blocks.0.attn.a_to_qkv" in gates

@@ -1,50 +1,39 @@
 """Training the gates: what is trained, what the losses do, and that a seed repeats."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-from autolora.captions.store import captions_path
-from autolora.dataset.store import TRAINING_LOCK
 from autolora.errors import MissingArtifact
-from autolora.fusion import stage
 from autolora.fusion import store as fusion
-from autolora.fusion.checkpoint import Checkpoint
+from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.gate import Gates
+from autolora.fusion.interference import Interference
 from autolora.fusion.training import (
     EPOCHS,
-    CaptionedAdapter,
-    EncodedAdapter,
     Progress,
     begin_training,
     fit,
+    held_out_loss,
     learning_rate_factor,
 )
-from autolora.params import FusionParams, ModelsParams, load
-from autolora.pool.store import rendering_path, weights_path
+from autolora.fusion.training_set import CaptionedAdapter
+from autolora.params import FusionParams
 from autolora.presets import FUSION, Preset
-from autolora.records import Caption
-from autolora.slots import slots
-from autolora.storage.files import write_rows
-from autolora.storage.hashes import hash_file
-from autolora.storage.incremental import read_digest
-from tests.support.tiny_flux import CONFIG, TOKENS, random_lora, save_peft, save_pipeline
-
-SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
-LORAS = {"a": random_lora(1), "b": random_lora(2), "c": random_lora(3)}
-SIGMAS = torch.linspace(1, 0.01, 50)
-EMPTY_CAPTION = (torch.zeros(1, 5, 16), torch.zeros(1, 16))
-
-
-def fusion_params(preset: Preset = "best", *, steps: int = 6, **overrides: object) -> FusionParams:
-    """Return params for a short training; `overrides` replace fields of the preset's variant."""
-    variant = replace(FUSION[preset], **{"learning_rate": 0.005} | overrides)  # type: ignore[arg-type]
-    return replace(SHIPPED.fusion, preset=preset, variant=variant, steps=steps, batch=4, image_size=32)
-
+from tests.support.gate_training import (
+    EXAMPLES,
+    SIGMAS,
+    fusion_params,
+    latents_of,
+    objective_of,
+    states_of,
+    training_set,
+)
+from tests.support.tiny_flux import CONFIG
 
 PARAMS = fusion_params(global_rank=2)
 
@@ -57,48 +46,18 @@ def transformer() -> Any:
     return FluxTransformer2DModel(**CONFIG).eval().requires_grad_(False)
 
 
-def random_encoded(seed: int) -> EncodedAdapter:
-    generator = torch.Generator().manual_seed(seed)
-    return EncodedAdapter(
-        latents=torch.randn(2, 4, 16, generator=generator),
-        states=torch.randn(3, 5, 16, generator=generator),
-        pooled=torch.randn(3, 16, generator=generator),
-        image_of_caption=torch.tensor([0, 0, 1]),
-    )
-
-
-EXAMPLES = [
-    CaptionedAdapter(
-        sha256=sha256,
-        family=f"family-{sha256}",
-        images=("x", "y"),
-        captions=((0, "a"), (0, "b"), (1, "c")),
-    )
-    for sha256 in LORAS
-]
-ENCODED = {sha256: random_encoded(seed) for seed, sha256 in enumerate(LORAS)}
-
-
 def train_gates(
-    transformer: Any, params: FusionParams, examples: list[CaptionedAdapter] = EXAMPLES
+    transformer: Any, params: FusionParams, examples: Sequence[CaptionedAdapter] = EXAMPLES
 ) -> tuple[Gates, list[float]]:
     """Return trained gates and the loss of each step."""
     torch.manual_seed(params.seed)
     gates = fusion.build(CONFIG, params.variant)
     steps: list[int] = []
-    losses = fit(
-        gates,
-        transformer,
-        examples,
-        lambda example: ENCODED[example.sha256],
-        LORAS.__getitem__,
-        SIGMAS,
-        params,
-        lambda done, *_: steps.append(done),
-        EMPTY_CAPTION,
+    state = fit(
+        gates, objective_of(transformer, params, examples), params, lambda done, *_: steps.append(done)
     )
     assert steps == list(range(1, params.steps + 1))
-    return gates, losses
+    return gates, state.losses
 
 
 def test_only_the_gates_are_trained_and_a_seed_repeats(transformer: Any) -> None:
@@ -138,35 +97,104 @@ def test_hinge_uses_the_targets_image_with_the_other_adapters_caption(
 ) -> None:
     batches: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def record(_: Any, batch: Any, guidance: float) -> torch.Tensor:
+    def record(_: Any, batch: Any) -> torch.Tensor:
         clean = batch.noised - batch.sigma[:, None, None] * batch.velocity  # x_t = x0 + σ (ε - x0)
         batches.append((clean, batch.states))
         return torch.zeros((), requires_grad=True)
 
-    monkeypatch.setattr("autolora.fusion.training._error", record)
+    monkeypatch.setattr(Interference, "_error", record)
     train_gates(transformer, fusion_params("released", steps=1, caption_dropout=0.0))
     (image, caption), (hinge_image, hinge_caption) = batches
     torch.testing.assert_close(hinge_image, image)
-    (owner,) = [encoded for encoded in ENCODED.values() if has_caption(encoded, caption[0])]
+    (owner,) = [example for example in EXAMPLES if has_caption(example, caption[0])]
     assert not has_caption(owner, hinge_caption[0])
 
 
-def has_caption(encoded: EncodedAdapter, states: torch.Tensor) -> bool:
-    return any(torch.equal(known, states) for known in encoded.states)
+def has_caption(example: CaptionedAdapter, states: torch.Tensor) -> bool:
+    return any(torch.equal(states_of(text)[0], states) for _, text in example.captions)
 
 
 def test_an_adapter_is_encoded_only_when_a_step_needs_it(transformer: Any) -> None:
     encoded: list[str] = []
 
-    def encode(example: CaptionedAdapter) -> EncodedAdapter:
+    def encode(example: CaptionedAdapter) -> torch.Tensor:
         encoded.append(example.sha256)
-        return ENCODED[example.sha256]
+        return latents_of(example)
 
     params = fusion_params(steps=2, single_share=0.0)
-    gates = fusion.build(CONFIG, params.variant)
     many = [replace(EXAMPLES[0], sha256=name, family=name) for name in "abc" for _ in range(1000)]
-    fit(gates, transformer, many, encode, LORAS.__getitem__, SIGMAS, params, lambda *_: None, EMPTY_CAPTION)
+    objective = Interference(transformer, replace(training_set(many), encode_images=encode), SIGMAS, params)
+    fit(fusion.build(CONFIG, params.variant), objective, params, lambda *_: None)
     assert len(encoded) == params.steps
+
+
+@pytest.mark.parametrize("max_active", [2, 3])
+def test_number_of_active_adapters_is_drawn_up_to_its_maximum(max_active: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    variant = replace(FUSION["paper"], max_active=max_active)
+    draws = [training_set().sample(variant, generator) for _ in range(50)]
+    assert {len(draw) for draw in draws} == set(range(2, max_active + 1))
+    assert all(len({adapter.sha256 for adapter in draw}) == len(draw) for draw in draws)
+
+
+def test_four_active_adapters_train_the_gates(transformer: Any) -> None:
+    examples = [*EXAMPLES, replace(EXAMPLES[0], sha256="a", family="family-d")]
+    params = fusion_params(steps=4, max_active=4, single_share=0.0, hinge=1.0, other_family=True)
+    gates, losses = train_gates(transformer, params, examples)
+    two, _ = train_gates(transformer, fusion_params(steps=4, single_share=0.0, hinge=1.0), examples)
+    assert all(0 < loss < 100 for loss in losses)
+    assert fusion.hash_weights(gates) != fusion.hash_weights(two)
+
+
+class Scripted:
+    """An objective for held-out adapters whose loss is given, per measurement."""
+
+    def __init__(self, *losses: float) -> None:
+        self.values = iter([loss for loss in losses for _ in range(16)])
+
+    def losses(self, gates: Gates, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        yield torch.tensor(next(self.values))
+
+
+def train_until(transformer: Any, params: FusionParams, held_out: Scripted) -> tuple[Gates, TrainingState]:
+    torch.manual_seed(params.seed)
+    gates = fusion.build(CONFIG, params.variant)
+    objective = objective_of(transformer, params)
+    state = fit(gates, objective, params, lambda *_: None, held_out)
+    state.keep_best()
+    return gates, state
+
+
+def test_training_ends_when_the_held_out_loss_stays_higher_and_keeps_the_best_gates(transformer: Any) -> None:
+    params = replace(PARAMS, steps=20, validate_every=2, patience=2)
+    gates, state = train_until(transformer, params, Scripted(0.5, 0.3, 0.4, 0.6, 0.1))
+    assert state.held_out == [
+        (0, 0.5),
+        (2, pytest.approx(0.3)),
+        (4, pytest.approx(0.4)),
+        (6, pytest.approx(0.6)),
+    ]
+    assert (state.best_step, len(state.losses)) == (2, 6)
+    two_steps, _ = train_gates(transformer, replace(params, steps=2))
+    assert fusion.hash_weights(gates) == fusion.hash_weights(two_steps)
+
+
+def test_untrained_gates_are_kept_if_training_helps_no_unseen_adapter(transformer: Any) -> None:
+    params = replace(PARAMS, steps=3, validate_every=2, patience=9)
+    gates, state = train_until(transformer, params, Scripted(0.1, 0.2, 0.3))
+    assert [step for step, _ in state.held_out] == [0, 2, 3]  # after the last step too
+    torch.manual_seed(params.seed)
+    assert state.best_step == 0
+    assert fusion.hash_weights(gates) == fusion.hash_weights(fusion.build(CONFIG, params.variant))
+
+
+def test_held_out_loss_changes_nothing_and_repeats(transformer: Any) -> None:
+    gates, objective = fusion.build(CONFIG, PARAMS.variant), objective_of(transformer, PARAMS)
+    before = fusion.hash_weights(gates)
+    assert held_out_loss(gates, objective, 0) == held_out_loss(gates, objective, 0)
+    assert held_out_loss(gates, objective, 0) != held_out_loss(gates, objective, 1)
+    assert fusion.hash_weights(gates) == before
+    assert all(parameter.grad is None for parameter in gates.parameters())
 
 
 class Killed(Exception):
@@ -189,23 +217,24 @@ def test_a_killed_training_continues_with_the_same_result(
 ) -> None:
     monkeypatch.setattr("autolora.fusion.training.STEPS_BETWEEN", 2)
     params = fusion_params(preset, steps=6)
-    whole, losses = train_gates(transformer, params)
+    params = replace(params, validate_every=2)
     checkpoint, done = Checkpoint(tmp_path / "state.pt", "key"), []
+    objective, held_out = objective_of(transformer, params), objective_of(transformer, params, EXAMPLES[1:])
 
-    def train(progress: Progress, checkpoint: Checkpoint) -> tuple[Gates, list[float]]:
-        torch.manual_seed(7)  # other initial gates, which the checkpoint replaces
-        gates, encode = fusion.build(CONFIG, params.variant), lambda example: ENCODED[example.sha256]
-        if not checkpoint.path.exists():
-            torch.manual_seed(params.seed)
-            gates = fusion.build(CONFIG, params.variant)
-        inputs = (gates, transformer, EXAMPLES, encode, LORAS.__getitem__, SIGMAS, params)
-        return gates, fit(*inputs, progress, EMPTY_CAPTION, checkpoint)
+    def train(progress: Progress, checkpoint: Checkpoint | None, seed: int) -> tuple[Gates, TrainingState]:
+        torch.manual_seed(seed)
+        gates = fusion.build(CONFIG, params.variant)
+        state = fit(gates, objective, params, progress, held_out, checkpoint)
+        state.keep_best()
+        return gates, state
 
+    whole, uninterrupted = train(lambda *_: None, None, 0)
     with pytest.raises(Killed):
-        train(kill_after(5), checkpoint)
-    continued, all_losses = train(lambda step, *_: done.append(step), checkpoint)
+        train(kill_after(5), checkpoint, 0)
+    other_seed = 7  # other initial gates, which the checkpoint replaces
+    continued, state = train(lambda step, *_: done.append(step), checkpoint, other_seed)
     assert done == [5, 6]
-    assert all_losses == losses
+    assert (state.losses, state.held_out) == (uninterrupted.losses, uninterrupted.held_out)
     assert fusion.hash_weights(continued) == fusion.hash_weights(whole)
 
 
@@ -239,10 +268,10 @@ def test_gates_close_if_the_adapters_do_not_help(transformer: Any) -> None:
 def test_one_family_is_not_enough(transformer: Any) -> None:
     one_family = [replace(example, family="family") for example in EXAMPLES]
     with pytest.raises(MissingArtifact, match="two or more families"):
-        train_gates(transformer, PARAMS, one_family)
+        training_set(one_family).require_pairs(FUSION["best"])
     train_gates(transformer, fusion_params("paper", steps=1), one_family)
     with pytest.raises(MissingArtifact, match="two or more training adapters"):
-        train_gates(transformer, fusion_params("paper", steps=1), EXAMPLES[:1])
+        training_set(EXAMPLES[:1]).require_pairs(FUSION["paper"])
 
 
 def test_cosine_schedule_is_constant_within_an_epoch() -> None:
@@ -251,76 +280,3 @@ def test_cosine_schedule_is_constant_within_an_epoch() -> None:
     assert factors[0] == factors[3] == 1.0 > factors[4]
     assert factors[-1] == pytest.approx(0.684, abs=1e-3)
     assert {learning_rate_factor("constant", step, steps) for step in range(steps)} == {1.0}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a repository with three adapters in the training lock, two of them with captioned images."""
-    rows = []
-    captions = []
-    for seed in range(3):
-        file = save_peft(random_lora(seed), tmp_path / "adapter.safetensors")
-        weights = weights_path(tmp_path, hash_file(file))
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(weights)
-        Image.new("RGB", (40, 48), (80 * seed, 20, 90)).save(tmp_path / "image.png")
-        image = rendering_path(tmp_path, hash_file(tmp_path / "image.png"))
-        image.parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "image.png").rename(image)
-        rows.append(
-            {"sha256": weights.stem, "family": weights.stem, "split": "train", "renderings": [image.stem]}
-        )
-        captions += [
-            Caption(image=image.stem, prompt="p", vlm="v", length=length, text=f"{length} image {seed}")
-            for length in ("short", "long")
-            if seed < 2
-        ]
-    write_rows(tmp_path / TRAINING_LOCK, [{"train_until": "2026-01-01"}, *rows])
-    write_rows(captions_path(tmp_path), [caption_row(caption) for caption in captions])
-    return tmp_path
-
-
-def caption_row(caption: Caption) -> dict[str, str]:
-    return {name: getattr(caption, name) for name in caption.__slots__}
-
-
-def base(folder: Path) -> ModelsParams:
-    return replace(SHIPPED.models, pipeline=str(save_pipeline(folder)), threads=1)
-
-
-def test_stage_saves_gates_that_load_and_repeats_itself(
-    root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    models = base(tmp_path_factory.getbasetemp() / "tiny-flux")
-    train = lambda: stage.train(root, PARAMS, models, SHIPPED.pool, TOKENS, lambda *_: None)  # noqa: E731
-    digest = train()
-    written = read_digest(root, "fusion")
-    assert (written["sha256"], written["adapters"], written["left_out"]) == (digest, 2, 1)
-    gates = fusion.load(slots(CONFIG), fusion.folder(root))
-    assert fusion.hash_weights(gates) == written["weights"]
-    files = sorted(path for path in (root / "data/fusion").iterdir())
-    times = [path.stat().st_mtime_ns for path in files]
-    assert not (root / "cache/fusion_training.pt").exists()
-    (root / "digests/fusion.json").unlink()  # as if the stage had been killed before writing it
-    assert train() == digest
-    assert [path.stat().st_mtime_ns for path in files] == times
-
-
-def test_the_profiles_settings_train_in_bfloat16(
-    root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    profile = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
-    params = replace(profile.fusion, steps=2, image_size=32)
-    models = replace(base(tmp_path_factory.getbasetemp() / "tiny-flux"), dtype=profile.models.dtype)
-    losses: list[float] = []
-    stage.train(root, params, models, profile.pool, TOKENS, lambda done, steps, loss: losses.append(loss))
-    gates = fusion.load(slots(CONFIG), fusion.folder(root))
-    untrained = fusion.build(CONFIG, params.variant).state_dict()
-    assert all(torch.isfinite(value).all() for value in gates.state_dict().values())
-    assert any(not torch.equal(value, untrained[name]) for name, value in gates.state_dict().items())
-    assert len(losses) == 2 and all(0 < loss < 100 for loss in losses)
-
-
-def test_without_a_training_lock_the_error_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtifact, match="dvc repro dataset"):
-        stage.train(tmp_path, PARAMS, SHIPPED.models, SHIPPED.pool, TOKENS, lambda *_: None)
