@@ -1,0 +1,61 @@
+"""Curves over the number of loaded adapters, as a picture."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.paper.experiments import UNNAMED_WAYS
+from bench.paper.results import main_score
+
+INK, GRID = "#333a45", "#d9dde3"
+COLORS = ("#9aa3af", "#2f74b5", "#c8553d", "#e0a030", "#2a8f6a")
+"""of the rows of UNNAMED_WAYS, in order"""
+PANELS = {"single": "prompt asks for one adapter", "unnamed": "prompt asks for two adapters"}
+Point = tuple[int, float, float, float]
+"""number of loaded adapters, and value, low and high of a score"""
+
+
+def draw_curves(tables: Mapping[str, Any]) -> bytes | None:
+    """Return the main score by the number of loaded adapters as PNG; None if neither table is there.
+
+    tables: name -> summary of an experiment.
+    """
+    panels = {name: title for name, title in PANELS.items() if name in tables}
+    if not panels:
+        return None
+    figure = Figure(figsize=(4.8 * len(panels), 3.6), dpi=130, facecolor="white", layout="constrained")
+    for number, (name, title) in enumerate(panels.items(), start=1):
+        axes, score = figure.add_subplot(1, len(panels), number), main_score(tables[name])
+        for way, color in zip(UNNAMED_WAYS, COLORS, strict=True):
+            _draw_curve(axes, way.name, _points(tables[name]["rows"], way.name, score), color)
+        axes.set(title=title, xlabel="loaded adapters", ylabel=score, ylim=(0, 1.02))
+        axes.grid(color=GRID, linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[-1].legend(fontsize=7, frameon=False, labelcolor=INK)
+    return to_png(figure)
+
+
+def _points(rows: Mapping[str, Any], name: str, score: str) -> list[Point]:
+    points = []
+    for row, scores in rows.items():
+        way, _, loaded = row.removesuffix(" loaded").rpartition(", ")
+        if way == name and score in scores:
+            entry = scores[score]
+            points.append((int(loaded), entry["value"], entry["low"], entry["high"]))
+    return sorted(points)
+
+
+def _draw_curve(axes: Axes, label: str, points: Sequence[Point], color: str) -> None:
+    loaded, values, lows, highs = zip(*points, strict=True)
+    axes.plot(loaded, values, color=color, marker="o", markersize=3, label=label)
+    axes.fill_between(loaded, lows, highs, color=color, alpha=0.15, linewidth=0)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG; equal figures give equal bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,137 @@
+"""Results of an experiment: scores of all rows, and the table that summarizes them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from autolora.progress import track
+from autolora.storage.arrays import Float64Array
+from bench.paper.cases import Case
+from bench.paper.estimates import case_weights, estimate, win_rate
+from bench.paper.experiments import Cell, Experiment
+from bench.paper.scores import Columns, Scores
+
+RESAMPLES = 2000
+TIE = 0.01
+"""largest difference of two scores that counts as a tie"""
+MAIN_SCORES = ("all shown", "VQAScore")
+"""the first that is defined decides which strength is best, and is compared case by case"""
+CaseKey = tuple[tuple[tuple[str, str], ...], str, int]
+"""groups, prompt and run of a case"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Results:
+    """row -> case -> scores of its images."""
+
+    rows: Mapping[str, Mapping[CaseKey, Columns]]
+
+    def by_case(self, row: str, score: str) -> dict[CaseKey, Float64Array]:
+        """Return the values of a score per case; empty if the row does not have it."""
+        return {key: columns[score] for key, columns in self.rows[row].items() if score in columns}
+
+
+def key_of(case: Case) -> CaseKey:
+    """Return what identifies a case among those of one row."""
+    return case.groups, case.prompt, case.run
+
+
+def measure(cells: Sequence[Cell], scores: Scores, label: str) -> Results:
+    """Draw and score what is not in the cache."""
+    rows: dict[str, dict[CaseKey, Columns]] = {}
+    for cell in track(cells, label, len(cells), "rows of cases"):
+        rows.setdefault(cell.row, {})[key_of(cell.case)] = scores.of(cell.case, cell.recipe)
+    return Results(rows)
+
+
+def finished(cells: Iterable[Cell], scores: Scores) -> list[Cell]:
+    """Return the cells of the cases of which every row is in the cache."""
+    cells = list(cells)
+    missing = {key_of(cell.case) for cell in cells if not scores.are_known(cell.case, cell.recipe)}
+    return [cell for cell in cells if key_of(cell.case) not in missing]
+
+
+def summarize(results: Results, experiment: Experiment) -> dict[str, Any]:
+    """Return the table as JSON: row -> score -> estimate, the same per run, and the comparison with another row."""
+    some = next(iter(results.rows.values()))
+    rows = {row: _summarize_row(results, row, experiment) for row in results.rows}
+    images = sum(len(next(iter(columns.values()))) for columns in some.values())
+    return {"title": experiment.title, "cases": len(some), "images per row": images, "rows": rows}
+
+
+def _summarize_row(results: Results, row: str, experiment: Experiment) -> dict[str, Any]:
+    reference = experiment.reference(row)
+    table = {}
+    for score in experiment.scores:
+        values = results.by_case(row, score)
+        if values and not np.isnan(np.concatenate(list(values.values()))).all():
+            entry = _estimates(values)
+            others = results.by_case(reference, score) if reference in results.rows else {}
+            if reference != row and others:
+                entry |= {"compared with": reference} | _compare(values, others)
+            table[score] = entry
+    return table
+
+
+def _estimates(values: Mapping[CaseKey, Float64Array]) -> dict[str, Any]:
+    means = _means(values)
+    weights = case_weights([groups for groups, _, _ in values], RESAMPLES, seed=0)
+    runs = np.array([run for _, _, run in values])
+    by_run = [float(np.nanmean(means[runs == run])) for run in sorted(set(runs.tolist()))]
+    return estimate(means, weights) | {"cases": len(means), "runs": by_run}
+
+
+def _compare(
+    values: Mapping[CaseKey, Float64Array], others: Mapping[CaseKey, Float64Array]
+) -> dict[str, Any]:
+    """Return the paired difference of the cases that both have, and how often an image scores higher."""
+    keys = [key for key in values if key in others]
+    ours, theirs = [values[key] for key in keys], [others[key] for key in keys]
+    differences = {key: mine - other for key, mine, other in zip(keys, ours, theirs, strict=True)}
+    weights = case_weights([groups for groups, _, _ in keys], RESAMPLES, seed=0)
+    rates = win_rate(np.concatenate(ours), np.concatenate(theirs), TIE)
+    return {"difference": estimate(_means(differences), weights), "images": asdict(rates)}
+
+
+def _means(values: Mapping[CaseKey, Float64Array]) -> Float64Array:
+    """Return the mean of each case's images (C,), nan for a case without a defined one."""
+    return np.array([np.nan if np.isnan(column).all() else np.nanmean(column) for column in values.values()])
+
+
+def main_score(table: Mapping[str, Any]) -> str:
+    """Return the score of a summary by which rows are compared."""
+    rows: Iterable[Mapping[str, Any]] = table["rows"].values()
+    return next(score for score in MAIN_SCORES if any(score in row for row in rows))
+
+
+def best_row(table: Mapping[str, Any]) -> str:
+    """Return the row with the highest main score."""
+    score, rows = main_score(table), dict[str, Any](table["rows"])
+    return max(rows, key=lambda row: float(rows[row][score]["value"]))
+
+
+def to_markdown(table: Mapping[str, Any]) -> str:
+    """Return a summary as a table: a line per row."""
+    scores = list(dict.fromkeys(score for row in table["rows"].values() for score in row))
+    main = main_score(table)
+    head = f"| row | {' | '.join(scores)} | {main}, difference | images won, tied, lost |"
+    lines = [head, "|---" * (len(scores) + 3) + "|"]
+    for name, row in table["rows"].items():
+        cells = [_interval(row[score]) if score in row else "" for score in scores]
+        lines.append(f"| {name} | {' | '.join(cells)} | {_comparison(row.get(main, {}))} |")
+    counts = f"{table['cases']} cases, {table['images per row']} images per row"
+    return "\n".join([f"## {table['title']}", "", f"{counts}.", "", *lines])
+
+
+def _comparison(entry: Mapping[str, Any]) -> str:
+    if "difference" not in entry:
+        return " | "
+    rates = " / ".join(f"{entry['images'][name]:.2f}" for name in ("wins", "ties", "losses"))
+    return f"{_interval(entry['difference'], '+')} | {rates}"
+
+
+def _interval(entry: Mapping[str, float], sign: str = "") -> str:
+    value, low, high = (f"{entry[name]:{sign}.2f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]".replace("-", "−")

@@ -1,0 +1,52 @@
+"""bench.paper.estimates: intervals of crossed designs, and win rates."""
+
+import numpy as np
+import pytest
+
+from bench.paper.estimates import case_weights, estimate, interval, win_rate
+
+OBJECTS, STYLES = 6, 8
+GRID = [
+    (("object", str(thing)), ("style", str(style))) for thing in range(OBJECTS) for style in range(STYLES)
+]
+ALONE = [(("case", str(number)),) for number in range(OBJECTS * STYLES)]
+
+
+def test_a_case_counts_as_often_as_its_members_were_drawn() -> None:
+    weights = case_weights(GRID, resamples=50, seed=0).reshape(50, OBJECTS, STYLES)
+    objects, styles = weights.sum(axis=2), weights.sum(axis=1)
+    assert np.array_equal(weights.sum(axis=(1, 2)), np.full(50, OBJECTS * STYLES))
+    assert np.array_equal(weights, objects[:, :, None] * styles[:, None, :] / (OBJECTS * STYLES))
+
+
+def test_cases_without_common_members_are_resampled_as_in_a_plain_bootstrap() -> None:
+    values = np.random.default_rng(0).normal(size=len(ALONE))
+    low, high = interval(values, case_weights(ALONE, resamples=4000, seed=0))
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert values.mean() - low == pytest.approx(half, rel=0.1)
+    assert high - values.mean() == pytest.approx(half, rel=0.1)
+
+
+def test_an_interval_is_wider_if_objects_differ() -> None:
+    by_object = np.repeat(np.random.default_rng(0).normal(size=OBJECTS), STYLES)
+    crossed, plain = (interval(by_object, case_weights(groups, 2000, seed=0)) for groups in (GRID, ALONE))
+    assert crossed[1] - crossed[0] > 2 * (plain[1] - plain[0])
+
+
+def test_sets_that_share_adapters_of_one_population_are_not_independent() -> None:
+    pairs = [(("adapter", str(a)), ("adapter", str(b))) for a in range(6) for b in range(a)]
+    weights = case_weights(pairs, resamples=20, seed=0)
+    counts = [[w for pair, w in zip(pairs, row, strict=True) if ("adapter", "0") in pair] for row in weights]
+    assert any(not any(row) for row in counts)  # an adapter that was not drawn takes all of its pairs with it
+
+
+def test_undefined_values_are_left_out() -> None:
+    values = np.array([1.0, np.nan, 1.0, np.nan])
+    entry = estimate(values, case_weights(ALONE[:4], resamples=100, seed=0))
+    assert entry == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_near_values_tie() -> None:
+    ours, theirs = np.array([0.5, 0.5, 0.5, 0.5, np.nan]), np.array([0.4, 0.495, 0.5, 0.8, 0.1])
+    rate = win_rate(ours, theirs, tie=0.01)
+    assert (rate.wins, rate.ties, rate.losses) == (0.25, 0.5, 0.25)

@@ -1,0 +1,94 @@
+"""bench.paper.images and gates: what is drawn, what is taken from the cache, and what is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.paper.cases import object_style_cases
+from bench.paper.gates import VARIANTS, GateShelf, TrainedGates, section_of
+from bench.paper.images import ImageCache, Part, Recipe
+from bench.paper.rows import PAIRS_ONLY, Way, fusion_ways
+from bench.paper.world import World
+
+FIRST, SECOND = Part("a" * 64), Part("b" * 64)
+
+
+@pytest.fixture
+def fresh(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Return the world with an empty cache."""
+    monkeypatch.setattr(World, "cache", tmp_path / "cache")
+    return world
+
+
+def test_an_image_is_drawn_once(fresh: World) -> None:
+    recipe = Way(name="direct").recipe(fresh, object_style_cases(fresh, 0, 1)[0])
+    images = ImageCache(fresh, GateShelf(fresh))
+    first = images.images(recipe, [0, 1])
+    again = ImageCache(fresh, GateShelf(fresh))
+    second = again.images(recipe, [1, 2, 0])
+    assert (images.drawn, again.drawn) == (2, 1)
+    assert [np.array_equal(first[0], second[2]), np.array_equal(first[1], second[0])] == [True, True]
+
+
+def test_recipes_that_differ_in_nothing_that_acts_share_images() -> None:
+    alone = Recipe("a cat", (FIRST,))
+    assert Recipe("a cat", (FIRST, replace(SECOND, strength=0)), "ties").simplified() == alone
+    assert Recipe("a cat", (replace(FIRST, relevance=0.5),), "velocity").simplified() == alone
+    assert Recipe("a cat", (replace(FIRST, strength=0),), "gated").simplified() == Recipe("a cat", ())
+    gated = Recipe("a cat", (replace(FIRST, relevance=0.5),), "gated", TrainedGates("best", 0))
+    assert gated.simplified() == gated
+    pair = Recipe("a cat", (FIRST, SECOND), "mean")
+    assert pair.simplified() == pair != Recipe("a cat", (SECOND, FIRST), "mean").simplified()
+
+
+def test_every_difference_that_acts_has_another_key(fresh: World) -> None:
+    images = ImageCache(fresh, GateShelf(fresh))
+    pair = Recipe("a cat", (FIRST, SECOND))
+    recipes = [
+        pair,
+        replace(pair, prompt="a dog"),
+        replace(pair, parts=(FIRST, replace(SECOND, strength=0.5))),
+        replace(pair, method="mean"),
+        *(replace(pair, method="gated", gates=TrainedGates(name, 0)) for name in VARIANTS),
+        replace(pair, method="gated", gates=TrainedGates("best", 1)),
+    ]
+    keys = {images.key(recipe, seed) for recipe in recipes for seed in (0, 1)}
+    assert len(keys) == 2 * len(recipes)
+
+
+def test_gates_are_trained_once_per_variant_and_seed(fresh: World) -> None:
+    gates = TrainedGates("paper without global LoRA", 1)
+    first = GateShelf(fresh).load(gates)
+    files = sorted((fresh.cache / "gates").glob("*/data/fusion/*"))
+    dates = [file.stat().st_mtime_ns for file in files]
+    second = GateShelf(fresh).load(gates)
+    assert [file.stat().st_mtime_ns for file in files] == dates and len(files) == 2
+    assert first.variant == second.variant and first.variant.global_rank == 0
+
+
+def test_a_training_has_the_size_and_the_overrides_of_params(world: World) -> None:
+    params = world.params.fusion
+    section = section_of(params, TrainedGates("paper", 2))
+    assert (section.steps, section.batch, section.seed) == (params.steps, params.batch, 2)
+    assert section.variant.learning_rate == params.variant.learning_rate == 0.005
+    assert section.variant.gate == "full" and not section.variant.relevance
+
+
+def test_rows_are_the_methods_that_can_combine_the_adapters(world: World) -> None:
+    pairs = object_style_cases(world, 0, 1)
+    names = [way.name for way in fusion_ways(world, pairs, 1.25)]
+    assert names[:4] == ["base", "direct", "direct × 1.25", "direct, selected"]
+    assert {"gated, paper", "gated, released", "gated, best", "velocity", "ties_factors"} <= {*names}
+    larger = [replace(case, loaded=(*case.loaded, pairs[-1].loaded[1])) for case in pairs]
+    assert {*names} - {way.name for way in fusion_ways(world, larger, 1.25)} == {*PAIRS_ONLY}
+
+
+def test_a_selection_leaves_out_adapters_of_low_relevance(world: World) -> None:
+    case = object_style_cases(world, 0, 1)[0]
+    chosen = replace(world, relevance=lambda prompt, loaded: (0.9, 0.1))
+    parts = Way(name="direct, selected", selects=True).recipe(chosen, case).parts
+    assert [part.sha256 for part in parts] == [case.loaded[0]]
+    reversed_parts = Way(name="klora", method="klora", swaps=True).recipe(chosen, case).parts
+    assert [part.sha256 for part in reversed_parts] == [*case.loaded[::-1]]

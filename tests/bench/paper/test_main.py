@@ -1,0 +1,75 @@
+"""`python -m bench.paper` in a tiny world."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bench.paper.__main__ import main
+from bench.paper.experiments import STRENGTHS, UNNAMED_WAYS
+from bench.paper.images import ImageCache
+
+SMALL = (
+    "--runs",
+    "0",
+    "1",
+    "--images",
+    "1",
+    "--sets",
+    "1",
+    "--prompts",
+    "3",
+    "--objects",
+    "1",
+    "--styles",
+    "1",
+)
+
+
+@pytest.fixture
+def run(world_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs the command beside the world and returns the tables."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*options: str) -> dict[str, Any]:
+        monkeypatch.chdir(tmp_path)
+        main(["--world", str(world_root), "--name", "tiny", *SMALL, *options])
+        return dict(json.loads((tmp_path / "metrics/paper_bench.json").read_text())["tiny"])
+
+    return call
+
+
+def test_tables_and_curves_are_written_and_drawn_once(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--tables", "3", "5", "--beyond", "single", "order")
+    tables = run(*options)
+    assert {*tables} == {"strengths", "3", "5", "single", "order"}
+    assert len(tables["strengths"]["rows"]) == len(STRENGTHS)
+    direct, base = (tables["3"]["rows"][name] for name in ("direct", "base"))
+    assert "difference" not in direct["VQAScore"]
+    assert base["VQAScore"]["compared with"] == "direct" and len(base["VQAScore"]["runs"]) == 2
+    assert sum(base["VQAScore"]["images"].values()) == pytest.approx(1)
+    assert direct["alone 1"]["value"] <= 1 and not math.isnan(direct["all shown"]["value"])
+    assert "gated, paper without global LoRA" in tables["5"]["rows"]
+    assert {f"{way.name}, 1 loaded" for way in UNNAMED_WAYS} <= {*tables["single"]["rows"]}
+    shown = capsys.readouterr().out
+    assert "## Table 3, random pairs" in shown and "| direct |" in shown
+    assert Image.open(tmp_path / "docs/images/paper-tiny-unnamed.png").width > 100
+    monkeypatch.setattr(ImageCache, "_draw", None)  # drawing again would fail
+    assert run(*options) == tables
+
+
+def test_a_report_on_finished_cases_draws_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("--tables", "2", "--beyond", "--runs", "0")
+    monkeypatch.setattr(ImageCache, "_draw", None)
+    tables = run("--finished", "--tables", "2", "--beyond")
+    assert tables["2"]["cases"] == 1  # that of run 0; run 1 has none
+
+
+def test_figure_2_shows_both_halves(run: Any, tmp_path: Path) -> None:
+    run("--tables", "--beyond", "--figure", "2")
+    assert Image.open(tmp_path / "docs/images/paper-tiny-figure-2.png").height > 500
