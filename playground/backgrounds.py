@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw
 
 from playground.pen import Colour
 
-SIZE = 64  # pixels of a drawing
-CANVAS = 256  # pixels of the canvas it is painted on
+SIZE = 64  # pixels per side of a drawing of the committed world
+SIZES = (SIZE, 2 * SIZE)
+CANVAS = 256  # pixels per side of the canvas that a drawing is painted on
 
 _Draw = ImageDraw.ImageDraw
 

@@ -1,19 +1,20 @@
 """Building blocks of the styles: operations on pixels, masks and contours, and repeating textures.
 
-Pixels are floats (H, W, 3) in 0..1 and masks are (H, W, 1), both of half a canvas (SIDE x SIDE). Lengths are in pixels
-of the drawing, unless stated otherwise.
+Pixels are floats (H, W, 3) in 0..1 and masks are (H, W, 1), both with twice as many pixels per side as the drawing.
+`side` is their number. Lengths are in 64ths of a side, which makes a drawing of each size the same picture.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from playground.backgrounds import SIZE
+from playground.backgrounds import CANVAS, SIZE
+from playground.pen import Colour
 
-SIDE = 2 * SIZE  # half a canvas
 GREY = np.array([0.3, 0.59, 0.11], np.float32)
 
 
@@ -22,21 +23,51 @@ def ink(red: float, green: float, blue: float) -> np.ndarray:
     return np.array((red, green, blue), np.float32) / 255
 
 
-def floats(image: Image.Image) -> np.ndarray:
-    """Return a canvas as pixels."""
-    return np.asarray(image.reduce(2), np.float32) / 255
+def unit(side: int) -> int:
+    """Return the number of pixels of a 64th of a side."""
+    return side // SIZE
 
 
-def flatten(background: Image.Image, layer: Image.Image) -> np.ndarray:
-    """Return the pixels of the background with the object's layer on top."""
-    flat = background.copy()
-    flat.paste(layer, mask=layer.getchannel("A"))
-    return floats(flat)
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What a style turns into a drawing: canvases of the background (RGB) and of the object (RGBA)."""
 
+    background: Image.Image
+    object: Image.Image
+    colour: Colour
+    """of the object"""
+    size: int
+    """pixels per side of the drawing: 64 or 128"""
 
-def cover(layer: Image.Image) -> np.ndarray:
-    """Return the mask of the object."""
-    return floats(layer.getchannel("A"))[..., None]
+    @property
+    def side(self) -> int:
+        """Pixels per side of what styles compute on."""
+        return 2 * self.size
+
+    @property
+    def scene(self) -> np.ndarray:
+        """The pixels of the background."""
+        return self._floats(self.background)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask of the object."""
+        return self._floats(self.object.getchannel("A"))[..., None]
+
+    @property
+    def flat(self) -> np.ndarray:
+        """The pixels of the background with the object on top."""
+        return self._floats(self.flat_canvas)
+
+    @property
+    def flat_canvas(self) -> Image.Image:
+        """The canvas of the background with the object on top."""
+        canvas = self.background.copy()
+        canvas.paste(self.object, mask=self.object.getchannel("A"))
+        return canvas
+
+    def _floats(self, canvas: Image.Image) -> np.ndarray:
+        return np.asarray(canvas.reduce(CANVAS // self.side), np.float32) / 255
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
@@ -45,7 +76,7 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 
 
 def to_drawing(pixels: np.ndarray) -> Image.Image:
-    """Return pixels as a drawing of 64x64."""
+    """Return pixels as a drawing, of half as many pixels per side."""
     return to_image(pixels).reduce(2)
 
 
@@ -56,18 +87,24 @@ def lay(under: np.ndarray, over: np.ndarray, share: np.ndarray | float) -> np.nd
 
 def blurred(pixels: np.ndarray, radius: float) -> np.ndarray:
     """Return pixels or a mask after a Gaussian blur."""
-    image = to_image(pixels.squeeze()).filter(ImageFilter.GaussianBlur(2 * radius))
+    image = to_image(pixels.squeeze()).filter(ImageFilter.GaussianBlur(unit(len(pixels)) * radius))
     return (np.asarray(image, np.float32) / 255).reshape(pixels.shape)
 
 
 def shifted(pixels: np.ndarray, down: float, right: float) -> np.ndarray:
     """Return pixels or a mask shifted down and right; border pixels are repeated."""
-    rows, columns = (np.clip(np.arange(SIDE) - round(2 * a), 0, SIDE - 1) for a in (down, right))
+    side = len(pixels)
+    rows, columns = (np.clip(np.arange(side) - round(unit(side) * a), 0, side - 1) for a in (down, right))
     return np.asarray(pixels[rows][:, columns])
 
 
 def grown(mask: np.ndarray, reach: int) -> np.ndarray:
-    """Return a mask dilated by `reach` half pixels of the drawing."""
+    """Return a mask dilated by `reach` 128ths of a side."""
+    return _dilated(mask, reach * unit(len(mask)) // 2)
+
+
+def _dilated(mask: np.ndarray, reach: int) -> np.ndarray:
+    """Return a mask dilated by `reach` pixels."""
     for axis in (0, 1):
         wide = mask.swapaxes(0, axis).copy()
         for step in range(1, reach + 1):
@@ -79,32 +116,33 @@ def grown(mask: np.ndarray, reach: int) -> np.ndarray:
 
 
 def contours(pixels: np.ndarray, reach: int) -> np.ndarray:
-    """Return the mask of the edges in pixels (H, W, C), dilated by `reach` half pixels of the drawing."""
-    edge, ones = np.zeros((SIDE, SIDE, 1), np.float32), np.ones(pixels.shape[-1], np.float32)
+    """Return the mask of the edges in pixels (H, W, C), a 128th of a side wide, dilated by `reach` of these."""
+    edge, ones = np.zeros((*pixels.shape[:2], 1), np.float32), np.ones(pixels.shape[-1], np.float32)
+    width = unit(len(pixels)) // 2
     edge[:, 1:, 0] = np.abs(np.diff(pixels, axis=1)) @ ones > 0.3
     edge[1:, :, 0] += np.abs(np.diff(pixels, axis=0)) @ ones > 0.3
-    return grown(np.minimum(edge, 1), reach)
+    return _dilated(np.minimum(edge, 1), reach * width + width - 1)
 
 
 @functools.cache
-def coordinates() -> tuple[np.ndarray, np.ndarray]:
-    """Return the row and the column (H, W, 1) of each pixel, in pixels of the drawing."""
-    rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / 2 + 0.25
+def coordinates(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row and the column (H, W, 1) of each pixel's center."""
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32) / unit(side) + 0.5 / unit(side)
     return rows[..., None], columns[..., None]
 
 
 @functools.cache
-def waves(down: float, right: float, bend: float = 0.0) -> np.ndarray:
-    """Return sine waves (H, W, 1) in 0..1 with `down` and `right` periods per pixel, bent by `bend` periods."""
-    yy, xx = coordinates()
+def waves(side: int, down: float, right: float, bend: float = 0.0) -> np.ndarray:
+    """Return sine waves (H, W, 1) in 0..1 with `down` and `right` periods per length, bent by `bend` periods."""
+    yy, xx = coordinates(side)
     turns = yy * down + xx * right + bend * np.sin((xx + yy) / 6)
     return np.asarray((np.sin(2 * np.pi * turns) + 1) / 2)
 
 
 @functools.cache
-def from_border(wobble: float = 0.0) -> np.ndarray:
+def from_border(side: int, wobble: float = 0.0) -> np.ndarray:
     """Return each pixel's distance (H, W, 1) from the nearest border, plus a smooth distortion."""
-    yy, xx = coordinates()
+    yy, xx = coordinates(side)
     distance = SIZE / 2 - np.maximum(np.abs(xx - SIZE / 2), np.abs(yy - SIZE / 2))
     return np.asarray(distance + wobble * (np.sin(yy / 3.1) + np.cos(xx / 2.7)))
 
@@ -119,9 +157,9 @@ def lattice(rows: int, columns: int, jitter: float) -> tuple[np.ndarray, np.ndar
 
 
 @functools.cache
-def tiling(rows: int, columns: int, jitter: float, gap: float) -> tuple[np.ndarray, np.ndarray]:
+def tiling(side: int, rows: int, columns: int, jitter: float, gap: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the index (H, W) of each pixel's nearest lattice point, and a mask of the gaps between tiles."""
-    yy, xx = coordinates()
+    yy, xx = coordinates(side)
     distance = np.hypot(*(a - b for a, b in zip((yy, xx), lattice(rows, columns, jitter), strict=True)))
     nearest = np.sort(distance, axis=-1)[..., :2]
     gaps = np.clip(gap - (nearest[..., 1:] - nearest[..., :1]) + 0.5, 0, 1)
@@ -129,9 +167,9 @@ def tiling(rows: int, columns: int, jitter: float, gap: float) -> tuple[np.ndarr
 
 
 @functools.cache
-def triangulation() -> np.ndarray:
+def triangulation(side: int) -> np.ndarray:
     """Return the index (H, W) of each pixel's triangle; the triangles are halves of distorted squares."""
-    yy, xx = coordinates()
+    yy, xx = coordinates(side)
     yy, xx = (yy + 1.6 * np.sin(xx / 5.5)) / 8, (xx + 1.8 * np.sin(yy / 6.3)) / 8
     row, column = np.floor(yy + 1).astype(int), np.floor(xx + 1).astype(int)
     down, right = yy + 1 - row, xx + 1 - column

@@ -1,8 +1,8 @@
-"""The drawn world: 64x64 drawings of coloured objects on backgrounds, in styles, with captions.
+"""The drawn world: drawings of coloured objects on backgrounds, in styles, with captions.
 
-A drawing is painted on a 256x256 canvas and shrunk, which makes lines smooth. All randomness comes from the caller's
-generator: the same seed gives the same drawing. The words of this module are labels and captions that models were
-trained on; a change of any of them changes the models.
+A drawing is painted on a 256x256 canvas and shrunk to 64x64 or 128x128, which makes lines smooth. All randomness comes
+from the caller's generator: the same seed gives the same drawing. The words of this module are labels and captions
+that models were trained on; a change of any of them changes the models.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from playground.backgrounds import CANVAS, paint_background
+from playground.backgrounds import CANVAS, SIZES, paint_background
 from playground.backgrounds import SIZE as SIZE
 from playground.objects import PAINTERS
 from playground.pen import Colour, Pen
 from playground.styles import FILTERS, shrink
+from playground.textures import Layers
 
 BASE_OBJECTS = (
     "house", "tree", "fish", "star", "car", "cup",
@@ -85,8 +86,13 @@ def label_indices(scenes: Sequence[Scene]) -> np.ndarray:
     return np.array([[names.index(getattr(s, field)) for field, names in FIELDS.items()] for s in scenes])
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """Return a 64x64 RGB image of a scene; position and size of the object are random."""
+def draw(scene: Scene, rng: np.random.Generator, size: int = SIZE) -> Image.Image:
+    """Return an RGB image of a scene; position and size of the object are random.
+
+    size: pixels per side, 64 or 128. The same seed gives the same picture in both sizes. Raises ValueError for others.
+    """
+    if size not in SIZES:
+        raise ValueError(f"{size} pixels per side, expected {' or '.join(map(str, SIZES))}")
     background = paint_background(scene.background, rng)
     layer = Image.new("RGBA", (CANVAS, CANVAS), (0, 0, 0, 0))
     pen = Pen(
@@ -96,10 +102,8 @@ def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
         main=COLOURS[scene.colour],
     )
     PAINTERS[scene.object](pen)
-    if scene.style == PLAIN:
-        background.paste(layer, mask=layer.getchannel("A"))
-        return shrink(background)
-    return FILTERS[scene.style](background, layer, COLOURS[scene.colour])
+    layers = Layers(background, layer, COLOURS[scene.colour], size)
+    return shrink(layers) if scene.style == PLAIN else FILTERS[scene.style](layers)
 
 
 # ---------------------------------------------------------------- captions

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from playground import text, world
 
 STYLES = (world.PLAIN, *world.ALL_STYLES)
+DRAWINGS_SHA256 = "9c585d94334ff984a7c7b583f6a9f20eca6f99cc1bff6c19bccac6165a911d5c"
+MOST_DIFFERENT, LEAST_DETAIL = 7.0, 0.5
+"""mean absolute differences, of 255"""
 
 
 def test_world_has_the_documented_size() -> None:
@@ -37,6 +42,37 @@ def test_same_seed_gives_the_same_drawing() -> None:
         )
         assert np.array_equal(first, second)
         assert not np.array_equal(first, other)
+
+
+def test_drawings_are_those_that_the_committed_models_were_trained_on() -> None:
+    digest = hashlib.sha256()
+    for number, (name, style) in enumerate(itertools.product(world.OBJECTS, STYLES)):
+        background = world.FIELDS["background"][number % 10]
+        scene = world.Scene(name, [*world.COLOURS][number % 8], background, style)
+        digest.update(world.draw(scene, np.random.default_rng(number)).tobytes())
+    assert digest.hexdigest() == DRAWINGS_SHA256
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_larger_drawing_is_the_same_picture_with_more_detail(style: str) -> None:
+    for number, name in enumerate(world.OBJECTS):
+        scene = world.Scene(name, "blue", world.FIELDS["background"][number % 10], style)
+        small, large = (world.draw(scene, np.random.default_rng(number), size) for size in (64, 128))
+        assert large.size == (128, 128)
+        assert difference(large.reduce(2), small) < MOST_DIFFERENT
+        enlarged = small.resize((128, 128), Image.Resampling.BICUBIC)
+        assert difference(large, enlarged) > LEAST_DETAIL or style == "watercolour"  # which is blurred
+
+
+def test_other_sizes_are_refused() -> None:
+    scene = world.Scene("boat", "blue", "night sky")
+    with pytest.raises(ValueError, match="96 pixels per side, expected 64 or 128"):
+        world.draw(scene, np.random.default_rng(0), 96)
+
+
+def difference(first: Image.Image, second: Image.Image) -> float:
+    """Return the mean absolute difference of two images, of 255."""
+    return float(np.abs(np.asarray(first, float) - np.asarray(second, float)).mean())
 
 
 def test_styles_differ() -> None:
