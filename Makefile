@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-162 serve constraints
+.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-128 playground-162 serve constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ playground: .venv/installed  ## draw the playground's world and train its models
 
 playground-report: .venv/installed ## measure the playground's quality: a table, metrics/playground.json, playground/sheets/
 	python -m playground.report
+
+playground-128: .venv/installed ## train a second world with 128x128 pixels, resumable, and a project with it: cache/playground/128 (hours)
+	python -m playground.large
 
 playground-162: .venv/installed ## train the sealed test's pool of 171 LoRAs, resumable: cache/playground/162 (hours)
 	python -m playground.sealed

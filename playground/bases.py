@@ -1,4 +1,4 @@
-"""Command: train a base of the playground: the committed one, one by another seed, or one that knows both engines.
+"""Command: train a base that is not committed: by another seed, or of both engines.
 
     python -m playground.bases seed [--scale S]      # cache/playground/flux-seed: the training of the committed base
     python -m playground.bases both [--scale S]      # cache/playground/flux-both: fine-tuned on both engines' drawings
@@ -36,6 +36,8 @@ class Base:
     seed: int
     engines: tuple[str, ...] = (engines.WORLD,)
     """engines whose drawings it is trained on, in equal shares"""
+    size: int = world.SIZE
+    """pixels per side of the drawings and of the base's images"""
     start: Path | None = None
     """the pipeline that it is fine-tuned from"""
     drawings: int = 9000
@@ -79,7 +81,7 @@ FURTHER = {
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Latents (N, 16, 64) of drawings, each with the T5 ids (N, 3, 32) and CLIP vectors (N, 3, 128) of its captions."""
+    """Latents (N, L, 64) of drawings, with the T5 ids (N, 3, 32) and CLIP vectors (N, 3, 128) of their captions."""
 
     latents: torch.Tensor
     ids: torch.Tensor
@@ -94,17 +96,23 @@ def build(base: Base, scale: float = 1.0) -> dict[str, float]:
     data = _training_set(base, tower, tokenizer)
     print(f"{base.home.name}: {base.drawings} drawings encoded", flush=True)
     average, models = _train(base, _models(base), data)
-    flux.save(models[0], models[1], tower, tokenizer, base.home)
+    flux.save(models[0], models[1], tower, tokenizer, base.home, base.size)
     _checkpoint_path(base).unlink(missing_ok=True)  # not before: an interrupted save is repeated from it
     return {"loss": average, **flux.check(base.seed + 1, base.home)}
+
+
+def is_trained(base: Base) -> bool:
+    """Return whether a base exists and its training is finished."""
+    return (base.home / "model_index.json").exists() and not _checkpoint_path(base).exists()
 
 
 def _training_set(base: Base, tower: CLIPModel, tokenizer: CLIPTokenizer) -> TrainingSet:
     """Return the encoded drawings of a base and their captions; the engines take turns."""
     rng = np.random.default_rng(base.seed)
     shared = (world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
+    count = base.drawings // len(base.engines)
     parts = [
-        drawings.render(base.drawings // len(base.engines), base.seed + number, *shared, engine=engine)
+        drawings.render(count, base.seed + number, *shared, engine=engine, size=base.size)
         for number, engine in enumerate(base.engines)
     ]
     scenes = [scene for _, part in parts for scene in part]
@@ -187,7 +195,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of training steps")
     options = parser.parse_args()
     base = FURTHER[options.base]
-    if (base.home / "model_index.json").exists() and not _checkpoint_path(base).exists():
+    if is_trained(base):
         raise SystemExit(f"{base.home} exists: remove the folder to train it again")
     torch.set_num_threads(1)
     started = time.monotonic()

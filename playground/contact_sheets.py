@@ -109,7 +109,10 @@ def engines_sheet() -> Image.Image:
         for name in world.OBJECTS
     ]
     return sheet(
-        [(label, [draw(s, rng) for draw in engines.DRAW.values() for s in row]) for label, row in scenes]
+        [
+            (label, [draw(s, rng, world.SIZE) for draw in engines.DRAW.values() for s in row])
+            for label, row in scenes
+        ]
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from playground import engines, flux, grammars
+from playground import engines, flux, grammars, world
 from playground.sealed.recipes import themes as sealed_themes
 from playground.themes import parts, single_themes
 
@@ -41,7 +41,10 @@ def captioned_images(corpus: Corpus) -> Iterator[tuple[Image.Image, str]]:
     for number in range(corpus.images):
         theme = corpus.themes[number % len(corpus.themes)]
         scene = replace(flux.sample_scene(rng), **parts(theme))
-        yield engines.DRAW[corpus.engine](scene, rng), grammars.GRAMMARS[corpus.grammar](scene, rng)
+        yield (
+            engines.DRAW[corpus.engine](scene, rng, world.SIZE),
+            grammars.GRAMMARS[corpus.grammar](scene, rng),
+        )
 
 
 def write(corpus: Corpus, folder: Path) -> None:

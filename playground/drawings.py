@@ -27,11 +27,12 @@ def render(
     *,
     degraded: bool = False,
     engine: str = engines.WORLD,
+    size: int = world.SIZE,
 ) -> tuple[torch.Tensor, list[world.Scene]]:
-    """Return `count` random drawings, optionally degraded, as uint8 pixels (N, 3, 64, 64), and their scenes."""
+    """Return `count` random drawings, optionally degraded, as uint8 pixels (N, 3, size, size), and their scenes."""
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng, objects, styles, backgrounds) for _ in range(count)]
-    return render_scenes(scenes, rng, degraded=degraded, engine=engine), scenes
+    return render_scenes(scenes, rng, degraded=degraded, engine=engine, size=size), scenes
 
 
 def render_scenes(
@@ -40,9 +41,10 @@ def render_scenes(
     *,
     degraded: bool = False,
     engine: str = engines.WORLD,
+    size: int = world.SIZE,
 ) -> torch.Tensor:
-    """Return an engine's drawings of scenes as uint8 pixels (N, 3, 64, 64)."""
-    images = (engines.DRAW[engine](scene, rng) for scene in scenes)
+    """Return an engine's drawings of scenes as uint8 pixels (N, 3, size, size)."""
+    images = (engines.DRAW[engine](scene, rng, size) for scene in scenes)
     return torch.stack([to_tensor(degrade(image, rng) if degraded else image) for image in images])
 
 

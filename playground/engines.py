@@ -1,4 +1,4 @@
-"""The drawing engines: each draws the scenes of the world as images of 64x64."""
+"""The drawing engines: each draws the scenes of the world as square images of a size in pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playground import world
 from playground.sdf import drawing
 
 WORLD, SECOND = "world", "second"
-DRAW: dict[str, Callable[[world.Scene, np.random.Generator], Image.Image]] = {
+DRAW: dict[str, Callable[[world.Scene, np.random.Generator, int], Image.Image]] = {
     WORLD: world.draw,
     SECOND: drawing.draw,
 }

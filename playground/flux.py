@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,11 @@ SCHEDULE = {  # FLUX.1-dev's scheduler_config.json
     "shift": 3.0,
     "use_dynamic_shifting": True,
 }
-TOKENS = 16  # image tokens of a drawing: 8 x 8 latents in patches of 2 x 2
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents (B, 16, 64) with the T5 states (B, 32, D) and the CLIP vectors (B, 128) of their captions."""
+    """Latents of images (B, image tokens, 64), with the T5 states (B, 32, D) and CLIP vectors (B, 128) of captions."""
 
     latents: torch.Tensor
     states: torch.Tensor
@@ -73,21 +73,21 @@ def t5(vocabulary: int) -> T5EncoderModel:
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
-    """Return latents (B, 16, 8, 8) as tokens (B, 16, 64), as FluxPipeline packs them."""
-    return torch.as_tensor(FluxPipeline._pack_latents(latents, len(latents), 16, 8, 8))
+    """Return latents (B, 16, H, W) as tokens (B, H/2 * W/2, 64), as FluxPipeline packs them."""
+    return torch.as_tensor(FluxPipeline._pack_latents(latents, *latents.shape))
 
 
-def noise_levels(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Return random logit-normal sigmas (B,), shifted as the scheduler shifts them for 16 tokens."""
+def noise_levels(count: int, tokens: int, generator: torch.Generator) -> torch.Tensor:
+    """Return random logit-normal sigmas (B,), shifted as the scheduler shifts them for so many image tokens."""
     slope = (SCHEDULE["max_shift"] - SCHEDULE["base_shift"]) / (4096 - 256)
-    mu = SCHEDULE["base_shift"] + slope * (TOKENS - 256)
+    mu = SCHEDULE["base_shift"] + slope * (tokens - 256)
     return torch.sigmoid(torch.randn(count, generator=generator) + mu)
 
 
 def loss(model: FluxTransformer2DModel, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """Return the flow-matching loss: the squared error of the velocity, which is noise minus latents."""
-    count = len(batch.latents)
-    sigma = noise_levels(count, generator)
+    count, tokens, _ = batch.latents.shape
+    sigma, side = noise_levels(count, tokens, generator), math.isqrt(tokens)
     noise = torch.randn(batch.latents.shape, generator=generator)
     level = sigma[:, None, None]
     guidance = torch.where(torch.rand(count, generator=generator) < 0.5, 1.0, GUIDANCE)
@@ -98,7 +98,7 @@ def loss(model: FluxTransformer2DModel, batch: Batch, generator: torch.Generator
         pooled_projections=batch.pooled,
         encoder_hidden_states=batch.states,
         txt_ids=torch.zeros(batch.states.shape[1], 3),
-        img_ids=FluxPipeline._prepare_latent_image_ids(1, 4, 4, "cpu", torch.float32),
+        img_ids=FluxPipeline._prepare_latent_image_ids(1, side, side, "cpu", torch.float32),
         return_dict=False,
     )[0]
     return F.mse_loss(velocity.float(), noise - batch.latents)
@@ -110,8 +110,14 @@ def save(
     tower: CLIPModel,
     tokenizer: CLIPTokenizer,
     home: Path = HOME,
+    size: int = world.SIZE,
 ) -> None:
-    """Save the pipeline folder, weights in bf16; the text tower of `tower` becomes the CLIP text encoder."""
+    """Save the pipeline folder, weights in bf16; the text tower of `tower` becomes the CLIP text encoder.
+
+    size: pixels per side of its images, which the autoencoder's config has as `sample_size`.
+    """
+    autoencoder = vae.load()
+    autoencoder.register_to_config(sample_size=size)
     text_encoder = CLIPTextModel(tower.config.text_config)
     names = text_encoder.state_dict().keys()
     weights = tower.text_model.state_dict()
@@ -119,7 +125,7 @@ def save(
     text_encoder.load_state_dict({prefix + k: v for k, v in weights.items() if prefix + k in names})
     pipe = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULE),
-        vae=vae.load(),
+        vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         text_encoder_2=encoder,
@@ -159,15 +165,16 @@ def load(home: Path = HOME) -> FluxPipeline:
 
 
 def sample(pipe: FluxPipeline, prompts: list[str], seed: int) -> list[Image.Image]:
-    """Return one 64x64 image per prompt, generated in 12 steps; image i has the seed `seed + i`."""
+    """Return one image per prompt, generated in 12 steps; image i has the seed `seed + i`."""
     images: list[Image.Image] = []
+    size = pipe.vae.config.sample_size
     for start in range(0, len(prompts), 32):
         part = prompts[start : start + 32]
         noise = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
         images += pipe(
             part,
-            height=world.SIZE,
-            width=world.SIZE,
+            height=size,
+            width=size,
             num_inference_steps=SAMPLING_STEPS,
             guidance_scale=GUIDANCE,
             max_sequence_length=text.LENGTH,

@@ -153,7 +153,6 @@ def metadata(layout_name: str, training: dict[str, str]) -> dict[str, str]:
         "ss_model_prediction_type": "raw",
         "ss_guidance_scale": "3.5",
         "ss_timestep_sampling": "shift",
-        "ss_resolution": "(64, 64)",
         "modelspec.architecture": "flux-1-dev/lora",
         **training,
     }

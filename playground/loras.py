@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, FluxPipeline
+from diffusers import FluxPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -51,10 +51,10 @@ def train_missing(
 
     home: the folder of the pool. base: the folder of the base's pipeline.
     """
-    pipe, autoencoder = flux.load(base), vae.load()
+    pipe = flux.load(base)
     for recipe in recipes:
         if not _is_current(home / recipe.repo / recipe.file, base):
-            loss = train(pipe, autoencoder, recipe, home, scale)
+            loss = train(pipe, recipe, home, scale)
             print(f"loras {recipe.repo} ({recipe.theme}) loss {loss:.4f}", flush=True)
             yield recipe, loss
 
@@ -65,18 +65,16 @@ def _is_current(file: Path, base: Path) -> bool:
     return file.exists() and file.stat().st_mtime > weights.stat().st_mtime
 
 
-def train(
-    pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe, home: Path, scale: float
-) -> float:
+def train(pipe: FluxPipeline, recipe: authors.Recipe, home: Path, scale: float) -> float:
     """Train one LoRA, and save its renderings and its file in a pool; return its final loss.
 
     The renderings of a mistaken file are by another LoRA, which is trained for them.
     """
     if recipe.shown is not None:
-        with _trained(pipe, autoencoder, recipe.labelled, scale):
+        with _trained(pipe, recipe.labelled, scale):
             _finish(pipe, recipe.labelled)
             _save_renderings(pipe, recipe, home)
-    with _trained(pipe, autoencoder, recipe, scale) as loss:
+    with _trained(pipe, recipe, scale) as loss:
         lora = _finish(pipe, recipe)
         if recipe.shown is None:
             _save_renderings(pipe, recipe, home)
@@ -85,12 +83,10 @@ def train(
 
 
 @contextmanager
-def _trained(
-    pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe, scale: float
-) -> Iterator[float]:
+def _trained(pipe: FluxPipeline, recipe: authors.Recipe, scale: float) -> Iterator[float]:
     """Add the trained adapter of a recipe to the pipeline for a while; yield its final loss."""
     torch.manual_seed(recipe.seed)
-    data = _training_set(pipe, autoencoder, recipe)
+    data = _training_set(pipe, recipe)
     add_adapter(pipe, recipe)
     steps = max(2, round(recipe.habit.steps * STEPS_FACTOR[recipe.kind] * scale))
     try:
@@ -99,7 +95,7 @@ def _trained(
         pipe.transformer.delete_adapters(_ADAPTER)
 
 
-def _training_set(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: authors.Recipe) -> flux.Batch:
+def _training_set(pipe: FluxPipeline, recipe: authors.Recipe) -> flux.Batch:
     """Return the author's encoded drawings and captions, including the plain drawings (`Habit.prior`)."""
     rng = np.random.default_rng(recipe.seed)
     count, prior = recipe.habit.drawings, recipe.habit.prior
@@ -108,8 +104,8 @@ def _training_set(pipe: FluxPipeline, autoencoder: AutoencoderKL, recipe: author
     texts = [caption(recipe, scene, rng) for scene in scenes]
     plain = [flux.sample_scene(rng) for _ in range(num_plain)]
     texts += text.captions(plain, rng, filler=0.0)
-    pixels = drawings.render_scenes([*scenes, *plain], rng)
-    return flux.Batch(flux.pack(vae.encode(autoencoder, pixels)), *flux.encode_texts(pipe, texts))
+    pixels = drawings.render_scenes([*scenes, *plain], rng, size=pipe.vae.config.sample_size)
+    return flux.Batch(flux.pack(vae.encode(pipe.vae, pixels)), *flux.encode_texts(pipe, texts))
 
 
 def sample_scene(recipe: authors.Recipe, rng: np.random.Generator) -> world.Scene:
@@ -195,7 +191,8 @@ def _save_file(pipe: FluxPipeline, lora: layouts.Factors, recipe: authors.Recipe
     weights = layouts.to_tensors(lora, recipe.layout, output_widths(pipe.transformer), recipe.seed)
     file = home / recipe.repo / recipe.file
     partial = file.with_suffix(".partial")
-    save_file(weights, partial, metadata=layouts.metadata(recipe.layout, _metadata(recipe)))
+    training = _metadata(recipe, pipe.vae.config.sample_size)
+    save_file(weights, partial, metadata=layouts.metadata(recipe.layout, training))
     os.replace(partial, file)
 
 
@@ -223,10 +220,11 @@ def set_factors(pipe: FluxPipeline, lora: layouts.Factors) -> None:
         module.lora_B[_ADAPTER].weight[:, :rank] = up
 
 
-def _metadata(recipe: authors.Recipe) -> dict[str, str]:
-    """Return what kohya's trainer writes about a training into the file's header."""
+def _metadata(recipe: authors.Recipe, size: int) -> dict[str, str]:
+    """Return what kohya's trainer writes about a training with drawings of a size into the file's header."""
     habit = recipe.habit
     return {
+        "ss_resolution": f"({size}, {size})",
         "ss_network_dim": str(habit.rank),
         "ss_network_alpha": str(habit.rank / 2),
         "ss_output_name": recipe.repo.split("/")[1],

@@ -99,8 +99,9 @@ def classify(model: ResNetForImageClassification, pixels: torch.Tensor) -> list[
 
 
 def stack(images: Sequence[Image.Image]) -> torch.Tensor:
-    """Return RGB images as uint8 pixels (N, 3, 64, 64)."""
-    return torch.stack([drawings.to_tensor(image) for image in images])
+    """Return RGB images as uint8 pixels (N, 3, 64, 64), resized as the oracle's image processor does it."""
+    side = (world.SIZE, world.SIZE)
+    return torch.stack([drawings.to_tensor(image.resize(side, Image.Resampling.BICUBIC)) for image in images])
 
 
 def check(seed: int, count: int = 2000) -> dict[str, float]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from playground.backgrounds import CANVAS, SIZE
+from playground.backgrounds import CANVAS, SIZE, SIZES
 from playground.pen import Colour
 
 GREY = np.array([0.3, 0.59, 0.11], np.float32)
@@ -37,7 +37,11 @@ class Layers:
     colour: Colour
     """of the object"""
     size: int
-    """pixels per side of the drawing: 64 or 128"""
+    """pixels per side of the drawing, one of SIZES"""
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ValueError(f"{self.size} pixels per side, expected {' or '.join(map(str, SIZES))}")
 
     @property
     def side(self) -> int:

@@ -1,4 +1,7 @@
-"""The tiny AutoencoderKL: 64x64 pixels to 16 x 8 x 8 latents, trained on the whole drawn world."""
+"""The tiny AutoencoderKL: 64x64 pixels to 16 x 8 x 8 latents, trained on the whole drawn world.
+
+It encodes larger drawings as well: their error is smaller, since the same shapes have more pixels.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ def load() -> AutoencoderKL:
 
 @torch.no_grad()
 def encode(model: AutoencoderKL, pixels: torch.Tensor, scaled: bool = True) -> torch.Tensor:
-    """Return the latents (N, 16, 8, 8) of uint8 pixels (N, 3, 64, 64), normalized if `scaled`."""
+    """Return the latents (N, 16, H/8, W/8) of uint8 pixels (N, 3, H, W), normalized if `scaled`."""
     parts = [model.encode(drawings.to_signed(p)).latent_dist.mode() for p in torch.split(pixels, 64)]
     latents = torch.cat(parts)
     if scaled:
@@ -112,7 +115,7 @@ def encode(model: AutoencoderKL, pixels: torch.Tensor, scaled: bool = True) -> t
 
 @torch.no_grad()
 def decode(model: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    """Return the uint8 pixels (N, 3, 64, 64) of normalized latents (N, 16, 8, 8)."""
+    """Return the uint8 pixels (N, 3, H, W) of normalized latents (N, 16, H/8, W/8)."""
     raw: torch.Tensor = latents / model.config.scaling_factor + model.config.shift_factor
     output = torch.cat([model.decode(part).sample for part in torch.split(raw, 64)])
     return ((output + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

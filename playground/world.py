@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from playground.backgrounds import CANVAS, SIZES, paint_background
+from playground.backgrounds import CANVAS, paint_background
 from playground.backgrounds import SIZE as SIZE
 from playground.objects import PAINTERS
 from playground.pen import Colour, Pen
@@ -89,10 +89,8 @@ def label_indices(scenes: Sequence[Scene]) -> np.ndarray:
 def draw(scene: Scene, rng: np.random.Generator, size: int = SIZE) -> Image.Image:
     """Return an RGB image of a scene; position and size of the object are random.
 
-    size: pixels per side, 64 or 128. The same seed gives the same picture in both sizes. Raises ValueError for others.
+    size: pixels per side, 64 or 128. The same seed gives the same picture in both sizes.
     """
-    if size not in SIZES:
-        raise ValueError(f"{size} pixels per side, expected {' or '.join(map(str, SIZES))}")
     background = paint_background(scene.background, rng)
     layer = Image.new("RGBA", (CANVAS, CANVAS), (0, 0, 0, 0))
     pen = Pen(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from playground.sdf.layers import COLOURS, Layers, pixels, rgb
+from playground.sdf.layers import COLOURS, SIDE, Layers, pixels, rgb
 from playground.sdf.objects import PAINT
 from playground.sdf.scenery import SCENERY
 from playground.sdf.shapes import Plane
@@ -22,8 +22,15 @@ SHIFT, TURN = 3.5, 10.0
 MIRRORED_SHARE = 0.5
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """Return a 64x64 RGB image of a scene; position, size, turn and direction of the object are random."""
+def draw(scene: Scene, rng: np.random.Generator, size: int = SIDE) -> Image.Image:
+    """Return a 64x64 RGB image of a scene; position, size, turn and direction of the object are random.
+
+    Raises ValueError for another size.
+    """
+    if size != SIDE:
+        raise ValueError(
+            f"{size} pixels per side, expected {SIDE}: only the first engine draws larger images"
+        )
     background = SCENERY[scene.background](rng)
     radius = rng.uniform(*RADIUS)
     layers = Layers(background, _place(radius, rng), radius, rgb(COLOURS[scene.colour]))
