@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from playground import authors, engines, pool, world
+from playground.backgrounds import SIZES
 from playground.bases import CACHE
 
 HOME = Path(__file__).parent
@@ -41,9 +42,13 @@ class GeneratedImages(Protocol):
 
 
 def sheet(rows: Rows, scale: int = 1) -> Image.Image:
-    """Return a page with rows of 64x64 images, each with its label on the left; `scale` enlarges the images."""
+    """Return a page with rows of square images, each with its label on the left; `scale` enlarges the images.
+
+    Smaller images are enlarged to the size of the largest.
+    """
     font = ImageFont.load_default(TEXT)
-    side, cell = world.SIZE * scale, world.SIZE * scale + GAP
+    side = scale * max((image.width for _, images in rows for image in images), default=world.SIZE)
+    cell = side + GAP
     left = MARGIN + round(max(font.getlength(label) for label, _ in rows)) + MARGIN
     width = left + max(len(images) for _, images in rows) * cell - GAP + MARGIN
     page = Image.new("RGB", (width, 2 * MARGIN + len(rows) * cell - GAP), PAPER)
@@ -116,6 +121,27 @@ def engines_sheet() -> Image.Image:
     )
 
 
+def sizes_sheet() -> Image.Image:
+    """Return a sheet with four scenes in each style, each drawn in both sizes; the smaller drawing is enlarged."""
+    scenes = [
+        (name, colour, _background(x))
+        for x, (name, colour) in enumerate([*_objects_by_colour(world.OBJECTS)][::2])
+    ]
+    return sheet(
+        [
+            (
+                style,
+                [
+                    world.draw(world.Scene(*scene, style), np.random.default_rng(x), size)
+                    for x, scene in enumerate(scenes)
+                    for size in SIZES
+                ],
+            )
+            for style in (world.PLAIN, *world.ALL_STYLES)
+        ]
+    )
+
+
 def base_sheet(generated: GeneratedImages) -> Image.Image:
     """Return a sheet of the base's images, one row per object that the prompt names."""
     rows: dict[str, list[Image.Image]] = {name: [] for name in world.BASE_OBJECTS}
@@ -161,7 +187,7 @@ def save_drawings() -> None:
     _save(objects_sheet(), "objects")
     _save(styles_sheet(), "styles")
     _save(backgrounds_sheet(), "backgrounds")
-    if pool.POOL.exists():
+    if all((pool.POOL / repo).exists() for repo in pool.BAD):
         _save(bad_sheet(), "bad")
 
 
@@ -192,9 +218,10 @@ def _objects_by_colour(objects: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """Save every sheet that needs no model, and that of both engines, which is not committed."""
+    """Save every sheet that needs no model, and those of both engines and both sizes, which are not committed."""
     save_drawings()
     _write(engines_sheet(), CACHE / "engines.png")
+    _write(sizes_sheet(), CACHE / "sizes.png")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from autolora.lora.read import read
 from autolora.metrics.classifier import Classifier, classify
 from autolora.metrics.clip import Clip, image_features, text_features
 from autolora.metrics.judges import detect
-from autolora.params import GenerationParams, PoolParams
+from autolora.params import CaptionsParams, GenerationParams, PoolParams
 from autolora.slots import slots
 from autolora.storage.arrays import Float64Array
 from playground import authors, loras, world
@@ -42,11 +42,11 @@ class GeneratedImages:
     images: list[Image.Image]
 
 
-def measure_oracle(classifier: Classifier, seed: int) -> list[Row]:
-    """Return the oracle's accuracy on fresh drawings, by field."""
+def measure_oracle(classifier: Classifier, size: int, seed: int) -> list[Row]:
+    """Return the oracle's accuracy on fresh drawings of a size in pixels, by field."""
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng) for _ in range(DRAWINGS)]
-    predicted = classify(classifier, [world.draw(scene, rng) for scene in scenes])
+    predicted = classify(classifier, [world.draw(scene, rng, size) for scene in scenes])
     return [_accuracy(f"oracle: {field}", scenes, predicted, field, seed) for field in world.FIELDS]
 
 
@@ -74,12 +74,16 @@ def measure_base(generated: GeneratedImages, classifier: Classifier, seed: int) 
 
 
 def generate_lora_images(
-    pipeline: Any, generation: GenerationParams, bounds: PoolParams, seed: int
+    pipeline: Any,
+    recipes: Sequence[authors.Recipe],
+    generation: GenerationParams,
+    bounds: PoolParams,
+    seed: int,
 ) -> dict[authors.Recipe, GeneratedImages]:
     """Return images by the base with each LoRA of the pool, for new captions with its trigger word."""
     known_slots = slots(pipeline.transformer.config)
     generated = {}
-    for recipe in track(authors.recipes(), "images with LoRAs"):
+    for recipe in track(recipes, "images with LoRAs"):
         first_seed = seed + 100 * recipe.seed
         rng = np.random.default_rng(first_seed)
         scenes = [loras.sample_scene(recipe, rng) for _ in range(IMAGES_PER_LORA)]
@@ -111,7 +115,7 @@ def measure_loras(
     return rows
 
 
-def measure_clip(name: str, clip: Clip, seed: int) -> Row:
+def measure_clip(name: str, clip: Clip, size: int, seed: int) -> Row:
     """Return the share of fresh drawings for which a CLIP finds the caption among those of 100 distinct scenes."""
     rng = np.random.default_rng(seed)
     hits = []
@@ -120,44 +124,50 @@ def measure_clip(name: str, clip: Clip, seed: int) -> Row:
         while len(scenes) < CAPTIONS_PER_SET:
             scenes[world.sample_scene(rng)] = None
         captions = [world.caption(scene, rng, str(rng.choice(world.LENGTHS))) for scene in scenes]
-        features = image_features(clip, [world.draw(scene, rng) for scene in scenes])
+        features = image_features(clip, [world.draw(scene, rng, size) for scene in scenes])
         best = (features @ text_features(clip, captions).T).argmax(axis=1)
         hits.append((best == np.arange(CAPTIONS_PER_SET)).astype(np.float64))
     return binomial_row(f"{name}: caption of 100", np.concatenate(hits), 1 / CAPTIONS_PER_SET, seed)
 
 
-def measure_captions(engine: engines.Captioner, instruction: str, max_tokens: int, seed: int) -> list[Row]:
+def measure_captions(
+    engine: engines.Captioner,
+    recipes: Sequence[authors.Recipe],
+    captions: CaptionsParams,
+    seed: int,
+) -> list[Row]:
     """Return the shares of the pool's renderings whose caption by the VLM names what the prompt names, by field."""
     renderings = [
         (recipe, number, scene)
-        for recipe in authors.recipes()
+        for recipe in recipes
         for number, (scene, _) in enumerate(loras.rendered_scenes(recipe), 1)
     ]
     paths = [loras.POOL / recipe.repo / "images" / f"{number}.png" for recipe, number, _ in renderings]
-    captions = [""] * len(paths)
-    requests = [engines.CaptionRequest(image=path, instructions=(instruction,)) for path in paths]
-    for result in track(engine.describe(requests, max_tokens, world.SIZE), "captions", len(paths)):
+    texts, instructions = [""] * len(paths), (captions.instructions.medium,)
+    requests = [engines.CaptionRequest(image=path, instructions=instructions) for path in paths]
+    results = engine.describe(requests, captions.max_tokens, captions.max_image_side)
+    for result in track(results, "captions", len(paths)):
         if isinstance(result, engines.FailedImage):
             raise CaptionError(f"{paths[result.position]}: {result.reason}")
-        captions[result.position] = result.text
+        texts[result.position] = result.text
     scenes = [scene for _, _, scene in renderings]
     repos = [recipe.repo for recipe, _, _ in renderings]
     rows = []
     for field in world.FIELDS:
-        is_right = [names(caption, scene, field) for caption, scene in zip(captions, scenes, strict=True)]
+        is_right = [names(text, scene, field) for text, scene in zip(texts, scenes, strict=True)]
         hits = np.array(is_right, dtype=np.float64)
         chance = _largest_share(scenes, field)
         rows.append(clustered_row(f"VLM captions: {field}", hits, repos, chance, seed))
     return rows
 
 
-def measure_answers(name: str, scorer: engines.YesNoScorer, question: str, seed: int) -> Row:
-    """Return the share of right answers about claims on fresh drawings, half of which are true."""
+def measure_answers(name: str, scorer: engines.YesNoScorer, question: str, size: int, seed: int) -> Row:
+    """Return the share of right answers about claims on fresh drawings of a size, half of which are true."""
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng) for _ in range(QUESTIONS)]
     truth = np.arange(QUESTIONS) % 2 == 0
     claims = [world.claim(scene, rng, true=bool(t)) for scene, t in zip(scenes, truth, strict=True)]
-    images = [world.draw(scene, rng) for scene in scenes]
+    images = [world.draw(scene, rng, size) for scene in scenes]
     is_yes = np.array(engines.vqa_scores(scorer, images, claims, question)) > 0.5
     return binomial_row(f"{name}: yes or no", (is_yes == truth).astype(np.float64), 0.5, seed)
 

@@ -1,7 +1,8 @@
 """Command `make playground-report`: measure the quality of the playground's models and pool.
 
 It prints a table, and writes metrics/playground.json and the contact sheets. It exits with 1 and the names of the rows
-that are below their floor, if there are any.
+that are below their floor, if there are any. In a project of the large world (`make playground-128`), it measures that
+world: the size of images in params.yaml decides.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import write_atomic
 from autolora.vlm.in_process import InProcessModel
-from playground import clip, contact_sheets, flux, measurements
+from playground import authors, clip, contact_sheets, flux, measurements, world
+from playground.large.recipes import recipes as large_recipes
 from playground.report_rows import Row
 
 ROOT = Path(__file__).parents[1]
@@ -64,19 +66,21 @@ def measure(values: Params) -> Iterator[Row]:
     """Yield every row of the report, and save the contact sheets."""
     judges = load_judges(replace(values.judges, engine="transformers"), values.models, values.vllm)
     assert judges.classifier is not None  # the playground's params have one
-    yield from measurements.measure_oracle(judges.classifier, SEED)
+    size = values.generation.width
+    recipes = authors.recipes() if size == world.SIZE else large_recipes()
+    yield from measurements.measure_oracle(judges.classifier, size, SEED)
     pipeline = models.load_pipeline(values.models)
     base = measurements.generate_base_images(pipeline, values.generation, SEED + 1)
     yield from measurements.measure_base(base, judges.classifier, SEED + 1)
-    by_lora = measurements.generate_lora_images(pipeline, values.generation, values.pool, SEED + 2)
+    by_lora = measurements.generate_lora_images(pipeline, recipes, values.generation, values.pool, SEED + 2)
     yield from measurements.measure_loras(by_lora, judges.classifier, SEED + 2)
     contact_sheets.save(base, by_lora)
-    yield measurements.measure_clip("CLIP", load_clip(clip.MAIN.home, "cpu"), SEED + 3)
-    yield measurements.measure_clip("judge CLIP", judges.clip, SEED + 3)
-    vlm, captions = InProcessModel(values.models, values.captions.batch), values.captions
-    yield from measurements.measure_captions(vlm, captions.instructions.medium, captions.max_tokens, SEED + 4)
-    yield measurements.measure_answers("VLM", vlm, judges.question, SEED + 5)
-    yield measurements.measure_answers("judge VLM", judges.vlm, judges.question, SEED + 5)
+    yield measurements.measure_clip("CLIP", load_clip(clip.MAIN.home, "cpu"), size, SEED + 3)
+    yield measurements.measure_clip("judge CLIP", judges.clip, size, SEED + 3)
+    vlm = InProcessModel(values.models, values.captions.batch)
+    yield from measurements.measure_captions(vlm, recipes, values.captions, SEED + 4)
+    yield measurements.measure_answers("VLM", vlm, judges.question, size, SEED + 5)
+    yield measurements.measure_answers("judge VLM", judges.vlm, judges.question, size, SEED + 5)
 
 
 def entry(row: Row) -> dict[str, object]:

@@ -72,9 +72,11 @@ def test_a_fine_tuning_starts_with_the_committed_weights() -> None:
 def test_engines_have_equal_shares_of_the_training_set(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, int]] = []
 
-    def render(count: int, *rest: object, engine: str) -> tuple[torch.Tensor, list[object]]:
+    def render(
+        count: int, *rest: object, engine: str, **options: object
+    ) -> tuple[torch.Tensor, list[object]]:
         drawn.append((engine, count))
-        return real(count, *rest, engine=engine)
+        return real(count, *rest, engine=engine, **options)
 
     real = bases.drawings.render
     monkeypatch.setattr(bases.drawings, "render", render)
@@ -86,6 +88,15 @@ def test_engines_have_equal_shares_of_the_training_set(monkeypatch: pytest.Monke
         and data.ids.shape == (8, 3, 32)
         and data.pooled.shape == (8, 3, 128)
     )
+
+
+def test_larger_drawings_have_more_image_tokens() -> None:
+    base = replace(bases.MAIN, drawings=2, size=128)
+    assert bases._training_set(base, *bases.clip.load()).latents.shape == (2, 64, 64)
+    with pytest.raises(
+        ValueError, match="128 pixels per side, expected 64: only the first engine draws larger"
+    ):
+        bases._training_set(replace(base, engines=("second",)), *bases.clip.load())
 
 
 def test_an_interrupted_training_continues_with_the_same_numbers(

@@ -42,3 +42,16 @@ def test_sheet_of_engines_has_every_style_and_object_by_both() -> None:
         page.crop((left + x * (64 + GAP), MARGIN, left + x * (64 + GAP) + 64, MARGIN + 64)) for x in (0, 4)
     )
     assert first.tobytes() != second.tobytes()
+
+
+def test_sheet_of_sizes_has_each_drawing_enlarged_and_in_the_larger_size() -> None:
+    page = contact_sheets.sizes_sheet()
+    assert page.height == 2 * MARGIN + (len(world.ALL_STYLES) + 1) * (128 + GAP) - GAP
+    left = page.width - MARGIN - 8 * (128 + GAP) + GAP
+    first, second = (
+        page.crop((left + x * (128 + GAP), MARGIN, left + x * (128 + GAP) + 128, MARGIN + 128))
+        for x in (0, 1)
+    )
+    blocks = first.reduce(2).resize((128, 128), Image.Resampling.NEAREST)
+    assert first.tobytes() == blocks.tobytes() != second.tobytes()
+    assert second.reduce(2).resize((128, 128), Image.Resampling.NEAREST).tobytes() != second.tobytes()
