@@ -558,6 +558,15 @@ class Params:
         question = self.judges.question
         _require("{text}" in question, "judges.question", question, "a question with {text} in it")
 
+    @property
+    def inputs(self) -> dict[str, str | None]:
+        """What lies outside the repository, of a stage each, by the name of the param that names it."""
+        return {
+            "concepts.corpus": self.concepts.corpus,
+            "encoder.from": self.encoder.from_,
+            "fusion.from": self.fusion.from_,
+        }
+
 
 def training_params(section: EncoderParams | FusionParams) -> dict[str, Any]:
     """Return the params of a training, without those that replace it by a pretrained model."""

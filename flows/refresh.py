@@ -85,7 +85,7 @@ def write_report() -> None:
 @task()
 def name_changed_inputs() -> None:
     """Print which inputs outside the repository have changed: a refresh reads none of them again."""
-    for phrase in changed_inputs(ROOT):
+    for phrase in changed_inputs(ROOT, params().inputs):
         stage.print_and_log(f"[refresh] {phrase}")
 
 

@@ -16,6 +16,7 @@ from autolora.index.content import IncompleteIndexError, read_verified
 from autolora.index.copies import HASHES
 from autolora.integrity.content import ContentReader
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
+from autolora.params import load
 from autolora.progress import Progress
 from autolora.storage.files import MB
 from autolora.storage.inputs import changed_inputs
@@ -99,7 +100,7 @@ def verify(
 
     sample: number of random files whose content is read, chosen by `seed`; None: all. Missing, empty and extra files
     are found in any case. reader: remembers hashes of unchanged files between calls.
-    Raises MissingArtifact if DVC does not work in this repository.
+    Raises MissingArtifact if DVC does not work in this repository, ParamsError if params.yaml is not valid.
     """
     started, reader = time.perf_counter(), reader or ContentReader()
     bytes_before = reader.bytes_read
@@ -117,7 +118,7 @@ def verify(
         seconds=time.perf_counter() - started,
         findings=_without_repetition(findings),
         unversioned=tuple(expectation.unversioned),
-        changed_inputs=tuple(changed_inputs(root)),
+        changed_inputs=tuple(changed_inputs(root, load(root / "params.yaml").inputs)),
     )
 
 

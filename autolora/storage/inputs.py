@@ -2,7 +2,7 @@
 
     with recording_input(root, "concepts", "/data/corpus"):    # in the flow of a stage
         ...
-    changed_inputs(root)    # later: phrases on what has changed
+    changed_inputs(root, params.inputs)    # later: phrases on what has changed
 
 Files are compared by path, size and time of modification, so an input of any size is not read. The record is kept in
 cache/inputs/<stage>.json, as these times are those of one machine.
@@ -11,7 +11,7 @@ cache/inputs/<stage>.json, as these times are those of one machine.
 import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,9 +25,11 @@ from autolora.storage.hashes import hash_value
 class InputState:
     """The files of an input."""
 
-    path: str
-    """a folder, a file, or a pattern of files"""
+    path: str | None
+    """a folder, a file, a pattern of files, or the id of a repository on Hugging Face, as params.yaml has it; None if
+    it names none"""
     files: int
+    """0 of an id, and of what does not exist"""
     bytes: int
     sha256: str
     """over path, size and time of modification of each file"""
@@ -37,40 +39,65 @@ class InputState:
 def recording_input(root: Path, stage: str, path: str | None) -> Iterator[None]:
     """Record the state that an input has before the block, if the block succeeds.
 
-    path: as params.yaml has it, so it may begin with ~/, or be relative to the root. None, or the id of a repository on
-    Hugging Face, is no input that could change.
+    path: as params.yaml has it, so it may begin with ~/, or be relative to the root.
     """
-    state = read_state(root / Path(path).expanduser()) if path else None
+    state = read_state(root, path)
     yield
-    if state:
-        write_atomic(_record_path(root, stage), json.dumps(asdict(state)) + "\n")
-    else:
-        _record_path(root, stage).unlink(missing_ok=True)
+    write_atomic(_record_path(root, stage), json.dumps(asdict(state)) + "\n")
 
 
-def changed_inputs(root: Path) -> list[str]:
-    """Return a phrase per input that exists, but not as its stage has read it on this machine."""
+def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
+    """Return a phrase per input that is not what its stage has read on this machine: changed, gone, or another one.
+
+    inputs: param, as in concepts.corpus -> what params.yaml names there now. A stage without a record is left out.
+    """
     phrases = []
-    for path in sorted(_record_path(root, "").parent.glob("*.json")):
-        before = InputState(**(read_json(path) or {}))
-        now = read_state(Path(before.path))
-        if now and now != before:
-            phrases.append(
-                f"{before.path} has changed since the stage '{path.stem}' read it ({_describe(before)} then; "
-                f"{_describe(now)} now): {rerun(path.stem)}"
-            )
+    for param, path in inputs.items():
+        stage = param.partition(".")[0]
+        record = read_json(_record_path(root, stage))
+        if record and (difference := _compare(root, param, stage, InputState(**record), path)):
+            phrases.append(difference)
     return phrases
 
 
-def read_state(path: Path) -> InputState | None:
-    """Return the state of a folder, a file, or a pattern of files; None if there is no file."""
-    below = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    found = below if path.is_dir() else map(Path, glob.glob(str(path)))
-    states = sorted((str(file), _state(file)) for file in found if file.is_file())
-    if not states:
-        return None
+def read_state(root: Path, path: str | None) -> InputState:
+    """Return the state of an input. root, path: as in `recording_input`."""
+    states = sorted((str(file), _state(file)) for file in _files(_locate(root, path)) if file.is_file())
     size = sum(state[0] for _, state in states)
-    return InputState(path=str(path), files=len(states), bytes=size, sha256=hash_value(states))
+    return InputState(path=path, files=len(states), bytes=size, sha256=hash_value(states))
+
+
+def _compare(root: Path, param: str, stage: str, before: InputState, path: str | None) -> str:
+    """Return how an input differs from what its stage has read; "" if it does not."""
+    if _locate(root, path) != _locate(root, before.path):
+        return (
+            f"{param} in params.yaml is {path or 'null'}, but the last run of the stage '{stage}' had "
+            f"{before.path or 'null'}: run `dvc repro {stage}`"
+        )
+    now = read_state(root, path)
+    if now.sha256 == before.sha256:
+        return ""
+    read = f"the stage '{stage}' read it ({_describe(before)} then"
+    if not now.files:
+        return (
+            f"{path}, which {param} in params.yaml names, has been removed since {read}): restore it before the stage "
+            f"runs again, or change {param}"
+        )
+    return f"{path} has changed since {read}; {_describe(now)} now): {rerun(stage)}"
+
+
+def _locate(root: Path, path: str | None) -> Path | None:
+    return root / Path(path).expanduser() if path else None
+
+
+def _files(path: Path | None) -> Iterator[Path]:
+    """Yield what lies in a folder, at any depth, or what a pattern names."""
+    if path is None:
+        return
+    if path.is_dir():
+        yield from (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    else:
+        yield from map(Path, glob.glob(str(path)))
 
 
 def _state(file: Path) -> tuple[int, int]:

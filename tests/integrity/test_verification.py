@@ -105,9 +105,14 @@ def test_a_fault_of_an_object_alone_is_found(
     assert finding.problem == FAULTS[fault]
 
 
-def test_a_changed_corpus_is_named_and_is_no_finding(repository: VersionedRepository, tmp_path: Path) -> None:
+def test_a_changed_or_removed_corpus_and_another_one_are_named_and_no_finding(
+    repository: VersionedRepository, tmp_path: Path
+) -> None:
     corpus = tmp_path / "corpus.tar"
     corpus.write_bytes(b"one")
+    params = repository.root / "params.yaml"
+    content = params.read_text()
+    params.write_text(content.replace("corpus: null", f"corpus: {corpus}"))
     with recording_input(repository.root, "concepts", str(corpus)):
         pass
     assert repository.verify().changed_inputs == ()
@@ -115,6 +120,14 @@ def test_a_changed_corpus_is_named_and_is_no_finding(repository: VersionedReposi
     report = repository.verify()
     assert report.findings == () and len(report.changed_inputs) == 1
     assert report.changed_inputs[0].startswith(f"{corpus} has changed since the stage 'concepts' read it")
+    corpus.unlink()
+    (phrase,) = repository.verify().changed_inputs
+    assert phrase.startswith(f"{corpus}, which concepts.corpus in params.yaml names, has been removed")
+    params.write_text(content)
+    (phrase,) = repository.verify().changed_inputs
+    assert phrase.startswith(
+        f"concepts.corpus in params.yaml is null, but the last run of the stage 'concepts' had {corpus}"
+    )
 
 
 def test_a_damaged_image_that_dvc_has_no_version_of_is_found(repository: VersionedRepository) -> None:

@@ -22,40 +22,45 @@ def record(root: Path, path: Path | None) -> None:
         pass
 
 
+def changes(root: Path, path: Path | str | None) -> list[str]:
+    """Return the phrases if params.yaml names `path` as the corpus."""
+    return changed_inputs(root, {"concepts.corpus": path and str(path), "encoder.from": None})
+
+
 def test_an_unchanged_input_is_not_named(tmp_path: Path, corpus: Path) -> None:
-    assert changed_inputs(tmp_path) == []
+    assert changes(tmp_path, corpus) == []
     record(tmp_path, corpus)
-    assert changed_inputs(tmp_path) == []
+    assert changes(tmp_path, corpus) == []
 
 
 def test_a_changed_input_is_named_with_the_command_that_reads_it_again(tmp_path: Path, corpus: Path) -> None:
     record(tmp_path, corpus)
     (corpus / "c.tar").write_bytes(b"x" * 1000)
-    assert changed_inputs(tmp_path) == [
+    assert changes(tmp_path, corpus) == [
         f"{corpus} has changed since the stage 'concepts' read it (2 files, 6 bytes then; 3 files, 1,006 bytes now): "
         "run `dvc repro --force --single-item concepts`"
     ]
     record(tmp_path, corpus)
-    assert changed_inputs(tmp_path) == []
+    assert changes(tmp_path, corpus) == []
 
 
 def test_removed_renamed_and_rewritten_files_are_changes(corpus: Path) -> None:
-    states = [read_state(corpus)]
+    states = [read_state(corpus, ".")]
     (corpus / "a.tar").rename(corpus / "c.tar")
-    states.append(read_state(corpus))
+    states.append(read_state(corpus, "."))
     os.utime(corpus / "c.tar", ns=(1, 1))
-    states.append(read_state(corpus))
+    states.append(read_state(corpus, "."))
     (corpus / "c.tar").unlink()
-    states.append(read_state(corpus))
+    states.append(read_state(corpus, "."))
     assert len(set(states)) == 4
 
 
 def test_a_pattern_names_its_files_only(tmp_path: Path, corpus: Path) -> None:
     record(tmp_path, corpus / "*.tar")
     (corpus / "deep/d.tar").write_bytes(b"x")
-    assert changed_inputs(tmp_path) == []
+    assert changes(tmp_path, corpus / "*.tar") == []
     (corpus / "e.tar").write_bytes(b"x")
-    assert len(changed_inputs(tmp_path)) == 1
+    assert len(changes(tmp_path, corpus / "*.tar")) == 1
 
 
 @pytest.mark.parametrize("path", ["corpus", "~/corpus"])
@@ -65,27 +70,52 @@ def test_a_path_may_be_relative_or_in_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     with recording_input(tmp_path, "concepts", path):
         pass
+    for named in (path, corpus):
+        assert changes(tmp_path, named) == []
     (corpus / "a.tar").write_bytes(b"changed")
-    assert changed_inputs(tmp_path)[0].startswith(str(corpus))
+    assert changes(tmp_path, path)[0].startswith(f"{path} has changed")
 
 
-def test_an_input_that_is_not_on_this_machine_is_not_named(tmp_path: Path, corpus: Path) -> None:
+def test_an_input_that_is_gone_is_named(tmp_path: Path, corpus: Path) -> None:
     record(tmp_path, corpus)
     corpus.rename(tmp_path / "elsewhere")
-    assert changed_inputs(tmp_path) == []
+    assert changes(tmp_path, corpus) == [
+        f"{corpus}, which concepts.corpus in params.yaml names, has been removed since the stage 'concepts' read it "
+        "(2 files, 6 bytes then): restore it before the stage runs again, or change concepts.corpus"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("corpus", "other"), ("corpus", None), (None, "corpus"), ("a/b", "a/c")]
+)
+def test_another_input_than_that_of_the_last_run_is_named(
+    tmp_path: Path, corpus: Path, before: str | None, after: str | None
+) -> None:
+    """Whether it exists or not; `a/b` is an id on Hugging Face."""
+    with recording_input(tmp_path, "concepts", before):
+        pass
+    assert changes(tmp_path, before) == []
+    assert changes(tmp_path, after) == [
+        f"concepts.corpus in params.yaml is {after or 'null'}, but the last run of the stage 'concepts' had "
+        f"{before or 'null'}: run `dvc repro concepts`"
+    ]
+
+
+def test_an_input_that_no_stage_has_read_on_this_machine_is_not_named(tmp_path: Path, corpus: Path) -> None:
+    assert changes(tmp_path, corpus) == changes(tmp_path, "absent") == []
 
 
 def test_a_change_while_the_stage_runs_and_a_failed_run_are_named(tmp_path: Path, corpus: Path) -> None:
     with recording_input(tmp_path, "concepts", str(corpus)):
         (corpus / "a.tar").write_bytes(b"changed")
-    assert len(changed_inputs(tmp_path)) == 1
+    assert len(changes(tmp_path, corpus)) == 1
     with pytest.raises(RuntimeError), recording_input(tmp_path, "concepts", str(corpus)):
         raise RuntimeError
-    assert len(changed_inputs(tmp_path)) == 1
+    assert len(changes(tmp_path, corpus)) == 1
 
 
-def test_without_an_input_nothing_is_recorded(tmp_path: Path, corpus: Path) -> None:
+def test_without_an_input_nothing_can_change(tmp_path: Path, corpus: Path) -> None:
     record(tmp_path, corpus)
     record(tmp_path, None)
     (corpus / "a.tar").write_bytes(b"changed")
-    assert changed_inputs(tmp_path) == []
+    assert changes(tmp_path, None) == []
