@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from autolora.concepts.image_folder import list_images
-from autolora.concepts.items import CorpusItem, Skipped, describe, source_name
+from autolora.concepts.image_folder import METADATA, list_images
+from autolora.concepts.items import IMAGE_SUFFIXES, OTHER, CorpusItem, Skipped, source_name
 from autolora.concepts.parquet import list_rows
 from autolora.concepts.webdataset import list_members
 from autolora.errors import ParamsError
@@ -28,14 +28,14 @@ def sample_items(corpus: Path, count: int, seed: int, skipped: Skipped) -> list[
     """Return at most `count` items of a corpus, chosen by the hash of their source and in the order of the corpus.
 
     So the choice depends neither on the place of the corpus nor on the order of its files, and an item that is added
-    replaces one at most. skipped: counts the items without a caption, and damaged shards.
+    replaces one at most. skipped: receives items without a caption, damaged shards, and other files.
     Raises ParamsError if there is nothing to choose from.
     """
     numbered = enumerate(_list_items(corpus, skipped))
     chosen = heapq.nsmallest(count, numbered, key=lambda pair: hash_value([seed, pair[1].source]))
     if not chosen:
         raise ParamsError(
-            f"concepts.corpus is {corpus}, which has no captioned image ({describe(skipped)}): expected images with "
+            f"concepts.corpus is {corpus}, which has no captioned image ({skipped}): expected images with "
             ".txt files or metadata.jsonl, .tar files of WebDataset, or .parquet files"
         )
     return [item for _, item in sorted(chosen, key=lambda pair: pair[0])]
@@ -44,9 +44,16 @@ def sample_items(corpus: Path, count: int, seed: int, skipped: Skipped) -> list[
 def _list_items(corpus: Path, skipped: Skipped) -> Iterator[CorpusItem]:
     root, files = _find_files(corpus)
     yield from list_images(root, files, skipped)
+    images = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
     for path in files:
-        if lister := LISTERS.get(path.suffix.lower()):
-            yield from lister(path, source_name(os.path.relpath(path, root)), skipped)
+        name, suffix = source_name(os.path.relpath(path, root)), path.suffix.lower()
+        if lister := LISTERS.get(suffix):
+            yield from lister(path, name, skipped)
+        elif suffix == ".txt" and path.with_suffix("") not in images:
+            skipped.add(OTHER, name, "no image has its name")
+        elif suffix not in (*IMAGE_SUFFIXES, ".txt") and path.name != METADATA:
+            forms = ", ".join((*IMAGE_SUFFIXES, *LISTERS))
+            skipped.add(OTHER, name, f"it is neither an image or a shard ({forms}) nor a caption")
 
 
 def _find_files(corpus: Path) -> tuple[Path, list[Path]]:

@@ -5,7 +5,6 @@ cost after the first run.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ VERSION = 1
 
 Read = Callable[[], bytes]
 """returns the content of an image file; raises RefusedFile"""
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,13 +57,10 @@ class DecodedImages:
         """Whether an image was decoded, or refused, before."""
         return image in self._known
 
-    def find(self, image: str, source: str, read: Read) -> DecodedImage:
-        """Return what decoding an image shows; it is read and decoded if the table does not have it.
-
-        image: its sha256. source: names it in the log if it is refused.
-        """
+    def find(self, image: str, read: Read) -> DecodedImage:
+        """Return what decoding an image (sha256) shows; it is read and decoded if the table does not have it."""
         if image not in self._known:
-            self._known[image] = self._decode(image, source, read)
+            self._known[image] = self._decode(image, read)
         return self._used.setdefault(image, self._known[image])
 
     def write(self) -> None:
@@ -75,11 +70,10 @@ class DecodedImages:
         else:
             self._path.unlink(missing_ok=True)
 
-    def _decode(self, image: str, source: str, read: Read) -> DecodedImage:
+    def _decode(self, image: str, read: Read) -> DecodedImage:
         try:
             decoded = decode_image(read(), self._limits)
         except RefusedFile as refused:
-            logger.warning("%s is left out: %s", source, refused)
             return DecodedImage(image=image, bounds=self._bounds, code=refused.code, reason=str(refused))
         return DecodedImage(
             image=image, bounds=self._bounds, width=decoded.width, height=decoded.height,

@@ -16,6 +16,7 @@ from autolora.concepts.items import (
     caption_field,
     check_caption_bytes,
     clean_caption,
+    describe_error,
     source_name,
 )
 from autolora.errors import RefusedFile
@@ -26,12 +27,12 @@ METADATA = "metadata.jsonl"
 
 
 def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[CorpusItem]:
-    """Yield the captioned images among the files of a corpus, and count those without a caption.
+    """Yield the captioned images among the files of a corpus; those without a caption are skipped.
 
     root: the corpus, to which sources are relative. files: sorted; of NAME.TXT and NAME.txt the latter counts.
     """
     texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
-    captions = _read_metadata([path for path in files if path.name == METADATA], skipped)
+    captions = _read_metadata(root, [path for path in files if path.name == METADATA], skipped)
     for path in files:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
@@ -41,28 +42,34 @@ def list_images(root: Path, files: list[Path], skipped: Skipped) -> Iterator[Cor
         elif text := texts.get(path.with_suffix("")):
             yield CorpusItem(source, partial(_read_with_sidecar, path, text))
         else:
-            skipped[NO_CAPTION] += 1
+            skipped.add(
+                NO_CAPTION, source, f"it has neither a .txt file of its name nor a caption in {METADATA}"
+            )
 
 
-def _read_metadata(files: list[Path], skipped: Skipped) -> dict[str, str]:
-    """Return path of an image -> caption. Lines that are not valid are counted; images without one are later."""
+def _read_metadata(root: Path, files: list[Path], skipped: Skipped) -> dict[str, str]:
+    """Return path of an image -> caption. Lines that are not valid are skipped; images without one are later."""
     captions: dict[str, str] = {}
     for path in files:
+        name = source_name(os.path.relpath(path, root))
         try:
-            for line in _read_lines(path):
-                captions |= _read_line(path.parent, line, skipped)
-        except OSError:
-            skipped[DAMAGED] += 1
+            for number, line in _read_lines(path):
+                captions |= _read_line(path.parent, line, f"{name}, line {number}", skipped)
+        except OSError as error:
+            skipped.add(DAMAGED, name, f"it cannot be read: {describe_error(error)}")
     return captions
 
 
-def _read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file; longer ones than MAX_CAPTION_BYTES in parts, which are not valid."""
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of each line; longer ones than MAX_CAPTION_BYTES in parts, which are not valid."""
+    number = 1
     with path.open("rb") as stream:
-        yield from iter(partial(stream.readline, MAX_CAPTION_BYTES), b"")
+        for part in iter(partial(stream.readline, MAX_CAPTION_BYTES), b""):
+            yield number, part
+            number += part.endswith(b"\n")
 
 
-def _read_line(folder: Path, line: bytes, skipped: Skipped) -> dict[str, str]:
+def _read_line(folder: Path, line: bytes, place: str, skipped: Skipped) -> dict[str, str]:
     """Return the caption in a line by the path of its image; empty without a caption, or if the line is not valid,
     which is counted.
     """
@@ -70,7 +77,7 @@ def _read_line(folder: Path, line: bytes, skipped: Skipped) -> dict[str, str]:
         row = json.loads(line)
         return {os.path.normpath(folder / str(row["file_name"])): caption_field(row)}
     except (ValueError, KeyError, TypeError, RecursionError):
-        skipped["invalid-line"] += 1
+        skipped.add("invalid-line", place, "it is not a JSON object with file_name")
     except RefusedFile:  # the image is counted
         pass
     return {}
@@ -87,7 +94,7 @@ def _read_with_sidecar(path: Path, text: Path, bounds: PoolParams) -> tuple[byte
         check_caption_bytes(len(content))
         caption = clean_caption(content.decode())
     except (OSError, ValueError) as error:
-        raise RefusedFile(NO_CAPTION, f"its .txt file cannot be read: {error}") from error
+        raise RefusedFile(NO_CAPTION, f"its .txt file cannot be read: {describe_error(error)}") from error
     return _read_content(path, bounds), caption
 
 
@@ -96,4 +103,4 @@ def _read_content(path: Path, bounds: PoolParams) -> bytes:
     try:
         return read_image(path.resolve(), bounds)
     except OSError as error:
-        raise RefusedFile(DAMAGED, f"it cannot be read: {error}") from error
+        raise RefusedFile(DAMAGED, f"it cannot be read: {describe_error(error)}") from error

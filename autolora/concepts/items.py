@@ -1,5 +1,6 @@
-"""The items of a corpus: captioned images that are read only if they are wanted."""
+"""The items of a corpus: captioned images that are read only if they are wanted, and what is left out of it."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,33 @@ MAX_CAPTION_BYTES = 1_000_000
 """of a file that contains a caption"""
 MAX_SOURCE_CHARS = 1000
 """of longer paths only the end is kept"""
-NO_CAPTION, DAMAGED = "no-caption", "damaged-file"
+MAX_NAMED = 20
+"""items per reason that are named; the others are only counted"""
+NO_CAPTION, DAMAGED, OTHER = "no-caption", "damaged-file", "other-file"
 
-Skipped = Counter[str]
-"""reason code -> number of items that were skipped"""
+logger = logging.getLogger(__name__)
+
+
+class Skipped:
+    """What is left out of a corpus: its number by reason, and the first of each reason by name."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        """reason code -> number"""
+        self.named: dict[str, str] = {}
+        """source -> code and reason"""
+
+    def add(self, code: str, source: str, reason: str) -> None:
+        """Count what is left out, and log it if it is one of the first. source: its place in the corpus."""
+        self.counts[code] += 1
+        if self.counts[code] <= MAX_NAMED:
+            place, text = printable(source), printable(reason)[:MAX_SOURCE_CHARS]
+            logger.warning("left out: %s: %s", place, text)
+            self.named.setdefault(place, f"{code}: {text}")
+
+    def __str__(self) -> str:
+        """Return the counts as a phrase, most frequent reason first."""
+        return ", ".join(f"{number} {code}" for code, number in self.counts.most_common()) or "none skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +63,17 @@ def source_name(path: str) -> str:
 
     It only names the item: no file is opened or written by it.
     """
-    text = os.fsencode(path).decode(errors="replace")[-MAX_SOURCE_CHARS:]
+    return printable(os.fsencode(path).decode(errors="replace")[-MAX_SOURCE_CHARS:])
+
+
+def printable(text: str) -> str:
+    """Return a text with a replacement for each character that is not printable; half of a surrogate pair is one."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
-def describe(skipped: Skipped) -> str:
-    """Return the counts as a phrase, most frequent reason first."""
-    return ", ".join(f"{number} {code}" for code, number in skipped.most_common()) or "none skipped"
+def describe_error(error: Exception) -> str:
+    """Return what an error says, without the path of a file: what is skipped is named in files that are committed."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def check_caption_bytes(count: int) -> None:

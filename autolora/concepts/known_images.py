@@ -4,6 +4,7 @@ A corpus may have an image as its hub offers it, as the pool has re-encoded it, 
 has the same bytes, and all have the same pixels.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ HELD_OUT = "held-out"
 
 Size = tuple[int, int]
 """width and height in px"""
+logger = logging.getLogger(__name__)
 
 
 class KnownImages:
@@ -68,5 +70,9 @@ class KnownImages:
         for image in track(images, "concepts", len(images), "renderings compared with the corpus"):
             if image in self._decoded or pool.has_rendering(self._root, image):
                 read = partial(Path.read_bytes, pool.rendering_path(self._root, image))
-                by_pixels[self._decoded.find(image, f"rendering {image}", read).pixels].append(image)
+                decoded = self._decoded.find(image, read)
+                if decoded.code:
+                    logger.warning("rendering %s is not compared with the corpus: %s", image, decoded.reason)
+                else:
+                    by_pixels[decoded.pixels].append(image)
         return by_pixels

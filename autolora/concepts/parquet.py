@@ -1,6 +1,5 @@
 """Parquet shards: a column of images, as bytes or as Hugging Face's {bytes, path}, and a column of captions."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import islice
@@ -31,7 +30,6 @@ any case"""
 
 Columns = tuple[str, str]
 """names of the columns of images and captions"""
-logger = logging.getLogger(__name__)
 
 
 def list_rows(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem]:
@@ -46,17 +44,16 @@ def list_rows(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem]:
             _check_rows(groups, path.stat().st_size)
             is_bomb = [_is_compressed_too_much(group, columns) for group in groups]
     except (pa.ArrowException, OSError, ValueError) as error:
-        logger.warning("%s is left out: %s", path, error)
-        skipped[DAMAGED] += 1
+        skipped.add(DAMAGED, name, _reason(error, path, name))
         return
     row = 0
     for number, group in enumerate(groups):
         if is_bomb[number]:
-            logger.warning("%s, row group %d is left out: images cannot be compressed so much", path, number)
-            skipped[DAMAGED] += 1
+            skipped.add(DAMAGED, f"{name}, row group {number}", "images cannot be compressed so much")
         else:
             for index in range(group.num_rows):
-                yield CorpusItem(f"{name}/{row + index}", partial(_read, path, columns, number, index))
+                read = partial(_read, path, name, columns, number, index)
+                yield CorpusItem(f"{name}/{row + index}", read)
         row += group.num_rows
 
 
@@ -114,19 +111,27 @@ def _is_compressed_too_much(group: parquet.RowGroupMetaData, columns: Columns) -
     )
 
 
-def _read(path: Path, columns: Columns, group: int, index: int, bounds: PoolParams) -> tuple[bytes, str]:
+def _read(
+    path: Path, name: str, columns: Columns, group: int, index: int, bounds: PoolParams
+) -> tuple[bytes, str]:
     try:
         cell, text = _open_group(path, columns, group).read(index)
         words = _read_caption(text)
     except (pa.ArrowException, OSError, StopIteration) as error:
         _open_group.cache_clear()
-        raise RefusedFile(DAMAGED, f"row group {group} of {path} cannot be read: {error}") from error
+        reason = f"row group {group} cannot be read: {_reason(error, path, name)}"
+        raise RefusedFile(DAMAGED, reason) from error
     content = cell["bytes"] if pa.types.is_struct(cell.type) and cell.is_valid else cell
     if not content.is_valid:
         raise RefusedFile(NOT_AN_IMAGE, "the row has no image")
     buffer = content.as_buffer()
     check_bytes(buffer.size, bounds)
     return buffer.to_pybytes(), words
+
+
+def _reason(error: Exception, path: Path, name: str) -> str:
+    """Return what an error says, with the file's name in the corpus in place of its path."""
+    return str(error).replace(str(path), name)
 
 
 def _read_caption(cell: pa.Scalar) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from autolora.concepts.corpus import sample_items
-from autolora.concepts.decoded import DecodedImage, DecodedImages, Read
+from autolora.concepts.decoded import DecodedImages, Read
 from autolora.concepts.denoising import GUIDANCE, NEUTRAL
 from autolora.concepts.items import CorpusItem, Skipped
 from autolora.concepts.known_images import KnownImages
@@ -33,6 +33,8 @@ T = TypeVar("T")
 class GradientInput:
     """What a gradient is computed from."""
 
+    source: str
+    """of its image, as in `CaptionedImage`"""
     sha256: str
     prompt: str
     read: Read
@@ -49,9 +51,9 @@ class Plan:
     inputs: Mapping[str, GradientInput]
     """by key of the gradient"""
     skipped: Skipped
-    """items that were left out so far, by reason"""
-    refused: Mapping[str, DecodedImage]
-    """source -> why an image of the corpus cannot be decoded; counted in `skipped` too"""
+    """what was left out so far"""
+    sampled: int
+    """number of captioned images of the corpus before any of them was read"""
 
 
 def make_plan(
@@ -69,13 +71,13 @@ def make_plan(
     for image, read in finder.find(params):
         prompt = NEUTRAL if params.caption == "neutral" else image.caption
         image = replace(image, gradient=hash_value([recipe, image.sha256, prompt]))
-        inputs.setdefault(image.gradient, GradientInput(image.sha256, prompt, read))
+        inputs.setdefault(image.gradient, GradientInput(image.source, image.sha256, prompt, read))
         first = merged.setdefault((image.sha256, image.caption), image)
         families = tuple(sorted({*first.families, *image.families}))
         merged[image.sha256, image.caption] = replace(first, families=families)
     finder.decoded.write()
     images = tuple(merged[key] for key in sorted(merged))
-    return Plan(images, pending(inputs, stored_keys(root)), inputs, finder.skipped, finder.refused)
+    return Plan(images, pending(inputs, stored_keys(root)), inputs, finder.skipped, finder.sampled)
 
 
 def gradient_recipe(params: ConceptsParams, base: ModelsParams, bounds: PoolParams, tokens: int) -> str:
@@ -90,7 +92,7 @@ class _Finder:
 
     def __init__(self, root: Path, bounds: PoolParams) -> None:
         self._root, self._bounds = root, bounds
-        self.skipped, self.refused = Skipped(), dict[str, DecodedImage]()
+        self.skipped, self.sampled = Skipped(), 0
         self.decoded = DecodedImages(root, bounds)
 
     def find(self, params: ConceptsParams) -> Iterator[tuple[CaptionedImage, Read]]:
@@ -101,10 +103,11 @@ class _Finder:
         if params.renderings:
             yield from self._find_renderings(known)
         if params.corpus is not None:
-            for item in sample_items(
-                self._root / params.corpus, params.max_images, params.seed, self.skipped
-            ):
-                if image := self._unless_refused(partial(self._read, item, known)):
+            corpus = self._root / params.corpus
+            items = sample_items(corpus, params.max_images, params.seed, self.skipped)
+            self.sampled = len(items)
+            for item in items:
+                if image := self._unless_refused(item.source, partial(self._read, item, known)):
                     yield image, partial(_content, item, self._bounds)
 
     def _find_renderings(self, known: KnownImages) -> Iterator[tuple[CaptionedImage, Read]]:
@@ -113,7 +116,7 @@ class _Finder:
         in_dataset = {row["sha256"] for row in rows(self._root, "adapters", ("sha256",))}
         adapters = [row for row in training_lock(self._root).in_split("train") if row.sha256 in in_dataset]
         for sha256 in dict.fromkeys(image for adapter in adapters for image in adapter.renderings):
-            families = self._unless_refused(partial(known.families, [sha256]))
+            families = self._unless_refused(f"rendering {sha256}", partial(known.families, [sha256]))
             if not families or not pool.has_rendering(self._root, sha256):
                 continue
             read = partial(Path.read_bytes, pool.rendering_path(self._root, sha256))
@@ -123,18 +126,17 @@ class _Finder:
     def _read(self, item: CorpusItem, known: KnownImages) -> CaptionedImage:
         """Return a captioned image of the corpus. Raises RefusedFile if it cannot be used."""
         content, caption = item.read(self._bounds)
-        decoded = self.decoded.find(hashlib.sha256(content).hexdigest(), item.source, lambda: content)
+        decoded = self.decoded.find(hashlib.sha256(content).hexdigest(), lambda: content)
         if decoded.code:
-            self.refused[item.source] = decoded
             raise RefusedFile(decoded.code, decoded.reason)
         return _captioned(decoded.image, caption, item.source, known.families(known.same_images(decoded)))
 
-    def _unless_refused(self, find: Callable[[], T]) -> T | None:
-        """Return what is found; None if it is refused, which is counted."""
+    def _unless_refused(self, source: str, find: Callable[[], T]) -> T | None:
+        """Return what is found; None if it is refused, which is recorded."""
         try:
             return find()
         except RefusedFile as refused:
-            self.skipped[refused.code] += 1
+            self.skipped.add(refused.code, source, str(refused))
             return None
 
 

@@ -6,19 +6,24 @@ as soon as its batch is computed, so a killed run continues from there.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from autolora import models
-from autolora.concepts.decoded import DecodedImage
 from autolora.concepts.denoising import DenoisingGradients
-from autolora.concepts.items import Skipped, describe
-from autolora.concepts.phrases import Coverage, PhraseLimits, cover, find_phrases
+from autolora.concepts.items import Skipped
+from autolora.concepts.phrases import (
+    Captioned,
+    Coverage,
+    PhraseLimits,
+    cover,
+    explain_no_concept,
+    find_phrases,
+)
 from autolora.concepts.plan import RENDERINGS, Plan, make_plan
 from autolora.concepts.shards import close_shards, save_gradient, stored_keys
 from autolora.concepts.store import CaptionedImage, Phrase, images_path, phrases_path
@@ -32,8 +37,8 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
 
 SCHEMA = 1
-MAX_MISSING = MAX_REFUSED = 20
-"""words of the pool without images, and refused images, that metrics/concepts.json names"""
+MAX_MISSING = 20
+"""words of the pool without images that metrics/concepts.json names"""
 
 logger = logging.getLogger(__name__)
 
@@ -50,18 +55,19 @@ class Result:
     """captioned images that are renderings of training adapters"""
     concepts: int
     skipped: Skipped
-    refused: Mapping[str, DecodedImage]
-    """source -> why an image of the corpus cannot be decoded"""
     coverage: Coverage | None
     """of the words of the dataset's captions; None without images"""
+    warning: str = ""
+    """why there is no concept; empty if there are some, or should be none"""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics/concepts.json."""
         counts = {"corpus": self.corpus, "renderings": self.renderings, "concepts": self.concepts}
-        content: dict[str, Any] = counts | {"skipped": dict(self.skipped), "coverage": None}
-        content["refused"] = {
-            source: f"{image.code}: {image.reason}"
-            for source, image in islice(self.refused.items(), MAX_REFUSED)
+        content: dict[str, Any] = counts | {
+            "skipped": dict(self.skipped.counts),
+            "refused": self.skipped.named,
+            "warning": self.warning or None,
+            "coverage": None,
         }
         if self.coverage:
             content["coverage"] = {
@@ -75,8 +81,8 @@ class Result:
     def summary(self) -> str:
         """Return the result as a line."""
         parts = [f"{self.corpus + self.renderings} captioned images, {self.concepts} concepts"]
-        if self.skipped:
-            parts.append(f"{self.skipped.total()} skipped ({describe(self.skipped)})")
+        if self.skipped.counts:
+            parts.append(f"{self.skipped.counts.total()} skipped ({self.skipped})")
         if self.coverage:
             parts.append(f"{self.coverage.share:.0%} of the pool's {self.coverage.words} words covered")
         return "; ".join(parts)
@@ -109,10 +115,13 @@ def compute_gradients(
 def finish(root: Path, plan: Plan, params: ConceptsParams) -> Result:
     """Write tables, shards, metrics/concepts.json and then the digest; remove what is not wanted any more.
 
-    Raises MissingArtifact if there should be images, but none can be decoded.
+    Logs a warning if images give no concept. Raises MissingArtifact if a corpus has images, but none can be used.
     """
-    images = _decoded_images(root, plan)
-    captioned = [(image.sha256, image.caption) for image in images]
+    images = _images_with_gradients(root, plan)
+    captioned, has_source = (
+        [(image.sha256, image.caption) for image in images],
+        params.renderings or params.corpus,
+    )
     limits = PhraseLimits(
         min_images=params.min_images, max_share=params.max_share, max_overlap=params.max_overlap
     )
@@ -123,7 +132,8 @@ def finish(root: Path, plan: Plan, params: ConceptsParams) -> Result:
     write_rows(phrases_path(root), map(asdict, phrases))
     coverage = cover(captioned, _pool_captions(root), limits) if images else None
     renderings = sum(image.source == RENDERINGS for image in images)
-    result = Result(len(images) - renderings, renderings, len(phrases), plan.skipped, plan.refused, coverage)
+    warning = _warn_without_concepts(captioned, limits) if not phrases and has_source else ""
+    result = Result(len(images) - renderings, renderings, len(phrases), plan.skipped, coverage, warning)
     text = json.dumps(result.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
     write_atomic(root / "metrics" / "concepts.json", text + "\n")
     rows = {_identity(image): hash_value(asdict(image)) for image in images}
@@ -132,14 +142,23 @@ def finish(root: Path, plan: Plan, params: ConceptsParams) -> Result:
     return result
 
 
-def _decoded_images(root: Path, plan: Plan) -> list[CaptionedImage]:
-    """Return the captioned images that have a gradient. Raises MissingArtifact if there should be some, but is none."""
+def _warn_without_concepts(captioned: Captioned, limits: PhraseLimits) -> str:
+    """Log why captioned images give no concept, and return it."""
+    warning = explain_no_concept(len({image for image, _ in captioned}), limits)
+    logger.warning(warning)
+    return warning
+
+
+def _images_with_gradients(root: Path, plan: Plan) -> list[CaptionedImage]:
+    """Return the captioned images that have a gradient. Raises MissingArtifact if a corpus has images, but none of
+    them, and no rendering, can be used.
+    """
     stored = stored_keys(root)
     images = [image for image in plan.images if image.gradient in stored]
-    if (expected := len(plan.images) + len(plan.refused)) and not images:
+    if plan.sampled and not images:
         raise MissingArtifact(
-            f"none of {expected} captioned images could be decoded ({describe(plan.skipped)}): check the files "
-            "in concepts.corpus"
+            f"none of {plan.sampled} captioned images of concepts.corpus can be used ({plan.skipped}): the log names "
+            "the first of each kind; correct them, or give another corpus"
         )
     return images
 
@@ -155,8 +174,7 @@ def _decode(plan: Plan, keys: Sequence[str], bounds: PoolParams) -> dict[str, Im
         try:
             decoded[key] = decode_image(plan.inputs[key].read(), bounds)
         except RefusedFile as refused:
-            logger.warning("an image is left out: %s", refused)
-            plan.skipped[refused.code] += 1
+            plan.skipped.add(refused.code, plan.inputs[key].source, str(refused))
     return decoded
 
 

@@ -4,7 +4,6 @@ Members are listed once and read by their position. The JSON is that of img2data
 """
 
 import json
-import logging
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from autolora.concepts.items import (
     DAMAGED,
     IMAGE_SUFFIXES,
     NO_CAPTION,
+    OTHER,
     CorpusItem,
     Skipped,
     caption_field,
     check_caption_bytes,
     clean_caption,
+    describe_error,
     source_name,
 )
 from autolora.errors import RefusedFile
@@ -34,7 +35,6 @@ MAX_HEADER_BYTES = 1_000_000
 
 Samples = dict[str, dict[str, "Member"]]
 """stem -> suffix -> member"""
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +46,44 @@ class Member:
 
 
 def list_members(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem]:
-    """Yield the captioned images of a tar file, and count those without a caption.
+    """Yield the captioned images of a tar file; those without a caption are skipped.
 
     name: of the file in sources. The members before a damaged part are used; the damage is counted. Of members of the
-    same name the first is used, and the others are counted.
+    same name the first is used, and the others are skipped.
     """
-    for stem, members in _samples(path, skipped).items():
+    for stem, members in _samples(path, name, skipped).items():
         image = next((suffix for suffix in IMAGE_SUFFIXES if suffix in members), None)
         caption = next((suffix for suffix in CAPTION_SUFFIXES if suffix in members), None)
         if image and caption:
             read = partial(_read, path, members[image], members[caption], caption)
             yield CorpusItem(source_name(f"{name}/{stem}{image}"), read)
         elif image:
-            skipped[NO_CAPTION] += 1
+            suffixes = " nor ".join(CAPTION_SUFFIXES)
+            skipped.add(
+                NO_CAPTION, source_name(f"{name}/{stem}{image}"), f"it has neither a {suffixes} member"
+            )
+        else:
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            skipped.add(
+                OTHER, source_name(f"{name}/{stem}"), f"no member of this name is an image ({suffixes})"
+            )
 
 
-def _samples(path: Path, skipped: Skipped) -> Samples:
+def _samples(path: Path, name: str, skipped: Skipped) -> Samples:
     """Return the members of a tar file before the first that is damaged, by stem and suffix."""
     samples: Samples = {}
     headers = HeaderReader()
     try:
         with path.open("rb") as stream:
             for info in headers.members(stream):
-                _add(samples, info, skipped)
+                _add(samples, info, name, skipped)
     except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
-        place = f"{path}, member at byte {headers.position}"
-        logger.warning("%s: %s; only the members before it are used", place, error)
-        skipped[DAMAGED] += 1
+        place = f"{name}, member at byte {headers.position}"
+        skipped.add(DAMAGED, place, f"{describe_error(error)}; only the members before it are used")
     return samples
 
 
-def _add(samples: Samples, info: tarfile.TarInfo, skipped: Skipped) -> None:
+def _add(samples: Samples, info: tarfile.TarInfo, shard: str, skipped: Skipped) -> None:
     """Add a member that is a regular file; its stem ends at the first dot of the file name, as in WebDataset."""
     if not info.isreg() or info.issparse():
         return
@@ -84,7 +91,9 @@ def _add(samples: Samples, info: tarfile.TarInfo, skipped: Skipped) -> None:
     stem, dot, suffix = file.partition(".")
     members = samples.setdefault(folder + slash + stem, {})
     if (name := dot + suffix.lower()) in members:
-        skipped["duplicate-member"] += 1
+        skipped.add(
+            "duplicate-member", source_name(f"{shard}/{info.name}"), "a member before it has its name"
+        )
     else:
         members[name] = Member(info.offset_data, info.size)
 
@@ -138,7 +147,7 @@ def _content(path: Path, member: Member) -> bytes:
             stream.seek(member.offset)
             content = stream.read(member.size)
     except OSError as error:
-        raise RefusedFile(DAMAGED, f"the tar file cannot be read: {error}") from error
+        raise RefusedFile(DAMAGED, f"the tar file cannot be read: {describe_error(error)}") from error
     if len(content) < member.size:
         raise RefusedFile(DAMAGED, f"the tar file ends within a member, {member.size} bytes long")
     return content

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,15 @@ def write_parquet(path: Path, columns: Mapping[str, list[Any]], rows_per_group: 
     return path
 
 
-def read(corpus: Path, count: int = 100, seed: int = 0) -> tuple[Read, Skipped]:
+def read(corpus: Path, count: int = 100, seed: int = 0) -> tuple[Read, Counter[str]]:
     """Return the sampled items of a corpus that can be read, and the counts of the others."""
     skipped, items = Skipped(), Read()
     for item in sample_items(corpus, count, seed, skipped):
         try:
             items[item.source] = item.read(BOUNDS)
         except RefusedFile as refused:
-            skipped[refused.code] += 1
-    return items, skipped
+            skipped.add(refused.code, item.source, str(refused))
+    return items, skipped.counts
 
 
 def captions(items: Read) -> dict[str, str]:

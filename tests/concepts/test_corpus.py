@@ -15,6 +15,7 @@ from autolora.concepts.corpus import sample_items
 from autolora.concepts.items import (
     MAX_CAPTION_BYTES,
     MAX_CAPTION_CHARS,
+    MAX_NAMED,
     Skipped,
     clean_caption,
 )
@@ -39,7 +40,7 @@ def test_a_folder_has_captions_in_files_beside_the_images(tmp_path: Path) -> Non
     items, skipped = read(corpus)
     assert captions(items) == {"a.png": "a cat in the snow", "deep/b.JPG": "a dog"}
     assert items["a.png"][0] == encoded(1)
-    assert skipped == {"no-caption": 1}
+    assert skipped == {"no-caption": 1, "other-file": 1}
 
 
 def test_suffixes_may_be_in_upper_case(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_webdataset_members_of_one_stem_are_one_image(tmp_path: Path) -> None:
     items, skipped = read(path)
     assert captions(items) == {"shard-0.tar/0001.jpg": "a cat", "shard-0.tar/sub/0002.png": "a dog"}
     assert items["shard-0.tar/sub/0002.png"][0] == encoded(2)
-    assert skipped == {"no-caption": 2}
+    assert skipped == {"no-caption": 2, "other-file": 1}
 
 
 @pytest.mark.parametrize("form", ["bytes", "struct"])
@@ -304,7 +305,57 @@ def test_a_pipe_is_not_opened_and_a_link_to_an_image_is_followed(tmp_path: Path)
     (corpus / "link.png").symlink_to("../elsewhere/a.png")
     items, skipped = read(corpus)
     assert captions(items) == {"link.png": "a link"}
-    assert not skipped
+    assert skipped == {"other-file": 1}, "the text of the pipe"
+
+
+def test_what_is_skipped_is_named_with_the_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_files(
+        tmp_path,
+        {
+            "a.png": encoded(1),
+            "a.txt": "a cat",
+            "b.png": encoded(2),
+            "notes.txt": "no image",
+            "c.gif": b"GIF89a",
+            "deep/old.tar.gz": b"",
+            "deep/metadata.jsonl": '{"file_name": "x.png", "text": "a dog"}\n[]',
+            "junk.tar": b"junk" * 300,
+            "junk.parquet": b"junk",
+        },
+    )
+    write_tar(
+        tmp_path / "s.tar", {"0.png": encoded(3), "1.gif": "x", "1.txt": "a ship", "2.txt": "", "2.png": b""}
+    )
+    os.mkdir(tmp_path / "empty")
+    skipped = Skipped()
+    sample_items(tmp_path, 9, 0, skipped)
+    assert skipped.counts == {"no-caption": 2, "other-file": 4, "invalid-line": 1, "damaged-file": 2}
+    reasons = {source: text.split(":")[0] for source, text in skipped.named.items()}
+    assert reasons == {
+        "b.png": "no-caption",
+        "s.tar/0.png": "no-caption",
+        "notes.txt": "other-file",
+        "c.gif": "other-file",
+        "deep/old.tar.gz": "other-file",
+        "s.tar/1": "other-file",
+        "deep/metadata.jsonl, line 2": "invalid-line",
+        "junk.tar, member at byte 0": "damaged-file",
+        "junk.parquet": "damaged-file",
+    }
+    assert skipped.named["notes.txt"] == "other-file: no image has its name"
+    assert str(tmp_path) not in str(skipped.named), "metrics/concepts.json is committed"
+    assert all(f"left out: {source}: " in caplog.text for source in reasons)
+
+
+def test_only_the_first_of_each_reason_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    skipped = Skipped()
+    for number in range(3 * MAX_NAMED):
+        skipped.add("no-caption", f"{number}.png", "no text")
+    skipped.add("damaged-file", "s.tar\ud800", "its name is \x1b[31m\udcff" + "x" * 5000)
+    assert skipped.counts == {"no-caption": 3 * MAX_NAMED, "damaged-file": 1}
+    assert list(skipped.named) == [*(f"{number}.png" for number in range(MAX_NAMED)), "s.tar\ufffd"]
+    assert len(caplog.records) == MAX_NAMED + 1
+    assert all(text.isprintable() and len(text) < 2000 for text in skipped.named.values())
 
 
 def test_an_empty_or_missing_corpus_is_an_error(tmp_path: Path) -> None:

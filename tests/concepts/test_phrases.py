@@ -2,7 +2,7 @@
 
 import pytest
 
-from autolora.concepts.phrases import PhraseLimits, cover, find_phrases, split_phrases
+from autolora.concepts.phrases import PhraseLimits, cover, explain_no_concept, find_phrases, split_phrases
 
 LIMITS = PhraseLimits(min_images=2, max_share=0.5, max_overlap=0.8)
 
@@ -57,6 +57,42 @@ def test_coverage_names_the_missing_words_most_frequent_first() -> None:
     coverage = cover(named("a ship", "the red ship", "a red cat"), pool, LIMITS)
     assert (coverage.words, coverage.missing) == (4, ("cat", "neon"))
     assert coverage.share == pytest.approx(1 / 2)
+
+
+def test_words_that_say_nothing_about_an_image_need_not_be_covered() -> None:
+    """Nor do they stand for a word whose images are the same."""
+    pool = named("a skull at night", "skull at night", "neon", "neon", "red", "red", "cat", "cat")
+    coverage = cover(named("a ship"), pool, LIMITS)
+    assert coverage.missing == ("cat", "neon", "night", "red") and coverage.words == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "limits", "reason"),
+    [
+        (
+            39,
+            PhraseLimits(min_images=12, max_share=0.3, max_overlap=0.8),
+            "so at least 40 are needed: add images",
+        ),
+        (
+            40,
+            PhraseLimits(min_images=12, max_share=0.3, max_overlap=0.8),
+            "and none is: give captions that name",
+        ),
+        (0, LIMITS, "so at least 4 are needed: add images"),
+        (9, PhraseLimits(min_images=2, max_share=0, max_overlap=0.8), "and none is: give captions that name"),
+    ],
+)
+def test_why_there_is_no_concept(images: int, limits: PhraseLimits, reason: str) -> None:
+    text = explain_no_concept(images, limits)
+    assert text.startswith(f"{images} captioned images give no concept: ") and reason in text
+    assert f"at least {limits.min_images} of them (concepts.min_images)" in text
+
+
+def test_the_number_of_images_that_are_needed_is_enough() -> None:
+    limits = PhraseLimits(min_images=12, max_share=0.3, max_overlap=0.8)
+    assert not find_phrases(named(*["cat"] * 12, *["fish"] * 27), limits)
+    assert list(find_phrases(named(*["cat"] * 12, *["fish"] * 28), limits)) == ["cat"]
 
 
 def test_a_pool_without_words_is_covered() -> None:

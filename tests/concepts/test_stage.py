@@ -292,7 +292,7 @@ def test_renderings_of_adapters_that_are_held_out_are_left_out(repository: Repos
     _, content = pooled_image(repository.root, "test")
     write_files(repository.root / "corpus", {"0.png": content})
     _, result = repository.run()
-    assert result is not None and result.skipped == {"held-out": 1}
+    assert result is not None and result.skipped.counts == {"held-out": 1}
     assert CAPTIONS["0"] not in {image.caption for image in read_images(repository.root)}
 
 
@@ -307,7 +307,7 @@ def test_an_image_that_was_taken_down_is_left_out(repository: Repository) -> Non
     )
     takedowns.write(repository.root, Takedowns((takedown,)))
     _, result = repository.run()
-    assert result is not None and result.skipped == {"taken-down": 1}
+    assert result is not None and result.skipped.counts == {"taken-down": 1}
 
 
 def test_gradients_are_computed_in_the_order_of_the_corpus(repository: Repository) -> None:
@@ -326,7 +326,7 @@ def test_images_that_cannot_be_decoded_are_counted(repository: Repository) -> No
     )
     _, result = repository.run()
     assert result is not None
-    assert result.skipped == {"not-an-image": 1, "image-too-thin": 1}
+    assert result.skipped.counts == {"not-an-image": 1, "image-too-thin": 1}
     assert "2 skipped (1 " in result.summary
     assert len(read_images(repository.root)) == len(CAPTIONS)
 
@@ -345,16 +345,17 @@ def test_a_refused_image_is_named_and_loads_no_model_again(
     monkeypatch.setattr("autolora.concepts.decoded.decode_image", None)
     computed, again = repository.run()
     assert again is not None
-    assert (computed, again.skipped, again.refused) == (0, {"not-an-image": 1}, result.refused)
+    assert (computed, again.skipped.counts) == (0, {"not-an-image": 1})
+    assert again.skipped.named == result.skipped.named
     assert outputs(repository.root) == before
 
 
 def test_a_refused_image_is_decoded_again_with_other_bounds(repository: Repository) -> None:
     write_files(repository.root / "corpus", {"8.png": encoded(9, size=(1000, 500)), "8.txt": "large"})
     _, result = repository.run(max_px=400_000)
-    assert result is not None and result.skipped == {"image-too-large": 1}
+    assert result is not None and result.skipped.counts == {"image-too-large": 1}
     computed, result = repository.run()
-    assert result is not None and (computed, result.skipped) == (1, {})
+    assert result is not None and (computed, result.skipped.counts) == (1, {})
 
 
 def test_without_a_corpus_no_image_is_kept_as_decoded(repository: Repository) -> None:
@@ -366,6 +367,40 @@ def test_without_a_corpus_no_image_is_kept_as_decoded(repository: Repository) ->
 
 def test_a_corpus_of_damaged_images_is_an_error(repository: Repository) -> None:
     write_files(repository.root / "corpus", {f"{name}.png": "not an image" for name in CAPTIONS})
-    with pytest.raises(MissingArtifact, match=r"none of 5 captioned images could be decoded .*not-an-image"):
+    with pytest.raises(
+        MissingArtifact, match=r"none of 5 captioned images .* can be used \(5 not-an-image\)"
+    ):
         repository.run()
     assert not (repository.root / "digests/concepts.json").exists()
+
+
+def test_a_corpus_without_texts_in_its_captions_is_an_error(repository: Repository) -> None:
+    write_files(repository.root / "corpus", {f"{name}.txt": " " for name in CAPTIONS})
+    with pytest.raises(MissingArtifact, match=r"none of 5 captioned images .* can be used \(5 no-caption\)"):
+        repository.run()
+
+
+def test_damaged_shards_captions_and_other_files_are_recorded(repository: Repository) -> None:
+    write_files(
+        repository.root / "corpus",
+        {"4.txt": "", "junk.tar": b"junk" * 300, "nocap.png": encoded(9), "a.gif": b"GIF89a"},
+    )
+    repository.run()
+    metrics = json.loads((repository.root / "metrics/concepts.json").read_text())
+    assert metrics["skipped"] == {"damaged-file": 1, "no-caption": 2, "other-file": 1}
+    assert metrics["refused"].keys() == {"4.png", "junk.tar, member at byte 0", "nocap.png", "a.gif"}
+    assert metrics["refused"]["4.png"] == "no-caption: the caption is empty or not a text"
+
+
+def test_too_few_images_for_a_concept_are_a_warning_that_is_recorded(
+    repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, result = repository.run(min_images=12, max_share=0.3)
+    assert result is not None and (result.corpus, result.concepts) == (5, 0)
+    assert result.warning.startswith("5 captioned images give no concept: ")
+    assert "at least 40 are needed: add images" in result.warning and result.warning in caplog.text
+    assert json.loads((repository.root / "metrics/concepts.json").read_text())["warning"] == result.warning
+    caplog.clear()
+    for changes in ({}, {"corpus": None}):
+        _, result = repository.run(**changes)
+        assert result is not None and result.warning == "" and not caplog.text
