@@ -23,11 +23,11 @@ from torch import Tensor
 from autolora import models
 from autolora.concepts.denoising import DenoisingGradients
 from autolora.encoder.ridge import slot_units
-from autolora.errors import CaptionError, MismatchError, MissingArtifact, ParamsError, RefusedFile
+from autolora.errors import CaptionError, MismatchError, ParamsError
+from autolora.image_query import open_image
 from autolora.lora.sketch import SketchSpec
-from autolora.params import ModelsParams, Params, PoolParams
+from autolora.params import ModelsParams, Params
 from autolora.pool import store as pool
-from autolora.pool.images import decode_image, read_image
 from autolora.pool.recipe import ReadRecipe
 from autolora.records import Hit
 from autolora.retrieval import Conditions, Retriever
@@ -37,7 +37,8 @@ GRADIENT_WEIGHT = 0.3
 """of the gradient relative to the caption: the best of .1 to 1 on the playground's training and validation adapters, in
 a trial that `bench.image_search` repeats"""
 MAX_COMPARED = 1000
-"""adapters nearest to the caption that are compared with the gradient: 1 GB of sketches at the size of FLUX.1-dev"""
+"""adapters nearest to the caption that are compared with the gradient: 1 GB of sketches at the size of FLUX.1-dev; with
+a filter as many of those that pass it, and as many of all, which determine the scale of the scores"""
 SKETCHES_AT_ONCE = 64
 
 logger = logging.getLogger(__name__)
@@ -61,10 +62,8 @@ class ImageSearch:
         self._lock = threading.Lock()
 
     def open(self, image: Path | str | Image.Image) -> Image.Image:
-        """Return an image in RGB, of a file or as it was loaded. Raises as `open_image`."""
-        if isinstance(image, Image.Image):
-            return image.convert("RGB")
-        return open_image(Path(image).expanduser(), self._params.pool)
+        """Return an image, upright, in RGB, of a file or as it was loaded. Raises as `open_image`."""
+        return open_image(image, self._params.pool)
 
     def describe(self, image: Image.Image) -> str:
         """Return the caption of an image by the vision-language model that captions the pool's images.
@@ -97,16 +96,21 @@ class ImageSearch:
     def search(self, image: Image.Image, caption: str, k: int, where: Conditions = None) -> list[Hit]:
         """Return the k adapters that draw such things as an image shows, best first.
 
-        The score of a hit is that of `combine`, and its relevance is that of such a cosine with a prompt.
+        The score of a hit is that of `combine`, and its relevance is that of such a cosine with a prompt. Neither
+        depends on the filter.
         where: as in `Retriever.search`.
         Raises MissingArtifact if a sketch or the base model is missing, MismatchError if they do not fit.
         """
         positions, cosines = self._retriever.nearest(caption, max(k, MAX_COMPARED), where)
         if not len(positions):
             return []
-        adapters = pc.take(self._retriever.index.rows.columns.column("sha256"), positions).to_pylist()
+        everything, all_cosines = self._retriever.nearest(caption, MAX_COMPARED)
+        compared = np.union1d(positions, everything)
+        adapters = pc.take(self._retriever.index.rows.columns.column("sha256"), compared).to_pylist()
         alignments = self._align(self._gradient(image, caption), adapters)
-        scores = combine(cosines.astype(np.float64), alignments)
+        reference = all_cosines.astype(np.float64), alignments[np.searchsorted(compared, everything)]
+        found = alignments[np.searchsorted(compared, positions)]
+        scores = combine(cosines.astype(np.float64), found, reference=reference)
         order = np.argsort(-scores, kind="stable")[:k]
         return self._retriever.hits(positions[order], scores[order])
 
@@ -138,16 +142,23 @@ class ImageSearch:
         return alignments
 
 
-def combine(cosines: Float64Array, alignments: Float64Array, weight: float = GRADIENT_WEIGHT) -> Float64Array:
+def combine(
+    cosines: Float64Array,
+    alignments: Float64Array,
+    weight: float = GRADIENT_WEIGHT,
+    reference: tuple[Float64Array, Float64Array] | None = None,
+) -> Float64Array:
     """Return the scores (N,): weighted means of the cosines of a caption with adapters and of a gradient's.
 
     alignments (N,): cosines of the gradient with the adapters' updates. They are small, and a part of them is common to
-    all adapters, so they are first shifted and scaled to the mean and the standard deviation of the caption's.
+    all adapters, so they are first shifted and scaled as those of `reference` are to the mean and the standard
+    deviation of its cosines. reference: cosines and alignments (M,) of all adapters; None: those that are combined.
     """
-    spread = float(alignments.std())
+    all_cosines, all_alignments = reference or (cosines, alignments)
+    spread = float(all_alignments.std())
     if spread == 0:  # one adapter, or equal ones
         return cosines
-    scaled = cosines.mean() + cosines.std() * (alignments - alignments.mean()) / spread
+    scaled = all_cosines.mean() + all_cosines.std() * (alignments - all_alignments.mean()) / spread
     scores: Float64Array = (cosines + weight * scaled) / (1 + weight)
     return scores
 
@@ -171,16 +182,3 @@ def check_recipe(params: Params, retriever: Retriever) -> None:
             f"pool of params.yaml have {recipe}: gradients of that base model cannot be compared with their sketches; "
             "set both as they were, or run `dvc repro` (`autolora index` for your own files)"
         )
-
-
-def open_image(path: Path, bounds: PoolParams) -> Image.Image:
-    """Return the image in a file, upright, in RGB.
-
-    Raises MissingArtifact if the file cannot be read, RefusedFile if it is not an image, or too large.
-    """
-    try:
-        return decode_image(read_image(path.resolve(), bounds), bounds)
-    except OSError as error:
-        raise MissingArtifact(f"cannot read {path} ({error.strerror}): give an image file") from error
-    except RefusedFile as refused:
-        raise RefusedFile(refused.code, f"cannot search by {path}: {refused}") from refused

@@ -1,4 +1,4 @@
-"""Search by an image: the caption's cosines, corrected by the base model's gradient; images that cannot be read."""
+"""Search by an image: the caption's cosines, corrected by the base model's gradient."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from autolora import models, vlm
+from autolora import image_search, models, vlm
 from autolora.concepts.denoising import DenoisingGradients
-from autolora.errors import CaptionError, MismatchError, MissingArtifact, ParamsError, RefusedFile
-from autolora.image_search import GRADIENT_WEIGHT, ImageSearch, combine, open_image
+from autolora.errors import CaptionError, MismatchError, ParamsError
+from autolora.image_search import GRADIENT_WEIGHT, ImageSearch, combine
 from autolora.lora.sketch import Sketch, SketchSpec
 from autolora.params import Params
 from autolora.pool import store as pool
@@ -99,6 +99,24 @@ def test_filters_apply_before_the_ranking(
     assert images.search(image, CAPTION, 5, ["nsfw"]) == []
 
 
+@pytest.mark.parametrize("compared", [1000, 4])
+def test_a_score_is_the_same_with_and_without_a_filter(
+    images: ImageSearch, image: Image.Image, adapter: str, compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the index has more adapters than are compared with the gradient."""
+    monkeypatch.setattr(image_search, "MAX_COMPARED", compared)
+    hits = {hit.sha256: hit for hit in images.search(image, CAPTION, COUNT)}
+    assert len(hits) == COUNT
+    for conditions in ([f"sha256 = '{adapter}'"], ["split = 'train'"], ["rank_max <= 1000"]):
+        found = images.search(image, CAPTION, COUNT, conditions)
+        assert found
+        for hit in found:
+            assert hit.score == pytest.approx(hits[hit.sha256].score, abs=1e-6)
+            assert hit.relevance == pytest.approx(hits[hit.sha256].relevance, abs=1e-5)
+    for hit in images.search(image, CAPTION, 2):
+        assert hit.score == pytest.approx(hits[hit.sha256].score, abs=1e-6), "nor does it depend on k"
+
+
 def test_scores_are_weighted_means_on_the_scale_of_the_cosines() -> None:
     cosines, alignments = np.array([0.1, 0.2, 0.6]), np.array([0.003, 0.001, 0.002])
     scaled = cosines.mean() + cosines.std() * np.array([1.5, -1.5, 0]) / np.sqrt(1.5)
@@ -107,6 +125,8 @@ def test_scores_are_weighted_means_on_the_scale_of_the_cosines() -> None:
     np.testing.assert_allclose(combine(cosines, 100 * alignments - 7), expected)
     assert np.array_equal(combine(cosines, alignments, 0), cosines)
     assert np.array_equal(combine(cosines[:1], alignments[:1]), cosines[:1])
+    some = combine(cosines[1:], alignments[1:], reference=(cosines, alignments))
+    np.testing.assert_allclose(some, expected[1:])
 
 
 def test_another_base_model_or_sketch_is_an_error(root: Path, params: Params, retriever: Retriever) -> None:
@@ -139,30 +159,3 @@ def test_an_image_without_a_caption_is_an_error(
         CaptionError, match=r"does not caption the image \(the answer is empty\): give its caption"
     ):
         images.describe(image)
-
-
-def test_images_are_read_within_the_bounds_of_the_pool(params: Params, tmp_path: Path) -> None:
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
-    (tmp_path / "link.png").symlink_to(tmp_path / "red.png")
-    assert open_image(tmp_path / "link.png", params.pool).size == (40, 30)
-    with pytest.raises(RefusedFile, match=r"red\.png: the image has 40 × 30 px, but at most 1000 px"):
-        open_image(tmp_path / "red.png", replace(params.pool, max_image_px=1000))
-    with pytest.raises(RefusedFile, match="at most 10 are allowed"):
-        open_image(tmp_path / "red.png", replace(params.pool, max_image_mb=1e-5))
-    (tmp_path / "text.png").write_text("no image")
-    for name, code in (("text.png", "not-an-image"), (".", "not-an-image")):
-        with pytest.raises(RefusedFile) as refused:
-            open_image(tmp_path / name, params.pool)
-        assert refused.value.code == code and str(refused.value).startswith("cannot search by /")
-    with pytest.raises(MissingArtifact, match=r"cannot read .*absent\.png \(No such file"):
-        open_image(tmp_path / "absent.png", params.pool)
-
-
-def test_a_loaded_image_is_used_as_it_is(images: ImageSearch, tmp_path: Path) -> None:
-    image = Image.new("L", (8, 8), 7)
-    image.save(tmp_path / "gray.png")
-    assert (
-        images.open(image).getpixel((0, 0))
-        == images.open(str(tmp_path / "gray.png")).getpixel((0, 0))
-        == (7, 7, 7)
-    )

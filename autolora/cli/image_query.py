@@ -42,9 +42,12 @@ def search_by_image(
     where: "Conditions",
 ) -> "tuple[str, list[Hit]]":
     """Return the caption of the image in a file, and the adapters that draw such things; say what takes long."""
-    from autolora.image_search import ImageSearch, open_image
+    from autolora.image_query import open_image
 
-    opened, images = open_image(image, params.pool), ImageSearch(root, params, retriever)
+    opened = open_image(image, params.pool)
+    from autolora.image_search import ImageSearch  # after the file is checked, because it imports torch
+
+    images = ImageSearch(root, params, retriever)
     if caption is None:
         announce(f"captioning {image.name} with {params.models.vlm}")
         caption = images.describe(opened)

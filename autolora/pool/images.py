@@ -65,11 +65,23 @@ def decode_image(content: bytes, bounds: PoolParams) -> Image.Image:
         return image.convert("RGB")
 
 
+def to_upright(image: Image.Image, bounds: PoolParams) -> Image.Image:
+    """Return a copy of an image that Pillow has opened, upright, in RGB. Raises as `reencode_image`.
+
+    It is checked as a file is, but for its bytes, which Pillow has read or need not have.
+    """
+    with _refusing(bounds):
+        if image.format not in (None, *FORMATS):
+            raise RefusedFile(NOT_AN_IMAGE, f"it is a {image.format}, but must be a {', '.join(FORMATS)}")
+        _check_size(image, bounds.max_image_px)
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
 @contextmanager
 def _validated(content: bytes, bounds: PoolParams) -> Iterator[Image.Image]:
     """Yield an image, upright, after all checks; errors of decoding it are refusals too."""
     check_bytes(len(content), bounds)
-    try:
+    with _refusing(bounds):
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image, bounds.max_image_px)
             _check_scans(image, content)
@@ -79,10 +91,21 @@ def _validated(content: bytes, bounds: PoolParams) -> Iterator[Image.Image]:
         ) as image:  # an image cannot be used after verify()
             ImageOps.exif_transpose(image, in_place=True)
             yield image
+
+
+@contextmanager
+def _refusing(bounds: PoolParams) -> Iterator[None]:
+    """Turn all errors of Pillow into refusals."""
+    try:
+        yield
     except RefusedFile:
         raise
     except Image.DecompressionBombError as error:
-        raise RefusedFile(IMAGE_TOO_LARGE, f"the image is too large: {error}") from error
+        raise RefusedFile(
+            IMAGE_TOO_LARGE,
+            f"the image has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} px, but at most {bounds.max_image_px} px are "
+            "allowed (pool.max_image_px)",
+        ) from error
     except (
         Exception
     ) as error:  # Pillow raises many types on damaged files; its messages may contain addresses
@@ -108,7 +131,7 @@ def _check_size(image: Image.Image, max_px: int) -> None:
             f"the image has {image.width} × {image.height} px, but at most {max_px} px are allowed "
             "(pool.max_image_px)",
         )
-    if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
+    if max(image.size) > MAX_ASPECT_RATIO * min(image.size) or not min(image.size):
         raise RefusedFile(
             "image-too-thin",
             f"the image has {image.width} × {image.height} px; the longer side may be at most {MAX_ASPECT_RATIO} "
