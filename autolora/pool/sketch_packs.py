@@ -37,6 +37,8 @@ DTYPES = {"values": "F16", "scale": "F32", "present": "BOOL", "fingerprint": "F3
 
 Places = Mapping[str, tuple[Path, int | None]]
 """sha256 -> file that holds the sketch, and its row in a pack; None in a file of one sketch"""
+Packs = frozenset[tuple[str, int]]
+"""names of packs, and the numbers of their files (inodes), which listing a folder returns without asking for each"""
 
 
 def packs_folder(root: Path) -> Path:
@@ -223,19 +225,22 @@ def _place(root: Path, sha256: str, recipe: str | None) -> tuple[Path, int | Non
 
 def _packed(root: Path, recipe: str | None) -> Places:
     """Return where each adapter's sketch is among the packs of a recipe; None: that of the stage's last run."""
-    recipe = recipe or _current_recipe(root)
     try:
+        with os.scandir(packs_folder(root)) as entries:
+            packs = frozenset((entry.name, entry.inode()) for entry in entries if NAME.fullmatch(entry.name))
         changed_ns = packs_folder(root).stat().st_mtime_ns
     except FileNotFoundError:
         return {}
-    return _read_packs(root, changed_ns, recipe)
+    return _read_packs(root, packs, changed_ns, recipe or _current_recipe(root))
 
 
 @lru_cache(maxsize=4)
-def _read_packs(root: Path, changed_ns: int, recipe: str | None) -> Places:
-    """Read the lists of adapters of the packs; the time at which the folder changed is part of the cache's key."""
+def _read_packs(root: Path, packs: Packs, changed_ns: int, recipe: str | None) -> Places:
+    """Read the lists of adapters of the packs. `changed_ns`, the time at which their folder changed, is only part of
+    the cache's key, as are the numbers of the files: alone, the time would miss a change within a tick of the clock.
+    """
     places: dict[str, tuple[Path, int | None]] = {}
-    for name in pack_names(root):
+    for name in sorted(name for name, _ in packs):
         if recipe is None or recipe_of(name) == recipe:
             path = packs_folder(root) / name
             places |= {sha256: (path, row) for row, sha256 in enumerate(read_adapters(path))}

@@ -1,6 +1,7 @@
 """Sketch packs: one file per batch and recipe."""
 
 import datetime
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,31 @@ def test_a_sketch_that_a_pack_contains_is_not_packed_again(tmp_path: Path) -> No
     close(tmp_path, adapters)
     put(tmp_path, "a")
     assert close(tmp_path, adapters) == []
+
+
+def test_packs_that_are_written_within_one_tick_of_the_clock_are_noticed(tmp_path: Path) -> None:
+    """A folder's time stamp is then the same before and after."""
+
+    def load_all() -> list[torch.Tensor]:
+        os.utime(sketch_packs.packs_folder(tmp_path), ns=(1, 1))
+        return [sketch_packs.load_sketch(tmp_path, sha256).values for sha256 in adapters]
+
+    adapters = put(tmp_path, "a")
+    close(tmp_path, adapters)
+    load_all()
+    adapters += put(tmp_path, "b")
+    close(tmp_path, adapters)
+    before = load_all()
+    pack, replaced = (
+        sketch_packs.packs_folder(tmp_path) / name for name in sketch_packs.pack_names(tmp_path)
+    )
+    other = put(tmp_path, "c", seed=1)
+    replaced.rename(tmp_path / "former")
+    sketch_packs.write_pack(replaced, {other[0]: sketch_packs.open_path(tmp_path, other[0])})
+    sketch_packs.open_path(tmp_path, other[0]).unlink()
+    adapters = [adapters[0], *other]
+    assert torch.equal(load_all()[0], before[0]) and pack.exists()
+    assert sketch_packs.find_sketches(tmp_path).keys() == set(adapters)
 
 
 def test_a_missing_sketch_and_a_damaged_pack_say_what_to_do(tmp_path: Path) -> None:
