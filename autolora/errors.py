@@ -13,7 +13,8 @@ AutoLoraError
 └── MismatchError        two artifacts do not belong together, such as an adapter and another base model
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 
 class AutoLoraError(Exception):
@@ -66,6 +67,15 @@ class MissingArtifact(AutoLoraError):
 
 class MismatchError(AutoLoraError):
     """Two artifacts or files do not belong together."""
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End the process with one line on stderr and status 1, in place of a traceback, if an AutoLoraError occurs."""
+    try:
+        yield
+    except AutoLoraError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 def rerun(stage: str) -> str:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from autolora import models
 from autolora.concepts.denoising import DenoisingGradients
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, exit_on_error
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import Sketch, SketchSpec
 from autolora.metrics.bootstrap import estimates
@@ -210,4 +210,5 @@ def to_markdown(tables: Mapping[str, Table]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -29,6 +29,7 @@ import httpx2
 import numpy as np
 
 from autolora import vlm
+from autolora.errors import exit_on_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import Params, load
 from autolora.storage.files import write_atomic
@@ -254,4 +255,5 @@ def to_markdown(rows: Mapping[str, Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

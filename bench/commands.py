@@ -17,6 +17,7 @@ from pathlib import Path
 from typer.main import get_command
 
 from autolora.cli import app
+from autolora.errors import exit_on_error
 from autolora.metrics.summary import Headline, update
 from bench.timing import today
 
@@ -174,4 +175,5 @@ def headlines(runs: dict[str, list[Run]]) -> Iterator[Headline]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -20,6 +20,7 @@ from autolora import models
 from autolora.encoder import store
 from autolora.encoder.model import Encoder
 from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained, save_pretrained
+from autolora.errors import exit_on_error
 from autolora.evaluation.benchmark import make_benchmark, read_renderings, unseen_queries
 from autolora.index.embedding import embed
 from autolora.matching.hybrid import directions
@@ -219,4 +220,5 @@ def _quote(value: Estimate) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora import models
+from autolora.errors import exit_on_error
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import read_json, write_atomic
@@ -237,4 +238,5 @@ def describe_conditions(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

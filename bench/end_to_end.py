@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from autolora.errors import exit_on_error
 from autolora.generation import Generator, generate
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.clip import image_features, similarity, text_features
@@ -149,4 +150,5 @@ def to_markdown(results: dict[tuple[str, str], Estimate]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

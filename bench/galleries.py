@@ -14,6 +14,7 @@ from torch import Tensor
 
 from autolora import models
 from autolora.concepts.denoising import DenoisingGradients
+from autolora.errors import exit_on_error
 from autolora.gallery_check import Gallery, choose_others, compare, compute_with, read_galleries, read_updates
 from autolora.lora.sketch import SketchSpec
 from autolora.metrics.judgments import read_judgments
@@ -101,4 +102,5 @@ def check(
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

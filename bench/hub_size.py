@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.catalog.store import read_active, write
+from autolora.errors import exit_on_error
 from autolora.metrics.summary import Headline, update
 from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
@@ -174,4 +175,5 @@ def to_markdown(adapters: int, result: dict[str, Any], options: argparse.Namespa
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -24,6 +24,7 @@ import numpy as np
 
 from autolora import models
 from autolora.dataset import store as dataset
+from autolora.errors import exit_on_error
 from autolora.metrics.bootstrap import cluster_means, estimates
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.retrieval import ranks
@@ -158,4 +159,5 @@ def describe_cell(cell: Mapping[str, Mapping[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

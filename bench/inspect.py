@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from autolora.errors import exit_on_error
 from autolora.inspection.base_model import BaseModel, open_base_model
 from autolora.inspection.description import Describer
 from autolora.inspection.files import FoundFile, find_files
@@ -160,4 +161,5 @@ def measure_rate(base: BaseModel, describer: Describer | None, files: Sequence[F
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

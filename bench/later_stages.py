@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autolora.dataset import stage as dataset
+from autolora.errors import exit_on_error
 from autolora.evaluation import stage as evaluation
 from autolora.index import stage as index
 from autolora.metrics.summary import Headline, update
@@ -166,4 +167,5 @@ def to_markdown(rows: dict[str, Row], adapters: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

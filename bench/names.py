@@ -13,7 +13,7 @@ import numpy as np
 
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import caption_rule, embed_texts
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, exit_on_error
 from autolora.inspection.description import check_text
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
@@ -65,4 +65,5 @@ def judge_names(root: Path) -> dict[str, list[bool]]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

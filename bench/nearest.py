@@ -21,6 +21,7 @@ import psutil
 import pyarrow as pa
 from lancedb.index import IvfFlat
 
+from autolora.errors import exit_on_error
 from autolora.index.copies import Index, open_copy
 from autolora.index.inverted_lists import ITERATIONS, PROBES, SAMPLES_PER_LIST
 from autolora.index.nearest import find_nearest
@@ -204,4 +205,5 @@ def headlines(
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -25,6 +25,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from autolora.dataset.store import training_lock
+from autolora.errors import exit_on_error
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judgments import Judgment, read_judgments
@@ -196,4 +197,5 @@ def run(project: Path, *arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from autolora.errors import exit_on_error
 from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.read import read, read_and_sketch
 from autolora.lora.sketch import SketchSpec
@@ -151,4 +152,5 @@ def write_lora(path: Path, rank: int) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -19,6 +19,7 @@ from PIL import Image
 
 from autolora import models
 from autolora.catalog.store import read_active
+from autolora.errors import exit_on_error
 from autolora.evaluation.benchmark import read_renderings
 from autolora.metrics.benchmark import (
     Benchmark,
@@ -237,4 +238,5 @@ def quote(row: Mapping[str, float] | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

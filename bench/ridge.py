@@ -16,6 +16,7 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.landmarks import ROWS_AT_ONCE
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge
+from autolora.errors import exit_on_error
 from autolora.index.embedding import ADAPTERS_PER_PRODUCT, embed
 from autolora.lora.sketch import SketchSpec
 from autolora.metrics.summary import Headline, update
@@ -116,4 +117,5 @@ def time_product(shape: tuple[int, int], columns: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

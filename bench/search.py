@@ -13,6 +13,7 @@ from pathlib import Path
 import lancedb
 import numpy as np
 
+from autolora.errors import exit_on_error
 from autolora.index.store import TABLE, folder
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
@@ -113,4 +114,5 @@ def import_seconds(report: str) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, exit_on_error
 from autolora.index.store import content_digest
 from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
@@ -234,4 +234,5 @@ def estimate_text(estimate: Estimate) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -24,6 +24,7 @@ import psutil
 import pyarrow as pa
 import yaml
 
+from autolora.errors import exit_on_error
 from autolora.index.content import Content, write_content
 from autolora.index.copies import HASHES
 from autolora.index.served import copy_path, served_path
@@ -196,4 +197,5 @@ def first_paint(port: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

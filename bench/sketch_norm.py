@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autolora.errors import exit_on_error
 from autolora.lora.factors import Factors, squared_norm
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.params import load
@@ -101,4 +102,5 @@ def _norm_ratio(squares: NDArray[np.float64]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autolora.errors import exit_on_error
 from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.factors import Lora
 from autolora.lora.fingerprint import WIDTH, fingerprint
@@ -281,4 +282,5 @@ def to_stored_precision(values: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

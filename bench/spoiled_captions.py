@@ -18,6 +18,7 @@ import numpy as np
 from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder
+from autolora.errors import exit_on_error
 from autolora.evaluation.benchmark import build_benchmark, embed_captions, list_captions
 from autolora.metrics.benchmark import (
     Benchmark,
@@ -244,4 +245,5 @@ def to_markdown(recalls: Table, found: Mapping[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

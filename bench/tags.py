@@ -14,7 +14,7 @@ from autolora.captions.store import read_captions
 from autolora.dataset import store as dataset
 from autolora.encoder.tag_fitting import contains
 from autolora.encoder.tags import LIKELY
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, exit_on_error
 from autolora.index.tags import read_tags
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
@@ -79,4 +79,5 @@ def captions_by_adapter(root: Path) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -173,9 +173,10 @@ def guarded(name: str) -> Iterator[None]:
             "step; run it again, which continues from what is finished, or raise the limit"
         )
 
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, hours * SECONDS_PER_HOUR, REPEAT_S)
+    previous = signal.getsignal(signal.SIGALRM)
     try:
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, hours * SECONDS_PER_HOUR, REPEAT_S)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -78,13 +78,31 @@ def write_rows(path: Path, rows: Iterable[dict[str, object]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Build the sealed test."""
-    parser = argparse.ArgumentParser(description="Build the sealed test.")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor of the numbers of training steps")
-    parser.add_argument("--loras", type=int, metavar="N", help="train only N LoRAs, of both days")
-    parser.add_argument("-o", "--output", type=Path, default=HOME, metavar="FOLDER")
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(
+        prog="python -m playground.sealed",
+        description="Train the LoRAs of the sealed test and write its prompts; an interrupted build continues.",
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="S", help="factor of the numbers of training steps (1)"
+    )
+    parser.add_argument(
+        "--loras", type=int, metavar="N", help=f"train only N LoRAs, of both days (all {len(recipes())})"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=HOME,
+        metavar="FOLDER",
+        help="where the pool and its prompts are written (cache/playground/162)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        spread(options.loras)
+    except ValueError as error:
+        parser.error(f"--loras: {error}")
     torch.set_num_threads(1)
     print(build(options.output, options.scale, options.loras))
 

@@ -1,6 +1,7 @@
 """One flow as one process: how it ends if it fails, takes too long, or nobody reads its output."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,26 @@ def test_flow_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> None
     ):
         time.sleep(10)
     time.sleep(0.2)  # the alarm is off again
+
+
+def test_an_interruption_before_the_flow_begins_leaves_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_digests, "check", lambda root, *stages: None)
+    set_alarm, before = signal.setitimer, signal.getsignal(signal.SIGALRM)
+
+    def set_and_interrupt(which: int, seconds: float, interval: float = 0.0) -> None:
+        set_alarm(which, seconds, interval)
+        if seconds:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(signal, "setitimer", set_and_interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), guarded("pool"):
+            pytest.fail("the flow does not begin")
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signal.getsignal(signal.SIGALRM) is before
+    finally:
+        set_alarm(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_flow_checks_its_own_code_and_the_refresh_that_of_all_stages(
