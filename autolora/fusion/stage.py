@@ -100,8 +100,8 @@ def make_objective(
 
 def base_files(root: Path, base: ModelsParams) -> str:
     """Return what says which files on this machine the base model was read from: names what is computed with it."""
-    state = read_state(root / Path(base.pipeline).expanduser())
-    return hash_value([base.pipeline, base.pipeline_revision, base.dtype, state.sha256 if state else None])
+    files = read_state(root, base.pipeline).sha256
+    return hash_value([base.pipeline, base.pipeline_revision, base.dtype, files])
 
 
 def use_pretrained(root: Path, params: FusionParams, base: ModelsParams) -> str:

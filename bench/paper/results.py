@@ -108,7 +108,8 @@ def main_score(table: Mapping[str, Any]) -> str:
 
 def best_row(table: Mapping[str, Any]) -> str:
     """Return the row with the highest main score."""
-    score, rows = main_score(table), dict[str, Any](table["rows"])
+    score = main_score(table)
+    rows: dict[str, Any] = table["rows"]
     return max(rows, key=lambda row: float(rows[row][score]["value"]))
 
 
