@@ -75,5 +75,10 @@ def params_of(params: Params, recipe: Recipe, seed: int) -> FusionParams:
         variant = replace(variant, guidance=params.generation.guidance, flow_shift=None)
     section = params.fusion
     return replace(
-        section, variant=variant, seed=seed, patience=section.steps, trajectory_steps=params.generation.steps
+        section,
+        variant=variant,
+        seed=seed,
+        validate_every=section.validate_every or section.steps,
+        patience=section.steps,
+        trajectory_steps=params.generation.steps,
     )
