@@ -368,8 +368,9 @@ class FusionParams:
     """side of a training image, in px; a multiple of 16"""
     relevance_noise: float
     """standard deviation of the noise on the relevances 1 (target) and 0 (interfering adapter), clipped to 0..1"""
-    validate_every: int
-    """steps between measurements of the held-out loss: that of the validation split's adapters"""
+    validate_every: int | None
+    """steps between measurements of the held-out loss: that of the validation split's adapters; null measures none,
+    trains all steps and keeps the last gates, as the paper does"""
     patience: int
     """the training ends after this number of measurements without a lower held-out loss"""
     trajectories: int

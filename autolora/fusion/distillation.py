@@ -68,7 +68,7 @@ class Distillation:
         self._draw_set = lru_cache(None)(self._sample_set)
 
     def losses(self, gates: Gates, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield one step's loss, as `fusion.training.Objective`."""
+        """Yield one step's loss, as `fusion.training.TrainingLoss`."""
         number = random_index(max(1, self.params.trajectories // IMAGES_PER_SET), generator)
         active, stored = self._draw_set(number), self._trajectories(number)
         size = self.params.batch
@@ -107,7 +107,8 @@ class Distillation:
     def _read_trajectories(self, number: int) -> Any:
         """Return `latents` and `velocities` of a set, (IMAGES_PER_SET, S, T, C) each."""
         active = self._draw_set(number)
-        key = hash_value([[adapter.sha256 for adapter in active.adapters], active.prompts, number])
+        tokens = self.adapters.encode_texts(active.prompts)[0].shape[1]
+        key = hash_value([[adapter.sha256 for adapter in active.adapters], active.prompts, tokens, number])
         return load_or_compute(self._folder / f"{key}.safetensors", partial(self._compute, active, number))
 
     @torch.no_grad()

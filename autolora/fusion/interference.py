@@ -30,7 +30,7 @@ class Interference:
     params: FusionParams
 
     def losses(self, gates: Gates, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the terms of one step's loss, as `fusion.training.Objective`."""
+        """Yield the terms of one step's loss, as `fusion.training.TrainingLoss`."""
         variant, size = self.params.variant, self.params.batch
         active = self.adapters.sample(variant, generator)
         captions = sample_captions(active[0], size, generator)

@@ -22,7 +22,7 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.initial import initial_gates
 from autolora.fusion.interference import Interference
 from autolora.fusion.pretrained import load_pretrained
-from autolora.fusion.training import Objective, Progress, fit
+from autolora.fusion.training import Progress, TrainingLoss, fit
 from autolora.fusion.training_set import TrainingSet
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
 from autolora.pretrained.source import locate_pinned
@@ -66,13 +66,8 @@ def train(
     logger.info("training on %d adapters", len(examples.adapters))
     examples.require_pairs(params.variant)
     objective = make_objective(root, pipeline, examples, params, files)
-    held_out = None
-    if validation.has_pairs(params.variant):
-        held_out = make_objective(root, pipeline, validation, params, files)
-    else:
-        logger.warning(
-            "the validation split has no two adapters to measure a held-out loss with: training all steps"
-        )
+    is_held_out = _can_hold_out(validation, params)
+    held_out = make_objective(root, pipeline, validation, params, files) if is_held_out else None
     checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value(trained_from))
     state = fit(gates.to(base.device), objective, params, progress, held_out, checkpoint)
     state.keep_best()
@@ -83,9 +78,18 @@ def train(
     return state
 
 
+def _can_hold_out(validation: TrainingSet, params: FusionParams) -> bool:
+    """Return whether a held-out loss is asked for and can be measured."""
+    if params.validate_every is not None and not validation.has_pairs(params.variant):
+        logger.warning(
+            "the validation split has no two adapters to measure a held-out loss with: training all steps"
+        )
+    return params.validate_every is not None and validation.has_pairs(params.variant)
+
+
 def make_objective(
     root: Path, pipeline: Any, examples: TrainingSet, params: FusionParams, base_files: str
-) -> Objective:
+) -> TrainingLoss:
     """Return the objective of the variant, on a training set. base_files: as `base_files`."""
     num_image_tokens = examples.encode_images(examples.adapters[0]).shape[1]
     sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
@@ -147,8 +151,6 @@ def _write_digest(
 def _log(state: TrainingState) -> None:
     first, last = _mean(state.losses[:LOSS_WINDOW]), _mean(state.losses[-LOSS_WINDOW:])
     logger.info("mean loss of the first %d steps %.4f, of the last %.4f", LOSS_WINDOW, first, last)
-    for step, loss in state.held_out:
-        logger.info("held-out loss after %d steps: %.4f", step, loss)
     logger.info("the gates are those after step %d of %d", state.best_step, len(state.losses))
 
 

@@ -1,5 +1,6 @@
 """Training of the gates, the base model and the adapters frozen: any objective, early stopping, and continuation."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -17,11 +18,13 @@ COSINE_EPOCHS, EPOCHS = 50, 20
 HELD_OUT_DRAWS = 16
 """steps whose mean loss is the held-out loss, always the same ones"""
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[int, int, float], None]
 """called with the number of finished steps, of all steps, and the loss of the last step"""
 
 
-class Objective(Protocol):
+class TrainingLoss(Protocol):
     """What a training lowers."""
 
     def losses(self, gates: Gates, generator: torch.Generator) -> Iterator[Tensor]:
@@ -33,17 +36,17 @@ class Objective(Protocol):
 
 def fit(
     gates: Gates,
-    objective: Objective,
+    objective: TrainingLoss,
     params: FusionParams,
     progress: Progress,
-    held_out: Objective | None = None,
+    held_out: TrainingLoss | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingState:
     """Train the gates in place and return the last state, whose `keep_best` takes back what did not help.
 
     held_out: the objective on adapters that are not trained on. Its loss is measured before the first step and every
     `validate_every` steps, and the training ends if it has not become lower for `patience` measurements. None trains
-    all steps.
+    all steps, as does `validate_every` of None.
     checkpoint: from which a killed training continues.
     The seed determines the weights on one kind of CPU.
     """
@@ -52,8 +55,10 @@ def fit(
         checkpoint.restore(state)
     while True:
         step = len(state.losses)
-        if held_out and (step % params.validate_every == 0 or step == params.steps):
-            state.record_held_out(step, held_out_loss(gates, held_out, params.seed))
+        if held_out and _is_measured(step, params):
+            loss = held_out_loss(gates, held_out, params.seed)
+            logger.info("held-out loss after %d steps: %.4f", step, loss)
+            state.record_held_out(step, loss)
         if step == params.steps or (held_out and state.measurements_since_best >= params.patience):
             return state
         _take_step(state, objective)
@@ -92,14 +97,20 @@ def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def held_out_loss(gates: Gates, objective: Objective, seed: int) -> float:
+def held_out_loss(gates: Gates, objective: TrainingLoss, seed: int) -> float:
     """Return the mean loss of HELD_OUT_DRAWS random steps, which depend on the seed only."""
     generator = torch.Generator().manual_seed(seed)
     draws = range(HELD_OUT_DRAWS)
     return sum(loss.item() for _ in draws for loss in objective.losses(gates, generator)) / len(draws)
 
 
-def _take_step(state: TrainingState, objective: Objective) -> None:
+def _is_measured(step: int, params: FusionParams) -> bool:
+    """Return whether the held-out loss is measured after a number of steps."""
+    every = params.validate_every
+    return every is not None and (step % every == 0 or step == params.steps)
+
+
+def _take_step(state: TrainingState, objective: TrainingLoss) -> None:
     """Change the gates by one step, and record its loss."""
     state.optimizer.zero_grad()
     total = 0.0

@@ -137,7 +137,8 @@ def fusion(setting: Setting) -> StageCost:
         trained + 2 * work.file_bytes + step.peak,
         in_memory * work.file_bytes + _encoded_bytes(setting),
     )
-    held_out = (params.steps / params.validate_every + 1) * HELD_OUT_DRAWS * FORWARD_SHARE
+    measurements = params.steps / params.validate_every + 1 if params.validate_every else 0
+    held_out = measurements * HELD_OUT_DRAWS * FORWARD_SHARE
     train = (params.steps + held_out) * setting.machine.seconds(step) + _reading_seconds(setting, in_memory)
     joint = params.steps * (1 - params.variant.single_share) * _global_lora_seconds(setting)
     return StageCost(

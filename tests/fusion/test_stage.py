@@ -143,10 +143,14 @@ def test_text_encoders_run_once_per_caption(
 def test_without_validation_adapters_all_steps_are_trained(
     root: Path, models: ModelsParams, caplog: pytest.LogCaptureFixture
 ) -> None:
+    unasked = train(root, replace(PARAMS, validate_every=None), models)
+    assert caplog.text.count("held-out") == 0
     leave_out(root, "validation")
-    state = train(root, PARAMS, models)
-    assert (state.held_out, len(state.losses)) == ([], PARAMS.steps)
+    missing = train(root, PARAMS, models)
     assert "no two adapters to measure a held-out loss with" in caplog.text
+    for state in (unasked, missing):
+        assert (state.held_out, len(state.losses), state.best_step) == ([], PARAMS.steps, PARAMS.steps)
+    assert missing.losses == unasked.losses
 
 
 def test_training_starts_from_published_gates(root: Path, models: ModelsParams) -> None:

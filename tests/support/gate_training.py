@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 
+from autolora.fusion import store as fusion
+from autolora.fusion.gate import Gates
 from autolora.fusion.interference import Interference
+from autolora.fusion.training import fit
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.params import FusionParams, load
 from autolora.presets import FUSION, Preset
-from tests.support.tiny_flux import random_lora
+from tests.support.tiny_flux import CONFIG, random_lora
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
 LORAS = {"a": random_lora(1), "b": random_lora(2), "c": random_lora(3)}
@@ -58,3 +61,25 @@ def objective_of(
     transformer: Any, params: FusionParams, examples: Sequence[CaptionedAdapter] = EXAMPLES
 ) -> Interference:
     return Interference(transformer, training_set(examples), SIGMAS, params)
+
+
+def build_transformer() -> Any:
+    """Return a transformer with random weights, frozen."""
+    from diffusers import FluxTransformer2DModel
+
+    torch.manual_seed(0)
+    return FluxTransformer2DModel(**CONFIG).eval().requires_grad_(False)
+
+
+def train_gates(
+    transformer: Any, params: FusionParams, examples: Sequence[CaptionedAdapter] = EXAMPLES
+) -> tuple[Gates, list[float]]:
+    """Return trained gates and the loss of each step."""
+    torch.manual_seed(params.seed)
+    gates = fusion.build(CONFIG, params.variant)
+    steps: list[int] = []
+    state = fit(
+        gates, objective_of(transformer, params, examples), params, lambda done, *_: steps.append(done)
+    )
+    assert steps == list(range(1, params.steps + 1))
+    return gates, state.losses
