@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.summary import update
 from autolora.progress import show_progress
 from autolora.storage.files import read_json, write_atomic
 from bench.paper.curves import draw_curves
 from bench.paper.experiments import EXPERIMENTS, Size
 from bench.paper.figure_2 import draw_figure_2
-from bench.paper.gates import GateShelf
+from bench.paper.gates import VARIANTS, GateShelf
 from bench.paper.images import ImageCache
 from bench.paper.quality import METRICS, start_scorers
-from bench.paper.results import best_row, finished, measure, summarize, to_markdown
+from bench.paper.results import best_row, finished, headlines, measure, summarize, to_markdown
 from bench.paper.scores import Scores
 from bench.paper.world import World, open_world
+from bench.timing import today
 
 COMMAND = "python -m bench.paper"
 RESULTS = Path("metrics", "paper_bench.json")
@@ -33,6 +35,7 @@ FIGURES = Path("docs", "images")
 BEYOND = tuple(name for name in EXPERIMENTS if not name[0].isdigit())
 STRENGTHS = "strengths"
 DEFAULT = Size()
+PLAYGROUND = "playground"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +53,18 @@ class Study:
         """Return the table of an experiment; None if no case of it is finished."""
         experiment = EXPERIMENTS[name]
         cells = [
-            cell for run in self.size.runs for cell in experiment.plan(self.world, self.size, strength, run)
+            cell
+            for run in self.size.runs
+            for cell in experiment.plan(self.world, self.size, strength, run)
+            if cell.belongs_to(self.size)
         ]
         if self.only_finished:
             cells = finished(cells, self.scores)
-        return summarize(measure(cells, self.scores, experiment.title), experiment) if cells else None
+        if not cells:
+            reason = "no case is finished" if self.only_finished else "its adapters give no case"
+            print(f"## {experiment.title}\n\nNot measured in this world: {reason}.\n", flush=True)
+            return None
+        return summarize(measure(cells, self.scores, experiment.title), experiment)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 write.table(name, table)
         if options.figure and not options.finished:
             write.figure("figure-2", draw_figure_2(world, images, study.size))
+        if (study.size, options.name, options.finished) == (DEFAULT, PLAYGROUND, False):
+            write.summary(world.params.fusion.preset)
 
 
 def choose_strength(study: Study, write: "Writer") -> float:
@@ -109,6 +121,16 @@ class Writer:
         if figure := draw_curves(worlds[self.world]):
             self.figure("unnamed", figure)
 
+    def summary(self, preset: str) -> None:
+        """Write the rows of metrics/summary.json and, behind them, the counts of metrics/details.json."""
+        tables = (read_json(self.root / RESULTS) or {})[self.world]
+        rows = [row for name, table in tables.items() for row in headlines(name, table, preset)]
+        counts = {
+            table["title"]: {"cases": table["cases"], "images per row": table["images per row"]}
+            for table in tables.values()
+        }
+        update(self.root, COMMAND, today(), rows, counts)
+
     def figure(self, name: str, content: bytes) -> None:
         """Write a figure."""
         write_atomic(self.root / FIGURES / f"paper-{self.world}-{name}.png", content)
@@ -120,7 +142,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--world", type=absolute, default=Path.cwd(), help="repository with params.yaml and data"
     )
-    parser.add_argument("--name", default="playground", help="of the world, in results and file names")
+    parser.add_argument("--name", default=PLAYGROUND, help="of the world, in results and file names")
     parser.add_argument("--tables", type=int, nargs="*", choices=range(1, 6), default=range(1, 6))
     parser.add_argument("--beyond", nargs="*", choices=BEYOND, default=BEYOND, help="further experiments")
     parser.add_argument("--figure", type=int, choices=(2,), help="of the paper")
@@ -130,6 +152,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sets", type=int, default=DEFAULT.sets, help="random sets per run")
     parser.add_argument("--objects", type=int, help="largest number of objects of Table 2")
     parser.add_argument("--styles", type=int, help="largest number of styles of Table 2")
+    parser.add_argument("--gates", nargs="*", choices=VARIANTS, default=DEFAULT.gates, help="with rows")
     parser.add_argument("--other-prompts", type=absolute, help="file of prompts, one per line (Table 1)")
     parser.add_argument(
         "--quality", nargs="*", choices=METRICS, default=[], help="see bench/paper/quality.py"
@@ -153,6 +176,7 @@ def size_of(options: argparse.Namespace) -> Size:
         sets=options.sets,
         objects=options.objects,
         styles=options.styles,
+        gates=tuple(options.gates),
         other_prompts=options.other_prompts,
     )
 

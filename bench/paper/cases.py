@@ -10,8 +10,8 @@ from autolora.experiments.cases import KINDS, CandidateAdapter
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from bench.paper.world import World
 
-OBJECT_STYLE = "a {object} in the {style} style"
-"""the paper's template; trigger words follow it"""
+OBJECT_STYLE = "{object} in the {style} style"
+"""the paper's template, after an article; trigger words follow it"""
 SEEDS_PER_RUN = 1000
 """distance of the first image seeds of two runs"""
 MIN_PER_FIELD = 3
@@ -69,7 +69,7 @@ def object_style_cases(
 
 
 def _object_in_style(thing: CandidateAdapter, style: CandidateAdapter, run: int, images: int) -> Case:
-    content = OBJECT_STYLE.format(object=thing.theme, style=style.theme)
+    content = _with_article(OBJECT_STYLE.format(object=thing.theme, style=style.theme))
     return Case(
         prompt=", ".join([content, *thing.trigger_words, *style.trigger_words]),
         content=content,
@@ -162,6 +162,10 @@ def _mixed_case(
     )
 
 
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def _short_caption(adapter: CandidateAdapter, number: int) -> str:
     """Return one of the shorter half of the captions, without its final period."""
     return adapter.captions[number // 2].strip().rstrip(".")
@@ -177,7 +181,8 @@ def _phrase(world: World, adapter: CandidateAdapter) -> str:
 def single_case(world: World, case: Case) -> Case:
     """Return the case whose prompt asks for the first adapter of a pair alone: an object, or what a caption says."""
     adapter = world.adapters[case.loaded[0]]
-    content = f"a {adapter.theme}" if adapter.kind == KINDS[0] else _short_caption(adapter, 0)
+    is_object = adapter.kind == KINDS[0]
+    content = _with_article(str(adapter.theme)) if is_object else _short_caption(adapter, 0)
     return replace(
         case,
         prompt=", ".join([content, *adapter.trigger_words]),

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.paper.cases import Case, draw_part, object_style_cases, random_sets, single_case, with_unnamed
+from bench.paper.gates import VARIANTS
 from bench.paper.images import Recipe
 from bench.paper.prompts import OTHER, SYNTHETIC, other_prompts, synthetic_prompts
 from bench.paper.rows import BASE, DIRECT, Retrieved, Way, fusion_ways, gated_way, retrieved_ways
@@ -48,6 +49,8 @@ class Size:
     objects: int | None = None
     """of Table 2; None: all"""
     styles: int | None = None
+    gates: tuple[str, ...] = tuple(VARIANTS)
+    """variants of the gates that have rows"""
     other_prompts: Path | None = None
     """file of the prompts of Table 1 that no adapter suggested"""
 
@@ -59,6 +62,10 @@ class Cell:
     row: str
     case: Case
     recipe: Recipe
+
+    def belongs_to(self, size: Size) -> bool:
+        """Return whether the row is measured: only those of some variants of the gates are."""
+        return self.recipe.gates is None or self.recipe.gates.variant in size.gates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from bench.paper.rows import BASE, DIRECT, Retrieved, Way, gated_way
 from bench.paper.world import World
 
 COLUMNS = 6
-"""prompts of each half"""
+"""largest number of prompts of each half"""
 MAX_TITLE = 48
 """characters of a prompt above its column"""
 PANEL_INCHES = 1.6
@@ -44,14 +44,14 @@ def draw_figure_2(world: World, images: ImageCache, size: Size) -> bytes:
     pairs = object_style_cases(world, run, 1, limits=(size.objects, size.styles))
     pairs = draw_part(pairs, COLUMNS, run) or random_sets(world, 2, COLUMNS, run, 1)
     halves = ((draw_part(prompts, COLUMNS, run), SEARCHED), (pairs, FUSED))
-    rows = sum(len(ways) for _, ways in halves)
+    columns, rows = max(len(cases) for cases, _ in halves), sum(len(ways) for _, ways in halves)
     figure = Figure(
-        figsize=(PANEL_INCHES * (COLUMNS + 0.6), PANEL_INCHES * (rows + 0.8)), dpi=110, facecolor="white"
+        figsize=(PANEL_INCHES * (columns + 0.6), PANEL_INCHES * (rows + 0.8)), dpi=110, facecolor="white"
     )
     parts: Any = figure.subfigures(2, 1, height_ratios=[len(ways) for _, ways in halves])
     for part, (cases, ways) in zip(parts, halves, strict=True):
-        panels = part.subplots(len(ways), COLUMNS, squeeze=False)
-        part.subplots_adjust(left=0.11, right=0.99, bottom=0.01, top=0.92, wspace=0.05, hspace=0.05)
+        panels = part.subplots(len(ways), columns, squeeze=False)
+        part.subplots_adjust(left=0.11, right=0.99, bottom=0.02, top=0.94, wspace=0.05, hspace=0.05)
         _fill(panels, world, images, cases, ways)
     return to_png(figure)
 

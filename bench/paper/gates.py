@@ -66,13 +66,19 @@ class GateShelf:
         """
         assert gates is not None
         if self._loaded is None or self._loaded[0] != gates:
-            home = self._world.cache / "gates" / self.key(gates)
+            base, home = self._world.params.models, self._home(gates)
             if not (fusion.folder(home) / "config.json").exists():
                 self._train(gates, home)
-            base = self._world.params.models
             loaded = fusion.load(self._world.generator.slots, fusion.folder(home))
             self._loaded = (gates, loaded.to(base.device, models.dtype(base)))
         return self._loaded[1]
+
+    def _home(self, gates: TrainedGates) -> Path:
+        """Return the folder whose data/fusion has gates: the repository itself for those of its params.yaml."""
+        params = self._world.params.fusion
+        if section_of(params, gates) == params:
+            return self._world.root
+        return self._world.cache / "gates" / self.key(gates)
 
     def _train(self, gates: TrainedGates, home: Path) -> None:
         """Train gates by the stage `fusion` in a folder whose data/ links to that of the world."""

@@ -1,11 +1,13 @@
 """Results of an experiment: scores of all rows, and the table that summarizes them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from autolora.metrics.summary import Headline
 from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
@@ -103,7 +105,8 @@ def _means(values: Mapping[CaseKey, Float64Array]) -> Float64Array:
 def main_score(table: Mapping[str, Any]) -> str:
     """Return the score of a summary by which rows are compared."""
     rows: Iterable[Mapping[str, Any]] = table["rows"].values()
-    return next(score for score in MAIN_SCORES if any(score in row for row in rows))
+    scores = {score for row in rows for score in row}
+    return next(score for score in MAIN_SCORES if score in scores)
 
 
 def best_row(table: Mapping[str, Any]) -> str:
@@ -124,6 +127,19 @@ def to_markdown(table: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {_comparison(row.get(main, {}))} |")
     counts = f"{table['cases']} cases, {table['images per row']} images per row"
     return "\n".join([f"## {table['title']}", "", f"{counts}.", "", *lines])
+
+
+def headlines(name: str, table: Mapping[str, Any], preset: str) -> list[Headline]:
+    """Return the rows of metrics/summary.json, e.g. fusion.paper_3_all_shown_velocity."""
+    score, rows = main_score(table), []
+    for row, scores in table["rows"].items():
+        if entry := scores.get(score):
+            slug = "_".join(re.findall(r"[\w.]+", f"{name} {score} {row}".lower()))
+            numbers = {field: entry[field] for field in ("value", "low", "high")}
+            rows.append(
+                Headline(name=f"fusion.paper_{slug}", n=table["images per row"], preset=preset, **numbers)
+            )
+    return rows
 
 
 def _comparison(entry: Mapping[str, Any]) -> str:

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.paper.__main__ import main
-from bench.paper.experiments import STRENGTHS, UNNAMED_WAYS
+from autolora.metrics.numbers import to_json
+from autolora.metrics.summary import read_details, read_summary
+from autolora.storage.files import write_atomic
+from bench.paper.__main__ import COMMAND, RESULTS, Writer, main
+from bench.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
 from bench.paper.images import ImageCache
+from bench.paper.results import key_of
+from bench.paper.world import World
 
 SMALL = (
     "--runs",
@@ -45,22 +50,38 @@ def run(world_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
 def test_tables_and_curves_are_written_and_drawn_once(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--tables", "3", "5", "--beyond", "single", "order")
+    options = ("--tables", "3", "--beyond", "single")
     tables = run(*options)
-    assert {*tables} == {"strengths", "3", "5", "single", "order"}
+    assert {*tables} == {"strengths", "3", "single"}
     assert len(tables["strengths"]["rows"]) == len(STRENGTHS)
     direct, base = (tables["3"]["rows"][name] for name in ("direct", "base"))
     assert "difference" not in direct["VQAScore"]
     assert base["VQAScore"]["compared with"] == "direct" and len(base["VQAScore"]["runs"]) == 2
     assert sum(base["VQAScore"]["images"].values()) == pytest.approx(1)
     assert direct["alone 1"]["value"] <= 1 and not math.isnan(direct["all shown"]["value"])
-    assert "gated, paper without global LoRA" in tables["5"]["rows"]
     assert {f"{way.name}, 1 loaded" for way in UNNAMED_WAYS} <= {*tables["single"]["rows"]}
     shown = capsys.readouterr().out
     assert "## Table 3, random pairs" in shown and "| direct |" in shown
     assert Image.open(tmp_path / "docs/images/paper-tiny-unnamed.png").width > 100
     monkeypatch.setattr(ImageCache, "_draw", None)  # drawing again would fail
     assert run(*options) == tables
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_row_has_a_reference_and_the_cases_of_the_others(
+    name: str, world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a castle\na river\n")
+    size = Size(runs=(0,), prompts=2, images=1, sets=2, other_prompts=tmp_path / "prompts.txt")
+    plan = EXPERIMENTS[name].plan
+    if name == "4" or name == "5":  # needs three fields of adapters
+        assert plan(world, size, 1.25, 0) == []
+        return
+    cells = plan(world, size, 1.25, 0)
+    rows = {cell.row for cell in cells}
+    assert {EXPERIMENTS[name].reference(row) for row in rows} <= rows
+    cases = [{key_of(cell.case) for cell in cells if cell.row == row} for row in rows]
+    assert all(keys == cases[0] for keys in cases) and cases[0]
 
 
 def test_a_report_on_finished_cases_draws_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +94,15 @@ def test_a_report_on_finished_cases_draws_nothing(run: Any, monkeypatch: pytest.
 def test_figure_2_shows_both_halves(run: Any, tmp_path: Path) -> None:
     run("--tables", "--beyond", "--figure", "2")
     assert Image.open(tmp_path / "docs/images/paper-tiny-figure-2.png").height > 500
+
+
+def test_numbers_of_the_summary_are_those_of_the_tables(tmp_path: Path) -> None:
+    entry = {"value": 0.5, "low": 0.25, "high": 0.75}
+    rows = {"direct": {"VQAScore": entry}, "gated, paper": {"VQAScore": entry}}
+    table = {"title": "Table 3", "cases": 2, "images per row": 4, "rows": rows}
+    write_atomic(tmp_path / RESULTS, to_json({"playground": {"3": table}}))
+    Writer(tmp_path, "playground").summary("best")
+    summary = read_summary(tmp_path)
+    assert {*summary} == {"fusion.paper_3_vqascore_direct", "fusion.paper_3_vqascore_gated_paper"}
+    assert summary["fusion.paper_3_vqascore_direct"]["high"] == 0.75
+    assert read_details(tmp_path)[COMMAND] == {"Table 3": {"cases": 2, "images per row": 4}}
