@@ -16,17 +16,18 @@ from typing import Any
 
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import update
+from autolora.params import load
 from autolora.progress import show_progress
 from autolora.storage.files import read_json, write_atomic
 from bench.paper.curves import draw_curves
 from bench.paper.experiments import EXPERIMENTS, Size
 from bench.paper.figure_2 import draw_figure_2
-from bench.paper.gates import VARIANTS, GateShelf
+from bench.paper.gates import VARIANTS, GateShelf, TrainedGates
 from bench.paper.images import ImageCache
 from bench.paper.quality import METRICS, start_scorers
 from bench.paper.results import best_row, finished, headlines, measure, summarize, to_markdown
 from bench.paper.scores import Scores
-from bench.paper.world import World, open_world
+from bench.paper.world import CACHE, World, open_world
 from bench.timing import today
 
 COMMAND = "python -m bench.paper"
@@ -74,12 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.chdir(options.world)
     show_progress()
     with ExitStack() as stack:
-        world = open_world(Path.cwd())
-        quality = start_scorers(stack, options.quality, options.quality_python, world.params.models.device)
-        images = ImageCache(world, GateShelf(world))
+        root, size = Path.cwd(), size_of(options)
+        params = load(root / "params.yaml")
+        shelf = GateShelf(root, params, root / CACHE)
+        if not options.finished:
+            shelf.train(gates_of(options, size))
+        world = open_world(root, params)
+        quality = start_scorers(stack, options.quality, options.quality_python, params.models.device)
+        images = ImageCache(world, shelf)
         study = Study(
             world=world,
-            size=size_of(options),
+            size=size,
             scores=Scores(world, images, quality),
             images=images,
             only_finished=options.finished,
@@ -92,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.figure and not options.finished:
             write.figure("figure-2", draw_figure_2(world, images, study.size))
         if (study.size, options.name, options.finished) == (DEFAULT, PLAYGROUND, False):
-            write.summary(world.params.fusion.preset)
+            write.summary(params.fusion.preset)
 
 
 def choose_strength(study: Study, write: "Writer") -> float:
@@ -179,6 +185,13 @@ def size_of(options: argparse.Namespace) -> Size:
         gates=tuple(options.gates),
         other_prompts=options.other_prompts,
     )
+
+
+def gates_of(options: argparse.Namespace, size: Size) -> list[TrainedGates]:
+    """Return the gates that the experiments and the figure need."""
+    variants = {variant for name in experiments_of(options) for variant in EXPERIMENTS[name].gates}
+    wanted = (variants & {*size.gates}) | ({"paper", "best"} if options.figure else set())
+    return [TrainedGates(variant, run) for run in size.runs for variant in VARIANTS if variant in wanted]
 
 
 def experiments_of(options: argparse.Namespace) -> list[str]:

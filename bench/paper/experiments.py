@@ -17,13 +17,15 @@ from bench.paper.cases import Case, draw_part, object_style_cases, random_sets, 
 from bench.paper.gates import VARIANTS
 from bench.paper.images import Recipe
 from bench.paper.prompts import OTHER, SYNTHETIC, other_prompts, synthetic_prompts
-from bench.paper.rows import BASE, DIRECT, Retrieved, Way, fusion_ways, gated_way, retrieved_ways
+from bench.paper.rows import BASE, DIRECT, PRESETS, Retrieved, Way, fusion_ways, gated_way, retrieved_ways
 from bench.paper.world import World
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 MAX_LOADED = 8
 WITHOUT_GLOBAL, REVERSED = " without global LoRA", ", reversed"
 """ends of the names of rows"""
+GLOBAL = tuple(f"{preset}{end}" for preset in ("paper", "best") for end in ("", WITHOUT_GLOBAL))
+"""variants of the gates in Table 5"""
 UNNAMED_WAYS = (
     Way(name="direct"),
     Way(name="direct, selected", selects=True),
@@ -75,6 +77,8 @@ class Experiment:
     title: str
     plan: Callable[[World, Size, float, int], list[Cell]]
     """world, size, strength of the further row of `direct`, run -> cells; each row has the same cases in one order"""
+    gates: tuple[str, ...]
+    """variants that some rows use"""
     scores: tuple[str, ...]
     """that are printed, if they exist"""
     reference: Callable[[str], str]
@@ -115,8 +119,7 @@ def random_triples(world: World, size: Size, strength: float, run: int) -> list[
 def global_lora(world: World, size: Size, strength: float, run: int) -> list[Cell]:
     """Return the cells of Table 5, on the cases of Table 4."""
     cases = random_sets(world, 3, size.sets, run, size.images)
-    names = [f"{preset}{end}" for preset in ("paper", "best") for end in ("", WITHOUT_GLOBAL)]
-    return _cells(world, cases, [Way(name=DIRECT), *map(gated_way, names)])
+    return _cells(world, cases, [Way(name=DIRECT), *map(gated_way, GLOBAL)])
 
 
 def strengths(world: World, size: Size, strength: float, run: int) -> list[Cell]:
@@ -164,42 +167,42 @@ SHOWN = ("all shown", *QUALITY)
 EXPERIMENTS: Mapping[str, Experiment] = {
     "1 synthetic": Experiment(
         title="Table 1, prompts that describe images of adapters",
-        plan=partial(retrieval, SYNTHETIC), scores=QUALITY, reference=lambda row: BASE,
+        plan=partial(retrieval, SYNTHETIC), gates=("paper", "best"), scores=QUALITY, reference=lambda row: BASE,
     ),
     "1 other": Experiment(
         title="Table 1, prompts that no adapter suggested",
-        plan=partial(retrieval, OTHER), scores=QUALITY, reference=lambda row: BASE,
+        plan=partial(retrieval, OTHER), gates=("paper", "best"), scores=QUALITY, reference=lambda row: BASE,
     ),
     "2": Experiment(
-        title="Table 2, an object and a style", plan=object_style,
+        title="Table 2, an object and a style", plan=object_style, gates=PRESETS,
         scores=(*SHOWN, "own 1", "own 2", "crop 1", "crop 2"), reference=lambda row: DIRECT,
     ),
     "3": Experiment(
-        title="Table 3, random pairs", plan=random_pairs,
+        title="Table 3, random pairs", plan=random_pairs, gates=PRESETS,
         scores=(*SHOWN, "alone 1", "alone 2"), reference=lambda row: DIRECT,
     ),
     "4": Experiment(
-        title="Table 4, random triples", plan=random_triples,
+        title="Table 4, random triples", plan=random_triples, gates=PRESETS,
         scores=(*SHOWN, "alone 1", "alone 2", "alone 3"), reference=lambda row: DIRECT,
     ),
     "5": Experiment(
-        title="Table 5, the global LoRA on random triples", plan=global_lora,
+        title="Table 5, the global LoRA on random triples", plan=global_lora, gates=GLOBAL,
         scores=(*SHOWN, "alone 1", "alone 2", "alone 3"), reference=_with_global_lora,
     ),
     "strengths": Experiment(
-        title="Strengths of the plain sum, training adapters", plan=strengths,
+        title="Strengths of the plain sum, training adapters", plan=strengths, gates=(),
         scores=SHOWN, reference=lambda row: f"{DIRECT} × 1",
     ),
     "unnamed": Experiment(
-        title="A pair with adapters that the prompt does not ask for", plan=partial(unnamed, 2),
+        title="A pair with adapters that the prompt does not ask for", plan=partial(unnamed, 2), gates=("best",),
         scores=SHOWN, reference=_equal_number,
     ),
     "single": Experiment(
-        title="One adapter with others that the prompt does not ask for", plan=partial(unnamed, 1),
+        title="One adapter with others that the prompt does not ask for", plan=partial(unnamed, 1), gates=("best",),
         scores=SHOWN, reference=_equal_number,
     ),
     "order": Experiment(
-        title="Both orders of a pair", plan=order,
+        title="Both orders of a pair", plan=order, gates=PRESETS,
         scores=SHOWN, reference=lambda row: row.removesuffix(REVERSED),
     ),
 }  # fmt: skip

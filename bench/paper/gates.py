@@ -1,7 +1,6 @@
 """Gates of the paper's tables: trained by each preset with several seeds, once, in the cache of a world."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +11,11 @@ from autolora.dataset.store import TRAINING_LOCK
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
-from autolora.params import FusionParams, training_params
+from autolora.params import FusionParams, Params, training_params
 from autolora.presets import FUSION, FusionVariant, Preset
 from autolora.progress import Progress
+from autolora.slots import Slot
 from autolora.storage.hashes import hash_file, hash_value
-from bench.paper.world import World
 
 VARIANTS: Mapping[str, tuple[Preset, Mapping[str, Any]]] = {
     "paper": ("paper", {}),
@@ -29,8 +28,6 @@ VARIANTS: Mapping[str, tuple[Preset, Mapping[str, Any]]] = {
 LINKED = ("captions", "dataset", "pool", "training.jsonl")
 """what a training reads of data/"""
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class TrainedGates:
@@ -42,50 +39,56 @@ class TrainedGates:
 
 
 class GateShelf:
-    """Trained gates, in cache/paper/gates."""
+    """Trained gates of a repository.
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    All are trained before the base model is loaded for images: a training loads one of its own.
+    """
+
+    def __init__(self, root: Path, params: Params, cache: Path) -> None:
+        """cache: folder of the gates that the repository itself does not have."""
+        self._root, self._params, self._cache = root, params, cache
         self._loaded: tuple[TrainedGates, Gates] | None = None
 
     @cached_property
     def _trained_on(self) -> str:
         """The hash of the training lock."""
-        return hash_file(self._world.root / TRAINING_LOCK)
+        return hash_file(self._root / TRAINING_LOCK)
 
     def key(self, gates: TrainedGates) -> str:
         """Return the hash of what gates are trained from, which is known before they are."""
-        base = self._world.params.models
-        settings = training_params(section_of(self._world.params.fusion, gates))
+        base = self._params.models
+        settings = training_params(section_of(self._params.fusion, gates))
         return hash_value([settings, self._trained_on, base.pipeline, base.pipeline_revision])
 
-    def load(self, gates: TrainedGates | None) -> Gates:
-        """Return gates on the base model's device in its precision; they are trained first if they are missing.
+    def train(self, wanted: Iterable[TrainedGates]) -> None:
+        """Train those of the gates that are missing; a killed training continues."""
+        for gates in wanted:
+            if not (fusion.folder(self._home(gates)) / "model.safetensors").exists():
+                self._train(gates)
 
-        The last ones stay in memory.
+    def load(self, gates: TrainedGates | None, slots: Sequence[Slot]) -> Gates:
+        """Return trained gates on the base model's device in its precision; the last ones stay in memory.
+
+        slots: the canonical slots of the base model. Raises MissingArtifact if they were not trained.
         """
         assert gates is not None
         if self._loaded is None or self._loaded[0] != gates:
-            base, home = self._world.params.models, self._home(gates)
-            if not (fusion.folder(home) / "config.json").exists():
-                self._train(gates, home)
-            loaded = fusion.load(self._world.generator.slots, fusion.folder(home))
+            base = self._params.models
+            loaded = fusion.load(slots, fusion.folder(self._home(gates)))
             self._loaded = (gates, loaded.to(base.device, models.dtype(base)))
         return self._loaded[1]
 
     def _home(self, gates: TrainedGates) -> Path:
         """Return the folder whose data/fusion has gates: the repository itself for those of its params.yaml."""
-        params = self._world.params.fusion
-        if section_of(params, gates) == params:
-            return self._world.root
-        return self._world.cache / "gates" / self.key(gates)
+        if section_of(self._params.fusion, gates) == self._params.fusion:
+            return self._root
+        return self._cache / "gates" / self.key(gates)
 
-    def _train(self, gates: TrainedGates, home: Path) -> None:
-        """Train gates by the stage `fusion` in a folder whose data/ links to that of the world."""
-        params = self._world.params
-        link_data(self._world.root, home)
-        section = section_of(params.fusion, gates)
-        tokens = params.generation.max_sequence_length
+    def _train(self, gates: TrainedGates) -> None:
+        """Train gates by the stage `fusion` in a folder whose data/ links to that of the repository."""
+        params, home = self._params, self._home(gates)
+        link_data(self._root, home)
+        section, tokens = section_of(params.fusion, gates), params.generation.max_sequence_length
         with Progress(f"gates {gates.variant}, seed {gates.seed}", section.steps, "steps") as progress:
             stage.train(
                 home,
@@ -93,7 +96,7 @@ class GateShelf:
                 params.models,
                 params.pool,
                 tokens,
-                lambda done, steps, loss: progress.advance(),
+                lambda done, steps, loss: progress.advance(done - progress.done),
             )
 
 

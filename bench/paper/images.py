@@ -106,7 +106,11 @@ class ImageCache:
         generator, params = self._world.generator, self._world.params.generation
         adapters = [Adapter(part.sha256, self._strengthened(part), part.relevance) for part in recipe.parts]
         attached = attach(
-            generator.pipeline, adapters, recipe.method, params.rules, lambda: self._shelf.load(recipe.gates)
+            generator.pipeline,
+            adapters,
+            recipe.method,
+            params.rules,
+            lambda: self._shelf.load(recipe.gates, generator.slots),
         )
         with attached:
             images = generate_images(generator.pipeline, [recipe.prompt] * len(seeds), seeds, params)

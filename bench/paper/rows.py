@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autolora.generation import add_trigger_words
+from autolora.metrics.numbers import DIGITS
 from autolora.params import METHODS, Method
 from bench.paper.cases import Case
 from bench.paper.gates import TrainedGates
@@ -14,6 +15,8 @@ BASE = "base"
 DIRECT = "direct"
 EQUAL_RANKS = tuple(method for method in METHODS if method.endswith("_factors"))
 """methods that combine only adapters of equal ranks"""
+PRESETS = ("paper", "released", "best")
+"""variants of the gates in Tables 2 to 4"""
 PAIRS_ONLY = ("klora", "klora_released")
 
 
@@ -36,7 +39,7 @@ class Way:
         """Return what the images of a case are made from."""
         relevance: Sequence[float | None] = [None] * len(case.loaded)
         if self.selects or self.method == "gated":
-            relevance = world.relevance(case.prompt, case.loaded)
+            relevance = [round(score, DIGITS) for score in world.relevance(case.prompt, case.loaded)]
         parts = [
             Part(sha256, self.strength, score)
             for sha256, score in zip(case.loaded, relevance, strict=True)
@@ -93,7 +96,7 @@ def fusion_ways(world: World, cases: Sequence[Case], strength: float) -> list[Wa
         Way(name=DIRECT),
         Way(name=f"direct × {strength:g}", strength=strength),
         Way(name="direct, selected", selects=True),
-        *(gated_way(variant) for variant in ("paper", "released", "best")),
+        *(gated_way(variant) for variant in PRESETS),
         *(Way(name=method, method=method) for method in METHODS if method not in left_out),
     ]
 

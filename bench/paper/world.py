@@ -16,10 +16,12 @@ from autolora.experiments.relevance import relevance_scorer
 from autolora.generation import Generator
 from autolora.metrics.judges import Judges, load_judges
 from autolora.metrics.judgments import read_judgments
-from autolora.params import Params, load
+from autolora.params import Params
 from autolora.pool import store as pool
 from autolora.retrieval import Retriever, open_retriever
 from bench.paper.parties import check_judges
+
+CACHE = Path("cache", "paper")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +42,7 @@ class World:
     @property
     def cache(self) -> Path:
         """Return the folder of images, scores and gates."""
-        return self.root / "cache" / "paper"
+        return self.root / CACHE
 
     def listed(self, *, unseen: bool) -> list[CandidateAdapter]:
         """Return the adapters that were held out of training, or the training adapters, by sha256."""
@@ -64,12 +66,12 @@ class World:
         return images
 
 
-def open_world(root: Path) -> World:
+def open_world(root: Path, params: Params) -> World:
     """Return the world of a repository; the working directory must be its root, to which params.yaml is relative.
 
+    params: those of its params.yaml.
     Raises ParamsError if a judge is a party (`check_judges`), MissingArtifact if a stage has not run.
     """
-    params = load(root / "params.yaml")
     themes = params.evaluation.themes
     judgments = read_judgments(root / themes if themes else None)
     usable = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from autolora.params import load
 from bench.paper.world import World, open_world
 from tests.support import paper_world
 
@@ -16,4 +17,4 @@ def world_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def world(world_root: Path) -> Iterator[World]:
-    yield open_world(world_root)
+    yield open_world(world_root, load(world_root / "params.yaml"))

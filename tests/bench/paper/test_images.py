@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autolora.errors import MissingArtifact
 from bench.paper.cases import object_style_cases
 from bench.paper.gates import VARIANTS, GateShelf, TrainedGates, section_of
 from bench.paper.images import ImageCache, Part, Recipe
@@ -22,11 +23,15 @@ def fresh(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worl
     return world
 
 
+def shelf(world: World) -> GateShelf:
+    return GateShelf(world.root, world.params, world.cache)
+
+
 def test_an_image_is_drawn_once(fresh: World) -> None:
     recipe = Way(name="direct").recipe(fresh, object_style_cases(fresh, 0, 1)[0])
-    images = ImageCache(fresh, GateShelf(fresh))
+    images = ImageCache(fresh, shelf(fresh))
     first = images.images(recipe, [0, 1])
-    again = ImageCache(fresh, GateShelf(fresh))
+    again = ImageCache(fresh, shelf(fresh))
     second = again.images(recipe, [1, 2, 0])
     assert (images.drawn, again.drawn) == (2, 1)
     assert [np.array_equal(first[0], second[2]), np.array_equal(first[1], second[0])] == [True, True]
@@ -44,7 +49,7 @@ def test_recipes_that_differ_in_nothing_that_acts_share_images() -> None:
 
 
 def test_every_difference_that_acts_has_another_key(fresh: World) -> None:
-    images = ImageCache(fresh, GateShelf(fresh))
+    images = ImageCache(fresh, shelf(fresh))
     pair = Recipe("a cat", (FIRST, SECOND))
     recipes = [
         pair,
@@ -60,10 +65,15 @@ def test_every_difference_that_acts_has_another_key(fresh: World) -> None:
 
 def test_gates_are_trained_once_per_variant_and_seed(fresh: World) -> None:
     gates = TrainedGates("paper without global LoRA", 1)
-    first = GateShelf(fresh).load(gates)
+    slots = fresh.generator.slots
+    with pytest.raises(MissingArtifact, match="no trained gates"):
+        shelf(fresh).load(gates, slots)
+    shelf(fresh).train([gates])
+    first = shelf(fresh).load(gates, slots)
     files = sorted((fresh.cache / "gates").glob("*/data/fusion/*"))
     dates = [file.stat().st_mtime_ns for file in files]
-    second = GateShelf(fresh).load(gates)
+    shelf(fresh).train([gates])
+    second = shelf(fresh).load(gates, slots)
     assert [file.stat().st_mtime_ns for file in files] == dates and len(files) == 2
     assert first.variant == second.variant and first.variant.global_rank == 0
 

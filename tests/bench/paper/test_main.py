@@ -79,6 +79,8 @@ def test_every_row_has_a_reference_and_the_cases_of_the_others(
         return
     cells = plan(world, size, 1.25, 0)
     rows = {cell.row for cell in cells}
+    used = {cell.recipe.gates.variant for cell in cells if cell.recipe.gates}
+    assert used == {*EXPERIMENTS[name].gates}
     assert {EXPERIMENTS[name].reference(row) for row in rows} <= rows
     cases = [{key_of(cell.case) for cell in cells if cell.row == row} for row in rows]
     assert all(keys == cases[0] for keys in cases) and cases[0]
