@@ -34,15 +34,18 @@ def test_columns_are_prompts_with_what_generate_selects(
         assert np.array_equal(np.asarray(rows[label][1]), np.asarray(expected.image))
 
 
+def make_noise(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3))
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
 def test_a_page_that_is_too_large_is_an_error(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    image = Image.fromarray(noise)
+    image = make_noise(0)
     save_page([("base", [image] * 2), ("direct", [image])], tmp_path / "docs" / "x.png")
     with Image.open(tmp_path / "docs" / "x.png") as page:
         assert page.height == 2 * MARGIN + 2 * (128 + GAP) - GAP
     with pytest.raises(ValueError, match=f"more than {MAX_BYTES}"):
-        wide = [("row", [Image.fromarray(np.roll(noise, i)) for i in range(30)]) for _ in range(2)]
-        save_page(wide, tmp_path / "large.png")
+        save_page([("row", [make_noise(seed) for seed in range(60)])], tmp_path / "large.png")
 
 
 def test_the_readme_lists_the_prompts() -> None:
