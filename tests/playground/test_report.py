@@ -1,5 +1,6 @@
 """The playground's report: its measurements with judges and models of random weights."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def test_measure_yields_every_row_and_saves_every_sheet(
     monkeypatch.setattr(clip, "MAIN", replace(clip.MAIN, home=Path(judges.clip)))
     labels = [f"{field}:{name}" for field, names in world.FIELDS.items() for name in names]
     judges = replace(judges, classifier=str(tiny_judges.save_classifier(tmp_path / "oracle", labels)))
-    base = replace(VALUES.models, pipeline=str(save_pipeline(tmp_path / "flux")), vlm=judges.vlm, threads=1)
+    captioner = shutil.copytree(judges.vlm, tmp_path / "captioner")
+    base = replace(
+        VALUES.models, pipeline=str(save_pipeline(tmp_path / "flux")), vlm=str(captioner), threads=1
+    )
     small = replace(VALUES.generation, width=size, height=size, steps=1, max_sequence_length=TOKENS)
     short = replace(VALUES.captions, max_tokens=3)
     values = replace(VALUES, models=base, judges=judges, generation=small, captions=short)
