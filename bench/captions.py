@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ import httpx2
 import numpy as np
 
 from autolora import vlm
-from autolora.errors import exit_on_error
+from autolora.errors import CaptionError, exit_on_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import Params, load
 from autolora.storage.files import write_atomic
@@ -215,21 +215,27 @@ def running_server() -> Iterator[str]:
             wait_until_ready(f"{address}/health", process)
             yield address
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait()
 
 
 def wait_until_ready(health: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers. Raises RuntimeError if it ends or takes longer than START_S."""
+    """Wait until the server answers. Raises CaptionError if it ends or takes longer than START_S."""
     for _ in range(START_S):
         if process.poll() is not None:
-            raise RuntimeError("the vLLM server ended: start it by hand (serve/start.sh) to see why")
+            raise CaptionError(
+                "the vLLM server ended before it answered: install it (serve/setup.sh), or start it by hand "
+                "(serve/start.sh) to see why"
+            )
         try:
             urllib.request.urlopen(health, timeout=5).close()
             return
         except OSError:
             time.sleep(1)
-    raise RuntimeError(f"the vLLM server did not start within {START_S} s")
+    raise CaptionError(
+        f"the vLLM server did not start within {START_S} s: start it by hand (serve/start.sh) to see why"
+    )
 
 
 def empty_caches(address: str) -> None:

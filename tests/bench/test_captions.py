@@ -3,8 +3,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from pytest_httpserver import HTTPServer
 
+from autolora.errors import CaptionError
 from autolora.params import VllmParams
 from autolora.vlm.vllm_client import VllmClient
 from bench import captions
@@ -29,3 +31,16 @@ def test_client_and_plain_requests_give_the_same_captions_in_both_orders(tmp_pat
     first, second = INSTRUCTIONS
     assert instructions[:4] == instructions[4:8] == [first, first, second, second]
     assert instructions[8:12] == [first, second, first, second]
+
+
+def test_a_server_that_ends_before_it_answers_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "serve/start.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(captions, "ROOT", tmp_path)
+    reason = r"ended before it answered: install it \(serve/setup\.sh\)"
+    with pytest.raises(CaptionError, match=reason), captions.running_server():
+        pytest.fail("there is no server")

@@ -181,3 +181,21 @@ def test_prompts_are_written_as_json_lines(tmp_path: Path) -> None:
     assert sizes == {"described.jsonl": 900, "out_of_distribution.jsonl": 1000}
     row = json.loads((tmp_path / "described.jsonl").read_text().splitlines()[0])
     assert row.keys() == {"prompt", "kind", "subject", "themes", "renderings"}
+
+
+@pytest.mark.parametrize("count", [0, -1, len(recipes()) + 1])
+def test_a_number_of_loras_that_does_not_exist_is_a_usage_error(
+    count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        sealed.main(["--loras", str(count)])
+    assert ended.value.code == 2
+    assert f"error: --loras: {count} LoRAs, expected 1 to {len(recipes())}" in capsys.readouterr().err
+
+
+def test_help_states_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        sealed.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: python -m playground.sealed ")
+    assert f"of both days (all {len(recipes())})" in text and "(cache/playground/162)" in text

@@ -1,0 +1,36 @@
+"""How programs without the command line's own handling of errors end."""
+
+from pathlib import Path
+
+import pytest
+
+from autolora.errors import MissingArtifact, exit_on_error
+
+BENCHES = sorted(
+    path
+    for path in (Path(__file__).parents[1] / "bench").glob("*.py")
+    if "main()\n" in path.read_text(encoding="utf-8").partition('if __name__ == "__main__":')[2]
+)
+
+
+def test_a_program_ends_with_the_message_in_place_of_a_traceback() -> None:
+    with pytest.raises(SystemExit) as ended, exit_on_error():
+        raise MissingArtifact("data/dataset is missing: run `dvc repro`")
+    assert ended.value.code == "MissingArtifact: data/dataset is missing: run `dvc repro`"
+
+
+def test_another_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), exit_on_error():
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+def test_a_measurement_without_its_data_ends_in_one_line(path: Path) -> None:
+    """`bench.sealed`, whose code is frozen with its method, does the same itself."""
+    text = path.read_text(encoding="utf-8")
+    guard = (
+        "except AutoLoraError as error:"
+        if path.stem == "sealed"
+        else "    with exit_on_error():\n        main()\n"
+    )
+    assert guard in text
