@@ -13,6 +13,7 @@ from PIL import Image
 from autolora.experiments.cases import PromptCase
 from autolora.experiments.scoring import MethodImages
 from autolora.fusion import methods as fusion
+from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
 from autolora.generation import Generator, generate_images
 from autolora.params import ExperimentsParams, GenerationParams, Method
@@ -40,8 +41,12 @@ def generate_by_method(
     relevance: Sequence[float],
     params: ExperimentsParams,
     generation: GenerationParams,
+    recorder: GateRecorder | None = None,
 ) -> MethodImages:
-    """Return each method's images of a case, from the same seeds; methods that add the same adapters share them."""
+    """Return each method's images of a case, from the same seeds; methods that add the same adapters share them.
+
+    recorder: gets the means of the gates.
+    """
     adapters = [
         Adapter(sha256, generator.load_lora(sha256), score)
         for sha256, score in zip(case.adapters, relevance, strict=True)
@@ -49,9 +54,12 @@ def generate_by_method(
     seeds = [params.seed + i for i in range(params.images)]
 
     def generate(method: Method, parts: Sequence[Adapter]) -> list[Image.Image]:
-        attached = fusion.attach(generator.pipeline, parts, method, generation.rules, lambda: generator.gates)
+        attached = fusion.attach(
+            generator.pipeline, parts, method, generation.rules, lambda: generator.gates, recorder
+        )
+        prompts, on_step = [case.prompt] * len(seeds), recorder.end_step if recorder else None
         with attached:
-            return generate_images(generator.pipeline, [case.prompt] * len(seeds), seeds, generation)
+            return generate_images(generator.pipeline, prompts, seeds, generation, on_step)
 
     sums: dict[str, tuple[Adapter, ...]] = {
         "base": (),

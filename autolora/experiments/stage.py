@@ -22,6 +22,8 @@ from autolora.experiments.methods import differences, generate_by_method, method
 from autolora.experiments.relevance import relevance_scorer
 from autolora.experiments.scoring import MethodImages, Scores, score_images
 from autolora.experiments.store import folder, key_numbers_path, metrics_path, report_path
+from autolora.fusion.gate_means import GateMeans
+from autolora.fusion.recorder import GateRecorder
 from autolora.generation import Generator
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
@@ -83,6 +85,8 @@ class ExperimentResult:
     images: MethodImages
     scores: dict[str, Scores]
     """method -> metric -> (seeds,), nan if the metric does not apply"""
+    gate_means: GateMeans | None = None
+    """of the images by `gated`"""
 
 
 def experiment(
@@ -101,9 +105,18 @@ def experiment(
     results = []
     for case in cases:
         relevance = relevance_of(case)
-        images = generate_by_method(generator, case, relevance, params, generation)
+        recorder = GateRecorder(generator.pipeline.transformer.config)
+        images = generate_by_method(generator, case, relevance, params, generation, recorder)
         scores = score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256]))
-        results.append(ExperimentResult(case=case, relevance=relevance, images=images, scores=scores))
+        results.append(
+            ExperimentResult(
+                case=case,
+                relevance=relevance,
+                images=images,
+                scores=scores,
+                gate_means=recorder.result(),
+            )
+        )
         progress(len(results), len(cases), case.scenario)
     digests = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
     inputs = digests | judges.facts | {"generation": asdict(generation)}
@@ -171,7 +184,10 @@ def write(
         grids = {method: f"grids/{number:02d}-{method}.png" for method in result.images}
         for method, name in grids.items():
             write_atomic(folder(root) / name, join_images(result.images[method]))
-        cases.append(asdict(result.case) | {"relevance": result.relevance, "grids": grids})
+        means = result.gate_means.to_json() if result.gate_means else None
+        cases.append(
+            asdict(result.case) | {"relevance": result.relevance, "grids": grids, "gate_means": means}
+        )
     scenarios = compare_methods(results, params)
     numbers = {"scenarios": scenarios, "images": params.images, "prompts": len(results)}
     settings = {"methods": method_names(params), "bootstrap": params.bootstrap, "seed": params.seed}

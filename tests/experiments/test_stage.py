@@ -14,6 +14,7 @@ from autolora.experiments import stage as experiments
 from autolora.experiments import store
 from autolora.experiments.cases import candidates
 from autolora.experiments.methods import METHODS, RELEVANT
+from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.metrics.judges import load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import read_summary
@@ -126,6 +127,8 @@ def test_second_run_with_equal_inputs_writes_nothing(
 def test_methods_differ_by_the_adapters_they_add(report_path: Path) -> None:
     report = json.loads(report_path.read_text())
     case = next(case for case in report["cases"] if case["scenario"] == "pair")
+    means = GateMeans.from_json(case["gate_means"])
+    assert means.adapters == (*case["adapters"], GLOBAL) and means.steps == 2
     images = {method: (report_path.parent / path).read_bytes() for method, path in case["grids"].items()}
     assert images["direct"] != images["base"]
     relevant = [relevance > RELEVANT for relevance in case["relevance"]]
