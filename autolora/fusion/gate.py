@@ -15,6 +15,9 @@ from autolora.slots import escape
 EPS = 1e-5
 """of the LayerNorms of Eq. 6"""
 
+COEFFICIENTS = 5
+"""vectors of `Gate.coefficients`"""
+
 TERMS: Mapping[GateForm, tuple[str, ...]] = {
     "full": ("base", "lora", "cross"),
     "no_base": ("lora", "cross"),
@@ -70,6 +73,29 @@ class Gate(nn.Module):
         base_terms, lora_slope = self._terms(base)
         for update, relevance in updates:
             yield self._gate(base_terms, lora_slope, update, relevance)
+
+    def coefficients(self) -> Tensor:
+        """Return (COEFFICIENTS, d): a0, a1, a2, a3 and w_out, in float32 or the gate's own precision if that is higher.
+
+        With the normalized H^ and L^_i of Eq. 6 before their LayerNorms' weights, the logits of Eq. 7 without the
+        relevance are a0 + a1 ⊙ H^ + (a2 + a3 ⊙ H^) ⊙ L^_i.
+        """
+        precision = torch.promote_types(self.bias.dtype, torch.float32)
+        own = {name: value.detach().to(precision) for name, value in self.named_parameters()}
+        zero = torch.zeros_like(own["bias"])
+        base, lora, cross = (own.get(f"weight_{term}", zero) for term in ("base", "lora", "cross"))
+        constant, constant_slope = own["bias"] + base * own["norm_base.bias"], base * own["norm_base.weight"]
+        slope, slope_slope = lora + cross * own["norm_base.bias"], cross * own["norm_base.weight"]
+        weight, bias = own["norm_lora.weight"], own["norm_lora.bias"]
+        return torch.stack(
+            [
+                constant + slope * bias,
+                constant_slope + slope_slope * bias,
+                slope * weight,
+                slope_slope * weight,
+                own["weight_out"].expand(self.width),
+            ]
+        )
 
     def _terms(self, base: Tensor) -> tuple[Tensor, Tensor]:
         """Return the parts of Eq. 7 that all adapters share: b + w_base ⊙ H~, and w_lora + w_cross ⊙ H~."""

@@ -5,23 +5,26 @@ restores the transformer exactly. Gates on fused slots work on the unfused trans
 are gated together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gate, Gates
+from autolora.fusion.global_lora import global_update, kept, key_of
 from autolora.fusion.linears import execution_device, find_linear, is_compiled
 from autolora.fusion.recorder import GateRecorder
-from autolora.fusion.slot_fusion import SlotFusion
-from autolora.lora.factors import Lora, fuse_all
+from autolora.fusion.slot_fusion import SlotFusion, place
+from autolora.lora.factors import Factors, Lora, fuse_all
 from autolora.slots import fused_slots
 
 Hook = Callable[..., Tensor]
+PreHook = Callable[..., tuple[Any, ...] | None]
 Attachment = ExitStack[None]
 """removes adapters when it is closed, or at the end of its `with` block; does not keep the transformer alive"""
 
@@ -43,6 +46,7 @@ def fused(
     gates: Gates | None = None,
     relevance: Sequence[float] | Tensor | None = None,
     weights: Sequence[float] | None = None,
+    sha256: Sequence[str] | None = None,
     recorder: GateRecorder | None = None,
 ) -> Attachment:
     """Add the adapters to the transformer's slot linears; return what removes them.
@@ -51,11 +55,15 @@ def fused(
     gates: None sums the updates. Otherwise each update passes the gate of its slot (Eq. 6-8), also that of a single
     adapter, and two or more adapters get their global LoRA (Eq. 9) as one more adapter with relevance 0.
     relevance: (k,) or, per sample of the batch, (k, B), 0 to 1; None means 1 for all.
-    weights: factor of each adapter's update; None means 1 for all. recorder: gets the means of the gates.
+    weights: factor of each adapter's update; None means 1 for all.
+    sha256: of each adapter, so that the global LoRA of this set is kept and the set can return without computing it.
+    recorder: gets the means of the gates.
     Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
     to which nothing can be added.
     """
-    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, weights, recorder))
+    strengths = [1.0] * len(loras) if weights is None else weights
+    adapters = [strengthened(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
+    return hooked(transformer, _slot_fusions(transformer, adapters, gates, relevance, sha256, recorder))
 
 
 def hooked(transformer: Any, additions: Sequence[tuple[Sequence[nn.Linear], Addition]]) -> Attachment:
@@ -70,8 +78,8 @@ def hooked(transformer: Any, additions: Sequence[tuple[Sequence[nn.Linear], Addi
             attachment.callback(torch.compiler.reset)
         for linears, addition in additions:
             addition.move(execution_device(transformer, linears[0]), dtype)
-            for linear, hook in zip(linears, _hooks(linears, addition), strict=True):
-                attachment.callback(linear.register_forward_hook(hook).remove)
+            for handle in _register(linears, addition):
+                attachment.callback(handle.remove)
         return attachment.pop_all()
 
 
@@ -93,7 +101,7 @@ def _slot_fusions(
     loras: Sequence[Lora],
     gates: Gates | None,
     relevance: Sequence[float] | Tensor | None,
-    weights: Sequence[float] | None,
+    sha256: Sequence[str] | None,
     recorder: GateRecorder | None,
 ) -> list[tuple[list[nn.Linear], Addition]]:
     """Return the linears of each slot that an adapter changes, and what they add; arguments and errors as `fused`.
@@ -101,44 +109,81 @@ def _slot_fusions(
     A slot has one linear, or several if the gates are on fused slots.
     """
     linears = find_linears(transformer, loras)
-    strengths = [1.0] * len(loras) if weights is None else weights
-    adapters = [strengthened(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
     scores = list(torch.ones(len(loras)) if relevance is None else torch.as_tensor(relevance).float())
-    slots = {name: [linear] for name, linear in linears.items()}
+    slots, views = {name: [linear] for name, linear in linears.items()}, list(loras)
     if gates is not None and gates.fused:
         view = fused_slots(transformer.config)
-        adapters = [fuse_all(lora, view) for lora in adapters]
+        views = [fuse_all(lora, view) for lora in loras]
         slots = {slot.name: [find_linear(transformer, part.name) for part in slot.parts] for slot in view}
-    global_rank = gates.variant.global_rank if gates is not None and len(adapters) > 1 else 0
+    joint_of = global_loras(loras, gates, sha256)
     fusions: list[tuple[list[nn.Linear], Addition]] = []
     for name, group in slots.items():
-        acting = [index for index, lora in enumerate(adapters) if name in lora]
+        acting = [index for index, lora in enumerate(views) if name in lora]
         if acting:
-            gate = None if gates is None else _gate(gates, name, group)
-            updates = [(adapters[index][name], scores[index]) for index in acting]
-            fusion = SlotFusion(updates, gate, global_rank)
+            updates = [(views[index][name], scores[index]) for index in acting]
+            joint = joint_of(
+                name, [factors for factors, _ in updates], execution_device(transformer, group[0])
+            )
+            updates += [] if joint is None else [(joint, torch.zeros(()))]
+            fusion = SlotFusion(updates, None if gates is None else _gate(gates, name, group))
             fusions.append((group, recorder.watch(fusion, name, acting) if recorder else fusion))
     return fusions
+
+
+def global_loras(
+    loras: Sequence[Lora], gates: Gates | None, sha256: Sequence[str] | None
+) -> Callable[[str, Sequence[Factors], torch.device], Factors | None]:
+    """Return what returns the global LoRA of a slot, given the adapters' updates of it and a device to compute on.
+
+    It returns None for a sum, and for one adapter.
+    """
+    rank = gates.variant.global_rank if gates is not None and len(loras) > 1 else 0
+    if gates is None or not rank:
+        return lambda slot, updates, device: None
+    known = kept.slots_of(None if sha256 is None else key_of(loras, sha256, rank, fused=gates.fused))
+
+    def joint_of(slot: str, updates: Sequence[Factors], device: torch.device) -> Factors | None:
+        if slot not in known:
+            joint = global_update([place(factors, device, torch.float32) for factors in updates], rank)
+            known[slot] = None if joint is None else place(joint, torch.device("cpu"), torch.float32)
+        return known[slot]
+
+    return joint_of
 
 
 class FusedSlotGate:
     """Gates the linears of a fused slot, which have the same input, on their concatenated outputs.
 
-    The linear that runs first computes the gated outputs of all; the others take theirs from the result.
+    The linear that runs first computes the gated outputs of all; the others take theirs from the result, and compute
+    one token only, since a hook cannot prevent that they run.
     """
 
     def __init__(self, linears: Sequence[nn.Linear], addition: Addition) -> None:
         self.linears, self.addition = linears, addition
         self.input: Tensor | None = None
         self.outputs: dict[int, Tensor] = {}
+        self.skipped: int | None = None
+
+    def skip(self, index: int) -> PreHook:
+        """Return the forward pre-hook of the linear with this index."""
+
+        def one_token(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            x: Tensor = inputs[0]
+            if self.input is not x or index not in self.outputs:
+                return None
+            self.skipped = index
+            return (x[..., :1, :], *inputs[1:])
+
+        return one_token
 
     def hook(self, index: int) -> Hook:
         """Return the forward hook of the linear with this index."""
 
         def gated_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            if self.input is not inputs[0] or index not in self.outputs:
+            if self.skipped != index:
                 self.input = inputs[0]
                 self.outputs = dict(enumerate(self._run(inputs[0], index, output)))
+            self.skipped = None
             result = self.outputs.pop(index)
             if not self.outputs:
                 self.input = None
@@ -156,12 +201,15 @@ class FusedSlotGate:
         return torch.split(gated, [linear.out_features for linear in self.linears], dim=-1)
 
 
-def _hooks(group: Sequence[nn.Linear], addition: Addition) -> list[Hook]:
-    """Return one forward hook per linear of a slot; a fused slot may have several."""
+def _register(group: Sequence[nn.Linear], addition: Addition) -> Iterator[RemovableHandle]:
+    """Yield the handles of the hooks of a slot; a fused slot may have several linears."""
     if len(group) == 1:
-        return [lambda module, inputs, output: addition(output, inputs[0])]
+        yield group[0].register_forward_hook(lambda module, inputs, output: addition(output, inputs[0]))
+        return
     joint = FusedSlotGate(group, addition)
-    return [joint.hook(index) for index in range(len(group))]
+    for index, linear in enumerate(group):
+        yield linear.register_forward_pre_hook(joint.skip(index))
+        yield linear.register_forward_hook(joint.hook(index))
 
 
 def _check_shapes(lora: Lora, linears: Mapping[str, nn.Linear]) -> None:

@@ -8,6 +8,7 @@ import torch
 from autolora.fusion import store as fusion_store
 from autolora.fusion.examples import ADAPTERS_IN_MEMORY as GATES_ADAPTERS_IN_MEMORY
 from autolora.fusion.examples import IMAGES_IN_MEMORY, TEXTS_IN_MEMORY
+from autolora.fusion.gate import COEFFICIENTS
 from autolora.fusion.training import HELD_OUT_DRAWS
 from autolora.params import GenerationParams
 from autolora.planning import passes
@@ -180,9 +181,7 @@ def experiments(setting: Setting) -> StageCost:
     per_batch, peak = _generation_seconds(setting, generation)
     score, judges, judge_peak = _judging(setting, images)
     weights = setting.pipeline.size + judges
-    added = (
-        _gate_numbers(setting) * setting.pipeline.dtype.itemsize + ADAPTERS_PER_CASE * setting.work.file_bytes
-    )
+    added = _frozen_gate_bytes(setting) + ADAPTERS_PER_CASE * setting.work.file_bytes
     memory, gpu_memory = setting.place(weights, added + max(peak, judge_peak))
     generate = math.ceil(images / generation.batch) * per_batch
     px = min(GRID_PX**2, generation.width * generation.height)
@@ -237,6 +236,12 @@ def _gate_numbers(setting: Setting) -> int:
     return sum(parameter.numel() for parameter in gates.parameters())
 
 
+def _frozen_gate_bytes(setting: Setting) -> float:
+    """Return the bytes of frozen gates in the precision of the pipeline, and of what `GatedPass` makes of them."""
+    coefficients = COEFFICIENTS * torch.float32.itemsize * sum(slot.d_out for slot in setting.slots)
+    return _gate_numbers(setting) * setting.pipeline.dtype.itemsize + coefficients
+
+
 def _encoded_bytes(setting: Setting) -> float:
     """Return the bytes of the T5 states and latents that are kept in memory."""
     work, params, pipeline = setting.work, setting.params, setting.pipeline
@@ -250,7 +255,7 @@ def _encoded_bytes(setting: Setting) -> float:
 
 
 def _global_lora_seconds(setting: Setting) -> float:
-    """Return the seconds to compute the global LoRA of a set of adapters: QR and SVD of every slot."""
+    """Return the seconds to compute the global LoRA of a set of adapters: two Gram matrices of every slot."""
     if not setting.params.fusion.variant.global_rank:
         return 0.0
     if setting.machine.is_gpu:

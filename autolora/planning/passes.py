@@ -56,7 +56,7 @@ def denoising_step(
 
     def run(transformer: Any) -> None:
         batch = noised_batch(transformer, params.batch, side**2, params.max_sequence_length)
-        with torch.no_grad(), _gated(transformer, adapters, rank, variant, pipeline.dtype):
+        with torch.no_grad(), _gated(transformer, adapters, rank, variant):
             predict_velocity(transformer, batch, params.guidance)
 
     return _over_blocks(pipeline, run).total
@@ -172,23 +172,18 @@ def noised_batch(transformer: Any, images: int, tokens: int, text_tokens: int) -
     )
 
 
-def _gated(
-    transformer: Any,
-    adapters: int,
-    rank: int,
-    variant: FusionVariant | None,
-    precision: torch.dtype = torch.float32,
-) -> Attachment:
+def _gated(transformer: Any, adapters: int, rank: int, variant: FusionVariant | None) -> Attachment:
     """Add adapters of a rank in all slots, through gates or as a sum, and the global LoRA as one more adapter.
 
-    precision: of the gates; they are trained in float32. The global LoRA itself is not computed: its decomposition
-    reads values.
+    Without gradients the gates are frozen, as those that generate. The global LoRA itself is not computed: its
+    decomposition reads values.
     """
     loras = [_lora(transformer, rank) for _ in range(adapters)]
     if variant is None:
         return fused(transformer, loras)
     loras += [_lora(transformer, variant.global_rank)] if variant.global_rank and adapters > 1 else []
-    gates = fusion.build(transformer.config, replace(variant, global_rank=0)).to(precision)
+    gates = fusion.build(transformer.config, replace(variant, global_rank=0))
+    gates.requires_grad_(torch.is_grad_enabled())
     return fused(transformer, loras, gates=gates, relevance=torch.ones(len(loras)))
 
 

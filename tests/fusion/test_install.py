@@ -35,7 +35,7 @@ def transformer() -> Any:
 @pytest.fixture(scope="module")
 def gates() -> Gates:
     torch.manual_seed(1)
-    return fusion.build(CONFIG, RANDOM)
+    return fusion.build(CONFIG, RANDOM).requires_grad_(False)
 
 
 def zero_lora() -> Lora:
@@ -134,7 +134,7 @@ def test_open_gates_give_the_plain_sum(transformer: Any, view: SlotView) -> None
 @pytest.fixture(scope="module")
 def fused_gates() -> Gates:
     torch.manual_seed(1)
-    return fusion.build(CONFIG, replace(RANDOM, slots="fused"))
+    return fusion.build(CONFIG, replace(RANDOM, slots="fused")).requires_grad_(False)
 
 
 def test_fused_gates_see_the_concatenated_outputs_of_a_slot(transformer: Any, fused_gates: Gates) -> None:

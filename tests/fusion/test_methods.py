@@ -10,6 +10,7 @@ import torch
 
 from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
+from autolora.fusion.global_lora import KEPT_SETS, GlobalLoras
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
@@ -34,6 +35,12 @@ FACTORWISE = ("ties_factors", "dare_factors")
 @pytest.fixture(scope="module")
 def transformer() -> Any:
     return build_transformer()
+
+
+@pytest.fixture(autouse=True)
+def no_kept_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep no global LoRA between tests: some have another update under the same sha256."""
+    monkeypatch.setattr("autolora.fusion.install.kept", GlobalLoras(KEPT_SETS))
 
 
 @pytest.fixture

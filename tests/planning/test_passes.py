@@ -48,7 +48,10 @@ def test_adapters_and_gates_cost_more(params: Params, pipeline: MetaPipeline) ->
     assert base.calls < direct.calls < gated.calls
 
 
-def test_gates_generate_in_the_precision_of_the_pipeline(params: Params, pipeline: MetaPipeline) -> None:
+def test_half_precision_reads_and_writes_less(
+    params: Params, pipeline: MetaPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autolora.fusion.gated_pass.COMPILED_FROM", 1)  # as if the transformer were large
     single, half = (
         passes.denoising_step(
             MetaPipeline(pipeline.configs, dtype), params.generation, 2, 4, params.fusion.variant

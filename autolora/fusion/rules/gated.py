@@ -31,6 +31,7 @@ class Gated:
             loras,
             gates=self.gates,
             relevance=_known_relevance(adapters),
+            sha256=[adapter.sha256 for adapter in adapters],
             recorder=self.recorder,
         )
 

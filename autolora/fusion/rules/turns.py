@@ -89,7 +89,7 @@ class ActingUpdates:
     def __init__(self, slot: str, adapters: Sequence[Adapter], turns: Turns) -> None:
         self._slot, self._turns = slot, turns
         self._updates = {
-            index: SlotFusion([(adapter.lora[slot], torch.ones(()))], gate=None, global_rank=0)
+            index: SlotFusion([(adapter.lora[slot], torch.ones(()))], gate=None)
             for index, adapter in enumerate(adapters)
             if slot in adapter.lora
         }

@@ -29,7 +29,7 @@ def adapter(seed: int, rank: int = 4, share: float = 1.0) -> Adapter:
 
 def load_gates() -> Gates:
     torch.manual_seed(1)
-    return fusion.build(CONFIG, HALF_OPEN)
+    return fusion.build(CONFIG, HALF_OPEN).requires_grad_(False)
 
 
 def run(pipeline: OneCall, adapters: Sequence[Adapter], method: Method, params: RuleParams = DENSE) -> Tensor:
