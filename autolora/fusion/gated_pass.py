@@ -47,7 +47,7 @@ def combine(
     constant = F.layer_norm(hidden, width, coefficients[1], coefficients[0], EPS)
     slope = F.layer_norm(hidden, width, coefficients[3], coefficients[2], EPS)
     updates = updates.to(precision)
-    logits = (updates - mean).mul_(inverse).mul_(slope).add_(constant)
+    logits = torch.addcmul(constant, slope, (updates - mean).mul_(inverse))
     if offset is not None:
         logits.add_(offset)
     total = logits.sigmoid_().mul_(updates).sum(0)

@@ -53,6 +53,10 @@ class GlobalLoras:
             self._sets.popitem(last=False)
         return slots
 
+    def clear(self) -> None:
+        """Forget all sets."""
+        self._sets.clear()
+
     def __len__(self) -> int:
         return len(self._sets)
 

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gate, Gates
-from autolora.fusion.global_lora import global_update, kept, key_of
+from autolora.fusion.global_lora import GlobalLoras, global_update, kept, key_of
 from autolora.fusion.linears import execution_device, find_linear, is_compiled
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import SlotFusion, place
@@ -115,7 +115,7 @@ def _slot_fusions(
         view = fused_slots(transformer.config)
         views = [fuse_all(lora, view) for lora in loras]
         slots = {slot.name: [find_linear(transformer, part.name) for part in slot.parts] for slot in view}
-    joint_of = global_loras(loras, gates, sha256)
+    joint_of = global_loras(loras, gates, sha256, kept)
     fusions: list[tuple[list[nn.Linear], Addition]] = []
     for name, group in slots.items():
         acting = [index for index, lora in enumerate(views) if name in lora]
@@ -131,11 +131,11 @@ def _slot_fusions(
 
 
 def global_loras(
-    loras: Sequence[Lora], gates: Gates | None, sha256: Sequence[str] | None
+    loras: Sequence[Lora], gates: Gates | None, sha256: Sequence[str] | None, kept: GlobalLoras
 ) -> Callable[[str, Sequence[Factors], torch.device], Factors | None]:
     """Return what returns the global LoRA of a slot, given the adapters' updates of it and a device to compute on.
 
-    It returns None for a sum, and for one adapter.
+    It returns None for a sum, and for one adapter. kept: where those of a set with known sha256 are found and added.
     """
     rank = gates.variant.global_rank if gates is not None and len(loras) > 1 else 0
     if gates is None or not rank:
