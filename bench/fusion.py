@@ -11,7 +11,7 @@ A whole run (no options) writes metrics/fusion_bench.json and the rows of metric
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -64,38 +64,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(tokens: Sequence[int], counts: Sequence[int], rounds: int) -> dict[str, Any]:
     """Return all numbers, as JSON values."""
-    ratios = []
-    for dtype in DTYPES.values():
-        for size in SIZES:
-            for number in tokens:
-                ratios += measure_size(Case(*size, number, 1, dtype), counts, rounds)
+    sizes = [(dtype, size, number) for dtype in DTYPES.values() for size in SIZES for number in tokens]
     largest = Case(3072, 12288, max(tokens), SETTLED, torch.float32)
-    return {
+    parts: dict[str, Callable[[], Any]] = {
+        "image": lambda: compare_images(ROOT, SETTLED, rounds),
+        "global_lora_s": lambda: {str(count): time_global_lora(count) for count in counts if count > 1},
+        "linears": lambda: [
+            row
+            for dtype, size, number in sizes
+            for row in measure_size(Case(*size, number, 1, dtype), counts, rounds)
+        ],
+        "megabytes": lambda: {
+            name: {"tokens": largest.tokens} | extra_megabytes(replace(largest, dtype=dtype))
+            for name, dtype in DTYPES.items()
+        },
+        "compilation": lambda: time_compilation(counts),
+    }
+    results: dict[str, Any] = {
         "processor": name_processor(),
         "torch": torch.__version__,
         "date": today().isoformat(),
         "threads": 1,
         "rounds": rounds,
-        "linears": [row_of(row) for row in ratios],
-        "megabytes": {
-            name: {"tokens": largest.tokens} | extra_megabytes(replace(largest, dtype=dtype))
-            for name, dtype in DTYPES.items()
-        },
-        "compilation": time_compilation(counts),
-        "global_lora_s": {str(count): time_global_lora(count) for count in counts if count > 1},
-        "image": compare_images(ROOT, SETTLED, rounds),
     }
+    for name, part in parts.items():
+        results[name] = part()
+        print(f"{name}: {json.dumps(results[name])}", file=sys.stderr, flush=True)
+    return results
 
 
-def measure_size(case: Case, counts: Sequence[int], rounds: int) -> list[Ratios]:
-    """Return the ratios of a linear with each number of adapters."""
-    print(f"{case.d_in} → {case.d_out}, {case.tokens} tokens, {case.dtype}", file=sys.stderr)
+def measure_size(case: Case, counts: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """Return the rows of a linear with each number of adapters."""
     linear, _ = make_runs(case)
     seconds = time_linear(linear, rounds)
-    return [
-        compare(replace(case, adapters=count), seconds, rounds, with_published=count == SETTLED)
+    rows = [
+        row_of(compare(replace(case, adapters=count), seconds, rounds, with_published=count == SETTLED))
         for count in counts
     ]
+    for row in rows:
+        print(json.dumps(row), file=sys.stderr, flush=True)
+    return rows
 
 
 def row_of(ratios: Ratios) -> dict[str, Any]:

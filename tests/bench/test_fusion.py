@@ -46,7 +46,7 @@ def test_all_methods_act_on_the_same_adapters() -> None:
 @torch.no_grad()
 def test_ratios_include_the_linear() -> None:
     ratios = compare(CASE, linear_s=1e6, rounds=2, with_published=True)
-    assert ratios.direct == ratios.gated == ratios.published == pytest.approx(1.0)
+    assert [ratios.direct, ratios.gated, ratios.published] == pytest.approx([1.0, 1.0, 1.0])
     alone = compare(CASE, linear_s=0.0, rounds=2, with_published=False)
     assert alone.published is None and alone.gated > 0
 
