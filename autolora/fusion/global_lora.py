@@ -89,10 +89,12 @@ def truncated(updates: Sequence[Factors], rank: int) -> Factors:
     on the CPU. The factors' Gram matrices have the squares of their singular values, so parts of the sum below 3e-4 of
     the largest one are resolved only roughly; of a squared error this is 1e-7.
     """
-    up = torch.cat([update.up.float() * update.scale for update in updates], dim=1)
+    up = torch.cat([update.up.float() for update in updates], dim=1)
     down = torch.cat([update.down.float() for update in updates], dim=0)
-    up_side, down_side = _project(up.mT @ up, down @ down.mT, rank)
-    return Factors(down=down_side.to(down) @ down, up=up @ up_side.to(up), scale=1.0)
+    scales = torch.tensor([update.scale for update in updates for _ in range(update.rank)], device=up.device)
+    up_gram = scales[:, None] * (up.mT @ up) * scales  # cheaper than a scaled copy of `up`
+    up_side, down_side = _project(up_gram, down @ down.mT, rank)
+    return Factors(down=down_side.to(down) @ down, up=up @ (scales[:, None] * up_side.to(up)), scale=1.0)
 
 
 def _project(up_gram: Tensor, down_gram: Tensor, rank: int) -> tuple[Tensor, Tensor]:
