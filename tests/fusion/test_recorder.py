@@ -114,7 +114,7 @@ def test_means_of_a_sample_of_tokens_are_close_to_those_of_all() -> None:
         "transformer_blocks.0.attn.to_q"
     )
     factors = random_lora(1)["transformer_blocks.0.attn.to_q"]
-    slot = SlotFusion([(factors, torch.ones(()))], gate, 0)
+    slot = SlotFusion([(factors, torch.ones(()))], gate)
     x, output = torch.randn(1, 8 * MAX_TOKENS + 3, 32), torch.randn(1, 8 * MAX_TOKENS + 3, 32)
     with torch.no_grad():
         sampled = slot.gate_means(output, x)
