@@ -101,7 +101,8 @@ def retrieval(kind: str, world: World, size: Size, strength: float, run: int) ->
 def object_style(world: World, size: Size, strength: float, run: int) -> list[Cell]:
     """Return the cells of Table 2."""
     cases = object_style_cases(world, run, size.images, limits=(size.objects, size.styles))
-    return _cells(world, cases, fusion_ways(world, cases, strength))
+    ways = [*fusion_ways(world, cases, strength), Way(name="ZipLoRA", is_zipped=True)]
+    return _cells(world, cases, ways)
 
 
 def random_pairs(world: World, size: Size, strength: float, run: int) -> list[Cell]:

@@ -21,6 +21,7 @@ from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
 from bench.paper.gates import GateShelf, TrainedGates
 from bench.paper.world import World
+from bench.paper.ziplora import Zipper
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Recipe:
     method: Method = "direct"
     gates: TrainedGates | None = None
     """None for all methods but `gated`"""
+    is_zipped: bool = False
+    """the two adapters act by ZipLoRA's factors"""
 
     def simplified(self) -> "Recipe":
         """Return the recipe that gives the same images with the fewest differences from others.
@@ -51,7 +54,7 @@ class Recipe:
         parts = tuple(part for part in self.parts if part.strength != 0)
         if not parts or (len(parts) == 1 and self.method != "gated"):
             parts = tuple(replace(part, relevance=None) for part in parts)
-            return Recipe(self.prompt, parts)
+            return Recipe(self.prompt, parts)  # ZipLoRA needs two
         if self.method != "gated":
             parts = tuple(replace(part, relevance=None) for part in parts)
         return replace(self, parts=parts)
@@ -61,7 +64,7 @@ class ImageCache:
     """Images of recipes, drawn if they are not in the cache."""
 
     def __init__(self, world: World, shelf: GateShelf) -> None:
-        self._world, self._shelf = world, shelf
+        self._world, self._shelf, self._zipper = world, shelf, Zipper(world)
         self.drawn = 0
         """number of images that were drawn and not read"""
 
@@ -86,6 +89,8 @@ class ImageCache:
         recipe = recipe.simplified()
         made_from = asdict(recipe) | {"seed": seed}
         made_from["gates"] = None if recipe.gates is None else self._shelf.key(recipe.gates)
+        if not recipe.is_zipped:  # so that the hash of other images does not depend on ZipLoRA
+            del made_from["is_zipped"]
         return hash_value(self._settings | made_from)
 
     def path(self, key: str) -> Path:
@@ -104,7 +109,7 @@ class ImageCache:
     def _draw(self, recipe: Recipe, seeds: Sequence[int]) -> None:
         """Draw images and write each as PNG, without loss."""
         generator, params = self._world.generator, self._world.params.generation
-        adapters = [Adapter(part.sha256, self._strengthened(part), part.relevance) for part in recipe.parts]
+        adapters = self._adapters(recipe)
         attached = attach(
             generator.pipeline,
             adapters,
@@ -119,6 +124,14 @@ class ImageCache:
             image.save(stream, format="PNG")
             write_atomic(self.path(self.key(recipe, seed)), stream.getvalue())
         self.drawn += len(seeds)
+
+    def _adapters(self, recipe: Recipe) -> list[Adapter]:
+        parts = recipe.parts
+        if recipe.is_zipped:
+            loras = self._zipper.updates([part.sha256 for part in parts])
+        else:
+            loras = [self._strengthened(part) for part in parts]
+        return [Adapter(part.sha256, lora, part.relevance) for part, lora in zip(parts, loras, strict=True)]
 
     def _strengthened(self, part: Part) -> Any:
         lora = self._world.generator.load_lora(part.sha256)

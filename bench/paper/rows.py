@@ -32,6 +32,8 @@ class Way:
     """of every adapter; 0 leaves the base model alone"""
     selects: bool = False
     """only the adapters act that a selection would choose among the loaded ones"""
+    is_zipped: bool = False
+    """two adapters act by ZipLoRA's factors"""
     swaps: bool = False
     """the adapters are loaded in reversed order"""
 
@@ -46,7 +48,8 @@ class Way:
             if not self.selects or (score or 0) >= world.params.retrieval.min_relevance
         ]
         gates = TrainedGates(self.gates, case.run) if self.gates else None
-        return Recipe(case.prompt, tuple(parts[::-1] if self.swaps else parts), self.method, gates)
+        ordered = tuple(parts[::-1] if self.swaps else parts)
+        return Recipe(case.prompt, ordered, self.method, gates, self.is_zipped)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
