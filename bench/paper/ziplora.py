@@ -5,8 +5,9 @@
     Σ_i ‖v(x_i, p_i; ΔW) - v(x_i, p_i; ΔW_i)‖² + λ Σ_slots mean |m_1 m_2|
 
 on images x_i of adapter i with their captions p_i. The paper has it for the noise that SDXL predicts, here it is the
-velocity; it has λ = 0.01, and 100 steps of 0.01. Its regularizer is |m_1 · m_2|; the mean of |m_1 m_2| is that of its
-public re-implementation. The factors fold into `down`, so updates keep their ranks.
+velocity. λ is 0.01, and there are 100 steps with learning rate 0.01; on the playground they shrink the factors. The
+paper's regularizer is |m_1 · m_2|; the mean of |m_1 m_2| is that of a public re-implementation. The factors fold into
+`down`, so updates keep their ranks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
 from bench.paper.world import World
 
-STEPS, LEARNING_RATE, PENALTY = 100, 0.01, 0.01
+STEPS, BATCH, LEARNING_RATE, PENALTY = 100, 1, 0.01, 0.01
 """the last is λ"""
 ColumnFactors = dict[str, Tensor]
 """slot -> m (d_in,)"""
@@ -94,7 +95,7 @@ class Zipper:
 
     def _path(self, adapters: Sequence[str]) -> Path:
         base, section = self._world.params.models, self._world.params.fusion
-        sizes = [STEPS, LEARNING_RATE, PENALTY, section.batch, section.image_size]
+        sizes = [STEPS, BATCH, LEARNING_RATE, PENALTY, section.image_size]
         made_from = [list(adapters), sizes, asdict(base)]
         return self._world.cache / "ziplora" / f"{hash_value(made_from)}.safetensors"
 
@@ -115,7 +116,7 @@ class Zipper:
         for _ in range(STEPS):
             optimizer.zero_grad()
             for lora, images in zip(placed, encoded, strict=True):
-                batch = _noised(images, self._world.params.fusion.batch, sigmas, rng, transformer.device)
+                batch = _noised(images, sigmas, rng, transformer.device)
                 with torch.no_grad(), fused(transformer, [lora]):
                     alone = self._velocity(batch)
                 with hooked(transformer, additions):
@@ -162,13 +163,13 @@ def _additions(
 
 
 def _noised(
-    images: EncodedAdapter, count: int, sigmas: Tensor, rng: torch.Generator, device: torch.device
+    images: EncodedAdapter, sigmas: Tensor, rng: torch.Generator, device: torch.device
 ) -> NoisedBatch:
     """Return random images of an adapter with random captions of theirs, noised at random levels."""
-    captions = torch.randint(len(images.image_of_caption), (count,), generator=rng)
+    captions = torch.randint(len(images.image_of_caption), (BATCH,), generator=rng)
     clean = images.latents[images.image_of_caption[captions]]
     noise = torch.randn(clean.shape, generator=rng).to(clean.dtype)
-    sigma = sigmas[torch.randint(len(sigmas), (count,), generator=rng)]
+    sigma = sigmas[torch.randint(len(sigmas), (BATCH,), generator=rng)]
     return add_noise(clean, noise, sigma, images.captions(captions), device)
 
 
