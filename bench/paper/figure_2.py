@@ -1,9 +1,11 @@
 """Figure 2 of the paper: what retrieved adapters add to an image, and pairs by several methods."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench.paper.cases import Case, draw_part, object_style_cases, random_sets
 from bench.paper.curves import INK, to_png
@@ -53,7 +55,15 @@ def draw_figure_2(world: World, images: ImageCache, size: Size) -> bytes:
         panels = part.subplots(len(ways), columns, squeeze=False)
         part.subplots_adjust(left=0.11, right=0.99, bottom=0.02, top=0.94, wspace=0.05, hspace=0.05)
         _fill(panels, world, images, cases, ways)
-    return to_png(figure)
+    return _reduce(to_png(figure))
+
+
+def _reduce(png: bytes) -> bytes:
+    """Return a PNG with a palette of 256 colors, a third as large without a visible difference."""
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
 
 
 def _fill(
