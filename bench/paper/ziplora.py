@@ -25,9 +25,10 @@ from autolora import models
 from autolora.dataset.store import training_lock
 from autolora.errors import MissingArtifact
 from autolora.flow_matching import NoisedBatch, add_noise, predict_velocity
-from autolora.fusion.examples import encode_example, find_examples
+from autolora.fusion.examples import ExampleReader, find_examples
 from autolora.fusion.install import find_linears, fused, hooked
-from autolora.fusion.training import CaptionedAdapter, EncodedAdapter
+from autolora.fusion.stage import base_files
+from autolora.fusion.training_set import CaptionedAdapter, TrainingSet, sample_captions
 from autolora.lora.factors import Factors, Lora
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
@@ -73,9 +74,17 @@ class Zipper:
         self._world = world
 
     @cached_property
-    def _examples(self) -> Mapping[str, CaptionedAdapter]:
-        root = self._world.root
-        return {example.sha256: example for example in find_examples(root, training_lock(root).rows)}
+    def _examples(self) -> TrainingSet:
+        root, params = self._world.root, self._world.params
+        reader = ExampleReader(
+            root,
+            self._world.generator.pipeline,
+            params.pool,
+            base_files=base_files(root, params.models),
+            size=params.fusion.image_size,
+            tokens=params.generation.max_sequence_length,
+        )
+        return reader.training_set(find_examples(root, training_lock(root).rows))
 
     def updates(self, adapters: Sequence[str]) -> list[Lora]:
         """Return the updates of two adapters (sha256) with trained factors.
@@ -108,15 +117,15 @@ class Zipper:
             {slot: _ones(update, transformer.device) for slot, update in lora.items()} for lora in placed
         ]
         additions = _additions(transformer, placed, factors)
-        encoded = [self._encode(sha256) for sha256 in adapters]
-        sigmas = models.training_sigmas(pipeline, encoded[0].latents.shape[1])
+        examples = [self._find_example(sha256) for sha256 in adapters]
+        sigmas = models.training_sigmas(pipeline, self._examples.encode_images(examples[0]).shape[1])
         optimizer = torch.optim.Adam([m for part in factors for m in part.values()], lr=LEARNING_RATE)
         rng = torch.Generator().manual_seed(0)
         transformer.requires_grad_(False)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            for lora, images in zip(placed, encoded, strict=True):
-                batch = _noised(images, sigmas, rng, transformer.device)
+            for lora, example in zip(placed, examples, strict=True):
+                batch = self._noised(example, sigmas, rng)
                 with torch.no_grad(), fused(transformer, [lora]):
                     alone = self._velocity(batch)
                 with hooked(transformer, additions):
@@ -129,16 +138,22 @@ class Zipper:
         guidance = self._world.params.fusion.variant.guidance
         return predict_velocity(self._world.generator.pipeline.transformer, batch, guidance)
 
-    def _encode(self, sha256: str) -> EncodedAdapter:
-        if sha256 not in self._examples:
-            raise MissingArtifact(
-                f"ZipLoRA needs a captioned image of adapter {sha256}: run `dvc repro captions`"
-            )
-        params = self._world.params
-        size, tokens = params.fusion.image_size, params.generation.max_sequence_length
-        return encode_example(
-            self._world.root, self._examples[sha256], self._world.generator.pipeline, size, tokens
+    def _find_example(self, sha256: str) -> CaptionedAdapter:
+        for example in self._examples.adapters:
+            if example.sha256 == sha256:
+                return example
+        raise MissingArtifact(
+            f"ZipLoRA needs a captioned image of adapter {sha256}: run `dvc repro captions`"
         )
+
+    def _noised(self, example: CaptionedAdapter, sigmas: Tensor, rng: torch.Generator) -> NoisedBatch:
+        """Return random images of an adapter with random captions of theirs, noised at random levels."""
+        captions = sample_captions(example, BATCH, rng)
+        clean = self._examples.encode_images(example)[[image for image, _ in captions]]
+        noise = torch.randn(clean.shape, generator=rng).to(clean.dtype)
+        sigma = sigmas[torch.randint(len(sigmas), (BATCH,), generator=rng)]
+        texts = self._examples.encode_texts([text for _, text in captions])
+        return add_noise(clean, noise, sigma, texts, self._world.generator.pipeline.transformer.device)
 
 
 def _placed(lora: Lora, device: torch.device, dtype: torch.dtype) -> Lora:
@@ -160,17 +175,6 @@ def _additions(
         parts = [(lora[slot], m[slot]) for lora, m in zip(loras, factors, strict=True) if slot in lora]
         additions.append(([linear], ZippedUpdates(parts)))
     return additions
-
-
-def _noised(
-    images: EncodedAdapter, sigmas: Tensor, rng: torch.Generator, device: torch.device
-) -> NoisedBatch:
-    """Return random images of an adapter with random captions of theirs, noised at random levels."""
-    captions = torch.randint(len(images.image_of_caption), (BATCH,), generator=rng)
-    clean = images.latents[images.image_of_caption[captions]]
-    noise = torch.randn(clean.shape, generator=rng).to(clean.dtype)
-    sigma = sigmas[torch.randint(len(sigmas), (BATCH,), generator=rng)]
-    return add_noise(clean, noise, sigma, images.captions(captions), device)
 
 
 def _overlap(factors: Sequence[ColumnFactors]) -> Tensor:
