@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from autolora.errors import exit_on_error
 from autolora.fusion import store
 from autolora.fusion.global_lora import GlobalLoras
 from autolora.fusion.install import global_loras
@@ -194,4 +195,5 @@ def to_markdown(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -24,6 +24,7 @@ from PIL import Image, ImageFilter
 
 from autolora import models
 from autolora.catalog.store import read_active
+from autolora.errors import exit_on_error
 from autolora.flow_matching import predict_velocity
 from autolora.fusion.global_lora import global_update
 from autolora.lora.factors import Factors
@@ -189,4 +190,5 @@ def seconds_each(run: Any, repetitions: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

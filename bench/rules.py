@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from autolora.errors import exit_on_error
 from autolora.experiments.cases import PromptCase, candidates, draw_cases
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
@@ -174,4 +175,5 @@ def to_markdown(measured: dict[Method, Measured], clusters: Sequence[str]) -> st
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

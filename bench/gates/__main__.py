@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from autolora import models
+from autolora.errors import exit_on_error
 from autolora.experiments.cases import PromptCase
 from autolora.metrics.numbers import rounded, to_json
 from autolora.progress import show_progress
@@ -185,4 +186,5 @@ def absolute(path: str) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autolora.errors import exit_on_error
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import update
 from autolora.params import load
@@ -201,4 +202,5 @@ def experiments_of(options: argparse.Namespace) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()
