@@ -8,7 +8,8 @@ from autolora.errors import MissingArtifact, exit_on_error
 
 BENCHES = sorted(
     path
-    for path in (Path(__file__).parents[1] / "bench").glob("*.py")
+    for pattern in ("*.py", "*/__main__.py")
+    for path in (Path(__file__).parents[1] / "bench").glob(pattern)
     if "main()\n" in path.read_text(encoding="utf-8").partition('if __name__ == "__main__":')[2]
 )
 
@@ -24,7 +25,7 @@ def test_another_error_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_a_measurement_without_its_data_ends_in_one_line(path: Path) -> None:
     """`bench.sealed`, whose code is frozen with its method, does the same itself."""
     text = path.read_text(encoding="utf-8")
