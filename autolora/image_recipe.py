@@ -11,7 +11,7 @@ from PIL import Image
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import METHODS, GenerationParams, Method, Params
-from autolora.params_reader import read_section
+from autolora.params.reader import read_section
 from autolora.provenance import read_provenance
 from autolora.records import Hit
 from autolora.storage.validation import MAX_NUMBER, check_choice, check_sha256, checked_object, strings

@@ -21,7 +21,7 @@ from autolora.evaluation.benchmark import make_benchmark, read_renderings, unsee
 from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.judgments import read_judgments
 from autolora.params import EncoderParams, Params, PoolParams
-from autolora.params_reader import read_section
+from autolora.params.reader import read_section
 from autolora.storage.arrays import Float32Array
 
 

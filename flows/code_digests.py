@@ -25,8 +25,7 @@ PLUMBING = (
     "autolora/interrupt.py",
     "autolora/progress.py",
     "autolora/stages.py",
-    "autolora/params.py",  # the values themselves are DVC params
-    "autolora/params_reader.py",
+    "autolora/params/",  # the values themselves are DVC params
     "autolora/catalog/failed_items.py",
     "autolora/encoder/pretrained.py",  # as autolora/pretrained/; encoder/compact.py decides numbers
     "autolora/fusion/pretrained.py",

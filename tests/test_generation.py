@@ -29,7 +29,7 @@ from autolora.generation import (
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.params import METHODS, GenerationParams, Method, ModelsParams, PoolParams, load
-from autolora.params_reader import read_section
+from autolora.params.reader import read_section
 from autolora.pool.store import weights_path
 from autolora.presets import FUSION
 from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_provenance

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.params_reader import RENAMED
+from autolora.params.reader import RENAMED
 
 ROOT = Path(__file__).parents[1]
 WORDS = (

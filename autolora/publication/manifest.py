@@ -9,7 +9,7 @@ from typing import Any, Self
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.hubs.validation import short_repr
 from autolora.params import GenerationParams, HubsParams, Params, PoolParams, RetrievalParams
-from autolora.params_reader import read_section
+from autolora.params.reader import read_section
 from autolora.storage.hashes import HashFile
 from autolora.storage.validation import SHA256
 

@@ -1,0 +1,95 @@
+"""Load params.yaml into frozen dataclasses; unknown, missing and mistyped keys are errors, and no key has a default.
+
+The sections `encoder` and `fusion` name a preset and override single fields of it: `preset: best` with
+`overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced. Their key `from` is the field
+`from_`, because `from` is a keyword of Python.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from autolora.errors import ParamsError
+from autolora.params import ranges
+from autolora.params.generation import METHODS, GenerationParams, Method, RuleParams
+from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
+from autolora.params.measurement import EvaluationParams, ExperimentsParams
+from autolora.params.models import JudgesParams, ModelsParams, VllmParams
+from autolora.params.operation import RefreshParams, ServeParams
+from autolora.params.reader import read_section
+from autolora.params.search import IndexParams, RetrievalParams
+from autolora.params.training import EncoderParams, FusionParams, training_params
+from autolora.params.training_data import (
+    CaptionsParams,
+    ConceptsParams,
+    DatasetParams,
+    InstructionParams,
+    PoolParams,
+)
+
+__all__ = [
+    "METHODS", "BudgetParams", "CaptionsParams", "ConceptsParams", "CrawlParams", "DatasetParams", "EncoderParams",
+    "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
+    "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
+    "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "load", "training_params",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Params:
+    """All sections of params.yaml; a function takes the sections it needs, not this."""
+
+    models: ModelsParams
+    hubs: HubsParams
+    crawl: CrawlParams
+    pool: PoolParams
+    captions: CaptionsParams
+    vllm: VllmParams
+    dataset: DatasetParams
+    concepts: ConceptsParams
+    encoder: EncoderParams
+    index: IndexParams
+    retrieval: RetrievalParams
+    fusion: FusionParams
+    generation: GenerationParams
+    judges: JudgesParams
+    evaluation: EvaluationParams
+    experiments: ExperimentsParams
+    serve: ServeParams
+    refresh: RefreshParams
+
+    def __post_init__(self) -> None:
+        """Raise ParamsError if a value is outside its range, or two values contradict each other."""
+        ranges.check_ranges(self)
+        ranges.check_hubs(self.crawl)
+        ranges.check_splits(self.dataset)
+        ranges.check_encoder(self.encoder.variant)
+        ranges.check_families(self.pool, self.dataset)
+        ranges.check_judges(self.judges, self.models)
+
+    @property
+    def inputs(self) -> dict[str, str | None]:
+        """What lies outside the repository, of a stage each, by the name of the param that names it."""
+        return {
+            "concepts.corpus": self.concepts.corpus,
+            "encoder.from": self.encoder.from_,
+            "fusion.from": self.fusion.from_,
+        }
+
+
+def load(path: Path) -> Params:
+    """Return the params of a params.yaml.
+
+    Raises ParamsError with the dotted path of a wrong key or value and what is allowed there.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} does not exist: run from the root of an AutoLoRA repository") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    try:
+        return read_section(Params, content)
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from error

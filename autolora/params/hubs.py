@@ -1,0 +1,93 @@
+"""The sections of the hubs: where they are, and what a crawl of them lists."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from autolora.records import Base, NsfwLevel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubParams:
+    """One hub with an HTTP API."""
+
+    endpoint: str
+    """URL"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderParams:
+    """A folder of LoRA files as a hub."""
+
+    path: str | None
+    """relative to the repository's root or absolute; null: no folder"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubsParams:
+    """Locations of the hubs, and limits on requests and downloads; no output depends on them."""
+
+    civitai: HubParams
+    huggingface: HubParams
+    modelscope: HubParams
+    folder: FolderParams
+    timeout_s: float
+    """seconds for connecting, and for each read; a whole response may take several times as long"""
+    attempts: int
+    """attempts per request"""
+    downloads: int
+    """maximum number of parallel downloads per hub"""
+    requests_per_s: float
+    """maximum rate per hub"""
+    max_mb_per_s: float | None
+    """maximum download rate per hub, 10^6 bytes; null is unlimited"""
+    min_kb_per_s: float
+    """10^3 bytes; a download slower than this over timeout_s is aborted"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetParams:
+    """The daily budget of new files; null is unbounded. Other new files are queued."""
+
+    files: int | None
+    """number of LoRA files"""
+    gb: float | None
+    """10^9 bytes of LoRA files"""
+    captions: int | None
+    """number of captions to be written for new images"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrawlParams:
+    """Which hubs are scanned, and which of their files enter the catalog."""
+
+    hubs: tuple[Literal["civitai", "huggingface", "modelscope", "folder"], ...]
+    """in order of precedence: the first one names an adapter that several hubs list"""
+    filters: tuple[str, ...]
+    """tags that an adapter must carry (huggingface)"""
+    searches: tuple[str, ...]
+    """values of `search`, each with a list of at most 3,000 models (modelscope); empty: one list of all LoRAs"""
+    bases: tuple[Base, ...]
+    """allowed base models; empty allows all, and a listing without a base model passes"""
+    licenses: tuple[str, ...]
+    """allowed licenses; empty allows all"""
+    max_nsfw_level: NsfwLevel
+    """highest allowed level of adapters, and of their renderings"""
+    persons: bool
+    """allow adapters that show a real person"""
+    minors: bool
+    """allow adapters that show a minor"""
+    min_downloads: int
+    """a listing without a number of downloads passes"""
+    max_file_mb: float
+    """10^6 bytes; larger files are rejected"""
+    newest: int | None
+    """number of newest files per hub; null is all"""
+    max_renderings: int
+    """maximum number of renderings per adapter"""
+    overlap_h: float
+    """hours before the watermark that an incremental scan reads again"""
+    full_scan_every_days: int
+    """days between full scans, which read a hub's whole list and notice removed models"""
+    max_withdrawn_share: float
+    """if more than this share of a hub's known models is absent from a full scan, none of them is withdrawn"""
+    budget: BudgetParams

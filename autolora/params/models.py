@@ -1,0 +1,58 @@
+"""The sections of the models: the base pipeline, the VLM and its servers, and the judges."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelsParams:
+    """The base pipeline and the VLM; a stage that loads one of them depends on its name and revision."""
+
+    pipeline: str
+    """diffusers FluxPipeline: a local folder or a Hugging Face id"""
+    pipeline_revision: str | None
+    """commit of the hub repository; required with an id, null with a folder"""
+    vlm: str
+    """vision-language model that writes captions: a local folder or a Hugging Face id"""
+    vlm_revision: str | None
+    """as `pipeline_revision`"""
+    device: str
+    """torch device of all models: cpu, or cuda for an NVIDIA GPU"""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """precision of the base pipeline"""
+    threads: int
+    """CPU threads of torch; 0 keeps torch's default"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VllmParams:
+    """Connection to the vLLM servers. Outputs do not depend on it, so no stage lists it in dvc.yaml."""
+
+    urls: tuple[str, ...]
+    """base URL of each server's OpenAI-compatible API; requests are balanced over the servers"""
+    timeout_s: float
+    """seconds per request"""
+    attempts: int
+    """attempts per request"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgesParams:
+    """The models that score generated images; none of them should generate images or write captions."""
+
+    clip: str
+    """transformers CLIPModel: a local folder or a Hugging Face id"""
+    clip_revision: str | None
+    """commit of the hub repository; required with an id, null with a folder"""
+    vlm: str
+    """vision-language model that answers the question: a local folder or a Hugging Face id"""
+    vlm_revision: str | None
+    """as `clip_revision`"""
+    classifier: str | None
+    """folder of a transformers image classifier with labels `field:value`; null: no classifier"""
+    question: str
+    """of VQAScore; {text} stands for the text that the image should show"""
+    engine: Literal["transformers", "vllm"]
+    """run the VLM in the process of the stage, or request answers from a vLLM server"""
+    batch: int
+    """images per forward pass (transformers) or requests in flight (vllm)"""

@@ -1,0 +1,24 @@
+"""The sections of searches: the index and retrieval."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexParams:
+    """Writing of the index."""
+
+    batch: int
+    """adapters per write"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrievalParams:
+    """Defaults of a search, and the selection of adapters for an image."""
+
+    k: int
+    """number of adapters in a search result"""
+    max_selected: int
+    """maximum number of adapters that are selected for one image"""
+    min_relevance: float
+    """an adapter is selected if the probability that the prompt asks for what it does, beyond what the adapters
+    selected before it do, is at least this"""

@@ -1,0 +1,73 @@
+"""The sections of the trained models: encoder and gates."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autolora.presets import EncoderVariant, FusionVariant, Preset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderParams:
+    """The encoder of Eq. 1-5 and its training."""
+
+    from_: str | None
+    """key `from`: folder or Hugging Face id of a pretrained encoder, which is used as it is; null trains one"""
+    from_revision: str | None
+    """commit of the Hugging Face repository; required with an id, null with a folder"""
+    preset: Preset
+    """a key of `presets.ENCODER`"""
+    variant: EncoderVariant
+    """the preset's variant with the section's `overrides`"""
+    steps: int
+    """training steps"""
+    batch: int
+    """adapters per step"""
+    dropout: float
+    """of the transformer blocks, 0 to 1; this and the next two only if the variant regularizes"""
+    slot_dropout: float
+    """share of an adapter's slots that a training step hides, 0 to 1"""
+    sketch_noise: float
+    """noise added in training, relative to the norm of a slot's update"""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusionParams:
+    """The gates of Eq. 6-9 and their training by Eq. 10."""
+
+    from_: str | None
+    """key `from`: folder or Hugging Face id of pretrained gates, which are used as they are; null trains some"""
+    from_revision: str | None
+    """as `encoder.from_revision`"""
+    init: str | None
+    """gates from which the training starts: a folder of pretrained gates, or a file in the layout of the paper's
+    authors; null starts with random ones"""
+    preset: Preset
+    """a key of `presets.FUSION`"""
+    variant: FusionVariant
+    """the preset's variant with the section's `overrides`"""
+    steps: int
+    """training steps"""
+    batch: int
+    """images per step, all of one target adapter"""
+    image_size: int
+    """side of a training image, in px; a multiple of 16"""
+    relevance_noise: float
+    """standard deviation of the noise on the relevances 1 (target) and 0 (interfering adapter), clipped to 0..1"""
+    validate_every: int | None
+    """steps between measurements of the held-out loss: that of the validation split's adapters; null measures none,
+    trains all steps and keeps the last gates, as the paper does"""
+    patience: int
+    """the training ends after this number of measurements without a lower held-out loss"""
+    trajectories: int
+    """of the objective `velocity`: images that are drawn to learn from, four per set of adapters"""
+    trajectory_steps: int
+    """steps in which such an image is drawn"""
+    checkpointing: bool
+    """recompute activations in the backward pass: slower, with far less memory"""
+    seed: int
+
+
+def training_params(section: EncoderParams | FusionParams) -> dict[str, Any]:
+    """Return the params of a training, without those that replace it by a pretrained model."""
+    return {name: value for name, value in asdict(section).items() if name not in ("from_", "from_revision")}

@@ -1,0 +1,98 @@
+"""The sections of the data that the models are trained on: pool, captions, dataset and concepts."""
+
+import datetime
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolParams:
+    """Limits on LoRA files and images, the size of sketches, and the threshold for near-duplicates."""
+
+    max_header_mb: float
+    """10^6 bytes"""
+    max_rank: int
+    """maximum rank of the update of a slot"""
+    min_known_keys: float
+    """minimum share of tensors whose names match a known layout, 0 to 1"""
+    max_image_mb: float
+    """10^6 bytes"""
+    max_image_px: int
+    """width times height"""
+    sketch_size: int
+    """m = p: rows and columns of the sketch of a slot"""
+    near_duplicate_cosine: float
+    """cosine of two fingerprints from which the later adapter is a near-duplicate of the earlier one"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstructionParams:
+    """Instructions for the VLM, by length of the caption."""
+
+    short: str
+    medium: str
+    long: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionsParams:
+    """Captioning of renderings."""
+
+    engine: Literal["transformers", "vllm"] | None
+    """run the VLM in the process of the stage, or request captions from a vLLM server; null: `autolora index` writes no
+    captions"""
+    instructions: InstructionParams
+    max_tokens: int
+    """maximum length of a caption"""
+    max_image_side: int
+    """px; an image whose longer side exceeds it is downsized before it is captioned"""
+    batch: int
+    """images per task"""
+    concurrency: int
+    """maximum number of requests in flight (vllm)"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetParams:
+    """Families, splits and the training lock."""
+
+    train_until: datetime.date
+    """the models are trained on adapters first seen up to this day"""
+    test_share: float
+    """share of families in the test split, 0 to 1"""
+    validation_share: float
+    """share of families in the validation split, on which choices are made; taken from the training split"""
+    family_cosine: float
+    """minimum cosine of sketches within a family"""
+    salt: str
+    """another salt assigns families to other splits"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConceptsParams:
+    """Captioned images, whose gradients of the base model tell what its weights say about a concept."""
+
+    corpus: str | None
+    """a folder of captioned images, WebDataset .tar or parquet files, or a pattern of files; relative to the
+    repository's root or absolute; null: none"""
+    max_images: int
+    """number of images of the corpus, a fixed sample"""
+    renderings: bool
+    """also use the captioned renderings of the training adapters"""
+    image_size: int
+    """side of the square that an image is cropped to, in px; a multiple of 16"""
+    caption: Literal["named", "neutral"]
+    """the prompt that the gradients are taken with: the caption of the image, or none"""
+    noise_levels: tuple[float, ...]
+    """σ of the noised images, 0 to 1"""
+    draws: int
+    """noise draws per image and noise level; an image's gradient is the mean over all"""
+    min_images: int
+    """number of images whose captions must contain a phrase of one or two words, so that it is a concept"""
+    max_share: float
+    """share of all images that may contain it, 0 to 1"""
+    max_overlap: float
+    """largest Jaccard index of its images and those of another concept, 0 to 1"""
+    batch: int
+    """images per forward and backward pass"""
+    seed: int
