@@ -5,7 +5,8 @@
 
 A stage depends on its digest and not on source files, so a changed comment runs nothing again. A digest covers the
 modules of `autolora/` that the stage's flow imports, directly or not, as syntax trees without comments, docstrings and
-layout. PLUMBING is left out: modules that move data and report errors, but decide no number.
+layout. PLUMBING is left out: modules that move data and report errors, but decide no number. What only the loader of
+params.yaml imports is left out too: it knows the presets of all stages, and a stage reads its own.
 """
 
 import ast
@@ -19,13 +20,15 @@ from autolora.errors import AutoLoraError, MismatchError
 from autolora.stages import STAGES
 from autolora.storage.files import write_atomic
 
+PARAMS = "autolora/params/"
+"""the loader of params.yaml, whose imports are not followed; the values themselves are DVC params"""
 PLUMBING = (
+    PARAMS,
     "autolora/__init__.py",
     "autolora/errors.py",
     "autolora/interrupt.py",
     "autolora/progress.py",
     "autolora/stages.py",
-    "autolora/params/",  # the values themselves are DVC params
     "autolora/catalog/failed_items.py",
     "autolora/encoder/pretrained.py",  # as autolora/pretrained/; encoder/compact.py decides numbers
     "autolora/fusion/pretrained.py",
@@ -99,7 +102,7 @@ def hash_module(path: Path) -> str:
 def imported_files(path: Path) -> set[str]:
     """Return the modules of CODE that `path` imports, directly or not, and itself, relative to CODE.
 
-    Empty modules are left out.
+    Empty modules are left out, and so is what only PARAMS imports.
     """
     reached: set[Path] = set()
     waiting = [path]
@@ -107,7 +110,7 @@ def imported_files(path: Path) -> set[str]:
         module = waiting.pop()
         if module not in reached:
             reached.add(module)
-            waiting += _imported_modules(module)
+            waiting += [] if module.is_relative_to(CODE / PARAMS) else _imported_modules(module)
     return {str(module.relative_to(CODE)) for module in reached if module.stat().st_size}
 
 

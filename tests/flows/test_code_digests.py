@@ -1,10 +1,12 @@
 """Code digests: what changes one, what does not, and what a stale one leads to."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from autolora.errors import MismatchError
+from autolora.stages import STAGES
 from flows import code_digests
 from flows.code_digests import check, code_digest, hash_module, write
 
@@ -45,9 +47,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(code_digests, "CODE", tmp_path)
     files = {
         "flows/pool.py": "from autolora.pool import stage\n",
-        "autolora/pool/stage.py": "from autolora.pool.numbers import double\nfrom autolora.errors import Wrong\n",
+        "autolora/pool/stage.py": "from autolora.pool.numbers import double\nfrom autolora.params import load\n",
         "autolora/pool/numbers.py": SOURCE,
+        "autolora/params/__init__.py": "import autolora.errors, autolora.presets\n",
         "autolora/errors.py": "class Wrong(Exception): pass\n",
+        "autolora/presets.py": "X = 1\n",
         "autolora/unused.py": "X = 1\n",
     }
     for name, text in files.items():
@@ -73,6 +77,18 @@ def test_hash_is_equal_on_all_python_versions(tmp_path: Path) -> None:
 
 def test_digest_covers_imported_modules_without_plumbing(root: Path) -> None:
     assert list(code_digest("pool")) == ["autolora/pool/numbers.py", "autolora/pool/stage.py"]
+
+
+def test_presets_count_for_a_stage_that_imports_them_itself(root: Path) -> None:
+    (root / "autolora/pool/numbers.py").write_text("from autolora.presets import X\n")
+    assert "autolora/presets.py" in code_digest("pool")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_that_reads_a_preset_depends_on_the_presets(stage: str) -> None:
+    covered = code_digest(stage)
+    texts = [(code_digests.CODE / name).read_text() for name in (*covered, f"flows/{stage}.py")]
+    assert ("autolora/presets.py" in covered) == any(re.search(r"\.variant\b", text) for text in texts)
 
 
 def test_stale_digest_is_named_with_the_command_that_mends_it(root: Path) -> None:
