@@ -41,6 +41,11 @@ LINKED = ("dataset", "pool", "captions")
 """in data/, read by the stage"""
 
 
+def cache_folder(root: Path) -> Path:
+    """Return the folder of corpora and gradients of a repository; its users hold `exclusive_folder` of it."""
+    return root / "cache" / "concepts_bench"
+
+
 @dataclass(frozen=True, eq=False)
 class Material:
     """A repository in which the stage `concepts` has run."""

@@ -28,11 +28,12 @@ from autolora.errors import exit_on_error
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import read_json, write_atomic
+from autolora.storage.lock import exclusive_folder
 from bench import alignment
 from bench.captioned_images import CaptionedImages, by_prompt
 from bench.concept_attack import CORPORA, corpus_rows, measure_conditions
 from bench.concept_costs import GPU_FLOPS, count_image, time_images
-from bench.concept_material import Material, run_stage
+from bench.concept_material import Material, cache_folder, run_stage
 from bench.concept_pools import (
     Member,
     RetrievalTask,
@@ -73,11 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     root: Path = options.root
     params = load(root / "params.yaml")
     models.set_threads(params.models)
-    for part in options.parts:
-        content = rounded(PARTS[part](root, params, options.seeds))
-        results = (read_json(root / RESULTS) or {}) | {part: content}
-        write_atomic(root / RESULTS, to_json(results))
-        print(f"# {part}\n\n{describe(part, content)}", flush=True)
+    with exclusive_folder(cache_folder(root)):
+        for part in options.parts:
+            content = rounded(PARTS[part](root, params, options.seeds))
+            results = (read_json(root / RESULTS) or {}) | {part: content}
+            write_atomic(root / RESULTS, to_json(results))
+            print(f"# {part}\n\n{describe(part, content)}", flush=True)
 
 
 def open_rows(root: Path, params: Params) -> Rows:
@@ -89,11 +91,6 @@ def open_rows(root: Path, params: Params) -> Rows:
 def read_members(root: Path, params: Params) -> tuple[Member, ...]:
     """Return the LoRAs of the repository with their true themes."""
     return read_pool(root, root / str(params.evaluation.themes))
-
-
-def cache_folder(root: Path) -> Path:
-    """Return the folder of corpora and gradients."""
-    return root / "cache" / "concepts_bench"
 
 
 def reproduce(root: Path, params: Params, seeds: Sequence[int]) -> dict[str, Any]:

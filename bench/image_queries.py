@@ -17,7 +17,7 @@ from autolora.params import Params
 from autolora.storage.arrays import BoolArray, Int64Array
 from autolora.storage.hashes import hash_file
 from autolora.vlm.captioning import CaptionRequest
-from bench.concept_material import describe, draw_corpus
+from bench.concept_material import cache_folder, describe, draw_corpus
 from bench.concept_pools import Member
 from playground import corpus, engines, themes
 
@@ -120,7 +120,7 @@ def draw_queries(root: Path, engine: str, params: Params) -> list[ImageQuery]:
     """Return drawings of every theme by an engine; they are kept in cache/concepts_bench."""
     names = themes.single_themes()
     drawn = corpus.Corpus(names, engine=engine, images=PER_THEME * len(names), seed=SEED)
-    folder = draw_corpus(root / "cache" / "concepts_bench", drawn, f"image-queries-{engine}")
+    folder = draw_corpus(cache_folder(root), drawn, f"image-queries-{engine}")
     paths = sorted(folder.glob("*.png"))
     captions = caption_images(paths, params)
     return [

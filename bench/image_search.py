@@ -31,6 +31,8 @@ from autolora.metrics.retrieval import ranks
 from autolora.params import Params, load
 from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
 from autolora.storage.files import write_atomic
+from autolora.storage.lock import exclusive_folder
+from bench.concept_material import cache_folder
 from bench.concept_pools import read_pool
 from bench.concept_tables import quote
 from bench.image_queries import Searches, read_queries
@@ -55,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     root: Path = parser.parse_args(arguments).root
     params = load(root / "params.yaml")
     models.set_threads(params.models)
-    searches = open_searches(root, params)
-    content = rounded(measure(searches, compute_scores(root, params, searches), params))
+    with exclusive_folder(cache_folder(root)):
+        searches = open_searches(root, params)
+        scores = compute_scores(root, params, searches)
+    content = rounded(measure(searches, scores, params))
     write_atomic(root / RESULTS, to_json(content))
     print(to_markdown(content))
 

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
+from autolora.errors import exit_on_error
+from autolora.storage.lock import exclusive_folder
 from playground import clip, drawings, engines, flux, text, vae, world
 from playground.checkpoints import Checkpoint, Stateful
 
@@ -199,9 +201,11 @@ def main() -> None:
         raise SystemExit(f"{base.home} exists: remove the folder to train it again")
     torch.set_num_threads(1)
     started = time.monotonic()
-    measurements = build(base, options.scale)
+    with exclusive_folder(base.home):
+        measurements = build(base, options.scale)
     print({"seconds": round(time.monotonic() - started, 1), **measurements}, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

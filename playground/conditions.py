@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from autolora.errors import exit_on_error
+from autolora.storage.lock import exclusive_folder
 from playground import authors, bases, loras, pool
 
 HOME = bases.CACHE / "attack"
@@ -99,10 +101,12 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in options.conditions or CONDITIONS:
         try:
-            print(name, build(name, options.loras, options.scale), flush=True)
+            with exclusive_folder(HOME / name, ", or name another condition"):
+                print(name, build(name, options.loras, options.scale), flush=True)
         except FileNotFoundError as error:
             parser.error(str(error))
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

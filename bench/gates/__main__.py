@@ -10,6 +10,7 @@ killed goes on. Results go to metrics/gates_bench.json, and are printed as Markd
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.progress import show_progress
 from autolora.storage.arrays import Float64Array
 from autolora.storage.files import read_json, write_atomic
+from autolora.storage.lock import exclusive_folder
 from bench.gates.cases import SITUATIONS
 from bench.gates.cells import CELLS, Recipe, recipes_of
 from bench.gates.collision import interaction
 from bench.gates.images import PLAIN, Method, Results
 from bench.gates.shelf import Shelf
 from bench.gates.tables import choice_table, compare, loss_table, situation_table
-from bench.gates.world import World, open_world
+from bench.gates.world import CACHE, World, open_world
 
 COMMAND = "python -m bench.gates"
 RESULTS = Path("metrics", "gates_bench.json")
@@ -113,11 +115,18 @@ class Study:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, choose and report; print each table, and write it as soon as it is there."""
+    """Measure in a world, whose cache no other run may write to; one that draws nothing may be beside it."""
     options = read_options(arguments)
     home = Path.cwd()
     os.chdir(options.world)
     show_progress()
+    alternative = "; --finished reports what is finished"
+    with nullcontext() if options.finished else exclusive_folder(Path.cwd() / CACHE, alternative):
+        run(options, home)
+
+
+def run(options: argparse.Namespace, home: Path) -> None:
+    """Train, choose and report; print each table, and write it into `home` as soon as it is there."""
     world = open_world(Path.cwd())
     models.set_threads(world.params.models)
     shelf = Shelf(world)

@@ -17,6 +17,7 @@ from autolora.metrics.judgments import read_judgments
 from autolora.params import Params, load
 from autolora.storage.hashes import hash_value
 
+CACHE = Path("cache", "gates_bench")
 CHOICE_PER_KIND = 4
 """objects, and styles, of the training split that the gates are not trained on: their pairs choose the recipes"""
 
@@ -42,7 +43,7 @@ class World:
     @property
     def cache(self) -> Path:
         """Return the folder of trained gates and results."""
-        return self.root / "cache" / "gates_bench"
+        return self.root / CACHE
 
     def pairs(self, *, unseen: bool, count: int, seed: int) -> list[PromptCase]:
         """Return prompts that name an object and a style: of unseen adapters, or of those that choose recipes."""

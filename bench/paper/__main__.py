@@ -20,6 +20,7 @@ from autolora.metrics.summary import update
 from autolora.params import load
 from autolora.progress import show_progress
 from autolora.storage.files import read_json, write_atomic
+from autolora.storage.lock import exclusive_folder
 from bench.paper.curves import draw_curves
 from bench.paper.experiments import EXPERIMENTS, Size
 from bench.paper.figure_2 import draw_figure_2
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params = load(root / "params.yaml")
         shelf = GateShelf(root, params, root / CACHE)
         if not options.finished:
+            stack.enter_context(exclusive_folder(root / CACHE, "; --finished reports what is finished"))
             shelf.train(gates_of(options, size))
         world = open_world(root, params)
         quality = start_scorers(stack, options.quality, options.quality_python, params.models.device)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from autolora.errors import exit_on_error
+from autolora.storage.lock import exclusive_folder
 from playground import authors, bases, loras, pool
 from playground.large import project
 from playground.large.recipes import BASE, HOME, recipes
@@ -44,8 +46,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = replace(BASE, home=options.output / BASE.home.name)
-    print(build(base, recipes()[: options.loras], options.scale))
+    with exclusive_folder(options.output, ", or name another folder with -o"):
+        print(build(base, recipes()[: options.loras], options.scale))
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 
+from autolora.errors import exit_on_error
+from autolora.storage.lock import exclusive_folder
 from playground import bases, flux, loras, pool
 from playground.sealed import prompts
 from playground.sealed.recipes import SealedRecipe, recipes, spread
@@ -104,8 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(f"--loras: {error}")
     torch.set_num_threads(1)
-    print(build(options.output, options.scale, options.loras))
+    with exclusive_folder(options.output, ", or name another folder with -o"):
+        print(build(options.output, options.scale, options.loras))
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from autolora.errors import AutoLoraError
+from autolora.storage.lock import exclusive_folder
 from playground import bases, flux
 from playground.bases import Base, TrainingSet
 from playground.checkpoints import Checkpoint
@@ -163,6 +165,11 @@ def test_a_base_that_exists_is_not_trained_again(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(bases, "build", lambda base, scale: {"loss": 0.0})
     (tmp_path / "flux-seed.checkpoint").touch()  # its saving was interrupted
     bases.main()
+    with (
+        exclusive_folder(home),
+        pytest.raises(AutoLoraError, match=f"writing to {home}: wait"),
+    ):
+        bases.main()
 
 
 def test_a_checkpoint_of_another_training_is_not_continued(

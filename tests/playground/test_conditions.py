@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from autolora import models
+from autolora.errors import AutoLoraError
 from autolora.lora.read import read
 from autolora.metrics.judgments import read_judgments
 from autolora.params import load
 from autolora.slots import slots
+from autolora.storage.lock import exclusive_folder
 from playground import authors, bases, conditions, loras, pool
 from playground.conditions import CONDITIONS, Condition
 
@@ -100,6 +102,14 @@ def test_a_base_that_is_not_trained_is_an_error_with_its_command(
     monkeypatch.setitem(CONDITIONS, "seed", untrained)
     with pytest.raises(FileNotFoundError, match=r"does not exist: .*`python -m playground\.bases seed`"):
         conditions.build("seed")
+
+
+def test_a_second_run_of_a_condition_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "HOME", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["conditions", "rate"])
+    message = r"writing to .*/rate: .*, or name another condition"
+    with exclusive_folder(tmp_path / "rate"), pytest.raises(AutoLoraError, match=message):
+        conditions.main()
 
 
 def test_an_unknown_condition_is_an_error(

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from autolora.errors import AutoLoraError
 from autolora.metrics.judgments import read_judgments
 from autolora.params import load
+from autolora.storage.lock import exclusive_folder
 from playground import authors, bases, conditions, flux, world
 from playground.hubs.state import Hub
 from playground.large import __main__ as large
@@ -102,3 +104,10 @@ def test_an_interrupted_project_is_not_taken_for_a_complete_one(
     with pytest.raises(FileNotFoundError):
         project.write(tmp_path / "project", replace(BASE, home=tmp_path / "absent"))
     assert not (tmp_path / "project").exists()
+
+
+def test_a_second_build_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["large", "-o", str(tmp_path)])
+    message = f"writing to {tmp_path}: .*, or name another folder with -o"
+    with exclusive_folder(tmp_path), pytest.raises(AutoLoraError, match=message):
+        large.main()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from autolora.errors import AutoLoraError
 from autolora.metrics.judgments import read_judgments
+from autolora.storage.lock import exclusive_folder
 from playground import authors, conditions, text, world
 from playground.sealed import __main__ as sealed
 from playground.sealed import prompts
@@ -191,6 +193,12 @@ def test_a_number_of_loras_that_does_not_exist_is_a_usage_error(
         sealed.main(["--loras", str(count)])
     assert ended.value.code == 2
     assert f"error: --loras: {count} LoRAs, expected 1 to {len(recipes())}" in capsys.readouterr().err
+
+
+def test_a_second_build_in_a_folder_is_refused(tmp_path: Path) -> None:
+    message = f"writing to {tmp_path}: .*, or name another folder with -o"
+    with exclusive_folder(tmp_path), pytest.raises(AutoLoraError, match=message):
+        sealed.main(["-o", str(tmp_path)])
 
 
 def test_help_states_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:

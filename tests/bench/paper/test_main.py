@@ -11,11 +11,12 @@ from PIL import Image
 from autolora.metrics.numbers import to_json
 from autolora.metrics.summary import read_details, read_summary
 from autolora.storage.files import write_atomic
+from autolora.storage.lock import exclusive_folder
 from bench.paper.__main__ import COMMAND, RESULTS, Writer, main
 from bench.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
 from bench.paper.images import ImageCache
 from bench.paper.results import key_of
-from bench.paper.world import World
+from bench.paper.world import CACHE, World
 
 SMALL = (
     "--runs",
@@ -86,10 +87,13 @@ def test_every_row_has_a_reference_and_the_cases_of_the_others(
     assert all(keys == cases[0] for keys in cases) and cases[0]
 
 
-def test_a_report_on_finished_cases_draws_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
+    run: Any, world_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("--tables", "2", "--beyond", "--runs", "0")
     monkeypatch.setattr(ImageCache, "_draw", None)
-    tables = run("--finished", "--tables", "2", "--beyond")
+    with exclusive_folder(world_root / CACHE):
+        tables = run("--finished", "--tables", "2", "--beyond")
     assert tables["2"]["cases"] == 1  # that of run 0; run 1 has none
 
 
