@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolora.concepts.image_folder import METADATA, list_images
+from autolora.concepts.img2dataset import without_metadata
 from autolora.concepts.items import IMAGE_SUFFIXES, OTHER, CorpusItem, Skipped, source_name
 from autolora.concepts.parquet import list_rows
 from autolora.concepts.webdataset import list_members
@@ -42,7 +43,8 @@ def sample_items(corpus: Path, count: int, seed: int, skipped: Skipped) -> list[
 
 
 def _list_items(corpus: Path, skipped: Skipped) -> Iterator[CorpusItem]:
-    root, files = _find_files(corpus)
+    root, found = _find_files(corpus)
+    files = without_metadata(found)
     yield from list_images(root, files, skipped)
     images = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
     for path in files:

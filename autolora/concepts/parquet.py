@@ -32,6 +32,14 @@ Columns = tuple[str, str]
 """names of the columns of images and captions"""
 
 
+def has_images(path: Path) -> bool:
+    """Return whether a parquet file has a column of images; True if its columns cannot be read."""
+    try:
+        return any(_holds_images(field.type) for field in parquet.read_schema(path))
+    except (pa.ArrowException, OSError, ValueError):
+        return True
+
+
 def list_rows(path: Path, name: str, skipped: Skipped) -> Iterator[CorpusItem]:
     """Yield the rows of a parquet file. name: of the file in sources. Damaged files and row groups are counted.
 
