@@ -11,7 +11,7 @@ The adapters whose rendering it is, and their families, are left out of the inde
 
 Adapters are those of the index as it is, or as if none had images, so that only their weights can be compared. The
 weight of the gradient is chosen on the training and validation adapters. Reported are the unseen adapters alone and the
-whole index; intervals resample themes. It writes metrics/image_search.json.
+whole index; intervals resample themes. It writes metrics/image_search.json, and takes 7 minutes on one busy core.
 """
 
 import argparse
