@@ -1,100 +1,24 @@
 """The stage `concepts`: what it writes, what it computes again, and that a killed run continues."""
 
-import hashlib
-import io
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-from autolora.catalog import takedowns
-from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.concepts import stage
-from autolora.concepts.decoded import decoded_path
 from autolora.concepts.shards import stored_keys
 from autolora.concepts.store import load_concepts, read_images
-from autolora.dataset.families import Split
-from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
-from autolora.params import ConceptsParams, ModelsParams
-from autolora.pool.store import rendering_path
 from autolora.storage.incremental import read_digest
 from tests.concepts.corpora import encoded, write_files
+from tests.concepts.repository import CAPTIONS, Repository, outputs
 from tests.support import killing, small_root
-from tests.support.small_root import DAY
-from tests.support.synthetic_repo import file_states
 from tests.support.tiny_flux import TOKENS
-
-CAPTIONS = {
-    "0": "a cat in snow",
-    "1": "a cat at night",
-    "2": "a dog in snow",
-    "3": "a dog at night",
-    "4": "a ship",
-}
-OUTPUTS = ("data/concepts", "metrics/concepts.json", "digests/concepts.json")
-
-
-@dataclass
-class Repository:
-    """A repository with a corpus of five images, and the params of its stage `concepts`."""
-
-    root: Path
-    base: ModelsParams
-    params: ConceptsParams
-
-    def run(
-        self, batches: int | None = None, max_px: int | None = None, **changes: Any
-    ) -> tuple[int, stage.Result | None]:
-        """Run the stage; return how many gradients were computed. batches: end without `finish` after as many.
-
-        max_px: value of `pool.max_image_px`, if another one.
-        """
-        params = replace(self.params, **changes)
-        limits = replace(small_root.params().pool, sketch_size=8)
-        limits = replace(limits, max_image_px=max_px or limits.max_image_px)
-        plan = stage.make_plan(self.root, params, self.base, limits, TOKENS)
-        steps = stage.compute_gradients(self.root, plan, params, self.base, limits, TOKENS)
-        if batches is not None:
-            return sum(islice(steps, batches)), None
-        return sum(steps), stage.finish(self.root, plan, params)
-
-    @property
-    def digest(self) -> str:
-        return str(read_digest(self.root, "concepts")["sha256"])
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelsParams]:
-    root = tmp_path_factory.mktemp("built")
-    base = small_root.base(root)
-    small_root.build(root, base)
-    return root, base
-
-
-@pytest.fixture
-def repository(built: tuple[Path, ModelsParams], tmp_path: Path) -> Repository:
-    root, base = built
-    shutil.copytree(root / "data", tmp_path / "data")
-    files: dict[str, bytes | str] = {f"{name}.png": encoded(int(name)) for name in CAPTIONS}
-    write_files(tmp_path / "corpus", files | {f"{name}.txt": text for name, text in CAPTIONS.items()})
-    params = replace(
-        small_root.params().concepts, corpus="corpus", image_size=32, min_images=2, max_share=0.5,
-        noise_levels=(0.5,), batch=2,
-    )  # fmt: skip
-    return Repository(tmp_path, base, params)
-
-
-def outputs(root: Path) -> Mapping[str, Any]:
-    return {name: state for name, state in file_states(root).items() if name.startswith(OUTPUTS)}
 
 
 def test_images_phrases_digest_and_metrics_are_written(repository: Repository) -> None:
@@ -220,94 +144,10 @@ def test_a_killed_run_continues(repository: Repository) -> None:
     assert result is not None and result.corpus == len(CAPTIONS)
 
 
-def test_renderings_of_training_adapters_have_families(repository: Repository) -> None:
-    computed, result = repository.run(corpus=None, renderings=True, caption="neutral", max_share=1.0)
-    lock = {
-        image: row.family
-        for row in training_lock(repository.root).in_split("train")
-        for image in row.renderings
-    }
-    images = read_images(repository.root)
-    assert {image.sha256: image.families for image in images} == {
-        image: (family,) for image, family in lock.items()
-    }
-    assert computed == len(lock) > 0, "both captions of a rendering share a gradient"
-    assert result is not None and result.renderings == len(images) == 2 * len(lock)
-    families = [concept.families for concept in load_concepts(repository.root).concepts]
-    assert families and all(group and group <= set(lock.values()) for group in families)
-
-
-def test_renderings_that_were_taken_down_are_left_out(repository: Repository) -> None:
-    row = training_lock(repository.root).in_split("train")[0]
-    for image in row.renderings:
-        (path,) = (repository.root / "data/pool").rglob(f"{image}.png")
-        path.write_bytes(b"")
-    repository.run(corpus=None, renderings=True)
-    assert not {image.sha256 for image in read_images(repository.root)} & {*row.renderings}
-
-
 def test_an_image_with_one_caption_is_one_row(repository: Repository) -> None:
     write_files(repository.root / "corpus", {"6.png": encoded(0), "6.txt": CAPTIONS["0"]})
     repository.run()
     assert len(read_images(repository.root)) == len(CAPTIONS)
-
-
-def pooled_image(root: Path, split: Split) -> tuple[TrainingRow, bytes]:
-    """Return an adapter of a split, and its first rendering as the pool has re-encoded it."""
-    row = training_lock(root).in_split(split)[0]
-    return row, rendering_path(root, row.renderings[0]).read_bytes()
-
-
-def saved_again(content: bytes) -> bytes:
-    """Return an image as a WEBP file with the same pixels."""
-    stream = io.BytesIO()
-    Image.open(io.BytesIO(content)).save(stream, "WEBP", lossless=True)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("form", ["as the pool has it", "saved again"])
-def test_a_rendering_in_the_corpus_has_its_families(repository: Repository, form: str) -> None:
-    """Otherwise the encoder's predictions out of fold would learn from it."""
-    row, content = pooled_image(repository.root, "train")
-    content = saved_again(content) if form == "saved again" else content
-    write_files(repository.root / "corpus", {"0.png": content})
-    repository.run()
-    families = {image.caption: image.families for image in read_images(repository.root)}
-    assert families == dict.fromkeys(CAPTIONS.values(), ()) | {CAPTIONS["0"]: (row.family,)}
-    cat = next(concept for concept in load_concepts(repository.root).concepts if concept.phrase == "cat")
-    assert cat.families == {row.family}
-
-
-def test_a_rendering_is_recognized_by_the_bytes_of_its_download(repository: Repository) -> None:
-    row, _ = pooled_image(repository.root, "train")
-    lock = repository.root / "data/training.jsonl"
-    lock.write_text(lock.read_text().replace(row.renderings[0], hashlib.sha256(encoded(0)).hexdigest()))
-    repository.run()
-    families = {image.caption: image.families for image in read_images(repository.root)}
-    assert families[CAPTIONS["0"]] == (row.family,)
-
-
-def test_renderings_of_adapters_that_are_held_out_are_left_out(repository: Repository) -> None:
-    """Otherwise the evaluation would ask for images that the encoder has learned from."""
-    _, content = pooled_image(repository.root, "test")
-    write_files(repository.root / "corpus", {"0.png": content})
-    _, result = repository.run()
-    assert result is not None and result.skipped.counts == {"held-out": 1}
-    assert CAPTIONS["0"] not in {image.caption for image in read_images(repository.root)}
-
-
-def test_an_image_that_was_taken_down_is_left_out(repository: Repository) -> None:
-    """Also if only its pixels tell, which an earlier run has kept."""
-    row, content = pooled_image(repository.root, "train")
-    write_files(repository.root / "corpus", {"0.png": content})
-    repository.run()
-    rendering_path(repository.root, row.renderings[0]).write_bytes(b"")
-    takedown = Takedown(
-        kind="rendering", sha256=row.renderings[0], hub="", id="", file="", reason="asked", date=DAY
-    )
-    takedowns.write(repository.root, Takedowns((takedown,)))
-    _, result = repository.run()
-    assert result is not None and result.skipped.counts == {"taken-down": 1}
 
 
 def test_gradients_are_computed_in_the_order_of_the_corpus(repository: Repository) -> None:
@@ -316,62 +156,6 @@ def test_gradients_are_computed_in_the_order_of_the_corpus(repository: Repositor
     plan = stage.make_plan(repository.root, repository.params, repository.base, bounds, TOKENS)
     sources = {image.gradient: image.source for image in plan.images}
     assert [sources[key] for key in plan.gradients.add] == [f"{name}.png" for name in CAPTIONS]
-
-
-def test_images_that_cannot_be_decoded_are_counted(repository: Repository) -> None:
-    damaged = encoded(9)[:-60] + b"x" * 60
-    write_files(
-        repository.root / "corpus",
-        {"8.png": damaged, "8.txt": "damaged", "9.png": encoded(9, size=(500, 2)), "9.txt": "thin"},
-    )
-    _, result = repository.run()
-    assert result is not None
-    assert result.skipped.counts == {"not-an-image": 1, "image-too-thin": 1}
-    assert "2 skipped (1 " in result.summary
-    assert len(read_images(repository.root)) == len(CAPTIONS)
-
-
-def test_a_refused_image_is_named_and_loads_no_model_again(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_files(repository.root / "corpus", {"8.png": encoded(9)[:-60] + b"x" * 60, "8.txt": "damaged"})
-    _, result = repository.run()
-    assert result is not None
-    reason = "not-an-image: the file is not a valid image of type PNG, JPEG, WEBP (SyntaxError)"
-    metrics = json.loads((repository.root / "metrics/concepts.json").read_text())
-    assert metrics["refused"] == {"8.png": reason}
-    before = outputs(repository.root)
-    monkeypatch.setattr("autolora.models.load_pipeline", None)
-    monkeypatch.setattr("autolora.concepts.decoded.decode_image", None)
-    computed, again = repository.run()
-    assert again is not None
-    assert (computed, again.skipped.counts) == (0, {"not-an-image": 1})
-    assert again.skipped.named == result.skipped.named
-    assert outputs(repository.root) == before
-
-
-def test_a_refused_image_is_decoded_again_with_other_bounds(repository: Repository) -> None:
-    write_files(repository.root / "corpus", {"8.png": encoded(9, size=(1000, 500)), "8.txt": "large"})
-    _, result = repository.run(max_px=400_000)
-    assert result is not None and result.skipped.counts == {"image-too-large": 1}
-    computed, result = repository.run()
-    assert result is not None and (computed, result.skipped.counts) == (1, {})
-
-
-def test_without_a_corpus_no_image_is_kept_as_decoded(repository: Repository) -> None:
-    repository.run()
-    assert decoded_path(repository.root).exists()
-    repository.run(corpus=None)
-    assert not decoded_path(repository.root).exists()
-
-
-def test_a_corpus_of_damaged_images_is_an_error(repository: Repository) -> None:
-    write_files(repository.root / "corpus", {f"{name}.png": "not an image" for name in CAPTIONS})
-    with pytest.raises(
-        MissingArtifact, match=r"none of 5 captioned images .* can be used \(5 not-an-image\)"
-    ):
-        repository.run()
-    assert not (repository.root / "digests/concepts.json").exists()
 
 
 def test_a_corpus_without_texts_in_its_captions_is_an_error(repository: Repository) -> None:

@@ -59,19 +59,6 @@ def indexed(
     return root, adapters
 
 
-@pytest.fixture
-def root(tmp_path: Path, indexed: tuple[Path, list[SyntheticAdapter]]) -> Path:
-    """Return a copy of the indexed repository."""
-    shutil.copytree(indexed[0], tmp_path / "root")
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def adapters(indexed: tuple[Path, list[SyntheticAdapter]]) -> list[SyntheticAdapter]:
-    """Return the indexed adapters."""
-    return list(indexed[1])
-
-
 def rows_by_adapter(root: Path) -> dict[str, dict[str, object]]:
     """Return sha256 -> row of the index."""
     names = ["sha256", "license", "nsfw", "vector", "row_hash"]
