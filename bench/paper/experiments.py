@@ -18,6 +18,7 @@ from bench.paper.gates import VARIANTS
 from bench.paper.images import Recipe
 from bench.paper.prompts import OTHER, SYNTHETIC, other_prompts, synthetic_prompts
 from bench.paper.rows import BASE, DIRECT, PRESETS, Retrieved, Way, fusion_ways, gated_way, retrieved_ways
+from bench.paper.trained_fusion import TRAINED
 from bench.paper.world import World
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -101,7 +102,7 @@ def retrieval(kind: str, world: World, size: Size, strength: float, run: int) ->
 def object_style(world: World, size: Size, strength: float, run: int) -> list[Cell]:
     """Return the cells of Table 2."""
     cases = object_style_cases(world, run, size.images, limits=(size.objects, size.styles))
-    ways = [*fusion_ways(world, cases, strength), Way(name="ZipLoRA", is_zipped=True)]
+    ways = [*fusion_ways(world, cases, strength), *(Way(name=name, trained=name) for name in TRAINED)]
     return _cells(world, cases, ways)
 
 

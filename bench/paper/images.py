@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from autolora.fusion.install import strengthened
+from autolora.fusion.install import Attachment, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.generation import generate_images
@@ -20,8 +20,8 @@ from autolora.params import Method
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
 from bench.paper.gates import GateShelf, TrainedGates
+from bench.paper.trained_fusion import TRAINED
 from bench.paper.world import World
-from bench.paper.ziplora import Zipper
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Recipe:
     method: Method = "direct"
     gates: TrainedGates | None = None
     """None for all methods but `gated`"""
-    is_zipped: bool = False
-    """the two adapters act by ZipLoRA's factors"""
+    trained: str | None = None
+    """a key of TRAINED, in place of the method; reads no strength"""
 
     def simplified(self) -> "Recipe":
         """Return the recipe that gives the same images with the fewest differences from others.
@@ -54,7 +54,7 @@ class Recipe:
         parts = tuple(part for part in self.parts if part.strength != 0)
         if not parts or (len(parts) == 1 and self.method != "gated"):
             parts = tuple(replace(part, relevance=None) for part in parts)
-            return Recipe(self.prompt, parts)  # ZipLoRA needs two
+            return Recipe(self.prompt, parts)  # also by a trained fusion
         if self.method != "gated":
             parts = tuple(replace(part, relevance=None) for part in parts)
         return replace(self, parts=parts)
@@ -64,7 +64,8 @@ class ImageCache:
     """Images of recipes, drawn if they are not in the cache."""
 
     def __init__(self, world: World, shelf: GateShelf) -> None:
-        self._world, self._shelf, self._zipper = world, shelf, Zipper(world)
+        self._world, self._shelf = world, shelf
+        self._trained = {name: make(world) for name, make in TRAINED.items()}
         self.drawn = 0
         """number of images that were drawn and not read"""
 
@@ -89,8 +90,9 @@ class ImageCache:
         recipe = recipe.simplified()
         made_from = asdict(recipe) | {"seed": seed}
         made_from["gates"] = None if recipe.gates is None else self._shelf.key(recipe.gates)
-        if not recipe.is_zipped:  # so that the hash of other images does not depend on ZipLoRA
-            del made_from["is_zipped"]
+        del made_from["trained"]  # so that the hash of other images does not depend on trained fusions
+        if recipe.trained:
+            made_from |= self._trained[recipe.trained].facts
         return hash_value(self._settings | made_from)
 
     def path(self, key: str) -> Path:
@@ -109,15 +111,7 @@ class ImageCache:
     def _draw(self, recipe: Recipe, seeds: Sequence[int]) -> None:
         """Draw images and write each as PNG, without loss."""
         generator, params = self._world.generator, self._world.params.generation
-        adapters = self._adapters(recipe)
-        attached = attach(
-            generator.pipeline,
-            adapters,
-            recipe.method,
-            params.rules,
-            lambda: self._shelf.load(recipe.gates, generator.slots),
-        )
-        with attached:
+        with self._attached(recipe):
             images = generate_images(generator.pipeline, [recipe.prompt] * len(seeds), seeds, params)
         for seed, image in zip(seeds, images, strict=True):
             stream = io.BytesIO()
@@ -125,13 +119,19 @@ class ImageCache:
             write_atomic(self.path(self.key(recipe, seed)), stream.getvalue())
         self.drawn += len(seeds)
 
-    def _adapters(self, recipe: Recipe) -> list[Adapter]:
-        parts = recipe.parts
-        if recipe.is_zipped:
-            loras = self._zipper.updates([part.sha256 for part in parts])
-        else:
-            loras = [self._strengthened(part) for part in parts]
-        return [Adapter(part.sha256, lora, part.relevance) for part, lora in zip(parts, loras, strict=True)]
+    def _attached(self, recipe: Recipe) -> Attachment:
+        """Let the adapters of a recipe act."""
+        if recipe.trained:
+            return self._trained[recipe.trained].attach([part.sha256 for part in recipe.parts])
+        generator, rules = self._world.generator, self._world.params.generation.rules
+        adapters = [Adapter(part.sha256, self._strengthened(part), part.relevance) for part in recipe.parts]
+        return attach(
+            generator.pipeline,
+            adapters,
+            recipe.method,
+            rules,
+            lambda: self._shelf.load(recipe.gates, generator.slots),
+        )
 
     def _strengthened(self, part: Part) -> Any:
         lora = self._world.generator.load_lora(part.sha256)

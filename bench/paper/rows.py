@@ -32,8 +32,8 @@ class Way:
     """of every adapter; 0 leaves the base model alone"""
     selects: bool = False
     """only the adapters act that a selection would choose among the loaded ones"""
-    is_zipped: bool = False
-    """two adapters act by ZipLoRA's factors"""
+    trained: str | None = None
+    """a key of TRAINED, in place of the method"""
     swaps: bool = False
     """the adapters are loaded in reversed order"""
 
@@ -49,7 +49,7 @@ class Way:
         ]
         gates = TrainedGates(self.gates, case.run) if self.gates else None
         ordered = tuple(parts[::-1] if self.swaps else parts)
-        return Recipe(case.prompt, ordered, self.method, gates, self.is_zipped)
+        return Recipe(case.prompt, ordered, self.method, gates, self.trained)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,26 +12,18 @@ paper's regularizer is |m_1 · m_2|; the mean of |m_1 m_2| is that of a public r
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
 
 from autolora import models
-from autolora.dataset.store import training_lock
-from autolora.errors import MissingArtifact
-from autolora.flow_matching import NoisedBatch, add_noise, predict_velocity
-from autolora.fusion.examples import ExampleReader, find_examples
-from autolora.fusion.install import find_linears, fused, hooked
-from autolora.fusion.stage import base_files
-from autolora.fusion.training_set import CaptionedAdapter, TrainingSet, sample_captions
+from autolora.fusion.install import Attachment, find_linears, fused, hooked
+from autolora.fusion.tensor_files import load_or_compute
 from autolora.lora.factors import Factors, Lora
-from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
+from bench.paper.own_images import OwnImages
 from bench.paper.world import World
 
 STEPS, BATCH, LEARNING_RATE, PENALTY = 100, 1, 0.01, 0.01
@@ -67,93 +59,54 @@ class ZippedUpdates:
             assert (update.down.device.type, update.down.dtype) == (device.type, dtype)
 
 
-class Zipper:
-    """Trains the factors of pairs, once each, in cache/paper/ziplora."""
+class ZipLora:
+    """Trains the factors of pairs, once each, in cache/paper/ziplora: a `TrainedFusion`."""
+
+    facts: Mapping[str, Any] = {"is_zipped": True}
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self._world, self._own_images = world, OwnImages(world)
 
-    @cached_property
-    def _examples(self) -> TrainingSet:
-        root, params = self._world.root, self._world.params
-        reader = ExampleReader(
-            root,
-            self._world.generator.pipeline,
-            params.pool,
-            base_files=base_files(root, params.models),
-            size=params.fusion.image_size,
-            tokens=params.generation.max_sequence_length,
-        )
-        return reader.training_set(find_examples(root, training_lock(root).rows))
+    def attach(self, adapters: Sequence[str]) -> Attachment:
+        """Let two adapters act by their factors; errors as `TrainedFusion.attach`."""
+        return fused(self._world.generator.pipeline.transformer, self.updates(adapters))
 
     def updates(self, adapters: Sequence[str]) -> list[Lora]:
-        """Return the updates of two adapters (sha256) with trained factors.
-
-        Raises MissingArtifact if one has no captioned image.
-        """
-        generator = self._world.generator
-        loras = [generator.load_lora(sha256) for sha256 in adapters]
-        path = self._path(adapters)
-        if not path.exists():
-            write_atomic(path, save(_joined(self._fit(adapters, loras))))
-        factors = load_file(path)
+        """Return the updates of two adapters (sha256) with trained factors; raises as `OwnImages.find`."""
+        loras = [self._world.generator.load_lora(sha256) for sha256 in adapters]
+        base, image_size = self._world.params.models, self._world.params.fusion.image_size
+        made_from = [list(adapters), [STEPS, BATCH, LEARNING_RATE, PENALTY, image_size], asdict(base)]
+        path = self._world.cache / "ziplora" / f"{hash_value(made_from)}.safetensors"
+        factors = load_or_compute(path, lambda: _joined(self._fit(adapters, loras)))
         return [
             zipped(lora, {slot: factors[f"{number}.{slot}"] for slot in lora})
             for number, lora in enumerate(loras)
         ]
 
-    def _path(self, adapters: Sequence[str]) -> Path:
-        base, section = self._world.params.models, self._world.params.fusion
-        sizes = [STEPS, BATCH, LEARNING_RATE, PENALTY, section.image_size]
-        made_from = [list(adapters), sizes, asdict(base)]
-        return self._world.cache / "ziplora" / f"{hash_value(made_from)}.safetensors"
-
     def _fit(self, adapters: Sequence[str], loras: Sequence[Lora]) -> list[ColumnFactors]:
         """Return the factors of each adapter after the training."""
-        pipeline, base = self._world.generator.pipeline, self._world.params.models
-        transformer, dtype = pipeline.transformer, models.dtype(base)
+        transformer = self._world.generator.pipeline.transformer
+        dtype = models.dtype(self._world.params.models)
         placed = [_placed(lora, transformer.device, dtype) for lora in loras]
         factors = [
             {slot: _ones(update, transformer.device) for slot, update in lora.items()} for lora in placed
         ]
         additions = _additions(transformer, placed, factors)
-        examples = [self._find_example(sha256) for sha256 in adapters]
-        sigmas = models.training_sigmas(pipeline, self._examples.encode_images(examples[0]).shape[1])
+        own, examples = self._own_images, [self._own_images.find(sha256) for sha256 in adapters]
         optimizer = torch.optim.Adam([m for part in factors for m in part.values()], lr=LEARNING_RATE)
         rng = torch.Generator().manual_seed(0)
         transformer.requires_grad_(False)
         for _ in range(STEPS):
             optimizer.zero_grad()
             for lora, example in zip(placed, examples, strict=True):
-                batch = self._noised(example, sigmas, rng)
+                batch = own.sample(example, BATCH, rng)
                 with torch.no_grad(), fused(transformer, [lora]):
-                    alone = self._velocity(batch)
+                    alone = own.velocity(batch)
                 with hooked(transformer, additions):
-                    F.mse_loss(self._velocity(batch).float(), alone.float()).backward()  # type: ignore[no-untyped-call]
+                    F.mse_loss(own.velocity(batch), alone).backward()  # type: ignore[no-untyped-call]
             (PENALTY * _overlap(factors)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return factors
-
-    def _velocity(self, batch: NoisedBatch) -> Tensor:
-        guidance = self._world.params.fusion.variant.guidance
-        return predict_velocity(self._world.generator.pipeline.transformer, batch, guidance)
-
-    def _find_example(self, sha256: str) -> CaptionedAdapter:
-        for example in self._examples.adapters:
-            if example.sha256 == sha256:
-                return example
-        raise MissingArtifact(
-            f"ZipLoRA needs a captioned image of adapter {sha256}: run `dvc repro captions`"
-        )
-
-    def _noised(self, example: CaptionedAdapter, sigmas: Tensor, rng: torch.Generator) -> NoisedBatch:
-        """Return random images of an adapter with random captions of theirs, noised at random levels."""
-        captions = sample_captions(example, BATCH, rng)
-        clean = self._examples.encode_images(example)[[image for image, _ in captions]]
-        noise = torch.randn(clean.shape, generator=rng).to(clean.dtype)
-        sigma = sigmas[torch.randint(len(sigmas), (BATCH,), generator=rng)]
-        texts = self._examples.encode_texts([text for _, text in captions])
-        return add_noise(clean, noise, sigma, texts, self._world.generator.pipeline.transformer.device)
 
 
 def _placed(lora: Lora, device: torch.device, dtype: torch.dtype) -> Lora:
@@ -185,8 +138,4 @@ def _overlap(factors: Sequence[ColumnFactors]) -> Tensor:
 
 
 def _joined(factors: Sequence[ColumnFactors]) -> dict[str, Tensor]:
-    return {
-        f"{number}.{slot}": m.detach().cpu()
-        for number, part in enumerate(factors)
-        for slot, m in part.items()
-    }
+    return {f"{number}.{slot}": m for number, part in enumerate(factors) for slot, m in part.items()}

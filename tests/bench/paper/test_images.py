@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.storage.hashes import hash_value
 from bench.paper.cases import object_style_cases
 from bench.paper.gates import VARIANTS, GateShelf, TrainedGates, section_of
 from bench.paper.images import ImageCache, Part, Recipe
 from bench.paper.rows import PAIRS_ONLY, Way, fusion_ways
+from bench.paper.trained_fusion import TRAINED
 from bench.paper.world import World
 
 FIRST, SECOND = Part("a" * 64), Part("b" * 64)
@@ -41,6 +43,7 @@ def test_recipes_that_differ_in_nothing_that_acts_share_images() -> None:
     alone = Recipe("a cat", (FIRST,))
     assert Recipe("a cat", (FIRST, replace(SECOND, strength=0)), "ties").simplified() == alone
     assert Recipe("a cat", (replace(FIRST, relevance=0.5),), "velocity").simplified() == alone
+    assert Recipe("a cat", (FIRST,), trained="ZipLoRA").simplified() == alone
     assert Recipe("a cat", (replace(FIRST, strength=0),), "gated").simplified() == Recipe("a cat", ())
     gated = Recipe("a cat", (replace(FIRST, relevance=0.5),), "gated", TrainedGates("best", 0))
     assert gated.simplified() == gated
@@ -58,9 +61,20 @@ def test_every_difference_that_acts_has_another_key(fresh: World) -> None:
         replace(pair, method="mean"),
         *(replace(pair, method="gated", gates=TrainedGates(name, 0)) for name in VARIANTS),
         replace(pair, method="gated", gates=TrainedGates("best", 1)),
+        *(replace(pair, trained=name) for name in TRAINED),
     ]
     keys = {images.key(recipe, seed) for recipe in recipes for seed in (0, 1)}
     assert len(keys) == 2 * len(recipes)
+
+
+def test_trained_fusions_leave_the_keys_of_images_that_were_drawn_before_them(fresh: World) -> None:
+    images = ImageCache(fresh, shelf(fresh))
+    parts = [{"sha256": part.sha256, "strength": 1.0, "relevance": None} for part in (FIRST, SECOND)]
+    direct = {"prompt": "a cat", "parts": parts, "method": "direct", "gates": None, "seed": 3}
+    pair = Recipe("a cat", (FIRST, SECOND))
+    assert images.key(pair, 3) == hash_value(images._settings | direct)
+    zipped = images.key(replace(pair, trained="ZipLoRA"), 3)
+    assert zipped == hash_value(images._settings | direct | {"is_zipped": True})
 
 
 def test_gates_are_trained_once_per_variant_and_seed(fresh: World) -> None:

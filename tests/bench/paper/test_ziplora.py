@@ -8,7 +8,7 @@ import torch
 from bench.paper import ziplora
 from bench.paper.cases import object_style_cases
 from bench.paper.world import World
-from bench.paper.ziplora import Zipper, zipped
+from bench.paper.ziplora import ZipLora, zipped
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def test_a_pair_is_trained_once_and_the_base_stays(
     weights = {
         name: value.clone() for name, value in world.generator.pipeline.transformer.state_dict().items()
     }
-    trained = Zipper(world).updates(pair)
+    trained = ZipLora(world).updates(pair)
     after = world.generator.pipeline.transformer.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in weights.items())
     for sha256, lora in zip(pair, trained, strict=True):
         plain = world.generator.load_lora(sha256)
         assert any(not torch.equal(lora[slot].down, plain[slot].down) for slot in plain)
         assert all(torch.equal(lora[slot].up, plain[slot].up) for slot in plain)
-    monkeypatch.setattr(Zipper, "_fit", None)  # training again would fail
-    again = Zipper(world).updates(pair)
+    monkeypatch.setattr(ZipLora, "_fit", None)  # training again would fail
+    again = ZipLora(world).updates(pair)
     assert all(torch.equal(a[s].down, b[s].down) for a, b in zip(trained, again, strict=True) for s in a)
 
 
