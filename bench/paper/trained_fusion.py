@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from autolora.fusion.install import Attachment
+from bench.paper.mole import Mole
 from bench.paper.world import World
 from bench.paper.ziplora import ZipLora
 
@@ -21,5 +22,5 @@ class TrainedFusion(Protocol):
         """
 
 
-TRAINED: Mapping[str, Callable[[World], TrainedFusion]] = {"ZipLoRA": ZipLora}
+TRAINED: Mapping[str, Callable[[World], TrainedFusion]] = {"ZipLoRA": ZipLora, "MoLE": Mole}
 """name of the row -> fusion"""

@@ -8,6 +8,7 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.storage.hashes import hash_value
+from bench.paper import mole, ziplora
 from bench.paper.cases import object_style_cases
 from bench.paper.gates import VARIANTS, GateShelf, TrainedGates, section_of
 from bench.paper.images import ImageCache, Part, Recipe
@@ -43,7 +44,7 @@ def test_recipes_that_differ_in_nothing_that_acts_share_images() -> None:
     alone = Recipe("a cat", (FIRST,))
     assert Recipe("a cat", (FIRST, replace(SECOND, strength=0)), "ties").simplified() == alone
     assert Recipe("a cat", (replace(FIRST, relevance=0.5),), "velocity").simplified() == alone
-    assert Recipe("a cat", (FIRST,), trained="ZipLoRA").simplified() == alone
+    assert Recipe("a cat", (FIRST,), trained="MoLE").simplified() == alone
     assert Recipe("a cat", (replace(FIRST, strength=0),), "gated").simplified() == Recipe("a cat", ())
     gated = Recipe("a cat", (replace(FIRST, relevance=0.5),), "gated", TrainedGates("best", 0))
     assert gated.simplified() == gated
@@ -75,6 +76,19 @@ def test_trained_fusions_leave_the_keys_of_images_that_were_drawn_before_them(fr
     assert images.key(pair, 3) == hash_value(images._settings | direct)
     zipped = images.key(replace(pair, trained="ZipLoRA"), 3)
     assert zipped == hash_value(images._settings | direct | {"is_zipped": True})
+
+
+def test_trained_fusions_draw_different_images_of_one_pair(
+    fresh: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (mole, ziplora):
+        monkeypatch.setattr(module, "STEPS", 2)
+    case = object_style_cases(fresh, 0, 1)[0]
+    images = ImageCache(fresh, shelf(fresh))
+    drawn = {
+        images.images(Way(name=name, trained=name).recipe(fresh, case), [0])[0].tobytes() for name in TRAINED
+    }
+    assert len(drawn) == len(TRAINED) == images.drawn
 
 
 def test_gates_are_trained_once_per_variant_and_seed(fresh: World) -> None:
