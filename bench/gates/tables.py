@@ -3,33 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from autolora.experiments.cases import PromptCase
-from autolora.metrics.bootstrap import LEVEL
+from autolora.experiments.cases import KINDS, PromptCase
+from autolora.metrics.crossed_bootstrap import case_weights, estimate
 from autolora.storage.arrays import Float64Array
 
-RESAMPLES = 2000
 Row = dict[str, Any]
-
-
-def interval(values: Float64Array, cases: Sequence[PromptCase], seed: int = 0) -> tuple[float, float]:
-    """Return the bounds of the 95 % interval of the mean of one value per pair (C,), by a two-way bootstrap.
-
-    Pairs share objects and styles, so both are drawn with replacement, and a pair counts as often as its object times
-    as often as its style was drawn (Owen 2007, the pigeonhole bootstrap).
-    """
-    rng = np.random.default_rng(seed)
-    weights = np.ones((RESAMPLES, len(cases)))
-    for part in range(2):
-        members = [case.adapters[part] for case in cases]
-        names = sorted(set(members))
-        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
-        weights *= draws[:, [names.index(member) for member in members]]
-    drawn = weights.sum(axis=1) > 0
-    means = (weights[drawn] @ values) / weights[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def compare(shown: Mapping[str, Float64Array], cases: Sequence[PromptCase], baseline: str) -> dict[str, Row]:
@@ -37,18 +15,12 @@ def compare(shown: Mapping[str, Float64Array], cases: Sequence[PromptCase], base
 
     shown: method -> share of a pair's images that show both, (seeds of the gates, C).
     """
-    rows = {}
+    weights = case_weights([tuple(zip(KINDS, case.adapters, strict=True)) for case in cases])
+    rows: dict[str, Row] = {}
     for method, values in shown.items():
-        mean, difference = values.mean(0), values.mean(0) - shown[baseline].mean(0)
-        low, high = interval(mean, cases)
-        row: Row = {"value": float(mean.mean()), "low": low, "high": high}
-        row["by_seed"] = values.mean(1).tolist()
+        rows[method] = {**estimate(values.mean(0), weights), "by_seed": values.mean(1).tolist()}
         if method != baseline:
-            bounds = interval(difference, cases)
-            row["difference"] = dict(
-                zip(("value", "low", "high"), (float(difference.mean()), *bounds), strict=True)
-            )
-        rows[method] = row
+            rows[method]["difference"] = estimate(values.mean(0) - shown[baseline].mean(0), weights)
     return rows
 
 

@@ -7,21 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from autolora.metrics.crossed_bootstrap import case_weights, estimate
 from autolora.metrics.summary import Headline
 from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
-from bench.paper.estimates import case_weights, estimate, win_rate
 from bench.paper.experiments import Cell, Experiment
 from bench.paper.scores import Columns, Scores
 
-RESAMPLES = 2000
 TIE = 0.01
 """largest difference of two scores that counts as a tie"""
 MAIN_SCORES = ("all shown", "VQAScore")
 """the first that is defined decides which strength is best, and is compared case by case"""
 CaseKey = tuple[tuple[tuple[str, str], ...], str, int]
 """groups, prompt and run of a case"""
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """How two rows compare image by image: shares that sum to 1."""
+
+    wins: float
+    ties: float
+    losses: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +87,7 @@ def _summarize_row(results: Results, row: str, experiment: Experiment) -> dict[s
 
 def _estimates(values: Mapping[CaseKey, Float64Array]) -> dict[str, Any]:
     means = _means(values)
-    weights = case_weights([groups for groups, _, _ in values], RESAMPLES, seed=0)
+    weights = case_weights([groups for groups, _, _ in values])
     runs = np.array([run for _, _, run in values])
     by_run = [float(np.nanmean(means[runs == run])) for run in sorted(set(runs.tolist()))]
     return estimate(means, weights) | {"cases": len(means), "runs": by_run}
@@ -92,9 +100,16 @@ def _compare(
     keys = [key for key in values if key in others]
     ours, theirs = [values[key] for key in keys], [others[key] for key in keys]
     differences = {key: mine - other for key, mine, other in zip(keys, ours, theirs, strict=True)}
-    weights = case_weights([groups for groups, _, _ in keys], RESAMPLES, seed=0)
-    rates = win_rate(np.concatenate(ours), np.concatenate(theirs), TIE)
+    weights = case_weights([groups for groups, _, _ in keys])
+    rates = win_rate(np.concatenate(ours), np.concatenate(theirs))
     return {"difference": estimate(_means(differences), weights), "images": asdict(rates)}
+
+
+def win_rate(ours: Float64Array, theirs: Float64Array, tie: float = TIE) -> WinRate:
+    """Return how often a value is above another one, below it, or at most `tie` away from it; nan is left out."""
+    difference = (ours - theirs)[~np.isnan(ours - theirs)]
+    wins, losses = float((difference > tie).mean()), float((difference < -tie).mean())
+    return WinRate(wins, 1 - wins - losses, losses)
 
 
 def _means(values: Mapping[CaseKey, Float64Array]) -> Float64Array:

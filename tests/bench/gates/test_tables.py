@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autolora.experiments.cases import PromptCase
-from bench.gates.tables import choice_table, compare, interval, loss_table, situation_table
+from bench.gates.tables import choice_table, compare, loss_table, situation_table
 
 
 def pair(thing: str, style: str) -> PromptCase:
@@ -22,16 +22,13 @@ def pair(thing: str, style: str) -> PromptCase:
 CASES = [pair(thing, style) for thing in "abcd" for style in "wxyz"]
 
 
-def test_interval_of_equal_values_is_that_value() -> None:
-    assert interval(np.full(16, 0.25), CASES) == (0.25, 0.25)
-
-
 def test_pairs_of_one_object_are_not_independent() -> None:
-    by_object = np.repeat([0.0, 0.0, 1.0, 1.0], 4)
-    shuffled = np.random.default_rng(0).permutation(by_object)
-    (low, high), (independent_low, independent_high) = interval(by_object, CASES), interval(shuffled, CASES)
-    assert low == 0.0 and high == 1.0
-    assert high - low > independent_high - independent_low
+    by_object, mixed = np.repeat([0.0, 0.0, 1.0, 1.0], 4)[None], np.tile([0.0, 1.0, 1.0, 0.0], 4)
+    mixed = mixed.reshape(4, 4)
+    mixed[::2] = 1 - mixed[::2]  # half of each object's pairs, and half of each style's
+    rows = compare({"masked sum": by_object, "mixed": mixed.reshape(1, 16)}, CASES, "masked sum")
+    widths = {method: row["high"] - row["low"] for method, row in rows.items()}
+    assert widths["masked sum"] > 1.5 * widths["mixed"] > 0
 
 
 def test_methods_are_compared_pair_by_pair() -> None:

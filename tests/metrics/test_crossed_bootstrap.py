@@ -1,9 +1,9 @@
-"""bench.paper.estimates: intervals of crossed designs, and win rates."""
+"""Intervals of cases that share members of one or more populations."""
 
 import numpy as np
 import pytest
 
-from bench.paper.estimates import case_weights, estimate, interval, win_rate
+from autolora.metrics.crossed_bootstrap import case_weights, estimate, interval
 
 OBJECTS, STYLES = 6, 8
 GRID = [
@@ -46,7 +46,19 @@ def test_undefined_values_are_left_out() -> None:
     assert entry == {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
-def test_near_values_tie() -> None:
-    ours, theirs = np.array([0.5, 0.5, 0.5, 0.5, np.nan]), np.array([0.4, 0.495, 0.5, 0.8, 0.1])
-    rate = win_rate(ours, theirs, tie=0.01)
-    assert (rate.wins, rate.ties, rate.losses) == (0.25, 0.5, 0.25)
+def test_estimate_without_values_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        estimate(np.full(4, np.nan), case_weights(ALONE[:4], resamples=10))
+    with pytest.raises(ValueError, match="no values"):
+        estimate(np.array([]), case_weights([], resamples=10))
+
+
+def test_intervals_of_a_crossed_design_cover_the_true_mean_at_about_their_level() -> None:
+    rng, covered = np.random.default_rng(2), 0
+    crossed = [(("object", str(thing)), ("style", str(style))) for thing in range(12) for style in range(12)]
+    weights = case_weights(crossed, resamples=300, seed=0)
+    for _ in range(200):
+        values = rng.normal(size=(12, 1)) + rng.normal(size=(1, 12)) + rng.normal(size=(12, 12))
+        low, high = interval(values.ravel(), weights)
+        covered += low <= 0 <= high
+    assert 0.86 <= covered / 200 <= 0.99

@@ -1,33 +1,25 @@
-"""Intervals of crossed designs, and win rates with ties.
+"""Means over cases that share members, and their 95 % intervals: the two-way bootstrap.
 
-Pairs of objects and styles share both, and random sets share adapters, so whole pairs are not independent. The
-bootstrap for such designs (Owen 2007, the pigeonhole bootstrap) draws the members of each population with replacement,
-and weights a case by the product of the numbers of times that its members were drawn.
+Pairs of objects and styles share both, and random sets share adapters, so whole cases are not independent. The
+bootstrap for such crossed designs (Owen 2007, the pigeonhole bootstrap) draws the members of each population with
+replacement, and weights a case by the product of the numbers of times that its members were drawn.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from autolora.metrics.bootstrap import LEVEL
 from autolora.storage.arrays import Float64Array
 
+RESAMPLES = 2000
+
 Groups = tuple[tuple[str, str], ...]
-"""(population, member) of each member that a case has"""
+"""(population, member) of each member that a case has, such as ("object", "cat")"""
 
 
-@dataclass(frozen=True, slots=True)
-class WinRate:
-    """How two rows compare case by case: shares that sum to 1."""
-
-    wins: float
-    ties: float
-    losses: float
-
-
-def case_weights(groups: Sequence[Groups], resamples: int, seed: int) -> Float64Array:
-    """Return the weight of each case in each resample (R, C)."""
+def case_weights(groups: Sequence[Groups], resamples: int = RESAMPLES, seed: int = 0) -> Float64Array:
+    """Return the weight of each case in each resample (R, C). groups: members of each case (C,)."""
     rng = np.random.default_rng(seed)
     members: dict[str, dict[str, int]] = {}
     for case in groups:
@@ -48,9 +40,12 @@ def case_weights(groups: Sequence[Groups], resamples: int, seed: int) -> Float64
 def interval(values: Float64Array, weights: Float64Array) -> tuple[float, float]:
     """Return the bounds of the 95 % interval of the mean of values (C,), given the weights (R, C) of resamples.
 
-    Resamples in which no case has a weight are left out. Values may be nan: their cases are left out.
+    Values may be nan: their cases are left out, and so are resamples in which no case has a weight.
+    Raises ValueError if no value is defined.
     """
     defined = ~np.isnan(values)
+    if not defined.any():
+        raise ValueError("there are no values to estimate from; at least one is needed")
     weights, values = weights[:, defined], values[defined]
     totals = weights.sum(axis=1)
     means = (weights @ values)[totals > 0] / totals[totals > 0]
@@ -59,13 +54,6 @@ def interval(values: Float64Array, weights: Float64Array) -> tuple[float, float]
 
 
 def estimate(values: Float64Array, weights: Float64Array) -> dict[str, float]:
-    """Return value, low and high of the mean of the cases' values (C,)."""
+    """Return value, low and high of the mean of the cases' values (C,). weights: (R, C). Raises as `interval`."""
     low, high = interval(values, weights)
     return {"value": float(np.nanmean(values)), "low": low, "high": high}
-
-
-def win_rate(ours: Float64Array, theirs: Float64Array, tie: float) -> WinRate:
-    """Return how often a value is above another one, below it, or at most `tie` away from it."""
-    difference = (ours - theirs)[~np.isnan(ours - theirs)]
-    wins, losses = float((difference > tie).mean()), float((difference < -tie).mean())
-    return WinRate(wins, 1 - wins - losses, losses)
