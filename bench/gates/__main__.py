@@ -9,7 +9,7 @@ killed goes on. Results go to metrics/gates_bench.json, and are printed as Markd
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +20,19 @@ import numpy as np
 from autolora import models
 from autolora.errors import exit_on_error
 from autolora.experiments.cases import PromptCase
-from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.study import LOSSES
 from autolora.progress import show_progress
 from autolora.storage.arrays import Float64Array
-from autolora.storage.files import read_json, write_atomic
 from autolora.storage.lock import exclusive_folder
 from bench.gates.cases import SITUATIONS
 from bench.gates.cells import CELLS, Recipe, recipes_of
 from bench.gates.collision import interaction
 from bench.gates.images import PLAIN, Method, Results
 from bench.gates.shelf import Shelf
-from bench.gates.tables import choice_table, compare, loss_table, situation_table
+from bench.gates.tables import loss_table, make_table
 from bench.gates.world import CACHE, World, open_world
+from bench.study import PLAYGROUND, StudyFile, Table, to_markdown
+from bench.timing import today
 
 COMMAND = "python -m bench.gates"
 RESULTS = Path("metrics", "gates_bench.json")
@@ -39,6 +40,7 @@ CHOICE_SITUATIONS = ("right", "wrong")
 """in which recipes are chosen"""
 COLLIDING = 3
 """the pairs whose adapters collide are this part of all: those of the largest interaction"""
+COLLIDING_TITLE = "Colliding adapters"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,21 +57,27 @@ class Study:
     images: int
     only_finished: bool
 
-    def choose(self, cell: str) -> tuple[Recipe, dict[str, Any]] | None:
-        """Return the recipe of a cell that shows both most often, and the shares of all; None if some is unfinished."""
+    def choose(self, cell: str) -> tuple[Recipe, dict[str, Float64Array]] | None:
+        """Return the recipe of a cell that shows both most often, and what all show; None if some is unfinished.
+
+        The second is recipe -> share of each pair's images that show both, (C,); empty if there is no choice.
+        """
         recipes = recipes_of(cell)
         if len(recipes) == 1:
-            return recipes[0], {"recipes": {}, "chosen": recipes[0].title}
-        cases = self.world.pairs(unseen=False, count=self.choice_pairs, seed=0)
-        shares: dict[str, float] = {}
+            return recipes[0], {}
+        cases, shown = self.choice_cases(), dict[str, Float64Array]()
         for recipe in recipes:
             method = Method(cell, recipe, self.seeds[0])
             values = [self.share(method, situation, cases) for situation in CHOICE_SITUATIONS]
-            if any(value is None for value in values):
+            finished = [value for value in values if value is not None]
+            if len(finished) < len(values):
                 return None
-            shares[recipe.title] = float(np.mean([value for value in values if value is not None]))
-        best = max(recipes, key=lambda recipe: shares[recipe.title])
-        return best, {"recipes": shares, "chosen": best.title}
+            shown[recipe.title] = np.mean(finished, axis=0)
+        return max(recipes, key=lambda recipe: float(shown[recipe.title].mean())), shown
+
+    def choice_cases(self) -> list[PromptCase]:
+        """Return the pairs that choose recipes."""
+        return self.world.pairs(unseen=False, count=self.choice_pairs, seed=0)
 
     def share(self, method: Method, situation: str, cases: Sequence[PromptCase]) -> Float64Array | None:
         """Return the share of each pair's images that show both, (C,); None if they are not drawn and shall not be."""
@@ -92,8 +100,8 @@ class Study:
         }
 
     def situation(
-        self, situation: str, chosen: dict[str, Recipe], cases: Sequence[PromptCase]
-    ) -> dict[str, Any] | None:
+        self, situation: str, title: str, chosen: Mapping[str, Recipe], cases: Sequence[PromptCase]
+    ) -> Table | None:
         """Return the table of a situation, with the methods that are finished; None without the baseline."""
         shown: dict[str, Float64Array] = {}
         for name in PLAIN:
@@ -107,7 +115,7 @@ class Study:
                 shown[cell] = np.stack(finished)
         if PLAIN[0] not in shown:
             return None
-        return {"pairs": len(cases), "images": self.images, "methods": compare(shown, cases, PLAIN[0])}
+        return make_table(title, shown, cases, self.images, baseline=PLAIN[0])
 
     def _seeds_of(self, recipe: Recipe) -> tuple[int, ...]:
         """Return the seeds of a recipe; gates that are not trained are the same with each, as they start alike."""
@@ -140,20 +148,41 @@ def run(options: argparse.Namespace, home: Path) -> None:
         images=options.images,
         only_finished=options.finished,
     )
+    file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name)
     choices = {cell: found for cell in options.cells if (found := study.choose(cell))}
+    report_choice(file, study, {cell: shown for cell, (_, shown) in choices.items()})
     chosen = {cell: recipe for cell, (recipe, _) in choices.items()}
-    choice = {cell: row for cell, (_, row) in choices.items() if row["recipes"]}
-    if choice:
-        report(home, options.name, "choice", choice, choice_table(choice))
-    cases = world.pairs(unseen=True, count=options.pairs, seed=0)
-    for name in options.situations:
-        if table := study.situation(name, chosen, cases):
-            report(home, options.name, name, table, situation_table(SITUATIONS[name].title, table))
-    hard = colliding(world, cases)
-    if "right" in options.situations and (table := study.situation("right", chosen, hard)):
-        report(home, options.name, "colliding", table, situation_table("colliding adapters", table))
+    report_situations(file, study, options.situations, chosen)
     losses = {cell: study.losses(recipe) for cell, recipe in chosen.items()}
-    report(home, options.name, "losses", losses, loss_table(losses))
+    print(f"{loss_table(losses)}\n", flush=True)
+    file.store(LOSSES, {"gates": losses}, today())
+    if is_default(options):
+        file.summarize("gates", world.params.fusion.preset, today())
+
+
+def report_choice(file: StudyFile, study: Study, shown: Mapping[str, Mapping[str, Float64Array]]) -> None:
+    """Print and store how often each recipe shows both, if there is a choice. shown: cell -> recipe -> (C,)."""
+    rows = {
+        f"{cell}: {recipe}": values[None]
+        for cell, by_recipe in shown.items()
+        for recipe, values in by_recipe.items()
+    }
+    if rows:
+        images = study.images * len(CHOICE_SITUATIONS)
+        report(file, "choice", make_table("Choice of the recipes", rows, study.choice_cases(), images))
+
+
+def report_situations(
+    file: StudyFile, study: Study, situations: Sequence[str], chosen: Mapping[str, Recipe]
+) -> None:
+    """Print and store the tables of the situations, and that of the pairs whose adapters collide."""
+    cases = study.world.pairs(unseen=True, count=study.pairs, seed=0)
+    for name in situations:
+        if table := study.situation(name, SITUATIONS[name].title, chosen, cases):
+            report(file, name, table)
+    hard = colliding(study.world, cases)
+    if "right" in situations and (table := study.situation("right", COLLIDING_TITLE, chosen, hard)):
+        report(file, "colliding", table)
 
 
 def colliding(world: World, cases: Sequence[PromptCase]) -> list[PromptCase]:
@@ -162,12 +191,16 @@ def colliding(world: World, cases: Sequence[PromptCase]) -> list[PromptCase]:
     return ordered[: max(1, len(cases) // COLLIDING)]
 
 
-def report(home: Path, world: str, name: str, table: dict[str, Any], markdown: str) -> None:
+def report(file: StudyFile, name: str, table: Table) -> None:
     """Print a table, and replace it in metrics/gates_bench.json."""
-    print(markdown, flush=True)
-    stored = read_json(home / RESULTS) or {}
-    worlds = {**stored, world: {**stored.get(world, {}), name: rounded(table)}}
-    write_atomic(home / RESULTS, to_json(worlds))
+    print(f"{to_markdown(table)}\n", flush=True)
+    file.store(name, table, today())
+
+
+def is_default(options: argparse.Namespace) -> bool:
+    """Return whether the whole study was asked for, in the playground: its numbers are headline numbers."""
+    others = {"world": options.world}  # any folder
+    return vars(options) == vars(read_options([])) | others and options.name == PLAYGROUND
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -176,7 +209,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--world", type=absolute, default=Path.cwd(), help="repository with params.yaml and data"
     )
-    parser.add_argument("--name", default="playground", help="of the world, in the results")
+    parser.add_argument("--name", default=PLAYGROUND, help="of the world, in the results")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--situations", nargs="+", choices=SITUATIONS, default=list(SITUATIONS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the gates")

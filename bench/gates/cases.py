@@ -27,11 +27,11 @@ class Situation:
 
 
 SITUATIONS: Mapping[str, Situation] = {
-    "right": Situation(title="right relevance"),
-    "unnamed": Situation(title="one unnamed adapter more", unnamed=1),
-    "wrong": Situation(title="one unnamed adapter more, wrong relevance", unnamed=1, noise=0.4),
-    "many": Situation(title="three unnamed adapters more (k = 5)", unnamed=3),
-    "uneven": Situation(title="uneven strengths", strengths=(0.6, 1.4)),
+    "right": Situation(title="Right relevance"),
+    "unnamed": Situation(title="One unnamed adapter more", unnamed=1),
+    "wrong": Situation(title="One unnamed adapter more, wrong relevance", unnamed=1, noise=0.4),
+    "many": Situation(title="Three unnamed adapters more (k = 5)", unnamed=3),
+    "uneven": Situation(title="Uneven strengths", strengths=(0.6, 1.4)),
 }
 
 

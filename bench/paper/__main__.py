@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import exit_on_error
-from autolora.metrics.numbers import rounded, to_json
-from autolora.metrics.summary import update
 from autolora.params import load
 from autolora.progress import show_progress
-from autolora.storage.files import read_json, write_atomic
+from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_folder
 from bench.paper.curves import draw_curves
 from bench.paper.experiments import EXPERIMENTS, Size
@@ -27,9 +25,10 @@ from bench.paper.figure_2 import draw_figure_2
 from bench.paper.gates import VARIANTS, GateShelf, TrainedGates
 from bench.paper.images import ImageCache
 from bench.paper.quality import METRICS, start_scorers
-from bench.paper.results import best_row, finished, headlines, measure, summarize, to_markdown
+from bench.paper.results import finished, measure, summarize
 from bench.paper.scores import Scores
 from bench.paper.world import CACHE, World, open_world
+from bench.study import PLAYGROUND, StudyFile, best_row, to_markdown
 from bench.timing import today
 
 COMMAND = "python -m bench.paper"
@@ -38,7 +37,6 @@ FIGURES = Path("docs", "images")
 BEYOND = tuple(name for name in EXPERIMENTS if not name[0].isdigit())
 STRENGTHS = "strengths"
 DEFAULT = Size()
-PLAYGROUND = "playground"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             images=images,
             only_finished=options.finished,
         )
-        write = Writer(home, options.name)
+        file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name)
+        write = Writer(file)
         strength = choose_strength(study, write)
         for name in experiments_of(options):
             if table := study.run(name, strength):
@@ -101,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.figure and not options.finished:
             write.figure("figure-2", draw_figure_2(world, images, study.size))
         if (study.size, options.name, options.finished) == (DEFAULT, PLAYGROUND, False):
-            write.summary(params.fusion.preset)
+            file.summarize("paper", params.fusion.preset, today())
 
 
 def choose_strength(study: Study, write: "Writer") -> float:
@@ -117,32 +116,18 @@ def choose_strength(study: Study, write: "Writer") -> float:
 class Writer:
     """Prints tables, and writes them and the figures into a repository."""
 
-    root: Path
-    world: str
-    """name of the world, under which results are filed"""
+    file: StudyFile
 
     def table(self, name: str, table: Mapping[str, Any]) -> None:
         """Print a table and replace it in metrics/paper_bench.json; draw the curves if it has some."""
         print(f"{to_markdown(table)}\n", flush=True)
-        stored = read_json(self.root / RESULTS) or {}
-        worlds = {**stored, self.world: {**stored.get(self.world, {}), name: rounded(dict(table))}}
-        write_atomic(self.root / RESULTS, to_json(worlds))
-        if figure := draw_curves(worlds[self.world]):
+        self.file.store(name, table, today())
+        if figure := draw_curves(self.file.tables()):
             self.figure("unnamed", figure)
-
-    def summary(self, preset: str) -> None:
-        """Write the rows of metrics/summary.json and, behind them, the counts of metrics/details.json."""
-        tables = (read_json(self.root / RESULTS) or {})[self.world]
-        rows = [row for name, table in tables.items() for row in headlines(name, table, preset)]
-        counts = {
-            table["title"]: {"cases": table["cases"], "images per row": table["images per row"]}
-            for table in tables.values()
-        }
-        update(self.root, COMMAND, today(), rows, counts)
 
     def figure(self, name: str, content: bytes) -> None:
         """Write a figure."""
-        write_atomic(self.root / FIGURES / f"paper-{self.world}-{name}.png", content)
+        write_atomic(self.file.root / FIGURES / f"paper-{self.file.world}-{name}.png", content)
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -8,6 +8,7 @@ import numpy as np
 
 from autolora.experiments.cases import KINDS, CandidateAdapter
 from autolora.matching.phrases import distinctive_phrase, word_shares
+from autolora.metrics.crossed_bootstrap import Groups
 from bench.paper.world import World
 
 OBJECT_STYLE = "{object} in the {style} style"
@@ -33,8 +34,8 @@ class Case:
     """number of adapters that the prompt asks for"""
     themes: tuple[str | None, ...] = ()
     """of the wanted adapters"""
-    groups: tuple[tuple[str, str], ...]
-    """(population, member): cases that share a member are not independent"""
+    groups: Groups
+    """cases that share a member are not independent"""
     run: int
     """seed of the gates and of the draw of the cases"""
     images: int

@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from autolora.metrics.study import main_score
 from bench.paper.experiments import UNNAMED_WAYS
-from bench.paper.results import main_score
 
 INK, GRID = "#333a45", "#d9dde3"
 COLORS = ("#9aa3af", "#2f74b5", "#c8553d", "#e0a030", "#2a8f6a")
@@ -28,7 +28,7 @@ def draw_curves(tables: Mapping[str, Any]) -> bytes | None:
         return None
     figure = Figure(figsize=(4.8 * len(panels), 3.6), dpi=130, facecolor="white", layout="constrained")
     for number, (name, title) in enumerate(panels.items(), start=1):
-        axes, score = figure.add_subplot(1, len(panels), number), main_score(tables[name])
+        axes, score = figure.add_subplot(1, len(panels), number), main_score(tables[name]["rows"])
         for way, color in zip(UNNAMED_WAYS, COLORS, strict=True):
             _draw_curve(axes, way.name, _points(tables[name]["rows"], way.name, score), color)
         axes.set(title=title, xlabel="loaded adapters", ylabel=score, ylim=(0, 1.02))

@@ -1,6 +1,5 @@
 """Results of an experiment: scores of all rows, and the table that summarizes them."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from autolora.metrics.crossed_bootstrap import case_weights, estimate
-from autolora.metrics.summary import Headline
 from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
@@ -17,8 +15,6 @@ from bench.paper.scores import Columns, Scores
 
 TIE = 0.01
 """largest difference of two scores that counts as a tie"""
-MAIN_SCORES = ("all shown", "VQAScore")
-"""the first that is defined decides which strength is best, and is compared case by case"""
 CaseKey = tuple[tuple[tuple[str, str], ...], str, int]
 """groups, prompt and run of a case"""
 
@@ -64,7 +60,7 @@ def finished(cells: Iterable[Cell], scores: Scores) -> list[Cell]:
 
 
 def summarize(results: Results, experiment: Experiment) -> dict[str, Any]:
-    """Return the table as JSON: row -> score -> estimate, the same per run, and the comparison with another row."""
+    """Return the table of a study: row -> score -> estimate, the same per run, and the comparison with another row."""
     some = next(iter(results.rows.values()))
     rows = {row: _summarize_row(results, row, experiment) for row in results.rows}
     images = sum(len(next(iter(columns.values()))) for columns in some.values())
@@ -115,55 +111,3 @@ def win_rate(ours: Float64Array, theirs: Float64Array, tie: float = TIE) -> WinR
 def _means(values: Mapping[CaseKey, Float64Array]) -> Float64Array:
     """Return the mean of each case's images (C,), nan for a case without a defined one."""
     return np.array([np.nan if np.isnan(column).all() else np.nanmean(column) for column in values.values()])
-
-
-def main_score(table: Mapping[str, Any]) -> str:
-    """Return the score of a summary by which rows are compared."""
-    rows: Iterable[Mapping[str, Any]] = table["rows"].values()
-    scores = {score for row in rows for score in row}
-    return next(score for score in MAIN_SCORES if score in scores)
-
-
-def best_row(table: Mapping[str, Any]) -> str:
-    """Return the row with the highest main score."""
-    score = main_score(table)
-    rows: dict[str, Any] = table["rows"]
-    return max(rows, key=lambda row: float(rows[row][score]["value"]))
-
-
-def to_markdown(table: Mapping[str, Any]) -> str:
-    """Return a summary as a table: a line per row."""
-    scores = list(dict.fromkeys(score for row in table["rows"].values() for score in row))
-    main = main_score(table)
-    head = f"| row | {' | '.join(scores)} | {main}, difference | images won, tied, lost |"
-    lines = [head, "|---" * (len(scores) + 3) + "|"]
-    for name, row in table["rows"].items():
-        cells = [_interval(row[score]) if score in row else "" for score in scores]
-        lines.append(f"| {name} | {' | '.join(cells)} | {_comparison(row.get(main, {}))} |")
-    counts = f"{table['cases']} cases, {table['images per row']} images per row"
-    return "\n".join([f"## {table['title']}", "", f"{counts}.", "", *lines])
-
-
-def headlines(name: str, table: Mapping[str, Any], preset: str) -> list[Headline]:
-    """Return the rows of metrics/summary.json, e.g. fusion.paper_3_all_shown_velocity."""
-    score, rows = main_score(table), []
-    for row, scores in table["rows"].items():
-        if entry := scores.get(score):
-            slug = "_".join(re.findall(r"[\w.]+", f"{name} {score} {row}".lower()))
-            numbers = {field: entry[field] for field in ("value", "low", "high")}
-            rows.append(
-                Headline(name=f"fusion.paper_{slug}", n=table["images per row"], preset=preset, **numbers)
-            )
-    return rows
-
-
-def _comparison(entry: Mapping[str, Any]) -> str:
-    if "difference" not in entry:
-        return " | "
-    rates = " / ".join(f"{entry['images'][name]:.2f}" for name in ("wins", "ties", "losses"))
-    return f"{_interval(entry['difference'], '+')} | {rates}"
-
-
-def _interval(entry: Mapping[str, float], sign: str = "") -> str:
-    value, low, high = (f"{entry[name]:{sign}.2f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]".replace("-", "−")

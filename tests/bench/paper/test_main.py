@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from autolora.metrics.numbers import to_json
-from autolora.metrics.summary import read_details, read_summary
-from autolora.storage.files import write_atomic
+from autolora.metrics.study import read_study
 from autolora.storage.lock import exclusive_folder
-from bench.paper.__main__ import COMMAND, RESULTS, Writer, main
+from bench.paper.__main__ import COMMAND, RESULTS, main
 from bench.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
 from bench.paper.images import ImageCache
 from bench.paper.results import key_of
@@ -64,6 +62,9 @@ def test_tables_and_curves_are_written_and_drawn_once(
     shown = capsys.readouterr().out
     assert "## Table 3, random pairs" in shown and "| direct |" in shown
     assert Image.open(tmp_path / "docs/images/paper-tiny-unnamed.png").width > 100
+    assert {table.score for table in read_study(tmp_path / RESULTS, COMMAND)["tiny"].values()} == {
+        "all shown"
+    }
     monkeypatch.setattr(ImageCache, "_draw", None)  # drawing again would fail
     assert run(*options) == tables
 
@@ -100,15 +101,3 @@ def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
 def test_figure_2_shows_both_halves(run: Any, tmp_path: Path) -> None:
     run("--tables", "--beyond", "--figure", "2")
     assert Image.open(tmp_path / "docs/images/paper-tiny-figure-2.png").height > 500
-
-
-def test_numbers_of_the_summary_are_those_of_the_tables(tmp_path: Path) -> None:
-    entry = {"value": 0.5, "low": 0.25, "high": 0.75}
-    rows = {"direct": {"VQAScore": entry}, "gated, paper": {"VQAScore": entry}}
-    table = {"title": "Table 3", "cases": 2, "images per row": 4, "rows": rows}
-    write_atomic(tmp_path / RESULTS, to_json({"playground": {"3": table}}))
-    Writer(tmp_path, "playground").summary("best")
-    summary = read_summary(tmp_path)
-    assert {*summary} == {"fusion.paper_3_vqascore_direct", "fusion.paper_3_vqascore_gated_paper"}
-    assert summary["fusion.paper_3_vqascore_direct"]["high"] == 0.75
-    assert read_details(tmp_path)[COMMAND] == {"Table 3": {"cases": 2, "images per row": 4}}

@@ -1,0 +1,123 @@
+"""The tables of a study on fusion, as a file of metrics/, as Markdown, and as rows of metrics/summary.json.
+
+autolora/metrics/study.py says what a table is, and reads it for the report.
+"""
+
+import datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.study import LOSSES, main_score
+from autolora.metrics.summary import Headline, update
+from autolora.storage.files import read_json, write_atomic
+
+PLAYGROUND = "playground"
+"""the world whose numbers are headline numbers"""
+Table = dict[str, Any]
+"""title, cases, images per row, and rows: row -> score -> entry"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFile:
+    """The tables of one world in a file of a repository."""
+
+    root: Path
+    path: Path
+    """in the repository"""
+    command: str
+    world: str
+    """name under which the tables are filed"""
+
+    def tables(self) -> dict[str, Any]:
+        """Return name -> table of the world."""
+        return dict((read_json(self.root / self.path) or {}).get(self.world, {}))
+
+    def store(self, name: str, table: Mapping[str, Any], day: datetime.date) -> None:
+        """Replace a table in the file. One whose numbers do not change retains its date.
+
+        day: when it was measured.
+        """
+        stored = read_json(self.root / self.path) or {}
+        tables = stored.get(self.world, {})
+        former, new = tables.get(name, {}), rounded(dict(table))
+        is_same = new == {key: value for key, value in former.items() if key != "date"}
+        dated = new | {"date": former.get("date", day.isoformat()) if is_same else day.isoformat()}
+        write_atomic(self.root / self.path, to_json({**stored, self.world: {**tables, name: dated}}))
+
+    def summarize(self, area: str, preset: str, day: datetime.date) -> None:
+        """Write the rows of metrics/summary.json and, behind them, the counts of metrics/details.json.
+
+        area: first part of the rows' names after `fusion.`
+        """
+        tables = {name: table for name, table in self.tables().items() if name != LOSSES}
+        rows = [row for name, table in tables.items() for row in headlines(f"{area} {name}", table, preset)]
+        counts = {
+            table["title"]: {"cases": table["cases"], "images per row": table["images per row"]}
+            for table in tables.values()
+        }
+        update(self.root, self.command, day, rows, counts)
+
+
+def headlines(name: str, table: Mapping[str, Any], preset: str) -> Iterable[Headline]:
+    """Yield the rows of metrics/summary.json, e.g. fusion.paper_3_all_shown_velocity."""
+    score = main_score(table["rows"])
+    for row, scores in table["rows"].items():
+        if entry := scores.get(score):
+            slug = "_".join(re.findall(r"[\w.]+", f"{name} {score} {row}".lower()))
+            numbers = {field: entry[field] for field in ("value", "low", "high")}
+            yield Headline(name=f"fusion.{slug}", n=table["images per row"], preset=preset, **numbers)
+
+
+def best_row(table: Mapping[str, Any]) -> str:
+    """Return the row with the highest main score."""
+    rows: Mapping[str, Any] = table["rows"]
+    score = main_score(rows)
+    return max(rows, key=lambda row: float(rows[row][score]["value"]))
+
+
+def to_markdown(table: Mapping[str, Any]) -> str:
+    """Return a table as Markdown: a line per row. Columns in which no row has anything are left out."""
+    rows: Mapping[str, Mapping[str, Any]] = table["rows"]
+    main, scores = main_score(rows), list(dict.fromkeys(score for row in rows.values() for score in row))
+    columns = {
+        score: [format_interval(row[score]) if score in row else "" for row in rows.values()]
+        for score in scores
+    }
+    entries = [row.get(main, {}) for row in rows.values()]
+    columns |= {
+        f"{main}, difference": [_difference(entry) for entry in entries],
+        f"{main}, by run": [_by_run(entry) for entry in entries],
+        "images won, tied, lost": [_rates(entry) for entry in entries],
+    }
+    filled = {head: cells for head, cells in columns.items() if any(cells)}
+    lines = [["row", *filled], ["---"] * (len(filled) + 1), *zip(rows, *filled.values(), strict=True)]
+    counts = f"{table['cases']} cases, {table['images per row']} images per row"
+    return "\n".join([f"## {table['title']}", "", f"{counts}.", "", *map(_line, lines)])
+
+
+def format_interval(entry: Mapping[str, float], sign: str = "") -> str:
+    """Return a number with its interval, e.g. 0.50 [0.25, 0.75]."""
+    value, low, high = (f"{entry[name]:{sign}.2f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]".replace("-", "−")
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    return format_interval(entry["difference"], "+") if "difference" in entry else ""
+
+
+def _by_run(entry: Mapping[str, Any]) -> str:
+    runs: Sequence[float] = entry.get("runs", ())
+    return " ".join(f"{value:.2f}" for value in runs) if len(runs) > 1 else ""
+
+
+def _rates(entry: Mapping[str, Any]) -> str:
+    rates = entry.get("images")
+    return " / ".join(f"{rates[name]:.2f}" for name in ("wins", "ties", "losses")) if rates else ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,75 @@
+"""`python -m bench.gates` in a tiny world."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autolora.metrics.study import LOSSES, read_study
+from autolora.metrics.summary import read_details, read_summary
+from bench.gates import __main__ as command
+from bench.gates.cells import KEPT, RATES
+from bench.gates.images import PLAIN, Results
+from tests.support import paper_world
+
+SMALL = ("--seeds", "0", "--choice-pairs", "1", "--pairs", "1", "--images", "1", "--situations", "right")
+CELLS = ("--cells", "untrained", "scalar, Eq. 10")
+
+
+@pytest.fixture(scope="module")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return paper_world.build(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def run(tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs the command beside the world, and returns the tables as they are stored."""
+
+    def call(*options: str) -> dict[str, Any]:
+        monkeypatch.chdir(tmp_path)
+        command.main(["--world", str(tiny_world), "--name", "tiny", *SMALL, *options])
+        return dict(json.loads((tmp_path / command.RESULTS).read_text())["tiny"])
+
+    return call
+
+
+def test_tables_are_written_and_drawn_once(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = run(*CELLS)
+    assert {*stored} == {"choice", "right", "colliding", LOSSES}
+    assert {*stored[LOSSES]["gates"]} == {"untrained", "scalar, Eq. 10"}
+    tables = read_study(tmp_path / command.RESULTS, command.COMMAND)["tiny"]
+    rows = {row.name: row for row in tables["right"].rows}
+    assert {*rows} == {*PLAIN, "untrained", "scalar, Eq. 10"}
+    assert {row.reference for row in rows.values() if row.difference} == {PLAIN[0]}
+    assert (tables["right"].cases, tables["right"].images, tables["choice"].images) == (1, 1, 2)
+    assert len(tables["choice"].rows) == len(KEPT) * len(RATES)
+    shown = capsys.readouterr().out
+    assert "## Right relevance" in shown and "## Choice of the recipes" in shown and "## Losses" in shown
+    assert read_summary(tmp_path) == {}  # only the whole study of the playground has headline numbers
+    monkeypatch.setattr(Results, "_draw", None)  # drawing again would fail
+    assert run(*CELLS, "--finished") == stored
+
+
+def test_the_whole_study_of_the_playground_has_headline_numbers(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "is_default", lambda options: True)
+    run("--cells", "untrained")
+    names = {*read_summary(tmp_path)}
+    assert "fusion.gates_right_both_shown_masked_velocity_sum" in names
+    assert len(names) == 2 * (len(PLAIN) + 1)
+    assert read_details(tmp_path)[command.COMMAND]["Right relevance"] == {"cases": 1, "images per row": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], True), (["--world", "somewhere"], True), (["--name", "large"], False), (["--finished"], False),
+        (["--pairs", "12"], False), (["--cells", "untrained"], False),
+    ],
+)  # fmt: skip
+def test_only_the_whole_study_of_the_playground_is_the_default(options: list[str], expected: bool) -> None:
+    assert command.is_default(command.read_options(options)) == expected

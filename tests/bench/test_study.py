@@ -1,0 +1,81 @@
+"""Tables of a study: the file, Markdown, and the rows of metrics/summary.json."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from autolora.metrics.study import LOSSES, read_study
+from autolora.metrics.summary import read_details, read_summary
+from bench.study import StudyFile, best_row, to_markdown
+
+DAY, LATER = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)
+ENTRY = {"value": 0.5, "low": 0.25, "high": 0.75, "runs": [0.4, 0.6]}
+COMPARED = {
+    **ENTRY, "value": 0.4, "compared with": "direct", "difference": {"value": -0.1, "low": -0.2, "high": 0.0},
+    "images": {"wins": 0.25, "ties": 0.25, "losses": 0.5},
+}  # fmt: skip
+ROWS = {"direct": {"VQAScore": ENTRY}, "gated, paper": {"VQAScore": COMPARED}}
+TABLE: dict[str, Any] = {"title": "Table 3", "cases": 2, "images per row": 4, "rows": ROWS}
+
+
+def study_file(root: Path, world: str = "playground") -> StudyFile:
+    return StudyFile(root=root, path=Path("metrics", "some.json"), command="measure", world=world)
+
+
+def test_a_table_replaces_its_former_one_and_no_other(tmp_path: Path) -> None:
+    file, other = study_file(tmp_path), study_file(tmp_path, "large")
+    file.store("3", TABLE, DAY)
+    file.store("4", TABLE | {"title": "Table 4"}, DAY)
+    other.store("3", TABLE, DAY)
+    file.store("3", TABLE | {"cases": 5}, LATER)
+    worlds = read_study(tmp_path / file.path, "measure")
+    assert {world: {*tables} for world, tables in worlds.items()} == {
+        "playground": {"3", "4"},
+        "large": {"3"},
+    }
+    changed, unchanged = worlds["playground"]["3"], worlds["playground"]["4"]
+    assert (changed.cases, changed.day, unchanged.day) == (5, LATER, DAY)
+
+
+def test_an_equal_table_retains_its_date(tmp_path: Path) -> None:
+    file = study_file(tmp_path)
+    file.store("3", TABLE, DAY)
+    before = (tmp_path / file.path).stat().st_mtime_ns
+    file.store("3", TABLE, LATER)
+    assert (tmp_path / file.path).stat().st_mtime_ns == before
+
+
+def test_numbers_of_the_summary_are_those_of_the_tables(tmp_path: Path) -> None:
+    file = study_file(tmp_path)
+    file.store("3", TABLE, DAY)
+    file.store(LOSSES, {"gates": {}}, DAY)
+    file.summarize("paper", "best", DAY)
+    summary = read_summary(tmp_path)
+    assert {*summary} == {"fusion.paper_3_vqascore_direct", "fusion.paper_3_vqascore_gated_paper"}
+    row = summary["fusion.paper_3_vqascore_direct"]
+    assert (row["high"], row["n"], row["preset"], row["command"]) == (0.75, 4, "best", "measure")
+    assert read_details(tmp_path) == {"measure": {"Table 3": {"cases": 2, "images per row": 4}}}
+
+
+def test_markdown_has_the_columns_that_some_row_has() -> None:
+    text = to_markdown(TABLE)
+    assert "## Table 3\n\n2 cases, 4 images per row.\n" in text
+    assert "| row | VQAScore | VQAScore, difference | VQAScore, by run | images won, tied, lost |\n|" in text
+    assert "| direct | 0.50 [0.25, 0.75] |  | 0.40 0.60 |  |" in text
+    assert (
+        "| gated, paper | 0.40 [0.25, 0.75] | −0.10 [−0.20, +0.00] | 0.40 0.60 | 0.25 / 0.25 / 0.50 |" in text
+    )
+    alone = to_markdown(TABLE | {"rows": {"direct": {"VQAScore": ENTRY | {"runs": [0.5]}}}})
+    assert alone.splitlines()[-3:] == [
+        "| row | VQAScore |",
+        "| --- | --- |",
+        "| direct | 0.50 [0.25, 0.75] |",
+    ]
+
+
+def test_the_best_row_is_that_of_the_highest_main_score() -> None:
+    rows = {
+        "a": {"VQAScore": {"value": 0.9}, "all shown": {"value": 0.1}},
+        "b": {"all shown": {"value": 0.2}},
+    }
+    assert best_row({"rows": rows}) == "b"
