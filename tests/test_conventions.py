@@ -105,6 +105,11 @@ def test_a_stage_depends_on_its_code_digest_and_on_no_source_file(stage: str) ->
     assert not [dep for dep in deps if dep.endswith(".py")]
 
 
+def test_no_stage_runs_again_because_of_a_measurement() -> None:
+    deps = [dep for stage in PIPELINE.values() for dep in stage.get("deps", ())]
+    assert deps and not [dep for dep in deps if dep.startswith("metrics")]
+
+
 def test_code_digests_are_up_to_date() -> None:
     code_digests.check(ROOT, *stages.STAGES)
 

@@ -117,13 +117,16 @@ def _chart(
     order = sorted(tables, key=lambda name: (_is_difference(name), name))
     panels = []
     for metric in sorted(names, key=lambda metric: (_rank(metric, metrics), metric)):
-        plots = (_plot(tables[name], metric, methods, _is_difference(name)) for name in order)
+        plots = (make_plot(tables[name], metric, methods, _is_difference(name)) for name in order)
         panels.append(Panel(metric=metric, plots=tuple(plot for plot in plots if plot)))
     return Chart(path=path, panels=tuple(panels), counts=_shared_counts(panels))
 
 
-def _plot(table: Table, metric: str, methods: Sequence[str], is_difference: bool) -> Plot | None:
-    """Return a table's lines for one metric; None if no method has it."""
+def make_plot(table: Table, metric: str, methods: Sequence[str], is_difference: bool) -> Plot | None:
+    """Return a table's lines for one metric; None if no method has it.
+
+    methods: those that come first, in this order.
+    """
     rows = {method: row[metric] for method, row in table.items() if metric in row}
     if not rows:
         return None

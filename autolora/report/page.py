@@ -31,6 +31,7 @@ from autolora.report.outcomes import KINDS
 from autolora.report.provenance import parameters, provenance
 from autolora.report.references import MAX_DISAGREEING, References
 from autolora.report.refresh_summary import LABELS
+from autolora.report.studies import read_studies
 from autolora.report.timeline import trends
 from autolora.storage.files import read_json, write_atomic
 
@@ -66,6 +67,7 @@ def assemble(root: Path) -> Path:
         **_numbers(measured, References(root, cards, images)),
         "heatmap": comparison.heatmap,
         "agreement": comparison.agreement_charts(),
+        "studies": read_studies(root),
         "odd_files": read_json(root / "metrics" / "odd_files.json"),
         "facts": provenance(
             root, params, cards, {"evaluation": measured.evaluation, "experiments": measured.experiments}

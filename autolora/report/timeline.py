@@ -1,8 +1,8 @@
 """The size of the pool and its recall over the releases, as points of two small charts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from autolora.report.curve import Curve, Point
 from autolora.report.headlines import percent
 from autolora.report.history import Release
 
@@ -10,42 +10,7 @@ WIDTH, HEIGHT, PADDING = 600.0, 110.0, 8.0
 """of a chart, in the units of its SVG"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """One release on a chart, in the units of the SVG."""
-
-    x: float
-    y: float
-    low_y: float
-    high_y: float
-    """ends of the interval; equal to y without one"""
-    day: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trend:
-    """One number over the releases."""
-
-    title: str
-    first: str
-    last: str
-    """the number at the first and at the last release"""
-    points: tuple[Point, ...]
-
-    @property
-    def line(self) -> str:
-        """Return the points of the line."""
-        return " ".join(f"{point.x:g},{point.y:g}" for point in self.points)
-
-    @property
-    def band(self) -> str:
-        """Return the points of the intervals' outline."""
-        upper = [f"{point.x:g},{point.high_y:g}" for point in self.points]
-        return " ".join([*upper, *(f"{point.x:g},{point.low_y:g}" for point in reversed(self.points))])
-
-
-def trends(releases: Sequence[Release]) -> list[Trend]:
+def trends(releases: Sequence[Release]) -> list[Curve]:
     """Return the charts of the numbers that at least two releases have; releases are evenly spaced."""
     sizes = {at: float(release.adapters) for at, release in enumerate(releases)}
     recalls = {at: release.recall for at, release in enumerate(releases) if release.recall}
@@ -66,7 +31,7 @@ def _trend(
     values: dict[int, tuple[float, float, float]],
     top: float,
     describe: Callable[[float], str],
-) -> Trend:
+) -> Curve:
     step = (WIDTH - 2 * PADDING) / max(len(releases) - 1, 1)
     points = tuple(
         Point(
@@ -74,13 +39,13 @@ def _trend(
             y=_height(value, top),
             low_y=_height(low, top),
             high_y=_height(high, top),
-            day=releases[at].commit.date[:10],
+            label=releases[at].commit.date[:10],
             text=f"{releases[at].commit.date[:10]}: {describe(value)}",
         )
         for at, (value, low, high) in values.items()
     )
     numbers = [describe(value) for value, _, _ in values.values()]
-    return Trend(
+    return Curve(
         title=title, first=numbers[0] if numbers else "", last=numbers[-1] if numbers else "", points=points
     )
 

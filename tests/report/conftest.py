@@ -6,6 +6,7 @@ import pytest
 
 from autolora.report.page import assemble
 from tests.support.report_root import write_pool, write_report_parts, write_vectors
+from tests.support.study_tables import write_studies
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +16,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapters = write_pool(root)
     write_report_parts(root, adapters)
     write_vectors(root, adapters)
+    write_studies(root)
     assemble(root)
     return root

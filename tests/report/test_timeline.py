@@ -32,7 +32,7 @@ def test_points_lie_between_zero_and_the_top() -> None:
     assert (size.first, size.last) == ("5", "10")
     assert [point.x for point in size.points] == [PADDING, WIDTH / 2, WIDTH - PADDING]
     assert [point.y for point in size.points] == [HEIGHT / 2, PADDING, PADDING]
-    assert [point.day for point in recall.points] == ["2026-01-01", "2026-01-03"]
+    assert [point.label for point in recall.points] == ["2026-01-01", "2026-01-03"]
     assert recall.points[0].low_y > recall.points[0].y > recall.points[0].high_y
     assert (
         size.line == f"{PADDING:g},{HEIGHT / 2:g} {WIDTH / 2:g},{PADDING:g} {WIDTH - PADDING:g},{PADDING:g}"
