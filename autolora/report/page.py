@@ -41,7 +41,10 @@ MAX_FULL_GALLERIES = 1000
 """up to this number of adapters, the page has all their images; beyond, two of each"""
 MAX_LISTED = 200
 """accepted adapters, and refused files, that the page lists without a script"""
-ASSETS = ("components/tokens.css", "components/cards.css", "components/trends.css", "assets/style.css")
+ASSETS = (
+    *(f"components/{name}.css" for name in ("tokens", "cards", "trends", "gates")),
+    "assets/style.css",
+)
 SCRIPTS = (
     "components/copy.js",
     "assets/elements.js",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from autolora.errors import MissingArtifact
 from autolora.params import Params
-from autolora.provenance import describe_provenance
 from autolora.records import Hit
 from autolora.retrieval import Retriever, strengthen
 from autolora.web.jobs import ImageRequest, Job
+from autolora.web.provenance import make_record
 from autolora.web.served import ServedIndex
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ImageGeneration:
         )
         path = self._root / "images" / "serve" / f"{job.id}.png"
         generation.save_image(image, path)
-        job.file, job.facts = path, describe_provenance(image.provenance)
+        job.file, job.record = path, make_record(image.provenance)
 
     def _hits(self, request: ImageRequest) -> Sequence[Hit]:
         """Return the adapters of an image, each with its strength."""

@@ -5,13 +5,14 @@ import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from autolora.errors import AutoLoraError
 from autolora.params import Method
+from autolora.web.provenance import ImageRecord
 
 MAX_REMEMBERED = 100
 """finished images that the page lists; their files stay on disk"""
@@ -57,7 +58,7 @@ class Job:
     """why it has failed"""
     file: Path | None = None
     """the image"""
-    facts: dict[str, str] = field(default_factory=dict)
+    record: ImageRecord | None = None
     """how the image was made"""
 
     @property
@@ -67,7 +68,7 @@ class Job:
 
 
 Generate = Callable[[Job, Callable[[int], None]], None]
-"""generates the image of a job, sets its `file` and `facts`, and calls the function after each step"""
+"""generates the image of a job, sets its `file` and `record`, and calls the function after each step"""
 
 
 class Jobs:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from autolora.experiments import store as experiments
 from autolora.fusion.gate_means import GLOBAL, GateMeans
-from autolora.report.gate_heatmap import CELL_PX, draw_gates, gate_heatmaps
+from autolora.report.gate_heatmap import CELL_PX, CLOSED, OPEN, draw_gates, gate_heatmaps
 from autolora.report.page import assemble
 from autolora.report.references import References
 from tests.report.parsed_page import read_page
@@ -36,12 +36,17 @@ def test_a_cell_is_light_if_much_passes_and_transparent_without_a_gate() -> None
     brightness = cells[..., :3].sum(-1)
     assert brightness[0, 0] < brightness[1, 0] < brightness[0, 1]
     assert (cells[..., 3] == [[255, 255], [255, 0]]).all()
+    colors = [
+        f"#{''.join(f'{value:02x}' for value in cells[row, column, :3])}" for row, column in ((0, 0), (0, 1))
+    ]
+    assert colors == [CLOSED, OPEN]
 
 
 def test_each_adapter_has_a_heatmap_of_a_few_kb() -> None:
     heatmaps = gate_heatmaps(make_means((A, B, GLOBAL)), {A: "someone/1", B: "someone/2"}.__getitem__)
-    assert [label for label, _ in heatmaps] == ["someone/1", "someone/2", "global LoRA"]
-    for _, heatmap in heatmaps:
+    assert [heatmap.name for heatmap in heatmaps] == ["someone/1", "someone/2", "global LoRA"]
+    for heatmap in heatmaps:
+        assert " on average; double blocks 0." in heatmap.text
         assert (heatmap.width, heatmap.height) == (30 * CELL_PX, 57 * CELL_PX)
         assert len(base64.b64decode(heatmap.url.partition(",")[2])) < 15_000
 
@@ -55,7 +60,7 @@ def test_a_case_with_gates_has_their_heatmaps(tmp_path: Path) -> None:
     assert without["gates"] == []
     means = make_means((A,), steps=2).to_json()
     (shown,) = references.cases({"cases": [case | {"gate_means": means}]})["pair"]
-    assert [name for name, _ in shown["gates"]] == [A[:12]]
+    assert [heatmap.name for heatmap in shown["gates"]] == [A[:12]]
 
 
 def test_the_page_shows_the_heatmaps(full: Path, tmp_path: Path) -> None:
@@ -69,4 +74,7 @@ def test_the_page_shows_the_heatmaps(full: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps(report))
     assemble(root)
     page = read_page(root)
-    assert page.count('alt="mean gates of ') == 3 and 'alt="mean gates of global LoRA"' in page
+    assert (
+        page.count('alt="mean gates of ') == 3 and 'alt="mean gates of global LoRA by block and step"' in page
+    )
+    assert page.count("on average; double blocks") == 3

@@ -41,6 +41,17 @@ def test_an_image_is_generated_with_the_selected_adapters(client: httpx2.Client,
     assert job["id"] in client.get("/generate").text
 
 
+def test_an_image_through_gates_shows_where_they_opened(client: httpx2.Client) -> None:
+    sha256 = client.get("/api/search", params={"k": 1}).json()["adapters"][0]["sha256"]
+    wanted = {"prompt": "a cat", "adapters": [{"sha256": sha256}], "method": "gated"}
+    job = ended(client, client.post("/api/images", json=wanted).json()["id"])
+    assert job["state"] == "done", job["problem"]
+    assert "on average" in job["facts"]["acting adapters"] and "record" not in job
+    part = client.get(f"/parts/images/{job['id']}").text
+    assert part.count('<img src="data:image/png;base64,') == 1 and "by block and step" in part
+    assert "<dt>acting adapters</dt>" not in part
+
+
 def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
     job = ended(client, client.post("/api/images", json={"prompt": "a cat", "adapters": None}).json()["id"])
     assert job["state"] == "done" and job["facts"]["prompt"] == "a cat"

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.lora.remedies import REMEDIES
 from autolora.pool import store as pool
 from autolora.web import uploads as uploads_module
+from autolora.web.provenance import MAX_HEATMAPS
 from autolora.web.uploads import UploadedLora, Uploads
 from tests.support.png import bomb, png
 from tests.support.waiting import wait_until
@@ -130,6 +133,41 @@ def test_a_dropped_image_says_how_it_was_made(client: httpx2.Client) -> None:
     part = client.post("/parts/provenance", content=png(provenance)).text
     assert "&lt;script&gt;alert(1)" in part and "<script>" not in part
     assert f'href="/?adapter={hit["sha256"]}"' in part and "Generate it again" in part
+
+
+def make_means(adapters: Sequence[str]) -> dict[str, Any]:
+    """Return mean gates of adapters in two double blocks and a single one, in four steps, as an image holds them."""
+    values = np.full((len(adapters), 3, 4), 0.25, np.float32)
+    return GateMeans(adapters=tuple(adapters), double_blocks=2, steps=4, values=values).to_json()
+
+
+def test_mean_gates_are_heatmaps_with_their_text(client: httpx2.Client) -> None:
+    hit = first_adapter(client)
+    means = make_means([hit["sha256"], GLOBAL])
+    part = client.post("/parts/provenance", content=png(make_provenance(hit) | {"gate_means": means})).text
+    name = f"{hit['hub']}:{hit['id']}"
+    for label in (name, "global LoRA"):
+        assert f'alt="mean gates of {label} by block and step"' in part
+    assert part.count('<img src="data:image/png;base64,') == 2
+    assert part.count("0.25 on average; double blocks 0.25; single blocks 0.25") == 2
+    assert "<dt>acting adapters</dt>" not in part
+    assert "img-src 'self' data:" in client.get("/").headers["content-security-policy"]
+
+
+def test_mean_gates_of_very_many_adapters_are_described_only(client: httpx2.Client) -> None:
+    hit = first_adapter(client)
+    means = make_means([f"{number:064x}" for number in range(MAX_HEATMAPS + 1)])
+    part = client.post("/parts/provenance", content=png(make_provenance(hit) | {"gate_means": means})).text
+    assert "data:image" not in part and part.count("0.25 on average") == MAX_HEATMAPS + 1
+    assert "<dt>acting adapters</dt>" in part
+
+
+def test_names_of_heatmaps_are_escaped_and_printable(client: httpx2.Client) -> None:
+    hit = first_adapter(client) | {"id": "<script>\u202ebad"}
+    provenance = make_provenance(hit) | {"gate_means": make_means([hit["sha256"]])}
+    part = client.post("/parts/provenance", content=png(provenance)).text
+    assert "&lt;script&gt;\ufffdbad by block and step" in part
+    assert "<script>" not in part and "\u202e" not in part
 
 
 @pytest.mark.parametrize(

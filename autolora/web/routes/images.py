@@ -53,7 +53,7 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
         selected=selected,
         generation=site.params.generation,
         methods=METHODS,
-        jobs=[as_shown(site, job) for job in site.jobs.recent()],
+        jobs=[with_record(site, job) for job in site.jobs.recent()],
     )
 
 
@@ -61,7 +61,7 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
 def show_job(request: Request, id: JobId) -> HTMLResponse:
     """Return the state of an image, which the page asks for until the image is there."""
     site: Site = request.app.state.site
-    return render(request, "parts/image.html", job=as_shown(site, _find(site, id)))
+    return render(request, "parts/image.html", job=with_record(site, _find(site, id)))
 
 
 @router.get("/generated/{id}.png", include_in_schema=False)
@@ -116,6 +116,11 @@ def cancel_image(request: Request, id: JobId) -> dict[str, Any]:
     return as_shown(site, job)
 
 
+def with_record(site: Site, job: Job) -> dict[str, Any]:
+    """Return what a page shows of a job: what the API returns, and the record of its image."""
+    return as_shown(site, job) | {"record": job.record}
+
+
 def as_shown(site: Site, job: Job) -> dict[str, Any]:
     """Return what visitors see of a job."""
     return {
@@ -128,7 +133,7 @@ def as_shown(site: Site, job: Job) -> dict[str, Any]:
         "steps": job.steps,
         "problem": job.problem,
         "image": f"/generated/{job.id}.png" if job.state == "done" else None,
-        "facts": job.facts,
+        "facts": job.record.facts if job.record else {},
         "width": site.params.generation.width,
         "height": site.params.generation.height,
     }

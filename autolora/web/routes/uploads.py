@@ -61,7 +61,7 @@ async def show_image_record(request: Request) -> HTMLResponse:
     record = await _receive_image(request)
     current = site.served.current
     indexed = {} if current is None else current.positions
-    known = [adapter["sha256"] for adapter in record.adapters if str(adapter["sha256"]) in indexed]
+    known = {sha256: name for sha256, name in record.names.items() if sha256 in indexed}
     return render(request, "parts/provenance.html", record=record, known=known)
 
 
