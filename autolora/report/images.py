@@ -115,9 +115,12 @@ def image_store(root: Path, count: int, are_files: bool) -> ImageStore:
     return ImageStore(folder=folder, prefix=prefix, max_side=max_side, lossless=lossless)
 
 
-def encode_grid(path: Path) -> PageImage | None:
-    """Return a row of images as one embedded image; None if the file does not exist."""
-    reduced = reduce_image(path, GRID_PX)
+def encode_grid(path: Path, max_side: int = GRID_PX) -> PageImage | None:
+    """Return rows of images as one embedded image; None if the file does not exist.
+
+    max_side: largest side in px.
+    """
+    reduced = reduce_image(path, max_side)
     if reduced is None:
         return None
     content, is_small = reduced

@@ -14,6 +14,8 @@ from autolora.report.images import PageImage, encode_grid
 from autolora.report.study_curves import StudyCurves, curves_of
 
 FIGURES = Path("docs", "images")
+FIGURE_PX = 2400
+"""largest side of a figure: with less, the titles of its columns cannot be read"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +105,9 @@ def _view(root: Path, source: Source) -> StudyView:
 def _world(root: Path, source: Source, name: str, tables: Mapping[str, StudyTable]) -> WorldView:
     path = root / FIGURES / source.figure.format(name) if source.figure else None
     return WorldView(
-        name=name, tables=tuple(map(_table, tables.values())), figure=encode_grid(path) if path else None
+        name=name,
+        tables=tuple(map(_table, tables.values())),
+        figure=encode_grid(path, FIGURE_PX) if path else None,
     )
 
 

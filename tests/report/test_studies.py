@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from markupsafe import escape
+from PIL import Image
 
 from autolora.report.page import assemble
 from autolora.report.studies import read_studies
@@ -47,6 +48,13 @@ def test_numbers_of_loaded_adapters_are_curves(root: Path) -> None:
     assert first.y == first.high_y == TOP  # 1, and an interval that ends above it
     assert second.y == (TOP + HEIGHT - BOTTOM) / 2 and second.high_y < second.y < second.low_y
     assert "direct: 1.00 with 1, 0.50 with 2, 0.12 with 8; direct, selected: 0.80 with 1" in view.curves.text
+
+
+def test_a_figure_keeps_its_titles_readable(root: Path) -> None:
+    large = root / "docs" / "images" / "paper-large-figure-2.png"
+    Image.new("RGB", (600, 2000), "gray").save(large)
+    figures = [world.figure for world in read_studies(root)[0].worlds]
+    assert [(figure.width, figure.height) for figure in figures if figure] == [(300, 200), (600, 2000)]
 
 
 @pytest.mark.parametrize("names", [["direct, 1 loaded", "base"], ["direct, 1 loaded", "velocity, 1 loaded"]])
