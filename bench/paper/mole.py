@@ -13,7 +13,7 @@ What differs from the paper, and why:
 * The gate reads the mean of E_i over text tokens and that over image tokens, not all tokens (Eq. 10), so that e fits
   every image size. For two adapters of FLUX.1-dev and images of 1024 px the paper's e has 3.2e9 numbers, this 1.4e6.
 * L_D is the error of the velocity on the adapters' own images with their captions, which ZipLoRA learns from too. The
-  paper's is CLIP's similarity of drawn images and the composed prompt, but here every CLIP that sees images is a judge.
+  paper's is CLIP's similarity of drawn images and the composed prompt, but the CLIP of params.yaml is a judge.
 * 100 steps instead of 400, with a larger learning rate, since e is smaller.
 The authors' code (yushuiwx/Mixture-of-LoRA-Experts) differs from their paper: a gate reads x instead of E_i, has no
 temperature, and weights the updates of the linears in its block; the balancing loss has no gradient. The range of the
@@ -186,6 +186,4 @@ def imbalance(weights: Sequence[Tensor]) -> Tensor:
 def _mixed(weights: Tensor, base: Tensor, *changes: Tensor) -> Tensor:
     """Return F + Σ_i G_i E_i of one stream, (B, L, d)."""
     shares = weights.to(base.dtype)[..., None, None].unbind(1)
-    return torch.stack([base, *(share * change for share, change in zip(shares, changes, strict=True))]).sum(
-        0
-    )
+    return sum((share * change for share, change in zip(shares, changes, strict=True)), start=base)
