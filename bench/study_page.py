@@ -1,0 +1,69 @@
+"""Tables of docs/gates.md and docs/experiments.md: `python -m bench.study_page metrics/gates_bench.json`.
+
+Each table of a study is printed as Markdown, with a row per method and columns for every world, so that a reader sees
+what holds in all of them. Tests compare the pages with the files.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from autolora.errors import MissingArtifact, exit_on_error
+from autolora.metrics.study import StudyRow, StudyTable, Worlds, read_study
+from bench.study import format_interval
+
+
+def tables(worlds: Worlds) -> dict[str, str]:
+    """Return name -> title, counts and table of all worlds that have it, as Markdown."""
+    names = dict.fromkeys(name for named in worlds.values() for name in named)
+    return {
+        name: "\n".join(_lines({world: named[name] for world, named in worlds.items() if name in named}))
+        for name in names
+    }
+
+
+def _lines(by_world: Mapping[str, StudyTable]) -> Iterator[str]:
+    """Yield the lines of one table. Rows are in the order of the first world, and compared with the same row."""
+    listed = [*by_world.values()]
+    references = {row.reference for table in listed for row in table.rows if row.reference}
+    compared = f"less `{references.pop()}`" if len(references) == 1 else "difference"
+    counts = (
+        f"{world}: {table.cases} cases, {table.images} images per row" for world, table in by_world.items()
+    )
+    yield from (f"**{listed[0].title}** ({'; '.join(counts)})", "")
+    heads = (head for world, table in by_world.items() for head in (f"{world}: {table.score}", compared))
+    yield _line(["row", *heads])
+    yield "|---" * (1 + 2 * len(by_world)) + "|"
+    for name in dict.fromkeys(row.name for table in listed for row in table.rows):
+        found = ([row for row in table.rows if row.name == name] for table in listed)
+        yield _line([name, *(cell for rows in found for cell in _cells(rows))])
+
+
+def _cells(rows: Iterable[StudyRow]) -> tuple[str, str]:
+    """Return score and difference of the only row; empty cells if there is none."""
+    for row in rows:
+        difference = format_interval(asdict(row.difference), "+") if row.difference else ""
+        return format_interval(asdict(row.score)), difference
+    return "", ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the tables of a file."""
+    parser = argparse.ArgumentParser(prog="python -m bench.study_page", description=__doc__)
+    parser.add_argument("file", type=Path, help="metrics/paper_bench.json or metrics/gates_bench.json")
+    path = parser.parse_args().file
+    if not path.exists():
+        raise MissingArtifact(
+            f"{path} does not exist: run `python -m bench.paper` or `python -m bench.gates`"
+        )
+    print("\n\n".join(tables(read_study(path, "python -m bench.paper or bench.gates")).values()))
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        main()

@@ -1,0 +1,50 @@
+"""Tables for pages: rows, columns per world, and a file that is missing."""
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+from autolora.metrics.study import Interval, StudyRow, StudyTable
+from bench.processes import PROJECT
+from bench.study_page import tables
+
+
+def row(name: str, value: float, reference: str | None = None) -> StudyRow:
+    interval = Interval(value=value, low=value - 0.1, high=value + 0.1)
+    return StudyRow(
+        name=name, score=interval, reference=reference, difference=interval if reference else None
+    )
+
+
+def table(*rows: StudyRow) -> StudyTable:
+    return StudyTable(title="Pairs", day=date(2026, 1, 1), score="all shown", cases=2, images=4, rows=rows)
+
+
+def test_every_row_has_the_columns_of_all_worlds() -> None:
+    small = table(row("velocity", 0.8, "direct"), row("direct", 0.5))
+    large = table(row("direct", 0.4), row("mean", 0.2, "direct"))
+    printed = tables({"small": {"3": small, "4": small}, "large": {"3": large}})
+    assert printed["3"].splitlines() == [
+        "**Pairs** (small: 2 cases, 4 images per row; large: 2 cases, 4 images per row)",
+        "",
+        "| row | small: all shown | less `direct` | large: all shown | less `direct` |",
+        "|---|---|---|---|---|",
+        "| velocity | 0.80 [0.70, 0.90] | +0.80 [+0.70, +0.90] |  |  |",
+        "| direct | 0.50 [0.40, 0.60] |  | 0.40 [0.30, 0.50] |  |",
+        "| mean |  |  | 0.20 [0.10, 0.30] | +0.20 [+0.10, +0.30] |",
+    ]
+    assert "large" not in printed["4"]
+
+
+def test_rows_with_different_references_have_a_plain_head() -> None:
+    mixed = table(row("direct, reversed", 0.5, "direct"), row("mean, reversed", 0.2, "mean"))
+    assert "| difference |" in tables({"small": {"order": mixed}})["order"]
+
+
+def test_a_missing_file_names_the_commands(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.study_page", str(tmp_path / "none.json")]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "python -m bench.paper" in ended.stderr
+    assert "Traceback" not in ended.stderr
