@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autolora.errors import MissingArtifact, exit_on_error
-from autolora.metrics.study import StudyRow, StudyTable, Worlds, read_study
+from autolora.metrics.study import StudyTable, Worlds, read_study
 from bench.study import format_interval
 
 
@@ -27,25 +27,26 @@ def _lines(by_world: Mapping[str, StudyTable]) -> Iterator[str]:
     """Yield the lines of one table. Rows are in the order of the first world, and compared with the same row."""
     listed = [*by_world.values()]
     references = {row.reference for table in listed for row in table.rows if row.reference}
-    compared = f"less `{references.pop()}`" if len(references) == 1 else "difference"
+    compared = f"less `{min(references)}`" if len(references) == 1 else "difference" if references else ""
     counts = (
         f"{world}: {table.cases} cases, {table.images} images per row" for world, table in by_world.items()
     )
     yield from (f"**{listed[0].title}** ({'; '.join(counts)})", "")
-    heads = (head for world, table in by_world.items() for head in (f"{world}: {table.score}", compared))
-    yield _line(["row", *heads])
-    yield "|---" * (1 + 2 * len(by_world)) + "|"
-    for name in dict.fromkeys(row.name for table in listed for row in table.rows):
-        found = ([row for row in table.rows if row.name == name] for table in listed)
-        yield _line([name, *(cell for rows in found for cell in _cells(rows))])
+    heads = [["row"], *([f"{world}: {table.score}", compared] for world, table in by_world.items())]
+    names = dict.fromkeys(row.name for table in listed for row in table.rows)
+    rows = [[[name], *(_cells(table, name) for table in listed)] for name in names]
+    width = 2 if references else 1
+    for line in (heads, [["---"], *[["---", "---"]] * len(listed)], *rows):
+        yield _line(cell for cells in line for cell in cells[:width])
 
 
-def _cells(rows: Iterable[StudyRow]) -> tuple[str, str]:
-    """Return score and difference of the only row; empty cells if there is none."""
-    for row in rows:
-        difference = format_interval(asdict(row.difference), "+") if row.difference else ""
-        return format_interval(asdict(row.score)), difference
-    return "", ""
+def _cells(table: StudyTable, name: str) -> list[str]:
+    """Return score and difference of a row; empty cells if the table does not have it."""
+    for row in table.rows:
+        if row.name == name:
+            difference = format_interval(asdict(row.difference), "+") if row.difference else ""
+            return [format_interval(asdict(row.score)), difference]
+    return ["", ""]
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -1,13 +1,17 @@
-"""Tables for pages: rows, columns per world, and a file that is missing."""
+"""Tables for pages: rows, columns per world, pages that have them, and a file that is missing."""
 
 import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 
-from autolora.metrics.study import Interval, StudyRow, StudyTable
+import pytest
+
+from autolora.metrics.study import Interval, StudyRow, StudyTable, read_study
 from bench.processes import PROJECT
 from bench.study_page import tables
+
+PAGES = [("gates.md", "gates_bench.json", set[str]())]
 
 
 def row(name: str, value: float, reference: str | None = None) -> StudyRow:
@@ -29,7 +33,7 @@ def test_every_row_has_the_columns_of_all_worlds() -> None:
         "**Pairs** (small: 2 cases, 4 images per row; large: 2 cases, 4 images per row)",
         "",
         "| row | small: all shown | less `direct` | large: all shown | less `direct` |",
-        "|---|---|---|---|---|",
+        "| --- | --- | --- | --- | --- |",
         "| velocity | 0.80 [0.70, 0.90] | +0.80 [+0.70, +0.90] |  |  |",
         "| direct | 0.50 [0.40, 0.60] |  | 0.40 [0.30, 0.50] |  |",
         "| mean |  |  | 0.20 [0.10, 0.30] | +0.20 [+0.10, +0.30] |",
@@ -40,6 +44,20 @@ def test_every_row_has_the_columns_of_all_worlds() -> None:
 def test_rows_with_different_references_have_a_plain_head() -> None:
     mixed = table(row("direct, reversed", 0.5, "direct"), row("mean, reversed", 0.2, "mean"))
     assert "| difference |" in tables({"small": {"order": mixed}})["order"]
+
+
+def test_tables_without_differences_have_no_column_for_them() -> None:
+    assert tables({"small": {"choice": table(row("gated", 0.5))}})["choice"].splitlines()[2:4] == [
+        "| row | small: all shown |",
+        "| --- | --- |",
+    ]
+
+
+@pytest.mark.parametrize(("page", "study", "hidden"), PAGES)
+def test_pages_have_the_tables_of_their_files(page: str, study: str, hidden: set[str]) -> None:
+    text = (PROJECT / "docs" / page).read_text()
+    printed = tables(read_study(PROJECT / "metrics" / study, ""))
+    assert [name for name, markdown in printed.items() if name not in hidden and markdown not in text] == []
 
 
 def test_a_missing_file_names_the_commands(tmp_path: Path) -> None:
