@@ -1,7 +1,7 @@
-"""Tables of docs/gates.md and docs/experiments.md: `python -m bench.study_page metrics/gates_bench.json`.
+"""Tables of a study for a page, such as docs/gates.md: `python -m bench.study_page metrics/gates_bench.json`.
 
 Each table of a study is printed as Markdown, with a row per method and columns for every world, so that a reader sees
-what holds in all of them. Tests compare the pages with the files.
+what holds in all of them. A test compares the page with the file.
 """
 
 import argparse

@@ -60,6 +60,11 @@ def test_pages_have_the_tables_of_their_files(page: str, study: str, hidden: set
     assert [name for name, markdown in printed.items() if name not in hidden and markdown not in text] == []
 
 
+@pytest.mark.parametrize("study", ["gates_bench.json", "paper_bench.json"])
+def test_the_repository_s_studies_can_be_read(study: str) -> None:
+    assert read_study(PROJECT / "metrics" / study, "")["playground"]
+
+
 def test_a_missing_file_names_the_commands(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.study_page", str(tmp_path / "none.json")]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
