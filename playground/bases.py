@@ -51,6 +51,11 @@ class Base:
     """share of the steps with `short` tokens"""
 
     @property
+    def checkpoint(self) -> Path:
+        """The file beside the pipeline from which an interrupted training continues."""
+        return self.home.with_name(f"{self.home.name}.checkpoint")
+
+    @property
     def recipe(self) -> str:
         """What is trained, in words that do not depend on where the repository is."""
         start = None if self.start is None else Path(self.start.name)
@@ -99,13 +104,13 @@ def build(base: Base, scale: float = 1.0) -> dict[str, float]:
     print(f"{base.home.name}: {base.drawings} drawings encoded", flush=True)
     average, models = _train(base, _models(base), data)
     flux.save(models[0], models[1], tower, tokenizer, base.home, base.size)
-    _checkpoint_path(base).unlink(missing_ok=True)  # not before: an interrupted save is repeated from it
+    base.checkpoint.unlink(missing_ok=True)  # not before: an interrupted save is repeated from it
     return {"loss": average, **flux.check(base.seed + 1, base.home)}
 
 
 def is_trained(base: Base) -> bool:
     """Return whether a base exists and its training is finished."""
-    return (base.home / "model_index.json").exists() and not _checkpoint_path(base).exists()
+    return (base.home / "model_index.json").exists() and not base.checkpoint.exists()
 
 
 def _training_set(base: Base, tower: CLIPModel, tokenizer: CLIPTokenizer) -> TrainingSet:
@@ -151,7 +156,7 @@ def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[
         "optimizer": optimizer,
         "schedule": schedule,
     }
-    checkpoint = Checkpoint(_checkpoint_path(base), base.recipe, parts, generator)
+    checkpoint = Checkpoint(base.checkpoint, base.recipe, parts, generator)
     start, average = checkpoint.load()
     for step, rows in enumerate(drawings.batches(len(data.latents), BATCH, base.steps, base.seed)):
         if step < start:
@@ -169,10 +174,6 @@ def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[
             checkpoint.save(step + 1, average)
             print(f"{base.home.name} {step + 1}/{base.steps} loss {average:.4f} {time.ctime()}", flush=True)
     return average, averaged.model
-
-
-def _checkpoint_path(base: Base) -> Path:
-    return CACHE / f"{base.home.name}.checkpoint"
 
 
 def _loss(

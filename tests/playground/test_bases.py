@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ STEPS = 6
 
 
 @pytest.fixture(autouse=True)
-def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Store checkpoints every second step in a temporary folder."""
-    monkeypatch.setattr(bases, "CACHE", tmp_path)
+def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store checkpoints every second step."""
     monkeypatch.setattr(bases, "CHECKPOINT_EVERY", 2)
 
 
@@ -111,7 +111,6 @@ def test_an_interrupted_training_continues_with_the_same_numbers(
     with pytest.raises(KeyboardInterrupt):
         train(base)
     monkeypatch.undo()
-    monkeypatch.setattr(bases, "CACHE", tmp_path)
     assert (tmp_path / "tiny.checkpoint").exists()
     again, continued = train(base)
     assert again == loss
@@ -181,6 +180,27 @@ def test_a_checkpoint_of_another_training_is_not_continued(
         train(base)
     with pytest.raises(SystemExit, match=r"checkpoint of another training .*seed=4.*, expected .*seed=5"):
         train(replace(base, seed=5))
+
+
+def test_bases_of_one_name_in_two_folders_have_a_checkpoint_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Base(tmp_path / name / "tiny", seed, steps=STEPS) for name, seed in (("a", 4), ("b", 5)))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoint, "save", interrupt_after(Checkpoint.save))
+        train(first)
+    train(second)
+    steps = [torch.load(base.checkpoint)["step"] for base in (first, second)]
+    assert steps == [2, STEPS]
+
+
+def test_the_checkpoint_of_the_committed_base_is_ignored_by_git() -> None:
+    written = [bases.MAIN.checkpoint, bases.MAIN.checkpoint.with_suffix(".partial")]
+    root = Path(bases.__file__).parent.parent
+    ignored = subprocess.run(
+        ["git", "check-ignore", *written], cwd=root, check=True, capture_output=True, text=True
+    )
+    assert ignored.stdout.split() == [str(path) for path in written]
 
 
 def test_a_checkpoint_does_not_depend_on_the_place_of_the_repository(tmp_path: Path) -> None:

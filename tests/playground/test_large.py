@@ -54,7 +54,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large")
     base = replace(BASE, home=folder / "flux-large", drawings=32, steps=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bases, "CACHE", folder)
         patch.setattr(bases.Base, "scaled", lambda base, scale: base)
         patch.setattr(flux, "check", lambda *_: {})
         shares = large.build(base, [RECIPES[0], RECIPES[-1]], TINY)
