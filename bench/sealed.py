@@ -19,10 +19,11 @@ from typing import Any
 
 from autolora import models
 from autolora.dataset.store import training_lock
-from autolora.errors import AutoLoraError, MismatchError
+from autolora.errors import MismatchError, exit_on_error
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import read_json, write_atomic
+from autolora.storage.lock import exclusive_folder
 from bench.concept_material import Material
 from bench.concept_sources import Source, make_material, without_themes
 from bench.encoders import CachingTextEncoder
@@ -51,16 +52,19 @@ METHOD = ("autolora", "bench", "flows", "playground", "params.yaml", "digests/co
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the tables, and write them."""
+    """Measure a pool, in whose cache no other run may write."""
     options = read_options(arguments)
-    pool = SealedPool(options.pool)
-    is_trial = pool.home.resolve() != HOME.resolve()
+    pool = SealedPool(options.pool.resolve())
+    with exclusive_folder(cache_of(pool)):
+        run(pool, options)
+
+
+def run(pool: SealedPool, options: argparse.Namespace) -> None:
+    """Measure, print the tables, and write them."""
+    is_trial = pool.home != HOME.resolve()
     results = pool.home / "sealed.json" if is_trial else RESULTS
-    try:
-        commit = check(pool, None if is_trial else results, options.again)
-        content = measure(pool, commit, options)
-    except AutoLoraError as error:
-        raise SystemExit(str(error)) from error
+    commit = check(pool, None if is_trial else results, options.again)
+    content = measure(pool, commit, options)
     if options.again:
         content["again"] = {
             "reason": options.again,
@@ -68,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     write_atomic(results, to_json(rounded(content)))
     print(to_markdown(content["tables"]))
+
+
+def cache_of(pool: SealedPool) -> Path:
+    """Return the folder with the repositories, corpora and answers of a pool."""
+    return PROJECT / "cache" / "sealed" / pool.home.name
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -123,7 +132,7 @@ def has_commit(commit: str) -> bool:
 
 def measure(pool: SealedPool, commit: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the content of metrics/sealed.json."""
-    home = PROJECT / "cache" / "sealed" / pool.home.name
+    home = cache_of(pool)
     root, hidden = home / "repository", home / "hidden"
     run_pipeline(pool, root, commit)
     hide_words(root, hidden, pool.home, concept_words())
@@ -186,4 +195,5 @@ def describe(pool: SealedPool, root: Path, commit: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from autolora.errors import MismatchError, MissingArtifact
+from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
+from autolora.storage.lock import exclusive_folder
 from bench import sealed, sealed_pool
 from bench.sealed_pool import SealedPool
+
+NO_TABLES: dict[str, dict[str, object]] = {"retrieval": {}, "nothing fits": {}, "mislabelled": {}}
 
 
 def write_pool(home: Path, repos: tuple[str, ...] = ("a/one", "b/two")) -> SealedPool:
@@ -91,3 +94,17 @@ def test_a_repository_of_another_pool_is_refused(tmp_path: Path) -> None:
     (root / sealed_pool.PROGRESS).write_text('{"labels": "0", "commit": "c", "finished": 2}')
     with pytest.raises(MismatchError, match=f"remove {root.parent}, and start again"):
         sealed_pool.run_pipeline(pool, root, "c")
+
+
+def test_a_second_run_on_a_pool_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = write_pool(tmp_path / "trial")
+    monkeypatch.setattr(sealed, "PROJECT", tmp_path)
+    cache = sealed.cache_of(pool)
+    assert cache == tmp_path / "cache" / "sealed" / "trial"
+    with exclusive_folder(cache), pytest.raises(AutoLoraError, match=f"writing to {cache}: wait"):
+        sealed.main(["--pool", str(pool.home)])
+    assert not (pool.home / "sealed.json").exists()
+    monkeypatch.setattr(sealed, "check", lambda *_: "c" * 40)
+    monkeypatch.setattr(sealed, "measure", lambda *_: {"commit": "c" * 40, "tables": NO_TABLES})
+    sealed.main(["--pool", str(pool.home)])  # the lock is released
+    assert json.loads((pool.home / "sealed.json").read_text())["commit"] == "c" * 40
