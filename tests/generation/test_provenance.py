@@ -1,0 +1,103 @@
+"""Provenance from which an image can be generated again, its description, and `autolora show`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from autolora.errors import MissingArtifact
+from autolora.fusion.gate_means import GLOBAL, GateMeans
+from autolora.generation import Generator, generate, save_image
+from autolora.params import GenerationParams
+from autolora.params.reader import read_section
+from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_provenance
+from autolora.records import Hit
+from tests.generation.drawing import PARAMS, PROMPT, difference
+
+
+def test_image_is_generated_again_from_its_provenance(
+    generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
+) -> None:
+    generated = generate(generator, PROMPT, hits, method="gated", seed=7, params=PARAMS)
+    path = tmp_path / "image.png"
+    save_image(generated, path)
+    provenance = read_provenance(path)
+    assert provenance == generated.provenance
+    assert [adapter["sha256"] for adapter in provenance["adapters"]] == [hit.sha256 for hit in hits]
+    assert [adapter["relevance"] for adapter in provenance["adapters"]] == pytest.approx([0.75, 0.25])
+    assert provenance["adapters"][0]["trigger_words"] == ["zzz"]
+    assert provenance["index"] == hits[0].index
+    assert provenance["gates"] == generator.gates_digest
+    means = GateMeans.from_json(provenance["gate_means"])
+    assert means.adapters == (hits[0].sha256, hits[1].sha256, GLOBAL) and means.values.shape == (3, 3, 3)
+    assert not np.isnan(means.values).any()
+    again = generate(
+        generator, provenance["prompt"], hits, method=provenance["method"], seed=provenance["seed"],
+        params=read_section(GenerationParams, provenance["generation"]),
+    )  # fmt: skip
+    with Image.open(path) as saved:
+        assert difference(again.image, saved) == 0
+
+
+def test_provenance_without_relevance_is_described(generator: Generator, hits: list[Hit]) -> None:
+    """Earlier versions of AutoLoRA wrote none, and named adapters have none."""
+    provenance = generate(generator, PROMPT, hits[:1], method="direct", seed=7, params=PARAMS).provenance
+    (adapter,) = provenance["adapters"]
+    assert "relevance 0.75" in describe_provenance(provenance)["adapters"]
+    without = {name: value for name, value in adapter.items() if name != "relevance"}
+    for fields in (without, adapter | {"relevance": None}):
+        text = describe_provenance(provenance | {"adapters": [fields]})["adapters"]
+        assert "someone/1" in text and "relevance" not in text
+
+
+def test_provenance_is_described_in_words(generator: Generator, hits: list[Hit], tmp_path: Path) -> None:
+    generated = generate(generator, PROMPT, hits, method="direct", seed=7, params=PARAMS)
+    description = describe_provenance(generated.provenance)
+    assert (description["prompt"], description["seed"]) == (PROMPT, "7")
+    assert (description["size"], description["index"]) == ("32 x 32 px", hits[0].index)
+    first, second = description["adapters"].splitlines()
+    assert first == (
+        f"huggingface:someone/1/1.safetensors; sha256 {hits[0].sha256[:8]}; license mit; score 0.400; "
+        "relevance 0.75; trigger words: zzz"
+    )
+    assert "someone/2" in second and "gates" not in description
+    without_adapters = generate(generator, PROMPT, [], method="direct", seed=7, params=PARAMS)
+    assert describe_provenance(without_adapters.provenance)["adapters"] == "none: the base model alone"
+    with pytest.raises(MissingArtifact, match="'generation'"):
+        describe_provenance({"prompt": PROMPT})
+
+
+def test_show_prints_how_an_image_was_made_outside_a_repository(
+    generator: Generator, hits: list[Hit], tmp_path: Path
+) -> None:
+    generated = generate(generator, PROMPT, hits, method="direct", seed=7, params=PARAMS)
+    save_image(generated, tmp_path / "image.png")
+    command = [sys.executable, "-m", "autolora", "show", "image.png"]
+    table = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert PROMPT in table and "huggingface:someone/1/1.safetensors" in table
+    as_json = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert json.loads(as_json) == generated.provenance
+    command[-1] = "missing.png"
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("MissingArtifact: cannot read missing.png as an image")
+
+
+def test_provenance_of_method_direct_has_no_gates(generator: Generator, hits: list[Hit]) -> None:
+    generated = generate(generator, PROMPT, hits[:1], method="direct", seed=0, params=PARAMS)
+    assert generated.provenance["gates"] is None
+
+
+def test_error_names_a_file_without_valid_provenance(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
+    (tmp_path / "text.png").write_text("not an image")
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt(PROVENANCE_CHUNK, "{")
+    Image.new("RGB", (4, 4)).save(tmp_path / "damaged.png", pnginfo=chunks)
+    for name in ("plain.png", "text.png", "damaged.png", "missing.png"):
+        with pytest.raises(MissingArtifact, match=name):
+            read_provenance(tmp_path / name)
