@@ -14,7 +14,8 @@ from torch import nn
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.slots import fused_slots, slots
-from tests.lora.test_layouts import CASES, assert_close, draw
+from tests.lora.known_updates import assert_close, draw
+from tests.lora.layout_cases import CASES
 from tests.lora.writing import BOUNDS, KOHYA, WIDE, Tensors, lay_out, write
 
 diffusers = pytest.importorskip("diffusers")
@@ -40,7 +41,7 @@ CORRECT_IN_DIFFUSERS = (
     "xlabs",
     "OneTrainer, attention only",
 )
-"""cases of test_layouts that diffusers reads correctly; with a negative alpha its converter never terminates"""
+"""cases of layout_cases that diffusers reads correctly; with a negative alpha its converter never terminates"""
 
 
 def load(tensors: Tensors) -> dict[str, Factors]:

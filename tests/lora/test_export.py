@@ -14,8 +14,9 @@ from autolora.lora.factors import Factors, Lora, delta, squared_norm
 from autolora.lora.read import read
 from autolora.lora.scales import METADATA_KEY
 from autolora.slots import fused_slots
+from tests.lora.known_updates import BASES, TOLERANCE, assert_close, difference, draw, unscaled
+from tests.lora.layout_cases import CASES
 from tests.lora.test_diffusers import load
-from tests.lora.test_layouts import BASES, CASES, TOLERANCE, assert_close, difference, draw, unscaled
 from tests.lora.writing import BOUNDS, FUSED, SLOTS, WIDE, draw_fused, draw_lora, write
 from tests.lora.writing import lay_out as write_as_tool
 
