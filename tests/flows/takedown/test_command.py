@@ -1,0 +1,44 @@
+"""What the command prints and needs, without and with --apply."""
+
+from pathlib import Path
+
+import pytest
+
+from autolora.catalog import diff
+from autolora.report.refresh_summary import refresh_summary
+from flows import takedown
+from tests.flows.takedown.erasure import CHANGED, FULL, take_down
+from tests.support import takedown_repo as repo
+from tests.support.takedown_repo import CAT, INK, SHARED
+
+
+def test_without_apply_nothing_changes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    takedown.take_down(["civitai:7"], "asked", is_applied=False)
+    printed = capsys.readouterr().out
+    for place in ("data/pool", "DVC's cache", "remote store"):
+        assert f"would be erased in {place}: 2 files, 0.013 MB" in printed
+    assert f"kept: rendering {SHARED}" in printed and f"kept: weights {CAT}" in printed
+    assert repo.run(root, "git", "status", "--porcelain") == ""
+    assert set(repo.contents(root).values()) == {FULL}
+
+
+def test_the_command_reports_and_is_repeated_without_effect(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = repo.take_down(root, "civitai:7", "--reason", "asked", "--apply")
+    assert done.returncode == 0 and "erased in remote store: 2 files" in done.stdout, done.stderr
+    for command in (f"git add {takedown.COMMITTED}", "git commit -m", "python -m flows.refresh"):
+        assert f"    {command}" in done.stdout
+    before, after_takedown = diff.keep_baseline(root), diff.snapshot(root)
+    assert "- taken down: `civitai:7/" in refresh_summary(diff.compare(before, after_takedown), [])
+    after = [(root / name).read_bytes() for name in CHANGED]
+    for names in (["civitai:7"], [], [INK]):
+        take_down(*names)
+        assert "nothing to erase" in capsys.readouterr().out
+    assert [(root / name).read_bytes() for name in CHANGED] == after
+
+
+def test_a_name_needs_a_reason(root: Path) -> None:
+    done = repo.take_down(root, "civitai:7", "--apply")
+    assert done.returncode == 2 and "--reason is required" in done.stderr
+    assert repo.run(root, "git", "status", "--porcelain") == ""
