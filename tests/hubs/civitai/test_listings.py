@@ -1,4 +1,4 @@
-"""Conversion of Civitai's model entries to listings, and entries that are not valid."""
+"""Conversion of Civitai's model entries to listings: their fields, and entries with any damage."""
 
 import datetime
 import json
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from autolora.hubs import Availability
 from autolora.hubs.civitai.listings import parse_model
 from autolora.hubs.civitai.schema import ModelEntry, parse
 from autolora.hubs.http.endpoint import Endpoint
@@ -68,103 +67,6 @@ def test_files_with_equal_names_or_urls_remain_distinct(hub: FakeCivitai) -> Non
         "https://civitai.com/x?type=Model",
         "https://civitai.com/api/download/models/691639",
     ]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"name": "inkwash.pt"}, {"type": "VAE"}, {"type": "Training Data"}, {"downloadUrl": None},
-        {"virusScanResult": "Danger"},
-    ],
-)  # fmt: skip
-def test_skips_files_without_usable_weights(hub: FakeCivitai, changes: dict[str, Any]) -> None:
-    hub.models = [model(modelVersions=[version(files=[file(**changes)])])]
-    assert hub.partial_listings() == ()
-
-
-@pytest.mark.parametrize(
-    "changes", [{"status": "Draft"}, {"availability": "EarlyAccess"}, {"availability": "Private"}, {"files": None}]
-)  # fmt: skip
-def test_skips_versions_that_are_not_public(hub: FakeCivitai, changes: dict[str, Any]) -> None:
-    hub.models = [model(modelVersions=[version(), version(id=9, **changes)])]
-    assert [listing.version for listing in hub.partial_listings()] == ["691639"]
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("flux/ink.safetensors", "'flux/ink.safetensors'"),
-        ("../x.safetensors", "'../x.safetensors'"),
-        ("a\nb.safetensors", r"'a\nb.safetensors'"),
-        ("a\\b.safetensors", r"'a\\b.safetensors'"),
-        (f"{'x' * 600}.safetensors", f"'{'x' * 100}'"),
-    ],
-)
-def test_invalid_file_name_loses_that_file_only(hub: FakeCivitai, name: str, shown: str) -> None:
-    files = [file(id=1, name=name), file(id=2)]
-    hub.models = [model(modelVersions=[version(id=8, files=files), version(id=7)]), model(id=5)]
-    page = hub.client.page(RULES, None, TODAY)
-    assert [[listing.file for listing in entry.partial_listings] for entry in page.models] == [
-        ["8/inkwash_v1.safetensors", "7/inkwash_v1.safetensors"],
-        ["691639/inkwash_v1.safetensors"],
-    ]
-    (problem,) = page.problems
-    assert problem.startswith(f"model 618692: file 1 of version 8 is left out: its name {shown} is not valid")
-    assert page.unreadable == frozenset()
-
-
-FUTURE, THIS_MORNING, YESTERDAY = (
-    "2026-02-01T00:00:00.000Z",
-    "2026-01-03T06:00:00.000Z",
-    "2026-01-02T23:59:00.000Z",
-)
-
-
-@pytest.mark.parametrize(
-    ("changes", "listed"),
-    [
-        ({"paidAccess": {"permanent": True, "endsAt": None}}, False),
-        ({"paidAccess": {"permanent": True, "endsAt": YESTERDAY}}, False),
-        ({"paidAccess": {"permanent": False, "endsAt": FUTURE}, "earlyAccessDeadline": FUTURE}, False),
-        ({"paidAccess": {"permanent": False, "endsAt": THIS_MORNING}}, False),
-        ({"paidAccess": {"permanent": False, "endsAt": None}}, False),
-        ({"paidAccess": {"permanent": False, "endsAt": "soon"}}, False),
-        ({"paidAccess": None, "earlyAccessDeadline": FUTURE}, False),
-        ({"earlyAccessDeadline": FUTURE}, False),
-        ({"earlyAccessDeadline": ""}, False),
-        ({"paidAccess": {"permanent": False, "endsAt": YESTERDAY}}, True),
-        ({"earlyAccessDeadline": YESTERDAY}, True),
-        ({"paidAccess": None, "earlyAccessDeadline": None}, True),
-    ],
-)
-def test_versions_are_listed_when_their_access_is_free(
-    hub: FakeCivitai, changes: dict[str, Any], listed: bool
-) -> None:
-    hub.models = [model(modelVersions=[version(id=9, availability="Public", **changes), version()])]
-    (entry,) = hub.client.page(RULES, None, TODAY).models
-    assert [listing.version for listing in entry.partial_listings] == [*(["9"] if listed else []), "691639"]
-    assert hub.client.availability("618692") is Availability.AVAILABLE
-
-
-def test_model_with_paid_versions_only_is_neither_a_problem_nor_withdrawn(hub: FakeCivitai) -> None:
-    paid = {"permanent": False, "endsAt": FUTURE}
-    hub.models = [model(modelVersions=[version(paidAccess=paid, files=[file(name="a/b.safetensors")])])]
-    page = hub.client.page(RULES, None, TODAY)
-    (ink,) = page.models
-    assert (ink.partial_listings, ink.withdrawn, page.problems) == ((), False, ())
-    assert hub.client.complete_listings(ink, RULES, {}) == () and len(hub.requests) == 1
-    later = hub.client.page(RULES, None, datetime.date(2026, 2, 2))
-    assert later.problems and later.models[0].partial_listings == ()
-
-
-@pytest.mark.parametrize(
-    "changes", [{"mode": "Archived"}, {"mode": "TakenDown"}, {"availability": "Private"}]
-)
-def test_removed_models_are_withdrawn(hub: FakeCivitai, changes: dict[str, Any]) -> None:
-    hub.models = [model(**changes), model(id=5, modelVersions=None, **changes)]
-    page = hub.client.page(RULES, None, TODAY)
-    assert [(entry.withdrawn, entry.partial_listings) for entry in page.models] == [(True, ()), (True, ())]
-    assert hub.client.availability("618692") is Availability.WITHDRAWN
 
 
 @pytest.mark.parametrize(
@@ -249,50 +151,6 @@ def test_rules_filter_the_images(hub: FakeCivitai) -> None:
     assert [rendering.url[-7:] for rendering in listing.renderings] == ["/9.jpeg", "10.jpeg"]
     (listing,) = hub.partial_listings(max_nsfw_level="mature", max_renderings=2)
     assert [rendering.nsfw_level for rendering in listing.renderings] == ["mature", "none"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        (model(id="618692"), "model '618692': id: Input should be a valid integer"),
-        ({"name": "x"}, "model None: id: Field required"),
-        (model(id=True), "id: Input should be a valid integer"),
-        (model(nsfw="true"), "nsfw: Input should be a valid boolean"),
-        (model(modelVersions={}), "modelVersions: Input should be a valid list"),
-        (model(modelVersions=[version(trainedWords="ink")]), r"modelVersions.0.trainedWords"),
-        (model(modelVersions=[version(files=[file(sizeKB="18")])]), r"modelVersions.0.files.0.sizeKB"),
-        (
-            model(modelVersions=[version(files=[file(sizeKB=-1)])]),
-            r"files.0.sizeKB.*greater than or equal to 0",
-        ),
-        (model(modelVersions=[version(files=[file(sizeKB=float("nan"))])]), r"files.0.sizeKB"),
-        (model(modelVersions=[version(files=[file(hashes={"SHA256": 5})])]), r"files.0.hashes.SHA256"),
-        (model(modelVersions=[version(files=[file(downloadUrl="http://10.0.0.1/x")])]), "is not allowed"),
-        (model(modelVersions=[version(files=[file(downloadUrl="file:///etc/passwd")])]), "is not allowed"),
-        (model(modelVersions=[version(files=[file(downloadUrl="https://u:p@x.org/")])]), "is not allowed"),
-        (model(modelVersions=[]), "no version has a valid date"),
-        (model(modelVersions=[version(publishedAt="yesterday")]), "no version has a valid date"),
-        (
-            model(modelVersions=[version(publishedAt=1700000000)]),
-            "publishedAt: Input should be a valid string",
-        ),
-        ("nonsense", "model 'nonsense': entry: Input should be a dictionary"),
-        (None, "model None: entry"),
-    ],
-)
-def test_invalid_entry_is_a_problem_and_others_are_listed(hub: FakeCivitai, entry: Any, message: str) -> None:
-    problem = hub.problem(entry)
-    assert all(part in problem for part in message.split(".*"))
-    assert len(problem) < 1000
-
-
-def test_unreadable_entries_are_identified_by_number(hub: FakeCivitai) -> None:
-    ids: list[Any] = [771, "772", None, -1, True, 1.5, 10**30, "x", "7" * 99, [3]]
-    unreadable = []
-    for id in ids:
-        hub.models = [model(id=id, modelVersions=[]), None]
-        unreadable.append(set(hub.client.page(RULES, None, TODAY).unreadable))
-    assert unreadable == [{"771"}, {"772"}, *([set()] * 8)]
 
 
 def test_model_version_depends_on_the_description_only(hub: FakeCivitai) -> None:
