@@ -1,4 +1,4 @@
-"""A playground hub for fault injection, and an HTTP client of it."""
+"""Playground hubs: one for fault injection, one with a client of its Civitai API."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from playground.hubs.server import running
 from playground.hubs.state import Hub
+from tests.playground.civitai_client import CivitaiClient
 from tests.support.tiny_pool import make_pool
 
 LIST_PATHS = {
@@ -72,3 +73,10 @@ def faulty(tmp_path: Path) -> Iterator[FaultyHub]:
     hub = Hub(pool, day=1, page_size=2)
     with running(hub) as endpoint:
         yield FaultyHub(hub, endpoint, pool)
+
+
+@pytest.fixture
+def civitai(tmp_path: Path) -> Iterator[CivitaiClient]:
+    hub = Hub(make_pool(tmp_path / "pool"), day=1, page_size=2)
+    with running(hub) as endpoint:
+        yield CivitaiClient(hub, endpoint, tmp_path / "pool")
