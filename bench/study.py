@@ -63,10 +63,16 @@ class StudyFile:
 
 
 def headlines(name: str, table: Mapping[str, Any], preset: str) -> Iterable[Headline]:
-    """Yield the rows of metrics/summary.json, e.g. fusion.paper_3_all_shown_velocity."""
+    """Yield rows of metrics/summary.json: the best row of a table, and those that others are compared with.
+
+    Their names are e.g. fusion.paper_3_all_shown_velocity. The file of the study has all rows.
+    """
     score = main_score(table["rows"])
-    for row, scores in table["rows"].items():
-        if entry := scores.get(score):
+    entries = {row: scores[score] for row, scores in table["rows"].items() if score in scores}
+    best = max(entries, key=lambda row: float(entries[row]["value"]))
+    references = {entry.get("compared with") for entry in entries.values()}
+    for row, entry in entries.items():
+        if row == best or row in references:
             slug = "_".join(re.findall(r"[\w.]+", f"{name} {score} {row}".lower()))
             numbers = {field: entry[field] for field in ("value", "low", "high")}
             yield Headline(name=f"fusion.{slug}", n=table["images per row"], preset=preset, **numbers)

@@ -45,16 +45,24 @@ def test_an_equal_table_retains_its_date(tmp_path: Path) -> None:
     assert (tmp_path / file.path).stat().st_mtime_ns == before
 
 
-def test_numbers_of_the_summary_are_those_of_the_tables(tmp_path: Path) -> None:
+def test_the_summary_has_the_best_row_of_each_table_and_those_that_others_are_compared_with(
+    tmp_path: Path,
+) -> None:
     file = study_file(tmp_path)
-    file.store("3", TABLE, DAY)
+    file.store("3", TABLE | {"rows": ROWS | {"velocity, all": {"VQAScore": COMPARED | {"value": 0.7}}}}, DAY)
+    file.store("strengths", TABLE | {"title": "Strengths", "rows": {"× 1": {"VQAScore": ENTRY}}}, DAY)
     file.store(LOSSES, {"gates": {}}, DAY)
     file.summarize("paper", "best", DAY)
     summary = read_summary(tmp_path)
-    assert {*summary} == {"fusion.paper_3_vqascore_direct", "fusion.paper_3_vqascore_gated_paper"}
+    assert {*summary} == {
+        "fusion.paper_3_vqascore_direct",
+        "fusion.paper_3_vqascore_velocity_all",
+        "fusion.paper_strengths_vqascore_1",
+    }
     row = summary["fusion.paper_3_vqascore_direct"]
     assert (row["high"], row["n"], row["preset"], row["command"]) == (0.75, 4, "best", "measure")
-    assert read_details(tmp_path) == {"measure": {"Table 3": {"cases": 2, "images per row": 4}}}
+    counts = {"cases": 2, "images per row": 4}
+    assert read_details(tmp_path) == {"measure": {"Table 3": counts, "Strengths": counts}}
 
 
 def test_markdown_has_the_columns_that_some_row_has() -> None:
