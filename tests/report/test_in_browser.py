@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from autolora.report.page import assemble
 from tests.support.report_root import write_pool
 from tests.support.waiting import LIMIT_S
-from tests.web.test_browser import NEXT_MESSAGE
+from tests.web.browser.visits import NEXT_MESSAGE
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

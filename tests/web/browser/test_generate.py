@@ -1,0 +1,54 @@
+"""Generating in a browser: by mouse and keyboard, with provenance and heatmaps of gates."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.web.browser.visits import NARROW, WIDE, check, close, generate, open_page
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_image_is_generated_and_says_how_it_was_made(browser: Browser, url: str) -> None:
+    page = open_page(browser, f"{url}?q=a+cat")
+    page.locator(".card .pick").first.click()
+    page.get_by_role("link", name="Generate with 1").click()
+    figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
+    with page.expect_download() as download:
+        figure.get_by_role("link", name="Download the PNG").click()
+    image = download.value.path()
+    page.goto(url)
+    page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": image.read_bytes()})
+    expect(page.get_by_role("heading", name="How this image was made")).to_be_visible()
+    expect(page.locator("#adapter")).to_contain_text("a cat")
+    page.get_by_role("link", name="Generate it again").click()
+    expect(page.locator("textarea")).to_have_value("a cat")
+    close(page)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "400 px"])
+def test_mean_gates_are_shown_as_heatmaps(browser: Browser, url: str, size: tuple[int, int]) -> None:
+    page = open_page(browser, f"{url}?q=a+cat", size)
+    page.locator(".card .pick").first.click()
+    page.get_by_role("link", name="Generate with 1").click()
+    page.get_by_label("Method").select_option("gated")
+    figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
+    figure.get_by_text("How it was made").click()
+    heatmap = figure.get_by_role("img", name=re.compile("^mean gates of .* by block and step$"))
+    expect(heatmap).to_be_visible()
+    assert heatmap.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
+    check(page, "generate")
+    close(page)
+
+
+def test_enter_generates_and_shift_enter_starts_a_line(browser: Browser, url: str) -> None:
+    page = open_page(browser, f"{url}generate")
+    prompt = page.locator("textarea")
+    expect(prompt).to_be_focused()
+    page.keyboard.type("a cat")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("on a hill")
+    expect(prompt).to_have_value("a cat\non a hill")
+    generate(page, lambda: page.keyboard.press("Enter"))
+    close(page)
