@@ -5,9 +5,6 @@ import random
 import re
 import shutil
 import textwrap
-import threading
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,38 +12,13 @@ from typing import Any
 
 import pytest
 
-from autolora.pool.store import find_sketches
 from playground.pool import BAD
-from tests.integration.conftest import NUM_NEW as NUM_NEW
+from tests.integration.conftest import NUM_NEW
+from tests.integration.consistency import LENGTHS, assert_consistent, index_rows, written_once
+from tests.integration.prefect_api import flow_runs, logs
+from tests.integration.searcher import PROMPTS, Searcher
 from tests.support.repository import Repository, free_port
 from tests.support.waiting import LIMIT_S, wait_until
-
-LENGTHS = 3
-PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
-
-
-class Searcher(threading.Thread):
-    """Searches in a loop from Python, as a service would, until stopped."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(daemon=True)
-        self.root = root
-        self.answers: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self.halt = threading.Event()
-
-    def run(self) -> None:
-        from autolora.retrieval import open_retriever
-
-        while not self.halt.is_set():
-            for prompt in PROMPTS:
-                try:
-                    hits = open_retriever(self.root).search(prompt, k=3)
-                    digests = {hit.index for hit in hits}
-                    assert len(digests) == 1 and len(hits) == 3
-                    self.answers[digests.pop()] += 1
-                except Exception as error:  # every failure counts
-                    self.failures.append(repr(error))
 
 
 @pytest.fixture(scope="module")
@@ -192,20 +164,6 @@ def test_clone_reproduces_the_past_without_crawling(
     assert copy.run("git", "status", "--porcelain").stdout.split() in ([], ["M", "dvc.lock"])
 
 
-def written_once(root: Path) -> tuple[set[str], set[str]]:
-    """Return the names of the sketches and the lines of the captions in data/."""
-    sketches = set(find_sketches(root))
-    return sketches, set((root / "data/captions/captions.jsonl").read_text().splitlines())
-
-
-def index_rows(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the index's rows by adapter, read from the working folder (no stage is running)."""
-    import lancedb
-
-    rows = lancedb.connect(root / "data/index").open_table("adapters").to_arrow().to_pylist()
-    return {row["sha256"]: row for row in rows}
-
-
 def test_nightly_howto_sets_up_a_schedule_that_runs(
     repository: Repository, third_refresh: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -269,40 +227,3 @@ def test_any_refresh_ends_consistent(
 def today(day: int) -> str:
     """Return the date of a day."""
     return (date(2026, 1, 4) + timedelta(days=day)).isoformat()
-
-
-def assert_consistent(repository: Repository) -> None:
-    """Compare the catalog with the outputs of the stages."""
-    listed = {row["sha256"]: row for row in repository.listing() if row["status"] != "queued"}
-    verdicts = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
-    accepted = {row["sha256"] for row in verdicts if row["active"] and row["verdict"] == "accepted"}
-    images = {rendering["sha256"] for sha256 in accepted for rendering in listed[sha256]["renderings"]}
-    captions = map(json.loads, (repository.root / "data/captions/captions.jsonl").read_text().splitlines())
-    rows = index_rows(repository.root)
-    assert rows.keys() == accepted
-    assert {sha256: row["license"] for sha256, row in rows.items()} == {
-        sha256: listed[sha256]["license"] for sha256 in accepted
-    }
-    assert Counter(row["image"] for row in captions) == dict.fromkeys(images, LENGTHS)
-    assert repository.search(PROMPTS[0])[0]["index"] == repository.index_content()
-    assert "Running stage" not in repository.run("dvc", "repro").stdout
-
-
-def flow_runs(api: str, criteria: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the flow runs of a Prefect server that meet these criteria."""
-    runs: list[dict[str, Any]] = post(f"{api}/flow_runs/filter", {"flow_runs": criteria})
-    return runs
-
-
-def logs(api: str, flow_run: str) -> list[str]:
-    """Return the log lines of a flow run."""
-    rows = post(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run]}}})
-    return [row["message"] for row in rows]
-
-
-def post(url: str, content: dict[str, Any]) -> Any:
-    """Return the JSON answer to a POST request."""
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=json.dumps(content).encode(), headers=headers)
-    with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
-        return json.load(answer)
