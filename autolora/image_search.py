@@ -6,7 +6,6 @@ images point, so its cosines with the adapters' sketches are a second score. `be
 """
 
 import hashlib
-import logging
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -40,8 +39,6 @@ MAX_COMPARED = 1000
 """adapters nearest to the caption that are compared with the gradient: 1 GB of sketches at the size of FLUX.1-dev; with
 a filter as many of those that pass it, and as many of all, which determine the scale of the scores"""
 SKETCHES_AT_ONCE = 64
-
-logger = logging.getLogger(__name__)
 
 
 class ImageSearch:

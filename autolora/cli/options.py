@@ -16,7 +16,6 @@ def _parse_day(text: str) -> datetime:
         raise typer.BadParameter(f"'{text}' is not a day (YYYY-MM-DD)") from error
 
 
-Prompt = Annotated[str, typer.Argument(help="What the image should show.")]
 PromptOrNone = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the image should show.")]
 ImageFile = Annotated[
     Path | None,

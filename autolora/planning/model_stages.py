@@ -30,8 +30,6 @@ OPTIMIZER_NUMBERS = 4
 """of a trained weight in float32: itself, its gradient and AdamW's two moments"""
 EIGEN_FLOPS = 10
 """operations of an eigendecomposition, per cube of the matrix's side"""
-CALLS_PER_DECOMPOSITION = 12
-"""of a slot's global LoRA"""
 CASES_PER_PAIR = 4
 """of an experiment: both adapters, each alone, and neither"""
 IMAGES_PER_CASE = 3

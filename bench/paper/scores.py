@@ -9,9 +9,8 @@ shown i            classifier: 1 if it detects the theme of adapter i
 all shown          classifier: 1 if it detects the themes of all wanted adapters
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -126,9 +125,3 @@ def crops_of(image: Image.Image) -> Iterator[Image.Image]:
 
 def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def mean_of(columns: Mapping[str, Any], prefix: str) -> Float64Array | None:
-    """Return the mean of the columns `prefix 1`, `prefix 2`, ...; None if there are none."""
-    numbered = [values for name, values in columns.items() if name.startswith(f"{prefix} ")]
-    return np.mean(numbered, axis=0) if numbered else None

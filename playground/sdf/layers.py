@@ -24,8 +24,6 @@ COLOURS: dict[str, Rgb] = {
     "brown": (146, 92, 54),
 }
 """colour of a scene -> the engine's own shade of it"""
-LIGHT = np.array((-0.5, -0.86), np.float32)
-"""direction from which light comes: right, down"""
 
 
 def rgb(color: Rgb) -> np.ndarray:

@@ -23,10 +23,6 @@ def gradient(seed: int) -> Tensor:
     return values * torch.tensor([1e-6, 1.0, 1e3])[:, None, None]
 
 
-def keys_of(files: list[Path]) -> list[str]:
-    return sorted(path.stem for path in files)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a repository with three captioned images and two concepts."""

@@ -10,7 +10,7 @@ import pytest
 
 from autolora.fusion.gate_means import GLOBAL, MAX_CELLS, GateMeans, describe, join_steps
 
-A, B = "a" * 64, "b" * 64
+A = "a" * 64
 
 
 def make_means(adapters: int = 2, blocks: int = 3, steps: int = 4, double_blocks: int = 1) -> GateMeans:

@@ -8,8 +8,6 @@ from PIL import Image
 
 from tests.support.report_root import HOSTILE
 
-WAYS = ("direct", "direct, selected")
-
 
 def entry(value: float, difference: float | None = None, than: str = "direct") -> dict[str, Any]:
     """Return a score with an interval of 0.1 to both sides, and maybe its difference to another row."""
