@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autolora.params import PoolParams
-from autolora.publication.manifest import PoolSettings
+from autolora.params import ModelsParams, PoolParams
+from autolora.publication.manifest import Manifest
+from autolora.slots import Slot, slots
 
 if TYPE_CHECKING:
     from autolora.lora.factors import Lora
-    from autolora.slots import Slot
 
 
 class AdapterWeights(Protocol):
     """Reads the weights of adapters."""
 
-    def load(self, sha256: str, slots: "Sequence[Slot]") -> "Lora":
+    def base_slots(self) -> tuple[Slot, ...]:
+        """Return the canonical slots of the base model that the adapters were made for."""
+
+    def load(self, sha256: str, slots: Sequence[Slot]) -> "Lora":
         """Return the updates of an adapter for the canonical slots of a transformer."""
 
     def path(self, sha256: str) -> Path:
@@ -31,10 +34,18 @@ class ProjectWeights:
     """The weights in the pool of a project."""
 
     root: Path
+    models: ModelsParams
     bounds: PoolParams
 
-    def load(self, sha256: str, slots: "Sequence[Slot]") -> "Lora":
-        """Return the updates of an adapter; raises MissingArtifact if its weights are missing or damaged."""
+    def base_slots(self) -> tuple[Slot, ...]:
+        """Return the canonical slots of `models.pipeline`; raises MissingArtifact if its config cannot be read."""
+        from autolora.image_search import relative_to
+        from autolora.models import transformer_config
+
+        return slots(transformer_config(relative_to(self.root, self.models)))
+
+    def load(self, sha256: str, slots: Sequence[Slot]) -> "Lora":
+        """Return the updates of an adapter. Raises as `autolora.pool.weights.load_lora`."""
         from autolora.pool.weights import load_lora
 
         return load_lora(self.root, sha256, slots, self.bounds)
@@ -53,13 +64,17 @@ class PublishedWeights:
     folder: Path
     cache: Path
     """folder of the downloaded files"""
-    settings: PoolSettings
+    manifest: Manifest
 
-    def load(self, sha256: str, slots: "Sequence[Slot]") -> "Lora":
-        """Return the updates of an adapter; raises MissingArtifact or HubError if it cannot be downloaded or read."""
+    def base_slots(self) -> tuple[Slot, ...]:
+        """Return the canonical slots of the base model that the index was made for."""
+        return slots(self.manifest.transformer)
+
+    def load(self, sha256: str, slots: Sequence[Slot]) -> "Lora":
+        """Return the updates of an adapter. Raises as `autolora.publication.weights.load_lora`."""
         from autolora.publication.weights import load_lora
 
-        return load_lora(self.folder, self.cache, sha256, slots, self.settings)
+        return load_lora(self.folder, self.cache, sha256, slots, self.manifest.settings)
 
     def path(self, sha256: str) -> Path:
         """Return the file of an adapter that has been loaded."""

@@ -176,6 +176,7 @@ class Pool:
             pipeline,
             hits,
             load=self._weights.load,
+            load_base=self._weights.base_slots,
             load_text=self._load_text if generation.text_encoders else None,
             load_gates=self._load_gates,
             method=method or generation.method,
@@ -228,12 +229,14 @@ def _open_project(root: Path, revision: str | None) -> Pool:
     params = load_params(root / "params.yaml")
     settings, retriever = PoolSettings.of(params), open_retriever(root, revision)
 
+    weights = ProjectWeights(root, params.models, params.pool)
+
     def open_image_search() -> "ImageSearch":
         from autolora.image_search import ImageSearch
 
         return ImageSearch(root, params, retriever)
 
-    return Pool(root, settings, retriever, ProjectWeights(root, settings.pool), open_image_search)
+    return Pool(root, settings, retriever, weights, open_image_search)
 
 
 def _open_published(folder: Path) -> Pool:
@@ -243,7 +246,7 @@ def _open_published(folder: Path) -> Pool:
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
     text_encoder = read_text_encoder(*parts, cache_folder("hashes") / f"{manifest.index}-text_encoder.json")
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
-    weights = PublishedWeights(folder, cache_folder("weights"), manifest.settings)
+    weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 
     def refuse_images() -> "ImageSearch":
         raise MissingArtifact(

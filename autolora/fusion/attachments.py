@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from autolora.errors import MismatchError
+from autolora.fusion.base_model import check_base_model, transformer_slots
 from autolora.params import Method, RuleParams
 from autolora.records import Hit
+from autolora.slots import Slot
 
 if TYPE_CHECKING:
     from autolora.fusion.gate import Gates
     from autolora.fusion.install import Attachment
     from autolora.lora.factors import Lora
     from autolora.lora.text_parts import TextParts
-    from autolora.slots import Slot
 
     LoadLora = Callable[[str, Sequence[Slot]], Lora]
     """called with the sha256 of an adapter and the slots of a transformer"""
@@ -37,6 +38,7 @@ def attach(
     hits: Sequence[Hit],
     *,
     load: "LoadLora",
+    load_base: Callable[[], Sequence[Slot]],
     load_text: "LoadText | None",
     load_gates: "LoadGates",
     method: Method,
@@ -44,15 +46,18 @@ def attach(
 ) -> None:
     """Let the adapters of hits act in a pipeline, in place of those attached before; after an error these stay.
 
-    load_text: reads the updates of the text encoders; None leaves these as they are. load_gates: called for the method
-    `gated` only. params: the numbers in the methods' rules. Raises as `Pool.fuse`.
+    load_base: reads the canonical slots of the base model that the adapters were made for. load_text: reads the updates
+    of the text encoders; None leaves these as they are. load_gates: called for the method `gated` only. params: the
+    numbers in the methods' rules. Raises as `Pool.fuse`.
     """
-    from autolora.fusion.hits import fused_hits, transformer_slots
+    from autolora.fusion.hits import fused_hits
 
     check_hits(hits)
     if len({hit.sha256 for hit in hits}) < len(hits):
         raise MismatchError("an adapter is given twice: give it once, with the strength that it should have")
     key, slots = transformer_of(pipeline), transformer_slots(pipeline.transformer)
+    if hits:
+        check_base_model(slots, load_base())
     attachment = fused_hits(
         pipeline,
         hits,

@@ -14,10 +14,6 @@ from autolora.lora.factors import Lora
 from autolora.lora.text_parts import TextParts
 from autolora.params import Method, RuleParams
 from autolora.records import Hit
-from autolora.slots import Slot, slots
-
-CONFIG_KEYS = {"num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim"}
-"""of a FluxTransformer2DModel, which determine its slots"""
 
 
 def fused_hits(
@@ -55,14 +51,3 @@ def fused_hits(
 
 def _strengthened_parts(parts: TextParts, strength: float) -> TextParts:
     return {encoder: strengthened(lora, strength) for encoder, lora in parts.items()}
-
-
-def transformer_slots(transformer: Any) -> tuple[Slot, ...]:
-    """Return the canonical slots of a transformer; raises MismatchError if it is not one of FLUX."""
-    config = getattr(transformer, "config", {})
-    if not set(config) >= CONFIG_KEYS:
-        raise MismatchError(
-            f"{type(transformer).__name__} is not the transformer of a FLUX pipeline: give a pipeline whose "
-            "`transformer` is a FluxTransformer2DModel, such as FluxPipeline or FluxImg2ImgPipeline"
-        )
-    return slots(config)

@@ -69,7 +69,8 @@ def load(slots: Sequence[Slot], path: Path) -> Gates:
         ) from error
     if trained_for != _digest_of_slots(slots):
         raise MismatchError(
-            f"the gates in {path} were trained for another base model: run `dvc repro fusion`"
+            f"the gates in {path} were trained for another base model: set models.pipeline in params.yaml to that one, "
+            "run `dvc repro fusion`, or use the method `direct`"
         )
     return assemble(tensors, variant)
 

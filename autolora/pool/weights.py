@@ -1,10 +1,10 @@
-"""Loading LoRA updates from the pool's weights."""
+"""Loading LoRA updates from files of weights that are named by their sha256."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from autolora.errors import MissingArtifact, RefusedFile, rerun
+from autolora.errors import MismatchError, MissingArtifact, RefusedFile
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
 from autolora.params import PoolParams
@@ -12,11 +12,13 @@ from autolora.pool import store as pool
 from autolora.slots import Slot
 from autolora.storage.hashes import hash_file
 
+RESTORE = "run `autolora repair --apply`, which restores it from DVC or its hub if one of them has it"
+
 
 def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams) -> Lora:
     """Return the updates of an adapter, read from the pool.
 
-    Raises MissingArtifact if the weights are missing or damaged.
+    Raises MissingArtifact if the weights are missing or damaged, MismatchError if they are of another base model.
     """
     path = pool.weights_path(root, sha256)
     if pool.is_link_outside(root, sha256) and not path.exists():
@@ -24,22 +26,30 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
             f"{os.readlink(path)} was moved or deleted since it was indexed: run `autolora index`, and search again"
         )
     if not path.exists():
-        raise MissingArtifact(
-            f"{path} does not exist: {rerun('pool')} to download it; a file that its hub has withdrawn is no longer "
-            "available"
-        )
+        raise MissingArtifact(f"{path} does not exist: {RESTORE}; `autolora verify` names all missing files")
     if not pool.has_weights(root, sha256):
         raise MissingArtifact(
-            f"{path} is empty: the file was taken down (data/takedowns.jsonl), or is damaged and can be restored with "
-            "`autolora repair`"
+            f"{path} is empty: the file was taken down (data/takedowns.jsonl), or is damaged; in that case {RESTORE}"
         )
     if pool.is_link_outside(root, sha256) and hash_file(path) != sha256:
         raise MissingArtifact(
             f"{path.resolve()} has changed since it was indexed: run `autolora index`, and search again"
         )
+    return read_intact(path, sha256, slots, bounds, RESTORE)
+
+
+def read_intact(path: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams, remedy: str) -> Lora:
+    """Return the updates in a file that was accepted when it had this sha256.
+
+    remedy: what to do if it has another one now. Raises MissingArtifact if it has and cannot be read, MismatchError if
+    the file is intact, so that it was accepted for another base model or other bounds.
+    """
     try:
-        return read(
-            path.resolve(), slots, bounds
-        ).lora  # resolve: the weights may be a symbolic link made by DVC
+        return read(path.resolve(), slots, bounds).lora  # the weights may be a symbolic link made by DVC
     except RefusedFile as error:
-        raise MissingArtifact(f"{path} is damaged ({error}): delete it and {rerun('pool')}") from error
+        if hash_file(path) != sha256:
+            raise MissingArtifact(f"{path} is damaged ({error}): {remedy}") from error
+        raise MismatchError(
+            f"{path} is intact, but does not fit the base model, or the section pool of params.yaml ({error}): set "
+            "both as they were when the file was accepted, or run `dvc repro`, which reads all files again"
+        ) from error

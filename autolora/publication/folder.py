@@ -21,10 +21,11 @@ from pathlib import Path
 from autolora.catalog.store import read_all_or_empty
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
+from autolora.fusion.base_model import CONFIG_KEYS
 from autolora.hubs.huggingface.repositories import upload
 from autolora.index.copies import Index
 from autolora.index.served import copy_path, open_index
-from autolora.models import component
+from autolora.models import component, transformer_config
 from autolora.params import FolderParams, Params
 from autolora.pool import store as pool
 from autolora.publication.card import write_card
@@ -133,7 +134,11 @@ def _write(
             unoffered,
             len(index.rows),
         )
-    manifest = Manifest(index=index.digest, settings=settings, files=hash_files(folder))
+    config = transformer_config(params.models)
+    transformer = {key: config[key] for key in CONFIG_KEYS}
+    manifest = Manifest(
+        index=index.digest, settings=settings, transformer=transformer, files=hash_files(folder)
+    )
     pipeline = params.models.pipeline
     pipeline = pipeline if params.models.pipeline_revision else Path(pipeline).name  # a path stays private
     write_atomic(folder / CARD, write_card(index, pipeline, repo_id, unoffered))

@@ -7,13 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
+from autolora.fusion.base_model import CONFIG_KEYS
 from autolora.hubs.validation import short_repr
 from autolora.params import GenerationParams, HubsParams, Params, PoolParams, RetrievalParams
 from autolora.params.reader import read_section
 from autolora.storage.hashes import HashFile
 from autolora.storage.validation import SHA256
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, CARD, SOURCES, PIPELINE = "published_index.json", "README.md", "sources.jsonl", "pipeline"
 PATTERNS = (MANIFEST, CARD, SOURCES, f"{PIPELINE}/*", "cache/index/*", "data/fusion/*")
 """files of the folder"""
@@ -44,6 +45,8 @@ class Manifest:
     index: str
     """content digest"""
     settings: PoolSettings
+    transformer: Mapping[str, int]
+    """the numbers in the config of the base model's transformer that determine its slots"""
     files: Mapping[str, str]
     """path -> sha256 of each other file but the card"""
 
@@ -93,11 +96,12 @@ def read_manifest(folder: Path) -> Manifest:
         if schema != SCHEMA:
             raise ParamsError(f"its layout is {schema}, expected {SCHEMA}")
         settings = read_section(PoolSettings, content["settings"])
-    except (ParamsError, KeyError) as error:
+        transformer = {key: int(content["transformer"][key]) for key in CONFIG_KEYS}
+    except (ParamsError, KeyError, TypeError, ValueError) as error:
         raise MismatchError(
             f"{path} was written by another version of AutoLoRA ({error}): use that version, or publish the index again"
         ) from error
-    return Manifest(index=index, settings=settings, files=files)
+    return Manifest(index=index, settings=settings, transformer=transformer, files=files)
 
 
 def _is_inside(name: str) -> bool:

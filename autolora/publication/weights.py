@@ -8,8 +8,8 @@ from autolora.catalog.names import FOLDER_HUB
 from autolora.errors import HubError, MissingArtifact, RefusedFile
 from autolora.hubs.registry import open_hub
 from autolora.lora.factors import Lora
-from autolora.lora.read import read
 from autolora.params import HubsParams
+from autolora.pool.weights import read_intact
 from autolora.publication.manifest import SOURCES, PoolSettings
 from autolora.slots import Slot
 from autolora.storage.files import Row, read_rows
@@ -21,8 +21,8 @@ MAX_BYTES = 1 << 32
 def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], settings: PoolSettings) -> Lora:
     """Return the updates of an adapter, downloading its file if it is not in the folder `cache`.
 
-    root: folder of the published index. Raises MissingArtifact if no hub is known to offer the file or it cannot be
-    read, HubError if every download fails.
+    root: folder of the published index. Raises MissingArtifact if no hub is known to offer the file, HubError if every
+    download fails, and as `read_intact`.
     """
     path = cache / f"{sha256}.safetensors"
     if not path.exists():
@@ -31,10 +31,7 @@ def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], setti
         )  # of a folder, it would be read from this machine, at the publisher's path
         sources = [row for row in rows if row["sha256"] == sha256 and row["hub"] != FOLDER_HUB]
         _download(sha256, sources, path, settings.hubs)
-    try:
-        return read(path, slots, settings.pool).lora
-    except RefusedFile as error:
-        raise MissingArtifact(f"{path} cannot be read ({error}): delete it to download it again") from error
+    return read_intact(path, sha256, slots, settings.pool, "delete it, and it is downloaded again")
 
 
 def _download(sha256: str, sources: Sequence[Row], path: Path, hubs: HubsParams) -> None:

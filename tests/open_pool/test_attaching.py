@@ -17,7 +17,7 @@ from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.open_pool import Pool
-from autolora.params import Method
+from autolora.params import Method, load
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
@@ -187,7 +187,7 @@ def test_updates_of_the_text_encoders_act_if_they_are_asked_for(
     file.rename(path)
     with_part = replace(hits[0], sha256=path.stem)
     settings = replace(pool.settings, generation=replace(pool.settings.generation, text_encoders=True))
-    weights = ProjectWeights(root, settings.pool)
+    weights = ProjectWeights(root, load(root / "params.yaml").models, settings.pool)
     asking = Pool(root, settings, pool.retriever, weights, pytest.fail)
     with pool.fuse(pipe, [with_part]):
         ignored = draw(pipe)

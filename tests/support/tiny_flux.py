@@ -3,6 +3,7 @@
 import string
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -72,6 +73,13 @@ def build_pipeline() -> Any:
         part.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def build_other_pipeline(**config: int) -> Any:
+    """Return what has the transformer of another base model: fields of its config, else CONFIG."""
+    from diffusers import FluxTransformer2DModel
+
+    return SimpleNamespace(transformer=FluxTransformer2DModel(**{**CONFIG, **config}))
 
 
 @cache
