@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
 from autolora.fusion.gate import Gates
 from autolora.fusion.pretrained import load_pretrained
@@ -29,15 +29,28 @@ def initial_gates(root: Path, params: FusionParams, transformer: Mapping[str, An
         torch.manual_seed(params.seed)
         return store.build(transformer, params.variant)
     path = root / Path(params.init).expanduser()
+    try:
+        found = _load(path, transformer)
+    except (MissingArtifact, MismatchError) as error:
+        raise type(error)(f"fusion.init is {params.init}, which cannot be used: {error}") from error
+    _check_architecture(path, found.variant, params.variant)
+    tensors = found.state_dict()
+    gates = store.assemble(tensors, params.variant, store.find_widths(tensors))
+    return gates.train().requires_grad_(True)
+
+
+def _load(path: Path, transformer: Mapping[str, Any]) -> Gates:
+    """Return the gates of a pretrained folder or a published file."""
     if path.is_dir():
         pretrained = load_pretrained(path)
         pretrained.check_fits(transformer)
-        found = pretrained.gates
-    else:
-        found = load_published(path, transformer)
-    _check_architecture(path, found.variant, params.variant)
-    gates = store.assemble(found.state_dict(), params.variant)
-    return gates.train().requires_grad_(True)
+        return pretrained.gates
+    if not path.exists():
+        raise MissingArtifact(
+            f"{path} does not exist: give a folder that `autolora publish-gates FOLDER` has written, a file of gates "
+            "that their authors have published, or null for random ones"
+        )
+    return load_published(path, transformer)
 
 
 def _check_architecture(path: Path, found: FusionVariant, trained: FusionVariant) -> None:

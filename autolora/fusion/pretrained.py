@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, ParamsError
 from autolora.fusion import store
 from autolora.fusion.gate import Gates
+from autolora.params.reader import read_section
 from autolora.presets import FusionVariant
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import DType, PretrainedConfig, TrainingSet
@@ -58,10 +59,12 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
     contradict their config, HubError if they cannot be downloaded.
     """
     folder = locate(source, revision, "gates")
+    store.check_exported(folder)
     config, tensors = read_folder(folder, "gates")
     try:
-        gates = store.assemble(tensors, FusionVariant(**config.model["variant"]))
-    except (TypeError, KeyError, MismatchError) as error:
+        variant = read_section(FusionVariant, config.model["variant"], "variant")
+        gates = store.assemble(tensors, variant, store.find_widths(tensors))
+    except (KeyError, ParamsError, MismatchError) as error:
         raise MismatchError(
             f"the gates in {folder} do not fit the config.json beside them ({error}): copy or download both again, or "
             "install the version of AutoLoRA that wrote them"

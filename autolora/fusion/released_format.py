@@ -11,8 +11,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion import store
 from autolora.fusion.gate import TERMS, Gates
-from autolora.fusion.store import assemble
 from autolora.presets import FUSION, FusionVariant, GateForm
 from autolora.slots import fused_slots
 from autolora.storage.files import write_atomic
@@ -32,13 +32,20 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
     try:
         tensors = load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise MissingArtifact(f"cannot read gates from {path} ({error}): download the file again") from error
+        raise MissingArtifact(
+            f"cannot read gates from {path} ({error}): give a file of published gates, or download it again"
+        ) from error
+    if path.name == store.WEIGHTS:
+        store.check_exported(path.parent)
     try:
         form = find_form(tensors)
         variant = variant or replace(FUSION["released"], global_rank=GLOBAL_RANK[form])
-        gates = assemble(tensors, replace(variant, gate=form, slots="fused", relevance=False))
+        variant = replace(variant, gate=form, slots="fused", relevance=False)
+        gates = store.assemble(tensors, variant, store.find_widths(tensors))
     except MismatchError as error:
-        raise MismatchError(f"{path}: {error}") from error
+        raise MismatchError(
+            f"{path}: {error}: give a file of gates that their authors have published, or download it again"
+        ) from error
     expected = {slot.name: slot.d_out for slot in fused_slots(transformer)}
     fitting = [name for name, width in expected.items() if name in gates and gates.of(name).width == width]
     if len(fitting) != len(expected) or len(gates.model_dict) != len(expected):
@@ -72,7 +79,8 @@ def find_form(tensors: Mapping[str, Tensor]) -> GateForm:
     for form, terms in published.items():
         if present == set(terms):
             return form
+    expected = ", or ".join(" and ".join(sorted(terms)) for terms in published.values())
+    found = " and ".join(sorted(present)) or "none"
     raise MismatchError(
-        f"not published gates: the file has the gate weights {sorted(present)}, expected one of "
-        f"{[sorted(terms) for terms in published.values()]}"
+        f"not published gates: the file has {found} of the terms of a gate, expected {expected}"
     )

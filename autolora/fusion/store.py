@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +15,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from autolora.errors import MismatchError, MissingArtifact
+from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.gate import Gates
+from autolora.params.reader import read_section
 from autolora.presets import FusionVariant
 from autolora.slots import Slot, fused_slots, slots, unescape
 from autolora.storage.files import write_atomic
@@ -23,6 +25,10 @@ from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.incremental import write_digest
 
 SCHEMA = 2
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+NAMED = 3
+"""tensors that an error names"""
+REWRITE = "write the gates again (`dvc repro --force --single-item fusion`, or `autolora import-gates`)"
 WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
 """name of a tensor that a gate of every form has, and that is as wide as its slot"""
 
@@ -44,59 +50,114 @@ def save(gates: Gates, slots: Sequence[Slot], path: Path) -> None:
     slots: the canonical slots of the base model, also for gates on fused slots.
     """
     config = {"schema": SCHEMA, "slots": _digest_of_slots(slots), "variant": asdict(gates.variant)}
-    write_atomic(path / "config.json", canonical_json(config) + "\n")
-    write_atomic(path / "model.safetensors", save_tensors(_tensors(gates)))
+    write_atomic(path / CONFIG, canonical_json(config) + "\n")
+    write_atomic(path / WEIGHTS, save_tensors(_tensors(gates)))
 
 
 def load(slots: Sequence[Slot], path: Path) -> Gates:
     """Return the gates saved in a folder, frozen, in float32.
 
     slots: the canonical slots of the base model. Raises MissingArtifact if there are no gates or they are damaged,
-    MismatchError if they were trained for another base model.
+    MismatchError if another version of AutoLoRA wrote them, they were trained for another base model, or the two files
+    do not belong together.
     """
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        tensors = load_tensors((path / "model.safetensors").read_bytes())
-        variant = FusionVariant(**config["variant"])
-        trained_for = config["slots"]
-    except FileNotFoundError as error:
-        raise MissingArtifact(
-            f"no trained gates in {path}: run `dvc repro fusion`, or use the method `direct`"
-        ) from error
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise MissingArtifact(
-            f"the gates in {path} cannot be read ({error}): run `dvc repro fusion`"
-        ) from error
+    variant, trained_for, tensors = _read(path)
     if trained_for != _digest_of_slots(slots):
         raise MismatchError(
             f"the gates in {path} were trained for another base model: set models.pipeline in params.yaml to that one, "
             "run `dvc repro fusion`, or use the method `direct`"
         )
-    return assemble(tensors, variant)
+    widths: Counter[str] = Counter()
+    for slot in slots:
+        widths[slot.fused if variant.slots == "fused" else slot.name] += slot.d_out
+    try:
+        return assemble(tensors, variant, widths)
+    except MismatchError as error:
+        raise MismatchError(f"{path / WEIGHTS}: {error}: {REWRITE}") from error
 
 
-def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant) -> Gates:
-    """Return frozen gates with these tensors, in float32; the slots follow from the tensors' names and widths.
+def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
+    """Return variant, digest of the base model's slots, and tensors of the gates in a folder; errors as `load`."""
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_tensors((path / WEIGHTS).read_bytes())
+        schema, trained_for, values = config["schema"], config["slots"], config["variant"]
+    except FileNotFoundError as error:
+        raise MissingArtifact(
+            f"no trained gates in {path}: run `dvc repro fusion`, or use the method `direct`"
+        ) from error
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise MissingArtifact(f"the gates in {path} cannot be read ({error!r}): {REWRITE}") from error
+    try:
+        if schema != SCHEMA:
+            raise ParamsError(f"schema is {schema!r}, expected {SCHEMA}")
+        return read_section(FusionVariant, values, "variant"), trained_for, tensors
+    except ParamsError as error:
+        raise MismatchError(
+            f"{path / CONFIG} was written by another version of AutoLoRA, or by hand ({error}): {REWRITE}"
+        ) from error
 
-    Raises MismatchError if the tensors are not those of gates of this form, or a value is not a finite number.
+
+def check_exported(folder: Path) -> None:
+    """Raise MismatchError if a folder holds gates as the stage `fusion` writes them, and replaces them when it runs."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(config, dict) and "slots" in config:
+        raise MismatchError(
+            f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them first "
+            "with `autolora publish-gates FOLDER` in that project, and give that folder"
+        )
+
+
+def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant, widths: Mapping[str, int]) -> Gates:
+    """Return frozen gates with these tensors, in float32.
+
+    widths: slot -> width of its gate. Raises MismatchError if the tensors are not those of gates of this form, or a
+    value is not a finite number.
     """
-    widths = {
+    with torch.device("meta"):
+        gates = Gates(widths, variant)
+    expected = gates.state_dict()
+    if difference := _difference(tensors, expected):
+        raise MismatchError(
+            f"not gates of the form '{variant.gate}', which have {len(expected)} tensors here: {difference}"
+        )
+    gates.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    if damaged := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise MismatchError(
+            f"the gates have values that are not finite, first in '{damaged[0]}': their training diverged (use a "
+            "smaller fusion.overrides.learning_rate), or the file is damaged"
+        )
+    return gates.eval().requires_grad_(False)
+
+
+def find_widths(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return slot -> width of its gate, for the slots that the names of tensors contain."""
+    return {
         unescape(match[1]): tensor.numel()
         for name, tensor in tensors.items()
         if (match := WIDE.fullmatch(name))
     }
-    with torch.device("meta"):
-        gates = Gates(widths, variant)
-    try:
-        gates.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    except RuntimeError as error:
-        raise MismatchError(f"not gates of the form '{variant.gate}': {error}") from error
-    if damaged := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise MismatchError(
-            f"the gates have values that are not finite, first in '{damaged[0]}': their training diverged, or the file "
-            "is damaged; train them again with a smaller fusion.overrides.learning_rate, or use others"
-        )
-    return gates.eval().requires_grad_(False)
+
+
+def _difference(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return how many tensors are missing, unexpected, or of another shape, with the first names; "" if none is."""
+    names = {
+        "missing": [name for name in expected if name not in tensors],
+        "unexpected": [name for name in tensors if name not in expected],
+        "of another shape": [
+            f"{name} {list(tensors[name].shape)} instead of {list(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in tensors and tensors[name].shape != tensor.shape
+        ],
+    }
+    return "; ".join(
+        f"{len(wrong)} {problem} ({', '.join(wrong[:NAMED])}{', …' if len(wrong) > NAMED else ''})"
+        for problem, wrong in names.items()
+        if wrong
+    )
 
 
 def write_fusion_digest(root: Path, gates: Gates, trained_from: Mapping[str, str], **counts: int) -> str:

@@ -134,7 +134,7 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
         tensors = gates.state_dict()
         tensors[f"model_dict.{name}.bias"][0] = torch.nan
         with pytest.raises(MismatchError, match=r"values that are not finite, first in .*attn___to_q\.bias"):
-            fusion.assemble(tensors, gates.variant)
+            fusion.assemble(tensors, gates.variant, fusion.find_widths(tensors))
         return
     if change == "width":
         gates.model_dict[name] = other.model_dict[name]

@@ -174,7 +174,7 @@ def test_training_starts_from_a_pretrained_folder_of_the_same_form_only(
     other = fusion_params(gate="scalar")
     with pytest.raises(MismatchError, match=r"has gates with gate: full: set this in fusion.overrides"):
         train(root, replace(other, init=params.init), models)
-    with pytest.raises(MissingArtifact, match=r"cannot read gates from .*nothing"):
+    with pytest.raises(MissingArtifact, match=r"fusion.init is nothing.* does not exist"):
         train(root, replace(PARAMS, init="nothing"), models)
 
 
