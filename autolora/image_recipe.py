@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from autolora.catalog.names import full_name
-from autolora.errors import MissingArtifact, ParamsError
+from autolora.errors import MismatchError, MissingArtifact, ParamsError
+from autolora.limits import check_acting, check_strength
 from autolora.params import METHODS, GenerationParams, Method, Params
 from autolora.params.reader import read_section
 from autolora.provenance import read_provenance
@@ -19,7 +20,6 @@ from autolora.storage.validation import MAX_NUMBER, check_choice, check_sha256, 
 if TYPE_CHECKING:
     from autolora.retrieval import Retriever
 
-MAX_ADAPTERS = 100
 MAX_SIDE, MAX_STEPS, MAX_TOKENS = 4096, 1000, 512
 """px, denoising steps and T5 tokens that an image may ask for: whoever wrote a PNG decides what is in it"""
 FIELDS = {
@@ -43,7 +43,7 @@ class RecordedAdapter:
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
-        """Return an adapter of a provenance. Raises KeyError, TypeError or ValueError if it is not valid."""
+        """Return an adapter of a provenance; raises KeyError, TypeError, ValueError or MismatchError if it is none."""
         known = {name: row[name] for name in FIELDS if name in row}
         values: dict[str, Any] = {"relevance": None, "strength": 1.0} | checked_object(known, FIELDS)
         check_sha256(values["sha256"])
@@ -53,7 +53,7 @@ class RecordedAdapter:
             sha256=values["sha256"],
             name=full_name(values["hub"], values["id"], values["file"]),
             relevance=values["relevance"],
-            strength=float(values["strength"]),
+            strength=check_strength(values["id"], values["strength"]),
             trigger_words=strings(values["trigger_words"]),
         )
 
@@ -108,8 +108,7 @@ def read_recipe(path: Path, params: Params) -> ImageRecipe:
     provenance = read_provenance(path)
     try:
         check_choice(provenance["method"], METHODS)
-        if len(provenance["adapters"]) > MAX_ADAPTERS:
-            raise ValueError(f"{len(provenance['adapters'])} adapters, more than {MAX_ADAPTERS}")
+        check_acting(len(provenance["adapters"]))
         if len({row["sha256"] for row in provenance["adapters"]}) < len(provenance["adapters"]):
             raise ValueError("an adapter twice")
         recipe = ImageRecipe(
@@ -121,7 +120,15 @@ def read_recipe(path: Path, params: Params) -> ImageRecipe:
             settings=_read_settings(provenance["generation"], params),
             provenance=provenance,
         )
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, ParamsError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        ParamsError,
+        MismatchError,
+    ) as error:
         raise MissingArtifact(
             f"the provenance in {path} cannot be repeated ({error}): it is damaged, or another version of AutoLoRA "
             "wrote it; `autolora show --json` prints it"

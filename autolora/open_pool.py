@@ -118,7 +118,8 @@ class Pool:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
 
         A name is an id on a hub (author/name) or the beginning of a sha256. prompt: what their scores compare with.
-        Raises MissingArtifact if no adapter has a name, or several have it.
+        Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
+        from -4 to 4 (`autolora.limits`).
         """
         hits = self.retriever.named(prompt, list(names))
         strengths = names.values() if isinstance(names, Mapping) else [1.0] * len(hits)
@@ -149,9 +150,10 @@ class Pool:
         `generation.method` in params.yaml, as the numbers in the rules are those of `generation.rules`.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
-        Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, or if
-        it already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline,
-        ValueError if there is no such method.
+        Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if more
+        adapters or larger strengths are given than `autolora.limits` allows, or if the pipeline already has adapters of
+        a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline, ValueError if there is no such
+        method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(

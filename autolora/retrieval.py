@@ -16,6 +16,7 @@ from autolora.errors import MismatchError
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
+from autolora.limits import check_strength
 from autolora.matching.selection import Candidates, select
 from autolora.params import RetrievalParams, load
 from autolora.records import Hit
@@ -160,8 +161,12 @@ def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
 
 
 def strengthen(hit: Hit, strength: float) -> Hit:
-    """Return a hit with a strength; one that adds nothing, or is subtracted, has no words for the prompt."""
-    return replace(hit, strength=strength, trigger_words=hit.trigger_words if strength > 0 else ())
+    """Return a hit with a strength; one that adds nothing, or is subtracted, has no words for the prompt.
+
+    Raises MismatchError as `check_strength`.
+    """
+    factor = check_strength(hit.id, strength)
+    return replace(hit, strength=factor, trigger_words=hit.trigger_words if factor > 0 else ())
 
 
 def _hit(index: Index, rank: int, position: int, score: float, relevance: float | None) -> Hit:

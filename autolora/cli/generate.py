@@ -22,6 +22,7 @@ from autolora.cli.repetition import (
 )
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
+from autolora.limits import MAX_ACTING, MAX_STRENGTH
 from autolora.params import Method, Params, RetrievalParams
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 
 BYTES_PER_PIXEL = 3
-MAX_STRENGTH = 4.0
-"""largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
-number such as 80 is meant as percent"""
 
 
 def generate(
@@ -41,7 +39,10 @@ def generate(
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", min=0, help="Use the first K hits of a search, fitting or not; 0 uses the base model alone."
+            "-k",
+            min=0,
+            max=MAX_ACTING,
+            help="Use the first K hits of a search, fitting or not; 0 uses the base model alone.",
         ),
     ] = None,
     adapters: Annotated[
@@ -136,6 +137,8 @@ def _check_choice(
     for option, value in (("--rev", rev), ("--where", where)):
         if k == 0 and value:
             raise typer.BadParameter(f"-k 0 searches no index, so {option} has no effect", param_hint=option)
+    if len(adapters or ()) > MAX_ACTING:
+        raise typer.BadParameter(f"at most {MAX_ACTING} adapters act together", param_hint="--adapter")
     if adapters and (k is not None or where):
         raise typer.BadParameter(
             "give either adapters, or -k and --where to search for some", param_hint="--adapter"

@@ -50,8 +50,9 @@ def attach(
     of the text encoders; None leaves these as they are. load_gates: called for the method `gated` only. params: the
     numbers in the methods' rules. Raises as `Pool.fuse`.
     """
-    from autolora.fusion.hits import fused_hits
+    from autolora.fusion.hits import check_hits, fused_hits
 
+    check_are_hits(hits)
     check_hits(hits)
     if len({hit.sha256 for hit in hits}) < len(hits):
         raise MismatchError("an adapter is given twice: give it once, with the strength that it should have")
@@ -84,7 +85,7 @@ def attachment_of(pipeline: Pipeline) -> "Attachment | None":
     return _attached.get(transformer_of(pipeline))
 
 
-def check_hits(hits: Sequence[Hit]) -> None:
+def check_are_hits(hits: Sequence[Hit]) -> None:
     """Raise TypeError if an argument is not a list of hits, such as one hit, or names of adapters."""
     if isinstance(hits, Hit):
         raise TypeError("expected a list of hits, not one hit: give `[hit]`")

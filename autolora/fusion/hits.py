@@ -1,15 +1,14 @@
 """The hits of a search, fused into a pipeline: the adapters' updates with strength and relevance."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autolora.errors import MismatchError
 from autolora.fusion.install import Attachment, strengthened
 from autolora.fusion.methods import LoadGates, attach
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
 from autolora.fusion.text_encoders import attach_text_parts
+from autolora.limits import check_acting, check_strength
 from autolora.lora.factors import Lora
 from autolora.lora.text_parts import TextParts
 from autolora.params import Method, RuleParams
@@ -30,14 +29,10 @@ def fused_hits(
 
     load: sha256 of an adapter -> its updates. load_text: those of the text encoders; None leaves these as they are.
     recorder: gets the means of the gates.
-    Raises MissingArtifact as `load` and `load_gates`; MismatchError if a strength is not a finite number, and as
+    Raises MissingArtifact as `load` and `load_gates`; MismatchError as `check_hits`,
     `load_text`, `autolora.fusion.methods.attach` and `autolora.fusion.text_encoders.attach_text_parts`.
     """
-    for hit in hits:
-        if not math.isfinite(hit.strength):
-            raise MismatchError(
-                f"the strength of adapter '{hit.id}' is {hit.strength}: give a finite number, such as 0.8"
-            )
+    check_hits(hits)
     acting = [hit for hit in hits if hit.strength != 0]
     adapters = [
         Adapter(hit.sha256, strengthened(load(hit.sha256), hit.strength), hit.relevance) for hit in acting
@@ -47,6 +42,13 @@ def fused_hits(
             parts = [_strengthened_parts(load_text(hit.sha256), hit.strength) for hit in acting]
             attachment.push(attach_text_parts(pipeline, parts))
         return attachment.pop_all()
+
+
+def check_hits(hits: Sequence[Hit]) -> None:
+    """Raise MismatchError if more hits are given than act together, or one has a strength that is not allowed."""
+    check_acting(len(hits))
+    for hit in hits:
+        check_strength(hit.id, hit.strength)
 
 
 def _strengthened_parts(parts: TextParts, strength: float) -> TextParts:

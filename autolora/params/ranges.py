@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autolora.errors import ParamsError
+from autolora.limits import MAX_ACTING
 from autolora.params.hubs import CrawlParams
 from autolora.params.models import JudgesParams, ModelsParams
 from autolora.params.training_data import DatasetParams, PoolParams
@@ -11,6 +12,9 @@ from autolora.presets import EncoderVariant
 
 Rule = tuple[str, Callable[[Any], bool], Mapping[str, tuple[str, ...]]]
 RULES: tuple[Rule, ...] = (
+    (f"between 1 and {MAX_ACTING}, both allowed", lambda value: 1 <= value <= MAX_ACTING, {
+        "retrieval": ("max_selected",),
+    }),
     ("at least 1", lambda value: value >= 1, {
         "hubs": ("attempts", "downloads"),
         "crawl": ("newest", "full_scan_every_days"),
@@ -21,7 +25,7 @@ RULES: tuple[Rule, ...] = (
         "encoder": ("steps", "batch"),
         "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio", "landmarks"),
         "index": ("batch",),
-        "retrieval": ("k", "max_selected"),
+        "retrieval": ("k",),
         "fusion": ("steps", "batch", "image_size", "validate_every", "patience", "trajectories", "trajectory_steps"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
         "generation.rules": ("switch_steps",),

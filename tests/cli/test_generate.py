@@ -70,3 +70,10 @@ def test_an_unknown_method_is_a_usage_error_that_lists_the_known_ones() -> None:
     result = CliRunner().invoke(app, ["generate", "a cat", "--method", "sum"], env={"COLUMNS": "400"})
     assert result.exit_code == 2
     assert "'sum' is not one of 'direct', 'gated', 'mean', 'velocity'" in result.output
+
+
+@pytest.mark.parametrize("options", [["-k", "101"], ["--adapter", "x/y"] * 101])
+def test_more_adapters_than_act_together_are_a_usage_error(options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["generate", "a cat", *options], env={"COLUMNS": "400"})
+    assert result.exit_code == 2
+    assert "100" in result.output and ("-k" in result.output or "at most" in result.output)

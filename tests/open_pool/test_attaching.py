@@ -16,6 +16,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
+from autolora.limits import MAX_ACTING
 from autolora.open_pool import Pool
 from autolora.params import Method, load
 from autolora.pool.store import weights_path
@@ -120,6 +121,19 @@ def test_an_adapter_that_is_given_twice_is_an_error(pool: Pool, hits: list[Hit],
         pool.attach(pipe, [*hits, hits[0]])
     with pool.fuse(pipe, []):
         assert not any(module._forward_hooks for module in pipe.transformer.modules())
+
+
+def test_more_adapters_and_larger_strengths_than_allowed_are_errors(
+    pool: Pool, hits: list[Hit], pipe: Any
+) -> None:
+    many = [replace(hits[0], sha256=f"{number:064x}") for number in range(MAX_ACTING + 1)]
+    with pytest.raises(MismatchError, match=r"101 adapters are given, but at most 100 act together"):
+        pool.attach(pipe, many)
+    wrong: Any
+    for wrong in (50, -4.1, float("nan"), "0.8", None):
+        with pytest.raises(MismatchError, match=r"give a number from -4 to 4, such as 0\.8"):
+            pool.attach(pipe, [replace(hits[0], strength=wrong)])
+    assert not any(module._forward_hooks for module in pipe.transformer.modules())
 
 
 def test_wrong_arguments_are_type_errors(pool: Pool, hits: list[Hit], pipe: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import autolora
-from autolora.errors import MissingArtifact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.open_pool import Pool
 from tests.open_pool.images import PROMPT
 from tests.support import small_root
@@ -72,6 +72,10 @@ def test_hits_of_a_pool(pool: Pool, root: Path) -> None:
     assert [(hit.sha256, hit.strength) for hit in named] == [(second.sha256, 0.5), (first.sha256, -1.0)]
     assert named[0].trigger_words and not named[1].trigger_words
     assert [hit.strength for hit in pool.named(PROMPT, [first.id])] == [1.0]
+    wrong: Any
+    for wrong in ("0.8", 50, float("nan")):
+        with pytest.raises(MismatchError, match=rf"'{first.id}' is .*: give a number from -4 to 4"):
+            pool.named(PROMPT, {first.id: wrong})
 
 
 def test_reasons_of_hits(pool: Pool) -> None:

@@ -34,6 +34,12 @@ from tests.params.changed_params import changed
         ),
         ("concepts", "image_size", 40, r"concepts.image_size is 40 but must be a multiple of 16 px"),
         ("concepts", "max_share", 1.5, r"concepts.max_share is 1.5 but must be between 0 and 1"),
+        (
+            "retrieval",
+            "max_selected",
+            101,
+            r"max_selected is 101 but must be between 1 and 100, both allowed",
+        ),
         ("generation", "width", 0, r"generation.width is 0 but must be at least 1"),
         ("judges", "question", "Well?", r"judges.question is 'Well\?' but must be a question with \{text\}"),
         ("experiments", "pairs", -6, r"experiments.pairs is -6 but must be at least 1"),

@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
+from autolora.limits import MAX_STRENGTH
 from autolora.params import METHODS, Method
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Sha256, Text
@@ -15,7 +16,6 @@ from autolora.web.site import Site
 
 router = APIRouter()
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
-MAX_STRENGTH = 4.0
 
 
 class WantedAdapter(BaseModel):
