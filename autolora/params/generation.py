@@ -16,15 +16,15 @@ class RuleParams:
     """The numbers in the rules by which several adapters act together."""
 
     velocity_factor: float
-    """velocity: c of v0 + c · Σ (v_i - v0)"""
+    """velocity: c of v0 + c · Σ (v_i - v0); above 0 and at most 4, as a strength"""
     velocity_share: float
     """velocity: share of the denoising steps, from the first; the others use the plain sum"""
     switch_steps: int
     """switch: consecutive denoising steps of one adapter"""
     density: float
-    """ties, knots: share of the values, largest first, that are not set to 0"""
+    """ties, knots: share of the values, largest first, that are not set to 0; above 0 and below 1"""
     drop: float
-    """dare: probability with which a value is set to 0"""
+    """dare: probability with which a value is set to 0; above 0 and below 1"""
     seed: int
     """dare: of the values that are set to 0"""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autolora.errors import ParamsError
-from autolora.limits import MAX_ACTING
+from autolora.limits import MAX_ACTING, MAX_STRENGTH
 from autolora.params.hubs import CrawlParams
 from autolora.params.models import JudgesParams, ModelsParams
 from autolora.params.training_data import DatasetParams, PoolParams
@@ -43,17 +43,20 @@ RULES: tuple[Rule, ...] = (
     ("above 0", lambda value: value > 0, {
         "hubs": ("requests_per_s",),
         "encoder.overrides": ("learning_rate", "temperature", "ridge", "text_shrinkage"),
-        "fusion.overrides": ("learning_rate", "velocity_factor"),
-        "generation.rules": ("velocity_factor",),
+        "fusion.overrides": ("learning_rate",),
         "serve": ("max_upload_mb",),
         "refresh": ("timeout_h",),
     }),
     ("above 0, or null", lambda value: value > 0, {"hubs": ("max_mb_per_s",)}),
-    ("between 0 and 1", lambda value: 0 < value < 1, {
+    (f"above 0 and at most {MAX_STRENGTH:g}", lambda value: 0 < value <= MAX_STRENGTH, {
+        "fusion.overrides": ("velocity_factor",),
+        "generation.rules": ("velocity_factor",),
+    }),
+    ("above 0 and below 1", lambda value: 0 < value < 1, {
         "dataset": ("test_share",),
         "generation.rules": ("density", "drop"),
     }),
-    ("between 2 and 4", lambda value: 2 <= value <= 4, {"fusion.overrides": ("max_active",)}),
+    ("between 2 and 4, both allowed", lambda value: 2 <= value <= 4, {"fusion.overrides": ("max_active",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
     ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {
         "crawl": ("max_withdrawn_share",),

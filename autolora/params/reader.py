@@ -1,6 +1,7 @@
 """Reads sections of params.yaml into dataclasses: unknown, missing and mistyped keys are errors."""
 
 import datetime
+import math
 import os
 import types
 from collections.abc import Mapping
@@ -121,8 +122,23 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ParamsError(f"{dotted} must be of type {kind.__name__}, not {value!r}")
+        raise ParamsError(
+            f"{dotted} must be of type {kind.__name__}, not {value!r}{_number_hint(kind, value)}"
+        )
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+
+
+def _number_hint(kind: Any, value: Any) -> str:
+    """Return how to write a number that YAML 1.1 reads as a text: one in quotes, or an exponent without a point."""
+    try:
+        number = float(value) if kind is float and isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    written = repr(number)
+    mantissa, letter, exponent = written.partition("e")
+    return f", which YAML reads as a text: write {mantissa if '.' in mantissa else f'{mantissa}.0'}{letter}{exponent}"
 
 
 def _date(value: Any, dotted: str) -> datetime.date:

@@ -1,5 +1,6 @@
 """Ranges of params, and params that contradict each other."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from autolora.errors import ParamsError
 from autolora.params import load
 from tests.params.changed_params import changed
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,7 @@ from tests.params.changed_params import changed
         ("crawl", "hubs", ["folder"] * 2, r"crawl.hubs is .* but must be a list without repetitions"),
         ("dataset", "validation_share", 0.9, r"dataset.validation_share is 0.9 but must be below 1 together"),
         ("dataset", "family_cosine", 1.0, r"dataset.family_cosine is 1.0 but must be at most pool.near_dup"),
-        ("dataset", "test_share", 1.5, r"dataset.test_share is 1.5 but must be between 0 and 1"),
+        ("dataset", "test_share", 1.5, r"dataset.test_share is 1.5 but must be above 0 and below 1"),
         (
             "concepts",
             "noise_levels",
@@ -39,6 +42,12 @@ from tests.params.changed_params import changed
             "max_selected",
             101,
             r"max_selected is 101 but must be between 1 and 100, both allowed",
+        ),
+        (
+            "fusion",
+            "overrides",
+            {"velocity_factor": 5},
+            r"velocity_factor is 5.0 but must be above 0 and at most 4",
         ),
         ("generation", "width", 0, r"generation.width is 0 but must be at least 1"),
         ("judges", "question", "Well?", r"judges.question is 'Well\?' but must be a question with \{text\}"),
@@ -70,3 +79,20 @@ def test_error_names_the_key_and_the_range(
 ) -> None:
     with pytest.raises(ParamsError, match=message):
         load(changed(tmp_path, section, key, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("drop", 0, "above 0 and below 1"),
+        ("density", 1, "above 0 and below 1"),
+        ("velocity_factor", 0, "above 0 and at most 4"),
+        ("velocity_factor", 1000, "above 0 and at most 4"),
+    ],
+)
+def test_the_ends_of_the_numbers_of_rules_are_named(
+    tmp_path: Path, name: str, value: float, rule: str
+) -> None:
+    rules = asdict(load(REPOSITORY / "params.yaml").generation.rules)
+    with pytest.raises(ParamsError, match=rf"generation\.rules\.{name} is {float(value)} but must be {rule}"):
+        load(changed(tmp_path, "generation", "rules", rules | {name: value}))
