@@ -85,6 +85,21 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return provenance
 
 
+def read_gate_means(path: Path) -> GateMeans | None:
+    """Return the mean gate per adapter, block and step of a PNG; None if its method has no gates, or none acted.
+
+    Raises MissingArtifact as `read_provenance`, and if the means are not valid.
+    """
+    stored = read_provenance(path).get("gate_means")
+    try:
+        return None if stored is None else GateMeans.from_json(stored)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingArtifact(
+            f"the provenance in {path} has no valid field gate_means ({error}): it is damaged, or another version of "
+            "AutoLoRA wrote it"
+        ) from error
+
+
 def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Return how an image was made, as label -> text; one line per adapter.
 

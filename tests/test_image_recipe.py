@@ -13,10 +13,11 @@ from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GateMeans
 from autolora.image_recipe import MAX_SIDE, MAX_STEPS, differences, pixel_difference, read_recipe
 from autolora.params import Params, load
-from autolora.provenance import describe_provenance, read_provenance
+from autolora.provenance import describe_provenance, read_gate_means, read_provenance
 from tests.support.png import bomb, png
 
 REPOSITORY = Path(__file__).parents[1]
+PAGE = REPOSITORY / "docs/howto/generate.md"
 A, B = "a" * 64, "b" * 64
 MEANS = GateMeans(
     adapters=(A,), double_blocks=1, steps=12, values=np.full((1, 2, 12), 0.5, np.float32)
@@ -189,3 +190,24 @@ def test_a_description_controls_no_terminal() -> None:
 def test_damaged_gates_are_an_error_of_the_description(change: dict[str, Any]) -> None:
     with pytest.raises(MissingArtifact, match="no valid field"):
         describe_provenance(json.loads(json.dumps(provenance(gate_means=MEANS | change))))
+
+
+def test_the_documented_program_reads_gate_means_of_images_with_and_without_gates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = PAGE.read_text().partition("## See where and when each adapter acted")[2]
+    program = section.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    for change, expected in (
+        ({}, "('double 0',"),
+        ({"method": "direct", "gate_means": None}, "not by gates"),
+    ):
+        write(tmp_path, provenance(**change)).rename("cat.png")
+        exec(program, {})
+        assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("means", [{}, 5, MEANS | {"shape": [1, 2]}])
+def test_gate_means_that_are_not_valid_are_an_error(tmp_path: Path, means: Any) -> None:
+    with pytest.raises(MissingArtifact, match=r"image\.png has no valid field gate_means"):
+        read_gate_means(write(tmp_path, provenance(gate_means=means)))
