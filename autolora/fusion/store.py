@@ -28,7 +28,10 @@ SCHEMA = 2
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NAMED = 3
 """tensors that an error names"""
-REWRITE = "write the gates again (`dvc repro --force --single-item fusion`, or `autolora import-gates`)"
+RESTORE = (
+    "restore the gates (`autolora repair --apply`), or write them again (`dvc repro --force --single-item fusion`, or "
+    "`autolora import-gates`)"
+)
 WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
 """name of a tensor that a gate of every form has, and that is as wide as its slot"""
 
@@ -73,7 +76,7 @@ def load(slots: Sequence[Slot], path: Path) -> Gates:
     try:
         return assemble(tensors, variant, widths)
     except MismatchError as error:
-        raise MismatchError(f"{path / WEIGHTS}: {error}: {REWRITE}") from error
+        raise MismatchError(f"{path / WEIGHTS}: {error}: {RESTORE}") from error
 
 
 def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
@@ -87,14 +90,14 @@ def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
             f"no trained gates in {path}: run `dvc repro fusion`, or use the method `direct`"
         ) from error
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise MissingArtifact(f"the gates in {path} cannot be read ({error!r}): {REWRITE}") from error
+        raise MissingArtifact(f"the gates in {path} cannot be read ({error!r}): {RESTORE}") from error
     try:
         if schema != SCHEMA:
             raise ParamsError(f"schema is {schema!r}, expected {SCHEMA}")
         return read_section(FusionVariant, values, "variant"), trained_for, tensors
     except ParamsError as error:
         raise MismatchError(
-            f"{path / CONFIG} was written by another version of AutoLoRA, or by hand ({error}): {REWRITE}"
+            f"{path / CONFIG} was written by another version of AutoLoRA, or by hand ({error}): {RESTORE}"
         ) from error
 
 
@@ -106,8 +109,8 @@ def check_exported(folder: Path) -> None:
         return
     if isinstance(config, dict) and "slots" in config:
         raise MismatchError(
-            f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them first "
-            "with `autolora publish-gates FOLDER` in that project, and give that folder"
+            f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them with "
+            "`autolora publish-gates FOLDER` in that project, and name that folder in fusion.from or fusion.init"
         )
 
 

@@ -46,7 +46,9 @@ def test_a_config_of_another_version_names_the_field(
     folder: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     rewrite_config(folder, change)
-    with pytest.raises(MismatchError, match=rf"config\.json .*{message}.*: write the gates again"):
+    with pytest.raises(
+        MismatchError, match=rf"config\.json .*{message}.*: restore the gates .* or write them again"
+    ):
         store.load(slots(CONFIG), folder)
 
 
@@ -79,7 +81,7 @@ def test_other_tensors_are_counted_and_the_first_are_named(
 ) -> None:
     rewrite(folder, change)
     with pytest.raises(
-        MismatchError, match=rf"model\.safetensors: .*{message}: write the gates again"
+        MismatchError, match=rf"model\.safetensors: .*{message}: restore the gates .* or write them again"
     ) as caught:
         store.load(slots(CONFIG), folder)
     assert len(str(caught.value).replace(str(folder), "")) < 600
@@ -87,5 +89,7 @@ def test_other_tensors_are_counted_and_the_first_are_named(
 
 def test_a_config_without_its_parts_is_damaged(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps([]))
-    with pytest.raises(store.MissingArtifact, match=r"cannot be read .*: write the gates again"):
+    with pytest.raises(
+        store.MissingArtifact, match=r"cannot be read .*: restore the gates .* or write them again"
+    ):
         store.load(slots(CONFIG), folder)
