@@ -68,6 +68,7 @@ class Pool:
     ) -> None:
         """Combine what `autolora.open` has opened; root: folder of the project or published index."""
         self.root, self.settings, self.retriever, self._weights = root, settings, retriever, weights
+        self._base_slots = cache(weights.base_slots)  # of a pipeline on a hub, reading them asks the hub
         self._images, self._opening_images = cache(open_image_search), Lock()
 
     def __len__(self) -> int:
@@ -178,7 +179,7 @@ class Pool:
             pipeline,
             hits,
             load=self._weights.load,
-            load_base=self._weights.base_slots,
+            load_base=self._base_slots,
             load_text=self._load_text if generation.text_encoders else None,
             load_gates=self._load_gates,
             method=method or generation.method,
