@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autolora.metrics.crossed_bootstrap import MIN_CASES
 from autolora.metrics.numbers import rounded, to_json
-from autolora.metrics.study import LOSSES, main_score
+from autolora.metrics.study import LOSSES, counts_of, main_score
 from autolora.metrics.summary import Headline, update
 from autolora.storage.files import read_json, write_atomic
 
 PLAYGROUND = "playground"
 """the world whose numbers are headline numbers"""
+NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."
 Table = dict[str, Any]
 """title, cases, images per row, and rows: row -> score -> entry"""
 
@@ -101,14 +103,17 @@ def to_markdown(table: Mapping[str, Any]) -> str:
     }
     filled = {head: cells for head, cells in columns.items() if any(cells)}
     lines = [["row", *filled], ["---"] * (len(filled) + 1), *zip(rows, *filled.values(), strict=True)]
-    counts = f"{table['cases']} cases, {table['images per row']} images per row"
-    return "\n".join([f"## {table['title']}", "", f"{counts}.", "", *map(_line, lines)])
+    counts = f"{counts_of(table['cases'], table['images per row'])}."
+    if any(entry.get("low", 0) is None for entry in entries):
+        counts += f" {NO_INTERVALS}"
+    return "\n".join([f"## {table['title']}", "", counts, "", *map(_line, lines)])
 
 
-def format_interval(entry: Mapping[str, float], sign: str = "") -> str:
-    """Return a number with its interval, e.g. 0.50 [0.25, 0.75]."""
-    value, low, high = (f"{entry[name]:{sign}.2f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]".replace("-", "−")
+def format_interval(entry: Mapping[str, float | None], sign: str = "") -> str:
+    """Return a number with its interval, if it has one, e.g. 0.50 [0.25, 0.75]."""
+    numbers = [entry[name] for name in ("value", "low", "high")]
+    value, *bounds = (f"{number:{sign}.2f}" for number in numbers if number is not None)
+    return (f"{value} [{', '.join(bounds)}]" if bounds else value).replace("-", "−")
 
 
 def _difference(entry: Mapping[str, Any]) -> str:

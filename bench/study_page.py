@@ -5,13 +5,14 @@ what holds in all of them. A test compares the page with the file.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from autolora.errors import MissingArtifact, exit_on_error
 from autolora.metrics.study import StudyTable, Worlds, read_study
-from bench.study import format_interval
+from bench.study import NO_INTERVALS, format_interval
 
 
 def tables(worlds: Worlds) -> dict[str, str]:
@@ -28,10 +29,10 @@ def _lines(by_world: Mapping[str, StudyTable]) -> Iterator[str]:
     listed = [*by_world.values()]
     references = {row.reference for table in listed for row in table.rows if row.reference}
     compared = f"less `{min(references)}`" if len(references) == 1 else "difference" if references else ""
-    counts = (
-        f"{world}: {table.cases} cases, {table.images} images per row" for world, table in by_world.items()
-    )
+    counts = (f"{world}: {table.counts}" for world, table in by_world.items())
     yield from (f"**{listed[0].title}** ({'; '.join(counts)})", "")
+    if not all(table.has_intervals for table in listed):
+        yield from (NO_INTERVALS, "")
     heads = [["row"], *([f"{world}: {table.score}", compared] for world, table in by_world.items())]
     names = dict.fromkeys(row.name for table in listed for row in table.rows)
     rows = [[[name], *(_cells(table, name) for table in listed)] for name in names]
@@ -62,7 +63,10 @@ def main() -> None:
         raise MissingArtifact(
             f"{path} does not exist: run `python -m bench.paper` or `python -m bench.gates`"
         )
-    print("\n\n".join(tables(read_study(path, "python -m bench.paper or bench.gates")).values()))
+    study = read_study(path, "python -m bench.paper` or `python -m bench.gates")
+    print("\n\n".join(tables(study.worlds).values()))
+    for problem in study.problems:
+        print(problem, file=sys.stderr)
 
 
 if __name__ == "__main__":

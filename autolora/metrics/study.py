@@ -1,17 +1,18 @@
 """Studies: experiments on fusion in one or more worlds, as tables of rows in a file of metrics/.
 
 `python -m bench.paper` and `python -m bench.gates` write them. A file maps the name of a world to tables, and a table
-to its rows; a row maps a score to its value, its 95 % interval, and its paired difference to another row.
+to its rows; a row maps a score to its value, its 95 % interval, and its paired difference to another row. Both bounds
+of an interval are null if there are too few cases for one (autolora/metrics/crossed_bootstrap.py).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from autolora.errors import MismatchError
+from autolora.catalog.diff import counted
 from autolora.storage.files import read_json
 
 MAIN_SCORES = ("all shown", "both shown", "VQAScore")
@@ -22,11 +23,11 @@ LOSSES = "losses"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A number and the bounds of its 95 % interval."""
+    """A number and the bounds of its 95 % interval, which are None if there are too few cases for one."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +56,33 @@ class StudyTable:
     rows: tuple[StudyRow, ...]
     """the highest score first"""
 
+    @property
+    def counts(self) -> str:
+        """Return the numbers of cases and images in words."""
+        return counts_of(self.cases, self.images)
+
+    @property
+    def has_intervals(self) -> bool:
+        """Return whether the score of each row has an interval."""
+        return all(row.score.low is not None for row in self.rows)
+
 
 Worlds = Mapping[str, Mapping[str, StudyTable]]
 """name of a world -> name of a table -> table"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """What a file holds."""
+
+    worlds: Worlds
+    problems: tuple[str, ...]
+    """a message per table that cannot be read"""
+
+
+def counts_of(cases: int, images: int) -> str:
+    """Return how much a table was measured on, in words. images: per row."""
+    return f"{counted(cases, 'case', 'cases')}, {counted(images, 'image', 'images')} per row"
 
 
 def main_score(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -69,44 +94,52 @@ def main_score(rows: Mapping[str, Mapping[str, Any]]) -> str:
     raise KeyError(" or ".join(MAIN_SCORES))
 
 
-def read_study(path: Path, command: str) -> Worlds:
+def read_study(path: Path, command: str) -> Study:
     """Return the tables of each world in a file that a command has written; none if the file does not exist.
 
-    Raises MissingArtifact if it is not JSON, MismatchError if it has another layout.
+    A table of another layout is left out, and named in `problems`. Raises MissingArtifact if the file is not JSON.
     """
-    stored = read_json(path) or {}
-    try:
-        return {
-            world: {name: _table(name, table) for name, table in tables.items() if name != LOSSES}
-            for world, tables in stored.items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MismatchError(
-            f"{path.name} does not hold tables as `{command}` writes them ({error}): run the command again"
-        ) from error
+    worlds: dict[str, dict[str, StudyTable]] = {}
+    problems = []
+    for world, tables in (read_json(path) or {}).items():
+        for name, table in tables.items() if isinstance(tables, dict) else [("", tables)]:
+            try:
+                if name != LOSSES:
+                    worlds.setdefault(world, {})[name] = read_table(table)
+            except ValueError as error:
+                problems.append(
+                    f"{path.name}: table {name!r} of {world} is left out, because it is not as `{command}` writes it "
+                    f"({error}): run the command again"
+                )
+    return Study(
+        worlds={world: tables for world, tables in worlds.items() if tables}, problems=tuple(problems)
+    )
 
 
-def _table(name: str, table: Mapping[str, Any]) -> StudyTable:
-    rows = _field(name, table, "rows", dict)
+def read_table(table: Any) -> StudyTable:
+    """Return a table by its JSON value. Raises ValueError if it has another layout."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{str(table)[:50]!r} is not an object")
+    rows = _field(table, "rows", dict)
     try:
         score = main_score(rows)
         read = [_row(row, scores[score]) for row, scores in rows.items() if score in scores]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"rows of table {name!r}: {error}") from error
+        raise ValueError(f"rows: {error}") from error
     return StudyTable(
-        title=_field(name, table, "title", str),
-        day=date.fromisoformat(_field(name, table, "date", str)),
+        title=_field(table, "title", str),
+        day=date.fromisoformat(_field(table, "date", str)),
         score=score,
-        cases=_field(name, table, "cases", int),
-        images=_field(name, table, "images per row", int),
+        cases=_field(table, "cases", int),
+        images=_field(table, "images per row", int),
         rows=tuple(sorted(read, key=lambda row: (-row.score.value, row.name))),
     )
 
 
-def _field(name: str, table: Mapping[str, Any], field: str, kind: type) -> Any:
+def _field(table: Mapping[str, Any], field: str, kind: type) -> Any:
     value = table.get(field)
     if type(value) is not kind:
-        raise TypeError(f"table {name!r} has no valid {field!r}")
+        raise ValueError(f"no valid {field!r}")
     return value
 
 
@@ -121,16 +154,19 @@ def _row(name: str, entry: Mapping[str, Any]) -> StudyRow:
 
 
 def _interval(entry: Mapping[str, Any]) -> Interval:
-    """Return a number with its bounds. Raises KeyError, TypeError or ValueError if they are not numbers in order."""
-    value, low, high = _numbers(entry[name] for name in ("value", "low", "high"))
+    """Return a number with its bounds.
+
+    Raises KeyError, TypeError or ValueError if they are not numbers in order, or a number without bounds.
+    """
+    if entry["low"] is None and entry["high"] is None:
+        return Interval(value=_number(entry["value"]), low=None, high=None)
+    value, low, high = (_number(entry[name]) for name in ("value", "low", "high"))
     if low > high:
         raise ValueError(f"the interval from {low} to {high} is empty")
     return Interval(value=value, low=low, high=high)
 
 
-def _numbers(values: Iterable[Any]) -> list[float]:
-    numbers = list(values)
-    for number in numbers:
-        if type(number) not in (int, float) or not math.isfinite(number):
-            raise TypeError(f"{str(number)[:50]!r} is not a number")
-    return [float(number) for number in numbers]
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise TypeError(f"{str(value)[:50]!r} is not a number")
+    return float(value)

@@ -27,15 +27,16 @@ class Line:
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    """None without an interval"""
     n: int | None
     clusters: int | None
     value_at: float
     low_at: float
     high_at: float
     verdict: str
-    """of a difference: better or worse; empty if the interval includes zero"""
+    """of a difference: better or worse; empty if the interval includes zero, or there is none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +145,9 @@ def make_plot(table: Table, metric: str, methods: Sequence[str], is_difference: 
 
 
 def _line(name: str, row: Mapping[str, Any], low: float, high: float, is_difference: bool) -> Line:
-    better, worse = row["low"] >= ZERO_TOLERANCE, row["high"] <= -ZERO_TOLERANCE
+    first, last = _bounds(row)
+    has_verdict = is_difference and row["low"] is not None
+    better, worse = first >= ZERO_TOLERANCE, last <= -ZERO_TOLERANCE
     return Line(
         name=name,
         value=row["value"],
@@ -153,15 +156,20 @@ def _line(name: str, row: Mapping[str, Any], low: float, high: float, is_differe
         n=row.get("n"),
         clusters=row.get("clusters"),
         value_at=_percent(row["value"], low, high),
-        low_at=_percent(row["low"], low, high),
-        high_at=_percent(row["high"], low, high),
-        verdict=("better" if better else "worse" if worse else "") if is_difference else "",
+        low_at=_percent(first, low, high),
+        high_at=_percent(last, low, high),
+        verdict=("better" if better else "worse" if worse else "") if has_verdict else "",
     )
+
+
+def _bounds(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the ends of the bar of an estimate: both are the value if there is no interval."""
+    return (row["value"], row["value"]) if row["low"] is None else (row["low"], row["high"])
 
 
 def _axis(rows: Iterable[Mapping[str, Any]], is_difference: bool) -> tuple[float, float]:
     """Return the ends of an axis: symmetric for differences; else 0 to 1 if it suits, or what holds all intervals."""
-    bounds = [(row["low"], row["high"]) for row in rows]
+    bounds = [_bounds(row) for row in rows]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
     if is_difference:
         reach = max(abs(low), abs(high)) or 1.0

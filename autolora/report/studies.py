@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autolora.errors import AutoLoraError
-from autolora.metrics.study import StudyRow, StudyTable, read_study
+from autolora.metrics.study import Study, StudyRow, StudyTable, read_study
 from autolora.report.charts import Line, Plot, make_plot
 from autolora.report.images import PageImage, encode_grid
 from autolora.report.study_curves import StudyCurves, curves_of
@@ -83,23 +83,24 @@ class StudyView:
 
     title: str
     worlds: tuple[WorldView, ...]
-    problem: str
-    """why there are no worlds, and what to do; else empty"""
+    problems: tuple[str, ...]
+    """what cannot be shown, and what to do"""
 
 
 def read_studies(root: Path) -> list[StudyView]:
-    """Return the studies whose numbers a repository has; one that cannot be read has a problem instead of worlds."""
+    """Return the studies whose numbers a repository has; what cannot be read is a problem."""
     return [_view(root, source) for source in SOURCES]
 
 
 def _view(root: Path, source: Source) -> StudyView:
-    problem = f"{source.path.as_posix()} does not exist: `{source.command}` writes it."
+    missing = f"{source.path.as_posix()} does not exist: `{source.command}` writes it"
     try:
-        worlds = read_study(root / source.path, source.command)
+        study = read_study(root / source.path, source.command)
     except AutoLoraError as error:
-        worlds, problem = {}, f"{error}."
-    views = tuple(_world(root, source, name, tables) for name, tables in worlds.items())
-    return StudyView(title=source.title, worlds=views, problem="" if views else problem)
+        study = Study(worlds={}, problems=(str(error),))
+    views = tuple(_world(root, source, name, tables) for name, tables in study.worlds.items())
+    problems = study.problems if views or study.problems else (missing,)
+    return StudyView(title=source.title, worlds=views, problems=tuple(f"{problem}." for problem in problems))
 
 
 def _world(root: Path, source: Source, name: str, tables: Mapping[str, StudyTable]) -> WorldView:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autolora.metrics.study import StudyRow, StudyTable
+from autolora.metrics.study import Interval, StudyRow, StudyTable
 from autolora.report.curve import Curve, Point
 
 WIDTH, HEIGHT = 600.0, 260.0
@@ -54,19 +54,20 @@ def curves_of(table: StudyTable) -> StudyCurves | None:
 
 
 def _curve(way: str, rows: dict[int, StudyRow], numbers: Sequence[int]) -> Curve:
-    points = tuple(
-        Point(
-            x=_x(number, numbers),
-            y=_y(rows[number].score.value),
-            low_y=_y(rows[number].score.low),
-            high_y=_y(rows[number].score.high),
-            label=str(number),
-            text=f"{rows[number].score.value:.2f} with {number}",
-        )
-        for number in sorted(rows)
-    )
+    points = tuple(_point(number, rows[number].score, _x(number, numbers)) for number in sorted(rows))
     first, last = (f"{rows[number].score.value:.2f}" for number in (min(rows), max(rows)))
     return Curve(title=way, first=first, last=last, points=points)
+
+
+def _point(number: int, score: Interval, x: float) -> Point:
+    return Point(
+        x=x,
+        y=_y(score.value),
+        low_y=_y(score.value if score.low is None else score.low),
+        high_y=_y(score.value if score.high is None else score.high),
+        label=str(number),
+        text=f"{score.value:.2f} with {number}",
+    )
 
 
 def _x(number: int, numbers: Sequence[int]) -> float:

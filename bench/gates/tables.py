@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autolora.experiments.cases import KINDS, PromptCase
-from autolora.metrics.crossed_bootstrap import case_weights, estimate
+from autolora.metrics.crossed_bootstrap import estimate
 from autolora.storage.arrays import Float64Array
 from bench.study import Table
 
@@ -31,13 +31,13 @@ def compare(
     shown: Mapping[str, Float64Array], cases: Sequence[PromptCase], baseline: str | None
 ) -> dict[str, Any]:
     """Return row -> both shown, and its paired difference to the baseline. shown: as in `make_table`."""
-    weights = case_weights([tuple(zip(KINDS, case.adapters, strict=True)) for case in cases])
+    groups = [tuple(zip(KINDS, case.adapters, strict=True)) for case in cases]
     rows: dict[str, Any] = {}
     for name, values in shown.items():
-        entry: dict[str, Any] = {**estimate(values.mean(0), weights), "runs": values.mean(1).tolist()}
+        entry: dict[str, Any] = {**estimate(values.mean(0), groups), "runs": values.mean(1).tolist()}
         if baseline is not None and name != baseline:
             difference = values.mean(0) - shown[baseline].mean(0)
-            entry |= {"compared with": baseline, "difference": estimate(difference, weights)}
+            entry |= {"compared with": baseline, "difference": estimate(difference, groups)}
         rows[name] = {SCORE: entry}
     return rows
 

@@ -15,7 +15,7 @@ COLORS = ("#9aa3af", "#2f74b5", "#c8553d", "#e0a030", "#2a8f6a")
 """of the rows of UNNAMED_WAYS, in order"""
 PANELS = {"single": "prompt asks for one adapter", "unnamed": "prompt asks for two adapters"}
 Point = tuple[int, float, float, float]
-"""number of loaded adapters, and value, low and high of a score"""
+"""number of loaded adapters, and value, low and high of a score; all three are equal without an interval"""
 
 
 def draw_curves(tables: Mapping[str, Any]) -> bytes | None:
@@ -44,7 +44,9 @@ def _points(rows: Mapping[str, Any], name: str, score: str) -> list[Point]:
         way, _, loaded = row.removesuffix(" loaded").rpartition(", ")
         if way == name and score in scores:
             entry = scores[score]
-            points.append((int(loaded), entry["value"], entry["low"], entry["high"]))
+            value, low, high = (entry[name] for name in ("value", "low", "high"))
+            bounds = (value, value) if low is None else (low, high)
+            points.append((int(loaded), value, *bounds))
     return sorted(points)
 
 

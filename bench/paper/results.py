@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autolora.metrics.crossed_bootstrap import case_weights, estimate
+from autolora.metrics.crossed_bootstrap import estimate
 from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
@@ -83,10 +83,9 @@ def _summarize_row(results: Results, row: str, experiment: Experiment) -> dict[s
 
 def _estimates(values: Mapping[CaseKey, Float64Array]) -> dict[str, Any]:
     means = _means(values)
-    weights = case_weights([groups for groups, _, _ in values])
     runs = np.array([run for _, _, run in values])
     by_run = [float(np.nanmean(means[runs == run])) for run in sorted(set(runs.tolist()))]
-    return estimate(means, weights) | {"cases": len(means), "runs": by_run}
+    return estimate(means, [groups for groups, _, _ in values]) | {"cases": len(means), "runs": by_run}
 
 
 def _compare(
@@ -96,9 +95,9 @@ def _compare(
     keys = [key for key in values if key in others]
     ours, theirs = [values[key] for key in keys], [others[key] for key in keys]
     differences = {key: mine - other for key, mine, other in zip(keys, ours, theirs, strict=True)}
-    weights = case_weights([groups for groups, _, _ in keys])
     rates = win_rate(np.concatenate(ours), np.concatenate(theirs))
-    return {"difference": estimate(_means(differences), weights), "images": asdict(rates)}
+    difference = estimate(_means(differences), [groups for groups, _, _ in keys])
+    return {"difference": difference, "images": asdict(rates)}
 
 
 def win_rate(ours: Float64Array, theirs: Float64Array, tie: float = TIE) -> WinRate:

@@ -6,7 +6,7 @@ from typing import Any
 
 from autolora.metrics.study import LOSSES, read_study
 from autolora.metrics.summary import read_details, read_summary
-from bench.study import StudyFile, best_row, to_markdown
+from bench.study import NO_INTERVALS, StudyFile, best_row, to_markdown
 
 DAY, LATER = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)
 ENTRY = {"value": 0.5, "low": 0.25, "high": 0.75, "runs": [0.4, 0.6]}
@@ -28,7 +28,7 @@ def test_a_table_replaces_its_former_one_and_no_other(tmp_path: Path) -> None:
     file.store("4", TABLE | {"title": "Table 4"}, DAY)
     other.store("3", TABLE, DAY)
     file.store("3", TABLE | {"cases": 5}, LATER)
-    worlds = read_study(tmp_path / file.path, "measure")
+    worlds = read_study(tmp_path / file.path, "measure").worlds
     assert {world: {*tables} for world, tables in worlds.items()} == {
         "playground": {"3", "4"},
         "large": {"3"},
@@ -79,6 +79,16 @@ def test_markdown_has_the_columns_that_some_row_has() -> None:
         "| --- | --- |",
         "| direct | 0.50 [0.25, 0.75] |",
     ]
+
+
+def test_markdown_says_why_there_are_no_intervals() -> None:
+    few = {"value": 0.5, "low": None, "high": None, "runs": [0.5]}
+    difference = {"compared with": "direct", "difference": {"value": 0.0, "low": None, "high": None}}
+    rows = {"direct": {"VQAScore": few}, "mean": {"VQAScore": few | difference}}
+    text = to_markdown(TABLE | {"cases": 1, "images per row": 1, "rows": rows})
+    assert f"1 case, 1 image per row. {NO_INTERVALS}\n" in text
+    assert text.endswith("| direct | 0.50 |  |\n| mean | 0.50 | +0.00 |")
+    assert NO_INTERVALS not in to_markdown(TABLE)
 
 
 def test_the_best_row_is_that_of_the_highest_main_score() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from autolora.metrics.study import Interval, StudyRow, StudyTable, read_study
 from bench.processes import PROJECT
+from bench.study import NO_INTERVALS, StudyFile
 from bench.study_page import tables
 
 PAGES = [("gates.md", "gates_bench.json", set[str]())]
@@ -56,13 +57,21 @@ def test_tables_without_differences_have_no_column_for_them() -> None:
 @pytest.mark.parametrize(("page", "study", "hidden"), PAGES)
 def test_pages_have_the_tables_of_their_files(page: str, study: str, hidden: set[str]) -> None:
     text = (PROJECT / "docs" / page).read_text()
-    printed = tables(read_study(PROJECT / "metrics" / study, ""))
+    printed = tables(read_study(PROJECT / "metrics" / study, "").worlds)
     assert [name for name, markdown in printed.items() if name not in hidden and markdown not in text] == []
 
 
 @pytest.mark.parametrize("study", ["gates_bench.json", "paper_bench.json"])
 def test_the_repository_s_studies_can_be_read(study: str) -> None:
-    assert read_study(PROJECT / "metrics" / study, "")["playground"]
+    read = read_study(PROJECT / "metrics" / study, "")
+    assert read.worlds["playground"] and read.problems == ()
+
+
+def test_a_table_without_intervals_says_why() -> None:
+    interval = Interval(value=0.5, low=None, high=None)
+    few = table(StudyRow(name="direct", score=interval, reference=None, difference=None))
+    lines = tables({"small": {"3": few}, "large": {"3": table(row("direct", 0.4))}})["3"].splitlines()
+    assert lines[2] == NO_INTERVALS and lines[-1] == "| direct | 0.50 | 0.40 [0.30, 0.50] |"
 
 
 def test_a_missing_file_names_the_commands(tmp_path: Path) -> None:
@@ -71,3 +80,14 @@ def test_a_missing_file_names_the_commands(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "python -m bench.paper" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_table_of_another_layout_is_named_and_the_others_are_printed(tmp_path: Path) -> None:
+    file = StudyFile(root=tmp_path, path=Path("some.json"), command="measure", world="small")
+    rows = {"direct": {"all shown": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    file.store("3", {"title": "Pairs", "cases": 5, "images per row": 5, "rows": rows}, date(2026, 1, 1))
+    file.store("4", {"former": 1}, date(2026, 1, 1))
+    command = [sys.executable, "-m", "bench.study_page", str(tmp_path / "some.json")]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("**Pairs** (small: 5 cases, 5 images per row)")
+    assert ended.stderr.startswith("some.json: table '4' of small is left out")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autolora.metrics.crossed_bootstrap import case_weights, estimate, interval
+from autolora.metrics.crossed_bootstrap import MIN_CASES, Groups, case_weights, estimate, interval
 
 OBJECTS, STYLES = 6, 8
 GRID = [
@@ -41,16 +41,40 @@ def test_sets_that_share_adapters_of_one_population_are_not_independent() -> Non
 
 
 def test_undefined_values_are_left_out() -> None:
-    values = np.array([1.0, np.nan, 1.0, np.nan])
-    entry = estimate(values, case_weights(ALONE[:4], resamples=100, seed=0))
+    values = np.array([1.0, np.nan] * MIN_CASES)
+    entry = estimate(values, ALONE[: len(values)])
     assert entry == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_few_cases_have_no_interval() -> None:
+    values = np.array([0.0, 1.0, 1.0, 0.0, 0.5])
+    few = {"value": 0.5, "low": None, "high": None}
+    assert estimate(values[: MIN_CASES - 1], ALONE[: MIN_CASES - 1]) == few
+    undefined = np.array([*values[: MIN_CASES - 1], np.nan, np.nan])
+    assert estimate(undefined, ALONE[: MIN_CASES + 1]) == few
+    enough = estimate(values, ALONE[:MIN_CASES])
+    assert enough["low"] is not None and enough["high"] is not None and enough["low"] < enough["high"]
+
+
+@pytest.mark.parametrize("cases", [GRID[:STYLES], GRID[::STYLES]], ids=["one object", "one style"])
+def test_a_single_member_of_a_population_gives_no_interval(cases: list[Groups]) -> None:
+    entry = estimate(np.arange(len(cases), dtype=np.float64), cases)
+    assert entry["low"] is entry["high"] is None
+
+
+def test_two_members_of_each_population_give_an_interval() -> None:
+    cases = [GRID[row * STYLES + column] for row in (0, 1) for column in (0, 1)] * 2
+    entry = estimate(np.array([0.0, 1.0, 1.0, 0.0] * 2), cases)
+    assert (entry["low"], entry["high"]) == (0.0, 1.0)
 
 
 def test_estimate_without_values_is_an_error() -> None:
     with pytest.raises(ValueError, match="no values"):
-        estimate(np.full(4, np.nan), case_weights(ALONE[:4], resamples=10))
+        estimate(np.full(4, np.nan), ALONE[:4])
     with pytest.raises(ValueError, match="no values"):
-        estimate(np.array([]), case_weights([], resamples=10))
+        estimate(np.array([]), [])
+    with pytest.raises(ValueError, match="no values"):
+        interval(np.full(4, np.nan), case_weights(ALONE[:4], resamples=10))
 
 
 def test_intervals_of_a_crossed_design_cover_the_true_mean_at_about_their_level() -> None:

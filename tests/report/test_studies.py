@@ -71,14 +71,14 @@ def test_other_rows_are_no_curves(root: Path, names: list[str]) -> None:
 def test_missing_files_have_the_command_that_writes_them(tmp_path: Path) -> None:
     paper, gates = read_studies(tmp_path)
     assert paper.worlds == gates.worlds == ()
-    assert paper.problem == "metrics/paper_bench.json does not exist: `python -m bench.paper` writes it."
-    assert gates.problem == "metrics/gates_bench.json does not exist: `python -m bench.gates` writes it."
+    assert paper.problems == ("metrics/paper_bench.json does not exist: `python -m bench.paper` writes it.",)
+    assert gates.problems == ("metrics/gates_bench.json does not exist: `python -m bench.gates` writes it.",)
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ({"playground": {"right": {"pairs": 36, "methods": {}}}}, "does not hold tables as"),
+        ({"playground": {"right": {"pairs": 36, "methods": {}}}}, "table 'right' of playground is left out"),
         ({"playground": {"right": []}}, "run the command again"),
         (3, "not valid JSON"),
     ],
@@ -88,8 +88,42 @@ def test_a_file_of_another_layout_has_a_message_and_the_other_study_its_tables(
 ) -> None:
     (root / "metrics" / "gates_bench.json").write_text(json.dumps(content))
     paper, gates = read_studies(root)
-    assert len(paper.worlds) == 2 and not paper.problem
-    assert gates.worlds == () and problem in gates.problem
+    assert len(paper.worlds) == 2 and not paper.problems
+    assert gates.worlds == () and [problem in text for text in gates.problems] == [True]
+
+
+def test_a_table_of_another_layout_is_named_beside_the_others(full: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(full, tmp_path / "root"))
+    path = root / "metrics" / "paper_bench.json"
+    content = json.loads(path.read_text())
+    content["playground"]["3"] = {"pairs": 36, "methods": {}}
+    path.write_text(json.dumps(content))
+    assemble(root)
+    text = read_page(root)
+    assert "paper_bench.json: table &#39;3&#39; of playground is left out" in text
+    assert text.count("<summary>Table 3, random pairs <small") == 1  # that of the other world
+    assert "One adapter with others" in text
+
+
+def test_numbers_without_an_interval_have_no_mark(root: Path) -> None:
+    path = root / "metrics" / "paper_bench.json"
+    content = json.loads(path.read_text())
+    for table in content["playground"].values():
+        for scores in table["rows"].values():
+            for entry in scores.values():
+                for number in (entry, entry.get("difference", {})):
+                    number |= {"low": None, "high": None}
+    path.write_text(json.dumps(content))
+    pairs, loaded = read_studies(root)[0].worlds[0].tables
+    assert [line and line.verdict for _, _, line in pairs.lines] == ["", "", None, ""]
+    assert {(line.low, line.high_at - line.low_at) for _, line, _ in pairs.lines} == {(None, 0)}
+    assert loaded.curves is not None
+    assert all(point.low_y == point.y == point.high_y for point in loaded.curves.curves[0].points)
+    write_pool(root, adapters=2)
+    section = assemble(root).read_text().partition('id="studies"')[2]
+    after = section[section.index("The paper’s experiments: playground") :]
+    playground = after[: after.index("The paper’s experiments: large")]
+    assert "▲" not in playground and "[0." not in playground and "0.80" in playground
 
 
 def test_the_page_shows_every_table_of_every_world(full: Path) -> None:
@@ -122,5 +156,5 @@ def test_a_file_of_another_layout_does_not_stop_the_page(full: Path, tmp_path: P
     (root / "metrics" / "paper_bench.json").write_text('{"playground": {"3": {"rows": {}}}}')
     assemble(root)
     text = read_page(root)
-    assert "paper_bench.json does not hold tables as python -m bench.paper writes them" in text
+    assert "it is not as python -m bench.paper writes it" in text
     assert "What a learned gate adds: playground" in text

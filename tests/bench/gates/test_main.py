@@ -40,7 +40,7 @@ def test_tables_are_written_and_drawn_once(
     stored = run(*CELLS)
     assert {*stored} == {"choice", "right", "colliding", LOSSES}
     assert {*stored[LOSSES]["gates"]} == {"untrained", "scalar, Eq. 10"}
-    tables = read_study(tmp_path / command.RESULTS, command.COMMAND)["tiny"]
+    tables = read_study(tmp_path / command.RESULTS, command.COMMAND).worlds["tiny"]
     rows = {row.name: row for row in tables["right"].rows}
     assert {*rows} == {*PLAIN, "untrained", "scalar, Eq. 10"}
     assert {row.reference for row in rows.values() if row.difference} == {PLAIN[0]}

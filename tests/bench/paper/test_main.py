@@ -62,7 +62,7 @@ def test_tables_and_curves_are_written_and_drawn_once(
     shown = capsys.readouterr().out
     assert "## Table 3, random pairs" in shown and "| direct |" in shown
     assert Image.open(tmp_path / "docs/images/paper-tiny-unnamed.png").width > 100
-    assert {table.score for table in read_study(tmp_path / RESULTS, COMMAND)["tiny"].values()} == {
+    assert {table.score for table in read_study(tmp_path / RESULTS, COMMAND).worlds["tiny"].values()} == {
         "all shown"
     }
     monkeypatch.setattr(ImageCache, "_draw", None)  # drawing again would fail
