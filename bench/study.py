@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autolora.catalog.diff import counted
 from autolora.metrics.crossed_bootstrap import MIN_CASES
 from autolora.metrics.numbers import rounded, to_json
-from autolora.metrics.study import LOSSES, counts_of, main_score
+from autolora.metrics.study import LOSSES, counts_of, main_score, read_table
 from autolora.metrics.summary import Headline, update
 from autolora.storage.files import read_json, write_atomic
+from bench.study_options import Write
 
-PLAYGROUND = "playground"
-"""the world whose numbers are headline numbers"""
 NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."
 Table = dict[str, Any]
 """title, cases, images per row, and rows: row -> score -> entry"""
@@ -33,28 +33,60 @@ class StudyFile:
     command: str
     world: str
     """name under which the tables are filed"""
+    write: Write = "larger"
 
     def tables(self) -> dict[str, Any]:
-        """Return name -> table of the world."""
-        return dict((read_json(self.root / self.path) or {}).get(self.world, {}))
+        """Return name -> table of the world, without those of another layout."""
+        stored = _object((read_json(self.root / self.path) or {}).get(self.world))
+        return {name: table for name, table in stored.items() if extent(name, table)}
 
-    def store(self, name: str, table: Mapping[str, Any], day: datetime.date) -> None:
-        """Replace a table in the file. One whose numbers do not change retains its date.
+    def remind(self) -> None:
+        """Print how to write the tables, if they are not written."""
+        if self.write == "none":
+            path = self.path.as_posix()
+            print(
+                f"Nothing is written. `--write larger` writes these tables to {path}, except over larger ones."
+            )
 
-        day: when it was measured.
+    def store(self, name: str, table: Mapping[str, Any], day: datetime.date) -> bool:
+        """Write a table and return True, or print why the one in the file is kept.
+
+        day: when it was measured. A table whose numbers do not change retains its date.
         """
+        if self.write == "none":
+            return False
         stored = read_json(self.root / self.path) or {}
-        tables = stored.get(self.world, {})
-        former, new = tables.get(name, {}), rounded(dict(table))
+        tables = _object(stored.get(self.world))
+        former, new = _object(tables.get(name)), rounded(dict(table))
         is_same = new == {key: value for key, value in former.items() if key != "date"}
         dated = new | {"date": former.get("date", day.isoformat()) if is_same else day.isoformat()}
+        if self.write == "larger" and (reason := self._reason_to_keep(name, former, dated)):
+            print(f"{reason}\n", flush=True)
+            return False
         write_atomic(self.root / self.path, to_json({**stored, self.world: {**tables, name: dated}}))
+        return True
+
+    def _reason_to_keep(self, name: str, former: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+        """Return why a table is kept; empty if it does not hold more than the new one in any respect."""
+        before, after = extent(name, former), extent(name, new)
+        if all(number <= after.get(noun, 0) for noun, number in before.items()):
+            return ""
+        held, measured = (
+            ", ".join(counted(n, *noun) for noun, n in each.items()) for each in (before, after)
+        )
+        return (
+            f"Not written: table {name!r} of {self.world} in {self.path.as_posix()} has {held}, this one has "
+            f"{measured}. The same command with `--write all` replaces it and draws nothing again; with another "
+            "`--name` it keeps both."
+        )
 
     def summarize(self, area: str, preset: str, day: datetime.date) -> None:
         """Write the rows of metrics/summary.json and, behind them, the counts of metrics/details.json.
 
         area: first part of the rows' names after `fusion.`
         """
+        if self.write == "none":
+            return
         tables = {name: table for name, table in self.tables().items() if name != LOSSES}
         rows = [row for name, table in tables.items() for row in headlines(f"{area} {name}", table, preset)]
         counts = {
@@ -62,6 +94,26 @@ class StudyFile:
             for table in tables.values()
         }
         update(self.root, self.command, day, rows, counts)
+
+
+def extent(name: str, table: Any) -> dict[tuple[str, str], int]:
+    """Return how much a table holds, by the noun for what is counted (singular, plural); empty with another layout."""
+    try:
+        if name == LOSSES:
+            return {("training", "trainings"): sum(map(len, table["gates"].values()))}
+        read = read_table(table)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+    return {
+        ("case", "cases"): read.cases,
+        ("image per row", "images per row"): read.images,
+        ("row", "rows"): len(read.rows),
+    }
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return a JSON object; an empty one in place of another value, which a file of another layout may have."""
+    return value if isinstance(value, dict) else {}
 
 
 def headlines(name: str, table: Mapping[str, Any], preset: str) -> Iterable[Headline]:

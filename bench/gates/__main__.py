@@ -25,22 +25,24 @@ from autolora.progress import show_progress
 from autolora.storage.arrays import Float64Array
 from autolora.storage.lock import exclusive_folder
 from bench.gates.cases import SITUATIONS
-from bench.gates.cells import CELLS, Recipe, recipes_of
+from bench.gates.cells import Recipe, recipes_of
 from bench.gates.collision import interaction
 from bench.gates.images import PLAIN, Method, Results
+from bench.gates.options import COLLIDING, COMMAND, RESULTS, is_default, read_options
 from bench.gates.shelf import Shelf
 from bench.gates.tables import loss_table, make_table
 from bench.gates.world import CACHE, World, open_world
-from bench.study import PLAYGROUND, StudyFile, Table, to_markdown
+from bench.study import StudyFile, Table, to_markdown
 from bench.timing import today
 
-COMMAND = "python -m bench.gates"
-RESULTS = Path("metrics", "gates_bench.json")
 CHOICE_SITUATIONS = ("right", "wrong")
 """in which recipes are chosen"""
-COLLIDING = 3
+COLLIDING_PART = 3
 """the pairs whose adapters collide are this part of all: those of the largest interaction"""
 COLLIDING_TITLE = "Colliding adapters"
+UNFINISHED = (
+    "The masked sum is not finished. Give the options of the run, which decide its cases: --pairs, --images."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,14 +150,15 @@ def run(options: argparse.Namespace, home: Path) -> None:
         images=options.images,
         only_finished=options.finished,
     )
-    file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name)
-    choices = {cell: found for cell in options.cells if (found := study.choose(cell))}
+    file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write)
+    choices = {cell: found for cell in options.gates if (found := study.choose(cell))}
     report_choice(file, study, {cell: shown for cell, (_, shown) in choices.items()})
     chosen = {cell: recipe for cell, (recipe, _) in choices.items()}
     report_situations(file, study, options.situations, chosen)
     losses = {cell: study.losses(recipe) for cell, recipe in chosen.items()}
     print(f"{loss_table(losses)}\n", flush=True)
     file.store(LOSSES, {"gates": losses}, today())
+    file.remind()
     if is_default(options):
         file.summarize("gates", world.params.fusion.preset, today())
 
@@ -175,56 +178,29 @@ def report_choice(file: StudyFile, study: Study, shown: Mapping[str, Mapping[str
 def report_situations(
     file: StudyFile, study: Study, situations: Sequence[str], chosen: Mapping[str, Recipe]
 ) -> None:
-    """Print and store the tables of the situations, and that of the pairs whose adapters collide."""
+    """Print and store the tables of the situations. situations: of TABLES."""
     cases = study.world.pairs(unseen=True, count=study.pairs, seed=0)
     for name in situations:
-        if table := study.situation(name, SITUATIONS[name].title, chosen, cases):
+        if name == COLLIDING:
+            table = study.situation("right", COLLIDING_TITLE, chosen, colliding(study.world, cases))
+        else:
+            table = study.situation(name, SITUATIONS[name].title, chosen, cases)
+        if table:
             report(file, name, table)
-    hard = colliding(study.world, cases)
-    if "right" in situations and (table := study.situation("right", COLLIDING_TITLE, chosen, hard)):
-        report(file, "colliding", table)
+        else:
+            print(f"## {name}\n\n{UNFINISHED}\n", flush=True)
 
 
 def colliding(world: World, cases: Sequence[PromptCase]) -> list[PromptCase]:
     """Return the pairs of unseen adapters with the largest interaction."""
     ordered = sorted(cases, key=lambda case: -interaction(world, case))
-    return ordered[: max(1, len(cases) // COLLIDING)]
+    return ordered[: max(1, len(cases) // COLLIDING_PART)]
 
 
 def report(file: StudyFile, name: str, table: Table) -> None:
-    """Print a table, and replace it in metrics/gates_bench.json."""
+    """Print a table, and write it."""
     print(f"{to_markdown(table)}\n", flush=True)
     file.store(name, table, today())
-
-
-def is_default(options: argparse.Namespace) -> bool:
-    """Return whether the whole study was asked for, in the playground: its numbers are headline numbers."""
-    others = {"world": options.world}  # any folder
-    return vars(options) == vars(read_options([])) | others and options.name == PLAYGROUND
-
-
-def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options of the command."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description=str(__doc__).partition("\n")[0])
-    parser.add_argument(
-        "--world", type=absolute, default=Path.cwd(), help="repository with params.yaml and data"
-    )
-    parser.add_argument("--name", default=PLAYGROUND, help="of the world, in the results")
-    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    parser.add_argument("--situations", nargs="+", choices=SITUATIONS, default=list(SITUATIONS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the gates")
-    parser.add_argument("--choice-pairs", type=int, default=12, help="that choose the recipes")
-    parser.add_argument("--pairs", type=int, default=36, help="of unseen adapters")
-    parser.add_argument("--images", type=int, default=2, help="per pair and method")
-    parser.add_argument(
-        "--finished", action="store_true", help="report what is finished; draw and train nothing"
-    )
-    return parser.parse_args(arguments)
-
-
-def absolute(path: str) -> Path:
-    """Return a path that stays when the working directory becomes that of the world."""
-    return Path(path).absolute()
 
 
 if __name__ == "__main__":

@@ -14,18 +14,17 @@ INK, GRID = "#333a45", "#d9dde3"
 COLORS = ("#9aa3af", "#2f74b5", "#c8553d", "#e0a030", "#2a8f6a")
 """of the rows of UNNAMED_WAYS, in order"""
 PANELS = {"single": "prompt asks for one adapter", "unnamed": "prompt asks for two adapters"}
+"""names of the tables that have curves, and their titles"""
 Point = tuple[int, float, float, float]
 """number of loaded adapters, and value, low and high of a score; all three are equal without an interval"""
 
 
-def draw_curves(tables: Mapping[str, Any]) -> bytes | None:
-    """Return the main score by the number of loaded adapters as PNG; None if neither table is there.
+def draw_curves(tables: Mapping[str, Any]) -> bytes:
+    """Return the main score by the number of loaded adapters as PNG.
 
-    tables: name -> summary of an experiment.
+    tables: name -> summary of an experiment; at least one of PANELS.
     """
     panels = {name: title for name, title in PANELS.items() if name in tables}
-    if not panels:
-        return None
     figure = Figure(figsize=(4.8 * len(panels), 3.6), dpi=130, facecolor="white", layout="constrained")
     for number, (name, title) in enumerate(panels.items(), start=1):
         axes, score = figure.add_subplot(1, len(panels), number), main_score(tables[name]["rows"])

@@ -39,19 +39,19 @@ QUALITY = ("prompt similarity", "VQAScore", "HPSv2.1", "MPS", "Aesthetic", "CLIP
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """How much is measured."""
+    """How much is measured; the defaults are those of the published tables."""
 
     runs: tuple[int, ...] = (0, 1, 2)
     """seeds of the gates, and of the draws of cases and images"""
-    prompts: int = 200
+    prompts: int = 24
     """of each set of Table 1"""
-    images: int = 10
+    images: int = 3
     """per prompt of the other tables"""
-    sets: int = 24
+    sets: int = 12
     """random pairs, triples, and pairs of the tables beyond the paper, per run"""
-    objects: int | None = None
-    """of Table 2; None: all"""
-    styles: int | None = None
+    objects: int = 3
+    """largest number of objects in Table 2; the paper has 3, and 8 styles"""
+    styles: int = 8
     gates: tuple[str, ...] = tuple(VARIANTS)
     """variants of the gates that have rows"""
     other_prompts: Path | None = None

@@ -1,12 +1,16 @@
 """Tables of a study: the file, Markdown, and the rows of metrics/summary.json."""
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from autolora.metrics.study import LOSSES, read_study
 from autolora.metrics.summary import read_details, read_summary
 from bench.study import NO_INTERVALS, StudyFile, best_row, to_markdown
+from bench.study_options import Write
 
 DAY, LATER = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)
 ENTRY = {"value": 0.5, "low": 0.25, "high": 0.75, "runs": [0.4, 0.6]}
@@ -18,8 +22,9 @@ ROWS = {"direct": {"VQAScore": ENTRY}, "gated, paper": {"VQAScore": COMPARED}}
 TABLE: dict[str, Any] = {"title": "Table 3", "cases": 2, "images per row": 4, "rows": ROWS}
 
 
-def study_file(root: Path, world: str = "playground") -> StudyFile:
-    return StudyFile(root=root, path=Path("metrics", "some.json"), command="measure", world=world)
+def study_file(root: Path, world: str = "playground", write: Write = "larger") -> StudyFile:
+    path = Path("metrics", "some.json")
+    return StudyFile(root=root, path=path, command="measure", world=world, write=write)
 
 
 def test_a_table_replaces_its_former_one_and_no_other(tmp_path: Path) -> None:
@@ -35,6 +40,61 @@ def test_a_table_replaces_its_former_one_and_no_other(tmp_path: Path) -> None:
     }
     changed, unchanged = worlds["playground"]["3"], worlds["playground"]["4"]
     assert (changed.cases, changed.day, unchanged.day) == (5, LATER, DAY)
+
+
+@pytest.mark.parametrize(
+    ("smaller", "counts"),
+    [
+        ({"cases": 1, "images per row": 1}, "this one has 1 case, 1 image per row, 2 rows"),
+        ({"cases": 9, "images per row": 3}, "this one has 9 cases, 3 images per row, 2 rows"),
+        ({"rows": {"direct": {"VQAScore": ENTRY}}}, "this one has 2 cases, 4 images per row, 1 row."),
+    ],
+)  # fmt: skip
+def test_a_smaller_table_replaces_none_by_accident(
+    tmp_path: Path, smaller: dict[str, Any], counts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = study_file(tmp_path)
+    assert file.store("3", TABLE, DAY)
+    before = (tmp_path / file.path).read_bytes()
+    assert not file.store("3", TABLE | smaller, LATER)
+    assert (tmp_path / file.path).read_bytes() == before
+    shown = capsys.readouterr().out
+    assert shown.startswith("Not written: table '3' of playground in metrics/some.json has 2 cases, 4 images")
+    assert counts in shown and "`--write all` replaces it" in shown
+    assert study_file(tmp_path, "trial").store("3", TABLE | smaller, LATER)  # its own world has none
+    assert file.store("4", TABLE | smaller, LATER)  # nor has the playground this one
+    assert study_file(tmp_path, write="all").store("3", TABLE | smaller, LATER)
+    assert read_study(tmp_path / file.path, "").worlds["playground"]["3"].day == LATER
+
+
+def test_fewer_losses_replace_none_by_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, both = study_file(tmp_path), {"gates": {"full": {"0": {}, "1": {}}}}
+    assert file.store(LOSSES, both, DAY)
+    assert not file.store(LOSSES, {"gates": {"full": {"0": {}}}}, LATER)
+    assert "has 2 trainings, this one has 1 training." in capsys.readouterr().out
+    assert file.store(LOSSES, both, LATER)
+
+
+def test_nothing_is_written_if_nothing_is_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path, write="none")
+    assert not file.store("3", TABLE, DAY)
+    file.summarize("paper", "best", DAY)
+    file.remind()
+    assert [*tmp_path.iterdir()] == []
+    assert "Nothing is written. `--write larger` writes" in capsys.readouterr().out
+    study_file(tmp_path).remind()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("damaged", [[], {"3": 5}, {"3": {"methods": {}}}, {LOSSES: [], "3": TABLE}])
+def test_a_table_of_another_layout_is_replaced(tmp_path: Path, damaged: Any) -> None:
+    file = study_file(tmp_path)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / file.path).write_text(json.dumps({"playground": damaged}))
+    assert file.tables() == {}
+    assert file.store("3", TABLE | {"cases": 1}, DAY) and file.store(LOSSES, {"gates": {}}, DAY)
+    assert file.tables()["3"]["cases"] == 1
+    file.summarize("paper", "best", DAY)
 
 
 def test_an_equal_table_retains_its_date(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from bench.gates.cells import KEPT, RATES
 from bench.gates.images import PLAIN, Results
 from tests.support import paper_world
 
-SMALL = ("--seeds", "0", "--choice-pairs", "1", "--pairs", "1", "--images", "1", "--situations", "right")
-CELLS = ("--cells", "untrained", "scalar, Eq. 10")
+SMALL = ("--seeds", "0", "--choice-pairs", "1", "--pairs", "1", "--images", "1")
+SITUATIONS = ("--situations", "right", "colliding")
+CELLS = ("--gates", "untrained", "scalar, Eq. 10", *SITUATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +51,33 @@ def test_tables_are_written_and_drawn_once(
     assert "## Right relevance" in shown and "## Choice of the recipes" in shown and "## Losses" in shown
     assert read_summary(tmp_path) == {}  # only the whole study of the playground has headline numbers
     monkeypatch.setattr(Results, "_draw", None)  # drawing again would fail
+    before = (tmp_path / command.RESULTS).stat().st_mtime_ns
     assert run(*CELLS, "--finished") == stored
+    assert "## Right relevance" in (shown := capsys.readouterr().out) and "Nothing is written." in shown
+    assert (tmp_path / command.RESULTS).stat().st_mtime_ns == before
+    assert run("--gates", "untrained", *SITUATIONS) == stored
+    assert "table 'right' of tiny in metrics/gates_bench.json has 1 case, 1 image per row, 5 rows" in (
+        shown := capsys.readouterr().out
+    )
+    assert "this one has 1 case, 1 image per row, 4 rows" in shown
+    assert {*run("--gates", "untrained", *SITUATIONS, "--write", "all")["right"]["rows"]} == {
+        *PLAIN, "untrained"
+    }  # fmt: skip
+
+
+def test_unfinished_tables_name_the_options_of_the_run(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        run("--gates", "untrained", "--situations", "many", "--finished")
+    assert "Give the options of the run, which decide its cases: --pairs, --images" in capsys.readouterr().out
 
 
 def test_the_whole_study_of_the_playground_has_headline_numbers(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "is_default", lambda options: True)
-    run("--cells", "untrained")
+    run("--gates", "untrained", *SITUATIONS)
     names = {*read_summary(tmp_path)}
     assert "fusion.gates_right_both_shown_masked_velocity_sum" in names
     assert len(names) == 2 * (len(PLAIN) + 1)
@@ -67,8 +87,9 @@ def test_the_whole_study_of_the_playground_has_headline_numbers(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], True), (["--world", "somewhere"], True), (["--name", "large"], False), (["--finished"], False),
-        (["--pairs", "12"], False), (["--cells", "untrained"], False),
+        ([], True), (["--world", "somewhere"], False),
+        (["--world", "somewhere", "--name", "playground"], True), (["--name", "large"], False), (["--finished"], False),
+        (["--pairs", "12"], False), (["--gates", "untrained"], False), (["--write", "all"], True),
     ],
 )  # fmt: skip
 def test_only_the_whole_study_of_the_playground_is_the_default(options: list[str], expected: bool) -> None:

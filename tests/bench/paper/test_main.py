@@ -89,13 +89,34 @@ def test_every_row_has_a_reference_and_the_cases_of_the_others(
 
 
 def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
-    run: Any, world_root: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, world_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("--tables", "2", "--beyond", "--runs", "0")
+    former = run("--tables", "2", "--beyond", "--runs", "0")
     monkeypatch.setattr(ImageCache, "_draw", None)
     with exclusive_folder(world_root / CACHE):
-        tables = run("--finished", "--tables", "2", "--beyond")
-    assert tables["2"]["cases"] == 1  # that of run 0; run 1 has none
+        before = run("--finished", "--tables", "2", "--beyond", "unnamed")
+        shown = capsys.readouterr().out
+        tables = run("--finished", "--tables", "2", "--beyond", "--write", "larger")
+    assert before["2"] == tables["2"] == former["2"]
+    assert (
+        "## Table 2, an object and a style\n\n1 case, 1 image per row." in shown
+    )  # that of run 0; run 1 has none
+    assert "that the prompt does not ask for\n\nNo case is finished. Give the options of the run" in shown
+    assert "Nothing is written. `--write larger` writes" in shown
+
+
+def test_a_smaller_run_replaces_no_table(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = run("--tables", "--beyond", "single")
+    figure = tmp_path / "docs/images/paper-tiny-unnamed.png"
+    figure.unlink()
+    assert run("--tables", "--beyond", "single", "--runs", "0") == former
+    shown = capsys.readouterr().out
+    assert "Not written: table 'single' of tiny in metrics/paper_bench.json has 2 cases, 2 images" in shown
+    assert not figure.exists()
+    smaller = run("--tables", "--beyond", "single", "--runs", "0", "--write", "all")
+    assert smaller["single"]["cases"] == 1 and figure.exists()
 
 
 def test_figure_2_shows_both_halves(run: Any, tmp_path: Path) -> None:
