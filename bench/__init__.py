@@ -1,0 +1,8 @@
+"""Measurements: `python -m bench.<name>`. Ctrl-C ends each with one line, also while it imports torch."""
+
+import sys
+
+from autolora.interrupt import exit_on_interrupt
+
+if sys.argv[0] == "-m":  # as long as `python -m bench.<name>` imports this package; not in tests
+    exit_on_interrupt("interrupted: the same command continues from what it has kept, or starts again")

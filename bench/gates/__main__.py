@@ -32,6 +32,7 @@ from bench.gates.options import COLLIDING, COMMAND, RESULTS, is_default, read_op
 from bench.gates.shelf import Shelf
 from bench.gates.tables import loss_table, make_table
 from bench.gates.world import CACHE, World, open_world
+from bench.loading_bars import hide_loading_bars
 from bench.study import StudyFile, Table, to_markdown
 from bench.timing import today
 
@@ -130,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = Path.cwd()
     os.chdir(options.world)
     show_progress()
+    hide_loading_bars()
     alternative = "; --finished reports what is finished"
     with nullcontext() if options.finished else exclusive_folder(Path.cwd() / CACHE, alternative):
         run(options, home)

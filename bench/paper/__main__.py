@@ -18,6 +18,7 @@ from autolora.params import load
 from autolora.progress import show_progress
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_folder
+from bench.loading_bars import hide_loading_bars
 from bench.paper.curves import PANELS, draw_curves
 from bench.paper.experiments import EXPERIMENTS, Size
 from bench.paper.figure_2 import draw_figure_2
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = Path.cwd()
     os.chdir(options.world)
     show_progress()
+    hide_loading_bars()
     with ExitStack() as stack:
         root, size = Path.cwd(), size_of(options)
         params = load(root / "params.yaml")

@@ -10,6 +10,7 @@ is multiplied by its logit scale. VQAScore is clip-flant5-xxl with the question 
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -48,6 +49,7 @@ def load_metric(name: str, device: str) -> Score:
 
 def main() -> None:
     """Answer line by line; the first line is an error if the metric cannot be loaded."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller, which then closes stdin
     name, device = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
