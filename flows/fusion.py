@@ -1,7 +1,5 @@
 """Stage `fusion`: train the gates on the adapters of the training lock, or take pretrained ones as they are."""
 
-import math
-
 from autolora.fusion import stage
 from autolora.params import Params
 from autolora.progress import Progress
@@ -12,14 +10,14 @@ from flows.stage import ROOT, flow, params, print_and_log, run, task
 @task()
 def train(values: Params) -> str:
     """Train the gates, save them and their digest; return a line on the training."""
-    tokens, finished, last = values.generation.max_sequence_length, 0, math.nan
+    tokens, finished, last = values.generation.max_sequence_length, 0, ""
 
     def record(done: int, steps: int, loss: float) -> None:
         nonlocal finished, last
         progress.advance(done - finished)  # more than one step if a killed training continues
-        finished, last = done, loss
+        finished, last = done, f"loss {loss:.3f}"
 
-    with Progress("fusion", values.fusion.steps, "steps", detail=lambda: f"loss {last:.3f}") as progress:
+    with Progress("fusion", values.fusion.steps, "steps", detail=lambda: last) as progress:
         state = stage.train(ROOT, values.fusion, values.models, values.pool, tokens, record)
     done = f"{len(state.losses)} steps, loss {state.losses[-1]:.3f}"
     return f"{done}; kept the gates after step {state.best_step}" if state.held_out else done
