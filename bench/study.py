@@ -76,8 +76,8 @@ class StudyFile:
         )
         return (
             f"Not written: table {name!r} of {self.world} in {self.path.as_posix()} has {held}, this one has "
-            f"{measured}. The same command with `--write all` replaces it and draws nothing again; with another "
-            "`--name` it keeps both."
+            f"{measured}. The same command with `--write all` replaces it, and draws nothing again; another "
+            "`--name` keeps both."
         )
 
     def summarize(self, area: str, preset: str, day: datetime.date) -> None:
@@ -102,12 +102,16 @@ def extent(name: str, table: Any) -> dict[tuple[str, str], int]:
         if name == LOSSES:
             return {("training", "trainings"): sum(map(len, table["gates"].values()))}
         read = read_table(table)
+        entries = [entry for row in table["rows"].values() for entry in row.items()]
+        runs = max(len(entry.get("runs", ())) for _, entry in entries)
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
     return {
         ("case", "cases"): read.cases,
         ("image per row", "images per row"): read.images,
         ("row", "rows"): len(read.rows),
+        ("score", "scores"): len({score for score, _ in entries}),
+        ("run", "runs"): runs,
     }
 
 

@@ -38,7 +38,7 @@ def study_parser(command: str, description: str, results: Path) -> argparse.Argu
         "--write",
         choices=get_args(Write),
         help=f"tables that replace those in {results.as_posix()}:\n"
-        "larger: those with at least as many cases, images and rows, and new ones (default)\n"
+        "larger: those with at least as many cases, images, rows, scores and runs, and new ones (default)\n"
         "all: also smaller ones\n"
         "none: none of them (default with --finished)",
     )

@@ -154,6 +154,8 @@ def run(options: argparse.Namespace, home: Path) -> None:
     )
     file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write)
     choices = {cell: found for cell in options.gates if (found := study.choose(cell))}
+    if unfinished := [f'"{cell}"' for cell in options.gates if cell not in choices]:
+        print(f"Without a row, because the choice of the recipe is not finished: {', '.join(unfinished)}.\n")
     report_choice(file, study, {cell: shown for cell, (_, shown) in choices.items()})
     chosen = {cell: recipe for cell, (recipe, _) in choices.items()}
     report_situations(file, study, options.situations, chosen)

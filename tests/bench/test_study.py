@@ -45,9 +45,10 @@ def test_a_table_replaces_its_former_one_and_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("smaller", "counts"),
     [
-        ({"cases": 1, "images per row": 1}, "this one has 1 case, 1 image per row, 2 rows"),
+        ({"cases": 1, "images per row": 1}, "this one has 1 case, 1 image per row, 2 rows, 1 score, 2 runs."),
         ({"cases": 9, "images per row": 3}, "this one has 9 cases, 3 images per row, 2 rows"),
-        ({"rows": {"direct": {"VQAScore": ENTRY}}}, "this one has 2 cases, 4 images per row, 1 row."),
+        ({"rows": {"direct": {"VQAScore": ENTRY}}}, "this one has 2 cases, 4 images per row, 1 row,"),
+        ({"rows": {name: {"all shown": ENTRY | {"runs": [0.5]}} for name in ROWS}}, "2 rows, 1 score, 1 run."),
     ],
 )  # fmt: skip
 def test_a_smaller_table_replaces_none_by_accident(

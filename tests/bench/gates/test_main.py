@@ -56,8 +56,9 @@ def test_tables_are_written_and_drawn_once(
     assert "## Right relevance" in (shown := capsys.readouterr().out) and "Nothing is written." in shown
     assert (tmp_path / command.RESULTS).stat().st_mtime_ns == before
     assert run("--gates", "untrained", *SITUATIONS) == stored
-    assert "table 'right' of tiny in metrics/gates_bench.json has 1 case, 1 image per row, 5 rows" in (
-        shown := capsys.readouterr().out
+    assert (
+        "table 'right' of tiny in metrics/gates_bench.json has 1 case, 1 image per row, 5 rows, 1 score, 1 run,"
+        in (shown := capsys.readouterr().out)
     )
     assert "this one has 1 case, 1 image per row, 4 rows" in shown
     assert {*run("--gates", "untrained", *SITUATIONS, "--write", "all")["right"]["rows"]} == {
@@ -69,8 +70,9 @@ def test_unfinished_tables_name_the_options_of_the_run(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(FileNotFoundError):
-        run("--gates", "untrained", "--situations", "many", "--finished")
-    assert "Give the options of the run, which decide its cases: --pairs, --images" in capsys.readouterr().out
+        run("--gates", "untrained", "paper, Eq. 10", "--situations", "many", "--finished")
+    assert 'is not finished: "paper, Eq. 10".\n' in (shown := capsys.readouterr().out)
+    assert "Give the options of the run, which decide its cases: --pairs, --images" in shown
 
 
 def test_the_whole_study_of_the_playground_has_headline_numbers(
