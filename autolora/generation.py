@@ -93,13 +93,16 @@ def generate(
     method: Method,
     seed: int,
     params: GenerationParams,
+    style: str | None = None,
     on_step: OnStep | None = None,
 ) -> GeneratedImage:
     """Return an image of the prompt, generated with the adapters of `hits`; without hits, with the base model alone.
 
+    style: sha256 of the adapter that is the style; the methods `klora` and `klora_released` need to know it.
     on_step: called after each denoising step with the number of steps done; an exception ends the generation.
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
-    Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model.
+    Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model, or if
+    method and style do not fit.
     """
     text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
     report_cut(generator.pipeline, text, params)
@@ -113,6 +116,7 @@ def generate(
         load_gates=lambda: generator.gates,
         load_text=generator.load_text_parts if params.text_encoders else None,
         recorder=recorder,
+        style=style,
     )
 
     def end_step(step: int) -> None:
@@ -127,6 +131,7 @@ def generate(
     provenance |= {
         "text": text,
         "method": method,
+        "style": style,
         "seed": seed,
         "gates": generator.gates_digest if means else None,
         "gate_means": means.to_json() if means else None,

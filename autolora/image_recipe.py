@@ -13,7 +13,7 @@ from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.limits import check_acting, check_strength
 from autolora.params import METHODS, GenerationParams, Method, Params
 from autolora.params.reader import read_section
-from autolora.provenance import read_provenance
+from autolora.provenance import describe_strength, read_provenance
 from autolora.records import Hit
 from autolora.storage.validation import MAX_NUMBER, check_choice, check_sha256, checked_object, strings
 
@@ -29,6 +29,10 @@ FIELDS = {
 """field of an adapter -> its types"""
 NOT_COMPARED = ("gate_means", "generation.batch", "generation.method", "generation.trigger_words")
 """fields of a provenance that do not change the pixels, or only through others"""
+LABELS = {"text": "prompt with trigger words", "style": "style (sha256)"}
+"""field of a provenance -> what it is called for a reader"""
+UNKNOWN = "unknown"
+"""stands for a field that another version of AutoLoRA did not record"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +70,8 @@ class ImageRecipe:
     prompt: str
     adapters: tuple[RecordedAdapter, ...]
     method: Method
+    style: str | None
+    """sha256 of the adapter that was the style; None if the adapters had no roles"""
     seed: int
     settings: GenerationParams
     provenance: Mapping[str, Any]
@@ -116,6 +122,7 @@ def read_recipe(path: Path, params: Params) -> ImageRecipe:
             prompt=checked_object({"prompt": provenance["prompt"]}, {"prompt": (str,)})["prompt"],
             adapters=tuple(map(RecordedAdapter.from_row, provenance["adapters"])),
             method=provenance["method"],
+            style=_read_style(provenance),
             seed=checked_object({"seed": provenance["seed"]}, {"seed": (int,)})["seed"],
             settings=_read_settings(provenance["generation"], params),
             provenance=provenance,
@@ -138,11 +145,11 @@ def read_recipe(path: Path, params: Params) -> ImageRecipe:
 
 def differences(former: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return a line per field that determines an image and differs between two provenances: `field: former → new`."""
-    pairs = dict(_flatten(former)), dict(_flatten(new))
+    before, after = dict(_flatten(former)), dict(_flatten(new))
     return [
-        f"{name}: {_text(pairs[0].get(name))} → {_text(pairs[1].get(name))}"
-        for name in sorted({*pairs[0], *pairs[1]})
-        if pairs[0].get(name) != pairs[1].get(name)
+        f"{LABELS.get(name, name)}: {_text(before.get(name, UNKNOWN))} → {_text(after.get(name, UNKNOWN))}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
     ]
 
 
@@ -151,6 +158,14 @@ def pixel_difference(path: Path, image: Image.Image) -> int | None:
     with Image.open(path) as former:
         first, second = (np.asarray(each.convert("RGB"), np.int16) for each in (former, image))
     return int(np.abs(first - second).max()) if first.shape == second.shape else None
+
+
+def _read_style(provenance: Mapping[str, Any]) -> str | None:
+    """Return the sha256 of the adapter that was the style. Raises TypeError or ValueError if it is not valid."""
+    row = checked_object({"style": provenance.get("style")}, {"style": (str, type(None))})
+    style: str | None = row["style"]
+    check_sha256(style)
+    return style
 
 
 def _read_settings(recorded: Mapping[str, Any], params: Params) -> GenerationParams:
@@ -189,6 +204,15 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
+    """Return a value of `_flatten`; None is recorded for what an image was made without."""
     if isinstance(value, list):
-        return ", ".join(f"{sha256[:8]} × {strength:g}" for sha256, strength, _ in value) or "none"
-    return "unknown" if value is None else str(value)
+        return ", ".join(map(_describe_adapter, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _describe_adapter(values: tuple[str, float, float | None]) -> str:
+    """Return an adapter, of which `_flatten` gives sha256, strength and relevance, as a text."""
+    sha256, strength, relevance = values
+    parts = [describe_strength(strength), "" if relevance is None else f"relevance {relevance:.2f}"]
+    details = ", ".join(filter(None, parts))
+    return f"{sha256[:8]} ({details})" if details else sha256[:8]

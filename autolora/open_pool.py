@@ -142,26 +142,33 @@ class Pool:
 
     @contextmanager
     def fuse(
-        self, pipeline: Pipeline, hits: Sequence[Hit], *, method: Method | None = None
+        self,
+        pipeline: Pipeline,
+        hits: Sequence[Hit],
+        *,
+        method: Method | None = None,
+        style: Hit | None = None,
     ) -> Iterator[None]:
         """Let the adapters of hits act in a pipeline inside the `with` block; afterwards it is as it was before.
 
         Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
         trained gates, which know the relevance of each hit; docs/fusion.md lists the others. Default:
         `generation.method` in params.yaml, as the numbers in the rules are those of `generation.rules`.
+        style: the hit that is the style, for the methods "klora" and "klora_released", which need to know it; for all
+        others the order of the hits does not matter, and none is given.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
-        Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if more
-        adapters or larger strengths are given than `autolora.limits` allows, or if the pipeline already has adapters of
-        a pool, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline, ValueError if there is no such
-        method.
+        Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
+        method and `style` do not fit, if more adapters or larger strengths are given than `autolora.limits` allows, or
+        if the pipeline already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no
+        pipeline, ValueError if there is no such method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(
                 "the pipeline already has adapters of a pool: leave the `with` block of `fuse`, or call "
                 "`pool.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
             )
-        self.attach(pipeline, hits, method=method)
+        self.attach(pipeline, hits, method=method, style=style)
         attachment = attachment_of(pipeline)
         try:
             yield
@@ -169,7 +176,14 @@ class Pool:
             if attachment_of(pipeline) is attachment:
                 self.detach(pipeline)
 
-    def attach(self, pipeline: Pipeline, hits: Sequence[Hit], *, method: Method | None = None) -> None:
+    def attach(
+        self,
+        pipeline: Pipeline,
+        hits: Sequence[Hit],
+        *,
+        method: Method | None = None,
+        style: Hit | None = None,
+    ) -> None:
         """Let the adapters of hits act in a pipeline until `detach`, instead of those attached before.
 
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
@@ -184,6 +198,7 @@ class Pool:
             load_gates=self._load_gates,
             method=method or generation.method,
             params=generation.rules,
+            style=style,
         )
 
     def detach(self, pipeline: Pipeline) -> None:

@@ -1,7 +1,7 @@
 """How a generated image was made, as its PNG states it; reading it needs neither torch nor a repository."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +12,16 @@ from PIL import Image
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GateMeans, describe
-from autolora.params import GenerationParams, ModelsParams
+from autolora.fusion.roles import role_of
+from autolora.params import RULE_NUMBERS, GenerationParams, Method, ModelsParams
 from autolora.records import Hit
 
 PROVENANCE_CHUNK = "autolora"
 """keyword of the text chunk of a PNG that holds the provenance"""
 LIBRARIES = ("torch", "diffusers", "transformers")
 """whose version can change the pixels of an image"""
+MEAN_GATES = "mean gates"
+"""label of where and when each adapter passed its gates"""
 MAX_PX = 2**26
 """of an image whose provenance is read: the text follows the pixels, so these are decoded"""
 
@@ -26,7 +29,10 @@ MAX_PX = 2**26
 def record_inputs(
     base: ModelsParams, prompt: str, hits: Sequence[Hit], params: GenerationParams
 ) -> dict[str, Any]:
-    """Return the inputs of an image, and the names and licenses of its adapters."""
+    """Return the inputs of an image, and the names and licenses of its adapters.
+
+    The method is left out: that of the params is only the default of what the image is drawn with.
+    """
     return {
         "autolora": version("autolora"),
         "prompt": prompt,
@@ -51,7 +57,7 @@ def record_inputs(
             "dtype": base.dtype,
         },
         "libraries": {name: version(name) for name in LIBRARIES},
-        "generation": asdict(params),
+        "generation": {name: value for name, value in asdict(params).items() if name != "method"},
     }
 
 
@@ -113,6 +119,25 @@ def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
         ) from error
 
 
+def describe_method(method: Method, rules: Mapping[str, float], acting: int) -> str:
+    """Return a method of fusion with the numbers in its rule, e.g. `switch (switch_steps 5)`.
+
+    rules: `generation.rules`. acting: number of adapters that act; a single one needs no rule.
+    """
+    if acting == 1 and method not in ("direct", "gated"):
+        return f"{method}: one adapter alone acts as its update"
+    names = RULE_NUMBERS.get(method, ())
+    numbers = ", ".join(f"{name} {rules[name]:g}" for name in names if acting > 1 and name in rules)
+    return f"{method} ({numbers})" if numbers else method
+
+
+def describe_strength(strength: float) -> str:
+    """Return the strength of an adapter; an empty text for 1."""
+    if strength == 0:
+        return "strength 0 (does not act)"
+    return "" if strength == 1 else f"strength {strength:g}"
+
+
 def printable(text: str) -> str:
     """Return a text of an image without characters that control a terminal or the direction of writing."""
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
@@ -124,9 +149,9 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
     rows = {
         "prompt": provenance["prompt"],
         "prompt with trigger words": provenance.get("text", ""),
-        "adapters": "\n".join(map(_describe_adapter, provenance["adapters"])) or "none: the base model alone",
-        "method": provenance["method"],
-        "acting adapters": "\n".join(_describe_acting(provenance)),
+        "adapters": "\n".join(_describe_adapters(provenance)) or "none: the base model alone",
+        "method": describe_method(provenance["method"], settings.get("rules", {}), _count_acting(provenance)),
+        MEAN_GATES: "\n".join(_describe_gates(provenance)),
         "seed": str(provenance["seed"]),
         "size": f"{settings['width']} x {settings['height']} px",
         "steps": str(settings["steps"]),
@@ -141,17 +166,22 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {label: printable(str(text)) for label, text in rows.items() if text}
 
 
-def _describe_acting(provenance: Mapping[str, Any]) -> list[str]:
-    """Return a line per adapter that acted: its strength, and through gates also where and when it passed."""
-    adapters = provenance["adapters"]
-    strengths = {adapter["sha256"]: float(adapter.get("strength", 1.0)) for adapter in adapters}
-    names = {
-        adapter["sha256"]: f"{adapter['hub']}:{adapter['id']}, strength {strengths[adapter['sha256']]:g}"
-        for adapter in adapters
-    }
-    if gate_means := provenance.get("gate_means"):
-        return describe(GateMeans.from_json(gate_means), names)
-    return [name if strengths[sha256] else f"{name}: did not act" for sha256, name in names.items()]
+def _count_acting(provenance: Mapping[str, Any]) -> int:
+    return sum(adapter.get("strength", 1.0) != 0 for adapter in provenance["adapters"])
+
+
+def _describe_gates(provenance: Mapping[str, Any]) -> list[str]:
+    """Return where and when each adapter passed its gates; empty if there were none."""
+    names = {adapter["sha256"]: f"{adapter['hub']}:{adapter['id']}" for adapter in provenance["adapters"]}
+    stored = provenance.get("gate_means")
+    return describe(GateMeans.from_json(stored), names) if stored else []
+
+
+def _describe_adapters(provenance: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line per adapter."""
+    for adapter in provenance["adapters"]:
+        role = role_of(adapter["sha256"], provenance.get("style"))
+        yield (f"{role}: " if role else "") + _describe_adapter(adapter)
 
 
 def _describe_adapter(adapter: Mapping[str, Any]) -> str:
@@ -163,8 +193,8 @@ def _describe_adapter(adapter: Mapping[str, Any]) -> str:
     ]
     if adapter.get("relevance") is not None:
         parts.append(f"relevance {adapter['relevance']:.2f}")
-    if adapter.get("strength", 1.0) != 1.0:
-        parts.append(f"strength {adapter['strength']:g}")
+    if strength := describe_strength(adapter.get("strength", 1.0)):
+        parts.append(strength)
     if adapter["trigger_words"]:
         parts.append(f"trigger words: {', '.join(adapter['trigger_words'])}")
     return "; ".join(parts)

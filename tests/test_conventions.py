@@ -46,6 +46,7 @@ OPTIONS = {
         "k",
         "adapters",
         "method",
+        "style",
         "trigger_words",
         "seed",
         "like",

@@ -149,12 +149,26 @@ def test_differences_name_what_determines_an_image() -> None:
     new["gate_means"] = None
     assert differences(former, former) == []
     assert differences(former, new) == [
-        "adapters: aaaaaaaa × 0.8 → aaaaaaaa × 1, bbbbbbbb × 0.8",
+        "adapters: aaaaaaaa (strength 0.8, relevance 0.75) → aaaaaaaa (relevance 0.75), bbbbbbbb (strength 0.8, "
+        "relevance 0.75)",
         "base.dtype: float32 → unknown",
         "base.pipeline: flux → other",
         "generation.steps: 12 → 4",
         f"index: {'1' * 64} → {'3' * 64}",
         "seed: 7 → 8",
+    ]
+
+
+def test_differences_tell_what_an_image_was_made_without_from_what_it_does_not_state() -> None:
+    alone = provenance(adapters=[], index=None, gates=None, text="a cat", style=B)
+    del alone["autolora"]
+    assert differences(provenance(), alone) == [
+        "adapters: aaaaaaaa (strength 0.8, relevance 0.75) → none",
+        "autolora: 0.1.0 → unknown",
+        f"gates: {'2' * 64} → none",
+        f"index: {'1' * 64} → none",
+        f"style (sha256): unknown → {B}",
+        "prompt with trigger words: a cat, zzz → a cat",
     ]
 
 
@@ -166,19 +180,54 @@ def test_pixels_are_compared(tmp_path: Path) -> None:
     assert pixel_difference(tmp_path / "first.png", Image.new("RGB", (4, 5))) is None
 
 
-def test_the_description_says_which_adapters_acted() -> None:
-    text = describe_provenance(provenance())["acting adapters"]
+def test_the_description_says_which_adapters_acted_and_where_they_passed_gates() -> None:
+    text = describe_provenance(provenance())["mean gates"]
     assert text == (
-        "huggingface:someone/1, strength 0.8: 0.50 on average; double blocks 0.50; single blocks 0.50; "
+        "huggingface:someone/1: 0.50 on average; double blocks 0.50; single blocks 0.50; "
         "steps 1-4 0.50; steps 5-8 0.50; steps 9-12 0.50; most in double 0 (0.50), least in double 0 (0.50)"
     )
     summed = provenance(
         method="direct", gate_means=None, adapters=[adapter(A), adapter(B, id="someone/2", strength=0.0)]
     )
-    assert describe_provenance(summed)["acting adapters"].splitlines() == [
-        "huggingface:someone/1, strength 0.8", "huggingface:someone/2, strength 0: did not act",
-    ]  # fmt: skip
-    assert "acting adapters" not in describe_provenance(provenance(adapters=[], gate_means=None))
+    description = describe_provenance(summed)
+    first, second = description["adapters"].splitlines()
+    assert "strength 0.8" in first and "strength 0 (does not act)" in second
+    assert "mean gates" not in description and description["method"] == "direct"
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("velocity", "velocity (velocity_factor 0.8, velocity_share 1)"),
+        ("switch", "switch (switch_steps 3)"),
+        ("ties", "ties (density 0.2)"),
+        ("dare", "dare (drop 0.5, seed 4)"),
+        ("klora", "klora"),
+        ("direct", "direct"),
+    ],
+)
+def test_a_method_is_described_with_the_numbers_in_its_rule(method: str, expected: str) -> None:
+    rules = {
+        "velocity_factor": 0.8, "velocity_share": 1.0, "switch_steps": 3, "density": 0.2, "drop": 0.5, "seed": 4,
+    }  # fmt: skip
+    adapters = [adapter(A), adapter(B)]
+    made = provenance(method=method, adapters=adapters, generation=generation(rules=rules), gate_means=None)
+    assert describe_provenance(made)["method"] == expected
+    alone = describe_provenance(made | {"adapters": adapters[:1]})["method"]
+    assert alone == ("direct" if method == "direct" else f"{method}: one adapter alone acts as its update")
+    assert describe_provenance(made | {"adapters": []})["method"] == method
+    earlier = {name: value for name, value in generation().items() if name != "rules"}
+    assert describe_provenance(made | {"generation": earlier})["method"] == method
+
+
+def test_roles_are_described_and_repeated(tmp_path: Path, params: Params) -> None:
+    made = provenance(method="klora", adapters=[adapter(A), adapter(B, id="someone/2")], style=A)
+    first, second = describe_provenance(made)["adapters"].splitlines()
+    assert first.startswith("style: huggingface:someone/1/") and second.startswith("content: ")
+    assert read_recipe(write(tmp_path, made), params).style == A
+    assert read_recipe(write(tmp_path, provenance()), params).style is None
+    with pytest.raises(MissingArtifact, match="is not a sha256"):
+        read_recipe(write(tmp_path, made | {"style": "someone/1"}), params)
 
 
 def test_a_description_controls_no_terminal() -> None:

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autolora.cli.command import announce, enter_repository
+from autolora.cli.image_summary import print_image
 from autolora.cli.options import PromptOrNone, Rev, Where
 from autolora.cli.paths import check_can_write, to_absolute
 from autolora.cli.repetition import (
     ImageRequest,
     check_image_to_repeat,
     check_is_other_file,
-    describe_repetition,
     find_recorded,
+    find_style,
     resolve_request,
 )
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
 from autolora.limits import MAX_ACTING, MAX_STRENGTH
-from autolora.params import Method, Params, RetrievalParams
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams
 
 if TYPE_CHECKING:
     from autolora.generation import GeneratedImage
@@ -55,7 +56,18 @@ def generate(
     ] = None,
     method: Annotated[
         Method | None,
-        typer.Option(help="How several adapters act together, see docs/fusion.md; default from params.yaml."),
+        typer.Option(
+            metavar="METHOD",
+            help=f"How several adapters act together, see docs/fusion.md: {', '.join(METHODS)}. Default from "
+            "params.yaml.",
+        ),
+    ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Which of two adapters is the style, for the methods {' and '.join(METHODS_WITH_STYLE)}.",
+        ),
     ] = None,
     trigger_words: Annotated[
         bool | None,
@@ -102,32 +114,17 @@ def generate(
     path = output or root / "images" / f"{name}.png"
     check_is_other_file(path, like)
     check_can_write(path, request.settings.width * request.settings.height * BYTES_PER_PIXEL, "-o")
-    announce(f"choosing adapters, then drawing with {params.models.pipeline}")
-    if request.recipe and not adapters and not where and k is None:
+    uses_recorded = request.recipe and not adapters and not where and k is None
+    is_search = not uses_recorded and not adapters and k != 0
+    announce(f"{'choosing adapters, then ' if is_search else ''}drawing with {params.models.pipeline}")
+    if request.recipe and uses_recorded:
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
         hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
-    image = _draw(root, params, request, hits)
+    style_hash = find_style(style, hits, request)
+    image = _draw(root, params, request, hits, style_hash)
     _save(image, path)
-    _print_image(path, image, request, hits, no_hit)
-
-
-def _print_image(
-    path: Path, image: "GeneratedImage", request: ImageRequest, hits: "Sequence[Hit]", no_hit: str
-) -> None:
-    """Print where an image is, what it was drawn with, and how it differs from the one that it repeats."""
-    from autolora.provenance import printable
-
-    print(path)
-    if image.provenance["text"] != request.prompt:
-        print(f"  prompt with trigger words: {printable(image.provenance['text'])}")
-    if no_hit:
-        print(f"  the base model alone: {no_hit}")
-    for hit in hits:
-        print(f"  {_describe(hit)}")
-    if request.recipe:
-        for line in describe_repetition(request.recipe, image):
-            print(f"  {line}")
+    print_image(path, image, request, hits, style_hash, no_hit)
 
 
 def _check_choice(
@@ -167,7 +164,9 @@ def _find(
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
-def _draw(root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]") -> "GeneratedImage":
+def _draw(
+    root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]", style: str | None
+) -> "GeneratedImage":
     """Load the base model, which takes seconds to minutes, and return the image."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
@@ -181,6 +180,7 @@ def _draw(root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit
         method=request.method,
         seed=request.seed,
         params=request.settings,
+        style=style,
     )
 
 
@@ -193,14 +193,6 @@ def _save(image: "GeneratedImage", path: Path) -> None:
         raise MissingArtifact(
             f"{path} cannot be written ({error.strerror}): give another file (-o)"
         ) from error
-
-
-def _describe(hit: "Hit") -> str:
-    """Return an adapter that an image was drawn with as a line."""
-    words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
-    relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}: "
-    strength = "" if hit.strength == 1 else f"strength {hit.strength:g}: "
-    return f"{relevance}{strength}{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})"
 
 
 def _parse_adapter(text: str, names: "AdapterNames") -> tuple[str, float]:

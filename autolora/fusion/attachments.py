@@ -43,17 +43,20 @@ def attach(
     load_gates: "LoadGates",
     method: Method,
     params: RuleParams,
+    style: Hit | None = None,
 ) -> None:
     """Let the adapters of hits act in a pipeline, in place of those attached before; after an error these stay.
 
     load_base: reads the canonical slots of the base model that the adapters were made for. load_text: reads the updates
     of the text encoders; None leaves these as they are. load_gates: called for the method `gated` only. params: the
-    numbers in the methods' rules. Raises as `Pool.fuse`.
+    numbers in the methods' rules. style: the hit that is the style, for a method with roles. Raises as `Pool.fuse`.
     """
     from autolora.fusion.hits import check_hits, fused_hits
 
     check_are_hits(hits)
     check_hits(hits)
+    if style is not None and not isinstance(style, Hit):
+        raise TypeError(f"the style is a {type(style).__name__}, expected one of the hits: {GET_HITS}")
     if len({hit.sha256 for hit in hits}) < len(hits):
         raise MismatchError("an adapter is given twice: give it once, with the strength that it should have")
     key, slots = transformer_of(pipeline), transformer_slots(pipeline.transformer)
@@ -67,6 +70,7 @@ def attach(
         params=params,
         load_gates=lambda: load_gates(slots),
         load_text=(lambda sha256: load_text(sha256, pipeline)) if load_text else None,
+        style=None if style is None else style.sha256,
     )
     detach(pipeline)
     if hits:

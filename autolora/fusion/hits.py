@@ -6,6 +6,7 @@ from typing import Any
 from autolora.fusion.install import Attachment, strengthened
 from autolora.fusion.methods import LoadGates, attach
 from autolora.fusion.recorder import GateRecorder
+from autolora.fusion.roles import order_by_role
 from autolora.fusion.rules import Adapter
 from autolora.fusion.text_encoders import attach_text_parts
 from autolora.limits import check_acting, check_strength
@@ -24,16 +25,17 @@ def fused_hits(
     load_gates: LoadGates,
     load_text: Callable[[str], TextParts] | None = None,
     recorder: GateRecorder | None = None,
+    style: str | None = None,
 ) -> Attachment:
     """Let the adapters of hits act in a pipeline by a method of fusion, each with its strength; those of 0 do not.
 
     load: sha256 of an adapter -> its updates. load_text: those of the text encoders; None leaves these as they are.
-    recorder: gets the means of the gates.
-    Raises MissingArtifact as `load` and `load_gates`; MismatchError as `check_hits`,
-    `load_text`, `autolora.fusion.methods.attach` and `autolora.fusion.text_encoders.attach_text_parts`.
+    recorder: gets the means of the gates. style: sha256 of the adapter that is the style, for a method with roles.
+    Raises MissingArtifact as `load` and `load_gates`; MismatchError as `check_hits`, `load_text`, `order_by_role`,
+    `autolora.fusion.methods.attach` and `autolora.fusion.text_encoders.attach_text_parts`.
     """
     check_hits(hits)
-    acting = [hit for hit in hits if hit.strength != 0]
+    acting = order_by_role(hits, method, style)
     adapters = [
         Adapter(hit.sha256, strengthened(load(hit.sha256), hit.strength), hit.relevance) for hit in acting
     ]

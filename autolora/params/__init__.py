@@ -12,7 +12,14 @@ import yaml
 
 from autolora.errors import ParamsError
 from autolora.params import ranges
-from autolora.params.generation import METHODS, GenerationParams, Method, RuleParams
+from autolora.params.generation import (
+    METHODS,
+    METHODS_WITH_STYLE,
+    RULE_NUMBERS,
+    GenerationParams,
+    Method,
+    RuleParams,
+)
 from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
 from autolora.params.measurement import EvaluationParams, ExperimentsParams
 from autolora.params.models import JudgesParams, ModelsParams, VllmParams
@@ -29,7 +36,8 @@ from autolora.params.training_data import (
 )
 
 __all__ = [
-    "METHODS", "BudgetParams", "CaptionsParams", "ConceptsParams", "CrawlParams", "DatasetParams", "EncoderParams",
+    "METHODS", "METHODS_WITH_STYLE", "RULE_NUMBERS", "BudgetParams", "CaptionsParams", "ConceptsParams", "CrawlParams",
+    "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
     "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "load", "training_params",

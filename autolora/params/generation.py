@@ -1,5 +1,6 @@
 """The section of generated images, and the methods of fusion."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,6 +10,20 @@ Method = Literal[
 ]  # fmt: skip
 """methods of fusion, see docs/fusion.md"""
 METHODS: tuple[Method, ...] = get_args(Method)
+METHODS_WITH_STYLE: tuple[Method, ...] = ("klora", "klora_released")
+"""methods that must know which of two adapters is the style; all others make no difference between adapters"""
+RULE_NUMBERS: Mapping[Method, tuple[str, ...]] = {
+    "velocity": ("velocity_factor", "velocity_share"),
+    "switch": ("switch_steps",),
+    "ties": ("density",),
+    "ties_slots": ("density",),
+    "ties_factors": ("density",),
+    "dare": ("drop", "seed"),
+    "dare_factors": ("drop", "seed"),
+    "knots": ("density",),
+    "knots_released": ("density",),
+}
+"""method -> the fields of RuleParams that are in its rule; the others have none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

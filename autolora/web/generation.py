@@ -37,6 +37,7 @@ class ImageGeneration:
             request.prompt,
             self._hits(request),
             method=request.method,
+            style=request.style,
             seed=request.seed,
             params=replace(self._params.generation, trigger_words=request.trigger_words),
             on_step=on_step,

@@ -10,13 +10,11 @@ from PIL import Image
 from autolora.errors import MissingArtifact, RefusedFile
 from autolora.fusion.gate_means import GateMeans
 from autolora.params import PoolParams
-from autolora.provenance import describe_provenance, printable, read_provenance
+from autolora.provenance import MEAN_GATES, describe_provenance, printable, read_provenance
 from autolora.report.gate_heatmap import GateHeatmap, gate_heatmaps
 
 MAX_HEATMAPS = 16
 """adapters up to which their mean gates are drawn; those of more are described only"""
-ACTING = "acting adapters"
-"""label of the fact that the heat maps show"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,9 @@ class ImageRecord:
     @property
     def other_facts(self) -> dict[str, str]:
         """Return the facts that the heat maps do not show."""
-        return {label: text for label, text in self.facts.items() if not (self.heatmaps and label == ACTING)}
+        return {
+            label: text for label, text in self.facts.items() if not (self.heatmaps and label == MEAN_GATES)
+        }
 
     @property
     def names(self) -> dict[str, str]:

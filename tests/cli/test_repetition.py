@@ -85,7 +85,7 @@ def test_another_index_base_and_version_are_named(project: Path, image: Path) ->
     other = rewrite(image, project / "other.png", base=base, **fields)
     output = run("--like", str(other), "-o", "second.png")
     assert pixels(project / "second.png") == pixels(image)
-    for line in ("base.pipeline: other → ", "base.revision: abc → unknown", "base.dtype: bfloat16 → float32",
+    for line in ("base.pipeline: other → ", "base.revision: abc → none", "base.dtype: bfloat16 → float32",
                  f"index: {'0' * 64} → ", "autolora: 0.0.1 → ", f"gates: {'1' * 64} → "):  # fmt: skip
         assert line in output
 
@@ -106,6 +106,49 @@ def test_an_image_of_the_base_model_is_repeated(project: Path) -> None:
     assert "the same pixels as base.png" in run("--like", "base.png", "-o", "second.png")
 
 
+def test_a_method_with_roles_asks_which_adapter_is_the_style(project: Path) -> None:
+    pair = (
+        "a cat",
+        "--adapter",
+        "author0/cat",
+        "--adapter",
+        "author1/neon",
+        "--method",
+        "klora",
+        "-o",
+        "k.png",
+    )
+    assert "which adapter is the style, huggingface:author0/cat or huggingface:author1/neon" in run(
+        *pair, code=1
+    )
+    output = run(*pair, "--style", "author0/cat")
+    assert "method: klora\n" in output and "choosing" not in output
+    assert "style: huggingface:author0/cat (" in output and "content: huggingface:author1/neon (" in output
+    reversed_pair = (pair[0], *pair[3:5], *pair[1:3], *pair[5:7])
+    before = pixels(project / "k.png")
+    run(*reversed_pair, "--style", "author0/cat", "-o", "reversed.png")
+    assert pixels(project / "reversed.png") == before, "the order does not matter"
+    assert "the same pixels as k.png" in run("--like", "k.png")
+    other = run("--like", "k.png", "--style", "author1/neon")
+    assert "style (sha256): " in other and "style: huggingface:author1/neon (" in other
+    assert "method: klora → direct" in run("--like", "k.png", "--method", "direct", "-o", "second.png")
+    assert "names 0 of the adapters" in run(*pair, "--style", "author7/cat", code=2)
+    assert "the method `direct` makes no difference between adapters" in run(
+        "a cat", "-k", "2", "--style", "author0/cat", code=1
+    )
+
+
+def test_the_output_names_the_method_or_the_base_model(project: Path) -> None:
+    output = run("a cat", "-k", "2", "--method", "velocity", "-o", "v.png")
+    assert "choosing adapters, then drawing with" in output
+    assert "method: velocity (velocity_factor 0.85, velocity_share 1)" in output
+    output = run("a cat", "--adapter", "author0/cat:0", "-o", "v.png")
+    assert "strength 0 (does not act): huggingface:author0/cat" in output and "the base model alone" in output
+    output = run("a cat", "-k", "0", "-o", "v.png")
+    assert "  the base model alone\n" in output and "choosing" not in output and "method" not in output
+    assert "method" not in read_provenance(project / "v.png")["generation"]
+
+
 def test_usage_errors(project: Path, image: Path) -> None:
     assert "give a prompt, or an image to repeat" in run(code=2)
     before = image.read_bytes()
@@ -116,6 +159,6 @@ def test_usage_errors(project: Path, image: Path) -> None:
 
 def test_show_prints_where_the_adapters_acted(image: Path) -> None:
     result = CliRunner().invoke(app, ["show", str(image)], env={"COLUMNS": "400"})
-    assert "author0/cat, strength 0.5: 0." in result.output and "; most in " in result.output
+    assert "author0/cat: 0." in result.output and "; most in " in result.output
     content = json.loads(CliRunner().invoke(app, ["show", str(image), "--json"]).output)
     assert content["gate_means"]["shape"][1:] == [3, 3]

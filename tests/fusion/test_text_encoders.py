@@ -13,7 +13,7 @@ from autolora.errors import MismatchError
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.text_encoders import attach_text_parts, load_text_parts
 from autolora.lora.factors import delta
-from autolora.params import METHODS, Method, load
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method, load
 from tests.fusion.rules.adapters import DENSE, adapter, load_gates
 from tests.fusion.test_methods import hit
 from tests.support.text_lora import diffusers, kohya, random_parts, save
@@ -99,7 +99,8 @@ def test_every_method_sums_them_with_the_strengths(pipe: Any, method: Method) ->
     def load_lora(sha256: str) -> Any:
         return adapter(int(sha256, 16)).lora
 
-    with fused_hits(pipe, hits, load_lora, method, DENSE, load_gates, parts.__getitem__):
+    style = hits[0].sha256 if method in METHODS_WITH_STYLE else None
+    with fused_hits(pipe, hits, load_lora, method, DENSE, load_gates, parts.__getitem__, style=style):
         assert_close(encode(pipe), expected)
 
 

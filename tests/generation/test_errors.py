@@ -10,7 +10,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
 from autolora.generation import Generator, generate
-from autolora.params import METHODS, Method
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method
 from autolora.pool.store import weights_path
 from autolora.records import Hit
 from autolora.slots import slots
@@ -27,10 +27,10 @@ def test_an_adapter_with_values_that_are_not_finite_is_an_error(
     name = next(iter(lora))
     lora[name] = replace(lora[name], up=torch.full_like(lora[name].up, torch.nan))
     save_peft(lora, path)
+    chosen = [hits[0], replace(hits[1], sha256=path.stem)]
+    style = path.stem if method in METHODS_WITH_STYLE else None
     with pytest.raises(MissingArtifact, match=r"is damaged \(.* contains a value that is not finite"):
-        generate(
-            generator, PROMPT, [hits[0], replace(hits[1], sha256=path.stem)], method=method, seed=0, params=PARAMS
-        )  # fmt: skip
+        generate(generator, PROMPT, chosen, method=method, seed=0, params=PARAMS, style=style)
 
 
 def test_without_adapters_the_method_gated_needs_no_gates(

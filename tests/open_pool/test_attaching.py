@@ -162,7 +162,7 @@ def test_without_hits_nothing_is_attached(pool: Pool, hits: list[Hit], pipe: Any
         assert any(module._forward_hooks for module in pipe.transformer.modules())
 
 
-@pytest.mark.parametrize("method", ["mean", "velocity", "switch", "ties", "knots", "klora"])
+@pytest.mark.parametrize("method", ["mean", "velocity", "switch", "ties", "knots"])
 def test_methods_of_fusion_are_chosen_by_name(
     pool: Pool, hits: list[Hit], pipe: Any, root: Path, method: Method
 ) -> None:
@@ -179,6 +179,22 @@ def test_methods_of_fusion_are_chosen_by_name(
     assert np.array_equal(draw(pipe), base)
     with pool.fuse(pipe, hits, method="direct"):
         assert difference(draw(pipe), expected) > 1
+
+
+def test_the_style_is_said_and_the_order_does_not_matter(pool: Pool, hits: list[Hit], pipe: Any) -> None:
+    first, second = hits
+    with (
+        pytest.raises(MismatchError, match=r"which adapter is the style"),
+        pool.fuse(pipe, hits, method="klora"),
+    ):
+        pass
+    with pytest.raises(TypeError, match="the style is a str"):
+        pool.attach(pipe, hits, method="klora", style=first.id)  # type: ignore[arg-type]
+    images = []
+    for chosen, style in ((hits, first), ([second, first], first), (hits, second)):
+        with pool.fuse(pipe, chosen, method="klora", style=style):
+            images.append(draw(pipe))
+    assert np.array_equal(images[0], images[1]) and difference(images[0], images[2]) > 1
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones(

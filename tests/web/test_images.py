@@ -46,10 +46,22 @@ def test_an_image_through_gates_shows_where_they_opened(client: httpx2.Client) -
     wanted = {"prompt": "a cat", "adapters": [{"sha256": sha256}], "method": "gated"}
     job = ended(client, client.post("/api/images", json=wanted).json()["id"])
     assert job["state"] == "done", job["problem"]
-    assert "on average" in job["facts"]["acting adapters"] and "record" not in job
+    assert "on average" in job["facts"]["mean gates"] and "record" not in job
     part = client.get(f"/parts/images/{job['id']}").text
     assert part.count('<img src="data:image/png;base64,') == 1 and "by block and step" in part
-    assert "<dt>acting adapters</dt>" not in part
+    assert "<dt>mean gates</dt>" not in part
+
+
+def test_a_method_with_roles_is_told_which_adapter_is_the_style(client: httpx2.Client) -> None:
+    found = client.get("/api/search", params={"k": 2}).json()["adapters"]
+    first, second = (hit["sha256"] for hit in found)
+    wanted = {"prompt": "a cat", "adapters": [{"sha256": first}, {"sha256": second}], "method": "klora"}
+    job = ended(client, client.post("/api/images", json=wanted).json()["id"])
+    assert job["state"] == "failed" and "which adapter is the style" in job["problem"]
+    job = ended(client, client.post("/api/images", json=wanted | {"style": first}).json()["id"])
+    assert job["state"] == "done", job["problem"]
+    lines = job["facts"]["adapters"].splitlines()
+    assert lines[0].startswith("style: ") and lines[1].startswith("content: ")
 
 
 def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:

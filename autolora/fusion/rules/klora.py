@@ -62,7 +62,7 @@ class KLora:
         """
         if len(adapters) != 2:
             raise MismatchError(
-                f"K-LoRA combines a content adapter and a style adapter, in this order, but {len(adapters)} are given: "
+                f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given: "
                 "give two, or use the method `klora_balanced`"
             )
         magnitudes = measure(pipeline.transformer, adapters)

@@ -17,8 +17,18 @@ function wantedImage() {
     adapters: chosen.length || !isAutomatic ? chosen : null,
     seed: Number(form.elements.seed.value || 0),
     method: form.elements.method.value,
+    style: needsStyle() ? form.elements.style.value || null : null,
     trigger_words: form.elements.trigger_words.checked,
   };
+}
+
+/** Return whether the chosen method must know which adapter is the style. */
+function needsStyle() {
+  return document.getElementById("style").dataset.methods.split(" ").includes(form.elements.method.value);
+}
+
+function showStyle() {
+  document.getElementById("style").hidden = !needsStyle();
 }
 
 async function request() {
@@ -71,6 +81,8 @@ export function followGeneration() {
       event.target.closest(".chosen").querySelector("output").value = Number(event.target.value).toFixed(2);
     }
   });
+  showStyle();
+  form.elements.method.addEventListener("change", showStyle);
   images.addEventListener("click", (event) => {
     const button = event.target.closest("[data-cancel]");
     if (button) fetch(`/api/images/${button.dataset.cancel}`, { method: "DELETE" });

@@ -42,6 +42,21 @@ def test_mean_gates_are_shown_as_heatmaps(browser: Browser, url: str, size: tupl
     close(page)
 
 
+def test_a_method_with_roles_asks_for_the_style(browser: Browser, url: str) -> None:
+    page = open_page(browser, f"{url}?q=a+cat")
+    for pick in page.locator(".card .pick").all()[:2]:
+        pick.click()
+    page.get_by_role("link", name="Generate with 2").click()
+    style = page.locator("#style select")
+    expect(style).to_be_hidden()
+    page.get_by_label("Method").select_option("klora")
+    expect(style).to_be_visible()
+    style.select_option(index=2)
+    figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
+    expect(figure).to_have_attribute("data-state", "done")
+    close(page)
+
+
 def test_enter_generates_and_shift_enter_starts_a_line(browser: Browser, url: str) -> None:
     page = open_page(browser, f"{url}generate")
     prompt = page.locator("textarea")

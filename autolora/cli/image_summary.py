@@ -1,0 +1,56 @@
+"""What `autolora generate` prints: what an image is drawn with, and how it differs from the one that it repeats."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autolora.cli.repetition import ImageRequest, describe_repetition
+
+if TYPE_CHECKING:
+    from autolora.generation import GeneratedImage
+    from autolora.records import Hit
+
+
+def print_image(
+    path: Path,
+    image: "GeneratedImage",
+    request: ImageRequest,
+    hits: "Sequence[Hit]",
+    style: str | None,
+    no_hit: str,
+) -> None:
+    """Print where an image is, what it was drawn with, and how it differs from the one that it repeats.
+
+    style: sha256 of the adapter that is the style. no_hit: why there is no adapter although some were looked for.
+    """
+    from autolora.provenance import describe_method, printable
+
+    print(path)
+    if image.provenance["text"] != request.prompt:
+        print(f"  prompt with trigger words: {printable(image.provenance['text'])}")
+    acting = sum(hit.strength != 0 for hit in hits)
+    if acting:
+        print(f"  method: {describe_method(request.method, asdict(request.settings.rules), acting)}")
+    else:
+        print("  the base model alone" + (f": {no_hit}" if no_hit else ""))
+    for line in _describe_adapters(hits, style):
+        print(f"  {line}")
+    if request.recipe:
+        for line in describe_repetition(request.recipe, image):
+            print(f"  {line}")
+
+
+def _describe_adapters(hits: "Sequence[Hit]", style: str | None) -> Iterator[str]:
+    """Yield a line per adapter: role, relevance, strength, name, license and trigger words."""
+    from autolora.fusion.roles import role_of
+    from autolora.provenance import describe_strength
+
+    for hit in hits:
+        relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}"
+        before = ", ".join(
+            filter(None, (role_of(hit.sha256, style), relevance, describe_strength(hit.strength)))
+        )
+        words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
+        name = f"{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})"
+        yield f"{before}: {name}" if before else name
