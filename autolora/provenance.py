@@ -1,7 +1,7 @@
 """How a generated image was made, as its PNG states it; reading it needs neither torch nor a repository."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -146,10 +146,11 @@ def printable(text: str) -> str:
 def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
     settings = provenance["generation"]
     base = provenance["base"]
+    adapters = [_describe_adapter(adapter, provenance.get("style")) for adapter in provenance["adapters"]]
     rows = {
         "prompt": provenance["prompt"],
         "prompt with trigger words": provenance.get("text", ""),
-        "adapters": "\n".join(_describe_adapters(provenance)) or "none: the base model alone",
+        "adapters": "\n".join(adapters) or "none: the base model alone",
         "method": describe_method(provenance["method"], settings.get("rules", {}), _count_acting(provenance)),
         MEAN_GATES: "\n".join(_describe_gates(provenance)),
         "seed": str(provenance["seed"]),
@@ -177,16 +178,10 @@ def _describe_gates(provenance: Mapping[str, Any]) -> list[str]:
     return describe(GateMeans.from_json(stored), names) if stored else []
 
 
-def _describe_adapters(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line per adapter."""
-    for adapter in provenance["adapters"]:
-        role = role_of(adapter["sha256"], provenance.get("style"))
-        yield (f"{role}: " if role else "") + _describe_adapter(adapter)
-
-
-def _describe_adapter(adapter: Mapping[str, Any]) -> str:
+def _describe_adapter(adapter: Mapping[str, Any], style: str | None) -> str:
     parts = [
         full_name(adapter["hub"], adapter["id"], adapter["file"]),
+        *(f"role {role}" for role in [role_of(adapter["sha256"], style)] if role),
         f"sha256 {adapter['sha256'][:8]}",
         f"license {adapter['license'] or 'unknown'}",
         f"score {adapter['score']:.3f}",

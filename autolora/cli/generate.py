@@ -12,7 +12,7 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.image_summary import print_image
 from autolora.cli.options import PromptOrNone, Rev, Where
-from autolora.cli.paths import check_can_write, to_absolute
+from autolora.cli.paths import check_can_write, from_folder, to_absolute
 from autolora.cli.repetition import (
     ImageRequest,
     check_image_to_repeat,
@@ -108,6 +108,7 @@ def generate(
     like = to_absolute(like) if like else None
     check_image_to_repeat(prompt, like)
     _check_choice(k, adapters, where, rev)
+    here = Path.cwd()
     root, params = enter_repository()
     request = resolve_request(params, like, prompt, seed, method, trigger_words)
     name = f"{like.stem}-again" if like else f"{_slug(request.prompt)}-{request.seed}"
@@ -124,7 +125,7 @@ def generate(
     style_hash = find_style(style, hits, request)
     image = _draw(root, params, request, hits, style_hash)
     _save(image, path)
-    print_image(path, image, request, hits, style_hash, no_hit)
+    print_image(from_folder(path, here), image, request, hits, style_hash, no_hit)
 
 
 def _check_choice(

@@ -22,7 +22,8 @@ def print_image(
 ) -> None:
     """Print where an image is, what it was drawn with, and how it differs from the one that it repeats.
 
-    style: sha256 of the adapter that is the style. no_hit: why there is no adapter although some were looked for.
+    path: as the user sees it. style: sha256 of the adapter that is the style.
+    no_hit: why there is no adapter although some were looked for.
     """
     from autolora.provenance import describe_method, printable
 

@@ -13,7 +13,7 @@ import typer
 
 from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
-from autolora.cli.output import print_table, two_columns
+from autolora.cli.output import print_facts
 from autolora.cli.own_files import absolute_folder, check_output, enter_project
 from autolora.cli.paths import to_absolute
 from autolora.cli.row_printer import RowPrinter
@@ -134,4 +134,4 @@ def _print_json(inspection: "Inspection") -> None:
 def _print_facts(inspection: "Inspection") -> None:
     from autolora.inspection.facts import facts
 
-    print_table(two_columns({"file": inspection.path} | facts(inspection)))
+    print_facts({"file": inspection.path} | facts(inspection))

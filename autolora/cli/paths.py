@@ -15,6 +15,11 @@ def to_absolute(path: Path) -> Path:
     return Path(os.path.expanduser(path)).absolute()
 
 
+def from_folder(path: Path, folder: Path) -> Path:
+    """Return an absolute path as it is seen from a folder: relative if it is below it, else as it is."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
 def check_can_write(path: Path, num_bytes: int, option: str) -> None:
     """Raise a usage error if a file of this size cannot be written to a path, before minutes are spent on its content.
 

@@ -32,7 +32,7 @@ from autolora.cli.options import (
     Since,
     Where,
 )
-from autolora.cli.output import print_table, to_json, two_columns
+from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
 from autolora.cli.unknown_values import warn_of_unknown_values
 from autolora.params import Params, RetrievalParams
@@ -227,4 +227,4 @@ def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
 
     for hit, reason in zip(hits, reasons, strict=True):
         print(f"\n{hit.rank}. {hit.id}")
-        print_table(two_columns(describe(reason)))
+        print_facts(describe(reason))

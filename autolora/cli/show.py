@@ -13,7 +13,7 @@ from rich.table import Table
 
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
-from autolora.cli.output import print_table, to_json, two_columns
+from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
 from autolora.errors import MissingArtifact
 from autolora.params import Params
@@ -74,7 +74,7 @@ def show(
             details["gallery_check"] = asdict(fit) | {"score": fit.score, "fits": fit.fits} if fit else None
         print(to_json(record_json(record) | details))
         return
-    print_table(two_columns(facts(record) | ({"images and weights": fit.verdict} if fit else {})))
+    print_facts(facts(record) | ({"images and weights": fit.verdict} if fit else {}))
     if captions:
         print_table(_agreement_table(agreements))
     if trigger_words:
@@ -109,7 +109,7 @@ def _show_image(path: Path, as_json: bool) -> None:
     if as_json:
         print(to_json(provenance))
     else:
-        print_table(two_columns(describe_provenance(provenance)))
+        print_facts(describe_provenance(provenance))
 
 
 def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from autolora.cli.paths import check_can_write, to_absolute
+from autolora.cli.paths import check_can_write, from_folder, to_absolute
 
 MB = 1_000_000
 
@@ -83,3 +83,9 @@ def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(typer.BadParameter, match="Permission denied"):
         check_can_write(tmp_path / "cat.png", MB, "-o")
+
+
+def test_a_path_is_shown_as_it_is_seen_from_a_folder(tmp_path: Path) -> None:
+    image = tmp_path / "images" / "a.png"
+    assert from_folder(image, tmp_path) == Path("images/a.png")
+    assert from_folder(image, tmp_path / "images" / "old") == image

@@ -61,7 +61,7 @@ def test_a_method_with_roles_is_told_which_adapter_is_the_style(client: httpx2.C
     job = ended(client, client.post("/api/images", json=wanted | {"style": first}).json()["id"])
     assert job["state"] == "done", job["problem"]
     lines = job["facts"]["adapters"].splitlines()
-    assert lines[0].startswith("style: ") and lines[1].startswith("content: ")
+    assert "; role style; " in lines[0] and "; role content; " in lines[1]
 
 
 def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
