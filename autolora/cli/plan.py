@@ -69,9 +69,12 @@ def plan(
 
 def _stage_table(planned: "Plan") -> Table:
     """Return a line per stage and one of all."""
+    from autolora.planning.workload import counted
+
     work = planned.workload
     title = (
-        f"{work.adapters:,} adapters, {work.images:,} images, {work.captions:,} captions, on {planned.device}"
+        f"{counted(work.adapters, 'adapter')}, {counted(work.images, 'image')}, {counted(work.captions, 'caption')}, "
+        f"on {planned.device}"
     )
     table = Table(title=title)
     table.add_column("stage", no_wrap=True)

@@ -7,6 +7,7 @@ from autolora.planning import passes
 from autolora.planning.cost import Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
+from autolora.planning.workload import counted
 
 MODELS_PER_PAGE = 100
 """of the list of Hugging Face"""
@@ -23,7 +24,7 @@ def crawl(setting: Setting) -> StageCost:
     requests = math.ceil(work.adapters / MODELS_PER_PAGE) + work.adapters
     return StageCost(
         stage="crawl",
-        does=f"{work.adapters:,} models",
+        does=counted(work.adapters, "model"),
         seconds=setting.start_s + requests / hubs.requests_per_s,
         disk=work.adapters * setting.rate("catalog_adapter_bytes"),
         memory=setting.rate("process_bytes"),
@@ -42,7 +43,7 @@ def pool(setting: Setting) -> StageCost:
     compute = files / setting.rate("read_bytes_per_s") + images / setting.rate("image_px_per_s")
     return StageCost(
         stage="pool",
-        does=f"{work.adapters:,} files of {work.file_bytes / 1e6:.4g} MB, {work.images:,} images",
+        does=f"{counted(work.adapters, 'file')} of {work.file_bytes / 1e6:.4g} MB, {counted(work.images, 'image')}",
         seconds=setting.start_s + max(download, compute / min(hubs.downloads, setting.threads)),
         disk=files + stored + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
         memory=setting.rate("process_bytes") + hubs.downloads * work.file_bytes,
@@ -61,7 +62,8 @@ def captions(setting: Setting) -> StageCost:
     load = setting.load_s(weights) if in_process else 0
     return StageCost(
         stage="captions",
-        does=f"{work.images:,} images × {work.lengths} captions of {params.captions.max_tokens} tokens at most",
+        does=f"{counted(work.images, 'image')} × {counted(work.lengths, 'caption')} of {params.captions.max_tokens} "
+        "tokens at most",
         seconds=setting.start_s + load + _caption_seconds(setting, batch, in_process),
         disk=work.captions * setting.rate("caption_bytes"),
         memory=memory,
@@ -93,7 +95,7 @@ def dataset(setting: Setting) -> StageCost:
     work = setting.work
     return StageCost(
         stage="dataset",
-        does=f"{work.adapters:,} adapters, {work.captions:,} captions",
+        does=f"{counted(work.adapters, 'adapter')}, {counted(work.captions, 'caption')}",
         seconds=setting.start_s + work.adapters * setting.rate("dataset_adapter_s"),
         disk=work.adapters * setting.rate("dataset_adapter_bytes"),
         memory=setting.rate("process_bytes") + _table_bytes(setting),
@@ -112,7 +114,7 @@ def index(setting: Setting) -> StageCost:
     write = work.adapters * setting.rate("index_adapter_s")
     return StageCost(
         stage="index",
-        does=f"{work.adapters:,} vectors of {vector} numbers",
+        does=f"{counted(work.adapters, 'vector')} of {vector} numbers",
         seconds=setting.start_s + setting.load_s(weights) + embed + write,
         disk=work.adapters * (2 * vector * NUMBER_BYTES + setting.rate("index_adapter_bytes")),
         memory=memory,
@@ -134,7 +136,7 @@ def evaluation(setting: Setting) -> StageCost:
     )
     return StageCost(
         stage="evaluation",
-        does=f"{queries:,} queries of {work.adapters:,} adapters",
+        does=f"{counted(queries, 'query', 'queries')} of {counted(work.adapters, 'adapter')}",
         seconds=setting.start_s + setting.load_s(weights) + search,
         memory=memory,
         gpu_memory=gpu_memory,
@@ -145,7 +147,7 @@ def report(setting: Setting) -> StageCost:
     """Write the page of the report, at the end of a refresh."""
     return StageCost(
         stage="report",
-        does=f"{setting.work.adapters:,} adapters",
+        does=counted(setting.work.adapters, "adapter"),
         seconds=setting.start_s + setting.work.adapters * setting.rate("report_adapter_s"),
         memory=setting.rate("process_bytes") + _table_bytes(setting),
     )

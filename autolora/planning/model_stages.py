@@ -21,6 +21,7 @@ from autolora.planning.data_stages import (
 )
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
+from autolora.planning.workload import counted
 
 ADAPTERS_IN_MEMORY = {"encoder": 1024, "fusion": GATES_ADAPTERS_IN_MEMORY}
 """as in the stages: sketches, or weights, that are kept"""
@@ -61,7 +62,7 @@ def concepts(setting: Setting) -> StageCost:
     )
     return StageCost(
         stage="concepts",
-        does=f"{images:,} images × {params.draws * len(params.noise_levels)} gradients",
+        does=f"{counted(images, 'image')} × {params.draws * len(params.noise_levels)} gradients",
         seconds=setting.start_s + load + gradients,
         disk=images * setting.sketch_bytes,
         memory=memory,
@@ -99,7 +100,11 @@ def _fit_ridge(setting: Setting) -> tuple[float, float, str]:
     seconds = setting.machine.seconds(Tally(flops)) * setting.rate("ridge_overhead") + read + solve
     held = numbers * (landmarks + setting.text_width) * NUMBER_BYTES
     features = 3 * adapters * landmarks * 2 * NUMBER_BYTES  # in double precision
-    return seconds, held + features, f"ridge regression of {adapters:,} adapters on {landmarks:,} landmarks"
+    return (
+        seconds,
+        held + features,
+        f"ridge regression of {counted(adapters, 'adapter')} on {counted(landmarks, 'landmark')}",
+    )
 
 
 def _fit_transformer(setting: Setting) -> tuple[float, float, str]:

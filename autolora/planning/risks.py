@@ -9,16 +9,37 @@ import psutil
 
 from autolora.params import Params
 from autolora.planning.plan import Plan
+from autolora.planning.workload import counted
 
 GB, HOUR = 1e9, 3600.0
 MANY_REQUESTS = 50_000
 LARGE_SHARE = 0.25
 """share of all hours from which a stage is named"""
+MIN_TRAINING_ADAPTERS = 2
+"""of the gates"""
 
 
 def find_risks(plan: Plan, params: Params, folder: Path) -> list[str]:
     """Return one sentence per risk, the gravest first. folder: where the pool will be, for the free space there."""
-    return [*_card(plan), *_time(plan, params), *_requests(plan, params), *_space(plan, folder)]
+    return [
+        *_training(plan, params),
+        *_card(plan),
+        *_time(plan, params),
+        *_requests(plan, params),
+        *_space(plan, folder),
+    ]
+
+
+def _training(plan: Plan, params: Params) -> Iterator[str]:
+    """Yield that the gates cannot be trained: a step of it needs a target and an interfering adapter."""
+    work = plan.workload
+    expected = work.adapters * work.train_share
+    if params.fusion.from_ is None and expected < MIN_TRAINING_ADAPTERS:
+        yield (
+            f"fusion fails: the gates need {MIN_TRAINING_ADAPTERS} or more training adapters, but "
+            f"{counted(work.adapters, 'adapter')} with shares for validation and test (dataset.validation_share, "
+            f"dataset.test_share) leave {expected:.2g} on average: add adapters, or use pretrained gates (fusion.from)"
+        )
 
 
 def _card(plan: Plan) -> Iterator[str]:

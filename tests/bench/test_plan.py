@@ -1,6 +1,7 @@
 """The estimates of `autolora plan` beside the measured demo, and the measurement of its rates."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from bench.plan import (
 )
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "howto" / "plan.md"
+MB = 1e6
 MEASURED: dict[str, Any] = json.loads(RESULTS.read_text())
 
 
@@ -50,6 +53,22 @@ def test_every_large_outputs_size_is_within_a_factor_of_two(plan: Plan) -> None:
     assert len(ratios) >= 6
     assert {stage: ratio for stage, ratio in ratios.items() if not 1 / LIMIT <= ratio <= LIMIT} == {}
     assert 1 / LIMIT <= plan.disk / sum(MEASURED["bytes"].values()) <= LIMIT
+
+
+def test_the_page_states_the_current_estimates(plan: Plan) -> None:
+    rows = re.findall(
+        r"^\| (\w+) \| (\d+) \| (\d+) \| ([\d.]+|–) \| ([\d.]+|–) \|$", PAGE.read_text(), re.MULTILINE
+    )
+    assert [name for name, *_ in rows] == [
+        "pool", "captions", "encoder", "fusion", "evaluation", "experiments", "all",
+    ]  # fmt: skip
+    columns = (planned_seconds(plan), MEASURED["seconds"], planned_bytes(plan), MEASURED["bytes"])
+    for name, *texts in rows:
+        for text, values, unit in zip(texts, columns, (1, 1, MB, MB), strict=True):
+            value = (sum(values.values()) if name == "all" else values[name]) / unit
+            assert float(text.replace("–", "0")) == pytest.approx(value, abs=0.51 if unit == 1 else 0.08), (
+                name
+            )
 
 
 def test_the_comparison_prints_a_line_per_number(plan: Plan) -> None:

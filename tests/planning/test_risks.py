@@ -33,6 +33,17 @@ def test_a_small_plan_has_no_risk() -> None:
     assert risks() == []
 
 
+@pytest.mark.parametrize(("adapters", "number"), [(1, "1 adapter"), (2, "2 adapters"), (3, "")])
+def test_gates_need_two_training_adapters(adapters: int, number: str) -> None:
+    texts = risks(adapters=adapters)
+    expected = (
+        f"fusion fails: the gates need 2 or more training adapters, but {number} with shares for validation"
+    )
+    assert [text.startswith(expected) for text in texts] == ([True] if number else [])
+    pretrained = replace(PARAMS, fusion=replace(PARAMS.fusion, from_="gates"))
+    assert risks(adapters=1, params=pretrained) == []
+
+
 def test_a_stage_that_fits_only_without_the_server() -> None:
     stage = replace(SMALL, stage="fusion", gpu_memory=70e9)
     assert risks(stage) == []
