@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from autolora.report.chart_text import sort_key
+from autolora.report.decimals import printed
 
 FIRST_METHOD = "encoder"
 CHANCE = ("random", "chance")
 """rows that show chance level"""
 BASE = "base"
 """the method without adapters"""
-ZERO_TOLERANCE = 0.0005
-"""an interval that ends this near to zero includes it: pages show three decimals"""
 
 Table = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -36,7 +35,7 @@ class Line:
     low_at: float
     high_at: float
     verdict: str
-    """of a difference: better or worse; empty if the interval includes zero, or there is none"""
+    """of a difference: better or worse; empty if the interval, as it is printed, includes zero, or there is none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +146,7 @@ def make_plot(table: Table, metric: str, methods: Sequence[str], is_difference: 
 def _line(name: str, row: Mapping[str, Any], low: float, high: float, is_difference: bool) -> Line:
     first, last = _bounds(row)
     has_verdict = is_difference and row["low"] is not None
-    better, worse = first >= ZERO_TOLERANCE, last <= -ZERO_TOLERANCE
+    better, worse = printed(first) > 0, printed(last) < 0
     return Line(
         name=name,
         value=row["value"],
@@ -168,7 +167,10 @@ def _bounds(row: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _axis(rows: Iterable[Mapping[str, Any]], is_difference: bool) -> tuple[float, float]:
-    """Return the ends of an axis: symmetric for differences; else 0 to 1 if it suits, or what holds all intervals."""
+    """Return the ends of an axis: symmetric for differences; else 0 to 1 if it suits, or what holds all intervals.
+
+    An axis of shares, numbers from 0 to 1, does not leave that range.
+    """
     bounds = [_bounds(row) for row in rows]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
     if is_difference:
@@ -176,7 +178,9 @@ def _axis(rows: Iterable[Mapping[str, Any]], is_difference: bool) -> tuple[float
         return -reach, reach
     if low >= 0 and 0.3 < high <= 1:
         return 0.0, 1.0
-    padding = (high - low) * 0.05 or 0.5
+    padding = (high - low) * 0.05 or 1.0
+    if low >= 0 and high <= 1:
+        return max(low - padding, 0.0), min(high + padding, 1.0)
     return low - padding, high + padding
 
 

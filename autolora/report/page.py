@@ -23,6 +23,7 @@ from autolora.report.cards import Card, read_cards
 from autolora.report.chart_text import chart_text, metric_text
 from autolora.report.charts import make_charts
 from autolora.report.comparison import compare_adapters
+from autolora.report.decimals import decimal, tick
 from autolora.report.headlines import headlines
 from autolora.report.history import read_refresh, releases
 from autolora.report.images import PageImage, image_store
@@ -107,6 +108,7 @@ def render(content: Mapping[str, Any], data: Mapping[str, Any], are_files: bool)
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"decimal": decimal, "tick": tick}
     script = '"use strict";\n' + "\n".join(environment.get_template(name).render() for name in SCRIPTS)
     style = "\n".join(environment.get_template(name).render() for name in ASSETS)
     parts = environment.get_template("templates/index.html").generate(

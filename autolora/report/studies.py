@@ -10,6 +10,7 @@ from pathlib import Path
 from autolora.errors import AutoLoraError
 from autolora.metrics.study import Study, StudyRow, StudyTable, read_study
 from autolora.report.charts import Line, Plot, make_plot
+from autolora.report.decimals import decimal
 from autolora.report.images import PageImage, encode_grid
 from autolora.report.study_curves import StudyCurves, curves_of
 
@@ -57,6 +58,15 @@ class TableView:
     """the row that all others are compared with; None if they are compared with different ones"""
     curves: StudyCurves | None
     """if the rows are numbers of loaded adapters"""
+
+    @property
+    def summary(self) -> str:
+        """Return the highest score and its row, or that all are the same as they are printed."""
+        best, *others = self.table.rows
+        score = decimal(best.score.value)
+        if others and all(decimal(row.score.value) == score for row in others):
+            return f"all rows {score}"
+        return f"highest {score}: {best.name}"
 
     @property
     def lines(self) -> list[tuple[StudyRow, Line, Line | None]]:

@@ -124,7 +124,7 @@ def test_page_shows_numbers_with_intervals_chance_and_counts(full: Path) -> None
     text = re.sub(r"\s+", " ", read_page(full))
     report = json.loads((full / "data" / "evaluation" / "report.json").read_text())
     recall = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
-    assert f"{recall['value']:.3f}</b> <small>[{recall['low']:.3f}, {recall['high']:.3f}]</small>" in text
+    assert f"{recall['value']:.2f}</b> <small>[{recall['low']:.2f}, {recall['high']:.2f}]</small>" in text
     assert "chance 25 %" in text
     assert "24 queries, 6 adapters" in text
     for phrase in (

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
+from autolora.metrics.study import Interval
 from autolora.report.page import assemble
 from autolora.report.studies import read_studies
 from autolora.report.study_curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
@@ -158,3 +160,12 @@ def test_a_file_of_another_layout_does_not_stop_the_page(full: Path, tmp_path: P
     text = read_page(root)
     assert "it is not as python -m bench.paper writes it" in text
     assert "What a learned gate adds: playground" in text
+
+
+def test_a_table_of_equal_scores_has_no_highest_row(root: Path) -> None:
+    view = read_studies(root)[0].worlds[0].tables[0]
+    assert view.summary == "highest 0.80: velocity"
+    score = Interval(value=0.001, low=0.0, high=0.002)
+    rows = tuple(replace(row, score=score) for row in view.table.rows)
+    assert replace(view, table=replace(view.table, rows=rows)).summary == "all rows 0.00"
+    assert replace(view, table=replace(view.table, rows=rows[:1])).summary == "highest 0.00: velocity"
