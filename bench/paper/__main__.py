@@ -15,7 +15,7 @@ from typing import Any
 
 from autolora.errors import exit_on_error
 from autolora.params import load
-from autolora.progress import show_progress
+from autolora.progress import show_progress, track
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_folder
 from bench.loading_bars import hide_loading_bars
@@ -66,7 +66,7 @@ class Study:
         experiment = EXPERIMENTS[name]
         cells = [
             cell
-            for run in self.size.runs
+            for run in track(self.size.runs, f"{experiment.title}: cases", len(self.size.runs), "runs")
             for cell in experiment.plan(self.world, self.size, strength, run)
             if cell.belongs_to(self.size)
         ]
