@@ -64,16 +64,15 @@ class Study:
     def run(self, name: str, strength: float) -> dict[str, Any] | None:
         """Return the table of an experiment; None if no case of it is finished."""
         experiment = EXPERIMENTS[name]
-        cells = [
+        wanted = [
             cell
             for run in track(self.size.runs, f"{experiment.title}: cases", len(self.size.runs), "runs")
             for cell in experiment.plan(self.world, self.size, strength, run)
             if cell.belongs_to(self.size)
         ]
-        if self.only_finished:
-            cells = finished(cells, self.scores)
+        cells = finished(wanted, self.scores) if self.only_finished else wanted
         if not cells:
-            print(f"## {experiment.title}\n\n{UNFINISHED if self.only_finished else NO_CASE}\n", flush=True)
+            print(f"## {experiment.title}\n\n{UNFINISHED if wanted else NO_CASE}\n", flush=True)
             return None
         return summarize(measure(cells, self.scores, experiment.title), experiment)
 

@@ -94,7 +94,7 @@ def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
     former = run("--tables", "2", "--beyond", "--runs", "0")
     monkeypatch.setattr(ImageCache, "_draw", None)
     with exclusive_folder(world_root / CACHE):
-        before = run("--finished", "--tables", "2", "--beyond", "unnamed")
+        before = run("--finished", "--tables", "2", "4", "--beyond", "unnamed")
         shown = capsys.readouterr().out
         tables = run("--finished", "--tables", "2", "--beyond", "--write", "larger")
     assert before["2"] == tables["2"] == former["2"]
@@ -102,6 +102,7 @@ def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
         "## Table 2, an object and a style\n\n1 case, 1 image per row." in shown
     )  # that of run 0; run 1 has none
     assert "that the prompt does not ask for\n\nNo case is finished. Give the options of the run" in shown
+    assert "## Table 4, random triples\n\nNot measured in this world" in shown
     assert "Nothing is written. `--write larger` writes" in shown
 
 
