@@ -33,6 +33,7 @@ from tests.support.synthetic_repo import (
     SyntheticAdapter,
     file_states,
     make_adapter,
+    make_adapters,
     no_text_encoder,
     write_dataset,
     write_encoder,
@@ -42,6 +43,20 @@ from tests.support.synthetic_repo import (
 
 LATER = DAY + datetime.timedelta(days=3)
 SHORT_TRAINING = replace(ENCODER, steps=3)
+
+
+@pytest.fixture(scope="module")
+def indexed(
+    tmp_path_factory: pytest.TempPathFactory, text_encoder: ClipTextEncoder
+) -> tuple[Path, list[SyntheticAdapter]]:
+    """Return a repository with an index of three themes by three authors, and its adapters."""
+    root = tmp_path_factory.mktemp("indexed")
+    adapters = make_adapters(themes=("mosaic", "neon", "chalk"))
+    write_repository(root, adapters)
+    write_dataset(root)
+    write_encoder(root, text_encoder, SHORT_TRAINING)
+    assert write_index(root) == {"embedded": 9, "updated": 0, "removed": 0}
+    return root, adapters
 
 
 def rows_by_adapter(root: Path) -> dict[str, dict[str, object]]:
