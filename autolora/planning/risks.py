@@ -36,9 +36,9 @@ def _training(plan: Plan, params: Params) -> Iterator[str]:
     expected = work.adapters * work.train_share
     if params.fusion.from_ is None and expected < MIN_TRAINING_ADAPTERS:
         yield (
-            f"fusion fails: the gates need {MIN_TRAINING_ADAPTERS} or more training adapters, but "
-            f"{counted(work.adapters, 'adapter')} with shares for validation and test (dataset.validation_share, "
-            f"dataset.test_share) leave {expected:.2g} on average: add adapters, or use pretrained gates (fusion.from)"
+            f"fusion fails: the gates need {MIN_TRAINING_ADAPTERS} or more training adapters, but the shares "
+            f"for validation and test (dataset.validation_share, dataset.test_share) leave {expected:.2g} of "
+            f"{counted(work.adapters, 'adapter')} on average: add adapters, or use pretrained gates (fusion.from)"
         )
 
 

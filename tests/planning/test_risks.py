@@ -36,10 +36,10 @@ def test_a_small_plan_has_no_risk() -> None:
 @pytest.mark.parametrize(("adapters", "number"), [(1, "1 adapter"), (2, "2 adapters"), (3, "")])
 def test_gates_need_two_training_adapters(adapters: int, number: str) -> None:
     texts = risks(adapters=adapters)
-    expected = (
-        f"fusion fails: the gates need 2 or more training adapters, but {number} with shares for validation"
-    )
-    assert [text.startswith(expected) for text in texts] == ([True] if number else [])
+    assert len(texts) == (1 if number else 0)
+    for text in texts:
+        assert text.startswith("fusion fails: the gates need 2 or more training adapters")
+        assert f" of {number} on average" in text
     pretrained = replace(PARAMS, fusion=replace(PARAMS.fusion, from_="gates"))
     assert risks(adapters=1, params=pretrained) == []
 
