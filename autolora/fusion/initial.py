@@ -30,6 +30,8 @@ def initial_gates(root: Path, params: FusionParams, transformer: Mapping[str, An
         return store.build(transformer, params.variant)
     path = root / Path(params.init).expanduser()
     try:
+        if path.parent == store.folder(root):
+            store.check_exported(path.parent)
         found = _load(path, transformer)
     except (MissingArtifact, MismatchError) as error:
         raise type(error)(f"fusion.init is {params.init}, which cannot be used: {error}") from error

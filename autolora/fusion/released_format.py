@@ -35,20 +35,20 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
         raise MissingArtifact(
             f"cannot read gates from {path} ({error}): give a file of published gates, or download it again"
         ) from error
-    if path.name == store.WEIGHTS:
-        store.check_exported(path.parent)
     try:
         form = find_form(tensors)
         variant = variant or replace(FUSION["released"], global_rank=GLOBAL_RANK[form])
         variant = replace(variant, gate=form, slots="fused", relevance=False)
         gates = store.assemble(tensors, variant, store.find_widths(tensors))
     except MismatchError as error:
+        store.check_exported(path.parent)
         raise MismatchError(
             f"{path}: {error}: give a file of gates that their authors have published, or download it again"
         ) from error
     expected = {slot.name: slot.d_out for slot in fused_slots(transformer)}
     fitting = [name for name, width in expected.items() if name in gates and gates.of(name).width == width]
     if len(fitting) != len(expected) or len(gates.model_dict) != len(expected):
+        store.check_exported(path.parent)
         raise MismatchError(
             f"{path} has {len(gates.model_dict)} gates, of which {len(fitting)} fit the {len(expected)} fused slots "
             "of the base model: set models.pipeline in params.yaml to the base model that they were trained for"

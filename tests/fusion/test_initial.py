@@ -11,6 +11,7 @@ from autolora.fusion import store
 from autolora.fusion.gate import Gates
 from autolora.fusion.initial import initial_gates
 from autolora.fusion.released_format import save_published
+from autolora.presets import FUSION, Preset
 from autolora.slots import slots
 from tests.support.gate_training import fusion_params
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
@@ -30,11 +31,24 @@ def test_a_wrong_path_names_the_key(tmp_path: Path) -> None:
         start_from(tmp_path, "gates.st")
 
 
+@pytest.mark.parametrize("preset", ["best", "released"])
 @pytest.mark.parametrize("init", ["data/fusion", "data/fusion/model.safetensors"])
-def test_gates_of_the_project_must_be_exported_first(tmp_path: Path, init: str) -> None:
-    store.save(store.build(CONFIG, PARAMS.variant), slots(CONFIG), store.folder(tmp_path))
+def test_gates_of_the_project_must_be_exported_first(tmp_path: Path, init: str, preset: Preset) -> None:
+    store.save(store.build(CONFIG, FUSION[preset]), slots(CONFIG), store.folder(tmp_path))
     with pytest.raises(MismatchError, match=rf"^fusion\.init is {init}, .*`autolora publish-gates FOLDER`"):
         start_from(tmp_path, init)
+
+
+def test_trained_gates_of_another_project_must_be_exported_first(tmp_path: Path) -> None:
+    store.save(store.build(CONFIG, FUSION["best"]), slots(CONFIG), tmp_path / "other")
+    with pytest.raises(MismatchError, match=r"other holds the trained gates of a project"):
+        start_from(tmp_path, "other/model.safetensors")
+
+
+def test_imported_gates_are_published_ones(tmp_path: Path) -> None:
+    """`autolora import-gates --output DIR` writes them with a config."""
+    store.save(store.build(CONFIG, PARAMS.variant), slots(CONFIG), tmp_path / "imported")
+    assert start_from(tmp_path, "imported/model.safetensors").variant == PARAMS.variant
 
 
 def test_a_lora_is_not_published_gates(tmp_path: Path) -> None:
