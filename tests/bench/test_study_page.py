@@ -12,7 +12,11 @@ from bench.processes import PROJECT
 from bench.study import NO_INTERVALS, StudyFile
 from bench.study_page import tables
 
-PAGES = [("gates.md", "gates_bench.json", set[str]())]
+PAGES = [
+    ("gates.md", "gates_bench.json", set[str]()),
+    ("experiments.md", "paper_bench.json", {"single", "unnamed"}),
+]
+"""page, file, and tables that it shows as curves"""
 
 
 def row(name: str, value: float, reference: str | None = None) -> StudyRow:
