@@ -1,17 +1,17 @@
 """Tables of a study for a page, such as docs/gates.md: `python -m bench.study_page metrics/gates_bench.json`.
 
 Each table of a study is printed as Markdown, with a row per method and columns for every world, so that a reader sees
-what holds in all of them. A test compares the page with the file.
+what holds in all of them. Further scores have a table of their own per world. A test compares the page with the file.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from autolora.errors import MissingArtifact, exit_on_error
-from autolora.metrics.study import StudyTable, Worlds, read_study
+from autolora.metrics.study import StudyRow, StudyTable, Worlds, read_study
 from bench.study import NO_INTERVALS, format_interval
 
 
@@ -22,6 +22,26 @@ def tables(worlds: Worlds) -> dict[str, str]:
         name: "\n".join(_lines({world: named[name] for world, named in worlds.items() if name in named}))
         for name in names
     }
+
+
+def other_scores(worlds: Worlds) -> dict[str, str]:
+    """Return name -> a table per world that has further scores, with the values of these, as Markdown."""
+    printed: dict[str, list[str]] = {}
+    for world, named in worlds.items():
+        for name, table in named.items():
+            if any(row.others for row in table.rows):
+                lines = [f"**{table.title}: other scores** ({world})", "", *_other_lines(table.rows)]
+                printed.setdefault(name, []).append("\n".join(lines))
+    return {name: "\n\n".join(by_world) for name, by_world in printed.items()}
+
+
+def _other_lines(rows: Sequence[StudyRow]) -> Iterator[str]:
+    scores = [*dict.fromkeys(score for row in rows for score in row.others)]
+    yield _line(["row", *scores])
+    yield _line(["---"] * (len(scores) + 1))
+    for row in rows:
+        values = (f"{row.others[score].value:.2f}" if score in row.others else "" for score in scores)
+        yield _line([row.name, *values]).replace("-0.", "−0.")
 
 
 def _lines(by_world: Mapping[str, StudyTable]) -> Iterator[str]:
@@ -64,7 +84,7 @@ def main() -> None:
             f"{path} does not exist: run `python -m bench.paper` or `python -m bench.gates`"
         )
     study = read_study(path, "python -m bench.paper` or `python -m bench.gates")
-    print("\n\n".join(tables(study.worlds).values()))
+    print("\n\n".join([*tables(study.worlds).values(), *other_scores(study.worlds).values()]))
     for problem in study.problems:
         print(problem, file=sys.stderr)
 

@@ -32,7 +32,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRow:
-    """The main score of one row."""
+    """The scores of one row, which is compared by the main one."""
 
     name: str
     score: Interval
@@ -40,6 +40,8 @@ class StudyRow:
     """the row that it is compared with; None if it is not"""
     difference: Interval | None
     """paired, to the reference"""
+    others: Mapping[str, Interval]
+    """further scores"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +125,7 @@ def read_table(table: Any) -> StudyTable:
     rows = _field(table, "rows", dict)
     try:
         score = main_score(rows)
-        read = [_row(row, scores[score]) for row, scores in rows.items() if score in scores]
+        read = [_row(row, score, scores) for row, scores in rows.items() if score in scores]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"rows: {error}") from error
     return StudyTable(
@@ -143,13 +145,15 @@ def _field(table: Mapping[str, Any], field: str, kind: type) -> Any:
     return value
 
 
-def _row(name: str, entry: Mapping[str, Any]) -> StudyRow:
+def _row(name: str, score: str, scores: Mapping[str, Mapping[str, Any]]) -> StudyRow:
+    entry = scores[score]
     compared = "difference" in entry
     return StudyRow(
         name=name,
         score=_interval(entry),
         reference=str(entry["compared with"]) if compared else None,
         difference=_interval(entry["difference"]) if compared else None,
+        others={other: _interval(value) for other, value in scores.items() if other != score},
     )
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,19 +11,19 @@ import pytest
 from autolora.metrics.study import Interval, StudyRow, StudyTable, read_study
 from bench.processes import PROJECT
 from bench.study import NO_INTERVALS, StudyFile
-from bench.study_page import tables
+from bench.study_page import other_scores, tables
 
 PAGES = [
-    ("gates.md", "gates_bench.json", set[str]()),
-    ("experiments.md", "paper_bench.json", {"single", "unnamed"}),
+    ("gates.md", "gates_bench.json", set[str](), ""),
+    ("experiments.md", "paper_bench.json", {"single", "unnamed"}, "2345"),
 ]
-"""page, file, and tables that it shows as curves"""
+"""page, file, tables that it shows as curves, and those of which it has further scores"""
 
 
 def row(name: str, value: float, reference: str | None = None) -> StudyRow:
     interval = Interval(value=value, low=value - 0.1, high=value + 0.1)
     return StudyRow(
-        name=name, score=interval, reference=reference, difference=interval if reference else None
+        name=name, score=interval, reference=reference, difference=interval if reference else None, others={}
     )
 
 
@@ -58,11 +59,30 @@ def test_tables_without_differences_have_no_column_for_them() -> None:
     ]
 
 
-@pytest.mark.parametrize(("page", "study", "hidden"), PAGES)
-def test_pages_have_the_tables_of_their_files(page: str, study: str, hidden: set[str]) -> None:
+@pytest.mark.parametrize(("page", "study", "curves", "further"), PAGES)
+def test_pages_have_the_tables_of_their_files(page: str, study: str, curves: set[str], further: str) -> None:
     text = (PROJECT / "docs" / page).read_text()
-    printed = tables(read_study(PROJECT / "metrics" / study, "").worlds)
-    assert [name for name, markdown in printed.items() if name not in hidden and markdown not in text] == []
+    worlds = read_study(PROJECT / "metrics" / study, "").worlds
+    printed = tables(worlds)
+    assert [name for name, markdown in printed.items() if name not in curves and markdown not in text] == []
+    others = other_scores(worlds)
+    assert [name for name in further if others[name] not in text] == []
+
+
+def test_further_scores_have_a_table_per_world() -> None:
+    scores = {"own 1": Interval(value=-0.12, low=None, high=None)}
+    both = table(replace(row("direct", 0.5), others=scores), row("mean", 0.2))
+    printed = other_scores({"small": {"2": both, "3": table(row("direct", 0.5))}, "large": {"2": both}})
+    assert printed.keys() == {"2"}
+    assert printed["2"].splitlines()[:6] == [
+        "**Pairs: other scores** (small)",
+        "",
+        "| row | own 1 |",
+        "| --- | --- |",
+        "| direct | −0.12 |",
+        "| mean |  |",
+    ]
+    assert "**Pairs: other scores** (large)" in printed["2"]
 
 
 @pytest.mark.parametrize("study", ["gates_bench.json", "paper_bench.json"])
@@ -73,7 +93,7 @@ def test_the_repository_s_studies_can_be_read(study: str) -> None:
 
 def test_a_table_without_intervals_says_why() -> None:
     interval = Interval(value=0.5, low=None, high=None)
-    few = table(StudyRow(name="direct", score=interval, reference=None, difference=None))
+    few = table(StudyRow(name="direct", score=interval, reference=None, difference=None, others={}))
     lines = tables({"small": {"3": few}, "large": {"3": table(row("direct", 0.4))}})["3"].splitlines()
     assert lines[2] == NO_INTERVALS and lines[-1] == "| direct | 0.50 | 0.40 [0.30, 0.50] |"
 
