@@ -112,7 +112,7 @@ def test_every_preset_trains_and_embeds_with_both_probes(
 ) -> None:
     params = encoder_params(preset, probe=probe, steps=4)
     if probe == "full":
-        with pytest.raises(MissingArtifact, match="single-item pool"):
+        with pytest.raises(MissingArtifact, match="autolora repair --apply"):
             write_encoder(copied, text_encoder, params)
         write_weights(copied, trained[1])
     first = write_encoder(copied, text_encoder, params)
