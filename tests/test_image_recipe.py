@@ -244,7 +244,9 @@ def test_damaged_gates_are_an_error_of_the_description(change: dict[str, Any]) -
 def test_the_documented_program_reads_gate_means_of_images_with_and_without_gates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = PAGE.read_text().partition("## See how an image was made, and where the gates let an adapter act")[2]
+    section = PAGE.read_text().partition(
+        "## See how an image was made, and where the gates let an adapter act"
+    )[2]
     program = section.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     for change, expected in (
