@@ -136,13 +136,6 @@ def headlines(name: str, table: Mapping[str, Any], preset: str) -> Iterable[Head
             yield Headline(name=f"fusion.{slug}", n=table["images per row"], preset=preset, **numbers)
 
 
-def best_row(table: Mapping[str, Any]) -> str:
-    """Return the row with the highest main score."""
-    rows: Mapping[str, Any] = table["rows"]
-    score = main_score(rows)
-    return max(rows, key=lambda row: float(rows[row][score]["value"]))
-
-
 def to_markdown(table: Mapping[str, Any]) -> str:
     """Return a table as Markdown: a line per row. Columns in which no row has anything are left out."""
     rows: Mapping[str, Mapping[str, Any]] = table["rows"]

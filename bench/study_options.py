@@ -1,6 +1,7 @@
 """The options that the studies on fusion share, and the types of their numbers."""
 
 import argparse
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,12 +22,13 @@ def study_parser(command: str, description: str, results: Path) -> argparse.Argu
     )
     parser.add_argument(
         "--world",
-        type=absolute,
+        type=world_folder,
         metavar="DIR",
         help="repository with params.yaml and data (default: this folder)",
     )
     parser.add_argument(
         "--name",
+        type=world_name,
         help=f"of the world, in results and file names\n(default: that of the folder of --world, else {PLAYGROUND})",
     )
     parser.add_argument(
@@ -57,6 +59,20 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
 def absolute(path: str) -> Path:
     """Return a path that stays when the working directory becomes that of the world."""
     return Path(path).absolute()
+
+
+def world_folder(path: str) -> Path:
+    """Return the absolute path of a folder that exists."""
+    if not Path(path).is_dir():
+        raise argparse.ArgumentTypeError(f"{path!r} is not a folder")
+    return absolute(path)
+
+
+def world_name(text: str) -> str:
+    """Return a name that may be a part of the names of files."""
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of letters, digits, '.', '_' and '-'")
+    return text
 
 
 def count(text: str) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import exit_on_error
+from autolora.metrics.study import main_score
 from autolora.params import load
 from autolora.progress import show_progress, track
 from autolora.storage.files import write_atomic
@@ -38,7 +39,7 @@ from bench.paper.quality import start_scorers
 from bench.paper.results import finished, measure, summarize
 from bench.paper.scores import Scores
 from bench.paper.world import CACHE, World, open_world
-from bench.study import StudyFile, best_row, to_markdown
+from bench.study import StudyFile, to_markdown
 from bench.study_options import PLAYGROUND
 from bench.timing import today
 
@@ -120,7 +121,18 @@ def choose_strength(study: Study, write: "Writer") -> float:
     if table is None:
         return 1.0
     write.table(STRENGTHS, table)
-    return float(best_row(table).rpartition("× ")[2])
+    return best_strength(table)
+
+
+def best_strength(table: Mapping[str, Any]) -> float:
+    """Return the strength with the highest main score; of several that are equally good the one nearest to 1.
+
+    table: the summary of the experiment `strengths`.
+    """
+    rows: Mapping[str, Any] = table["rows"]
+    score = main_score(rows)
+    values = {float(row.rpartition("× ")[2]): float(scores[score]["value"]) for row, scores in rows.items()}
+    return max(values, key=lambda strength: (values[strength], -abs(strength - 1)))
 
 
 @dataclass(frozen=True, slots=True)

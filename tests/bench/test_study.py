@@ -9,7 +9,7 @@ import pytest
 
 from autolora.metrics.study import LOSSES, read_study
 from autolora.metrics.summary import read_details, read_summary
-from bench.study import NO_INTERVALS, StudyFile, best_row, to_markdown
+from bench.study import NO_INTERVALS, StudyFile, to_markdown
 from bench.study_options import Write
 
 DAY, LATER = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)
@@ -150,11 +150,3 @@ def test_markdown_says_why_there_are_no_intervals() -> None:
     assert f"1 case, 1 image per row. {NO_INTERVALS}\n" in text
     assert text.endswith("| direct | 0.50 |  |\n| mean | 0.50 | +0.00 |")
     assert NO_INTERVALS not in to_markdown(TABLE)
-
-
-def test_the_best_row_is_that_of_the_highest_main_score() -> None:
-    rows = {
-        "a": {"VQAScore": {"value": 0.9}, "all shown": {"value": 0.1}},
-        "b": {"all shown": {"value": 0.2}},
-    }
-    assert best_row({"rows": rows}) == "b"

@@ -42,9 +42,27 @@ def test_another_world_does_not_take_the_playgrounds_name(command: object, tmp_p
     def name_of(*options: str) -> str:
         return str(command.read_options(options).name)  # type: ignore[attr-defined]
 
+    (tmp_path / "large").mkdir()
     assert name_of() == PLAYGROUND
     assert name_of("--world", str(tmp_path / "large")) == "large"
     assert name_of("--world", str(tmp_path / "large"), "--name", "trial") == "trial"
+
+
+@COMMANDS
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--world", "nowhere", "'nowhere' is not a folder"),
+        ("--name", "../x", "'../x' is not a name"),
+        ("--name", "", "'' is"),
+    ],
+)
+def test_worlds_that_do_not_exist_and_names_that_are_paths_are_refused(
+    command: object, option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.read_options([f"{option}={value}"])  # type: ignore[attr-defined]
+    assert f"argument {option}: {message}" in capsys.readouterr().err
 
 
 @COMMANDS

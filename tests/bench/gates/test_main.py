@@ -88,8 +88,8 @@ def test_the_whole_study_of_the_playground_has_headline_numbers(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], True), (["--world", "somewhere"], False),
-        (["--world", "somewhere", "--name", "playground"], True), (["--name", "large"], False), (["--finished"], False),
+        ([], True), (["--world", "/usr"], False),
+        (["--world", "/usr", "--name", "playground"], True), (["--name", "large"], False), (["--finished"], False),
         (["--pairs", "12"], False), (["--gates", "untrained"], False), (["--write", "all"], True),
     ],
 )  # fmt: skip

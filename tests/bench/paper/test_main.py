@@ -10,7 +10,7 @@ from PIL import Image
 
 from autolora.metrics.study import read_study
 from autolora.storage.lock import exclusive_folder
-from bench.paper.__main__ import COMMAND, RESULTS, main
+from bench.paper.__main__ import COMMAND, RESULTS, best_strength, main
 from bench.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
 from bench.paper.images import ImageCache
 from bench.paper.results import key_of
@@ -123,3 +123,11 @@ def test_a_smaller_run_replaces_no_table(
 def test_figure_2_shows_both_halves(run: Any, tmp_path: Path) -> None:
     run("--tables", "--beyond", "--figure", "2")
     assert Image.open(tmp_path / "docs/images/paper-tiny-figure-2.png").height > 500
+
+
+@pytest.mark.parametrize(
+    ("values", "best"), [({0.5: 0.4, 1.0: 0.4, 2.0: 0.1}, 1.0), ({0.5: 0.1, 1.0: 0.4, 1.25: 0.5}, 1.25)]
+)
+def test_the_best_strength_is_nearest_to_1_among_equals(values: dict[float, float], best: float) -> None:
+    rows = {f"direct × {strength:g}": {"all shown": {"value": value}} for strength, value in values.items()}
+    assert best_strength({"rows": rows}) == best
