@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autolora.catalog.diff import counted
 from autolora.metrics.crossed_bootstrap import MIN_CASES
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.study import LOSSES, counts_of, main_score, read_table
 from autolora.metrics.summary import Headline, update
 from autolora.storage.files import read_json, write_atomic
+from autolora.wording import counted
 from bench.study_options import Write
 
 NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."

@@ -20,7 +20,7 @@ import yaml
 
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
-from autolora.catalog.diff import counted, keep_baseline
+from autolora.catalog.diff import keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.concepts.erasure import find_captions, remove_tables
@@ -35,6 +35,7 @@ from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import FOLDER as WEB_IMAGES
+from autolora.wording import counted
 from flows import dvc
 from flows.dvc_objects import FolderVersions, empty_file, open_stores
 from flows.stage import ROOT, run, today

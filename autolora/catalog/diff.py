@@ -175,11 +175,6 @@ def qualified_name(listing: Listing) -> str:
     return full_name(listing.hub, listing.id, listing.file)
 
 
-def counted(number: int, singular: str, plural: str) -> str:
-    """Return a number with its noun in the right form."""
-    return f"{number} {singular if number == 1 else plural}"
-
-
 def _with_status(snapshot: Snapshot, status: str) -> tuple[Listing, ...]:
     return tuple(listing for listing in snapshot.listings if listing.status == status)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from autolora.catalog.diff import counted
 from autolora.catalog.failed_items import FailedItem
+from autolora.wording import counted
 
 MAX_REASON_LENGTH = 200
 """characters of a reason; a hub's answer can be pages long"""
@@ -29,8 +29,8 @@ class FailedModel:
         """The text that follows the name: the number of further files and of images; empty for a single file."""
         files = sum(item.is_file for item in self.items)
         images = len(self.items) - files
-        counts = [counted(files - 1, "more file", "more files")] if files > 1 else []
-        counts += [counted(images, "image", "images")] if images else []
+        counts = [counted(files - 1, "more file")] if files > 1 else []
+        counts += [counted(images, "image")] if images else []
         return "".join(f"{' and ' if files else ': '}{text}" for text in counts)
 
     @property

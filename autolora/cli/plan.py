@@ -69,7 +69,7 @@ def plan(
 
 def _stage_table(planned: "Plan") -> Table:
     """Return a line per stage and one of all."""
-    from autolora.planning.workload import counted
+    from autolora.wording import counted
 
     work = planned.workload
     title = (

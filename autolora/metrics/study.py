@@ -12,8 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from autolora.catalog.diff import counted
 from autolora.storage.files import read_json
+from autolora.wording import counted
 
 MAIN_SCORES = ("all shown", "both shown", "VQAScore")
 """the first that a table has is the one by which its rows are compared"""
@@ -84,7 +84,7 @@ class Study:
 
 def counts_of(cases: int, images: int) -> str:
     """Return how much a table was measured on, in words. images: per row."""
-    return f"{counted(cases, 'case', 'cases')}, {counted(images, 'image', 'images')} per row"
+    return f"{counted(cases, 'case')}, {counted(images, 'image')} per row"
 
 
 def main_score(rows: Mapping[str, Mapping[str, Any]]) -> str:

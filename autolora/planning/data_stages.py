@@ -7,7 +7,7 @@ from autolora.planning import passes
 from autolora.planning.cost import Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
-from autolora.planning.workload import counted
+from autolora.wording import counted
 
 MODELS_PER_PAGE = 100
 """of the list of Hugging Face"""

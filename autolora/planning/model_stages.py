@@ -21,7 +21,7 @@ from autolora.planning.data_stages import (
 )
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
-from autolora.planning.workload import counted
+from autolora.wording import counted
 
 ADAPTERS_IN_MEMORY = {"encoder": 1024, "fusion": GATES_ADAPTERS_IN_MEMORY}
 """as in the stages: sketches, or weights, that are kept"""

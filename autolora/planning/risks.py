@@ -9,7 +9,7 @@ import psutil
 
 from autolora.params import Params
 from autolora.planning.plan import Plan
-from autolora.planning.workload import counted
+from autolora.wording import counted
 
 GB, HOUR = 1e9, 3600.0
 MANY_REQUESTS = 50_000

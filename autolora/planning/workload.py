@@ -16,11 +16,6 @@ VALUE_BYTES = 2
 """bytes of a number in a LoRA file or a stored sketch, in 16 bits"""
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number of things, e.g. `1 adapter` or `1,000 adapters`. plural: default `noun` with an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
     """The counts and mean sizes that a plan is made for."""

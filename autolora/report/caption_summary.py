@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from autolora.catalog.diff import counted
 from autolora.index import served
 from autolora.index.caption_check import CaptionChecks, disagreeing, read_caption_checks
 from autolora.index.store import folder
 from autolora.report.refresh_summary import MAX_NAMED
+from autolora.wording import counted
 
 
 def caption_summary(root: Path) -> str:
@@ -26,7 +26,7 @@ def caption_lines(before: CaptionChecks, after: CaptionChecks) -> list[str]:
     new = [check for sha256, check in failed.items() if sha256 not in known]
     if not failed:
         return []
-    adapters = counted(len(failed), "adapter", "adapters")
+    adapters = counted(len(failed), "adapter")
     lines = [
         f"**Captions disagree with the weights: {adapters}, {len(new)} new since the last release.** Searches use "
         "their weights alone.",

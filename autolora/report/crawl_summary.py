@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from autolora.catalog.diff import counted, dropped_hubs, newly_withdrawn, qualified_name
+from autolora.catalog.diff import dropped_hubs, newly_withdrawn, qualified_name
 from autolora.catalog.failed_models import group_by_model
 from autolora.crawl.budget import GB, Cost
 from autolora.crawl.plan import CatalogPlan
+from autolora.wording import counted
 
 TABLE_WIDTH = 120
 """minimum width of a printed table, in characters"""
@@ -28,7 +29,7 @@ def catalog_line(plan: CatalogPlan, seconds: float) -> str:
     files = counted(
         len({listing.key for listing in plan.listings if listing.is_active}), "active file", "active files"
     )
-    hubs = counted(sum(not scan.is_down for scan in plan.scans), "hub", "hubs")
+    hubs = counted(sum(not scan.is_down for scan in plan.scans), "hub")
     return f"{files} in the catalog of {plan.today}; {hubs} scanned in {seconds:.1f} s"
 
 
@@ -107,5 +108,5 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
 
 def cost_text(cost: Cost) -> str:
     """Return the number of files and their size; an empty string if there are no files."""
-    files = counted(cost.files, "file", "files")
+    files = counted(cost.files, "file")
     return f"{files}, {cost.size / GB:.4f} GB" if cost.files else ""

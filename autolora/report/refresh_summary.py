@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from autolora.catalog.diff import Changes, counted, qualified_name
+from autolora.catalog.diff import Changes, qualified_name
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.failed_models import group_by_model
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown
 from autolora.report.outcomes import KINDS, NEW, Outcome
+from autolora.wording import counted
 
 MAX_NAMED = 20
 """entries of one kind that a report names; the others are counted"""
@@ -37,7 +38,7 @@ def summary_line(outcomes: Iterable[Outcome]) -> str:
     """Return the number of new files by what became of them, and of removed and changed ones, as one line."""
     counts: Counter[str] = Counter(outcome.kind for outcome in outcomes)
     new = [f"{counts[kind]} {label}" for kind, label in LABELS.items() if kind in NEW and counts[kind]]
-    total = counted(sum(counts[kind] for kind in NEW), "new file", "new files")
+    total = counted(sum(counts[kind] for kind in NEW), "new file")
     phrases = ", ".join(new)
     return (
         f"{total}{f': {phrases}' if phrases else ''}; {counts['removed']} removed, "
@@ -70,7 +71,7 @@ def problems(changes: Changes) -> list[str]:
         days = [
             listing.stale_since for listing in changes.stale if listing.hub == hub and listing.stale_since
         ]
-        listings = counted(len(days), "listing", "listings")
+        listings = counted(len(days), "listing")
         phrases.append(f"**stale: {listings} of {hub} retained from an earlier crawl since {min(days)}**")
     return phrases
 

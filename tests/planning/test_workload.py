@@ -8,7 +8,7 @@ import pytest
 from autolora.catalog import store as catalog
 from autolora.errors import ParamsError
 from autolora.params import Params, load
-from autolora.planning.workload import counted, make_workload
+from autolora.planning.workload import make_workload
 from autolora.pool import store as pool
 from autolora.records import ListedRendering
 from autolora.slots import slots
@@ -63,12 +63,3 @@ def test_a_days_budget_is_the_number_of_adapters_of_a_first_run() -> None:
 def test_an_unknown_number_of_adapters_is_an_error_that_names_the_option(params: Params) -> None:
     with pytest.raises(ParamsError, match=r"give it \(`autolora plan --adapters 1000`\)"):
         make_workload(PARAMS, SLOTS, 16, None, None, None)
-
-
-def test_numbers_of_things_have_their_plural() -> None:
-    assert [counted(number, "adapter") for number in (0, 1, 1000)] == [
-        "0 adapters",
-        "1 adapter",
-        "1,000 adapters",
-    ]
-    assert [counted(number, "query", "queries") for number in (1, 2)] == ["1 query", "2 queries"]
