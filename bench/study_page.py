@@ -7,11 +7,11 @@ what holds in all of them. Further scores have a table of their own per world. A
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from autolora.errors import MissingArtifact, exit_on_error
-from autolora.metrics.study import StudyRow, StudyTable, Worlds, read_study
+from autolora.metrics.study import Interval, StudyRow, StudyTable, Worlds, read_study
 from bench.study import NO_INTERVALS, format_interval
 
 
@@ -40,8 +40,12 @@ def _other_lines(rows: Sequence[StudyRow]) -> Iterator[str]:
     yield _line(["row", *scores])
     yield _line(["---"] * (len(scores) + 1))
     for row in rows:
-        values = (f"{row.others[score].value:.2f}" if score in row.others else "" for score in scores)
-        yield _line([row.name, *values]).replace("-0.", "−0.")
+        yield _line([row.name, *(_value(row.others.get(score)) for score in scores)])
+
+
+def _value(score: Interval | None) -> str:
+    """Return a number without its interval; empty without a number."""
+    return "" if score is None else format_interval(asdict(replace(score, low=None, high=None)))
 
 
 def _lines(by_world: Mapping[str, StudyTable]) -> Iterator[str]:

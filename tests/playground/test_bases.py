@@ -190,7 +190,7 @@ def test_bases_of_one_name_in_two_folders_have_a_checkpoint_each(
         patch.setattr(Checkpoint, "save", interrupt_after(Checkpoint.save))
         train(first)
     train(second)
-    steps = [torch.load(base.checkpoint)["step"] for base in (first, second)]
+    steps = [torch.load(base.checkpoint, weights_only=True)["step"] for base in (first, second)]
     assert steps == [2, STEPS]
 
 
