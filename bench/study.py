@@ -20,7 +20,7 @@ from bench.study_options import Write
 
 NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."
 Table = dict[str, Any]
-"""title, cases, images per row, and rows: row -> score -> entry"""
+"""title, cases, images per row, different (noun -> number; may be absent), and rows: row -> score -> entry"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +152,7 @@ def to_markdown(table: Mapping[str, Any]) -> str:
     }
     filled = {head: cells for head, cells in columns.items() if any(cells)}
     lines = [["row", *filled], ["---"] * (len(filled) + 1), *zip(rows, *filled.values(), strict=True)]
-    counts = f"{counts_of(table['cases'], table['images per row'])}."
+    counts = f"{counts_of(table['cases'], table['images per row'], table.get('different', {}))}."
     if any(entry.get("low", 0) is None for entry in entries):
         counts += f" {NO_INTERVALS}"
     return "\n".join([f"## {table['title']}", "", counts, "", *map(_line, lines)])

@@ -2,12 +2,13 @@
 
 `python -m bench.paper` and `python -m bench.gates` write them. A file maps the name of a world to tables, and a table
 to its rows; a row maps a score to its value, its 95 % interval, and its paired difference to another row. Both bounds
-of an interval are null if there are too few cases for one (autolora/metrics/crossed_bootstrap.py).
+of an interval are null if there are too few cases for one (autolora/metrics/crossed_bootstrap.py). Tables of the first
+also say how many different sets of adapters, objects, styles, adapters or prompts their cases have.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,15 @@ class StudyTable:
     cases: int
     images: int
     """per row"""
+    different: Mapping[str, int] = field(default_factory=dict)
+    """noun, such as object -> number of different ones; empty if the table does not say it"""
     rows: tuple[StudyRow, ...]
     """the highest score first"""
 
     @property
     def counts(self) -> str:
-        """Return the numbers of cases and images in words."""
-        return counts_of(self.cases, self.images)
+        """Return what the table was measured on, in words."""
+        return counts_of(self.cases, self.images, self.different)
 
     @property
     def has_intervals(self) -> bool:
@@ -82,9 +85,10 @@ class Study:
     """a message per table that cannot be read"""
 
 
-def counts_of(cases: int, images: int) -> str:
-    """Return how much a table was measured on, in words. images: per row."""
-    return f"{counted(cases, 'case')}, {counted(images, 'image')} per row"
+def counts_of(cases: int, images: int, different: Mapping[str, int]) -> str:
+    """Return how much a table was measured on, in words. images: per row; different: as in `StudyTable`."""
+    numbers = [counted(number, f"different {noun}") for noun, number in different.items()]
+    return ", ".join([counted(cases, "case"), f"{counted(images, 'image')} per row", *numbers])
 
 
 def main_score(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -134,8 +138,15 @@ def read_table(table: Any) -> StudyTable:
         score=score,
         cases=_field(table, "cases", int),
         images=_field(table, "images per row", int),
+        different=_different(table),
         rows=tuple(sorted(read, key=lambda row: (-row.score.value, row.name))),
     )
+
+
+def _different(table: Mapping[str, Any]) -> dict[str, int]:
+    """Return noun -> number; empty for a table without them, as those before 2026-11-28."""
+    numbers = _field(table, "different", dict) if "different" in table else {}
+    return {noun: _field(numbers, noun, int) for noun in numbers}
 
 
 def _field(table: Mapping[str, Any], field: str, kind: type) -> Any:

@@ -129,6 +129,8 @@ def test_the_summary_has_the_best_row_of_each_table_and_those_that_others_are_co
 def test_markdown_has_the_columns_that_some_row_has() -> None:
     text = to_markdown(TABLE)
     assert "## Table 3\n\n2 cases, 4 images per row.\n" in text
+    with_sets = to_markdown(TABLE | {"different": {"set": 2, "style": 1}})
+    assert "\n\n2 cases, 4 images per row, 2 different sets, 1 different style.\n" in with_sets
     assert "| row | VQAScore | VQAScore, difference | VQAScore, by run | images won, tied, lost |\n|" in text
     assert "| direct | 0.50 [0.25, 0.75] |  | 0.40 0.60 |  |" in text
     assert (

@@ -54,6 +54,8 @@ def test_a_number_may_have_no_interval(tmp_path: Path) -> None:
 def test_counts_agree_in_number(tmp_path: Path) -> None:
     assert read_table(TABLE).counts == "2 cases, 4 images per row"
     assert read_table(changed(cases=1, **{"images per row": 1})).counts == "1 case, 1 image per row"
+    different = read_table(changed(different={"set": 2, "object": 1}))
+    assert different.counts == "2 cases, 4 images per row, 2 different sets, 1 different object"
 
 
 def test_a_missing_file_has_no_world(tmp_path: Path) -> None:
@@ -83,6 +85,8 @@ def row_of(**fields: Any) -> dict[str, Any]:
         (changed(date="yesterday"), "yesterday"),
         (changed(cases=1.5), "no valid 'cases'"),
         (changed(**{"images per row": True}), "no valid 'images per row'"),
+        (changed(different=["set"]), "no valid 'different'"),
+        (changed(different={"set": "2"}), "no valid 'set'"),
         (changed(rows={}), "rows: 'all shown or both shown or VQAScore'"),
         (changed(rows={"direct": {"all shown": 0.5}}), "rows: "),
         (row_of(low=None), "'None' is not a number"),

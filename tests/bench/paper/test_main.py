@@ -99,7 +99,8 @@ def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
         tables = run("--finished", "--tables", "2", "--beyond", "--write", "larger")
     assert before["2"] == tables["2"] == former["2"]
     assert (
-        "## Table 2, an object and a style\n\n1 case, 1 image per row." in shown
+        "## Table 2, an object and a style\n\n1 case, 1 image per row, 1 different set, 1 different object,"
+        in shown
     )  # that of run 0; run 1 has none
     assert "that the prompt does not ask for\n\nNo case is finished. Give the options of the run" in shown
     assert "## Table 4, random triples\n\nNot measured in this world" in shown
