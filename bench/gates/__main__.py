@@ -3,8 +3,8 @@
 Forms of the gate × objectives, with three seeds. The recipe of each is chosen on pairs of training adapters that no
 gate is trained on, and reported once on pairs of unseen adapters, in situations in which a gate may help: wrong
 relevance, colliding adapters, many adapters, uneven strengths. Both shown is the share of images in which the
-classifier sees object and style. Gates and rows are kept in cache/gates_bench of the world, so that a run that was
-killed goes on. Results go to metrics/gates_bench.json, and are printed as Markdown.
+classifier sees object and style. Gates, rows, and how much adapters collide are kept in cache/gates_bench of the world,
+so that a run that was killed goes on. Results go to metrics/gates_bench.json, and are printed as Markdown.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from autolora.storage.arrays import Float64Array
 from autolora.storage.lock import exclusive_folder
 from bench.gates.cases import SITUATIONS
 from bench.gates.cells import Recipe, recipes_of
-from bench.gates.collision import interaction
+from bench.gates.collision import Collisions
 from bench.gates.images import PLAIN, Method, Results
 from bench.gates.options import COLLIDING, COMMAND, RESULTS, is_default, read_options
 from bench.gates.shelf import Shelf
@@ -42,7 +42,8 @@ COLLIDING_PART = 3
 """the pairs whose adapters collide are this part of all: those of the largest interaction"""
 COLLIDING_TITLE = "Colliding adapters"
 UNFINISHED = (
-    "The masked sum is not finished. Give the options of the run, which decide its cases: --pairs, --images."
+    "The masked sum, or for `colliding` the choice of its pairs, is not finished. Give the options of the run, which "
+    "decide its cases: --pairs, --images."
 )
 
 
@@ -53,6 +54,7 @@ class Study:
     world: World
     shelf: Shelf
     results: Results
+    collisions: Collisions
     seeds: tuple[int, ...]
     """of the gates; recipes are chosen with the first"""
     choice_pairs: int
@@ -88,6 +90,15 @@ class Study:
             return np.array([self.results.measure(method, situation, case) for case in cases])
         found = [self.results.find(method, situation, case) for case in cases]
         return None if None in found else np.array(found, dtype=np.float64)
+
+    def colliding(self, cases: Sequence[PromptCase]) -> list[PromptCase] | None:
+        """Return the pairs with the largest interaction; None if one is not computed and shall not be."""
+        find = self.collisions.find if self.only_finished else self.collisions.measure
+        interactions = [value for case in cases if (value := find(case)) is not None]
+        if len(interactions) < len(cases):
+            return None
+        order = np.argsort(-np.array(interactions), kind="stable")
+        return [cases[index] for index in order[: max(1, len(cases) // COLLIDING_PART)]]
 
     def losses(self, recipe: Recipe) -> dict[str, Any]:
         """Return seed -> the losses of the gates that are kept."""
@@ -146,6 +157,7 @@ def run(options: argparse.Namespace, home: Path) -> None:
         world=world,
         shelf=shelf,
         results=Results(world, shelf, range(options.images)),
+        collisions=Collisions(world),
         seeds=tuple(options.seeds),
         choice_pairs=options.choice_pairs,
         pairs=options.pairs,
@@ -186,19 +198,14 @@ def report_situations(
     cases = study.world.pairs(unseen=True, count=study.pairs, seed=0)
     for name in situations:
         if name == COLLIDING:
-            table = study.situation("right", COLLIDING_TITLE, chosen, colliding(study.world, cases))
+            pairs = study.colliding(cases)
+            table = study.situation("right", COLLIDING_TITLE, chosen, pairs) if pairs else None
         else:
             table = study.situation(name, SITUATIONS[name].title, chosen, cases)
         if table:
             report(file, name, table)
         else:
             print(f"## {name}\n\n{UNFINISHED}\n", flush=True)
-
-
-def colliding(world: World, cases: Sequence[PromptCase]) -> list[PromptCase]:
-    """Return the pairs of unseen adapters with the largest interaction."""
-    ordered = sorted(cases, key=lambda case: -interaction(world, case))
-    return ordered[: max(1, len(cases) // COLLIDING_PART)]
 
 
 def report(file: StudyFile, name: str, table: Table) -> None:

@@ -1,4 +1,7 @@
-"""How much two adapters collide: what their sum does to the velocity that neither does alone."""
+"""How much two adapters collide: what their sum does to the velocity that neither does alone.
+
+Values are appended to cache/gates_bench/collisions.jsonl of a world; those that exist are not computed again.
+"""
 
 import torch
 from torch import Tensor
@@ -6,10 +9,39 @@ from torch import Tensor
 from autolora.experiments.cases import PromptCase
 from autolora.flow_matching import add_noise, predict_velocity
 from autolora.fusion.install import fused
+from autolora.fusion.stage import base_files
+from autolora.storage.files import append_rows, read_rows
+from autolora.storage.hashes import hash_value
 from bench.gates.world import World
 
 LEVELS = (0.3, 0.6, 0.9)
 """noise levels of the images"""
+
+
+class Collisions:
+    """The interaction of each pair of unseen adapters."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._path = world, world.cache / "collisions.jsonl"
+        self._known = {row["key"]: float(row["interaction"]) for row in read_rows(self._path)}
+
+    def find(self, case: PromptCase) -> float | None:
+        """Return the interaction of a pair; None if it is not computed yet."""
+        return self._known.get(self._key(case))
+
+    def measure(self, case: PromptCase) -> float:
+        """Return the interaction of a pair; compute it first if necessary."""
+        key = self._key(case)
+        if key not in self._known:
+            self._known[key] = interaction(self._world, case)
+            row = {"key": key, "adapters": case.adapters, "interaction": self._known[key]}
+            append_rows(self._path, [row])
+        return self._known[key]
+
+    def _key(self, case: PromptCase) -> str:
+        params = self._world.params
+        settings = [LEVELS, params.fusion.image_size, params.generation.guidance]
+        return hash_value([case.adapters, case.prompt, settings, base_files(self._world.root, params.models)])
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import pytest
 from autolora.metrics.study import LOSSES, read_study
 from autolora.metrics.summary import read_details, read_summary
 from bench.gates import __main__ as command
+from bench.gates import collision
 from bench.gates.cells import KEPT, RATES
 from bench.gates.images import PLAIN, Results
 from tests.support import paper_world
@@ -51,6 +52,7 @@ def test_tables_are_written_and_drawn_once(
     assert "## Right relevance" in shown and "## Choice of the recipes" in shown and "## Losses" in shown
     assert read_summary(tmp_path) == {}  # only the whole study of the playground has headline numbers
     monkeypatch.setattr(Results, "_draw", None)  # drawing again would fail
+    monkeypatch.setattr(collision, "interaction", None)  # and so would computing which adapters collide
     before = (tmp_path / command.RESULTS).stat().st_mtime_ns
     assert run(*CELLS, "--finished") == stored
     assert "## Right relevance" in (shown := capsys.readouterr().out) and "Nothing is written." in shown
@@ -73,6 +75,17 @@ def test_unfinished_tables_name_the_options_of_the_run(
         run("--gates", "untrained", "paper, Eq. 10", "--situations", "many", "--finished")
     assert 'is not finished: "paper, Eq. 10".\n' in (shown := capsys.readouterr().out)
     assert "Give the options of the run, which decide its cases: --pairs, --images" in shown
+
+
+def test_a_report_on_what_is_finished_does_not_compute_which_adapters_collide(
+    run: Any, tiny_world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--gates", "untrained", "--situations", "right")
+    (tiny_world / command.CACHE / "collisions.jsonl").unlink(missing_ok=True)
+    monkeypatch.setattr(collision, "interaction", None)
+    run("--gates", "untrained", *SITUATIONS, "--finished")
+    assert "## Right relevance" in (shown := capsys.readouterr().out)
+    assert "## colliding\n\nThe masked sum, or for `colliding` the choice of its pairs, is not" in shown
 
 
 def test_the_whole_study_of_the_playground_has_headline_numbers(
