@@ -15,7 +15,7 @@ from autolora.params import METHODS, GenerationParams, Method, Params
 from autolora.params.reader import read_section
 from autolora.provenance import describe_strength, read_provenance
 from autolora.records import Hit
-from autolora.storage.validation import MAX_NUMBER, check_choice, check_sha256, checked_object, strings
+from autolora.storage.validation import check_choice, check_sha256, checked_object, strings
 
 if TYPE_CHECKING:
     from autolora.retrieval import Retriever
@@ -187,8 +187,6 @@ def _read_settings(recorded: Mapping[str, Any], params: Params) -> GenerationPar
             raise ValueError(
                 f"generation.{name} is {getattr(settings, name)}, but at most {limit} is repeated"
             )
-    if not abs(settings.rules.seed) <= MAX_NUMBER:
-        raise ValueError(f"generation.rules.seed is not a number of at most {MAX_NUMBER}")
     return replace(settings, batch=current.batch)
 
 

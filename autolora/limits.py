@@ -1,4 +1,4 @@
-"""Limits on the adapters that act together, in Python, on the command line and on the page."""
+"""Limits on the adapters that act together, and on seeds: in Python, on the command line and on the page."""
 
 from numbers import Real
 
@@ -9,6 +9,8 @@ MAX_ACTING = 100
 MAX_STRENGTH = 4.0
 """largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
 number such as 80 is meant as percent"""
+MAX_SEED = 2**63 - 1
+"""largest seed; the smallest is 0"""
 
 
 def check_strength(name: str, strength: object) -> float:
@@ -16,8 +18,8 @@ def check_strength(name: str, strength: object) -> float:
 
     name: of the adapter.
     """
-    is_number = isinstance(strength, Real) and not isinstance(strength, bool)
-    if is_number and abs(factor := float(strength)) <= MAX_STRENGTH:  # type: ignore[arg-type]  # a number
+    is_bool = isinstance(strength, bool)
+    if isinstance(strength, Real) and not is_bool and abs(factor := float(strength)) <= MAX_STRENGTH:
         return factor
     raise MismatchError(
         f"the strength of adapter '{name}' is {strength!r}: give a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}, "

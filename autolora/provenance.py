@@ -127,8 +127,13 @@ def describe_method(method: Method, rules: Mapping[str, float], acting: int) -> 
     if acting == 1 and method not in ("direct", "gated"):
         return f"{method}: one adapter alone acts as its update"
     names = RULE_NUMBERS.get(method, ())
-    numbers = ", ".join(f"{name} {rules[name]:g}" for name in names if acting > 1 and name in rules)
+    numbers = ", ".join(f"{name} {_number(rules[name])}" for name in names if acting > 1 and name in rules)
     return f"{method} ({numbers})" if numbers else method
+
+
+def _number(value: float) -> str:
+    """Return a whole number with all its digits, as seeds need; others with up to six."""
+    return str(value) if type(value) is int else f"{value:g}"
 
 
 def describe_strength(strength: float) -> str:

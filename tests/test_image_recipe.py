@@ -94,6 +94,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"generation": generation(steps=MAX_STEPS + 1)},
     {"generation": generation(steps=True)}, {"generation": generation(max_sequence_length=513)},
     {"generation": generation(rules=7)}, {"generation": generation(rules={"seed": 10**30})},
+    {"generation": generation(rules={"seed": -1})},
     {"generation": generation(rules={"velocity_share": 2.0})},
 ]  # fmt: skip
 
@@ -201,14 +202,15 @@ def test_the_description_says_which_adapters_acted_and_where_they_passed_gates()
         ("velocity", "velocity (velocity_factor 0.8, velocity_share 1)"),
         ("switch", "switch (switch_steps 3)"),
         ("ties", "ties (density 0.2)"),
-        ("dare", "dare (drop 0.5, seed 4)"),
+        ("dare", "dare (drop 0.5, seed 1234567)"),
         ("klora", "klora"),
         ("direct", "direct"),
     ],
 )
 def test_a_method_is_described_with_the_numbers_in_its_rule(method: str, expected: str) -> None:
     rules = {
-        "velocity_factor": 0.8, "velocity_share": 1.0, "switch_steps": 3, "density": 0.2, "drop": 0.5, "seed": 4,
+        "velocity_factor": 0.8, "velocity_share": 1.0, "switch_steps": 3, "density": 0.2, "drop": 0.5,
+        "seed": 1_234_567,
     }  # fmt: skip
     adapters = [adapter(A), adapter(B)]
     made = provenance(method=method, adapters=adapters, generation=generation(rules=rules), gate_means=None)

@@ -23,7 +23,7 @@ from autolora.cli.repetition import (
 )
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
-from autolora.limits import MAX_ACTING, MAX_STRENGTH
+from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def generate(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**63 - 1, help="Seed of the initial noise; default 0, or that of --like."),
+        typer.Option(min=0, max=MAX_SEED, help="Seed of the initial noise; default 0, or that of --like."),
     ] = None,
     like: Annotated[
         Path | None,

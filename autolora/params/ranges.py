@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autolora.errors import ParamsError
-from autolora.limits import MAX_ACTING, MAX_STRENGTH
+from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params.hubs import CrawlParams
 from autolora.params.models import JudgesParams, ModelsParams
 from autolora.params.training_data import DatasetParams, PoolParams
@@ -38,6 +38,14 @@ RULES: tuple[Rule, ...] = (
         "hubs": ("min_kb_per_s",),
         "crawl": ("min_downloads", "overlap_h"),
         "fusion.overrides": ("global_rank",),
+    }),
+    (f"between 0 and {MAX_SEED}, both allowed", lambda value: 0 <= value <= MAX_SEED, {
+        "concepts": ("seed",),
+        "encoder": ("seed",),
+        "fusion": ("seed",),
+        "generation.rules": ("seed",),
+        "evaluation": ("seed",),
+        "experiments": ("seed",),
     }),
     ("at least 0, or null", lambda value: value >= 0, {"crawl.budget": ("files", "gb", "captions")}),
     ("above 0", lambda value: value > 0, {

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autolora.index.conditions import of_options
+from autolora.limits import MAX_SEED
 
 MAX_PROMPT_CHARS = 1000
 MAX_RESULTS = 240
@@ -17,6 +18,7 @@ NOT_FILTERS = {"q", "like", "file", "k", "adapter", "use", "seed", "before", "af
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, Field(max_length=200)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -119,7 +121,7 @@ class View(Search):
 class ImageView(View):
     """What the page that generates images starts with."""
 
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: Seed = 0
 
 
 class Comparison(Search):

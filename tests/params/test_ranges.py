@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autolora.errors import ParamsError
+from autolora.limits import MAX_SEED
 from autolora.params import load
 from tests.params.changed_params import changed
 
@@ -65,6 +66,8 @@ REPOSITORY = Path(__file__).parents[2]
             {"slots": "fused", "concepts": True},
             r"encoder.overrides.concepts is True but must be false for the slots 'fused', since gradients",
         ),
+        ("fusion", "seed", -1, rf"fusion.seed is -1 but must be between 0 and {MAX_SEED}, both allowed"),
+        ("evaluation", "seed", MAX_SEED + 1, rf"is {MAX_SEED + 1} but must be between 0 and {MAX_SEED}"),
         ("encoder", "overrides", {"heads": 0}, r"encoder.overrides.heads is 0 but must be at least 1"),
         (
             "fusion",
@@ -96,3 +99,11 @@ def test_the_ends_of_the_numbers_of_rules_are_named(
     rules = asdict(load(REPOSITORY / "params.yaml").generation.rules)
     with pytest.raises(ParamsError, match=rf"generation\.rules\.{name} is {float(value)} but must be {rule}"):
         load(changed(tmp_path, "generation", "rules", rules | {name: value}))
+
+
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])
+def test_the_seed_of_a_rule_is_bounded_as_that_of_an_image(tmp_path: Path, seed: int) -> None:
+    rules = asdict(load(REPOSITORY / "params.yaml").generation.rules)
+    load(changed(tmp_path, "generation", "rules", rules | {"seed": MAX_SEED}))
+    with pytest.raises(ParamsError, match=rf"generation\.rules\.seed is {seed} but must be between 0 and"):
+        load(changed(tmp_path, "generation", "rules", rules | {"seed": seed}))

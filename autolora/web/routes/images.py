@@ -6,10 +6,10 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
-from autolora.limits import MAX_STRENGTH
+from autolora.limits import MAX_SEED, MAX_STRENGTH
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
-from autolora.web.query import MAX_SELECTED, ImageView, Sha256, Text
+from autolora.web.query import MAX_SELECTED, ImageView, Seed, Sha256, Text
 from autolora.web.rendering import render
 from autolora.web.results import cards_of
 from autolora.web.site import Site
@@ -36,7 +36,7 @@ class WantedImage(BaseModel):
     adapters: Annotated[list[WantedAdapter], Field(max_length=MAX_SELECTED)] | None = Field(
         None, description="empty: the base model alone; null: those that the prompt asks for"
     )
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: Seed = 0
     method: Method | None = Field(None, description="null: that of params.yaml")
     style: Sha256 | None = Field(
         None, description=f"the adapter that is the style, for the methods {' and '.join(METHODS_WITH_STYLE)}"
@@ -56,6 +56,7 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
         selected=selected,
         generation=site.params.generation,
         methods=METHODS,
+        max_seed=MAX_SEED,
         methods_with_style=METHODS_WITH_STYLE,
         jobs=[with_record(site, job) for job in site.jobs.recent()],
     )
