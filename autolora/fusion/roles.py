@@ -19,7 +19,8 @@ def order_by_role(hits: Sequence[Hit], method: Method, style: str | None) -> lis
             names = " or ".join(f"{hit.hub}:{hit.id}" for hit in acting)
             raise MismatchError(
                 f"the method `{method}` needs to know which adapter is the style, {names}: name it (`--style NAME`, in "
-                "Python `style=hit`), or use a method without roles, such as `klora_balanced`"
+                "Python `style=hit`, on the page after selecting both), or use a method without roles, such as "
+                "`klora_balanced`"
             )
         return acting
     if method not in METHODS_WITH_STYLE:

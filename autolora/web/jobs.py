@@ -100,7 +100,7 @@ class Jobs:
         return job
 
     def find(self, id: str) -> Job | None:
-        """Return a job; None if there is none with this id, or it was deleted."""
+        """Return a job; None if there is none with this id, or it was removed."""
         return self._jobs.get(id)
 
     def position(self, job: Job) -> int:
@@ -121,6 +121,12 @@ class Jobs:
                 self._waiting.remove(job)
             if not job.is_over:
                 job.state = "canceled"
+
+    def remove(self, job: Job) -> None:
+        """Forget a job that has no image and gets none."""
+        with self._changed:
+            if job.state in ("failed", "canceled"):
+                self._jobs.pop(job.id, None)
 
     def close(self) -> None:
         """Cancel all jobs and end the worker."""

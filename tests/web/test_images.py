@@ -152,6 +152,42 @@ def test_a_failure_is_stated_and_the_next_image_is_generated(error: Exception, p
     jobs.close()
 
 
+def test_failed_and_canceled_images_can_be_removed_and_others_cannot() -> None:
+    gate = Gate()
+    jobs = Jobs(gate.generate, max_waiting=2)
+    running, waiting = jobs.submit(REQUEST, steps=2), jobs.submit(REQUEST, steps=2)
+    assert gate.entered.wait(LIMIT_S)
+    jobs.cancel(waiting)
+    for job in (running, waiting):
+        jobs.remove(job)
+    assert jobs.recent() == [running]
+    gate.opened.set()
+    wait_until(lambda: running.is_over)
+    jobs.remove(running)
+    assert jobs.find(running.id) is running
+    jobs.close()
+
+
+def test_a_failed_image_leaves_the_list_on_request(client: httpx2.Client) -> None:
+    adapters = [{"sha256": hit["sha256"]} for hit in client.get("/api/search?k=2").json()["adapters"]]
+    wanted = {"prompt": "a cat", "adapters": adapters, "method": "klora"}
+    job = ended(client, client.post("/api/images", json=wanted).json()["id"])
+    assert job["state"] == "failed" and "on the page after selecting both" in job["problem"]
+    assert f'data-remove="{job["id"]}"' in client.get("/generate").text
+    assert client.delete(f"/api/images/{job['id']}").json()["state"] == "failed"
+    assert job["id"] not in client.get("/generate").text
+    assert client.get(f"/api/images/{job['id']}").status_code == 404
+
+
+def test_the_style_can_be_chosen_if_two_adapters_are_selected(client: httpx2.Client) -> None:
+    hits = client.get("/api/search?k=3").json()["adapters"]
+    pages = [
+        client.get("/generate", params={"use": [hit["sha256"] for hit in hits[:n]]}).text for n in range(4)
+    ]
+    assert ['<select name="style"' in page for page in pages] == [False, False, True, False]
+    assert ["select them in a search first" in page for page in pages] == [True, False, False, False]
+
+
 def test_old_images_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "MAX_REMEMBERED", 2)
     jobs = Jobs(lambda job, on_step: None, max_waiting=9)

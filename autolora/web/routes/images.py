@@ -113,10 +113,11 @@ def describe_job(request: Request, id: JobId) -> dict[str, Any]:
 
 
 @router.delete("/api/images/{id}")
-def cancel_image(request: Request, id: JobId) -> dict[str, Any]:
-    """Cancel an image that waits or is being generated."""
+def cancel_or_remove_image(request: Request, id: JobId) -> dict[str, Any]:
+    """Cancel an image that waits or is being generated; remove one that has failed or was canceled before."""
     site: Site = request.app.state.site
     job = _find(site, id)
+    site.jobs.remove(job)
     site.jobs.cancel(job)
     return as_shown(site, job)
 

@@ -4,6 +4,7 @@ import { fetchPart, say } from "./fetching.js";
 const POLL_MS = 350;
 const form = document.getElementById("generate");
 const images = document.getElementById("images");
+const style = document.getElementById("style"); // the choice if two adapters are selected, a hint if none is
 
 /** Return what the form asks for, as POST /api/images takes it. */
 function wantedImage() {
@@ -17,18 +18,28 @@ function wantedImage() {
     adapters: chosen.length || !isAutomatic ? chosen : null,
     seed: Number(form.elements.seed.value || 0),
     method: form.elements.method.value,
-    style: needsStyle() ? form.elements.style.value || null : null,
+    style: needsStyle() ? form.elements.style?.value ?? null : null,
     trigger_words: form.elements.trigger_words.checked,
   };
 }
 
 /** Return whether the chosen method must know which adapter is the style. */
 function needsStyle() {
-  return document.getElementById("style").dataset.methods.split(" ").includes(form.elements.method.value);
+  return Boolean(style?.dataset.methods.split(" ").includes(form.elements.method.value));
 }
 
 function showStyle() {
-  document.getElementById("style").hidden = !needsStyle();
+  if (style) style.hidden = !needsStyle();
+  if (form.elements.style) form.elements.style.disabled = !needsStyle(); // a hidden one must not stop the form
+}
+
+async function remove(figure) {
+  const response = await fetch(`/api/images/${figure.dataset.job}`, { method: "DELETE" });
+  if (!response.ok) return;
+  const next = figure.nextElementSibling?.querySelector("button, a") ?? form.elements.q;
+  figure.remove();
+  document.getElementById("no-images").hidden = images.querySelector("figure") !== null;
+  next.focus();
 }
 
 async function request() {
@@ -86,6 +97,7 @@ export function followGeneration() {
   images.addEventListener("click", (event) => {
     const button = event.target.closest("[data-cancel]");
     if (button) fetch(`/api/images/${button.dataset.cancel}`, { method: "DELETE" });
+    if (event.target.closest("[data-remove]")) remove(event.target.closest("figure"));
   });
   for (const figure of images.querySelectorAll("[data-job]")) {
     if (["waiting", "running"].includes(figure.dataset.state)) follow(figure.dataset.job);

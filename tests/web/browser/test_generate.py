@@ -51,9 +51,42 @@ def test_a_method_with_roles_asks_for_the_style(browser: Browser, url: str) -> N
     expect(style).to_be_hidden()
     page.get_by_label("Method").select_option("klora")
     expect(style).to_be_visible()
+    images = page.locator("#images figure")
+    made = images.count()
+    page.get_by_role("button", name="Generate").click()
+    expect(style).to_be_focused()  # which the browser asks for before anything is sent
+    assert images.count() == made
     style.select_option(index=2)
     figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
     expect(figure).to_have_attribute("data-state", "done")
+    close(page)
+
+
+def test_without_a_selection_the_page_says_how_to_name_a_style(browser: Browser, url: str) -> None:
+    page = open_page(browser, f"{url}generate")
+    hint = page.get_by_text("select them in a search first")
+    expect(hint).to_be_hidden()
+    page.get_by_label("Method").select_option("klora")
+    expect(hint).to_be_visible()
+    check(page, "generate")
+    close(page)
+
+
+def test_a_failed_image_is_removed(browser: Browser, url: str) -> None:
+    page = open_page(browser, f"{url}?q=a+cat")
+    for pick in page.locator(".card .pick").all()[:3]:
+        pick.click()
+    page.get_by_role("link", name="Generate with 3").click()
+    page.get_by_label("Method").select_option("klora")
+    images = page.locator("#images figure")
+    made = images.count()
+    page.get_by_role("button", name="Generate").click()
+    expect(images.first).to_have_attribute("data-state", "failed")
+    check(page, "generate")
+    images.first.get_by_role("button", name="Remove").click()
+    expect(images).to_have_count(made)
+    page.reload()
+    expect(images).to_have_count(made)
     close(page)
 
 
