@@ -4,6 +4,7 @@ autolora/metrics/study.py says what a table is, and reads it for the report.
 """
 
 import datetime
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.metrics.crossed_bootstrap import MIN_CASES
-from autolora.metrics.numbers import rounded, to_json
+from autolora.metrics.numbers import rounded
 from autolora.metrics.study import LOSSES, counts_of, main_score, read_table
 from autolora.metrics.summary import Headline, update
 from autolora.storage.files import read_json, write_atomic
@@ -34,6 +35,8 @@ class StudyFile:
     world: str
     """name under which the tables are filed"""
     write: Write = "larger"
+    order: tuple[str, ...] = ()
+    """of the tables in the file, in which the report has them; others come after them"""
 
     def tables(self) -> dict[str, Any]:
         """Return name -> table of the world, without those of another layout."""
@@ -63,8 +66,14 @@ class StudyFile:
         if self.write == "larger" and (reason := self._reason_to_keep(name, former, dated)):
             print(f"{reason}\n", flush=True)
             return False
-        write_atomic(self.root / self.path, to_json({**stored, self.world: {**tables, name: dated}}))
+        ordered = self._ordered({**tables, name: dated})
+        text = json.dumps({**stored, self.world: ordered}, indent=1, ensure_ascii=False)
+        write_atomic(self.root / self.path, f"{text}\n")
         return True
+
+    def _ordered(self, tables: Mapping[str, Any]) -> dict[str, Any]:
+        positions = {name: position for position, name in enumerate(self.order)}
+        return dict(sorted(tables.items(), key=lambda item: positions.get(item[0], len(positions))))
 
     def _reason_to_keep(self, name: str, former: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         """Return why a table is kept; empty if it does not hold more than the new one in any respect."""

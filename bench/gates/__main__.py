@@ -28,7 +28,7 @@ from bench.gates.cases import SITUATIONS
 from bench.gates.cells import Recipe, recipes_of
 from bench.gates.collision import Collisions
 from bench.gates.images import PLAIN, Method, Results
-from bench.gates.options import COLLIDING, COMMAND, RESULTS, is_default, read_options
+from bench.gates.options import COLLIDING, COMMAND, RESULTS, TABLES, is_default, read_options
 from bench.gates.shelf import Shelf
 from bench.gates.tables import loss_table, make_table
 from bench.gates.world import CACHE, World, open_world
@@ -38,6 +38,10 @@ from bench.timing import today
 
 CHOICE_SITUATIONS = ("right", "wrong")
 """in which recipes are chosen"""
+CHOICE = "choice"
+"""name of the table of the recipes"""
+ORDER = (CHOICE, *TABLES, LOSSES)
+"""of the tables in the report"""
 COLLIDING_PART = 3
 """the pairs whose adapters collide are this part of all: those of the largest interaction"""
 COLLIDING_TITLE = "Colliding adapters"
@@ -164,7 +168,9 @@ def run(options: argparse.Namespace, home: Path) -> None:
         images=options.images,
         only_finished=options.finished,
     )
-    file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write)
+    file = StudyFile(
+        root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write, order=ORDER
+    )
     choices = {cell: found for cell in options.gates if (found := study.choose(cell))}
     if unfinished := [f'"{cell}"' for cell in options.gates if cell not in choices]:
         print(f"Without a row, because the choice of the recipe is not finished: {', '.join(unfinished)}.\n")
@@ -188,7 +194,7 @@ def report_choice(file: StudyFile, study: Study, shown: Mapping[str, Mapping[str
     }
     if rows:
         images = study.images * len(CHOICE_SITUATIONS)
-        report(file, "choice", make_table("Choice of the recipes", rows, study.choice_cases(), images))
+        report(file, CHOICE, make_table("Choice of the recipes", rows, study.choice_cases(), images))
 
 
 def report_situations(

@@ -102,7 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             images=images,
             only_finished=options.finished,
         )
-        file = StudyFile(root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write)
+        file = StudyFile(
+            root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write,
+            order=tuple(EXPERIMENTS),
+        )  # fmt: skip
         write = Writer(file)
         strength = choose_strength(study, write)
         for name in experiments_of(options):

@@ -16,7 +16,7 @@ from autolora.fusion.install import Attachment, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.generation import generate_images
-from autolora.params import Method
+from autolora.params import METHODS_WITH_STYLE, Method
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
 from bench.paper.gates import GateShelf, TrainedGates
@@ -58,6 +58,13 @@ class Recipe:
         if self.method != "gated":
             parts = tuple(replace(part, relevance=None) for part in parts)
         return replace(self, parts=parts)
+
+    def computed(self) -> "Recipe":
+        """Return the simplified recipe without the order of its adapters, unless the method or a training reads it."""
+        recipe = self.simplified()
+        if recipe.trained or recipe.method in METHODS_WITH_STYLE:
+            return recipe
+        return replace(recipe, parts=tuple(sorted(recipe.parts, key=lambda part: part.sha256)))
 
 
 class ImageCache:

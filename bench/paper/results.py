@@ -11,6 +11,7 @@ from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
 from bench.paper.experiments import Cell, Experiment
+from bench.paper.images import Recipe
 from bench.paper.scores import Columns, Scores
 
 TIE = 0.01
@@ -30,13 +31,20 @@ class WinRate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Results:
-    """row -> case -> scores of its images."""
+    """What was measured of each row."""
 
     rows: Mapping[str, Mapping[CaseKey, Columns]]
+    """row -> case -> scores of its images"""
+    recipes: Mapping[str, Mapping[CaseKey, Recipe]]
+    """row -> case -> what computes its images"""
 
     def by_case(self, row: str, score: str) -> dict[CaseKey, Float64Array]:
         """Return the values of a score per case; empty if the row does not have it."""
         return {key: columns[score] for key, columns in self.rows[row].items() if score in columns}
+
+    def can_differ(self, row: str, other: str) -> bool:
+        """Return whether two rows compute different images of some case."""
+        return self.recipes[row] != self.recipes[other]
 
 
 def key_of(case: Case) -> CaseKey:
@@ -47,9 +55,11 @@ def key_of(case: Case) -> CaseKey:
 def measure(cells: Sequence[Cell], scores: Scores, label: str) -> Results:
     """Draw and score what is not in the cache."""
     rows: dict[str, dict[CaseKey, Columns]] = {}
+    recipes: dict[str, dict[CaseKey, Recipe]] = {}
     for cell in track(cells, label, len(cells), "rows of cases"):
         rows.setdefault(cell.row, {})[key_of(cell.case)] = scores.of(cell.case, cell.recipe)
-    return Results(rows)
+        recipes.setdefault(cell.row, {})[key_of(cell.case)] = cell.recipe.computed()
+    return Results(rows, recipes)
 
 
 def finished(cells: Iterable[Cell], scores: Scores) -> list[Cell]:
@@ -60,7 +70,10 @@ def finished(cells: Iterable[Cell], scores: Scores) -> list[Cell]:
 
 
 def summarize(results: Results, experiment: Experiment) -> dict[str, Any]:
-    """Return the table of a study: row -> score -> estimate, the same per run, and the comparison with another row."""
+    """Return the table of a study: row -> score -> estimate, the same per run, and the comparison with another row.
+
+    Rows that compute the same images are not compared.
+    """
     some = next(iter(results.rows.values()))
     rows = {row: _summarize_row(results, row, experiment) for row in results.rows}
     images = sum(len(next(iter(columns.values()))) for columns in some.values())
@@ -90,8 +103,8 @@ def _summarize_row(results: Results, row: str, experiment: Experiment) -> dict[s
         values = results.by_case(row, score)
         if values and not np.isnan(np.concatenate(list(values.values()))).all():
             entry = _estimates(values)
-            others = results.by_case(reference, score) if reference in results.rows else {}
-            if reference != row and others:
+            is_compared = reference in results.rows and results.can_differ(row, reference)
+            if is_compared and (others := results.by_case(reference, score)):
                 entry |= {"compared with": reference} | _compare(values, others)
             table[score] = entry
     return table

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ def test_a_table_of_another_layout_is_replaced(tmp_path: Path, damaged: Any) -> 
     assert file.store("3", TABLE | {"cases": 1}, DAY) and file.store(LOSSES, {"gates": {}}, DAY)
     assert file.tables()["3"]["cases"] == 1
     file.summarize("paper", "best", DAY)
+
+
+def test_tables_are_in_the_order_of_the_study_however_they_were_written(tmp_path: Path) -> None:
+    file = replace(study_file(tmp_path), order=("strengths", "3", "10"))
+    for name in ("former", "10", "3", "strengths"):
+        file.store(name, TABLE, DAY)
+    worlds = read_study(tmp_path / file.path, "measure").worlds
+    assert [*worlds["playground"]] == ["strengths", "3", "10", "former"]
 
 
 def test_an_equal_table_retains_its_date(tmp_path: Path) -> None:

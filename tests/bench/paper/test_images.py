@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.params import METHODS, METHODS_WITH_STYLE
 from autolora.storage.hashes import hash_value
 from bench.paper import mole, ziplora
 from bench.paper.cases import object_style_cases
@@ -130,3 +131,27 @@ def test_a_selection_leaves_out_adapters_of_low_relevance(world: World) -> None:
     assert [part.sha256 for part in parts] == [case.loaded[0]]
     reversed_parts = Way(name="klora", method="klora", swaps=True).recipe(chosen, case).parts
     assert [part.sha256 for part in reversed_parts] == [*case.loaded[::-1]]
+
+
+@pytest.mark.parametrize(
+    ("way", "is_same"),
+    [
+        (Way(name="direct × 1", strength=1.0), True),
+        (Way(name="direct, reversed", swaps=True), True),
+        (Way(name="direct × 2", strength=2.0), False),
+        (Way(name="mean", method="mean"), False),
+    ],
+)
+def test_a_row_computes_the_same_as_the_plain_sum(world: World, way: Way, is_same: bool) -> None:
+    case = object_style_cases(world, 0, 1)[0]
+    direct, other = Way(name="direct").recipe(world, case), way.recipe(world, case)
+    assert (other.computed() == direct.computed()) == is_same
+
+
+def test_only_methods_with_roles_depend_on_the_order(world: World) -> None:
+    case = object_style_cases(world, 0, 1)[0]
+    for method in METHODS:
+        once, reversed_ = (
+            Way(name="", method=method, swaps=swaps).recipe(world, case) for swaps in (False, True)
+        )
+        assert (once.computed() == reversed_.computed()) == (method not in METHODS_WITH_STYLE)
