@@ -147,7 +147,7 @@ def differences(former: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return a line per field that determines an image and differs between two provenances: `field: former → new`."""
     before, after = dict(_flatten(former)), dict(_flatten(new))
     return [
-        f"{LABELS.get(name, name)}: {_text(before.get(name, UNKNOWN))} → {_text(after.get(name, UNKNOWN))}"
+        f"{LABELS.get(name, name)}: {_text(name, before)} → {_text(name, after)}"
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]
@@ -201,8 +201,11 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _text(value: Any) -> str:
-    """Return a value of `_flatten`; None is recorded for what an image was made without."""
+def _text(name: str, fields: Mapping[str, Any]) -> str:
+    """Return a field of `_flatten` as a text; None is recorded for what an image was made without."""
+    value = fields.get(name, UNKNOWN)
+    if name == "style" and value is not None:
+        return str(value)[:8]
     if isinstance(value, list):
         return ", ".join(map(_describe_adapter, value)) or "none"
     return "none" if value is None else str(value)

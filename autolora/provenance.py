@@ -124,6 +124,8 @@ def describe_method(method: Method, rules: Mapping[str, float], acting: int) -> 
 
     rules: `generation.rules`. acting: number of adapters that act; a single one needs no rule.
     """
+    if acting == 0:
+        return "none: no adapter acts"
     if acting == 1 and method not in ("direct", "gated"):
         return f"{method}: one adapter alone acts as its update"
     names = RULE_NUMBERS.get(method, ())

@@ -168,7 +168,7 @@ def test_differences_tell_what_an_image_was_made_without_from_what_it_does_not_s
         "autolora: 0.1.0 → unknown",
         f"gates: {'2' * 64} → none",
         f"index: {'1' * 64} → none",
-        f"style (sha256): unknown → {B}",
+        "style (sha256): unknown → bbbbbbbb",
         "prompt with trigger words: a cat, zzz → a cat",
     ]
 
@@ -217,7 +217,9 @@ def test_a_method_is_described_with_the_numbers_in_its_rule(method: str, expecte
     assert describe_provenance(made)["method"] == expected
     alone = describe_provenance(made | {"adapters": adapters[:1]})["method"]
     assert alone == ("direct" if method == "direct" else f"{method}: one adapter alone acts as its update")
-    assert describe_provenance(made | {"adapters": []})["method"] == method
+    without = [adapter(A, strength=0.0), adapter(B, strength=0)]
+    for none_acts in ([], without):
+        assert describe_provenance(made | {"adapters": none_acts})["method"] == "none: no adapter acts"
     earlier = {name: value for name, value in generation().items() if name != "rules"}
     assert describe_provenance(made | {"generation": earlier})["method"] == method
 

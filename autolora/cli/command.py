@@ -20,7 +20,7 @@ P = ParamSpec("P")
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Return a function as a command.
+    """Return a function as a command, whose help is its docstring with one line per paragraph.
 
     An AutoLoraError is printed as one message with exit code 1; a closed pipe ends the process with SIGPIPE.
     """
@@ -40,6 +40,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.raise_signal(signal.SIGPIPE)
 
+    paragraphs = (function.__doc__ or "").split("\n\n")
+    wrapped.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return wrapped
 
 

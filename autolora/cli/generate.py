@@ -35,12 +35,19 @@ if TYPE_CHECKING:
 BYTES_PER_PIXEL = 3
 
 
+def _parse_seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_SEED:
+        raise typer.BadParameter(f"'{text}' is not a whole number from 0 to {MAX_SEED}")
+    return int(text)
+
+
 def generate(
     prompt: PromptOrNone = None,
     k: Annotated[
         int | None,
         typer.Option(
             "-k",
+            metavar="K",
             min=0,
             max=MAX_ACTING,
             help="Use the first K hits of a search, fitting or not; 0 uses the base model alone.",
@@ -78,7 +85,9 @@ def generate(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=MAX_SEED, help="Seed of the initial noise; default 0, or that of --like."),
+        typer.Option(
+            metavar="N", parser=_parse_seed, help="Seed of the initial noise; default 0, or that of --like."
+        ),
     ] = None,
     like: Annotated[
         Path | None,
@@ -91,7 +100,8 @@ def generate(
         Path | None,
         typer.Option(
             "-o",
-            help="PNG file to write; default images/PROMPT-SEED.png, or images/NAME-again.png of --like.",
+            metavar="FILE",
+            help="PNG file to write; default: in images/, named by prompt and seed, or by the image of --like.",
         ),
     ] = None,
     where: Where = None,

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.limits import MAX_SEED
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -18,6 +19,21 @@ def test_version_is_that_of_the_package() -> None:
 def test_h_is_help(command: list[str]) -> None:
     short, long = (CliRunner().invoke(app, [*command, option]) for option in ("-h", "--help"))
     assert short.exit_code == 0 and short.stdout == long.stdout
+
+
+def test_the_terminal_alone_breaks_the_lines_of_a_help() -> None:
+    for command in app.registered_commands:
+        paragraphs = (command.callback.__doc__ or "").split("\n\n") if command.callback else [""]
+        assert all(paragraph and "\n" not in paragraph for paragraph in paragraphs)
+    text = CliRunner().invoke(app, ["generate", "--help"], env={"COLUMNS": "80"}).stdout
+    assert "or none. With --like they are those of the image." in text
+    assert "9223372036854775807" not in text and "images/PROMPT" not in text
+
+
+@pytest.mark.parametrize("seed", ["-1", str(MAX_SEED + 1), "x"])
+def test_a_seed_out_of_range_is_a_usage_error(seed: str) -> None:
+    result = CliRunner().invoke(app, ["generate", "a cat", "--seed", seed], env={"COLUMNS": "200"})
+    assert result.exit_code == 2 and f"'{seed}' is not a whole number from 0 to {MAX_SEED}" in result.output
 
 
 def test_values_of_repeated_options_have_names() -> None:
