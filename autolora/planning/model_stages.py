@@ -46,10 +46,7 @@ def concepts(setting: Setting) -> StageCost:
     renderings = round(work.training_adapters * work.images_per_adapter) if params.renderings else 0
     images = renderings + (params.max_images if params.corpus else 0)
     if not images:
-        return StageCost(
-            stage="concepts", does="none: neither corpus nor renderings", seconds=setting.start_s,
-            memory=setting.rate("process_bytes"),
-        )  # fmt: skip
+        return _nothing(setting, "concepts", "neither corpus nor renderings")
     tokens, size = setting.params.generation.max_sequence_length, setting.params.pool.sketch_size
     step = passes.gradient_pass(setting.pipeline, params, tokens)
     rows = params.batch * ((params.image_size // passes.PX_PER_TOKEN) ** 2 + tokens)
@@ -77,7 +74,9 @@ def encoder(setting: Setting) -> StageCost:
     captions = round(work.training_adapters * work.images_per_adapter * work.lengths)
     kept = min(ADAPTERS_IN_MEMORY["encoder"], work.training_adapters) * setting.sketch_numbers * NUMBER_BYTES
     fit, size, does = 0.0, float(vector), "none: a pretrained one"
-    if params.from_ is None:
+    if params.from_ is None and not work.training_adapters:
+        does = "none: no training adapter"
+    elif params.from_ is None:
         fit, size, does = (_fit_ridge if params.variant.model == "ridge" else _fit_transformer)(setting)
     memory, gpu_memory = setting.place(size, 0, kept)
     return StageCost(
@@ -88,6 +87,12 @@ def encoder(setting: Setting) -> StageCost:
         memory=memory,
         gpu_memory=gpu_memory,
     )
+
+
+def _nothing(setting: Setting, stage: str, reason: str) -> StageCost:
+    """Return the estimate of a stage that starts and has nothing to do."""
+    memory = setting.rate("process_bytes")
+    return StageCost(stage=stage, does=f"none: {reason}", seconds=setting.start_s, memory=memory)
 
 
 def _fit_ridge(setting: Setting) -> tuple[float, float, str]:
@@ -127,10 +132,9 @@ def fusion(setting: Setting) -> StageCost:
     params, work = setting.params.fusion, setting.work
     gates = _gate_numbers(setting)
     if params.from_ is not None:
-        return StageCost(
-            stage="fusion", does="none: pretrained gates", seconds=setting.start_s, disk=gates * NUMBER_BYTES,
-            memory=setting.rate("process_bytes"),
-        )  # fmt: skip
+        return replace(_nothing(setting, "fusion", "pretrained gates"), disk=gates * NUMBER_BYTES)
+    if not work.can_train_gates:
+        return _nothing(setting, "fusion", "too few training adapters")
     step = passes.training_step(
         setting.pipeline, params, setting.params.generation.max_sequence_length, work.rank
     )
@@ -179,7 +183,11 @@ def experiments(setting: Setting) -> StageCost:
     """Generate the images of adapter pairs by every method, and score them."""
     params, settings = setting.params.experiments, setting.params.generation
     generation = replace(settings, batch=min(settings.batch, params.images))
-    cases = params.pairs * CASES_PER_PAIR
+    has_gates = setting.params.fusion.from_ is not None or setting.work.can_train_gates
+    pairs = min(params.pairs, math.comb(setting.work.adapters, ADAPTERS_PER_CASE)) if has_gates else 0
+    if not pairs:
+        return _nothing(setting, "experiments", "too few adapters")
+    cases = pairs * CASES_PER_PAIR
     images = cases * IMAGES_PER_CASE * params.images
     per_batch, peak = _generation_seconds(setting, generation)
     score, judges, judge_peak = _judging(setting, images)

@@ -9,14 +9,13 @@ import psutil
 
 from autolora.params import Params
 from autolora.planning.plan import Plan
+from autolora.planning.workload import MIN_TRAINING_ADAPTERS
 from autolora.wording import counted
 
 GB, HOUR = 1e9, 3600.0
 MANY_REQUESTS = 50_000
 LARGE_SHARE = 0.25
 """share of all hours from which a stage is named"""
-MIN_TRAINING_ADAPTERS = 2
-"""of the gates"""
 
 
 def find_risks(plan: Plan, params: Params, folder: Path) -> list[str]:
@@ -31,14 +30,14 @@ def find_risks(plan: Plan, params: Params, folder: Path) -> list[str]:
 
 
 def _training(plan: Plan, params: Params) -> Iterator[str]:
-    """Yield that the gates cannot be trained: a step of it needs a target and an interfering adapter."""
+    """Yield that the gates cannot be trained."""
     work = plan.workload
-    expected = work.adapters * work.train_share
-    if params.fusion.from_ is None and expected < MIN_TRAINING_ADAPTERS:
+    if params.fusion.from_ is None and not work.can_train_gates:
         yield (
             f"fusion fails: the gates need {MIN_TRAINING_ADAPTERS} or more training adapters, but the shares "
-            f"for validation and test (dataset.validation_share, dataset.test_share) leave {expected:.2g} of "
-            f"{counted(work.adapters, 'adapter')} on average: add adapters, or use pretrained gates (fusion.from)"
+            "for validation and test (dataset.validation_share, dataset.test_share) leave about "
+            f"{work.training_adapters} of {counted(work.adapters, 'adapter')}: add adapters, or use pretrained gates "
+            "(fusion.from)"
         )
 
 

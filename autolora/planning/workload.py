@@ -1,5 +1,6 @@
 """How much there is to do: adapters, images and captions, and their sizes, from params.yaml and an existing catalog."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from autolora.pool import store as pool
 from autolora.records import Listing
 from autolora.slots import Slot
 
+MIN_TRAINING_ADAPTERS = 2
+"""of the gates"""
+DIGITS = 9
+"""to which a product of shares is rounded first: 100 × (1 - .34 - .1) is 56"""
 VALUE_BYTES = 2
 """bytes of a number in a LoRA file or a stored sketch, in 16 bits"""
 
@@ -45,8 +50,13 @@ class Workload:
 
     @property
     def training_adapters(self) -> int:
-        """The number of adapters that the models are trained on."""
-        return round(self.adapters * self.train_share)
+        """The number of adapters that the models are trained on; rounded down, since the split is drawn by chance."""
+        return math.floor(round(self.adapters * self.train_share, DIGITS))
+
+    @property
+    def can_train_gates(self) -> bool:
+        """Whether a step of that training finds a target and an interfering adapter."""
+        return self.training_adapters >= MIN_TRAINING_ADAPTERS
 
 
 def make_workload(

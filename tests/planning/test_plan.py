@@ -110,6 +110,22 @@ def test_pretrained_models_are_not_trained(plan: Plan, params: Params, name: str
     assert ready.disk == stage(plan, name).disk
 
 
+@pytest.mark.parametrize("adapters", [1, 3])
+def test_too_few_adapters_to_fuse_take_no_time(params: Params, adapters: int) -> None:
+    start_s = make_setting(params, None, adapters, 2).start_s
+    for name in ("fusion", "experiments"):
+        none = estimate(params, name, adapters)
+        assert none.does.startswith("none: too few ") and none.seconds == start_s and none.disk == 0
+
+
+def test_experiments_have_at_most_the_pairs_that_there_are(params: Params) -> None:
+    pretrained = replace(params, fusion=replace(params.fusion, from_="folder"))
+    per_pair = 12 * params.experiments.images
+    assert estimate(pretrained, "experiments", 1).does == "none: too few adapters"
+    assert estimate(pretrained, "experiments", 3).does.startswith(f"{3 * per_pair} images")
+    assert estimate(params, "experiments").does.startswith(f"{params.experiments.pairs * per_pair} images")
+
+
 def test_a_transformer_as_encoder_takes_its_steps(params: Params) -> None:
     encoder = replace(params.encoder, variant=ENCODER["paper"], steps=1000)
     short, long = (

@@ -32,6 +32,13 @@ def test_without_a_catalog_sizes_are_assumed() -> None:
     assert work.training_adapters == round(100 * (1 - 0.34 - 0.1))
 
 
+@pytest.mark.parametrize(("adapters", "training"), [(1, 0), (3, 1), (4, 2), (25, 14), (50, 28), (100, 56)])
+def test_training_adapters_are_whole_and_rounded_down(adapters: int, training: int) -> None:
+    work = make_workload(PARAMS, SLOTS, 16, None, adapters, None)
+    assert work.training_adapters == training  # .56 of them
+    assert work.can_train_gates == (training >= 2)
+
+
 def test_no_captions_are_counted_if_none_are_written() -> None:
     params = replace(PARAMS, captions=replace(PARAMS.captions, engine=None))
     assert make_workload(params, SLOTS, 16, None, 100, None).captions == 0
