@@ -19,6 +19,7 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.text_encoders import load_text_parts
+from autolora.limits import check_prompt, check_seed
 from autolora.lora.factors import Lora
 from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
@@ -44,23 +45,32 @@ class GeneratedImage:
 
 
 class Generator:
-    """The base pipeline and the gates, which are loaded on first use."""
+    """The base pipeline and the gates, each loaded on first use.
+
+    So what is wrong with adapters, gates or arguments is said before the base model is loaded, which takes minutes.
+    """
 
     def __init__(self, root: Path, base: ModelsParams, bounds: PoolParams) -> None:
-        """Load the pipeline.
-
-        bounds: limits on the adapters' weights. Raises MissingArtifact if the pipeline is missing or damaged.
-        """
+        """bounds: limits on the adapters' weights. Raises ParamsError if the base model's device is not there."""
         models.set_threads(base)
         self.root = root
         self.base = base
         self.bounds = bounds
-        self.pipeline = models.load_pipeline(base)
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The base FluxPipeline. Raises MissingArtifact if it is missing or damaged."""
+        return models.load_pipeline(self.base)
+
+    @cached_property
+    def transformer_config(self) -> dict[str, Any]:
+        """The config of the base model's transformer. Raises MissingArtifact if it cannot be read."""
+        return models.transformer_config(self.base)
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """The canonical slots of the base model."""
-        return slots(self.pipeline.transformer.config)
+        """The canonical slots of the base model. Raises MissingArtifact if their config cannot be read."""
+        return slots(self.transformer_config)
 
     @cached_property
     def gates(self) -> Gates:
@@ -93,22 +103,23 @@ def generate(
     method: Method,
     seed: int,
     params: GenerationParams,
-    style: str | None = None,
+    style: Hit | None = None,
     on_step: OnStep | None = None,
 ) -> GeneratedImage:
     """Return an image of the prompt, generated with the adapters of `hits`; without hits, with the base model alone.
 
-    style: sha256 of the adapter that is the style; the methods `klora` and `klora_released` need to know it.
+    seed: of the initial noise, from 0 to 2⁶³ - 1.
+    style: the hit that is the style; the methods `klora` and `klora_released` need to know it.
     on_step: called after each denoising step with the number of steps done; an exception ends the generation.
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
-    Raises MissingArtifact if gates or weights are missing, MismatchError if they are of another base model, or if
-    method and style do not fit.
+    Raises ValueError if the prompt is empty, the seed not in its range, or there is no such method; TypeError,
+    MissingArtifact and MismatchError as `autolora.fusion.hits.fused_hits`.
     """
-    text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
-    report_cut(generator.pipeline, text, params)
-    recorder = GateRecorder(generator.pipeline.transformer.config)
+    check_prompt(prompt)
+    check_seed(seed)
+    recorder = GateRecorder(generator.transformer_config)
     attached = fused_hits(
-        generator.pipeline,
+        lambda: generator.pipeline,
         hits,
         load=generator.load_lora,
         method=method,
@@ -125,13 +136,15 @@ def generate(
             on_step(step)
 
     with attached:
+        text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
+        report_cut(generator.pipeline, text, params)
         image = generate_images(generator.pipeline, [text], [seed], params, end_step)[0]
     means = recorder.result()
     provenance = record_inputs(generator.base, prompt, hits, params)
     provenance |= {
         "text": text,
         "method": method,
-        "style": style,
+        "style": None if style is None else style.sha256,
         "seed": seed,
         "gates": generator.gates_digest if means else None,
         "gate_means": means.to_json() if means else None,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from autolora.catalog.names import full_name
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
-from autolora.limits import check_acting, check_strength
+from autolora.limits import check_acting, check_prompt, check_relevance, check_strength
 from autolora.params import METHODS, GenerationParams, Method, Params
 from autolora.params.reader import read_section
 from autolora.provenance import describe_strength, read_provenance
@@ -51,8 +51,7 @@ class RecordedAdapter:
         known = {name: row[name] for name in FIELDS if name in row}
         values: dict[str, Any] = {"relevance": None, "strength": 1.0} | checked_object(known, FIELDS)
         check_sha256(values["sha256"])
-        if values["relevance"] is not None and not 0 <= values["relevance"] <= 1:
-            raise ValueError(f"relevance {values['relevance']}")
+        check_relevance(values["id"], values["relevance"])
         return cls(
             sha256=values["sha256"],
             name=full_name(values["hub"], values["id"], values["file"]),
@@ -114,12 +113,10 @@ def read_recipe(path: Path, params: Params) -> ImageRecipe:
     provenance = read_provenance(path)
     try:
         check_choice(provenance["method"], METHODS)
-        check_acting(len(provenance["adapters"]))
-        if len({row["sha256"] for row in provenance["adapters"]}) < len(provenance["adapters"]):
-            raise ValueError("an adapter twice")
+        check_acting([row["sha256"] for row in provenance["adapters"]])
         recipe = ImageRecipe(
             path=path,
-            prompt=checked_object({"prompt": provenance["prompt"]}, {"prompt": (str,)})["prompt"],
+            prompt=check_prompt(provenance["prompt"]),
             adapters=tuple(map(RecordedAdapter.from_row, provenance["adapters"])),
             method=provenance["method"],
             style=_read_style(provenance),

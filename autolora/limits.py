@@ -1,8 +1,11 @@
-"""Limits on the adapters that act together, and on seeds: in Python, on the command line and on the page."""
+"""Limits on what an image is drawn from, in Python, on the command line and on the page."""
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import TypeGuard
 
 from autolora.errors import MismatchError
+from autolora.storage.validation import is_unicode
 
 MAX_ACTING = 100
 """adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
@@ -18,8 +21,7 @@ def check_strength(name: str, strength: object) -> float:
 
     name: of the adapter.
     """
-    is_bool = isinstance(strength, bool)
-    if isinstance(strength, Real) and not is_bool and abs(factor := float(strength)) <= MAX_STRENGTH:
+    if _is_number(strength) and abs(factor := float(strength)) <= MAX_STRENGTH:
         return factor
     raise MismatchError(
         f"the strength of adapter '{name}' is {strength!r}: give a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}, "
@@ -27,7 +29,55 @@ def check_strength(name: str, strength: object) -> float:
     )
 
 
-def check_acting(number: int) -> None:
-    """Raise MismatchError if more adapters than MAX_ACTING are given to act together."""
-    if number > MAX_ACTING:
-        raise MismatchError(f"{number} adapters are given, but at most {MAX_ACTING} act together: give fewer")
+def check_relevance(name: str, relevance: object) -> None:
+    """Raise MismatchError if the relevance of an adapter is neither None nor a number from 0 to 1.
+
+    name: of the adapter.
+    """
+    if relevance is None or (_is_number(relevance) and 0 <= float(relevance) <= 1):
+        return
+    raise MismatchError(
+        f"the relevance of adapter '{name}' is {relevance!r}: give a number from 0 to 1, or None, which counts as 1"
+    )
+
+
+def check_acting(adapters: Sequence[str]) -> None:
+    """Raise MismatchError if more adapters than MAX_ACTING are given to act together, or one of them twice.
+
+    adapters: sha256 of each.
+    """
+    if len(adapters) > MAX_ACTING:
+        raise MismatchError(
+            f"{len(adapters)} adapters are given, but at most {MAX_ACTING} act together: give fewer"
+        )
+    check_distinct(adapters)
+
+
+def check_distinct(adapters: Sequence[str]) -> None:
+    """Raise MismatchError if an adapter is given twice. adapters: sha256 of each."""
+    if len(set(adapters)) < len(adapters):
+        raise MismatchError("an adapter is given twice: give it once, with the strength that it should have")
+
+
+def check_prompt(prompt: object, name: str = "prompt") -> str:
+    """Return a prompt; raises ValueError if it is empty or not valid Unicode, TypeError if it is not a text.
+
+    name: what an error calls it.
+    """
+    if not isinstance(prompt, str):
+        raise TypeError(f"the {name} is of type {type(prompt).__name__}, expected a text")
+    if not prompt.strip():
+        raise ValueError(f"the {name} is empty: say what the image shows")
+    if not is_unicode(prompt):
+        raise ValueError(f"the {name} is not valid UTF-8: remove the halves of surrogate pairs")
+    return prompt
+
+
+def check_seed(seed: object) -> None:
+    """Raise ValueError if the seed of an image is not a whole number from 0 to MAX_SEED."""
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"the seed is {seed!r}: give a whole number from 0 to {MAX_SEED}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)

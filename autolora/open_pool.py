@@ -26,6 +26,7 @@ from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
+from autolora.limits import check_distinct, check_prompt
 from autolora.params import Method
 from autolora.params import load as load_params
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
@@ -98,13 +99,13 @@ class Pool:
         """
         count = self.settings.retrieval.k if k is None else _checked_count(k)
         if image is None and caption is None:
-            return self.retriever.search(_checked_prompt(prompt), count, where)
+            return self.retriever.search(check_prompt(prompt or ""), count, where)
         if image is None or prompt is not None:
             raise ValueError("give either a prompt, or an image, which may have a caption")
         with self._opening_images:
             images = self._images()
         opened = images.open(image)
-        text = images.describe(opened) if caption is None else _checked_prompt(caption)
+        text = images.describe(opened) if caption is None else check_prompt(caption, "caption")
         return images.search(opened, text, count, where)
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
@@ -113,16 +114,19 @@ class Pool:
         where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
         of adapters is unknown, ValueError if the prompt is empty.
         """
-        return self.retriever.select(_checked_prompt(prompt), self.settings.retrieval, where)
+        return self.retriever.select(check_prompt(prompt), self.settings.retrieval, where)
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
 
         A name is an id on a hub (author/name) or the beginning of a sha256. prompt: what their scores compare with.
         Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
-        from -4 to 4 (`autolora.limits`).
+        from -4 to 4 (`autolora.limits`), or two names are of one adapter, TypeError if `names` is not a list of texts.
         """
+        if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
+            raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
         hits = self.retriever.named(prompt, list(names))
+        check_distinct([hit.sha256 for hit in hits])
         strengths = names.values() if isinstance(names, Mapping) else [1.0] * len(hits)
         return [strengthen(hit, strength) for hit, strength in zip(hits, strengths, strict=True)]
 
@@ -159,9 +163,9 @@ class Pool:
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
-        method and `style` do not fit, if more adapters or larger strengths are given than `autolora.limits` allows, or
-        if the pipeline already has adapters of a pool, TypeError if `hits` is not a list of hits or `pipeline` is no
-        pipeline, ValueError if there is no such method.
+        method and `style` do not fit, if the hits are not within `autolora.limits` (number, strength, relevance, each
+        given once), or if the pipeline already has adapters of a pool, TypeError if `hits` is not a list of hits or
+        `pipeline` is no pipeline, ValueError if there is no such method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(
@@ -279,9 +283,3 @@ def _checked_count(k: int) -> int:
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"k is {k!r}, but must be a whole number from 1: the number of adapters to find")
     return k
-
-
-def _checked_prompt(prompt: str | None) -> str:
-    if prompt is None or not prompt.strip():
-        raise ValueError("the prompt is empty: say what the image should show")
-    return prompt

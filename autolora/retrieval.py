@@ -109,8 +109,10 @@ class Retriever:
         They have no relevance, which counts as 1 in a generation.
         A name is the beginning of a sha256 (6 digits or more), or an id on a hub (author/name), possibly with its hub
         before and its file behind it (hub:author/name/file). Raises MissingArtifact if no adapter of the index has a
-        name, or several have it.
+        name, or several have it, TypeError if a name is not a text.
         """
+        if wrong := [type(name).__name__ for name in names if not isinstance(name, str)]:
+            raise TypeError(f"expected names of adapters, but there is a name of type {wrong[0]}: give texts")
         positions = [self.names.find_one(name) for name in names]
         cosines = self.index.vectors[positions] @ self.embed(prompt)
         found = zip(positions, cosines.tolist(), strict=True)

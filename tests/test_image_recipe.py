@@ -83,7 +83,7 @@ def generation(**fields: Any) -> dict[str, Any]:
 
 
 HOSTILE: list[dict[str, Any]] = [
-    {"prompt": 1}, {"prompt": None}, {"seed": -1}, {"seed": 2**63}, {"seed": "7"}, {"seed": True},
+    {"prompt": 1}, {"prompt": None}, {"prompt": " "}, {"seed": -1}, {"seed": 2**63}, {"seed": "7"}, {"seed": True},
     {"method": "sum"}, {"method": []}, {"adapters": 5}, {"adapters": ["x"]}, {"adapters": [adapter(A)] * 101},
     {"adapters": [adapter(A)] * 2}, {"adapters": [adapter("../x")]},
     {"adapters": [adapter(A, strength="1")]}, {"adapters": [adapter(A, strength=50)]},

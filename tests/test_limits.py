@@ -1,4 +1,4 @@
-"""The one rule on strengths, and on the number of adapters."""
+"""The one rule on what an image is drawn from: prompt, seed, and adapters with strengths and relevances."""
 
 from typing import Any
 
@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from autolora.errors import MismatchError
-from autolora.limits import MAX_ACTING, check_acting, check_strength
+from autolora.limits import (
+    MAX_ACTING,
+    MAX_SEED,
+    check_acting,
+    check_prompt,
+    check_relevance,
+    check_seed,
+    check_strength,
+)
 
 
 @pytest.mark.parametrize("strength", [0, 1, -4, 4.0, 0.8, np.float32(0.5)])
@@ -22,6 +30,47 @@ def test_anything_else_is_an_error_that_names_adapter_and_limits(strength: Any) 
 
 
 def test_the_limit_itself_is_allowed() -> None:
-    check_acting(MAX_ACTING)
+    adapters = [f"{number:064x}" for number in range(MAX_ACTING + 1)]
+    check_acting(adapters[:-1])
     with pytest.raises(MismatchError, match="at most 100 act together: give fewer"):
-        check_acting(MAX_ACTING + 1)
+        check_acting(adapters)
+
+
+def test_an_adapter_acts_once() -> None:
+    with pytest.raises(MismatchError, match="given twice: give it once"):
+        check_acting(["a" * 64, "b" * 64, "a" * 64])
+
+
+@pytest.mark.parametrize("relevance", [None, 0, 1, 0.5, np.float32(0.5)])
+def test_probabilities_are_relevances(relevance: Any) -> None:
+    check_relevance("author/name", relevance)
+
+
+@pytest.mark.parametrize("relevance", [1.01, -0.1, float("nan"), float("inf"), "0.8", True])
+def test_another_relevance_is_an_error(relevance: Any) -> None:
+    with pytest.raises(
+        MismatchError, match=r"of adapter 'author/name' is .*: give a number from 0 to 1, or None"
+    ):
+        check_relevance("author/name", relevance)
+
+
+@pytest.mark.parametrize("seed", [0, 3, MAX_SEED])
+def test_whole_numbers_within_the_limit_are_seeds(seed: int) -> None:
+    check_seed(seed)
+
+
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 0.5, True, None, "1"])
+def test_another_seed_is_an_error(seed: Any) -> None:
+    with pytest.raises(ValueError, match=f"give a whole number from 0 to {MAX_SEED}"):
+        check_seed(seed)
+
+
+def test_a_prompt_is_a_text_that_says_something() -> None:
+    assert check_prompt("a cat") == "a cat"
+    for empty in ("", " \n"):
+        with pytest.raises(ValueError, match="the prompt is empty"):
+            check_prompt(empty)
+    with pytest.raises(ValueError, match="the caption is not valid UTF-8"):
+        check_prompt("a \ud800", "caption")
+    with pytest.raises(TypeError, match="the prompt is of type int"):
+        check_prompt(5)

@@ -132,10 +132,10 @@ def generate(
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
         hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
-    style_hash = find_style(style, hits, request)
-    image = _draw(root, params, request, hits, style_hash)
+    style_hit = find_style(style, hits, request)
+    image = _draw(root, params, request, hits, style_hit)
     _save(image, path)
-    print_image(from_folder(path, here), image, request, hits, style_hash, no_hit)
+    print_image(from_folder(path, here), image, request, hits, no_hit)
 
 
 def _check_choice(
@@ -170,15 +170,13 @@ def _find(
     retriever = open_retriever(root, rev=rev)
     named = [_parse_adapter(text, retriever.names) for text in adapters]
     hits = choose(retriever, prompt, k, named, where or None, params)
-    if len({hit.sha256 for hit in hits}) < len(hits):
-        raise typer.BadParameter("an adapter is given twice: give it once", param_hint="--adapter")
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
 def _draw(
-    root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]", style: str | None
+    root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]", style: "Hit | None"
 ) -> "GeneratedImage":
-    """Load the base model, which takes seconds to minutes, and return the image."""
+    """Return the image; the base model, which takes seconds to minutes to load, is loaded after all checks."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
     from autolora import generation

@@ -17,13 +17,11 @@ def print_image(
     image: "GeneratedImage",
     request: ImageRequest,
     hits: "Sequence[Hit]",
-    style: str | None,
     no_hit: str,
 ) -> None:
     """Print where an image is, what it was drawn with, and how it differs from the one that it repeats.
 
-    path: as the user sees it. style: sha256 of the adapter that is the style.
-    no_hit: why there is no adapter although some were looked for.
+    path: as the user sees it. no_hit: why there is no adapter although some were looked for.
     """
     from autolora.provenance import describe_method, printable
 
@@ -35,7 +33,7 @@ def print_image(
         print(f"  method: {describe_method(request.method, asdict(request.settings.rules), acting)}")
     else:
         print("  the base model alone" + (f": {no_hit}" if no_hit else ""))
-    for line in _describe_adapters(hits, style):
+    for line in _describe_adapters(hits, image.provenance["style"]):
         print(f"  {line}")
     if request.recipe:
         for line in describe_repetition(request.recipe, image):

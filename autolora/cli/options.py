@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autolora.storage.validation import is_unicode
+from autolora import limits
 
 
 def _parse_day(text: str) -> datetime:
@@ -79,8 +79,7 @@ Where = Annotated[
 
 def check_prompt(prompt: str, option: str = "PROMPT") -> None:
     """Raise a usage error if a prompt is empty, or not a text because the terminal gave bytes that are not UTF-8."""
-    name = option.removeprefix("--").lower()
-    if not prompt.strip():
-        raise typer.BadParameter(f"the {name} is empty", param_hint=option)
-    if not is_unicode(prompt):
-        raise typer.BadParameter(f"the {name} is not valid UTF-8", param_hint=option)
+    try:
+        limits.check_prompt(prompt, option.removeprefix("--").lower())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from autolora.cli.options import check_prompt
+from autolora.errors import MismatchError
 from autolora.params import METHODS_WITH_STYLE, GenerationParams, Method, Params
 
 if TYPE_CHECKING:
@@ -79,27 +80,29 @@ def find_recorded(root: Path, recipe: "ImageRecipe", rev: str | None) -> "list[H
     return recipe.find_hits(open_retriever(root, rev=rev)) if recipe.adapters else []
 
 
-def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -> str | None:
-    """Return the sha256 of the adapter that is the style: the given one, else that of the image to repeat.
+def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -> "Hit | None":
+    """Return the adapter that is the style: the given one, else that of the image to repeat.
 
-    None if the method makes no difference between adapters. Raises MismatchError if method, adapters and style do not
-    fit, before the base model is loaded; a usage error if not exactly one of the adapters has the name.
+    None if the method makes no difference between adapters, or no one has said which it is. Raises MismatchError if not
+    exactly one of the adapters has the name.
     """
-    from autolora.fusion.roles import order_by_role
+    from autolora.fusion.roles import names_of
     from autolora.index.names import AdapterNames
 
-    style = request.recipe.style if request.recipe and request.method in METHODS_WITH_STYLE else None
-    if style not in {hit.sha256 for hit in hits}:
-        style = None
-    if name is not None:
-        matches = AdapterNames([asdict(hit) for hit in hits]).find_all(name)
-        if len(matches) != 1:
-            names = ", ".join(f"{hit.hub}:{hit.id}" for hit in hits) or "none"
-            problem = f"'{name}' names {len(matches)} of the adapters, expected one of {names}"
-            raise typer.BadParameter(problem, param_hint="--style")
-        style = hits[matches[0]].sha256
-    order_by_role(hits, request.method, style)
-    return style
+    if name is None:
+        recorded = request.recipe.style if request.recipe and request.method in METHODS_WITH_STYLE else None
+        return next((hit for hit in hits if hit.sha256 == recorded), None)
+    matches = AdapterNames([asdict(hit) for hit in hits]).find_all(name)
+    if not matches:
+        raise MismatchError(
+            f"the style '{name}' is not one of the adapters ({names_of(hits)}): name one of them"
+        )
+    if len(matches) > 1:
+        raise MismatchError(
+            f"the style '{name}' is the name of several adapters ({names_of([hits[i] for i in matches])}): give the "
+            "sha256 of one of them"
+        )
+    return hits[matches[0]]
 
 
 def describe_repetition(recipe: "ImageRecipe", image: "GeneratedImage") -> Iterator[str]:

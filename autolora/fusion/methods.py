@@ -4,7 +4,7 @@ What all methods have in common: an adapter of strength 0 is left out; without a
 adapter alone acts as its update, whatever the method, except that `gated` passes it through the gates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autolora.fusion.gate import Gates
@@ -14,9 +14,9 @@ from autolora.fusion.rules import Adapter, Rule
 from autolora.fusion.rules.composite import Composite
 from autolora.fusion.rules.dare import Dare
 from autolora.fusion.rules.direct import Direct
-from autolora.fusion.rules.factorwise import DareFactors, TiesFactors
+from autolora.fusion.rules.factorwise import DareFactors, TiesFactors, check_ranks
 from autolora.fusion.rules.gated import Gated
-from autolora.fusion.rules.klora import KLora, KLoraBalanced
+from autolora.fusion.rules.klora import KLora, KLoraBalanced, check_pair
 from autolora.fusion.rules.knots import Knots
 from autolora.fusion.rules.mean import Mean
 from autolora.fusion.rules.switch import Switch
@@ -25,6 +25,10 @@ from autolora.fusion.rules.velocity import Velocity
 from autolora.params import METHODS, Method, RuleParams
 
 LoadGates = Callable[[], Gates]
+CHECKS: Mapping[Method, Callable[[Sequence[Adapter]], None]] = {
+    "klora": check_pair, "klora_released": check_pair, "ties_factors": check_ranks, "dare_factors": check_ranks,
+}  # fmt: skip
+"""method -> raises MismatchError if it cannot combine the adapters, whatever the base model; others combine any"""
 
 
 def attach(
@@ -37,15 +41,31 @@ def attach(
 ) -> Attachment:
     """Let adapters act in a pipeline by a method of fusion; return what removes them.
 
+    Arguments and errors as `choose_rule`; MismatchError also if adapters or gates do not fit the pipeline.
+    """
+    return choose_rule(adapters, method, params, load_gates, recorder).attach(pipeline, adapters)
+
+
+def choose_rule(
+    adapters: Sequence[Adapter],
+    method: Method,
+    params: RuleParams,
+    load_gates: LoadGates,
+    recorder: GateRecorder | None = None,
+) -> Rule:
+    """Return the rule by which adapters act.
+
     load_gates: called for adapters and the method `gated` only, as is `recorder`, which gets the means of the gates.
-    Raises ValueError if there is no such method; MissingArtifact as `load_gates`; MismatchError if adapters or gates do
-    not fit the pipeline, or the method cannot combine the adapters.
+    Raises ValueError if there is no such method; MissingArtifact or MismatchError as `load_gates`; MismatchError if the
+    method cannot combine the adapters.
     """
     if method not in METHODS:
         raise ValueError(f"there is no method of fusion '{method}': give one of {', '.join(METHODS)}")
-    is_sum = not adapters or (len(adapters) == 1 and method != "gated")
-    rule = Direct() if is_sum else make_rule(method, params, load_gates, recorder)
-    return rule.attach(pipeline, adapters)
+    if not adapters or (len(adapters) == 1 and method != "gated"):
+        return Direct()
+    if check := CHECKS.get(method):
+        check(adapters)
+    return make_rule(method, params, load_gates, recorder)
 
 
 def make_rule(

@@ -1,39 +1,76 @@
-"""Which adapter is the style: K-LoRA treats content and style differently, and all other methods take any order."""
+"""The adapters that act, and which of them is the style: K-LoRA treats content and style differently, and all other
+methods take any order. Importing this does not import torch."""
 
 from collections.abc import Sequence
 
 from autolora.errors import MismatchError
-from autolora.params import METHODS_WITH_STYLE, Method
+from autolora.limits import check_acting, check_relevance, check_strength
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method
 from autolora.records import Hit
+from autolora.storage.validation import SHA256
+
+GET_HITS = "`pool.search` finds adapters by a prompt, and `pool.named` by their names"
 
 
-def order_by_role(hits: Sequence[Hit], method: Method, style: str | None) -> list[Hit]:
+def order_by_role(hits: Sequence[Hit], method: Method, style: Hit | None) -> list[Hit]:
     """Return the adapters that act, those of strength other than 0; if one is the style, it is the last.
 
-    style: sha256 of an adapter; None if no one has said which it is. Raises MismatchError if the method needs to know
-    and there are two adapters, if it has no use for a style, or if the style is not one of the adapters.
+    style: None if no one has said which it is. Every image and every `fuse` passes here before anything is loaded.
+    Raises ValueError if there is no such method; TypeError and MismatchError as `check_hits`; MismatchError if the
+    method needs to know the style and there are two adapters, if it has no use for a style, or if the style is not one
+    of the adapters.
     """
+    if method not in METHODS:
+        raise ValueError(f"there is no method of fusion '{method}': give one of {', '.join(METHODS)}")
+    check_hits(hits)
     acting = [hit for hit in hits if hit.strength != 0]
     if style is None:
         if method in METHODS_WITH_STYLE and len(acting) == 2:
-            names = " or ".join(f"{hit.hub}:{hit.id}" for hit in acting)
             raise MismatchError(
-                f"the method `{method}` needs to know which adapter is the style, {names}: name it (`--style NAME`, in "
-                "Python `style=hit`, on the page after selecting both), or use a method without roles, such as "
-                "`klora_balanced`"
+                f"the method `{method}` needs to know which adapter is the style, {names_of(acting, ' or ')}: name it "
+                "(`--style NAME`, in Python `style=hit`, on the page after selecting both), or use a method without "
+                "roles, such as `klora_balanced`"
             )
         return acting
+    if not isinstance(style, Hit):
+        raise TypeError(f"the style is a {type(style).__name__}, expected one of the hits: {GET_HITS}")
     if method not in METHODS_WITH_STYLE:
         raise MismatchError(
             f"a style is given, but the method `{method}` makes no difference between adapters: give no style, or "
             f"use one of {', '.join(METHODS_WITH_STYLE)}"
         )
-    if style not in {hit.sha256 for hit in hits}:
-        names = ", ".join(f"{hit.hub}:{hit.id}" for hit in hits) or "there are none"
+    if style.sha256 not in {hit.sha256 for hit in hits}:
         raise MismatchError(
-            f"the style, sha256 {style[:8]}, is not one of the adapters ({names}): name one of them"
+            f"the style, sha256 {style.sha256[:8]}, is not one of the adapters ({names_of(hits)}): name one of them"
         )
-    return sorted(acting, key=lambda hit: hit.sha256 == style)
+    return sorted(acting, key=lambda hit: hit.sha256 == style.sha256)
+
+
+def check_hits(hits: Sequence[Hit]) -> None:
+    """Check the hits that shall act together.
+
+    Raises TypeError if they are not a list of hits, such as one hit, or names of adapters; MismatchError if there are
+    more than act together, one is given twice, or one has a strength, a relevance or a sha256 that is not valid.
+    """
+    if isinstance(hits, Hit):
+        raise TypeError("expected a list of hits, not one hit: give `[hit]`")
+    if isinstance(hits, str) or not isinstance(hits, Sequence):
+        raise TypeError(f"expected a list of hits, not {type(hits).__name__}: {GET_HITS}")
+    if wrong := [type(hit).__name__ for hit in hits if not isinstance(hit, Hit)]:
+        raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
+    check_acting([hit.sha256 for hit in hits])
+    for hit in hits:
+        if not isinstance(hit.sha256, str) or not SHA256.fullmatch(hit.sha256):
+            raise MismatchError(
+                f"the sha256 of adapter '{hit.id}' is {hit.sha256!r}, expected 64 lower-case hex digits: {GET_HITS}"
+            )
+        check_strength(hit.id, hit.strength)
+        check_relevance(hit.id, hit.relevance)
+
+
+def names_of(hits: Sequence[Hit], separator: str = ", ") -> str:
+    """Return the names of adapters for a message."""
+    return separator.join(f"{hit.hub}:{hit.id}" for hit in hits) or "there are none"
 
 
 def role_of(sha256: str, style: str | None) -> str:

@@ -37,7 +37,7 @@ class ImageGeneration:
             request.prompt,
             self._hits(request),
             method=request.method,
-            style=request.style,
+            style=self._style(request),
             seed=request.seed,
             params=replace(self._params.generation, trigger_words=request.trigger_words),
             on_step=on_step,
@@ -50,11 +50,18 @@ class ImageGeneration:
         """Return the adapters of an image, each with its strength."""
         if request.adapters == ():
             return []
-        if self._served.current is None:
-            raise MissingArtifact(f"no adapter can be used: {self._served.problem}")
-        retriever: Retriever = self._served.current.retriever
+        retriever = self._retriever()
         if request.adapters is None:
             return retriever.select(request.prompt, self._params.retrieval)
         hits = retriever.named(request.prompt, [sha256 for sha256, _ in request.adapters])
         pairs = zip(hits, request.adapters, strict=True)
         return [strengthen(hit, strength) for hit, (_, strength) in pairs]
+
+    def _style(self, request: ImageRequest) -> Hit | None:
+        """Return the adapter that is the style, if one is given."""
+        return self._retriever().named(request.prompt, [request.style])[0] if request.style else None
+
+    def _retriever(self) -> Retriever:
+        if self._served.current is None:
+            raise MissingArtifact(f"no adapter can be used: {self._served.problem}")
+        return self._served.current.retriever

@@ -132,7 +132,10 @@ def test_a_method_with_roles_asks_which_adapter_is_the_style(project: Path) -> N
     other = run("--like", "k.png", "--style", "author1/neon")
     assert "style (sha256): " in other and "style: huggingface:author1/neon (" in other
     assert "method: klora → direct" in run("--like", "k.png", "--method", "direct", "-o", "second.png")
-    assert "names 0 of the adapters" in run(*pair, "--style", "author7/cat", code=2)
+    assert (
+        "the style 'author7/cat' is not one of the adapters (huggingface:author0/cat, huggingface:author1/neon)"
+        in run(*pair, "--style", "author7/cat", code=1)
+    )
     assert "the method `direct` makes no difference between adapters" in run(
         "a cat", "-k", "2", "--style", "author0/cat", code=1
     )
@@ -147,6 +150,11 @@ def test_the_output_names_the_method_or_the_base_model(project: Path) -> None:
     output = run("a cat", "-k", "0", "-o", "v.png")
     assert "  the base model alone\n" in output and "choosing" not in output and "method" not in output
     assert "method" not in read_provenance(project / "v.png")["generation"]
+
+
+def test_an_adapter_is_given_once(project: Path) -> None:
+    twice = ("--adapter", "author0/cat", "--adapter", "huggingface:author0/cat:0.5")
+    assert "an adapter is given twice: give it once" in run("a cat", *twice, code=1)
 
 
 def test_usage_errors(project: Path, image: Path) -> None:

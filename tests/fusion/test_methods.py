@@ -169,9 +169,9 @@ def test_hits_act_with_their_strength_and_those_of_strength_0_do_not(
 ) -> None:
     expected = run(pipeline, [replace(ADAPTERS[0], lora=strengthened(ADAPTERS[0].lora, 0.7))], method)
     hits = [hit(1, 0.7), hit(2, 0.0)]
-    with fused_hits(pipeline, hits, loras, method, DENSE, load_gates):
+    with fused_hits(lambda: pipeline, hits, loras, method, DENSE, load_gates):
         assert torch.equal(pipeline(), expected)
-    with fused_hits(pipeline, hits[1:], loras, method, DENSE, pytest.fail):
+    with fused_hits(lambda: pipeline, hits[1:], loras, method, DENSE, pytest.fail):
         assert not any(module._forward_hooks for module in pipeline.transformer.modules())
 
 
@@ -181,4 +181,4 @@ def test_a_strength_that_is_not_a_finite_number_is_an_error(
     pipeline: OneCall, strength: float, method: Method
 ) -> None:
     with pytest.raises(MismatchError, match=r"strength of adapter 'someone/1' is (nan|inf)"):
-        fused_hits(pipeline, [hit(2, 1.0), hit(1, strength)], loras, method, DENSE, load_gates)
+        fused_hits(lambda: pipeline, [hit(2, 1.0), hit(1, strength)], loras, method, DENSE, load_gates)

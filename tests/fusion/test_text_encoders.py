@@ -99,8 +99,8 @@ def test_every_method_sums_them_with_the_strengths(pipe: Any, method: Method) ->
     def load_lora(sha256: str) -> Any:
         return adapter(int(sha256, 16)).lora
 
-    style = hits[0].sha256 if method in METHODS_WITH_STYLE else None
-    with fused_hits(pipe, hits, load_lora, method, DENSE, load_gates, parts.__getitem__, style=style):
+    style = hits[0] if method in METHODS_WITH_STYLE else None
+    with fused_hits(lambda: pipe, hits, load_lora, method, DENSE, load_gates, parts.__getitem__, style=style):
         assert_close(encode(pipe), expected)
 
 

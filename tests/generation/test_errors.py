@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from autolora.params import METHODS, METHODS_WITH_STYLE, Method
 from autolora.pool.store import weights_path
 from autolora.records import Hit
 from autolora.slots import slots
+from autolora.storage.hashes import hash_file
 from tests.generation.drawing import PARAMS, PROMPT, generate_with
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 
@@ -28,9 +30,63 @@ def test_an_adapter_with_values_that_are_not_finite_is_an_error(
     lora[name] = replace(lora[name], up=torch.full_like(lora[name].up, torch.nan))
     save_peft(lora, path)
     chosen = [hits[0], replace(hits[1], sha256=path.stem)]
-    style = path.stem if method in METHODS_WITH_STYLE else None
+    style = chosen[1] if method in METHODS_WITH_STYLE else None
     with pytest.raises(MissingArtifact, match=r"is damaged \(.* contains a value that is not finite"):
         generate(generator, PROMPT, chosen, method=method, seed=0, params=PARAMS, style=style)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"prompt": "a \ud800"}, "the prompt is not valid UTF-8"),
+        ({"seed": -1}, "the seed is -1: give a whole number from 0"),
+        ({"method": "sum"}, "no method of fusion 'sum'"),
+    ],
+)
+def test_what_the_command_refuses_python_refuses(
+    generator: Generator, hits: list[Hit], changes: dict[str, Any], message: str
+) -> None:
+    arguments: dict[str, Any] = {"prompt": PROMPT, "method": "direct", "seed": 0} | changes
+    with pytest.raises(ValueError, match=message):
+        generate(generator, hits=hits, params=PARAMS, **arguments)
+
+
+def test_adapters_are_hits_and_each_is_given_once(generator: Generator, hits: list[Hit]) -> None:
+    with pytest.raises(MismatchError, match="an adapter is given twice: give it once"):
+        generate(generator, PROMPT, [*hits, hits[0]], method="direct", seed=0, params=PARAMS)
+    names: Any = [hit.id for hit in hits]
+    with pytest.raises(TypeError, match="expected a list of hits, but it contains str"):
+        generate(generator, PROMPT, names, method="direct", seed=0, params=PARAMS)
+    sha256: Any = hits[0].sha256
+    with pytest.raises(TypeError, match="the style is a str, expected one of the hits"):
+        generate(generator, PROMPT, hits, method="klora", seed=0, params=PARAMS, style=sha256)
+
+
+def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
+    generator: Generator, hits: list[Hit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = weights_path(
+        generator.root, hash_file(save_peft(random_lora(3, rank=5), tmp_path / "x.safetensors"))
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "x.safetensors").rename(path)
+    other = replace(hits[0], sha256=path.stem)
+    (tmp_path / "fusion").mkdir()
+    (tmp_path / "fusion/config.json").write_text("{")
+    monkeypatch.setattr(fusion, "folder", lambda root: tmp_path / "fusion")
+    monkeypatch.setattr("autolora.models.load_pipeline", pytest.fail)
+    unloaded = Generator(generator.root, generator.base, generator.bounds)
+    cases: list[tuple[Method, list[Hit], type[Exception], str]] = [
+        ("klora", hits, MismatchError, "which adapter is the style"),
+        ("klora_released", [*hits, other], MismatchError, "but 3 are given: give two"),
+        ("ties_factors", [hits[0], other], MismatchError, "factors of equal ranks"),
+        ("dare_factors", [hits[0], other], MismatchError, "factors of equal ranks"),
+        ("gated", hits, MissingArtifact, "gates"),
+    ]
+    for method, chosen, error, message in cases:
+        with pytest.raises(error, match=message):
+            generate(unloaded, PROMPT, chosen, method=method, seed=0, params=PARAMS)
 
 
 def test_without_adapters_the_method_gated_needs_no_gates(

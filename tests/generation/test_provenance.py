@@ -101,3 +101,15 @@ def test_error_names_a_file_without_valid_provenance(tmp_path: Path) -> None:
     for name in ("plain.png", "text.png", "damaged.png", "missing.png"):
         with pytest.raises(MissingArtifact, match=name):
             read_provenance(tmp_path / name)
+
+
+def test_the_style_is_a_hit_whose_sha256_is_recorded(generator: Generator, hits: list[Hit]) -> None:
+    images = {
+        style.sha256: generate(generator, PROMPT, hits, method="klora", seed=7, params=PARAMS, style=style)
+        for style in hits
+    }
+    assert {sha256: generated.provenance["style"] for sha256, generated in images.items()} == {
+        hit.sha256: hit.sha256 for hit in hits
+    }
+    first, second = (generated.image for generated in images.values())
+    assert difference(first, second) > 0

@@ -133,6 +133,16 @@ def test_more_adapters_and_larger_strengths_than_allowed_are_errors(
     for wrong in (50, -4.1, float("nan"), "0.8", None):
         with pytest.raises(MismatchError, match=r"give a number from -4 to 4, such as 0\.8"):
             pool.attach(pipe, [replace(hits[0], strength=wrong)])
+    for wrong in (float("nan"), 1.5, -0.1):
+        with pytest.raises(
+            MismatchError, match=r"the relevance of adapter .*: give a number from 0 to 1, or None"
+        ):
+            pool.attach(pipe, [replace(hits[0], relevance=wrong)], method="gated")
+    for wrong in ("../../x", hits[0].sha256.upper(), None):
+        with pytest.raises(
+            MismatchError, match=r"the sha256 of adapter .* expected 64 lower-case hex digits"
+        ):
+            pool.attach(pipe, [replace(hits[0], sha256=wrong)])
     assert not any(module._forward_hooks for module in pipe.transformer.modules())
 
 

@@ -48,7 +48,7 @@ def test_an_image_finds_adapters(pool: Pool, root: Path) -> None:
     found = pool.search(image=image, caption=PROMPT, k=12, where="not nsfw")
     assert {hit.sha256 for hit in found} == {hit.sha256 for hit in pool.search(PROMPT, k=12)}
     assert found[:3] == pool.search(image=Image.open(image), caption=PROMPT)
-    with pytest.raises(ValueError, match="the prompt is empty"):
+    with pytest.raises(ValueError, match="the caption is empty"):
         pool.search(image=image, caption=" ")
     with pytest.raises(MissingArtifact, match=r"cannot read .*absent\.png"):
         pool.search(image="absent.png")
@@ -76,6 +76,21 @@ def test_hits_of_a_pool(pool: Pool, root: Path) -> None:
     for wrong in ("0.8", 50, float("nan")):
         with pytest.raises(MismatchError, match=rf"'{first.id}' is .*: give a number from -4 to 4"):
             pool.named(PROMPT, {first.id: wrong})
+
+
+def test_names_are_a_list_of_texts_and_each_adapter_has_one(pool: Pool) -> None:
+    first = pool.search(PROMPT, k=1)[0]
+    wrong: list[tuple[Any, str]] = [
+        (first.id, r"a list of names, not str: give `\['author/name'\]`"),
+        (None, "a list of names, not NoneType"),
+        ([first], "a name of type Hit"),
+        ({1: 0.5}, "a name of type int"),
+    ]
+    for names, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            pool.named(PROMPT, names)
+    with pytest.raises(MismatchError, match="given twice"):
+        pool.named(PROMPT, [first.id, first.sha256[:8]])
 
 
 def test_reasons_of_hits(pool: Pool) -> None:

@@ -61,16 +61,27 @@ class DareFactors:
         return torch.stack(dropped).sum(0)
 
 
+def check_ranks(adapters: Sequence[Adapter]) -> None:
+    """Raise MismatchError if the ranks of adapters differ in a slot: factors of unequal shapes cannot be merged."""
+    ranks: dict[str, set[int]] = {}
+    for adapter in adapters:
+        for name, factors in adapter.lora.items():
+            ranks.setdefault(name, set()).add(factors.rank)
+    for name, different in ranks.items():
+        if len(different) > 1:
+            raise MismatchError(
+                f"the adapters' updates of '{name}' have ranks {', '.join(map(str, sorted(different)))}, but this "
+                "method merges factors of equal ranks: use `ties` or `dare`, which merge the updates themselves"
+            )
+
+
 def _attach(pipeline: Any, adapters: Sequence[Adapter], merge: MergeFactors) -> Attachment:
     find_linears(pipeline.transformer, [adapter.lora for adapter in adapters])  # checks that they fit
     return fused(pipeline.transformer, [merge_factors(adapters, merge)])
 
 
 def merge_factors(adapters: Sequence[Adapter], merge: MergeFactors) -> Lora:
-    """Return one LoRA with the merged factors of adapters, in float32.
-
-    Raises MismatchError if the ranks of a slot differ.
-    """
+    """Return one LoRA with the merged factors of adapters, which `check_ranks` accepts, in float32."""
     slots = dict.fromkeys(name for adapter in adapters for name in adapter.lora)
     return {
         name: _merge_slot(name, {a.sha256: a.lora[name] for a in adapters if name in a.lora}, merge)
@@ -79,12 +90,6 @@ def merge_factors(adapters: Sequence[Adapter], merge: MergeFactors) -> Lora:
 
 
 def _merge_slot(name: str, updates: dict[str, Factors], merge: MergeFactors) -> Factors:
-    ranks = sorted({factors.rank for factors in updates.values()})
-    if len(ranks) > 1:
-        raise MismatchError(
-            f"the adapters' updates of '{name}' have ranks {', '.join(map(str, ranks))}, but this method merges "
-            "factors of equal ranks: use `ties` or `dare`, which merge the updates themselves"
-        )
     scales = [factors.scale for factors in updates.values()]
     down = [factors.down.float() for factors in updates.values()]
     up = [factors.up.float() for factors in updates.values()]

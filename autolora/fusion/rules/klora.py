@@ -58,13 +58,8 @@ class KLora:
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let two adapters act, the second of which is the style.
 
-        Raises MismatchError if there are more, and as `fused`; when the pipeline is called, as `DenoisingSteps.read`.
+        Raises as `fused`; when the pipeline is called, as `DenoisingSteps.read`.
         """
-        if len(adapters) != 2:
-            raise MismatchError(
-                f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given: "
-                "give two, or use the method `klora_balanced`"
-            )
         magnitudes = measure(pipeline.transformer, adapters)
         both = [row for row in magnitudes.values() if len(row) == 2]
         gamma = (_mean_ratio(both) if self.released else _ratio_of_sums(both)) if both else 1.0
@@ -72,6 +67,15 @@ class KLora:
         style = {name: row[1].largest if 1 in row else 0.0 for name, row in magnitudes.items()}
         scale = scale_released if self.released else scale_of_style
         return attach_by_turns(pipeline, adapters, partial(_choose, content, style, scale))
+
+
+def check_pair(adapters: Sequence[Adapter]) -> None:
+    """Raise MismatchError if there are not two adapters, which KLora needs."""
+    if len(adapters) != 2:
+        raise MismatchError(
+            f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given: give two, or use "
+            "the method `klora_balanced`"
+        )
 
 
 class KLoraBalanced:

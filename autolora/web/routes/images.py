@@ -6,7 +6,8 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
-from autolora.limits import MAX_SEED, MAX_STRENGTH
+from autolora.errors import MismatchError
+from autolora.limits import MAX_SEED, MAX_STRENGTH, check_acting, check_prompt
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Seed, Sha256, Text
@@ -84,11 +85,12 @@ def show_generated(request: Request, id: JobId) -> FileResponse:
 def generate_image(request: Request, wanted: WantedImage) -> dict[str, Any]:
     """Put an image into the queue; ask /api/images/ID for its state."""
     site: Site = request.app.state.site
-    if not wanted.prompt.strip():
-        raise HTTPException(422, "the prompt is empty: say what the image should show")
     names = [adapter.sha256 for adapter in wanted.adapters or ()]
-    if len(set(names)) < len(names):
-        raise HTTPException(422, "an adapter is given twice: give it once")
+    try:
+        check_prompt(wanted.prompt)
+        check_acting(names)
+    except (ValueError, MismatchError) as error:
+        raise HTTPException(422, str(error)) from error
     if missing := [name for name in names if name not in site.opened().positions]:
         raise HTTPException(422, f"the index contains no adapter '{missing[0]}'")
     try:

@@ -12,7 +12,8 @@ from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.dare import drop_values
 from autolora.fusion.rules.factorwise import DareFactors, TiesFactors, merge_factors
 from autolora.lora.factors import Factors, delta
-from tests.fusion.rules.adapters import adapter
+from autolora.params import Method
+from tests.fusion.rules.adapters import adapter, run
 from tests.support.one_call import OneCall, build_transformer
 
 RANK, D_IN, D_OUT = 3, 6, 8
@@ -50,10 +51,11 @@ def test_dare_of_factors_adds_factors_with_dropped_values() -> None:
     assert merged.rank == RANK
 
 
-def test_unequal_ranks_are_an_error_that_names_the_alternative() -> None:
+@pytest.mark.parametrize("method", ["ties_factors", "dare_factors"])
+def test_unequal_ranks_are_an_error_that_names_the_alternative(method: Method) -> None:
     adapters = [adapter(1), adapter(2, rank=5)]
     with pytest.raises(MismatchError, match=r"have ranks 4, 5, .* use `ties` or `dare`"):
-        TiesFactors(0.5).attach(OneCall(build_transformer()), adapters)
+        run(OneCall(build_transformer()), adapters, method)
 
 
 def test_slots_of_one_adapter_are_merged_too() -> None:
