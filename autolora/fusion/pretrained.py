@@ -18,8 +18,6 @@ from torch import Tensor
 from autolora.errors import MismatchError, ParamsError
 from autolora.fusion import store
 from autolora.fusion.gate import Gates
-from autolora.params.reader import read_section
-from autolora.presets import FusionVariant
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import DType, PretrainedConfig, TrainingSet
 from autolora.pretrained.folder import claim_folder, read_folder, write_folder
@@ -62,9 +60,9 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
     store.check_exported(folder)
     config, tensors = read_folder(folder, "gates")
     try:
-        variant = read_section(FusionVariant, config.model["variant"], "variant")
+        variant = store.read_variant(config.model.get("variant"))
         gates = store.assemble(tensors, variant, store.find_widths(tensors))
-    except (KeyError, ParamsError, MismatchError) as error:
+    except (ParamsError, MismatchError) as error:
         raise MismatchError(
             f"the gates in {folder} do not fit the config.json beside them ({error}): copy or download both again, or "
             "install the version of AutoLoRA that wrote them"

@@ -4,10 +4,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.gate import Gates
+from autolora.params.ranges import check_section
 from autolora.params.reader import read_section
 from autolora.presets import FusionVariant
 from autolora.slots import Slot, fused_slots, slots, unescape
@@ -24,7 +25,13 @@ from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.incremental import write_digest
 
+T = TypeVar("T")
+
 SCHEMA = 2
+FIELDS = ("schema", "slots", "variant")
+"""of config.json"""
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""of the tensors of gates"""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NAMED = 3
 """tensors that an error names"""
@@ -79,26 +86,47 @@ def load(slots: Sequence[Slot], path: Path) -> Gates:
         raise MismatchError(f"{path / WEIGHTS}: {error}: {RESTORE}") from error
 
 
+def read_variant(values: Any) -> FusionVariant:
+    """Return the variant that a config.json states.
+
+    Raises ParamsError if a field is missing, unknown, of another type or out of its range, as in params.yaml.
+    """
+    variant = read_section(FusionVariant, values, "variant")
+    check_section("fusion.overrides", variant, "variant")
+    return variant
+
+
 def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
     """Return variant, digest of the base model's slots, and tensors of the gates in a folder; errors as `load`."""
-    try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_tensors((path / WEIGHTS).read_bytes())
-        schema, trained_for, values = config["schema"], config["slots"], config["variant"]
-    except FileNotFoundError as error:
+    if not (path / CONFIG).exists() and not (path / WEIGHTS).exists():
         raise MissingArtifact(
-            f"no trained gates in {path}: run `dvc repro fusion`, or use the method `direct`"
-        ) from error
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise MissingArtifact(f"the gates in {path} cannot be read ({error!r}): {RESTORE}") from error
+            f"no trained gates in {path}: run `dvc repro fusion`, restore them if they were trained (`autolora repair "
+            "--apply`), or use the method `direct`"
+        )
+    config: Any = _parse(path / CONFIG, json.loads)
+    tensors = _parse(path / WEIGHTS, load_tensors)
     try:
-        if schema != SCHEMA:
-            raise ParamsError(f"schema is {schema!r}, expected {SCHEMA}")
-        return read_section(FusionVariant, values, "variant"), trained_for, tensors
+        if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+            raise ParamsError(f"it is not of schema {SCHEMA}")
+        if set(config) != set(FIELDS) or not isinstance(config["slots"], str):
+            raise ParamsError(f"its fields are {', '.join(sorted(config))}, expected {', '.join(FIELDS)}")
+        return read_variant(config["variant"]), config["slots"], tensors
     except ParamsError as error:
         raise MismatchError(
             f"{path / CONFIG} was written by another version of AutoLoRA, or by hand ({error}): {RESTORE}"
         ) from error
+
+
+def _parse(file: Path, parse: Callable[[bytes], T]) -> T:
+    """Return the content of a file of the gates; raises MissingArtifact if it is missing or damaged."""
+    problem: object
+    try:
+        return parse(file.read_bytes())
+    except OSError as error:
+        problem = error.strerror
+    except (ValueError, RecursionError, SafetensorError) as error:
+        problem = error
+    raise MissingArtifact(f"{file} cannot be read ({problem}): {RESTORE}")
 
 
 def check_exported(folder: Path) -> None:
@@ -117,8 +145,8 @@ def check_exported(folder: Path) -> None:
 def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant, widths: Mapping[str, int]) -> Gates:
     """Return frozen gates with these tensors, in float32.
 
-    widths: slot -> width of its gate. Raises MismatchError if the tensors are not those of gates of this form, or a
-    value is not a finite number.
+    widths: slot -> width of its gate. Raises MismatchError if the tensors are not those of gates of this form, or of
+    floating-point numbers, or a value is not finite.
     """
     with torch.device("meta"):
         gates = Gates(widths, variant)
@@ -146,7 +174,7 @@ def find_widths(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _difference(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """Return how many tensors are missing, unexpected, or of another shape, with the first names; "" if none is."""
+    """Return how many tensors are missing, unexpected, or of another shape or type, with the first names; or ""."""
     names = {
         "missing": [name for name in expected if name not in tensors],
         "unexpected": [name for name in tensors if name not in expected],
@@ -154,6 +182,11 @@ def _difference(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
             f"{name} {list(tensors[name].shape)} instead of {list(tensor.shape)}"
             for name, tensor in expected.items()
             if name in tensors and tensors[name].shape != tensor.shape
+        ],
+        "not of floating-point numbers": [
+            f"{name} {str(tensor.dtype).removeprefix('torch.')}"
+            for name, tensor in tensors.items()
+            if tensor.dtype not in DTYPES
         ],
     }
     return "; ".join(

@@ -88,11 +88,16 @@ RULES: tuple[Rule, ...] = (
 
 def check_ranges(params: object) -> None:
     """Check each value of RULES; `params` has the sections as attributes."""
+    for section in dict.fromkeys(section for _, _, keys in RULES for section in keys):
+        check_section(section, _section(params, section), section)
+
+
+def check_section(section: str, values: object, dotted: str) -> None:
+    """Check the values of a section by RULES. section: its key there. dotted: what an error calls it."""
     for rule, holds, keys in RULES:
-        for section, names in keys.items():
-            for name in names:
-                value = getattr(_section(params, section), name)
-                _require(value is None or holds(value), f"{section}.{name}", value, rule)
+        for name in keys.get(section, ()):
+            value = getattr(values, name)
+            _require(value is None or holds(value), f"{dotted}.{name}", value, rule)
 
 
 def check_hubs(crawl: CrawlParams) -> None:

@@ -121,6 +121,8 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
         return _date(value, dotted)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ParamsError(f"{dotted} is {value!r} but must be a finite number")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ParamsError(
             f"{dotted} must be of type {kind.__name__}, not {value!r}{_number_hint(kind, value)}"

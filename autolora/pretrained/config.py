@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
@@ -66,8 +66,12 @@ class PretrainedConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Return the config of a JSON value; raises TypeError, KeyError or ValueError if it is not one."""
+        """Return the config of a JSON value; raises TypeError or ValueError if it is not one."""
+        _check_fields(content, cls, "")
+        _check_fields(content["training"], TrainingSet, "training.")
         config = cls(**{**content, "training": TrainingSet(**content["training"])})
+        if not isinstance(config.model, dict):
+            raise TypeError("'model' must be an object")
         if config.kind not in NAMES:
             raise ValueError(f"'kind' is {config.kind!r}")
         if not isinstance(config.files, dict) or not all(
@@ -94,12 +98,12 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
         raise MissingArtifact(f"{folder} contains no {CONFIG}, so it does not hold {name}: {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "schema" not in content:
+            raise ValueError("it has no field 'schema'")
         schema = content.pop("schema")
         config = PretrainedConfig.from_json(content) if schema == SCHEMA else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MissingArtifact(
-            f"{path} is not the config of {name} ({type(error).__name__}: {error}): {remedy}"
-        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise MissingArtifact(f"{path} is not the config of {name} ({error}): {remedy}") from error
     if config is None:
         raise MismatchError(
             f"{path} has layout {schema}, but this version of AutoLoRA reads layout {SCHEMA}: install the version that "
@@ -108,6 +112,15 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
     if config.kind != kind:
         raise MismatchError(f"{folder} holds {NAMES[config.kind]}, expected {name}: {remedy}")
     return config
+
+
+def _check_fields(content: object, kind: type, prefix: str) -> None:
+    """Raise ValueError if a JSON value is not an object with the fields of a dataclass. prefix: of their names."""
+    if not isinstance(content, dict):
+        raise ValueError(f"'{prefix.rstrip('.')}' must be an object")
+    names = {field.name for field in fields(kind)}
+    if wrong := sorted(names ^ content.keys()):
+        raise ValueError(f"'{prefix}{wrong[0]}' is {'missing' if wrong[0] in names else 'unknown'}")
 
 
 def _is_inside(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Pretrained gates: folders, model cards, hubs, and the stage that uses some."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,35 @@ def test_damaged_folder_is_an_error(folder: Path) -> None:
     rewrite_config(folder, lambda content: content["model"]["variant"].update(gate="no_lora"))
     with pytest.raises(MismatchError, match=r"do not fit the config.json beside them"):
         load_pretrained(folder)
+    rewrite_config(folder, lambda content: content["model"]["variant"].update(global_rank=-1))
+    with pytest.raises(MismatchError, match=r"variant\.global_rank is -1 but must be at least 0"):
+        load_pretrained(folder)
+    rewrite_config(folder, lambda content: content["model"].pop("variant"))
+    with pytest.raises(MismatchError, match=r"variant must be a mapping, not None"):
+        load_pretrained(folder)
     flip_byte(folder / "model.safetensors")
     with pytest.raises(MissingArtifact, match=r"model.safetensors is damaged"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(further=1), "'further' is unknown"),
+        (lambda content: content.pop("rank"), "'rank' is missing"),
+        (lambda content: content["training"].pop("adapters"), r"'training\.adapters' is missing"),
+        (lambda content: content.update(training=[]), "'training' must be an object"),
+        (lambda content: content.update(model=[]), "'model' must be an object"),
+        (lambda content: content.pop("schema"), "it has no field 'schema'"),
+    ],
+)
+def test_a_config_with_other_fields_names_the_first(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    rewrite_config(folder, change)
+    with pytest.raises(
+        MissingArtifact, match=rf"is not the config of pretrained gates \({message}\): write it"
+    ):
         load_pretrained(folder)
 
 

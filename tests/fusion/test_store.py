@@ -1,6 +1,5 @@
 """Trained gates on disk that cannot be used: each error names the file, what differs, and what to do."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
 from autolora.presets import FUSION
 from autolora.slots import slots
@@ -38,9 +37,24 @@ def set_field(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
         (set_field("depth", 1), r"unknown key 'variant\.depth'"),
         (lambda content: content["variant"].pop("gate"), r"missing key 'variant\.gate'"),
         (lambda content: content.update(variant=None), "variant must be a mapping"),
-        (lambda content: content.update(schema=1), r"schema is 1, expected 2"),
+        (lambda content: content.update(schema=1), r"it is not of schema 2"),
+        (
+            lambda content: content.update(further=1),
+            r"its fields are further, schema, slots, variant, expected sch",
+        ),
+        (
+            lambda content: content.pop("slots"),
+            r"its fields are schema, variant, expected schema, slots, variant",
+        ),
+        (lambda content: content.update(slots=None), r"its fields are schema, slots, variant"),
+        (set_field("global_rank", -1), r"variant\.global_rank is -1 but must be at least 0"),
+        (set_field("max_active", 9), r"variant\.max_active is 9 but must be between 2 and 4"),
+        (
+            set_field("relevance_weight", float("nan")),
+            r"variant\.relevance_weight is nan but must be a finite",
+        ),
+        (set_field("init_bias", float("inf")), r"variant\.init_bias is inf but must be a finite number"),
     ],
-    ids=["gate", "type", "further", "missing", "no variant", "schema"],
 )
 def test_a_config_of_another_version_names_the_field(
     folder: Path, change: Callable[[dict[str, Any]], object], message: str
@@ -73,8 +87,12 @@ def remove_all_of_a_slot(tensors: dict[str, Tensor]) -> None:
             lambda tensors: tensors.update({NAMES[0]: torch.zeros(3)}),
             r"1 of another shape \(\S+ \[3\] instead of \[\d+\]\)",
         ),
+        (
+            lambda tensors: tensors.update({NAMES[0]: tensors[NAMES[0]].int()}),
+            r"1 not of floating-point numbers \(\S+ int32\)",
+        ),
     ],
-    ids=["missing", "slot", "unexpected", "shape"],
+    ids=["missing", "slot", "unexpected", "shape", "type"],
 )
 def test_other_tensors_are_counted_and_the_first_are_named(
     folder: Path, change: Callable[[dict[str, Tensor]], object], message: str
@@ -87,9 +105,47 @@ def test_other_tensors_are_counted_and_the_first_are_named(
     assert len(str(caught.value).replace(str(folder), "")) < 600
 
 
-def test_a_config_without_its_parts_is_damaged(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps([]))
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", [remove, replace_by_folder, cut])
+def test_all_damage_names_the_file_and_the_repair(
+    folder: Path, damage: Callable[[Path], None], name: str
+) -> None:
+    damage(folder / name)
     with pytest.raises(
-        store.MissingArtifact, match=r"cannot be read .*: restore the gates .* or write them again"
-    ):
+        MissingArtifact,
+        match=rf"{name} cannot be read \(.+\): restore the gates \(`autolora repair --apply`\)",
+    ) as caught:
         store.load(slots(CONFIG), folder)
+    assert "Error(" not in str(caught.value)
+
+
+def test_a_config_that_is_not_an_object_is_of_another_version(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(MismatchError, match=r"config\.json .*it is not of schema 2"):
+        store.load(slots(CONFIG), folder)
+
+
+def test_gates_that_were_never_trained_or_are_lost_name_both_remedies(tmp_path: Path) -> None:
+    with pytest.raises(
+        MissingArtifact, match=r"no trained gates in .*`dvc repro fusion`, .*`autolora repair --ap"
+    ):
+        store.load(slots(CONFIG), tmp_path)
+
+
+@pytest.mark.parametrize("rank", [0, 5])
+def test_the_rank_of_the_global_lora_is_any_number_from_0(folder: Path, rank: int) -> None:
+    rewrite_config(folder, set_field("global_rank", rank))
+    assert store.load(slots(CONFIG), folder).variant.global_rank == rank

@@ -22,6 +22,8 @@ from tests.params.changed_params import SHIPPED, changed
         ("encoder", "dropout", "1e-9", r"not '1e-9', which YAML reads as a text: write 1\.0e-09$"),
         ("encoder", "dropout", "1.5e6", r"write 1500000\.0$"),
         ("encoder", "dropout", "nan", r"must be of type float, not 'nan'$"),
+        ("encoder", "dropout", float("nan"), r"encoder.dropout is nan but must be a finite number"),
+        ("concepts", "noise_levels", [float("inf")], r"noise_levels\[0\] is inf but must be a finite number"),
         ("concepts", "noise_levels", ["2e-1"], r"noise_levels\[0\] must be of type float, .* write 0\.2$"),
         ("models", "dtype", "float8", r"models.dtype is 'float8'; allowed: 'float32', 'bfloat16', 'float16'"),
         ("crawl", "filters", "lora", r"crawl.filters must be a list"),
