@@ -98,9 +98,9 @@ def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -
             f"the style '{name}' is not one of the adapters ({names_of(hits)}): name one of them"
         )
     if len(matches) > 1:
+        files = ", ".join(f"{hits[i].sha256[:8]} ({hits[i].file})" for i in matches)
         raise MismatchError(
-            f"the style '{name}' is the name of several adapters ({names_of([hits[i] for i in matches])}): give the "
-            "sha256 of one of them"
+            f"the style '{name}' is the name of several adapters: give the sha256 of one of {files}"
         )
     return hits[matches[0]]
 

@@ -1,15 +1,19 @@
 """`autolora generate --like`: the same pixels, what is given beside it, and what differs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.cli.repetition import ImageRequest, find_style
+from autolora.errors import MismatchError
 from autolora.provenance import read_provenance
+from autolora.records import Hit
 from tests.support.drawing_project import build_project
 from tests.support.png import png
 
@@ -150,6 +154,33 @@ def test_the_output_names_the_method_or_the_base_model(project: Path) -> None:
     output = run("a cat", "-k", "0", "-o", "v.png")
     assert "  the base model alone\n" in output and "choosing" not in output and "method" not in output
     assert "method" not in read_provenance(project / "v.png")["generation"]
+
+
+def test_a_style_that_several_adapters_are_called_needs_a_sha256() -> None:
+    first = Hit(
+        rank=1, score=0.5, relevance=None, sha256="a" * 64, hub="civitai", id="7", file="1.st", license=None,
+        nsfw=False, trigger_words=(), index="i",
+    )  # fmt: skip
+    second, request = replace(first, sha256="b" * 64, file="2.st"), cast(ImageRequest, None)
+    assert find_style("bbbbbb", [first, second], request) == second
+    with pytest.raises(
+        MismatchError, match=r"'7' is the name of several adapters: give .* one of aaaaaaaa \(1\.st\), bb"
+    ):
+        find_style("7", [first, second], request)
+    with pytest.raises(MismatchError, match=r"the style '7' is not one of the adapters \(there are none\)"):
+        find_style("7", [], request)
+
+
+def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autolora.models.load_pipeline", pytest.fail)
+    drawing = ("a cat", "-k", "3", "--method")
+    assert "K-LoRA combines a content adapter and a style adapter, but 3 are given" in run(
+        *drawing, "klora", code=1
+    )
+    monkeypatch.setattr("autolora.fusion.store.folder", lambda root: project / "nowhere")
+    assert "no trained gates in" in run(*drawing, "gated", code=1)
 
 
 def test_an_adapter_is_given_once(project: Path) -> None:

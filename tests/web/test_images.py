@@ -62,6 +62,8 @@ def test_a_method_with_roles_is_told_which_adapter_is_the_style(client: httpx2.C
     assert job["state"] == "done", job["problem"]
     lines = job["facts"]["adapters"].splitlines()
     assert "; role style; " in lines[0] and "; role content; " in lines[1]
+    job = ended(client, client.post("/api/images", json=wanted | {"style": "0" * 64}).json()["id"])
+    assert job["state"] == "failed" and "contains no adapter '0000" in job["problem"]
 
 
 def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
