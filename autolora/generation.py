@@ -83,8 +83,8 @@ class Generator:
 
     @cached_property
     def gates_digest(self) -> str:
-        """The digest of the gates, the field `weights` of digests/fusion.json."""
-        return fusion.hash_weights(fusion.load(self.slots, fusion.folder(self.root)))
+        """The digest of the gates: of their tensors and their variant."""
+        return fusion.hash_gates(fusion.load(self.slots, fusion.folder(self.root)))
 
     def load_lora(self, sha256: str) -> Lora:
         """Return the updates of an adapter of the pool. Raises MissingArtifact if its weights are missing."""

@@ -211,6 +211,11 @@ def hash_weights(gates: Gates) -> str:
     return hash_value(sorted((name, _hash(tensor)) for name, tensor in _tensors(gates).items()))
 
 
+def hash_gates(gates: Gates) -> str:
+    """Return the sha256 over everything that gates compute with: their tensors and their variant."""
+    return hash_value([hash_weights(gates), asdict(gates.variant)])
+
+
 def _digest_of_slots(slots: Sequence[Slot]) -> str:
     """Return the sha256 of the slots' names and shapes: equal for base models of equal shape."""
     return hash_value([[slot.name, slot.d_in, slot.d_out] for slot in slots])

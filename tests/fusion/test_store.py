@@ -149,3 +149,11 @@ def test_gates_that_were_never_trained_or_are_lost_name_both_remedies(tmp_path: 
 def test_the_rank_of_the_global_lora_is_any_number_from_0(folder: Path, rank: int) -> None:
     rewrite_config(folder, set_field("global_rank", rank))
     assert store.load(slots(CONFIG), folder).variant.global_rank == rank
+
+
+def test_gates_of_another_rank_have_another_hash(folder: Path) -> None:
+    former = store.load(slots(CONFIG), folder)
+    rewrite_config(folder, set_field("global_rank", 1))
+    edited = store.load(slots(CONFIG), folder)
+    assert store.hash_weights(edited) == store.hash_weights(former)
+    assert store.hash_gates(edited) != store.hash_gates(former)
