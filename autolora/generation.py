@@ -18,6 +18,7 @@ from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.recorder import GateRecorder
+from autolora.fusion.roles import check_types
 from autolora.fusion.text_encoders import load_text_parts
 from autolora.limits import check_prompt, check_seed
 from autolora.lora.factors import Lora
@@ -25,7 +26,7 @@ from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
-from autolora.provenance import PROVENANCE_CHUNK, record_inputs
+from autolora.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
 from autolora.records import Hit
 from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
@@ -50,10 +51,10 @@ class Generator:
     So what is wrong with adapters, gates or arguments is said before the base model is loaded, which takes minutes.
     """
 
-    def __init__(self, root: Path, base: ModelsParams, bounds: PoolParams) -> None:
+    def __init__(self, root: Path | str, base: ModelsParams, bounds: PoolParams) -> None:
         """bounds: limits on the adapters' weights. Raises ParamsError if the base model's device is not there."""
         models.set_threads(base)
-        self.root = root
+        self.root = Path(root)
         self.base = base
         self.bounds = bounds
 
@@ -112,9 +113,17 @@ def generate(
     style: the hit that is the style; the methods `klora` and `klora_released` need to know it.
     on_step: called after each denoising step with the number of steps done; an exception ends the generation.
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
-    Raises ValueError if the prompt is empty, the seed not in its range, or there is no such method; TypeError,
-    MissingArtifact and MismatchError as `autolora.fusion.hits.fused_hits`.
+    Raises ValueError if the prompt is empty, the seed not in its range, or there is no such method; TypeError if
+    `generator` or `params` has another type; TypeError, MissingArtifact and MismatchError as
+    `autolora.fusion.hits.fused_hits`.
     """
+    if not isinstance(generator, Generator):
+        raise TypeError(
+            f"the generator is of type {type(generator).__name__}: give a Generator, which is made of the folder of a "
+            "project: `Generator(folder, params.models, params.pool)`"
+        )
+    if not isinstance(params, GenerationParams):
+        raise TypeError(f"params is of type {type(params).__name__}: give `params.generation`")
     check_prompt(prompt)
     check_seed(seed)
     recorder = GateRecorder(generator.transformer_config)
@@ -156,8 +165,9 @@ def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     """Return the prompt followed by the first trigger word of each adapter, unless the prompt contains it already.
 
     Hubs list alternatives and whole prompts as further trigger words. The words are sorted, so that the order of the
-    adapters does not matter.
+    adapters does not matter. Raises TypeError as `check_types`.
     """
+    check_types(hits)
     first = sorted({hit.trigger_words[0] for hit in hits if hit.trigger_words})
     return ", ".join([prompt, *(word for word in first if word.casefold() not in prompt.casefold())])
 
@@ -229,8 +239,10 @@ def _end_step(
     return tensors
 
 
-def save_image(generated: GeneratedImage, path: Path) -> None:
-    """Write an image as PNG with its provenance in a text chunk, atomically."""
+def save_image(generated: GeneratedImage, path: Path | str) -> None:
+    """Write an image as PNG with its provenance in a text chunk, atomically. Raises ValueError as `check_is_png`."""
+    path = Path(path)
+    check_is_png(path)
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt(PROVENANCE_CHUNK, json.dumps(generated.provenance, sort_keys=True, ensure_ascii=False))
     content = BytesIO()

@@ -41,22 +41,26 @@ def check_relevance(name: str, relevance: object) -> None:
     )
 
 
-def check_acting(adapters: Sequence[str]) -> None:
+def check_acting(adapters: Sequence[str], names: Sequence[str] | None = None) -> None:
     """Raise MismatchError if more adapters than MAX_ACTING are given to act together, or one of them twice.
 
-    adapters: sha256 of each.
+    adapters: sha256 of each. names: what an error calls each; by default the beginning of its sha256.
     """
     if len(adapters) > MAX_ACTING:
         raise MismatchError(
             f"{len(adapters)} adapters are given, but at most {MAX_ACTING} act together: give fewer"
         )
-    check_distinct(adapters)
+    check_distinct(adapters, names)
 
 
-def check_distinct(adapters: Sequence[str]) -> None:
-    """Raise MismatchError if an adapter is given twice. adapters: sha256 of each."""
-    if len(set(adapters)) < len(adapters):
-        raise MismatchError("an adapter is given twice: give it once, with the strength that it should have")
+def check_distinct(adapters: Sequence[str], names: Sequence[str] | None = None) -> None:
+    """Raise MismatchError if an adapter is given twice; arguments as `check_acting`."""
+    for position, sha256 in enumerate(adapters):
+        if sha256 in adapters[:position]:
+            name = names[position] if names else sha256[:8]
+            raise MismatchError(
+                f"the adapter {name} is given twice: give it once, with the strength that it should have"
+            )
 
 
 def check_prompt(prompt: object, name: str = "prompt") -> str:

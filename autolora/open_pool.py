@@ -126,7 +126,7 @@ class Pool:
         if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
             raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
         hits = self.retriever.named(prompt, list(names))
-        check_distinct([hit.sha256 for hit in hits])
+        check_distinct([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
         strengths = names.values() if isinstance(names, Mapping) else [1.0] * len(hits)
         return [strengthen(hit, strength) for hit, strength in zip(hits, strengths, strict=True)]
 

@@ -61,7 +61,13 @@ def record_inputs(
     }
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def check_is_png(path: Path) -> None:
+    """Raise ValueError if a file to write an image to does not end in .png."""
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path} must be a file that ends in .png")
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
     """Return the provenance of a PNG that `save_image` has written.
 
     Raises MissingArtifact if the file is not a readable PNG of at most MAX_PX, or one without a valid provenance.
@@ -72,6 +78,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
                 raise ValueError(f"it has {image.width} x {image.height} px, but at most {MAX_PX} are read")
             image.load()
             text = image.info.get(PROVENANCE_CHUNK)
+    except FileNotFoundError as error:
+        raise MissingArtifact(f"{path} does not exist: give a PNG that `autolora generate` wrote") from error
     except Exception as error:  # Pillow raises many types on damaged files
         raise MissingArtifact(f"cannot read {path} as an image: {error}") from error
     if text is None:
@@ -91,7 +99,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return provenance
 
 
-def read_gate_means(path: Path) -> GateMeans | None:
+def read_gate_means(path: Path | str) -> GateMeans | None:
     """Return the mean gate per adapter, block and step of a PNG; None if its method has no gates, or none acted.
 
     Raises MissingArtifact as `read_provenance`, and if the means are not valid.

@@ -37,8 +37,10 @@ def test_the_limit_itself_is_allowed() -> None:
 
 
 def test_an_adapter_acts_once() -> None:
-    with pytest.raises(MismatchError, match="given twice: give it once"):
+    with pytest.raises(MismatchError, match="the adapter aaaaaaaa is given twice: give it once"):
         check_acting(["a" * 64, "b" * 64, "a" * 64])
+    with pytest.raises(MismatchError, match="the adapter hub:x is given twice"):
+        check_acting(["a" * 64, "a" * 64], ["hub:x", "hub:x"])
 
 
 @pytest.mark.parametrize("relevance", [None, 0, 1, 0.5, np.float32(0.5)])

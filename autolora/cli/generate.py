@@ -113,8 +113,8 @@ def generate(
     --like they are those of the image.
     """
     output = to_absolute(output) if output else None
-    if output and output.suffix.lower() != ".png":
-        raise typer.BadParameter(f"{output} must be a file that ends in .png", param_hint="-o")
+    if output:
+        _check_is_png(output)
     like = to_absolute(like) if like else None
     check_image_to_repeat(prompt, like)
     _check_choice(k, adapters, where, rev)
@@ -136,6 +136,15 @@ def generate(
     image = _draw(root, params, request, hits, style_hit)
     _save(image, path)
     print_image(from_folder(path, here), image, request, hits, no_hit)
+
+
+def _check_is_png(output: Path) -> None:
+    from autolora.provenance import check_is_png
+
+    try:
+        check_is_png(output)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="-o") from error
 
 
 def _check_choice(

@@ -60,9 +60,18 @@ def show(
     from autolora.report.lookup import lookup
     from autolora.report.record_json import record_json
 
-    file = _existing_file(adapter)
+    path = to_absolute(Path(adapter))
     root, params = enter_repository()
-    record = _lookup_file(root, file, params) if file else lookup(root, adapter, params.crawl)
+    is_lora = adapter.lower().endswith(SUFFIX) and path.is_file()
+    try:
+        record = _lookup_file(root, path, params) if is_lora else lookup(root, adapter, params.crawl)
+    except MissingArtifact as error:
+        if is_lora or not path.is_file():
+            raise
+        raise MissingArtifact(
+            f"{path} is neither a PNG that `autolora generate` wrote (.png), nor a LoRA file ({SUFFIX}), and no "
+            "adapter has this name: give one of these"
+        ) from error
     agreements = _compare_captions(root, record) if captions else []
     checks = _check_trigger_words(root, params, record) if trigger_words else []
     fit = _check_gallery(root, params, record) if gallery else None
@@ -79,12 +88,6 @@ def show(
         print_table(_agreement_table(agreements))
     if trigger_words:
         print_table(_trigger_word_table(checks))
-
-
-def _existing_file(name: str) -> Path | None:
-    """Return the LoRA file that a name is the path of; None if there is none."""
-    path = to_absolute(Path(name))
-    return path if name.lower().endswith(SUFFIX) and path.is_file() else None
 
 
 def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":

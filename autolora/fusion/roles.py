@@ -33,7 +33,7 @@ def order_by_role(hits: Sequence[Hit], method: Method, style: Hit | None) -> lis
             )
         return acting
     if not isinstance(style, Hit):
-        raise TypeError(f"the style is a {type(style).__name__}, expected one of the hits: {GET_HITS}")
+        raise TypeError(f"the style is of type {type(style).__name__}, expected one of the hits: {GET_HITS}")
     if method not in METHODS_WITH_STYLE:
         raise MismatchError(
             f"a style is given, but the method `{method}` makes no difference between adapters: give no style, or "
@@ -52,13 +52,8 @@ def check_hits(hits: Sequence[Hit]) -> None:
     Raises TypeError if they are not a list of hits, such as one hit, or names of adapters; MismatchError if there are
     more than act together, one is given twice, or one has a strength, a relevance or a sha256 that is not valid.
     """
-    if isinstance(hits, Hit):
-        raise TypeError("expected a list of hits, not one hit: give `[hit]`")
-    if isinstance(hits, str) or not isinstance(hits, Sequence):
-        raise TypeError(f"expected a list of hits, not {type(hits).__name__}: {GET_HITS}")
-    if wrong := [type(hit).__name__ for hit in hits if not isinstance(hit, Hit)]:
-        raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
-    check_acting([hit.sha256 for hit in hits])
+    check_types(hits)
+    check_acting([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
     for hit in hits:
         if not isinstance(hit.sha256, str) or not SHA256.fullmatch(hit.sha256):
             raise MismatchError(
@@ -66,6 +61,16 @@ def check_hits(hits: Sequence[Hit]) -> None:
             )
         check_strength(hit.id, hit.strength)
         check_relevance(hit.id, hit.relevance)
+
+
+def check_types(hits: Sequence[Hit]) -> None:
+    """Raise TypeError if hits are not a list of hits, such as one hit, or names of adapters."""
+    if isinstance(hits, Hit):
+        raise TypeError("expected a list of hits, not one hit: give `[hit]`")
+    if isinstance(hits, str) or not isinstance(hits, Sequence):
+        raise TypeError(f"expected a list of hits, not {type(hits).__name__}: {GET_HITS}")
+    if wrong := [type(hit).__name__ for hit in hits if not isinstance(hit, Hit)]:
+        raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
 
 
 def names_of(hits: Sequence[Hit], separator: str = ", ") -> str:

@@ -86,13 +86,13 @@ class Params:
         }
 
 
-def load(path: Path) -> Params:
+def load(path: Path | str) -> Params:
     """Return the params of a params.yaml.
 
     Raises ParamsError with the dotted path of a wrong key or value and what is allowed there.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path} does not exist: run from the root of an AutoLoRA repository") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -185,7 +185,7 @@ def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
 
 def test_an_adapter_is_given_once(project: Path) -> None:
     twice = ("--adapter", "author0/cat", "--adapter", "huggingface:author0/cat:0.5")
-    assert "an adapter is given twice: give it once" in run("a cat", *twice, code=1)
+    assert "the adapter huggingface:author0/cat is given twice: give it once" in run("a cat", *twice, code=1)
 
 
 def test_usage_errors(project: Path, image: Path) -> None:
@@ -193,7 +193,7 @@ def test_usage_errors(project: Path, image: Path) -> None:
     before = image.read_bytes()
     assert "is the image to repeat" in run("--like", "first.png", "-o", "./first.png", code=2)
     assert image.read_bytes() == before
-    assert "cannot read" in run("--like", "missing.png", code=1)
+    assert "missing.png does not exist: give a PNG" in run("--like", "missing.png", code=1)
 
 
 def test_show_prints_where_the_adapters_acted(image: Path) -> None:

@@ -49,6 +49,15 @@ def test_show_of_a_file_that_the_project_lacks_names_inspect(
     assert result.exit_code == 1 and f"`autolora inspect '{tmp_path}/a b.safetensors'`" in result.output
 
 
+def test_show_of_a_file_of_another_kind_says_so(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "image.jpg").write_bytes(b"x")
+    monkeypatch.chdir(root)
+    result = CliRunner().invoke(app, ["show", str(tmp_path / "image.jpg")])
+    assert result.exit_code == 1 and "image.jpg is neither a PNG that" in result.output
+
+
 def test_show_finds_the_adapter_of_a_file(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

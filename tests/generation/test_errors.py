@@ -10,12 +10,13 @@ import torch
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
-from autolora.generation import Generator, generate
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method
+from autolora.generation import Generator, add_trigger_words, generate
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method, load
 from autolora.pool.store import weights_path
 from autolora.records import Hit
 from autolora.slots import slots
 from autolora.storage.hashes import hash_file
+from tests.generation.conftest import REPOSITORY
 from tests.generation.drawing import PARAMS, PROMPT, generate_with
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 
@@ -53,14 +54,28 @@ def test_what_the_command_refuses_python_refuses(
 
 
 def test_adapters_are_hits_and_each_is_given_once(generator: Generator, hits: list[Hit]) -> None:
-    with pytest.raises(MismatchError, match="an adapter is given twice: give it once"):
+    with pytest.raises(MismatchError, match="adapter huggingface:someone/1 is given twice: give it once"):
         generate(generator, PROMPT, [*hits, hits[0]], method="direct", seed=0, params=PARAMS)
     names: Any = [hit.id for hit in hits]
     with pytest.raises(TypeError, match="expected a list of hits, but it contains str"):
         generate(generator, PROMPT, names, method="direct", seed=0, params=PARAMS)
     sha256: Any = hits[0].sha256
-    with pytest.raises(TypeError, match="the style is a str, expected one of the hits"):
+    with pytest.raises(TypeError, match="the style is of type str, expected one of the hits"):
         generate(generator, PROMPT, hits, method="klora", seed=0, params=PARAMS, style=sha256)
+
+
+def test_an_argument_of_another_type_is_an_error_that_says_what_to_give(
+    generator: Generator, hits: list[Hit], tmp_path: Path
+) -> None:
+    folder: Any = tmp_path
+    with pytest.raises(TypeError, match="the generator is of type PosixPath: give a Generator"):
+        generate(folder, PROMPT, hits, method="direct", seed=0, params=PARAMS)
+    params: Any = load(REPOSITORY / "params.yaml")
+    with pytest.raises(TypeError, match=r"params is of type Params: give `params\.generation`"):
+        generate(generator, PROMPT, hits, method="direct", seed=0, params=params)
+    hit: Any = hits[0]
+    with pytest.raises(TypeError, match=r"not one hit: give `\[hit\]`"):
+        add_trigger_words(PROMPT, hit)
 
 
 def test_what_is_wrong_is_said_before_the_base_model_is_loaded(

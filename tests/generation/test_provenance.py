@@ -11,10 +11,10 @@ from PIL import Image, PngImagePlugin
 
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GLOBAL, GateMeans
-from autolora.generation import Generator, generate, save_image
+from autolora.generation import GeneratedImage, Generator, generate, save_image
 from autolora.params import GenerationParams
 from autolora.params.reader import read_section
-from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_provenance
+from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_gate_means, read_provenance
 from autolora.records import Hit
 from tests.generation.drawing import PARAMS, PROMPT, difference
 
@@ -41,6 +41,18 @@ def test_image_is_generated_again_from_its_provenance(
     )  # fmt: skip
     with Image.open(path) as saved:
         assert difference(again.image, saved) == 0
+
+
+def test_paths_are_texts_too_and_an_image_is_a_png(generator: Generator, tmp_path: Path) -> None:
+    again = Generator(str(generator.root), generator.base, generator.bounds)
+    assert again.root == generator.root
+    generated = GeneratedImage(image=Image.new("RGB", (4, 4)), provenance={"gate_means": None})
+    save_image(generated, str(tmp_path / "image.png"))
+    assert read_provenance(str(tmp_path / "image.png")) == generated.provenance
+    assert read_gate_means(str(tmp_path / "image.png")) is None
+    with pytest.raises(ValueError, match=r"image\.jpg must be a file that ends in \.png"):
+        save_image(generated, tmp_path / "image.jpg")
+    assert not (tmp_path / "image.jpg").exists()
 
 
 def test_provenance_without_relevance_is_described(generator: Generator, hits: list[Hit]) -> None:
@@ -84,7 +96,7 @@ def test_show_prints_how_an_image_was_made_outside_a_repository(
     command[-1] = "missing.png"
     failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("MissingArtifact: cannot read missing.png as an image")
+    assert failed.stderr.startswith("MissingArtifact: missing.png does not exist: give a PNG")
 
 
 def test_provenance_of_method_direct_has_no_gates(generator: Generator, hits: list[Hit]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from autolora.errors import ParamsError
 from autolora.params import load
+from tests.params.changed_params import SHIPPED
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,10 @@ def test_invalid_yaml_is_an_error(tmp_path: Path, text: str, message: str) -> No
     path.write_text(text)
     with pytest.raises(ParamsError, match=message):
         load(path)
+
+
+def test_a_path_may_be_a_text() -> None:
+    assert load(str(SHIPPED)) == load(SHIPPED)
 
 
 def test_missing_file_is_an_error_that_says_where_to_run(tmp_path: Path) -> None:
