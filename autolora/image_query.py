@@ -24,7 +24,7 @@ def open_image(image: Path | str | Image.Image, bounds: PoolParams) -> Image.Ima
     """
     if not isinstance(image, Path | str | Image.Image):
         raise TypeError(
-            f"image is a {type(image).__name__}, but must be the path of a file, or an image of Pillow "
+            f"image is of type {type(image).__name__}, but must be the path of a file, or an image of Pillow "
             "(PIL.Image.fromarray makes one from an array)"
         )
     try:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from autolora.adapter_weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
+from autolora.fusion.roles import name_of
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
@@ -125,10 +126,21 @@ class Pool:
         """
         if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
             raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
+        for name in names:
+            self._check_has_no_strength(name)
         hits = self.retriever.named(prompt, list(names))
-        check_distinct([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
+        check_distinct([hit.sha256 for hit in hits], list(map(name_of, hits)))
         strengths = names.values() if isinstance(names, Mapping) else [1.0] * len(hits)
         return [strengthen(hit, strength) for hit, strength in zip(hits, strengths, strict=True)]
+
+    def _check_has_no_strength(self, name: object) -> None:
+        """Raise MissingArtifact if a name ends in a strength, as on the command line."""
+        before, _, number = str(name).rpartition(":")
+        find = self.retriever.names.find_all
+        if find(before) and not find(str(name)):
+            raise MissingArtifact(
+                f"no adapter is called '{name}': give a name with its strength as a mapping, `{{'{before}': {number}}}`"
+            )
 
     def explain(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> list[Reasons]:
         """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.

@@ -23,8 +23,9 @@ from autolora.cli.repetition import (
 )
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
+from autolora.fusion.roles import order_by_role
 from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams, check_method
 
 if TYPE_CHECKING:
     from autolora.generation import GeneratedImage
@@ -39,6 +40,13 @@ def _parse_seed(text: str) -> int:
     if not text.isdecimal() or int(text) > MAX_SEED:
         raise typer.BadParameter(f"'{text}' is not a whole number from 0 to {MAX_SEED}")
     return int(text)
+
+
+def _parse_method(text: str) -> Method:
+    try:
+        return check_method(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def generate(
@@ -65,6 +73,7 @@ def generate(
         Method | None,
         typer.Option(
             metavar="METHOD",
+            parser=_parse_method,
             help=f"How several adapters act together, see docs/fusion.md: {', '.join(METHODS)}. Default from "
             "params.yaml.",
         ),
@@ -127,15 +136,20 @@ def generate(
     check_can_write(path, request.settings.width * request.settings.height * BYTES_PER_PIXEL, "-o")
     uses_recorded = request.recipe and not adapters and not where and k is None
     is_search = not uses_recorded and not adapters and k != 0
-    announce(f"{'choosing adapters, then ' if is_search else ''}drawing with {params.models.pipeline}")
+    if is_search:
+        announce("choosing adapters")
     if request.recipe and uses_recorded:
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
         hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
     style_hit = find_style(style, hits, request)
+    order_by_role(hits, request.method, style_hit)
+    announce(f"drawing with {params.models.pipeline}")
     image = _draw(root, params, request, hits, style_hit)
+    is_replaced = path.exists()
     _save(image, path)
-    print_image(from_folder(path, here), image, request, hits, no_hit)
+    print(f"{from_folder(path, here)}{' (replaced)' if is_replaced else ''}")
+    print_image(image, request, hits, no_hit)
 
 
 def _check_is_png(output: Path) -> None:

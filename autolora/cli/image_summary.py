@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolora.cli.repetition import ImageRequest, describe_repetition
@@ -13,19 +12,17 @@ if TYPE_CHECKING:
 
 
 def print_image(
-    path: Path,
     image: "GeneratedImage",
     request: ImageRequest,
     hits: "Sequence[Hit]",
     no_hit: str,
 ) -> None:
-    """Print where an image is, what it was drawn with, and how it differs from the one that it repeats.
+    """Print what an image was drawn with, and how it differs from the one that it repeats.
 
-    path: as the user sees it. no_hit: why there is no adapter although some were looked for.
+    no_hit: why there is no adapter although some were looked for.
     """
     from autolora.provenance import describe_method, printable
 
-    print(path)
     if image.provenance["text"] != request.prompt:
         print(f"  prompt with trigger words: {printable(image.provenance['text'])}")
     acting = sum(hit.strength != 0 for hit in hits)

@@ -86,7 +86,7 @@ def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -
     None if the method makes no difference between adapters, or no one has said which it is. Raises MismatchError if not
     exactly one of the adapters has the name.
     """
-    from autolora.fusion.roles import names_of
+    from autolora.fusion.roles import wrong_style
     from autolora.index.names import AdapterNames
 
     if name is None:
@@ -94,9 +94,7 @@ def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -
         return next((hit for hit in hits if hit.sha256 == recorded), None)
     matches = AdapterNames([asdict(hit) for hit in hits]).find_all(name)
     if not matches:
-        raise MismatchError(
-            f"the style '{name}' is not one of the adapters ({names_of(hits)}): name one of them"
-        )
+        raise wrong_style(f"the style '{name}'", hits)
     if len(matches) > 1:
         files = ", ".join(f"{hits[i].sha256[:8]} ({hits[i].file})" for i in matches)
         raise MismatchError(

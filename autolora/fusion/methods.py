@@ -22,7 +22,7 @@ from autolora.fusion.rules.mean import Mean
 from autolora.fusion.rules.switch import Switch
 from autolora.fusion.rules.ties import Ties, TiesSlots
 from autolora.fusion.rules.velocity import Velocity
-from autolora.params import METHODS, Method, RuleParams
+from autolora.params import Method, RuleParams, check_method
 
 LoadGates = Callable[[], Gates]
 CHECKS: Mapping[Method, Callable[[Sequence[Adapter]], None]] = {
@@ -59,8 +59,7 @@ def choose_rule(
     Raises ValueError if there is no such method; MissingArtifact or MismatchError as `load_gates`; MismatchError if the
     method cannot combine the adapters.
     """
-    if method not in METHODS:
-        raise ValueError(f"there is no method of fusion '{method}': give one of {', '.join(METHODS)}")
+    check_method(method)
     if not adapters or (len(adapters) == 1 and method != "gated"):
         return Direct()
     if check := CHECKS.get(method):

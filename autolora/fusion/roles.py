@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from autolora.errors import MismatchError
 from autolora.limits import check_acting, check_relevance, check_strength
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method
+from autolora.params import METHODS_WITH_STYLE, Method, check_method
 from autolora.records import Hit
 from autolora.storage.validation import SHA256
 
@@ -17,13 +17,14 @@ def order_by_role(hits: Sequence[Hit], method: Method, style: Hit | None) -> lis
 
     style: None if no one has said which it is. Every image and every `fuse` passes here before anything is loaded.
     Raises ValueError if there is no such method; TypeError and MismatchError as `check_hits`; MismatchError if the
-    method needs to know the style and there are two adapters, if it has no use for a style, or if the style is not one
-    of the adapters.
+    method combines two adapters and there are more, or needs to know which of two is the style, if it has no use for a
+    style, or if the style is not one of the adapters.
     """
-    if method not in METHODS:
-        raise ValueError(f"there is no method of fusion '{method}': give one of {', '.join(METHODS)}")
+    check_method(method)
     check_hits(hits)
     acting = [hit for hit in hits if hit.strength != 0]
+    if method in METHODS_WITH_STYLE and len(acting) > 1:
+        check_pair([name_of(hit) for hit in acting])
     if style is None:
         if method in METHODS_WITH_STYLE and len(acting) == 2:
             raise MismatchError(
@@ -40,9 +41,7 @@ def order_by_role(hits: Sequence[Hit], method: Method, style: Hit | None) -> lis
             f"use one of {', '.join(METHODS_WITH_STYLE)}"
         )
     if style.sha256 not in {hit.sha256 for hit in hits}:
-        raise MismatchError(
-            f"the style, sha256 {style.sha256[:8]}, is not one of the adapters ({names_of(hits)}): name one of them"
-        )
+        raise wrong_style(f"the style, sha256 {style.sha256[:8]},", hits)
     return sorted(acting, key=lambda hit: hit.sha256 == style.sha256)
 
 
@@ -53,7 +52,7 @@ def check_hits(hits: Sequence[Hit]) -> None:
     more than act together, one is given twice, or one has a strength, a relevance or a sha256 that is not valid.
     """
     check_types(hits)
-    check_acting([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
+    check_acting([hit.sha256 for hit in hits], list(map(name_of, hits)))
     for hit in hits:
         if not isinstance(hit.sha256, str) or not SHA256.fullmatch(hit.sha256):
             raise MismatchError(
@@ -73,9 +72,32 @@ def check_types(hits: Sequence[Hit]) -> None:
         raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
 
 
+def check_pair(names: Sequence[str]) -> None:
+    """Raise MismatchError if there are not two adapters, which K-LoRA needs. names: what the error calls them."""
+    if len(names) != 2:
+        raise MismatchError(
+            f"K-LoRA combines a content adapter and a style adapter, but {len(names)} are given ({', '.join(names)}): "
+            "give two (`-k 2`, `--adapter` twice, in Python two hits), or use the method `klora_balanced`"
+        )
+
+
+def wrong_style(style: str, hits: Sequence[Hit]) -> MismatchError:
+    """Return the error that the style is not one of the adapters. style: what the error calls it."""
+    if len(hits) > 1:
+        advice = "name one of them"
+    else:
+        advice = "give both adapters (`--adapter` twice, in Python two hits), and name one of them"
+    return MismatchError(f"{style} is not one of the adapters ({names_of(hits)}): {advice}")
+
+
 def names_of(hits: Sequence[Hit], separator: str = ", ") -> str:
     """Return the names of adapters for a message."""
-    return separator.join(f"{hit.hub}:{hit.id}" for hit in hits) or "there are none"
+    return separator.join(map(name_of, hits)) or "there are none"
+
+
+def name_of(hit: Hit) -> str:
+    """Return what a message calls an adapter."""
+    return f"{hit.hub}:{hit.id}"
 
 
 def role_of(sha256: str, style: str | None) -> str:

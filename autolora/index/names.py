@@ -57,6 +57,8 @@ class AdapterNames:
         matches = self.find_all(name)
         if len(matches) == 1:
             return matches[0]
+        if not name.strip() or name.startswith(":"):
+            raise MissingArtifact(f"the name of an adapter is empty in '{name}': give {EXPECTED}")
         if not matches:
             raise MissingArtifact(
                 f"the index that is searched contains no adapter '{name}'{self.suggest(name)}: give {EXPECTED}; "

@@ -19,6 +19,7 @@ from autolora.params.generation import (
     GenerationParams,
     Method,
     RuleParams,
+    check_method,
 )
 from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
 from autolora.params.measurement import EvaluationParams, ExperimentsParams
@@ -40,7 +41,8 @@ __all__ = [
     "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
-    "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "load", "training_params",
+    "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "check_method", "load",
+    "training_params",
 ]  # fmt: skip
 
 

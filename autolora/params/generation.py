@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from autolora.storage.suggestions import did_you_mean
+
 Method = Literal[
     "direct", "gated", "mean", "velocity", "composite", "switch", "ties", "ties_slots", "ties_factors", "dare",
     "dare_factors", "knots", "knots_released", "klora", "klora_released", "klora_balanced",
@@ -24,6 +26,15 @@ RULE_NUMBERS: Mapping[Method, tuple[str, ...]] = {
     "knots_released": ("density",),
 }
 """method -> the fields of RuleParams that are in its rule; the others have none"""
+
+
+def check_method(method: str) -> Method:
+    """Return a method of fusion; raises ValueError if there is none of this name."""
+    for known in METHODS:
+        if method == known:
+            return known
+    suggestion = did_you_mean(str(method), METHODS)
+    raise ValueError(f"there is no method of fusion '{method}'{suggestion}: give one of {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

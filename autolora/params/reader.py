@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from autolora.errors import ParamsError
 from autolora.presets import ENCODER, FUSION, EncoderVariant, FusionVariant
+from autolora.storage.suggestions import did_you_mean
 
 T = TypeVar("T")
 V = TypeVar("V", EncoderVariant, FusionVariant)
@@ -87,7 +88,7 @@ def _override(variant: V, value: Any, dotted: str) -> V:
 
 def _mapping(value: Any, dotted: str) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
-        raise ParamsError(f"{dotted or 'the file'} must be a mapping, not {value!r}")
+        raise ParamsError(f"{dotted or 'the file'} must be a mapping, not {_yaml(value)}")
     return value
 
 
@@ -115,7 +116,7 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
         return None if value is None else _value(inner, value, dotted)
     if origin is tuple:
         if not isinstance(value, list):
-            raise ParamsError(f"{dotted} must be a list, not {value!r}")
+            raise ParamsError(f"{dotted} must be a list, not {_yaml(value)}")
         return tuple(_value(get_args(kind)[0], item, f"{dotted}[{i}]") for i, item in enumerate(value))
     if kind is datetime.date:
         return _date(value, dotted)
@@ -125,7 +126,7 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
         raise ParamsError(f"{dotted} is {value!r} but must be a finite number")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ParamsError(
-            f"{dotted} must be of type {kind.__name__}, not {value!r}{_number_hint(kind, value)}"
+            f"{dotted} must be of type {kind.__name__}, not {_yaml(value)}{_number_hint(kind, value)}"
         )
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
@@ -148,10 +149,19 @@ def _date(value: Any, dotted: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(value)
     except (TypeError, ValueError) as error:
-        raise ParamsError(f'{dotted} must be a date in quotes like "2026-01-31", not {value!r}') from error
+        raise ParamsError(
+            f'{dotted} must be a date in quotes like "2026-01-31", not {_yaml(value)}'
+        ) from error
 
 
 def _literal(kind: Any, value: Any, dotted: str) -> Any:
-    if value not in get_args(kind):
-        raise ParamsError(f"{dotted} is {value!r}; allowed: {', '.join(map(repr, get_args(kind)))}")
+    allowed = get_args(kind)
+    if value not in allowed:
+        suggestion = did_you_mean(value, allowed) if isinstance(value, str) else ""
+        raise ParamsError(f"{dotted} is {_yaml(value)}{suggestion}; allowed: {', '.join(map(repr, allowed))}")
     return value
+
+
+def _yaml(value: Any) -> str:
+    """Return a value for a message, None as YAML writes it."""
+    return "null" if value is None else repr(value)

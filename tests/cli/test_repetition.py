@@ -147,9 +147,10 @@ def test_a_method_with_roles_asks_which_adapter_is_the_style(project: Path) -> N
 
 def test_the_output_names_the_method_or_the_base_model(project: Path) -> None:
     output = run("a cat", "-k", "2", "--method", "velocity", "-o", "v.png")
-    assert "choosing adapters, then drawing with" in output
+    assert output.startswith("choosing adapters\ndrawing with") and "(replaced)" not in output
     assert "method: velocity (velocity_factor 0.85, velocity_share 1)" in output
     output = run("a cat", "--adapter", "author0/cat:0", "-o", "v.png")
+    assert "v.png (replaced)\n" in output
     assert "strength 0 (does not act): huggingface:author0/cat" in output and "the base model alone" in output
     output = run("a cat", "-k", "0", "-o", "v.png")
     assert "  the base model alone\n" in output and "choosing" not in output and "method" not in output
@@ -167,7 +168,7 @@ def test_a_style_that_several_adapters_are_called_needs_a_sha256() -> None:
         MismatchError, match=r"'7' is the name of several adapters: give .* one of aaaaaaaa \(1\.st\), bb"
     ):
         find_style("7", [first, second], request)
-    with pytest.raises(MismatchError, match=r"the style '7' is not one of the adapters \(there are none\)"):
+    with pytest.raises(MismatchError, match=r"'7' is not one of the adapters \(there are none\): give both"):
         find_style("7", [], request)
 
 
@@ -176,9 +177,9 @@ def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
 ) -> None:
     monkeypatch.setattr("autolora.models.load_pipeline", pytest.fail)
     drawing = ("a cat", "-k", "3", "--method")
-    assert "K-LoRA combines a content adapter and a style adapter, but 3 are given" in run(
-        *drawing, "klora", code=1
-    )
+    output = run(*drawing, "klora", code=1)
+    assert "K-LoRA combines a content adapter and a style adapter, but 3 are given (huggingface:" in output
+    assert "drawing with" not in output + run("a cat", "--adapter", "nobody/nothing", code=1)
     monkeypatch.setattr("autolora.fusion.store.folder", lambda root: project / "nowhere")
     assert "no trained gates in" in run(*drawing, "gated", code=1)
 

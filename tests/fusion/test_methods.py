@@ -148,7 +148,9 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
 
 def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
     unknown: Any = "velocty"
-    with pytest.raises(ValueError, match=r"no method of fusion 'velocty': give one of direct, .*velocity"):
+    with pytest.raises(
+        ValueError, match=r"'velocty' \(did you mean 'velocity'\?\): give one of direct, .*velocity"
+    ):
         attach(pipeline, ADAPTERS, unknown, DENSE, load_gates)
 
 

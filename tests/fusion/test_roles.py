@@ -1,6 +1,7 @@
 """Roles of adapters: which one is the style is said, and never guessed from the order."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,27 @@ def test_a_style_that_is_of_no_use_is_an_error() -> None:
     with pytest.raises(MismatchError, match="the method `direct` makes no difference between adapters"):
         order_by_role([A, B], "direct", A)
     with pytest.raises(
-        MismatchError, match=r"sha256 cccccccc, is not one of the adapters \(huggingface:x/a\)"
+        MismatchError, match=r"cccccccc, is not one of the adapters \(huggingface:x/a\): give both adapters"
     ):
         order_by_role([A], "klora", replace(B, sha256="c" * 64))
+    with pytest.raises(MismatchError, match=r"\(huggingface:x/a, huggingface:x/b\): name one of them"):
+        order_by_role([A, B], "klora", replace(B, sha256="c" * 64))
+
+
+@pytest.mark.parametrize("method", METHODS_WITH_STYLE)
+def test_more_than_two_adapters_are_named(method: Method) -> None:
+    third = replace(B, id="x/c", sha256="c" * 64)
+    message = r"but 3 are given \(huggingface:x/a, huggingface:x/b, huggingface:x/c\): give two \(`-k 2`"
+    for style in (None, A):
+        with pytest.raises(MismatchError, match=message):
+            order_by_role([A, B, third], method, style)
+    assert order_by_role([A, B, replace(third, strength=0.0)], method, A) == [B, A]
+
+
+def test_an_unknown_method_is_answered_by_similar_ones() -> None:
+    method: Any = "klorra"
+    with pytest.raises(ValueError, match=r"no method of fusion 'klorra' \(did you mean 'klora'"):
+        order_by_role([A, B], method, None)
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in METHODS_WITH_STYLE])

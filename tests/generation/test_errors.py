@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
     unloaded = Generator(generator.root, generator.base, generator.bounds)
     cases: list[tuple[Method, list[Hit], type[Exception], str]] = [
         ("klora", hits, MismatchError, "which adapter is the style"),
-        ("klora_released", [*hits, other], MismatchError, "but 3 are given: give two"),
+        ("klora_released", [*hits, other], MismatchError, r"but 3 are given \(.*\): give two"),
         ("ties_factors", [hits[0], other], MismatchError, "factors of equal ranks"),
         ("dare_factors", [hits[0], other], MismatchError, "factors of equal ranks"),
         ("gated", hits, MissingArtifact, "gates"),

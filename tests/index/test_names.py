@@ -66,7 +66,7 @@ def test_a_name_of_no_adapter_is_an_error_that_says_what_names_are() -> None:
 
 def test_documented_messages_say_what_names_are() -> None:
     messages = [message for message in documented_messages() if "digits or more" in message]
-    assert len(messages) == 3 and all(EXPECTED in message for message in messages)
+    assert len(messages) == 4 and all(EXPECTED in message for message in messages)
 
 
 class CountedRow(dict[str, str]):
@@ -98,6 +98,12 @@ def test_a_file_in_a_folder_is_named_by_its_path() -> None:
     ):
         assert names.find_all(name) == [0]
     assert names.find_all("styles/ink/ink.safetensors") == []
+
+
+@pytest.mark.parametrize("name", ["", " ", ":0.8"])
+def test_an_empty_name_is_said_to_be_empty(name: str) -> None:
+    with pytest.raises(MissingArtifact, match=f"the name of an adapter is empty in '{name}': give a sha256"):
+        AdapterNames(ROWS).find_one(name)
 
 
 def test_a_wrong_name_is_answered_by_similar_ids() -> None:

@@ -198,7 +198,7 @@ def test_the_style_is_said_and_the_order_does_not_matter(pool: Pool, hits: list[
         pool.fuse(pipe, hits, method="klora"),
     ):
         pass
-    with pytest.raises(TypeError, match="the style is a str"):
+    with pytest.raises(TypeError, match="the style is of type str"):
         pool.attach(pipe, hits, method="klora", style=first.id)  # type: ignore[arg-type]
     images = []
     for chosen, style in ((hits, first), ([second, first], first), (hits, second)):

@@ -89,7 +89,9 @@ def test_names_are_a_list_of_texts_and_each_adapter_has_one(pool: Pool) -> None:
     for names, message in wrong:
         with pytest.raises(TypeError, match=message):
             pool.named(PROMPT, names)
-    with pytest.raises(MismatchError, match="given twice"):
+    with pytest.raises(MissingArtifact, match=rf"give a name with its strength .* `{{'{first.id}': 0\.8}}`"):
+        pool.named(PROMPT, [f"{first.id}:0.8"])
+    with pytest.raises(MismatchError, match=rf"adapter {first.hub}:{first.id} is given twice"):
         pool.named(PROMPT, [first.id, first.sha256[:8]])
 
 

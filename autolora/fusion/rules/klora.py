@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autolora.errors import MismatchError
+from autolora.fusion import roles
 from autolora.fusion.install import Attachment, find_linears, fused
 from autolora.fusion.linears import execution_device
 from autolora.fusion.rules import Adapter
@@ -71,11 +71,7 @@ class KLora:
 
 def check_pair(adapters: Sequence[Adapter]) -> None:
     """Raise MismatchError if there are not two adapters, which KLora needs."""
-    if len(adapters) != 2:
-        raise MismatchError(
-            f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given: give two, or use "
-            "the method `klora_balanced`"
-        )
+    roles.check_pair([adapter.sha256[:8] for adapter in adapters])
 
 
 class KLoraBalanced:
