@@ -88,11 +88,12 @@ def former_digest(root: Path) -> str | None:
         return None
 
 
-def release(root: Path, digest: str) -> None:
+def release(root: Path | str, digest: str) -> None:
     """Make searches use this index: make its copy, then replace cache/served atomically.
 
     Raises MissingArtifact if neither a copy nor the working index has that digest.
     """
+    root = Path(root)
     try:
         _ensure_copy(root, digest, working_folder(root))
     except IncompleteIndexError as error:

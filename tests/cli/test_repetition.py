@@ -191,6 +191,7 @@ def test_an_adapter_is_given_once(project: Path) -> None:
 
 def test_usage_errors(project: Path, image: Path) -> None:
     assert "give a prompt, or an image to repeat" in run(code=2)
+    assert "image.jpg must be a file that ends in .png" in run("a cat", "-o", "image.jpg", code=2)
     before = image.read_bytes()
     assert "is the image to repeat" in run("--like", "first.png", "-o", "./first.png", code=2)
     assert image.read_bytes() == before

@@ -42,7 +42,7 @@ NEW_ADAPTERS = [make_adapter("neon", author, LATER) for author in range(3, 8)]
 def test_serves_the_released_index_and_rolls_back(root: Path, adapters: list[SyntheticAdapter]) -> None:
     first = content_digest(root)
     assert served_digest(root) is None
-    release(root, first)
+    release(str(root), first)
     second = reindex(root, [*adapters, *NEW_ADAPTERS])
     assert (served_digest(root), open_index(root).digest) == (first, first)
     release(root, second)
