@@ -137,9 +137,11 @@ def test_adapters_are_named_by_sha256_id_hub_and_file(
         assert hit.score == pytest.approx(scores[hit.sha256], abs=1e-6)
         assert hit.relevance is None  # which the gates take for 1
     assert [hit.rank for hit in hits] == [1, 2, 3, 4]
-    for unknown in ("nobody/nothing", second.sha256[:5], "", "civitai:" + first.listing.id):
+    for unknown in ("nobody/nothing", second.sha256[:5], "civitai:" + first.listing.id):
         with pytest.raises(MissingArtifact, match="contains no adapter"):
             retriever.named("a neon drawing", [unknown])
+    with pytest.raises(MissingArtifact, match="the name of an adapter is empty"):
+        retriever.named("a neon drawing", [""])
 
 
 def test_a_text_that_is_not_unicode_is_an_error(root: Path, text_encoder: ClipTextEncoder) -> None:

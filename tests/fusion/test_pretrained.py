@@ -100,7 +100,7 @@ def test_damaged_folder_is_an_error(folder: Path) -> None:
     with pytest.raises(MismatchError, match=r"variant\.global_rank is -1 but must be at least 0"):
         load_pretrained(folder)
     rewrite_config(folder, lambda content: content["model"].pop("variant"))
-    with pytest.raises(MismatchError, match=r"variant must be a mapping, not None"):
+    with pytest.raises(MismatchError, match=r"variant must be a mapping, not null"):
         load_pretrained(folder)
     flip_byte(folder / "model.safetensors")
     with pytest.raises(MissingArtifact, match=r"model.safetensors is damaged"):
