@@ -12,7 +12,7 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.image_summary import print_image
 from autolora.cli.options import PromptOrNone, Rev, Where
-from autolora.cli.paths import check_can_write, from_folder, to_absolute
+from autolora.cli.paths import check_can_write, from_folder, to_absolute, unused_path
 from autolora.cli.repetition import (
     ImageRequest,
     check_image_to_repeat,
@@ -110,7 +110,8 @@ def generate(
         typer.Option(
             "-o",
             metavar="FILE",
-            help="PNG file to write; default: in images/, named by prompt and seed, or by the image of --like.",
+            help="PNG file to write; default: a new one in images/, named by prompt and seed, or by the image of "
+            "--like.",
         ),
     ] = None,
     where: Where = None,
@@ -131,7 +132,7 @@ def generate(
     root, params = enter_repository()
     request = resolve_request(params, like, prompt, seed, method, trigger_words)
     name = f"{like.stem}-again" if like else f"{_slug(request.prompt)}-{request.seed}"
-    path = output or root / "images" / f"{name}.png"
+    path = output or unused_path(root / "images" / f"{name}.png")
     check_is_other_file(path, like)
     check_can_write(path, request.settings.width * request.settings.height * BYTES_PER_PIXEL, "-o")
     uses_recorded = request.recipe and not adapters and not where and k is None

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from itertools import chain, count
 from pathlib import Path
 
 import typer
@@ -18,6 +19,12 @@ def to_absolute(path: Path) -> Path:
 def from_folder(path: Path, folder: Path) -> Path:
     """Return an absolute path as it is seen from a folder: relative if it is below it, else as it is."""
     return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def unused_path(path: Path) -> Path:
+    """Return the path, or if it exists the first that does not with a number behind its name: `cat-2.png`."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(free for free in chain([path], numbered) if not os.path.lexists(free))
 
 
 def check_can_write(path: Path, num_bytes: int, option: str) -> None:

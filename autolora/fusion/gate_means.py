@@ -106,6 +106,9 @@ def _describe(gates: GateMeans, values: Float32Array) -> str:
     by_block = _means(values)
     if np.isnan(by_block).all():
         return "changes no block"
+    lowest, highest = (f"{limit(values):.2f}" for limit in (np.nanmin, np.nanmax))
+    if lowest == highest:
+        return f"{lowest} in all blocks and steps"
     stacks = {"double": by_block[: gates.double_blocks], "single": by_block[gates.double_blocks :]}
     parts = [f"{_mean(by_block):.2f} on average"]
     parts += [

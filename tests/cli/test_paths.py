@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from autolora.cli.paths import check_can_write, from_folder, to_absolute
+from autolora.cli.paths import check_can_write, from_folder, to_absolute, unused_path
 
 MB = 1_000_000
 
@@ -18,6 +18,15 @@ def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert to_absolute(Path("~/images/cat.png")) == tmp_path / "images/cat.png"
     monkeypatch.chdir(tmp_path)
     assert to_absolute(Path("cat.png")) == tmp_path / "cat.png"
+
+
+def test_a_path_that_exists_gets_a_number(tmp_path: Path) -> None:
+    names = ["v1.cat.png", "v1.cat-2.png", "v1.cat-3.png"]
+    for name in names:
+        path = unused_path(tmp_path / names[0])
+        assert path == tmp_path / name
+        path.symlink_to("missing")  # a link to nothing is not overwritten either
+    assert unused_path(tmp_path / "missing.png") == tmp_path / "missing.png"
 
 
 def test_a_writable_place_stays_as_it_is(tmp_path: Path) -> None:

@@ -91,3 +91,12 @@ def test_an_adapter_is_described_by_where_and_when_it_passed() -> None:
         "global: changes no block",
     ]
     assert describe(means, {})[0].startswith("aaaaaaaa: ")
+
+
+def test_gates_that_are_equal_everywhere_are_described_once() -> None:
+    values = np.full((2, 3, 6), 0.951, np.float32)
+    values[:, 2, 5] = (0.954, 0.956)
+    means = GateMeans(adapters=(A, GLOBAL), double_blocks=1, steps=6, values=values)
+    equal, other = describe(means, {})
+    assert equal == "aaaaaaaa: 0.95 in all blocks and steps"
+    assert other.startswith("global: 0.95 on average") and "most in single 1" in other

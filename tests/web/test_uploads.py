@@ -149,7 +149,7 @@ def test_mean_gates_are_heatmaps_with_their_text(client: httpx2.Client) -> None:
     for label in (name, "global LoRA"):
         assert f'alt="mean gates of {label} by block and step"' in part
     assert part.count('<img src="data:image/png;base64,') == 2
-    assert part.count("0.25 on average; double blocks 0.25; single blocks 0.25") == 2
+    assert part.count("0.25 in all blocks and steps") == 2
     assert "<dt>mean gates</dt>" not in part
     assert "img-src 'self' data:" in client.get("/").headers["content-security-policy"]
 
@@ -158,7 +158,7 @@ def test_mean_gates_of_very_many_adapters_are_described_only(client: httpx2.Clie
     hit = first_adapter(client)
     means = make_means([f"{number:064x}" for number in range(MAX_HEATMAPS + 1)])
     part = client.post("/parts/provenance", content=png(make_provenance(hit) | {"gate_means": means})).text
-    assert "data:image" not in part and part.count("0.25 on average") == MAX_HEATMAPS + 1
+    assert "data:image" not in part and part.count("0.25 in all blocks") == MAX_HEATMAPS + 1
     assert "<dt>mean gates</dt>" in part
 
 
