@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from autolora.fusion.gate import Gate
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Factors
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from bench.timing import cpu_timed
 
 FULL = replace(FUSION["released"], gate="full", global_rank=0)

@@ -24,7 +24,7 @@ from autolora.fusion.global_lora import GlobalLoras
 from autolora.fusion.install import global_loras
 from autolora.lora.factors import Factors, Lora
 from autolora.metrics.summary import Headline, update
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from autolora.slots import slots
 from autolora.storage.files import write_atomic
 from bench.compiling import time_compilation

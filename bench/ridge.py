@@ -20,7 +20,7 @@ from autolora.errors import exit_on_error
 from autolora.index.embedding import ADAPTERS_PER_PRODUCT, embed
 from autolora.lora.sketch import SketchSpec
 from autolora.metrics.summary import Headline, update
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from bench.timing import timed, today
 
 ROOT = Path(__file__).parents[1]

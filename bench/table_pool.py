@@ -17,7 +17,6 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from autolora import presets
 from autolora.catalog.store import write as write_catalog
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
@@ -28,6 +27,7 @@ from autolora.lora.fingerprint import WIDTH
 from autolora.lora.sketch import Sketch, SketchSpec
 from autolora.params import DatasetParams
 from autolora.pool import store as pool
+from autolora.presets.encoder import ENCODER
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.slots import slots
 from autolora.storage.arrays import Float32Array
@@ -149,7 +149,7 @@ class TablePool:
     def _write_encoder(self) -> None:
         config = EncoderConfig(
             transformer=TRANSFORMER,
-            variant=replace(presets.ENCODER["best"], hybrid=False),
+            variant=replace(ENCODER["best"], hybrid=False),
             width=TEXT_WIDTH,
             dropout=0.0,
             sketch_size=SKETCH_SIZE,

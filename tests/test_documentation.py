@@ -15,7 +15,8 @@ from typer.main import get_command
 from autolora import errors
 from autolora.cli import app
 from autolora.params.reader import RENAMED
-from autolora.presets import EncoderVariant, FusionVariant
+from autolora.presets.encoder import EncoderVariant
+from autolora.presets.fusion import FusionVariant
 from tests.support.documented_errors import documented_messages
 
 ROOT = Path(__file__).parents[1]
@@ -150,11 +151,11 @@ def test_every_command_is_documented(name: str) -> None:
 
 
 def test_every_field_of_the_params_has_a_docstring() -> None:
-    files = [ROOT / "autolora" / "presets.py", *(ROOT / "autolora" / "params").glob("*.py")]
+    files = [file for room in ("params", "presets") for file in (ROOT / "autolora" / room).glob("*.py")]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     sections = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     names = {section.name for section in sections}
-    assert {"EncoderVariant", "Params", "PoolParams"} <= names
+    assert {"EncoderVariant", "FusionVariant", "Params", "PoolParams"} <= names
     assert not [
         f"{section.name}.{field}" for section in sections for field in undocumented_fields(section, names)
     ]

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from autolora.params import Params, load
-from autolora.presets import ENCODER, FUSION, Preset
+from autolora.presets import Preset
+from autolora.presets.encoder import ENCODER
+from autolora.presets.fusion import FUSION
 
 ROOT = Path(__file__).parents[1]
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))

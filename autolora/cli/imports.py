@@ -19,7 +19,7 @@ def import_encoder(
     from autolora import models
     from autolora.encoder import store
     from autolora.encoder.released_format import import_encoder
-    from autolora.presets import ENCODER
+    from autolora.presets.encoder import ENCODER
     from autolora.storage.hashes import hash_file
 
     file, folder = to_absolute(file), to_absolute(output) if output else None

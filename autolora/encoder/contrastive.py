@@ -11,7 +11,7 @@ from autolora.encoder.inputs import AdapterBatch, concatenate, norms
 from autolora.encoder.loss import Temperature, contrastive_loss, shares_label
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.params import EncoderParams
-from autolora.presets import EncoderVariant
+from autolora.presets.encoder import EncoderVariant
 
 WARM_UP = 0.1
 """share of the steps in which the learning rate of the schedule `cosine` rises"""

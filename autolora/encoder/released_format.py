@@ -23,7 +23,7 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.presets import EncoderVariant
+from autolora.presets.encoder import EncoderVariant
 from autolora.slots import escape, slots
 from autolora.storage.files import write_atomic
 

@@ -19,7 +19,7 @@ from autolora.encoder.store import folder, reader, save_encoder, write_encoder_d
 from autolora.encoder.training import Step, build, fit
 from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams, PoolParams, training_params
-from autolora.presets import EncoderVariant
+from autolora.presets.encoder import EncoderVariant
 from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autolora.presets import TextMapping
+from autolora.presets.encoder import TextMapping
 
 MIN_SHARE = 1e-4
 """a text whose mapped vector is shorter than this share of its centered features is the empty prompt, and the vector

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from autolora.presets import FusionVariant, GateForm
+from autolora.presets.fusion import FusionVariant, GateForm
 from autolora.slots import escape
 
 EPS = 1e-5

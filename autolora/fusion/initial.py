@@ -12,7 +12,7 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.released_format import load_published
 from autolora.params import FusionParams
-from autolora.presets import FusionVariant
+from autolora.presets.fusion import FusionVariant
 
 ARCHITECTURE = ("slots", "gate", "relevance")
 """fields of a variant that decide which tensors gates have"""

@@ -13,7 +13,7 @@ from torch import Tensor
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
 from autolora.fusion.gate import TERMS, Gates
-from autolora.presets import FUSION, FusionVariant, GateForm
+from autolora.presets.fusion import FUSION, FusionVariant, GateForm
 from autolora.slots import fused_slots
 from autolora.storage.files import write_atomic
 

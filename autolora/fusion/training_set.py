@@ -9,7 +9,7 @@ from torch import Tensor
 from autolora.errors import MissingArtifact
 from autolora.flow_matching import Captions
 from autolora.lora.factors import Lora
-from autolora.presets import FusionVariant
+from autolora.presets.fusion import FusionVariant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

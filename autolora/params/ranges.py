@@ -8,7 +8,7 @@ from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params.hubs import CrawlParams
 from autolora.params.models import JudgesParams, ModelsParams
 from autolora.params.training_data import DatasetParams, PoolParams
-from autolora.presets import EncoderVariant
+from autolora.presets.encoder import EncoderVariant
 
 Rule = tuple[str, Callable[[Any], bool], Mapping[str, tuple[str, ...]]]
 RULES: tuple[Rule, ...] = (

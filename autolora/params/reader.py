@@ -9,7 +9,8 @@ from dataclasses import is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from autolora.errors import ParamsError
-from autolora.presets import ENCODER, FUSION, EncoderVariant, FusionVariant
+from autolora.presets.encoder import ENCODER, EncoderVariant
+from autolora.presets.fusion import FUSION, FusionVariant
 from autolora.storage.suggestions import did_you_mean
 
 T = TypeVar("T")

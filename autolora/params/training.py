@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autolora.presets import EncoderVariant, FusionVariant, Preset
+from autolora.presets import Preset
+from autolora.presets.encoder import EncoderVariant
+from autolora.presets.fusion import FusionVariant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +17,7 @@ class EncoderParams:
     from_revision: str | None
     """commit of the Hugging Face repository; required with an id, null with a folder"""
     preset: Preset
-    """a key of `presets.ENCODER`"""
+    """a key of `presets.encoder.ENCODER`"""
     variant: EncoderVariant
     """the preset's variant with the section's `overrides`"""
     steps: int
@@ -43,7 +45,7 @@ class FusionParams:
     """gates from which the training starts: a folder of pretrained gates, or a file in the layout of the paper's
     authors; null starts with random ones"""
     preset: Preset
-    """a key of `presets.FUSION`"""
+    """a key of `presets.fusion.FUSION`"""
     variant: FusionVariant
     """the preset's variant with the section's `overrides`"""
     steps: int

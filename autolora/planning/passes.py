@@ -15,7 +15,7 @@ from autolora.lora.factors import Factors, Lora
 from autolora.params import ConceptsParams, FusionParams, GenerationParams
 from autolora.planning.meta_models import MetaPipeline
 from autolora.planning.tally import Tally, count
-from autolora.presets import FusionVariant
+from autolora.presets.fusion import FusionVariant
 from autolora.slots import hidden_size, slots
 
 PX_PER_TOKEN = 16

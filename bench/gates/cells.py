@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from autolora.params import FusionParams, Params
-from autolora.presets import FUSION, FusionVariant, Preset
+from autolora.presets import Preset
+from autolora.presets.fusion import FUSION, FusionVariant
 
 Kept = Literal["lowest held-out loss", "last step"]
 KEPT: tuple[Kept, ...] = ("lowest held-out loss", "last step")

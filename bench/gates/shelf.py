@@ -17,7 +17,7 @@ from autolora.fusion.interference import Interference
 from autolora.fusion.stage import base_files, make_objective
 from autolora.fusion.training import fit, held_out_loss
 from autolora.params import FusionParams, training_params
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from autolora.progress import Progress
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.hashes import hash_value

@@ -9,7 +9,7 @@ import pytest
 from autolora import models
 from autolora.metrics.methods import caption_centroid_scores, encoder_scores
 from autolora.params import EvaluationParams
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from bench import encoders, retrieval
 from tests.support import small_root
 from tests.support.synthetic_benchmark import synthetic_benchmark

@@ -10,7 +10,7 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.contributions import block_contributions
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.ridge import RidgeEncoder
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from tests.support.synthetic_repo import CONFIG, SPEC
 
 WIDTH = 8

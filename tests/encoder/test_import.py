@@ -16,7 +16,7 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.released_format import layout
 from autolora.encoder.store import folder, load_encoder
 from autolora.encoder.transformer import TransformerEncoder
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from autolora.storage.incremental import read_digest
 from tests.support.tiny_flux import CONFIG, save_pipeline
 

@@ -20,7 +20,7 @@ from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.pool import store as pool
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from autolora.storage.hashes import hash_file
 from tests.lora.copies import COPIES, LAYOUTS, STORAGE_VARIANTS, Change
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, draw_lora, peft, write

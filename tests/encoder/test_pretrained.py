@@ -18,7 +18,7 @@ from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.encoder.tags import TagTable
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from autolora.pretrained.config import TAGS
 from autolora.storage.hashes import hash_file
 from tests.support.pretrained_folder import (

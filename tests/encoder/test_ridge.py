@@ -22,7 +22,7 @@ from autolora.encoder.regression import JointRegression
 from autolora.encoder.ridge import RidgeEncoder, RidgeFit, fit_ridge, slot_units
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from tests.support.synthetic_repo import (
     CONFIG,
     DATASET,

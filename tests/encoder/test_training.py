@@ -14,8 +14,9 @@ from autolora.encoder import training
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.models import ClipTextEncoder
 from autolora.pool.store import load_sketch
-from autolora.presets import ENCODER as PRESETS
-from autolora.presets import Model, Preset, Probe
+from autolora.presets import Preset
+from autolora.presets.encoder import ENCODER as PRESETS
+from autolora.presets.encoder import Model, Probe
 from autolora.storage.incremental import read_digest
 from tests.support.synthetic_repo import (
     BOUNDS,

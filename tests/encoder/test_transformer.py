@@ -11,7 +11,8 @@ from autolora.encoder.inputs import AdapterBatch, concatenate
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import signs, sketch
-from autolora.presets import ENCODER, Preset, Probe
+from autolora.presets import Preset
+from autolora.presets.encoder import ENCODER, Probe
 from tests.support.synthetic_repo import CONFIG, SLOTS, SPEC, make_lora
 
 SMALL = {"probes": 3, "layers": 2, "heads": 4, "mlp_ratio": 2}

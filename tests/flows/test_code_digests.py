@@ -49,9 +49,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "flows/pool.py": "from autolora.pool import stage\n",
         "autolora/pool/stage.py": "from autolora.pool.numbers import double\nfrom autolora.params import load\n",
         "autolora/pool/numbers.py": SOURCE,
-        "autolora/params/__init__.py": "import autolora.errors, autolora.presets\n",
+        "autolora/params/__init__.py": "import autolora.errors, autolora.presets.encoder\n",
         "autolora/errors.py": "class Wrong(Exception): pass\n",
-        "autolora/presets.py": "X = 1\n",
+        "autolora/presets/encoder.py": "X = 1\n",
         "autolora/unused.py": "X = 1\n",
     }
     for name, text in files.items():
@@ -80,15 +80,17 @@ def test_digest_covers_imported_modules_without_plumbing(root: Path) -> None:
 
 
 def test_presets_count_for_a_stage_that_imports_them_itself(root: Path) -> None:
-    (root / "autolora/pool/numbers.py").write_text("from autolora.presets import X\n")
-    assert "autolora/presets.py" in code_digest("pool")
+    (root / "autolora/pool/numbers.py").write_text("from autolora.presets.encoder import X\n")
+    assert "autolora/presets/encoder.py" in code_digest("pool")
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_code_that_reads_a_preset_depends_on_the_presets(stage: str) -> None:
+def test_code_that_reads_the_presets_of_a_model_depends_on_those_alone(stage: str) -> None:
     covered = code_digest(stage)
-    texts = [(code_digests.CODE / name).read_text() for name in (*covered, f"flows/{stage}.py")]
-    assert ("autolora/presets.py" in covered) == any(re.search(r"\.variant\b", text) for text in texts)
+    for model in ("encoder", "fusion"):
+        room = [name for name in covered if name.startswith(f"autolora/{model}/")]
+        reads = any(re.search(r"\bvariant\b", (code_digests.CODE / name).read_text()) for name in room)
+        assert (f"autolora/presets/{model}.py" in covered) == reads
 
 
 def test_stale_digest_is_named_with_the_command_that_mends_it(root: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autolora.fusion.gate import TERMS, Gate, Gates
-from autolora.presets import FUSION, FusionVariant, GateForm
+from autolora.presets.fusion import FUSION, FusionVariant, GateForm
 
 RANDOM = replace(FUSION["best"], relevance=False, init_std=1.0, init_bias=0.0, global_rank=0)
 

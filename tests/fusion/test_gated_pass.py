@@ -15,7 +15,7 @@ from autolora.fusion.gate import TERMS, Gate
 from autolora.fusion.gated_pass import GatedPass, Scored, choose_combine
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Factors
-from autolora.presets import FUSION, FusionVariant, GateForm
+from autolora.presets.fusion import FUSION, FusionVariant, GateForm
 
 CPU = torch.device("cpu")
 D_IN, D_OUT, RANKS = 12, 20, (4, 2, 5, 1, 3)

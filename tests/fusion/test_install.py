@@ -15,7 +15,8 @@ from autolora.fusion.global_lora import global_update
 from autolora.fusion.install import fused
 from autolora.fusion.slot_fusion import update
 from autolora.lora.factors import Factors, Lora, delta, fuse
-from autolora.presets import FUSION, SlotView
+from autolora.presets import SlotView
+from autolora.presets.fusion import FUSION
 from autolora.slots import fused_slots
 from tests.support.tiny_flux import CONFIG, random_lora
 

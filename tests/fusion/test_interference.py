@@ -10,7 +10,7 @@ from autolora.fusion import store as fusion
 from autolora.fusion.interference import Interference
 from autolora.fusion.training import fit
 from autolora.fusion.training_set import CaptionedAdapter
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from tests.support.gate_training import (
     EXAMPLES,
     SIGMAS,

@@ -13,7 +13,7 @@ from autolora.fusion import stage, store
 from autolora.fusion.gate import Gates
 from autolora.fusion.pretrained import load_pretrained, save_pretrained
 from autolora.params import load
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from autolora.pretrained.upload import push_to_hub
 from autolora.slots import slots
 from autolora.storage.incremental import read_digest

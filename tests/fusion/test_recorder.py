@@ -16,7 +16,8 @@ from autolora.fusion.install import fused
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import MAX_TOKENS, SlotFusion
 from autolora.lora.factors import Lora
-from autolora.presets import FUSION, SlotView
+from autolora.presets import SlotView
+from autolora.presets.fusion import FUSION
 from tests.fusion.test_install import run
 from tests.support.tiny_flux import CONFIG, random_lora
 

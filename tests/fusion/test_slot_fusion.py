@@ -8,7 +8,7 @@ import torch
 from autolora.fusion.gate import Gate
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Factors
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 
 VARIANT = replace(FUSION["best"], init_std=0.5, init_bias=0.0, relevance_weight=2.0)
 

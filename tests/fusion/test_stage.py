@@ -17,7 +17,7 @@ from autolora.fusion.pretrained import save_pretrained
 from autolora.fusion.released_format import save_published
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path
-from autolora.presets import Objective
+from autolora.presets.fusion import Objective
 from autolora.records import Caption
 from autolora.slots import slots
 from autolora.storage.files import write_rows

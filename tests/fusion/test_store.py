@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from autolora.slots import slots
 from tests.support.pretrained_folder import rewrite_config
 from tests.support.tiny_flux import CONFIG

@@ -21,7 +21,8 @@ from autolora.fusion.training import (
     learning_rate_factor,
 )
 from autolora.params import FusionParams
-from autolora.presets import FUSION, Preset
+from autolora.presets import Preset
+from autolora.presets.fusion import FUSION
 from tests.support.gate_training import (
     EXAMPLES,
     build_transformer,

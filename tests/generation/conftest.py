@@ -10,7 +10,7 @@ from autolora.fusion import store as fusion
 from autolora.generation import Generator
 from autolora.params import ModelsParams, PoolParams, load
 from autolora.pool.store import weights_path
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from autolora.records import Hit
 from autolora.slots import slots
 from autolora.storage.hashes import hash_file

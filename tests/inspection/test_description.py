@@ -16,7 +16,7 @@ from autolora.inspection.neighbors import Neighbor
 from autolora.lora.factors import Lora
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
 from autolora.params import load
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from autolora.storage.arrays import Float64Array
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from tests.lora.writing import CONFIG, SLOTS, draw_lora

@@ -17,7 +17,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gate
 from autolora.fusion.released_format import find_form, load_published, save_published
-from autolora.presets import FUSION, FusionVariant, GateForm
+from autolora.presets.fusion import FUSION, FusionVariant, GateForm
 from autolora.slots import slots
 from tests.parity import cases, rnd
 

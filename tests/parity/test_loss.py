@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from autolora.encoder.loss import Temperature, contrastive_loss
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from tests.parity import cases, rnd
 
 RELEASED = ENCODER["released"]

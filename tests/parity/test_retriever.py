@@ -18,7 +18,7 @@ from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
-from autolora.presets import ENCODER, EncoderVariant
+from autolora.presets.encoder import ENCODER, EncoderVariant
 from tests.lora.writing import BOUNDS
 from tests.parity import cases, rnd
 

@@ -10,7 +10,7 @@ from autolora.planning import passes
 from autolora.planning.cost import StageCost
 from autolora.planning.plan import ESTIMATES, Plan, has_server, make_plan, make_setting
 from autolora.planning.tally import Tally
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from flows.code_digests import STAGES
 
 

@@ -20,7 +20,7 @@ from autolora.fusion import pretrained as gates
 from autolora.fusion import store as fusion_store
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from autolora.pretrained.config import TrainingSet
 from autolora.slots import slots
 from playground.hubs.server import running

@@ -13,7 +13,8 @@ from autolora.fusion.interference import Interference
 from autolora.fusion.training import fit
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.params import FusionParams, load
-from autolora.presets import FUSION, Preset
+from autolora.presets import Preset
+from autolora.presets.fusion import FUSION
 from tests.support.tiny_flux import CONFIG, random_lora
 
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")

@@ -10,7 +10,7 @@ import torch
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.lora.sketch import SketchSpec
-from autolora.presets import ENCODER
+from autolora.presets.encoder import ENCODER
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import TrainingSet
 

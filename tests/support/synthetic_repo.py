@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from autolora import presets
 from autolora.dataset import stage as dataset
 from autolora.encoder import stage as encoder
 from autolora.index import stage as index
@@ -21,6 +20,7 @@ from autolora.models import ClipTextEncoder
 from autolora.params import DatasetParams, EncoderParams, PoolParams
 from autolora.pool import store as pool
 from autolora.presets import Preset
+from autolora.presets.encoder import ENCODER as PRESETS
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.slots import slots
 from autolora.storage.files import write_rows
@@ -60,7 +60,7 @@ def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: obj
         from_=None,
         from_revision=None,
         preset=preset,
-        variant=replace(presets.ENCODER[preset], **small | overrides),  # type: ignore[arg-type]
+        variant=replace(PRESETS[preset], **small | overrides),  # type: ignore[arg-type]
         steps=steps,
         batch=8,
         dropout=0.1,

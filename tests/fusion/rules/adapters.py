@@ -12,7 +12,7 @@ from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Factors, Lora
 from autolora.params import Method, RuleParams
-from autolora.presets import FUSION
+from autolora.presets.fusion import FUSION
 from tests.support.one_call import OneCall
 from tests.support.rule_params import RULES
 from tests.support.tiny_flux import CONFIG, random_lora
