@@ -21,7 +21,7 @@ from bench.study_options import Write
 
 NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."
 Table = dict[str, Any]
-"""title, cases, images per row, different (noun -> number; may be absent), and rows: row -> score -> entry"""
+"""title, cases, images per row, rows (row -> score -> entry), and what bench/study_cases.py adds"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from autolora.errors import MissingArtifact, exit_on_error
-from autolora.metrics.study import Interval, StudyRow, StudyTable, Worlds, read_study
-from bench.study import NO_INTERVALS, format_interval
+from autolora.metrics.study import LOSSES, Interval, StudyRow, StudyTable, Worlds, read_study
+from autolora.storage.files import read_json
+from bench.study import NO_INTERVALS, extent, format_interval
+from bench.study_losses import Losses, loss_table
 
 
 def tables(worlds: Worlds) -> dict[str, str]:
@@ -22,6 +24,40 @@ def tables(worlds: Worlds) -> dict[str, str]:
         name: "\n".join(_lines({world: named[name] for world, named in worlds.items() if name in named}))
         for name in names
     }
+
+
+def case_table(worlds: Worlds) -> str:
+    """Return what the cases of each table consist of, as Markdown: a line per table and world."""
+    listed = [
+        (table, world, named[name]) for name, table in _titles(worlds).items() for world, named in worlds.items()
+        if name in named
+    ]  # fmt: skip
+    nouns = dict.fromkeys(noun for _, _, table in listed for noun in table.per_case)
+    heads = ["table", "world", "cases", *nouns]
+    lines = [
+        [title, world, table.counts, *(_distribution(table.per_case.get(noun, {})) for noun in nouns)]
+        for title, world, table in listed
+    ]
+    return "\n".join(["**Cases**", "", _line(heads), _line(["---"] * len(heads)), *map(_line, lines)])
+
+
+def _titles(worlds: Worlds) -> dict[str, str]:
+    """Return name -> title of the tables, in the order of the file."""
+    return {name: table.title for named in worlds.values() for name, table in named.items()}
+
+
+def _distribution(cases: Mapping[int, int]) -> str:
+    """Return how many cases have which number, e.g. "2 in 3, 1 in 25"."""
+    return ", ".join(f"{number} in {count}" for number, count in cases.items())
+
+
+def read_losses(path: Path) -> dict[str, Losses]:
+    """Return world -> losses of its trainings, without those of another layout."""
+    losses = {}
+    for world, tables in (read_json(path) or {}).items():
+        if isinstance(tables, dict) and extent(LOSSES, tables.get(LOSSES)):
+            losses[world] = tables[LOSSES]["gates"]
+    return losses
 
 
 def other_scores(worlds: Worlds) -> dict[str, str]:
@@ -88,7 +124,10 @@ def main() -> None:
             f"{path} does not exist: run `python -m bench.paper` or `python -m bench.gates`"
         )
     study = read_study(path, "python -m bench.paper` or `python -m bench.gates")
-    print("\n\n".join([*tables(study.worlds).values(), *other_scores(study.worlds).values()]))
+    parts = [case_table(study.worlds), *tables(study.worlds).values(), *other_scores(study.worlds).values()]
+    if losses := read_losses(path):
+        parts.append(f"**Losses**\n\n{loss_table(losses)}")
+    print("\n\n".join(parts))
     for problem in study.problems:
         print(problem, file=sys.stderr)
 

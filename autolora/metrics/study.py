@@ -2,8 +2,8 @@
 
 `python -m bench.paper` and `python -m bench.gates` write them. A file maps the name of a world to tables, and a table
 to its rows; a row maps a score to its value, its 95 % interval, and its paired difference to another row. Both bounds
-of an interval are null if there are too few cases for one (autolora/metrics/crossed_bootstrap.py). Tables of the first
-also say how many different sets of adapters, objects, styles, adapters or prompts their cases have.
+of an interval are null if there are too few cases for one (autolora/metrics/crossed_bootstrap.py). Tables also say how
+many different sets of adapters, objects, styles, adapters or prompts their cases have, and how much of each is unseen.
 """
 
 import math
@@ -58,6 +58,8 @@ class StudyTable:
     """per row"""
     different: Mapping[str, int] = field(default_factory=dict)
     """noun, such as object -> number of different ones; empty if the table does not say it"""
+    per_case: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """noun, such as adapters of the test split -> number of them in a case -> number of such cases"""
     rows: tuple[StudyRow, ...]
     """the highest score first"""
 
@@ -139,6 +141,7 @@ def read_table(table: Any) -> StudyTable:
         cases=_field(table, "cases", int),
         images=_field(table, "images per row", int),
         different=_different(table),
+        per_case=_per_case(table),
         rows=tuple(sorted(read, key=lambda row: (-row.score.value, row.name))),
     )
 
@@ -147,6 +150,15 @@ def _different(table: Mapping[str, Any]) -> dict[str, int]:
     """Return noun -> number; empty for a table without them, as those before 2026-11-28."""
     numbers = _field(table, "different", dict) if "different" in table else {}
     return {noun: _field(numbers, noun, int) for noun in numbers}
+
+
+def _per_case(table: Mapping[str, Any]) -> dict[str, dict[int, int]]:
+    """Return noun -> number in a case -> cases; empty for a table without them. Raises ValueError as `read_table`."""
+    nouns = _field(table, "per case", dict) if "per case" in table else {}
+    return {
+        noun: {int(number): _field(numbers, number, int) for number in numbers}
+        for noun, numbers in ((noun, _field(nouns, noun, dict)) for noun in nouns)
+    }
 
 
 def _field(table: Mapping[str, Any], field: str, kind: type) -> Any:

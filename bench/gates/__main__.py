@@ -30,10 +30,12 @@ from bench.gates.collision import Collisions
 from bench.gates.images import PLAIN, Method, Results
 from bench.gates.options import COLLIDING, COMMAND, RESULTS, TABLES, is_default, read_options
 from bench.gates.shelf import Shelf
-from bench.gates.tables import loss_table, make_table
+from bench.gates.tables import groups_of, make_table
 from bench.gates.world import CACHE, World, open_world
 from bench.loading_bars import hide_loading_bars
 from bench.study import StudyFile, Table, to_markdown
+from bench.study_cases import StudyCase, describe_cases
+from bench.study_losses import loss_table
 from bench.timing import today
 
 CHOICE_SITUATIONS = ("right", "wrong")
@@ -105,11 +107,12 @@ class Study:
         return [cases[index] for index in order[: max(1, len(cases) // COLLIDING_PART)]]
 
     def losses(self, recipe: Recipe) -> dict[str, Any]:
-        """Return seed -> the losses of the gates that are kept."""
+        """Return seed -> recipe and losses of the gates that are kept."""
         finished = [seed for seed in self.seeds if self.shelf.is_finished(recipe, seed)]
         facts = {seed: self.shelf.training(recipe, seed) for seed in finished}
         return {
             str(seed): {
+                "recipe": recipe.title,
                 "held_out": training.held_out,
                 "best_step": training.best_step,
                 "unseen": training.unseen[recipe.kept],
@@ -133,7 +136,17 @@ class Study:
                 shown[cell] = np.stack(finished)
         if PLAIN[0] not in shown:
             return None
-        return make_table(title, shown, cases, self.images, baseline=PLAIN[0])
+        table = make_table(title, shown, cases, self.images, baseline=PLAIN[0])
+        return table | self.describe(cases)
+
+    def describe(self, cases: Sequence[PromptCase]) -> dict[str, Any]:
+        """Return what pairs consist of, as fields of a table."""
+        adapters, examples = self.world.adapters, self.world.training.adapters
+        trained = {adapters[example.sha256].theme for example in examples if example.sha256 in adapters}
+        pairs = [
+            StudyCase(groups=groups_of(case), adapters=case.adapters, prompt=case.content) for case in cases
+        ]
+        return describe_cases(pairs, adapters, {theme for theme in trained if theme})
 
     def _seeds_of(self, recipe: Recipe) -> tuple[int, ...]:
         """Return the seeds of a recipe; gates that are not trained are the same with each, as they start alike."""
@@ -178,7 +191,7 @@ def run(options: argparse.Namespace, home: Path) -> None:
     chosen = {cell: recipe for cell, (recipe, _) in choices.items()}
     report_situations(file, study, options.situations, chosen)
     losses = {cell: study.losses(recipe) for cell, recipe in chosen.items()}
-    print(f"{loss_table(losses)}\n", flush=True)
+    print(f"## Losses\n\n{loss_table({options.name: losses})}\n", flush=True)
     file.store(LOSSES, {"gates": losses}, today())
     file.remind()
     if is_default(options):
@@ -193,8 +206,9 @@ def report_choice(file: StudyFile, study: Study, shown: Mapping[str, Mapping[str
         for recipe, values in by_recipe.items()
     }
     if rows:
-        images = study.images * len(CHOICE_SITUATIONS)
-        report(file, CHOICE, make_table("Choice of the recipes", rows, study.choice_cases(), images))
+        images, cases = study.images * len(CHOICE_SITUATIONS), study.choice_cases()
+        table = make_table("Choice of the recipes", rows, cases, images)
+        report(file, CHOICE, table | study.describe(cases))
 
 
 def report_situations(

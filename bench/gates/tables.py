@@ -1,10 +1,10 @@
-"""Tables of the study: both shown with intervals by objects and styles, and the losses as Markdown."""
+"""Tables of the study: both shown, with intervals by objects and styles."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autolora.experiments.cases import KINDS, PromptCase
-from autolora.metrics.crossed_bootstrap import estimate
+from autolora.metrics.crossed_bootstrap import Groups, estimate
 from autolora.storage.arrays import Float64Array
 from bench.study import Table
 
@@ -27,11 +27,20 @@ def make_table(
     return {"title": title, "cases": len(cases), "images per row": images * len(cases), "rows": rows}
 
 
+def groups_of(case: PromptCase) -> Groups:
+    """Return the members of a pair: an object and a style, or the adapters if their themes are not known.
+
+    So pairs of two adapters of one object are not independent.
+    """
+    names = (theme or sha256 for theme, sha256 in zip(case.themes, case.adapters, strict=True))
+    return tuple(zip(KINDS, names, strict=True))
+
+
 def compare(
     shown: Mapping[str, Float64Array], cases: Sequence[PromptCase], baseline: str | None
 ) -> dict[str, Any]:
     """Return row -> both shown, and its paired difference to the baseline. shown: as in `make_table`."""
-    groups = [tuple(zip(KINDS, case.adapters, strict=True)) for case in cases]
+    groups = [groups_of(case) for case in cases]
     rows: dict[str, Any] = {}
     for name, values in shown.items():
         entry: dict[str, Any] = {**estimate(values.mean(0), groups), "runs": values.mean(1).tolist()}
@@ -40,21 +49,3 @@ def compare(
             entry |= {"compared with": baseline, "difference": estimate(difference, groups)}
         rows[name] = {SCORE: entry}
     return rows
-
-
-def loss_table(losses: Mapping[str, Any]) -> str:
-    """Return the losses as Markdown: a line per cell and seed."""
-    lines = [
-        "## Losses",
-        "",
-        "| gates | seed | held-out loss, at the start | lowest | after step | last | Eq. 10 on unseen adapters |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for cell, by_seed in losses.items():
-        for seed, facts in by_seed.items():
-            curve = list(facts["held_out"].values())
-            numbers = [f"{value:.4f}" for value in (curve[0], min(curve), curve[-1])] if curve else [""] * 3
-            step = str(facts["best_step"]) if curve else ""
-            cells = [cell, seed, numbers[0], numbers[1], step, numbers[2], f"{facts['unseen']:.4f}"]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

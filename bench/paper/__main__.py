@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import exit_on_error
-from autolora.metrics.study import main_score
+from autolora.metrics.study import LOSSES, main_score
 from autolora.params import load
 from autolora.progress import show_progress, track
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_folder
 from bench.loading_bars import hide_loading_bars
+from bench.paper.cases import as_study_case
 from bench.paper.curves import PANELS, draw_curves
 from bench.paper.experiments import EXPERIMENTS, Size
 from bench.paper.figure_2 import draw_figure_2
@@ -36,10 +37,12 @@ from bench.paper.options import (
     size_of,
 )
 from bench.paper.quality import start_scorers
-from bench.paper.results import finished, measure, summarize
+from bench.paper.results import finished, key_of, measure, summarize
 from bench.paper.scores import Scores
 from bench.paper.world import CACHE, World, open_world
 from bench.study import StudyFile, to_markdown
+from bench.study_cases import describe_cases
+from bench.study_losses import Losses, loss_table
 from bench.study_options import PLAYGROUND
 from bench.timing import today
 
@@ -75,7 +78,10 @@ class Study:
         if not cells:
             print(f"## {experiment.title}\n\n{UNFINISHED if wanted else NO_CASE}\n", flush=True)
             return None
-        return summarize(measure(cells, self.scores, experiment.title), experiment)
+        cases = {key_of(cell.case): as_study_case(cell.case) for cell in cells}
+        trained = {adapter.theme for adapter in self.world.listed(unseen=False) if adapter.theme}
+        described = describe_cases([*cases.values()], self.world.adapters, trained)
+        return {**summarize(measure(cells, self.scores, experiment.title), experiment), **described}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,13 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         file = StudyFile(
             root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write,
-            order=tuple(EXPERIMENTS),
+            order=(*EXPERIMENTS, LOSSES),
         )  # fmt: skip
         write = Writer(file)
         strength = choose_strength(study, write)
         for name in experiments_of(options):
             if table := study.run(name, strength):
                 write.table(name, table)
+        write.losses(shelf.losses(gates_of(options, size)))
         file.remind()
         if options.figure and not options.finished:
             write.figure("figure-2", draw_figure_2(world, images, study.size))
@@ -149,6 +156,12 @@ class Writer:
         print(f"{to_markdown(table)}\n", flush=True)
         if self.file.store(name, table, today()) and name in PANELS:
             self.figure("unnamed", draw_curves(self.file.tables()))
+
+    def losses(self, losses: Losses) -> None:
+        """Print the losses of the gates, and write them."""
+        if losses:
+            print(f"## Losses\n\n{loss_table({self.file.world: losses})}\n", flush=True)
+            self.file.store(LOSSES, {"gates": losses}, today())
 
     def figure(self, name: str, content: bytes) -> None:
         """Write a figure."""

@@ -10,6 +10,7 @@ from autolora.experiments.cases import KINDS, CandidateAdapter
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.metrics.crossed_bootstrap import Groups
 from bench.paper.world import World
+from bench.study_cases import StudyCase
 
 OBJECT_STYLE = "{object} in the {style} style"
 """the paper's template, after an article; trigger words follow it"""
@@ -17,6 +18,8 @@ SEEDS_PER_RUN = 1000
 """distance of the first image seeds of two runs"""
 MIN_PER_FIELD = 3
 """unseen adapters of a field from which sets are drawn among these alone"""
+PROMPT = "prompt"
+"""population of cases that ask for no adapter; members of the others are adapters (sha256)"""
 FEW_SETS = 10
 """fields with unseen adapters, per adapter of a set, from which sets are drawn among these alone"""
 
@@ -44,6 +47,12 @@ class Case:
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds of the images."""
         return tuple(self.run * SEEDS_PER_RUN + number for number in range(self.images))
+
+
+def as_study_case(case: Case) -> StudyCase:
+    """Return a case as the tables count it."""
+    adapters = [name for population, name in case.groups if population != PROMPT]
+    return StudyCase(groups=case.groups, adapters=adapters, prompt=case.content)
 
 
 def object_style_cases(

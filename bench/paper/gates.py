@@ -16,6 +16,7 @@ from autolora.presets import Preset
 from autolora.presets.fusion import FUSION, FusionVariant
 from autolora.progress import Progress
 from autolora.slots import Slot
+from autolora.storage.files import read_json
 from autolora.storage.hashes import hash_file, hash_value
 
 VARIANTS: Mapping[str, tuple[Preset, Mapping[str, Any]]] = {
@@ -78,6 +79,16 @@ class GateShelf:
             loaded = fusion.load(slots, fusion.folder(self._home(gates)))
             self._loaded = (gates, loaded.to(base.device, models.dtype(base)))
         return self._loaded[1]
+
+    def losses(self, wanted: Iterable[TrainedGates]) -> dict[str, dict[str, Any]]:
+        """Return variant -> seed -> the held-out losses of the gates that are trained (bench/study_losses.py)."""
+        losses: dict[str, dict[str, Any]] = {}
+        for gates in wanted:
+            digest = read_json(self._home(gates) / "digests" / "fusion.json") or {}
+            if "best_step" in digest:
+                facts = {"held_out": digest["held_out_loss"], "best_step": digest["best_step"]}
+                losses.setdefault(gates.variant, {})[str(gates.seed)] = facts
+        return losses
 
     def _home(self, gates: TrainedGates) -> Path:
         """Return the folder whose data/fusion has gates: the repository itself for those of its params.yaml."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autolora.errors import MissingArtifact
-from bench.paper.cases import Case, random_sets
+from bench.paper.cases import PROMPT, Case, random_sets
 from bench.paper.world import World
 from playground import world as drawn_world
 
@@ -44,7 +44,7 @@ def other_prompts(world: World, path: Path | None, count: int, run: int) -> list
     return [
         Case(
             prompt=texts[i], content=texts[i], loaded=(), wanted=0,
-            groups=(("prompt", texts[i]),), run=run, images=1,
+            groups=((PROMPT, texts[i]),), run=run, images=1,
         )
         for i in sorted(order)
     ]  # fmt: skip

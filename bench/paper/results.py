@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autolora.metrics.crossed_bootstrap import Groups, estimate, members_of
+from autolora.metrics.crossed_bootstrap import estimate
 from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
@@ -72,7 +72,7 @@ def finished(cells: Iterable[Cell], scores: Scores) -> list[Cell]:
 def summarize(results: Results, experiment: Experiment) -> dict[str, Any]:
     """Return the table of a study: row -> score -> estimate, the same per run, and the comparison with another row.
 
-    Rows that compute the same images are not compared.
+    Rows that compute the same images are not compared. What the cases consist of is not in it (bench/study_cases.py).
     """
     some = next(iter(results.rows.values()))
     rows = {row: _summarize_row(results, row, experiment) for row in results.rows}
@@ -81,19 +81,8 @@ def summarize(results: Results, experiment: Experiment) -> dict[str, Any]:
         "title": experiment.title,
         "cases": len(some),
         "images per row": images,
-        "different": count_different([groups for groups, _, _ in some]),
         "rows": rows,
     }
-
-
-def count_different(cases: Sequence[Groups]) -> dict[str, int]:
-    """Return noun -> how many different ones the cases have: sets, if a case has several members, and their members.
-
-    A set has no order, so that two cases with the same adapters have the same one. Unnamed adapters are no members.
-    """
-    sets = {frozenset(groups) for groups in cases}
-    counts = {population: len(members) for population, members in members_of(cases).items()}
-    return ({"set": len(sets)} if any(len(members) > 1 for members in sets) else {}) | counts
 
 
 def _summarize_row(results: Results, row: str, experiment: Experiment) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 from autolora.metrics.study import Interval, StudyRow, StudyTable, read_study
 from bench.processes import PROJECT
 from bench.study import NO_INTERVALS, StudyFile
-from bench.study_page import other_scores, tables
+from bench.study_losses import loss_table
+from bench.study_page import case_table, other_scores, read_losses, tables
 
 PAGES = [
     ("gates.md", "gates_bench.json", set[str](), ""),
@@ -59,12 +60,27 @@ def test_tables_without_differences_have_no_column_for_them() -> None:
     ]
 
 
+def test_cases_have_a_line_per_table_and_world() -> None:
+    plain = table(row("direct", 0.5))
+    counted = replace(plain, different={"set": 2}, per_case={"adapters of the test split": {2: 1, 1: 1}})
+    assert case_table({"small": {"2": plain, "3": counted}, "large": {"3": plain}}).splitlines()[2:] == [
+        "| table | world | cases | adapters of the test split |",
+        "| --- | --- | --- | --- |",
+        "| Pairs | small | 2 cases, 4 images per row |  |",
+        "| Pairs | small | 2 cases, 4 images per row, 2 different sets | 2 in 1, 1 in 1 |",
+        "| Pairs | large | 2 cases, 4 images per row |  |",
+    ]
+
+
 @pytest.mark.parametrize(("page", "study", "curves", "further"), PAGES)
 def test_pages_have_the_tables_of_their_files(page: str, study: str, curves: set[str], further: str) -> None:
     text = (PROJECT / "docs" / page).read_text()
     worlds = read_study(PROJECT / "metrics" / study, "").worlds
     printed = tables(worlds)
     assert [name for name, markdown in printed.items() if name not in curves and markdown not in text] == []
+    assert case_table(worlds) in text
+    losses = read_losses(PROJECT / "metrics" / study)
+    assert not losses or loss_table(losses) in text
     others = other_scores(worlds)
     assert [name for name in further if others[name] not in text] == []
 
@@ -113,5 +129,6 @@ def test_a_table_of_another_layout_is_named_and_the_others_are_printed(tmp_path:
     file.store("4", {"former": 1}, date(2026, 1, 1))
     command = [sys.executable, "-m", "bench.study_page", str(tmp_path / "some.json")]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert ended.stdout.startswith("**Pairs** (small: 5 cases, 5 images per row)")
+    assert ended.stdout.startswith("**Cases**\n")
+    assert "\n\n**Pairs** (small: 5 cases, 5 images per row)\n" in ended.stdout
     assert ended.stderr.startswith("some.json: table '4' of small is left out")

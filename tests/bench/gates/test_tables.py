@@ -1,10 +1,12 @@
 """The tables of `python -m bench.gates`: paired differences and intervals by objects and styles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from autolora.experiments.cases import PromptCase
-from bench.gates.tables import SCORE, compare, loss_table, make_table
+from bench.gates.tables import SCORE, compare, groups_of, make_table
 
 
 def pair(thing: str, style: str) -> PromptCase:
@@ -33,6 +35,15 @@ def test_pairs_of_one_object_are_not_independent() -> None:
     assert widths["masked sum"] > 1.5 * widths["mixed"] > 0
 
 
+def test_adapters_of_one_object_are_one_member() -> None:
+    case = pair("a", "w")
+    other, unknown = (
+        replace(case, adapters=("b", "w"), themes=themes) for themes in (("a", "w"), (None, None))
+    )
+    assert groups_of(case) == groups_of(other) == (("object", "a"), ("style", "w"))
+    assert groups_of(unknown) == (("object", "b"), ("style", "w"))
+
+
 def test_methods_are_compared_pair_by_pair() -> None:
     sums = np.tile([0.0, 1.0], 8)[None]
     better = np.stack([sums[0] + 0.25, sums[0] + 0.15])
@@ -50,11 +61,3 @@ def test_recipes_are_not_compared() -> None:
     assert [rows[name][SCORE]["value"] for name in rows] == [0, 1] and "difference" not in rows["first"][
         SCORE
     ]
-
-
-def test_losses_are_listed() -> None:
-    facts = {"held_out": {"0": 0.3, "50": 0.2, "100": 0.4}, "best_step": 50, "unseen": 0.31}
-    untrained = {"held_out": {}, "best_step": 0, "unseen": 0.3}
-    table = loss_table({"full, Eq. 10": {"0": facts}, "untrained": {"0": untrained}})
-    assert "| full, Eq. 10 | 0 | 0.3000 | 0.2000 | 50 | 0.4000 | 0.3100 |" in table
-    assert "| untrained | 0 |  |  |  |  | 0.3000 |" in table

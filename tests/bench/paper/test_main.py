@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from autolora.metrics.study import read_study
+from autolora.metrics.study import LOSSES, read_study
 from autolora.storage.lock import exclusive_folder
 from bench.paper.__main__ import COMMAND, RESULTS, best_strength, main
 from bench.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
 from bench.paper.images import ImageCache
 from bench.paper.results import key_of
 from bench.paper.world import CACHE, World
+from bench.study_cases import TEST_SPLIT, UNTRAINED
 
 SMALL = (
     "--runs",
@@ -51,7 +52,10 @@ def test_tables_and_curves_are_written_and_drawn_once(
 ) -> None:
     options = ("--tables", "3", "--beyond", "single")
     tables = run(*options)
-    assert [*tables] == ["strengths", "3", "single"]
+    assert [*tables] == ["strengths", "3", "single", LOSSES]
+    assert {*tables[LOSSES]["gates"]} == {"paper", "released", "best"}
+    assert {*tables[LOSSES]["gates"]["paper"]} == {"0", "1"}
+    assert {*tables["3"]["per case"]} == {TEST_SPLIT, UNTRAINED}
     assert len(tables["strengths"]["rows"]) == len(STRENGTHS)
     direct, base = (tables["3"]["rows"][name] for name in ("direct", "base"))
     assert "difference" not in direct["VQAScore"]
