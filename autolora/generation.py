@@ -73,19 +73,25 @@ class Generator:
         """The canonical slots of the base model. Raises MissingArtifact if their config cannot be read."""
         return slots(self.transformer_config)
 
-    @cached_property
+    @property
     def gates(self) -> Gates:
         """The trained gates, on the base model's device and in its dtype.
 
         Raises MissingArtifact if the stage `fusion` has not run.
         """
-        gates = fusion.load(self.slots, fusion.folder(self.root))
-        return gates.to(self.base.device, models.dtype(self.base))
+        return self._gates[0]
+
+    @property
+    def gates_digest(self) -> str:
+        """The digest of `gates`: of their tensors, as they are stored, and their variant."""
+        return self._gates[1]
 
     @cached_property
-    def gates_digest(self) -> str:
-        """The digest of the gates: of their tensors and their variant."""
-        return fusion.hash_gates(fusion.load(self.slots, fusion.folder(self.root)))
+    def _gates(self) -> tuple[Gates, str]:
+        """The gates and their digest, from one reading: a training may replace the files between two."""
+        gates = fusion.load(self.slots, fusion.folder(self.root))
+        digest = fusion.hash_gates(gates)  # before `to`, which changes them in place
+        return gates.to(self.base.device, models.dtype(self.base)), digest
 
     def load_lora(self, sha256: str) -> Lora:
         """Return the updates of an adapter of the pool. Raises MissingArtifact if its weights are missing."""
@@ -165,10 +171,10 @@ def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     """Return the prompt followed by the first trigger word of each adapter, unless the prompt contains it already.
 
     Hubs list alternatives and whole prompts as further trigger words. The words are sorted, so that the order of the
-    adapters does not matter. Raises TypeError as `check_types`.
+    adapters does not matter. An adapter of strength 0 or below adds none. Raises TypeError as `check_types`.
     """
     check_types(hits)
-    first = sorted({hit.trigger_words[0] for hit in hits if hit.trigger_words})
+    first = sorted({hit.trigger_words[0] for hit in hits if hit.trigger_words and hit.strength > 0})
     return ", ".join([prompt, *(word for word in first if word.casefold() not in prompt.casefold())])
 
 

@@ -203,7 +203,7 @@ def _text(name: str, fields: Mapping[str, Any]) -> str:
     value = fields.get(name, UNKNOWN)
     if name == "style" and value is not None:
         return str(value)[:8]
-    if isinstance(value, list):
+    if name == "adapters" and isinstance(value, list):
         return ", ".join(map(_describe_adapter, value)) or "none"
     return "none" if value is None else str(value)
 

@@ -15,6 +15,7 @@ from autolora.fusion.gate_means import GateMeans, describe
 from autolora.fusion.roles import role_of
 from autolora.params import RULE_NUMBERS, GenerationParams, Method, ModelsParams
 from autolora.records import Hit
+from autolora.wording import printable
 
 PROVENANCE_CHUNK = "autolora"
 """keyword of the text chunk of a PNG that holds the provenance"""
@@ -24,6 +25,8 @@ MEAN_GATES = "mean gates"
 """label of where and when each adapter passed its gates"""
 MAX_PX = 2**26
 """of an image whose provenance is read: the text follows the pixels, so these are decoded"""
+MAX_DEPTH = 50
+"""of a provenance: what prints, compares or sends it visits its values recursively"""
 
 
 def record_inputs(
@@ -43,8 +46,8 @@ def record_inputs(
                 "id": hit.id,
                 "file": hit.file,
                 "license": hit.license,
-                "score": hit.score,
-                "relevance": hit.relevance,
+                "score": float(hit.score),
+                "relevance": None if hit.relevance is None else float(hit.relevance),
                 "strength": float(hit.strength),
                 "trigger_words": list(hit.trigger_words),
             }
@@ -94,9 +97,22 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
         raise MissingArtifact(f"the provenance in {path} is not valid JSON: {error}") from error
     except RecursionError as error:
         raise MissingArtifact(f"the provenance in {path} is nested too deeply") from error
+    if _is_deeper(provenance, MAX_DEPTH):
+        raise MissingArtifact(f"the provenance in {path} is nested too deeply")
     if not isinstance(provenance, dict):
         raise MissingArtifact(f"the provenance in {path} has no valid field: it is not a JSON object")
     return provenance
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Return whether a JSON value has more than `depth` levels of objects and lists."""
+    level = [value]
+    for _ in range(depth + 1):
+        inner = [item for item in level if isinstance(item, dict | list)]
+        if not inner:
+            return False
+        level = [part for item in inner for part in (item.values() if isinstance(item, dict) else item)]
+    return True
 
 
 def read_gate_means(path: Path | str) -> GateMeans | None:
@@ -151,11 +167,6 @@ def describe_strength(strength: float) -> str:
     if strength == 0:
         return "strength 0 (does not act)"
     return "" if strength == 1 else f"strength {strength:g}"
-
-
-def printable(text: str) -> str:
-    """Return a text of an image without characters that control a terminal or the direction of writing."""
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 
 def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -64,7 +65,7 @@ def check_trigger_words(
     """
     path = root / "cache" / "trigger_words" / f"{adapter}.json"
     key = hash_value([adapter, list(words), PROMPT, asdict(params), list(base), SEEDS, NUM_CONTROLS])
-    stored = json.loads(path.read_text()) if path.exists() else {}
+    stored = _read(path)
     if stored.get("key") != key:
         generator = load_generator()
         lora = load_lora(generator.root, adapter, generator.slots, generator.bounds)
@@ -78,6 +79,15 @@ def check_trigger_words(
         stored = {"key": key, "checks": checks}
         write_atomic(path, json.dumps(stored))
     return [TriggerWordCheck(**row) for row in stored["checks"]]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the checks in a file; empty if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def compare(word: str, draw: Draw) -> TriggerWordCheck:

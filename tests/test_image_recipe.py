@@ -110,7 +110,9 @@ def test_a_recipe_that_is_not_valid_or_asks_for_too_much_is_refused(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("[" * 100_000, "nested too deeply"), ("[]", "not a JSON object"), ('{"a": NaN}', "not valid JSON"),
+        ("[" * 100_000, "nested too deeply"), (f'{{"a": {"[" * 60}{"]" * 60}}}', "nested too deeply"),
+        (f'{"{" + chr(34) + "a" + chr(34) + ": "}' * 60 + "1" + "}" * 60, "nested too deeply"),
+        ("[]", "not a JSON object"), ('{"a": NaN}', "not valid JSON"),
         ('{"a": 1e999}', "not valid JSON"), ('{"a": "\\ud800"}', "not valid JSON"), ("{", "not valid JSON"),
     ],
 )  # fmt: skip
@@ -149,6 +151,10 @@ def test_differences_name_what_determines_an_image() -> None:
     new["generation"] = generation(steps=4, method="gated", batch=9)
     new["gate_means"] = None
     assert differences(former, former) == []
+    assert differences(former, former | {"index": ["a"], "later": [1, 2]}) == [
+        f"index: {'1' * 64} → ['a']",
+        "later: unknown → [1, 2]",
+    ]
     assert differences(former, new) == [
         "adapters: aaaaaaaa (strength 0.8, relevance 0.75) → aaaaaaaa (relevance 0.75), bbbbbbbb (strength 0.8, "
         "relevance 0.75)",

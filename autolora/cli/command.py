@@ -15,6 +15,7 @@ from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.local.project import PARAMS_FILE, find_project
 from autolora.params import Params, load
 from autolora.progress import show_progress
+from autolora.wording import printable
 
 P = ParamSpec("P")
 
@@ -34,7 +35,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             function(*args, **kwargs)
             sys.stdout.flush()
         except AutoLoraError as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
             raise typer.Exit(1) from error
         except BrokenPipeError:  # the reader has exited (`| head`): end as other commands do
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -45,11 +46,20 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
+class PrintableFormatter(logging.Formatter):
+    """Formats log records without characters that control a terminal: names on hubs and prompts may contain some."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return printable(super().format(record))
+
+
 def _show_logs() -> None:
     """Show warnings and the progress of long work on stderr."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    logging.basicConfig(handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
     show_progress()
 

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.image_summary import print_image
 from autolora.cli.options import PromptOrNone, Rev, Where
-from autolora.cli.paths import check_can_write, from_folder, to_absolute, unused_path
+from autolora.cli.paths import check_can_write, from_folder, new_file, to_absolute, unused_path
 from autolora.cli.repetition import (
     ImageRequest,
     check_image_to_repeat,
@@ -132,9 +133,11 @@ def generate(
     root, params = enter_repository()
     request = resolve_request(params, like, prompt, seed, method, trigger_words)
     name = f"{like.stem}-again" if like else f"{_slug(request.prompt)}-{request.seed}"
-    path = output or unused_path(root / "images" / f"{name}.png")
-    check_is_other_file(path, like)
-    check_can_write(path, request.settings.width * request.settings.height * BYTES_PER_PIXEL, "-o")
+    default = root / "images" / f"{name}.png"
+    if output:
+        check_is_other_file(output, like)
+    num_bytes = request.settings.width * request.settings.height * BYTES_PER_PIXEL
+    check_can_write(output or unused_path(default), num_bytes, "-o")
     uses_recorded = request.recipe and not adapters and not where and k is None
     is_search = not uses_recorded and not adapters and k != 0
     if is_search:
@@ -147,8 +150,8 @@ def generate(
     order_by_role(hits, request.method, style_hit)
     announce(f"drawing with {params.models.pipeline}")
     image = _draw(root, params, request, hits, style_hit)
-    is_replaced = path.exists()
-    _save(image, path)
+    is_replaced = output is not None and output.exists()
+    path = _save(image, output, default)
     print(f"{from_folder(path, here)}{' (replaced)' if is_replaced else ''}")
     print_image(image, request, hits, no_hit)
 
@@ -217,14 +220,17 @@ def _draw(
     )
 
 
-def _save(image: "GeneratedImage", path: Path) -> None:
+def _save(image: "GeneratedImage", output: Path | None, default: Path) -> Path:
+    """Write an image to `output`, else to a new file named like the default, and return the path."""
     from autolora.generation import save_image
 
     try:
-        save_image(image, path)
+        with nullcontext(output) if output else new_file(default) as path:
+            save_image(image, path)
+        return path
     except OSError as error:
         raise MissingArtifact(
-            f"{path} cannot be written ({error.strerror}): give another file (-o)"
+            f"{output or default} cannot be written ({error.strerror}): give another file (-o)"
         ) from error
 
 

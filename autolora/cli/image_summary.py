@@ -21,7 +21,8 @@ def print_image(
 
     no_hit: why there is no adapter although some were looked for.
     """
-    from autolora.provenance import describe_method, printable
+    from autolora.provenance import describe_method
+    from autolora.wording import printable
 
     if image.provenance["text"] != request.prompt:
         print(f"  prompt with trigger words: {printable(image.provenance['text'])}")
@@ -31,7 +32,7 @@ def print_image(
     else:
         print("  the base model alone" + (f": {no_hit}" if no_hit else ""))
     for line in _describe_adapters(hits, image.provenance["style"]):
-        print(f"  {line}")
+        print(f"  {printable(line)}")
     if request.recipe:
         for line in describe_repetition(request.recipe, image):
             print(f"  {line}")

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 
@@ -25,6 +27,27 @@ def unused_path(path: Path) -> Path:
     """Return the path, or if it exists the first that does not with a number behind its name: `cat-2.png`."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
     return next(free for free in chain([path], numbered) if not os.path.lexists(free))
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a new, empty file, the first `unused_path`; it is removed if the block fails.
+
+    Commands that run at the same time get different files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        free = unused_path(path)
+        try:
+            free.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            continue
+    try:
+        yield free
+    except BaseException:
+        free.unlink(missing_ok=True)
+        raise
 
 
 def check_can_write(path: Path, num_bytes: int, option: str) -> None:

@@ -136,7 +136,7 @@ def _size(size: float) -> str:
     """Return a size in bytes with a unit, e.g. `1.5 GB`; a dash for none."""
     value = size / KB
     for unit in UNITS[:-1]:
-        if value < KB:
+        if float(f"{value:.3g}") < KB:  # as it is printed
             return f"{value:.3g} {unit}" if size else "–"
         value /= KB
     return f"{value:.3g} {UNITS[-1]}"

@@ -106,7 +106,7 @@ def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -
 def describe_repetition(recipe: "ImageRecipe", image: "GeneratedImage") -> Iterator[str]:
     """Yield lines on whether a repeated image has the same pixels, and what of its recipe differs."""
     from autolora.image_recipe import differences, pixel_difference
-    from autolora.provenance import printable
+    from autolora.wording import printable
 
     lines = differences(recipe.provenance, image.provenance)
     largest, name = pixel_difference(recipe.path, image.image), recipe.path.name

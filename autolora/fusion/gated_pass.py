@@ -76,7 +76,8 @@ class GatedPass:
         rank = max(update.rank for update in factors)
         down = [_padded(update.down.to(device, precision) * update.scale, rank) for update in factors]
         self.down = torch.cat(down).to(dtype)
-        self.up = torch.stack([_padded(update.up.to(device).mT, rank) for update in factors]).to(dtype)
+        # each by itself: torch cannot join or pad tensors of 8-bit floats with others
+        self.up = torch.stack([_padded(update.up.to(device, dtype).mT, rank) for update in factors])
         columns = self.up.to(precision)
         self.mean = columns.mean(-1, keepdim=True)
         centered = columns - self.mean

@@ -68,7 +68,7 @@ def train(
     objective = make_objective(root, pipeline, examples, params, files)
     is_held_out = _can_hold_out(validation, params)
     held_out = make_objective(root, pipeline, validation, params, files) if is_held_out else None
-    checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value(trained_from))
+    checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value([trained_from, files, tokens]))
     state = fit(gates.to(base.device), objective, params, progress, held_out, checkpoint)
     state.keep_best()
     _log(state)

@@ -148,8 +148,11 @@ def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant, widths: Mapp
     widths: slot -> width of its gate. Raises MismatchError if the tensors are not those of gates of this form, or of
     floating-point numbers, or a value is not finite.
     """
-    with torch.device("meta"):
-        gates = Gates(widths, variant)
+    try:
+        with torch.device("meta"):
+            gates = Gates(widths, variant)
+    except KeyError as error:  # a name that the container of the gates has itself, such as `keys`
+        raise MismatchError(f"not gates of a transformer: {error.args[0]}") from error
     expected = gates.state_dict()
     if difference := _difference(tensors, expected):
         raise MismatchError(

@@ -122,7 +122,10 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
     if kind is datetime.date:
         return _date(value, dotted)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ParamsError(f"{dotted} is a number that is too large") from error
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         raise ParamsError(f"{dotted} is {value!r} but must be a finite number")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

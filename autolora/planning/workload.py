@@ -72,6 +72,8 @@ def make_workload(
     rank: assumed if there is no catalog. root: of the project that the params are of; None if they are of none.
     Raises ParamsError if neither the number of adapters nor a catalog is given.
     """
+    if images_per_adapter is not None and not math.isfinite(images_per_adapter):
+        raise ParamsError(f"the number of images per adapter is {images_per_adapter}: give a finite number")
     listings = read_active(root) if root and catalog_path(root).exists() else []
     adapters = adapters or len(listings) or params.crawl.newest or params.crawl.budget.files
     if not adapters:

@@ -170,6 +170,9 @@ class Jobs:
         with self._changed:
             if job.state == "running":
                 job.state, job.problem = state, problem
+            elif job.file is not None:  # canceled after its last step
+                job.file.unlink(missing_ok=True)
+                job.file = job.record = None
 
     def _forget_oldest(self) -> None:
         over = [job.id for job in self._jobs.values() if job.is_over]

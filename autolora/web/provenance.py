@@ -10,8 +10,9 @@ from PIL import Image
 from autolora.errors import MissingArtifact, RefusedFile
 from autolora.fusion.gate_means import GateMeans
 from autolora.params import PoolParams
-from autolora.provenance import MEAN_GATES, describe_provenance, printable, read_provenance
+from autolora.provenance import MEAN_GATES, describe_provenance, read_provenance
 from autolora.report.gate_heatmap import GateHeatmap, gate_heatmaps
+from autolora.wording import printable
 
 MAX_HEATMAPS = 16
 """adapters up to which their mean gates are drawn; those of more are described only"""

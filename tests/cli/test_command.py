@@ -1,5 +1,6 @@
 """What all commands share: wrong arguments, and a closed pipe."""
 
+import logging
 import shutil
 import signal
 import subprocess
@@ -7,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.cli.command import command
+from autolora.errors import MissingArtifact
 from tests.support.synthetic_repo import make_adapter, write_repository
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +71,22 @@ def test_warnings_of_the_hub_client_are_printed_once() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == "nothing to do\n"
+
+
+def test_errors_and_warnings_control_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    @command
+    def fail() -> None:
+        logging.getLogger("hub").warning("named \x1b[31m%s", "evil")
+        raise MissingArtifact("no \x1b]0;title\x07 file\nof that name")
+
+    handlers = logging.getLogger().handlers[:]
+    logging.getLogger().handlers = []
+    try:
+        with pytest.raises(typer.Exit):
+            fail()
+    finally:
+        logging.getLogger().handlers = handlers
+    assert (
+        capsys.readouterr().err
+        == "WARNING hub: named �[31mevil\nMissingArtifact: no �]0;title� file\nof that name\n"
+    )

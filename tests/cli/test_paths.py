@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from autolora.cli.paths import check_can_write, from_folder, to_absolute, unused_path
+from autolora.cli.paths import check_can_write, from_folder, new_file, to_absolute, unused_path
 
 MB = 1_000_000
 
@@ -27,6 +27,16 @@ def test_a_path_that_exists_gets_a_number(tmp_path: Path) -> None:
         assert path == tmp_path / name
         path.symlink_to("missing")  # a link to nothing is not overwritten either
     assert unused_path(tmp_path / "missing.png") == tmp_path / "missing.png"
+
+
+def test_a_new_file_is_of_one_command_alone_and_removed_after_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "images" / "cat.png"
+    with new_file(path) as first, new_file(path) as second:
+        assert (first, second) == (path, tmp_path / "images" / "cat-2.png")
+    with pytest.raises(OSError, match="full"), new_file(path) as third:
+        assert third.exists() and third.name == "cat-3.png"
+        raise OSError("full")
+    assert sorted(file.name for file in path.parent.iterdir()) == ["cat-2.png", "cat.png"]
 
 
 def test_a_writable_place_stays_as_it_is(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from autolora.lora.factors import Factors
 from autolora.presets.fusion import FUSION, FusionVariant, GateForm
 
 CPU = torch.device("cpu")
+FP8 = torch.float8_e4m3fn
 D_IN, D_OUT, RANKS = 12, 20, (4, 2, 5, 1, 3)
 DEVIATION = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -178,3 +179,17 @@ def test_without_a_compiler_the_function_itself_runs_and_the_log_says_so_once(
         assert all(torch.equal(function(value), add_one(value)) for _ in range(2))
     messages = [record.message for record in caplog.records if record.name == "autolora.fusion.compilation"]
     assert len(messages) == 1 and "the gates run without torch.compile" in messages[0]
+
+
+def test_adapters_of_8_bit_floats_are_as_their_values_in_float32() -> None:
+    gate = random_gate(FUSION["best"])
+    relevance = torch.rand(3)
+    (first, _), (second, _), (third, _) = random_updates(3, relevance)
+    small = [Factors(one.down.to(FP8), one.up.to(FP8), one.scale) for one in (first, second)]
+    large = [Factors(one.down.float(), one.up.float(), one.scale) for one in small]
+    base, x = torch.randn(2, 3, D_OUT), torch.randn(2, 3, D_IN)
+    first_result, second_result = (
+        GatedPass([*zip([*factors, third], relevance, strict=True)], gate, CPU, torch.float32)(base, x)
+        for factors in (small, large)
+    )
+    assert torch.equal(first_result, second_result)

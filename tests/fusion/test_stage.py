@@ -195,3 +195,24 @@ def test_the_profiles_settings_train_in_bfloat16(root: Path, models: ModelsParam
 def test_without_a_training_lock_the_error_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="dvc repro dataset"):
         stage.train(tmp_path, PARAMS, SHIPPED.models, SHIPPED.pool, TOKENS, lambda *_: None)
+
+
+def test_a_state_continues_only_a_training_with_equal_precision_and_texts(
+    root: Path, models: ModelsParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def record(path: Path, key: str) -> None:
+        keys.append(key)
+        raise InterruptedError
+
+    monkeypatch.setattr(stage, "Checkpoint", record)
+    for base, tokens in (
+        (models, TOKENS),
+        (models, TOKENS),
+        (replace(models, dtype="bfloat16"), TOKENS),
+        (models, 4),
+    ):
+        with pytest.raises(InterruptedError):
+            stage.train(root, fusion_params(), base, SHIPPED.pool, tokens, lambda *_: None)
+    assert keys[0] == keys[1] and len(set(keys)) == 3

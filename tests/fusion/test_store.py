@@ -157,3 +157,10 @@ def test_gates_of_another_rank_have_another_hash(folder: Path) -> None:
     edited = store.load(slots(CONFIG), folder)
     assert store.hash_weights(edited) == store.hash_weights(former)
     assert store.hash_gates(edited) != store.hash_gates(former)
+
+
+@pytest.mark.parametrize("name", ["keys", "training", "forward"])
+def test_a_slot_with_the_name_of_an_attribute_is_an_error(name: str) -> None:
+    tensors = {f"model_dict.{name}.norm_lora.weight": torch.zeros(4)}
+    with pytest.raises(MismatchError, match="not gates of a transformer"):
+        store.assemble(tensors, FUSION["best"], store.find_widths(tensors))

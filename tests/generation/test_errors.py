@@ -108,8 +108,7 @@ def test_without_adapters_the_method_gated_needs_no_gates(
     generator: Generator, hits: list[Hit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fusion, "folder", lambda root: tmp_path)
-    for name in ("gates", "gates_digest"):
-        monkeypatch.delitem(generator.__dict__, name, raising=False)
+    monkeypatch.delitem(generator.__dict__, "_gates", raising=False)
     for chosen in ([], [replace(hit, strength=0.0) for hit in hits]):
         generated = generate(generator, PROMPT, chosen, method="gated", seed=0, params=PARAMS)
         assert generated.provenance["gates"] is None and generated.provenance["gate_means"] is None

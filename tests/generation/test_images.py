@@ -139,3 +139,14 @@ def test_the_gates_take_named_adapters_for_relevant(
 
     assert difference(image(None), image(1.0)) == 0
     assert difference(image(None), image(0.0)) > 0
+
+
+def test_a_named_adapter_leaves_the_relevance_of_others_as_it_is(
+    generator: Generator, hits: list[Hit], gates_folder: Path
+) -> None:
+    def image(*relevance: float | None) -> Image.Image:
+        chosen = [replace(hit, relevance=value) for hit, value in zip(hits, relevance, strict=True)]
+        return generate(generator, PROMPT, chosen, method="gated", seed=7, params=PARAMS).image
+
+    assert difference(image(0.05, None), image(0.05, 1.0)) == 0
+    assert difference(image(0.05, None), image(None, None)) > 0

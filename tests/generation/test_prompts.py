@@ -39,6 +39,8 @@ def test_only_the_first_trigger_word_of_an_adapter_is_added_if_it_is_missing(hit
     assert add_trigger_words("a cat", [second, first]) == "a cat, Inky, aa"
     assert add_trigger_words("an inky cat", [first, first]) == "an inky cat"
     assert add_trigger_words("a cat", []) == "a cat"
+    subtracted, inactive = replace(first, strength=-1.0), replace(second, strength=0.0)
+    assert add_trigger_words("a cat", [subtracted, inactive]) == "a cat"
 
 
 def test_what_text_encoders_do_not_read_of_a_prompt_is_named(

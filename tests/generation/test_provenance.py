@@ -1,8 +1,10 @@
 """Provenance from which an image can be generated again, its description, and `autolora show`."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from autolora.errors import MissingArtifact
+from autolora.fusion import store as fusion
 from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.generation import GeneratedImage, Generator, generate, save_image
 from autolora.params import GenerationParams
@@ -17,6 +20,7 @@ from autolora.params.reader import read_section
 from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_gate_means, read_provenance
 from autolora.records import Hit
 from tests.generation.drawing import PARAMS, PROMPT, difference
+from tests.support.tiny_flux import CONFIG
 
 
 def test_image_is_generated_again_from_its_provenance(
@@ -125,3 +129,24 @@ def test_the_style_is_a_hit_whose_sha256_is_recorded(generator: Generator, hits:
     }
     first, second = (generated.image for generated in images.values())
     assert difference(first, second) > 0
+
+
+def test_numbers_of_numpy_are_recorded(generator: Generator, hits: list[Hit], tmp_path: Path) -> None:
+    hit = replace(hits[0], score=np.float32(0.5), relevance=np.float32(0.25), strength=np.float64(0.5))
+    save_image(generate(generator, PROMPT, [hit], method="direct", seed=7, params=PARAMS), tmp_path / "a.png")
+    recorded = read_provenance(tmp_path / "a.png")["adapters"][0]
+    assert (recorded["score"], recorded["relevance"], recorded["strength"]) == (0.5, 0.25, 0.5)
+
+
+def test_the_hash_of_the_gates_is_of_those_that_drew(
+    generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    for folder in ("fusion", "pool"):
+        shutil.copytree(generator.root / "data" / folder, tmp_path / "data" / folder)
+    own = Generator(tmp_path, generator.base, generator.bounds)
+    drawn_with = fusion.hash_gates(own.gates)
+    other = fusion.build(CONFIG, fusion.load(own.slots, fusion.folder(tmp_path)).variant)
+    fusion.save(other, own.slots, fusion.folder(tmp_path))  # a refresh replaces them
+    generated = generate(own, PROMPT, hits, method="gated", seed=7, params=PARAMS)
+    assert generated.provenance["gates"] == drawn_with != fusion.hash_gates(other)

@@ -23,6 +23,7 @@ from tests.params.changed_params import SHIPPED, changed
         ("encoder", "dropout", "1.5e6", r"write 1500000\.0$"),
         ("encoder", "dropout", "nan", r"must be of type float, not 'nan'$"),
         ("encoder", "dropout", float("nan"), r"encoder.dropout is nan but must be a finite number"),
+        ("encoder", "dropout", 10**400, r"encoder.dropout is a number that is too large"),
         ("concepts", "noise_levels", [float("inf")], r"noise_levels\[0\] is inf but must be a finite number"),
         ("concepts", "noise_levels", ["2e-1"], r"noise_levels\[0\] must be of type float, .* write 0\.2$"),
         (

@@ -70,3 +70,11 @@ def test_a_days_budget_is_the_number_of_adapters_of_a_first_run() -> None:
 def test_an_unknown_number_of_adapters_is_an_error_that_names_the_option(params: Params) -> None:
     with pytest.raises(ParamsError, match=r"give it \(`autolora plan --adapters 1000`\)"):
         make_workload(PARAMS, SLOTS, 16, None, None, None)
+
+
+@pytest.mark.parametrize("images", [float("inf"), float("nan")])
+def test_a_number_of_images_that_is_not_finite_is_an_error(images: float) -> None:
+    with pytest.raises(
+        ParamsError, match=f"the number of images per adapter is {images}: give a finite number"
+    ):
+        make_workload(PARAMS, SLOTS, 16, None, 10, images)

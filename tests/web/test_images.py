@@ -136,6 +136,29 @@ def test_a_running_image_is_canceled_after_its_step() -> None:
     jobs.close()
 
 
+def test_an_image_that_is_canceled_after_its_last_step_leaves_no_file(tmp_path: Path) -> None:
+    entered, opened = threading.Event(), threading.Event()
+
+    def generate(job: Job, on_step: Callable[[int], None]) -> None:
+        on_step(1)
+        entered.set()
+        assert opened.wait(LIMIT_S)
+        job.file = tmp_path / "image.png"
+        job.file.write_bytes(b"image")
+
+    jobs = Jobs(generate, max_waiting=2)
+    job = jobs.submit(REQUEST, steps=1)
+    assert entered.wait(LIMIT_S)
+    jobs.cancel(job)
+    opened.set()
+    following = jobs.submit(REQUEST, steps=1)
+    wait_until(lambda: following.is_over)
+    assert job.state == "canceled" and job.file is None
+    assert following.state == "done" and following.file is not None
+    jobs.remove(job)
+    jobs.close()
+
+
 @pytest.mark.parametrize(
     ("error", "problem"),
     [(MissingArtifact("no weights"), "no weights"), (ZeroDivisionError(), "ZeroDivisionError")],

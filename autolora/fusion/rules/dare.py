@@ -46,7 +46,10 @@ def drop_values(values: Tensor, drop: float, *seeds: object) -> Tensor:
     seeds: what determines the random ones, on one kind of device; torch's global generator stays as it is.
     """
     digest = hashlib.sha256(" ".join(map(str, seeds)).encode()).digest()
-    with torch.random.fork_rng([values.device] if values.device.type == "cuda" else []):
-        torch.manual_seed(int.from_bytes(digest[:7]))
+    on_gpu = values.device.type == "cuda"
+    # not torch.manual_seed, which also seeds the devices that fork_rng does not restore
+    generator = torch.cuda.default_generators[values.device.index] if on_gpu else torch.default_generator
+    with torch.random.fork_rng([values.device] if on_gpu else []):
+        generator.manual_seed(int.from_bytes(digest[:7]))
         dropped: Tensor = prune(values, 1 - drop, method="random", rescale=True)
     return dropped

@@ -36,10 +36,9 @@ class Gated:
         )
 
 
-def _known_relevance(adapters: Sequence[Adapter]) -> list[float] | None:
-    """Return the relevance of each adapter (k,), or None, which counts as 1.
+def _known_relevance(adapters: Sequence[Adapter]) -> list[float]:
+    """Return the relevance of each adapter (k,); an unknown one counts as 1.
 
     It is unknown for named adapters, and if the encoder has no calibration.
     """
-    known = [adapter.relevance for adapter in adapters if adapter.relevance is not None]
-    return known if len(known) == len(adapters) else None
+    return [1.0 if adapter.relevance is None else adapter.relevance for adapter in adapters]

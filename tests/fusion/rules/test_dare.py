@@ -1,5 +1,6 @@
 """DARE: which values are dropped, and that the others keep the expected update."""
 
+import pytest
 import torch
 
 from autolora.fusion.rules.dare import Dare, drop_values
@@ -30,6 +31,11 @@ def test_draws_depend_on_the_seeds_and_leave_the_global_generator_alone() -> Non
     assert torch.equal(first, drop_values(values, 0.5, 0, "a", "slot"))
     for other in ((1, "a", "slot"), (0, "b", "slot"), (0, "a", "slot 2")):
         assert not torch.equal(first, drop_values(values, 0.5, *other))
+
+
+def test_no_generator_of_a_gpu_is_seeded_for_values_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", None)  # a call would fail
+    assert drop_values(torch.ones(4), 0.5, 0).shape == (4,)
 
 
 def test_updates_are_dropped_by_themselves_and_added() -> None:
