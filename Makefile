@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (5 minutes)
+demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (8 minutes)
 	python -m playground.demo
 
 test: .venv/installed        ## run all tests, with real servers (20 minutes)
