@@ -81,6 +81,8 @@ class Jobs:
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._current: Job | None = None
+        """being generated; a canceled one is until its current step ends"""
         self._is_closed = False
         self._worker: threading.Thread | None = None
 
@@ -106,8 +108,8 @@ class Jobs:
     def position(self, job: Job) -> int:
         """Return how many images are generated before a waiting one; 0 if it does not wait."""
         with self._changed:
-            is_running = any(other.state == "running" for other in self._jobs.values())
-            return self._waiting.index(job) + is_running if job in self._waiting else 0
+            is_busy = self._current is not None
+            return self._waiting.index(job) + is_busy if job in self._waiting else 0
 
     def recent(self) -> Sequence[Job]:
         """Return the jobs, the newest first."""
@@ -154,10 +156,11 @@ class Jobs:
     def _next(self) -> Job | None:
         """Return the next job as running; None if the queue is closed."""
         with self._changed:
+            self._current = None
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
             if self._is_closed:
                 return None
-            job = self._waiting.popleft()
+            self._current = job = self._waiting.popleft()
             job.state = "running"
             return job
 

@@ -150,8 +150,9 @@ def test_an_image_that_is_canceled_after_its_last_step_leaves_no_file(tmp_path: 
     job = jobs.submit(REQUEST, steps=1)
     assert entered.wait(LIMIT_S)
     jobs.cancel(job)
-    opened.set()
     following = jobs.submit(REQUEST, steps=1)
+    assert jobs.position(following) == 1  # the canceled one is still being generated
+    opened.set()
     wait_until(lambda: following.is_over)
     assert job.state == "canceled" and job.file is None
     assert following.state == "done" and following.file is not None
