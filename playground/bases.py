@@ -185,7 +185,7 @@ def _loss(
 ) -> torch.Tensor:
     """Return the flow-matching loss of a batch with one random caption per drawing, cut to `length` T5 tokens."""
     variant = torch.randint(data.ids.shape[1], (len(rows),), generator=generator)
-    with torch.autocast("cpu", torch.bfloat16):
+    with drawings.precision():
         states = models[1](input_ids=data.ids[rows, variant, :length]).last_hidden_state.float()
         batch = flux.Batch(data.latents[rows], states, data.pooled[rows, variant])
         return flux.loss(models[0], batch, generator)

@@ -119,7 +119,7 @@ def _train(
     for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, recipe.seed)):
         captions = ids[rows, torch.randint(ids.shape[1], (len(rows),))]
         augmented = drawings.augment(pixels[rows], by=3) / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with drawings.precision():
             image = _features(model.get_image_features(pixel_values=augmented)).float()
             words = _features(model.get_text_features(input_ids=captions)).float()
         loss = contrastive_loss(F.normalize(image), F.normalize(words), model.logit_scale)

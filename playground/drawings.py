@@ -92,6 +92,14 @@ def batches(count: int, size: int, steps: int, seed: int) -> Iterator[torch.Tens
         start += size
 
 
+def precision() -> torch.autocast:
+    """Return the context in which trainings compute: in bfloat16 if the processor has AVX-512, else in float32.
+
+    With AVX2 alone a product in bfloat16 takes about 70 times as long as one in float32.
+    """
+    return torch.autocast("cpu", torch.bfloat16, enabled="AVX512" in torch.backends.cpu.get_cpu_capability())
+
+
 def decay(step: int, steps: int, warmup: int = 50) -> float:
     """Return the learning-rate factor: linear warm-up, then a half cosine to 2 %."""
     if step < warmup:

@@ -66,7 +66,7 @@ def _train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: drawings.decay(s, steps))
     for step, rows in enumerate(drawings.batches(len(pixels), BATCH, steps, SEED)):
         image = drawings.augment(pixels[rows], by=3) / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with drawings.precision():
             logits = model(pixel_values=image).logits
         value = loss(logits.float(), target[rows])
         optimizer.zero_grad()

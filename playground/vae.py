@@ -84,7 +84,7 @@ def _train(model: AutoencoderKL, pixels: torch.Tensor, steps: int, seed: int) ->
     for step, rows in enumerate(drawings.batches(len(pixels), CROP_BATCH, steps, seed)):
         image = drawings.to_signed(pixels[rows])
         image = crop(image) if step < CROP_SHARE * steps else image[:BATCH]
-        with torch.autocast("cpu", torch.bfloat16):
+        with drawings.precision():
             value = loss(model, image)
         optimizer.zero_grad()
         torch.autograd.backward(value)

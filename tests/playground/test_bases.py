@@ -12,7 +12,7 @@ import torch
 
 from autolora.errors import AutoLoraError
 from autolora.storage.lock import exclusive_folder
-from playground import bases, flux
+from playground import bases, drawings, flux
 from playground.bases import Base, TrainingSet
 from playground.checkpoints import Checkpoint
 
@@ -54,6 +54,17 @@ def test_another_seed_is_trained_as_the_committed_base() -> None:
     seed = bases.FURTHER["seed"]
     assert replace(seed, home=bases.MAIN.home, seed=bases.MAIN.seed) == bases.MAIN
     assert bases.FURTHER["both"].start == flux.HOME
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32), ("DEFAULT", torch.float32)]
+)
+def test_trainings_compute_in_bfloat16_only_if_the_processor_has_avx512(
+    capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    with drawings.precision():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_scale_reduces_steps_and_drawings() -> None:
