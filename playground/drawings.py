@@ -1,4 +1,4 @@
-"""Drawings as tensors, with degradation and augmentation; and batches, schedule and averaging of all trainings."""
+"""Drawings as tensors, with degradation and augmentation; and what trainings share: batches, precision, averaging."""
 
 from __future__ import annotations
 
