@@ -2,6 +2,8 @@
 import { dialog, showDialog } from "./dialog.js";
 import { cancelPart, fetchPart } from "./fetching.js";
 
+const BY_HISTORY = "history"; // why the drawer was closed: Back or Forward
+
 async function open(sha256) {
   const html = await fetchPart("adapter", `/parts/adapters/${sha256}${location.search}`);
   if (html !== null) showDialog(html);
@@ -15,8 +17,10 @@ function visit(sha256) {
   open(sha256);
 }
 
-/** Remove the adapter from the URL after its details were closed, and give the focus back to its card. */
+/** Remove the adapter from the URL after its details were closed on the page, and give the focus back to its card.
+ * The event of a closing comes one frame after it: by then the history can have opened the details again. */
 function leave() {
+  if (dialog.open || dialog.returnValue === BY_HISTORY) return;
   const query = new URLSearchParams(location.search);
   if (!query.has("adapter")) return;
   const card = document.querySelector(`.card a[data-adapter="${CSS.escape(query.get("adapter"))}"]`);
@@ -41,6 +45,6 @@ export function followDetails() {
       return;
     }
     cancelPart("adapter"); // its details may still be on their way
-    if (dialog.open) dialog.close();
+    if (dialog.open) dialog.close(BY_HISTORY);
   });
 }

@@ -7,6 +7,7 @@ const content = document.getElementById("adapter");
 export function showDialog(html) {
   content.innerHTML = html;
   dialog.scrollTop = 0;
+  dialog.returnValue = ""; // why it was closed before
   if (!dialog.open) dialog.showModal();
 }
 

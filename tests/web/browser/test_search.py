@@ -11,6 +11,27 @@ from tests.web.browser.visits import NEXT_MESSAGE, SHA256, close, open_page, wai
 
 pytestmark = pytest.mark.slow
 
+HOLD_CLOSE_EVENT = """() => {
+    let drawer = null;
+    addEventListener("close", (event) => {
+        event.stopImmediatePropagation();
+        drawer = event.target;
+    }, { capture: true, once: true });
+    globalThis.isHeld = () => drawer !== null;
+    globalThis.release = () => {
+        let goesBack = false;
+        history.back = () => { goesBack = true; };
+        drawer.dispatchEvent(new Event("close"));
+        delete history.back;
+        return goesBack;
+    };
+}"""
+"""a drawer is told of its closing one frame later; `release` tells it now and returns whether it goes back"""
+FORWARD_AND_RELEASE = """() => new Promise((done) => {
+    addEventListener("popstate", () => done(release()), { once: true });
+    history.forward();
+})"""
+
 
 def test_answers_appear_while_typing_and_the_url_states_them(browser: Browser, url: str) -> None:
     page = open_page(browser, url)
@@ -59,6 +80,27 @@ def test_back_before_the_details_arrive_does_not_open_them(browser: Browser, url
     with page.expect_event("requestfailed", lambda request: "/parts/adapters/" in request.url):
         page.go_back()
     expect(page.locator("#details")).to_be_hidden()
+    close(page)
+
+
+@pytest.mark.parametrize("is_early", [True, False], ids=["before the details arrive", "after it"])
+def test_forward_right_after_back_shows_the_details_again(browser: Browser, url: str, is_early: bool) -> None:
+    page = open_page(browser, f"{url}?q=a+cat")
+    page.locator(".card .face").first.click()
+    expect(page.locator("#details")).to_be_visible()
+    page.evaluate(HOLD_CLOSE_EVENT)
+    page.go_back()
+    page.wait_for_function("isHeld()")
+    if is_early:
+        assert not page.evaluate(FORWARD_AND_RELEASE)
+        expect(page.locator("#details")).to_be_visible()
+    else:
+        page.go_forward()
+        expect(page.locator("#details")).to_be_visible()
+        assert not page.evaluate("release()")
+    page.keyboard.press("Escape")
+    expect(page.locator("#details")).to_be_hidden()
+    wait_for_results(page, "?q=a+cat")
     close(page)
 
 
