@@ -5,7 +5,8 @@
     changed_inputs(root, params.inputs)    # later: phrases on what has changed
 
 Files are compared by path, size and time of modification, so an input of any size is not read. The record is kept in
-cache/inputs/<stage>.json, as these times are those of one machine.
+cache/inputs/<stage>.json, as these times are those of one machine. Paths in the repository are relative to its root, so
+a repository may be moved.
 """
 
 import glob
@@ -32,7 +33,7 @@ class InputState:
     """0 of an id, and of what does not exist"""
     bytes: int
     sha256: str
-    """over path, size and time of modification of each file"""
+    """over path, size and time of modification of each file; the path is relative to the root if the file lies there"""
 
 
 @contextmanager
@@ -62,7 +63,8 @@ def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
 
 def read_state(root: Path, path: str | None) -> InputState:
     """Return the state of an input. root, path: as in `recording_input`."""
-    states = sorted((str(file), _state(file)) for file in _files(_locate(root, path)) if file.is_file())
+    files = [file for file in _files(_locate(root, path)) if file.is_file()]
+    states = sorted((_name(root, file), _state(file)) for file in files)
     size = sum(state[0] for _, state in states)
     return InputState(path=path, files=len(states), bytes=size, sha256=hash_value(states))
 
@@ -98,6 +100,11 @@ def _files(path: Path | None) -> Iterator[Path]:
         yield from (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
     else:
         yield from map(Path, glob.glob(str(path)))
+
+
+def _name(root: Path, file: Path) -> str:
+    """Return the path of a file, relative to the root if it lies there."""
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
 def _state(file: Path) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.cli.plan import _size
 from tests.support import tiny_judges
 from tests.support.repository import change_params
 from tests.support.tiny_flux import TOKENS, save_pipeline
@@ -51,6 +52,24 @@ def test_the_table_states_what_was_computed_and_what_was_assumed(
     assert "per LoRA file (rank 16), 1,024 px per image: assumed, as there is no catalog" in result.stdout
     assert "assumed: 16 rank of an adapter in all slots" in result.stdout
     assert "counting the operations of" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "–"),
+        (1, "0.001 kB"),
+        (999.4e3, "999 kB"),
+        (999.6e3, "1 MB"),
+        (999.4e6, "999 MB"),
+        (999.5e6, "1 GB"),
+        (1.234e9, "1.23 GB"),
+        (80e9, "80 GB"),
+        (999.6e9, "1 TB"),
+    ],
+)
+def test_a_size_is_never_1000_of_a_unit_that_has_a_larger_one(size: float, text: str) -> None:
+    assert _size(size) == text
 
 
 def test_a_profile_is_planned_outside_of_a_project(

@@ -76,6 +76,17 @@ def test_a_path_may_be_relative_or_in_the_home_folder(
     assert changes(tmp_path, path)[0].startswith(f"{path} has changed")
 
 
+def test_a_repository_may_be_moved_with_its_inputs(tmp_path: Path, corpus: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    corpus.rename(before / "corpus")
+    record(before, Path("corpus"))
+    before.rename(after)
+    assert changes(after, "corpus") == []
+    os.utime(after / "corpus/a.tar", ns=(1, 1))
+    assert len(changes(after, "corpus")) == 1
+
+
 def test_an_input_that_is_gone_is_named(tmp_path: Path, corpus: Path) -> None:
     record(tmp_path, corpus)
     corpus.rename(tmp_path / "elsewhere")
