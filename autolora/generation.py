@@ -32,6 +32,7 @@ from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
 
 OnStep = Callable[[int], None]
+FileState = tuple[int, int, int]
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +87,26 @@ class Generator:
         """The digest of `gates`: of their tensors, as they are stored, and their variant."""
         return self._gates[1]
 
+    def follow_gates(self) -> None:
+        """Load the gates again, when they are next used, if their file was replaced since they were loaded."""
+        if "_gates" in vars(self) and self._gates[2] != self._gates_file():
+            del self._gates
+
     @cached_property
-    def _gates(self) -> tuple[Gates, str]:
-        """The gates and their digest, from one reading: a training may replace the files between two."""
+    def _gates(self) -> tuple[Gates, str, FileState | None]:
+        """The gates, their digest, and the state of their file: a training may replace it between two readings."""
+        state = self._gates_file()
         gates = fusion.load(self.slots, fusion.folder(self.root))
         digest = fusion.hash_gates(gates)  # before `to`, which changes them in place
-        return gates.to(self.base.device, models.dtype(self.base)), digest
+        return gates.to(self.base.device, models.dtype(self.base)), digest, state
+
+    def _gates_file(self) -> FileState | None:
+        """Return inode, size and time of modification of the file of the gates; None if there is none."""
+        try:
+            status = (fusion.folder(self.root) / fusion.WEIGHTS).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def load_lora(self, sha256: str) -> Lora:
         """Return the updates of an adapter of the pool. Raises MissingArtifact if its weights are missing."""

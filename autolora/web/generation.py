@@ -1,4 +1,4 @@
-"""Generates the images of jobs with the base model, which is loaded for the first one."""
+"""Generates the images of jobs with the base model, which is loaded for the first one, and the gates on disk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,6 +31,7 @@ class ImageGeneration:
         request = job.request
         if self._generator is None:
             self._generator = generation.Generator(self._root, self._params.models, self._params.pool)
+        self._generator.follow_gates()
         on_step(0)
         image = generation.generate(
             self._generator,

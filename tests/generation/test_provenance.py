@@ -138,7 +138,7 @@ def test_numbers_of_numpy_are_recorded(generator: Generator, hits: list[Hit], tm
     assert (recorded["score"], recorded["relevance"], recorded["strength"]) == (0.5, 0.25, 0.5)
 
 
-def test_the_hash_of_the_gates_is_of_those_that_drew(
+def test_the_hash_of_the_gates_is_of_those_that_drew_until_the_generator_follows(
     generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -150,3 +150,16 @@ def test_the_hash_of_the_gates_is_of_those_that_drew(
     fusion.save(other, own.slots, fusion.folder(tmp_path))  # a refresh replaces them
     generated = generate(own, PROMPT, hits, method="gated", seed=7, params=PARAMS)
     assert generated.provenance["gates"] == drawn_with != fusion.hash_gates(other)
+
+    def follow() -> str:
+        own.follow_gates()
+        return own.gates_digest
+
+    loaded = own.gates
+    assert follow() == fusion.hash_gates(other)
+    assert own.gates is not loaded
+    loaded = own.gates
+    assert follow() == fusion.hash_gates(other) and own.gates is loaded  # nothing has changed
+    shutil.rmtree(fusion.folder(tmp_path))
+    with pytest.raises(MissingArtifact, match="no trained gates"):
+        follow()

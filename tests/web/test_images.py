@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import httpx2
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.fusion import store as fusion
 from autolora.provenance import read_provenance
 from autolora.web import jobs as jobs_module
 from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
+from tests.support import small_root
 from tests.support.waiting import LIMIT_S, wait_until
 
 REQUEST = ImageRequest(prompt="a cat", adapters=(), seed=0, method="direct", trigger_words=False)
@@ -50,6 +53,28 @@ def test_an_image_through_gates_shows_where_they_opened(client: httpx2.Client) -
     part = client.get(f"/parts/images/{job['id']}").text
     assert part.count('<img src="data:image/png;base64,') == 1 and "by block and step" in part
     assert "<dt>mean gates</dt>" not in part
+
+
+def test_an_image_passes_the_gates_that_a_refresh_has_put_in_place(client: httpx2.Client, root: Path) -> None:
+    sha256 = client.get("/api/search", params={"k": 1}).json()["adapters"][0]["sha256"]
+    wanted = {"prompt": "a cat", "adapters": [{"sha256": sha256}], "method": "gated"}
+
+    def mean_gates() -> str:
+        job = ended(client, client.post("/api/images", json=wanted).json()["id"])
+        assert job["state"] == "done", job["problem"]
+        text: str = job["facts"]["mean gates"]
+        return text
+
+    folder = fusion.folder(root)
+    former = fusion.load(small_root.SLOTS, folder)
+    before = mean_gates()
+    variant = replace(former.variant, init_bias=0.0)
+    try:
+        fusion.save(fusion.build(small_root.CONFIG, variant), small_root.SLOTS, folder)
+        after = mean_gates()
+    finally:
+        fusion.save(former, small_root.SLOTS, folder)
+    assert after != before == mean_gates()
 
 
 def test_a_method_with_roles_is_told_which_adapter_is_the_style(client: httpx2.Client) -> None:

@@ -22,7 +22,10 @@ class Gated:
     """gets the means of the gates"""
 
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
-        """Let any number of adapters act through the gates, also a single one; errors as `fused`."""
+        """Let any number of adapters act through the gates, also a single one; errors as `fused`.
+
+        An unknown relevance counts as 1: that of a named adapter, and any if the encoder has no calibration.
+        """
         loras = [adapter.lora for adapter in adapters]
         if self.recorder:
             self.recorder.begin([adapter.sha256 for adapter in adapters])
@@ -30,15 +33,7 @@ class Gated:
             pipeline.transformer,
             loras,
             gates=self.gates,
-            relevance=_known_relevance(adapters),
+            relevance=[1.0 if adapter.relevance is None else adapter.relevance for adapter in adapters],
             sha256=[adapter.sha256 for adapter in adapters],
             recorder=self.recorder,
         )
-
-
-def _known_relevance(adapters: Sequence[Adapter]) -> list[float]:
-    """Return the relevance of each adapter (k,); an unknown one counts as 1.
-
-    It is unknown for named adapters, and if the encoder has no calibration.
-    """
-    return [1.0 if adapter.relevance is None else adapter.relevance for adapter in adapters]
