@@ -1,6 +1,6 @@
 """Means over cases that share members, and their 95 % intervals: the two-way bootstrap.
 
-Pairs of objects and styles share both, and random sets share adapters, so whole cases are not independent. The
+Pairs of objects and styles share both, and random sets share topics, so whole cases are not independent. The
 bootstrap for such crossed designs (Owen 2007, the pigeonhole bootstrap) draws the members of each population with
 replacement, and weights a case by the product of the numbers of times that its members were drawn.
 """

@@ -19,7 +19,7 @@ SEEDS_PER_RUN = 1000
 MIN_PER_FIELD = 3
 """unseen adapters of a field from which sets are drawn among these alone"""
 PROMPT = "prompt"
-"""population of cases that ask for no adapter; members of the others are adapters (sha256)"""
+"""population of cases that ask for no adapter; members of the others are themes, objects and styles, or topics"""
 FEW_SETS = 10
 """fields with unseen adapters, per adapter of a set, from which sets are drawn among these alone"""
 
@@ -37,6 +37,8 @@ class Case:
     """number of adapters that the prompt asks for"""
     themes: tuple[str | None, ...] = ()
     """of the wanted adapters"""
+    adapters: tuple[str, ...] = ()
+    """sha256 of those that the prompt asks for or describes"""
     groups: Groups
     """cases that share a member are not independent"""
     run: int
@@ -51,8 +53,7 @@ class Case:
 
 def as_study_case(case: Case) -> StudyCase:
     """Return a case as the tables count it."""
-    adapters = [name for population, name in case.groups if population != PROMPT]
-    return StudyCase(groups=case.groups, adapters=adapters, prompt=case.content)
+    return StudyCase(groups=case.groups, adapters=case.adapters, prompt=case.content)
 
 
 def object_style_cases(
@@ -86,7 +87,8 @@ def _object_in_style(thing: CandidateAdapter, style: CandidateAdapter, run: int,
         loaded=(thing.sha256, style.sha256),
         wanted=2,
         themes=(thing.theme, style.theme),
-        groups=((KINDS[0], thing.sha256), (KINDS[1], style.sha256)),
+        adapters=(thing.sha256, style.sha256),
+        groups=((KINDS[0], str(thing.theme)), (KINDS[1], str(style.theme))),
         run=run,
         images=images,
     )
@@ -160,13 +162,15 @@ def _mixed_case(
     parts = [_short_caption(first, int(rng.integers(len(first.captions))))]
     parts += [phrase for other in others if (phrase := _phrase(world, other))]
     trigger_words = [word for adapter in chosen for word in adapter.trigger_words]
+    adapters = tuple(adapter.sha256 for adapter in chosen)
     return Case(
         prompt=", ".join([*parts, *trigger_words]),
         content=", ".join(parts),
-        loaded=tuple(adapter.sha256 for adapter in chosen),
+        loaded=adapters,
         wanted=len(chosen),
         themes=tuple(adapter.theme for adapter in chosen),
-        groups=tuple(("adapter", adapter.sha256) for adapter in chosen),
+        adapters=adapters,
+        groups=tuple(("topic", adapter.topic) for adapter in chosen),
         run=run,
         images=images,
     )
@@ -200,6 +204,7 @@ def single_case(world: World, case: Case) -> Case:
         loaded=case.loaded[:1],
         wanted=1,
         themes=case.themes[:1],
+        adapters=case.adapters[:1],
         groups=case.groups[:1],
     )
 

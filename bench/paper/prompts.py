@@ -28,7 +28,7 @@ def synthetic_prompts(world: World, count: int, run: int) -> list[Case]:
     return [
         Case(
             prompt=case.content, content=case.content, loaded=(), wanted=0,
-            groups=case.groups, run=run, images=1,
+            adapters=case.adapters, groups=case.groups, run=run, images=1,
         )
         for case in cases
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autolora.metrics.crossed_bootstrap import estimate
+from autolora.metrics.crossed_bootstrap import Groups, estimate
 from autolora.progress import track
 from autolora.storage.arrays import Float64Array
 from bench.paper.cases import Case
@@ -16,8 +16,16 @@ from bench.paper.scores import Columns, Scores
 
 TIE = 0.01
 """largest difference of two scores that counts as a tie"""
-CaseKey = tuple[tuple[tuple[str, str], ...], str, int]
-"""groups, prompt and run of a case"""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseKey:
+    """What identifies a case among those of one row."""
+
+    adapters: tuple[str, ...]
+    prompt: str
+    run: int
+    groups: Groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Results:
 
 def key_of(case: Case) -> CaseKey:
     """Return what identifies a case among those of one row."""
-    return case.groups, case.prompt, case.run
+    return CaseKey(case.adapters, case.prompt, case.run, case.groups)
 
 
 def measure(cells: Sequence[Cell], scores: Scores, label: str) -> Results:
@@ -101,9 +109,9 @@ def _summarize_row(results: Results, row: str, experiment: Experiment) -> dict[s
 
 def _estimates(values: Mapping[CaseKey, Float64Array]) -> dict[str, Any]:
     means = _means(values)
-    runs = np.array([run for _, _, run in values])
+    runs = np.array([key.run for key in values])
     by_run = [float(np.nanmean(means[runs == run])) for run in sorted(set(runs.tolist()))]
-    return estimate(means, [groups for groups, _, _ in values]) | {"cases": len(means), "runs": by_run}
+    return estimate(means, [key.groups for key in values]) | {"cases": len(means), "runs": by_run}
 
 
 def _compare(
@@ -114,7 +122,7 @@ def _compare(
     ours, theirs = [values[key] for key in keys], [others[key] for key in keys]
     differences = {key: mine - other for key, mine, other in zip(keys, ours, theirs, strict=True)}
     rates = win_rate(np.concatenate(ours), np.concatenate(theirs))
-    difference = estimate(_means(differences), [groups for groups, _, _ in keys])
+    difference = estimate(_means(differences), [key.groups for key in keys])
     return {"difference": difference, "images": asdict(rates)}
 
 

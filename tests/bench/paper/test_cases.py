@@ -1,5 +1,6 @@
 """bench.paper.cases and prompts: who is loaded for which prompt."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def test_random_sets_have_one_adapter_per_field_and_depend_on_the_run(world: Wor
         assert case.content.split(", ")[0] in {caption.rstrip(".") for caption in first.captions}
 
 
+def test_cases_of_one_theme_by_several_adapters_share_a_member(world: World) -> None:
+    first, *others = world.listed(unseen=True)
+    twin = replace(first, sha256="f" * 64)
+    adapters = {adapter.sha256: adapter for adapter in (first, twin, *others)}
+    cases = random_sets(replace(world, adapters=adapters), 1, len(adapters), 0, 1)
+    members = {case.adapters: case.groups for case in cases}
+    assert members[first.sha256,] == members[twin.sha256,] == (("topic", first.topic),)
+    assert len(set(members.values())) < len(members)
+
+
 def test_there_is_no_set_of_more_adapters_than_fields(world: World) -> None:
     assert random_sets(world, 3, 2, 0, 1) == []
 
@@ -64,6 +75,8 @@ def test_a_part_uses_adapters_equally_often(world: World) -> None:
 def test_prompts_of_table_1_load_nothing(world: World) -> None:
     cases = synthetic_prompts(world, 4, 0)
     assert cases and all(not case.loaded and case.prompt == case.content for case in cases)
+    assert {sha256 for case in cases for sha256 in case.adapters} <= {*world.adapters}
+    assert all(len(case.adapters) == len(case.groups) > 0 for case in cases)
 
 
 def test_other_prompts_come_from_a_file(world: World, tmp_path: Path) -> None:
