@@ -19,7 +19,7 @@ SEEDS_PER_RUN = 1000
 MIN_PER_FIELD = 3
 """unseen adapters of a field from which sets are drawn among these alone"""
 PROMPT = "prompt"
-"""population of cases that ask for no adapter; members of the others are themes, objects and styles, or topics"""
+"""population of cases that ask for no adapter; the others are objects and styles, or topics of any kind"""
 FEW_SETS = 10
 """fields with unseen adapters, per adapter of a set, from which sets are drawn among these alone"""
 
@@ -88,7 +88,7 @@ def _object_in_style(thing: CandidateAdapter, style: CandidateAdapter, run: int,
         wanted=2,
         themes=(thing.theme, style.theme),
         adapters=(thing.sha256, style.sha256),
-        groups=((KINDS[0], str(thing.theme)), (KINDS[1], str(style.theme))),
+        groups=((KINDS[0], thing.topic), (KINDS[1], style.topic)),
         run=run,
         images=images,
     )

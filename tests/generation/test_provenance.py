@@ -138,28 +138,38 @@ def test_numbers_of_numpy_are_recorded(generator: Generator, hits: list[Hit], tm
     assert (recorded["score"], recorded["relevance"], recorded["strength"]) == (0.5, 0.25, 0.5)
 
 
-def test_the_hash_of_the_gates_is_of_those_that_drew_until_the_generator_follows(
-    generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def own(generator: Generator, hits: list[Hit], gates_folder: Path, tmp_path: Path) -> Generator:
+    """Return a generator whose gates and pool are copies that a test may change."""
     (tmp_path / "data").mkdir()
     for folder in ("fusion", "pool"):
         shutil.copytree(generator.root / "data" / folder, tmp_path / "data" / folder)
-    own = Generator(tmp_path, generator.base, generator.bounds)
+    return Generator(tmp_path, generator.base, generator.bounds)
+
+
+def replace_gates(generator: Generator) -> str:
+    """Put untrained gates in place of a generator's, as a refresh does, and return their digest."""
+    folder = fusion.folder(generator.root)
+    other = fusion.build(CONFIG, fusion.load(generator.slots, folder).variant)
+    fusion.save(other, generator.slots, folder)
+    return fusion.hash_gates(other)
+
+
+def test_the_hash_of_the_gates_is_of_those_that_drew(own: Generator, hits: list[Hit]) -> None:
     drawn_with = fusion.hash_gates(own.gates)
-    other = fusion.build(CONFIG, fusion.load(own.slots, fusion.folder(tmp_path)).variant)
-    fusion.save(other, own.slots, fusion.folder(tmp_path))  # a refresh replaces them
+    other = replace_gates(own)
     generated = generate(own, PROMPT, hits, method="gated", seed=7, params=PARAMS)
-    assert generated.provenance["gates"] == drawn_with != fusion.hash_gates(other)
+    assert generated.provenance["gates"] == drawn_with != other
 
-    def follow() -> str:
-        own.follow_gates()
-        return own.gates_digest
 
+def test_a_generator_follows_its_gates_if_they_were_replaced(own: Generator) -> None:
     loaded = own.gates
-    assert follow() == fusion.hash_gates(other)
-    assert own.gates is not loaded
-    loaded = own.gates
-    assert follow() == fusion.hash_gates(other) and own.gates is loaded  # nothing has changed
-    shutil.rmtree(fusion.folder(tmp_path))
+    own.follow_gates()
+    assert own.gates is loaded
+    other = replace_gates(own)
+    own.follow_gates()
+    assert own.gates is not loaded and own.gates_digest == other
+    shutil.rmtree(fusion.folder(own.root))
+    own.follow_gates()
     with pytest.raises(MissingArtifact, match="no trained gates"):
-        follow()
+        assert own.gates
