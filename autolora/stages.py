@@ -11,3 +11,5 @@ STAGES = (
     "evaluation",
     "experiments",
 )
+AFTER_RELEASE = ("fusion", "experiments")
+"""stages that no index needs: a refresh runs them when the new index is released"""

@@ -39,9 +39,7 @@ SKETCH_SIZE = 8
 CONFIGURATION = (
     ".dvc/config",
     ".dvcignore",
-    "data/pool/.gitignore",
-    "data/pool/batches/.gitignore",
-    "data/pool/sketches/.gitignore",
+    ".gitignore",
 )
 SPARSE_BYTES = 1 << 16
 """size of a file of weights, of which one block occupies disk space"""
@@ -84,9 +82,9 @@ class BigPool:
         digests = [f"digests/code/{stage}.json" for stage in STAGES]
         for name in (*CONFIGURATION, *digests):
             _write(self.root / name, (PROJECT / name).read_bytes())
-        _write(self.root / ".gitignore", b"/hub\n/cache\n")
-        with (self.root / ".dvcignore").open("a") as stream:
-            stream.write("/hub\n")
+        for name in (".gitignore", ".dvcignore"):
+            with (self.root / name).open("a") as stream:
+                stream.write("/hub\n")
 
     def add_to_hub(self, start: int, stop: int, real: bool) -> None:
         """Add adapters start..stop to the hub: real LoRAs, or sparse files that hold only their number."""

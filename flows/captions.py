@@ -36,7 +36,9 @@ def describe(batch: stage.CaptionBatch, values: Params, progress: Progress) -> s
 @task()
 def finish(values: Params, failures: dict[str, str]) -> str:
     """Sort the captions, remove obsolete ones, and write the digest; record the images that failed."""
-    return stage.finish(ROOT, values.captions, vlm.digest(values.models), today(), failures)
+    return stage.finish(
+        ROOT, values.captions, vlm.digest(values.models), values.models.dtype, today(), failures
+    )
 
 
 @flow(name="captions", task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_BATCHES))

@@ -7,7 +7,7 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from autolora.storage.lock import exclusive_lock
 from flows import dvc_process
 from flows.stage import ROOT, run
 
+VERSIONED_FOLDERS = ("data/pool/batches", "data/pool/sketches")
+"""what lies there is a DVC output of its own, beside its .dvc file"""
 PUSHED, KEPT_LOCK = "cache/pushed.json", "cache/dvc.lock"
 TARGETS_PER_COMMAND = 500
 
@@ -57,7 +59,7 @@ def push(lock_fd: int | None = None) -> int | None:
     done = record.get("targets", {}) if record.get("url") == url else {}
     targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
-        stages = _stages() if start == 0 else []
+        stages = _finished_stages() if start == 0 else []
         dvc_process.run(["push", "--quiet", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
     write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted}))
     return len(targets)
@@ -175,16 +177,26 @@ def _drop_former_packs() -> None:
             _dvc_file(path).unlink()
 
 
-def _stages() -> list[str]:
+def cached_outputs() -> dict[str, list[str]]:
+    """Return stage -> its outputs that DVC keeps, and not git; stages without such outputs are left out."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outputs = {
+        name: [path for out in definition["outs"] for path, options in _options(out) if options.get("cache", True)]
+        for name, definition in stages.items()
+    }  # fmt: skip
+    return {name: paths for name, paths in outputs.items() if paths}
+
+
+def _finished_stages() -> list[str]:
     """Return the stages that have outputs in DVC's cache."""
-    content = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    return [
-        name
-        for name, definition in content.items()
-        if any(
-            isinstance(out, str) or next(iter(out.values())).get("cache", True) for out in definition["outs"]
-        )
-    ]
+    lock = ROOT / "dvc.lock"
+    finished = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
+    return [name for name in cached_outputs() if name in finished]
+
+
+def _options(out: str | dict[str, dict[str, bool]]) -> Iterable[tuple[str, dict[str, bool]]]:
+    """Return the path of an output in dvc.yaml and its options."""
+    return [(out, {})] if isinstance(out, str) else out.items()
 
 
 def _is_mapping(path: Path) -> bool:

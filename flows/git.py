@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -16,11 +17,13 @@ COMMITTED = (
     "data/watermarks.json",
     "data/training.jsonl",
     "data/refresh.json",
-    "data/pool",
+    "data/pool/batches.jsonl",
+    "data/pool/*.dvc",
     "digests",
     "metrics",
     "dvc.lock",
 )
+"""pathspecs of what git keeps; none matches an output that DVC keeps, whatever .gitignore says"""
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +33,27 @@ def commit(summary: str, today: date) -> None:
 
     Raises AutoLoraError if git fails.
     """
-    present = [path for path in COMMITTED if (ROOT / path).exists()]
+    present = [path for path in COMMITTED if _run("ls-files", "--cached", "--others", "--", path)]
     _run("add", "--all", "--", *present)
     if _run("status", "--porcelain", "--", *present):
         _run("commit", "--quiet", "-m", f"Refresh {today}\n\n{summary}", "--", *present)
+
+
+def untrack(paths: Sequence[str], commit: bool) -> list[str]:
+    """Make git forget outputs that DVC keeps, which stay on disk; return the files that git tracked.
+
+    `dvc repro` fails for an output that git tracks. commit: commit the removal, unless something else is staged.
+    Returns nothing outside a git repository.
+    """
+    listed = _run("ls-files", "-z", "--", *paths).split("\0") if (ROOT / ".git").exists() else []
+    tracked = [name for name in listed if name and not name.endswith((".dvc", ".gitignore"))]
+    if tracked:
+        is_clean = not _run("diff", "--cached", "--name-only")
+        from_input = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        _run("--literal-pathspecs", "rm", "--cached", "--force", "--quiet", *from_input, stdin="\0".join(tracked))
+        if commit and is_clean:
+            _run("commit", "--quiet", "-m", "Stop tracking outputs that DVC keeps")
+    return tracked
 
 
 def remove_stale_locks() -> None:
@@ -55,12 +75,12 @@ def _git_runs() -> bool:
     return False
 
 
-def _run(*arguments: str) -> str:
+def _run(*arguments: str, stdin: str | None = None) -> str:
     """Run git and return its standard output."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, text=True, capture_output=True)
+    done = subprocess.run(["git", *arguments], cwd=ROOT, text=True, capture_output=True, input=stdin)
     if done.returncode:
         raise AutoLoraError(
-            f"`git {arguments[0]}` failed: {done.stderr.strip()}; the refresh is complete but not committed: "
-            "correct the cause, then commit data/, digests/, metrics/ and dvc.lock"
+            f"`git {' '.join(arguments[:2])}` failed: {done.stderr.strip()}; nothing is lost: correct the cause, then refresh "
+            "again, or commit data/, digests/, metrics/ and dvc.lock"
         )
     return done.stdout

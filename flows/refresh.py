@@ -1,9 +1,13 @@
 """The refresh: crawl the hubs, run the stages that depend on the result, release the index, report the changes.
 
-`dvc repro` decides which stages run. A refresh that fails before the release leaves the served index unchanged.
+`dvc repro` decides which stages run. A refresh that fails before the release leaves the served index unchanged. The
+gates and the experiments, which no search needs, follow the release: if they fail, the refresh fails, and the new index
+stays.
 """
 
 import time
+from dataclasses import dataclass
+from itertools import chain
 
 from prefect.artifacts import acreate_markdown_artifact
 
@@ -18,7 +22,9 @@ from autolora.report.caption_summary import caption_summary
 from autolora.report.history import RefreshRecord, write_refresh
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
-from autolora.storage.incremental import read_digest
+from autolora.stages import AFTER_RELEASE
+from autolora.storage.files import read_json
+from autolora.storage.incremental import digest_path, read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
@@ -26,6 +32,10 @@ from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, tod
 
 MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
+LAST_STAGE = "evaluation"
+"""the last one that a release needs"""
+MAX_NAMES = 3
+"""files that a line names"""
 
 
 @task()
@@ -45,9 +55,9 @@ def crawl(lock_fd: int) -> None:
 
 
 @task()
-def reproduce(lock_fd: int) -> None:
-    """Run the stages whose dependencies have changed."""
-    dvc_process.reproduce(lock_fd=lock_fd, tag=f"refresh-{today()}")
+def reproduce(lock_fd: int, *targets: str) -> None:
+    """Run the stages whose dependencies have changed: all, or the targets and what they depend on."""
+    dvc_process.reproduce(*targets, lock_fd=lock_fd, tag=f"refresh-{today()}")
 
 
 @task()
@@ -101,53 +111,102 @@ def push(lock_fd: int) -> int | None:
     return dvc.push(lock_fd)
 
 
+@task()
+def untrack_outputs() -> None:
+    """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
+    paths = [*chain(*dvc.cached_outputs().values()), *dvc.VERSIONED_FOLDERS]
+    if tracked := git.untrack(paths, params().refresh.commit):
+        names = ", ".join(tracked[:MAX_NAMES]) + (", …" if len(tracked) > MAX_NAMES else "")
+        stage.print_and_log(
+            f"[refresh] git tracked {len(tracked)} files that DVC keeps, so that `dvc repro` failed: {names}. It no "
+            "longer tracks them; the files stay"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The index that this refresh has released, and the report of what changed."""
+
+    digest: str
+    summary: str
+
+
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
     """Refresh the pool and everything made from it."""
     with exclusive_lock(ROOT) as lock_fd:
         dvc.repair_files()
         git.remove_stale_locks()
-        started, before = time.monotonic(), read_baseline()
+        started, before, released = time.monotonic(), read_baseline(), None
         try:
             with guarded("refresh"):
-                crawl(lock_fd)
-                reproduce_and_defer(lock_fd)
-                add_batches(lock_fd)
-                changes, results = record_outcomes(before)
-                write_report()
-                name_changed_inputs()
-                captions = caption_summary(ROOT)
-                digest = promote()
+                untrack_outputs()
+                released = release_index(lock_fd, before)
+                seconds = time.monotonic() - started
+                await publish(
+                    f"{released.summary}\n\nServed index: `{released.digest}`, after {seconds:.0f} s"
+                )
+                save(released.summary, lock_fd)
+                if changed := run_later_stages(lock_fd):
+                    save(f"{', '.join(changed)} changed after the release of `{released.digest}`", lock_fd)
         except AutoLoraError as error:
-            output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
-            await publish(f"**{error}**\n\nThe refresh failed; the served index is unchanged.{output}")
+            await publish(failure_text(error, released))
             raise
-        deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
-        summary = f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip()
-        seconds = time.monotonic() - started
-        await publish(f"{summary}\n\nServed index: `{digest}`, after {seconds:.0f} s")
-        try:
-            if params().refresh.commit:
-                commit(summary)
-            (ROOT / BASELINE).unlink()
-            push(lock_fd)
-        except AutoLoraError as error:
-            await publish(f"**{error}**\n\nThe new index `{digest}` is served.\n\n{summary}")
-            raise
+
+
+def release_index(lock_fd: int, before: Snapshot) -> Release:
+    """Crawl, run the stages up to the evaluation, report, and release the index."""
+    crawl(lock_fd)
+    reproduce_and_defer(lock_fd)
+    add_batches(lock_fd)
+    changes, results = record_outcomes(before)
+    write_report()
+    name_changed_inputs()
+    captions = caption_summary(ROOT)
+    digest = promote()
+    deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
+    return Release(digest, f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip())
+
+
+def run_later_stages(lock_fd: int) -> list[str]:
+    """Run the stages that no index needs; return those whose digests have changed, with which the report is written."""
+    before = [read_json(digest_path(ROOT, name)) for name in AFTER_RELEASE]
+    reproduce(lock_fd)
+    digests = zip(AFTER_RELEASE, before, strict=True)
+    changed = [name for name, former in digests if read_json(digest_path(ROOT, name)) != former]
+    if changed:
+        write_report()
+    return changed
+
+
+def save(summary: str, lock_fd: int) -> None:
+    """Commit and push what has changed; the next report starts from here."""
+    if params().refresh.commit:
+        commit(summary)
+    (ROOT / BASELINE).unlink(missing_ok=True)
+    push(lock_fd)
+
+
+def failure_text(error: AutoLoraError, released: Release | None) -> str:
+    """Return the report of a failed refresh: the reason, which index is served, and the output of a failed stage."""
+    served = f"The new index `{released.digest}` is served." if released else "The served index is unchanged."
+    output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
+    summary = f"\n\n{released.summary}" if released else ""
+    return f"**{error}**\n\nThe refresh failed. {served}{output}{summary}"
 
 
 def reproduce_and_defer(lock_fd: int) -> None:
-    """Run the stages; if that records new failed items, crawl again, which defers them, and retry."""
+    """Run the stages of a release; if that records new failed items, crawl again, which defers them, and retry."""
     for _ in range(MAX_EXTRA_CRAWLS):
         failed = failed_items.read(ROOT)
         try:
-            reproduce(lock_fd)
+            reproduce(lock_fd, LAST_STAGE)
             return
         except AutoLoraError:
             if failed_items.read(ROOT) == failed:
                 raise
         crawl(lock_fd)
-    reproduce(lock_fd)
+    reproduce(lock_fd, LAST_STAGE)
 
 
 async def publish(markdown: str) -> None:

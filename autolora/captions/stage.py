@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.captions.store import captions_path, read_captions
+from autolora.captions.store import CaptionRecipe, captions_path, prompt_digest, read_captions
 from autolora.catalog import failed_items
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.sources import ImageSource, image_sources
@@ -119,10 +119,16 @@ def caption_batch(
 
 
 def finish(
-    root: Path, params: CaptionsParams, vlm: str, today: date, failures: Mapping[str, str] | None = None
+    root: Path,
+    params: CaptionsParams,
+    vlm: str,
+    dtype: str,
+    today: date,
+    failures: Mapping[str, str] | None = None,
 ) -> str:
     """Sort the captions, remove those of other prompts, VLMs and images, write the digest; return its sha256.
 
+    dtype: of the base model, which the recipe records for the training lock.
     failures: sha256 of each image that the VLM could not caption -> reason. If there are any, they are recorded as
     failed items, CaptionError names them, and nothing is removed. If more than MAX_FAILED_SHARE of all images failed,
     they are not recorded.
@@ -135,15 +141,17 @@ def finish(
     }
     write_rows(captions_path(root), [rows[key] for key in sorted(rows)])
     hashes = {":".join(key): hash_value(row) for key, row in rows.items()}
-    return write_digest(root, "captions", hashes, SCHEMA, vlm=vlm)
+    return write_digest(root, "captions", hashes, SCHEMA, recipe=_recipe(params, vlm, dtype).to_row())
 
 
-def prompt_digest(instruction: str, max_tokens: int, downsized_to: int | None = None) -> str:
-    """Return the digest that identifies a prompt: its instruction, its token limit and the size of a downsized image.
-
-    downsized_to: longer side in px; None if the image is sent as it is.
-    """
-    return hash_value([instruction, max_tokens, *([downsized_to] if downsized_to else [])])
+def _recipe(params: CaptionsParams, vlm: str, dtype: str) -> CaptionRecipe:
+    return CaptionRecipe(
+        instructions=asdict(params.instructions),
+        max_tokens=params.max_tokens,
+        max_image_side=params.max_image_side,
+        vlm=vlm,
+        dtype=dtype,
+    )
 
 
 def _accepted_renderings(root: Path) -> dict[str, PooledRendering]:

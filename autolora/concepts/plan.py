@@ -14,7 +14,7 @@ from autolora.concepts.items import CorpusItem, Skipped
 from autolora.concepts.known_images import KnownImages
 from autolora.concepts.shards import stored_keys
 from autolora.concepts.store import CaptionedImage
-from autolora.dataset.store import captions_by_image, rows, training_lock
+from autolora.dataset.store import locked_captions, rows, training_lock
 from autolora.errors import RefusedFile
 from autolora.lora.sketch import SketchSpec
 from autolora.params import ConceptsParams, ModelsParams, PoolParams
@@ -112,7 +112,7 @@ class _Finder:
 
     def _find_renderings(self, known: KnownImages) -> Iterator[tuple[CaptionedImage, Read]]:
         """Yield the captioned renderings of the training adapters, as far as dataset and pool still have them."""
-        captions = captions_by_image(self._root)
+        captions = locked_captions(self._root)
         in_dataset = {row["sha256"] for row in rows(self._root, "adapters", ("sha256",))}
         adapters = [row for row in training_lock(self._root).in_split("train") if row.sha256 in in_dataset]
         for sha256 in dict.fromkeys(image for adapter in adapters for image in adapter.renderings):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autolora.captions.store import read_captions
+from autolora.captions.store import CaptionRecipe, read_captions, read_recipe
 from autolora.catalog.sources import Sources
 from autolora.catalog.store import read_active
 from autolora.dataset.families import Split, assign_families, assign_split
@@ -59,6 +59,8 @@ class DatasetSync:
     captions: Mapping[str, tuple[Caption, ...]]
     """by image, sorted by length, prompt and VLM"""
     caption_ids: Mapping[Caption, str]
+    recipe: CaptionRecipe | None
+    """of the captions; None if the stage `captions` has not run"""
 
     def update_adapters(self) -> Counts:
         """Update the table of adapters: one row per file, named by its primary source."""
@@ -84,16 +86,20 @@ class DatasetSync:
         return self._sync("adapters", expected)
 
     def update_training_lock(self) -> bool:
-        """Write the training lock if its date is not that of params.yaml or it is missing; return whether it was."""
-        date = self.params.train_until
-        if training_lock(self.root).train_until == date:
+        """Write the training lock if it is missing, or its date or caption recipe has changed; return whether it was.
+
+        New captions, images and adapters alone never change it.
+        """
+        if self._is_lock_current():
             return False
-        names = ("sha256", "family", "split", "renderings")
+        date, names = self.params.train_until, ("sha256", "family", "split")
         locked = [
-            row for row in rows(self.root, "adapters", (*names, "first_seen")) if row["first_seen"] <= date
+            {name: row[name] for name in names} | {"renderings": list(filter(self._counts, row["renderings"]))}
+            for row in rows(self.root, "adapters", (*names, "renderings", "first_seen"))
+            if row["first_seen"] <= date
         ]
-        lines = ({name: row[name] for name in names} for row in locked)
-        write_rows(self.root / TRAINING_LOCK, [{"train_until": date.isoformat()}, *lines])
+        recipe = self.recipe.to_row() if self.recipe else None
+        write_rows(self.root / TRAINING_LOCK, [{"train_until": date.isoformat(), "recipe": recipe}, *locked])
         logger.info("training lock: %d adapters first seen up to %s", len(locked), date)
         return True
 
@@ -192,16 +198,25 @@ class DatasetSync:
         return {sha256: stored[key] for sha256, key in keys_of.items()}
 
     def _locked_rows(self) -> tuple[TrainingRow, ...]:
-        """Return the rows whose family and split are fixed: those of the lock, unless its date has changed."""
+        """Return the rows whose family and split are fixed: those of the lock, unless it will be written again."""
+        return training_lock(self.root).rows if self._is_lock_current() else ()
+
+    def _is_lock_current(self) -> bool:
         lock = training_lock(self.root)
-        return lock.rows if lock.train_until == self.params.train_until else ()
+        return (lock.train_until, lock.recipe) == (self.params.train_until, self.recipe)
+
+    def _counts(self, image: str) -> bool:
+        """Return whether an image has captions that models may be trained on."""
+        captions = self.captions.get(image, ())
+        return any(self.recipe is None or self.recipe.made(caption) for caption in captions)
 
 
 def open_sync(root: Path, params: DatasetParams) -> DatasetSync:
     """Read catalog, pool and captions. Raises MissingArtifact if the catalog does not exist."""
     captions = {_caption_id(caption): caption for caption in read_captions(root)}
     ids = {caption: caption_id for caption_id, caption in captions.items()}
-    return DatasetSync(root, params, _pooled_adapters(root), group_by_image(captions.values()), ids)
+    by_image = group_by_image(captions.values())
+    return DatasetSync(root, params, _pooled_adapters(root), by_image, ids, read_recipe(root))
 
 
 def _pooled_adapters(root: Path) -> dict[str, PooledAdapter]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from autolora.captions.store import CaptionRecipe, read_captions
 from autolora.dataset.families import Split
 from autolora.lora.fingerprint import WIDTH
 from autolora.records import Caption
@@ -84,15 +85,17 @@ class TrainingRow:
     family: str
     split: Split
     renderings: tuple[str, ...]
-    """sha256 of its images at the time the lock was written"""
+    """sha256 of the images whose captions count: those that had captions when the lock was written"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingLock:
-    """The content of data/training.jsonl: which adapters the models are trained on."""
+    """The content of data/training.jsonl: which adapters, images and captions the models are trained on."""
 
     train_until: datetime.date | None
     """None if the lock does not exist yet"""
+    recipe: CaptionRecipe | None
+    """of the captions that count; None: a lock without captions, or of an earlier version"""
     rows: tuple[TrainingRow, ...]
 
     def in_split(self, split: Split) -> tuple[TrainingRow, ...]:
@@ -124,9 +127,28 @@ def training_lock(root: Path) -> TrainingLock:
     """Return the training lock; an empty one if the file does not exist."""
     lines = list(read_rows(root / TRAINING_LOCK))
     if not lines:
-        return TrainingLock(train_until=None, rows=())
-    rows = (TrainingRow(**(line | {"renderings": tuple(line["renderings"])})) for line in lines[1:])
-    return TrainingLock(train_until=datetime.date.fromisoformat(lines[0]["train_until"]), rows=tuple(rows))
+        return TrainingLock(train_until=None, recipe=None, rows=())
+    head, rows = lines[0], (line | {"renderings": tuple(line["renderings"])} for line in lines[1:])
+    recipe = head.get("recipe")
+    return TrainingLock(
+        train_until=datetime.date.fromisoformat(head["train_until"]),
+        recipe=CaptionRecipe(**recipe) if recipe else None,
+        rows=tuple(TrainingRow(**row) for row in rows),
+    )
+
+
+def locked_captions(root: Path) -> dict[str, tuple[Caption, ...]]:
+    """Return rendering sha256 -> the captions that models are trained on, sorted as `group_by_image` does.
+
+    These are the captions by the lock's recipe of the lock's images, as far as the stage `captions` has them.
+    """
+    lock = training_lock(root)
+    images = {image for row in lock.rows for image in row.renderings}
+    return group_by_image(
+        caption
+        for caption in read_captions(root)
+        if caption.image in images and (lock.recipe is None or lock.recipe.made(caption))
+    )
 
 
 def rows(root: Path, table: str, columns: Sequence[str] = ()) -> list[Row]:

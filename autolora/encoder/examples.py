@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from autolora.dataset.store import captions_by_image, rows, training_lock
+from autolora.dataset.store import locked_captions, rows, training_lock
 from autolora.encoder.model import TextEncoder
 from autolora.errors import MissingArtifact
 
@@ -66,7 +66,7 @@ def load_examples(root: Path) -> list[TrainExample]:
     Raises MissingArtifact if there are none.
     """
     in_dataset = {row["sha256"] for row in rows(root, "adapters")}
-    captions = captions_by_image(root)
+    captions = locked_captions(root)
     examples, num_dropped = [], 0
     for row in training_lock(root).in_split("train"):
         renderings = tuple(

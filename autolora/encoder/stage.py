@@ -23,6 +23,7 @@ from autolora.presets.encoder import EncoderVariant
 from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
+from autolora.storage.inputs import write_libraries
 
 ADAPTERS_IN_MEMORY = 1024
 
@@ -62,6 +63,7 @@ def train(
     )
     encoder.config = replace(encoder.config, learned_from=learned_from)
     save_encoder(folder(root), encoder, trained.tags)
+    write_libraries(folder(root))
     texts = sum(len(example.captions) for example in examples)
     trained_from = _trained_from(examples, params) | ({"concepts": digest} if digest else {})
     write_encoder_digest(root, encoder, trained_from, adapters=len(examples), texts=texts)

@@ -81,7 +81,7 @@ def candidates(root: Path, judgments: Mapping[str, Judgment]) -> list[CandidateA
     Those of the validation split are left out: choices are made on them.
     """
     trigger_words = {row["sha256"]: tuple(row["trigger_words"]) for row in dataset.rows(root, "adapters")}
-    captions = dataset.captions_by_image(root)
+    captions = dataset.locked_captions(root)
     return [
         CandidateAdapter(
             sha256=row.sha256,

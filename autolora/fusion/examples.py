@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from autolora.captions.store import read_captions
-from autolora.dataset.store import TrainingRow
+from autolora.dataset.store import TrainingRow, locked_captions
 from autolora.flow_matching import Captions, encode_captions, encode_images
 from autolora.fusion.tensor_files import load_or_compute
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
@@ -111,12 +110,10 @@ class ExampleReader:
 
 
 def texts_by_image(root: Path) -> defaultdict[str, list[str]]:
-    """Return image sha256 -> its captions, ordered by prompt and VLM; an empty list for other images."""
+    """Return image sha256 -> its captions by the training lock, ordered by prompt; an empty list for other images."""
     texts: defaultdict[str, list[str]] = defaultdict(list)
-    for caption in sorted(
-        read_captions(root), key=lambda caption: (caption.image, caption.prompt, caption.vlm)
-    ):
-        texts[caption.image].append(caption.text)
+    for image, captions in locked_captions(root).items():
+        texts[image] = [caption.text for caption in sorted(captions, key=lambda caption: caption.prompt)]
     return texts
 
 

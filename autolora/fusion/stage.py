@@ -28,7 +28,7 @@ from autolora.params import FusionParams, ModelsParams, PoolParams, training_par
 from autolora.pretrained.source import locate_pinned
 from autolora.slots import slots
 from autolora.storage.hashes import hash_value
-from autolora.storage.inputs import read_state
+from autolora.storage.inputs import read_state, write_libraries
 
 LOSS_WINDOW = 50
 """number of first and last steps whose mean loss is logged"""
@@ -73,6 +73,7 @@ def train(
     state.keep_best()
     _log(state)
     fusion.save(gates, slots(pipeline.transformer.config), fusion.folder(root))
+    write_libraries(fusion.folder(root))
     _write_digest(root, gates, trained_from, state, len(examples.adapters), len(rows))
     checkpoint.remove()
     return state
@@ -130,7 +131,7 @@ def _trained_from(
     inputs = {row.sha256: hash_value([[image, captions[image]] for image in row.renderings]) for row in rows}
     return inputs | {
         "params": hash_value(training_params(params)),
-        "base": hash_value([base.pipeline, base.pipeline_revision]),
+        "base": hash_value([base.pipeline, base.pipeline_revision, base.dtype]),
     }
 
 

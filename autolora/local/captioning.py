@@ -28,5 +28,5 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
             captions += result.captions
             failures |= result.failures
             progress.advance(len(batch.images))
-    stage.finish(root, params.captions, digest, today)
+    stage.finish(root, params.captions, digest, params.models.dtype, today)
     return captions, failures

@@ -9,6 +9,7 @@ from autolora.catalog.failed_models import group_by_model
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown
 from autolora.report.outcomes import KINDS, NEW, Outcome
+from autolora.stages import AFTER_RELEASE
 from autolora.wording import counted
 
 MAX_NAMED = 20
@@ -29,7 +30,9 @@ def refresh_summary(
     lines += [f"- {problem}" for problem in problems(changes)]
     lines += ["", "| stage | digest |", "|---|---|"]
     lines += [
-        f"| {stage} | {'changed' if moved else 'unchanged'} |" for stage, moved in changes.stages.items()
+        f"| {stage} | {'changed' if moved else 'unchanged'} |"
+        for stage, moved in changes.stages.items()
+        if stage not in AFTER_RELEASE
     ]
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@
         ...
     changed_inputs(root, params.inputs)    # later: phrases on what has changed
 
+The libraries that a model is trained with are such inputs too: their versions lie beside its weights (`write_libraries`).
 Files are compared by path, size and time of modification, so an input of any size is not read. The record is kept in
 cache/inputs/<stage>.json, as these times are those of one machine. Paths in the repository are relative to its root, so
 a repository may be moved.
@@ -13,13 +14,18 @@ import glob
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from autolora.errors import rerun
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.hashes import hash_value
+
+LIBRARY_VERSIONS = "libraries.json"
+LIBRARIES = ("torch", "transformers", "diffusers", "tokenizers", "numpy")
+"""whose versions may change the last bits of a trained model, and sometimes more"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +56,7 @@ def recording_input(root: Path, stage: str, path: str | None) -> Iterator[None]:
 def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
     """Return a phrase per input that is not what its stage has read on this machine: changed, gone, or another one.
 
+    The last phrases are on models that were trained with other libraries.
     inputs: param, as in concepts.corpus -> what params.yaml names there now. A stage without a record is left out.
     """
     phrases = []
@@ -58,7 +65,14 @@ def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
         record = read_json(_record_path(root, stage))
         if record and (difference := _compare(root, param, stage, InputState(**record), path)):
             phrases.append(difference)
-    return phrases
+    return phrases + [
+        phrase for stage in ("encoder", "fusion") if (phrase := _compare_libraries(root / "data" / stage))
+    ]
+
+
+def write_libraries(folder: Path) -> None:
+    """Record the versions of LIBRARIES in the folder of a model that is trained with them."""
+    write_atomic(folder / LIBRARY_VERSIONS, json.dumps(_installed_libraries(), indent=2) + "\n")
 
 
 def read_state(root: Path, path: str | None) -> InputState:
@@ -86,6 +100,30 @@ def _compare(root: Path, param: str, stage: str, before: InputState, path: str |
             f"runs again, or change {param}"
         )
     return f"{path} has changed since {read}; {_describe(now)} now): {rerun(stage)}"
+
+
+def _compare_libraries(folder: Path) -> str:
+    """Return which libraries a model was trained with, if others are installed now; "" if not, or if none is known."""
+    trained, installed = read_json(folder / LIBRARY_VERSIONS) or {}, _installed_libraries()
+    changed = [name for name in trained if trained[name] != installed.get(name)]
+    if not changed:
+        return ""
+    then, now = (
+        ", ".join(f"{name} {versions.get(name)}" for name in changed) for versions in (trained, installed)
+    )
+    return (
+        f"the model in {folder} was trained with {then}; {now} is installed: "
+        f"`dvc repro --force --single-item {folder.name}` may give slightly different weights"
+    )
+
+
+def _installed_libraries() -> dict[str, str | None]:
+    """Return name -> version of LIBRARIES; None if a library is not installed."""
+    versions: dict[str, str | None] = dict.fromkeys(LIBRARIES)
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _locate(root: Path, path: str | None) -> Path | None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 ENDPOINT = "http://127.0.0.1:8766"
 """of the project's hub; port 8765 is that of this repository's"""
 OUTPUTS = ("data", "digests", "metrics", "dvc.lock")
-KEPT = ("*.gitignore", "digests/code/*")
+KEPT = ("digests/code/*",)
 """files among OUTPUTS that no stage writes"""
 IDENTITY = ("-c", "user.name=playground", "-c", "user.email=playground@localhost")
 

@@ -71,7 +71,7 @@ class Refreshes:
         failures: dict[str, str] = {}
         for batch in stage.plan(self.root, PARAMS, VLM):
             failures |= dict(stage.caption_batch(self.root, PARAMS, batch, client).failures)
-        stage.finish(self.root, PARAMS, VLM, DAYS[self.day], failures)
+        stage.finish(self.root, PARAMS, VLM, "float32", DAYS[self.day], failures)
 
     def status(self, request: dict[str, Any]) -> int:
         """Refuse one image because of its size, even downsized, and one for another reason."""

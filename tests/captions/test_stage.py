@@ -15,7 +15,7 @@ from pytest_httpserver import HTTPServer
 
 from autolora import vlm
 from autolora.captions import stage
-from autolora.captions.store import captions_path, read_captions
+from autolora.captions.store import captions_path, prompt_digest, read_captions
 from autolora.catalog import failed_items
 from autolora.errors import CaptionError
 from autolora.params import CaptionsParams, InstructionParams, VllmParams, load
@@ -76,7 +76,7 @@ def run(
     captioner = FakeCaptioner(fails_at)
     for batch in stage.plan(root, params, vlm_digest):
         stage.caption_batch(root, params, batch, captioner)
-    stage.finish(root, params, vlm_digest, DAY)
+    stage.finish(root, params, vlm_digest, "float32", DAY)
     return captioner.num_requests
 
 
@@ -85,7 +85,7 @@ def run_refused(root: Path, refused: Collection[str]) -> None:
     failures: dict[str, str] = {}
     for batch in stage.plan(root, PARAMS, VLM):
         failures |= stage.caption_batch(root, PARAMS, batch, FakeCaptioner(refused=refused)).failures
-    stage.finish(root, PARAMS, VLM, DAY, failures)
+    stage.finish(root, PARAMS, VLM, "float32", DAY, failures)
 
 
 def sha256(data: bytes) -> str:
@@ -145,7 +145,7 @@ def test_failed_run_stores_its_answers_and_the_next_run_completes_it(root: Path,
 def test_digest_does_not_depend_on_the_order_of_batches(root: Path) -> None:
     for batch in reversed(stage.plan(root, PARAMS, VLM)):
         stage.caption_batch(root, PARAMS, batch, FakeCaptioner())
-    digest_of_reversed_order = stage.finish(root, PARAMS, VLM, DAY)
+    digest_of_reversed_order = stage.finish(root, PARAMS, VLM, "float32", DAY)
     captions_path(root).unlink()
     run(root)
     assert read_digest(root, "captions")["sha256"] == digest_of_reversed_order
@@ -201,14 +201,14 @@ def caption_all(root: Path, url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         batches = stage.plan(root, PARAMS, VLM)
         list(pool.map(lambda batch: stage.caption_batch(root, PARAMS, batch, client), batches))
-    stage.finish(root, PARAMS, VLM, DAY)
+    stage.finish(root, PARAMS, VLM, "float32", DAY)
 
 
 def image_and_prompt(request: dict[str, Any]) -> tuple[str, str]:
     """Return the sha256 of the image and the digest of the prompt of a request."""
     image_part, text_part = request["messages"][0]["content"]
     image = base64.b64decode(image_part["image_url"]["url"].partition(",")[2])
-    return sha256(image), stage.prompt_digest(text_part["text"], request["max_tokens"])
+    return sha256(image), prompt_digest(text_part["text"], request["max_tokens"])
 
 
 @pytest.fixture(scope="module")
@@ -283,8 +283,8 @@ def test_playground_model_captions_a_pool(root: Path) -> None:
     digest = vlm.digest(models)
     for batch in stage.plan(root, values.captions, digest):
         stage.caption_batch(root, values.captions, batch, captioner)
-    stage.finish(root, values.captions, digest, DAY)
+    stage.finish(root, values.captions, digest, "float32", DAY)
     rows = read_captions(root)
     assert {row.length for row in rows} == set(asdict(values.captions.instructions))
     assert all(row.text for row in rows)
-    assert read_digest(root, "captions")["vlm"] == digest
+    assert read_digest(root, "captions")["recipe"]["vlm"] == digest

@@ -55,3 +55,31 @@ def test_locks_stay_while_git_runs_in_the_repository(tmp_path: Path, monkeypatch
     finally:
         reader.kill()
         reader.communicate()
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_outputs_that_git_tracks_are_forgotten_and_stay_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, staged: bool
+) -> None:
+    """The removal is committed, unless the user has staged something else."""
+    monkeypatch.setattr(git, "ROOT", tmp_path)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "t@t")
+    files = ["data/captions/captions.jsonl", "data/pool/adapters.jsonl", "data/pool/batches/1/a.png"]
+    kept = ["data/pool/batches/1.dvc", "data/pool/batches.jsonl", "mine.txt"]
+    for name in (*files, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("content\n")
+    for command in (["init", "-q"], ["add", "--all", "data"], ["commit", "-qm", "all"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    if staged:
+        subprocess.run(["git", "add", "mine.txt"], cwd=tmp_path, check=True)
+    outputs = ["data/captions", "data/pool/adapters.jsonl", "data/pool/batches", "data/dataset"]
+    assert git.untrack(outputs, commit=True) == files
+    assert git.untrack(outputs, commit=True) == []
+    assert all((tmp_path / name).exists() for name in files)
+    listed = subprocess.run(["git", "ls-files", "data"], cwd=tmp_path, text=True, capture_output=True).stdout
+    assert {*listed.split(), "mine.txt"} == set(kept)
+    log = subprocess.run(["git", "log", "--format=%s"], cwd=tmp_path, text=True, capture_output=True).stdout
+    assert log.splitlines() == ["all"] if staged else ["Stop tracking outputs that DVC keeps", "all"]

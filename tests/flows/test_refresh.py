@@ -29,7 +29,7 @@ class FakeStages:
     def crawl(self, lock: int) -> None:
         self.crawls += 1
 
-    def reproduce(self, lock: int) -> None:
+    def reproduce(self, lock: int, *targets: str) -> None:
         keys = self.failures.pop(0)
         downloads = [
             FailedItem(stage="pool", key=key, hub="civitai", id="7", name=key, reason="", last_attempt=DAY)
@@ -80,8 +80,9 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
     empty = Snapshot((), {})
     write_digest(tmp_path, "index", {}, 4, content="d" * 64)
     monkeypatch.setattr(refresh, "ROOT", tmp_path)
-    for name in ("crawl", "reproduce_and_defer", "add_batches", "push"):
+    for name in ("crawl", "reproduce_and_defer", "add_batches", "reproduce", "push"):
         monkeypatch.setattr(refresh, name, lambda lock: None)
+    monkeypatch.setattr(refresh, "untrack_outputs", lambda: None)
     monkeypatch.setattr(refresh.dvc, "repair_files", lambda: None)
     monkeypatch.setattr(refresh.git, "remove_stale_locks", lambda: None)
     monkeypatch.setattr(refresh, "guarded", nullcontext)

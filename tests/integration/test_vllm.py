@@ -108,7 +108,7 @@ def caption_all(root: Path, values: Params) -> str:
         engine = vlm.captioner(values.models, values.captions, values.vllm)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda batch: stage.caption_batch(root, values.captions, batch, engine), batches))
-    return stage.finish(root, values.captions, name, date(2026, 1, 5))
+    return stage.finish(root, values.captions, name, "float32", date(2026, 1, 5))
 
 
 def run_stage(root: Path, api: str) -> subprocess.CompletedProcess[str]:

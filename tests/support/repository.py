@@ -196,17 +196,13 @@ def free_port() -> int:
     raise AssertionError(f"no port of {PORTS} is free")
 
 
-def copy_tree(target: Path) -> None:
-    """Copy this tree's files (tracked, and new ones that git does not ignore) without outputs of stages."""
+def copy_tree(target: Path, outputs: bool = False) -> None:
+    """Copy this tree's files (tracked, and new ones that git does not ignore); `outputs`: also those of stages."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     for name in filter(None, names):
-        is_output = (
-            name.split("/")[0] in BUILT
-            and not name.startswith(CODE_DIGESTS)
-            and Path(name).name != ".gitignore"
-        )
-        if is_output or not (ROOT / name).is_file():
+        is_output = name.split("/")[0] in BUILT and not name.startswith(CODE_DIGESTS)
+        if (is_output and not outputs) or not (ROOT / name).is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)

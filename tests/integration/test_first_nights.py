@@ -1,0 +1,142 @@
+"""README's steps for a pool of one's own, in a fresh clone: one night without the caption server, and two with it."""
+
+import base64
+import hashlib
+import io
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pytest_httpserver import HTTPServer
+
+from autolora.local.project import set_values
+from autolora.storage.hashes import hash_folder
+from tests.integration.conftest import NUM_NEW, small_pool
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.repository import (
+    IDENTITY,
+    ROOT,
+    Repository,
+    copy_tree,
+    free_port,
+    serve,
+    write_schedule,
+)
+
+HEADING, REFRESH = "\n## FLUX.1-dev\n", "python -m flows.refresh"
+JUDGES = "playground/models/judges"
+COLORS = ("red", "green", "blue")
+MISTAKE = "data/pool/adapters.jsonl"
+
+
+def overlay(endpoint: str, server: str) -> dict[str, Any]:
+    """Return the values that make the profile run here: small models of the same classes, a small hub, few steps."""
+    return {
+        "models.pipeline": "playground/models/flux", "models.pipeline_revision": None,
+        "models.vlm": "playground/models/vlm", "models.vlm_revision": None,
+        "models.device": "cpu", "models.dtype": "float32", "models.threads": 1,
+        "hubs.huggingface.endpoint": endpoint, "hubs.requests_per_s": 1000, "crawl.max_renderings": 2,
+        "crawl.max_nsfw_level": "explicit", "crawl.persons": True,
+        "vllm.urls": [server], "vllm.attempts": 1, "vllm.timeout_s": 20,
+        "dataset.test_share": 0.3, "concepts.image_size": 64,
+        "fusion.steps": 6, "fusion.batch": 4, "fusion.image_size": 64, "fusion.validate_every": None,
+        "generation.width": 64, "generation.height": 64, "generation.steps": 2, "generation.max_sequence_length": 32,
+        "judges.clip": f"{JUDGES}/clip", "judges.clip_revision": None, "judges.vlm": f"{JUDGES}/vlm",
+        "judges.vlm_revision": None, "judges.batch": 4, "experiments.pairs": 1, "experiments.images": 1,
+    }  # fmt: skip
+
+
+def readme_commands() -> list[str]:
+    """Return the commands of README's section on FLUX.1-dev, without comments."""
+    section = (ROOT / "README.md").read_text().partition(HEADING)[2].partition("\n## ")[0]
+    block = [line for line in section.splitlines() if line.startswith("    ")]
+    return [line.partition("#")[0].strip() for line in textwrap.dedent("\n".join(block)).splitlines()]
+
+
+def caption(request: dict[str, Any]) -> str:
+    """Answer like a vision-language model: the color that an image has most of, and something of its own."""
+    data = base64.b64decode(request["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2])
+    pixel = Image.open(io.BytesIO(data)).convert("RGB").resize((1, 1)).getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    thing = hashlib.sha256(data).digest()[0]
+    return f"a {COLORS[pixel.index(max(pixel))]} drawing of thing {thing}"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Repository]:
+    """A fresh clone in which README's commands before the first refresh have run, and its hub."""
+    root = tmp_path_factory.mktemp("clone")
+    copy_tree(root, outputs=True)
+    write_schedule(root / "playground/pool", small_pool())
+    endpoint = f"http://127.0.0.1:{(port := free_port())}"
+    repository = Repository(root, endpoint, prefect_api)
+    repository.run("git", "init", "-q")
+    repository.commit("a clone")
+    hub = [sys.executable, "-m", "playground.hub", "--port", str(port), "--day", "1"]
+    with serve(hub, f"{endpoint}/api/models", root):
+        yield repository
+
+
+@pytest.fixture(scope="module")
+def nights(clone: Repository) -> dict[str, Any]:
+    """Three nights: output and exit status of each refresh."""
+    first, *commands, last = readme_commands()
+    server = f"http://127.0.0.1:{(port := free_port())}/v1"
+    assert first == "cp profiles/flux.1-dev.yaml params.yaml" and last == REFRESH
+    clone.run("bash", "-euc", first)
+    values, params = overlay(clone.endpoint, server), clone.root / "params.yaml"
+    print("overlay of the profile:", *(f"  {name}: {value}" for name, value in values.items()), sep="\n")
+    params.write_text(set_values(params.read_text(), values))
+    clone.run("bash", "-euc", "\n".join(commands).replace("…", "token"), **IDENTITY)
+    without_server = clone.run("bash", "-euc", last, check=False, **IDENTITY)
+    assert without_server.returncode and "no vLLM server answers" in without_server.stdout
+    with HTTPServer(port=port) as http:
+        vlm = FakeOpenAI(http, hash_folder(clone.root / "playground/models/vlm"))
+        vlm.reply = caption
+        second = clone.run("bash", "-euc", last, day=2, **IDENTITY)
+        clone.hub({"day": 3})
+        third = clone.run("bash", "-euc", last, day=3, **IDENTITY)
+        yield {"second": second.stdout, "third": third.stdout}
+
+
+def tracked(repository: Repository) -> list[str]:
+    """Return the files that git tracks below data/."""
+    return repository.run("git", "ls-files", "data").stdout.split()
+
+
+def test_every_night_with_the_server_releases_an_index(clone: Repository, nights: dict[str, Any]) -> None:
+    assert "Served index: " in nights["second"]
+    assert f"{NUM_NEW + 1} new files: {NUM_NEW + 1} accepted" in nights["third"]
+    assert len(clone.search("a red drawing")) == 3
+
+
+def test_git_tracks_no_output_of_dvc_and_nothing_is_left_to_commit(
+    clone: Repository, nights: dict[str, Any]
+) -> None:
+    outputs = {"captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments"}
+    assert not [name for name in tracked(clone) if name.split("/")[1] in outputs]
+    kept = {name for name in tracked(clone) if not name.endswith(".dvc")}
+    assert kept == {
+        "data/catalog.jsonl", "data/pool/batches.jsonl", "data/refresh.json", "data/training.jsonl", "data/watermarks.json",
+    }  # fmt: skip
+    assert not clone.run("git", "status", "--porcelain").stdout
+    assert "Running stage" not in clone.run("dvc", "repro").stdout
+
+
+def test_a_repository_whose_git_tracks_outputs_is_mended(clone: Repository, nights: dict[str, Any]) -> None:
+    """As the refresh of 2026-11-29 left repositories after a first night that failed."""
+    clone.run("git", "add", "--force", MISTAKE, "data/captions", "data/pool/batches")
+    clone.commit("outputs of DVC, by mistake")
+    assert "already tracked by SCM" in "".join(
+        (done := clone.run("dvc", "repro", "--force", "--single-item", "pool", check=False)).stdout + done.stderr
+    )  # fmt: skip
+    output = clone.run("bash", "-euc", REFRESH, day=4, **IDENTITY).stdout
+    assert "[refresh] git tracked " in output and MISTAKE in output
+    assert MISTAKE not in tracked(clone) and (clone.root / MISTAKE).exists()
+    assert all(name.endswith(".dvc") for name in tracked(clone) if name.startswith("data/pool/batches/"))
+    assert not clone.run("git", "status", "--porcelain").stdout
+    assert "Running stage" not in clone.run("dvc", "repro").stdout
