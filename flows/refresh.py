@@ -13,7 +13,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_baseline, snapshot
-from autolora.errors import AutoLoraError
+from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import release
 from autolora.index.store import content_digest
 from autolora.pool.store import adapters
@@ -155,7 +155,15 @@ async def refresh() -> None:
 
 
 def release_index(lock_fd: int, before: Snapshot) -> Release:
-    """Crawl, run the stages up to the evaluation, report, and release the index."""
+    """Crawl, run the stages up to the evaluation, report, and release the index.
+
+    Raises ParamsError if evaluation.themes names no file, on which DVC stops without a reason.
+    """
+    if params().evaluation.themes is None:
+        raise ParamsError(
+            "evaluation.themes is null, but in a project with stages it must name a file of judgments: set it to "
+            "profiles/themes.json, which has none"
+        )
     crawl(lock_fd)
     reproduce_and_defer(lock_fd)
     add_batches(lock_fd)

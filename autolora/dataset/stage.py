@@ -94,7 +94,8 @@ class DatasetSync:
             return False
         date, names = self.params.train_until, ("sha256", "family", "split")
         locked = [
-            {name: row[name] for name in names} | {"renderings": list(filter(self._counts, row["renderings"]))}
+            {name: row[name] for name in names}
+            | {"renderings": list(filter(self._counts, row["renderings"]))}
             for row in rows(self.root, "adapters", (*names, "renderings", "first_seen"))
             if row["first_seen"] <= date
         ]

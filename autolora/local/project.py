@@ -23,6 +23,7 @@ OWN_FILES: Mapping[str, Any] = {
     "crawl.budget.gb": None,
     "crawl.budget.captions": None,
     "captions.engine": None,
+    "evaluation.themes": None,
 }
 """values of a new project that differ from the template's"""
 

@@ -4,7 +4,7 @@
         ...
     changed_inputs(root, params.inputs)    # later: phrases on what has changed
 
-The libraries that a model is trained with are such inputs too: their versions lie beside its weights (`write_libraries`).
+The libraries that a model is trained with are such inputs too: their versions lie beside its weights.
 Files are compared by path, size and time of modification, so an input of any size is not read. The record is kept in
 cache/inputs/<stage>.json, as these times are those of one machine. Paths in the repository are relative to its root, so
 a repository may be moved.

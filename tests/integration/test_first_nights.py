@@ -6,7 +6,6 @@ import io
 import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,7 +120,8 @@ def test_git_tracks_no_output_of_dvc_and_nothing_is_left_to_commit(
     assert not [name for name in tracked(clone) if name.split("/")[1] in outputs]
     kept = {name for name in tracked(clone) if not name.endswith(".dvc")}
     assert kept == {
-        "data/catalog.jsonl", "data/pool/batches.jsonl", "data/refresh.json", "data/training.jsonl", "data/watermarks.json",
+        "data/catalog.jsonl", "data/pool/batches.jsonl", "data/refresh.json", "data/training.jsonl",
+        "data/watermarks.json",
     }  # fmt: skip
     assert not clone.run("git", "status", "--porcelain").stdout
     assert "Running stage" not in clone.run("dvc", "repro").stdout

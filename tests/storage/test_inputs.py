@@ -1,11 +1,12 @@
 """Inputs outside the repository: what counts as a change, and what is recorded when."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from autolora.storage.inputs import changed_inputs, read_state, recording_input
+from autolora.storage.inputs import changed_inputs, read_state, recording_input, write_libraries
 
 
 @pytest.fixture
@@ -130,3 +131,16 @@ def test_without_an_input_nothing_can_change(tmp_path: Path, corpus: Path) -> No
     record(tmp_path, None)
     (corpus / "a.tar").write_bytes(b"changed")
     assert changes(tmp_path, None) == []
+
+
+def test_a_model_that_was_trained_with_other_libraries_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data/fusion"
+    write_libraries(folder)
+    assert changed_inputs(tmp_path, {}) == []
+    path = folder / "libraries.json"
+    versions = json.loads(path.read_text())
+    path.write_text(json.dumps(versions | {"torch": "1.0"}))
+    assert changed_inputs(tmp_path, {}) == [
+        f"the model in {folder} was trained with torch 1.0; torch {versions['torch']} is installed: "
+        "`dvc repro --force --single-item fusion` may give slightly different weights"
+    ]

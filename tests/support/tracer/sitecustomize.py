@@ -35,7 +35,9 @@ def record_open(event: str, arguments: tuple[Any, ...]) -> None:
 def record_file(path: str) -> None:
     """Record a file or folder if it lies in the working directory."""
     absolute = os.path.abspath(path)
-    if absolute.startswith(ROOT + os.sep):
+    if absolute.startswith(ROOT + os.sep) and not Path(absolute).name.startswith(
+        "."
+    ):  # . of a file being written
         files.add(os.path.relpath(absolute, ROOT))
 
 
@@ -93,7 +95,7 @@ def trace_class(section: type) -> None:
     names, read = {field.name for field in dataclasses.fields(section)}, section.__getattribute__
 
     def recorded(self: Any, name: str) -> Any:
-        if name in names and id(self) in section_names and reader() in ("autolora", "flows"):
+        if name in names and id(self) in section_names and reader() in ("autolora", "flows", "__main__"):
             params.add(f"{section_names[id(self)]}.{name.removesuffix('_')}")
         return read(self, name)
 
