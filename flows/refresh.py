@@ -4,6 +4,8 @@
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prefect.artifacts import acreate_markdown_artifact
 
@@ -16,13 +18,14 @@ from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
 from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.last_refresh import record_failure, record_start, record_success
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
-from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
+from flows.stage import ROOT, StageFailed, flow, guarded, now, params, run, task, today
 
 MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
@@ -104,7 +107,7 @@ def push(lock_fd: int) -> int | None:
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
     """Refresh the pool and everything made from it."""
-    with exclusive_lock(ROOT) as lock_fd:
+    with exclusive_lock(ROOT) as lock_fd, recorded():
         dvc.repair_files()
         git.remove_stale_locks()
         started, before = time.monotonic(), read_baseline()
@@ -134,6 +137,22 @@ async def refresh() -> None:
         except AutoLoraError as error:
             await publish(f"**{error}**\n\nThe new index `{digest}` is served.\n\n{summary}")
             raise
+
+
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Record how the refresh ends; after a failure, write the report again, which then states it."""
+    record_start(ROOT, now())
+    try:
+        yield
+    except Exception as error:
+        record_failure(ROOT, now(), stage.reason_of(error))
+        try:
+            page.assemble(ROOT)
+        except Exception as problem:  # made of what the failed refresh has left
+            stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
+        raise
+    record_success(ROOT, now())
 
 
 def reproduce_and_defer(lock_fd: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from autolora.index.served import Revision, release, served_digest
 from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.last_refresh import record_failure, record_start, record_success
 from autolora.report.outcomes import Outcome
 from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.storage.git import Commit
@@ -152,6 +153,19 @@ def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> No
         assert client.get("/api/refresh").json()["counts"] == {"refused": 1}
         (own_root / "data/refresh.json").write_text(json.dumps({"day": "never"}))
         assert client.get("/pool").status_code == 422
+
+
+def test_the_page_of_the_pool_begins_with_a_failed_refresh(own_root: Path) -> None:
+    night = datetime.datetime(2026, 11, 29, 2, tzinfo=datetime.UTC)
+    record_start(own_root, night)
+    record_failure(own_root, night, "pool: <i>HubError</i>: run `make deps`")
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
+        page = client.get("/pool").text
+        banner = page[page.index('role="alert"') : page.index('id="refresh"')]
+        assert "The refresh of 2026-11-29, 02:00 UTC failed: pool: &lt;i&gt;HubError&lt;/i&gt;" in banner
+        assert "<code>make deps</code>" in banner and " is served." in banner
+        record_success(own_root, night)
+        assert 'role="alert"' not in client.get("/pool").text
 
 
 def test_numbers_over_releases_are_drawn(client: httpx2.Client) -> None:

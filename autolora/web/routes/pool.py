@@ -13,6 +13,7 @@ from autolora.pool.batches import batches_folder
 from autolora.records import Adapter
 from autolora.report.history import RefreshRecord, read_refresh
 from autolora.report.history import releases as list_history
+from autolora.report.last_refresh import failure_notice, read_last_refresh
 from autolora.report.refresh_summary import LABELS
 from autolora.report.timeline import trends
 from autolora.storage.files import read_rows
@@ -52,11 +53,12 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
 
 @router.get("/pool", include_in_schema=False)
 def show_pool(request: Request) -> HTMLResponse:
-    """Return what the last refresh brought, the refused files, and size and recall over releases."""
+    """Return how the last refresh failed, what the last success brought, the refused files, and size and recall."""
     site: Site = request.app.state.site
     return render(
         request,
         "pool.html",
+        notice=failure_notice(site.root, read_last_refresh(site.root)),
         record=read_refresh(site.root),
         is_pipeline=is_pipeline(site.root),
         labels=LABELS,
