@@ -13,7 +13,6 @@ from autolora.cli.output import print_facts, to_json
 from autolora.wording import counted, printable
 
 if TYPE_CHECKING:
-    from autolora.report.history import RefreshRecord
     from autolora.report.last_refresh import LastRefresh
 
 
@@ -27,14 +26,16 @@ def status(as_json: Json = False) -> None:
 
     root, _ = enter_repository()
     last, record = read_last_refresh(root), read_refresh(root)
-    index, waiting = _index(root, last), _waiting(root)
+    state = {
+        "last_refresh": asdict(last) | {"problem": last.problem},
+        "last_changes": record and {"day": record.day.isoformat(), "counts": record.counts},
+        "index": _index(root, last),
+        "waiting": _waiting(root),
+    }
     if as_json:
-        brought = record and {"day": record.day.isoformat(), "counts": record.counts}
-        refresh = asdict(last) | {"problem": last.problem}
-        print(to_json({"last_refresh": refresh, "last_changes": brought, "index": index, "waiting": waiting}))
+        print(to_json(state))
     else:
-        facts = _refresh_facts(last, record) | _index_facts(index) | _waiting_facts(waiting)
-        print_facts({label: printable(text) for label, text in facts.items()})
+        print_facts({label: printable(text) for label, text in _facts(last, state).items() if text})
     if last.problem:
         raise typer.Exit(1)
 
@@ -68,38 +69,31 @@ def _waiting(root: Path) -> dict[str, Any]:
     }
 
 
-def _refresh_facts(last: "LastRefresh", record: "RefreshRecord | None") -> dict[str, str]:
+def _facts(last: "LastRefresh", state: dict[str, Any]) -> dict[str, str]:
+    """Return labels and texts; an empty text does not apply."""
     from autolora.report.last_refresh import REMEDY, to_words
     from autolora.report.refresh_summary import LABELS
 
-    facts = {"last refresh": last.problem or ("succeeded" if last.succeeded else "none is recorded here")}
-    if last.problem:
-        facts |= {"what to do": REMEDY, "in a row": counted(last.failures, "failure")}
-    if last.succeeded:
-        facts["last success"] = to_words(last.succeeded)
-    if record:
-        counts = [f"{count} {LABELS[kind]}" for kind, count in record.counts.items()]
-        facts["last changes"] = f"{record.day}: {', '.join(counts) or 'of digests only'}"
-    return facts | {"running": f"since {to_words(last.started)}" if last.started else "no"}
-
-
-def _index_facts(index: dict[str, Any] | None) -> dict[str, str]:
-    if index is None:
-        return {"served index": "none is released: searches read the working index"}
-    adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
-    return {"served index": f"{index['digest'][:12]} of {_with_age(index['day'])}, {adapters}"}
-
-
-def _waiting_facts(waiting: dict[str, Any]) -> dict[str, str]:
+    changes, waiting = state["last_changes"] or {"day": "", "counts": {}}, state["waiting"]
+    counts = ", ".join(f"{count} {LABELS[kind]}" for kind, count in changes["counts"].items())
     attempt = f", next attempt on {waiting['next_attempt']}" if waiting["failed_items"] else ""
     return {
+        "last refresh": last.problem or ("succeeded" if last.succeeded else "none is recorded here"),
+        "what to do": REMEDY if last.problem else "",
+        "in a row": counted(last.failures, "failure") if last.problem else "",
+        "last success": to_words(last.succeeded) if last.succeeded else "",
+        "last changes": changes["day"] and f"{changes['day']}: {counts or 'no file'}",
+        "running": f"since {to_words(last.started)}" if last.started else "no",
+        "served index": _describe_index(state["index"]),
         "failed items": f"{waiting['failed_items']}{attempt}",
         "queued": f"{counted(waiting['queued'], 'file')} for the daily budget (crawl.budget)",
     }
 
 
-def _with_age(day: str | None) -> str:
-    """Return a day with the number of days since then."""
-    if day is None:
-        return "an unknown day"
-    return f"{day} ({counted((datetime.now(UTC).date() - date.fromisoformat(day)).days, 'day')} ago)"
+def _describe_index(index: dict[str, Any] | None) -> str:
+    if index is None:
+        return "none is released: searches read the working index"
+    adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
+    age = (datetime.now(UTC).date() - date.fromisoformat(index["day"])).days if index["day"] else None
+    day = "an unknown day" if age is None else f"{index['day']} ({counted(age, 'day')} ago)"
+    return f"{index['digest'][:12]} of {day}, {adapters}"

@@ -6,20 +6,19 @@ A start without an end is of a refresh that still runs, and holds the repository
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import copy_path, former_digest
+from autolora.index.served import former_digest
 from autolora.report.history import releases
 from autolora.storage.files import read_json, write_atomic
-from autolora.storage.incremental import digest_path
 from autolora.storage.lock import is_locked
 
 RECORD = Path("cache", "last_refresh.json")
 REMEDY = (
-    "`prefect flow-run ls --flow-name refresh` names its run, which has the log (docs/howto/nightly.md). Correct the "
-    "cause, then run `python -m flows.refresh`: it continues from what is finished."
+    "Correct the cause, then run `python -m flows.refresh`: it continues from what is finished. "
+    "docs/howto/nightly.md says where the log of each stage is."
 )
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastRefresh:
-    """The record; times are ISO 8601 in UTC, indexes are content digests."""
+    """The record; times are ISO 8601 in UTC."""
 
     succeeded: str | None = None
     """time of the last success"""
@@ -39,12 +38,10 @@ class LastRefresh:
     """number of failures in a row"""
     started: str | None = None
     """time of the start of a refresh that has not ended"""
-    served: str | None = None
-    """index that was served then"""
     index: str | None = None
-    """index that a refresh released last"""
+    """content digest of the index that was served when a refresh last started or ended"""
     released: str | None = None
-    """time of that release, which is the end of its refresh"""
+    """time of the end of the refresh that released it; None if no refresh did"""
 
     @property
     def problem(self) -> str | None:
@@ -61,26 +58,26 @@ class LastRefresh:
 def read_last_refresh(root: Path) -> LastRefresh:
     """Return the record, in which a killed refresh is a failed one; an empty one if no refresh has run here."""
     last = _read(root)
-    return last if last.started is None or is_locked(root) else _end(root, last, last.started, "")
+    return last if last.started is None or is_locked(root) else _failed(root, last, last.started, "")
 
 
 def record_start(root: Path, now: datetime) -> None:
-    """Record that a refresh starts; the caller holds the repository's lock."""
+    """Record that a refresh starts, which holds the repository's lock."""
     last = _read(root)
-    if last.started is not None:
-        last = _end(root, last, last.started, "")
-    _write(root, replace(last, started=_to_text(now), served=former_digest(root)))
+    if last.started:
+        last = _failed(root, last, last.started, "")
+    _write(root, replace(_with_served(root, last, None), started=now.isoformat(timespec="seconds")))
 
 
 def record_success(root: Path, now: datetime) -> None:
     """Record that the refresh has succeeded."""
-    time = _to_text(now)
+    time = now.isoformat(timespec="seconds")
     _write(root, LastRefresh(succeeded=time, index=former_digest(root), released=time))
 
 
 def record_failure(root: Path, now: datetime, reason: str) -> None:
     """Record that the refresh has failed, maybe after it has released a new index."""
-    _write(root, _end(root, _read(root), _to_text(now), reason))
+    _write(root, _failed(root, _read(root), now.isoformat(timespec="seconds"), reason))
 
 
 def failure_notice(root: Path, last: LastRefresh) -> list[str]:
@@ -93,18 +90,15 @@ def failure_notice(root: Path, last: LastRefresh) -> list[str]:
     elif last.released == last.failed:
         served = "It failed after the release: its new index is served."
     else:
-        served = f"The index of {index_day(root, last, digest) or 'an earlier refresh'} is served."
+        served = f"The index of {index_day(root, last, digest) or 'an earlier day'} is served."
     return [last.problem, served, REMEDY]
 
 
 def index_day(root: Path, last: LastRefresh, digest: str) -> str | None:
-    """Return the day (UTC) of an index: of its release by a refresh, else of its commit, else of its files, or None."""
+    """Return the day (UTC) on which a refresh released an index, else that of its commit; None if neither is known."""
     if digest == last.index and last.released:
         return last.released[:10]
-    commits = [release.commit.date for release in releases(root) if release.index == digest]
-    files = (path for path in (copy_path(root, digest), digest_path(root, "index")) if path.exists())
-    made = (_to_text(datetime.fromtimestamp(path.stat().st_mtime, UTC)) for path in files)
-    return next((time[:10] for time in (*reversed(commits), *made)), None)
+    return next((found.commit.date[:10] for found in releases(root)[::-1] if found.index == digest), None)
 
 
 def to_words(time: str) -> str:
@@ -112,11 +106,15 @@ def to_words(time: str) -> str:
     return f"{time[:10]}, {time[11:16]} UTC"
 
 
-def _end(root: Path, last: LastRefresh, time: str, reason: str) -> LastRefresh:
-    """Return the record after a failure at a time."""
+def _failed(root: Path, last: LastRefresh, time: str, reason: str) -> LastRefresh:
+    last = _with_served(root, last, time)
+    return replace(last, started=None, failed=time, reason=reason, failures=last.failures + 1)
+
+
+def _with_served(root: Path, last: LastRefresh, time: str | None) -> LastRefresh:
+    """Return the record with the served index, which a refresh has released at a time if it is another one."""
     served = former_digest(root)
-    moved = {} if served == last.served else {"index": served, "released": time}
-    return replace(last, started=None, failed=time, reason=reason, failures=last.failures + 1, **moved)
+    return last if served == last.index else replace(last, index=served, released=time)
 
 
 def _read(root: Path) -> LastRefresh:
@@ -129,7 +127,3 @@ def _read(root: Path) -> LastRefresh:
 
 def _write(root: Path, last: LastRefresh) -> None:
     write_atomic(root / RECORD, json.dumps(asdict(last), indent=1, sort_keys=True) + "\n")
-
-
-def _to_text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")

@@ -36,7 +36,7 @@ class Move:
         if self.before is None:
             return f"was not in the first {self.limit}" if self.limit else "new"
         if self.after is None:
-            return f"not in the first {self.limit}" if self.limit else "gone"
+            return f"no longer in the first {self.limit}" if self.limit else "gone"
         steps = self.before - self.after
         return "same place" if not steps else f"{'up' if steps > 0 else 'down'} {abs(steps)}"
 

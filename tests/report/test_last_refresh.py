@@ -89,10 +89,16 @@ def test_a_start_without_an_end_runs_while_the_lock_is_held_and_was_killed_other
     assert running.started and running.problem and running.failures == 1, "the next refresh knows of it"
 
 
-def test_an_index_that_no_refresh_has_released_has_the_day_of_its_copy(root: Path) -> None:
+def test_a_first_refresh_that_fails_leaves_no_index(tmp_path: Path) -> None:
+    fail(tmp_path, 1, "crawl: HubError: no answer")
+    assert failure_notice(tmp_path, read_last_refresh(tmp_path))[1] == "No index has been released yet."
+
+
+def test_an_index_that_was_released_by_hand_is_not_that_of_a_refresh(root: Path) -> None:
+    serve(root, NEW)
     assert index_day(root, read_last_refresh(root), NEW) is None
-    (root / "cache/index" / NEW).mkdir(parents=True)
-    assert index_day(root, read_last_refresh(root), NEW) == datetime.now(UTC).date().isoformat()
+    fail(root, 1, "crawl: HubError: no answer")
+    assert failure_notice(root, read_last_refresh(root))[1] == "The index of an earlier day is served."
 
 
 def test_a_damaged_record_is_reported(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -144,7 +144,8 @@ def test_ranks_of_two_results_are_described() -> None:
     moves = compare(["a", "b", "c", "e"], ["b", "a", "d", "f"], {"a", "b", "e", "f"}, 4)
     words = {name: move.words for name, move in moves.items()}
     assert words == {
-        "a": "down 1", "b": "up 1", "c": "gone", "d": "new", "e": "not in the first 4", "f": "was not in the first 4",
+        "a": "down 1", "b": "up 1", "c": "gone", "d": "new", "e": "no longer in the first 4",
+        "f": "was not in the first 4",
     }  # fmt: skip
     assert compare(["a"], ["a"], {"a"}, 4)["a"].words == "same place"
 
@@ -155,8 +156,8 @@ def test_an_adapter_that_others_push_out_is_not_gone(client: httpx2.Client) -> N
     compared = client.get("/api/compare", params=query).json()
     pushed_out = set(compared["before"]) - set(compared["after"])
     assert pushed_out, "the release of 12 adapters has all of the former one"
-    assert {compared["changes"][sha256] for sha256 in pushed_out} == {"not in the first 5"}
-    assert client.get("/compare", params=query).text.count("not in the first 5<") == len(pushed_out)
+    assert {compared["changes"][sha256] for sha256 in pushed_out} == {"no longer in the first 5"}
+    assert client.get("/compare", params=query).text.count("no longer in the first 5<") == len(pushed_out)
     backwards = query | {"before": after["commit"], "after": before["commit"]}
     changes = client.get("/api/compare", params=backwards).json()["changes"]
     assert {changes[sha256] for sha256 in pushed_out} == {"was not in the first 5"}

@@ -112,9 +112,9 @@ def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
     limited = wanted.model_copy(update={"k": limit, "like": None, "file": None})
     opened = [_open(site, commit) for commit in (wanted.before, wanted.after)]
     results: list[Results] = [site.search(limited, index) for index in opened]
-    names = [[card.sha256 for card in result.cards] for result in results]
+    before, after = ([card.sha256 for card in result.cards] for result in results)
     in_both = opened[0].positions.keys() & opened[1].positions.keys()
-    return {"before": results[0], "after": results[1], "moves": compare(*names, in_both, limit)}
+    return {"before": results[0], "after": results[1], "moves": compare(before, after, in_both, limit)}
 
 
 def _open(site: Site, commit: str) -> OpenIndex:
