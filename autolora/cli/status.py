@@ -94,6 +94,6 @@ def _describe_index(index: dict[str, Any] | None) -> str:
     if index is None:
         return "none is released: searches read the working index"
     adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
-    age = (datetime.now(UTC).date() - date.fromisoformat(index["day"])).days if index["day"] else None
-    day = "an unknown day" if age is None else f"{index['day']} ({counted(age, 'day')} ago)"
+    days = (datetime.now(UTC).date() - date.fromisoformat(index["day"])).days if index["day"] else None
+    day = "an unknown day" if days is None else f"{index['day']} ({counted(days, 'day')} ago)"
     return f"{index['digest'][:12]} of {day}, {adapters}"
