@@ -6,7 +6,8 @@ stays.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 from prefect.artifacts import acreate_markdown_artifact
@@ -14,12 +15,13 @@ from prefect.artifacts import acreate_markdown_artifact
 from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_baseline, snapshot
 from autolora.errors import AutoLoraError, ParamsError
-from autolora.index.served import release
+from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
 from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
 from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.last_refresh import record_failure, record_start, record_success
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.stages import AFTER_RELEASE
@@ -28,7 +30,7 @@ from autolora.storage.incremental import digest_path, read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
-from flows.stage import ROOT, StageFailed, flow, guarded, params, run, task, today
+from flows.stage import ROOT, StageFailed, flow, guarded, now, params, run, task, today
 
 MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
@@ -42,8 +44,8 @@ MAX_NAMES = 3
 def read_baseline() -> Snapshot:
     """Return the snapshot of the start of this refresh, or of the failed one or the takedown before it.
 
-    The file is removed at the end of a successful refresh. After a killed or failed one it stays, so the next report
-    covers the changes of both.
+    The file is removed when a release is reported and committed. If a refresh is killed or fails before, it stays, so
+    the next report covers the changes of both.
     """
     return keep_baseline(ROOT)
 
@@ -67,11 +69,9 @@ def add_batches(lock_fd: int) -> list[str]:
 
 
 @task()
-def promote() -> str:
-    """Release the new index and return its digest."""
-    digest = content_digest(ROOT)
-    release(ROOT, digest)
-    return digest
+def promote() -> None:
+    """Release the new index."""
+    release(ROOT, content_digest(ROOT))
 
 
 @task()
@@ -123,39 +123,45 @@ def untrack_outputs() -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """The index that this refresh has released, and the report of what changed."""
-
-    digest: str
-    summary: str
-
-
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
     """Refresh the pool and everything made from it."""
-    with exclusive_lock(ROOT) as lock_fd:
+    with exclusive_lock(ROOT) as lock_fd, recorded():
         dvc.repair_files()
         git.remove_stale_locks()
-        started, before, released = time.monotonic(), read_baseline(), None
+        started, before, served = time.monotonic(), read_baseline(), former_digest(ROOT)
         try:
             with guarded("refresh"):
                 untrack_outputs()
-                released = release_index(lock_fd, before)
+                summary = release_index(lock_fd, before)
                 seconds = time.monotonic() - started
-                await publish(
-                    f"{released.summary}\n\nServed index: `{released.digest}`, after {seconds:.0f} s"
-                )
-                save(released.summary, lock_fd)
+                await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
+                save(summary, lock_fd)
                 if changed := run_later_stages(lock_fd):
-                    save(f"{', '.join(changed)} changed after the release of `{released.digest}`", lock_fd)
+                    save(f"Changed after the release: {', '.join(changed)}", lock_fd)
         except AutoLoraError as error:
-            await publish(failure_text(error, released))
+            await publish(failure_text(error, served))
             raise
 
 
-def release_index(lock_fd: int, before: Snapshot) -> Release:
-    """Crawl, run the stages up to the evaluation, report, and release the index.
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Record how the refresh ends; after a failure, write the report again, which then states it."""
+    record_start(ROOT, now())
+    try:
+        yield
+    except Exception as error:
+        record_failure(ROOT, now(), stage.reason_of(error))
+        try:
+            page.assemble(ROOT)
+        except Exception as problem:  # made of what the failed refresh has left
+            stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
+        raise
+    record_success(ROOT, now())
+
+
+def release_index(lock_fd: int, before: Snapshot) -> str:
+    """Crawl, run the stages up to the evaluation, release the index, and return the report of what has changed.
 
     Raises ParamsError if evaluation.themes names no file, on which DVC stops without a reason.
     """
@@ -167,13 +173,13 @@ def release_index(lock_fd: int, before: Snapshot) -> Release:
     crawl(lock_fd)
     reproduce_and_defer(lock_fd)
     add_batches(lock_fd)
+    captions = caption_summary(ROOT)
+    promote()
     changes, results = record_outcomes(before)
     write_report()
     name_changed_inputs()
-    captions = caption_summary(ROOT)
-    digest = promote()
     deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
-    return Release(digest, f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip())
+    return f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip()
 
 
 def run_later_stages(lock_fd: int) -> list[str]:
@@ -195,12 +201,15 @@ def save(summary: str, lock_fd: int) -> None:
     push(lock_fd)
 
 
-def failure_text(error: AutoLoraError, released: Release | None) -> str:
-    """Return the report of a failed refresh: the reason, which index is served, and the output of a failed stage."""
-    served = f"The new index `{released.digest}` is served." if released else "The served index is unchanged."
+def failure_text(error: AutoLoraError, served: str | None) -> str:
+    """Return the report of a failed refresh: the reason, which index is served, and the output of a failed stage.
+
+    served: digest of the index that was served before.
+    """
+    digest = former_digest(ROOT)
+    state = "The served index is unchanged." if digest == served else f"The new index `{digest}` is served."
     output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
-    summary = f"\n\n{released.summary}" if released else ""
-    return f"**{error}**\n\nThe refresh failed. {served}{output}{summary}"
+    return f"**{error}**\n\nThe refresh failed. {state}{output}"
 
 
 def reproduce_and_defer(lock_fd: int) -> None:

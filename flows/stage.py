@@ -66,14 +66,19 @@ def params() -> Params:
     return load(ROOT / "params.yaml")
 
 
-def today() -> date:
-    """Return the day (UTC) that SOURCE_DATE_EPOCH names, or the clock's."""
+def now() -> datetime:
+    """Return the time (UTC) that SOURCE_DATE_EPOCH names, or the clock's."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     try:
-        now = time.time() if epoch is None else int(epoch)
+        seconds = time.time() if epoch is None else int(epoch)
     except ValueError as error:
         raise ParamsError(f"SOURCE_DATE_EPOCH is {epoch!r} but must be seconds since 1970") from error
-    return datetime.fromtimestamp(now, UTC).date()
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def today() -> date:
+    """Return the day of `now`."""
+    return now().date()
 
 
 def measured_on() -> date:
@@ -120,7 +125,7 @@ def flow(
             try:
                 await function()
             except AutoLoraError as error:
-                return Failed(message=_reason(error), data=error)
+                return Failed(message=reason_of(error), data=error)
             return None
 
         decorated: prefect.Flow[[], Any] = prefect.flow(name=name, **options)(with_reason)
@@ -215,7 +220,7 @@ async def _run_linked(flow: prefect.Flow[[], Any], environment: Mapping[str, str
     await state.aresult()
 
 
-def _reason(error: AutoLoraError) -> str:
+def reason_of(error: Exception) -> str:
     """Return the message of an error with its type; of a failed stage, its name and reason."""
     return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
 

@@ -59,6 +59,7 @@ OPTIONS = {
     "show": {"adapter", "captions", "trigger_words", "gallery", "as_json"},
     "inspect": {"path", "output", "pipeline", "encoder", "words", "as_json"},
     "export": {"adapter", "output", "layout", "dtype", "pipeline", "force"},
+    "status": {"as_json"},
     "versions": {"as_json"},
     "release": {"rev"},
     "verify": {"sample", "seed", "as_json"},

@@ -20,12 +20,13 @@ from autolora.cli.report import report
 from autolora.cli.search import search
 from autolora.cli.serve import serve
 from autolora.cli.show import show
+from autolora.cli.status import status
 from autolora.cli.versions import release, versions
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
-    "Operation": (plan, report, versions, release, evaluate, verify, repair),
+    "Operation": (status, plan, report, versions, release, evaluate, verify, repair),
     "Share encoders, gates and indexes": (
         import_encoder, import_gates, publish_encoder, publish_gates, publish_index,
     ),

@@ -22,6 +22,8 @@ from autolora.storage.git import blob_hash, committed_blobs, read_committed
 from autolora.storage.incremental import digest_path
 
 LOCK = "dvc.lock"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""a safe loader, in C because dvc.lock and hundreds of .dvc files are read"""
 ASK_REMOTE = """
 import json, sys
 from dvc.repo import Repo
@@ -242,9 +244,7 @@ def _outputs_in_git(root: Path) -> Iterator[str]:
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     """Return the mapping in a YAML file; raises ValueError if it holds anything else."""
-    content = yaml.load(  # a safe loader in C: dvc.lock and hundreds of .dvc files are read
-        path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
+    content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     if not isinstance(content, dict):
         raise ValueError(f"{path} contains no mapping")
     return content

@@ -1,6 +1,7 @@
 """Where the index of a revision can be taken from on this machine: what `autolora release --rev` would use."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -9,7 +10,7 @@ from autolora.errors import MissingArtifact
 from autolora.index.copies import is_copy
 from autolora.index.served import Revision, copy_path
 from autolora.index.store import content_digest, folder
-from autolora.integrity.dvc_records import LOCK, object_path, read_list
+from autolora.integrity.dvc_records import LOADER, LOCK, object_path, read_list
 from autolora.storage.git import read_committed
 
 INDEX = "data/index"
@@ -41,11 +42,20 @@ def _working_digest(root: Path) -> str | None:
 
 def _is_in_cache(root: Path, revision: Revision) -> bool:
     """Return whether DVC's cache has all objects of the index of a revision."""
+    md5 = _index_md5(root, revision.commit.sha)
     try:
-        lock = yaml.safe_load(read_committed(root, revision.commit.sha, LOCK))
-        outputs = lock["stages"]["index"]["outs"]
-        md5 = next(output["md5"] for output in outputs if output["path"] == INDEX)
-        files = read_list(object_path(root, md5), md5)
-    except (MissingArtifact, yaml.YAMLError, KeyError, TypeError, StopIteration):
+        files = read_list(object_path(root, md5), md5) if md5 else None
+    except MissingArtifact:  # DVC is not installed
         return False
     return files is not None and all(object_path(root, file).exists() for file in files.values())
+
+
+@lru_cache(maxsize=1000)
+def _index_md5(root: Path, sha: str) -> str | None:
+    """Return the md5 of the index in dvc.lock of a commit, which never changes; None if there is none."""
+    try:
+        lock = yaml.load(read_committed(root, sha, LOCK), LOADER)
+        outputs = lock["stages"]["index"]["outs"]
+        return next(str(output["md5"]) for output in outputs if output["path"] == INDEX)
+    except (MissingArtifact, yaml.YAMLError, KeyError, TypeError, StopIteration):
+        return None

@@ -15,9 +15,12 @@ from autolora.storage.hashes import hash_file
 RESTORE = "run `autolora repair --apply`, which restores it from DVC or its hub if one of them has it"
 
 
-def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams) -> Lora:
+def load_lora(
+    root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams, *, check_hash: bool = True
+) -> Lora:
     """Return the updates of an adapter, read from the pool.
 
+    check_hash: whether to hash the file first; a training, which reads a file many times, does without.
     Raises MissingArtifact if the weights are missing or damaged, MismatchError if they are of another base model.
     """
     path = pool.weights_path(root, sha256)
@@ -31,11 +34,20 @@ def load_lora(root: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams
         raise MissingArtifact(
             f"{path} is empty: the file was taken down (data/takedowns.jsonl), or is damaged; in that case {RESTORE}"
         )
-    if pool.is_link_outside(root, sha256) and hash_file(path) != sha256:
-        raise MissingArtifact(
-            f"{path.resolve()} has changed since it was indexed: run `autolora index`, and search again"
-        )
+    if pool.is_link_outside(root, sha256):
+        if hash_file(path) != sha256:
+            raise MissingArtifact(
+                f"{path.resolve()} has changed since it was indexed: run `autolora index`, and search again"
+            )
+    elif check_hash:
+        check_sha256(path, sha256, RESTORE)
     return read_intact(path, sha256, slots, bounds, RESTORE)
+
+
+def check_sha256(path: Path, sha256: str, remedy: str) -> None:
+    """Raise MissingArtifact if a file has another sha256. remedy: what to do then."""
+    if (actual := hash_file(path)) != sha256:
+        raise MissingArtifact(f"{path} is damaged (its sha256 is {actual}, expected {sha256}): {remedy}")
 
 
 def read_intact(path: Path, sha256: str, slots: Sequence[Slot], bounds: PoolParams, remedy: str) -> Lora:

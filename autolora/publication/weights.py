@@ -9,29 +9,32 @@ from autolora.errors import HubError, MissingArtifact, RefusedFile
 from autolora.hubs.registry import open_hub
 from autolora.lora.factors import Lora
 from autolora.params import HubsParams
-from autolora.pool.weights import read_intact
+from autolora.pool.weights import check_sha256, read_intact
 from autolora.publication.manifest import SOURCES, PoolSettings
 from autolora.slots import Slot
 from autolora.storage.files import Row, read_rows
 
 MAX_BYTES = 1 << 32
 """of a file, whatever size the published index states"""
+DELETE = "delete it, and it is downloaded again"
 
 
 def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], settings: PoolSettings) -> Lora:
     """Return the updates of an adapter, downloading its file if it is not in the folder `cache`.
 
     root: folder of the published index. Raises MissingArtifact if no hub is known to offer the file, HubError if every
-    download fails, and as `read_intact`.
+    download fails, and as `check_sha256` and `read_intact`.
     """
     path = cache / f"{sha256}.safetensors"
-    if not path.exists():
+    if path.exists():
+        check_sha256(path, sha256, DELETE)
+    else:
         rows = read_rows(
             root / SOURCES
         )  # of a folder, it would be read from this machine, at the publisher's path
         sources = [row for row in rows if row["sha256"] == sha256 and row["hub"] != FOLDER_HUB]
         _download(sha256, sources, path, settings.hubs)
-    return read_intact(path, sha256, slots, settings.pool, "delete it, and it is downloaded again")
+    return read_intact(path, sha256, slots, settings.pool, DELETE)
 
 
 def _download(sha256: str, sources: Sequence[Row], path: Path, hubs: HubsParams) -> None:

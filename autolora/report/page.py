@@ -27,6 +27,7 @@ from autolora.report.decimals import decimal, tick
 from autolora.report.headlines import headlines
 from autolora.report.history import read_refresh, releases
 from autolora.report.images import PageImage, image_store
+from autolora.report.last_refresh import failure_notice, read_last_refresh
 from autolora.report.measured import Measured, read_digests, read_measured
 from autolora.report.outcomes import KINDS
 from autolora.report.provenance import parameters, provenance
@@ -140,9 +141,13 @@ def _pool(cards: Sequence[Card], accepted: Sequence[Card]) -> dict[str, Any]:
 
 
 def _news(root: Path) -> dict[str, Any]:
-    """Return the values of the page about the last refresh and the releases."""
-    record, found = read_refresh(root), releases(root)
+    """Return the values of the page about the last refresh and the releases.
+
+    A running refresh writes the page if nothing has failed, shortly before the record of the last refresh says so.
+    """
+    record, found, last = read_refresh(root), releases(root), read_last_refresh(root)
     return {
+        "notice": [] if last.started else failure_notice(root, last),
         "refresh": record,
         "outcome_labels": LABELS,
         "outcome_counts": [

@@ -28,6 +28,18 @@ def exclusive_lock(root: Path) -> Iterator[int]:
         yield descriptor
 
 
+def is_locked(root: Path) -> bool:
+    """Return whether a process holds the repository's lock."""
+    try:
+        with (root / LOCK).open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextmanager
 def exclusive_folder(folder: Path, alternative: str = "") -> Iterator[None]:
     """Hold the lock of a folder in which a long command keeps its work; the folder is made if it is missing.

@@ -2,13 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.index.copies import check_copy
 from autolora.index.served import Revision, copy_path, open_index, readable_revisions
+from autolora.integrity.index_sources import index_sources
 from autolora.retrieval import Retriever
 from autolora.storage.git import history
 from autolora.web.served import OpenIndex
@@ -26,14 +27,16 @@ class Move:
     before: int | None
     """its rank in the earlier release, from 1; None if it is not among the results there"""
     after: int | None
+    limit: int | None
+    """number of results of each release if both indexes contain it; None if it is in one of them only"""
 
     @property
     def words(self) -> str:
         """Return what has become of the adapter."""
         if self.before is None:
-            return "new"
+            return f"was not in the first {self.limit}" if self.limit else "new"
         if self.after is None:
-            return "gone"
+            return f"no longer in the first {self.limit}" if self.limit else "gone"
         steps = self.before - self.after
         return "same place" if not steps else f"{'up' if steps > 0 else 'down'} {abs(steps)}"
 
@@ -67,6 +70,13 @@ class Releases:
                 self._listed = newest, readable_revisions(self._root)
             return self._listed[1]
 
+    def at_hand(self) -> Sequence[Revision]:
+        """Return the releases that can be opened without a network: the newest commit of each index, newest first."""
+        newest = {revision.index: revision for revision in reversed(self.list())}
+        revisions = [revision for revision in self.list() if newest[revision.index] is revision]
+        sources = index_sources(self._root, revisions)
+        return [revision for revision, source in zip(revisions, sources, strict=True) if source]
+
     def open(self, sha: str, beside: Retriever) -> OpenIndex:
         """Return a release. beside: a retriever whose text encoder is used.
 
@@ -86,15 +96,10 @@ class Releases:
 
 
 def choices(revisions: Sequence[Revision], served: str) -> list[Choice]:
-    """Return each index that can be compared once, newest first; first the served one if no commit contains it."""
-    newest = {revision.index: revision for revision in reversed(revisions)}
-    listed = [
-        Choice(revision.commit.sha, revision.index, _label(revision, served))
-        for revision in revisions
-        if newest[revision.index] is revision
-    ]
+    """Return the indexes of revisions as choices; first the served one if no commit contains it."""
+    listed = [Choice(revision.commit.sha, revision.index, _label(revision, served)) for revision in revisions]
     uncommitted = Choice("", served, f"served now · {served[:8]}, in no commit")
-    return listed if served in newest else [uncommitted, *listed]
+    return listed if any(choice.index == served for choice in listed) else [uncommitted, *listed]
 
 
 def _label(revision: Revision, served: str) -> str:
@@ -108,7 +113,15 @@ def previous(listed: Sequence[Choice], served: str) -> Choice | None:
     return next(iter(listed[position + 1 :]), None)
 
 
-def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Move]:
-    """Return what has become of each adapter of two results, which name them best first."""
+def compare(
+    before: Sequence[str], after: Sequence[str], in_both: Container[str], limit: int
+) -> dict[str, Move]:
+    """Return what has become of each adapter of two results, which name at most `limit` adapters, best first.
+
+    in_both: the adapters that the indexes of both releases contain.
+    """
     ranks = [{sha256: rank for rank, sha256 in enumerate(names, 1)} for names in (before, after)]
-    return {sha256: Move(sha256, ranks[0].get(sha256), ranks[1].get(sha256)) for sha256 in (*before, *after)}
+    return {
+        sha256: Move(sha256, ranks[0].get(sha256), ranks[1].get(sha256), limit if sha256 in in_both else None)
+        for sha256 in (*before, *after)
+    }

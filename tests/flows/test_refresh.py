@@ -13,9 +13,12 @@ from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Snapshot
 from autolora.catalog.failed_items import FailedItem
 from autolora.errors import AutoLoraError
+from autolora.index.served import former_digest, served_path
 from autolora.report.history import read_refresh
+from autolora.report.last_refresh import read_last_refresh
 from autolora.storage.incremental import write_digest
 from flows import refresh
+from flows.stage import StageFailed
 
 DAY = datetime.date(2026, 1, 5)
 
@@ -64,19 +67,9 @@ def test_refresh_fails_if_the_same_download_fails_again_or_too_many_do(
         count_crawls(FakeStages(tmp_path, failures), monkeypatch)
 
 
-def test_report_ends_with_the_captions_that_disagreed_before_the_release(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released: list[str] = []
-    published: list[str] = []
-
-    async def publish(markdown: str) -> None:
-        published.append(markdown)
-
-    def promote() -> str:
-        released.append("d" * 64)
-        return released[0]
-
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the root of a refresh whose steps do nothing but release the index `d`."""
     empty = Snapshot((), {})
     write_digest(tmp_path, "index", {}, 4, content="d" * 64)
     monkeypatch.setattr(refresh, "ROOT", tmp_path)
@@ -88,17 +81,95 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
     monkeypatch.setattr(refresh, "guarded", nullcontext)
     monkeypatch.setattr(refresh, "read_baseline", lambda: empty)
     monkeypatch.setattr(refresh, "write_report", lambda: None)
-    monkeypatch.setattr(refresh, "promote", promote)
-    monkeypatch.setattr(refresh, "publish", publish)
-    monkeypatch.setattr(refresh, "caption_summary", lambda root: f"**Captions**, releases: {released}")
+    monkeypatch.setattr(refresh, "name_changed_inputs", lambda: None)
+    monkeypatch.setattr(refresh, "caption_summary", lambda root: "")
+    monkeypatch.setattr(refresh, "snapshot", lambda root: empty)
+    monkeypatch.setattr(refresh, "publish", publish_nothing)
+    monkeypatch.setattr(refresh, "promote", lambda: serve(tmp_path))
     (tmp_path / BASELINE).parent.mkdir()
     (tmp_path / BASELINE).touch()
-    monkeypatch.setattr(refresh, "snapshot", lambda root: empty)
+    return tmp_path
+
+
+async def publish_nothing(markdown: str) -> None:
+    """Store no artifact."""
+
+
+def serve(root: Path) -> str:
+    """Name the index `d` as the served one and return its digest."""
+    served_path(root).write_text("d" * 64)
+    return "d" * 64
+
+
+def raise_at(step: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a step of the refresh fail."""
+
+    def fail(lock: int) -> None:
+        raise error
+
+    monkeypatch.setattr(refresh, step, fail)
+
+
+def test_report_ends_with_the_captions_that_disagreed_before_the_release(
+    steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[str] = []
+
+    async def publish(markdown: str) -> None:
+        published.append(markdown)
+
+    monkeypatch.setattr(refresh, "publish", publish)
+    monkeypatch.setattr(refresh, "caption_summary", lambda root: f"**Captions**, {former_digest(root)}")
     asyncio.run(refresh.refresh.fn())
     (text,) = published
     assert re.fullmatch(
         "Nothing changed: the catalog and all digests are the same as before\\.\n\n"
-        rf"\*\*Captions\*\*, releases: \[\]\n\nServed index: `{'d' * 64}`, after \d+ s",
+        rf"\*\*Captions\*\*, None\n\nServed index: `{'d' * 64}`, after \d+ s",
         text,
     )
-    assert read_refresh(tmp_path) is None, "the record is that of the last refresh with changes"
+    assert read_refresh(steps) is None, "the record is that of the last refresh with changes"
+    last = read_last_refresh(steps)
+    assert last.succeeded and last.problem is None and last.index == "d" * 64
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "reason", "is_released"),
+    [
+        (
+            "crawl",
+            StageFailed("crawl: HubError: no answer", "log"),
+            "failed: crawl: HubError: no answer.",
+            False,
+        ),
+        ("push", AutoLoraError("`dvc push` failed"), "failed: AutoLoraError: `dvc push` failed.", True),
+        ("add_batches", ZeroDivisionError("by zero"), "failed: ZeroDivisionError: by zero.", False),
+        ("crawl", KeyboardInterrupt(), "did not finish", False),
+    ],
+)
+def test_a_refresh_that_fails_is_recorded_and_reported(
+    steps: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: BaseException,
+    reason: str,
+    is_released: bool,
+) -> None:
+    seen = []
+    monkeypatch.setattr(refresh.page, "assemble", lambda root: seen.append(read_last_refresh(root).problem))
+    raise_at(step, error, monkeypatch)
+    with nullcontext() if isinstance(error, AutoLoraError) else pytest.raises(type(error)):
+        asyncio.run(refresh.refresh.fn())
+    last = read_last_refresh(steps)
+    assert last.problem and reason in last.problem and last.failures == 1
+    assert (last.index == "d" * 64) == is_released
+    assert seen == ([] if isinstance(error, KeyboardInterrupt) else [last.problem])
+
+
+def test_a_report_that_cannot_be_written_hides_no_failure(
+    steps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_at("crawl", ZeroDivisionError("by zero"), monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(refresh.refresh.fn())
+    assert "reports/index.html stays as it was: MissingArtifact" in capsys.readouterr().out
+    assert "by zero" in str(read_last_refresh(steps).problem)

@@ -25,15 +25,27 @@ from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 def test_an_adapter_with_values_that_are_not_finite_is_an_error(
     generator: Generator, hits: list[Hit], method: Method
 ) -> None:
-    path = weights_path(generator.root, "f" * 64)
     lora = random_lora(1)
     name = next(iter(lora))
     lora[name] = replace(lora[name], up=torch.full_like(lora[name].up, torch.nan))
-    save_peft(lora, path)
+    file = save_peft(lora, weights_path(generator.root, "f" * 64))
+    path = file.rename(weights_path(generator.root, hash_file(file)))
     chosen = [hits[0], replace(hits[1], sha256=path.stem)]
     style = chosen[1] if method in METHODS_WITH_STYLE else None
-    with pytest.raises(MissingArtifact, match=r"is damaged \(.* contains a value that is not finite"):
+    with pytest.raises(MismatchError, match=r"is intact, but .* contains a value that is not finite"):
         generate(generator, PROMPT, chosen, method=method, seed=0, params=PARAMS, style=style)
+
+
+def test_an_adapter_with_other_finite_values_is_an_error(generator: Generator, hits: list[Hit]) -> None:
+    path = weights_path(generator.root, hits[0].sha256)
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-8] + bytes(8))
+        changed = hash_file(path)
+        with pytest.raises(MissingArtifact, match=f"its sha256 is {changed}, expected {path.stem}.*repair"):
+            generate(generator, PROMPT, hits, method="direct", seed=0, params=PARAMS)
+    finally:
+        path.write_bytes(content)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,11 @@ def test_hub_does_not_answer(bare: Repository) -> None:
 def test_failed_refresh_releases_no_index(bare: Repository) -> None:
     assert "StageFailed: crawl: HubError: …" in documented_error(bare, "python", "-m", "flows.refresh")
     assert not (bare.root / "cache/served").exists()
+    done = bare.run("python", "-m", "autolora", "status", "--json", check=False)
+    problem = json.loads(done.stdout)["last_refresh"]["problem"]
+    assert done.returncode == 1 and problem.startswith(
+        "The refresh of 2026-01-05, 00:00 UTC failed: crawl: Hub"
+    )
 
 
 def test_refresh_with_an_invalid_pipeline(bare: Repository) -> None:

@@ -52,7 +52,10 @@ def test_an_interrupted_refresh_leaves_one_line_and_no_process(
     assert "Traceback" not in done.stdout
     wait_until(lambda: set(processes_in(repository.root)) <= others)
     repository.run("dvc", "status", "-q", check=False)  # its locks are free: it ends
+    status = repository.run("python", "-m", "autolora", "status", check=False)
+    assert status.returncode == 1 and "did not finish" in status.stdout
 
 
 def test_the_next_refresh_completes_it(repository: Repository) -> None:
     assert "Served index: " in repository.refresh(day=1)
+    assert "succeeded" in repository.run("python", "-m", "autolora", "status").stdout

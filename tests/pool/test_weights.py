@@ -22,9 +22,9 @@ def path(tmp_path: Path) -> Path:
     return file.rename(path)
 
 
-def load(root: Path, path: Path, **config: int) -> int:
+def load(root: Path, path: Path, *, check_hash: bool = True, **config: int) -> int:
     """Return the number of slots that an adapter changes."""
-    return len(load_lora(root, path.stem, slots({**CONFIG, **config}), bounds()))
+    return len(load_lora(root, path.stem, slots({**CONFIG, **config}), bounds(), check_hash=check_hash))
 
 
 def test_an_intact_file_of_another_base_model_is_not_called_damaged(tmp_path: Path, path: Path) -> None:
@@ -34,10 +34,18 @@ def test_an_intact_file_of_another_base_model_is_not_called_damaged(tmp_path: Pa
             load(tmp_path, path, **config)
 
 
-def test_a_damaged_file_can_be_repaired(tmp_path: Path, path: Path) -> None:
+@pytest.mark.parametrize("check_hash", [True, False])
+def test_a_damaged_file_can_be_repaired(tmp_path: Path, path: Path, check_hash: bool) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(MissingArtifact, match=r"is damaged .*: run `autolora repair --apply`"):
+        load(tmp_path, path, check_hash=check_hash)
+
+
+def test_flipped_bytes_are_noticed_unless_a_training_reads(tmp_path: Path, path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(MissingArtifact, match=rf"sha256 is {hash_file(path)}, expected {path.stem}\): run"):
         load(tmp_path, path)
+    assert load(tmp_path, path, check_hash=False) == len(slots(CONFIG))
 
 
 def test_a_file_that_is_gone_can_be_repaired(tmp_path: Path, path: Path) -> None:

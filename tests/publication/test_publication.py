@@ -56,6 +56,16 @@ def test_weights_come_from_their_hub_once(site: Site, cache: Path) -> None:
     assert sorted(path.stem for path in (cache / "weights").iterdir()) == sorted(hit.sha256 for hit in hits)
 
 
+def test_downloaded_weights_that_changed_afterwards_are_refused(site: Site, cache: Path) -> None:
+    pool = autolora.open(site.published)
+    (hit,) = hits = pool.search(PROMPT, k=1)
+    num_hooks(pool, hits)
+    path = cache / "weights" / f"{hit.sha256}.safetensors"
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(MissingArtifact, match=f"expected {hit.sha256}.*delete it, and it is downloaded"):
+        num_hooks(pool, hits)
+
+
 def test_paths_of_the_publisher_stay_private(site: Site) -> None:
     texts = [path.read_text(errors="replace") for path in site.published.glob("*") if path.is_file()]
     assert len(texts) == 3

@@ -97,7 +97,7 @@ def test_what_is_new_comes_first_then_browse_then_numbers(full: Path) -> None:
     ]
     assert order == sorted(order)
     assert "filters by words" in text and 'data-copy="autolora serve"' in text
-    assert "No refresh has run in this repository yet" in text
+    assert "No refresh has succeeded in this repository yet" in text
 
 
 def test_page_shows_what_became_of_the_files_of_the_last_refresh(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from autolora.index.served import Revision, release, served_digest
 from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.last_refresh import record_failure, record_start, record_success
 from autolora.report.outcomes import Outcome
 from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.storage.git import Commit
-from autolora.web.releases import choices, compare, previous
+from autolora.web.releases import Releases, choices, compare, previous
 from autolora.web.served import ServedIndex
 from tests.support.waiting import LIMIT_S, wait_until
 from tests.web.conftest import serving
@@ -105,14 +106,16 @@ def test_before_is_the_former_release_and_after_the_served_one(client: httpx2.Cl
         assert f'value="{commit["commit"]}" selected' in side and side.count("selected") == 1
 
 
-def test_an_index_is_offered_once() -> None:
+def test_only_indexes_at_hand_are_offered_each_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     revisions = [revision("d", "new"), revision("c", "old"), revision("b", "new"), revision("a", "first")]
-    listed = choices(revisions, "old")
-    assert [choice.commit[:1] for choice in listed] == ["d", "c", "a"]
+    monkeypatch.setattr("autolora.web.releases.history", lambda root, path: [revisions[0].commit])
+    monkeypatch.setattr("autolora.web.releases.readable_revisions", lambda root: revisions)
+    monkeypatch.setattr("autolora.integrity.index_sources.is_copy", lambda path: path.name != "first")
+    near = Releases(tmp_path).at_hand()
+    assert [found.commit.sha[0] for found in near] == ["d", "c"]
+    listed = choices(near, "old")
     assert [choice.index for choice in listed if "served now" in choice.label] == ["old"]
-    earlier = previous(listed, "old")
-    assert earlier is not None and earlier.index == "first"
-    assert previous(choices(revisions, "first"), "first") is None
+    assert previous(listed, "old") is None and previous(listed, "new") == listed[1]
 
 
 def test_a_served_index_that_no_commit_contains_is_offered_first() -> None:
@@ -122,11 +125,43 @@ def test_a_served_index_that_no_commit_contains_is_offered_first() -> None:
     assert earlier is not None and earlier.index == "first"
 
 
+def test_releases_that_are_not_at_hand_are_counted_instead_of_offered(own_root: Path) -> None:
+    newest = served_digest(own_root)
+    for path in (own_root / "cache/index").iterdir():
+        if path.name != newest:
+            shutil.rmtree(path)
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
+        for query in ({}, {"q": "a cat"}):
+            page = client.get("/compare", params=query)
+            assert page.status_code == 200 and page.text.count("<option") == 2, (
+                "the served one, on both sides"
+            )
+            assert "1 more release is not on this machine" in page.text
+            assert "autolora search PROMPT --rev COMMIT" in page.text
+
+
 def test_ranks_of_two_results_are_described() -> None:
-    moves = compare(["a", "b", "c"], ["b", "a", "d"])
+    moves = compare(["a", "b", "c", "e"], ["b", "a", "d", "f"], {"a", "b", "e", "f"}, 4)
     words = {name: move.words for name, move in moves.items()}
-    assert words == {"a": "down 1", "b": "up 1", "c": "gone", "d": "new"}
-    assert compare(["a"], ["a"])["a"].words == "same place"
+    assert words == {
+        "a": "down 1", "b": "up 1", "c": "gone", "d": "new", "e": "no longer in the first 4",
+        "f": "was not in the first 4",
+    }  # fmt: skip
+    assert compare(["a"], ["a"], {"a"}, 4)["a"].words == "same place"
+
+
+def test_an_adapter_that_others_push_out_is_not_gone(client: httpx2.Client) -> None:
+    before, after = client.get("/api/releases").json()
+    query = {"q": "a cat", "before": before["commit"], "after": after["commit"], "k": 5}
+    compared = client.get("/api/compare", params=query).json()
+    pushed_out = set(compared["before"]) - set(compared["after"])
+    assert pushed_out, "the release of 12 adapters has all of the former one"
+    assert {compared["changes"][sha256] for sha256 in pushed_out} == {"no longer in the first 5"}
+    assert client.get("/compare", params=query).text.count("no longer in the first 5<") == len(pushed_out)
+    backwards = query | {"before": after["commit"], "after": before["commit"]}
+    changes = client.get("/api/compare", params=backwards).json()["changes"]
+    assert {changes[sha256] for sha256 in pushed_out} == {"was not in the first 5"}
+    assert "gone" in changes.values()
 
 
 def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> None:
@@ -152,6 +187,19 @@ def test_the_page_of_the_pool_states_refusals_with_reasons(own_root: Path) -> No
         assert client.get("/api/refresh").json()["counts"] == {"refused": 1}
         (own_root / "data/refresh.json").write_text(json.dumps({"day": "never"}))
         assert client.get("/pool").status_code == 422
+
+
+def test_the_page_of_the_pool_begins_with_a_failed_refresh(own_root: Path) -> None:
+    night = datetime.datetime(2026, 11, 29, 2, tzinfo=datetime.UTC)
+    record_start(own_root, night)
+    record_failure(own_root, night, "pool: <i>HubError</i>: run `make deps`")
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
+        page = client.get("/pool").text
+        banner = page[page.index('role="alert"') : page.index('id="refresh"')]
+        assert "The refresh of 2026-11-29, 02:00 UTC failed: pool: &lt;i&gt;HubError&lt;/i&gt;" in banner
+        assert "<code>make deps</code>" in banner and " is served." in banner
+        record_success(own_root, night)
+        assert 'role="alert"' not in client.get("/pool").text
 
 
 def test_numbers_over_releases_are_drawn(client: httpx2.Client) -> None:

@@ -13,6 +13,7 @@ from autolora.pool.batches import batches_folder
 from autolora.records import Adapter
 from autolora.report.history import RefreshRecord, read_refresh
 from autolora.report.history import releases as list_history
+from autolora.report.last_refresh import failure_notice, read_last_refresh
 from autolora.report.refresh_summary import LABELS
 from autolora.report.timeline import trends
 from autolora.storage.files import read_rows
@@ -34,7 +35,7 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
     site: Site = request.app.state.site
     revisions = site.releases.list()
     served = site.opened().retriever.index.digest
-    listed = choices(revisions, served)
+    listed = choices(site.releases.at_hand(), served)
     earlier = previous(listed, served)
     if not wanted.before and not wanted.after and earlier is not None:
         wanted = wanted.model_copy(update={"before": earlier.commit})
@@ -44,6 +45,7 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
         "compare.html",
         wanted=wanted,
         choices=listed if revisions else [],
+        num_others=len({*index_of.values()} - {choice.index for choice in listed}),
         chosen={side: index_of.get(getattr(wanted, side), served) for side in ("before", "after")},
         sides=_sides(site, wanted) if wanted.q.strip() and revisions else None,
         is_pipeline=is_pipeline(site.root),
@@ -52,11 +54,12 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
 
 @router.get("/pool", include_in_schema=False)
 def show_pool(request: Request) -> HTMLResponse:
-    """Return what the last refresh brought, the refused files, and size and recall over releases."""
+    """Return how the last refresh failed, what the last success brought, the refused files, and size and recall."""
     site: Site = request.app.state.site
     return render(
         request,
         "pool.html",
+        notice=failure_notice(site.root, read_last_refresh(site.root)),
         record=read_refresh(site.root),
         is_pipeline=is_pipeline(site.root),
         labels=LABELS,
@@ -105,12 +108,13 @@ def compare_releases(request: Request, wanted: Annotated[Comparison, Query()]) -
 
 def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
     """Return the results of both releases, and what has become of each adapter."""
-    limited = wanted.model_copy(update={"k": wanted.k or COMPARED, "like": None, "file": None})
-    results: list[Results] = [
-        site.search(limited, _open(site, commit)) for commit in (wanted.before, wanted.after)
-    ]
-    names = [[card.sha256 for card in result.cards] for result in results]
-    return {"before": results[0], "after": results[1], "moves": compare(*names)}
+    limit = wanted.k or COMPARED
+    limited = wanted.model_copy(update={"k": limit, "like": None, "file": None})
+    opened = [_open(site, commit) for commit in (wanted.before, wanted.after)]
+    results: list[Results] = [site.search(limited, index) for index in opened]
+    before, after = ([card.sha256 for card in result.cards] for result in results)
+    in_both = opened[0].positions.keys() & opened[1].positions.keys()
+    return {"before": results[0], "after": results[1], "moves": compare(before, after, in_both, limit)}
 
 
 def _open(site: Site, commit: str) -> OpenIndex:

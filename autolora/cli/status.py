@@ -1,0 +1,99 @@
+"""`autolora status`: how the last refresh ended, what is served, and what waits."""
+
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Json
+from autolora.cli.output import print_facts, to_json
+from autolora.wording import counted, printable
+
+if TYPE_CHECKING:
+    from autolora.report.last_refresh import LastRefresh
+
+
+def status(as_json: Json = False) -> None:
+    """Print how the last refresh ended, which index is served, and what waits.
+
+    The exit code is 1 if the last refresh failed or was killed.
+    """
+    from autolora.report.history import read_refresh
+    from autolora.report.last_refresh import read_last_refresh
+
+    root, _ = enter_repository()
+    last, record = read_last_refresh(root), read_refresh(root)
+    state = {
+        "last_refresh": asdict(last) | {"problem": last.problem},
+        "last_changes": record and {"day": record.day.isoformat(), "counts": record.counts},
+        "index": _index(root, last),
+        "waiting": _waiting(root),
+    }
+    if as_json:
+        print(to_json(state))
+    else:
+        print_facts({label: printable(text) for label, text in _facts(last, state).items() if text})
+    if last.problem:
+        raise typer.Exit(1)
+
+
+def _index(root: Path, last: "LastRefresh") -> dict[str, Any] | None:
+    """Return digest, day and number of adapters of the released index; None if none is released."""
+    from autolora.index.copies import is_copy, open_copy
+    from autolora.index.served import copy_path, served_digest
+    from autolora.report.last_refresh import index_day
+
+    digest = served_digest(root)
+    if digest is None:
+        return None
+    path = copy_path(root, digest)
+    adapters = len(open_copy(path, digest).rows) if is_copy(path) else None
+    return {"digest": digest, "day": index_day(root, last, digest), "adapters": adapters}
+
+
+def _waiting(root: Path) -> dict[str, Any]:
+    """Return the numbers of failed items and of files that the budget queues, and the day of the next attempt."""
+    from autolora.catalog import failed_items
+    from autolora.catalog.store import read_all_or_empty
+    from autolora.report.outcomes import waiting_reason
+
+    failed = failed_items.read(root)
+    queued = [listing for listing in read_all_or_empty(root) if listing.status == "queued"]
+    return {
+        "failed_items": len(failed),
+        "next_attempt": min((item.retry_on.isoformat() for item in failed.values()), default=None),
+        "queued": sum(not waiting_reason(listing, failed) for listing in queued),
+    }
+
+
+def _facts(last: "LastRefresh", state: dict[str, Any]) -> dict[str, str]:
+    """Return labels and texts; an empty text does not apply."""
+    from autolora.report.last_refresh import REMEDY, to_words
+    from autolora.report.refresh_summary import LABELS
+
+    changes, waiting = state["last_changes"] or {"day": "", "counts": {}}, state["waiting"]
+    counts = ", ".join(f"{count} {LABELS[kind]}" for kind, count in changes["counts"].items())
+    attempt = f", next attempt on {waiting['next_attempt']}" if waiting["failed_items"] else ""
+    return {
+        "last refresh": last.problem or ("succeeded" if last.succeeded else "none is recorded here"),
+        "what to do": REMEDY if last.problem else "",
+        "in a row": counted(last.failures, "failure") if last.problem else "",
+        "last success": to_words(last.succeeded) if last.succeeded else "",
+        "last changes": changes["day"] and f"{changes['day']}: {counts or 'no file'}",
+        "running": f"since {to_words(last.started)}" if last.started else "no",
+        "served index": _describe_index(state["index"]),
+        "failed items": f"{waiting['failed_items']}{attempt}",
+        "queued": f"{counted(waiting['queued'], 'file')} for the daily budget (crawl.budget)",
+    }
+
+
+def _describe_index(index: dict[str, Any] | None) -> str:
+    if index is None:
+        return "none is released: searches read the working index"
+    adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
+    days = (datetime.now(UTC).date() - date.fromisoformat(index["day"])).days if index["day"] else None
+    day = "an unknown day" if days is None else f"{index['day']} ({counted(days, 'day')} ago)"
+    return f"{index['digest'][:12]} of {day}, {adapters}"

@@ -1,0 +1,105 @@
+"""`autolora status`: what it says, and its exit code."""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from autolora.catalog import failed_items
+from autolora.catalog import store as catalog
+from autolora.catalog.failed_items import FailedItem
+from autolora.cli import app
+from autolora.report.history import RefreshRecord, write_refresh
+from autolora.report.last_refresh import record_failure, record_start, record_success
+from autolora.storage.files import write_atomic
+from autolora.storage.lock import exclusive_lock
+from tests.support.report_root import make_listing
+from tests.test_core import imported
+
+ROOT = Path(__file__).parents[2]
+DAY, NIGHT = date(2026, 11, 27), datetime(2026, 11, 27, 2, tzinfo=UTC)
+INDEX = "a" * 64
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory: a project that no refresh has changed."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Return the exit code and the output of the command, with its lines joined."""
+    result = CliRunner().invoke(app, ["status", *arguments])
+    return result.exit_code, result.stdout if arguments else " ".join(result.stdout.split())
+
+
+def run_json() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(run("--json")[1])
+    return content
+
+
+def test_without_a_refresh_nothing_has_failed(root: Path) -> None:
+    code, text = run()
+    assert code == 0 and "last refresh none is recorded here" in text and "running no" in text
+    assert "served index none is released" in text and "failed items 0" in text
+    assert run_json()["index"] is None
+
+
+def test_a_success_names_the_index_and_what_came(root: Path) -> None:
+    write_atomic(root / "cache/served", f"{INDEX}\n")
+    record_start(root, NIGHT)
+    record_success(root, NIGHT)
+    record = RefreshRecord.of(DAY, INDEX, 7, [], [])
+    write_refresh(root, replace(record, counts={"accepted": 3, "refused": 1}))
+    code, text = run()
+    assert code == 0 and "last refresh succeeded last success 2026-11-27, 02:00 UTC" in text
+    assert "last changes 2026-11-27: 3 accepted, 1 refused" in text
+    assert f"served index {INDEX[:12]} of 2026-11-27 (" in text
+    assert run_json()["last_changes"] == {"day": "2026-11-27", "counts": {"accepted": 3, "refused": 1}}
+
+
+def test_a_failure_has_its_reason_a_remedy_and_exit_code_1(root: Path) -> None:
+    record_start(root, NIGHT)
+    record_failure(root, NIGHT, "crawl: HubError: hub \x1b[31mcivitai is down")
+    code, text = run()
+    assert code == 1 and "\x1b" not in text
+    assert "failed: crawl: HubError: hub �[31mcivitai is down. what to do" in text
+    assert "run `python -m flows.refresh`" in text and "in a row 1 failure" in text
+    assert run("--json")[0] == 1 and run_json()["last_refresh"]["failures"] == 1
+
+
+def test_a_killed_refresh_is_a_failure_and_a_running_one_is_not(root: Path) -> None:
+    with exclusive_lock(root):
+        record_start(root, NIGHT)
+        code, text = run()
+    assert code == 0 and "running since 2026-11-27, 02:00 UTC" in text
+    code, text = run()
+    assert code == 1 and "did not finish" in text and "running no" in text
+
+
+def test_items_that_wait_are_counted(root: Path) -> None:
+    listings = [make_listing(number, f"{number:064x}", []) for number in range(4)]
+    queued = [replace(listing, status="queued") for listing in listings[:3]]
+    catalog.write(root, [*queued, listings[3]])
+    item = FailedItem(
+        stage="pool", key=queued[0].key, hub="h", id="7", name="x", reason="timeout", last_attempt=DAY
+    )
+    failed_items.record(root, "pool", [item], {item.key}, DAY)
+    text = run()[1]
+    assert "failed items 1, next attempt on 2026-11-28" in text
+    assert "queued 2 files for the daily budget" in text
+
+
+def test_neither_torch_nor_the_tools_of_the_pipeline_are_imported(root: Path) -> None:
+    write_atomic(root / "cache/served", f"{INDEX}\n")
+    code = "import autolora.cli as cli, sys\nsys.argv = ['autolora', 'status', '--json']\n"
+    code += "import atexit, io\nsys.stdout, out = io.StringIO(), sys.stdout\n"
+    code += "try: cli.app()\nexcept SystemExit: sys.stdout = out"
+    assert imported(code, ("torch", "prefect", "dvc", "lancedb", "PIL", "transformers")) == []
