@@ -3,8 +3,9 @@
 AutoLoraError
 ├── ParamsError          params.yaml has an unknown, missing or mistyped key
 ├── RefusedFile          a LoRA file or image is damaged, hostile or unsupported; has a reason code
+├── ReadingFailed        one file or image cannot be read, because of an error that is not one of these
 ├── HubError             a hub is unreachable, refuses a request, or returns an invalid response
-│   └── DownloadsFailed  some files that a hub lists could not be downloaded
+│   └── DownloadsFailed  some files that a hub lists could not be downloaded or read
 ├── DiskFull             the disk has no space left for a file
 ├── CaptionError         the captioning engine is unreachable or returns an invalid response
 │   └── ImageFailed      the captioning engine cannot caption one image
@@ -13,7 +14,7 @@ AutoLoraError
 └── MismatchError        two artifacts do not belong together, such as an adapter and another base model
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 
 
@@ -33,16 +34,23 @@ class RefusedFile(AutoLoraError):
         self.code = code
 
 
+class ReadingFailed(AutoLoraError):
+    """One file or image cannot be read, for a reason that says nothing about others; it has no verdict."""
+
+
 class HubError(AutoLoraError):
     """A hub is unreachable, refuses a request, or returns something other than its API promises."""
 
 
 class DownloadsFailed(HubError):
-    """Some files or images that a hub lists could not be downloaded; `reasons` maps the key of each to its error."""
+    """Some files or images of a hub could not be downloaded or read; `reasons` maps the key of each to its error.
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
+    `unread` are the keys of those that could not be read.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], unread: Set[str] = frozenset()) -> None:
         super().__init__(" | ".join(dict.fromkeys(reasons.values())))
-        self.reasons = reasons
+        self.reasons, self.unread = reasons, unread
 
 
 class DiskFull(AutoLoraError):

@@ -1,9 +1,9 @@
 """Failed items: cache/failed_items.jsonl, one row per listed file or image that a stage could not process.
 
-The stages `pool` (a download failed) and `captions` (the VLM did not caption an image) write the file, and the next
-crawl reads it. The crawl defers new files and images that failed, so that one bad input does not block a refresh. A
-deferred item is retried after 1 day, then after 2, 4, 8 and at most MAX_DELAY_DAYS days. The file is a cache: if it is
-lost, everything is tried again.
+The stages `pool` (a download or reading failed) and `captions` (the VLM did not caption an image) write the file, and
+the next crawl reads it. The crawl defers new files and images that failed, so that one bad input does not block a
+refresh. A deferred item is retried after 1 day, then after 2, 4, 8 and at most MAX_DELAY_DAYS days. The file is a
+cache: if it is lost, everything is tried again.
 """
 
 import logging
@@ -18,7 +18,7 @@ from autolora.storage.files import Row, read_rows, write_rows
 from autolora.storage.validation import check_choice, parse_date
 
 ItemStage = Literal["pool", "captions"]
-FAILURES: dict[str, str] = {"pool": "download failed", "captions": "caption failed"}
+FAILURES: dict[str, str] = {"pool": "download or reading failed", "captions": "caption failed"}
 """stage -> what its failures are called in reports"""
 MAX_DELAY_DAYS = 16
 """maximum number of days between two attempts"""
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedItem:
-    """A listed file or image whose download failed, or a listed image whose caption failed."""
+    """A listed file or image whose download or reading failed, or a listed image whose caption failed."""
 
     stage: ItemStage
     """the stage that failed"""
@@ -82,6 +82,11 @@ class FailedItem:
         """Return the item of a JSON form. Raises KeyError, TypeError or ValueError if the form is not valid."""
         check_choice(row["stage"], tuple(FAILURES))
         return cls(**row | {"last_attempt": parse_date(row["last_attempt"])})
+
+
+def are_too_many(num_failed: int, total: int) -> bool:
+    """Return whether several items failed, and so many of `total` that the cause is taken to be a general one."""
+    return num_failed > max(1, MAX_FAILED_SHARE * total)
 
 
 def path(root: Path) -> Path:

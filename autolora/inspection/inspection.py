@@ -13,7 +13,10 @@ from autolora.records import ACCEPTED
 
 UNREADABLE = "unreadable"
 """verdict on a file that cannot be opened"""
-UNREADABLE_REMEDY = "Check that you may read the file, and that a link stays inside the folder."
+UNREADABLE_REMEDY = (
+    "Check that you may read the file, and that a link stays inside the folder. Report an unexpected error with its "
+    "traceback."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

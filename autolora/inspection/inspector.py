@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from autolora.errors import RefusedFile
+from autolora.errors import ReadingFailed, RefusedFile
 from autolora.hubs.folder.header_facts import HeaderFacts, read_facts
 from autolora.index.copies import Index
 from autolora.inspection.base_model import BaseModel
@@ -27,6 +27,7 @@ from autolora.lora.read import Reading, read_header
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
 from autolora.records import ACCEPTED
+from autolora.storage.files import raising_reading_failed
 
 PROMPTS_SEPARATOR = "; "
 MAX_THREADS = 4
@@ -63,13 +64,22 @@ class Inspector:
                     pending += map(reader.submit, islice(waiting, FILES_AHEAD - len(pending)))
                     if not pending:
                         return
-                    inspection = self._inspect(pending[0])
+                    inspection = self._inspect_alone(pending[0])
                     pending.popleft()
                     yield inspection
             finally:
                 for file in pending:
                     file.stop.set()
                 executor.shutdown(wait=False, cancel_futures=True)
+
+    def _inspect_alone(self, pending: PendingFile) -> Inspection:
+        """Return the inspection of a file, also if it fails unexpectedly, so that the others are inspected."""
+        try:
+            with raising_reading_failed(pending.file.path):
+                return self._inspect(pending)
+        except ReadingFailed as error:
+            pending.stop.set()
+            return self._refused(pending.file, UNREADABLE, str(error))
 
     def _inspect(self, pending: PendingFile) -> Inspection:
         file = pending.file
@@ -82,8 +92,6 @@ class Inspector:
             refused = replace(self._refused(file, error.code, str(error)), **identity)
             has_header = identity.get("size", math.inf) > LENGTH_BYTES
             return refused if has_header else replace(refused, remedy=NO_HEADER_REMEDY)
-        except OSError as error:
-            return self._refused(file, UNREADABLE, f"the file cannot be read: {error.strerror}")
         return self._accepted(file, self._identity(pending), reading, sketch)
 
     def _accepted(
@@ -130,8 +138,9 @@ class Inspector:
         if file.location is None:
             return None
         try:
-            return read_facts(read_header(file.location, self._base.bounds).metadata)
-        except (RefusedFile, OSError):
+            with raising_reading_failed(file.path):
+                return read_facts(read_header(file.location, self._base.bounds).metadata)
+        except (RefusedFile, ReadingFailed):
             return None
 
     def _identity(self, pending: PendingFile, max_bytes: float = math.inf) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autolora.errors import RefusedFile
+from autolora.errors import ReadingFailed, RefusedFile
 from autolora.hubs.folder.access import UnusableFile, resolve_inside
 from autolora.hubs.folder.client import parse_url
 from autolora.hubs.folder.header_facts import read_facts
 from autolora.lora.read import read_header
 from autolora.params import PoolParams
 from autolora.records import Listing
-from autolora.storage.files import write_atomic
+from autolora.storage.files import raising_reading_failed, write_atomic
 
 CACHE = "cache/header_words.json"
 """sha256 of a file -> the trigger words in its header: each header is read once"""
@@ -41,9 +41,10 @@ def add_header_words(
 def _read(folder: Path, url: str, bounds: PoolParams) -> list[str] | None:
     """Return the trigger words in a file's header, none if it is not valid; None if the file cannot be read now."""
     try:
-        header = read_header(resolve_inside(folder, parse_url(url)), bounds)
+        with raising_reading_failed(url):
+            header = read_header(resolve_inside(folder, parse_url(url)), bounds)
+            return list(read_facts(header.metadata).trigger_words)
     except RefusedFile:  # the verdict on the file says why
         return []
-    except (UnusableFile, OSError):
+    except (UnusableFile, ReadingFailed):
         return None
-    return list(read_facts(header.metadata).trigger_words)

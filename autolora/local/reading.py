@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import torch
 
-from autolora.errors import RefusedFile
+from autolora.catalog import failed_items
+from autolora.errors import ReadingFailed, RefusedFile
 from autolora.pool import store as pool
 from autolora.pool.images import check_image
 from autolora.pool.ingest import read_adapter
@@ -22,7 +23,7 @@ from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from autolora.progress import track
 from autolora.records import Adapter, PooledRendering
-from autolora.storage.files import Row
+from autolora.storage.files import Row, raising_reading_failed
 
 FILES_PER_PROCESS = 100
 """new files for which a further process is worth its start, which takes about 2 s"""
@@ -39,7 +40,7 @@ def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe) -> list[str]:
     """Read the new files that the pool links to, append their rows, and find near-duplicates.
 
     Returns one message per file that cannot be read; the next run tries it again. If the run is interrupted, the rows
-    of the files that were read are kept.
+    of the files that were read are kept. Raises ReadingFailed if too many of all files cannot be read.
     """
     files = [(sources.primary.key, str(sources.primary.sha256)) for sources in sync.missing_adapters()]
     problems: list[str] = []
@@ -56,6 +57,11 @@ def read_files(root: Path, sync: PoolSync, recipe: ReadRecipe) -> list[str]:
     finally:
         sync.tables.append("adapters", rows)
     sync.compare_new_adapters()
+    if failed_items.are_too_many(len(problems), len(problems) + len(sync.rows())):
+        raise ReadingFailed(
+            f"{len(problems)} files cannot be read, more than half of all, so the index was not changed: check that "
+            f"you may read them, and report an unexpected error with its traceback (the first: {problems[0]})"
+        )
     return problems
 
 
@@ -69,14 +75,15 @@ def read_images(root: Path, sync: PoolSync, recipe: ReadRecipe) -> tuple[int, li
     for image in track(images, "index", len(images), "images checked"):
         path = pool.rendering_path(root, image.key).resolve()
         try:
-            width, height = check_image(path, recipe.bounds)
+            with raising_reading_failed(str(path)):
+                width, height = check_image(path, recipe.bounds)
             row = PooledRendering(key=image.key, sha256=image.key, width=width, height=height)
             sync.tables.append("renderings", [asdict(row)])
         except RefusedFile as error:
             refused += 1
             sync.tables.append("refused", [{"key": image.key, "code": error.code, "reason": str(error)}])
-        except OSError as error:
-            problems.append(f"{path} cannot be read: {error.strerror}")
+        except ReadingFailed as error:
+            problems.append(str(error))
     return refused, problems
 
 
@@ -129,9 +136,10 @@ def _read(root: Path, file: tuple[str, str], recipe: ReadRecipe) -> Adapter | Fa
     key, sha256 = file
     path = pool.weights_path(root, sha256).resolve()
     try:
-        row, sketch = read_adapter(path, key, sha256, recipe)
-    except OSError as error:
-        return Failure(f"{path} cannot be read: {error.strerror}")
+        with raising_reading_failed(str(path)):
+            row, sketch = read_adapter(path, key, sha256, recipe)
+    except ReadingFailed as error:
+        return Failure(str(error))
     if sketch:
         pool.save_sketch(root, sha256, sketch)
     return row

@@ -7,13 +7,14 @@ from datetime import date
 from pathlib import Path
 
 from autolora.catalog import store as catalog
-from autolora.errors import HubError
+from autolora.errors import HubError, ReadingFailed
 from autolora.hubs import Model, limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from autolora.local.header_words import add_header_words
 from autolora.params import CrawlParams, PoolParams
 from autolora.progress import Progress, track
 from autolora.records import Listing
+from autolora.storage.files import raising_reading_failed
 from autolora.storage.hash_cache import cached_hashes
 
 HASHES = "cache/file_hashes.json"
@@ -47,8 +48,9 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
         listings: list[Listing] = []
         for model in track(models, "index", len(models), "files hashed"):
             try:
-                listings += hub.complete_listings(model, rules, {})
-            except HubError as error:
+                with raising_reading_failed(model.id):
+                    listings += hub.complete_listings(model, rules, {})
+            except (HubError, ReadingFailed) as error:
                 problems.append(str(error))
     listings = add_header_words(root, folder, listings, bounds)
     rejected: Counter[str] = Counter()

@@ -47,7 +47,7 @@ class UpdateSize:
     rank: int
     """of the factors that `build_factors` returns; a full matrix in a LoKr contributes its shorter side"""
     divisor: int | None
-    """what alpha is divided by; None if the scale is always 1"""
+    """what alpha is divided by; None for a LoKr of two full matrices, whose scale is 1 unless a config states a rank"""
 
     @property
     def numel(self) -> int:

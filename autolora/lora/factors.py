@@ -61,7 +61,8 @@ def is_zero(factors: Factors) -> bool:
     if factors.scale == 0:
         return True
     terms = [row * column for row, column in zip(*_first_entry(factors), strict=True)]
-    if sum(terms) ** 2 > CANCELLATION_SHARE * sum(term * term for term in terms):
+    entry = sum(terms)
+    if entry * entry > CANCELLATION_SHARE * sum(term * term for term in terms):
         return False
     up, down = factors.up[:CORNER].double(), factors.down[:, :CORNER].double()
     by_rank = _dot(up.square().sum(0), down.square().sum(1))

@@ -37,7 +37,7 @@ from autolora.storage.files import MB
 
 logger = logging.getLogger(__name__)
 
-READER_VERSION = 5
+READER_VERSION = 6
 """part of the pool's recipe: a higher version reads every file again"""
 FLOAT_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -244,9 +244,9 @@ def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: Sc
 
     Alpha is divided by the stored rank even if `split` reduces the rank of a part, as in other loaders.
     """
-    if size.divisor is None:
-        return 1.0
-    return config.scale(module.name, size.divisor) if alpha is None else alpha / size.divisor
+    if alpha is None:
+        return config.scale(module.name, size.divisor)
+    return 1.0 if size.divisor is None else alpha / size.divisor
 
 
 def _read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autolora.errors import RefusedFile
@@ -17,6 +17,8 @@ MAX_MAGNITUDE = 1e9
 """limit on weights and alphas: larger ones could overflow when multiplied in single precision"""
 LARGE_SCALE, SMALL_SCALE = 4.0, 0.05
 """scales (alpha / rank) above or below these cause a warning"""
+ALPHA_FIELDS = {"LOHA": "alpha", "LOKR": "alpha"}
+"""peft_type of a config -> its field with alpha; `lora_alpha` in others"""
 PIPELINE_PREFIX = "transformer."
 """prefix of the config's field names if a pipeline saved the file"""
 MAX_PATTERNS = 1000
@@ -32,27 +34,34 @@ PATTERN_SYNTAX = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ScaleConfig:
-    """The fields of a PEFT LoraConfig that determine scales, for the modules of one file."""
+    """The fields of a PEFT config that determine scales, for the modules of one file."""
 
     alpha: float | None
     alphas: Mapping[str, float]
     """module name -> alpha, for modules that a pattern matches"""
     rank_stabilized: bool
     """whether the scale is alpha / sqrt(rank) in place of alpha / rank"""
+    rank: float | None = None
+    """of a LoKr: PEFT divides alpha by it even if both matrices are stored in full"""
+    ranks: Mapping[str, float] = field(default_factory=dict)
+    """module name -> rank, for modules of a LoKr that a pattern matches"""
 
-    def scale(self, module: str, rank: int) -> float:
-        """Return the scale of a module by its name in the model; 1 if the config has no alpha for it."""
-        alpha = self.alphas.get(module, self.alpha)
-        if alpha is None:
+    def scale(self, module: str, rank: int | None) -> float:
+        """Return the scale of a module by its name in the model; 1 if the config has no alpha for it.
+
+        rank: as stored; None for two full matrices, whose rank only the config states.
+        """
+        alpha, divisor = self.alphas.get(module, self.alpha), rank or self.ranks.get(module, self.rank)
+        if alpha is None or divisor is None:
             return 1.0
-        return alpha / math.sqrt(rank) if self.rank_stabilized else alpha / rank
+        return alpha / math.sqrt(divisor) if self.rank_stabilized else alpha / divisor
 
 
 def read_config(metadata: Mapping[str, str], modules: Sequence[str]) -> ScaleConfig:
     """Return the adapter's config from the header's metadata; an empty one if the header has none.
 
     modules: names in the model of the file's modules.
-    Raises RefusedFile: bad-alpha if the entry is not a LoraConfig or has a pattern that is not supported, dora if
+    Raises RefusedFile: bad-alpha if the entry is not a config of PEFT or has a pattern that is not supported, dora if
     it sets use_dora.
     """
     if METADATA_KEY not in metadata:
@@ -66,15 +75,23 @@ def read_config(metadata: Mapping[str, str], modules: Sequence[str]) -> ScaleCon
     fields = {key.removeprefix(PIPELINE_PREFIX): value for key, value in content.items()}
     if fields.get("use_dora"):
         raise refusal("dora", f"{METADATA_KEY} sets use_dora")
-    alpha = fields.get("lora_alpha")
-    patterns = fields.get("alpha_pattern") or {}
-    if not isinstance(patterns, dict):
-        raise refusal("bad-alpha", f"{METADATA_KEY}.alpha_pattern is not a JSON object")
-    return ScaleConfig(
-        alpha=None if alpha is None else _number("lora_alpha", alpha),
-        alphas=_match_patterns({name: _number(name, value) for name, value in patterns.items()}, modules),
+    peft_type = str(fields.get("peft_type"))
+    config = ScaleConfig(
+        alpha=_optional_number(fields, ALPHA_FIELDS.get(peft_type, "lora_alpha")),
+        alphas=_match_patterns(fields, "alpha_pattern", modules),
         rank_stabilized=bool(fields.get("use_rslora")),
     )
+    if peft_type != "LOKR":
+        return config
+    rank, ranks = _optional_number(fields, "r"), _match_patterns(fields, "rank_pattern", modules)
+    if small := [number for number in (rank, *ranks.values()) if number is not None and number < 1]:
+        raise refusal("bad-alpha", f"{METADATA_KEY} states the rank {small[0]:g}, expected at least 1")
+    return replace(config, rank=rank, ranks=ranks)
+
+
+def _optional_number(fields: Mapping[str, Any], name: str) -> float | None:
+    """Return the number in a field of a config; None if it is missing or null."""
+    return None if fields.get(name) is None else _number(name, fields[name])
 
 
 def _number(name: str, value: Any) -> float:
@@ -84,41 +101,47 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _match_patterns(patterns: Mapping[str, float], modules: Sequence[str]) -> dict[str, float]:
+def _match_patterns(fields: Mapping[str, Any], field_name: str, modules: Sequence[str]) -> dict[str, float]:
     """Return module name -> value of the first pattern that matches it, as PEFT's `get_pattern_key` does.
 
     A pattern is a regular expression for a module's name, or for the end of a name after a dot.
     """
+    patterns = fields.get(field_name) or {}
+    if not isinstance(patterns, dict):
+        raise refusal("bad-alpha", f"{METADATA_KEY}.{field_name} is not a JSON object")
     chars = sum(map(len, patterns))
     if len(patterns) > MAX_PATTERNS or chars > MAX_CHARS:
         raise refusal(
             "bad-alpha",
-            f"alpha_pattern has {len(patterns)} patterns of {chars} characters, expected at most {MAX_PATTERNS} "
+            f"{field_name} has {len(patterns)} patterns of {chars} characters, expected at most {MAX_PATTERNS} "
             f"of {MAX_CHARS}",
         )
     values: dict[str, float] = {}
     remaining = list(modules)
     for pattern, value in patterns.items():
-        matching = {remaining[position] for position in _find_matching(pattern, remaining)}
-        values |= dict.fromkeys(matching, value)
+        number = _number(pattern, value)
+        matching = {remaining[position] for position in _find_matching(field_name, pattern, remaining)}
+        values |= dict.fromkeys(matching, number)
         remaining = [name for name in remaining if name not in matching]
     return values
 
 
-def _find_matching(pattern: str, names: Sequence[str]) -> list[int]:
+def _find_matching(field_name: str, pattern: str, names: Sequence[str]) -> list[int]:
     """Return the positions of the names that a pattern matches; refuse patterns that PEFT or RE2 cannot use."""
     if len(pattern) > MAX_PATTERN_CHARS:
-        raise _bad_pattern(pattern, f"it has {len(pattern)} characters, the limit is {MAX_PATTERN_CHARS}")
+        raise _bad_pattern(
+            field_name, pattern, f"it has {len(pattern)} characters, the limit is {MAX_PATTERN_CHARS}"
+        )
     if not PATTERN_SYNTAX.fullmatch(pattern):
         raise _bad_pattern(
-            pattern, "expected only names, '.', classes, groups, '|', '*', '+', '?', '^' and '$'"
+            field_name, pattern, "expected only names, '.', classes, groups, '|', '*', '+', '?', '^' and '$'"
         )
     try:
         re.compile(pattern)  # PEFT uses Python's syntax, in which some of RE2's patterns are not valid
         return find_matching(rf"^(?:.*\.)?(?:{pattern})$", names)
     except (re.error, ValueError) as error:
-        raise _bad_pattern(pattern, str(error)) from error
+        raise _bad_pattern(field_name, pattern, str(error)) from error
 
 
-def _bad_pattern(pattern: str, problem: str) -> RefusedFile:
-    return refusal("bad-alpha", f"the alpha_pattern {pattern[:100]!r} is not supported: {problem[:100]}")
+def _bad_pattern(field_name: str, pattern: str, problem: str) -> RefusedFile:
+    return refusal("bad-alpha", f"the {field_name} {pattern[:100]!r} is not supported: {problem[:100]}")

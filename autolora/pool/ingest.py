@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from autolora.catalog import takedowns
 from autolora.catalog.sources import ImageSource, Sources
-from autolora.errors import DiskFull, DownloadsFailed, HubError, RefusedFile
+from autolora.errors import DiskFull, DownloadsFailed, HubError, ReadingFailed, RefusedFile
 from autolora.hubs import Hub
 from autolora.lora.read import Reading, read_and_sketch
 from autolora.lora.sketch import Sketch
@@ -22,7 +22,7 @@ from autolora.pool.images import NOT_AN_IMAGE, reencode_image
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.tables import PoolTables
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
-from autolora.storage.files import MB, Row, raising_disk_full, write_atomic
+from autolora.storage.files import MB, Row, raising_disk_full, raising_reading_failed, write_atomic
 from autolora.storage.hashes import hash_file
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class Ingest:
         self._completed: set[str] = set()
         self._consecutive_failures: Counter[tuple[str, str]] = Counter()
         self._reasons: dict[str, str] = {}
+        self._unread: set[str] = set()
         self._disk_full: DiskFull | None = None
 
     @property
@@ -65,14 +66,14 @@ class Ingest:
     def fetch_adapters(self, batch: Sequence[Sources]) -> int:
         """Download and read a batch of files, append their rows, and return the number of rows.
 
-        Raises DownloadsFailed at the end of the batch if downloads failed, DiskFull at once.
+        Raises DownloadsFailed at the end of the batch if files could not be downloaded or read, DiskFull at once.
         """
         return self._fetch((sources.primary.key, partial(self._adapter, sources)) for sources in batch)
 
     def fetch_renderings(self, batch: Sequence[ImageSource]) -> int:
         """Download and re-encode a batch of images, append their rows, and return the number of rows.
 
-        Raises DownloadsFailed at the end of the batch if downloads failed, DiskFull at once.
+        Raises DownloadsFailed at the end of the batch if images could not be downloaded or read, DiskFull at once.
         """
         return self._fetch((image.key, partial(self._rendering, image)) for image in batch)
 
@@ -91,15 +92,16 @@ class Ingest:
                             table, row = table_row
                             rows.setdefault(table, []).append(row)
                             self._reasons.pop(key, None)
-                    except HubError as error:
+                    except (HubError, ReadingFailed) as error:
                         self._reasons[key] = str(error)
+                        self._unread |= {key} if isinstance(error, ReadingFailed) else set()
                     if key in self._reasons and key not in self._completed:
                         reasons[key] = self._reasons[key]
             finally:
                 for table, table_rows in rows.items():
                     self._append(table, table_rows)
         if reasons:
-            raise DownloadsFailed(reasons)
+            raise DownloadsFailed(reasons, reasons.keys() & self._unread)
         return sum(map(len, rows.values()))
 
     def _adapter(self, sources: Sources) -> TableRow | None:
@@ -116,14 +118,17 @@ class Ingest:
         path = pool.weights_path(self._root, sha256) if sha256 else None
         if sha256 is None or path is None or not path.exists() or hash_file(path) != sha256:
             return None
-        row, sketch = read_adapter(path.resolve(), listing.key, sha256, self._recipe)
+        with raising_reading_failed(listing.url):
+            row, sketch = read_adapter(path.resolve(), listing.key, sha256, self._recipe)
         if sketch:
             pool.save_sketch(self._root, sha256, sketch)
         return row
 
     def _file(self, listing: Listing) -> TableRow:
         hub = self._hubs[listing.hub]
-        return "adapters", _fetch_adapter(self._root, listing, hub, self._recipe, self._max_file_mb).to_row()
+        with raising_reading_failed(listing.url):
+            row = _fetch_adapter(self._root, listing, hub, self._recipe, self._max_file_mb)
+        return "adapters", row.to_row()
 
     def _rendering(self, image: ImageSource) -> TableRow | None:
         """Download an image from the first occurrence that succeeds; return its row, which may be a refusal."""
@@ -135,7 +140,8 @@ class Ingest:
 
     def _image(self, hub: str, rendering: ListedRendering) -> TableRow:
         try:
-            row = _fetch_rendering(self._root, rendering, self._hubs[hub], self._recipe.bounds)
+            with raising_reading_failed(rendering.url):
+                row = _fetch_rendering(self._root, rendering, self._hubs[hub], self._recipe.bounds)
             return "renderings", asdict(row)
         except RefusedFile as error:
             logger.warning("%s was refused: %s", rendering.url, error)
@@ -145,7 +151,8 @@ class Ingest:
         """Return the result of the first download that succeeds, or None if no hub was requested.
 
         kind: "files" or "images". downloads: hub and download; hubs with MAX_CONSECUTIVE_FAILURES failures of this
-        kind in a row are skipped. Raises HubError if all downloads that were tried failed.
+        kind in a row are skipped. Raises HubError if all downloads that were tried failed,
+        ReadingFailed if a downloaded one cannot be read, which is not a failure of its hub.
         """
         errors: list[str] = []
         for hub, download in downloads:

@@ -11,7 +11,7 @@ from autolora.catalog import failed_items
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.sources import ImageSource, Sources, group_sources, image_sources
 from autolora.catalog.store import read_active
-from autolora.errors import DownloadsFailed, HubError
+from autolora.errors import DownloadsFailed, HubError, ReadingFailed
 from autolora.hubs.http.partial import prune_downloads
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
@@ -139,13 +139,18 @@ class PoolSync:
     ) -> None:
         """Record missing files and images as failed items, and raise HubError if there are any.
 
-        Raises instead the first failure that is not DownloadsFailed.
+        Raises instead the first failure that is not DownloadsFailed, and ReadingFailed, without a record, if too many
+        of all cannot be read, since the cause is then a general one.
         """
         reasons: dict[str, str] = {}
+        unread: set[str] = set()
         for failure in failures:
             if not isinstance(failure, DownloadsFailed):
                 raise failure
             reasons |= failure.reasons
+            unread |= failure.unread
+        for active in (self._files.keys(), self.images().keys()):
+            _check_share({key: reasons[key] for key in unread & active}, len(active))
         missing = [self._failed_file(sources.primary, reasons, today) for sources in files]
         missing += [self._failed_image(image, reasons, today) for image in images]
         if missing or self._failed_items:
@@ -222,6 +227,15 @@ def _write_digest(root: Path, hashes: Mapping[str, str], rows: Collection[Adapte
     write_digest(root, "pool", hashes, SCHEMA, **counts, recipe=recipe)
 
 
+def _check_share(unread: Mapping[str, str], total: int) -> None:
+    """Raise ReadingFailed if too many of `total` files, or images, cannot be read. unread: key -> reason."""
+    if failed_items.are_too_many(len(unread), total):
+        raise ReadingFailed(
+            f"{len(unread)} of {total} files or images cannot be read, too many to defer them: see the log, mend the "
+            f"cause, then run `dvc repro` again (the first: {min(unread.values())})"
+        )
+
+
 def _missing_error(missing: Sequence[FailedItem]) -> HubError:
     """Return the error that names missing files and images with the reasons."""
     names = sorted(item.name for item in missing)
@@ -232,5 +246,5 @@ def _missing_error(missing: Sequence[FailedItem]) -> HubError:
         f"{len(missing)} files or images of the catalog are missing from the pool: {shown}{more} ({reasons}). "
         "Completed downloads are kept. Run `dvc repro` again to download the rest; or crawl again "
         "(`dvc repro --force --single-item crawl`, as a refresh does), which defers new files and images whose "
-        "download failed"
+        "download or reading failed"
     )

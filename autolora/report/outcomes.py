@@ -89,7 +89,7 @@ def waiting_reason(listing: Listing, failed: Mapping[str, FailedItem]) -> str:
     if item and item.reason == NOT_REQUESTED:
         return f"{item.reason}; next attempt on {item.retry_on}"
     if item:
-        return f"the download failed on {item.last_attempt} ({item.reason}); next attempt on {item.retry_on}"
+        return f"the {item.failure} on {item.last_attempt} ({item.reason}); next attempt on {item.retry_on}"
     if listing.stale_since is not None:
         return f"its hub could not be scanned since {listing.stale_since}; it is admitted after the next complete scan"
     return ""

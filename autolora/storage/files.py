@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from autolora.errors import DiskFull, MissingArtifact
+from autolora.errors import AutoLoraError, DiskFull, MissingArtifact, ReadingFailed
 from autolora.storage.hashes import canonical_json
 
 Row = dict[str, Any]
@@ -20,6 +21,8 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RESTORE = "restore the file with `dvc checkout`, or with `git checkout` if git tracks it"
 TAIL_BLOCK = 4096
 """bytes read at a time from the end of a table to find its last complete line"""
+
+logger = logging.getLogger(__name__)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -155,6 +158,26 @@ def raising_disk_full(path: Path) -> Iterator[None]:
             f"the disk that holds {path.absolute()} is full ({error.strerror}): free some space and run the command "
             "again; files that were written completely are kept"
         ) from error
+
+
+@contextmanager
+def raising_reading_failed(name: str) -> Iterator[None]:
+    """Raise ReadingFailed, naming a file or image, if the block fails to read it; log the traceback if unexpected.
+
+    Errors of AutoLoRA and of a full disk are raised as they are: they say what is wrong, or concern all files.
+    """
+    try:
+        yield
+    except AutoLoraError:
+        raise
+    except OSError as error:
+        if error.errno in DISK_FULL_ERRNOS:
+            raise
+        raise ReadingFailed(f"{name} cannot be read: {error.strerror or type(error).__name__}") from error
+    except Exception as error:
+        logger.exception("%s cannot be read", name)
+        problem = f"unexpected {type(error).__name__}, whose traceback is in the log"
+        raise ReadingFailed(f"{name} cannot be read: {problem}") from error
 
 
 def _end_of_last_line(stream: BinaryIO) -> int:

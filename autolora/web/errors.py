@@ -6,11 +6,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from autolora.errors import AutoLoraError, FilterError, MissingArtifact, RefusedFile
+from autolora.errors import AutoLoraError, FilterError, MissingArtifact, ReadingFailed, RefusedFile
 from autolora.lora.remedies import REMEDIES
 from autolora.web.rendering import render
 
-STATUS: dict[type[AutoLoraError], int] = {MissingArtifact: 404, FilterError: 422}
+STATUS: dict[type[AutoLoraError], int] = {MissingArtifact: 404, FilterError: 422, ReadingFailed: 500}
 """status of the library's errors; 422 of others, which the request's content has caused"""
 
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from autolora.index.copies import Index
 from autolora.index.encoder_check import check_encoder
 from autolora.params import PoolParams
+from autolora.storage.files import raising_reading_failed
 from autolora.storage.hashes import hash_file
 from autolora.web.uploads import UploadedLora
 
 if TYPE_CHECKING:
     from autolora.encoder.model import Encoder
+    from autolora.lora.read import Reading
+    from autolora.storage.arrays import Float32Array
 
 
 class FileEncoder:
@@ -27,27 +30,12 @@ class FileEncoder:
         """Return what an uploaded file contains, with a vector that can be compared with those of an index.
 
         Raises RefusedFile if it is not a LoRA of the index's base model, MismatchError if the encoder is not
-        that of the index.
+        that of the index, ReadingFailed if it cannot be read for another reason.
         """
-        import torch
-
-        from autolora.index.embedding import embed
-        from autolora.lora.read import read, read_and_sketch
-        from autolora.lora.sketch import SketchSpec
-
         with self._reading:
             encoder = self._encoder_of(index)
-            config = encoder.config
-            if config.variant.probe == "sketch":
-                assert config.sketch_size is not None
-                reading, sketch = read_and_sketch(
-                    path, config.canonical, self._bounds, SketchSpec(config.sketch_size)
-                )
-                batch = config.sketch_to_batch(sketch)
-            else:
-                reading = read(path, config.canonical, self._bounds)
-                batch = config.lora_to_batch(reading.lora)
-            vector = embed(encoder, iter([batch]), torch.device("cpu"))[0]
+            with raising_reading_failed(f"the file {name!r}"):
+                reading, vector = self._embed(path, encoder)
         return UploadedLora(
             name=name,
             sha256=hash_file(path),
@@ -57,6 +45,25 @@ class FileEncoder:
             num_slots=len(reading.lora),
             warnings=reading.warnings,
         )
+
+    def _embed(self, path: Path, encoder: "Encoder") -> "tuple[Reading, Float32Array]":
+        """Return the content of a file, and its vector (d,)."""
+        import torch
+
+        from autolora.index.embedding import embed
+        from autolora.lora.read import read, read_and_sketch
+        from autolora.lora.sketch import SketchSpec
+
+        config = encoder.config
+        if config.variant.probe == "sketch":
+            assert config.sketch_size is not None
+            spec = SketchSpec(config.sketch_size)
+            reading, sketch = read_and_sketch(path, config.canonical, self._bounds, spec)
+            batch = config.sketch_to_batch(sketch)
+        else:
+            reading = read(path, config.canonical, self._bounds)
+            batch = config.lora_to_batch(reading.lora)
+        return reading, embed(encoder, iter([batch]), torch.device("cpu"))[0]
 
     def _encoder_of(self, index: Index) -> "Encoder":
         from autolora.encoder import store

@@ -12,6 +12,7 @@ from autolora.fusion.gate_means import GateMeans
 from autolora.params import PoolParams
 from autolora.provenance import MEAN_GATES, describe_provenance, read_provenance
 from autolora.report.gate_heatmap import GateHeatmap, gate_heatmaps
+from autolora.storage.files import raising_reading_failed
 from autolora.wording import printable
 
 MAX_HEATMAPS = 16
@@ -45,7 +46,8 @@ class ImageRecord:
 def read_image(path: Path, bounds: PoolParams) -> ImageRecord:
     """Return how an uploaded image was made.
 
-    Raises RefusedFile if it is too large to be opened, MissingArtifact if it contains no valid provenance.
+    Raises RefusedFile if it is too large to be opened, MissingArtifact if it contains no valid provenance,
+    ReadingFailed if it cannot be read for another reason.
     """
     try:
         with Image.open(path, formats=["PNG"]) as image:
@@ -59,7 +61,8 @@ def read_image(path: Path, bounds: PoolParams) -> ImageRecord:
             "image-too-large", f"the image has {pixels} px, but at most {bounds.max_image_px} are allowed"
         )
     try:
-        return make_record(read_provenance(path))
+        with raising_reading_failed("the image"):
+            return make_record(read_provenance(path))
     except MissingArtifact as error:
         raise MissingArtifact(str(error).replace(str(path), "the image")) from error
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from autolora import progress
 from autolora.cli import app
 from autolora.cli.row_printer import RowPrinter
+from autolora.inspection import content
 from autolora.inspection import inspector as module
 from autolora.inspection.files import find_files
 from tests.inspection.files import BASE, rewrite, write_folder, write_pipeline
@@ -45,6 +47,26 @@ def test_folder_is_a_table_with_totals_and_remedies(folder: Path, monkeypatch: p
     assert "same bytes as cat.safetensors" in out and "1 with the same bytes, 1 with nearly" in out
     assert "2 double and 1 single blocks of width 16" in out
     assert err.startswith("inspecting loras\n") and "[inspect]" not in err
+
+
+def test_file_that_fails_unexpectedly_is_a_row_and_the_exit_status_is_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("broken", "pickle", "away"):
+        (folder / f"{name}.safetensors").unlink()
+    original = content.read_unchecked
+
+    def failing(path: Path, *rest: Any) -> Any:
+        if path.name == "dog.safetensors":
+            raise ZeroDivisionError("injected")
+        return original(path, *rest)
+
+    assert run("loras")[0] == 0
+    monkeypatch.setattr(content, "read_unchecked", failing)
+    code, out, _ = run("loras")
+    assert code == 1 and "3 accepted, 1 refused" in out
+    assert "dog.safetensors cannot be read: unexpected ZeroDivisionError" in out
+    assert "unreadable (1): the file cannot be read\n    Check that you may read the file" in out
 
 
 def test_long_inspections_log_what_is_done(

@@ -6,21 +6,28 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
 from autolora.errors import MissingArtifact
+from autolora.hubs.folder.sidecar import SIDECARS
 from autolora.inspection import content
 from autolora.inspection import inspector as module
 from autolora.inspection.facts import facts, summarize_inspection
 from autolora.inspection.files import FoundFile, find_files
-from autolora.inspection.inspection import UNREADABLE, Inspection
+from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
 from autolora.inspection.inspector import Inspector
 from autolora.inspection.totals import Totals
+from autolora.lora.read import read_and_sketch
 from autolora.lora.remedies import REMEDIES
+from autolora.lora.sketch import Sketch
 from autolora.storage.hashes import hash_file
 from tests.inspection.files import BASE, rewrite, write_folder
 from tests.lora.odd_files import KINDS, draw
+from tests.lora.writing import draw_lora, peft, write, write_overflowing
 
 
 def inspect_all(path: Path) -> dict[str, Inspection]:
@@ -140,6 +147,73 @@ def test_file_that_disappears_while_files_are_inspected_is_a_result(folder: Path
     results = list(Inspector(BASE, None).inspect_all([gone, kept]))
     assert [item.verdict for item in results] == [UNREADABLE, "accepted"]
     assert "No such file" in results[0].reason
+
+
+@pytest.fixture
+def ten_files(tmp_path: Path) -> Path:
+    """Return a folder of ten LoRA files."""
+    for number in range(10):
+        write(tmp_path / f"{number}.safetensors", peft(draw_lora(number)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (content, "read_unchecked"),
+        (content, "hash_regular"),
+        (module, "read_facts"),
+        (module, "measure_changes"),
+    ],
+    ids=["reading", "hashing", "header", "blocks"],
+)
+def test_file_that_fails_unexpectedly_is_the_only_one_that_is_unreadable(
+    ten_files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: ModuleType,
+    name: str,
+) -> None:
+    bad = ten_files / "3.safetensors"
+    rewrite(bad, {"marker": "bad"})
+    known, original = read_and_sketch(bad, BASE.slots, BASE.bounds, BASE.spec), getattr(where, name)
+
+    def failing(first: Any, *rest: Any) -> Any:
+        is_sketch = isinstance(first, Sketch) and torch.equal(first.values, known[1].values)
+        if first == bad or is_sketch or (isinstance(first, dict) and first.get("marker")):
+            raise RuntimeError("injected")
+        return original(first, *rest)
+
+    monkeypatch.setattr(where, name, failing)
+    items = inspect_all(ten_files)
+    assert {path for path, item in items.items() if not item.accepted} == {"3.safetensors"} and len(
+        items
+    ) == 10
+    item = items["3.safetensors"]
+    assert (item.verdict, item.remedy) == (UNREADABLE, UNREADABLE_REMEDY)
+    assert (
+        item.reason == "3.safetensors cannot be read: unexpected RuntimeError, whose traceback is in the log"
+    )
+    assert "RuntimeError: injected" in caplog.text and json.dumps(item.to_row()) and facts(item)
+
+
+def test_weights_that_overflow_are_refused(ten_files: Path) -> None:
+    write_overflowing(ten_files / "3.safetensors", ten_files / "3.safetensors")
+    items = inspect_all(ten_files)
+    assert [path for path, item in items.items() if item.verdict == "nan-or-inf"] == ["3.safetensors"]
+    assert sum(item.accepted for item in items.values()) == 9
+
+
+def test_sidecar_that_fails_unexpectedly_is_named(ten_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(text: bytes) -> Any:
+        raise RuntimeError("injected")
+
+    (ten_files / "3.json").write_text("{}")
+    monkeypatch.setitem(SIDECARS, ".json", failing)
+    found = find_files(ten_files)
+    assert len(found.files) == 10
+    (problem,) = found.problems
+    assert "'3.safetensors' cannot be read: unexpected RuntimeError" in problem
 
 
 def test_header_of_a_refused_file_is_shown(tmp_path: Path, folder: Path) -> None:

@@ -1,20 +1,25 @@
 """`autolora index` with files, folders and values that are missing, damaged or change during a run."""
 
 import shutil
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
-from autolora.local import indexing, reading
+from autolora.errors import AutoLoraError, MissingArtifact, ParamsError, ReadingFailed
+from autolora.index.store import content_digest
+from autolora.local import header_words, indexing, reading
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
 from autolora.retrieval import open_retriever
 from autolora.slots import slots
 from autolora.storage.lock import exclusive_lock
-from tests.local.own_folder import copy, first_hit, images_of, index, set_params
+from tests.local.own_folder import FILES, POOL, copy, first_hit, images_of, index, set_params, weights_of
+from tests.lora.writing import write_overflowing
 
 
 def test_a_file_that_cannot_be_read_is_named_and_tried_again(
@@ -32,6 +37,86 @@ def test_a_file_that_cannot_be_read_is_named_and_tried_again(
     assert report.problems == (f"{root.parent}/loras/file0.safetensors cannot be read: Permission denied",)
     monkeypatch.setattr(reading, "read_adapter", original)
     assert index(root).changes["embedded"] == 1
+
+
+@pytest.fixture
+def ten_files(folder: Path) -> Path:
+    """Return the project's folder with ten different LoRAs."""
+    others = (path for path in sorted(POOL.glob("*/*/*.safetensors")) if path not in map(weights_of, FILES))
+    for number, path in enumerate(islice(others, 10 - len(FILES))):
+        shutil.copyfile(path, folder / f"other{number}.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(reading, "read_adapter"), (header_words, "read_facts")], ids=["reading", "header"]
+)
+def test_an_unexpected_error_costs_one_file(
+    root: Path,
+    ten_files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: ModuleType,
+    name: str,
+) -> None:
+    bad, original = ten_files / "file0.safetensors", getattr(where, name)
+    save_file(load_file(bad), bad, {"marker": "bad"})
+
+    def failing(first: Any, *rest: Any) -> Any:
+        if first == bad or (isinstance(first, dict) and first.get("marker")):
+            raise RuntimeError("injected")
+        return original(first, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, failing)
+        report = index(root)
+    assert "RuntimeError: injected" in caplog.text
+    if where is reading:
+        problem = f"{bad} cannot be read: unexpected RuntimeError, whose traceback is in the log"
+        assert report.problems == (problem,) and report.changes["embedded"] == 9
+        assert index(root).changes["embedded"] == 1
+    else:
+        assert report.problems == () and report.changes["embedded"] == 10
+
+
+def test_an_image_that_fails_unexpectedly_is_named_and_tried_again(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(images_of("cat")[0], folder / "file0.png")
+    original = reading.check_image
+
+    def failing(*arguments: Any) -> Any:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(reading, "check_image", failing)
+    report = index(root)
+    (problem,) = report.problems
+    assert "file0.png cannot be read: unexpected RuntimeError" in problem
+    assert (report.images, report.refused_images, report.changes["embedded"]) == (0, 0, 3)
+    monkeypatch.setattr(reading, "check_image", original)
+    assert index(root).images == 1
+
+
+def test_weights_that_overflow_are_refused(root: Path, ten_files: Path) -> None:
+    write_overflowing(ten_files / "file0.safetensors", ten_files / "file0.safetensors")
+    report = index(root)
+    assert report.verdicts["nan-or-inf"] == ["file0"] and report.problems == ()
+    assert report.changes["embedded"] == 9
+
+
+def test_an_error_of_most_files_keeps_the_index(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = index(root).index
+    set_params(root, {"pool.max_rank": 100})  # all files are read again
+
+    def failing(path: Path, *rest: Any) -> Any:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(reading, "read_adapter", failing)
+    with pytest.raises(ReadingFailed, match=r"3 files cannot be read, .* the index was not changed: .*file"):
+        index(root)
+    assert content_digest(root) == before and first_hit(root) == "file0"
 
 
 def test_files_that_disappear_during_a_run_are_named(

@@ -1,7 +1,8 @@
-"""LoRAs that PEFT applied to a tiny FLUX and saved are read with the updates that PEFT computes, to 1e-5."""
+"""LoRAs, LoHas and LoKrs that PEFT applied to a tiny FLUX and saved have the updates that PEFT computes, to 1e-5."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,25 @@ PATTERNS: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
+LYCORIS: dict[str, dict[str, Any]] = {
+    "LoHaConfig": {"r": 2},
+    "LoKrConfig": {"r": 2},
+    "LoKrConfig, two products": {"r": 2, "decompose_both": True, "decompose_factor": 8},
+    "LoKrConfig, full matrices": {"r": 4, "decompose_factor": 16},
+}
+"""PEFT's class, and a variant -> arguments"""
+
+
 def adapt(**fields: Any) -> Any:
     """Return a transformer with a random LoRA."""
+    return add_adapter(peft.LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, **fields))
+
+
+def add_adapter(config: Any) -> Any:
+    """Return a transformer with a random adapter."""
     torch.manual_seed(0)
     transformer = diffusers.FluxTransformer2DModel(**CONFIG)
-    transformer.add_adapter(peft.LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, **fields))
+    transformer.add_adapter(config)
     for layer in transformer.modules():
         if hasattr(layer, "lora_B"):
             nn.init.normal_(layer.lora_B["default"].weight)
@@ -50,7 +65,7 @@ def adapt(**fields: Any) -> Any:
 def assert_read(path: Path, updates: dict[str, Tensor]) -> None:
     """Check that the file has exactly these updates, apart from layers that are no slots."""
     known = slots(CONFIG)
-    lora = read(path, known, BOUNDS).lora
+    lora = read(path, known, replace(BOUNDS, max_rank=64)).lora
     assert set(lora) == {slot.name for slot in known} & set(updates)
     for name, factors in lora.items():
         error = (delta(factors) - updates[name]).abs().max()
@@ -59,7 +74,9 @@ def assert_read(path: Path, updates: dict[str, Tensor]) -> None:
 
 def updates_of(transformer: Any) -> dict[str, Tensor]:
     """Return slot -> the update that PEFT computes, of a transformer with one adapter."""
-    layers = {name: layer for name, layer in transformer.named_modules() if hasattr(layer, "lora_B")}
+    layers = {
+        name: layer for name, layer in transformer.named_modules() if hasattr(layer, "get_delta_weight")
+    }
     return {name: layer.get_delta_weight(*layer.active_adapters).detach() for name, layer in layers.items()}
 
 
@@ -102,3 +119,13 @@ def test_state_of_an_adapted_model_is_read(tmp_path: Path, rename: Callable[[str
     save_file(state, tmp_path / "lora.safetensors")
     scale_1 = {name: update / 2 for name, update in updates_of(transformer).items()}  # the state has no alpha
     assert_read(tmp_path / "lora.safetensors", scale_1)
+
+
+@pytest.mark.parametrize("variant", LYCORIS)
+def test_loha_and_lokr_have_the_scales_of_their_config(tmp_path: Path, variant: str) -> None:
+    patterns = {"alpha_pattern": {"to_q": 5, "to_k": 3}, "rank_pattern": {"to_k": 3, "proj_out": 5}}
+    config = getattr(peft, variant.partition(",")[0])
+    fields = {"alpha": 1, "target_modules": TARGETS, "init_weights": False} | LYCORIS[variant] | patterns
+    transformer = add_adapter(config(**fields))
+    transformer.save_lora_adapter(tmp_path)
+    assert_read(tmp_path / "pytorch_lora_weights.safetensors", updates_of(transformer))

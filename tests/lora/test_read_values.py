@@ -1,5 +1,7 @@
 """Values that are not finite or too large are refused wherever they are, whether or not a sketch is made."""
 
+import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autolora.errors import RefusedFile
-from autolora.lora.factors import Lora
+from autolora.lora.factors import Lora, delta
 from autolora.lora.read import read, read_and_sketch
 from autolora.lora.sketch import SketchSpec, sketch
 from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, peft, write
@@ -18,6 +20,20 @@ TO_Q = "transformer.transformer_blocks.0.attn.to_q"
 DOWN, UP, ALPHA = f"{TO_Q}.lora_A.weight", f"{TO_Q}.lora_B.weight", f"{TO_Q}.alpha"
 QKV = "lora_unet_double_blocks_0_img_attn_qkv"
 LOKR = "lora_unet_single_blocks_0_linear2"
+SHAPES: dict[str, dict[str, tuple[int, int]]] = {
+    "lora": {"lora_down.weight": (3, 80), "lora_up.weight": (16, 3)},
+    "loha": {"hada_w1_a": (16, 2), "hada_w1_b": (2, 80), "hada_w2_a": (16, 2), "hada_w2_b": (2, 80)},
+    "lokr, full": {"lokr_w1": (2, 2), "lokr_w2": (8, 40)},
+    "lokr, one product": {"lokr_w1": (2, 2), "lokr_w2_a": (8, 2), "lokr_w2_b": (2, 40)},
+    "lokr, two products": {
+        "lokr_w1_a": (4, 2),
+        "lokr_w1_b": (2, 4),
+        "lokr_w2_a": (4, 2),
+        "lokr_w2_b": (2, 20),
+    },
+}
+"""kind of update -> suffix and shape of its tensors, for the module LOKR"""
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e5m2, torch.float8_e4m3fn)
 INF, NAN = float("inf"), float("nan")
 SPEC = SketchSpec(BOUNDS.sketch_size)
 READERS: dict[str, Callable[[Path], Lora]] = {
@@ -30,6 +46,13 @@ def _with(key: str, row: int, column: int, value: float, dtype: torch.dtype = to
     """Return a valid file's tensors with one changed value, at most the last row and column."""
     tensors = {key: tensor.to(dtype) for key, tensor in peft(draw_lora(ranks=(3,))).items()}
     tensors[key][row, column] = value
+    return tensors
+
+
+def _overflowing_product() -> Tensors:
+    """Return tensors in float64 of which one product of two values is not finite."""
+    tensors = _with(DOWN, 0, 0, 1e300, torch.float64)
+    tensors[UP][0, 0] = -1e300
     return tensors
 
 
@@ -86,6 +109,8 @@ HOSTILE: dict[str, Callable[[], Tensors]] = {
     "bfloat16 NaN": lambda: _with(DOWN, 2, 9, NAN, torch.bfloat16),
     "overflow of float16": lambda: _with(DOWN, 2, 9, 1e5, torch.float16),
     "float64 above single precision": lambda: _with(UP, 9, 2, -1e300, torch.float64),
+    "float64 whose square overflows": lambda: _with(UP, 0, 0, 1e300, torch.float64),
+    "float64 factors whose product overflows": _overflowing_product,
     "e4m3 NaN": lambda: _with(UP, 9, 2, NAN, torch.float8_e4m3fn),
     "e5m2 infinity": lambda: _with(UP, 9, 2, INF, torch.float8_e5m2),
     "overflow of the product": lambda: _with(UP, 9, 2, 3e38),
@@ -128,3 +153,38 @@ def test_moderate_values_in_the_same_places_are_accepted(
     separate = sketch(read(path, SLOTS, BOUNDS).lora, SLOTS, SPEC)
     assert torch.equal(sketched.values, separate.values) and torch.equal(sketched.present, separate.present)
     assert len(reading.lora) == int(sketched.present.sum())
+
+
+def _draw_magnitudes(rng: random.Random, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Draw values of any sign: of one random magnitude of float64, of one each, or the extremes of the dtype."""
+    count, limits = shape[0] * shape[1], torch.finfo(dtype)
+    extremes = (limits.max, limits.min, limits.tiny, limits.smallest_normal / 2, 0.0, -0.0, 1.0)
+    common = 10 ** rng.uniform(-320, 308)
+    values = rng.choice(
+        (
+            [rng.choice((-1, 1)) * 10 ** rng.uniform(-320, 308) for _ in range(count)],
+            [rng.uniform(-1, 1) * common for _ in range(count)],
+            [rng.uniform(-1, 1) for _ in range(count)],
+            rng.choices(extremes, k=count),
+        )
+    )
+    return torch.tensor(values, dtype=torch.float64).reshape(shape).to(dtype)
+
+
+@pytest.mark.long(full=5000, sample=100)
+def test_values_of_any_magnitude_are_refused_or_have_a_finite_update(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    dtype, shapes = rng.choice(DTYPES), SHAPES[rng.choice(sorted(SHAPES))]
+    tensors = {f"{LOKR}.{suffix}": _draw_magnitudes(rng, shape, dtype) for suffix, shape in shapes.items()}
+    if rng.random() < 0.5:
+        tensors[f"{LOKR}.alpha"] = torch.tensor(10 ** rng.uniform(-320, 12), dtype=torch.float64)
+    path = write(tmp_path / "lora.safetensors", tensors)
+    try:
+        reading, sketched = read_and_sketch(path, SLOTS, BOUNDS, SPEC)
+        separate = read(path, SLOTS, BOUNDS).lora
+    except RefusedFile as error:
+        assert error.code in ("nan-or-inf", "zero-effect")
+        return
+    assert math.isfinite(sketched.norm) and bool(sketched.values.isfinite().all())
+    for factors in (*reading.lora.values(), *separate.values()):
+        assert bool(delta(factors).isfinite().all())

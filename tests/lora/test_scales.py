@@ -43,10 +43,27 @@ def read_patterns(patterns: dict[str, int]) -> ScaleConfig:
         ({"lora_alpha": 8, "alpha_pattern": {"^attn.to_q": 2}}, 2.0),
         ({"lora_alpha": 8, "alpha_pattern": None}, 2.0),
         ({"alpha_pattern": {"to_q": 2}}, 0.5),
+        ({"peft_type": "LORA", "lora_alpha": 8, "alpha": 2}, 2.0),
+        ({"peft_type": "LOHA", "alpha": 8}, 2.0),
+        ({"peft_type": "LOHA", "alpha": 8, "r": 2, "alpha_pattern": {"to_q": 2}}, 0.5),
+        ({"transformer.peft_type": "LOKR", "transformer.alpha": 8, "transformer.r": 2}, 2.0),
     ],
 )
 def test_scale_follows_the_adapter_config(fields: dict[str, object], scale: float) -> None:
     assert read_config(config_of(**fields), [TO_Q]).scale(TO_Q, rank=4) == scale
+
+
+@pytest.mark.parametrize(
+    ("fields", "scale"),
+    [
+        ({"alpha": 8, "r": 4}, 2.0),
+        ({"alpha": 8, "r": 4, "rank_pattern": {"to_q": 2}}, 4.0),
+        ({"alpha": 8}, 1.0),
+        ({"r": 4}, 1.0),
+    ],
+)
+def test_lokr_of_full_matrices_has_the_rank_of_its_config(fields: dict[str, object], scale: float) -> None:
+    assert read_config(config_of(peft_type="LOKR", **fields), [TO_Q]).scale(TO_Q, rank=None) == scale
 
 
 @pytest.mark.parametrize(
@@ -144,6 +161,9 @@ def test_a_pattern_per_module_is_supported() -> None:
         ('{"alpha_pattern": []}', "ok"),
         ('{"alpha_pattern": [1]}', "bad-alpha"),
         ('{"alpha_pattern": {"to_q": []}}', "bad-alpha"),
+        ('{"peft_type": "LOHA", "alpha": "8"}', "bad-alpha"),
+        ('{"peft_type": "LOKR", "alpha": 8, "r": 0}', "bad-alpha"),
+        ('{"peft_type": "LOKR", "alpha": 8, "rank_pattern": {"to_q": 1e-300}}', "bad-alpha"),
         ('{"use_dora": true}', "dora"),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora, fuse
@@ -116,6 +116,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
     """Save tensors as a safetensors file and return its path."""
     save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, path, metadata)
     return path
+
+
+def write_overflowing(source: Path, target: Path) -> Path:
+    """Write a copy of a LoRA file in float64 whose weights are so large that their squares overflow."""
+    tensors = {key: tensor.double() for key, tensor in load_file(source).items()}
+    large = {key: 1e300 * tensor for key, tensor in tensors.items() if "lora_B" in key or "lora_up" in key}
+    return write(target, tensors | large)
 
 
 def lay_out(lora: Lora, key_format: KeyFormat, fused: Sequence[FusedSlot] = FUSED) -> Tensors:

@@ -81,7 +81,7 @@ def test_deferred_download_is_named_with_the_day_of_the_next_attempt(
     image = replace(failed, stage="captions", key=rendering.key, name="https://hub/1.png", reason="refused")
     record(tmp_path, "captions", [image], {image.key}, DAY)
     assert lines(tmp_path, hubs, RULES) == [
-        "deferred until 2026-01-02, download failed: huggingface:eve/gone/lora.safetensors (answered 404)",
+        "deferred until 2026-01-02, download or reading failed: huggingface:eve/gone/lora.safetensors (answered 404)",
         "deferred until 2026-01-02, caption failed: huggingface:eve/gone: 1 image (https://hub/1.png: refused)",
         "queued for a later day: 1 file, 0.0000 GB",
     ]

@@ -124,7 +124,7 @@ def test_reason_why_an_adapter_is_queued(
     )  # fmt: skip
     record(root, "pool", [download], {listing.key}, DAY)
     assert lookup(root, listing.id, rules).inactive_reason == (
-        f"the download failed on {DAY} (404); next attempt on {LATER}"
+        f"the download or reading failed on {DAY} (404); next attempt on {LATER}"
     )
     record(root, "pool", [replace(download, failed_attempts=0, reason=NOT_REQUESTED)], {listing.key}, LATER)
     assert "failed on" not in lookup(root, listing.id, rules).inactive_reason
@@ -152,11 +152,14 @@ def test_missing_images_are_distinguished_from_missing_files_and_ignored_keys(ro
     image_of_another_model = failed("o", "https://hub/o.png", id="ann/other")
     record(root, "pool", [*images, file, image_of_another_model], (), DAY)
     values = facts(lookup(root, HUGGINGFACE.id, RULES))
-    assert values["missing images"] == f"4, download failed (u0 answered 404); next attempt on {LATER}"
+    assert (
+        values["missing images"]
+        == f"4, download or reading failed (u0 answered 404); next attempt on {LATER}"
+    )
     assert values["ignored keys"] == "none" and "deferred" not in values
     record(root, "captions", [replace(images[3], stage="captions", reason="refused")], (), DAY)
     assert facts(lookup(root, HUGGINGFACE.id, RULES))["missing images"] == (
-        f"3, download failed (u0 answered 404); next attempt on {LATER}\n"
+        f"3, download or reading failed (u0 answered 404); next attempt on {LATER}\n"
         f"1, caption failed (https://hub/3.png: refused); next attempt on {LATER}"
     )
 

@@ -79,7 +79,7 @@ def test_duplicate_is_found_by_the_downloaded_bytes_if_the_hub_reports_no_hash()
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
-        ("timeout", f"the download failed on {DAY} (timeout); next attempt on {LATER}"),
+        ("timeout", f"the download or reading failed on {DAY} (timeout); next attempt on {LATER}"),
         (NOT_REQUESTED, f"{NOT_REQUESTED}; next attempt on {LATER}"),
     ],
 )
@@ -166,8 +166,8 @@ def test_report_names_takedowns_and_deferred_downloads() -> None:
     ]  # fmt: skip
     text = refresh_summary(compare(empty, empty), [], downloads)
     assert (
-        f"- **deferred, download failed: `civitai:0/a.safetensors`** (hash mismatch); next attempt on {LATER}"
-        in text
+        "- **deferred, download or reading failed: `civitai:0/a.safetensors`** (hash mismatch); "
+        f"next attempt on {LATER}" in text
     )
     assert "- deferred: 2 more models" in text
     assert refresh_summary(compare(empty, empty), []).startswith("Nothing changed")

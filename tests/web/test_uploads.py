@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,11 +15,15 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GLOBAL, GateMeans
+from autolora.lora import read
 from autolora.lora.remedies import REMEDIES
+from autolora.lora.verdict import REASONS
 from autolora.pool import store as pool
+from autolora.web import provenance as provenance_module
 from autolora.web import uploads as uploads_module
 from autolora.web.provenance import MAX_HEATMAPS
 from autolora.web.uploads import UploadedLora, Uploads
+from tests.lora.writing import write_overflowing
 from tests.support.png import bomb, png
 from tests.support.waiting import wait_until
 
@@ -58,6 +63,34 @@ def test_a_forgotten_file_must_be_dropped_again(client: httpx2.Client) -> None:
 def test_what_is_not_a_lora_is_refused(client: httpx2.Client, content: bytes) -> None:
     answer = upload(client, content)
     assert answer.status_code == 422 and answer.json()["error"] and "/tmp" not in answer.text
+
+
+def test_a_file_that_fails_unexpectedly_is_answered_and_named(
+    client: httpx2.Client,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(*arguments: Any) -> Any:
+        raise RuntimeError("injected")
+
+    weights = pool.weights_path(root, first_adapter(client)["sha256"]).read_bytes()
+    before = set(Path(tempfile.gettempdir()).glob("autolora-upload-*"))
+    with monkeypatch.context() as patched:
+        patched.setattr(read, "read_and_sketch", failing)
+        patched.setattr(read, "read", failing)
+        answer = upload(client, weights, "mine\n.safetensors")
+    problem = r"the file 'mine\n.safetensors' cannot be read: unexpected RuntimeError, whose traceback is in the log"
+    assert answer.status_code == 500 and answer.json() == {"error": problem}
+    assert "RuntimeError: injected" in caplog.text
+    assert set(Path(tempfile.gettempdir()).glob("autolora-upload-*")) == before
+    assert upload(client, weights).status_code == 200
+
+
+def test_weights_that_overflow_are_refused(client: httpx2.Client, root: Path, tmp_path: Path) -> None:
+    source = pool.weights_path(root, first_adapter(client)["sha256"])
+    answer = upload(client, write_overflowing(source, tmp_path / "large.safetensors").read_bytes())
+    assert answer.status_code == 422 and REASONS["nan-or-inf"] in answer.json()["error"]
 
 
 def test_a_refusal_says_what_to_do(client: httpx2.Client) -> None:
@@ -133,6 +166,18 @@ def test_a_dropped_image_says_how_it_was_made(client: httpx2.Client) -> None:
     part = client.post("/parts/provenance", content=png(provenance)).text
     assert "&lt;script&gt;alert(1)" in part and "<script>" not in part
     assert f'href="/?adapter={hit["sha256"]}"' in part and "Generate it again" in part
+
+
+@pytest.mark.parametrize("path", ["/api/provenance", "/parts/provenance"])
+def test_an_image_that_fails_unexpectedly_is_answered(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def failing(*arguments: Any) -> Any:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(provenance_module, "read_provenance", failing)
+    answer = client.post(path, content=png(make_provenance(first_adapter(client))))
+    assert answer.status_code == 500 and "the image cannot be read: unexpected RuntimeError" in answer.text
 
 
 def make_means(adapters: Sequence[str]) -> dict[str, Any]:

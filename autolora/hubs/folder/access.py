@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autolora.errors import AutoLoraError
 from autolora.hubs.validation import is_safe_path, short_repr
 
 
-class UnusableFile(Exception):
+class UnusableFile(AutoLoraError):
     """A file has an unsafe name or an invalid sidecar, is not a regular file, or leads out of the folder."""
 
 

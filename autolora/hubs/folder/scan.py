@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from autolora.errors import ReadingFailed
 from autolora.hubs.folder.access import Root, UnusableFile, open_file, stat_file
 from autolora.hubs.folder.model_card import MAX_BYTES, MODEL_CARD, parse_model_card
 from autolora.hubs.folder.sidecar import MAX_SIDECAR_BYTES, SIDECARS
@@ -17,6 +18,7 @@ from autolora.hubs.validation import (
     is_weights,
     short_repr,
 )
+from autolora.storage.files import raising_reading_failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +86,9 @@ def scan_folder(root: Path, max_images: int) -> tuple[list[LoraFile], tuple[str,
         problems += [f"{link} is a link to a folder and was skipped" for link in links]
         for name in entries.weights:
             try:
-                file, file_problems = _scan_file(top, entries, name, max_images)
-            except (UnusableFile, OSError) as error:
+                with raising_reading_failed(_quoted(entries.folder, name)):
+                    file, file_problems = _scan_file(top, entries, name, max_images)
+            except (UnusableFile, ReadingFailed) as error:
                 problems.append(f"{_quoted(entries.folder, name)} was skipped: {error}")
                 id = id_of(_join(entries.folder, name))
                 unreadable |= {id} if is_safe_path(id) else set()
