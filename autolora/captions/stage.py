@@ -25,7 +25,7 @@ from autolora.records import Caption, PooledRendering
 from autolora.storage.files import append_rows, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import Pending, pending, write_digest
-from autolora.vlm.captioning import CaptionRequest, FailedImage
+from autolora.vlm.captioning import LONGER, CaptionRequest, FailedImage
 
 if TYPE_CHECKING:  # the caller passes the engine, so this module loads no VLM library
     from autolora.vlm import Captioner
@@ -65,6 +65,8 @@ class BatchResult:
 
     captions: int
     """number of captions"""
+    cut: int
+    """number of those whose end is missing"""
     failures: Mapping[str, str]
     """sha256 of each image that the VLM could not caption -> reason"""
 
@@ -110,12 +112,18 @@ def caption_batch(
             prompt = next(item for item in batch.images[image] if item.instruction == result.instruction)
             captions.append(
                 Caption(
-                    image=image, prompt=prompt.digest, vlm=batch.vlm, length=prompt.length, text=result.text
+                    image=image,
+                    prompt=prompt.digest,
+                    vlm=batch.vlm,
+                    length=prompt.length,
+                    text=result.text,
+                    cut=result.cut,
                 )
             )
     finally:
         _append(root, captions)
-    return BatchResult(captions=len(captions), failures=failures)
+    cut = sum(caption.cut for caption in captions)
+    return BatchResult(captions=len(captions), cut=cut, failures=failures)
 
 
 def finish(
@@ -130,12 +138,26 @@ def finish(
     renderings = _accepted_renderings(root)
     _check_complete(root, renderings, failures or {}, today)
     obsolete = set(_pending(root, _prompts(renderings.values(), params), vlm).remove)
-    rows = {
-        _key(caption): asdict(caption) for caption in read_captions(root) if _key(caption) not in obsolete
-    }
+    captions = [caption for caption in read_captions(root) if _key(caption) not in obsolete]
+    rows = {_key(caption): caption.to_row() for caption in captions}
+    _warn_of_cut(captions, params)
     write_rows(captions_path(root), [rows[key] for key in sorted(rows)])
     hashes = {":".join(key): hash_value(row) for key, row in rows.items()}
     return write_digest(root, "captions", hashes, SCHEMA, vlm=vlm)
+
+
+def _warn_of_cut(captions: Sequence[Caption], params: CaptionsParams) -> None:
+    """Log how many captions are cut, if some are."""
+    if cut := sum(caption.cut for caption in captions):
+        logger.warning(
+            "%d of %d captions are cut after their last whole sentence or word, since the answers are longer than %d "
+            "times captions.max_tokens (%d): `autolora show ADAPTER --captions` marks them. For whole captions, ask for "
+            "shorter ones (captions.instructions) or raise captions.max_tokens; images are then captioned again",
+            cut,
+            len(captions),
+            LONGER,
+            params.max_tokens,
+        )
 
 
 def prompt_digest(instruction: str, max_tokens: int, downsized_to: int | None = None) -> str:
@@ -209,7 +231,7 @@ def _missing_error(failed: Sequence[FailedItem]) -> CaptionError:
 def _append(root: Path, captions: Sequence[Caption]) -> None:
     if captions:
         with _append_lock:
-            append_rows(captions_path(root), map(asdict, captions))
+            append_rows(captions_path(root), (caption.to_row() for caption in captions))
 
 
 def _prompts(renderings: Iterable[PooledRendering], params: CaptionsParams) -> dict[str, dict[str, Prompt]]:

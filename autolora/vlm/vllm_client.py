@@ -5,6 +5,7 @@ import base64
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ import openai
 from autolora.errors import AutoLoraError, CaptionError, ImageFailed
 from autolora.params import VllmParams
 from autolora.vlm.answers import checked_caption, yes_probability
-from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
+from autolora.vlm.captioning import LONGER, Answer, CaptionRequest, FailedImage
 from autolora.vlm.endpoints import TEMPORARY, Endpoint, in_order
 from autolora.vlm.images import encode_png, read_rendering
 
@@ -154,8 +155,8 @@ class VllmClient:
                 image = await asyncio.to_thread(read_rendering, request.image, max_image_side)
                 conversation = Conversation(image)
                 for instruction in request.instructions:
-                    text = await self._caption(conversation, instruction, max_tokens)
-                    put(Answer(position=position, instruction=instruction, text=text))
+                    text, cut = await self._caption(conversation, instruction, max_tokens)
+                    put(Answer(position=position, instruction=instruction, text=text, cut=cut))
         except ImageFailed as error:
             put(FailedImage(position=position, reason=str(error)))
         except BaseException as error:
@@ -163,12 +164,18 @@ class VllmClient:
             raise
         put(None)
 
-    async def _caption(self, conversation: Conversation, instruction: str, max_tokens: int) -> str:
-        """Return the caption. Raises ImageFailed if none of MAX_ANSWERS answers is a text."""
+    async def _caption(
+        self, conversation: Conversation, instruction: str, max_tokens: int
+    ) -> tuple[str, bool]:
+        """Return the caption and whether it is cut. Raises ImageFailed if none of MAX_ANSWERS answers is a text."""
         for number in range(1, MAX_ANSWERS + 1):
             choice = await self._request(conversation, instruction, max_tokens=max_tokens)
+            if _is_cut(choice):
+                with suppress(ImageFailed):  # the server refuses more tokens than its context holds
+                    choice = await self._request(conversation, instruction, max_tokens=LONGER * max_tokens)
+            cut = _is_cut(choice)
             try:
-                return checked_caption((choice.message.content or "") if choice else "")
+                return checked_caption((choice.message.content or "") if choice else "", cut), cut
             except ImageFailed:
                 if number == MAX_ANSWERS:
                     raise
@@ -249,3 +256,8 @@ class VllmClient:
             f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `make serve` and wait "
             f"until it is ready, or set {self._section}.engine: transformers in params.yaml"
         )
+
+
+def _is_cut(choice: Any) -> bool:
+    """Return whether the answer of a completion, if there is one, ended at the limit of its tokens."""
+    return choice is not None and choice.finish_reason == "length"

@@ -148,3 +148,30 @@ def test_server_with_another_model_is_refused(server: tuple[FakeOpenAI, str]) ->
     connect(server[1]).check()
     with pytest.raises(CaptionError, match=r"serves name, not the VLM of params\.yaml"):
         connect(server[1], model="other").check()
+
+
+def test_cut_answer_is_requested_once_more_with_twice_the_tokens(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.finish_reason = lambda request: "length" if request["max_tokens"] < 18 else "stop"
+    assert describe(connect(url), images[:1]) == [answer()]
+    assert [request["max_tokens"] for request in fake.requests] == [9, 18]
+
+
+def test_answer_that_is_cut_again_is_shortened_and_marked(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.finish_reason = lambda request: "length"
+    fake.responses = [(200, "a red"), (200, "a red house by the s")]
+    assert describe(connect(url), images[:1]) == [answer("a red house by the", cut=True)]
+
+
+def test_cut_answer_is_kept_and_marked_if_the_context_holds_no_longer_one(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.finish_reason = lambda request: "length"
+    fake.responses = [(200, "a red hou"), (400, "")]
+    assert describe(connect(url), images[:1]) == [answer("a red", cut=True)]
