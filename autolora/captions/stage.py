@@ -151,8 +151,8 @@ def _warn_of_cut(captions: Sequence[Caption], params: CaptionsParams) -> None:
     if cut := sum(caption.cut for caption in captions):
         logger.warning(
             "%d of %d captions are cut after their last whole sentence or word, since the answers are longer than %d "
-            "times captions.max_tokens (%d): `autolora show ADAPTER --captions` marks them. For whole captions, ask for "
-            "shorter ones (captions.instructions) or raise captions.max_tokens; images are then captioned again",
+            "times captions.max_tokens (%d): `autolora show ADAPTER --captions` marks them. For whole captions, ask "
+            "for shorter ones (captions.instructions) or raise captions.max_tokens; images are then captioned again",
             cut,
             len(captions),
             LONGER,

@@ -48,8 +48,8 @@ class Captioner(Protocol):
 
         All instructions of one image are answered after each other, so that the image is read and encoded once.
         Decoding is greedy and stops after `max_tokens` tokens. An answer that is cut there is asked for once more with
-        LONGER times as many; if it is cut again, it ends with its last whole sentence or word. An image whose longer side exceeds `max_image_side` px
-        is downsized. An image that fails does not affect the others. Raises CaptionError if the engine itself fails;
-        the other captions are yielded before the error is raised.
+        LONGER times as many; if it is cut again, it ends with its last whole sentence or word. An image whose longer
+        side exceeds `max_image_side` px is downsized. An image that fails does not affect the others. Raises
+        CaptionError if the engine itself fails; the other captions are yielded before the error is raised.
         """
         ...

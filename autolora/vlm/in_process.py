@@ -105,7 +105,7 @@ class InProcessModel:
         return answers
 
     def _are_cut(self, answers: torch.Tensor) -> list[bool]:
-        """Return of each answer (B, T) whether it ended at the limit: it has no end token, of which a model has several."""
+        """Return of each answer (B, T) whether it ended at the limit: it has none of the model's end tokens."""
         end = self._model.generation_config.eos_token_id
         ends = torch.tensor([] if end is None else end, dtype=answers.dtype, device=answers.device)
         cut: list[bool] = torch.isin(answers, ends).logical_not().all(dim=1).tolist()

@@ -60,14 +60,17 @@ class VllmClient:
         model: str,
         concurrency: int,
         section: Literal["captions", "judges"] = "captions",
+        command: str = "serve/start.sh",
     ) -> None:
         """Start the event loop; no request is sent.
 
-        model: digest of the VLM. section: the section of params.yaml whose engine this is, for error messages.
+        model: digest of the VLM. For error messages: section, the section of params.yaml whose engine this is, and
+        command, which starts a server with the VLM.
         """
         self._params = params
         self._model = model
         self._section = section
+        self._command = command
         self._semaphore = asyncio.Semaphore(concurrency)
         self._endpoints = [Endpoint(url, params) for url in params.urls]
         self._answers = 0
@@ -93,7 +96,7 @@ class VllmClient:
             if self._model not in served:
                 raise CaptionError(
                     f"the vLLM server at {endpoint.url} serves {', '.join(served)}, not the VLM of "
-                    f"params.yaml ({self._model}): restart it (`make serve`) or set "
+                    f"params.yaml ({self._model}): restart it with `{self._command}` or set "
                     f"{self._section}.engine: transformers"
                 )
         if len(errors) == len(self._endpoints):
@@ -253,8 +256,8 @@ class VllmClient:
 
     def _unreachable(self, error: Exception) -> CaptionError:
         return CaptionError(
-            f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `make serve` and wait "
-            f"until it is ready, or set {self._section}.engine: transformers in params.yaml"
+            f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `{self._command}` and "
+            f"wait until it is ready, or set {self._section}.engine: transformers in params.yaml"
         )
 
 
