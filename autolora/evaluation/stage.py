@@ -124,7 +124,8 @@ def write(
 ) -> str:
     """Write report.json, the metrics and, last, the digest; return the digest.
 
-    inputs: digests of what was evaluated. unmeasured: why there is no query. The digest excludes the results, which differ between processors.
+    inputs: digests of what was evaluated. unmeasured: why there is no query. The digest excludes the results, which
+    differ between processors.
     """
     report = measure(benchmark, params) | {"inputs": dict(inputs)}
     report |= {"unmeasured": unmeasured} if unmeasured else {}

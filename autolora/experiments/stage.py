@@ -95,7 +95,7 @@ def experiment(
     kept = KeptResults(root / "cache" / "experiments")
     kept.remove_others(keys)
     measure = _measurement(root, settings, judges, adapters)
-    results = []
+    results: list[ExperimentResult] = []
     for key, case in zip(keys, cases, strict=True):
         result = kept.read(key, case)
         if result is None:
