@@ -46,11 +46,9 @@ async def captions() -> None:
     batches = plan(values)
     with Progress("captions", sum(len(batch.images) for batch in batches), "images") as progress:
         results = describe.map(batches, prefect.unmapped(values), prefect.unmapped(progress)).result()
-    seconds = time.perf_counter() - started
-    count, cut = sum(result.captions for result in results), sum(result.cut for result in results)
+    seconds, count = time.perf_counter() - started, sum(result.captions for result in results)
     print_and_log(
-        f"[captions] {count} captions written by {values.captions.engine}"
-        f"{f', {cut} of them cut' if cut else ''}, {count / max(seconds, 1e-3):.1f}/s"
+        f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"
     )
     finish(values, {image: reason for result in results for image, reason in result.failures.items()})
 

@@ -65,8 +65,6 @@ class BatchResult:
 
     captions: int
     """number of captions"""
-    cut: int
-    """number of those whose end is missing"""
     failures: Mapping[str, str]
     """sha256 of each image that the VLM could not caption -> reason"""
 
@@ -122,8 +120,7 @@ def caption_batch(
             )
     finally:
         _append(root, captions)
-    cut = sum(caption.cut for caption in captions)
-    return BatchResult(captions=len(captions), cut=cut, failures=failures)
+    return BatchResult(captions=len(captions), failures=failures)
 
 
 def finish(
@@ -138,25 +135,23 @@ def finish(
     renderings = _accepted_renderings(root)
     _check_complete(root, renderings, failures or {}, today)
     obsolete = set(_pending(root, _prompts(renderings.values(), params), vlm).remove)
-    captions = [caption for caption in read_captions(root) if _key(caption) not in obsolete]
-    rows = {_key(caption): caption.to_row() for caption in captions}
-    _warn_of_cut(captions, params)
+    rows = {
+        _key(caption): caption.to_row() for caption in read_captions(root) if _key(caption) not in obsolete
+    }
+    _warn_of_cut(sum("cut" in row for row in rows.values()), params)
     write_rows(captions_path(root), [rows[key] for key in sorted(rows)])
     hashes = {":".join(key): hash_value(row) for key, row in rows.items()}
     return write_digest(root, "captions", hashes, SCHEMA, vlm=vlm)
 
 
-def _warn_of_cut(captions: Sequence[Caption], params: CaptionsParams) -> None:
-    """Log how many captions are cut, if some are."""
-    if cut := sum(caption.cut for caption in captions):
+def _warn_of_cut(captions: int, params: CaptionsParams) -> None:
+    """Log the number of cut captions, if there are some."""
+    if captions:
         logger.warning(
-            "%d of %d captions are cut after their last whole sentence or word, since the answers are longer than %d "
-            "times captions.max_tokens (%d): `autolora show ADAPTER --captions` marks them. For whole captions, ask "
-            "for shorter ones (captions.instructions) or raise captions.max_tokens; images are then captioned again",
-            cut,
-            len(captions),
-            LONGER,
-            params.max_tokens,
+            f"{captions} captions are cut after their last whole sentence or word, since the answers are longer than "
+            f"{LONGER} times captions.max_tokens ({params.max_tokens}): `autolora show ADAPTER --captions` marks them. "
+            "For whole captions, ask for shorter ones (captions.instructions) or raise captions.max_tokens; images are "
+            "then captioned again"
         )
 
 

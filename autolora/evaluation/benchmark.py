@@ -178,24 +178,17 @@ def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]], split: S
 def explain_no_query(root: Path, adapters: Collection[str], split: Split) -> str:
     """Return why an index with these adapters has no query of a split, and what to do."""
     lock = dataset.training_lock(root)
-    training, captions = {row.family for row in lock.in_split("train")}, dataset.captions_by_image(root)
-    unseen = [
-        row["renderings"]
-        for row in dataset.rows(root, "adapters", ("sha256", "family", "split", "renderings"))
-        if row["sha256"] in adapters and row["family"] not in training
-        if (row["split"] == "validation") == (split == "validation")
-    ]
-    start = "Retrieval was not measured, since there is no query: "
-    if not unseen:
+    training = {row.family for row in lock.in_split("train")}
+    rows = dataset.rows(root, "adapters", ("sha256", "family", "split"))
+    unseen = [row for row in rows if row["sha256"] in adapters and row["family"] not in training]
+    count = sum((row["split"] == "validation") == (split == "validation") for row in unseen)
+    start = f"Retrieval was not measured: of the {len(adapters)} adapters in the index {count} are of the split {split}"
+    if count:
         return (
-            f"{start}none of the {len(adapters)} adapters of the index is of the split {split} (evaluation.split). "
-            f"Wait for adapters that are first seen after {lock.train_until} (dataset.train_until), or raise "
-            f"dataset.{split}_share and move dataset.train_until, which trains the models again."
+            f"{start}, but none of these has a captioned rendering that no training adapter shows too. Check that "
+            "captions.engine is set, or wait for other adapters."
         )
-    if not any(image in captions for renderings in unseen for image in renderings):
-        reason = f"no rendering of the {len(unseen)} adapters of the split {split} in the index has a caption"
-        return f"{start}{reason}. Set captions.engine, and run `dvc repro`."
     return (
-        f"{start}all captioned renderings of the {len(unseen)} adapters of the split {split} are also renderings of "
-        "training adapters. Wait for other adapters."
+        f"{start} (evaluation.split). Wait for adapters that are first seen after {lock.train_until} "
+        f"(dataset.train_until), or raise dataset.{split}_share and move dataset.train_until, which trains again."
     )

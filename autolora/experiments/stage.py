@@ -8,7 +8,8 @@ Scenarios: `pair` (two adapters loaded, the prompt asks for both), `single` (one
 import datetime
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from autolora.encoder import store as encoder_store
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
 from autolora.experiments.methods import differences, generate_by_method, method_names
 from autolora.experiments.relevance import relevance_scorer
-from autolora.experiments.results import ExperimentResult, KeptResults
+from autolora.experiments.results import ExperimentResult, keep, read_kept
 from autolora.experiments.scoring import Scores, score_images
 from autolora.experiments.store import folder, key_numbers_path, metrics_path, report_path
 from autolora.fusion import store as fusion_store
@@ -57,6 +58,8 @@ KEY_NUMBERS = (
 """headline numbers that DVC compares"""
 GRID_IMAGE_PX = 256
 """largest side of one image in a row of images"""
+KEPT = Path("cache", "experiments")
+"""the results of the finished cases of an unfinished run"""
 
 Progress = Callable[[int, int, str], None]
 """gets the number of finished cases, of all cases, and the scenario of the last one"""
@@ -91,22 +94,19 @@ def experiment(
     cases = draw_cases(list(adapters.values()), settings.params.pairs, settings.params.seed)
     digests = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
     inputs = digests | judges.facts | {"generation": asdict(settings.generation)}
-    keys = _keys(root, settings, judges, cases, adapters)
-    kept = KeptResults(root / "cache" / "experiments")
-    kept.remove_others(keys)
+    paths = _paths(root, settings, judges, cases, adapters)
+    _remove_others(root, paths)
     measure = _measurement(root, settings, judges, adapters)
     results: list[ExperimentResult] = []
-    for key, case in zip(keys, cases, strict=True):
-        result = kept.read(key, case)
+    for path, case in zip(paths, cases, strict=True):
+        result = read_kept(path, case)
         if result is None:
             result = measure(case)
-            kept.keep(key, result)
-        else:
-            logger.info("an earlier run finished case %d of %d", len(results) + 1, len(cases))
+            keep(path, result)
         results.append(result)
         progress(len(results), len(cases), case.scenario)
     digest = write(root, results, settings.params, inputs, settings.preset, today)
-    kept.remove_others(())
+    _remove_others(root, ())
     return digest
 
 
@@ -114,50 +114,53 @@ def _measurement(
     root: Path, settings: Settings, judges: Judges, adapters: Mapping[str, CandidateAdapter]
 ) -> Callable[[PromptCase], ExperimentResult]:
     """Return a function that generates and scores the images of a case."""
+    params, generation = settings.params, settings.generation
     generator = Generator(root, settings.base, settings.bounds)
     relevance_of = relevance_scorer(root, adapters, models.load_text_encoder(settings.base), settings.bounds)
 
     def measure(case: PromptCase) -> ExperimentResult:
         relevance = relevance_of(case)
         recorder = GateRecorder(generator.pipeline.transformer.config)
-        images = generate_by_method(
-            generator, case, relevance, settings.params, settings.generation, recorder
-        )
+        images = generate_by_method(generator, case, relevance, params, generation, recorder)
+        scores = score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256]))
+        means = recorder.result()
         return ExperimentResult(
             case=case,
-            relevance=relevance,
-            grids={method: join_images(batch) for method, batch in images.items()},
-            scores=score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256])),
-            gate_means=recorder.result(),
+            relevance=list(relevance),
+            grids={method: b64encode(join_images(batch)).decode() for method, batch in images.items()},
+            scores={name: {key: row.tolist() for key, row in rows.items()} for name, rows in scores.items()},
+            gate_means=means.to_json() if means else None,
         )
 
     return measure
 
 
-def _keys(
+def _paths(
     root: Path,
     settings: Settings,
     judges: Judges,
     cases: Sequence[PromptCase],
     adapters: Mapping[str, CandidateAdapter],
-) -> list[str]:
-    """Return the hash of all that decides each case's result, code included.
+) -> list[Path]:
+    """Return the file that keeps each case's result, named by the hash of all that decides it, code included.
 
     As for captions, the engine of the judge is not part of it: both engines run the same model.
     """
     params, base = settings.params, settings.base
-    shared = hash_value(
-        [
-            read_json(root / "digests" / "code" / "experiments.json"),
-            method_names(params), params.images, params.seed, asdict(settings.generation), asdict(settings.bounds),
-            asdict(base), read_state(root, base.pipeline).sha256, judges.facts,
-            hash_folder(encoder_store.folder(root)), hash_folder(fusion_store.folder(root)),
-        ]
-    )  # fmt: skip
-    return [
-        hash_value([shared, asdict(case), [asdict(adapters[sha256]) for sha256 in case.adapters]])
-        for case in cases
-    ]
+    shared = [
+        read_json(root / "digests" / "code" / "experiments.json"),
+        hash_folder(encoder_store.folder(root)), hash_folder(fusion_store.folder(root)),
+        asdict(base), read_state(root, base.pipeline).sha256, asdict(settings.bounds), judges.facts,
+        asdict(settings.generation), method_names(params), params.images, params.seed,
+    ]  # fmt: skip
+    own = [[asdict(case), [asdict(adapters[sha256]) for sha256 in case.adapters]] for case in cases]
+    return [root / KEPT / f"{hash_value([*shared, *parts])}.json" for parts in own]
+
+
+def _remove_others(root: Path, paths: Collection[Path]) -> None:
+    """Delete all kept results but these, and what killed writers left."""
+    for path in {*(root / KEPT).glob("*")} - {*paths}:
+        path.unlink()
 
 
 def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsParams) -> dict[str, Any]:
@@ -220,11 +223,9 @@ def write(
     for number, result in enumerate(results):
         grids = {method: f"grids/{number:02d}-{method}.png" for method in result.grids}
         for method, name in grids.items():
-            write_atomic(folder(root) / name, result.grids[method])
-        means = result.gate_means.to_json() if result.gate_means else None
-        cases.append(
-            asdict(result.case) | {"relevance": result.relevance, "grids": grids, "gate_means": means}
-        )
+            write_atomic(folder(root) / name, b64decode(result.grids[method]))
+        row = {"relevance": result.relevance, "grids": grids, "gate_means": result.gate_means}
+        cases.append(asdict(result.case) | row)
     scenarios = compare_methods(results, params)
     numbers = {"scenarios": scenarios, "images": params.images, "prompts": len(results)}
     settings = {"methods": method_names(params), "bootstrap": params.bootstrap, "seed": params.seed}

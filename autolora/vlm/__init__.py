@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "CaptionRequest", "Captioner", "FailedImage"]
 
 
-DEFAULT_PORT = 8000
-"""of vLLM and of serve/start.sh"""
-
-
 class YesNoScorer(Protocol):
     """An engine that answers yes-or-no questions about images."""
 
@@ -105,5 +101,5 @@ def yes_no_scorer(params: JudgesParams, models: ModelsParams, vllm: VllmParams) 
 
 def _start_command(params: ModelsParams | JudgesParams, vllm: VllmParams) -> str:
     """Return the command that serves the VLM of the params at the port of the first URL."""
-    port = urlsplit(vllm.urls[0]).port or DEFAULT_PORT
+    port = urlsplit(vllm.urls[0]).port or 8000  # as serve/start.sh
     return shlex.join(["serve/start.sh", params.vlm, str(port), *filter(None, [params.vlm_revision])])

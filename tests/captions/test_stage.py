@@ -134,12 +134,11 @@ def test_cut_captions_are_marked_and_counted_and_the_rows_of_others_are_as_befor
     cut = sha256(IMAGES[1])
     captions_path(root).unlink()
     (batch, *others) = stage.plan(root, PARAMS, VLM)
-    result = stage.caption_batch(root, PARAMS, batch, FakeCaptioner(cut={cut}))
-    assert (result.captions, result.cut) == (6, 3)
+    stage.caption_batch(root, PARAMS, batch, FakeCaptioner(cut={cut}))
     for other in others:
         stage.caption_batch(root, PARAMS, other, FakeCaptioner())
     stage.finish(root, PARAMS, VLM, DAY)
-    assert "3 of 12 captions are cut" in caplog.text
+    assert "3 captions are cut" in caplog.text
     after = captions_path(root).read_text().splitlines()
     expected = [
         line.replace("{", '{"cut":true,', 1) if f'"image":"{cut}"' in line else line for line in before

@@ -115,8 +115,12 @@ def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
 @pytest.mark.parametrize(
     ("captions", "split", "reason"),
     [
-        (True, "validation", "none of the 12 adapters of the index is of the split validation"),
-        (False, "test", "no rendering of the 7 adapters of the split test in the index has a caption"),
+        (True, "validation", "of the 12 adapters in the index 0 are of the split validation"),
+        (
+            False,
+            "test",
+            "of the 12 adapters in the index 7 are of the split test, but none of these has a captioned",
+        ),
     ],
 )
 def test_split_without_queries_is_said_in_the_log_the_report_and_the_page(
