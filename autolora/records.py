@@ -259,6 +259,13 @@ class Caption:
     length: str
     """short, medium or long: the instruction's name in params.yaml"""
     text: str
+    cut: bool = False
+    """whether the VLM's answer was longer than the limit of tokens, so that its end is missing"""
+
+    def to_row(self) -> Row:
+        """Return the JSON form, in which only a cut caption has the field `cut`."""
+        row = asdict(self)
+        return row if self.cut else {name: value for name, value in row.items() if name != "cut"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

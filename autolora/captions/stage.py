@@ -25,7 +25,7 @@ from autolora.records import Caption, PooledRendering
 from autolora.storage.files import append_rows, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import Pending, pending, write_digest
-from autolora.vlm.captioning import CaptionRequest, FailedImage
+from autolora.vlm.captioning import LONGER, CaptionRequest, FailedImage
 
 if TYPE_CHECKING:  # the caller passes the engine, so this module loads no VLM library
     from autolora.vlm import Captioner
@@ -110,7 +110,12 @@ def caption_batch(
             prompt = next(item for item in batch.images[image] if item.instruction == result.instruction)
             captions.append(
                 Caption(
-                    image=image, prompt=prompt.digest, vlm=batch.vlm, length=prompt.length, text=result.text
+                    image=image,
+                    prompt=prompt.digest,
+                    vlm=batch.vlm,
+                    length=prompt.length,
+                    text=result.text,
+                    cut=result.cut,
                 )
             )
     finally:
@@ -137,8 +142,9 @@ def finish(
     _check_complete(root, renderings, failures or {}, today)
     obsolete = set(_pending(root, _prompts(renderings.values(), params), vlm).remove)
     rows = {
-        _key(caption): asdict(caption) for caption in read_captions(root) if _key(caption) not in obsolete
+        _key(caption): caption.to_row() for caption in read_captions(root) if _key(caption) not in obsolete
     }
+    _warn_of_cut(sum("cut" in row for row in rows.values()), params)
     write_rows(captions_path(root), [rows[key] for key in sorted(rows)])
     hashes = {":".join(key): hash_value(row) for key, row in rows.items()}
     return write_digest(root, "captions", hashes, SCHEMA, recipe=_recipe(params, vlm, dtype).to_row())
@@ -152,6 +158,17 @@ def _recipe(params: CaptionsParams, vlm: str, dtype: str) -> CaptionRecipe:
         vlm=vlm,
         dtype=dtype,
     )
+
+
+def _warn_of_cut(captions: int, params: CaptionsParams) -> None:
+    """Log the number of cut captions, if there are some."""
+    if captions:
+        logger.warning(
+            f"{captions} captions are cut after their last whole sentence or word, since the answers are longer than "
+            f"{LONGER} times captions.max_tokens ({params.max_tokens}): `autolora show ADAPTER --captions` marks them. "
+            "For whole captions, ask for shorter ones (captions.instructions) or raise captions.max_tokens; images are "
+            "then captioned again"
+        )
 
 
 def _accepted_renderings(root: Path) -> dict[str, PooledRendering]:
@@ -217,7 +234,7 @@ def _missing_error(failed: Sequence[FailedItem]) -> CaptionError:
 def _append(root: Path, captions: Sequence[Caption]) -> None:
     if captions:
         with _append_lock:
-            append_rows(captions_path(root), map(asdict, captions))
+            append_rows(captions_path(root), (caption.to_row() for caption in captions))
 
 
 def _prompts(renderings: Iterable[PooledRendering], params: CaptionsParams) -> dict[str, dict[str, Prompt]]:

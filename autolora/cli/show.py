@@ -131,7 +131,8 @@ def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
     table.columns[-1].overflow = "fold"
     for row in agreements:
         others = "–" if row.others is None else f"{row.others:.3f}"
-        table.add_row(f"{row.weights:.3f}", others, row.image[:8], escape(row.text))
+        text = f"{escape(row.text)} … (cut)" if row.cut else escape(row.text)
+        table.add_row(f"{row.weights:.3f}", others, row.image[:8], text)
     return table
 
 

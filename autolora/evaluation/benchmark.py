@@ -173,3 +173,22 @@ def unseen_queries(root: Path, renderings: Mapping[str, Sequence[str]], split: S
         for prompt in dataset.prompts(root)
         if prompt.split == split and prompt.image in adapters_by_image and prompt.image not in training_images
     )
+
+
+def explain_no_query(root: Path, adapters: Collection[str], split: Split) -> str:
+    """Return why an index with these adapters has no query of a split, and what to do."""
+    lock = dataset.training_lock(root)
+    training = {row.family for row in lock.in_split("train")}
+    rows = dataset.rows(root, "adapters", ("sha256", "family", "split"))
+    unseen = [row for row in rows if row["sha256"] in adapters and row["family"] not in training]
+    count = sum((row["split"] == "validation") == (split == "validation") for row in unseen)
+    start = f"Retrieval was not measured: of the {len(adapters)} adapters in the index {count} are of the split {split}"
+    if count:
+        return (
+            f"{start}, but none of these has a captioned rendering that no training adapter shows too. Check that "
+            "captions.engine is set, or wait for other adapters."
+        )
+    return (
+        f"{start} (evaluation.split). Wait for adapters that are first seen after {lock.train_until} "
+        f"(dataset.train_until), or raise dataset.{split}_share and move dataset.train_until, which trains again."
+    )

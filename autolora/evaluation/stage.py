@@ -13,7 +13,7 @@ from typing import Any
 from autolora.dataset.families import Split
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, relevance_of
-from autolora.evaluation.benchmark import build_benchmark
+from autolora.evaluation.benchmark import build_benchmark, explain_no_query
 from autolora.evaluation.plots import write_plots
 from autolora.evaluation.store import key_numbers_path, metrics_path, report_path
 from autolora.index import store as index
@@ -65,7 +65,10 @@ def evaluate(
     columns = read_arrow(index.folder(root), index.TABLE, ["sha256", "first_seen", "uses_captions"])
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     write_plots(root, benchmark, columns, relevance_of(encoder))
-    return write(root, benchmark, params, inputs, preset, today)
+    unmeasured = "" if benchmark.queries else explain_no_query(root, benchmark.adapters, params.split)
+    if unmeasured:
+        logger.warning(unmeasured)
+    return write(root, benchmark, params, inputs, preset, today, unmeasured)
 
 
 def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
@@ -117,12 +120,15 @@ def write(
     inputs: Mapping[str, str],
     preset: str,
     today: datetime.date,
+    unmeasured: str = "",
 ) -> str:
     """Write report.json, the metrics and, last, the digest; return the digest.
 
-    inputs: digests of what was evaluated. The digest excludes the results, which differ between processors.
+    inputs: digests of what was evaluated. unmeasured: why there is no query. The digest excludes the results, which
+    differ between processors.
     """
     report = measure(benchmark, params) | {"inputs": dict(inputs)}
+    report |= {"unmeasured": unmeasured} if unmeasured else {}
     write_atomic(report_path(root), to_json(report))
     fields = ("levels", UNSEEN_INDEX, "health", "indexed_adapters", "queries", "queried_adapters")
     numbers = {name: report[name] for name in fields}

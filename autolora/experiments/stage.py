@@ -8,7 +8,8 @@ Scenarios: `pair` (two adapters loaded, the prompt asks for both), `single` (one
 import datetime
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import numpy as np
 from PIL import Image
 
 from autolora import models
+from autolora.encoder import store as encoder_store
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
 from autolora.experiments.methods import differences, generate_by_method, method_names
 from autolora.experiments.relevance import relevance_scorer
-from autolora.experiments.scoring import MethodImages, Scores, score_images
+from autolora.experiments.results import ExperimentResult, keep, read_kept
+from autolora.experiments.scoring import Scores, score_images
 from autolora.experiments.store import folder, key_numbers_path, metrics_path, report_path
-from autolora.fusion.gate_means import GateMeans
+from autolora.fusion import store as fusion_store
 from autolora.fusion.recorder import GateRecorder
 from autolora.generation import Generator
 from autolora.metrics.bootstrap import estimate
@@ -33,9 +36,10 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
 from autolora.pool import store as pool
-from autolora.storage.files import Row, write_atomic
-from autolora.storage.hashes import hash_value
+from autolora.storage.files import Row, read_json, write_atomic
+from autolora.storage.hashes import hash_folder, hash_value
 from autolora.storage.incremental import read_digest, write_digest
+from autolora.storage.inputs import read_state
 
 SCHEMA = 2
 COMMAND = "python -m flows.experiments"
@@ -54,6 +58,8 @@ KEY_NUMBERS = (
 """headline numbers that DVC compares"""
 GRID_IMAGE_PX = 256
 """largest side of one image in a row of images"""
+KEPT = Path("cache", "experiments")
+"""the results of the finished cases of an unfinished run"""
 
 Progress = Callable[[int, int, str], None]
 """gets the number of finished cases, of all cases, and the scenario of the last one"""
@@ -75,52 +81,86 @@ class Settings:
     """of the gates, for the rows of metrics/summary.json"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ExperimentResult:
-    """A prompt case with its generated images and their scores."""
-
-    case: PromptCase
-    relevance: tuple[float, ...]
-    """of each loaded adapter to the prompt, 0 to 1"""
-    images: MethodImages
-    scores: dict[str, Scores]
-    """method -> metric -> (seeds,), nan if the metric does not apply"""
-    gate_means: GateMeans | None = None
-    """of the images by `gated`"""
-
-
 def experiment(
     root: Path, settings: Settings, judges: Judges, progress: Progress, today: datetime.date
 ) -> str:
     """Draw prompt cases, generate and score their images, write this stage's part of the report; return the digest.
 
+    Each finished case is kept in cache/experiments, from which a later run with the same inputs continues.
     Raises MissingArtifact when an earlier stage has not run.
     """
-    params, generation = settings.params, settings.generation
     judgments = read_judgments(root / settings.themes if settings.themes else None)
     adapters = {candidate.sha256: candidate for candidate in candidates(root, judgments)}
-    cases = draw_cases(list(adapters.values()), params.pairs, params.seed)
+    cases = draw_cases(list(adapters.values()), settings.params.pairs, settings.params.seed)
+    digests = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
+    inputs = digests | judges.facts | {"generation": asdict(settings.generation)}
+    paths = _paths(root, settings, judges, cases, adapters)
+    _remove_others(root, paths)
+    measure = _measurement(root, settings, judges, adapters)
+    results: list[ExperimentResult] = []
+    for path, case in zip(paths, cases, strict=True):
+        result = read_kept(path, case)
+        if result is None:
+            result = measure(case)
+            keep(path, result)
+        results.append(result)
+        progress(len(results), len(cases), case.scenario)
+    digest = write(root, results, settings.params, inputs, settings.preset, today)
+    _remove_others(root, ())
+    return digest
+
+
+def _measurement(
+    root: Path, settings: Settings, judges: Judges, adapters: Mapping[str, CandidateAdapter]
+) -> Callable[[PromptCase], ExperimentResult]:
+    """Return a function that generates and scores the images of a case."""
+    params, generation = settings.params, settings.generation
     generator = Generator(root, settings.base, settings.bounds)
     relevance_of = relevance_scorer(root, adapters, models.load_text_encoder(settings.base), settings.bounds)
-    results = []
-    for case in cases:
+
+    def measure(case: PromptCase) -> ExperimentResult:
         relevance = relevance_of(case)
         recorder = GateRecorder(generator.pipeline.transformer.config)
         images = generate_by_method(generator, case, relevance, params, generation, recorder)
         scores = score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256]))
-        results.append(
-            ExperimentResult(
-                case=case,
-                relevance=relevance,
-                images=images,
-                scores=scores,
-                gate_means=recorder.result(),
-            )
+        means = recorder.result()
+        return ExperimentResult(
+            case=case,
+            relevance=list(relevance),
+            grids={method: b64encode(join_images(batch)).decode() for method, batch in images.items()},
+            scores={name: {key: row.tolist() for key, row in rows.items()} for name, rows in scores.items()},
+            gate_means=means.to_json() if means else None,
         )
-        progress(len(results), len(cases), case.scenario)
-    digests = {stage: read_digest(root, stage)["sha256"] for stage in ("encoder", "fusion")}
-    inputs = digests | judges.facts | {"generation": asdict(generation)}
-    return write(root, results, params, inputs, settings.preset, today)
+
+    return measure
+
+
+def _paths(
+    root: Path,
+    settings: Settings,
+    judges: Judges,
+    cases: Sequence[PromptCase],
+    adapters: Mapping[str, CandidateAdapter],
+) -> list[Path]:
+    """Return the file that keeps each case's result, named by the hash of all that decides it, code included.
+
+    As for captions, the engine of the judge is not part of it: both engines run the same model.
+    """
+    params, base = settings.params, settings.base
+    shared = [
+        read_json(root / "digests" / "code" / "experiments.json"),
+        hash_folder(encoder_store.folder(root)), hash_folder(fusion_store.folder(root)),
+        asdict(base), read_state(root, base.pipeline).sha256, asdict(settings.bounds), judges.facts,
+        asdict(settings.generation), method_names(params), params.images, params.seed,
+    ]  # fmt: skip
+    own = [[asdict(case), [asdict(adapters[sha256]) for sha256 in case.adapters]] for case in cases]
+    return [root / KEPT / f"{hash_value([*shared, *parts])}.json" for parts in own]
+
+
+def _remove_others(root: Path, paths: Collection[Path]) -> None:
+    """Delete all kept results but these, and what killed writers left."""
+    for path in {*(root / KEPT).glob("*")} - {*paths}:
+        path.unlink()
 
 
 def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsParams) -> dict[str, Any]:
@@ -181,13 +221,11 @@ def write(
     """
     cases = []
     for number, result in enumerate(results):
-        grids = {method: f"grids/{number:02d}-{method}.png" for method in result.images}
+        grids = {method: f"grids/{number:02d}-{method}.png" for method in result.grids}
         for method, name in grids.items():
-            write_atomic(folder(root) / name, join_images(result.images[method]))
-        means = result.gate_means.to_json() if result.gate_means else None
-        cases.append(
-            asdict(result.case) | {"relevance": result.relevance, "grids": grids, "gate_means": means}
-        )
+            write_atomic(folder(root) / name, b64decode(result.grids[method]))
+        row = {"relevance": result.relevance, "grids": grids, "gate_means": result.gate_means}
+        cases.append(asdict(result.case) | row)
     scenarios = compare_methods(results, params)
     numbers = {"scenarios": scenarios, "images": params.images, "prompts": len(results)}
     settings = {"methods": method_names(params), "bootstrap": params.bootstrap, "seed": params.seed}

@@ -19,6 +19,8 @@ class CaptionAgreement:
     image: str
     """sha256 of the rendering"""
     text: str
+    cut: bool
+    """whether its end is missing"""
     weights: float
     """cosine with the vector of the adapter's weights"""
     others: float | None
@@ -60,6 +62,7 @@ def compare_captions(
             CaptionAgreement(
                 image=caption.image,
                 text=caption.text,
+                cut=caption.cut,
                 weights=cosine,
                 others=None if own.all() else float(vector @ others),
             )

@@ -4,6 +4,7 @@ VQAScore (Lin et al. 2024) is the probability of yes for the question whether an
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,11 @@ from autolora.errors import CaptionError, ImageFailed, MismatchError
 
 SPELLINGS = (("yes", "no"), ("Yes", "No"))
 """first tokens of an answer; the probabilities of both spellings are added"""
+WHOLE_PARTS = (
+    re.compile(r"""(.*(?:[^\W\d_]{2}[.!?]["'”’»)\]]*(?=\s|$)|[。！？]))"""),
+    re.compile(r"(.*[^\W\d_]\S*)\s"),
+)
+"""the whole sentences of a cut text (a number or an initial ends none), and its whole words"""
 
 
 def yes_no_token_ids(tokenizer: Any) -> Tensor:
@@ -61,12 +67,15 @@ def yes_probability(logprobs: Mapping[str, float]) -> float:
     return yes / (yes + no)
 
 
-def checked_caption(text: str) -> str:
-    """Return a caption on one line.
+def checked_caption(text: str, cut: bool = False) -> str:
+    """Return a caption on one line; one that is cut ends with its last whole sentence, or else its last whole word.
 
     Raises ImageFailed if it has no letter, or a replacement or control character.
     """
     line = " ".join(text.split())
+    if cut:  # a limit may also split a character
+        line = line.rstrip("\ufffd")
+        line = next((found[1] for pattern in WHOLE_PARTS if (found := pattern.match(line))), line)
     broken = any(character == "\ufffd" or unicodedata.category(character) == "Cc" for character in line)
     if broken or not any(character.isalpha() for character in line):
         raise ImageFailed(f"the VLM answered {line[:80]!r}, expected a text")

@@ -11,7 +11,7 @@ from autolora import models
 from autolora.errors import ImageFailed, MissingArtifact
 from autolora.params import ModelsParams
 from autolora.vlm.answers import checked_caption, yes_no_token_ids, yes_probabilities
-from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
+from autolora.vlm.captioning import LONGER, Answer, CaptionRequest, FailedImage
 from autolora.vlm.images import load_rendering
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ class InProcessModel:
         with self._lock:
             answers = self._generate([image for _, image in batch], instructions, max_tokens)
         for instruction, texts in zip(instructions, answers, strict=True):
-            for (position, _), text in zip(batch, texts, strict=True):
+            for (position, _), (text, cut) in zip(batch, texts, strict=True):
                 if position in failed:
                     continue
                 try:
-                    yield Answer(position=position, instruction=instruction, text=checked_caption(text))
+                    caption = checked_caption(text, cut)
+                    yield Answer(position=position, instruction=instruction, text=caption, cut=cut)
                 except ImageFailed as error:  # decoding is greedy: the same question has the same answer
                     failed.add(position)
                     yield FailedImage(position=position, reason=str(error))
@@ -78,9 +79,10 @@ class InProcessModel:
     @torch.no_grad()
     def _generate(
         self, images: "Sequence[Image.Image]", instructions: Sequence[str], max_tokens: int
-    ) -> list[list[str]]:
-        """Return one answer per instruction and image of at most one batch; the images are encoded once.
+    ) -> list[list[tuple[str, bool]]]:
+        """Return one answer per instruction and image of at most one batch, and whether it is cut.
 
+        The images are encoded once. If an answer is cut, all are generated again; greedy decoding repeats whole ones.
         The last image is repeated to fill the batch: the shape of a batch decides how sums are rounded, so a fixed
         shape gives an image the same caption whatever else is in its batch.
         """
@@ -90,12 +92,24 @@ class InProcessModel:
             inputs = self._inputs(filled, [instruction] * len(filled))
             encoded = encoded or self._encode(inputs)
             prompt = {name: value for name, value in inputs.items() if name != "pixel_values"}
-            tokens = self._model.generate(
-                **prompt, mm_encoder_outputs={"image": encoded}, max_new_tokens=max_tokens, do_sample=False
-            )
-            new_tokens = tokens[: len(images), inputs["input_ids"].shape[1] :]
-            answers.append(self._processor.batch_decode(new_tokens, skip_special_tokens=True))
+            for limit in (max_tokens, LONGER * max_tokens):
+                tokens = self._model.generate(
+                    **prompt, mm_encoder_outputs={"image": encoded}, max_new_tokens=limit, do_sample=False
+                )
+                new_tokens = tokens[: len(images), inputs["input_ids"].shape[1] :]
+                cut = self._are_cut(new_tokens)
+                if not any(cut):
+                    break
+            texts = self._processor.batch_decode(new_tokens, skip_special_tokens=True)
+            answers.append(list(zip(texts, cut, strict=True)))
         return answers
+
+    def _are_cut(self, answers: torch.Tensor) -> list[bool]:
+        """Return of each answer (B, T) whether it ended at the limit: it has none of the model's end tokens."""
+        end = self._model.generation_config.eos_token_id
+        ends = torch.tensor([] if end is None else end, dtype=answers.dtype, device=answers.device)
+        cut: list[bool] = torch.isin(answers, ends).logical_not().all(dim=1).tolist()
+        return cut
 
     def _encode(self, inputs: Any) -> Any:
         """Return the features of the images, as `generate` of transformers computes them from the pixels."""

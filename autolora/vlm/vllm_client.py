@@ -5,6 +5,7 @@ import base64
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ import openai
 from autolora.errors import AutoLoraError, CaptionError, ImageFailed
 from autolora.params import VllmParams
 from autolora.vlm.answers import checked_caption, yes_probability
-from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
+from autolora.vlm.captioning import LONGER, Answer, CaptionRequest, FailedImage
 from autolora.vlm.endpoints import TEMPORARY, Endpoint, in_order
 from autolora.vlm.images import encode_png, read_rendering
 
@@ -59,14 +60,17 @@ class VllmClient:
         model: str,
         concurrency: int,
         section: Literal["captions", "judges"] = "captions",
+        command: str = "serve/start.sh",
     ) -> None:
         """Start the event loop; no request is sent.
 
-        model: digest of the VLM. section: the section of params.yaml whose engine this is, for error messages.
+        model: digest of the VLM. For error messages: section, the section of params.yaml whose engine this is, and
+        command, which starts a server with the VLM.
         """
         self._params = params
         self._model = model
         self._section = section
+        self._command = command
         self._semaphore = asyncio.Semaphore(concurrency)
         self._endpoints = [Endpoint(url, params) for url in params.urls]
         self._answers = 0
@@ -92,7 +96,7 @@ class VllmClient:
             if self._model not in served:
                 raise CaptionError(
                     f"the vLLM server at {endpoint.url} serves {', '.join(served)}, not the VLM of "
-                    f"params.yaml ({self._model}): restart it (`make serve`) or set "
+                    f"params.yaml ({self._model}): restart it with `{self._command}` or set "
                     f"{self._section}.engine: transformers"
                 )
         if len(errors) == len(self._endpoints):
@@ -154,8 +158,8 @@ class VllmClient:
                 image = await asyncio.to_thread(read_rendering, request.image, max_image_side)
                 conversation = Conversation(image)
                 for instruction in request.instructions:
-                    text = await self._caption(conversation, instruction, max_tokens)
-                    put(Answer(position=position, instruction=instruction, text=text))
+                    text, cut = await self._caption(conversation, instruction, max_tokens)
+                    put(Answer(position=position, instruction=instruction, text=text, cut=cut))
         except ImageFailed as error:
             put(FailedImage(position=position, reason=str(error)))
         except BaseException as error:
@@ -163,12 +167,18 @@ class VllmClient:
             raise
         put(None)
 
-    async def _caption(self, conversation: Conversation, instruction: str, max_tokens: int) -> str:
-        """Return the caption. Raises ImageFailed if none of MAX_ANSWERS answers is a text."""
+    async def _caption(
+        self, conversation: Conversation, instruction: str, max_tokens: int
+    ) -> tuple[str, bool]:
+        """Return the caption and whether it is cut. Raises ImageFailed if none of MAX_ANSWERS answers is a text."""
         for number in range(1, MAX_ANSWERS + 1):
             choice = await self._request(conversation, instruction, max_tokens=max_tokens)
+            if _is_cut(choice):
+                with suppress(ImageFailed):  # the server refuses more tokens than its context holds
+                    choice = await self._request(conversation, instruction, max_tokens=LONGER * max_tokens)
+            cut = _is_cut(choice)
             try:
-                return checked_caption((choice.message.content or "") if choice else "")
+                return checked_caption((choice.message.content or "") if choice else "", cut), cut
             except ImageFailed:
                 if number == MAX_ANSWERS:
                     raise
@@ -246,6 +256,11 @@ class VllmClient:
 
     def _unreachable(self, error: Exception) -> CaptionError:
         return CaptionError(
-            f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `make serve` and wait "
-            f"until it is ready, or set {self._section}.engine: transformers in params.yaml"
+            f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `{self._command}` and "
+            f"wait until it is ready, or set {self._section}.engine: transformers in params.yaml"
         )
+
+
+def _is_cut(choice: Any) -> bool:
+    """Return whether the answer of a completion, if there is one, ended at the limit of its tokens."""
+    return choice is not None and choice.finish_reason == "length"

@@ -59,7 +59,7 @@ class Refreshes:
     def crawl(self, lock: int) -> None:
         self.hubs.crawl(self.day, self.rules)
 
-    def reproduce(self, lock: int) -> None:
+    def reproduce(self, lock: int, *targets: str) -> None:
         """Write the pool that the catalog describes, with one image damaged, and run the stage `captions`."""
         listings = read_active(self.root)
         write_pool(

@@ -44,9 +44,11 @@ RENDERINGS = {"a/one": IMAGES[:2], "b/two": IMAGES[1:4], "c/bad": IMAGES[4:]}
 class FakeCaptioner:
     """Answers with the instruction and the name of the image; the server fails on the request numbered `fails_at`."""
 
-    def __init__(self, fails_at: int | None = None, refused: Collection[str] = ()) -> None:
+    def __init__(
+        self, fails_at: int | None = None, refused: Collection[str] = (), cut: Collection[str] = ()
+    ) -> None:
         self.num_requests = 0
-        self.fails_at, self.refused = fails_at, refused
+        self.fails_at, self.refused, self.cut = fails_at, refused, cut
 
     def describe(
         self, requests: Sequence[CaptionRequest], max_tokens: int, max_image_side: int
@@ -60,7 +62,8 @@ class FakeCaptioner:
                     yield FailedImage(position=position, reason="refused")
                     break
                 text = f"{instruction} {request.image.stem[:8]}"
-                yield Answer(position=position, instruction=instruction, text=text)
+                cut = request.image.stem in self.cut
+                yield Answer(position=position, instruction=instruction, text=text, cut=cut)
 
 
 @pytest.fixture
@@ -119,6 +122,31 @@ def test_stored_captions_are_sorted_and_identify_image_prompt_and_vlm(root: Path
         f"Describe it. {row.image[:8]}" for row in rows
     }
     assert read_digest(root, "captions")["rows"] == 12
+
+
+def test_cut_captions_are_marked_and_counted_and_the_rows_of_others_are_as_before(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(root)
+    assert "cut" not in caplog.text
+    before, digest = captions_path(root).read_text().splitlines(), read_digest(root, "captions")["sha256"]
+    assert not any('"cut"' in line for line in before)
+    cut = sha256(IMAGES[1])
+    captions_path(root).unlink()
+    (batch, *others) = stage.plan(root, PARAMS, VLM)
+    stage.caption_batch(root, PARAMS, batch, FakeCaptioner(cut={cut}))
+    for other in others:
+        stage.caption_batch(root, PARAMS, other, FakeCaptioner())
+    stage.finish(root, PARAMS, VLM, DAY)
+    assert "3 captions are cut" in caplog.text
+    after = captions_path(root).read_text().splitlines()
+    expected = [
+        line.replace("{", '{"cut":true,', 1) if f'"image":"{cut}"' in line else line for line in before
+    ]
+    assert after == expected
+    assert {caption.image for caption in read_captions(root) if caption.cut} == {cut}
+    assert read_digest(root, "captions")["sha256"] != digest
+    assert run(root) == 0
 
 
 def test_second_run_sends_and_writes_nothing(root: Path) -> None:

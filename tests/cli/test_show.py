@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,18 @@ def test_show_compares_captions_on_request(root: Path, monkeypatch: pytest.Monke
     assert (first, last) == ("chalk", "mosaic")
     content = json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--captions", "--json"))
     rows = content["caption_agreement"]
-    assert len(rows) == 4 and rows[0].keys() == {"image", "text", "weights", "others"}
+    assert len(rows) == 4 and rows[0].keys() == {"image", "text", "cut", "weights", "others"}
     assert "caption_agreement" not in json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--json"))
+
+
+def test_show_marks_cut_captions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    *whole, cut = lookup.read_captions(root)
+    monkeypatch.setattr(lookup, "read_captions", lambda _: [*whole, replace(cut, cut=True)])
+    name = next(row.id for row in lookup.read_all(root) if cut.image in {i.sha256 for i in row.renderings})
+    text = run(root, monkeypatch, "show", name, "--captions")
+    assert text.count("… (cut)") == 1 and f"{cut.text} … (cut)" in " ".join(text.split())
+    rows = json.loads(run(root, monkeypatch, "show", name, "--captions", "--json"))["caption_agreement"]
+    assert [row["text"] for row in rows if row["cut"]] == [cut.text]
 
 
 def test_show_finds_an_adapter_by_the_last_part_of_its_name(

@@ -9,6 +9,7 @@ import pytest
 
 from autolora import models
 from autolora.dataset import store as dataset
+from autolora.dataset.families import Split
 from autolora.errors import MissingArtifact
 from autolora.evaluation import stage as evaluation
 from autolora.evaluation.benchmark import list_metadata, unseen_queries
@@ -105,9 +106,40 @@ def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
     assert report["indexed_adapters"] == 12
     assert report["queried_adapters"] >= 4
     assert report["queries"] == 4 * report["queried_adapters"]
+    assert "unmeasured" not in report
     assert report["levels"]["theme"]["methods"]["random"]["R@1"]["value"] == pytest.approx(3 / 12)
     with pytest.raises(MissingArtifact, match=r"evaluation\.themes"):
         evaluation.evaluate(root, replace(params, themes="none.json"), text_encoder, "best", TODAY)
+
+
+@pytest.mark.parametrize(
+    ("captions", "split", "reason"),
+    [
+        (True, "validation", "of the 12 adapters in the index 0 are of the split validation"),
+        (
+            False,
+            "test",
+            "of the 12 adapters in the index 7 are of the split test, but none of these has a captioned",
+        ),
+    ],
+)
+def test_split_without_queries_is_said_in_the_log_the_report_and_the_page(
+    root: Path, base: ModelsParams, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    captions: bool, split: Split, reason: str,
+) -> None:  # fmt: skip
+    if not captions:
+        monkeypatch.setattr(dataset, "captions_by_image", lambda root: {})
+        monkeypatch.setattr(dataset, "prompts", lambda root: [])
+    params = EvaluationParams(split=split, ks=(1,), bootstrap=50, seed=0, themes=None)
+    evaluation.evaluate(root, params, models.load_text_encoder(base), "best", TODAY)
+    report = read_report(root)
+    assert report is not None and report["queries"] == 0 and reason in report["unmeasured"]
+    assert caplog.messages.count(report["unmeasured"]) == 1
+    assert report["unmeasured"] in assemble(root).read_text()
+    numbers = json.loads(metrics_path(root).read_text())
+    assert (numbers["levels"], numbers["unseen index"], numbers["health"]) == ({}, {}, {})
+    written = [*(root / "metrics").rglob("*.json"), *(root / "metrics").rglob("*.csv")]
+    assert written and not [path for path in written if "nan" in path.read_text().lower()]
 
 
 def test_rendering_of_a_training_adapter_gives_no_query(root: Path) -> None:

@@ -1,10 +1,7 @@
 """The whole stage `experiments` on a tiny random pipeline."""
 
-import datetime
 import io
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,54 +12,18 @@ from autolora.experiments import store
 from autolora.experiments.cases import candidates
 from autolora.experiments.methods import METHODS, RELEVANT
 from autolora.fusion.gate_means import GLOBAL, GateMeans
-from autolora.metrics.judges import load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import read_summary
-from autolora.params import ExperimentsParams, ModelsParams
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
+from tests.experiments.conftest import PARAMS, TODAY, Run
 from tests.report.parsed_page import script_data
-from tests.support import small_root, tiny_judges
-from tests.support.tiny_flux import TOKENS
 
-FURTHER = ("velocity", "gated")
-PARAMS = ExperimentsParams(pairs=2, images=2, further_methods=FURTHER, bootstrap=100, seed=0)
 COMPARED = (*METHODS, "velocity")
-TODAY = datetime.date(2026, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    themes = small_root.build(root, small_root.base(root))
-    judgments = {sha256: {"theme": t, "kind": small_root.KINDS[t]} for sha256, t in themes.items()}
-    (root / "themes.json").write_text(json.dumps(judgments))
-    return root
-
-
-@pytest.fixture(scope="module")
-def base(root: Path) -> ModelsParams:
-    return small_root.base(root)
-
-
-@pytest.fixture(scope="module")
-def run(root: Path, base: ModelsParams) -> Callable[[], str]:
-    """Return a function that runs the whole stage."""
-    values = small_root.params()
-    settings = experiments.Settings(
-        params=PARAMS,
-        generation=replace(values.generation, width=32, height=32, steps=2, max_sequence_length=TOKENS),
-        base=base,
-        bounds=values.pool,
-        themes="themes.json",
-        preset="best",
-    )
-    judges = load_judges(tiny_judges.params(root / "judges"), base, values.vllm)
-    return lambda: experiments.experiment(root, settings, judges, lambda done, total, scenario: None, TODAY)
-
-
-@pytest.fixture(scope="module")
-def report_path(root: Path, run: Callable[[], str]) -> Path:
+def report_path(root: Path, run: Run) -> Path:
     """Run the stage once and return the path of its report."""
     run()
     return store.report_path(root)
@@ -110,9 +71,7 @@ def test_metrics_and_summary_hold_the_numbers_of_the_report(root: Path, report_p
     assert (row["preset"], row["command"]) == ("best", "python -m flows.experiments")
 
 
-def test_second_run_with_equal_inputs_writes_nothing(
-    root: Path, report_path: Path, run: Callable[[], str]
-) -> None:
+def test_second_run_with_equal_inputs_writes_nothing(root: Path, report_path: Path, run: Run) -> None:
     digest = read_digest(root, "experiments")["sha256"]
     folder = report_path.parent
     for case in json.loads(report_path.read_text())["cases"]:

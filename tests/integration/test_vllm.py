@@ -225,7 +225,7 @@ def test_unreachable_server_fails_the_stage_which_writes_nothing(root: Path, pre
     failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers at http://127.0.0.1" in failed.stderr
-    assert "make serve" in failed.stderr
+    assert f"serve/start.sh {MODEL}" in failed.stderr
     assert not written(root)
 
 

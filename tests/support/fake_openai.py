@@ -26,6 +26,8 @@ class FakeOpenAI:
         self.status: Callable[[dict[str, Any]], int] = lambda request: 200
         """status of the responses that `responses` does not determine"""
         self.reply: Callable[[dict[str, Any]], object] = lambda request: "a red house"
+        self.finish_reason: Callable[[dict[str, Any]], str] = lambda request: "stop"
+        """`length` if the answer to a request is cut at its max_tokens"""
         self.top_logprobs = {"yes": -0.25, "no": -2.0, "a": -3.0}
         self.in_flight = self.max_in_flight = 0
         self._lock = threading.Lock()
@@ -47,7 +49,9 @@ class FakeOpenAI:
         with self._lock:
             self.in_flight -= 1
         message = {"role": "assistant", "content": None if text is NO_CHOICES else text}
-        choices: list[dict[str, Any]] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        choices: list[dict[str, Any]] = [
+            {"index": 0, "message": message, "finish_reason": self.finish_reason(request)}
+        ]
         if text is NO_CHOICES:
             choices = []
         elif request.get("logprobs"):

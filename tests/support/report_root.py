@@ -1,6 +1,7 @@
 """A repository for the report: real rows and images, and texts from a hub that try to break out of the page."""
 
 import datetime
+from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from autolora.evaluation import stage as evaluation
 from autolora.experiments import stage as experiments
 from autolora.experiments.cases import PromptCase
 from autolora.experiments.methods import METHODS
+from autolora.experiments.results import ExperimentResult
 from autolora.params import EvaluationParams, ExperimentsParams
 from autolora.pool import store as pool
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
@@ -145,13 +147,17 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
     experiments.write(root, results, FUSION, inputs, "best", DAY)
 
 
-def random_result(case: PromptCase, rng: np.random.Generator) -> experiments.ExperimentResult:
+def random_result(case: PromptCase, rng: np.random.Generator) -> ExperimentResult:
     """Return a prompt case with random images and scores of 3 seeds."""
-    scores = {method: {metric: rng.random(3) for metric in METRICS[case.scenario]} for method in METHODS}
+    scores = {
+        method: {metric: rng.random(3).tolist() for metric in METRICS[case.scenario]} for method in METHODS
+    }
     pixels = rng.integers(0, 255, (4, 3, 64, 64, 3)).astype(np.uint8)
-    images = {m: [Image.fromarray(p) for p in pixels[i]] for i, m in enumerate(METHODS)}
-    relevance = tuple(rng.random(len(case.adapters)).tolist())
-    return experiments.ExperimentResult(case=case, relevance=relevance, images=images, scores=scores)
+    grids = {}
+    for method, images in zip(METHODS, pixels, strict=True):
+        grids[method] = b64encode(experiments.join_images([*map(Image.fromarray, images)])).decode()
+    relevance = rng.random(len(case.adapters)).tolist()
+    return ExperimentResult(case=case, relevance=relevance, grids=grids, scores=scores)
 
 
 def write_vectors(root: Path, adapters: list[str]) -> None:

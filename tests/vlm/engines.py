@@ -34,8 +34,10 @@ def describe(
     return list(engine.describe(requests, max_tokens, max_side))
 
 
-def answer(text: str = "a red house", position: int = 0, instruction: str = "Describe it.") -> vlm.Answer:
-    return vlm.Answer(position=position, instruction=instruction, text=text)
+def answer(
+    text: str = "a red house", position: int = 0, instruction: str = "Describe it.", cut: bool = False
+) -> vlm.Answer:
+    return vlm.Answer(position=position, instruction=instruction, text=text, cut=cut)
 
 
 def image_of(request: dict[str, Any]) -> Image.Image:

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 from autolora import vlm
 from autolora.vlm.images import load_rendering
 from autolora.vlm.in_process import InProcessModel
@@ -41,4 +43,49 @@ def test_image_encoded_once_has_the_caption_that_plain_generation_gives(
     inputs = captioner._inputs(opened, [instruction] * 4)
     tokens = model.generate(**inputs, max_new_tokens=24, do_sample=False)
     plain = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert captioner._generate(opened, ["Name it.", instruction], 24)[1] == plain
+    answers = captioner._generate(opened, ["Name it.", instruction], 24)[1]
+    assert answers == [(text, False) for text in plain]
+
+
+LIMIT = 11
+"""tokens within which some captions of the images end, and others do not"""
+
+
+def test_cut_caption_is_generated_again_and_whole_ones_are_as_before(
+    images: list[Path], captioner: vlm.Captioner
+) -> None:
+    instruction = VALUES.captions.instructions.long
+    whole = describe(captioner, images, instruction, max_tokens=48)
+    assert describe(captioner, images, instruction, max_tokens=LIMIT) == whole
+    assert not any(result.cut for result in whole)  # type: ignore[union-attr]
+
+
+def test_caption_that_is_cut_again_is_a_marked_beginning_of_the_whole_one(
+    images: list[Path], captioner: vlm.Captioner
+) -> None:
+    instruction = VALUES.captions.instructions.long
+    whole = describe(captioner, images, instruction, max_tokens=48)
+    short = describe(captioner, images, instruction, max_tokens=3)
+    assert any(result.cut for result in short)  # type: ignore[union-attr]
+    for cut, full in zip(short, whole, strict=True):
+        assert isinstance(cut, vlm.Answer) and isinstance(full, vlm.Answer)
+        assert full.text.startswith(f"{cut.text} ") if cut.cut else cut == full
+
+
+@pytest.mark.parametrize("eos", [[1, 702], 702], ids=["list", "one id"])
+def test_end_of_an_answer_is_each_of_the_models_end_tokens(
+    images: list[Path], captioner: vlm.Captioner, monkeypatch: pytest.MonkeyPatch, eos: object
+) -> None:
+    assert isinstance(captioner, InProcessModel)
+    monkeypatch.setattr(captioner._model.generation_config, "eos_token_id", eos)
+    (result,) = describe(captioner, images[:1], VALUES.captions.instructions.short, max_tokens=48)
+    assert isinstance(result, vlm.Answer) and not result.cut
+
+
+def test_every_answer_of_a_model_without_an_end_token_is_cut(
+    images: list[Path], captioner: vlm.Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(captioner, InProcessModel)
+    monkeypatch.setattr(captioner._model.generation_config, "eos_token_id", None)
+    (result,) = describe(captioner, images[:1], VALUES.captions.instructions.short, max_tokens=5)
+    assert isinstance(result, vlm.Answer) and result.cut

@@ -2,15 +2,18 @@
 
 import base64
 import threading
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 
 from autolora import vlm
 from autolora.errors import CaptionError
+from autolora.params import VllmParams
 from tests.support.fake_openai import NO_CHOICES, FakeOpenAI
-from tests.vlm.engines import answer, connect, describe, image_of
+from tests.vlm.engines import MODELS, VALUES, answer, connect, describe, image_of
 
 
 def test_request_contains_image_instruction_and_greedy_settings(
@@ -140,11 +143,52 @@ def test_answer_that_is_not_a_text_is_requested_again_and_then_fails_its_image(
 
 
 def test_unreachable_server_error_names_both_remedies(images: list[Path]) -> None:
-    with pytest.raises(CaptionError, match=r"make serve.*captions\.engine: transformers"):
+    with pytest.raises(CaptionError, match=r"serve/start\.sh.*captions\.engine: transformers"):
         connect("http://127.0.0.1:9/v1").check()
+
+
+def test_errors_of_the_server_name_the_command_that_serves_the_model_of_params(
+    server: tuple[FakeOpenAI, str],
+) -> None:
+    hub = replace(MODELS, vlm="owner/name", vlm_revision="c0ffee")
+    for url, problem in (("http://127.0.0.1:9/v1", "start"), (server[1], "restart")):
+        port, params = urlsplit(url).port, VllmParams(urls=(url,), timeout_s=60, attempts=1)
+        captions = replace(VALUES.captions, engine="vllm")
+        with pytest.raises(CaptionError, match=rf"{problem} it.*`serve/start\.sh owner/name {port} c0ffee`"):
+            vlm.captioner(hub, captions, params)
+        judges = replace(VALUES.judges, vlm="playground/models/vlm", engine="vllm")
+        with pytest.raises(CaptionError, match=rf"`serve/start\.sh playground/models/vlm {port}`"):
+            vlm.yes_no_scorer(judges, MODELS, params)
 
 
 def test_server_with_another_model_is_refused(server: tuple[FakeOpenAI, str]) -> None:
     connect(server[1]).check()
     with pytest.raises(CaptionError, match=r"serves name, not the VLM of params\.yaml"):
         connect(server[1], model="other").check()
+
+
+def test_cut_answer_is_requested_once_more_with_twice_the_tokens(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.finish_reason = lambda request: "length" if request["max_tokens"] < 18 else "stop"
+    assert describe(connect(url), images[:1]) == [answer()]
+    assert [request["max_tokens"] for request in fake.requests] == [9, 18]
+
+
+def test_answer_that_is_cut_again_is_shortened_and_marked(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.finish_reason = lambda request: "length"
+    fake.responses = [(200, "a red"), (200, "a red house by the s")]
+    assert describe(connect(url), images[:1]) == [answer("a red house by the", cut=True)]
+
+
+def test_cut_answer_is_kept_and_marked_if_the_context_holds_no_longer_one(
+    server: tuple[FakeOpenAI, str], images: list[Path]
+) -> None:
+    fake, url = server
+    fake.finish_reason = lambda request: "length"
+    fake.responses = [(200, "a red hou"), (400, "")]
+    assert describe(connect(url), images[:1]) == [answer("a red", cut=True)]
