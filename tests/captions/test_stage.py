@@ -137,7 +137,7 @@ def test_cut_captions_are_marked_and_counted_and_the_rows_of_others_are_as_befor
     stage.caption_batch(root, PARAMS, batch, FakeCaptioner(cut={cut}))
     for other in others:
         stage.caption_batch(root, PARAMS, other, FakeCaptioner())
-    stage.finish(root, PARAMS, VLM, DAY)
+    stage.finish(root, PARAMS, VLM, "float32", DAY)
     assert "3 captions are cut" in caplog.text
     after = captions_path(root).read_text().splitlines()
     expected = [
