@@ -22,7 +22,7 @@ def status(as_json: Json = False) -> None:
     The exit code is 1 if the last refresh failed or was killed.
     """
     from autolora.report.history import read_refresh
-    from autolora.report.last_refresh import read_last_refresh
+    from autolora.report.last_refresh import failure_notice, read_last_refresh
 
     root, _ = enter_repository()
     last, record = read_last_refresh(root), read_refresh(root)
@@ -35,7 +35,8 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print(to_json(state))
     else:
-        print_facts({label: printable(text) for label, text in _facts(last, state).items() if text})
+        facts = _facts(last, state, " ".join(failure_notice(root, last)[1:]))
+        print_facts({label: printable(text) for label, text in facts.items() if text})
     if last.problem:
         raise typer.Exit(1)
 
@@ -69,9 +70,9 @@ def _waiting(root: Path) -> dict[str, Any]:
     }
 
 
-def _facts(last: "LastRefresh", state: dict[str, Any]) -> dict[str, str]:
-    """Return labels and texts; an empty text does not apply."""
-    from autolora.report.last_refresh import REMEDY, to_words
+def _facts(last: "LastRefresh", state: dict[str, Any], advice: str) -> dict[str, str]:
+    """Return labels and texts; an empty text does not apply. advice: which index is served, and what to do."""
+    from autolora.report.last_refresh import to_words
     from autolora.report.refresh_summary import LABELS
 
     changes, waiting = state["last_changes"] or {"day": "", "counts": {}}, state["waiting"]
@@ -79,7 +80,7 @@ def _facts(last: "LastRefresh", state: dict[str, Any]) -> dict[str, str]:
     attempt = f", next attempt on {waiting['next_attempt']}" if waiting["failed_items"] else ""
     return {
         "last refresh": last.problem or ("succeeded" if last.succeeded else "none is recorded here"),
-        "what to do": REMEDY if last.problem else "",
+        "what to do": advice,
         "in a row": counted(last.failures, "failure") if last.problem else "",
         "last success": to_words(last.succeeded) if last.succeeded else "",
         "last changes": changes["day"] and f"{changes['day']}: {counts or 'no file'}",

@@ -3,9 +3,13 @@
 import base64
 import hashlib
 import io
+import json
+import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +17,9 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 
 from autolora.local.project import set_values
-from autolora.storage.hashes import hash_folder
+from autolora.storage.hashes import hash_file, hash_folder
 from tests.integration.conftest import NUM_NEW, small_pool
+from tests.lora.writing import write_overflowing
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.repository import (
     IDENTITY,
@@ -26,6 +31,20 @@ from tests.support.repository import (
     write_schedule,
 )
 
+OVERFLOWING, DAY_OF_TEN = "zz/overflowing", 13
+"""a repository with a file that no number holds, and the day up to which the hub lists ten more LoRAs, and it"""
+FAILING_READER = """
+import os, sys
+if "flows.pool" in sys.orig_argv:
+    from autolora.pool import ingest
+    from autolora.storage.hashes import hash_file
+    read = ingest.read_and_sketch
+    def failing(path, *rest):
+        if hash_file(path) == os.environ["BAD_FILE"]:
+            raise RuntimeError("injected")
+        return read(path, *rest)
+    ingest.read_and_sketch = failing
+"""
 HEADING, REFRESH = "\n## FLUX.1-dev\n", "python -m flows.refresh"
 JUDGES = "playground/models/judges"
 COLORS = ("red", "green", "blue")
@@ -65,12 +84,23 @@ def caption(request: dict[str, Any]) -> str:
     return f"a {COLORS[pixel.index(max(pixel))]} drawing of thing {thing}"
 
 
+def add_overflowing(pool: Path) -> None:
+    """Let the hub list one more repository, with weights near the largest number of their precision."""
+    rows = [json.loads(line) for line in (pool / "schedule.jsonl").read_text().splitlines()]
+    shutil.copytree(pool / rows[0]["repo"], pool / OVERFLOWING)
+    (file,) = (pool / OVERFLOWING).glob("*.safetensors")
+    write_overflowing(file, file)
+    with (pool / "schedule.jsonl").open("a") as stream:
+        stream.write(json.dumps(rows[0] | {"repo": OVERFLOWING, "day": DAY_OF_TEN}) + "\n")
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Repository]:
     """A fresh clone in which README's commands before the first refresh have run, and its hub."""
     root = tmp_path_factory.mktemp("clone")
     copy_tree(root, outputs=True)
     write_schedule(root / "playground/pool", small_pool())
+    add_overflowing(root / "playground/pool")
     endpoint = f"http://127.0.0.1:{(port := free_port())}"
     repository = Repository(root, endpoint, prefect_api)
     repository.run("git", "init", "-q")
@@ -140,3 +170,29 @@ def test_a_repository_whose_git_tracks_outputs_is_mended(clone: Repository, nigh
     assert all(name.endswith(".dvc") for name in tracked(clone) if name.startswith("data/pool/batches/"))
     assert not clone.run("git", "status", "--porcelain").stdout
     assert "Running stage" not in clone.run("dvc", "repro").stdout
+
+
+def test_one_file_of_ten_that_cannot_be_read_is_deferred_and_nine_enter(
+    clone: Repository, nights: dict[str, Any], tmp_path: Path
+) -> None:
+    """The eleventh file overflows: it is refused with its reason."""
+    clone.hub({"day": DAY_OF_TEN})
+    bad = sorted(set(schedule(clone)) - {row["id"] for row in clone.listing()} - {OVERFLOWING})[0]
+    (file,) = (clone.root / "playground/pool" / bad).glob("*.safetensors")
+    (tmp_path / "sitecustomize.py").write_text(FAILING_READER)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    injected = {"PYTHONPATH": path, "BAD_FILE": hash_file(file)}
+    output = clone.run("bash", "-euc", REFRESH, day=DAY_OF_TEN, **IDENTITY, **injected).stdout
+    assert "11 new files: 9 accepted, 1 refused, 1 waiting" in output
+    assert f"refused (nan-or-inf): [`huggingface:{OVERFLOWING}/" in output
+    assert "unexpected RuntimeError, whose traceback is in the log" in output and bad in output
+    status = clone.run("python", "-m", "autolora", "status", day=DAY_OF_TEN).stdout
+    assert "failed items  1" in status
+    output = clone.run("bash", "-euc", REFRESH, day=DAY_OF_TEN + 1, **IDENTITY).stdout
+    assert f"accepted: [`huggingface:{bad}/" in output
+
+
+def schedule(repository: Repository) -> list[str]:
+    """Return the repositories that the hub lists."""
+    lines = (repository.root / "playground/pool/schedule.jsonl").read_text().splitlines()
+    return [row["repo"] for row in map(json.loads, lines) if row["day"] <= DAY_OF_TEN]

@@ -6,6 +6,7 @@ One repository: its first refresh is traced; then come new adapters and captions
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +20,21 @@ from autolora.params import load
 from autolora.stages import STAGES
 from tests.support.repository import Repository, change_params
 
+COUNTED_CASES = """
+import os, sys
+if "flows.experiments" in sys.orig_argv:
+    from autolora.experiments import stage
+    score = stage.score_images
+    def counted(*arguments):
+        with open(os.environ["CASES"], "a") as stream:
+            stream.write("case\\n")
+        if os.environ.get("FAILS_AT") == str(len(open(os.environ["CASES"]).readlines())):
+            raise RuntimeError("injected")
+        return score(*arguments)
+    stage.score_images = counted
+"""
+"""a sitecustomize.py with which `experiments` counts the cases that it scores in a file, and fails at one"""
+NUM_CASES, FAILED_CASE = 4, 3
 TRACER = Path(__file__).parents[1] / "support" / "tracer"
 MODELS = ("models.pipeline", "models.vlm", "judges.clip", "judges.vlm", "judges.classifier")
 """params that name the folder of a model; a folder with other content must have another name"""
@@ -182,7 +198,12 @@ def test_another_instruction_and_captioner_train_as_from_an_empty_folder(
     instructions["short"] = "Name this picture in one sentence."
     vlm = {"vlm": "playground/models/other_vlm"}
     change_params(params, {"captions": {"instructions": instructions}, "models": vlm})
-    assert {"encoder", "fusion"} <= run_stages(repository.run("dvc", "repro").stdout)
+    index, (failed, completed) = repository.index_content(), refresh_twice(repository, tmp_path)
+    assert {"encoder", "fusion"} <= run_stages(failed.stdout)
+    assert failed.returncode == 1 and "RuntimeError: injected" in failed.stdout
+    assert "Served index: " in failed.stdout and repository.index_content() != index
+    assert repository.search("a cat")[0]["index"] == repository.index_content()
+    assert run_stages(completed.stdout) == {"crawl", "experiments"}
     after = state(repository)
     assert all(after[path] != models_before[path] for path in after)
     repository.commit("another instruction and captioner")
@@ -195,6 +216,26 @@ def test_another_instruction_and_captioner_train_as_from_an_empty_folder(
     clone.run("dvc", "repro")
     assert clone.digests() == repository.digests()
     assert (clone.root / TRAINING_LOCK).read_text() == after[TRAINING_LOCK]
+
+
+def refresh_twice(repository: Repository, folder: Path) -> "list[subprocess.CompletedProcess[str]]":
+    """Refresh with experiments that fail at a case, then without; return both runs.
+
+    Checks that the first is recorded as failed after its release, and that the second scores only what is left.
+    """
+    (folder / "sitecustomize.py").write_text(COUNTED_CASES)
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    runs, cases = [], []
+    for number, fails_at in enumerate((str(FAILED_CASE), "none")):
+        log = folder / f"cases{number}"
+        environment = {"PYTHONPATH": path, "CASES": str(log), "FAILS_AT": fails_at}
+        runs.append(repository.run("python", "-m", "flows.refresh", day=3, check=False, **environment))
+        cases.append(len(log.read_text().splitlines()))
+        status = repository.run("python", "-m", "autolora", "status", day=3, check=False)
+        assert status.returncode == runs[-1].returncode
+        assert ("its new index is served" in " ".join(status.stdout.split())) == (fails_at != "none")
+    assert cases == [FAILED_CASE, NUM_CASES - FAILED_CASE + 1]
+    return runs
 
 
 def test_another_dtype_trains(repository: Repository, models_before: dict[str, Any]) -> None:
