@@ -72,9 +72,9 @@ DEFINITIONS: dict[str, Any] = yaml.safe_load((TRACER.parents[2] / "dvc.yaml").re
 def traces(
     repository: Repository, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, list[str]]]:
-    """Stage -> what its run in the first refresh read; the download of two images has failed."""
+    """Stage -> what its run in the first refresh read; the download of two images has failed twice."""
     folder = tmp_path_factory.mktemp("traces")
-    repository.hub({"fail": {"kind": "renderings", "status": 404, "times": 2}})
+    repository.hub({"fail": {"kind": "renderings", "status": 404, "times": 4}})
     path = os.pathsep.join(filter(None, (str(TRACER), os.environ.get("PYTHONPATH"))))
     repository.run("python", "-m", "flows.refresh", AUTOLORA_TRACE=str(folder), PYTHONPATH=path)
     repository.commit("first refresh")
