@@ -150,7 +150,7 @@ def _paths(
     shared = [
         read_json(root / "digests" / "code" / "experiments.json"),
         hash_folder(encoder_store.folder(root)), hash_folder(fusion_store.folder(root)),
-        asdict(base), read_state(root, base.pipeline).sha256, asdict(settings.bounds), judges.facts,
+        base.pipeline, base.pipeline_revision, base.dtype, read_state(root, base.pipeline).sha256, judges.facts,
         asdict(settings.generation), method_names(params), params.images, params.seed,
     ]  # fmt: skip
     own = [[asdict(case), [asdict(adapters[sha256]) for sha256 in case.adapters]] for case in cases]
