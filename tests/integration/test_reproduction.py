@@ -18,6 +18,7 @@ import yaml
 from autolora.dataset.store import TRAINING_LOCK
 from autolora.params import load
 from autolora.stages import STAGES
+from tests.integration.conftest import small_pool
 from tests.support.repository import Repository, change_params
 
 COUNTED_CASES = """
@@ -72,9 +73,10 @@ DEFINITIONS: dict[str, Any] = yaml.safe_load((TRACER.parents[2] / "dvc.yaml").re
 def traces(
     repository: Repository, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, list[str]]]:
-    """Stage -> what its run in the first refresh read; the download of two images has failed twice."""
+    """Stage -> what its run in the first refresh read; the images of one adapter were not there."""
     folder = tmp_path_factory.mktemp("traces")
-    repository.hub({"fail": {"kind": "renderings", "status": 404, "times": 4}})
+    (first, *_) = small_pool()[1]
+    repository.hub({"fail": {"kind": "renderings", "path": first, "status": 404, "times": 10**6}})
     path = os.pathsep.join(filter(None, (str(TRACER), os.environ.get("PYTHONPATH"))))
     repository.run("python", "-m", "flows.refresh", AUTOLORA_TRACE=str(folder), PYTHONPATH=path)
     repository.commit("first refresh")
@@ -160,6 +162,7 @@ def test_new_adapters_and_late_captions_train_nothing(
     locked = locked_images(repository)
     deferred = [image for row in repository.listing() for _, image in row.get("deferred_renderings", ())]
     assert deferred
+    repository.hub({"heal": True})
     repository.hub({"day": 3})
     output = repository.refresh(day=3)
     captioned = {json.loads(line)["image"] for line in captions(repository).read_text().splitlines()}
