@@ -1,13 +1,14 @@
 """The plan of a crawl: the next catalog, made from the reconciled listings of all hubs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from autolora.catalog.diff import identity
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.takedowns import TAKEN_DOWN, Takedown, Takedowns
-from autolora.crawl.budget import Admission, admit
+from autolora.crawl.budget import Admission, admit, unchanged
 from autolora.crawl.deferral import defer_failed, restore_images
 from autolora.crawl.reconcile import reconcile_hub
 from autolora.crawl.scan import HubScan
@@ -49,12 +50,13 @@ def make_plan(
     rules: CrawlParams,
     today: date,
     takedowns: Takedowns = Takedowns(),
+    request: Callable[[Listing], Listing] = unchanged,
 ) -> CatalogPlan:
     """Return the next catalog: the scans are reconciled with the current catalog, then rules and budget are applied.
 
     The rules and takedowns apply to known listings too. A known listing that a rule excludes, or whose hub is no longer
     crawled, stays as rejected, so that it keeps its first_seen.
-    failed: failed items by key.
+    failed: failed items by key. request: as in `admit_queued`.
     """
     catalog_at_day_start = [takedowns.apply(listing) for listing in catalog_at_day_start]
     reconciled = [
@@ -80,9 +82,14 @@ def make_plan(
     available, deferred = defer_failed(dated, catalog_at_day_start, failed, today)
     available.sort(key=lambda listing: _position(listing, rules))
     admission = admit(
-        available, before, rules, catalog_at_day_start=catalog_at_day_start, deferred=deferred.keys()
+        available,
+        before,
+        rules,
+        catalog_at_day_start=catalog_at_day_start,
+        deferred=deferred.keys(),
+        request=request,
     )
-    rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, available)]
+    rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, listings, available)]
     complete = sorted([*admission.listings, *rejected], key=lambda listing: _position(listing, rules))
     return CatalogPlan(
         today=today,
@@ -118,13 +125,23 @@ def _apply_rules(
     return allowed, left_out
 
 
-def _keep_rejected(before: Iterable[Listing], allowed: Iterable[Listing]) -> list[Listing]:
-    """Return the listings of the current catalog whose files are not among the allowed ones, as rejected."""
-    files = {(listing.hub, listing.id, listing.file) for listing in allowed}
+def _keep_rejected(
+    before: Iterable[Listing], listings: Iterable[Listing], allowed: Iterable[Listing]
+) -> list[Listing]:
+    """Return the listings of the current catalog whose files are not among the allowed ones, as rejected.
+
+    listings: those before the rules were applied; a listing that was partial has the metadata that rejects it.
+    """
+    files = {identity(listing) for listing in allowed}
+    requested = {identity(listing): listing for listing in listings if not listing.is_partial}
     return [
-        replace(listing, status="rejected", stale_since=None)
+        replace(
+            requested.get(identity(listing), listing) if listing.is_partial else listing,
+            status="rejected",
+            stale_since=None,
+        )
         for listing in before
-        if listing.status != "withdrawn" and (listing.hub, listing.id, listing.file) not in files
+        if listing.status != "withdrawn" and identity(listing) not in files
     ]
 
 
