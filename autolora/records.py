@@ -142,8 +142,8 @@ class Listing:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the listing is as the hub's list gave it: the model was not requested, as it waits for the budget."""
-        return not self.complete and self.status in ("queued", "rejected")
+        """Whether the listing is as the hub's list gave it: the model has not been requested, as it waits."""
+        return self.status == "queued" and not self.complete
 
     def to_row(self) -> Row:
         """Return the JSON form, dates as YYYY-MM-DD."""

@@ -11,6 +11,9 @@ from autolora.storage.files import MB
 GB = 1_000_000_000
 CAPTIONS_PER_RENDERING = len(fields(InstructionParams))
 
+Request = Callable[[Listing], Listing]
+"""returns a partial listing as it is after its model was requested, unchanged if that fails"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
@@ -20,6 +23,8 @@ class Cost:
     size: int = 0
     """bytes; a file without a reported size counts as the largest size that the rules allow"""
     renderings: int = 0
+    unsized: int = 0
+    """files with partial listings, which count as 0 bytes"""
 
     @property
     def captions(self) -> int:
@@ -31,6 +36,7 @@ class Cost:
             files=self.files + other.files,
             size=self.size + other.size,
             renderings=self.renderings + other.renderings,
+            unsized=self.unsized + other.unsized,
         )
 
     def fits(self, budget: BudgetParams) -> bool:
@@ -66,19 +72,11 @@ class Admission:
 
 
 def cost(listing: Listing, rules: CrawlParams, known_images: Container[str]) -> Cost:
-    """Return the cost of a file and its images, the least possible one of a partial listing.
-
-    known_images: keys of images that cost nothing.
-    """
-    unreported = 0 if listing.is_partial else int(rules.max_file_mb * MB)
-    size = unreported if listing.size is None else listing.size
+    """Return the cost of a file and its images. known_images: keys of images that cost nothing."""
+    unsized = listing.is_partial and listing.size is None
+    size = int(not unsized and rules.max_file_mb * MB) if listing.size is None else listing.size
     new_images = {rendering.key for rendering in listing.renderings if rendering.key not in known_images}
-    return Cost(files=1, size=size, renderings=len(new_images))
-
-
-def unchanged(listing: Listing) -> Listing:
-    """Return the listing."""
-    return listing
+    return Cost(files=1, size=size, renderings=len(new_images), unsized=int(unsized))
 
 
 def admit(
@@ -87,8 +85,8 @@ def admit(
     rules: CrawlParams,
     *,
     catalog_at_day_start: Iterable[Listing],
-    deferred: Set[str] = frozenset(),
-    request: Callable[[Listing], Listing] = unchanged,
+    deferred: Set[str],
+    request: Request,
 ) -> Admission:
     """Return the listings with new files admitted as far as the daily budget allows.
 
@@ -133,14 +131,13 @@ def admit_queued(
     charge: Charge,
     rules: CrawlParams,
     deferred: Set[str],
-    request: Callable[[Listing], Listing] = unchanged,
+    request: Request,
 ) -> Admission:
     """Return the listings with queued files admitted in order until the remaining budget is used.
 
     The first file that does not fit closes the queue for the day. A file that exceeds the whole daily budget is skipped
     and does not close it. A file stays queued if its hub could not check it or its download is deferred.
-    request: returns a partial listing as it is after its model was requested; one that is still partial stays queued.
-    It is called for each partial listing that the queue reaches.
+    request: called for each partial listing that the queue reaches; one that is still partial stays queued.
     """
     files, images, spent = set(charge.files), set(charge.images), charge.spent
     is_closed = False

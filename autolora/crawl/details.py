@@ -6,6 +6,7 @@ A new model is requested only when the daily budget can admit it. Until then its
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from autolora.crawl.resume import Journal
 from autolora.errors import HubError
@@ -51,18 +52,16 @@ class Completion:
                 self._add(replace(model, partial_listings=admitted))
 
     def add_queued(self, queued: Iterable[Listing]) -> None:
-        """Add models of the catalog's partial listings, which the list does not show today."""
-        for listing in queued:
-            fresh = replace(listing, status="listed", complete=True, stale_since=None)
-            model = self.waiting.get(listing.id) or Model(
-                id=listing.id,
-                version=listing.version,
-                updated=parse_time(listing.updated) or EARLIEST,
-                partial_listings=(),
+        """Add the models of partial listings in the catalog's order, which the list does not show today."""
+        for id, rows in groupby(queued, key=lambda row: row.id):
+            partial = tuple(replace(row, status="listed", complete=True, stale_since=None) for row in rows)
+            self.waiting[id] = Model(
+                id=id,
+                version=partial[0].version,
+                updated=parse_time(partial[0].updated) or EARLIEST,
+                partial_listings=partial,
                 withdrawn=False,
             )
-            partial = (*model.partial_listings, fresh)
-            self.waiting[listing.id] = replace(model, partial_listings=partial)
 
     def request(self, listing: Listing) -> Listing:
         """Return a partial listing completed by its hub; unchanged if that fails or the rules reject the file.

@@ -1,14 +1,13 @@
 """The plan of a crawl: the next catalog, made from the reconciled listings of all hubs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from autolora.catalog.diff import identity
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.takedowns import TAKEN_DOWN, Takedown, Takedowns
-from autolora.crawl.budget import Admission, admit, unchanged
+from autolora.crawl.budget import Admission, Request, admit
 from autolora.crawl.deferral import defer_failed, restore_images
 from autolora.crawl.reconcile import reconcile_hub
 from autolora.crawl.scan import HubScan
@@ -50,7 +49,7 @@ def make_plan(
     rules: CrawlParams,
     today: date,
     takedowns: Takedowns = Takedowns(),
-    request: Callable[[Listing], Listing] = unchanged,
+    request: Request = lambda listing: listing,
 ) -> CatalogPlan:
     """Return the next catalog: the scans are reconciled with the current catalog, then rules and budget are applied.
 
@@ -89,7 +88,7 @@ def make_plan(
         deferred=deferred.keys(),
         request=request,
     )
-    rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, listings, available)]
+    rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, available)]
     complete = sorted([*admission.listings, *rejected], key=lambda listing: _position(listing, rules))
     return CatalogPlan(
         today=today,
@@ -125,23 +124,17 @@ def _apply_rules(
     return allowed, left_out
 
 
-def _keep_rejected(
-    before: Iterable[Listing], listings: Iterable[Listing], allowed: Iterable[Listing]
-) -> list[Listing]:
+def _keep_rejected(before: Iterable[Listing], allowed: Iterable[Listing]) -> list[Listing]:
     """Return the listings of the current catalog whose files are not among the allowed ones, as rejected.
 
-    listings: those before the rules were applied; a listing that was partial has the metadata that rejects it.
+    Partial ones are left out: if the rules admit such a file later, its hub lists it again.
     """
-    files = {identity(listing) for listing in allowed}
-    requested = {identity(listing): listing for listing in listings if not listing.is_partial}
+    files = {(listing.hub, listing.id, listing.file) for listing in allowed}
     return [
-        replace(
-            requested.get(identity(listing), listing) if listing.is_partial else listing,
-            status="rejected",
-            stale_since=None,
-        )
+        replace(listing, status="rejected", stale_since=None)
         for listing in before
-        if listing.status != "withdrawn" and identity(listing) not in files
+        if not (listing.status == "withdrawn" or listing.is_partial)
+        and (listing.hub, listing.id, listing.file) not in files
     ]
 
 

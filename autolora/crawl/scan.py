@@ -49,19 +49,12 @@ class HubScan:
     is_down: bool = False
     """the hub could not be scanned at all"""
     finished_journal: Journal | None
-    """journal to be discarded when the catalog is written; None if the journal must stay for the next crawl"""
+    """journal to be discarded when the catalog is written, unless a model failed; None if the list is not complete"""
 
     def with_completed(self, completion: Completion) -> "HubScan":
         """Return the scan with the listings and failures of a completion."""
         listings = tuple(listing for listings in completion.listings.values() for listing in listings)
         return replace(self, listings=listings, failed=completion.failed, left_out=completion.left_out)
-
-    def closed(self) -> "HubScan":
-        """Return the scan with its failures as problems; the journal stays if there is one."""
-        problems = (*self.problems, *(f"{id}: {reason}" for id, reason in self.failed.items()))
-        return replace(
-            self, problems=problems, finished_journal=None if self.failed else self.finished_journal
-        )
 
 
 class Sighting(Enum):
@@ -197,7 +190,7 @@ def _as_first_listed(hub_list: HubList, known: Collection[Listing]) -> list[Mode
     downloads = {(listing.id, ""): listing.downloads for listing in counted} | {
         (listing.id, listing.file): listing.downloads for listing in counted
     }
-    days = {(row.id, row.file): row.first_seen for row in known if row.is_partial or row.status == "queued"}
+    days = {(row.id, row.file): row.first_seen for row in known if row.status == "queued"}
     return [
         replace(
             model,

@@ -59,7 +59,7 @@ def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journa
         journal=journal,
     )
     scan = read_hub(completion, known, mark, today)
-    scan = _request_admitted(root, completion, scan, before, today).closed()
+    scan = _request_admitted(root, completion, scan, before, today)
     return check_missing(hub, scan, known, rules, today) if scan.is_full else scan
 
 
@@ -114,7 +114,7 @@ def write(root: Path, plan: CatalogPlan) -> None:
     marks = {scan.hub: advance(scan, plan.today) for scan in plan.scans}
     watermarks.write(root, {hub: mark for hub, mark in marks.items() if mark})
     for scan in plan.scans:
-        if scan.finished_journal:
+        if scan.finished_journal and not scan.failed:
             scan.finished_journal.discard()
 
 

@@ -132,7 +132,8 @@ def test_queued_model_that_is_gone_is_withdrawn_by_the_next_full_scan(tmp_path: 
     assert hub.requests["availability"] == 2
 
 
-def test_queued_file_that_turns_out_too_large_is_requested_once(tmp_path: Path, hub: FakeHub) -> None:
+def test_queued_file_that_turns_out_too_large_leaves_the_catalog(tmp_path: Path, hub: FakeHub) -> None:
+    hub.page_size = 3
     waiting = sorted(id for id, row in crawl_one(tmp_path, hub, 0).items() if row.is_partial)
     model = hub.models[waiting[0]]
     hub.models[waiting[0]] = replace(
@@ -142,6 +143,7 @@ def test_queued_file_that_turns_out_too_large_is_requested_once(tmp_path: Path, 
         listings = crawl_one(tmp_path, hub, day)
         assert len(active(listings)) == 2 + 2 * day and waiting[0] not in listings
         assert hub.requests["model"] == (3 if day == 1 else 2)
+        assert waiting[0] not in {row.id for row in catalog.read_all(tmp_path)}
 
 
 def test_killed_crawl_of_the_queue_resumes(tmp_path: Path, hub: FakeHub) -> None:
