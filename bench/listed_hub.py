@@ -1,19 +1,22 @@
-"""A loopback hub that lists as many models as Hugging Face has LoRAs of FLUX.1-dev, and nightly crawls of it.
+"""A loopback hub that lists as many models as Hugging Face has LoRAs of FLUX.1-dev, and daily crawls of it.
 
 The models have files without content, so that nothing can be downloaded.
 """
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from autolora.catalog import store as catalog
 from autolora.crawl import stage as crawl
+from autolora.hubs import Hub as Client
 from autolora.hubs.registry import open_hub
-from autolora.params import Params, load
+from autolora.params import CrawlParams, Params, load
 from autolora.planning import data_stages
 from autolora.planning.cost import StageCost
 from autolora.planning.plan import make_setting
@@ -26,7 +29,7 @@ from playground.hubs.server import running
 from playground.hubs.state import Hub
 
 HUB = "huggingface"
-FIRST_NIGHT = date(2026, 6, 1)
+FIRST_DAY = date(2026, 6, 1)
 PAGE_SIZE = 100
 AGE = timedelta(minutes=35)
 """between two models: 30,000 of them were published in two years"""
@@ -37,8 +40,8 @@ FILE_BYTES = 160_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """One nightly crawl."""
+class CrawlResult:
+    """One daily crawl."""
 
     requests: int
     seconds: float
@@ -47,7 +50,7 @@ class Night:
     catalog_mb: float
 
 
-def measured_params(newest: int, files: int, requests_per_s: float) -> Params:
+def measured_params(newest: int | None, files: int, requests_per_s: float) -> Params:
     """Return the params of profiles/flux.1-dev.yaml with this `newest`, daily budget of files, and rate."""
     params = load(PROJECT / "profiles/flux.1-dev.yaml")
     rules = replace(params.crawl, newest=newest, budget=replace(params.crawl.budget, files=files))
@@ -59,41 +62,52 @@ def plan(params: Params, listed: int, adapters: int) -> StageCost:
     return data_stages.crawl(make_setting(params, None, adapters, IMAGES, listed))
 
 
-def crawl_nights(params: Params, listed: int, news: int) -> Iterator[Night]:
-    """Crawl a hub of so many models every night, until nothing is queued. news: models published per day."""
+def crawl_daily(params: Params, listed: int, news: int) -> Iterator[CrawlResult]:
+    """Crawl a hub of so many models every day, until nothing is queued. news: models published per day."""
     with tempfile.TemporaryDirectory() as folder:
-        root, pool = Path(folder) / "root", Path(folder) / "pool"
-        pool.mkdir()
-        (pool / "schedule.jsonl").touch()
-        served = Hub(pool, day=1, page_size=PAGE_SIZE)
-        newest = datetime.combine(FIRST_NIGHT, datetime.min.time(), UTC)
-        dates = [newest - number * AGE for number in range(listed)]
-        served.repos = {repo.id: repo for repo in map(_repo, range(listed), dates)}
+        root, served = Path(folder) / "root", _hub(Path(folder), listed)
         with running(served) as endpoint:
             hubs = replace(local_hubs(endpoint), requests_per_s=params.hubs.requests_per_s)
             client = open_hub(HUB, hubs, {})
-            for night in count():
-                today = FIRST_NIGHT + timedelta(days=night)
+            for day in count():
+                today = FIRST_DAY + timedelta(days=day)
+                _publish(served, news if day else 0, today)
                 served.change({"reset": True})
-
-                def crawl_once(today: date = today) -> None:
-                    scan = crawl.scan_hub(root, client, params.crawl, today)
-                    crawl.write(root, crawl.reconcile(root, [scan], params.crawl, today))
-
-                seconds, _ = timed(crawl_once)
-                yield (result := _night(root, sum(served.counts.kinds(HUB).values()), seconds))
+                seconds, _ = timed(partial(_crawl, root, client, params.crawl, today))
+                yield (result := _result(root, sum(served.counts.kinds(HUB).values()), seconds))
                 if not result.queued:
                     return
-                start = len(served.repos)
-                now = newest + (night + 1) * timedelta(days=1)
-                for number in range(start, start + news):
-                    served.add_repo(_repo(number, now - (number - start) * timedelta(minutes=1)))
 
 
-def _night(root: Path, requests: int, seconds: float) -> Night:
+def _hub(folder: Path, listed: int) -> Hub:
+    """Return a hub of so many models, the newest of which was published on FIRST_DAY."""
+    (folder / "schedule.jsonl").touch()
+    served, newest = Hub(folder, day=1, page_size=PAGE_SIZE), _midnight(FIRST_DAY)
+    repos = (_repo(number, newest - number * AGE) for number in range(listed))
+    served.repos = {repo.id: repo for repo in repos}
+    gc.freeze()  # the collector would look at millions of objects during each page of the list
+    return served
+
+
+def _publish(served: Hub, number: int, today: date) -> None:
+    """Publish further models, one minute apart."""
+    for index in range(number):
+        served.add_repo(_repo(len(served.repos), _midnight(today) - index * timedelta(minutes=1)))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time(), UTC)
+
+
+def _crawl(root: Path, client: Client, rules: CrawlParams, today: date) -> None:
+    scan = crawl.scan_hub(root, client, rules, today)
+    crawl.write(root, crawl.reconcile(root, [scan], rules, today))
+
+
+def _result(root: Path, requests: int, seconds: float) -> CrawlResult:
     statuses = [row.status for row in catalog.read_all(root)]
     size = catalog.catalog_path(root).stat().st_size
-    return Night(requests, seconds, statuses.count("listed"), statuses.count("queued"), size / 1e6)
+    return CrawlResult(requests, seconds, statuses.count("listed"), statuses.count("queued"), size / 1e6)
 
 
 def _repo(number: int, updated: datetime) -> Repo:
