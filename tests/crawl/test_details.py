@@ -106,6 +106,18 @@ def test_changed_queued_model_keeps_its_place(tmp_path: Path, hub: FakeHub) -> N
     assert (listing.version, listing.is_partial, listing.first_seen) == ("200", True, DAYS[0])
 
 
+def test_model_of_several_files_is_requested_once(tmp_path: Path, hub: FakeHub) -> None:
+    first = hub.put("two/files", 300, downloads=10**6)
+    second = replace(first, file="b.safetensors", url=f"{first.url}b", sha256="b" * 64)
+    hub.models["two/files"] = replace(hub.models["two/files"], partial_listings=(first, second))
+    rules = replace(TWO_A_DAY, budget=BudgetParams(files=1, gb=None, captions=None))
+    for day, statuses in enumerate((["listed", "queued"], ["listed", "listed"])):
+        crawl_one(tmp_path, hub, day, rules)
+        rows = [row for row in catalog.read_all(tmp_path) if row.id == "two/files"]
+        assert [row.status for row in rows] == statuses and not any(row.is_partial for row in rows)
+        assert hub.requests["model"] == (1 if day == 0 else 0)
+
+
 def test_second_crawl_of_a_day_requests_nothing(tmp_path: Path, hub: FakeHub) -> None:
     first = crawl_one(tmp_path, hub, 0)
     assert crawl_one(tmp_path, hub, 0) == first and hub.requests == {"page": 1}
