@@ -120,7 +120,8 @@ class Listing:
     withdrawn: datetime.date | None = None
     """the day on which a crawl noticed the withdrawal"""
     complete: bool = True
-    """False: some metadata could not be fetched from the hub; the next scan that lists the model fetches it again"""
+    """False: some metadata could not be fetched from the hub, and the next scan that lists the model fetches it again;
+    or the listing is partial"""
     deferred_renderings: tuple[tuple[int, ListedRendering], ...] = ()
     """renderings that are left out of `renderings` until their next attempt, with their positions in it"""
 
@@ -138,6 +139,11 @@ class Listing:
     def is_active(self) -> bool:
         """Whether the stages after `crawl` process this listing."""
         return self.status in ("listed", "missing")
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the listing is as the hub's list gave it: the model has not been requested, as it waits."""
+        return self.status == "queued" and not self.complete
 
     def to_row(self) -> Row:
         """Return the JSON form, dates as YYYY-MM-DD."""

@@ -18,7 +18,7 @@ STAGES = ("crawl", *stages.STAGES)
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
 OPTIONS = {
     "init": {"folder", "encoder"},
-    "plan": {"params", "adapters", "images_per_adapter", "as_json"},
+    "plan": {"params", "adapters", "images_per_adapter", "listed", "as_json"},
     "index": {"folder", "encoder"},
     "search": {
         "prompt",

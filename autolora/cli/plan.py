@@ -40,6 +40,14 @@ def plan(
             help="Images of each adapter. Default: the catalog's mean, else crawl.max_renderings.",
         ),
     ] = None,
+    listed: Annotated[
+        int | None,
+        typer.Option(
+            "--listed",
+            min=1,
+            help="Models that the hubs list, admitted or not. Default: the catalog's, else --adapters.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Estimate disk, memory, hours and requests of each stage, before anything is downloaded."""
@@ -51,7 +59,7 @@ def plan(
     from autolora.planning.plan import make_plan
     from autolora.planning.risks import find_risks
 
-    planned = make_plan(values, root, adapters, images_per_adapter)
+    planned = make_plan(values, root, adapters, images_per_adapter, listed)
     risks = find_risks(planned, values, root or Path.cwd())
     if as_json:
         print(to_json(planned.to_json() | {"risks": risks}))

@@ -1,7 +1,7 @@
 """The daily budget: which new files become active today, and which stay queued."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 
 from autolora.params import BudgetParams, CrawlParams, InstructionParams
@@ -10,6 +10,9 @@ from autolora.storage.files import MB
 
 GB = 1_000_000_000
 CAPTIONS_PER_RENDERING = len(fields(InstructionParams))
+
+Request = Callable[[Listing], Listing]
+"""returns a partial listing as it is after its model was requested, unchanged if that fails"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +23,8 @@ class Cost:
     size: int = 0
     """bytes; a file without a reported size counts as the largest size that the rules allow"""
     renderings: int = 0
+    unsized: int = 0
+    """files with partial listings, which count as 0 bytes"""
 
     @property
     def captions(self) -> int:
@@ -31,6 +36,7 @@ class Cost:
             files=self.files + other.files,
             size=self.size + other.size,
             renderings=self.renderings + other.renderings,
+            unsized=self.unsized + other.unsized,
         )
 
     def fits(self, budget: BudgetParams) -> bool:
@@ -67,9 +73,10 @@ class Admission:
 
 def cost(listing: Listing, rules: CrawlParams, known_images: Container[str]) -> Cost:
     """Return the cost of a file and its images. known_images: keys of images that cost nothing."""
-    size = int(rules.max_file_mb * MB) if listing.size is None else listing.size
+    unsized = listing.is_partial and listing.size is None
+    size = int(not unsized and rules.max_file_mb * MB) if listing.size is None else listing.size
     new_images = {rendering.key for rendering in listing.renderings if rendering.key not in known_images}
-    return Cost(files=1, size=size, renderings=len(new_images))
+    return Cost(files=1, size=size, renderings=len(new_images), unsized=int(unsized))
 
 
 def admit(
@@ -78,18 +85,19 @@ def admit(
     rules: CrawlParams,
     *,
     catalog_at_day_start: Iterable[Listing],
-    deferred: Set[str] = frozenset(),
+    deferred: Set[str],
+    request: Request,
 ) -> Admission:
     """Return the listings with new files admitted as far as the daily budget allows.
 
     Active files stay active. The budget is charged in order: new images of active files, files admitted earlier today,
     then queued files by first_seen, and of one day the most downloaded first.
-    before: the current catalog. deferred: keys of files whose download is deferred.
+    before: the current catalog. deferred: keys of files whose download is deferred. request: as in `admit_queued`.
     """
     active_at_day_start = [listing for listing in catalog_at_day_start if listing.is_active]
     active_before = {listing.key for listing in before if listing.is_active}
     charge = charge_active(listings, active_at_day_start, active_before, rules, deferred)
-    return admit_queued(listings, charge, rules, deferred)
+    return admit_queued(listings, charge, rules, deferred, request)
 
 
 def charge_active(
@@ -119,12 +127,17 @@ def charge_active(
 
 
 def admit_queued(
-    listings: Sequence[Listing], charge: Charge, rules: CrawlParams, deferred: Set[str]
+    listings: Sequence[Listing],
+    charge: Charge,
+    rules: CrawlParams,
+    deferred: Set[str],
+    request: Request,
 ) -> Admission:
     """Return the listings with queued files admitted in order until the remaining budget is used.
 
     The first file that does not fit closes the queue for the day. A file that exceeds the whole daily budget is skipped
     and does not close it. A file stays queued if its hub could not check it or its download is deferred.
+    request: called for each partial listing that the queue reaches; one that is still partial stays queued.
     """
     files, images, spent = set(charge.files), set(charge.images), charge.spent
     is_closed = False
@@ -133,13 +146,16 @@ def admit_queued(
     for group in _waiting_files(listings, files):
         listing = _checked_listing(group)
         price = cost(listing, rules, images)
+        if listing.is_partial and not is_closed and (spent + price).fits(rules.budget):
+            listing = request(listing)
+            price = Cost() if listing.key in files else cost(listing, rules, images)
         is_oversized = not price.fits(rules.budget)
         if is_oversized:
             oversized.append(listing)
         can_admit = not (is_oversized or listing.stale_since is not None or listing.key in deferred)
         if can_admit and not is_closed:
             is_closed = not (spent + price).fits(rules.budget)
-        if can_admit and not is_closed:
+        if can_admit and not is_closed and not listing.is_partial:
             spent += price
             files.add(listing.key)
             images |= _images([listing])

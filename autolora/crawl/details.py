@@ -1,75 +1,115 @@
-"""Completion of partial listings: the metadata missing from a hub's list is fetched from each model's own page."""
+"""Completion of partial listings: the metadata missing from a hub's list is requested from each model's own page.
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+A new model is requested only when the daily budget can admit it. Until then its listings stay as the list gave them.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from autolora.crawl.resume import Journal
 from autolora.errors import HubError
-from autolora.hubs import Hub, Model, rejecting_rule
+from autolora.hubs import Hub, Model, limit_images, rejecting_rule
+from autolora.hubs.validation import EARLIEST, parse_time
 from autolora.params import CrawlParams
 from autolora.progress import track
 from autolora.records import Listing
 
 MAX_CONSECUTIVE_FAILURES = 5
-"""models that may fail in a row before the remaining new models of the hub are skipped"""
+"""models that may fail in a row before no further new model of the hub is requested"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompletedModels:
-    """The complete listings of a hub's models."""
+@dataclass(kw_only=True, slots=True)
+class Completion:
+    """The listings of one hub's models; those of a new model are partial until the model is requested."""
 
-    listings: tuple[Listing, ...]
-    failed: Mapping[str, str]
+    hub: Hub
+    rules: CrawlParams
+    known: Mapping[str, Mapping[str, Listing]]
+    """model id -> URL -> earlier complete listing, whose metadata is not requested again"""
+    urgent: Container[str]
+    """ids of models that are requested whether the budget admits them or not, since they are active"""
+    journal: Journal
+    listings: dict[str, tuple[Listing, ...]] = field(default_factory=dict)
+    """model id -> its listings that the rules admit, as far as they are known"""
+    waiting: dict[str, Model] = field(default_factory=dict)
+    """models that have not been requested, by id"""
+    failed: dict[str, str] = field(default_factory=dict)
     """id of a model that could not be completed -> reason"""
-    left_out: Mapping[str, int]
-    """rule -> number of files that it rejects"""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """rule -> number of files that it rejects by the list"""
+    failures_in_a_row: int = 0
 
+    def add_listed(self, models: Collection[Model]) -> None:
+        """Add listed models. What is known is completed; new models wait, unless they are urgent."""
+        for model in track(models, f"crawl, hub {self.hub.name}", len(models), "models read"):
+            rejections = [rejecting_rule(listing, self.rules) for listing in model.partial_listings]
+            self.left_out.update(rule for rule in rejections if rule)
+            pairs = zip(model.partial_listings, rejections, strict=True)
+            admitted = tuple(listing for listing, rule in pairs if not rule)
+            if not model.withdrawn and admitted:
+                self._add(replace(model, partial_listings=admitted))
 
-def complete_models(
-    hub: Hub, models: Sequence[Model], rules: CrawlParams, known: Mapping[str, Listing], journal: Journal
-) -> CompletedModels:
-    """Return the complete listings of all files that the rules admit.
+    def add_queued(self, queued: Iterable[Listing]) -> None:
+        """Add the models of partial listings in the catalog's order, which the list does not show today."""
+        for id, rows in groupby(queued, key=lambda row: row.id):
+            partial = tuple(replace(row, status="listed", complete=True, stale_since=None) for row in rows)
+            self.waiting[id] = Model(
+                id=id,
+                version=partial[0].version,
+                updated=parse_time(partial[0].updated) or EARLIEST,
+                partial_listings=partial,
+                withdrawn=False,
+            )
 
-    known: earlier listings by URL; their metadata is not fetched again unless a listing is incomplete. A model that
-    fails does not affect the others. After MAX_CONSECUTIVE_FAILURES failures in a row no further new model is fetched.
-    """
-    known_by_model: defaultdict[str, dict[str, Listing]] = defaultdict(dict)
-    for url, listing in known.items():
-        known_by_model[listing.id][url] = listing
-    listings: list[Listing] = []
-    failed: dict[str, str] = {}
-    left_out: Counter[str] = Counter()
-    failures_in_a_row = 0
-    for model in track(models, f"crawl, hub {hub.name}", len(models), "models completed"):
-        rejections = [rejecting_rule(listing, rules) for listing in model.partial_listings]
-        left_out.update(rule for rule in rejections if rule)
-        admitted = tuple(
-            listing for listing, rule in zip(model.partial_listings, rejections, strict=True) if not rule
+    def request(self, listing: Listing) -> Listing:
+        """Return a partial listing completed by its hub; unchanged if that fails or the rules reject the file.
+
+        After MAX_CONSECUTIVE_FAILURES failures in a row no further model is requested.
+        """
+        if listing.id in self.waiting and self.failures_in_a_row < MAX_CONSECUTIVE_FAILURES:
+            self._complete(self.waiting.pop(listing.id), is_new=True)
+        for complete in self.listings.get(listing.id, ()):
+            is_same = complete.file == listing.file and not complete.is_partial
+            if is_same and rejecting_rule(complete, self.rules) is None:
+                return limit_images(complete, self.rules)
+        return listing
+
+    def _add(self, model: Model) -> None:
+        is_new = self._needs_request(model)
+        names_files = all(listing.file for listing in model.partial_listings)
+        if not is_new or model.id in self.urgent or not names_files:
+            self._complete(model, is_new)
+            return
+        self.waiting[model.id] = model
+        self.listings[model.id] = tuple(
+            replace(listing, status="queued", complete=False) for listing in model.partial_listings
         )
-        if model.withdrawn or not admitted:
-            continue
-        earlier = known_by_model[model.id]
-        is_new = _needs_request(model, admitted, earlier)
-        if is_new and failures_in_a_row == MAX_CONSECUTIVE_FAILURES:
-            failed[model.id] = f"skipped, since {MAX_CONSECUTIVE_FAILURES} models in a row failed before it"
-            continue
+
+    def _complete(self, model: Model, is_new: bool) -> None:
+        """Replace a model's listings by complete ones. A model that fails does not affect the others."""
+        if is_new and self.failures_in_a_row == MAX_CONSECUTIVE_FAILURES:
+            self.failed[model.id] = (
+                f"skipped, since {MAX_CONSECUTIVE_FAILURES} models in a row failed before it"
+            )
+            return
         try:
-            completed = hub.complete_listings(replace(model, partial_listings=admitted), rules, earlier)
+            completed = self.hub.complete_listings(model, self.rules, self.known.get(model.id, {}))
         except HubError as error:
-            failed[model.id] = str(error)
-            failures_in_a_row += is_new
-            continue
-        listings += completed
+            self.failed[model.id] = str(error)
+            self.failures_in_a_row += is_new
+            self.listings.pop(model.id, None)
+            return
+        self.listings[model.id] = completed
         if is_new:
-            journal.add_completed(completed)
-            failures_in_a_row = 0
-    return CompletedModels(listings=tuple(listings), failed=failed, left_out=left_out)
+            self.journal.add_completed(completed)
+            self.failures_in_a_row = 0
 
-
-def _needs_request(model: Model, admitted: Iterable[Listing], earlier: Mapping[str, Listing]) -> bool:
-    """Return whether the hub must be queried: the version and a file are new, or an earlier listing is incomplete."""
-    if any(not listing.complete for listing in earlier.values()):
-        return True
-    same_version = any(listing.version == model.version for listing in earlier.values())
-    return not same_version and any(listing.url not in earlier for listing in admitted)
+    def _needs_request(self, model: Model) -> bool:
+        """Return whether the version and a file are new, or an earlier listing is incomplete."""
+        earlier = self.known.get(model.id, {})
+        if any(not listing.complete for listing in earlier.values()):
+            return True
+        same_version = any(listing.version == model.version for listing in earlier.values())
+        return not same_version and any(listing.url not in earlier for listing in model.partial_listings)

@@ -7,7 +7,7 @@ from datetime import date
 
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.takedowns import TAKEN_DOWN, Takedown, Takedowns
-from autolora.crawl.budget import Admission, admit
+from autolora.crawl.budget import Admission, Request, admit
 from autolora.crawl.deferral import defer_failed, restore_images
 from autolora.crawl.reconcile import reconcile_hub
 from autolora.crawl.scan import HubScan
@@ -49,12 +49,13 @@ def make_plan(
     rules: CrawlParams,
     today: date,
     takedowns: Takedowns = Takedowns(),
+    request: Request = lambda listing: listing,
 ) -> CatalogPlan:
     """Return the next catalog: the scans are reconciled with the current catalog, then rules and budget are applied.
 
     The rules and takedowns apply to known listings too. A known listing that a rule excludes, or whose hub is no longer
     crawled, stays as rejected, so that it keeps its first_seen.
-    failed: failed items by key.
+    failed: failed items by key. request: as in `admit_queued`.
     """
     catalog_at_day_start = [takedowns.apply(listing) for listing in catalog_at_day_start]
     reconciled = [
@@ -80,7 +81,12 @@ def make_plan(
     available, deferred = defer_failed(dated, catalog_at_day_start, failed, today)
     available.sort(key=lambda listing: _position(listing, rules))
     admission = admit(
-        available, before, rules, catalog_at_day_start=catalog_at_day_start, deferred=deferred.keys()
+        available,
+        before,
+        rules,
+        catalog_at_day_start=catalog_at_day_start,
+        deferred=deferred.keys(),
+        request=request,
     )
     rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, available)]
     complete = sorted([*admission.listings, *rejected], key=lambda listing: _position(listing, rules))
@@ -119,12 +125,16 @@ def _apply_rules(
 
 
 def _keep_rejected(before: Iterable[Listing], allowed: Iterable[Listing]) -> list[Listing]:
-    """Return the listings of the current catalog whose files are not among the allowed ones, as rejected."""
+    """Return the listings of the current catalog whose files are not among the allowed ones, as rejected.
+
+    Partial ones are left out: if the rules admit such a file later, its hub lists it again.
+    """
     files = {(listing.hub, listing.id, listing.file) for listing in allowed}
     return [
         replace(listing, status="rejected", stale_since=None)
         for listing in before
-        if listing.status != "withdrawn" and (listing.hub, listing.id, listing.file) not in files
+        if not (listing.status == "withdrawn" or listing.is_partial)
+        and (listing.hub, listing.id, listing.file) not in files
     ]
 
 

@@ -41,7 +41,7 @@ def reconcile_hub(known: Sequence[Listing], scan: HubScan, rules: CrawlParams, t
                 unseen.append(listing)
             case Sighting.RELISTED | Sighting.REJECTED:
                 pass  # replaced by the scan's listing, or left out of the catalog
-    problems = scan.problems
+    problems = (*scan.problems, *(f"{id}: {reason}" for id, reason in scan.failed.items()))
     if scan.is_full:
         num_known = len({listing.id for listing in known if listing.status != "withdrawn"})
         problem = _absence_problem(unseen, num_known, scan, rules.max_withdrawn_share)

@@ -1,11 +1,11 @@
 """Step 1 of a crawl, the scan: everything that a crawl requests from one hub. The scan changes no listing's status."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum, auto
 
-from autolora.crawl.details import complete_models
+from autolora.crawl.details import Completion
 from autolora.crawl.pages import HubList, read_list
 from autolora.crawl.resume import Journal
 from autolora.crawl.watermarks import Watermark, rules_digest, scan_start
@@ -30,7 +30,7 @@ class HubScan:
     models: Mapping[str, Model]
     """listed models by id"""
     listings: tuple[Listing, ...]
-    """complete listings of the models"""
+    """listings of the models that the rules admit; partial ones of the models that wait for the budget"""
     failed: Mapping[str, str]
     """id of a listed model that could not be completed -> reason"""
     unreadable: frozenset[str]
@@ -49,7 +49,12 @@ class HubScan:
     is_down: bool = False
     """the hub could not be scanned at all"""
     finished_journal: Journal | None
-    """journal to be discarded when the catalog is written; None if the journal must stay for the next crawl"""
+    """journal to be discarded when the catalog is written, unless a model failed; None if the list is not complete"""
+
+    def with_completed(self, completion: Completion) -> "HubScan":
+        """Return the scan with the listings and failures of a completion."""
+        listings = tuple(listing for listings in completion.listings.values() for listing in listings)
+        return replace(self, listings=listings, failed=completion.failed, left_out=completion.left_out)
 
 
 class Sighting(Enum):
@@ -70,23 +75,21 @@ class Sighting(Enum):
 
 
 def read_hub(
-    hub: Hub,
+    completion: Completion,
     known: Sequence[Listing],
-    known_by_url: Mapping[str, Listing],
     mark: Watermark | None,
-    rules: CrawlParams,
     today: date,
-    journal: Journal,
 ) -> HubScan:
     """Return the hub's news since its watermark, or its whole list if a full scan is due.
 
+    completion: of the hub's models, without any yet; those in the list are added, and the catalog's partial ones.
     known: the hub's listings in the catalog.
-    known_by_url: listings whose metadata need not be fetched again.
     Raises HubError if the hub is unreachable, returns an invalid response, or lists no models although it has known
     listings and crawl.max_withdrawn_share does not allow this.
     """
+    hub, rules = completion.hub, completion.rules
     since = scan_start(mark, rules, today)
-    hub_list = read_list(hub, rules, today, since, journal)
+    hub_list = read_list(hub, rules, today, since, completion.journal)
     is_full = since is None and hub_list.is_complete
     num_known = sum(listing.status != "withdrawn" for listing in known)
     if is_full and num_known and not hub_list.models and rules.max_withdrawn_share < 1:
@@ -94,25 +97,26 @@ def read_hub(
             f"hub {hub.name} lists no models, but the catalog has {num_known} files of it. Check hubs.{hub.name} and "
             "crawl.filters; if the empty list is correct, set crawl.max_withdrawn_share to 1 for one crawl"
         )
-    completed = complete_models(hub, _with_first_downloads(hub_list, known), rules, known_by_url, journal)
-    failures = tuple(f"{id}: {reason}" for id, reason in completed.failed.items())
+    completion.add_listed(_as_first_listed(hub_list, known))
+    if since and hub_list.is_complete:
+        completion.add_queued(row for row in known if row.is_partial and row.id not in hub_list.models)
     scan = HubScan(
         hub=hub.name,
         watermark=mark,
         rules_digest=rules_digest(rules),
         models=hub_list.models,
-        listings=completed.listings,
-        failed=completed.failed,
+        listings=(),
+        failed={},
         unreadable=hub_list.unreadable,
-        left_out=completed.left_out,
+        left_out={},
         availability={},
-        problems=hub_list.problems + failures,
+        problems=hub_list.problems,
         is_complete=hub_list.is_complete,
         is_full=is_full,
         is_truncated=hub_list.is_truncated,
-        finished_journal=journal if hub_list.is_complete and not completed.failed else None,
+        finished_journal=completion.journal if hub_list.is_complete else None,
     )
-    return check_missing(hub, scan, known, rules, today) if is_full else scan
+    return scan.with_completed(completion)
 
 
 def failed_scan(hub: str, mark: Watermark | None, rules: CrawlParams, error: HubError) -> HubScan:
@@ -180,17 +184,22 @@ def _is_rejected(listing: Listing, model: Model, rules: CrawlParams) -> bool:
     return bool(same_file) and all(rejecting_rule(partial, rules) for partial in same_file)
 
 
-def _with_first_downloads(hub_list: HubList, known: Iterable[Listing]) -> list[Model]:
-    """Return the models with the number of downloads that was reported when each file was first listed."""
+def _as_first_listed(hub_list: HubList, known: Collection[Listing]) -> list[Model]:
+    """Return the models with the downloads, and of a queued file the day, that the catalog has of the first listing."""
     counted = [listing for listing in known if listing.downloads is not None]
     downloads = {(listing.id, ""): listing.downloads for listing in counted} | {
         (listing.id, listing.file): listing.downloads for listing in counted
     }
+    days = {(row.id, row.file): row.first_seen for row in known if row.status == "queued"}
     return [
         replace(
             model,
             partial_listings=tuple(
-                replace(listing, downloads=downloads.get((listing.id, listing.file), listing.downloads))
+                replace(
+                    listing,
+                    downloads=downloads.get((listing.id, listing.file), listing.downloads),
+                    first_seen=days.get((listing.id, listing.file), listing.first_seen),
+                )
                 for listing in model.partial_listings
             ),
         )

@@ -5,6 +5,7 @@ the rules and the daily budget and returns a CatalogPlan. `write` writes the pla
 hub's Watermark. Before `write`, nothing but the journals of unfinished scans is written.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -14,12 +15,15 @@ from autolora.catalog import store as catalog
 from autolora.crawl import day_start, watermarks
 from autolora.crawl.advance import advance
 from autolora.crawl.deferral import restore_images
+from autolora.crawl.details import Completion
 from autolora.crawl.plan import CatalogPlan, make_plan
 from autolora.crawl.resume import open_journal
-from autolora.crawl.scan import HubScan, failed_scan, read_hub
+from autolora.crawl.scan import HubScan, check_missing, failed_scan, read_hub
 from autolora.errors import HubError
 from autolora.hubs import Hub
 from autolora.params import CrawlParams
+from autolora.progress import Progress
+from autolora.records import Listing
 
 
 def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journal: bool = True) -> HubScan:
@@ -29,7 +33,8 @@ def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journa
     write_journal: write a journal, and resume from it. Raises HubError if the hub is unreachable, returns an invalid
     response, or lists no models although the catalog has some; a hub that fails later gives an incomplete scan.
     """
-    known = [restore_images(row) for row in catalog.read_all_or_empty(root) if row.hub == hub.name]
+    before = catalog.read_all_or_empty(root)
+    known = [restore_images(row) for row in before if row.hub == hub.name]
     mark = watermarks.read(root).get(hub.name)
     journal = open_journal(
         root, hub.name, rules, today, watermarks.scan_start(mark, rules, today), write_journal
@@ -40,9 +45,43 @@ def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journa
         for item in failed_items.read(root).values()
         if item.hub == hub.name and not item.is_deferred(today)
     }
-    reusable = [listing for listing in known if listing.status != "withdrawn" and listing.id not in retried]
-    known_by_url = {listing.url: listing for listing in (*reusable, *completed)}
-    return read_hub(hub, known, known_by_url, mark, rules, today, journal)
+    reusable = [
+        row for row in known if row.status != "withdrawn" and row.id not in retried and not row.is_partial
+    ]
+    known_by_model: defaultdict[str, dict[str, Listing]] = defaultdict(dict)
+    for listing in (*reusable, *completed):
+        known_by_model[listing.id][listing.url] = listing
+    completion = Completion(
+        hub=hub,
+        rules=rules,
+        known=known_by_model,
+        urgent=retried | {listing.id for listing in known if listing.is_active},
+        journal=journal,
+    )
+    scan = read_hub(completion, known, mark, today)
+    scan = _request_admitted(root, completion, scan, before, today)
+    return check_missing(hub, scan, known, rules, today) if scan.is_full else scan
+
+
+def _request_admitted(
+    root: Path, completion: Completion, scan: HubScan, before: Sequence[Listing], today: date
+) -> HubScan:
+    """Return the scan with those models requested that rules and budget admit, as if no other hub was crawled.
+
+    A file that the rules reject once its size is known makes room for another one, which needs another round.
+    """
+    catalog_at_day_start = day_start.read(root, before, today)
+    failed, taken_down = failed_items.read(root), takedowns.read(root)
+    rules, request, first = completion.rules, completion.request, len(completion.waiting)
+    with Progress(
+        f"crawl, hub {scan.hub}", noun="models requested", count=lambda: first - len(completion.waiting)
+    ):
+        num_waiting = first + 1
+        while 0 < len(completion.waiting) < num_waiting:
+            num_waiting = len(completion.waiting)
+            make_plan([scan], before, catalog_at_day_start, failed, rules, today, taken_down, request)
+            scan = scan.with_completed(completion)
+    return scan
 
 
 def keep_stale(root: Path, hub: str, rules: CrawlParams, error: HubError) -> HubScan:
@@ -75,7 +114,7 @@ def write(root: Path, plan: CatalogPlan) -> None:
     marks = {scan.hub: advance(scan, plan.today) for scan in plan.scans}
     watermarks.write(root, {hub: mark for hub, mark in marks.items() if mark})
     for scan in plan.scans:
-        if scan.finished_journal:
+        if scan.finished_journal and not scan.failed:
             scan.finished_journal.discard()
 
 

@@ -11,6 +11,8 @@ from autolora.wording import counted
 
 MODELS_PER_PAGE = 100
 """of the list of Hugging Face"""
+PAGES_OF_NEWS = 2
+"""that a crawl reads which is no full scan: one with new models, and the first without"""
 INSTRUCTION_TOKENS = 40
 """of an instruction with the chat's template"""
 TEXTS_PER_BATCH = 128
@@ -19,12 +21,16 @@ NUMBER_BYTES = 4
 
 
 def crawl(setting: Setting) -> StageCost:
-    """List the hub's models, and the files of each new one."""
-    work, hubs = setting.work, setting.params.hubs
-    requests = math.ceil(work.adapters / MODELS_PER_PAGE) + work.adapters
+    """List the hub's models, and request those that are admitted: one crawl per day, until all are."""
+    work, hubs, rules = setting.work, setting.params.hubs, setting.params.crawl
+    pages = math.ceil(work.listed / MODELS_PER_PAGE)
+    full_scans = math.ceil(work.days / rules.full_scan_every_days)
+    news = (work.days - full_scans) * min(pages, PAGES_OF_NEWS)
+    requests = full_scans * pages + news + work.adapters
     return StageCost(
         stage="crawl",
-        does=counted(work.adapters, "model"),
+        does=f"{counted(work.listed, 'listed model')}, {work.adapters:,} of them requested in "
+        f"{counted(work.days, 'crawl')}, the first of {counted(pages + work.per_day, 'request')}",
         seconds=setting.start_s + requests / hubs.requests_per_s,
         disk=work.adapters * setting.rate("catalog_adapter_bytes"),
         memory=setting.rate("process_bytes"),

@@ -71,10 +71,14 @@ class Plan:
 
 
 def make_plan(
-    params: Params, root: Path | None, adapters: int | None = None, images_per_adapter: float | None = None
+    params: Params,
+    root: Path | None,
+    adapters: int | None = None,
+    images_per_adapter: float | None = None,
+    listed: int | None = None,
 ) -> Plan:
     """Return the plan for adapters with a number of images each; arguments and errors as `make_setting`."""
-    setting = make_setting(params, root, adapters, images_per_adapter)
+    setting = make_setting(params, root, adapters, images_per_adapter, listed)
     card = setting.rate("server_gpu_share") * setting.rate("gpu_memory_bytes")
     return Plan(
         device=params.models.device,
@@ -87,7 +91,11 @@ def make_plan(
 
 
 def make_setting(
-    params: Params, root: Path | None, adapters: int | None = None, images_per_adapter: float | None = None
+    params: Params,
+    root: Path | None,
+    adapters: int | None = None,
+    images_per_adapter: float | None = None,
+    listed: int | None = None,
 ) -> Setting:
     """Return what the estimates read.
 
@@ -100,7 +108,9 @@ def make_setting(
     canonical = slots(pipeline.transformer.config)
     return Setting(
         params=params,
-        work=make_workload(params, canonical, rates["lora_rank"].value, root, adapters, images_per_adapter),
+        work=make_workload(
+            params, canonical, rates["lora_rank"].value, root, adapters, images_per_adapter, listed
+        ),
         rates=rates,
         machine=machine(params.models, rates, threads),
         pipeline=pipeline,

@@ -1,6 +1,5 @@
 """What may go wrong if a plan is carried out: what does not fit, and what takes longest."""
 
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,10 +54,10 @@ def _card(plan: Plan) -> Iterator[str]:
 
 def _time(plan: Plan, params: Params) -> Iterator[str]:
     """Yield what exceeds a limit in days or hours, and the longest stage."""
-    hours, limit, files = plan.seconds / HOUR, params.refresh.timeout_h, params.crawl.budget.files
-    days = math.ceil(plan.workload.adapters / files) if files else 1
+    work, hours, limit = plan.workload, plan.seconds / HOUR, params.refresh.timeout_h
+    days = work.days
     if days > 1:
-        yield f"crawl.budget.files admits {files:,} adapters per day: {plan.workload.adapters:,} take {days} days"
+        yield f"crawl.budget admits {work.per_day:,} adapters per day: {work.adapters:,} take {days} days"
     if hours > limit * days:
         yield (
             f"all stages take {hours:.1f} h, but a refresh fails after {limit:g} h (refresh.timeout_h); the next one "

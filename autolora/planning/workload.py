@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-from autolora.catalog.store import catalog_path, read_active
+from autolora.catalog.store import read_all_or_empty
+from autolora.crawl.budget import CAPTIONS_PER_RENDERING, GB
 from autolora.errors import ParamsError
-from autolora.params import Params
+from autolora.params import BudgetParams, Params
 from autolora.pool import store as pool
 from autolora.records import Listing
 from autolora.slots import Slot
@@ -26,6 +27,10 @@ class Workload:
     """The counts and mean sizes that a plan is made for."""
 
     adapters: int
+    listed: int
+    """models that the hubs list"""
+    per_day: int
+    """adapters that a day's budget admits"""
     images_per_adapter: float
     file_bytes: float
     """of an adapter's weights"""
@@ -42,6 +47,11 @@ class Workload:
     def images(self) -> int:
         """The number of images."""
         return round(self.adapters * self.images_per_adapter)
+
+    @property
+    def days(self) -> int:
+        """The number of days until the budget has admitted all adapters, one crawl per day."""
+        return math.ceil(self.adapters / self.per_day)
 
     @property
     def captions(self) -> int:
@@ -66,15 +76,18 @@ def make_workload(
     root: Path | None,
     adapters: int | None,
     images_per_adapter: float | None,
+    listed: int | None = None,
 ) -> Workload:
     """Return the workload. Numbers that are not given are those of the catalog in `root`, or of params.yaml.
 
     rank: assumed if there is no catalog. root: of the project that the params are of; None if they are of none.
+    listed: models that the hubs list, whether the rules admit them or not.
     Raises ParamsError if neither the number of adapters nor a catalog is given.
     """
     if images_per_adapter is not None and not math.isfinite(images_per_adapter):
         raise ParamsError(f"the number of images per adapter is {images_per_adapter}: give a finite number")
-    listings = read_active(root) if root and catalog_path(root).exists() else []
+    known = read_all_or_empty(root) if root else []
+    listings = [listing for listing in known if listing.is_active]
     adapters = adapters or len(listings) or params.crawl.newest or params.crawl.budget.files
     if not adapters:
         raise ParamsError(
@@ -86,16 +99,30 @@ def make_workload(
     images = (
         fmean(len(listing.renderings) for listing in listings) if listings else params.crawl.max_renderings
     )
+    images = images if images_per_adapter is None else images_per_adapter
+    lengths = len(asdict(params.captions.instructions)) if params.captions.engine else 0
     return Workload(
         adapters=adapters,
-        images_per_adapter=images if images_per_adapter is None else images_per_adapter,
+        listed=max(adapters, listed or len({(row.hub, row.id) for row in known})),
+        per_day=_per_day(params.crawl.budget, adapters, file_bytes, images),
+        images_per_adapter=images,
         file_bytes=file_bytes,
         rank=max(1, round(file_bytes / numbers / VALUE_BYTES)),
         image_px=_mean_px(root if listings else None) or params.generation.width * params.generation.height,
-        lengths=len(asdict(params.captions.instructions)) if params.captions.engine else 0,
+        lengths=lengths,
         train_share=1 - params.dataset.test_share - params.dataset.validation_share,
         from_catalog=bool(listings),
     )
+
+
+def _per_day(budget: BudgetParams, adapters: int, file_bytes: float, images: float) -> int:
+    """Return the number of adapters, at least 1, that a day's budget admits."""
+    limits = (
+        (budget.files, 1),
+        (budget.gb and budget.gb * GB, file_bytes),
+        (budget.captions, images * CAPTIONS_PER_RENDERING),
+    )
+    return max(1, min([adapters, *(int(limit / each) for limit, each in limits if limit and each)]))
 
 
 def _mean_size(listings: Sequence[Listing]) -> float:

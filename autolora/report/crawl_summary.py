@@ -108,5 +108,5 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
 
 def cost_text(cost: Cost) -> str:
     """Return the number of files and their size; an empty string if there are no files."""
-    files = counted(cost.files, "file")
-    return f"{files}, {cost.size / GB:.4f} GB" if cost.files else ""
+    files, unsized = counted(cost.files, "file"), f" without {cost.unsized:,} of unknown size"
+    return f"{files}, {cost.size / GB:.4f} GB{unsized if cost.unsized else ''}" if cost.files else ""

@@ -133,9 +133,8 @@ def _inactive_reason(
         return reason
     pooled_images = {image.key for listing in catalog if listing.is_active for image in listing.renderings}
     price = cost(queued, rules, pooled_images)
-    needs = (
-        f"it needs {price.size / GB:.4f} GB and {price.captions} captions; {_describe_budget(rules.budget)}"
-    )
+    size = "a size that its hub has not been asked for" if price.unsized else f"{price.size / GB:.4f} GB"
+    needs = f"it needs {size} and {price.captions} captions; {_describe_budget(rules.budget)}"
     if not price.fits(rules.budget):
         return f"it exceeds the whole daily budget: {needs}. It stays queued until the budget is raised"
     return f"it waits for the daily budget: {needs}. Queued files are admitted by first day seen, then by downloads"

@@ -54,7 +54,7 @@ def crawl_days(folder: Path) -> Iterator[CrawlDay]:
     """Crawl each hub of the playground on its first days; catalogs and downloads go to one subfolder per hub."""
     served = Hub(ROOT / "playground/pool", day=1, spread_days=SPREAD_DAYS)
     with running(served) as endpoint:
-        params = _hub_params(endpoint)
+        params = local_hubs(endpoint)
         for hub in HUBS:
             known: set[str] = set()
             for day in range(1, DAYS + 1):
@@ -64,7 +64,7 @@ def crawl_days(folder: Path) -> Iterator[CrawlDay]:
                 known |= files.keys()
 
 
-def _hub_params(endpoint: str) -> HubsParams:
+def local_hubs(endpoint: str) -> HubsParams:
     """Return the hubs' params with the playground's endpoints and without a rate limit."""
     at = {api.name: HubParams(endpoint=endpoint + api.prefix) for api in MAIN}
     shipped = replace(load(ROOT / "params.yaml").hubs, requests_per_s=1e6)

@@ -137,8 +137,11 @@ def test_failing_model_does_not_affect_the_others(hubs: TwoHubs) -> None:
 def test_models_are_skipped_after_several_failures_in_a_row(hubs: TwoHubs) -> None:
     hubs.put_many(30, first_hour=20)
     hubs.huggingface.broken_models = set(hubs.huggingface.models)
-    assert hubs.crawl(0).keys() == {"77"}
-    assert hubs.huggingface.requests["model"] == 5
+    listings = hubs.crawl(0)
+    assert hubs.huggingface.requests["model"] == 5 and len(listings) == 31
+    assert [id for id, listing in listings.items() if listing.is_active] == ["77"]
+    hubs.huggingface.broken_models.clear()
+    assert set(hubs.statuses(1).values()) == {"listed"}
 
 
 def test_list_that_repeats_a_cursor_ends(hubs: TwoHubs) -> None:

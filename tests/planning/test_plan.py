@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from autolora.params import Params
-from autolora.planning import passes
+from autolora.planning import data_stages, passes
 from autolora.planning.cost import StageCost
 from autolora.planning.plan import ESTIMATES, Plan, has_server, make_plan, make_setting
 from autolora.planning.tally import Tally
@@ -53,6 +53,9 @@ def test_a_plan_is_json(plan: Plan) -> None:
 
 def test_requests_follow_from_adapters_and_images(plan: Plan, params: Params) -> None:
     assert stage(plan, "crawl").hub_requests == 101  # one page, and the files of each model
+    few = replace(params.crawl, budget=replace(params.crawl.budget, files=10), full_scan_every_days=7)
+    days = data_stages.crawl(make_setting(replace(params, crawl=few), None, 100, 2, listed=1000))
+    assert days.hub_requests == 100 + 2 * 10 + 8 * 2  # two full scans of 10 pages, and eight of two
     assert stage(plan, "pool").hub_requests == 300
     assert stage(plan, "captions").vlm_requests == 0  # in process
     served = replace(params, captions=replace(params.captions, engine="vllm"))

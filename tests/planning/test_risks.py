@@ -14,8 +14,8 @@ from autolora.planning.workload import Workload
 
 PARAMS = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
 WORK = Workload(
-    adapters=10, images_per_adapter=4, file_bytes=1e8, rank=16, image_px=1e6, lengths=3, train_share=0.8,
-    from_catalog=False,
+    adapters=10, listed=10, per_day=1000, images_per_adapter=4, file_bytes=1e8, rank=16, image_px=1e6, lengths=3,
+    train_share=0.8, from_catalog=False,
 )  # fmt: skip
 SMALL = StageCost(stage="pool", does="few files", seconds=10, disk=1, memory=1)
 EVEN = tuple(replace(SMALL, stage=f"{number}") for number in range(5))
@@ -62,7 +62,7 @@ def test_a_plan_that_takes_longer_than_a_refresh_may() -> None:
 
 def test_a_budget_that_spreads_a_first_run_over_days() -> None:
     assert risks(adapters=2500) == [
-        "crawl.budget.files admits 1,000 adapters per day: 2,500 take 3 days",
+        "crawl.budget admits 1,000 adapters per day: 2,500 take 3 days",
     ]
 
 

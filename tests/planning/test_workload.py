@@ -67,6 +67,22 @@ def test_a_days_budget_is_the_number_of_adapters_of_a_first_run() -> None:
     assert make_workload(params, SLOTS, 16, None, None, None).adapters == 250
 
 
+@pytest.mark.parametrize(
+    ("files", "gb", "captions", "per_day", "days"),
+    [(None, None, None, 100, 1), (250, None, None, 100, 1), (30, 1, None, 30, 4), (30, None, 300, 20, 5)],
+)
+def test_days_follow_from_the_smallest_limit_of_the_budget(
+    files: int | None, gb: float | None, captions: int | None, per_day: int, days: int
+) -> None:
+    budget = replace(PARAMS.crawl.budget, files=files, gb=gb, captions=captions)
+    params = replace(PARAMS, crawl=replace(PARAMS.crawl, budget=budget))
+    work = make_workload(params, SLOTS, 16, None, 100, 5)
+    assert (work.per_day, work.days, work.listed) == (per_day, days, 100)
+    by_size = replace(budget, files=None, gb=25.5 * work.file_bytes / 1e9, captions=None)
+    params = replace(PARAMS, crawl=replace(PARAMS.crawl, budget=by_size))
+    assert make_workload(params, SLOTS, 16, None, 100, 5, listed=7000).days == 4
+
+
 def test_an_unknown_number_of_adapters_is_an_error_that_names_the_option(params: Params) -> None:
     with pytest.raises(ParamsError, match=r"give it \(`autolora plan --adapters 1000`\)"):
         make_workload(PARAMS, SLOTS, 16, None, None, None)

@@ -68,6 +68,13 @@ def test_queued_files_are_counted_and_oversized_files_are_named(tmp_path: Path, 
     ]
 
 
+def test_queued_files_of_unknown_size_are_counted(tmp_path: Path, hubs: list[FakeHub]) -> None:
+    rules = replace(RULES, budget=BudgetParams(files=1, gb=None, captions=None))
+    assert lines(tmp_path, hubs, rules) == [
+        "queued for a later day: 3 files, 0.0000 GB without 2 of unknown size"  # each hub requests one model
+    ]
+
+
 def test_deferred_download_is_named_with_the_day_of_the_next_attempt(
     tmp_path: Path, hubs: list[FakeHub]
 ) -> None:

@@ -130,6 +130,15 @@ def test_reason_why_an_adapter_is_queued(
     assert "failed on" not in lookup(root, listing.id, rules).inactive_reason
 
 
+def test_size_of_a_partial_listing_is_not_known(root: Path) -> None:
+    queued = make_adapter("chalk", 2)
+    listing = replace(queued.listing, status="queued", complete=False, size=None)
+    write_repository(root, [replace(queued, listing=listing)])
+    assert lookup(root, listing.id, RULES).inactive_reason.startswith(
+        "it waits for the daily budget: it needs a size that its hub has not been asked for and 6 captions; "
+    )
+
+
 def test_stale_queued_listing_waits_for_a_scan_and_not_for_the_budget(root: Path) -> None:
     queued = make_adapter("chalk", 2)
     listing = replace(queued.listing, status="queued", stale_since=LATER)
