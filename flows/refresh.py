@@ -21,7 +21,13 @@ from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
 from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_start, record_success
+from autolora.report.last_refresh import (
+    failure_notice,
+    read_last_refresh,
+    record_failure,
+    record_start,
+    record_success,
+)
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.stages import AFTER_RELEASE
@@ -36,8 +42,6 @@ MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
 LAST_STAGE = "evaluation"
 """the last one that a release needs"""
-MAX_NAMES = 3
-"""files that a line names"""
 
 
 @task()
@@ -116,32 +120,36 @@ def untrack_outputs() -> None:
     """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
     paths = [*chain(*dvc.cached_outputs().values()), *dvc.VERSIONED_FOLDERS]
     if tracked := git.untrack(paths, params().refresh.commit):
-        names = ", ".join(tracked[:MAX_NAMES]) + (", …" if len(tracked) > MAX_NAMES else "")
         stage.print_and_log(
-            f"[refresh] git tracked {len(tracked)} files that DVC keeps, so that `dvc repro` failed: {names}. It no "
-            "longer tracks them; the files stay"
+            f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which `dvc repro` fails, such as "
+            f"{tracked[0]}. It no longer tracks them; the files stay"
         )
 
 
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
     """Refresh the pool and everything made from it."""
-    with exclusive_lock(ROOT) as lock_fd, recorded():
-        dvc.repair_files()
-        git.remove_stale_locks()
-        started, before, served = time.monotonic(), read_baseline(), former_digest(ROOT)
+    with exclusive_lock(ROOT) as lock_fd:
         try:
-            with guarded("refresh"):
-                untrack_outputs()
-                summary = release_index(lock_fd, before)
-                seconds = time.monotonic() - started
-                await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
-                save(summary, lock_fd)
-                if changed := run_later_stages(lock_fd):
-                    save(f"Changed after the release: {', '.join(changed)}", lock_fd)
+            with recorded(), guarded("refresh"):
+                await run_steps(lock_fd)
         except AutoLoraError as error:
-            await publish(failure_text(error, served))
+            await publish(failure_text(error))
             raise
+
+
+async def run_steps(lock_fd: int) -> None:
+    """Release and save the index of today, then run the stages that no index needs."""
+    dvc.repair_files()
+    git.remove_stale_locks()
+    untrack_outputs()
+    started = time.monotonic()
+    summary = release_index(lock_fd, read_baseline())
+    seconds = time.monotonic() - started
+    await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
+    save(summary, lock_fd)
+    if changed := run_later_stages(lock_fd):
+        save(f"Changed after the release: {', '.join(changed)}", lock_fd)
 
 
 @contextmanager
@@ -201,15 +209,11 @@ def save(summary: str, lock_fd: int) -> None:
     push(lock_fd)
 
 
-def failure_text(error: AutoLoraError, served: str | None) -> str:
-    """Return the report of a failed refresh: the reason, which index is served, and the output of a failed stage.
-
-    served: digest of the index that was served before.
-    """
-    digest = former_digest(ROOT)
-    state = "The served index is unchanged." if digest == served else f"The new index `{digest}` is served."
+def failure_text(error: AutoLoraError) -> str:
+    """Return the report of a failed refresh: the reason, what is served, what to do, and a failed stage's output."""
+    advice = " ".join(failure_notice(ROOT, read_last_refresh(ROOT))[1:])
     output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
-    return f"**{error}**\n\nThe refresh failed. {state}{output}"
+    return f"**{error}**\n\nThe refresh failed. {advice}{output}"
 
 
 def reproduce_and_defer(lock_fd: int) -> None:

@@ -154,7 +154,13 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     reason: str,
     is_released: bool,
 ) -> None:
-    seen = []
+    seen: list[str | None] = []
+    published: list[str] = []
+
+    async def publish(markdown: str) -> None:
+        published.append(markdown)
+
+    monkeypatch.setattr(refresh, "publish", publish)
     monkeypatch.setattr(refresh.page, "assemble", lambda root: seen.append(read_last_refresh(root).problem))
     raise_at(step, error, monkeypatch)
     with nullcontext() if isinstance(error, AutoLoraError) else pytest.raises(type(error)):
@@ -163,6 +169,10 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     assert last.problem and reason in last.problem and last.failures == 1
     assert (last.index == "d" * 64) == is_released
     assert seen == ([] if isinstance(error, KeyboardInterrupt) else [last.problem])
+    if isinstance(error, AutoLoraError):
+        served = "its new index is served." if is_released else "No index has been released yet."
+        assert f"The refresh failed. {served}" in published[-1].replace("It failed after the release: ", "")
+        assert f"**{error}**" in published[-1] and "python -m flows.refresh" in published[-1]
 
 
 def test_a_report_that_cannot_be_written_hides_no_failure(
