@@ -7,12 +7,13 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import yaml
 
+from autolora.integrity.dvc_records import declared_outputs
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.storage.files import read_json, write_atomic
@@ -177,26 +178,12 @@ def _drop_former_packs() -> None:
             _dvc_file(path).unlink()
 
 
-def cached_outputs() -> dict[str, list[str]]:
-    """Return stage -> its outputs that DVC keeps, and not git; stages without such outputs are left out."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    outputs = {
-        name: [path for out in definition["outs"] for path, options in _options(out) if options.get("cache", True)]
-        for name, definition in stages.items()
-    }  # fmt: skip
-    return {name: paths for name, paths in outputs.items() if paths}
-
-
 def _finished_stages() -> list[str]:
     """Return the stages that have outputs in DVC's cache."""
     lock = ROOT / "dvc.lock"
     finished = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
-    return [name for name in cached_outputs() if name in finished]
-
-
-def _options(out: str | dict[str, dict[str, bool]]) -> Iterable[tuple[str, dict[str, bool]]]:
-    """Return the path of an output in dvc.yaml and its options."""
-    return [(out, {})] if isinstance(out, str) else out.items()
+    keeping = {name for name, _, is_cached in declared_outputs(ROOT) if is_cached}
+    return [name for name in finished if name in keeping]
 
 
 def _is_mapping(path: Path) -> bool:

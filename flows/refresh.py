@@ -8,7 +8,6 @@ stays.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 from prefect.artifacts import acreate_markdown_artifact
 
@@ -17,6 +16,7 @@ from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_bas
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
+from autolora.integrity.dvc_records import declared_outputs
 from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
@@ -118,8 +118,8 @@ def push(lock_fd: int) -> int | None:
 @task()
 def untrack_outputs() -> None:
     """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
-    paths = [*chain(*dvc.cached_outputs().values()), *dvc.VERSIONED_FOLDERS]
-    if tracked := git.untrack(paths, params().refresh.commit):
+    outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
+    if tracked := git.untrack([*outputs, *dvc.VERSIONED_FOLDERS], params().refresh.commit):
         stage.print_and_log(
             f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which `dvc repro` fails, such as "
             f"{tracked[0]}. It no longer tracks them; the files stay"

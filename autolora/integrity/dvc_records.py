@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def read_records(root: Path) -> Records:
         else:
             outputs += found
     return Records(tuple(outputs), unreadable)
+
+
+def declared_outputs(root: Path) -> Iterator[tuple[str, str, bool]]:
+    """Yield stage and path of each output in dvc.yaml, and whether DVC keeps it; git keeps the others."""
+    for name, stage in _read_yaml(root / "dvc.yaml")["stages"].items():
+        for out in chain.from_iterable(stage.get(kind, ()) for kind in ("outs", "metrics", "plots")):
+            options = {out: {}} if isinstance(out, str) else out
+            yield from ((name, path, chosen.get("cache", True)) for path, chosen in options.items())
 
 
 def read_list(path: Path, md5: str) -> dict[str, str] | None:
@@ -218,7 +227,7 @@ def _added_output(root: Path, path: str) -> Output:
 
 def _locked_outputs(root: Path) -> list[Output]:
     """Read dvc.lock; dvc.yaml tells which outputs git stores."""
-    in_git = set(_outputs_in_git(root))
+    in_git = {path for _, path, is_cached in declared_outputs(root) if not is_cached}
     return [
         Output(
             path=out["path"],
@@ -231,15 +240,6 @@ def _locked_outputs(root: Path) -> list[Output]:
         for stage, entry in _read_yaml(root / LOCK)["stages"].items()
         for out in entry["outs"]
     ]
-
-
-def _outputs_in_git(root: Path) -> Iterator[str]:
-    """Yield the outputs in dvc.yaml with `cache: false`."""
-    for stage in _read_yaml(root / "dvc.yaml")["stages"].values():
-        for kind in ("outs", "metrics", "plots"):
-            for out in stage.get(kind, ()):
-                if isinstance(out, dict):
-                    yield from (path for path, options in out.items() if not options.get("cache", True))
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
