@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from autolora.integrity.dvc_records import declared_outputs
+from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.storage.files import read_json, write_atomic
@@ -23,8 +23,6 @@ from autolora.storage.lock import exclusive_lock
 from flows import dvc_process
 from flows.stage import ROOT, run
 
-VERSIONED_FOLDERS = ("data/pool/batches", "data/pool/sketches")
-"""what lies there is a DVC output of its own, beside its .dvc file"""
 PUSHED, KEPT_LOCK = "cache/pushed.json", "cache/dvc.lock"
 TARGETS_PER_COMMAND = 500
 
@@ -112,8 +110,7 @@ def _versioned_paths() -> Iterator[Path]:
 
 
 def _dvc_files() -> list[Path]:
-    folders = (batches.batches_folder(ROOT), sketch_packs.packs_folder(ROOT))
-    return sorted(path for folder in folders for path in folder.glob("*.dvc"))
+    return sorted(path for folder in added_folders(ROOT) for path in folder.glob("*.dvc"))
 
 
 def _dvc_file(path: Path) -> Path:

@@ -16,7 +16,7 @@ from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_bas
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
-from autolora.integrity.dvc_records import declared_outputs
+from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
@@ -119,7 +119,7 @@ def push(lock_fd: int) -> int | None:
 def untrack_outputs() -> None:
     """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
     outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
-    if tracked := git.untrack([*outputs, *dvc.VERSIONED_FOLDERS], params().refresh.commit):
+    if tracked := git.untrack([*outputs, *map(str, added_folders(ROOT))], params().refresh.commit):
         stage.print_and_log(
             f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which `dvc repro` fails, such as "
             f"{tracked[0]}. It no longer tracks them; the files stay"
@@ -159,10 +159,10 @@ def recorded() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        record_failure(ROOT, now(), stage.reason_of(error))
         try:
+            record_failure(ROOT, now(), stage.reason_of(error))
             page.assemble(ROOT)
-        except Exception as problem:  # made of what the failed refresh has left
+        except Exception as problem:  # a full disk, or what the failed refresh has left
             stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
         raise
     record_success(ROOT, now())

@@ -75,7 +75,7 @@ def read_records(root: Path) -> Records:
     outputs: list[Output] = []
     unreadable: dict[str, str] = {}
     committed = committed_blobs(
-        root, LOCK, *(str(folder.relative_to(root)) for folder in _added_folders(root))
+        root, LOCK, *(str(folder.relative_to(root)) for folder in added_folders(root))
     )
     for path in _record_paths(root, committed):
         try:
@@ -97,6 +97,11 @@ def declared_outputs(root: Path) -> Iterator[tuple[str, str, bool]]:
         for out in chain.from_iterable(stage.get(kind, ()) for kind in ("outs", "metrics", "plots")):
             options = {out: {}} if isinstance(out, str) else out
             yield from ((name, path, chosen.get("cache", True)) for path, chosen in options.items())
+
+
+def added_folders(root: Path) -> tuple[Path, Path]:
+    """Return the folders whose entries are given to DVC with `dvc add`."""
+    return batches_folder(root), packs_folder(root)
 
 
 def read_list(path: Path, md5: str) -> dict[str, str] | None:
@@ -168,19 +173,12 @@ def _run(root: Path, arguments: Sequence[str], name: str, stdin: str = "") -> st
     return done.stdout
 
 
-def _added_folders(root: Path) -> tuple[Path, Path]:
-    """Return the folders whose entries are given to DVC with `dvc add`."""
-    return batches_folder(root), packs_folder(root)
-
-
 def _record_paths(root: Path, committed: Mapping[str, str]) -> list[str]:
     """Return dvc.lock and the .dvc files of batches and packs, on disk or in the last commit.
 
     The .dvc file of a pack of a former recipe is left out if it is not on disk: a refresh removes it.
     """
-    on_disk = {
-        str(path.relative_to(root)) for folder in _added_folders(root) for path in folder.glob("*.dvc")
-    }
+    on_disk = {str(path.relative_to(root)) for folder in added_folders(root) for path in folder.glob("*.dvc")}
     absent = {path for path in committed if path == LOCK or path.endswith(".dvc")} - on_disk
     recipe = _current_recipe(root) if absent else None
     lock = {LOCK} if (root / LOCK).exists() else set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import errno
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -183,3 +184,20 @@ def test_a_report_that_cannot_be_written_hides_no_failure(
         asyncio.run(refresh.refresh.fn())
     assert "reports/index.html stays as it was: MissingArtifact" in capsys.readouterr().out
     assert "by zero" in str(read_last_refresh(steps).problem)
+
+
+def test_a_full_disk_hides_no_failure(steps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the record nor the report can be written then; the reason is published."""
+    published: list[str] = []
+
+    async def publish(markdown: str) -> None:
+        published.append(markdown)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(refresh, "publish", publish)
+    monkeypatch.setattr(refresh, "record_failure", fail)
+    raise_at("crawl", StageFailed("pool: DiskFull: no space", "log"), monkeypatch)
+    asyncio.run(refresh.refresh.fn())
+    assert "**pool: DiskFull: no space**" in published[-1]
