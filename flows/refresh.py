@@ -28,11 +28,11 @@ from autolora.report.last_refresh import (
     record_start,
     record_success,
 )
+from autolora.report.measured import read_digests
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.stages import AFTER_RELEASE
-from autolora.storage.files import read_json
-from autolora.storage.incremental import digest_path, read_digest
+from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
@@ -192,10 +192,10 @@ def release_index(lock_fd: int, before: Snapshot) -> str:
 
 def run_later_stages(lock_fd: int) -> list[str]:
     """Run the stages that no index needs; return those whose digests have changed, with which the report is written."""
-    before = [read_json(digest_path(ROOT, name)) for name in AFTER_RELEASE]
+    before = read_digests(ROOT)
     reproduce(lock_fd)
-    digests = zip(AFTER_RELEASE, before, strict=True)
-    changed = [name for name, former in digests if read_json(digest_path(ROOT, name)) != former]
+    after = read_digests(ROOT)
+    changed = [name for name in AFTER_RELEASE if after.get(name) != before.get(name)]
     if changed:
         write_report()
     return changed
