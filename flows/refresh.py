@@ -42,6 +42,8 @@ MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
 LAST_STAGE = "evaluation"
 """the last one that a release needs"""
+MAX_NAMES = 3
+"""files that a line names"""
 
 
 @task()
@@ -121,8 +123,8 @@ def untrack_outputs() -> None:
     outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
     if tracked := git.untrack([*outputs, *map(str, added_folders(ROOT))], params().refresh.commit):
         stage.print_and_log(
-            f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which `dvc repro` fails, such as "
-            f"{tracked[0]}. It no longer tracks them; the files stay"
+            f"[refresh] git tracked {len(tracked)} files that DVC keeps, so that `dvc repro` failed, among them "
+            f"{', '.join(tracked[:MAX_NAMES])}. It no longer tracks them; the files stay"
         )
 
 
@@ -142,7 +144,6 @@ async def run_steps(lock_fd: int) -> None:
     """Release and save the index of today, then run the stages that no index needs."""
     dvc.repair_files()
     git.remove_stale_locks()
-    untrack_outputs()
     started = time.monotonic()
     summary = release_index(lock_fd, read_baseline())
     seconds = time.monotonic() - started
@@ -179,6 +180,7 @@ def release_index(lock_fd: int, before: Snapshot) -> str:
             "profiles/themes.json, which has none"
         )
     crawl(lock_fd)
+    untrack_outputs()
     reproduce_and_defer(lock_fd)
     add_batches(lock_fd)
     captions = caption_summary(ROOT)
