@@ -52,6 +52,7 @@ NEED_NO_DECLARATION = {
     "pyproject.toml": "Prefect looks for settings",
     "digests/code/*.json": "flows compare them with the code; of the stages that depend on them, each declares its own",
     "cache/*": "a machine's own state, of which no number depends",
+    "data/watermarks.json": "how far lists have been read; without it they are read as a whole",
     "data/pool/batches*": "files are named by their sha256, which locks and tables state",
     "data/pool/open/*": "the same",
     "data/pool/incoming/*": "the same",
