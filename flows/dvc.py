@@ -7,12 +7,13 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import yaml
 
+from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.storage.files import read_json, write_atomic
@@ -22,8 +23,6 @@ from autolora.storage.lock import exclusive_lock
 from flows import dvc_process
 from flows.stage import ROOT, run
 
-VERSIONED_FOLDERS = ("data/pool/batches", "data/pool/sketches")
-"""what lies there is a DVC output of its own, beside its .dvc file"""
 PUSHED, KEPT_LOCK = "cache/pushed.json", "cache/dvc.lock"
 TARGETS_PER_COMMAND = 500
 
@@ -111,8 +110,7 @@ def _versioned_paths() -> Iterator[Path]:
 
 
 def _dvc_files() -> list[Path]:
-    folders = (batches.batches_folder(ROOT), sketch_packs.packs_folder(ROOT))
-    return sorted(path for folder in folders for path in folder.glob("*.dvc"))
+    return sorted(path for folder in added_folders(ROOT) for path in folder.glob("*.dvc"))
 
 
 def _dvc_file(path: Path) -> Path:
@@ -177,26 +175,12 @@ def _drop_former_packs() -> None:
             _dvc_file(path).unlink()
 
 
-def cached_outputs() -> dict[str, list[str]]:
-    """Return stage -> its outputs that DVC keeps, and not git; stages without such outputs are left out."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    outputs = {
-        name: [path for out in definition["outs"] for path, options in _options(out) if options.get("cache", True)]
-        for name, definition in stages.items()
-    }  # fmt: skip
-    return {name: paths for name, paths in outputs.items() if paths}
-
-
 def _finished_stages() -> list[str]:
     """Return the stages that have outputs in DVC's cache."""
     lock = ROOT / "dvc.lock"
     finished = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
-    return [name for name in cached_outputs() if name in finished]
-
-
-def _options(out: str | dict[str, dict[str, bool]]) -> Iterable[tuple[str, dict[str, bool]]]:
-    """Return the path of an output in dvc.yaml and its options."""
-    return [(out, {})] if isinstance(out, str) else out.items()
+    keeping = {name for name, _, is_cached in declared_outputs(ROOT) if is_cached}
+    return [name for name in finished if name in keeping]
 
 
 def _is_mapping(path: Path) -> bool:

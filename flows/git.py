@@ -49,16 +49,8 @@ def untrack(paths: Sequence[str], commit: bool) -> list[str]:
     tracked = [name for name in listed if name and not name.endswith((".dvc", ".gitignore"))]
     if tracked:
         is_clean = not _run("diff", "--cached", "--name-only")
-        from_input = ("--pathspec-from-file=-", "--pathspec-file-nul")
-        _run(
-            "--literal-pathspecs",
-            "rm",
-            "--cached",
-            "--force",
-            "--quiet",
-            *from_input,
-            stdin="\0".join(tracked),
-        )
+        command = ("rm", "--cached", "--force", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul")
+        _run(*command, stdin="\0".join(tracked))
         if commit and is_clean:
             _run("commit", "--quiet", "-m", "Stop tracking outputs that DVC keeps")
     return tracked
@@ -88,7 +80,7 @@ def _run(*arguments: str, stdin: str | None = None) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, text=True, capture_output=True, input=stdin)
     if done.returncode:
         raise AutoLoraError(
-            f"`git {' '.join(arguments[:2])}` failed: {done.stderr.strip()}; nothing is lost: correct the cause, then "
+            f"`git {arguments[0]}` failed: {done.stderr.strip()}; nothing is lost: correct the cause, then "
             "refresh again, or commit data/, digests/, metrics/ and dvc.lock"
         )
     return done.stdout

@@ -8,7 +8,6 @@ stays.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 from prefect.artifacts import acreate_markdown_artifact
 
@@ -17,16 +16,23 @@ from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_bas
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
+from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool.store import adapters
 from autolora.report import page
 from autolora.report.caption_summary import caption_summary
 from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_start, record_success
+from autolora.report.last_refresh import (
+    failure_notice,
+    read_last_refresh,
+    record_failure,
+    record_start,
+    record_success,
+)
+from autolora.report.measured import read_digests
 from autolora.report.outcomes import Outcome, outcomes
 from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.stages import AFTER_RELEASE
-from autolora.storage.files import read_json
-from autolora.storage.incremental import digest_path, read_digest
+from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
@@ -36,8 +42,6 @@ MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
 LAST_STAGE = "evaluation"
 """the last one that a release needs"""
-MAX_NAMES = 3
-"""files that a line names"""
 
 
 @task()
@@ -114,34 +118,38 @@ def push(lock_fd: int) -> int | None:
 @task()
 def untrack_outputs() -> None:
     """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
-    paths = [*chain(*dvc.cached_outputs().values()), *dvc.VERSIONED_FOLDERS]
-    if tracked := git.untrack(paths, params().refresh.commit):
-        names = ", ".join(tracked[:MAX_NAMES]) + (", …" if len(tracked) > MAX_NAMES else "")
+    outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
+    if tracked := git.untrack([*outputs, *map(str, added_folders(ROOT))], params().refresh.commit):
         stage.print_and_log(
-            f"[refresh] git tracked {len(tracked)} files that DVC keeps, so that `dvc repro` failed: {names}. It no "
-            "longer tracks them; the files stay"
+            f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which `dvc repro` fails, such as "
+            f"{tracked[0]}. It no longer tracks them; the files stay"
         )
 
 
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
 async def refresh() -> None:
     """Refresh the pool and everything made from it."""
-    with exclusive_lock(ROOT) as lock_fd, recorded():
-        dvc.repair_files()
-        git.remove_stale_locks()
-        started, before, served = time.monotonic(), read_baseline(), former_digest(ROOT)
+    with exclusive_lock(ROOT) as lock_fd:
         try:
-            with guarded("refresh"):
-                untrack_outputs()
-                summary = release_index(lock_fd, before)
-                seconds = time.monotonic() - started
-                await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
-                save(summary, lock_fd)
-                if changed := run_later_stages(lock_fd):
-                    save(f"Changed after the release: {', '.join(changed)}", lock_fd)
+            with recorded(), guarded("refresh"):
+                await run_steps(lock_fd)
         except AutoLoraError as error:
-            await publish(failure_text(error, served))
+            await publish(failure_text(error))
             raise
+
+
+async def run_steps(lock_fd: int) -> None:
+    """Release and save the index of today, then run the stages that no index needs."""
+    dvc.repair_files()
+    git.remove_stale_locks()
+    untrack_outputs()
+    started = time.monotonic()
+    summary = release_index(lock_fd, read_baseline())
+    seconds = time.monotonic() - started
+    await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
+    save(summary, lock_fd)
+    if changed := run_later_stages(lock_fd):
+        save(f"Changed after the release: {', '.join(changed)}", lock_fd)
 
 
 @contextmanager
@@ -151,10 +159,10 @@ def recorded() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        record_failure(ROOT, now(), stage.reason_of(error))
         try:
+            record_failure(ROOT, now(), stage.reason_of(error))
             page.assemble(ROOT)
-        except Exception as problem:  # made of what the failed refresh has left
+        except Exception as problem:  # a full disk, or what the failed refresh has left
             stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
         raise
     record_success(ROOT, now())
@@ -184,10 +192,10 @@ def release_index(lock_fd: int, before: Snapshot) -> str:
 
 def run_later_stages(lock_fd: int) -> list[str]:
     """Run the stages that no index needs; return those whose digests have changed, with which the report is written."""
-    before = [read_json(digest_path(ROOT, name)) for name in AFTER_RELEASE]
+    before = read_digests(ROOT)
     reproduce(lock_fd)
-    digests = zip(AFTER_RELEASE, before, strict=True)
-    changed = [name for name, former in digests if read_json(digest_path(ROOT, name)) != former]
+    after = read_digests(ROOT)
+    changed = [name for name in AFTER_RELEASE if after.get(name) != before.get(name)]
     if changed:
         write_report()
     return changed
@@ -201,15 +209,11 @@ def save(summary: str, lock_fd: int) -> None:
     push(lock_fd)
 
 
-def failure_text(error: AutoLoraError, served: str | None) -> str:
-    """Return the report of a failed refresh: the reason, which index is served, and the output of a failed stage.
-
-    served: digest of the index that was served before.
-    """
-    digest = former_digest(ROOT)
-    state = "The served index is unchanged." if digest == served else f"The new index `{digest}` is served."
+def failure_text(error: AutoLoraError) -> str:
+    """Return the report of a failed refresh: the reason, what is served, what to do, and a failed stage's output."""
+    advice = " ".join(failure_notice(ROOT, read_last_refresh(ROOT))[1:])
     output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
-    return f"**{error}**\n\nThe refresh failed. {state}{output}"
+    return f"**{error}**\n\nThe refresh failed. {advice}{output}"
 
 
 def reproduce_and_defer(lock_fd: int) -> None:

@@ -135,8 +135,8 @@ def finish(
 
     dtype: of the base model, which the recipe records for the training lock.
     failures: sha256 of each image that the VLM could not caption -> reason. If there are any, they are recorded as
-    failed items, CaptionError names them, and nothing is removed. If more than MAX_FAILED_SHARE of all images failed,
-    they are not recorded.
+    failed items, CaptionError names them, and nothing is removed. If too many of all images failed, they are not
+    recorded.
     """
     renderings = _accepted_renderings(root)
     _check_complete(root, renderings, failures or {}, today)
@@ -191,7 +191,7 @@ def _check_complete(
     """Record the images that failed as failed items, and raise CaptionError if there are any."""
     images = {key: rendering.sha256 for key, rendering in renderings.items()}
     num_images = len(set(images.values()))
-    if len(failures) > failed_items.MAX_FAILED_SHARE * num_images:
+    if failed_items.are_too_many(len(failures), num_images):
         reasons = " | ".join([*dict.fromkeys(failures.values())][:MAX_NAMES_IN_ERRORS])
         raise CaptionError(
             f"{len(failures)} of {num_images} images have no caption ({reasons}). These are too many to defer them: "

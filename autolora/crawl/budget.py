@@ -74,7 +74,8 @@ class Admission:
 def cost(listing: Listing, rules: CrawlParams, known_images: Container[str]) -> Cost:
     """Return the cost of a file and its images. known_images: keys of images that cost nothing."""
     unsized = listing.is_partial and listing.size is None
-    size = int(not unsized and rules.max_file_mb * MB) if listing.size is None else listing.size
+    unknown = 0 if unsized else int(rules.max_file_mb * MB)
+    size = unknown if listing.size is None else listing.size
     new_images = {rendering.key for rendering in listing.renderings if rendering.key not in known_images}
     return Cost(files=1, size=size, renderings=len(new_images), unsized=int(unsized))
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def read_records(root: Path) -> Records:
     outputs: list[Output] = []
     unreadable: dict[str, str] = {}
     committed = committed_blobs(
-        root, LOCK, *(str(folder.relative_to(root)) for folder in _added_folders(root))
+        root, LOCK, *(str(folder.relative_to(root)) for folder in added_folders(root))
     )
     for path in _record_paths(root, committed):
         try:
@@ -88,6 +89,19 @@ def read_records(root: Path) -> Records:
         else:
             outputs += found
     return Records(tuple(outputs), unreadable)
+
+
+def declared_outputs(root: Path) -> Iterator[tuple[str, str, bool]]:
+    """Yield stage and path of each output in dvc.yaml, and whether DVC keeps it; git keeps the others."""
+    for name, stage in _read_yaml(root / "dvc.yaml")["stages"].items():
+        for out in chain.from_iterable(stage.get(kind, ()) for kind in ("outs", "metrics", "plots")):
+            options = {out: {}} if isinstance(out, str) else out
+            yield from ((name, path, chosen.get("cache", True)) for path, chosen in options.items())
+
+
+def added_folders(root: Path) -> tuple[Path, Path]:
+    """Return the folders whose entries are given to DVC with `dvc add`."""
+    return batches_folder(root), packs_folder(root)
 
 
 def read_list(path: Path, md5: str) -> dict[str, str] | None:
@@ -159,19 +173,12 @@ def _run(root: Path, arguments: Sequence[str], name: str, stdin: str = "") -> st
     return done.stdout
 
 
-def _added_folders(root: Path) -> tuple[Path, Path]:
-    """Return the folders whose entries are given to DVC with `dvc add`."""
-    return batches_folder(root), packs_folder(root)
-
-
 def _record_paths(root: Path, committed: Mapping[str, str]) -> list[str]:
     """Return dvc.lock and the .dvc files of batches and packs, on disk or in the last commit.
 
     The .dvc file of a pack of a former recipe is left out if it is not on disk: a refresh removes it.
     """
-    on_disk = {
-        str(path.relative_to(root)) for folder in _added_folders(root) for path in folder.glob("*.dvc")
-    }
+    on_disk = {str(path.relative_to(root)) for folder in added_folders(root) for path in folder.glob("*.dvc")}
     absent = {path for path in committed if path == LOCK or path.endswith(".dvc")} - on_disk
     recipe = _current_recipe(root) if absent else None
     lock = {LOCK} if (root / LOCK).exists() else set()
@@ -218,7 +225,7 @@ def _added_output(root: Path, path: str) -> Output:
 
 def _locked_outputs(root: Path) -> list[Output]:
     """Read dvc.lock; dvc.yaml tells which outputs git stores."""
-    in_git = set(_outputs_in_git(root))
+    in_git = {path for _, path, is_cached in declared_outputs(root) if not is_cached}
     return [
         Output(
             path=out["path"],
@@ -231,15 +238,6 @@ def _locked_outputs(root: Path) -> list[Output]:
         for stage, entry in _read_yaml(root / LOCK)["stages"].items()
         for out in entry["outs"]
     ]
-
-
-def _outputs_in_git(root: Path) -> Iterator[str]:
-    """Yield the outputs in dvc.yaml with `cache: false`."""
-    for stage in _read_yaml(root / "dvc.yaml")["stages"].values():
-        for kind in ("outs", "metrics", "plots"):
-            for out in stage.get(kind, ()):
-                if isinstance(out, dict):
-                    yield from (path for path, options in out.items() if not options.get("cache", True))
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

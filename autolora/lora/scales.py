@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autolora.errors import RefusedFile
 from autolora.lora.verdict import refusal
 from autolora.storage.regex import find_matching
 
@@ -120,28 +119,24 @@ def _match_patterns(fields: Mapping[str, Any], field_name: str, modules: Sequenc
     remaining = list(modules)
     for pattern, value in patterns.items():
         number = _number(pattern, value)
-        matching = {remaining[position] for position in _find_matching(field_name, pattern, remaining)}
+        try:
+            matching = {remaining[position] for position in _find_matching(pattern, remaining)}
+        except (re.error, ValueError) as error:
+            problem = f"the {field_name} {pattern[:100]!r} is not supported: {str(error)[:100]}"
+            raise refusal("bad-alpha", problem) from error
         values |= dict.fromkeys(matching, number)
         remaining = [name for name in remaining if name not in matching]
     return values
 
 
-def _find_matching(field_name: str, pattern: str, names: Sequence[str]) -> list[int]:
-    """Return the positions of the names that a pattern matches; refuse patterns that PEFT or RE2 cannot use."""
+def _find_matching(pattern: str, names: Sequence[str]) -> list[int]:
+    """Return the positions of the names that a pattern matches.
+
+    Raises ValueError or re.error if PEFT or RE2 cannot use the pattern.
+    """
     if len(pattern) > MAX_PATTERN_CHARS:
-        raise _bad_pattern(
-            field_name, pattern, f"it has {len(pattern)} characters, the limit is {MAX_PATTERN_CHARS}"
-        )
+        raise ValueError(f"it has {len(pattern)} characters, the limit is {MAX_PATTERN_CHARS}")
     if not PATTERN_SYNTAX.fullmatch(pattern):
-        raise _bad_pattern(
-            field_name, pattern, "expected only names, '.', classes, groups, '|', '*', '+', '?', '^' and '$'"
-        )
-    try:
-        re.compile(pattern)  # PEFT uses Python's syntax, in which some of RE2's patterns are not valid
-        return find_matching(rf"^(?:.*\.)?(?:{pattern})$", names)
-    except (re.error, ValueError) as error:
-        raise _bad_pattern(field_name, pattern, str(error)) from error
-
-
-def _bad_pattern(field_name: str, pattern: str, problem: str) -> RefusedFile:
-    return refusal("bad-alpha", f"the {field_name} {pattern[:100]!r} is not supported: {problem[:100]}")
+        raise ValueError("expected only names, '.', classes, groups, '|', '*', '+', '?', '^' and '$'")
+    re.compile(pattern)  # PEFT uses Python's syntax, in which some of RE2's patterns are not valid
+    return find_matching(rf"^(?:.*\.)?(?:{pattern})$", names)

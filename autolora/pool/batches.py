@@ -7,7 +7,6 @@ tracks, names the batch of each file, so that paths and membership are known wit
 
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
@@ -143,22 +142,6 @@ def free_name(root: Path, today: date) -> str:
     return name
 
 
-def adopt_former_layout(root: Path) -> int:
-    """Move the files of the former layout, data/pool/weights/ab/ and so on, into the open batch; return their number.
-
-    Nothing is copied or downloaded; sketches are computed again.
-    """
-    count, folder = 0, root / "data" / "pool"
-    for kind in SUFFIXES:
-        for shard in sorted((folder / kind).glob("??")):
-            count += _move_all(shard, open_folder(root) / kind)
-        _remove_empty(folder / kind)
-    for shard in (folder / "sketches").glob("??"):
-        shutil.rmtree(shard)
-    (folder / "files.json").unlink(missing_ok=True)
-    return count
-
-
 @lru_cache(maxsize=4)
 def _read_members(path: str, modified_ns: int, size: int) -> Members:
     """Read batches.jsonl; modification time and size are part of the cache's key."""
@@ -225,16 +208,14 @@ def _move(source: Path, target: Path, kind: str, sha256: str) -> None:
     os.rename(source / kind / name, target / kind / name)
 
 
-def _move_all(source: Path, target: Path) -> int:
-    """Move all files of a folder and remove it; return their number."""
+def _move_all(source: Path, target: Path) -> None:
+    """Move all files of a folder, if it exists, and remove it."""
     if not source.is_dir():
-        return 0
+        return
     target.mkdir(parents=True, exist_ok=True)
-    files = list(source.iterdir())
-    for file in files:
+    for file in list(source.iterdir()):
         file.rename(target / file.name)
     source.rmdir()
-    return len(files)
 
 
 def _remove_empty(folder: Path) -> None:

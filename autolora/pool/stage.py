@@ -44,7 +44,6 @@ class PoolSync:
         self._files = group_sources(self._listings)
         with raising_disk_full(pool.folder(root)):
             batches.recover(root)
-            batches.adopt_former_layout(root)
         self.tables = PoolTables(root)
         self._rows: dict[str, Adapter] = {}
         self._images: dict[str, ImageSource] = {}

@@ -1,14 +1,18 @@
 """Locks, so that one process at a time changes a repository or a folder; the system releases those of a killed one."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from autolora.errors import AutoLoraError
 
 LOCK = "cache/refresh.lock"
 FOLDER_LOCK = ".lock"
+RETRY_S = 0.2
+"""time after which a lock is tried once more: `is_locked` of another process holds it for a moment"""
 
 
 @contextmanager
@@ -30,14 +34,10 @@ def exclusive_lock(root: Path) -> Iterator[int]:
 
 def is_locked(root: Path) -> bool:
     """Return whether a process holds the repository's lock."""
-    try:
-        with (root / LOCK).open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    if not (root / LOCK).exists():
         return False
-    except BlockingIOError:
-        return True
-    return False
+    with (root / LOCK).open() as stream:
+        return not _try_lock(stream, fcntl.LOCK_SH)
 
 
 @contextmanager
@@ -57,8 +57,17 @@ def exclusive_folder(folder: Path, alternative: str = "") -> Iterator[None]:
 def _hold(path: Path, message: str) -> Iterator[int]:
     """Lock a file and yield its descriptor. Raises AutoLoraError with the message if another process holds it."""
     with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AutoLoraError(message) from error
+        if not _try_lock(stream):
+            time.sleep(RETRY_S)
+            if not _try_lock(stream):
+                raise AutoLoraError(message)
         yield stream.fileno()
+
+
+def _try_lock(stream: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
+    """Return whether no other process had locked a file, which is locked then."""
+    try:
+        fcntl.flock(stream, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import errno
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -154,7 +155,13 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     reason: str,
     is_released: bool,
 ) -> None:
-    seen = []
+    seen: list[str | None] = []
+    published: list[str] = []
+
+    async def publish(markdown: str) -> None:
+        published.append(markdown)
+
+    monkeypatch.setattr(refresh, "publish", publish)
     monkeypatch.setattr(refresh.page, "assemble", lambda root: seen.append(read_last_refresh(root).problem))
     raise_at(step, error, monkeypatch)
     with nullcontext() if isinstance(error, AutoLoraError) else pytest.raises(type(error)):
@@ -163,6 +170,10 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     assert last.problem and reason in last.problem and last.failures == 1
     assert (last.index == "d" * 64) == is_released
     assert seen == ([] if isinstance(error, KeyboardInterrupt) else [last.problem])
+    if isinstance(error, AutoLoraError):
+        served = "its new index is served." if is_released else "No index has been released yet."
+        assert f"The refresh failed. {served}" in published[-1].replace("It failed after the release: ", "")
+        assert f"**{error}**" in published[-1] and "python -m flows.refresh" in published[-1]
 
 
 def test_a_report_that_cannot_be_written_hides_no_failure(
@@ -173,3 +184,20 @@ def test_a_report_that_cannot_be_written_hides_no_failure(
         asyncio.run(refresh.refresh.fn())
     assert "reports/index.html stays as it was: MissingArtifact" in capsys.readouterr().out
     assert "by zero" in str(read_last_refresh(steps).problem)
+
+
+def test_a_full_disk_hides_no_failure(steps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the record nor the report can be written then; the reason is published."""
+    published: list[str] = []
+
+    async def publish(markdown: str) -> None:
+        published.append(markdown)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(refresh, "publish", publish)
+    monkeypatch.setattr(refresh, "record_failure", fail)
+    raise_at("crawl", StageFailed("pool: DiskFull: no space", "log"), monkeypatch)
+    asyncio.run(refresh.refresh.fn())
+    assert "**pool: DiskFull: no space**" in published[-1]

@@ -130,20 +130,6 @@ def test_a_list_that_a_killed_run_has_half_written_is_completed(tmp_path: Path) 
     assert batches.list_path(tmp_path).read_bytes() == complete
 
 
-def test_the_former_layout_is_adopted_without_a_copy(tmp_path: Path) -> None:
-    pool = tmp_path / "data/pool"
-    for folder, suffix in (("weights", ".safetensors"), ("renderings", ".png"), ("sketches", ".safetensors")):
-        (pool / folder / "aa").mkdir(parents=True)
-        (pool / folder / "aa" / f"{'a' * 64}{suffix}").write_text(folder)
-    (pool / "files.json").write_text("{}")
-    inode = (pool / "weights/aa" / f"{'a' * 64}.safetensors").stat().st_ino
-    assert batches.adopt_former_layout(tmp_path) == 2
-    close(tmp_path, ["a" * 64], ["a" * 64])
-    assert batches.file_path(tmp_path, "weights", "a" * 64).stat().st_ino == inode
-    assert sorted(os.listdir(pool)) == ["batches", "batches.jsonl", "sketches"]
-    assert batches.adopt_former_layout(tmp_path) == 0
-
-
 def test_a_damaged_list_names_its_line(tmp_path: Path) -> None:
     close(tmp_path, put(tmp_path, "a"))
     with batches.list_path(tmp_path).open("a") as stream:

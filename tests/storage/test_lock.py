@@ -1,5 +1,6 @@
 """Locks: who is refused, what the message says, and when a lock is free again."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import AutoLoraError
-from autolora.storage.lock import exclusive_folder, exclusive_lock
+from autolora.storage import lock
+from autolora.storage.lock import exclusive_folder, exclusive_lock, is_locked
 
 HOLD = """
 import sys
@@ -48,3 +50,17 @@ def test_lock_of_a_repository_is_another_than_that_of_its_folder(tmp_path: Path)
         other = exclusive_lock(tmp_path)
         with pytest.raises(AutoLoraError, match="another process is changing"):
             other.__enter__()
+
+
+def test_a_process_that_asks_for_the_lock_at_this_moment_refuses_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `autolora status` may, when the nightly refresh starts."""
+    with exclusive_lock(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    with (tmp_path / lock.LOCK).open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(stream, fcntl.LOCK_UN))
+        with exclusive_lock(tmp_path):
+            assert is_locked(tmp_path)
