@@ -25,6 +25,7 @@ from autolora.report.last_refresh import (
     failure_notice,
     read_last_refresh,
     record_failure,
+    record_release,
     record_start,
     record_success,
 )
@@ -76,6 +77,7 @@ def add_batches(lock_fd: int) -> list[str]:
 def promote() -> None:
     """Release the new index."""
     release(ROOT, content_digest(ROOT))
+    record_release(ROOT, now())
 
 
 @task()
@@ -121,8 +123,8 @@ def untrack_outputs() -> None:
     outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
     if tracked := git.untrack([*outputs, *map(str, added_folders(ROOT))], params().refresh.commit):
         stage.print_and_log(
-            f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which `dvc repro` fails, such as "
-            f"{tracked[0]}. It no longer tracks them; the files stay"
+            f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which their stages fail, such as "
+            f"{tracked[0]}. It no longer tracks them, and the files stay; commit this if `git status` shows it"
         )
 
 
@@ -142,7 +144,6 @@ async def run_steps(lock_fd: int) -> None:
     """Release and save the index of today, then run the stages that no index needs."""
     dvc.repair_files()
     git.remove_stale_locks()
-    untrack_outputs()
     started = time.monotonic()
     summary = release_index(lock_fd, read_baseline())
     seconds = time.monotonic() - started
@@ -154,8 +155,8 @@ async def run_steps(lock_fd: int) -> None:
 
 @contextmanager
 def recorded() -> Iterator[None]:
-    """Record how the refresh ends; after a failure, write the report again, which then states it."""
-    record_start(ROOT, now())
+    """Record how the refresh ends, and write the report again if a failure must be stated, or no longer."""
+    before = record_start(ROOT, now())
     try:
         yield
     except Exception as error:
@@ -166,6 +167,8 @@ def recorded() -> Iterator[None]:
             stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
         raise
     record_success(ROOT, now())
+    if before.problem:
+        page.assemble(ROOT)
 
 
 def release_index(lock_fd: int, before: Snapshot) -> str:
@@ -179,6 +182,7 @@ def release_index(lock_fd: int, before: Snapshot) -> str:
             "profiles/themes.json, which has none"
         )
     crawl(lock_fd)
+    untrack_outputs()
     reproduce_and_defer(lock_fd)
     add_batches(lock_fd)
     captions = caption_summary(ROOT)
