@@ -26,8 +26,8 @@ HINTS = (
     "Updating lock file",
 )
 """beginnings of lines that DVC prints after every stage"""
-EMPTY = "is empty."
-"""end of DVC's warning about a table without rows"""
+ENDS = ("is empty.", "didn't change, skipping")
+"""ends of lines about tables without rows and stages that do not run"""
 
 
 def reproduce(*arguments: str, lock_fd: int | None = None, tag: str | None = None) -> None:
@@ -81,7 +81,7 @@ def _stream(arguments: Sequence[str], lock_fd: int | None, variables: dict[str, 
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if line.strip() and not line.strip().startswith(HINTS) and not line.rstrip().endswith(EMPTY):
+            if line.strip() and not line.strip().startswith(HINTS) and not line.rstrip().endswith(ENDS):
                 stage.print_and_log(line.rstrip("\n"))
                 tail.append(line)
         return process.wait(), "".join(tail)

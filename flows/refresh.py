@@ -25,6 +25,7 @@ from autolora.report.last_refresh import (
     failure_notice,
     read_last_refresh,
     record_failure,
+    record_release,
     record_start,
     record_success,
 )
@@ -78,6 +79,7 @@ def add_batches(lock_fd: int) -> list[str]:
 def promote() -> None:
     """Release the new index."""
     release(ROOT, content_digest(ROOT))
+    record_release(ROOT, now())
 
 
 @task()
@@ -123,8 +125,9 @@ def untrack_outputs() -> None:
     outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
     if tracked := git.untrack([*outputs, *map(str, added_folders(ROOT))], params().refresh.commit):
         stage.print_and_log(
-            f"[refresh] git tracked {len(tracked)} files that DVC keeps, so that `dvc repro` failed, among them "
-            f"{', '.join(tracked[:MAX_NAMES])}. It no longer tracks them; the files stay"
+            f"[refresh] git tracked {len(tracked)} files that DVC keeps, with which their stages fail, among them "
+            f"{', '.join(tracked[:MAX_NAMES])}. It no longer tracks them, and the files stay; commit this if `git "
+            "status` shows it"
         )
 
 
@@ -155,8 +158,8 @@ async def run_steps(lock_fd: int) -> None:
 
 @contextmanager
 def recorded() -> Iterator[None]:
-    """Record how the refresh ends; after a failure, write the report again, which then states it."""
-    record_start(ROOT, now())
+    """Record how the refresh ends, and write the report again if a failure must be stated, or no longer."""
+    before = record_start(ROOT, now())
     try:
         yield
     except Exception as error:
@@ -167,6 +170,8 @@ def recorded() -> Iterator[None]:
             stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
         raise
     record_success(ROOT, now())
+    if before.problem:
+        page.assemble(ROOT)
 
 
 def release_index(lock_fd: int, before: Snapshot) -> str:

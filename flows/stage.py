@@ -196,13 +196,21 @@ def _run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool) -> None:
             asyncio.run(_run_linked(flow, os.environ) if isinstance(flow, prefect.Flow) else flow())
     except AutoLoraError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        if path := os.environ.get(FAILURE_VARIABLE):
-            write_atomic(Path(path), json.dumps({"flow": name, "reason": f"{type(error).__name__}: {error}"}))
+        _write_reason(name, error)
         sys.exit(1)
+    except Exception as error:
+        _write_reason(name, error)
+        raise
     finally:
         elapsed = time.perf_counter() - started
         total, share = elapsed + PREFECT_IMPORT_S, elapsed + PREFECT_IMPORT_S - _busy()
         print(f"[{name}] {total:.1f} s, of which Prefect {share:.1f} s", flush=True)
+
+
+def _write_reason(name: str, error: Exception) -> None:
+    """Write why a flow failed to the file that the refresh which started it reads."""
+    if path := os.environ.get(FAILURE_VARIABLE):
+        write_atomic(Path(path), json.dumps({"flow": name, "reason": f"{type(error).__name__}: {error}"}))
 
 
 async def _run_linked(flow: prefect.Flow[[], Any], environment: Mapping[str, str]) -> None:

@@ -150,7 +150,7 @@ def _describe_images(report: "IndexReport") -> Iterator[str]:
         line = f"{_count(report.images, 'image')}, not captioned: captions.engine in params.yaml is null"
     yield line
     if report.refused_images:
-        yield f"  {report.refused_images} new images are not valid"
+        yield f"  {report.refused_images} new images are not valid: data/pool/refused.jsonl names them"
     if report.failed_captions:
         reason = next(iter(report.failed_captions.values()))
         yield f"  {_count(len(report.failed_captions), 'image')} could not be captioned: {reason}"

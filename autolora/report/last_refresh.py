@@ -39,9 +39,11 @@ class LastRefresh:
     started: str | None = None
     """time of the start of a refresh that has not ended"""
     index: str | None = None
-    """content digest of the index that was served when a refresh last started or ended"""
+    """content digest of the last index that a refresh has released in place of another one"""
     released: str | None = None
-    """time of the end of the refresh that released it; None if no refresh did"""
+    """time of that release"""
+    is_released: bool = False
+    """whether the refresh that has started, or that failed, has released that index"""
 
     @property
     def problem(self) -> str | None:
@@ -58,26 +60,35 @@ class LastRefresh:
 def read_last_refresh(root: Path) -> LastRefresh:
     """Return the record, in which a killed refresh is a failed one; an empty one if no refresh has run here."""
     last = _read(root)
-    return last if last.started is None or is_locked(root) else _failed(root, last, last.started, "")
+    return last if last.started is None or is_locked(root) else _killed(last)
 
 
-def record_start(root: Path, now: datetime) -> None:
-    """Record that a refresh starts, which holds the repository's lock."""
+def record_start(root: Path, now: datetime) -> LastRefresh:
+    """Record that a refresh starts, which holds the repository's lock; return the record before."""
     last = _read(root)
-    if last.started:
-        last = _failed(root, last, last.started, "")
-    _write(root, replace(_with_served(root, last, None), started=now.isoformat(timespec="seconds")))
+    last = _killed(last) if last.started else last
+    _write(root, replace(last, started=now.isoformat(timespec="seconds"), is_released=False))
+    return last
+
+
+def record_release(root: Path, now: datetime) -> None:
+    """Record that the refresh has released an index, unless it is that of the last release."""
+    last, digest = _read(root), former_digest(root)
+    if digest != last.index:
+        time = now.isoformat(timespec="seconds")
+        _write(root, replace(last, index=digest, released=time, is_released=True))
 
 
 def record_success(root: Path, now: datetime) -> None:
     """Record that the refresh has succeeded."""
+    last = _read(root)
     time = now.isoformat(timespec="seconds")
-    _write(root, LastRefresh(succeeded=time, index=former_digest(root), released=time))
+    _write(root, LastRefresh(succeeded=time, index=last.index, released=last.released))
 
 
 def record_failure(root: Path, now: datetime, reason: str) -> None:
     """Record that the refresh has failed, maybe after it has released a new index."""
-    _write(root, _failed(root, _read(root), now.isoformat(timespec="seconds"), reason))
+    _write(root, _failed(_read(root), now.isoformat(timespec="seconds"), reason))
 
 
 def failure_notice(root: Path, last: LastRefresh) -> list[str]:
@@ -87,7 +98,7 @@ def failure_notice(root: Path, last: LastRefresh) -> list[str]:
     digest = former_digest(root)
     if digest is None:
         served = "No index has been released yet."
-    elif last.released == last.failed:
+    elif last.is_released and digest == last.index:
         served = "It failed after the release: its new index is served."
     else:
         served = f"The index of {index_day(root, last, digest) or 'an earlier day'} is served."
@@ -106,15 +117,13 @@ def to_words(time: str) -> str:
     return f"{time[:10]}, {time[11:16]} UTC"
 
 
-def _failed(root: Path, last: LastRefresh, time: str, reason: str) -> LastRefresh:
-    last = _with_served(root, last, time)
+def _killed(last: LastRefresh) -> LastRefresh:
+    """Return the record in which the refresh that has started is a failed one."""
+    return _failed(last, str(last.started), "")
+
+
+def _failed(last: LastRefresh, time: str, reason: str) -> LastRefresh:
     return replace(last, started=None, failed=time, reason=reason, failures=last.failures + 1)
-
-
-def _with_served(root: Path, last: LastRefresh, time: str | None) -> LastRefresh:
-    """Return the record with the served index, which a refresh has released at a time if it is another one."""
-    served = former_digest(root)
-    return last if served == last.index else replace(last, index=served, released=time)
 
 
 def _read(root: Path) -> LastRefresh:

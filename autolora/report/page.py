@@ -141,13 +141,10 @@ def _pool(cards: Sequence[Card], accepted: Sequence[Card]) -> dict[str, Any]:
 
 
 def _news(root: Path) -> dict[str, Any]:
-    """Return the values of the page about the last refresh and the releases.
-
-    A running refresh writes the page if nothing has failed, shortly before the record of the last refresh says so.
-    """
+    """Return the values of the page about the last refresh and the releases."""
     record, found, last = read_refresh(root), releases(root), read_last_refresh(root)
     return {
-        "notice": [] if last.started else failure_notice(root, last),
+        "notice": failure_notice(root, last),
         "refresh": record,
         "outcome_labels": LABELS,
         "outcome_counts": [

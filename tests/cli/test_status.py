@@ -15,7 +15,7 @@ from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
 from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_start, record_success
+from autolora.report.last_refresh import record_failure, record_release, record_start, record_success
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_lock
 from tests.support.report_root import make_listing
@@ -55,6 +55,7 @@ def test_without_a_refresh_nothing_has_failed(root: Path) -> None:
 def test_a_success_names_the_index_and_what_came(root: Path) -> None:
     write_atomic(root / "cache/served", f"{INDEX}\n")
     record_start(root, NIGHT)
+    record_release(root, NIGHT)
     record_success(root, NIGHT)
     record = RefreshRecord.of(DAY, INDEX, 7, [], [])
     write_refresh(root, replace(record, counts={"accepted": 3, "refused": 1}))

@@ -86,7 +86,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(refresh, "caption_summary", lambda root: "")
     monkeypatch.setattr(refresh, "snapshot", lambda root: empty)
     monkeypatch.setattr(refresh, "publish", publish_nothing)
-    monkeypatch.setattr(refresh, "promote", lambda: serve(tmp_path))
+    monkeypatch.setattr(refresh, "release", lambda root, digest: serve(tmp_path))
     (tmp_path / BASELINE).parent.mkdir()
     (tmp_path / BASELINE).touch()
     return tmp_path

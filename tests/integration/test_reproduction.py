@@ -52,6 +52,7 @@ NEED_NO_DECLARATION = {
     "pyproject.toml": "Prefect looks for settings",
     "digests/code/*.json": "flows compare them with the code; of the stages that depend on them, each declares its own",
     "cache/*": "a machine's own state, of which no number depends",
+    "data/watermarks.json": "how far lists have been read; without it they are read as a whole",
     "data/pool/batches*": "files are named by their sha256, which locks and tables state",
     "data/pool/open/*": "the same",
     "data/pool/incoming/*": "the same",
@@ -203,7 +204,7 @@ def test_another_instruction_and_captioner_train_as_from_an_empty_folder(
     change_params(params, {"captions": {"instructions": instructions}, "models": vlm})
     index, (failed, completed) = repository.index_content(), refresh_twice(repository, tmp_path)
     assert {"encoder", "fusion"} <= run_stages(failed.stdout)
-    assert failed.returncode == 1 and "RuntimeError: injected" in failed.stdout
+    assert failed.returncode == 1 and "**experiments: RuntimeError: injected**" in failed.stdout
     assert "Served index: " in failed.stdout and repository.index_content() != index
     assert repository.search("a cat")[0]["index"] == repository.index_content()
     assert run_stages(completed.stdout) == {"crawl", "experiments"}

@@ -13,6 +13,7 @@ from autolora.report.last_refresh import (
     index_day,
     read_last_refresh,
     record_failure,
+    record_release,
     record_start,
     record_success,
 )
@@ -34,6 +35,7 @@ def root(tmp_path: Path) -> Path:
     """Return a repository after a successful refresh on NIGHT."""
     record_start(tmp_path, NIGHT)
     serve(tmp_path, OLD)
+    record_release(tmp_path, NIGHT)
     record_success(tmp_path, NIGHT)
     return tmp_path
 
@@ -43,6 +45,7 @@ def fail(root: Path, days: int, reason: str, released: str | None = None) -> Non
     record_start(root, NIGHT + timedelta(days=days))
     if released:
         serve(root, released)
+        record_release(root, NIGHT + timedelta(days=days))
     record_failure(root, NIGHT + timedelta(days=days), reason)
 
 
@@ -101,6 +104,17 @@ def test_an_index_that_was_released_by_hand_is_not_that_of_a_refresh(root: Path)
     assert failure_notice(root, read_last_refresh(root))[1] == "The index of an earlier day is served."
 
 
+def test_an_index_to_which_one_went_back_after_the_failure_is_not_its_new_one(root: Path) -> None:
+    fail(root, 1, "AutoLoraError: `dvc push` failed", released=NEW)
+    serve(root, OLD)
+    assert failure_notice(root, read_last_refresh(root))[1] == "The index of an earlier day is served."
+
+
+def test_a_refresh_that_releases_the_same_index_again_has_released_none(root: Path) -> None:
+    fail(root, 1, "AutoLoraError: `dvc push` failed", released=OLD)
+    assert failure_notice(root, read_last_refresh(root))[1] == "The index of 2026-11-27 is served."
+
+
 def test_a_damaged_record_is_reported(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     for content in ("{", '{"night": 1}'):
         (root / RECORD).write_text(content)
@@ -118,7 +132,9 @@ def test_the_report_begins_with_a_failure(root: Path) -> None:
     assert "The index of 2026-11-27 is served." in banner
     with exclusive_lock(root):
         record_start(root, NIGHT + timedelta(days=3))
-        assert 'class="problem"' not in assemble(root).read_text(), "a refresh writes it before it succeeds"
+        assert banner in assemble(root).read_text(), "until a refresh succeeds"
+        record_success(root, NIGHT + timedelta(days=3))
+    assert 'class="problem"' not in assemble(root).read_text()
 
 
 def test_the_record_is_read_without_the_large_libraries() -> None:
