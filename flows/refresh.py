@@ -163,15 +163,23 @@ def recorded() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        try:
+        with _attempted():
             record_failure(ROOT, now(), stage.reason_of(error))
             page.assemble(ROOT)
-        except Exception as problem:  # a full disk, or what the failed refresh has left
-            stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
         raise
     record_success(ROOT, now())
     if before.problem:
-        page.assemble(ROOT)
+        with _attempted():
+            page.assemble(ROOT)
+
+
+@contextmanager
+def _attempted() -> Iterator[None]:
+    """Print an error of the block and go on: a full disk, or what a failed refresh has left, hides no other reason."""
+    try:
+        yield
+    except Exception as problem:
+        stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
 
 
 def release_index(lock_fd: int, before: Snapshot) -> str:
