@@ -13,7 +13,9 @@ import ast
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from autolora.errors import AutoLoraError, MismatchError
@@ -42,6 +44,7 @@ PLUMBING = (
 """files and folders whose code changes no row, vector or weight"""
 CODE = Path(__file__).parents[1]
 """the folder of the packages `flows` and `autolora` that run"""
+MAX_PARSES, PARSE_DELAY_S = 50, 0.02
 CHECKED = Path("digests/code/checked.json")
 """written after a check, so that DVC runs every stage after it"""
 
@@ -116,11 +119,24 @@ def imported_files(path: Path) -> set[str]:
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return _parse_text(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise MismatchError(
             f"{path} is not valid Python: {error}; correct it, then run `make deps`"
         ) from error
+
+
+def _parse_text(text: str) -> ast.Module:
+    """Return the syntax tree of a module.
+
+    Python before 3.11.8 and 3.12.2 raises SystemError if another thread, such as one of Prefect, parses at the same
+    time (gh-106905): then the text is parsed again.
+    """
+    for _ in range(MAX_PARSES):
+        with suppress(SystemError):
+            return ast.parse(text)
+        time.sleep(PARSE_DELAY_S)
+    return ast.parse(text)
 
 
 def _tokens(value: object) -> Iterator[str]:

@@ -136,19 +136,21 @@ async def refresh() -> None:
     """Refresh the pool and everything made from it."""
     with exclusive_lock(ROOT) as lock_fd:
         try:
-            with recorded(), guarded("refresh"):
-                await run_steps(lock_fd)
+            with recorded():
+                dvc.repair_files()
+                git.remove_stale_locks()
+                before = read_baseline()
+                with guarded("refresh"):
+                    await run_steps(lock_fd, before)
         except AutoLoraError as error:
             await publish(failure_text(error))
             raise
 
 
-async def run_steps(lock_fd: int) -> None:
+async def run_steps(lock_fd: int, before: Snapshot) -> None:
     """Release and save the index of today, then run the stages that no index needs."""
-    dvc.repair_files()
-    git.remove_stale_locks()
     started = time.monotonic()
-    summary = release_index(lock_fd, read_baseline())
+    summary = release_index(lock_fd, before)
     seconds = time.monotonic() - started
     await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
     save(summary, lock_fd)
