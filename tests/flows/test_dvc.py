@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from dvc.repo import Repo
 
 from autolora.errors import AutoLoraError
 from autolora.lora.sketch import Sketch
@@ -23,6 +24,8 @@ from tests.support import killing
 TODAY = datetime.date(2026, 1, 5)
 RECIPE = "0123456789abcdef"
 SHAS = [f"{number:064x}" for number in range(3)]
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -209,3 +212,12 @@ def test_a_file_that_a_killed_addition_had_removed_is_put_back(root: Path) -> No
     dvc.repair_files()
     assert weights(root) == before
     assert not (root / "data/pool/adding").exists()
+
+
+def test_dvc_reads_the_dvc_files_of_batches_and_sketches_and_ignores_their_content() -> None:
+    """DVC skips .dvc files in a folder that .gitignore ignores by its own rules, which are not those of git."""
+    scm = Repo(str(REPOSITORY)).scm
+    for folder, name in (("batches", "2026-01-05"), ("sketches", "2026-01-05-7d64.safetensors")):
+        path = f"{REPOSITORY}/data/pool/{folder}"
+        assert not scm.is_ignored(f"{path}/") and not scm.is_ignored(f"{path}/{name}.dvc")
+        assert scm.is_ignored(f"{path}/{name}")
