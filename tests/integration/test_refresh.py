@@ -186,8 +186,8 @@ def test_nightly_howto_sets_up_a_schedule_that_runs(
 def test_stage_runs_are_subflows_of_their_refresh(
     repository: Repository, third_refresh: dict[str, Any]
 ) -> None:
-    runs = flow_runs(repository.api, {})
-    (parent,) = (run for run in runs if run["name"] == "refresh 2026-01-06")
+    runs = flow_runs(repository.api, {"name": {"any_": ["refresh 2026-01-06"]}})
+    parent = max(runs, key=lambda run: run["start_time"])  # other tests share the server
     stages = flow_runs(repository.api, {"parent_flow_run_id": {"any_": [parent["id"]]}})
     names = {run["name"] for run in stages}
     assert {"crawl 2026-01-06", "pool 2026-01-06", "captions 2026-01-06", "index 2026-01-06"} <= names

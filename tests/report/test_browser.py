@@ -71,6 +71,8 @@ def test_hub_pages_are_links_below_the_hubs_of_the_params(tmp_path: Path) -> Non
     write_pool(tmp_path, adapters=4)
     shutil.copy(PROFILE, tmp_path / "params.yaml")
     (tmp_path / "playground").mkdir()
+    (tmp_path / "profiles").mkdir()
+    shutil.copy(PROFILE.with_name("themes.json"), tmp_path / "profiles")
     assemble(tmp_path)
     adapters = {adapter["sha256"]: adapter for adapter in script_data(tmp_path)["adapters"]}
     assert adapters[f"{0:064x}"]["page"] == "https://huggingface.co/author0/cat"
