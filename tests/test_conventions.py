@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.main import get_command
 
 from autolora import stages
-from autolora.cli import app
 from autolora.params import Params, load
 from flows import code_digests
 
@@ -16,70 +14,6 @@ ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", *stages.STAGES)
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
-OPTIONS = {
-    "init": {"folder", "encoder"},
-    "plan": {"params", "adapters", "images_per_adapter", "listed", "as_json"},
-    "index": {"folder", "encoder"},
-    "search": {
-        "prompt",
-        "image",
-        "caption",
-        "k",
-        "licenses",
-        "may_sell",
-        "derivatives",
-        "nsfw",
-        "person",
-        "bases",
-        "max_rank",
-        "max_mb",
-        "hubs",
-        "since",
-        "families",
-        "where",
-        "rev",
-        "with_reasons",
-        "as_json",
-    },
-    "generate": {
-        "prompt",
-        "k",
-        "adapters",
-        "method",
-        "style",
-        "trigger_words",
-        "seed",
-        "like",
-        "output",
-        "where",
-        "rev",
-    },
-    "serve": {"host", "port", "open_page"},
-    "evaluate": {"prompts", "k", "rev", "as_json"},
-    "show": {"adapter", "captions", "trigger_words", "gallery", "as_json"},
-    "inspect": {"path", "output", "pipeline", "encoder", "words", "as_json"},
-    "export": {"adapter", "output", "layout", "dtype", "pipeline", "force"},
-    "status": {"as_json"},
-    "versions": {"as_json"},
-    "release": {"rev"},
-    "verify": {"sample", "seed", "as_json"},
-    "repair": {"apply", "train"},
-    "report": set(),
-    "import-encoder": {"file", "output"},
-    "import-gates": {"file", "output"},
-    "publish-encoder": {
-        "folder",
-        "license",
-        "base_model",
-        "dtype",
-        "rank",
-        "with_pipeline",
-        "push",
-        "private",
-    },
-    "publish-gates": {"folder", "license", "base_model", "dtype", "push", "private"},
-    "publish-index": {"folder", "rev", "push", "private"},
-}
 
 
 def test_pipeline_consists_of_the_code_check_and_ten_stages() -> None:
@@ -132,11 +66,6 @@ def test_no_param_is_a_secret() -> None:
 )
 def test_every_profile_passes_the_strict_loader(path: Path) -> None:
     load(path)
-
-
-def test_command_line_options_are_frozen() -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group
-    assert {name: {param.name for param in command.params} for name, command in commands.items()} == OPTIONS
 
 
 def test_no_file_has_a_name_that_says_nothing() -> None:

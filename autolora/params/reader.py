@@ -19,34 +19,6 @@ V = TypeVar("V", EncoderVariant, FusionVariant)
 VARIANTS: Mapping[type, Mapping[str, Any]] = {EncoderVariant: ENCODER, FusionVariant: FUSION}
 """type of a section's field `variant` -> preset -> variant"""
 
-RENAMED = {
-    "crawl.licences": "crawl.licenses",
-    "crawl.sweep_days": "crawl.full_scan_every_days",
-    **{f"encoder.{name}": f"encoder.overrides.{name}" for name in (
-        "probe", "slots", "alpha", "probes", "tokens", "projections", "causal", "temperature",
-        "temperature_learned", "loss_factor", "negatives", "schedule", "regularize", "layers", "heads",
-        "mlp_ratio", "learning_rate", "weight_decay",
-    )},
-    "encoder.strength": "encoder.overrides.scale_invariant",
-    "encoder.start": "encoder.overrides.projection_init",
-    "encoder.absent": "encoder.overrides.missing_slots",
-    "encoder.draw": "encoder.overrides.batch_sampling",
-    "encoder.clip": "encoder.overrides.clip_grad_norm",
-    "encoder.center": "encoder.overrides.text_map",
-    "encoder.centre": "encoder.overrides.text_map",
-    "encoder.overrides.center_text_features": "encoder.overrides.text_map",
-    **{f"fusion.{name}": f"fusion.overrides.{name}" for name in (
-        "slots", "gate", "relevance", "relevance_weight", "global_rank", "single_share", "hinge",
-        "caption_dropout", "guidance", "learning_rate",
-    )},
-    "fusion.spread": "fusion.overrides.init_std",
-    "fusion.bias": "fusion.overrides.init_bias",
-    "fusion.scale": "fusion.overrides.init_output_scale",
-    "fusion.picture": "fusion.image_size",
-    "vllm.url": "vllm.urls",
-}  # fmt: skip
-"""key of an older params.yaml -> the key that holds its value now"""
-
 
 def read_section(kind: type[T], value: Any, dotted: str = "") -> T:
     """Return a section as its dataclass; `dotted` is its path in params.yaml, e.g. crawl.budget, empty for the file.
@@ -94,11 +66,8 @@ def _mapping(value: Any, dotted: str) -> Mapping[Any, Any]:
 
 
 def _require_known(key: Any, allowed: list[str], prefix: str) -> None:
-    if key in allowed:
-        return
-    if successor := RENAMED.get(f"{prefix}{key}"):
-        raise ParamsError(f"key '{prefix}{key}' was renamed: set '{successor}' instead")
-    raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(allowed)}")
+    if key not in allowed:
+        raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(allowed)}")
 
 
 def _value(kind: Any, value: Any, dotted: str) -> Any:

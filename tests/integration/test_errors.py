@@ -1,4 +1,4 @@
-"""Errors on the command line: exit code 1, a message of docs/howto/errors.md, and no file lost or half-written."""
+"""Errors on the command line: exit code 1, one message without a traceback, and no file lost or half-written."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from autolora import models
-from autolora.errors import AutoLoraError, DiskFull, MismatchError, MissingArtifact, RefusedFile
+from autolora.errors import DiskFull, MismatchError, MissingArtifact, RefusedFile
 from autolora.fusion.install import fused
 from autolora.index.store import SCHEMA
 from autolora.lora.factors import Factors
@@ -26,10 +26,9 @@ from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
 from autolora.slots import slots
 from autolora.storage.files import raising_disk_full, write_rows
-from tests.support.documented_errors import documented_messages
 from tests.support.repository import ROOT, Repository, change_params, copy_tree, free_port
 
-DOCUMENTED = documented_messages()
+ERROR = re.compile(r"^[A-Z]\w+: ", re.MULTILINE)
 TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8
 """a crawl reaches the limit while it waits for the hub's answer"""
 
@@ -48,97 +47,80 @@ def bare(tmp_path: Path, prefect_api: str) -> Iterator[Repository]:
     shutil.rmtree(root)
 
 
-def documented_error(repository: Repository, *command: str) -> str:
-    """Run a command that must fail with a documented message, and return the matching messages of the document."""
+def error_of(repository: Repository, *command: str) -> str:
+    """Run a command that must fail with a message of the project, and return its standard error."""
     done = repository.run(*command, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    return matching_messages(done.stderr)
-
-
-def documented(error: AutoLoraError) -> str:
-    """Return the messages of the document that match an exception as the command line prints it."""
-    return matching_messages(f"{type(error).__name__}: {error}")
-
-
-def matching_messages(text: str) -> str:
-    matching = [message for message in DOCUMENTED if re.search(pattern(message), text)]
-    assert matching, f"not in docs/howto/errors.md:\n{text}"
-    return "\n".join(matching)
-
-
-def pattern(message: str) -> str:
-    """Return the regular expression of a documented message."""
-    return "(?ms)^" + re.escape(message).replace("…", ".*") + "$"
+    assert ERROR.search(done.stderr), done.stderr
+    return done.stderr
 
 
 def test_invalid_params(bare: Repository) -> None:
     path = bare.root / "params.yaml"
     text = path.read_text()
     change_params(path, {"crawl": {"max_rendering": 5}})
-    assert "unknown key" in documented_error(bare, "autolora", "search", "a cat")
+    assert "unknown key" in error_of(bare, "autolora", "search", "a cat")
     path.write_text(text)
-    change_params(path, {"encoder": {"strength": "relative"}})
-    assert "was renamed" in documented_error(bare, "autolora", "search", "a cat")
     path.write_text(text + "\n  - broken: [")
-    assert "is not valid YAML" in documented_error(bare, "python", "-m", "flows.crawl")
+    assert "is not valid YAML" in error_of(bare, "python", "-m", "flows.crawl")
 
 
 def test_search_before_the_stage_index_has_run(bare: Repository) -> None:
     before = bare.files()
-    assert "there is no index yet" in documented_error(bare, "autolora", "search", "a cat")
+    assert "there is no index yet" in error_of(bare, "autolora", "search", "a cat")
     assert bare.files() == before
 
 
 def test_search_in_a_clone_without_data(bare: Repository) -> None:
     write_index_digest(bare.root, content="5" * 64, schema=SCHEMA)
-    assert "there is no index yet" in documented_error(bare, "autolora", "search", "a cat")
+    assert "there is no index yet" in error_of(bare, "autolora", "search", "a cat")
     bare.commit("digests without data")
-    assert "DVC cannot fetch" in documented_error(bare, "autolora", "search", "a cat", "--rev", "HEAD")
+    assert "DVC cannot fetch" in error_of(bare, "autolora", "search", "a cat", "--rev", "HEAD")
 
 
 def test_search_with_an_unknown_revision(bare: Repository) -> None:
     command = ("autolora", "search", "a cat", "--rev")
-    assert "has no revision" in documented_error(bare, *command, "v9")
-    assert "does not contain digests/index.json" in documented_error(bare, *command, "HEAD")
+    assert "has no revision" in error_of(bare, *command, "v9")
+    assert "does not contain digests/index.json" in error_of(bare, *command, "HEAD")
 
 
 @pytest.mark.parametrize("facts", [{}, {"content": "5" * 64}], ids=["no content", "another schema"])
 def test_search_in_a_revision_of_an_older_version(bare: Repository, facts: dict[str, str]) -> None:
     write_index_digest(bare.root, **facts)
     bare.commit("digest of an older version")
-    assert "has another layout: another version of AutoLoRA wrote it" in documented_error(
+    assert "has another layout: another version of AutoLoRA wrote it" in error_of(
         bare, "autolora", "search", "a cat", "--rev", "HEAD"
     )
 
 
 def test_generate_before_the_stage_index_has_run(bare: Repository) -> None:
-    assert "there is no index yet" in documented_error(bare, "autolora", "generate", "a cat")
+    assert "there is no index yet" in error_of(bare, "autolora", "generate", "a cat")
     assert not (bare.root / "images").exists()
 
 
 def test_show_of_an_unknown_adapter(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
-    assert "no adapter" in documented_error(bare, "autolora", "show", "nobody/nothing")
+    assert "no adapter" in error_of(bare, "autolora", "show", "nobody/nothing")
 
 
 def test_show_of_an_image_without_provenance(bare: Repository) -> None:
     Image.new("RGB", (64, 64)).save(bare.root / "photo.png")
-    assert "contains no provenance" in documented_error(bare, "autolora", "show", "photo.png")
+    assert "contains no provenance" in error_of(bare, "autolora", "show", "photo.png")
 
 
 def test_hub_does_not_answer(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
     shutil.rmtree(bare.root / "data/pool")
     before = bare.files()
-    assert "cannot be reached" in documented_error(bare, "python", "-m", "flows.crawl")
-    assert "missing from the pool" in documented_error(bare, "python", "-m", "flows.pool")
+    assert "cannot be reached" in error_of(bare, "python", "-m", "flows.crawl")
+    assert "missing from the pool" in error_of(bare, "python", "-m", "flows.pool")
     after = bare.files()
     assert {name: after[name] for name in before} == before
 
 
 def test_failed_refresh_releases_no_index(bare: Repository) -> None:
-    assert "StageFailed: crawl: HubError: …" in documented_error(bare, "python", "-m", "flows.refresh")
+    assert "StageFailed: crawl: HubError: " in error_of(bare, "python", "-m", "flows.refresh")
     assert not (bare.root / "cache/served").exists()
     done = bare.run("python", "-m", "autolora", "status", "--json", check=False)
     problem = json.loads(done.stdout)["last_refresh"]["problem"]
@@ -149,7 +131,7 @@ def test_failed_refresh_releases_no_index(bare: Repository) -> None:
 
 def test_refresh_with_an_invalid_pipeline(bare: Repository) -> None:
     (bare.root / "dvc.yaml").write_text("stages: [")
-    assert "failed outside of a stage" in documented_error(bare, "python", "-m", "flows.refresh")
+    assert "failed outside of a stage" in error_of(bare, "python", "-m", "flows.refresh")
 
 
 def test_two_refreshes_at_once(bare: Repository) -> None:
@@ -157,15 +139,15 @@ def test_two_refreshes_at_once(bare: Repository) -> None:
     lock.parent.mkdir()
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert "another process is changing" in documented_error(bare, "python", "-m", "flows.refresh")
+        assert "another process is changing" in error_of(bare, "python", "-m", "flows.refresh")
 
 
 def test_changed_code(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
     with (bare.root / "autolora/captions/store.py").open("a") as module:
         module.write("\nCHANGED = True\n")
-    assert "run `make deps`" in documented_error(bare, "python", "-m", "flows.captions")
-    assert "run `make deps`" in documented_error(bare, "python", "-m", "flows.refresh")
+    assert "run `make deps`" in error_of(bare, "python", "-m", "flows.captions")
+    assert "run `make deps`" in error_of(bare, "python", "-m", "flows.refresh")
 
 
 def test_time_limit(bare: Repository) -> None:
@@ -173,7 +155,7 @@ def test_time_limit(bare: Repository) -> None:
         hub = {"endpoint": f"http://127.0.0.1:{silent_hub.getsockname()[1]}"}
         changes = {"hubs": {"huggingface": hub, "timeout_s": REQUEST_TIMEOUT_S}}
         change_params(bare.root / "params.yaml", changes | {"refresh": {"timeout_h": TIME_LIMIT_H}})
-        assert "did not finish within" in documented_error(bare, "python", "-m", "flows.crawl")
+        assert "did not finish within" in error_of(bare, "python", "-m", "flows.crawl")
     assert not (bare.root / "data/catalog.jsonl").exists()
 
 
@@ -182,7 +164,7 @@ def test_captioning_server_does_not_answer(bare: Repository) -> None:
     change_params(bare.root / "params.yaml", {"captions": {"engine": "vllm"}, "vllm": server})
     put_one_rendering(bare.root, bare.endpoint)
     before = bare.files()
-    assert "no vLLM server answers" in documented_error(bare, "python", "-m", "flows.captions")
+    assert "no vLLM server answers" in error_of(bare, "python", "-m", "flows.captions")
     assert bare.files() == before
 
 
@@ -190,7 +172,7 @@ def test_damaged_row_of_the_pool(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
     path = bare.root / "data/pool/adapters.jsonl"
     path.write_text("{broken\n" + path.read_text())
-    assert "is not valid JSON" in documented_error(bare, "autolora", "show", "a/b")
+    assert "is not valid JSON" in error_of(bare, "autolora", "show", "a/b")
 
 
 def test_damaged_weights_file(tmp_path: Path) -> None:
@@ -200,13 +182,13 @@ def test_damaged_weights_file(tmp_path: Path) -> None:
     params = load(ROOT / "params.yaml")
     with pytest.raises(MissingArtifact) as caught:
         load_lora(tmp_path, "3" * 64, slots(models.transformer_config(params.models)), params.pool)
-    assert "is damaged" in documented(caught.value)
+    assert "is damaged" in str(caught.value)
 
 
 def test_full_disk(tmp_path: Path) -> None:
     with pytest.raises(DiskFull) as caught, raising_disk_full(tmp_path):
         Path("/dev/full").write_text("a")
-    assert "free some space" in documented(caught.value)
+    assert "free some space" in str(caught.value)
 
 
 def test_refused_file(tmp_path: Path) -> None:
@@ -215,7 +197,7 @@ def test_refused_file(tmp_path: Path) -> None:
     params = load(ROOT / "params.yaml")
     with pytest.raises(RefusedFile) as caught:
         read(path, slots(models.transformer_config(params.models)), params.pool)
-    assert "is not in the safetensors format" in documented(caught.value)
+    assert "is not in the safetensors format" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +208,7 @@ def test_adapter_for_another_base_model(name: str, d_in: int) -> None:
     transformer = models.load_pipeline(load(ROOT / "params.yaml").models).transformer
     with pytest.raises(MismatchError) as caught, fused(transformer, [lora]):
         pass
-    assert "made for another base model" in documented(caught.value)
+    assert "made for another base model" in str(caught.value)
 
 
 def write_index_digest(root: Path, **facts: str | int) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from autolora.errors import ParamsError
 from autolora.params import load
-from autolora.params.reader import RENAMED
-from tests.params.changed_params import SHIPPED, changed
+from tests.params.changed_params import changed
 
 
 @pytest.mark.parametrize(
@@ -69,16 +68,6 @@ from tests.params.changed_params import SHIPPED, changed
             {"gates": "full"},
             r"unknown key 'fusion.overrides.gates'; allowed here: .*gate",
         ),
-        (
-            "encoder",
-            "centre",
-            None,
-            r"'encoder.centre' was renamed: set 'encoder.overrides.text_map'",
-        ),
-        ("encoder", "slots", "fused", r"'encoder.slots' was renamed: set 'encoder.overrides.slots' instead"),
-        ("fusion", "spread", 1.0, r"'fusion.spread' was renamed: set 'fusion.overrides.init_std' instead"),
-        ("crawl", "sweep_days", 1, r"'crawl.sweep_days' was renamed: set 'crawl.full_scan_every_days'"),
-        ("crawl", "licences", [], r"'crawl.licences' was renamed: set 'crawl.licenses' instead"),
     ],
 )
 def test_error_names_the_key_and_what_is_allowed(
@@ -90,17 +79,6 @@ def test_error_names_the_key_and_what_is_allowed(
 
 def test_integer_is_accepted_as_float(tmp_path: Path) -> None:
     assert load(changed(tmp_path, "hubs", "timeout_s", 7)).hubs.timeout_s == 7.0
-
-
-def test_every_renamed_key_has_a_successor() -> None:
-    params = load(SHIPPED)
-    for old, new in RENAMED.items():
-        section, _, name = new.partition(".")
-        owner = getattr(params, section)
-        if name.startswith("overrides."):
-            owner, name = owner.variant, name.removeprefix("overrides.")
-        assert hasattr(owner, name), f"{old} -> {new}"
-        assert not hasattr(getattr(params, section), old.partition(".")[2]), old
 
 
 def test_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
