@@ -22,13 +22,22 @@ def levels(prefix: str) -> tuple[str, ...]:
 
 def choices(way: str) -> tuple[str, ...]:
     """Return the names of what a way of choosing adapters reaches."""
-    columns = ("composite_all", "composite_unnamed", "triple_all", "single_exact", "absent_exact", "none_exact")
+    columns = (
+        "composite_all",
+        "composite_unnamed",
+        "triple_all",
+        "single_exact",
+        "absent_exact",
+        "none_exact",
+    )
     return tuple(f"retrieval.{way}_{column}" for column in columns)
 
 
 def images(way: str) -> tuple[str, ...]:
     """Return the names of what images show, by the adapters that they are drawn with."""
-    return tuple(f"fusion.end_to_end_{way}_{name}" for name in ("prompt_similarity", "vqascore", "both_shown"))
+    return tuple(
+        f"fusion.end_to_end_{way}_{name}" for name in ("prompt_similarity", "vqascore", "both_shown")
+    )
 
 
 def scores(method: str) -> tuple[str, ...]:
@@ -43,7 +52,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], Table]] = {
          "the adapter itself"),
         {
             "hybrid": levels("hybrid_"),
-            "weights alone": levels(""),
+            "weights alone": levels("weights_"),
             "`paper`": levels("paper_"),
             "`released`": levels("released_"),
             "transformer on sketches": levels("transformer_on_sketches_"),
@@ -91,7 +100,7 @@ def main() -> None:
 def render(root: Path) -> str:
     """Return the page. Raises KeyError if a number of a table has not been measured."""
     numbers = read_numbers(root)
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string((root / TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
         table=lambda name: table(name, numbers),

@@ -144,9 +144,9 @@ def _card_name(folder: Path) -> str:
 
 
 def _facts(root: Path, name: str, license: str, base_model: str | None) -> CardFacts:
-    from autolora.metrics.summary import read_summary
+    from autolora.metrics.summary import read_numbers
 
-    return CardFacts(name=name, license=license, base_model=base_model, metrics=read_summary(root))
+    return CardFacts(name=name, license=license, base_model=base_model, metrics=read_numbers(root))
 
 
 def _hub_id(name: str) -> str | None:

@@ -15,7 +15,7 @@ from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, relevance_of
 from autolora.evaluation.benchmark import build_benchmark, explain_no_query
 from autolora.evaluation.plots import write_plots
-from autolora.evaluation.store import key_numbers_path, metrics_path, report_path
+from autolora.evaluation.store import metrics_path, report_path
 from autolora.index import store as index
 from autolora.metrics.benchmark import Benchmark, relevant_by_level
 from autolora.metrics.comparison import (
@@ -26,7 +26,6 @@ from autolora.metrics.comparison import (
     search_index,
 )
 from autolora.metrics.judgments import read_judgments
-from autolora.metrics.key_numbers import write_key_numbers
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams
@@ -37,11 +36,6 @@ from autolora.storage.tables import read_arrow
 
 SCHEMA = 3
 COMMAND = "python -m flows.evaluation"
-KEY_NUMBERS = (
-    "hybrid_theme_r_at_1", "hybrid_absent_theme_r_at_1", "hybrid_unseen_index_theme_r_at_1", "hybrid_adapter_r_at_1",
-    "theme_r_at_1",
-)  # fmt: skip
-"""headline numbers that DVC compares, without area and split"""
 UNSEEN_INDEX = "unseen index"
 """key of the tables of an index that holds only the adapters unseen in training"""
 
@@ -53,7 +47,7 @@ def evaluate(
 ) -> str:
     """Evaluate the working index and write this stage's part of the report; return the digest.
 
-    preset: of the encoder, for the rows of metrics/summary.json.
+    preset: of the encoder, for the rows of metrics/details.json.
     Raises MissingArtifact when an earlier stage has not run, MismatchError when index and text encoder
     do not belong together.
     """
@@ -92,10 +86,10 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
 
 
 def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Headline]:
-    """Return the rows of metrics/summary.json: R@1, if params ask for it, of each method at each level, in the whole
+    """Return the rows of metrics/details.json: R@1, if params ask for it, of each method at each level, in the whole
     index and in that of unseen adapters.
 
-    The encoder's names have no prefix: retrieval.theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen, …
+    The method `encoder` is called weights: retrieval.weights_theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen.
     Those of the validation split end in `validation` instead.
     """
     suffix = _suffix(split)
@@ -106,8 +100,8 @@ def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Head
     for level, table in tables.items():
         for method, metrics in table["methods"].items():
             if estimate := metrics.get("R@1"):
-                prefix = "" if method == "encoder" else f"{method} "
-                name = f"{prefix}{level} r_at_1 {suffix}".lower().replace(" ", "_")
+                prefix = "weights" if method == "encoder" else method
+                name = f"{prefix} {level} r_at_1 {suffix}".lower().replace(" ", "_")
                 numbers = {field: estimate[field] for field in ("value", "low", "high", "n")}
                 rows.append(Headline(name=f"retrieval.{name}", preset=preset, **numbers))
     return rows
@@ -134,12 +128,7 @@ def write(
     numbers = {name: report[name] for name in fields}
     numbers["health"] = {name: value for name, value in report["health"].items() if name != "most_retrieved"}
     write_atomic(metrics_path(root), to_json(numbers))
-    counts = {name: report[name] for name in ("queries", "queried_adapters", "indexed_adapters")}
-    themes = len(set(benchmark.themes.values()))
-    rows = headlines(report, preset, params.split)
-    update(root, COMMAND, today, rows, counts | {"themes": themes})
-    names = {f"retrieval.{name}_{_suffix(params.split)}" for name in KEY_NUMBERS}
-    write_key_numbers(key_numbers_path(root), rows, names, adapters=report["indexed_adapters"])
+    update(root, COMMAND, today, headlines(report, preset, params.split))
     exact = ("inputs", "themes", "indexed_adapters", "queries", "queried_adapters")
     hashes = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
     return write_digest(root, "evaluation", hashes, SCHEMA)

@@ -21,11 +21,6 @@ def metrics_path(root: Path) -> Path:
     return root / "metrics" / "evaluation.json"
 
 
-def key_numbers_path(root: Path) -> Path:
-    """Return the path of metrics/retrieval.json: the few numbers that DVC compares."""
-    return root / "metrics" / "retrieval.json"
-
-
 def plots_folder(root: Path) -> Path:
     """Return the folder of the tables that `dvc plots` draws."""
     return root / "metrics" / "plots"

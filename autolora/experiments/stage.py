@@ -24,14 +24,13 @@ from autolora.experiments.methods import differences, generate_by_method, method
 from autolora.experiments.relevance import relevance_scorer
 from autolora.experiments.results import ExperimentResult, keep, read_kept
 from autolora.experiments.scoring import Scores, score_images
-from autolora.experiments.store import folder, key_numbers_path, metrics_path, report_path
+from autolora.experiments.store import folder, metrics_path, report_path
 from autolora.fusion import store as fusion_store
 from autolora.fusion.recorder import GateRecorder
 from autolora.generation import Generator
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
-from autolora.metrics.key_numbers import write_key_numbers
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, PoolParams
@@ -50,12 +49,7 @@ HEADLINES = {
     "base_similarity": ("unrelated", "base similarity"),
     "neither_shown": ("unrelated", "neither shown"),
 }
-"""name in metrics/summary.json -> scenario and metric"""
-KEY_NUMBERS = (
-    "fusion.both_shown_selected", "fusion.both_shown_gated", "fusion.pair_prompt_similarity_selected",
-    "fusion.base_similarity_selected", "fusion.base_similarity_gated",
-)  # fmt: skip
-"""headline numbers that DVC compares"""
+"""name in metrics/details.json -> scenario and metric"""
 GRID_IMAGE_PX = 256
 """largest side of one image in a row of images"""
 KEPT = Path("cache", "experiments")
@@ -78,7 +72,7 @@ class Settings:
     themes: str | None
     """file of judgments, which distinguishes objects from styles, relative to the root; None: no judgments"""
     preset: str
-    """of the gates, for the rows of metrics/summary.json"""
+    """of the gates, for the rows of metrics/details.json"""
 
 
 def experiment(
@@ -182,7 +176,7 @@ def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsPara
 
 
 def headlines(scenarios: Mapping[str, Any], preset: str) -> list[Headline]:
-    """Return the rows of metrics/summary.json; metrics without values are left out.
+    """Return the rows of metrics/details.json; metrics without values are left out.
 
     For example fusion.both_shown_direct and fusion.both_shown_gated_minus_direct.
     """
@@ -232,10 +226,7 @@ def write(
     report = rounded(numbers | settings | {"cases": cases, "inputs": dict(inputs)})
     write_atomic(report_path(root), to_json(report))
     write_atomic(metrics_path(root), to_json(rounded(numbers)))
-    counts = {"pairs": params.pairs, "images": params.images, "prompts": len(results)}
-    rows = headlines(scenarios, preset)
-    update(root, COMMAND, today, rows, counts)
-    write_key_numbers(key_numbers_path(root), rows, KEY_NUMBERS)
+    update(root, COMMAND, today, headlines(scenarios, preset))
     exact = {"inputs": inputs, "params": asdict(params), "cases": [asdict(result.case) for result in results]}
     hashes = {name: hash_value(value) for name, value in exact.items()}
     return write_digest(root, "experiments", hashes, SCHEMA)

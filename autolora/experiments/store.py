@@ -21,11 +21,6 @@ def metrics_path(root: Path) -> Path:
     return root / "metrics" / "experiments.json"
 
 
-def key_numbers_path(root: Path) -> Path:
-    """Return the path of metrics/fusion.json: the few numbers that DVC compares."""
-    return root / "metrics" / "fusion.json"
-
-
 def read_report(root: Path) -> dict[str, Any] | None:
     """Return the content of report.json; None if the stage has not run yet."""
     return read_json(report_path(root))

@@ -7,14 +7,14 @@ from typing import Any
 from autolora.pretrained.config import PIPELINE, Kind, PretrainedConfig
 
 Rows = Mapping[str, Mapping[str, Any]]
-"""name -> row of metrics/summary.json"""
+"""name -> row of metrics/details.json"""
 METRICS: Mapping[Kind, Mapping[str, str]] = {
     "encoder": {
-        "retrieval.theme_r_at_1_unseen": "the first hit has the theme of the prompt; weights alone",
-        "retrieval.seen_theme_r_at_1_unseen": "… prompts with a theme that training adapters have",
-        "retrieval.absent_theme_r_at_1_unseen": "… prompts with a theme that training adapters do not have",
+        "retrieval.weights_theme_r_at_1_unseen": "the first hit has the theme of the prompt; weights alone",
+        "retrieval.weights_seen_theme_r_at_1_unseen": "… prompts with a theme that training adapters have",
+        "retrieval.weights_absent_theme_r_at_1_unseen": "… prompts with a theme that training adapters do not have",
         "retrieval.hybrid_theme_r_at_1_unseen": "the first hit has the theme; weights and captions",
-        "retrieval.adapter_r_at_1_unseen": "the first hit is the adapter that the prompt describes; weights alone",
+        "retrieval.weights_adapter_r_at_1_unseen": "the first hit is the adapter of the prompt; weights alone",
         "reach.compact_encoder_theme_r_at_1": "the first hit has the theme; weights alone, compact encoder",
     },
     "gates": {

@@ -1,4 +1,4 @@
-"""metrics/plots and the key numbers: their content, and that DVC reads what dvc.yaml names."""
+"""metrics/plots and the summary: their content, and that DVC reads what dvc.yaml names."""
 
 import csv
 import datetime
@@ -16,9 +16,7 @@ from autolora.evaluation.plots import write_plots
 from autolora.evaluation.store import plots_folder
 from autolora.matching.relevance import Relevance
 from autolora.metrics.benchmark import Benchmark
-from autolora.metrics.key_numbers import write_key_numbers
-from autolora.metrics.numbers import to_json
-from autolora.metrics.summary import Headline
+from autolora.metrics.summary import Headline, update
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
 ROOT = Path(__file__).parents[2]
@@ -88,21 +86,12 @@ def test_an_imported_encoder_has_no_reliability(tmp_path: Path) -> None:
     assert len(read(tmp_path, "recall")) == 10
 
 
-def test_key_numbers_are_the_chosen_values_and_counts(tmp_path: Path) -> None:
-    rows = [Headline(name=f"fusion.{name}", value=0.1234567, n=3) for name in ("a", "b")]
-    write_key_numbers(tmp_path / "x.json", rows, ["fusion.a", "fusion.c"], adapters=7)
-    assert (tmp_path / "x.json").read_text() == to_json({"a": 0.123457, "adapters": 7})
-
-
-def test_dvc_compares_the_key_numbers_and_draws_the_plots(root: Path, tmp_path: Path) -> None:
+def test_dvc_compares_the_summary_and_draws_the_plots(root: Path, tmp_path: Path) -> None:
     definition = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    files = [
-        next(iter(metric)) for stage in definition["stages"].values() for metric in stage.get("metrics", ())
-    ]
-    assert files == ["metrics/retrieval.json", "metrics/fusion.json"]
+    assert definition["metrics"] == ["metrics/summary.json"]
     shutil.copytree(root / "metrics", tmp_path / "metrics")
-    for number, file in enumerate(files):
-        write_key_numbers(tmp_path / file, [], [], **{f"number_{number}": number})
+    row = Headline(name="bench.cold_search_seconds", value=0.123, n=3)
+    update(tmp_path, "measure", DAY, [row])
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for command in (["init", "--no-scm", "--quiet"], ["metrics", "show"], ["plots", "show", "--json"]):
@@ -111,6 +100,6 @@ def test_dvc_compares_the_key_numbers_and_draws_the_plots(root: Path, tmp_path: 
         )
         assert done.returncode == 0, done.stderr
         if command[0] == "metrics":
-            assert "number_0" in done.stdout and "number_1" in done.stdout
+            assert "bench.cold_search_seconds" in done.stdout and "0.123" in done.stdout
     plots = yaml.safe_load(done.stdout)["data"]
     assert [name for name in plots if plots[name]] == [next(iter(plot)) for plot in definition["plots"]]

@@ -15,7 +15,7 @@ from autolora.evaluation import stage as evaluation
 from autolora.evaluation.benchmark import list_metadata, unseen_queries
 from autolora.evaluation.store import metrics_path, read_report
 from autolora.metrics.methods import BASELINES
-from autolora.metrics.summary import read_summary
+from autolora.metrics.summary import read_numbers
 from autolora.params import EvaluationParams, ModelsParams
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
@@ -50,7 +50,6 @@ def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
         "digests/evaluation.json",
         "metrics/details.json",
         "metrics/evaluation.json",
-        "metrics/retrieval.json",
         "metrics/summary.json",
     ]
     later = TODAY + datetime.timedelta(days=1)
@@ -60,9 +59,9 @@ def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
     assert numbers["levels"]["theme"]["methods"]["encoder"]["R@1"]["value"] > 0.95
 
 
-def test_summary_rows_are_those_of_the_report(tmp_path: Path) -> None:
+def test_numbers_are_those_of_the_report(tmp_path: Path) -> None:
     evaluation.write(tmp_path, synthetic_benchmark(training=(4,)), PARAMS, {}, "best", TODAY)
-    rows, report = read_summary(tmp_path), read_report(tmp_path)
+    rows, report = read_numbers(tmp_path), read_report(tmp_path)
     assert report is not None
     methods = {name for level in ("levels", "unseen index") for name in report[level]["theme"]["methods"]}
     assert methods == {"encoder", *BASELINES, "random"}
@@ -70,7 +69,7 @@ def test_summary_rows_are_those_of_the_report(tmp_path: Path) -> None:
         "two indexes, five levels; `random within theme` at one level"
     )
     estimate = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
-    row = rows["retrieval.theme_r_at_1_unseen"]
+    row = rows["retrieval.weights_theme_r_at_1_unseen"]
     assert {name: row[name] for name in ("value", "low", "high", "n")} == {
         name: estimate[name] for name in ("value", "low", "high", "n")
     }
@@ -89,7 +88,7 @@ def test_no_unseen_adapter_is_not_an_error(tmp_path: Path) -> None:
     report = read_report(tmp_path)
     assert report is not None
     assert (report["levels"], report["queries"], report["examples"]) == ({}, 0, [])
-    assert read_summary(tmp_path) == {}
+    assert read_numbers(tmp_path) == {}
 
 
 def test_no_report_before_the_first_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from autolora.experiments.cases import candidates
 from autolora.experiments.methods import METHODS, RELEVANT
 from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.metrics.judgments import read_judgments
-from autolora.metrics.summary import read_summary
+from autolora.metrics.summary import read_numbers
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
 from tests.experiments.conftest import PARAMS, TODAY, Run
@@ -58,10 +58,10 @@ def test_report_has_all_scenarios_methods_and_metrics(report_path: Path) -> None
     assert base["value"] == pytest.approx(1, abs=1e-5)
 
 
-def test_metrics_and_summary_hold_the_numbers_of_the_report(root: Path, report_path: Path) -> None:
+def test_metrics_and_details_hold_the_numbers_of_the_report(root: Path, report_path: Path) -> None:
     report = json.loads(report_path.read_text())
     assert json.loads(store.metrics_path(root).read_text())["prompts"] == len(report["cases"])
-    rows = read_summary(root)
+    rows = read_numbers(root)
     assert len(rows) == len(experiments.HEADLINES) * (len(COMPARED) + 1)
     shown = report["scenarios"]["pair"]["methods"]["direct"]["both shown"]
     row = rows["fusion.both_shown_direct"]

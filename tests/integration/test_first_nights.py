@@ -1,4 +1,4 @@
-"""README's steps for a pool of one's own, in a fresh clone: one night without the caption server, and two with it."""
+"""The steps of docs/howto/flux.md in a fresh clone: one night without the caption server, and two with it."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ if "flows.pool" in sys.orig_argv:
         return read(path, *rest)
     ingest.read_and_sketch = failing
 """
-HEADING, REFRESH = "\n## FLUX.1-dev\n", "python -m flows.refresh"
+PAGE, REFRESH = ROOT / "docs/howto/flux.md", "autolora refresh"
 JUDGES = "playground/models/judges"
 COLORS = ("red", "green", "blue")
 MISTAKE = "data/pool/adapters.jsonl"
@@ -68,10 +68,9 @@ def overlay(endpoint: str, server: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def readme_commands() -> list[str]:
-    """Return the commands of README's section on FLUX.1-dev, without comments."""
-    section = (ROOT / "README.md").read_text().partition(HEADING)[2].partition("\n## ")[0]
-    block = [line for line in section.splitlines() if line.startswith("    ")]
+def commands_of_the_page() -> list[str]:
+    """Return the commands of docs/howto/flux.md, without comments."""
+    block = [line for line in PAGE.read_text().splitlines() if line.startswith("    ")]
     return [line.partition("#")[0].strip() for line in textwrap.dedent("\n".join(block)).splitlines()]
 
 
@@ -96,7 +95,7 @@ def add_overflowing(pool: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Repository]:
-    """A fresh clone in which README's commands before the first refresh have run, and its hub."""
+    """A fresh clone in which the commands before the first refresh have run, and its hub."""
     root = tmp_path_factory.mktemp("clone")
     copy_tree(root, outputs=True)
     write_schedule(root / "playground/pool", small_pool())
@@ -113,7 +112,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterato
 @pytest.fixture(scope="module")
 def nights(clone: Repository) -> dict[str, Any]:
     """Three nights: output and exit status of each refresh."""
-    first, *commands, last = readme_commands()
+    first, *commands, last = commands_of_the_page()
     server = f"http://127.0.0.1:{(port := free_port())}/v1"
     assert first == "cp profiles/flux.1-dev.yaml params.yaml" and last == REFRESH
     clone.run("bash", "-euc", first)

@@ -1,54 +1,54 @@
-"""metrics/summary.json: rows of one command are replaced together, and repeating a measurement writes nothing."""
+"""metrics/details.json: rows of one command are replaced together, and repeating a measurement writes nothing."""
 
 import datetime
 import json
 from dataclasses import replace
 from pathlib import Path
 
-from autolora.metrics.summary import PATH, Headline, read_details, read_summary, update
+from autolora.metrics.summary import DETAILS, SUMMARY, Headline, read_numbers, update
 
 DAY = datetime.date(2026, 1, 1)
 LATER = datetime.date(2026, 2, 1)
-RECALL = Headline(name="retrieval.recall", value=0.12345678, low=0.1, high=0.2, n=9, preset="best")
+RECALL = Headline(
+    name="retrieval.hybrid_theme_r_at_1_unseen", value=0.12345678, low=0.1, high=0.2, n=9, preset="best"
+)
 SECONDS = Headline(name="bench.seconds", value=3.0, n=5, better="lower", goal=5)
 
 
 def test_rows_are_flat_rounded_and_sorted(tmp_path: Path) -> None:
     update(tmp_path, "evaluate", DAY, [RECALL])
     update(tmp_path, "measure", DAY, [SECONDS])
-    rows = json.loads((tmp_path / PATH).read_text())
-    assert list(rows) == ["bench.seconds", "retrieval.recall"]
-    assert rows["retrieval.recall"] == {
+    rows = json.loads((tmp_path / DETAILS).read_text())
+    assert list(rows) == ["bench.seconds", RECALL.name]
+    assert rows[RECALL.name] == {
         "value": 0.123457, "low": 0.1, "high": 0.2, "n": 9, "better": "higher", "goal": None,
         "preset": "best", "command": "evaluate", "date": "2026-01-01",
     }  # fmt: skip
     assert (rows["bench.seconds"]["goal"], rows["bench.seconds"]["low"]) == (5, None)
 
 
+def test_the_summary_has_the_values_that_decide_something(tmp_path: Path) -> None:
+    validated = replace(RECALL, name="retrieval.hybrid_theme_r_at_1_validation", value=0.5)
+    update(tmp_path, "evaluate", DAY, [RECALL, validated, SECONDS])
+    assert json.loads((tmp_path / SUMMARY).read_text()) == {RECALL.name: 0.123457, validated.name: 0.5}
+
+
 def test_command_replaces_all_of_its_rows_and_no_others(tmp_path: Path) -> None:
     update(tmp_path, "evaluate", DAY, [RECALL, replace(RECALL, name="retrieval.dropped")])
     update(tmp_path, "measure", DAY, [SECONDS])
     update(tmp_path, "evaluate", LATER, [replace(RECALL, value=0.5)])
-    rows = read_summary(tmp_path)
-    assert set(rows) == {"bench.seconds", "retrieval.recall"}
-    assert (rows["retrieval.recall"]["value"], rows["retrieval.recall"]["date"]) == (0.5, "2026-02-01")
+    rows = read_numbers(tmp_path)
+    assert set(rows) == {"bench.seconds", RECALL.name}
+    assert (rows[RECALL.name]["value"], rows[RECALL.name]["date"]) == (0.5, "2026-02-01")
 
 
 def test_repeated_measurement_with_equal_result_retains_the_date(tmp_path: Path) -> None:
     update(tmp_path, "evaluate", DAY, [RECALL])
-    before = (tmp_path / PATH).stat().st_mtime_ns
+    before = [(tmp_path / path).stat().st_mtime_ns for path in (DETAILS, SUMMARY)]
     update(tmp_path, "evaluate", LATER, [RECALL])
-    assert (tmp_path / PATH).stat().st_mtime_ns == before
-    assert read_summary(tmp_path)["retrieval.recall"]["date"] == "2026-01-01"
+    assert [(tmp_path / path).stat().st_mtime_ns for path in (DETAILS, SUMMARY)] == before
+    assert read_numbers(tmp_path)[RECALL.name]["date"] == "2026-01-01"
 
 
-def test_summary_is_empty_before_the_first_measurement(tmp_path: Path) -> None:
-    assert read_summary(tmp_path) == {}
-
-
-def test_command_replaces_its_own_details(tmp_path: Path) -> None:
-    update(tmp_path, "evaluate", DAY, [RECALL], {"queries": 3})
-    update(tmp_path, "measure", DAY, [SECONDS], {"runs": 5})
-    update(tmp_path, "evaluate", DAY, [RECALL], {"queries": 4})
-    update(tmp_path, "evaluate", DAY, [RECALL])
-    assert read_details(tmp_path) == {"evaluate": {"queries": 4}, "measure": {"runs": 5}}
+def test_there_are_no_numbers_before_the_first_measurement(tmp_path: Path) -> None:
+    assert read_numbers(tmp_path) == {}

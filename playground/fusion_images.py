@@ -1,6 +1,6 @@
-"""The image of the README: images that `autolora generate` draws by default, beside the base model and other methods.
+"""The image of docs/fusion.md: images that `autolora generate` draws, beside the base model and other methods.
 
-    python -m playground.readme_images
+    python -m playground.fusion_images
 
 needs an index and gates. It selects adapters for each of PROMPTS as `generate` does without options, draws all images
 of a prompt from the same seed, and prints which adapters were selected. Each image is what
@@ -69,7 +69,7 @@ def save_page(rows: Sequence[tuple[str, Sequence[Image.Image]]], path: Path) -> 
 
 
 def main() -> None:
-    """Draw the image of the README."""
+    """Draw the image of docs/fusion.md."""
     params = load(ROOT / "params.yaml")
     save_page(draw_rows(ROOT, params, open_retriever(ROOT), PROMPTS), PAGE)
     print(PAGE)

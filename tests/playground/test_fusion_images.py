@@ -1,4 +1,4 @@
-"""The image of the README: what its rows and columns are."""
+"""The image of docs/fusion.md: what its rows and columns are."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from autolora.generation import Generator, generate
 from autolora.params import load
 from autolora.retrieval import open_retriever
 from playground.contact_sheets import GAP, MARGIN
-from playground.readme_images import MAX_BYTES, METHODS, PROMPTS, draw_rows, save_page
+from playground.fusion_images import MAX_BYTES, METHODS, PROMPTS, draw_rows, save_page
 from tests.support.drawing_project import build_project
 
 
@@ -48,6 +48,6 @@ def test_a_page_that_is_too_large_is_an_error(tmp_path: Path) -> None:
         save_page([("row", [make_noise(seed) for seed in range(60)])], tmp_path / "large.png")
 
 
-def test_the_readme_lists_the_prompts() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert all(f"*{prompt}*" in readme for prompt in PROMPTS)
+def test_the_page_lists_the_prompts() -> None:
+    page = (Path(__file__).parents[2] / "docs/fusion.md").read_text(encoding="utf-8")
+    assert all(f"*{prompt}*" in page for prompt in PROMPTS)
