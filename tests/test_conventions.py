@@ -23,7 +23,6 @@ OPTIONS = {
     "search": {
         "prompt",
         "image",
-        "caption",
         "k",
         "licenses",
         "may_sell",
@@ -56,7 +55,7 @@ OPTIONS = {
     },
     "serve": {"host", "port", "open_page"},
     "evaluate": {"prompts", "k", "rev", "as_json"},
-    "show": {"adapter", "captions", "trigger_words", "gallery", "as_json"},
+    "show": {"adapter", "captions", "trigger_words", "as_json"},
     "inspect": {"path", "output", "pipeline", "encoder", "words", "as_json"},
     "export": {"adapter", "output", "layout", "dtype", "pipeline", "force"},
     "status": {"as_json"},
@@ -82,7 +81,7 @@ OPTIONS = {
 }
 
 
-def test_pipeline_consists_of_the_code_check_and_ten_stages() -> None:
+def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
     assert tuple(PIPELINE) == ("code", *STAGES)
 
 
