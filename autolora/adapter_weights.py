@@ -39,8 +39,7 @@ class ProjectWeights:
 
     def base_slots(self) -> tuple[Slot, ...]:
         """Return the canonical slots of `models.pipeline`; raises MissingArtifact if its config cannot be read."""
-        from autolora.image_search import relative_to
-        from autolora.models import transformer_config
+        from autolora.models import relative_to, transformer_config
 
         return slots(transformer_config(relative_to(self.root, self.models)))
 

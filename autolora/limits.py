@@ -63,17 +63,14 @@ def check_distinct(adapters: Sequence[str], names: Sequence[str] | None = None) 
             )
 
 
-def check_prompt(prompt: object, name: str = "prompt") -> str:
-    """Return a prompt; raises ValueError if it is empty or not valid Unicode, TypeError if it is not a text.
-
-    name: what an error calls it.
-    """
+def check_prompt(prompt: object) -> str:
+    """Return a prompt; raises ValueError if it is empty or not valid Unicode, TypeError if it is not a text."""
     if not isinstance(prompt, str):
-        raise TypeError(f"the {name} is of type {type(prompt).__name__}, expected a text")
+        raise TypeError(f"the prompt is of type {type(prompt).__name__}, expected a text")
     if not prompt.strip():
-        raise ValueError(f"the {name} is empty: say what the image shows")
+        raise ValueError("the prompt is empty: say what the image shows")
     if not is_unicode(prompt):
-        raise ValueError(f"the {name} is not valid UTF-8: remove the halves of surrogate pairs")
+        raise ValueError("the prompt is not valid UTF-8: remove the halves of surrogate pairs")
     return prompt
 
 

@@ -41,11 +41,10 @@ if TYPE_CHECKING:  # a search does not import torch
     from PIL.Image import Image
 
     from autolora.fusion.gate import Gates
-    from autolora.image_search import ImageSearch
     from autolora.lora.text_parts import TextParts
     from autolora.slots import Slot
 
-    OpenImageSearch = Callable[[], ImageSearch]
+    Describe = Callable[[Image], str]
 
 NO_CAPTIONS = "captions: a published index does not contain them, only the project that it was made in"
 NO_BLOCKS = (
@@ -66,12 +65,12 @@ class Pool:
         settings: PoolSettings,
         retriever: Retriever,
         weights: AdapterWeights,
-        open_image_search: "OpenImageSearch",
+        describe: "Describe",
     ) -> None:
         """Combine what `autolora.open` has opened; root: folder of the project or published index."""
         self.root, self.settings, self.retriever, self._weights = root, settings, retriever, weights
         self._base_slots = cache(weights.base_slots)  # of a pipeline on a hub, reading them asks the hub
-        self._images, self._opening_images = cache(open_image_search), Lock()
+        self._describe, self._describing = describe, Lock()
 
     def __len__(self) -> int:
         """Return the number of adapters that can be found."""
@@ -80,34 +79,29 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
 
-    def search(
-        self,
-        prompt: str | None = None,
-        k: int | None = None,
-        where: Conditions = None,
-        *,
-        image: "Path | str | Image | None" = None,
-        caption: str | None = None,
-    ) -> list[Hit]:
-        """Return the k adapters that fit a prompt best, or draw what an image shows, best first, well or not.
+    def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
+        """Return the k adapters that fit a prompt best, best first, well or not.
 
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
-        all hold, e.g. "license = 'mit' and not nsfw". image: in place of a prompt, a file or a loaded image; the first
-        one loads the base model. caption: of the image; by default the model that captions the pool's images writes it.
-        Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or if there is not
-        either a prompt or an image, and with an image also RefusedFile if the file is not one, MissingArtifact if the
-        pool is a published index, or as `ImageSearch`.
+        all hold, e.g. "license = 'mit' and not nsfw".
+        Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
+        empty.
         """
         count = self.settings.retrieval.k if k is None else _checked_count(k)
-        if image is None and caption is None:
-            return self.retriever.search(check_prompt(prompt or ""), count, where)
-        if image is None or prompt is not None:
-            raise ValueError("give either a prompt, or an image, which may have a caption")
-        with self._opening_images:
-            images = self._images()
-        opened = images.open(image)
-        text = images.describe(opened) if caption is None else check_prompt(caption, "caption")
-        return images.search(opened, text, count, where)
+        return self.retriever.search(check_prompt(prompt), count, where)
+
+    def describe(self, image: "Path | str | Image") -> str:
+        """Return the caption of an image, a prompt for `search` and `select`, by the model that captions the pool's.
+
+        image: a file, or an image of Pillow. The first call loads the model; threads wait for each other.
+        Raises RefusedFile if the file is no image or too large, MissingArtifact if it cannot be read, or the pool is a
+        published index; or as `autolora.image_query.describe_image`.
+        """
+        from autolora.image_query import open_image
+
+        opened = open_image(image, self.settings.pool)
+        with self._describing:
+            return self._describe(opened)
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
@@ -265,12 +259,12 @@ def _open_project(root: Path, revision: str | None) -> Pool:
 
     weights = ProjectWeights(root, params.models, params.pool)
 
-    def open_image_search() -> "ImageSearch":
-        from autolora.image_search import ImageSearch
+    def describe(image: "Image") -> str:
+        from autolora.image_query import describe_image
 
-        return ImageSearch(root, params, retriever)
+        return describe_image(root, params, image)
 
-    return Pool(root, settings, retriever, weights, open_image_search)
+    return Pool(root, settings, retriever, weights, describe)
 
 
 def _open_published(folder: Path) -> Pool:
@@ -282,10 +276,10 @@ def _open_published(folder: Path) -> Pool:
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 
-    def refuse_images() -> "ImageSearch":
+    def refuse_images(image: "Image") -> str:
         raise MissingArtifact(
-            f"{folder} is a published index, which contains no sketches, and a search by an image needs these: open "
-            "the project that it was made in, or describe the image as a prompt"
+            f"{folder} is a published index, which names no model that captions images: open the project that it was "
+            "made in, or describe the image in words and search for these"
         )
 
     return Pool(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)

@@ -4,7 +4,6 @@ STAGES = (
     "pool",
     "captions",
     "dataset",
-    "concepts",
     "encoder",
     "index",
     "fusion",

@@ -74,11 +74,11 @@ def measure(count: int) -> Iterator[Headline]:
     targets = torch.nn.functional.normalize(
         torch.randn(THEMES, WIDTH, generator=torch.Generator().manual_seed(1)), dim=-1
     )[torch.arange(count) % THEMES]
-    fit, result = timed(lambda: fit_ridge(encoder, adapters, adapters, targets, sketches.read, seed=0))
+    fit, out_of_fold = timed(lambda: fit_ridge(encoder, adapters, adapters, targets, sketches.read, seed=0))
     drawn, sketches.seconds = sketches.seconds, 0.0
     landmarks = min(count, encoder.config.variant.landmarks)
     products = count * time_product((ROWS_AT_ONCE, len(encoder.mean)), landmarks) / ROWS_AT_ONCE
-    cosine = float(torch.nn.functional.cosine_similarity(result.out_of_fold, targets).mean())
+    cosine = float(torch.nn.functional.cosine_similarity(out_of_fold, targets).mean())
     sample = adapters[: 8 * ADAPTERS_PER_PRODUCT]
     seconds, _ = timed(lambda: embed(encoder, map(sketches.read, sample), torch.device("cpu")))
     each = (seconds - sketches.seconds) / len(sample)

@@ -23,7 +23,6 @@ from autolora.catalog import takedowns
 from autolora.catalog.diff import keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
-from autolora.concepts.erasure import find_captions, remove_tables
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
 from autolora.pool import batches
@@ -161,7 +160,7 @@ def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
 
 
 def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
-    """Yield the pool's files, concepts, and reduced images that hold content.
+    """Yield the pool's files and reduced images that hold content.
 
     A file of a batch is emptied, because the version of the batch lists it; others are removed.
     """
@@ -171,8 +170,6 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
-    if captions := find_captions(ROOT, images):
-        yield Copy("data/concepts", sum(map(len, captions)), partial(remove_tables, ROOT))
     for folder in (EMBEDDED, FILES, WEB_IMAGES):
         for path in (ROOT / folder).rglob("*"):
             if path.name.partition(".")[0] in images:

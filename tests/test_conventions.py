@@ -16,7 +16,7 @@ STAGES = ("crawl", *stages.STAGES)
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
 
 
-def test_pipeline_consists_of_the_code_check_and_ten_stages() -> None:
+def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
     assert tuple(PIPELINE) == ("code", *STAGES)
 
 

@@ -72,7 +72,7 @@ def test_a_prompt_is_a_text_that_says_something() -> None:
     for empty in ("", " \n"):
         with pytest.raises(ValueError, match="the prompt is empty"):
             check_prompt(empty)
-    with pytest.raises(ValueError, match="the caption is not valid UTF-8"):
-        check_prompt("a \ud800", "caption")
+    with pytest.raises(ValueError, match="the prompt is not valid UTF-8"):
+        check_prompt("a \ud800")
     with pytest.raises(TypeError, match="the prompt is of type int"):
         check_prompt(5)

@@ -12,10 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from autolora.cli.command import announce, enter_repository
-from autolora.cli.image_query import check_query, search_by_image
 from autolora.cli.options import (
     BaseModels,
-    Caption,
     Derivatives,
     Families,
     Hubs,
@@ -31,6 +29,7 @@ from autolora.cli.options import (
     Rev,
     Since,
     Where,
+    check_prompt,
 )
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
@@ -50,7 +49,6 @@ NUM_NEAREST = 3
 def search(
     prompt: PromptOrNone = None,
     image: ImageFile = None,
-    caption: Caption = None,
     k: Annotated[
         str | None,
         typer.Option(
@@ -78,11 +76,11 @@ def search(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search for the adapters that fit PROMPT, or draw what an image shows, and pass all filters.
+    """Search for the adapters that fit PROMPT, or the caption of an image, and pass all filters.
 
     What a hub does not report passes no filter.
     """
-    check_query(prompt, image, caption, k)
+    _check_query(prompt, image)
     from autolora.index.conditions import any_of, is_set, of_options
     from autolora.retrieval import open_retriever
 
@@ -107,12 +105,8 @@ def search(
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
-    if file:
-        count = number or params.retrieval.k
-        text, hits = search_by_image(root, params, retriever, file, caption, count, conditions or None)
-    else:
-        text = prompt or ""
-        hits = choose(retriever, text, number, [], conditions or None, params.retrieval)
+    text = _describe(root, params, file) if file else prompt or ""
+    hits = choose(retriever, text, number, [], conditions or None, params.retrieval)
     reasons = _explain(root, params, retriever, text, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
@@ -124,6 +118,27 @@ def search(
     _print_hits(hits, retriever.index, conditions)
     if with_reasons:
         _print_reasons(hits, reasons)
+
+
+def _check_query(prompt: str | None, image: Path | None) -> None:
+    """Raise a usage error unless there is either a prompt or an image."""
+    if prompt is None and image is None:
+        raise typer.BadParameter("give PROMPT, or an image (--image FILE)", param_hint="PROMPT")
+    if prompt is not None and image is not None:
+        raise typer.BadParameter("give either PROMPT or an image", param_hint="--image")
+    if prompt is not None:
+        check_prompt(prompt)
+
+
+def _describe(root: Path, params: Params, image: Path) -> str:
+    """Return the caption of the image in a file, and print it to stderr."""
+    from autolora.image_query import describe_image, open_image
+
+    opened = open_image(image, params.pool)
+    announce(f"captioning {image.name} with {params.models.vlm}")
+    caption = describe_image(root, params, opened)
+    announce(f"searching for its caption: {caption}")
+    return caption
 
 
 def choose(

@@ -19,7 +19,6 @@ from autolora.errors import MissingArtifact
 from autolora.params import Params
 
 if TYPE_CHECKING:
-    from autolora.gallery_check import GalleryCheck
     from autolora.report.caption_agreement import CaptionAgreement
     from autolora.report.lookup import AdapterRecord
     from autolora.trigger_words import TriggerWordCheck
@@ -40,18 +39,11 @@ def show(
             help="Draw images to see whether the trigger words change them; needs the base model, and is cached.",
         ),
     ] = False,
-    gallery: Annotated[
-        bool,
-        typer.Option(
-            "--gallery",
-            help="Check whether the images come from the weights; needs the base model, and is cached.",
-        ),
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show all about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), a LoRA file, or a generated PNG."""
     if adapter.lower().endswith(".png"):
-        options = {"captions": captions, "trigger-words": trigger_words, "gallery": gallery}
+        options = {"captions": captions, "trigger-words": trigger_words}
         if name := next((name for name, is_given in options.items() if is_given), None):
             raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
         _show_image(Path(os.path.expanduser(adapter)), as_json)
@@ -74,16 +66,13 @@ def show(
         ) from error
     agreements = _compare_captions(root, record) if captions else []
     checks = _check_trigger_words(root, params, record) if trigger_words else []
-    fit = _check_gallery(root, params, record) if gallery else None
     if as_json:
         details: dict[str, Any] = {"caption_agreement": list(map(asdict, agreements))} if captions else {}
         if trigger_words:
             details["trigger_word_checks"] = [asdict(row) | {"has_effect": row.has_effect} for row in checks]
-        if gallery:
-            details["gallery_check"] = asdict(fit) | {"score": fit.score, "fits": fit.fits} if fit else None
         print(to_json(record_json(record) | details))
         return
-    print_facts(facts(record) | ({"images and weights": fit.verdict} if fit else {}))
+    print_facts(facts(record))
     if captions:
         print_table(_agreement_table(agreements))
     if trigger_words:
@@ -153,28 +142,6 @@ def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") ->
         params.generation,
         (params.models.pipeline, params.models.pipeline_revision),
     )
-
-
-def _check_gallery(root: Path, params: Params, record: "AdapterRecord") -> "GalleryCheck | None":
-    """Return the check of an adapter's images against its weights; None without an accepted file."""
-    if record.adapter is None or not record.adapter.accepted:
-        return None
-    announce(f"comparing the images with the weights by {params.models.pipeline}")
-    from autolora import models
-    from autolora.concepts.denoising import DenoisingGradients
-    from autolora.concepts.plan import gradient_recipe
-    from autolora.gallery_check import check_gallery, compute_with
-    from autolora.lora.sketch import SketchSpec
-
-    spec, tokens = SketchSpec(params.pool.sketch_size), params.generation.max_sequence_length
-
-    def load_gradients() -> DenoisingGradients:
-        models.set_threads(params.models)
-        return DenoisingGradients(models.load_pipeline(params.models), params.concepts, spec, tokens)
-
-    key = gradient_recipe(params.concepts, params.models, params.pool, tokens)
-    compute = compute_with(root, load_gradients, params.concepts)
-    return check_gallery(root, record.adapter.sha256, compute, key)
 
 
 def _trigger_word_table(checks: "Sequence[TriggerWordCheck]") -> Table:

@@ -18,7 +18,7 @@ from autolora.planning.workload import VALUE_BYTES, Workload, make_workload
 from autolora.slots import slots
 
 ESTIMATES: tuple[Callable[[Setting], StageCost], ...] = (
-    data_stages.crawl, data_stages.pool, data_stages.captions, data_stages.dataset, model_stages.concepts,
+    data_stages.crawl, data_stages.pool, data_stages.captions, data_stages.dataset,
     model_stages.encoder, data_stages.index, model_stages.fusion, data_stages.evaluation,
     model_stages.experiments, data_stages.report,
 )  # fmt: skip

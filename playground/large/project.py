@@ -44,7 +44,6 @@ def values(size: int) -> dict[str, object]:
         "hubs.civitai.endpoint": f"{ENDPOINT}/civitai",
         "hubs.huggingface.endpoint": ENDPOINT,
         "hubs.modelscope.endpoint": f"{ENDPOINT}/modelscope",
-        "concepts.image_size": size,
         "fusion.image_size": size,
         "generation.width": size,
         "generation.height": size,

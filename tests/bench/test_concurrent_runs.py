@@ -8,7 +8,6 @@ import pytest
 
 from autolora.errors import AutoLoraError
 from autolora.storage.lock import exclusive_folder
-from bench import concepts, image_search
 from bench.gates import __main__ as gates
 from bench.paper import __main__ as paper
 
@@ -26,8 +25,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("main", "cache"),
     [
-        (concepts.main, "concepts_bench"),
-        (image_search.main, "concepts_bench"),
         (gates.main, "gates_bench"),
         (paper.main, "paper"),
     ],

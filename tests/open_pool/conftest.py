@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="package")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository whose pipeline is where the shipped params.yaml says."""
+    """Return a repository whose pipeline, and the playground's VLM, are where the shipped params.yaml says."""
     root = tmp_path_factory.mktemp("repository")
     base = small_root.base(root)
     params = (REPOSITORY / "params.yaml").read_text()
@@ -26,6 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "params.yaml").write_text(params.replace("sketch_size: 32", size))
     (root / "playground/models").mkdir(parents=True)
     (root / "playground/models/flux").symlink_to(base.pipeline)
+    (root / "playground/models/vlm").symlink_to(REPOSITORY / "playground/models/vlm")
     small_root.build(root, base)
     return root
 

@@ -11,6 +11,7 @@ from PIL import Image
 import autolora
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.open_pool import Pool
+from autolora.params import Params
 from tests.open_pool.images import PROMPT
 from tests.support import small_root
 
@@ -30,28 +31,26 @@ def test_a_folder_of_lora_files_is_no_project(tmp_path: Path) -> None:
         autolora.open(tmp_path)
 
 
-def test_a_search_takes_either_a_prompt_or_an_image(pool: Pool) -> None:
-    for arguments in ({}, {"prompt": PROMPT, "image": "x.png"}, {"caption": PROMPT}):
-        with pytest.raises(ValueError, match="prompt"):
-            pool.search(**arguments)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("k", [-1, 0, 2.5, "auto"])
 def test_a_number_of_adapters_is_whole_and_positive(pool: Pool, k: Any) -> None:
     with pytest.raises(ValueError, match="must be a whole number from 1"):
         pool.search(PROMPT, k=k)
 
 
-def test_an_image_finds_adapters(pool: Pool, root: Path) -> None:
+def test_an_image_is_described_in_words(pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[tuple[Path, tuple[int, int]]] = []
+
+    def describe(root: Path, params: Params, image: Image.Image) -> str:
+        described.append((root, image.size))
+        return PROMPT
+
+    monkeypatch.setattr("autolora.image_query.describe_image", describe)
     image = root / "drawing.png"
-    Image.new("RGB", (32, 32), "navy").save(image)
-    found = pool.search(image=image, caption=PROMPT, k=12, where="not nsfw")
-    assert {hit.sha256 for hit in found} == {hit.sha256 for hit in pool.search(PROMPT, k=12)}
-    assert found[:3] == pool.search(image=Image.open(image), caption=PROMPT)
-    with pytest.raises(ValueError, match="the caption is empty"):
-        pool.search(image=image, caption=" ")
+    Image.new("RGB", (32, 24), "navy").save(image)
+    assert pool.describe(image) == pool.describe(Image.open(image)) == PROMPT
+    assert described == [(root, (32, 24))] * 2
     with pytest.raises(MissingArtifact, match=r"cannot read .*absent\.png"):
-        pool.search(image="absent.png")
+        pool.describe("absent.png")
 
 
 def test_threads_may_search_at_the_same_time(root: Path) -> None:

@@ -25,20 +25,6 @@ REPOSITORY = Path(__file__).parents[2]
         ("dataset", "family_cosine", 1.0, r"dataset.family_cosine is 1.0 but must be at most pool.near_dup"),
         ("dataset", "test_share", 1.5, r"dataset.test_share is 1.5 but must be above 0 and below 1"),
         (
-            "concepts",
-            "noise_levels",
-            [],
-            r"concepts.noise_levels is \(\) but must be a list of numbers above 0",
-        ),
-        (
-            "concepts",
-            "noise_levels",
-            [0.5, 0],
-            r"concepts.noise_levels is .* but must be a list of numbers above 0",
-        ),
-        ("concepts", "image_size", 40, r"concepts.image_size is 40 but must be a multiple of 16 px"),
-        ("concepts", "max_share", 1.5, r"concepts.max_share is 1.5 but must be between 0 and 1"),
-        (
             "retrieval",
             "max_selected",
             101,
@@ -57,14 +43,8 @@ REPOSITORY = Path(__file__).parents[2]
         (
             "encoder",
             "overrides",
-            {"model": "transformer", "hybrid": False, "concepts": True},
-            r"encoder.overrides.concepts is True but must be false for the model 'transformer'",
-        ),
-        (
-            "encoder",
-            "overrides",
-            {"slots": "fused", "concepts": True},
-            r"encoder.overrides.concepts is True but must be false for the slots 'fused', since gradients",
+            {"model": "transformer"},
+            r"encoder.overrides.hybrid is True but must be false for the model 'transformer'",
         ),
         ("fusion", "seed", -1, rf"fusion.seed is -1 but must be between 0 and {MAX_SEED}, both allowed"),
         ("evaluation", "seed", MAX_SEED + 1, rf"is {MAX_SEED + 1} but must be between 0 and {MAX_SEED}"),

@@ -76,7 +76,7 @@ def test_the_project_has_the_world_in_place_of_the_playground(folder: Path) -> N
     clone = folder / "project"
     params = load(clone / "params.yaml")
     sizes = (params.generation.width, params.generation.height)
-    assert {*sizes, params.fusion.image_size, params.concepts.image_size} == {SIZE}
+    assert {*sizes, params.fusion.image_size} == {SIZE}
     pool = clone / "playground" / "pool"
     first, second = Hub(pool, day=1), Hub(pool, day=2)
     assert first.find(RECIPES[0].repo) and not first.find(RECIPES[-1].repo)

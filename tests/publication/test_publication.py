@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import autolora
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
@@ -41,9 +42,12 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
 
 
-def test_images_need_the_project(site: Site, cache: Path) -> None:
-    with pytest.raises(MissingArtifact, match="is a published index, which contains no sketches"):
-        autolora.open(site.published).search(image="x.png")
+def test_only_a_project_describes_images(site: Site, cache: Path) -> None:
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(
+        MissingArtifact, match=r"is a published index, which names no model .* or describe the"
+    ):
+        autolora.open(site.published).describe(image)
 
 
 def test_weights_come_from_their_hub_once(site: Site, cache: Path) -> None:

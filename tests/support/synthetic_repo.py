@@ -175,14 +175,6 @@ def write_repository(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
         pool.save_sketch(root, adapter.sha256, sketch(adapter.lora, SLOTS, SPEC))
 
 
-def write_images(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
-    """Write a file for each rendering into the pool, for code that asks whether it is still there."""
-    for image in {image.sha256 for adapter in adapters for image in adapter.listing.renderings}:
-        path = pool.rendering_path(root, image or "")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"an image")
-
-
 def write_weights(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
     """Write the adapters' files into the pool, for encoders that read weights."""
     for adapter in adapters:
