@@ -278,8 +278,8 @@ def _open_published(folder: Path) -> Pool:
     with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
         manifest.check_files(folder, hash_file)
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
-    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / f"{manifest.index}-text_encoder.json")
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
+    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 
     def refuse_images() -> "ImageSearch":

@@ -158,8 +158,8 @@ def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
     index or text encoder, MismatchError if the index was built with a different text encoder.
     """
     root = Path(root)
-    params = load(root / "params.yaml")
-    return Retriever(open_index(root, rev), load_numpy_text_encoder(root, params.models))
+    params, index = load(root / "params.yaml"), open_index(root, rev)
+    return Retriever(index, load_numpy_text_encoder(root, params.models, index.tokenizers))
 
 
 def strengthen(hit: Hit, strength: float) -> Hit:

@@ -15,18 +15,21 @@ import torch
 
 from autolora.encoder.store import load_encoder
 from autolora.errors import FilterError, MismatchError, MissingArtifact
+from autolora.index import stage
 from autolora.index.copies import Index, Rows
 from autolora.index.served import open_index, release
 from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
-from autolora.params import RetrievalParams
+from autolora.params import RetrievalParams, load
 from autolora.retrieval import Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
+    BOUNDS,
     SyntheticAdapter,
     make_adapters,
+    no_text_encoder,
     tiny_text_encoder,
     write_dataset,
     write_encoder,
@@ -257,8 +260,21 @@ def test_open_retriever_refuses_a_text_encoder_that_was_changed_after_its_hashes
     open_retriever(root)
 
 
+def test_an_index_without_a_tokenizer_is_searched_with_a_converted_one(root: Path) -> None:
+    configure(root)
+    first = open_retriever(root)
+    (path,) = (root / "cache").glob("tokenizer-*.json")
+    written = path.stat().st_mtime_ns
+    assert first.index.tokenizers == {}
+    assert open_retriever(root).search("a neon drawing", k=3) == first.search("a neon drawing", k=3)
+    assert path.stat().st_mtime_ns == written
+    assert path.name == f"tokenizer-{first.index.text_encoder}.json"
+
+
 def test_a_search_imports_no_library_that_runs_models(root: Path) -> None:
     configure(root)
+    models = load(root / "params.yaml").models
+    stage.open_sync(root, BOUNDS, no_text_encoder).save_tokenizer(models)
     (root / "dvc.yaml").touch()
     code = (
         "import atexit, sys; from autolora.__main__ import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
@@ -268,3 +284,4 @@ def test_a_search_imports_no_library_that_runs_models(root: Path) -> None:
     assert completed.returncode == 0, completed.stderr
     table, imported = completed.stdout.rsplit("\n", 2)[:2]
     assert "author" in table and imported == "set()"
+    assert not list((root / "cache").glob("tokenizer-*.json"))

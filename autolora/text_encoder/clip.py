@@ -3,9 +3,10 @@
 The mask is causal, so no token after the one whose state is the feature has an effect: padding is not computed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -13,14 +14,16 @@ from autolora.errors import MismatchError
 from autolora.models import component
 from autolora.params import ModelsParams
 from autolora.storage.arrays import Float32Array, Int64Array
+from autolora.storage.files import write_atomic
 from autolora.storage.hash_cache import cached_hashes
 from autolora.storage.hashes import hash_folder, hash_value
 from autolora.text_encoder.config import ClipConfig
 from autolora.text_encoder.layers import Layer, LayerNorm
-from autolora.text_encoder.tokenizer import ClipTokenizer
+from autolora.text_encoder.tokenizer import ClipTokenizer, convert_tokenizer
 from autolora.text_encoder.weights import Stored, read_weights, to_float32
 
 TEXTS_PER_BATCH = 128
+NONE_SAVED: Mapping[str, Path] = MappingProxyType({})
 LEGACY_EOS = 2
 """eos_token_id in configs from before transformers 4.31: the end is the token with the highest id"""
 
@@ -68,34 +71,41 @@ class NumpyTextEncoder:
         return ends
 
 
-def load_numpy_text_encoder(root: Path, params: ModelsParams) -> NumpyTextEncoder:
+def load_numpy_text_encoder(
+    root: Path, params: ModelsParams, tokenizers: Mapping[str, Path] = NONE_SAVED
+) -> NumpyTextEncoder:
     """Return the CLIP text encoder of the base pipeline.
 
     root: the root of the repository, which a relative `params.pipeline` refers to; its cache/ keeps the hashes of the
-    files. Raises MissingArtifact if the encoder is missing, damaged or unsupported, MismatchError if its tokenizer
-    has other tokens.
+    files. tokenizers: as of `read_text_encoder`. Raises MissingArtifact if the encoder is missing, damaged or
+    unsupported, MismatchError if its tokenizer has other tokens.
     """
     if (root / params.pipeline).is_dir():
         params = replace(params, pipeline=str(root / params.pipeline))
-    return read_text_encoder(
-        component(params, "text_encoder"),
-        component(params, "tokenizer"),
-        root / "cache" / "text_encoder_hashes.json",
-    )
+    folders = (component(params, "text_encoder"), component(params, "tokenizer"))
+    return read_text_encoder(*folders, root / "cache", tokenizers)
 
 
-def read_text_encoder(folder: Path, tokenizer: Path, hash_cache: Path) -> NumpyTextEncoder:
+def read_text_encoder(
+    folder: Path, tokenizer: Path, cache: Path, tokenizers: Mapping[str, Path] = NONE_SAVED
+) -> NumpyTextEncoder:
     """Return the CLIP text encoder in a folder, with the tokenizer in another.
 
-    hash_cache: file that keeps the hashes of their files. Raises as `load_numpy_text_encoder`.
+    cache: folder for the hashes of their files. tokenizers: digest of a text encoder -> its tokenizer.json, which the
+    stage `index` has saved. If this one has none, transformers writes it to `cache`. Raises as
+    `load_numpy_text_encoder`.
     """
     config, weights = ClipConfig.read(folder), read_weights(folder)
-    with cached_hashes(hash_cache) as hash_file:
+    with cached_hashes(cache / "text_encoder_hashes.json") as hash_file:
         digest = hash_value([hash_folder(part, hash_file) for part in (folder, tokenizer)])
+    converted = cache / f"tokenizer-{digest}.json"
+    path = tokenizers.get(digest, converted)
+    if path == converted and not path.exists():
+        write_atomic(path, convert_tokenizer(tokenizer, config.max_position_embeddings))
     return NumpyTextEncoder(
         digest=digest,
         config=config,
-        tokenizer=_load_tokenizer(tokenizer, config),
+        tokenizer=_read_tokenizer(path, config),
         tokens=weights.stored("embeddings.token_embedding.weight", config.vocab_size, config.hidden_size),
         positions=weights.float32(
             "embeddings.position_embedding.weight", config.max_position_embeddings, config.hidden_size
@@ -107,11 +117,11 @@ def read_text_encoder(folder: Path, tokenizer: Path, hash_cache: Path) -> NumpyT
     )
 
 
-def _load_tokenizer(folder: Path, config: ClipConfig) -> ClipTokenizer:
-    tokenizer = ClipTokenizer(folder, config.max_position_embeddings)
+def _read_tokenizer(path: Path, config: ClipConfig) -> ClipTokenizer:
+    tokenizer = ClipTokenizer(path)
     if tokenizer.size > config.vocab_size:
         raise MismatchError(
-            f"the tokenizer in {folder} has {tokenizer.size} tokens, but the text encoder beside it has embeddings "
-            f"of {config.vocab_size}: build or download both again"
+            f"the tokenizer {path} has {tokenizer.size} tokens, but its text encoder has embeddings of "
+            f"{config.vocab_size}: build or download both again"
         )
     return tokenizer

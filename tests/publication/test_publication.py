@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     (reasons,) = published.explain(PROMPT, published.search(PROMPT, k=1), blocks=True)
     assert reasons.weights_score and len(reasons.unavailable) == 2
     assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
+
+
+def test_a_search_in_a_published_index_needs_no_transformers(
+    site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
+    copy = root / "cache/index" / read_manifest(site.published).index
+    (copy / "tokenizer.json").unlink()  # as of a former version
+    write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    expected = autolora.open(site.published).search(PROMPT, k=3)
+    assert autolora.open(tmp_path / "published").search(PROMPT, k=3) == expected
 
 
 def test_images_need_the_project(site: Site, cache: Path) -> None:

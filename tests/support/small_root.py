@@ -100,6 +100,7 @@ def build_models(root: Path, base: ModelsParams) -> None:
     for batch in work.embed:
         index_sync.embed(batch)
     index_sync.update(work.update)
+    index_sync.save_tokenizer(base)
     index_sync.finish()
     torch.manual_seed(0)
     gates = fusion.build(CONFIG, params().fusion.variant)
