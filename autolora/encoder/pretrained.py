@@ -30,7 +30,7 @@ from autolora.pretrained.folder import claim_folder, read_folder, write_folder
 from autolora.pretrained.source import locate
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_file, hash_files, hash_folder, hash_value
-from autolora.text_encoder.config import ClipConfig
+from autolora.text_encoder.clip import ClipConfig
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 from autolora.text_encoder.tokenizer import convert_tokenizer
 
