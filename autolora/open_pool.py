@@ -261,7 +261,7 @@ def _open_project(root: Path, revision: str | None) -> Pool:
             f"{shlex.quote(str(root))}`, and open the folder that contains its params.yaml"
         )
     params = load_params(root / "params.yaml")
-    settings, retriever = PoolSettings.of(params), open_retriever(root, revision)
+    settings, retriever = PoolSettings.of(params), open_retriever(root, revision, params.models)
 
     weights = ProjectWeights(root, params.models, params.pool)
 

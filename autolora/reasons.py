@@ -209,7 +209,7 @@ def _contributions(
     if not isinstance(encoder, RidgeEncoder):
         raise MismatchError("the score of a transformer encoder is not a sum over blocks")
     read = store.reader(root, encoder.config, bounds)
-    query = torch.from_numpy(retriever.embed(prompt))
+    query = torch.from_numpy(retriever.embed(prompt).copy())
     return [block_contributions(encoder, read(hit.sha256), query) for hit in hits]
 
 

@@ -22,6 +22,7 @@ from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
 from autolora.params import RetrievalParams, load
+from autolora.reasons import explain
 from autolora.retrieval import Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
@@ -145,6 +146,23 @@ def test_adapters_are_named_by_sha256_id_hub_and_file(
             retriever.named("a neon drawing", [unknown])
     with pytest.raises(MissingArtifact, match="the name of an adapter is empty"):
         retriever.named("a neon drawing", [""])
+
+
+def test_a_prompt_is_encoded_once(
+    root: Path, text_encoder: ClipTextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = text_encoder.encode
+    monkeypatch.setattr(text_encoder, "encode", lambda texts: encoded.extend(texts) or encode(texts))
+    retriever = Retriever(open_index(root), text_encoder)
+    hits = retriever.search("a neon drawing", k=2)
+    explain(root, retriever, "a neon drawing", hits)
+    assert retriever.named("a neon drawing", [hits[0].id])[0].score == pytest.approx(hits[0].score)
+    assert encoded.count("a neon drawing") == 1
+    with pytest.raises(ValueError, match="read-only"):
+        retriever.embed("a neon drawing")[0] = 0
+    retriever.search("a mosaic drawing", k=1)
+    assert encoded.count("a mosaic drawing") == 1
 
 
 def test_a_text_that_is_not_unicode_is_an_error(root: Path, text_encoder: ClipTextEncoder) -> None:

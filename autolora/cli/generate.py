@@ -26,7 +26,7 @@ from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
 from autolora.fusion.roles import order_by_role
 from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams, check_method
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, check_method
 
 if TYPE_CHECKING:
     from autolora.generation import GeneratedImage
@@ -145,7 +145,7 @@ def generate(
     if request.recipe and uses_recorded:
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
-        hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
+        hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
     style_hit = find_style(style, hits, request)
     order_by_role(hits, request.method, style_hit)
     announce(f"drawing with {params.models.pipeline}")
@@ -182,7 +182,7 @@ def _check_choice(
 
 def _find(
     root: Path,
-    params: RetrievalParams,
+    params: Params,
     prompt: str,
     k: int | None,
     adapters: Sequence[str],
@@ -194,9 +194,9 @@ def _find(
 
     if k == 0:
         return [], ""
-    retriever = open_retriever(root, rev=rev)
+    retriever = open_retriever(root, rev, params.models)
     named = [_parse_adapter(text, retriever.names) for text in adapters]
-    hits = choose(retriever, prompt, k, named, where or None, params)
+    hits = choose(retriever, prompt, k, named, where or None, params.retrieval)
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 

@@ -103,7 +103,7 @@ def search(
         *(condition for condition in flags if condition is not None),
         *(where or ()),
     ]
-    retriever = open_retriever(root, rev=rev)
+    retriever = open_retriever(root, rev, params.models)
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
