@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from autolora.lora.slots import Slot, slots
 from autolora.params import ModelsParams, PoolParams
 from autolora.publication.manifest import Manifest
-from autolora.slots import Slot, slots
 
 if TYPE_CHECKING:
     from autolora.lora.factors import Lora

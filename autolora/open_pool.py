@@ -42,8 +42,8 @@ if TYPE_CHECKING:  # a search does not import torch
 
     from autolora.fusion.gate import Gates
     from autolora.image_search import ImageSearch
+    from autolora.lora.slots import Slot
     from autolora.lora.text_parts import TextParts
-    from autolora.slots import Slot
 
     OpenImageSearch = Callable[[], ImageSearch]
 

@@ -26,10 +26,10 @@ from autolora.concepts.denoising import DenoisingGradients
 from autolora.errors import MissingArtifact, exit_on_error
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import Sketch, SketchSpec
+from autolora.lora.slots import Slot, slots
 from autolora.metrics.bootstrap import estimates
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
-from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
 from bench.captioned_images import CaptionedImages, by_prompt, read_images
 from bench.concept_tables import quote

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from bench.concept_pools import Member, RetrievalTask, condition_tasks, read_condition
 from bench.concept_rows import RIDGE, Row, Rows, always
 from bench.concept_sources import MAIN, Source, describe_cached, make_material

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autolora.concepts.denoising import DenoisingGradients
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import slots
 from autolora.params import Params
-from autolora.slots import slots
 from bench.timing import cpu_timed
 
 FLUX_DEV: Mapping[str, Any] = {"guidance_embeds": True}

@@ -13,11 +13,11 @@ from autolora.encoder.inputs import AdapterBatch, batch_of_sketch
 from autolora.encoder.model import Encoder, TextEncoder, embed_texts
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import Sketch, SketchSpec
+from autolora.lora.slots import Slot
 from autolora.metrics.benchmark import Anchors, Benchmark, EmbeddedCaption, Query, sum_captions
 from autolora.metrics.judgments import read_judgments
 from autolora.params import Params
 from autolora.pool import store as pool
-from autolora.slots import Slot
 from autolora.storage.arrays import Float64Array
 from autolora.storage.hashes import hash_file
 from bench.encoders import embed

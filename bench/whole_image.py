@@ -16,8 +16,8 @@ from autolora.fusion import store
 from autolora.fusion.install import fused
 from autolora.generation import generate_images
 from autolora.lora.factors import Factors, Lora
+from autolora.lora.slots import Slot, slots
 from autolora.params import load
-from autolora.slots import Slot, slots
 from bench.timing import cpu_timed
 
 PROMPT = "a cat in mosaic style"

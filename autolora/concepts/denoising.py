@@ -10,8 +10,8 @@ from torch import Tensor
 from autolora.concepts.gradients import GradientSketcher
 from autolora.flow_matching import Captions, add_noise, encode_captions, encode_images, predict_velocity
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import slots
 from autolora.params import ConceptsParams
-from autolora.slots import slots
 from autolora.storage.hashes import hash_value
 
 GUIDANCE = 1.0

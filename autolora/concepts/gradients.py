@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autolora.errors import MismatchError
 from autolora.lora.sketch import SketchSpec, signs
-from autolora.slots import Slot
+from autolora.lora.slots import Slot
 
 LOSS_SCALE = 2.0**12
 """factor of the loss, taken out of the sketches again: it keeps gradients of a base in float16 above its smallest

@@ -6,9 +6,9 @@ from weakref import WeakKeyDictionary
 
 from autolora.fusion.base_model import check_base_model, transformer_slots
 from autolora.fusion.roles import check_hits
+from autolora.lora.slots import Slot
 from autolora.params import Method, RuleParams
 from autolora.records import Hit
-from autolora.slots import Slot
 
 if TYPE_CHECKING:
     from autolora.fusion.gate import Gates

@@ -12,7 +12,7 @@ from torch import Tensor
 from autolora.concepts.denoising import GUIDANCE, NEUTRAL, DenoisingGradients
 from autolora.flow_matching import add_noise, encode_captions, encode_images, predict_velocity
 from autolora.lora.sketch import SketchSpec, signs
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from tests.concepts.corpora import encoded
 from tests.support.small_root import params
 from tests.support.tiny_flux import CONFIG, TOKENS, build_pipeline

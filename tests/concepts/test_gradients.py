@@ -11,7 +11,7 @@ from autolora.concepts.gradients import GradientSketcher
 from autolora.errors import MismatchError
 from autolora.lora.factors import Factors
 from autolora.lora.sketch import SketchSpec, sketch
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from tests.support.tiny_flux import CONFIG
 
 SPEC = SketchSpec(8)

@@ -17,12 +17,12 @@ from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.limits import MAX_ACTING
+from autolora.lora.slots import slots
 from autolora.open_pool import Pool
 from autolora.params import Method, load
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.open_pool.images import difference, draw
 from tests.support.text_lora import kohya, random_parts, save
