@@ -10,8 +10,8 @@ from PIL import Image
 
 from autolora.catalog.names import full_name
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
-from autolora.limits import check_acting, check_prompt, check_relevance, check_strength
 from autolora.params import METHODS, GenerationParams, Method, Params
+from autolora.params.limits import check_acting, check_prompt, check_relevance, check_strength
 from autolora.params.reader import read_section
 from autolora.provenance import describe_strength, read_provenance
 from autolora.records import Hit

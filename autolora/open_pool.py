@@ -27,9 +27,9 @@ from autolora.fusion.roles import name_of
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
-from autolora.limits import check_distinct, check_prompt
 from autolora.params import Method
 from autolora.params import load as load_params
+from autolora.params.limits import check_distinct, check_prompt
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
 from autolora.reasons import Reasons, add_blocks, explain
 from autolora.records import Hit
@@ -122,7 +122,7 @@ class Pool:
 
         A name is an id on a hub (author/name) or the beginning of a sha256. prompt: what their scores compare with.
         Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
-        from -4 to 4 (`autolora.limits`), or two names are of one adapter, TypeError if `names` is not a list of texts.
+        from -4 to 4, or two names are of one adapter, TypeError if `names` is not a list of texts.
         """
         if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
             raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
@@ -175,7 +175,7 @@ class Pool:
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
-        method and `style` do not fit, if the hits are not within `autolora.limits` (number, strength, relevance, each
+        method and `style` do not fit, if the hits are not within `autolora.params.limits` (number, strength, relevance, each
         given once), or if the pipeline already has adapters of a pool, TypeError if `hits` is not a list of hits or
         `pipeline` is no pipeline, ValueError if there is no such method.
         """

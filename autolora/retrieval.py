@@ -16,9 +16,9 @@ from autolora.errors import MismatchError
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
-from autolora.limits import check_strength
 from autolora.matching.selection import Candidates, select
 from autolora.params import ModelsParams, RetrievalParams, load
+from autolora.params.limits import check_strength
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.storage.validation import is_unicode

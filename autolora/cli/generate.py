@@ -25,8 +25,8 @@ from autolora.cli.repetition import (
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
 from autolora.fusion.roles import order_by_role
-from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, check_method
+from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 
 if TYPE_CHECKING:
     from autolora.generation import GeneratedImage

@@ -4,8 +4,8 @@ methods take any order. Importing this does not import torch."""
 from collections.abc import Sequence
 
 from autolora.errors import MismatchError
-from autolora.limits import check_acting, check_relevance, check_strength
 from autolora.params import METHODS_WITH_STYLE, Method, check_method
+from autolora.params.limits import check_acting, check_relevance, check_strength
 from autolora.records import Hit
 from autolora.storage.validation import SHA256
 

@@ -16,10 +16,10 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
-from autolora.limits import MAX_ACTING
 from autolora.lora.slots import slots
 from autolora.open_pool import Pool
 from autolora.params import Method, load
+from autolora.params.limits import MAX_ACTING
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
