@@ -16,7 +16,7 @@ _LOCATIONS = {
     "Hit": ("autolora.records", "Hit"),
     "Params": ("autolora.params", "Params"),
     "Pool": ("autolora.open_pool", "Pool"),
-    "Reasons": ("autolora.reasons", "Reasons"),
+    "Reasons": ("autolora.search.reasons", "Reasons"),
     "add_trigger_words": ("autolora.generation", "add_trigger_words"),
     "generate": ("autolora.generation", "generate"),
     "load_params": ("autolora.params", "load"),

@@ -6,8 +6,8 @@ from autolora.open_pool import open_pool as open
 from autolora.params import Params
 from autolora.params import load as load_params
 from autolora.provenance import read_provenance
-from autolora.reasons import Reasons
 from autolora.records import Hit
+from autolora.search.reasons import Reasons
 
 __version__: str
 __all__ = [

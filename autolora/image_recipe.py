@@ -18,7 +18,7 @@ from autolora.records import Hit
 from autolora.storage.validation import check_choice, check_sha256, checked_object, strings
 
 if TYPE_CHECKING:
-    from autolora.retrieval import Retriever
+    from autolora.search.retriever import Retriever
 
 MAX_SIDE, MAX_STEPS, MAX_TOKENS = 4096, 1000, 512
 """px, denoising steps and T5 tokens that an image may ask for: whoever wrote a PNG decides what is in it"""

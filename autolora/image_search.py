@@ -29,7 +29,7 @@ from autolora.params import ModelsParams, Params
 from autolora.pool import store as pool
 from autolora.pool.recipe import ReadRecipe
 from autolora.records import Hit
-from autolora.retrieval import Conditions, Retriever
+from autolora.search.retriever import Conditions, Retriever
 from autolora.storage.arrays import Float64Array
 
 GRADIENT_WEIGHT = 0.3

@@ -31,9 +31,9 @@ from autolora.params import Method
 from autolora.params import load as load_params
 from autolora.params.limits import check_distinct, check_prompt
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
-from autolora.reasons import Reasons, add_blocks, explain
 from autolora.records import Hit
-from autolora.retrieval import Conditions, Retriever, open_retriever, strengthen
+from autolora.search.reasons import Reasons, add_blocks, explain
+from autolora.search.retriever import Conditions, Retriever, open_retriever, strengthen
 from autolora.storage.hash_cache import cached_hashes
 from autolora.text_encoder.clip import read_text_encoder
 

@@ -24,7 +24,7 @@ from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import GenerationParams, Params, load
 from autolora.records import Hit
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from bench.selection_cases import COMPOSITES, Case, make_cases
 from bench.timing import today
 

@@ -18,7 +18,7 @@ from autolora.image_search import GRADIENT_WEIGHT, combine
 from autolora.matching.hybrid import directions
 from autolora.metrics.clip import image_features, load_clip
 from autolora.params import Params
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from bench.image_queries import Prompt, Searches, compute_gradients
 

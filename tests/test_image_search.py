@@ -17,7 +17,7 @@ from autolora.image_search import GRADIENT_WEIGHT, ImageSearch, combine
 from autolora.lora.sketch import Sketch, SketchSpec
 from autolora.params import Params
 from autolora.pool import store as pool
-from autolora.retrieval import Retriever, open_index
+from autolora.search.retriever import Retriever, open_index
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from tests.support import small_root, tiny_judges
 from tests.support.tiny_flux import TOKENS

@@ -190,7 +190,7 @@ def _find(
     rev: str | None,
 ) -> "tuple[list[Hit], str]":
     """Return the adapters to draw with, and why there are none although some were looked for; else ""."""
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     if k == 0:
         return [], ""

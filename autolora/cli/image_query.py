@@ -11,7 +11,7 @@ from autolora.params import Params
 
 if TYPE_CHECKING:
     from autolora.records import Hit
-    from autolora.retrieval import Conditions, Retriever
+    from autolora.search.retriever import Conditions, Retriever
 
 
 def check_query(prompt: str | None, image: Path | None, caption: str | None, k: str | None) -> None:

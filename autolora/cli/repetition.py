@@ -75,7 +75,7 @@ def check_is_other_file(path: Path, like: Path | None) -> None:
 
 def find_recorded(root: Path, recipe: "ImageRecipe", rev: str | None) -> "list[Hit]":
     """Return the adapters of the image to repeat; raises MissingArtifact if the index does not contain one."""
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     return recipe.find_hits(open_retriever(root, rev=rev)) if recipe.adapters else []
 

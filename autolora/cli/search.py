@@ -39,9 +39,9 @@ from autolora.params import Params, RetrievalParams
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
-    from autolora.reasons import Reasons
     from autolora.records import Hit
-    from autolora.retrieval import Conditions, Retriever
+    from autolora.search.reasons import Reasons
+    from autolora.search.retriever import Conditions, Retriever
 
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
@@ -84,7 +84,7 @@ def search(
     """
     check_query(prompt, image, caption, k)
     from autolora.index.conditions import any_of, is_set, of_options
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     count, file = _parse_count(k), to_absolute(image) if image else None
     root, params = enter_repository()
@@ -135,7 +135,7 @@ def choose(
     params: "RetrievalParams",
 ) -> "list[Hit]":
     """Return the named adapters, else the first k hits, else the selection."""
-    from autolora.retrieval import strengthen
+    from autolora.search.retriever import strengthen
 
     if named:
         hits = retriever.named(prompt, [name for name, _ in named])
@@ -213,7 +213,7 @@ def _explain(
     root: Path, params: Params, retriever: "Retriever", prompt: str, hits: "Sequence[Hit]", with_blocks: bool
 ) -> "list[Reasons]":
     """Return the reasons of the hits; the blocks, which need torch, on request."""
-    from autolora.reasons import add_blocks, explain
+    from autolora.search.reasons import add_blocks, explain
 
     if with_blocks:
         announce("loading the encoder, for the largest blocks")
@@ -223,7 +223,7 @@ def _explain(
 
 def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     """Print a block of labels and values per hit."""
-    from autolora.reasons import describe
+    from autolora.search.reasons import describe
 
     for hit, reason in zip(hits, reasons, strict=True):
         print(f"\n{hit.rank}. {hit.id}")

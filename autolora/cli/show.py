@@ -118,7 +118,7 @@ def _show_image(path: Path, as_json: bool) -> None:
 def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":
     """Return the agreement of each caption of an adapter with the weights; empty without captions."""
     from autolora.report.caption_agreement import compare_captions
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     if record.adapter is None or not record.captions:
         return []

@@ -40,7 +40,7 @@ from autolora.publication.manifest import (
     read_manifest,
 )
 from autolora.publication.revision import gates_of, params_of, working_gates
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
 from autolora.text_encoder.clip import load_numpy_text_encoder

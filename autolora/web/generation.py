@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.records import Hit
-from autolora.retrieval import Retriever, strengthen
+from autolora.search.retriever import Retriever, strengthen
 from autolora.web.jobs import ImageRequest, Job
 from autolora.web.provenance import make_record
 from autolora.web.served import ServedIndex

@@ -18,7 +18,7 @@ from autolora.metrics.judges import Judges, load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.params import Params
 from autolora.pool import store as pool
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from bench.paper.parties import check_judges
 
 CACHE = Path("cache", "paper")

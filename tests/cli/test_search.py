@@ -15,7 +15,7 @@ from autolora.cli import app
 from autolora.index.conditions import FILTER_COLUMNS
 from autolora.params import Params
 from autolora.records import Hit
-from autolora.retrieval import Conditions, Retriever
+from autolora.search.retriever import Conditions, Retriever
 from tests.cli.commands import run
 
 ROOT = Path(__file__).parents[2]

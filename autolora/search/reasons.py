@@ -20,7 +20,7 @@ from autolora.matching.hybrid import directions
 from autolora.matching.words import STOP_WORDS, split_words
 from autolora.params import PoolParams
 from autolora.records import Hit
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where

@@ -22,8 +22,8 @@ from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
 from autolora.params import RetrievalParams, load
-from autolora.reasons import explain
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.reasons import explain
+from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
@@ -247,7 +247,7 @@ def test_a_different_text_encoder_is_refused(root: Path, tmp_path: Path) -> None
 def configure(root: Path) -> ClipTextEncoder:
     """Write params.yaml, with the path of the pipeline relative to the root, and return the pipeline's text encoder."""
     text_encoder = tiny_text_encoder(root / "pipeline")
-    lines = (Path(__file__).parents[1] / "params.yaml").read_text().splitlines()
+    lines = (Path(__file__).parents[2] / "params.yaml").read_text().splitlines()
     lines = ["  pipeline: pipeline" if line.startswith("  pipeline: ") else line for line in lines]
     (root / "params.yaml").write_text("\n".join(lines) + "\n")
     return text_encoder
