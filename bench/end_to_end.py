@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from autolora.errors import exit_on_error
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.clip import image_features, similarity, text_features
 from autolora.metrics.judges import Judges, detect, load_judges, vqa_score

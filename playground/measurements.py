@@ -18,7 +18,7 @@ from rich.progress import track
 from autolora import vlm as engines
 from autolora.errors import CaptionError
 from autolora.fusion.install import fused
-from autolora.generation import generate_images
+from autolora.generation.images import generate_images
 from autolora.lora.read import read
 from autolora.lora.slots import slots
 from autolora.metrics.classifier import Classifier, classify

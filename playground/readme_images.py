@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.params import Method, Params, load
 from autolora.records import Hit
 from autolora.search.retriever import Retriever, open_retriever

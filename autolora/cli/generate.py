@@ -29,7 +29,7 @@ from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, check_m
 from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
+    from autolora.generation.images import GeneratedImage
     from autolora.index.names import AdapterNames
     from autolora.records import Hit
 
@@ -157,7 +157,7 @@ def generate(
 
 
 def _check_is_png(output: Path) -> None:
-    from autolora.provenance import check_is_png
+    from autolora.generation.provenance import check_is_png
 
     try:
         check_is_png(output)
@@ -206,10 +206,10 @@ def _draw(
     """Return the image; the base model, which takes seconds to minutes to load, is loaded after all checks."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
-    from autolora import generation
+    from autolora.generation import images
 
-    generator = generation.Generator(root, params.models, params.pool)
-    return generation.generate(
+    generator = images.Generator(root, params.models, params.pool)
+    return images.generate(
         generator,
         request.prompt,
         hits,
@@ -222,7 +222,7 @@ def _draw(
 
 def _save(image: "GeneratedImage", output: Path | None, default: Path) -> Path:
     """Write an image to `output`, else to a new file named like the default, and return the path."""
-    from autolora.generation import save_image
+    from autolora.generation.images import save_image
 
     try:
         with nullcontext(output) if output else new_file(default) as path:

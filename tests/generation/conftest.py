@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autolora.fusion import store as fusion
-from autolora.generation import Generator
+from autolora.generation.images import Generator
 from autolora.lora.slots import slots
 from autolora.params import ModelsParams, PoolParams, load
 from autolora.pool.store import weights_path

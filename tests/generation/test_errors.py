@@ -10,7 +10,7 @@ import torch
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
-from autolora.generation import Generator, add_trigger_words, generate
+from autolora.generation.images import Generator, add_trigger_words, generate
 from autolora.lora.slots import slots
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method, load
 from autolora.pool.store import weights_path

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.params import load
 from autolora.search.retriever import open_retriever
 from playground.contact_sheets import GAP, MARGIN

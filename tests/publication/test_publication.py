@@ -11,7 +11,7 @@ import pytest
 
 import autolora
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
-from autolora.open_pool import Pool
+from autolora.generation.collection import Pool
 from autolora.params import load
 from autolora.publication import weights
 from autolora.publication.folder import write_published_index

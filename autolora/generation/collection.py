@@ -20,10 +20,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from autolora.adapter_weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.fusion.roles import name_of
+from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path

@@ -11,20 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autolora.adapter_weights import ProjectWeights
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
+from autolora.generation.collection import Pool
+from autolora.generation.weights import ProjectWeights
 from autolora.lora.slots import slots
-from autolora.open_pool import Pool
 from autolora.params import Method, load
 from autolora.params.limits import MAX_ACTING
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
 from autolora.storage.hashes import hash_file
-from tests.open_pool.images import difference, draw
+from tests.collection.images import difference, draw
 from tests.support.text_lora import kohya, random_parts, save
 from tests.support.tiny_flux import CONFIG, build_pipeline
 

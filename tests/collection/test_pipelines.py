@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from autolora.generation.collection import Pool
 from autolora.lora.slots import slots
-from autolora.open_pool import Pool
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
-from tests.open_pool.images import assert_same_state, difference, draw, state
+from tests.collection.images import assert_same_state, difference, draw, state
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 
 Prepare = Callable[[Any, Path], None]

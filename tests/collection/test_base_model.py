@@ -3,7 +3,7 @@
 import pytest
 
 from autolora.errors import MismatchError
-from autolora.open_pool import Pool
+from autolora.generation.collection import Pool
 from autolora.params import METHODS, Method
 from autolora.records import Hit
 from tests.support.tiny_flux import build_other_pipeline

@@ -10,8 +10,8 @@ from PIL import Image
 
 import autolora
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.open_pool import Pool
-from tests.open_pool.images import PROMPT
+from autolora.generation.collection import Pool
+from tests.collection.images import PROMPT
 from tests.support import small_root
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import autolora
-from autolora.open_pool import Pool
+from autolora.generation.collection import Pool
 from autolora.records import Hit
-from tests.open_pool.images import PROMPT
+from tests.collection.images import PROMPT
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline
 
