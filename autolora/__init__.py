@@ -11,16 +11,16 @@ __version__ = "0.1.0"
 
 _LOCATIONS = {
     "AutoLoraError": ("autolora.errors", "AutoLoraError"),
+    "Collection": ("autolora.generation.collection", "Collection"),
     "GeneratedImage": ("autolora.generation.images", "GeneratedImage"),
     "Generator": ("autolora.generation.images", "Generator"),
     "Hit": ("autolora.records", "Hit"),
     "Params": ("autolora.params", "Params"),
-    "Pool": ("autolora.generation.collection", "Pool"),
     "Reasons": ("autolora.search.reasons", "Reasons"),
     "add_trigger_words": ("autolora.generation.images", "add_trigger_words"),
     "generate": ("autolora.generation.images", "generate"),
     "load_params": ("autolora.params", "load"),
-    "open": ("autolora.generation.collection", "open_pool"),
+    "open": ("autolora.generation.collection", "open_collection"),
     "read_provenance": ("autolora.generation.provenance", "read_provenance"),
     "release": ("autolora.index.served", "release"),
     "save_image": ("autolora.generation.images", "save_image"),

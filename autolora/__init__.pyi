@@ -1,6 +1,6 @@
 from autolora.errors import AutoLoraError
-from autolora.generation.collection import Pool
-from autolora.generation.collection import open_pool as open
+from autolora.generation.collection import Collection
+from autolora.generation.collection import open_collection as open
 from autolora.generation.images import GeneratedImage, Generator, add_trigger_words, generate, save_image
 from autolora.generation.provenance import read_provenance
 from autolora.index.served import release
@@ -12,11 +12,11 @@ from autolora.search.reasons import Reasons
 __version__: str
 __all__ = [
     "AutoLoraError",
+    "Collection",
     "GeneratedImage",
     "Generator",
     "Hit",
     "Params",
-    "Pool",
     "Reasons",
     "__version__",
     "add_trigger_words",

@@ -9,7 +9,7 @@ from autolora.params.limits import check_acting, check_relevance, check_strength
 from autolora.records import Hit
 from autolora.storage.validation import SHA256
 
-GET_HITS = "`pool.search` finds adapters by a prompt, and `pool.named` by their names"
+GET_HITS = "`collection.search` finds adapters by a prompt, and `collection.named` by their names"
 
 
 def order_by_role(hits: Sequence[Hit], method: Method, style: Hit | None) -> list[Hit]:

@@ -1,10 +1,10 @@
-"""A pool of adapters for a user of diffusers: search it, and fuse what is found into a loaded pipeline.
+"""A collection of adapters for a user of diffusers: search it, and fuse what is found into a loaded pipeline.
 
     import autolora
 
-    pool = autolora.open(".")
-    hits = pool.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
-    with pool.fuse(pipe, hits):
+    collection = autolora.open(".")
+    hits = collection.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
+    with collection.fuse(pipe, hits):
         image = pipe("a cat in mosaic style").images[0]
 
 Hooks on the linears of the pipeline's transformer add what the adapters change (autolora.fusion.install), so no weight
@@ -53,11 +53,11 @@ NO_BLOCKS = (
 )
 
 
-class Pool:
+class Collection:
     """The adapters of one index, and their weights; `autolora.open` returns it.
 
     Any number of threads may search at the same time. `fuse`, `attach` and `detach` change a pipeline: call them from
-    the thread that uses it. The hits of a pool are hits of the index that was served when it was opened.
+    the thread that uses it. Hits are of the index that was served when the collection was opened.
     """
 
     def __init__(
@@ -78,7 +78,9 @@ class Pool:
         return len(self.retriever.index.rows)
 
     def __repr__(self) -> str:
-        return f"<Pool of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
+        return (
+            f"<Collection of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
+        )
 
     def search(
         self,
@@ -96,7 +98,7 @@ class Pool:
         one loads the base model. caption: of the image; by default the model that captions the pool's images writes it.
         Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or if there is not
         either a prompt or an image, and with an image also RefusedFile if the file is not one, MissingArtifact if the
-        pool is a published index, or as `ImageSearch`.
+        collection is a published index, or as `ImageSearch`.
         """
         count = self.settings.retrieval.k if k is None else _checked_count(k)
         if image is None and caption is None:
@@ -175,14 +177,14 @@ class Pool:
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
-        method and `style` do not fit, if the hits are not within `autolora.params.limits` (number, strength, relevance, each
-        given once), or if the pipeline already has adapters of a pool, TypeError if `hits` is not a list of hits or
-        `pipeline` is no pipeline, ValueError if there is no such method.
+        method and `style` do not fit, if the hits are not within `autolora.params.limits` (number, strength, relevance,
+        each given once), or if the pipeline already has adapters of a collection, TypeError if `hits` is not a list of
+        hits or `pipeline` is no pipeline, ValueError if there is no such method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(
-                "the pipeline already has adapters of a pool: leave the `with` block of `fuse`, or call "
-                "`pool.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
+                "the pipeline already has adapters of a collection: leave the `with` block of `fuse`, or call "
+                "`collection.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
             )
         self.attach(pipeline, hits, method=method, style=style)
         attachment = attachment_of(pipeline)
@@ -218,7 +220,7 @@ class Pool:
         )
 
     def detach(self, pipeline: Pipeline) -> None:
-        """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""
+        """Remove the adapters that `attach` or `fuse` has added, of this or another collection, if there are any."""
         detach(pipeline)
 
     def _load_text(self, sha256: str, pipeline: Pipeline) -> "TextParts":
@@ -232,8 +234,8 @@ class Pool:
         return load(slots, folder(self.root))
 
 
-def open_pool(source: Path | str, revision: str | None = None) -> Pool:
-    """Return the pool of a project, or of a published index.
+def open_collection(source: Path | str, revision: str | None = None) -> Collection:
+    """Return the collection of a project, or of a published index.
 
     source: the folder of a project, which contains params.yaml; or the folder of an index that
     `autolora publish-index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
@@ -254,7 +256,7 @@ def open_pool(source: Path | str, revision: str | None = None) -> Pool:
     return _open_project(folder, revision)
 
 
-def _open_project(root: Path, revision: str | None) -> Pool:
+def _open_project(root: Path, revision: str | None) -> Collection:
     if not (root / "params.yaml").exists() and any(root.glob("*.safetensors")):
         raise MissingArtifact(
             f"{root} holds LoRA files, but is not a project: make a project with `autolora index "
@@ -270,10 +272,10 @@ def _open_project(root: Path, revision: str | None) -> Pool:
 
         return ImageSearch(root, params, retriever)
 
-    return Pool(root, settings, retriever, weights, open_image_search)
+    return Collection(root, settings, retriever, weights, open_image_search)
 
 
-def _open_published(folder: Path) -> Pool:
+def _open_published(folder: Path) -> Collection:
     manifest = read_manifest(folder)
     with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
         manifest.check_files(folder, hash_file)
@@ -288,7 +290,7 @@ def _open_published(folder: Path) -> Pool:
             "the project that it was made in, or describe the image as a prompt"
         )
 
-    return Pool(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
+    return Collection(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
 
 
 def _checked_count(k: int) -> int:

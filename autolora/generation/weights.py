@@ -1,4 +1,4 @@
-"""Where the weights of a pool's adapters are: in a project, or at the hubs that a published index names.
+"""Where the weights of a collection's adapters are: in a project, or at the hubs that a published index names.
 
 torch is imported when weights are read: a search needs none.
 """

@@ -1,7 +1,7 @@
 """Why a search returns an adapter: its nearest captions, and the words and blocks that match the prompt.
 
-    pool = autolora.open(".")
-    reasons = pool.explain(prompt, pool.search(prompt, k=3))
+    collection = autolora.open(".")
+    reasons = collection.explain(prompt, collection.search(prompt, k=3))
 
 Captions belong to a hit only if they are those that the index was built from; otherwise the reasons say so.
 """

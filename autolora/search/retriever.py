@@ -1,6 +1,6 @@
 """Search for adapters by prompt (Eq. 4-5).
 
-Users of Python open a pool (autolora.generation.collection), which has a retriever.
+Users of Python open a collection (autolora.generation.collection), which has a retriever.
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
