@@ -18,8 +18,8 @@ from autolora.encoder.model import Encoder, new_encoder
 from autolora.lora.factors import fuse
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import Sketch, SketchSpec, signs, sketch
+from autolora.lora.slots import Slot, fused_slots, slots
 from autolora.params import Params, load
-from autolora.slots import Slot, fused_slots, slots
 from bench.synthetic import AdapterSpec, PoolSpec, draw_lora, lay_out, list_adapters
 from bench.timing import cpu_timed
 

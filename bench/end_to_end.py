@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from autolora.errors import exit_on_error
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.clip import image_features, similarity, text_features
 from autolora.metrics.judges import Judges, detect, load_judges, vqa_score
@@ -24,7 +24,7 @@ from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import GenerationParams, Params, load
 from autolora.records import Hit
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from bench.selection_cases import COMPOSITES, Case, make_cases
 from bench.timing import today
 

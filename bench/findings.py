@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autolora.lora.slots import slots
 from autolora.metrics.bootstrap import estimate
-from autolora.slots import slots
 from bench.similarity import Matrix, Shape, clopper_pearson, nearest_neighbors, normalize
 from bench.synthetic import PoolSpec, list_adapters
 from bench.variants import copies

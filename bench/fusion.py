@@ -23,9 +23,9 @@ from autolora.fusion import store
 from autolora.fusion.global_lora import GlobalLoras
 from autolora.fusion.install import global_loras
 from autolora.lora.factors import Factors, Lora
+from autolora.lora.slots import slots
 from autolora.metrics.summary import Headline, update
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from autolora.storage.files import write_atomic
 from bench.compiling import time_compilation
 from bench.costs import name_processor

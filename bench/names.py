@@ -18,7 +18,7 @@ from autolora.inspection.description import check_text
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from bench.timing import today
 

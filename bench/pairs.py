@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from autolora.lora.factors import Factors
-from autolora.slots import FusedSlot, fused_slots
+from autolora.lora.slots import FusedSlot, fused_slots
 from bench.similarity import Matrix, SketchFile, add_slot, gram_of_factors
 from bench.synthetic import AdapterSpec, PoolSpec, draw_fused, list_adapters
 from bench.timing import timed

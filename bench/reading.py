@@ -23,9 +23,9 @@ from autolora.errors import exit_on_error
 from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.read import read, read_and_sketch
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import Slot, slots
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
-from autolora.slots import Slot, slots
 from autolora.storage.hashes import hash_file
 from bench.costs import PROFILE, measure_peak, name_processor
 from bench.timing import cpu_timed, today

@@ -20,7 +20,7 @@ from autolora.errors import exit_on_error
 from autolora.experiments.cases import PromptCase, candidates, draw_cases
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
-from autolora.generation import Generator, generate_images
+from autolora.generation.images import Generator, generate_images
 from autolora.metrics.bootstrap import Estimate, estimate
 from autolora.metrics.clip import image_features, similarity, text_features
 from autolora.metrics.judges import Judges, detect, load_judges

@@ -17,7 +17,7 @@ from autolora.errors import exit_on_error
 from autolora.index.store import TABLE, folder
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from bench.timing import timed, today
 from playground import world

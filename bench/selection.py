@@ -23,7 +23,7 @@ from autolora.metrics.judgments import read_judgments
 from autolora.metrics.reliability import calibration_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import RetrievalParams, load
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from autolora.storage.incremental import read_digest
 from bench.hidden_words import Pool, hide_words, served_pool

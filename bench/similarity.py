@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autolora.lora.factors import Factors
 from autolora.lora.sketch import signs
-from autolora.slots import Slot
+from autolora.lora.slots import Slot
 
 Matrix = NDArray[np.float64]
 Shape = tuple[int, int]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from autolora.errors import exit_on_error
 from autolora.lora.factors import Factors, squared_norm
 from autolora.lora.sketch import SketchSpec, sketch
+from autolora.lora.slots import Slot, slots
 from autolora.params import load
-from autolora.slots import Slot, slots
 from bench.costs import PROFILE
 from bench.sketching import FULL
 from bench.synthetic import PoolSpec, draw_lora, list_adapters

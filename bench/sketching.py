@@ -24,9 +24,9 @@ from autolora.lora.factors import Lora
 from autolora.lora.fingerprint import WIDTH, fingerprint
 from autolora.lora.read import read
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
+from autolora.lora.slots import slots
 from autolora.metrics.numbers import rounded
 from autolora.params import Params, load
-from autolora.slots import slots
 from autolora.storage.files import append_rows, read_rows, write_atomic
 from autolora.storage.hashes import hash_file, hash_value
 from bench import sketch_figure, sketch_tables

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.formats import BFL_DOUBLE, BFL_SINGLE
-from autolora.slots import FusedSlot, Slot, fused_slots
+from autolora.lora.slots import FusedSlot, Slot, fused_slots
 from autolora.storage.arrays import Float32Array
 
 SUBSETS = {"attention": (".attn.",), "attention+ff": (".attn.", ".ff", ".proj_"), "all": (".",)}

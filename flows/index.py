@@ -8,7 +8,7 @@ from prefect.utilities.annotations import opaque
 
 from autolora.index import stage
 from autolora.models import load_text_encoder, set_threads
-from autolora.params import Params
+from autolora.params import ModelsParams, Params
 from autolora.progress import Progress
 from flows.stage import ROOT, flow, params, print_and_log, run, task
 
@@ -45,8 +45,9 @@ def remove(sync: stage.IndexSync, adapters: Sequence[str]) -> int:
 
 
 @task()
-def finish(sync: stage.IndexSync) -> str:
-    """Write meta.json and then the digest; the last step."""
+def finish(sync: stage.IndexSync, models: ModelsParams) -> str:
+    """Write what a search reads besides the table, and then the digest; the last step."""
+    sync.save_tokenizer(models)
     return sync.finish()
 
 
@@ -62,7 +63,7 @@ async def index() -> None:
             progress.advance(len(batch))
     update(sync, work.update)
     remove(sync, work.remove)
-    finish(sync)
+    finish(sync, values.models)
     counts = ", ".join(f"{count} {action}" for action, count in work.counts.items())
     print_and_log(f"[index] {counts} in {time.perf_counter() - started:.1f} s")
 

@@ -121,7 +121,7 @@ def test_params_keys_exist(page: Path) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     keys = named_in(
         page, rf"(?<![\w./-])((?:{'|'.join(content)})(?:\.[a-z_]+)+)(?![\w/(])"
-    )  # `pool.search(` is a call
+    )  # before ( it is a call
     assert keys <= {*dotted_keys(content), *OVERRIDES}
 
 

@@ -25,11 +25,11 @@ from autolora.cli.repetition import (
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
 from autolora.fusion.roles import order_by_role
-from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams, check_method
+from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, check_method
+from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
+    from autolora.generation.images import GeneratedImage
     from autolora.index.names import AdapterNames
     from autolora.records import Hit
 
@@ -145,7 +145,7 @@ def generate(
     if request.recipe and uses_recorded:
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
-        hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
+        hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
     style_hit = find_style(style, hits, request)
     order_by_role(hits, request.method, style_hit)
     announce(f"drawing with {params.models.pipeline}")
@@ -157,7 +157,7 @@ def generate(
 
 
 def _check_is_png(output: Path) -> None:
-    from autolora.provenance import check_is_png
+    from autolora.generation.provenance import check_is_png
 
     try:
         check_is_png(output)
@@ -182,7 +182,7 @@ def _check_choice(
 
 def _find(
     root: Path,
-    params: RetrievalParams,
+    params: Params,
     prompt: str,
     k: int | None,
     adapters: Sequence[str],
@@ -190,13 +190,13 @@ def _find(
     rev: str | None,
 ) -> "tuple[list[Hit], str]":
     """Return the adapters to draw with, and why there are none although some were looked for; else ""."""
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     if k == 0:
         return [], ""
-    retriever = open_retriever(root, rev=rev)
+    retriever = open_retriever(root, rev, params.models)
     named = [_parse_adapter(text, retriever.names) for text in adapters]
-    hits = choose(retriever, prompt, k, named, where or None, params)
+    hits = choose(retriever, prompt, k, named, where or None, params.retrieval)
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
@@ -206,10 +206,10 @@ def _draw(
     """Return the image; the base model, which takes seconds to minutes to load, is loaded after all checks."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
-    from autolora import generation
+    from autolora.generation import images
 
-    generator = generation.Generator(root, params.models, params.pool)
-    return generation.generate(
+    generator = images.Generator(root, params.models, params.pool)
+    return images.generate(
         generator,
         request.prompt,
         hits,
@@ -222,7 +222,7 @@ def _draw(
 
 def _save(image: "GeneratedImage", output: Path | None, default: Path) -> Path:
     """Write an image to `output`, else to a new file named like the default, and return the path."""
-    from autolora.generation import save_image
+    from autolora.generation.images import save_image
 
     try:
         with nullcontext(output) if output else new_file(default) as path:

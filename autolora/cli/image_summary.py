@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autolora.cli.repetition import ImageRequest, describe_repetition
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
+    from autolora.generation.images import GeneratedImage
     from autolora.records import Hit
 
 
@@ -21,7 +21,7 @@ def print_image(
 
     no_hit: why there is no adapter although some were looked for.
     """
-    from autolora.provenance import describe_method
+    from autolora.generation.provenance import describe_method
     from autolora.wording import printable
 
     if image.provenance["text"] != request.prompt:
@@ -41,7 +41,7 @@ def print_image(
 def _describe_adapters(hits: "Sequence[Hit]", style: str | None) -> Iterator[str]:
     """Yield a line per adapter: role, relevance, strength, name, license and trigger words."""
     from autolora.fusion.roles import role_of
-    from autolora.provenance import describe_strength
+    from autolora.generation.provenance import describe_strength
 
     for hit in hits:
         relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}"

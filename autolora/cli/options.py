@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autolora import limits
+from autolora.params import limits
 
 
 def _parse_day(text: str) -> datetime:

@@ -12,8 +12,8 @@ from autolora.errors import MismatchError
 from autolora.params import METHODS_WITH_STYLE, GenerationParams, Method, Params
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
-    from autolora.image_recipe import ImageRecipe
+    from autolora.generation.images import GeneratedImage
+    from autolora.generation.recipe import ImageRecipe
     from autolora.records import Hit
 
 
@@ -43,7 +43,7 @@ def resolve_request(
     """
     recipe = None
     if like:
-        from autolora.image_recipe import read_recipe
+        from autolora.generation.recipe import read_recipe
 
         recipe = read_recipe(like, params)
     settings = recipe.settings if recipe else params.generation
@@ -75,7 +75,7 @@ def check_is_other_file(path: Path, like: Path | None) -> None:
 
 def find_recorded(root: Path, recipe: "ImageRecipe", rev: str | None) -> "list[Hit]":
     """Return the adapters of the image to repeat; raises MissingArtifact if the index does not contain one."""
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     return recipe.find_hits(open_retriever(root, rev=rev)) if recipe.adapters else []
 
@@ -105,7 +105,7 @@ def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -
 
 def describe_repetition(recipe: "ImageRecipe", image: "GeneratedImage") -> Iterator[str]:
     """Yield lines on whether a repeated image has the same pixels, and what of its recipe differs."""
-    from autolora.image_recipe import differences, pixel_difference
+    from autolora.generation.recipe import differences, pixel_difference
     from autolora.wording import printable
 
     lines = differences(recipe.provenance, image.provenance)

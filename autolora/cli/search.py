@@ -38,9 +38,9 @@ from autolora.params import Params, RetrievalParams
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
-    from autolora.reasons import Reasons
     from autolora.records import Hit
-    from autolora.retrieval import Conditions, Retriever
+    from autolora.search.reasons import Reasons
+    from autolora.search.retriever import Conditions, Retriever
 
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
@@ -82,7 +82,7 @@ def search(
     """
     _check_query(prompt, image)
     from autolora.index.conditions import any_of, is_set, of_options
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     count, file = _parse_count(k), to_absolute(image) if image else None
     root, params = enter_repository()
@@ -101,7 +101,7 @@ def search(
         *(condition for condition in flags if condition is not None),
         *(where or ()),
     ]
-    retriever = open_retriever(root, rev=rev)
+    retriever = open_retriever(root, rev, params.models)
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
@@ -150,7 +150,7 @@ def choose(
     params: "RetrievalParams",
 ) -> "list[Hit]":
     """Return the named adapters, else the first k hits, else the selection."""
-    from autolora.retrieval import strengthen
+    from autolora.search.retriever import strengthen
 
     if named:
         hits = retriever.named(prompt, [name for name, _ in named])
@@ -228,7 +228,7 @@ def _explain(
     root: Path, params: Params, retriever: "Retriever", prompt: str, hits: "Sequence[Hit]", with_blocks: bool
 ) -> "list[Reasons]":
     """Return the reasons of the hits; the blocks, which need torch, on request."""
-    from autolora.reasons import add_blocks, explain
+    from autolora.search.reasons import add_blocks, explain
 
     if with_blocks:
         announce("loading the encoder, for the largest blocks")
@@ -238,7 +238,7 @@ def _explain(
 
 def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     """Print a block of labels and values per hit."""
-    from autolora.reasons import describe
+    from autolora.search.reasons import describe
 
     for hit, reason in zip(hits, reasons, strict=True):
         print(f"\n{hit.rank}. {hit.id}")

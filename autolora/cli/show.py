@@ -19,9 +19,9 @@ from autolora.errors import MissingArtifact
 from autolora.params import Params
 
 if TYPE_CHECKING:
+    from autolora.generation.trigger_words import TriggerWordCheck
     from autolora.report.caption_agreement import CaptionAgreement
     from autolora.report.lookup import AdapterRecord
-    from autolora.trigger_words import TriggerWordCheck
 
 SUFFIX = ".safetensors"
 
@@ -95,7 +95,7 @@ def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
 
 def _show_image(path: Path, as_json: bool) -> None:
     """Print how a generated image was made. Needs no repository."""
-    from autolora.provenance import describe_provenance, read_provenance
+    from autolora.generation.provenance import describe_provenance, read_provenance
 
     provenance = read_provenance(path)
     if as_json:
@@ -107,7 +107,7 @@ def _show_image(path: Path, as_json: bool) -> None:
 def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":
     """Return the agreement of each caption of an adapter with the weights; empty without captions."""
     from autolora.report.caption_agreement import compare_captions
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     if record.adapter is None or not record.captions:
         return []
@@ -128,8 +128,8 @@ def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
 def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") -> "list[TriggerWordCheck]":
     """Return the checks of an adapter's trigger words; empty without words or weights."""
     announce(f"loading {params.models.pipeline} to draw with and without the trigger words")
-    from autolora.generation import Generator
-    from autolora.trigger_words import check_trigger_words
+    from autolora.generation.images import Generator
+    from autolora.generation.trigger_words import check_trigger_words
 
     words = record.sources.primary.trigger_words
     if record.adapter is None or not record.adapter.accepted or not words:
@@ -146,7 +146,7 @@ def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") ->
 
 def _trigger_word_table(checks: "Sequence[TriggerWordCheck]") -> Table:
     """Return the table of `show --trigger-words`."""
-    from autolora.trigger_words import PROMPT
+    from autolora.generation.trigger_words import PROMPT
 
     title = "no trigger words to check"
     if checks:

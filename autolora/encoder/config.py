@@ -8,8 +8,8 @@ from typing import Any, Self
 from autolora.encoder.inputs import AdapterBatch, batch_of_lora, batch_of_sketch
 from autolora.lora.factors import Factors, fuse_all, with_one_scale
 from autolora.lora.sketch import Sketch
+from autolora.lora.slots import FusedSlot, Slot, fused_slots, slots
 from autolora.presets.encoder import EncoderVariant
-from autolora.slots import FusedSlot, Slot, fused_slots, slots
 
 TRANSFORMER_FIELDS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
 """fields of a FluxTransformer2DModel config that determine its slots"""

@@ -15,7 +15,7 @@ from autolora.experiments.scoring import MethodImages
 from autolora.fusion import methods as fusion
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
-from autolora.generation import Generator, generate_images
+from autolora.generation.images import Generator, generate_images
 from autolora.params import ExperimentsParams, GenerationParams, Method
 
 METHODS = ("base", "direct", "selected", "gated")

@@ -6,9 +6,9 @@ from weakref import WeakKeyDictionary
 
 from autolora.fusion.base_model import check_base_model, transformer_slots
 from autolora.fusion.roles import check_hits
+from autolora.lora.slots import Slot
 from autolora.params import Method, RuleParams
 from autolora.records import Hit
-from autolora.slots import Slot
 
 if TYPE_CHECKING:
     from autolora.fusion.gate import Gates
@@ -47,7 +47,8 @@ def attach(
 
     load_base: reads the canonical slots of the base model that the adapters were made for. load_text: reads the updates
     of the text encoders; None leaves these as they are. load_gates: called for the method `gated` only. params: the
-    numbers in the methods' rules. style: the hit that is the style, for a method with roles. Raises as `Pool.fuse`.
+    numbers in the methods' rules. style: the hit that is the style, for a method with roles. Raises as
+    `Collection.fuse`.
     """
     from autolora.fusion.hits import fused_hits
 

@@ -21,7 +21,7 @@ from autolora.fusion.linears import execution_device, find_linear, is_compiled
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import SlotFusion, place
 from autolora.lora.factors import Factors, Lora, fuse_all
-from autolora.slots import fused_slots
+from autolora.lora.slots import fused_slots
 
 Hook = Callable[..., Tensor]
 PreHook = Callable[..., tuple[Any, ...] | None]

@@ -4,12 +4,12 @@ methods take any order. Importing this does not import torch."""
 from collections.abc import Sequence
 
 from autolora.errors import MismatchError
-from autolora.limits import check_acting, check_relevance, check_strength
 from autolora.params import METHODS_WITH_STYLE, Method, check_method
+from autolora.params.limits import check_acting, check_relevance, check_strength
 from autolora.records import Hit
 from autolora.storage.validation import SHA256
 
-GET_HITS = "`pool.search` finds adapters by a prompt, and `pool.named` by their names"
+GET_HITS = "`collection.search` finds adapters by a prompt, and `collection.named` by their names"
 
 
 def order_by_role(hits: Sequence[Hit], method: Method, style: Hit | None) -> list[Hit]:

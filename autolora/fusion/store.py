@@ -17,10 +17,10 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.gate import Gates
+from autolora.lora.slots import Slot, fused_slots, slots, unescape
 from autolora.params.ranges import check_section
 from autolora.params.reader import read_section
 from autolora.presets.fusion import FusionVariant
-from autolora.slots import Slot, fused_slots, slots, unescape
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.incremental import write_digest

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autolora.errors import ParamsError
-from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params.hubs import CrawlParams
+from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params.models import JudgesParams, ModelsParams
 from autolora.params.training_data import DatasetParams, PoolParams
 from autolora.presets.encoder import EncoderVariant

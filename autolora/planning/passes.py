@@ -12,11 +12,11 @@ from autolora.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion import store as fusion
 from autolora.fusion.install import Attachment, fused
 from autolora.lora.factors import Factors, Lora
+from autolora.lora.slots import hidden_size, slots
 from autolora.params import FusionParams, GenerationParams
 from autolora.planning.meta_models import MetaPipeline
 from autolora.planning.tally import Tally, count
 from autolora.presets.fusion import FusionVariant
-from autolora.slots import hidden_size, slots
 
 PX_PER_TOKEN = 16
 """side of the square of pixels that one image token of the transformer stands for"""

@@ -23,7 +23,7 @@ REMEDY = "download it again, or write it again with `autolora publish-index FOLD
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolSettings:
-    """The sections of params.yaml that a pool needs."""
+    """The sections of params.yaml that a collection needs."""
 
     retrieval: RetrievalParams
     generation: GenerationParams

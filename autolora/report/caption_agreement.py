@@ -9,7 +9,7 @@ import numpy as np
 from autolora.errors import MissingArtifact
 from autolora.matching.hybrid import directions
 from autolora.records import Caption
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,9 +21,9 @@ PYTHON = """\
 import autolora
 
 prompt = {prompt!r}
-pool = autolora.open(".")
-hits = pool.search(prompt, k=1, where="sha256 LIKE '{sha256}%'")
-with pool.fuse(pipe, hits):
+collection = autolora.open(".")
+hits = collection.search(prompt, k=1, where="sha256 LIKE '{sha256}%'")
+with collection.fuse(pipe, hits):
     image = pipe(prompt).images[0]
 """
 """the lines that a visitor copies"""

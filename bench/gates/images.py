@@ -17,7 +17,7 @@ from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.gated import Gated
 from autolora.fusion.rules.velocity import Velocity
-from autolora.generation import generate_images
+from autolora.generation.images import generate_images
 from autolora.metrics.judges import detect
 from autolora.params import RuleParams
 from autolora.storage.files import append_rows, read_rows

@@ -11,7 +11,7 @@ from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates,
 from autolora.fusion.examples import ExampleReader, find_examples
 from autolora.fusion.stage import base_files
 from autolora.fusion.training_set import TrainingSet
-from autolora.generation import Generator
+from autolora.generation.images import Generator
 from autolora.metrics.judges import Judges, load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.params import Params, load

@@ -11,11 +11,11 @@ from autolora.dataset.store import TRAINING_LOCK
 from autolora.fusion import stage
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
+from autolora.lora.slots import Slot
 from autolora.params import FusionParams, Params, training_params
 from autolora.presets import Preset
 from autolora.presets.fusion import FUSION, FusionVariant
 from autolora.progress import Progress
-from autolora.slots import Slot
 from autolora.storage.files import read_json
 from autolora.storage.hashes import hash_file, hash_value
 

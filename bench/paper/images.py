@@ -15,7 +15,7 @@ from PIL import Image
 from autolora.fusion.install import Attachment, strengthened
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
-from autolora.generation import generate_images
+from autolora.generation.images import generate_images
 from autolora.params import METHODS_WITH_STYLE, Method
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value

@@ -32,7 +32,7 @@ from autolora.fusion.install import Attachment, find_linears, hooked
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.fusion.tensor_files import load_or_compute
 from autolora.lora.factors import Lora
-from autolora.slots import hidden_size
+from autolora.lora.slots import hidden_size
 from autolora.storage.hashes import hash_value
 from bench.paper.own_images import OwnImages
 from bench.paper.world import World

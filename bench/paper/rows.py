@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autolora.generation import add_trigger_words
+from autolora.generation.images import add_trigger_words
 from autolora.metrics.numbers import DIGITS
 from autolora.params import METHODS, Method
 from bench.paper.cases import Case

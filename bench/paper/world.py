@@ -13,12 +13,12 @@ from PIL import Image
 from autolora import models
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates
 from autolora.experiments.relevance import relevance_scorer
-from autolora.generation import Generator
+from autolora.generation.images import Generator
 from autolora.metrics.judges import Judges, load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.params import Params
 from autolora.pool import store as pool
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from bench.paper.parties import check_judges
 
 CACHE = Path("cache", "paper")

@@ -8,8 +8,8 @@ import pytest
 from autolora.dataset.store import training_lock
 from autolora.hubs.folder.scan import scan_folder
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.params import load
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from bench import own_folder
 

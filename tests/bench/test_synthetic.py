@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from autolora.lora.factors import delta
 from autolora.lora.read import read
-from autolora.slots import fused_slots, slots
+from autolora.lora.slots import fused_slots, slots
 from bench.similarity import inner_product
 from bench.synthetic import AdapterSpec, PoolSpec, draw_fused, draw_lora, lay_out, list_adapters
 from bench.variants import copies, lay_out_copy

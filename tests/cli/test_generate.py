@@ -10,7 +10,7 @@ from autolora.cli import app
 from autolora.cli.generate import _parse_adapter, _slug
 from autolora.index.names import AdapterNames
 from autolora.records import Hit
-from autolora.retrieval import strengthen
+from autolora.search.retriever import strengthen
 
 NAMES = AdapterNames(
     [

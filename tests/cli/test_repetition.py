@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.cli.repetition import ImageRequest, find_style
 from autolora.errors import MismatchError
-from autolora.provenance import read_provenance
+from autolora.generation.provenance import read_provenance
 from autolora.records import Hit
 from tests.support.drawing_project import build_project
 from tests.support.png import png

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.fusion import store as fusion
 from autolora.fusion.released_format import save_published
+from autolora.lora.slots import slots
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from autolora.storage.incremental import read_digest
 from tests.support.tiny_flux import CONFIG, save_pipeline
 

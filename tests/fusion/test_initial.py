@@ -11,9 +11,9 @@ from autolora.fusion import store
 from autolora.fusion.gate import Gates
 from autolora.fusion.initial import initial_gates
 from autolora.fusion.released_format import save_published
+from autolora.lora.slots import slots
 from autolora.presets import Preset
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from tests.support.gate_training import fusion_params
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 

@@ -15,9 +15,9 @@ from autolora.fusion.global_lora import global_update
 from autolora.fusion.install import fused
 from autolora.fusion.slot_fusion import update
 from autolora.lora.factors import Factors, Lora, delta, fuse
+from autolora.lora.slots import fused_slots
 from autolora.presets import SlotView
 from autolora.presets.fusion import FUSION
-from autolora.slots import fused_slots
 from tests.support.tiny_flux import CONFIG, random_lora
 
 RANDOM = replace(FUSION["best"], init_std=0.5, init_bias=0.0, relevance_weight=2.0)

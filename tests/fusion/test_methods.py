@@ -15,9 +15,9 @@ from autolora.fusion.hits import fused_hits
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.lora.factors import Factors
+from autolora.lora.slots import escape
 from autolora.params import METHODS, Method
 from autolora.records import Hit
-from autolora.slots import escape
 from tests.fusion.rules.adapters import DENSE, HALF_OPEN, adapter, load_gates, run, scaled_up
 from tests.support.one_call import OneCall, build_transformer
 from tests.support.tiny_flux import CONFIG

@@ -10,11 +10,11 @@ import torch
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
-from autolora.generation import Generator, add_trigger_words, generate
+from autolora.generation.images import Generator, add_trigger_words, generate
+from autolora.lora.slots import slots
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method, load
 from autolora.pool.store import weights_path
 from autolora.records import Hit
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.generation.conftest import REPOSITORY
 from tests.generation.drawing import PARAMS, PROMPT, generate_with

@@ -14,10 +14,15 @@ from PIL import Image, PngImagePlugin
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate_means import GLOBAL, GateMeans
-from autolora.generation import GeneratedImage, Generator, generate, save_image
+from autolora.generation.images import GeneratedImage, Generator, generate, save_image
+from autolora.generation.provenance import (
+    PROVENANCE_CHUNK,
+    describe_provenance,
+    read_gate_means,
+    read_provenance,
+)
 from autolora.params import GenerationParams
 from autolora.params.reader import read_section
-from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_gate_means, read_provenance
 from autolora.records import Hit
 from tests.generation.drawing import PARAMS, PROMPT, difference
 from tests.support.tiny_flux import CONFIG

@@ -20,11 +20,11 @@ from autolora.fusion.install import fused
 from autolora.index.store import SCHEMA
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.params import load
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
-from autolora.slots import slots
 from autolora.storage.files import raising_disk_full, write_rows
 from tests.support.repository import ROOT, Repository, change_params, copy_tree, free_port
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from autolora.errors import ParamsError
-from autolora.limits import MAX_SEED
 from autolora.params import load
+from autolora.params.limits import MAX_SEED
 from tests.params.changed_params import changed
 
 REPOSITORY = Path(__file__).parents[2]

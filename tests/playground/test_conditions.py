@@ -12,9 +12,9 @@ import pytest
 from autolora import models
 from autolora.errors import AutoLoraError
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.metrics.judgments import read_judgments
 from autolora.params import load
-from autolora.slots import slots
 from autolora.storage.lock import exclusive_folder
 from playground import authors, bases, conditions, loras, pool
 from playground.conditions import CONDITIONS, Condition

@@ -18,11 +18,11 @@ from autolora.encoder import pretrained as encoders
 from autolora.encoder import store as encoder_store
 from autolora.fusion import pretrained as gates
 from autolora.fusion import store as fusion_store
+from autolora.lora.slots import slots
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.presets.fusion import FUSION
 from autolora.pretrained.config import TrainingSet
-from autolora.slots import slots
 from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.support.hf_client import TOKEN, point_at

@@ -13,7 +13,7 @@ from autolora.models import ClipTextEncoder
 from autolora.report.caption_agreement import compare_captions
 from autolora.report.facts import facts
 from autolora.report.lookup import lookup
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import SyntheticAdapter, make_adapters
 from tests.support.tiny_pool import RULES

@@ -16,13 +16,13 @@ from autolora.encoder import stage as encoder
 from autolora.index import stage as index
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import SketchSpec, sketch
+from autolora.lora.slots import slots
 from autolora.models import ClipTextEncoder
 from autolora.params import DatasetParams, EncoderParams, PoolParams
 from autolora.pool import store as pool
 from autolora.presets import Preset
 from autolora.presets.encoder import ENCODER as PRESETS
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
-from autolora.slots import slots
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.incremental import read_digest

@@ -11,7 +11,7 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
-from autolora.provenance import read_provenance
+from autolora.generation.provenance import read_provenance
 from autolora.web import jobs as jobs_module
 from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
 from tests.support import small_root

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
 from autolora.errors import MismatchError
-from autolora.limits import MAX_SEED, MAX_STRENGTH, check_acting, check_prompt
 from autolora.params import METHODS, METHODS_WITH_STYLE, Method
+from autolora.params.limits import MAX_SEED, MAX_STRENGTH, check_acting, check_prompt
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Seed, Sha256, Text
 from autolora.web.rendering import render

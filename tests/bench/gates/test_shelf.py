@@ -12,7 +12,7 @@ import torch
 from autolora.flow_matching import add_noise, predict_velocity
 from autolora.fusion import store as fusion
 from autolora.fusion.rules import Adapter
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from bench.gates import shelf as shelf_module
 from bench.gates.cells import KEPT, Recipe, recipes_of
 from bench.gates.images import PLAIN, attach

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autolora.slots import Slot, fused_slots, hidden_size, slots
+from autolora.lora.slots import Slot, fused_slots, hidden_size, slots
 
 FLUX = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
 TINY = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 2, "attention_head_dim": 8}

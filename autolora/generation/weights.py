@@ -1,4 +1,4 @@
-"""Where the weights of a pool's adapters are: in a project, or at the hubs that a published index names.
+"""Where the weights of a collection's adapters are: in a project, or at the hubs that a published index names.
 
 torch is imported when weights are read: a search needs none.
 """
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from autolora.lora.slots import Slot, slots
 from autolora.params import ModelsParams, PoolParams
 from autolora.publication.manifest import Manifest
-from autolora.slots import Slot, slots
 
 if TYPE_CHECKING:
     from autolora.lora.factors import Lora

@@ -11,8 +11,8 @@ from autolora.encoder.store import load_encoder, reader
 from autolora.index.served import open_index, release
 from autolora.index.store import content_digest, read_vectors
 from autolora.models import ClipTextEncoder
-from autolora.reasons import Reasons, add_blocks, describe, explain
-from autolora.retrieval import Retriever
+from autolora.search.reasons import Reasons, add_blocks, describe, explain
+from autolora.search.retriever import Retriever
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
     BOUNDS,

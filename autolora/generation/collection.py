@@ -1,10 +1,10 @@
-"""A pool of adapters for a user of diffusers: search it, and fuse what is found into a loaded pipeline.
+"""A collection of adapters for a user of diffusers: search it, and fuse what is found into a loaded pipeline.
 
     import autolora
 
-    pool = autolora.open(".")
-    hits = pool.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
-    with pool.fuse(pipe, hits):
+    collection = autolora.open(".")
+    hits = collection.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
+    with collection.fuse(pipe, hits):
         image = pipe("a cat in mosaic style").images[0]
 
 Hooks on the linears of the pipeline's transformer add what the adapters change (autolora.fusion.install), so no weight
@@ -20,20 +20,20 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from autolora.adapter_weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.fusion.roles import name_of
+from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
-from autolora.limits import check_distinct, check_prompt
 from autolora.params import Method
 from autolora.params import load as load_params
+from autolora.params.limits import check_distinct, check_prompt
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
-from autolora.reasons import Reasons, add_blocks, explain
 from autolora.records import Hit
-from autolora.retrieval import Conditions, Retriever, open_retriever, strengthen
+from autolora.search.reasons import Reasons, add_blocks, explain
+from autolora.search.retriever import Conditions, Retriever, open_retriever, strengthen
 from autolora.storage.hash_cache import cached_hashes
 from autolora.text_encoder.clip import read_text_encoder
 
@@ -41,8 +41,8 @@ if TYPE_CHECKING:  # a search does not import torch
     from PIL.Image import Image
 
     from autolora.fusion.gate import Gates
+    from autolora.lora.slots import Slot
     from autolora.lora.text_parts import TextParts
-    from autolora.slots import Slot
 
     Describe = Callable[[Image], str]
 
@@ -52,11 +52,11 @@ NO_BLOCKS = (
 )
 
 
-class Pool:
+class Collection:
     """The adapters of one index, and their weights; `autolora.open` returns it.
 
     Any number of threads may search at the same time. `fuse`, `attach` and `detach` change a pipeline: call them from
-    the thread that uses it. The hits of a pool are hits of the index that was served when it was opened.
+    the thread that uses it. Hits are of the index that was served when the collection was opened.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Pool:
         return len(self.retriever.index.rows)
 
     def __repr__(self) -> str:
-        return f"<Pool of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
+        return (
+            f"<Collection of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
+        )
 
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
         """Return the k adapters that fit a prompt best, best first, well or not.
@@ -116,7 +118,7 @@ class Pool:
 
         A name is an id on a hub (author/name) or the beginning of a sha256. prompt: what their scores compare with.
         Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
-        from -4 to 4 (`autolora.limits`), or two names are of one adapter, TypeError if `names` is not a list of texts.
+        from -4 to 4, or two names are of one adapter, TypeError if `names` is not a list of texts.
         """
         if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
             raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
@@ -169,14 +171,14 @@ class Pool:
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
-        method and `style` do not fit, if the hits are not within `autolora.limits` (number, strength, relevance, each
-        given once), or if the pipeline already has adapters of a pool, TypeError if `hits` is not a list of hits or
-        `pipeline` is no pipeline, ValueError if there is no such method.
+        method and `style` do not fit, if the hits are not within `autolora.params.limits` (number, strength, relevance,
+        each given once), or if the pipeline already has adapters of a collection, TypeError if `hits` is not a list of
+        hits or `pipeline` is no pipeline, ValueError if there is no such method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(
-                "the pipeline already has adapters of a pool: leave the `with` block of `fuse`, or call "
-                "`pool.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
+                "the pipeline already has adapters of a collection: leave the `with` block of `fuse`, or call "
+                "`collection.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
             )
         self.attach(pipeline, hits, method=method, style=style)
         attachment = attachment_of(pipeline)
@@ -212,7 +214,7 @@ class Pool:
         )
 
     def detach(self, pipeline: Pipeline) -> None:
-        """Remove the adapters that `attach` or `fuse` has added, of this or another pool, if there are any."""
+        """Remove the adapters that `attach` or `fuse` has added, of this or another collection, if there are any."""
         detach(pipeline)
 
     def _load_text(self, sha256: str, pipeline: Pipeline) -> "TextParts":
@@ -226,8 +228,8 @@ class Pool:
         return load(slots, folder(self.root))
 
 
-def open_pool(source: Path | str, revision: str | None = None) -> Pool:
-    """Return the pool of a project, or of a published index.
+def open_collection(source: Path | str, revision: str | None = None) -> Collection:
+    """Return the collection of a project, or of a published index.
 
     source: the folder of a project, which contains params.yaml; or the folder of an index that
     `autolora publish-index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
@@ -248,14 +250,14 @@ def open_pool(source: Path | str, revision: str | None = None) -> Pool:
     return _open_project(folder, revision)
 
 
-def _open_project(root: Path, revision: str | None) -> Pool:
+def _open_project(root: Path, revision: str | None) -> Collection:
     if not (root / "params.yaml").exists() and any(root.glob("*.safetensors")):
         raise MissingArtifact(
             f"{root} holds LoRA files, but is not a project: make a project with `autolora index "
             f"{shlex.quote(str(root))}`, and open the folder that contains its params.yaml"
         )
     params = load_params(root / "params.yaml")
-    settings, retriever = PoolSettings.of(params), open_retriever(root, revision)
+    settings, retriever = PoolSettings.of(params), open_retriever(root, revision, params.models)
 
     weights = ProjectWeights(root, params.models, params.pool)
 
@@ -264,16 +266,16 @@ def _open_project(root: Path, revision: str | None) -> Pool:
 
         return describe_image(root, params, image)
 
-    return Pool(root, settings, retriever, weights, describe)
+    return Collection(root, settings, retriever, weights, describe)
 
 
-def _open_published(folder: Path) -> Pool:
+def _open_published(folder: Path) -> Collection:
     manifest = read_manifest(folder)
     with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
         manifest.check_files(folder, hash_file)
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
-    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / f"{manifest.index}-text_encoder.json")
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
+    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 
     def refuse_images(image: "Image") -> str:
@@ -282,7 +284,7 @@ def _open_published(folder: Path) -> Pool:
             "made in, or describe the image in words and search for these"
         )
 
-    return Pool(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
+    return Collection(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
 
 
 def _checked_count(k: int) -> int:

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolora.generation import Generator
-from autolora.params import GenerationParams, ModelsParams, load
-from autolora.pool.store import weights_path
-from autolora.storage.hashes import hash_file
-from autolora.trigger_words import (
+from autolora.generation.images import Generator
+from autolora.generation.trigger_words import (
     MIN_RATIO,
     NUM_CONTROLS,
     PROMPT,
@@ -21,10 +18,13 @@ from autolora.trigger_words import (
     compare,
     meaningless_words,
 )
+from autolora.params import GenerationParams, ModelsParams, load
+from autolora.pool.store import weights_path
+from autolora.storage.hashes import hash_file
 from tests.support.rule_params import RULES
 from tests.support.tiny_flux import TOKENS, random_lora, save_peft, save_pipeline
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 PARAMS = GenerationParams(
     width=32, height=32, steps=2, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="direct",
     rules=RULES, text_encoders=False,

@@ -11,12 +11,12 @@ from PIL import Image
 
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GateMeans
-from autolora.image_recipe import MAX_SIDE, MAX_STEPS, differences, pixel_difference, read_recipe
+from autolora.generation.provenance import describe_provenance, read_gate_means, read_provenance
+from autolora.generation.recipe import MAX_SIDE, MAX_STEPS, differences, pixel_difference, read_recipe
 from autolora.params import Params, load
-from autolora.provenance import describe_provenance, read_gate_means, read_provenance
 from tests.support.png import bomb, png
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/howto/generate.md"
 A, B = "a" * 64, "b" * 64
 MEANS = GateMeans(

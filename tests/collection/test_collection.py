@@ -1,4 +1,4 @@
-"""A pool in Python: how it is opened, its hits and their reasons."""
+"""A collection in Python: how it is opened, its hits and their reasons."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -10,17 +10,17 @@ from PIL import Image
 
 import autolora
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.open_pool import Pool
+from autolora.generation.collection import Collection
 from autolora.params import Params
-from tests.open_pool.images import PROMPT
+from tests.collection.images import PROMPT
 from tests.support import small_root
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/howto/python.md"
 
 
-def test_an_empty_prompt_is_an_error(pool: Pool) -> None:
-    for find in (pool.search, pool.select):
+def test_an_empty_prompt_is_an_error(collection: Collection) -> None:
+    for find in (collection.search, collection.select):
         with pytest.raises(ValueError, match="the prompt is empty"):
             find(" ")
 
@@ -32,12 +32,14 @@ def test_a_folder_of_lora_files_is_no_project(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [-1, 0, 2.5, "auto"])
-def test_a_number_of_adapters_is_whole_and_positive(pool: Pool, k: Any) -> None:
+def test_a_number_of_adapters_is_whole_and_positive(collection: Collection, k: Any) -> None:
     with pytest.raises(ValueError, match="must be a whole number from 1"):
-        pool.search(PROMPT, k=k)
+        collection.search(PROMPT, k=k)
 
 
-def test_an_image_is_described_in_words(pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_described_in_words(
+    collection: Collection, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     described: list[tuple[Path, tuple[int, int]]] = []
 
     def describe(root: Path, params: Params, image: Image.Image) -> str:
@@ -47,10 +49,10 @@ def test_an_image_is_described_in_words(pool: Pool, root: Path, monkeypatch: pyt
     monkeypatch.setattr("autolora.image_query.describe_image", describe)
     image = root / "drawing.png"
     Image.new("RGB", (32, 24), "navy").save(image)
-    assert pool.describe(image) == pool.describe(Image.open(image)) == PROMPT
+    assert collection.describe(image) == collection.describe(Image.open(image)) == PROMPT
     assert described == [(root, (32, 24))] * 2
     with pytest.raises(MissingArtifact, match=r"cannot read .*absent\.png"):
-        pool.describe("absent.png")
+        collection.describe("absent.png")
 
 
 def test_threads_may_search_at_the_same_time(root: Path) -> None:
@@ -60,25 +62,29 @@ def test_threads_may_search_at_the_same_time(root: Path) -> None:
         assert list(threads.map(autolora.open(root).search, prompts)) == expected
 
 
-def test_hits_of_a_pool(pool: Pool, root: Path) -> None:
-    assert len(pool) == 12 and repr(pool).startswith(f"<Pool of 12 adapters in {root}, index ")
-    assert len(pool.search(PROMPT)) == pool.settings.retrieval.k
-    assert pool.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == pool.search(PROMPT, k=3)
-    assert pool.search(PROMPT, where="nsfw") == []
-    assert pool.select(PROMPT, where="nsfw") == []
-    first, second = pool.search(PROMPT, k=2)
-    named = pool.named(PROMPT, {second.id: 0.5, first.id: -1.0})
+def test_hits_of_a_collection(collection: Collection, root: Path) -> None:
+    assert len(collection) == 12 and repr(collection).startswith(
+        f"<Collection of 12 adapters in {root}, index "
+    )
+    assert len(collection.search(PROMPT)) == collection.settings.retrieval.k
+    assert collection.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == collection.search(
+        PROMPT, k=3
+    )
+    assert collection.search(PROMPT, where="nsfw") == []
+    assert collection.select(PROMPT, where="nsfw") == []
+    first, second = collection.search(PROMPT, k=2)
+    named = collection.named(PROMPT, {second.id: 0.5, first.id: -1.0})
     assert [(hit.sha256, hit.strength) for hit in named] == [(second.sha256, 0.5), (first.sha256, -1.0)]
     assert named[0].trigger_words and not named[1].trigger_words
-    assert [hit.strength for hit in pool.named(PROMPT, [first.id])] == [1.0]
+    assert [hit.strength for hit in collection.named(PROMPT, [first.id])] == [1.0]
     wrong: Any
     for wrong in ("0.8", 50, float("nan")):
         with pytest.raises(MismatchError, match=rf"'{first.id}' is .*: give a number from -4 to 4"):
-            pool.named(PROMPT, {first.id: wrong})
+            collection.named(PROMPT, {first.id: wrong})
 
 
-def test_names_are_a_list_of_texts_and_each_adapter_has_one(pool: Pool) -> None:
-    first = pool.search(PROMPT, k=1)[0]
+def test_names_are_a_list_of_texts_and_each_adapter_has_one(collection: Collection) -> None:
+    first = collection.search(PROMPT, k=1)[0]
     wrong: list[tuple[Any, str]] = [
         (first.id, r"a list of names, not str: give `\['author/name'\]`"),
         (None, "a list of names, not NoneType"),
@@ -87,16 +93,16 @@ def test_names_are_a_list_of_texts_and_each_adapter_has_one(pool: Pool) -> None:
     ]
     for names, message in wrong:
         with pytest.raises(TypeError, match=message):
-            pool.named(PROMPT, names)
+            collection.named(PROMPT, names)
     with pytest.raises(MissingArtifact, match=rf"give a name with its strength .* `{{'{first.id}': 0\.8}}`"):
-        pool.named(PROMPT, [f"{first.id}:0.8"])
+        collection.named(PROMPT, [f"{first.id}:0.8"])
     with pytest.raises(MismatchError, match=rf"adapter {first.hub}:{first.id} is given twice"):
-        pool.named(PROMPT, [first.id, first.sha256[:8]])
+        collection.named(PROMPT, [first.id, first.sha256[:8]])
 
 
-def test_reasons_of_hits(pool: Pool) -> None:
-    hits = pool.search(PROMPT, k=2)
-    plain, with_blocks = pool.explain(PROMPT, hits), pool.explain(PROMPT, hits, blocks=True)
+def test_reasons_of_hits(collection: Collection) -> None:
+    hits = collection.search(PROMPT, k=2)
+    plain, with_blocks = collection.explain(PROMPT, hits), collection.explain(PROMPT, hits, blocks=True)
     assert [reason.captions for reason in plain] == [reason.captions for reason in with_blocks]
     assert plain[0].captions and plain[0].blocks is None and not plain[0].unavailable
     assert all(reason.blocks or reason.unavailable for reason in with_blocks)
@@ -115,7 +121,7 @@ def test_examples_of_the_documentation_run(root: Path, monkeypatch: pytest.Monke
 
 def test_readme_shows_the_first_example() -> None:
     four_lines = (
-        PAGE.read_text().split('pool = autolora.open(".")')[1].split("```")[0].replace(", **size", "")
+        PAGE.read_text().split('collection = autolora.open(".")')[1].split("```")[0].replace(", **size", "")
     )
     assert four_lines in (REPOSITORY / "README.md").read_text()
 

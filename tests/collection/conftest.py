@@ -1,4 +1,4 @@
-"""A repository with a pool, two of its hits, and a tiny FLUX pipeline."""
+"""A repository with a collection, two of its hits, and a tiny FLUX pipeline."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import autolora
-from autolora.open_pool import Pool
+from autolora.generation.collection import Collection
 from autolora.records import Hit
-from tests.open_pool.images import PROMPT
+from tests.collection.images import PROMPT
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline
 
@@ -32,13 +32,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def pool(root: Path) -> Pool:
+def collection(root: Path) -> Collection:
     return autolora.open(root)
 
 
 @pytest.fixture(scope="package")
-def hits(pool: Pool) -> list[Hit]:
-    hits = pool.search(PROMPT, k=2)
+def hits(collection: Collection) -> list[Hit]:
+    hits = collection.search(PROMPT, k=2)
     return [replace(hits[0], strength=0.7, relevance=0.9), replace(hits[1], relevance=0.4)]
 
 

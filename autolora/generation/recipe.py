@@ -10,15 +10,15 @@ from PIL import Image
 
 from autolora.catalog.names import full_name
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
-from autolora.limits import check_acting, check_prompt, check_relevance, check_strength
+from autolora.generation.provenance import describe_strength, read_provenance
 from autolora.params import METHODS, GenerationParams, Method, Params
+from autolora.params.limits import check_acting, check_prompt, check_relevance, check_strength
 from autolora.params.reader import read_section
-from autolora.provenance import describe_strength, read_provenance
 from autolora.records import Hit
 from autolora.storage.validation import check_choice, check_sha256, checked_object, strings
 
 if TYPE_CHECKING:
-    from autolora.retrieval import Retriever
+    from autolora.search.retriever import Retriever
 
 MAX_SIDE, MAX_STEPS, MAX_TOKENS = 4096, 1000, 512
 """px, denoising steps and T5 tokens that an image may ask for: whoever wrote a PNG decides what is in it"""

@@ -3,7 +3,7 @@
 import pytest
 
 from autolora.errors import MismatchError
-from autolora.open_pool import Pool
+from autolora.generation.collection import Collection
 from autolora.params import METHODS, Method
 from autolora.records import Hit
 from tests.support.tiny_flux import build_other_pipeline
@@ -20,14 +20,14 @@ from tests.support.tiny_flux import build_other_pipeline
     ids=["wider", "fewer blocks", "more blocks"],
 )  # fmt: skip
 def test_another_base_model_is_named_with_its_first_difference(
-    pool: Pool, hits: list[Hit], config: dict[str, int], difference: str, method: Method
+    collection: Collection, hits: list[Hit], config: dict[str, int], difference: str, method: Method
 ) -> None:
     pipe = build_other_pipeline(**config)
     with pytest.raises(MismatchError, match=rf"not the base model of the pool: .*{difference}.*: load the"):
-        pool.attach(pipe, hits, method=method)
+        collection.attach(pipe, hits, method=method)
     assert not any(module._forward_hooks for module in pipe.transformer.modules())
 
 
-def test_without_adapters_any_pipeline_is_accepted(pool: Pool) -> None:
-    with pool.fuse(build_other_pipeline(num_layers=2), []):
+def test_without_adapters_any_pipeline_is_accepted(collection: Collection) -> None:
+    with collection.fuse(build_other_pipeline(num_layers=2), []):
         pass

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from autolora.fusion.install import fused
-from autolora.generation import Generator, generate_images
+from autolora.generation.images import Generator, generate_images
 from autolora.params import GenerationParams
 from autolora.pool.weights import load_lora
 from autolora.storage.arrays import Float64Array

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autolora.errors import MismatchError
-from autolora.limits import (
+from autolora.params.limits import (
     MAX_ACTING,
     MAX_SEED,
     check_acting,

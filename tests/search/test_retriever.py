@@ -15,18 +15,22 @@ import torch
 
 from autolora.encoder.store import load_encoder
 from autolora.errors import FilterError, MismatchError, MissingArtifact
+from autolora.index import stage
 from autolora.index.copies import Index, Rows
 from autolora.index.served import open_index, release
 from autolora.index.store import EXACT_COLUMNS, content_digest
 from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
-from autolora.params import RetrievalParams
-from autolora.retrieval import Retriever, open_retriever
+from autolora.params import RetrievalParams, load
+from autolora.search.reasons import explain
+from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
+    BOUNDS,
     SyntheticAdapter,
     make_adapters,
+    no_text_encoder,
     tiny_text_encoder,
     write_dataset,
     write_encoder,
@@ -144,6 +148,23 @@ def test_adapters_are_named_by_sha256_id_hub_and_file(
         retriever.named("a neon drawing", [""])
 
 
+def test_a_prompt_is_encoded_once(
+    root: Path, text_encoder: ClipTextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = text_encoder.encode
+    monkeypatch.setattr(text_encoder, "encode", lambda texts: encoded.extend(texts) or encode(texts))
+    retriever = Retriever(open_index(root), text_encoder)
+    hits = retriever.search("a neon drawing", k=2)
+    explain(root, retriever, "a neon drawing", hits)
+    assert retriever.named("a neon drawing", [hits[0].id])[0].score == pytest.approx(hits[0].score)
+    assert encoded.count("a neon drawing") == 1
+    with pytest.raises(ValueError, match="read-only"):
+        retriever.embed("a neon drawing")[0] = 0
+    retriever.search("a mosaic drawing", k=1)
+    assert encoded.count("a mosaic drawing") == 1
+
+
 def test_a_text_that_is_not_unicode_is_an_error(root: Path, text_encoder: ClipTextEncoder) -> None:
     with pytest.raises(ValueError, match=r"'a \\ud800' is not valid Unicode"):
         Retriever(open_index(root), text_encoder).search("a \ud800", k=1)
@@ -226,7 +247,7 @@ def test_a_different_text_encoder_is_refused(root: Path, tmp_path: Path) -> None
 def configure(root: Path) -> ClipTextEncoder:
     """Write params.yaml, with the path of the pipeline relative to the root, and return the pipeline's text encoder."""
     text_encoder = tiny_text_encoder(root / "pipeline")
-    lines = (Path(__file__).parents[1] / "params.yaml").read_text().splitlines()
+    lines = (Path(__file__).parents[2] / "params.yaml").read_text().splitlines()
     lines = ["  pipeline: pipeline" if line.startswith("  pipeline: ") else line for line in lines]
     (root / "params.yaml").write_text("\n".join(lines) + "\n")
     return text_encoder
@@ -257,8 +278,21 @@ def test_open_retriever_refuses_a_text_encoder_that_was_changed_after_its_hashes
     open_retriever(root)
 
 
+def test_an_index_without_a_tokenizer_is_searched_with_a_converted_one(root: Path) -> None:
+    configure(root)
+    first = open_retriever(root)
+    (path,) = (root / "cache").glob("tokenizer-*.json")
+    written = path.stat().st_mtime_ns
+    assert first.index.tokenizers == {}
+    assert open_retriever(root).search("a neon drawing", k=3) == first.search("a neon drawing", k=3)
+    assert path.stat().st_mtime_ns == written
+    assert path.name == f"tokenizer-{first.index.text_encoder}.json"
+
+
 def test_a_search_imports_no_library_that_runs_models(root: Path) -> None:
     configure(root)
+    models = load(root / "params.yaml").models
+    stage.open_sync(root, BOUNDS, no_text_encoder).save_tokenizer(models)
     (root / "dvc.yaml").touch()
     code = (
         "import atexit, sys; from autolora.__main__ import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
@@ -268,3 +302,4 @@ def test_a_search_imports_no_library_that_runs_models(root: Path) -> None:
     assert completed.returncode == 0, completed.stderr
     table, imported = completed.stdout.rsplit("\n", 2)[:2]
     assert "author" in table and imported == "set()"
+    assert not list((root / "cache").glob("tokenizer-*.json"))

@@ -1,12 +1,12 @@
 """Search for adapters by prompt (Eq. 4-5).
 
-Users of Python open a pool (autolora.open_pool), which has a retriever.
+Users of Python open a collection (autolora.generation.collection), which has a retriever.
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,9 @@ from autolora.errors import MismatchError
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
-from autolora.limits import check_strength
 from autolora.matching.selection import Candidates, select
-from autolora.params import RetrievalParams, load
+from autolora.params import ModelsParams, RetrievalParams, load
+from autolora.params.limits import check_strength
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.storage.validation import is_unicode
@@ -31,6 +31,8 @@ Conditions = str | Sequence[str] | None
 """an SQL condition on columns of the index, several that must all hold, or none"""
 MAX_CANDIDATES = 1000
 """nearest adapters among which each step of a selection chooses the most relevant"""
+MAX_PROMPTS = 64
+"""prompts whose vectors are kept"""
 
 
 class Retriever:
@@ -50,6 +52,7 @@ class Retriever:
             )
         self.index = index
         self.text_encoder = text_encoder
+        self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
 
     @cached_property
     def uses_captions(self) -> BoolArray:
@@ -124,8 +127,12 @@ class Retriever:
         return cosines
 
     def embed(self, prompt: str) -> Float32Array:
-        """Return the unit vector (d,) of a prompt."""
+        """Return the unit vector (d,) of a prompt, which is encoded once for hits and their reasons."""
+        return self._embed(prompt)
+
+    def _embed_prompt(self, prompt: str) -> Float32Array:
         vector: Float32Array = self.embed_all([prompt])[0]
+        vector.setflags(write=False)
         return vector
 
     def embed_all(self, texts: Sequence[str]) -> Float32Array:
@@ -151,15 +158,17 @@ class Retriever:
         return self.index.mask([where] if isinstance(where, str) else where)
 
 
-def open_retriever(root: Path | str, rev: str | None = None) -> Retriever:
+def open_retriever(root: Path | str, rev: str | None = None, models: ModelsParams | None = None) -> Retriever:
     """Return a retriever of the served index, or of a git revision's, with the text encoder of params.yaml.
 
-    root: the root of the repository. Raises ParamsError if it contains no params.yaml, MissingArtifact if there is no
-    index or text encoder, MismatchError if the index was built with a different text encoder.
+    root: the root of the repository. models: of its params.yaml, if that has been read. Raises ParamsError if there is
+    no params.yaml, MissingArtifact if there is no index or text encoder, MismatchError if the index was built with a
+    different text encoder.
     """
     root = Path(root)
-    params = load(root / "params.yaml")
-    return Retriever(open_index(root, rev), load_numpy_text_encoder(root, params.models))
+    models = models or load(root / "params.yaml").models
+    index = open_index(root, rev)
+    return Retriever(index, load_numpy_text_encoder(root, models, index.tokenizers))
 
 
 def strengthen(hit: Hit, strength: float) -> Hit:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from autolora.open_pool import Pool
+from autolora.generation.collection import Collection
+from autolora.lora.slots import slots
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
-from autolora.slots import slots
-from tests.open_pool.images import assert_same_state, difference, draw, state
+from tests.collection.images import assert_same_state, difference, draw, state
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 
 Prepare = Callable[[Any, Path], None]
@@ -104,13 +104,13 @@ CHANGED: tuple[Prepare, ...] = (
 @pytest.mark.parametrize("method", ["direct", "gated"])
 @pytest.mark.parametrize("prepare", EXACT, ids=lambda prepare: prepare.__name__)
 def test_image_is_that_of_a_plain_pipeline(
-    pool: Pool, hits: list[Hit], pipe: Any, tmp_path: Path, prepare: Prepare, method: Any
+    collection: Collection, hits: list[Hit], pipe: Any, tmp_path: Path, prepare: Prepare, method: Any
 ) -> None:
-    with pool.fuse(pipe, hits, method=method):
+    with collection.fuse(pipe, hits, method=method):
         expected = draw(pipe)
     prepare(pipe, tmp_path)
     before, base = state(pipe), draw(pipe)
-    with pool.fuse(pipe, hits, method=method):
+    with collection.fuse(pipe, hits, method=method):
         assert np.array_equal(draw(pipe), expected)
     assert_same_state(state(pipe), before)
     assert np.array_equal(draw(pipe), base)
@@ -119,18 +119,18 @@ def test_image_is_that_of_a_plain_pipeline(
 
 @pytest.mark.parametrize("prepare", CHANGED, ids=lambda prepare: prepare.__name__)
 def test_updates_are_added_to_what_the_pipeline_computes(
-    pool: Pool, hits: list[Hit], pipe: Any, root: Path, tmp_path: Path, prepare: Prepare
+    collection: Collection, hits: list[Hit], pipe: Any, root: Path, tmp_path: Path, prepare: Prepare
 ) -> None:
     prepare(pipe, tmp_path)
     before, base = state(pipe), draw(pipe)
-    with pool.fuse(pipe, hits, method="direct"):
+    with collection.fuse(pipe, hits, method="direct"):
         actual = draw(pipe)
     assert_same_state(state(pipe), before)
     assert np.array_equal(draw(pipe), base)
     handles = [
         pipe.transformer.get_submodule(name).register_forward_hook(added(factors, hit.strength))
         for hit in hits
-        for name, factors in load_lora(root, hit.sha256, slots(CONFIG), pool.settings.pool).items()
+        for name, factors in load_lora(root, hit.sha256, slots(CONFIG), collection.settings.pool).items()
     ]
     expected = draw(pipe)
     for handle in handles:
@@ -148,11 +148,11 @@ def added(factors: Any, strength: float) -> Any:
 
 @pytest.mark.parametrize("prepare", EXACT[1:], ids=lambda prepare: prepare.__name__)
 def test_pipeline_may_be_offloaded_after_adapters_are_attached(
-    pool: Pool, hits: list[Hit], pipe: Any, tmp_path: Path, prepare: Prepare
+    collection: Collection, hits: list[Hit], pipe: Any, tmp_path: Path, prepare: Prepare
 ) -> None:
-    pool.attach(pipe, hits, method="gated")
+    collection.attach(pipe, hits, method="gated")
     expected = draw(pipe)
     prepare(pipe, tmp_path)
     assert np.array_equal(draw(pipe), expected)
-    pool.detach(pipe)
+    collection.detach(pipe)
     assert not any(module._forward_hooks for module in pipe.transformer.modules())

@@ -1,7 +1,7 @@
 """Why a search returns an adapter: its nearest captions, and the words and blocks that match the prompt.
 
-    pool = autolora.open(".")
-    reasons = pool.explain(prompt, pool.search(prompt, k=3))
+    collection = autolora.open(".")
+    reasons = collection.explain(prompt, collection.search(prompt, k=3))
 
 Captions belong to a hit only if they are those that the index was built from; otherwise the reasons say so.
 """
@@ -20,7 +20,7 @@ from autolora.matching.hybrid import directions
 from autolora.matching.words import STOP_WORDS, split_words
 from autolora.params import PoolParams
 from autolora.records import Hit
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where
@@ -209,7 +209,7 @@ def _contributions(
     if not isinstance(encoder, RidgeEncoder):
         raise MismatchError("the score of a transformer encoder is not a sum over blocks")
     read = store.reader(root, encoder.config, bounds)
-    query = torch.from_numpy(retriever.embed(prompt))
+    query = torch.from_numpy(retriever.embed(prompt).copy())
     return [block_contributions(encoder, read(hit.sha256), query) for hit in hits]
 
 

@@ -20,15 +20,15 @@ from autolora.fusion.hits import fused_hits
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.roles import check_types
 from autolora.fusion.text_encoders import load_text_parts
-from autolora.limits import check_prompt, check_seed
+from autolora.generation.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
 from autolora.lora.factors import Lora
+from autolora.lora.slots import Slot, slots
 from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
+from autolora.params.limits import check_prompt, check_seed
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
-from autolora.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
 from autolora.records import Hit
-from autolora.slots import Slot, slots
 from autolora.storage.files import write_atomic
 
 OnStep = Callable[[int], None]
