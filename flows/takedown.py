@@ -30,7 +30,6 @@ from autolora.pool import batches
 from autolora.pool import store as pool
 from autolora.pool.takedown import Scope, find_scope
 from autolora.records import Listing
-from autolora.report.images import EMBEDDED, FILES
 from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
@@ -173,10 +172,9 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
     images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
     if captions := find_captions(ROOT, images):
         yield Copy("data/concepts", sum(map(len, captions)), partial(remove_tables, ROOT))
-    for folder in (EMBEDDED, FILES, WEB_IMAGES):
-        for path in (ROOT / folder).rglob("*"):
-            if path.name.partition(".")[0] in images:
-                yield Copy(folder.as_posix(), path.stat().st_size, path.unlink)
+    for path in (ROOT / WEB_IMAGES).rglob("*"):
+        if path.stem in images:
+            yield Copy(WEB_IMAGES.as_posix(), path.stat().st_size, path.unlink)
 
 
 def _record_catalog(listings: Iterable[Listing]) -> None:

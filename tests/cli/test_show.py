@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.gallery_check import GalleryCheck
-from autolora.report import lookup
+from autolora.show import lookup
 from autolora.storage import hashes
 from tests.cli.commands import run
 
