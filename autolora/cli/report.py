@@ -4,7 +4,7 @@ from autolora.cli.command import announce, enter_repository
 
 
 def report() -> None:
-    """Write reports/index.html from the outputs of the stages."""
+    """Write reports/index.html, the page to open in the morning."""
     announce("writing the morning page")
     from autolora.report.page import assemble
 

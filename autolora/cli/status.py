@@ -57,9 +57,10 @@ def _index(root: Path, last: "LastRefresh") -> dict[str, Any] | None:
 
 def _waiting(root: Path) -> dict[str, Any]:
     """Return the numbers of failed items and of files that the budget queues, and the day of the next attempt."""
+    from autolora.catalog.store import read_all_or_empty
     from autolora.refresh.waiting import read_waiting
 
-    waiting = read_waiting(root)
+    waiting = read_waiting(root, read_all_or_empty(root))
     return {
         "failed_items": len(waiting.failed),
         "next_attempt": waiting.next_attempt and waiting.next_attempt.isoformat(),

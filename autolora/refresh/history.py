@@ -73,8 +73,6 @@ class Recall:
     queries: int
     level: str
     """theme: a hit of the requested theme is right; adapter: only the described adapter is"""
-    method: str
-    """hybrid: weights and captions; encoder: weights alone"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +140,7 @@ def headline_recall(evaluation: Mapping[str, Any], of: Sequence[str] = METHODS) 
                 chance = methods.get("random", {}).get("R@1", {}).get("value")
                 return Recall(
                     value=row["value"], low=row["low"], high=row["high"], chance=chance, queries=row["n"],
-                    level=level, method=method,
+                    level=level,
                 )  # fmt: skip
     return None
 

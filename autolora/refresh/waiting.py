@@ -1,13 +1,12 @@
 """What waits for a later refresh, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from autolora.catalog import failed_items
 from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem
-from autolora.catalog.store import read_all_or_empty
 from autolora.records import Listing
 
 
@@ -25,10 +24,10 @@ class Waiting:
         return min((item.retry_on for item in self.failed), default=None)
 
 
-def read_waiting(root: Path) -> Waiting:
-    """Return what waits in a repository."""
+def read_waiting(root: Path, listings: Iterable[Listing]) -> Waiting:
+    """Return what waits in a repository. listings: every line of its catalog."""
     failed = failed_items.read(root)
-    queued = [listing for listing in read_all_or_empty(root) if listing.status == "queued"]
+    queued = [listing for listing in listings if listing.status == "queued"]
     return Waiting(
         failed=tuple(failed.values()),
         queued=sum(not waiting_reason(listing, failed) for listing in queued),

@@ -3,6 +3,7 @@
 Imports no torch, so that the server starts fast.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from autolora.index.caption_check import disagreeing, read_caption_checks
 from autolora.index.served import copy_path, former_digest
 from autolora.lora.remedies import REMEDIES
 from autolora.pool.batches import batches_folder
-from autolora.records import Adapter
+from autolora.records import Adapter, Listing
 from autolora.refresh.history import read_refresh, releases
 from autolora.refresh.last_refresh import failure_notice, read_last_refresh, to_words
 from autolora.refresh.outcomes import LABELS
@@ -38,7 +39,7 @@ def morning(root: Path) -> dict[str, Any]:
     Raises MissingArtifact or MismatchError if a file is damaged.
     """
     last, record, measured = read_last_refresh(root), read_refresh(root), read_measured(root)
-    refused = _refused(root)
+    refused, listings = _refused(root), read_all_or_empty(root)
     return {
         "notice": failure_notice(root, last),
         "succeeded": to_words(last.succeeded) if last.succeeded else None,
@@ -47,15 +48,13 @@ def morning(root: Path) -> dict[str, Any]:
         "labels": LABELS,
         "attention": [
             *(record.problems if record else ()),
-            *_waiting(root),
+            *_waiting(root, listings),
             *_captions(root),
             *measured.left_out,
         ],
         "refused": refused[:MAX_REFUSED],
         "num_refused": len(refused),
-        "names": {listing.key: qualified_name(listing) for listing in read_all_or_empty(root)}
-        if refused
-        else {},
+        "names": {listing.key: qualified_name(listing) for listing in listings},
         "remedies": REMEDIES,
         "tiles": headlines(measured),
         "unmeasured": (measured.evaluation or {}).get("unmeasured"),
@@ -64,9 +63,9 @@ def morning(root: Path) -> dict[str, Any]:
     }
 
 
-def _waiting(root: Path) -> list[str]:
+def _waiting(root: Path, listings: Sequence[Listing]) -> list[str]:
     """Return phrases on what waits: for another attempt, and for the daily budget."""
-    waiting = read_waiting(root)
+    waiting = read_waiting(root, listings)
     models = group_by_model(waiting.failed)
     phrases = [
         f"{model.failure}: `{model.name}`{model.others} ({model.reason}); next attempt on {model.retry_on}"

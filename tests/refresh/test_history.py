@@ -76,8 +76,8 @@ def test_releases_have_size_recall_and_tags(tmp_path: Path) -> None:
     first, second = releases(tmp_path)
     assert (first.adapters, set(first.tags), first.index) == (1, {"v1", "first"}, f"{1:064x}")
     assert first.recall is not None and second.recall is not None
-    assert (first.recall.value, first.recall.method, first.recall.chance) == (0.5, "encoder", 0.1)
-    assert (second.recall.value, second.recall.method, second.recall.queries) == (0.8, "hybrid", 24)
+    assert (first.recall.value, first.recall.chance) == (0.5, 0.1)
+    assert (second.recall.value, second.recall.queries) == (0.8, 24)
     assert second.recall.chance is None and second.recall.level == "theme"
     assert second.commit.subject == "2 adapters"
 

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def test_refusals_state_reason_and_remedy_and_the_first_ones_are_unfolded(full: 
 def test_new_adapters_come_first_each_with_a_picture(full: Path) -> None:
     shown = re.findall(r'<span class="picture">(.*?)</span>(?s:.*?)<bdi>(.*?)</bdi>', read_page(full))
     assert len(shown) == newest.MIN_SHOWN
-    assert ["new" in picture for picture, _ in shown] == [True, True, *[False] * 6]
+    assert [picture.endswith(">new") for picture, _ in shown] == [True, True, *[False] * 6]
     for picture, _ in shown:
         assert 'src="data:image/webp;base64,' in picture and ' alt="made with ' in picture
 
@@ -115,25 +114,29 @@ def test_hub_pages_are_links_below_the_hubs_of_the_params(root: Path) -> None:
     assert "huggingface.co/author7/" not in read_page(root)
     shutil.copy(PROFILE, root / "params.yaml")
     links = [link for link in Page(assemble(root).read_text()).sources if link.startswith("https://")]
-    assert "https://huggingface.co/author7/mosaic" in [link[:37] for link in links] or any(
-        link.startswith("https://huggingface.co/author7/") for link in links
-    )
+    assert any(link.startswith("https://huggingface.co/author7/") for link in links)
     assert all(not set("<>\"' ") & set(link) for link in links)
 
 
 def test_problems_failures_and_disagreeing_captions_need_attention(root: Path) -> None:
-    item = FailedItem(
-        stage="pool", key="k", hub="civitai", id="7", name="7/ink.safetensors", reason="hub civitai: status 503",
-        last_attempt=DAY, retry_on=DAY + timedelta(days=1),
-    )  # fmt: skip
-    failed_items.write(root, {str(n): replace(item, key=str(n), id=str(n), name=f"{n}/a") for n in range(7)})
+    items = [
+        FailedItem(
+            stage="pool", key=str(n), hub="civitai", id=str(n), name=f"{n}/ink.safetensors",
+            reason="hub civitai: status 503", last_attempt=DAY,
+        )
+        for n in range(7)
+    ]  # fmt: skip
+    failed_items.record(root, "pool", items, {item.key for item in items}, DAY)
     path = root / "data" / "catalog.jsonl"
     first, *rows = read_rows(path)
     write_rows(path, [first | {"status": "queued"}, *rows])
     attention = section(assemble(root).read_text(), "attention")
     sentences = re.sub(r"<[^>]+>", "", attention)
     assert "stale: 3 listings of civitai" in sentences and "**" not in sentences
-    assert "download or reading failed: civitai:0/a (status 503); next attempt on 2026-01-02" in sentences
+    assert (
+        "download or reading failed: civitai:0/ink.safetensors (status 503); next attempt on 2026-01-02"
+        in sentences
+    )
     assert (
         sentences.count("download or reading failed") == 5 and "2 more models with failed items" in sentences
     )

@@ -15,7 +15,6 @@ def release(day: int, adapters: int, recall: float | None) -> Release:
             chance=None,
             queries=9,
             level="theme",
-            method="hybrid",
         )
     commit = Commit("a" * 40, f"2026-01-0{day}T00:00:00Z", "refresh")
     return Release(commit=commit, tags=(), index="d" * 64, adapters=adapters, recall=measured)
