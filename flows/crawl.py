@@ -13,7 +13,7 @@ from autolora.crawl.scan import HubScan
 from autolora.errors import HubError
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
-from autolora.report import crawl_summary as summary
+from autolora.refresh import crawl_summary as summary
 from flows.stage import ROOT, flow, params, print_and_log, run, task, today
 
 

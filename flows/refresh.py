@@ -18,10 +18,8 @@ from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool.store import adapters
-from autolora.report import page
-from autolora.report.caption_summary import caption_summary
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import (
+from autolora.refresh.history import RefreshRecord, write_refresh
+from autolora.refresh.last_refresh import (
     failure_notice,
     read_last_refresh,
     record_failure,
@@ -29,9 +27,10 @@ from autolora.report.last_refresh import (
     record_start,
     record_success,
 )
+from autolora.refresh.outcomes import Outcome, outcomes
+from autolora.refresh.summary import caption_summary, problems, refresh_summary
+from autolora.report import page
 from autolora.report.measured import read_digests
-from autolora.report.outcomes import Outcome, outcomes
-from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.stages import AFTER_RELEASE
 from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs

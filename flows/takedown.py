@@ -29,7 +29,6 @@ from autolora.pool import batches
 from autolora.pool import store as pool
 from autolora.pool.takedown import Scope, find_scope
 from autolora.records import Listing
-from autolora.report.images import EMBEDDED, FILES
 from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
@@ -170,10 +169,9 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
-    for folder in (EMBEDDED, FILES, WEB_IMAGES):
-        for path in (ROOT / folder).rglob("*"):
-            if path.name.partition(".")[0] in images:
-                yield Copy(folder.as_posix(), path.stat().st_size, path.unlink)
+    for path in (ROOT / WEB_IMAGES).rglob("*"):
+        if path.stem in images:
+            yield Copy(WEB_IMAGES.as_posix(), path.stat().st_size, path.unlink)
 
 
 def _record_catalog(listings: Iterable[Listing]) -> None:

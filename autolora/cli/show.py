@@ -20,8 +20,8 @@ from autolora.params import Params
 
 if TYPE_CHECKING:
     from autolora.generation.trigger_words import TriggerWordCheck
-    from autolora.report.caption_agreement import CaptionAgreement
-    from autolora.report.lookup import AdapterRecord
+    from autolora.show.caption_agreement import CaptionAgreement
+    from autolora.show.lookup import AdapterRecord
 
 SUFFIX = ".safetensors"
 
@@ -48,9 +48,9 @@ def show(
             raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
         _show_image(Path(os.path.expanduser(adapter)), as_json)
         return
-    from autolora.report.facts import facts
-    from autolora.report.lookup import lookup
-    from autolora.report.record_json import record_json
+    from autolora.show.facts import facts
+    from autolora.show.lookup import lookup
+    from autolora.show.record_json import record_json
 
     path = to_absolute(Path(adapter))
     root, params = enter_repository()
@@ -81,7 +81,7 @@ def show(
 
 def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
     """Find the adapter with the bytes of a LoRA file."""
-    from autolora.report.lookup import lookup
+    from autolora.show.lookup import lookup
     from autolora.storage.hashes import hash_file
 
     try:
@@ -106,8 +106,8 @@ def _show_image(path: Path, as_json: bool) -> None:
 
 def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":
     """Return the agreement of each caption of an adapter with the weights; empty without captions."""
-    from autolora.report.caption_agreement import compare_captions
     from autolora.search.retriever import open_retriever
+    from autolora.show.caption_agreement import compare_captions
 
     if record.adapter is None or not record.captions:
         return []

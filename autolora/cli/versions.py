@@ -21,7 +21,7 @@ def versions(as_json: Json = False) -> None:
     """
     from autolora.index.served import readable_revisions, served_digest
     from autolora.integrity.index_sources import index_sources
-    from autolora.local.project import is_pipeline
+    from autolora.stages import is_pipeline
 
     root, _ = enter_repository()
     released = served_digest(root)

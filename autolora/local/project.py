@@ -10,7 +10,7 @@ import yaml
 
 from autolora.errors import MissingArtifact, ParamsError
 
-PARAMS_FILE, PIPELINE_FILE = "params.yaml", "dvc.yaml"
+PARAMS_FILE = "params.yaml"
 TEMPLATE = Path(__file__).with_name("template.yaml")
 """profiles/flux.1-dev.yaml: a link in the sources, a copy in the installed package"""
 OWN_FILES: Mapping[str, Any] = {
@@ -30,11 +30,6 @@ OWN_FILES: Mapping[str, Any] = {
 def find_project(here: Path) -> Path | None:
     """Return the nearest folder with params.yaml, `here` or above it; None if there is none."""
     return next((folder for folder in (here, *here.parents) if (folder / PARAMS_FILE).exists()), None)
-
-
-def is_pipeline(root: Path) -> bool:
-    """Return whether the stages of a project are run by DVC."""
-    return (root / PIPELINE_FILE).exists()
 
 
 def check_folder(root: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.report import lookup
+from autolora.show import lookup
 from autolora.storage import hashes
 from tests.cli.commands import run
 

@@ -14,8 +14,8 @@ from autolora.catalog import failed_items
 from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_release, record_start, record_success
+from autolora.refresh.history import RefreshRecord, write_refresh
+from autolora.refresh.last_refresh import record_failure, record_release, record_start, record_success
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_lock
 from tests.support.report_root import make_listing

@@ -168,7 +168,5 @@ def test_tags_whose_parts_do_not_fit_are_an_error(tmp_path: Path, changes: dict[
 
 
 def test_reading_tags_does_not_load_torch() -> None:
-    program = (
-        "import sys; import autolora.index.tags, autolora.report.lookup; sys.exit('torch' in sys.modules)"
-    )
+    program = "import sys; import autolora.index.tags, autolora.show.lookup; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

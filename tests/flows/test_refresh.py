@@ -15,8 +15,8 @@ from autolora.catalog.diff import BASELINE, Snapshot
 from autolora.catalog.failed_items import FailedItem
 from autolora.errors import AutoLoraError
 from autolora.index.served import former_digest, served_path
-from autolora.report.history import read_refresh
-from autolora.report.last_refresh import read_last_refresh
+from autolora.refresh.history import read_refresh
+from autolora.refresh.last_refresh import read_last_refresh
 from autolora.storage.incremental import write_digest
 from flows import refresh
 from flows.stage import StageFailed

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.local.project import OWN_FILES, TEMPLATE, find_project, is_pipeline, set_values, write_project
+from autolora.local.project import OWN_FILES, TEMPLATE, find_project, set_values, write_project
 from autolora.params import load
+from autolora.stages import is_pipeline
 
 PROFILE = Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml"
 

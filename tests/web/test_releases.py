@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from autolora.index.served import Revision, release, served_digest
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_start, record_success
-from autolora.report.outcomes import Outcome
+from autolora.refresh.history import RefreshRecord, write_refresh
+from autolora.refresh.last_refresh import record_failure, record_start, record_success
+from autolora.refresh.outcomes import Outcome
 from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.storage.git import Commit
 from autolora.web.releases import Releases, choices, compare, previous

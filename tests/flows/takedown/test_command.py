@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autolora.catalog import diff
-from autolora.report.refresh_summary import refresh_summary
+from autolora.refresh.summary import refresh_summary
 from flows import takedown
 from tests.flows.takedown.erasure import CHANGED, FULL, take_down
 from tests.support import takedown_repo as repo

@@ -8,12 +8,10 @@ from tests.support.takedown_repo import IMAGES, INK, OWN
 
 def test_a_file_outside_of_batches_is_removed(root: Path) -> None:
     sketch = root / f"data/pool/open/sketches/{INK}.safetensors"
-    thumbnail = root / f"cache/thumbnails/v/{OWN[:2]}/{OWN}.pixels.webp"
-    beside_page = root / f"reports/images/v/{OWN[:2]}/{OWN}.webp"
     served = root / f"cache/web_images/320/{OWN[:2]}/{OWN}.webp"
-    for path in (sketch, thumbnail, beside_page, served, thumbnail.with_name(f"{IMAGES[2]}.webp")):
+    for path in (sketch, served, served.with_name(f"{IMAGES[2]}.webp")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"content")
     take_down("civitai:7")
-    assert not any(path.exists() for path in (sketch, thumbnail, beside_page, served))
-    assert thumbnail.with_name(f"{IMAGES[2]}.webp").exists()
+    assert not sketch.exists() and not served.exists()
+    assert served.with_name(f"{IMAGES[2]}.webp").exists()
