@@ -1,24 +1,18 @@
 """Stage `concepts`: gradients of the base model on captioned images, and the phrases of their captions."""
 
-from typing import Any
-
-from prefect.utilities.annotations import opaque
-
 from autolora.concepts import stage
 from autolora.params import Params
 from autolora.progress import track
 from autolora.storage.inputs import recording_input
-from flows.stage import ROOT, flow, params, print_and_log, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run
 
 
-@task()
 def make_plan(values: Params) -> stage.Plan:
     """Read the captioned images; find those without a gradient."""
     tokens = values.generation.max_sequence_length
     return stage.make_plan(ROOT, values.concepts, values.models, values.pool, tokens)
 
 
-@task()
 def compute_gradients(plan: stage.Plan, values: Params) -> None:
     """Compute and store the missing gradients."""
     tokens = values.generation.max_sequence_length
@@ -28,18 +22,17 @@ def compute_gradients(plan: stage.Plan, values: Params) -> None:
         pass
 
 
-@task()
 def finish(plan: stage.Plan, values: Params) -> stage.Result:
     """Write the tables and the digest; the last step."""
     return stage.finish(ROOT, plan, values.concepts)
 
 
 @flow(name="concepts")
-async def concepts() -> None:
+def concepts() -> None:
     """Write data/concepts, metrics/concepts.json and digests/concepts.json."""
     values = params()
     with recording_input(ROOT, "concepts", values.concepts.corpus):
-        plan: Any = opaque(make_plan(values))  # Prefect passes the object on without looking into it
+        plan = make_plan(values)
         compute_gradients(plan, values)
         print_and_log(f"[concepts] {finish(plan, values).summary}")
 
