@@ -82,6 +82,7 @@ OPTIONS = {
     "refresh": set(),
     "crawl": {"dry_run"},
     "takedown": {"names", "reason", "apply"},
+    "vllm": {"options", "cpu", "judge", "port"},
 }
 
 

@@ -23,12 +23,13 @@ from autolora.cli.serve import serve
 from autolora.cli.show import show
 from autolora.cli.status import status
 from autolora.cli.versions import release, versions
+from autolora.cli.vllm import vllm
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
     "Operation": (
-        refresh, crawl, takedown, status, plan, report, versions, release, evaluate, verify, repair,
+        refresh, crawl, takedown, status, plan, report, versions, release, evaluate, verify, repair, vllm,
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""
