@@ -31,7 +31,7 @@ from tests.support.repository import ROOT, Repository, change_params, copy_tree,
 
 DOCUMENTED = documented_messages()
 TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8
-"""a crawl reaches the limit while it waits for the hub's answer"""
+"""a crawl reaches the limit while it waits for the hub's answer, and a refresh while it waits for that crawl"""
 
 
 @pytest.fixture
@@ -174,7 +174,9 @@ def test_time_limit(bare: Repository) -> None:
         changes = {"hubs": {"huggingface": hub, "timeout_s": REQUEST_TIMEOUT_S}}
         change_params(bare.root / "params.yaml", changes | {"refresh": {"timeout_h": TIME_LIMIT_H}})
         assert "did not finish within" in documented_error(bare, "python", "-m", "flows.crawl")
+        assert "did not finish within" in documented_error(bare, "autolora", "refresh")
     assert not (bare.root / "data/catalog.jsonl").exists()
+    assert "refresh did not finish within" in bare.run("autolora", "status", check=False).stdout
 
 
 def test_captioning_server_does_not_answer(bare: Repository) -> None:
