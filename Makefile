@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-128 playground-162 serve constraints
+.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-128 playground-162 constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -55,14 +55,8 @@ playground-128: .venv/installed ## train a second world with 128x128 pixels, res
 playground-162: .venv/installed ## train the sealed test's pool of 171 LoRAs, resumable: cache/playground/162 (hours)
 	python -m playground.sealed
 
-serve: serve/.venv/installed ## start a vLLM server for the playground's VLM on port 8000
-	serve/start.sh playground/models/vlm 8000
-
 constraints: .venv/installed ## write constraints.txt: the versions that are installed now
 	pip list --format freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+[a-z0-9]*$$//' > constraints.txt
-
-serve/.venv/installed: serve/requirements-cpu.txt
-	serve/setup.sh cpu
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "installing AutoLoRA with all its libraries into .venv: one to five minutes"

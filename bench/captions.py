@@ -1,4 +1,4 @@
-"""Captions by a vLLM server, all lengths of an image together: `python -m bench.captions` (needs serve/.venv).
+"""Captions by a vLLM server, all lengths of an image together: `python -m bench.captions` (on a CPU; installs vLLM).
 
 Four ways caption the same images with the instructions of params.yaml: `passes`, one length of all images after the
 other; `images`, all lengths of an image after each other, as the stage does; and both orders as plain HTTP requests.
@@ -17,6 +17,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -51,7 +52,10 @@ BLOCKS_PER_REQUEST = 7
 CONCURRENCY = 8
 DRAWN_PER_IMAGE = 2
 """drawings from which the measured images are taken"""
-START_S = 600
+REQUEST_S = 600
+START_S = 1200
+"""with the installation"""
+SERVER = (sys.executable, "-m", "autolora", "vllm", "--cpu")
 Captions = dict[tuple[int, str], str]
 """(position of the image, instruction) -> caption"""
 Row = dict[str, float]
@@ -156,7 +160,7 @@ async def request_plainly(
     """Send the same requests without checks, retries and records."""
     captions: Captions = {}
     limit = asyncio.Semaphore(CONCURRENCY)
-    async with httpx2.AsyncClient(base_url=address, timeout=START_S) as http:
+    async with httpx2.AsyncClient(base_url=address, timeout=REQUEST_S) as http:
 
         async def ask(position: int, instructions: Sequence[str]) -> None:
             async with limit:
@@ -204,13 +208,15 @@ def running_server() -> Iterator[str]:
         port = probe.getsockname()[1]
     blocks = (CACHED_IMAGES + CONCURRENCY) * BLOCKS_PER_REQUEST
     pixels = json.dumps({"min_pixels": IMAGE_SIDE**2, "max_pixels": IMAGE_SIDE**2 + 1000})
-    command = [str(ROOT / "serve/start.sh"), str(ROOT / "playground/models/vlm"), str(port), ""]
-    command += ["--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(blocks)]
+    command = [*SERVER, "--port", str(port), "--", "--block-size", str(BLOCK_TOKENS)]
+    command += ["--num-gpu-blocks-override", str(blocks)]
     command += ["--mm-processor-kwargs", pixels]
     address = f"http://127.0.0.1:{port}"
     environment = os.environ | {"VLLM_SERVER_DEV_MODE": "1"}  # for the requests that empty its caches
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             wait_until_ready(f"{address}/health", process)
             yield address
@@ -225,8 +231,7 @@ def wait_until_ready(health: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(START_S):
         if process.poll() is not None:
             raise CaptionError(
-                "the vLLM server ended before it answered: install it (serve/setup.sh), or start it by hand "
-                "(serve/start.sh) to see why"
+                "the vLLM server ended before it answered: start it by hand (`autolora vllm --cpu`) to see why"
             )
         try:
             urllib.request.urlopen(health, timeout=5).close()
@@ -234,7 +239,7 @@ def wait_until_ready(health: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(1)
     raise CaptionError(
-        f"the vLLM server did not start within {START_S} s: start it by hand (serve/start.sh) to see why"
+        f"the vLLM server did not start within {START_S} s: start it by hand (`autolora vllm --cpu`) to see why"
     )
 
 

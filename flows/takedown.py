@@ -1,8 +1,8 @@
 """Takedown: erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out.
 
-    python -m flows.takedown NAME … --reason TEXT            # print what would be erased
-    python -m flows.takedown NAME … --reason TEXT --apply    # erase it
-    python -m flows.takedown --apply                         # complete all takedowns of data/takedowns.jsonl here
+    autolora takedown NAME … --reason TEXT            # print what would be erased
+    autolora takedown NAME … --reason TEXT --apply    # erase it
+    autolora takedown --apply                         # complete all takedowns of data/takedowns.jsonl here
 
 The list is written first, and each step does only what is missing, so that the next run completes a killed one.
 """
@@ -92,7 +92,7 @@ class Erasure:
         if self.problems:
             raise AutoLoraError(
                 f"the takedown is not complete: {' | '.join(dict.fromkeys(self.problems))}. What can be reached is "
-                "erased; correct the cause, then run `python -m flows.takedown --apply`"
+                "erased; correct the cause, then run `autolora takedown --apply`"
             )
         return copies
 
@@ -217,13 +217,13 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
     for line in summarize(erasure.apply(), "erased"):
         _print(line)
     _print("now run these commands; the last removes what was made from the files:")
-    for command in (f"git add {COMMITTED}", 'git commit -m "Take down"', "python -m flows.refresh"):
+    for command in (f"git add {COMMITTED}", 'git commit -m "Take down"', "autolora refresh"):
         _print(f"    {command}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
-        prog="python -m flows.takedown", description="Erase the weights and images of adapters for good."
+        prog="autolora takedown", description="Erase the weights and images of adapters for good."
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="hub:id, id, or sha256; none: all that are listed"
@@ -234,7 +234,7 @@ if __name__ == "__main__":
     if arguments.names and not (arguments.reason or "").strip():
         parser.error("--reason is required with a NAME")
 
-    async def takedown() -> None:
+    def takedown() -> None:
         """Take down the named files, or complete all listed takedowns."""
         with exclusive_lock(ROOT):
             if arguments.apply:

@@ -1,4 +1,4 @@
-"""`autolora import-encoder` and `autolora import-gates`."""
+"""`autolora import KIND`: encoder or gates."""
 
 from pathlib import Path
 from typing import Annotated

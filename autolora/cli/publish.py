@@ -1,4 +1,4 @@
-"""`autolora publish-encoder`, `autolora publish-gates` and `autolora publish-index`."""
+"""`autolora publish KIND`: encoder, gates or index."""
 
 from pathlib import Path
 from typing import Annotated

@@ -232,7 +232,7 @@ def open_collection(source: Path | str, revision: str | None = None) -> Collecti
     """Return the collection of a project, or of a published index.
 
     source: the folder of a project, which contains params.yaml; or the folder of an index that
-    `autolora publish-index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
+    `autolora publish index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
     the project, whose index is searched instead of the served one, or of the id; None is the current version.
     Raises ParamsError if there is no params.yaml, MissingArtifact if a part is missing or damaged, MismatchError if
     parts do not belong together, HubError if a download fails.

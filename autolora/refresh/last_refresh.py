@@ -17,7 +17,7 @@ from autolora.storage.lock import is_locked
 
 RECORD = Path("cache", "last_refresh.json")
 REMEDY = (
-    "Correct the cause, then run `python -m flows.refresh`: it continues from what is finished. "
+    "Correct the cause, then run `autolora refresh`: it continues from what is finished. "
     "docs/howto/nightly.md says where the log of each stage is."
 )
 

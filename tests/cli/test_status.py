@@ -72,7 +72,7 @@ def test_a_failure_has_its_reason_a_remedy_and_exit_code_1(root: Path) -> None:
     code, text = run()
     assert code == 1 and "\x1b" not in text
     assert "failed: crawl: HubError: hub �[31mcivitai is down. what to do" in text
-    assert "run `python -m flows.refresh`" in text and "in a row 1 failure" in text
+    assert "run `autolora refresh`" in text and "in a row 1 failure" in text
     assert run("--json")[0] == 1 and run_json()["last_refresh"]["failures"] == 1
 
 

@@ -1,4 +1,4 @@
-"""`autolora import-gates`: published files become data/fusion, and other files are errors."""
+"""`autolora import gates`: published files become data/fusion, and other files are errors."""
 
 import re
 import shutil
@@ -40,8 +40,8 @@ def root(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    """Return exit code and output of `autolora import-gates`."""
-    result = CliRunner().invoke(app, ["import-gates", *arguments])
+    """Return exit code and output of `autolora import gates`."""
+    result = CliRunner().invoke(app, ["import", "gates", *arguments])
     return result.exit_code, re.sub(r"(?m)^reading \S+\n", "", result.output)  # the line before slow imports
 
 

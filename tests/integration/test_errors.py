@@ -30,7 +30,7 @@ from tests.support.repository import ROOT, Repository, change_params, copy_tree,
 
 ERROR = re.compile(r"^[A-Z]\w+: ", re.MULTILINE)
 TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8
-"""a crawl reaches the limit while it waits for the hub's answer"""
+"""a crawl reaches the limit while it waits for the hub's answer, and a refresh while it waits for that crawl"""
 
 
 @pytest.fixture
@@ -156,7 +156,9 @@ def test_time_limit(bare: Repository) -> None:
         changes = {"hubs": {"huggingface": hub, "timeout_s": REQUEST_TIMEOUT_S}}
         change_params(bare.root / "params.yaml", changes | {"refresh": {"timeout_h": TIME_LIMIT_H}})
         assert "did not finish within" in error_of(bare, "python", "-m", "flows.crawl")
+        assert "did not finish within" in error_of(bare, "autolora", "refresh")
     assert not (bare.root / "data/catalog.jsonl").exists()
+    assert "refresh did not finish within" in bare.run("autolora", "status", check=False).stdout
 
 
 def test_captioning_server_does_not_answer(bare: Repository) -> None:

@@ -45,7 +45,7 @@ if "flows.pool" in sys.orig_argv:
         return read(path, *rest)
     ingest.read_and_sketch = failing
 """
-HEADING, REFRESH = "\n## FLUX.1-dev\n", "python -m flows.refresh"
+HEADING, REFRESH = "\n## FLUX.1-dev\n", "autolora refresh"
 JUDGES = "playground/models/judges"
 COLORS = ("red", "green", "blue")
 MISTAKE = "data/pool/adapters.jsonl"

@@ -1,4 +1,4 @@
-"""`autolora publish-index`: the index goes to a hub on loopback by the command, and comes back by its id."""
+"""`autolora publish index`: the index goes to a hub on loopback by the command, and comes back by its id."""
 
 import os
 import re
@@ -51,7 +51,7 @@ def run(root: Path, environment: Mapping[str, str], *arguments: str) -> subproce
 
 
 def publish(site: Site, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(site.root, client_environment(site, home), "-m", "autolora", "publish-index", *arguments)
+    return run(site.root, client_environment(site, home), "-m", "autolora", "publish", "index", *arguments)
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_command_writes_nothing_if_it_cannot_upload(
 ) -> None:
     remove_token(monkeypatch, tmp_path)
     monkeypatch.chdir(site.root)
-    result = CliRunner().invoke(app, ["publish-index", str(tmp_path / "index"), "--push", repo_id])
+    result = CliRunner().invoke(app, ["publish", "index", str(tmp_path / "index"), "--push", repo_id])
     assert result.exit_code == 1
     assert "HubError: cannot upload to" in result.output and message in result.output
     assert not (tmp_path / "index").exists()

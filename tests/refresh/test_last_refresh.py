@@ -61,7 +61,7 @@ def test_a_failure_names_the_reason_and_the_served_index_until_the_next_success(
     last = read_last_refresh(root)
     problem, served, remedy = failure_notice(root, last)
     assert problem == "The refresh of 2026-11-29, 02:00 UTC failed: crawl: HubError: hub civitai is down."
-    assert served == "The index of 2026-11-27 is served." and "python -m flows.refresh" in remedy
+    assert served == "The index of 2026-11-27 is served." and "autolora refresh" in remedy
     assert last.failures == 2
     record_start(root, NIGHT + timedelta(days=3))
     assert read_last_refresh(root).failures == 3, "of a refresh that nobody runs"

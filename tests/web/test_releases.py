@@ -223,7 +223,7 @@ def test_a_project_of_own_files_is_told_what_applies_to_it(own_root: Path) -> No
         for path in ("/pool", "/compare"):
             page = client.get(path).text
             assert "<code>autolora index</code>" in page
-            assert "a refresh" not in page and "flows.refresh" not in page
+            assert "a refresh" not in page and "autolora refresh" not in page
 
 
 def test_refused_files_are_named(own_root: Path) -> None:
