@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-128 playground-162 serve constraints
+.PHONY: help demo test fast studies quantized soak check deps bench playground playground-report playground-128 playground-162 serve constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -16,10 +16,13 @@ demo: .venv/installed        ## run the pipeline on the playground, refresh it a
 	python -m playground.demo
 
 test: .venv/installed        ## run all tests, with real servers (20 minutes)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --ignore tests/studies
 
 fast: .venv/installed        ## run the unit tests only (90 seconds)
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow"
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow" --ignore tests/studies
+
+studies: .venv/installed     ## run the short tests of the studies, which repeat the paper's experiments (3 minutes)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/studies
 
 quantized: .venv/installed   ## run the tests of quantized pipelines, with libraries that .venv does not hold (1 minute)
 	pip install --quiet --no-deps --upgrade --target cache/quantized $$(python -c "import tomllib; \

@@ -142,6 +142,8 @@ def test_command_line_options_are_frozen() -> None:
 def test_no_file_has_a_name_that_says_nothing() -> None:
     banned = {"utils", "util", "common", "helpers", "base", "misc"}
     modules = [
-        path for top in ("autolora", "flows", "playground", "bench") for path in (ROOT / top).rglob("*.py")
+        path
+        for top in ("autolora", "flows", "playground", "bench", "studies")
+        for path in (ROOT / top).rglob("*.py")
     ]
     assert not [path for path in modules if path.stem in banned]

@@ -25,7 +25,7 @@ PAGES = [*ENTRY_PAGES, ROOT / "serve/README.md", *sorted((ROOT / "docs").rglob("
 CURRENT_PAGES = [page for page in PAGES if page != LOG]
 """without the log, whose entries name what existed on their day"""
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
-TOP_FOLDERS = ("autolora", "flows", "bench", "tests", "docs", "serve", "profiles")
+TOP_FOLDERS = ("autolora", "flows", "bench", "studies", "tests", "docs", "serve", "profiles")
 UNDOCUMENTED_ERRORS = {"DownloadsFailed", "ImageFailed"}
 """never printed: the stage `pool` collects them and raises one HubError that names all missing files"""
 SELF_EXPLANATORY = {

@@ -24,7 +24,7 @@ IDENTIFIERS = {
 }  # fmt: skip
 """replaced names of classes, functions, arguments, fields and variables"""
 PROSE = ("autolora", "flows", "docs")
-CODE = ("autolora", "flows", "bench", "playground")
+CODE = ("autolora", "flows", "bench", "studies", "playground")
 
 
 def prose_files() -> list[Path]:

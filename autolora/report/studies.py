@@ -33,13 +33,13 @@ class Source:
 SOURCES = (
     Source(
         title="The paper’s experiments",
-        command="python -m bench.paper",
+        command="python -m studies.paper",
         path=Path("metrics", "paper_bench.json"),
         figure="paper-{}-figure-2.png",
     ),
     Source(
         title="What a learned gate adds",
-        command="python -m bench.gates",
+        command="python -m studies.gates",
         path=Path("metrics", "gates_bench.json"),
         figure=None,
     ),
