@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast studies quantized soak check deps bench playground playground-report playground-128 playground-162 serve constraints
+.PHONY: help demo test fast studies quantized soak check deps bench playground playground-report playground-128 serve constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -53,10 +53,7 @@ playground-report: .venv/installed ## measure the playground's quality: a table,
 	python -m playground.report
 
 playground-128: .venv/installed ## train a second world with 128x128 pixels, resumable, and a project with it: cache/playground/128 (hours)
-	python -m playground.large
-
-playground-162: .venv/installed ## train the sealed test's pool of 171 LoRAs, resumable: cache/playground/162 (hours)
-	python -m playground.sealed
+	python -m studies.large
 
 serve: serve/.venv/installed ## start a vLLM server for the playground's VLM on port 8000
 	serve/start.sh playground/models/vlm 8000

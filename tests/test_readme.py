@@ -53,13 +53,6 @@ TABLES: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
             ("chance", "random_"),
         )
     },
-    ("captions", "weights alone", "caption centroid", "hybrid, all captions count", "hybrid"): {
-        case: tuple(
-            f"retrieval.captions_{case}_whole_index_{method}"
-            for method in ("weights_alone", "caption_centroid", "hybrid_all_captions_count", "hybrid")
-        )
-        for case in ("right", "one", "none", "exchanged")
-    },
     (
         "method",
         "two things: both chosen",
@@ -170,13 +163,6 @@ def test_text_states_the_counts_of_the_measurements() -> None:
     assert f"correct for {ceiling:.2f} of the queries" in section
     error = summary["retrieval.selection_calibration_error"]["value"]
     assert f"deviate from the shares that fit by {error:.2f} on average" in section
-    auc, found, alarms = (
-        summary[f"retrieval.exchanged_captions_{name}"]["value"] for name in ("auc", "found", "false_alarms")
-    )
-    assert (
-        f"than right ones with probability {auc:.2f}; the index does not use {found:.2f} of them, "
-        f"nor {alarms:.2f} of the right ones"
-    ) in section
 
 
 def test_no_other_table_of_results_has_numbers() -> None:

@@ -1,6 +1,6 @@
 """Command: train the large world and write a project with it: `make playground-128`.
 
-    python -m playground.large [--scale S] [--loras N] [-o FOLDER]
+    python -m studies.large [--scale S] [--loras N] [-o FOLDER]
 
 FOLDER (cache/playground/128) then contains the base `flux-large/`, `pool/`, `themes.json`, and `project/`: a clone of
 this repository in which the large world is the playground. An interrupted build continues; a project that exists stays.
@@ -17,8 +17,8 @@ import torch
 from autolora.errors import exit_on_error
 from autolora.storage.lock import exclusive_folder
 from playground import authors, bases, loras, pool
-from playground.large import project
-from playground.large.recipes import BASE, HOME, recipes
+from studies.large import project
+from studies.large.recipes import BASE, HOME, recipes
 
 
 def build(base: bases.Base, chosen: list[authors.Recipe], scale: float = 1.0) -> dict[str, float]:
