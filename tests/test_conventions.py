@@ -46,7 +46,6 @@ OPTIONS = {
         "k",
         "adapters",
         "method",
-        "style",
         "trigger_words",
         "seed",
         "like",

@@ -28,7 +28,6 @@ RULES: tuple[Rule, ...] = (
         "retrieval": ("k",),
         "fusion": ("steps", "batch", "image_size", "validate_every", "patience", "trajectories", "trajectory_steps"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
-        "generation.rules": ("switch_steps",),
         "judges": ("batch",),
         "evaluation": ("bootstrap",),
         "experiments": ("pairs", "images", "bootstrap"),
@@ -43,7 +42,6 @@ RULES: tuple[Rule, ...] = (
         "concepts": ("seed",),
         "encoder": ("seed",),
         "fusion": ("seed",),
-        "generation.rules": ("seed",),
         "evaluation": ("seed",),
         "experiments": ("seed",),
     }),
@@ -62,7 +60,6 @@ RULES: tuple[Rule, ...] = (
     }),
     ("above 0 and below 1", lambda value: 0 < value < 1, {
         "dataset": ("test_share",),
-        "generation.rules": ("density", "drop"),
     }),
     ("between 2 and 4, both allowed", lambda value: 2 <= value <= 4, {"fusion.overrides": ("max_active",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),

@@ -37,7 +37,7 @@ class Training:
 
 
 class Shelf:
-    """Trained gates, in cache/gates_studies/gates of a world."""
+    """Trained gates, in cache/gates_bench/gates of a world."""
 
     def __init__(self, world: World) -> None:
         self._world = world

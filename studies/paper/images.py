@@ -13,13 +13,12 @@ from typing import Any
 from PIL import Image
 
 from autolora.fusion.install import Attachment, strengthened
-from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.generation import generate_images
-from autolora.params import METHODS_WITH_STYLE, Method
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
 from studies.paper.gates import GateShelf, TrainedGates
+from studies.paper.methods import NUMBERS, PAIRS_ONLY, Method, attach
 from studies.paper.trained_fusion import TRAINED
 from studies.paper.world import World
 
@@ -62,7 +61,7 @@ class Recipe:
     def computed(self) -> "Recipe":
         """Return the simplified recipe without the order of its adapters, unless the method or a training reads it."""
         recipe = self.simplified()
-        if recipe.trained or recipe.method in METHODS_WITH_STYLE:
+        if recipe.trained or recipe.method in PAIRS_ONLY:
             return recipe
         return replace(recipe, parts=tuple(sorted(recipe.parts, key=lambda part: part.sha256)))
 
@@ -82,6 +81,7 @@ class ImageCache:
         params = self._world.params
         pipeline = params.models.pipeline
         settings = asdict(params.generation)
+        settings["rules"] |= asdict(NUMBERS)
         for name in (
             "batch",
             "method",

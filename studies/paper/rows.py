@@ -5,19 +5,16 @@ from dataclasses import dataclass
 
 from autolora.generation import add_trigger_words
 from autolora.metrics.numbers import DIGITS
-from autolora.params import METHODS, Method
 from studies.paper.cases import Case
 from studies.paper.gates import TrainedGates
 from studies.paper.images import Part, Recipe
+from studies.paper.methods import EQUAL_RANKS, METHODS, PAIRS_ONLY, Method
 from studies.paper.world import World
 
 BASE = "base"
 DIRECT = "direct"
-EQUAL_RANKS = tuple(method for method in METHODS if method.endswith("_factors"))
-"""methods that combine only adapters of equal ranks"""
 PRESETS = ("paper", "released", "best")
 """variants of the gates in Tables 2 to 4"""
-PAIRS_ONLY = ("klora", "klora_released")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +88,7 @@ def fusion_ways(world: World, cases: Sequence[Case], strength: float) -> list[Wa
 
     strength: of the further row of `direct`, chosen on training adapters.
     """
-    left_out = {DIRECT, "gated"} | set(() if have_equal_ranks(world, cases) else EQUAL_RANKS)
+    left_out = {DIRECT, "gated", *(() if have_equal_ranks(world, cases) else EQUAL_RANKS)}
     if any(len(case.loaded) != 2 for case in cases):
         left_out |= set(PAIRS_ONLY)
     return [

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.params import METHODS, METHODS_WITH_STYLE
 from autolora.storage.hashes import hash_value
 from studies.paper import mole, ziplora
 from studies.paper.cases import object_style_cases
 from studies.paper.gates import VARIANTS, GateShelf, TrainedGates, section_of
 from studies.paper.images import ImageCache, Part, Recipe
-from studies.paper.rows import PAIRS_ONLY, Way, fusion_ways
+from studies.paper.methods import METHODS, PAIRS_ONLY
+from studies.paper.rows import Way, fusion_ways
 from studies.paper.trained_fusion import TRAINED
 from studies.paper.world import World
 
@@ -148,10 +148,10 @@ def test_a_row_computes_the_same_as_the_plain_sum(world: World, way: Way, is_sam
     assert (other.computed() == direct.computed()) == is_same
 
 
-def test_only_methods_with_roles_depend_on_the_order(world: World) -> None:
+def test_only_methods_for_pairs_depend_on_the_order(world: World) -> None:
     case = object_style_cases(world, 0, 1)[0]
     for method in METHODS:
         once, reversed_ = (
             Way(name="", method=method, swaps=swaps).recipe(world, case) for swaps in (False, True)
         )
-        assert (once.computed() == reversed_.computed()) == (method not in METHODS_WITH_STYLE)
+        assert (once.computed() == reversed_.computed()) == (method not in PAIRS_ONLY)

@@ -9,11 +9,12 @@ from torch import nn
 
 from autolora.errors import MismatchError
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.dare import drop_values
-from autolora.fusion.rules.factorwise import DareFactors, TiesFactors, merge_factors
 from autolora.lora.factors import Factors, delta
-from autolora.params import Method
-from tests.fusion.rules.adapters import adapter, run
+from studies.paper.methods import Method
+from studies.paper.rules.dare import drop_values
+from studies.paper.rules.factorwise import DareFactors, TiesFactors, merge_factors
+from tests.fusion.rules.adapters import adapter
+from tests.studies.paper.rules.calls import run
 from tests.support.one_call import OneCall, build_transformer
 
 RANK, D_IN, D_OUT = 3, 6, 8

@@ -1,4 +1,4 @@
-"""All methods of fusion on pairs of unseen adapters of the playground: `python -m bench.rules` (after `make demo`).
+"""All methods of fusion on pairs of unseen adapters of the playground: `python -m studies.rules` (after `make demo`).
 
 Each pair is an object and a style of the test split, with the prompts of the stage `experiments`: both are requested,
 and the choice of the adapters is right. The judges are those of params.yaml; `both shown` is the share of images in
@@ -18,7 +18,6 @@ from rich.progress import track
 
 from autolora.errors import exit_on_error
 from autolora.experiments.cases import PromptCase, candidates, draw_cases
-from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.generation import Generator, generate_images
 from autolora.metrics.bootstrap import Estimate, estimate
@@ -26,13 +25,14 @@ from autolora.metrics.clip import image_features, similarity, text_features
 from autolora.metrics.judges import Judges, detect, load_judges
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import Headline, update
-from autolora.params import METHODS, GenerationParams, Method, load
+from autolora.params import GenerationParams, load
 from autolora.storage.arrays import Float64Array
 from bench.timing import cpu_timed, today
+from studies.paper.methods import EQUAL_RANKS, METHODS, Method, attach
 
-COMMAND = "python -m bench.rules"
+COMMAND = "python -m studies.rules"
 PAIRS, IMAGES = 48, 4
-ANY_RANKS = [method for method in METHODS if not method.endswith("_factors")]
+ANY_RANKS = [method for method in METHODS if method not in EQUAL_RANKS]
 """methods that combine adapters of unequal ranks, as the playground's are"""
 RESAMPLES = 2000
 

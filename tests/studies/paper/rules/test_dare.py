@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from autolora.fusion.rules.dare import Dare, drop_values
 from autolora.lora.factors import delta
+from studies.paper.rules.dare import Dare, drop_values
 from tests.fusion.rules.adapters import adapter
-from tests.fusion.rules.test_ties import merged_updates
+from tests.studies.paper.rules.test_ties import merged_updates
 
 
 def test_expected_value_is_the_value_and_a_share_is_dropped() -> None:

@@ -19,8 +19,8 @@ from torch import Tensor
 from autolora.fusion.install import Attachment, find_linears, fused
 from autolora.fusion.linears import execution_device
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.trimming import merge_trimmed, smallest_kept
 from autolora.lora.factors import Factors
+from studies.paper.rules.trimming import merge_trimmed, smallest_kept
 
 MIN_SHARE = 1e-6
 """singular values below this share of the largest are zero to single precision; the authors drop those below 1e-5"""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autolora.fusion.install import Attachment
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.merged import attach_merged
+from studies.paper.rules.merged import attach_merged
 
 
 @dataclass(frozen=True, slots=True)

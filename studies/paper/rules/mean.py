@@ -7,7 +7,7 @@ strength k give the plain sum.
 from collections.abc import Sequence
 from typing import Any
 
-from autolora.fusion.install import Attachment, fused
+from autolora.fusion.install import Attachment, fused, strengthened
 from autolora.fusion.rules import Adapter
 
 
@@ -16,5 +16,5 @@ class Mean:
 
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let adapters act as the mean of their updates; errors as `fused`."""
-        weights = [1 / len(adapters)] * len(adapters)
-        return fused(pipeline.transformer, [adapter.lora for adapter in adapters], weights=weights)
+        share = 1 / len(adapters)
+        return fused(pipeline.transformer, [strengthened(adapter.lora, share) for adapter in adapters])

@@ -10,10 +10,11 @@ import torch
 from autolora.errors import MismatchError
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.klora import Magnitudes, _mean_ratio, measure, scale_of_style, scale_released
 from autolora.lora.factors import Lora, delta
-from autolora.params import Method
-from tests.fusion.rules.adapters import adapter, run
+from studies.paper.methods import Method
+from studies.paper.rules.klora import Magnitudes, _mean_ratio, measure, scale_of_style, scale_released
+from tests.fusion.rules.adapters import adapter
+from tests.studies.paper.rules.calls import run
 from tests.support.one_call import OneCall, build_transformer
 
 CONTENT = adapter(1)

@@ -18,8 +18,8 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.fusion.install import Attachment, find_linears, fused
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.dare import drop_values
 from autolora.lora.factors import Factors, Lora
+from studies.paper.rules.dare import drop_values
 
 MergeFactors = Callable[[str, Sequence[str], Sequence[Tensor], Tensor], Tensor]
 """name of the factor, sha256 of the adapters, their factors and the weights of these (k,) -> merged factor"""

@@ -8,9 +8,9 @@ from peft.utils.merge_utils import ties
 from torch import Tensor
 
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.ties import Ties, TiesSlots
-from autolora.fusion.rules.trimming import merge_trimmed, smallest_kept
 from autolora.lora.factors import delta
+from studies.paper.rules.ties import Ties, TiesSlots
+from studies.paper.rules.trimming import merge_trimmed, smallest_kept
 from tests.fusion.rules.adapters import adapter
 from tests.support.one_call import OneCall, build_transformer
 

@@ -19,13 +19,13 @@ from typing import Any
 
 from torch import Tensor
 
-from autolora.fusion import roles
+from autolora.errors import MismatchError
 from autolora.fusion.install import Attachment, find_linears, fused
 from autolora.fusion.linears import execution_device
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.merged import delta_on
 from autolora.fusion.rules.steps import Step
 from autolora.fusion.rules.turns import Acting, attach_by_turns
+from studies.paper.rules.merged import delta_on
 
 ALPHA = 1.5
 BETA = 0.5
@@ -71,7 +71,12 @@ class KLora:
 
 def check_pair(adapters: Sequence[Adapter]) -> None:
     """Raise MismatchError if there are not two adapters, which KLora needs."""
-    roles.check_pair([adapter.sha256[:8] for adapter in adapters])
+    if len(adapters) != 2:
+        names = ", ".join(adapter.sha256[:8] for adapter in adapters)
+        raise MismatchError(
+            f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given ({names}): give "
+            "two, or use the method `klora_balanced`"
+        )
 
 
 class KLoraBalanced:

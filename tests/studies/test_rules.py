@@ -1,8 +1,8 @@
-"""`python -m bench.rules`: the table and the rows of metrics/summary.json."""
+"""`python -m studies.rules`: the table and the rows of metrics/summary.json."""
 
 import numpy as np
 
-from bench.rules import ANY_RANKS, Measured, headlines, to_markdown
+from studies.rules import ANY_RANKS, Measured, headlines, to_markdown
 
 CLUSTERS = ["a", "a", "b", "b"]
 

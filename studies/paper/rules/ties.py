@@ -6,7 +6,7 @@ vector, here all ΔW of an adapter together, the share `density` with the larges
 the values that have it (`disjoint_merge`, "dis-mean"). λ is 1: it is the adapters' strength, if all have the same.
 
 `ties_slots` is `ties` of PEFT and mergekit on ΔW: it trims each matrix by itself. For `ties` of PEFT's
-`add_weighted_adapter`, which merges factors, see `autolora.fusion.rules.factorwise`.
+`add_weighted_adapter`, which merges factors, see `studies.paper.rules.factorwise`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ from torch import Tensor
 from autolora.fusion.install import Attachment, find_linears
 from autolora.fusion.linears import execution_device
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.merged import attach_merged, delta_on
-from autolora.fusion.rules.trimming import merge_trimmed, smallest_kept
+from studies.paper.rules.merged import attach_merged, delta_on
+from studies.paper.rules.trimming import merge_trimmed, smallest_kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from autolora.fusion.rules.knots import Knots, find_basis
-from autolora.fusion.rules.trimming import merge_trimmed, smallest_kept
 from autolora.lora.factors import delta
+from studies.paper.rules.knots import Knots, find_basis
+from studies.paper.rules.trimming import merge_trimmed, smallest_kept
 from tests.fusion.rules.adapters import adapter
-from tests.fusion.rules.test_ties import merged_updates
+from tests.studies.paper.rules.test_ties import merged_updates
 
 ADAPTERS = [adapter(1), adapter(2, rank=5)]
 SLOT = next(iter(ADAPTERS[0].lora))
