@@ -33,13 +33,13 @@ class Source:
 SOURCES = (
     Source(
         title="The paper’s experiments",
-        command="python -m studies.paper",
+        command="python -m bench.paper",
         path=Path("metrics", "paper_bench.json"),
         figure="paper-{}-figure-2.png",
     ),
     Source(
         title="What a learned gate adds",
-        command="python -m studies.gates",
+        command="python -m bench.gates",
         path=Path("metrics", "gates_bench.json"),
         figure=None,
     ),

@@ -73,12 +73,8 @@ def test_other_rows_are_no_curves(root: Path, names: list[str]) -> None:
 def test_missing_files_have_the_command_that_writes_them(tmp_path: Path) -> None:
     paper, gates = read_studies(tmp_path)
     assert paper.worlds == gates.worlds == ()
-    assert paper.problems == (
-        "metrics/paper_bench.json does not exist: `python -m studies.paper` writes it.",
-    )
-    assert gates.problems == (
-        "metrics/gates_bench.json does not exist: `python -m studies.gates` writes it.",
-    )
+    assert paper.problems == ("metrics/paper_bench.json does not exist: `python -m bench.paper` writes it.",)
+    assert gates.problems == ("metrics/gates_bench.json does not exist: `python -m bench.gates` writes it.",)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +149,7 @@ def test_the_page_shows_every_table_of_every_world(full: Path) -> None:
 def test_the_page_says_what_writes_the_studies(tmp_path: Path) -> None:
     write_pool(tmp_path, adapters=2)
     text = assemble(tmp_path).read_text()
-    assert "metrics/paper_bench.json does not exist: python -m studies.paper writes it." in text
+    assert "metrics/paper_bench.json does not exist: python -m bench.paper writes it." in text
     Page(text)
 
 
@@ -162,7 +158,7 @@ def test_a_file_of_another_layout_does_not_stop_the_page(full: Path, tmp_path: P
     (root / "metrics" / "paper_bench.json").write_text('{"playground": {"3": {"rows": {}}}}')
     assemble(root)
     text = read_page(root)
-    assert "it is not as python -m studies.paper writes it" in text
+    assert "it is not as python -m bench.paper writes it" in text
     assert "What a learned gate adds: playground" in text
 
 

@@ -1,4 +1,4 @@
-"""Files of studies as `python -m studies.paper` and `python -m studies.gates` write them, with known numbers."""
+"""Files of studies as `python -m bench.paper` and `python -m bench.gates` write them, with known numbers."""
 
 import json
 from pathlib import Path
