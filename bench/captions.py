@@ -36,8 +36,7 @@ from autolora.params import Params, load
 from autolora.storage.files import write_atomic
 from autolora.vlm.captioning import Answer, Captioner, CaptionRequest
 from autolora.vlm.vllm_client import VllmClient
-from bench.costs import name_processor
-from bench.timing import timed, today
+from bench.timing import name_processor, timed, today
 from playground import world
 
 ROOT = Path(__file__).parents[1]

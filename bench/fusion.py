@@ -28,9 +28,8 @@ from autolora.metrics.summary import Headline, update
 from autolora.presets.fusion import FUSION
 from autolora.storage.files import write_atomic
 from bench.compiling import time_compilation
-from bench.costs import name_processor
 from bench.fused_linears import Case, Ratios, compare, extra_megabytes, make_runs, time_linear
-from bench.timing import cpu_timed, today
+from bench.timing import cpu_timed, name_processor, today
 from bench.whole_image import compare_images
 
 ROOT = Path(__file__).parents[1]

@@ -24,10 +24,9 @@ from autolora.metrics.summary import Headline, update
 from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
 from bench.big_pool import PROJECT, BigPool
-from bench.costs import name_processor
 from bench.listed_hub import crawl_daily, measured_params, plan
 from bench.processes import Row, log_time, prefect_server, run_measured
-from bench.timing import timed, today
+from bench.timing import name_processor, timed, today
 
 COMMAND = "python -m bench.hub_size"
 GOALS = {"seconds": 25.0, "ratio": 1.5, "unchanged": 10.0, "crawl": 15.0, "disk": 1.05}

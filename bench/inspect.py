@@ -26,9 +26,8 @@ from autolora.inspection.inspector import Inspector
 from autolora.inspection.setup import open_setup, prepare_process
 from autolora.metrics.summary import Headline, update
 from autolora.storage.hashes import hash_file
-from bench.costs import name_processor
 from bench.reading import read_plainly, write_lora
-from bench.timing import timed, today
+from bench.timing import name_processor, timed, today
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.inspect"

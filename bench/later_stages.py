@@ -20,10 +20,9 @@ from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams, load
 from autolora.report.page import assemble
 from autolora.storage.files import write_atomic
-from bench.costs import name_processor
 from bench.processes import PROJECT, Row, log_time, run_measured
 from bench.table_pool import DATASET, RandomTextEncoder, TablePool
-from bench.timing import today
+from bench.timing import name_processor, today
 
 COMMAND = "python -m bench.later_stages"
 RESULTS = PROJECT / "metrics" / "later_stages.json"

@@ -71,6 +71,8 @@ def test_every_profile_passes_the_strict_loader(path: Path) -> None:
 def test_no_file_has_a_name_that_says_nothing() -> None:
     banned = {"utils", "util", "common", "helpers", "base", "misc"}
     modules = [
-        path for top in ("autolora", "flows", "playground", "bench") for path in (ROOT / top).rglob("*.py")
+        path
+        for top in ("autolora", "flows", "playground", "bench", "studies")
+        for path in (ROOT / top).rglob("*.py")
     ]
     assert not [path for path in modules if path.stem in banned]

@@ -22,7 +22,7 @@ PAGES = [*ENTRY_PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
 CURRENT_PAGES = [page for page in PAGES if page != LOG]
 """without the log, whose entries name what existed on their day"""
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
-TOP_FOLDERS = ("autolora", "flows", "bench", "tests", "docs", "profiles")
+TOP_FOLDERS = ("autolora", "flows", "bench", "studies", "tests", "docs", "profiles")
 SELF_EXPLANATORY = {
     "seed",
     "height",

@@ -9,9 +9,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from autolora.errors import MissingArtifact
-from autolora.local.project import PARAMS_FILE, PIPELINE_FILE
+from autolora.local.project import PARAMS_FILE
 
-PROJECT = (PARAMS_FILE, PIPELINE_FILE, "flows")
+PROJECT = (PARAMS_FILE, "dvc.yaml", "flows")
 LIBRARIES = ("prefect", "dvc")
 
 

@@ -19,13 +19,12 @@ from autolora.cli.repetition import (
     check_image_to_repeat,
     check_is_other_file,
     find_recorded,
-    find_style,
     resolve_request,
 )
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
-from autolora.fusion.roles import order_by_role
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, check_method
+from autolora.fusion.acting import check_hits
+from autolora.params import METHODS, Method, Params, check_method
 from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 
 if TYPE_CHECKING:
@@ -77,13 +76,6 @@ def generate(
             parser=_parse_method,
             help=f"How several adapters act together, see docs/fusion.md: {', '.join(METHODS)}. Default from "
             "params.yaml.",
-        ),
-    ] = None,
-    style: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Which of two adapters is the style, for the methods {' and '.join(METHODS_WITH_STYLE)}.",
         ),
     ] = None,
     trigger_words: Annotated[
@@ -146,10 +138,9 @@ def generate(
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
         hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
-    style_hit = find_style(style, hits, request)
-    order_by_role(hits, request.method, style_hit)
+    check_hits(hits)
     announce(f"drawing with {params.models.pipeline}")
-    image = _draw(root, params, request, hits, style_hit)
+    image = _draw(root, params, request, hits)
     is_replaced = output is not None and output.exists()
     path = _save(image, output, default)
     print(f"{from_folder(path, here)}{' (replaced)' if is_replaced else ''}")
@@ -200,9 +191,7 @@ def _find(
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
-def _draw(
-    root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]", style: "Hit | None"
-) -> "GeneratedImage":
+def _draw(root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]") -> "GeneratedImage":
     """Return the image; the base model, which takes seconds to minutes to load, is loaded after all checks."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
@@ -216,7 +205,6 @@ def _draw(
         method=request.method,
         seed=request.seed,
         params=request.settings,
-        style=style,
     )
 
 

@@ -21,8 +21,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion.acting import name_of
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
-from autolora.fusion.roles import name_of
 from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
@@ -159,28 +159,26 @@ class Collection:
         hits: Sequence[Hit],
         *,
         method: Method | None = None,
-        style: Hit | None = None,
     ) -> Iterator[None]:
         """Let the adapters of hits act in a pipeline inside the `with` block; afterwards it is as it was before.
 
         Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
-        trained gates, which know the relevance of each hit; docs/fusion.md lists the others. Default:
-        `generation.method` in params.yaml, as the numbers in the rules are those of `generation.rules`.
-        style: the hit that is the style, for the methods "klora" and "klora_released", which need to know it; for all
-        others the order of the hits does not matter, and none is given.
+        trained gates, which know the relevance of each hit, "velocity" adds what each changes in the velocity.
+        Default: `generation.method` in params.yaml, as the numbers of "velocity" are those of `generation.rules`. The
+        order of the hits does not matter.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
-        method and `style` do not fit, if the hits are not within `autolora.params.limits` (number, strength, relevance,
-        each given once), or if the pipeline already has adapters of a collection, TypeError if `hits` is not a list of
-        hits or `pipeline` is no pipeline, ValueError if there is no such method.
+        hits are not within `autolora.params.limits` (number, strength, relevance, each given once), or if the pipeline
+        already has adapters of a collection, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline,
+        ValueError if there is no such method.
         """
         if attachment_of(pipeline) is not None:
             raise MismatchError(
                 "the pipeline already has adapters of a collection: leave the `with` block of `fuse`, or call "
                 "`collection.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
             )
-        self.attach(pipeline, hits, method=method, style=style)
+        self.attach(pipeline, hits, method=method)
         attachment = attachment_of(pipeline)
         try:
             yield
@@ -194,7 +192,6 @@ class Collection:
         hits: Sequence[Hit],
         *,
         method: Method | None = None,
-        style: Hit | None = None,
     ) -> None:
         """Let the adapters of hits act in a pipeline until `detach`, instead of those attached before.
 
@@ -210,7 +207,6 @@ class Collection:
             load_gates=self._load_gates,
             method=method or generation.method,
             params=generation.rules,
-            style=style,
         )
 
     def detach(self, pipeline: Pipeline) -> None:

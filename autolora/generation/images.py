@@ -15,10 +15,10 @@ from PIL import Image, PngImagePlugin
 from autolora import models
 from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
+from autolora.fusion.acting import check_types
 from autolora.fusion.gate import Gates
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.recorder import GateRecorder
-from autolora.fusion.roles import check_types
 from autolora.fusion.text_encoders import load_text_parts
 from autolora.generation.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
 from autolora.lora.factors import Lora
@@ -125,13 +125,11 @@ def generate(
     method: Method,
     seed: int,
     params: GenerationParams,
-    style: Hit | None = None,
     on_step: OnStep | None = None,
 ) -> GeneratedImage:
     """Return an image of the prompt, generated with the adapters of `hits`; without hits, with the base model alone.
 
     seed: of the initial noise, from 0 to 2⁶³ - 1.
-    style: the hit that is the style; the methods `klora` and `klora_released` need to know it.
     on_step: called after each denoising step with the number of steps done; an exception ends the generation.
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
     Raises ValueError if the prompt is empty, the seed not in its range, or there is no such method; TypeError if
@@ -157,7 +155,6 @@ def generate(
         load_gates=lambda: generator.gates,
         load_text=generator.load_text_parts if params.text_encoders else None,
         recorder=recorder,
-        style=style,
     )
 
     def end_step(step: int) -> None:
@@ -174,7 +171,6 @@ def generate(
     provenance |= {
         "text": text,
         "method": method,
-        "style": None if style is None else style.sha256,
         "seed": seed,
         "gates": generator.gates_digest if means else None,
         "gate_means": means.to_json() if means else None,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from PIL import Image
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GateMeans, describe
-from autolora.fusion.roles import role_of
-from autolora.params import RULE_NUMBERS, GenerationParams, Method, ModelsParams
+from autolora.params import GenerationParams, Method, ModelsParams, RuleParams
 from autolora.records import Hit
 from autolora.wording import printable
 
@@ -144,7 +143,7 @@ def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def describe_method(method: Method, rules: Mapping[str, float], acting: int) -> str:
-    """Return a method of fusion with the numbers in its rule, e.g. `switch (switch_steps 5)`.
+    """Return a method of fusion with the numbers in its rule, as `velocity (velocity_factor 0.85, …)`.
 
     rules: `generation.rules`. acting: number of adapters that act; a single one needs no rule.
     """
@@ -152,14 +151,9 @@ def describe_method(method: Method, rules: Mapping[str, float], acting: int) -> 
         return "none: no adapter acts"
     if acting == 1 and method not in ("direct", "gated"):
         return f"{method}: one adapter alone acts as its update"
-    names = RULE_NUMBERS.get(method, ())
-    numbers = ", ".join(f"{name} {_number(rules[name])}" for name in names if acting > 1 and name in rules)
+    names = [field.name for field in fields(RuleParams) if method == "velocity" and field.name in rules]
+    numbers = ", ".join(f"{name} {rules[name]:g}" for name in names)
     return f"{method} ({numbers})" if numbers else method
-
-
-def _number(value: float) -> str:
-    """Return a whole number with all its digits, as seeds need; others with up to six."""
-    return str(value) if type(value) is int else f"{value:g}"
 
 
 def describe_strength(strength: float) -> str:
@@ -172,7 +166,7 @@ def describe_strength(strength: float) -> str:
 def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
     settings = provenance["generation"]
     base = provenance["base"]
-    adapters = [_describe_adapter(adapter, provenance.get("style")) for adapter in provenance["adapters"]]
+    adapters = [_describe_adapter(adapter) for adapter in provenance["adapters"]]
     rows = {
         "prompt": provenance["prompt"],
         "prompt with trigger words": provenance.get("text", ""),
@@ -204,10 +198,9 @@ def _describe_gates(provenance: Mapping[str, Any]) -> list[str]:
     return describe(GateMeans.from_json(stored), names) if stored else []
 
 
-def _describe_adapter(adapter: Mapping[str, Any], style: str | None) -> str:
+def _describe_adapter(adapter: Mapping[str, Any]) -> str:
     parts = [
         full_name(adapter["hub"], adapter["id"], adapter["file"]),
-        *(f"role {role}" for role in [role_of(adapter["sha256"], style)] if role),
         f"sha256 {adapter['sha256'][:8]}",
         f"license {adapter['license'] or 'unknown'}",
         f"score {adapter['score']:.3f}",

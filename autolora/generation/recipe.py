@@ -11,11 +11,11 @@ from PIL import Image
 from autolora.catalog.names import full_name
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.generation.provenance import describe_strength, read_provenance
-from autolora.params import METHODS, GenerationParams, Method, Params
+from autolora.params import GenerationParams, Method, Params, check_method
 from autolora.params.limits import check_acting, check_prompt, check_relevance, check_strength
 from autolora.params.reader import read_section
 from autolora.records import Hit
-from autolora.storage.validation import check_choice, check_sha256, checked_object, strings
+from autolora.storage.validation import check_sha256, checked_object, strings
 
 if TYPE_CHECKING:
     from autolora.search.retriever import Retriever
@@ -29,7 +29,7 @@ FIELDS = {
 """field of an adapter -> its types"""
 NOT_COMPARED = ("gate_means", "generation.batch", "generation.method", "generation.trigger_words")
 """fields of a provenance that do not change the pixels, or only through others"""
-LABELS = {"text": "prompt with trigger words", "style": "style (sha256)"}
+LABELS = {"text": "prompt with trigger words"}
 """field of a provenance -> what it is called for a reader"""
 UNKNOWN = "unknown"
 """stands for a field that another version of AutoLoRA did not record"""
@@ -69,8 +69,6 @@ class ImageRecipe:
     prompt: str
     adapters: tuple[RecordedAdapter, ...]
     method: Method
-    style: str | None
-    """sha256 of the adapter that was the style; None if the adapters had no roles"""
     seed: int
     settings: GenerationParams
     provenance: Mapping[str, Any]
@@ -112,14 +110,12 @@ def read_recipe(path: Path, params: Params) -> ImageRecipe:
     """
     provenance = read_provenance(path)
     try:
-        check_choice(provenance["method"], METHODS)
         check_acting([row["sha256"] for row in provenance["adapters"]])
         recipe = ImageRecipe(
             path=path,
             prompt=check_prompt(provenance["prompt"]),
             adapters=tuple(map(RecordedAdapter.from_row, provenance["adapters"])),
-            method=provenance["method"],
-            style=_read_style(provenance),
+            method=check_method(provenance["method"]),
             seed=checked_object({"seed": provenance["seed"]}, {"seed": (int,)})["seed"],
             settings=_read_settings(provenance["generation"], params),
             provenance=provenance,
@@ -155,14 +151,6 @@ def pixel_difference(path: Path, image: Image.Image) -> int | None:
     with Image.open(path) as former:
         first, second = (np.asarray(each.convert("RGB"), np.int16) for each in (former, image))
     return int(np.abs(first - second).max()) if first.shape == second.shape else None
-
-
-def _read_style(provenance: Mapping[str, Any]) -> str | None:
-    """Return the sha256 of the adapter that was the style. Raises TypeError or ValueError if it is not valid."""
-    row = checked_object({"style": provenance.get("style")}, {"style": (str, type(None))})
-    style: str | None = row["style"]
-    check_sha256(style)
-    return style
 
 
 def _read_settings(recorded: Mapping[str, Any], params: Params) -> GenerationParams:
@@ -201,8 +189,6 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def _text(name: str, fields: Mapping[str, Any]) -> str:
     """Return a field of `_flatten` as a text; None is recorded for what an image was made without."""
     value = fields.get(name, UNKNOWN)
-    if name == "style" and value is not None:
-        return str(value)[:8]
     if name == "adapters" and isinstance(value, list):
         return ", ".join(map(_describe_adapter, value)) or "none"
     return "none" if value is None else str(value)

@@ -14,8 +14,6 @@ from autolora.errors import ParamsError
 from autolora.params import ranges
 from autolora.params.generation import (
     METHODS,
-    METHODS_WITH_STYLE,
-    RULE_NUMBERS,
     GenerationParams,
     Method,
     RuleParams,
@@ -36,8 +34,7 @@ from autolora.params.training_data import (
 )
 
 __all__ = [
-    "METHODS", "METHODS_WITH_STYLE", "RULE_NUMBERS", "BudgetParams", "CaptionsParams", "CrawlParams",
-    "DatasetParams", "EncoderParams",
+    "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
     "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "check_method", "load",

@@ -27,7 +27,6 @@ RULES: tuple[Rule, ...] = (
         "retrieval": ("k",),
         "fusion": ("steps", "batch", "image_size", "validate_every", "patience", "trajectories", "trajectory_steps"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
-        "generation.rules": ("switch_steps",),
         "judges": ("batch",),
         "evaluation": ("bootstrap",),
         "experiments": ("pairs", "images", "bootstrap"),
@@ -41,7 +40,6 @@ RULES: tuple[Rule, ...] = (
     (f"between 0 and {MAX_SEED}, both allowed", lambda value: 0 <= value <= MAX_SEED, {
         "encoder": ("seed",),
         "fusion": ("seed",),
-        "generation.rules": ("seed",),
         "evaluation": ("seed",),
         "experiments": ("seed",),
     }),
@@ -60,7 +58,6 @@ RULES: tuple[Rule, ...] = (
     }),
     ("above 0 and below 1", lambda value: 0 < value < 1, {
         "dataset": ("test_share",),
-        "generation.rules": ("density", "drop"),
     }),
     ("between 2 and 4, both allowed", lambda value: 2 <= value <= 4, {"fusion.overrides": ("max_active",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),

@@ -38,7 +38,6 @@ class ImageGeneration:
             request.prompt,
             self._hits(request),
             method=request.method,
-            style=self._style(request),
             seed=request.seed,
             params=replace(self._params.generation, trigger_words=request.trigger_words),
             on_step=on_step,
@@ -57,10 +56,6 @@ class ImageGeneration:
         hits = retriever.named(request.prompt, [sha256 for sha256, _ in request.adapters])
         pairs = zip(hits, request.adapters, strict=True)
         return [strengthen(hit, strength) for hit, (_, strength) in pairs]
-
-    def _style(self, request: ImageRequest) -> Hit | None:
-        """Return the adapter that is the style, if one is given."""
-        return self._retriever().named(request.prompt, [request.style])[0] if request.style else None
 
     def _retriever(self) -> Retriever:
         if self._served.current is None:

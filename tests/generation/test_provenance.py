@@ -124,18 +124,6 @@ def test_error_names_a_file_without_valid_provenance(tmp_path: Path) -> None:
             read_provenance(tmp_path / name)
 
 
-def test_the_style_is_a_hit_whose_sha256_is_recorded(generator: Generator, hits: list[Hit]) -> None:
-    images = {
-        style.sha256: generate(generator, PROMPT, hits, method="klora", seed=7, params=PARAMS, style=style)
-        for style in hits
-    }
-    assert {sha256: generated.provenance["style"] for sha256, generated in images.items()} == {
-        hit.sha256: hit.sha256 for hit in hits
-    }
-    first, second = (generated.image for generated in images.values())
-    assert difference(first, second) > 0
-
-
 def test_numbers_of_numpy_are_recorded(generator: Generator, hits: list[Hit], tmp_path: Path) -> None:
     hit = replace(hits[0], score=np.float32(0.5), relevance=np.float32(0.25), strength=np.float64(0.5))
     save_image(generate(generator, PROMPT, [hit], method="direct", seed=7, params=PARAMS), tmp_path / "a.png")
