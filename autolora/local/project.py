@@ -85,7 +85,7 @@ def set_values(text: str, values: Mapping[str, Any]) -> str:
         raise ParamsError(f"params.yaml: {error.problem}: keep one of them") from error
     for dotted, value in values.items():
         *names, last = dotted.split(".")
-        section = content
+        section: Any = content
         for name in names:
             section = section.get(name) if isinstance(section, Mapping) else None
         if not isinstance(section, Mapping) or last not in section:
