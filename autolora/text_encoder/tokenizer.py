@@ -16,6 +16,8 @@ from autolora.errors import MissingArtifact
 from autolora.storage.arrays import Int64Array
 
 FILE = "tokenizer.json"
+LAYOUTS = ((FILE,), ("vocab.json", "merges.txt"))
+"""files of a folder, without which transformers returns a tokenizer that knows no word"""
 END_OF_WORD = "</w>"
 MAX_REPORTED = 1000
 """texts about which it is remembered that their end was cut off"""
@@ -69,6 +71,8 @@ def convert_tokenizer(folder: Path, max_tokens: int) -> str:
     try:
         from transformers import CLIPTokenizer
 
+        if not any(all((folder / name).is_file() for name in layout) for layout in LAYOUTS):
+            raise FileNotFoundError("it has neither tokenizer.json nor vocab.json with merges.txt")
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         length = min(max_tokens, int(tokenizer.model_max_length))
         tokenizer("", padding="max_length", max_length=length, truncation=True)  # sets both in the backend

@@ -116,6 +116,16 @@ def test_a_damaged_folder_is_named(tmp_path: Path, content: str) -> None:
         convert_tokenizer(folder, TOKENS)
 
 
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
+def test_a_missing_vocabulary_is_an_error(tmp_path: Path, name: str) -> None:
+    folder = as_released(tmp_path / "tokenizer")
+    (folder / name).unlink()
+    with pytest.raises(
+        MissingArtifact, match=r"it has neither tokenizer\.json nor vocab\.json with merges\.txt"
+    ):
+        convert_tokenizer(folder, TOKENS)
+
+
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).write_text(content)
