@@ -204,7 +204,7 @@ def test_the_page_of_the_pool_begins_with_a_failed_refresh(own_root: Path) -> No
 
 def test_numbers_over_releases_are_drawn(client: httpx2.Client) -> None:
     page = client.get("/pool").text
-    assert "Over releases" in page and 'aria-label="adapters in the index: ' in page
+    assert "How good" in page and 'aria-label="adapters in the index: ' in page
     assert page.count("<circle") >= 2
 
 
@@ -235,4 +235,5 @@ def test_refused_files_are_named(own_root: Path) -> None:
     )
     with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         page = client.get("/pool").text
-        assert f"{listing['hub']}:{listing['id']}/{listing['file']}</strong> the file is a DoRA" in page
+        name = f"{listing['hub']}:{listing['id']}/{listing['file']}"
+        assert f"<bdi>{name}</bdi></strong> <bdi>the file is a DoRA</bdi>." in page
