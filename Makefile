@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast quantized soak check deps bench playground playground-report playground-128 playground-162 serve constraints
+.PHONY: help demo test fast studies quantized soak check deps bench playground playground-report playground-128 constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -16,16 +16,19 @@ demo: .venv/installed        ## run the pipeline on the playground, refresh it a
 	python -m playground.demo
 
 test: .venv/installed        ## run all tests, with real servers (20 minutes)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --ignore tests/studies
 
 fast: .venv/installed        ## run the unit tests only (90 seconds)
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow"
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow" --ignore tests/studies
+
+studies: .venv/installed     ## run the short tests of the studies, which repeat the paper's experiments (3 minutes)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/studies
 
 quantized: .venv/installed   ## run the tests of quantized pipelines, with libraries that .venv does not hold (1 minute)
 	pip install --quiet --no-deps --upgrade --target cache/quantized $$(python -c "import tomllib; \
 		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['quantized'])")
 	PYTHONPATH=cache/quantized python -W ignore -c "import bitsandbytes, torchao"
-	PYTHONPATH=cache/quantized OMP_NUM_THREADS=1 pytest tests/open_pool/test_pipelines.py -k quantize
+	PYTHONPATH=cache/quantized OMP_NUM_THREADS=1 pytest tests/collection/test_pipelines.py -k quantize
 
 soak: .venv/installed        ## run the long tests with all their seeds, resumable: metrics/soak.json (hours)
 	pytest --soak $(TESTS)
@@ -50,19 +53,10 @@ playground-report: .venv/installed ## measure the playground's quality: a table,
 	python -m playground.report
 
 playground-128: .venv/installed ## train a second world with 128x128 pixels, resumable, and a project with it: cache/playground/128 (hours)
-	python -m playground.large
-
-playground-162: .venv/installed ## train the sealed test's pool of 171 LoRAs, resumable: cache/playground/162 (hours)
-	python -m playground.sealed
-
-serve: serve/.venv/installed ## start a vLLM server for the playground's VLM on port 8000
-	serve/start.sh playground/models/vlm 8000
+	python -m studies.large
 
 constraints: .venv/installed ## write constraints.txt: the versions that are installed now
 	pip list --format freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+[a-z0-9]*$$//' > constraints.txt
-
-serve/.venv/installed: serve/requirements-cpu.txt
-	serve/setup.sh cpu
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "installing AutoLoRA with all its libraries into .venv: one to five minutes"

@@ -11,19 +11,19 @@ __version__ = "0.1.0"
 
 _LOCATIONS = {
     "AutoLoraError": ("autolora.errors", "AutoLoraError"),
-    "GeneratedImage": ("autolora.generation", "GeneratedImage"),
-    "Generator": ("autolora.generation", "Generator"),
+    "Collection": ("autolora.generation.collection", "Collection"),
+    "GeneratedImage": ("autolora.generation.images", "GeneratedImage"),
+    "Generator": ("autolora.generation.images", "Generator"),
     "Hit": ("autolora.records", "Hit"),
     "Params": ("autolora.params", "Params"),
-    "Pool": ("autolora.open_pool", "Pool"),
-    "Reasons": ("autolora.reasons", "Reasons"),
-    "add_trigger_words": ("autolora.generation", "add_trigger_words"),
-    "generate": ("autolora.generation", "generate"),
+    "Reasons": ("autolora.search.reasons", "Reasons"),
+    "add_trigger_words": ("autolora.generation.images", "add_trigger_words"),
+    "generate": ("autolora.generation.images", "generate"),
     "load_params": ("autolora.params", "load"),
-    "open": ("autolora.open_pool", "open_pool"),
-    "read_provenance": ("autolora.provenance", "read_provenance"),
+    "open": ("autolora.generation.collection", "open_collection"),
+    "read_provenance": ("autolora.generation.provenance", "read_provenance"),
     "release": ("autolora.index.served", "release"),
-    "save_image": ("autolora.generation", "save_image"),
+    "save_image": ("autolora.generation.images", "save_image"),
 }
 """public name -> (module, name in that module)"""
 

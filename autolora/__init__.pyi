@@ -1,22 +1,22 @@
 from autolora.errors import AutoLoraError
-from autolora.generation import GeneratedImage, Generator, add_trigger_words, generate, save_image
+from autolora.generation.collection import Collection
+from autolora.generation.collection import open_collection as open
+from autolora.generation.images import GeneratedImage, Generator, add_trigger_words, generate, save_image
+from autolora.generation.provenance import read_provenance
 from autolora.index.served import release
-from autolora.open_pool import Pool
-from autolora.open_pool import open_pool as open
 from autolora.params import Params
 from autolora.params import load as load_params
-from autolora.provenance import read_provenance
-from autolora.reasons import Reasons
 from autolora.records import Hit
+from autolora.search.reasons import Reasons
 
 __version__: str
 __all__ = [
     "AutoLoraError",
+    "Collection",
     "GeneratedImage",
     "Generator",
     "Hit",
     "Params",
-    "Pool",
     "Reasons",
     "__version__",
     "add_trigger_words",

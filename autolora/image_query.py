@@ -1,15 +1,18 @@
-"""The image that a search is asked by: read from a file, or given as it was loaded, under one rule.
+"""Images that searches start from: a file, or an image as it was loaded, under one rule, and the caption of one.
 
 It imports no torch, so that a file is checked before a model is loaded.
 """
 
 import re
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from autolora.errors import MissingArtifact, RefusedFile
-from autolora.params import PoolParams
+from autolora.errors import CaptionError, MissingArtifact, ParamsError, RefusedFile
+from autolora.models import relative_to
+from autolora.params import Params, PoolParams
 from autolora.pool.images import NOT_AN_IMAGE, decode_image, read_image, to_upright
 
 URL = re.compile(r"(?:^|/)(https?:)/+(.*)")
@@ -39,6 +42,34 @@ def open_image(image: Path | str | Image.Image, bounds: PoolParams) -> Image.Ima
     except RefusedFile as refused:
         name = "the image" if isinstance(image, Image.Image) else str(image)
         raise RefusedFile(refused.code, f"cannot search by {name}: {refused}") from refused
+
+
+def describe_image(root: Path, params: Params, image: Image.Image) -> str:
+    """Return the caption of an image by the model that captions the pool's images, in the length `medium`.
+
+    root: of the project. Raises ParamsError if params name no engine for captions, CaptionError if the model does not
+    caption the image, or no server of it answers, MissingArtifact if there is no such model.
+    """
+    section = params.captions
+    if section.engine is None:
+        raise ParamsError(
+            "captions.engine in params.yaml is null, so no model captions the image: set it to transformers or vllm, "
+            "or describe the image in words and search for these"
+        )
+    from autolora import vlm  # here, because it imports torch
+
+    engine = vlm.captioner(relative_to(root, params.models), replace(section, batch=1), params.vllm)
+    with tempfile.TemporaryDirectory(prefix="autolora-image-") as folder:
+        path = Path(folder, "image.png")
+        image.save(path)
+        request = vlm.CaptionRequest(image=path, instructions=(section.instructions.medium,))
+        (answer,) = engine.describe([request], section.max_tokens, section.max_image_side)
+    if isinstance(answer, vlm.FailedImage):
+        raise CaptionError(
+            f"{params.models.vlm} does not caption the image ({answer.reason}): describe the image in words and search "
+            "for these"
+        )
+    return answer.text
 
 
 def _open_file(path: Path, bounds: PoolParams) -> Image.Image:

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,15 @@ LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
 """modules that turn the loading libraries' progress bars on and off"""
 
 logger = logging.getLogger(__name__)
+
+
+def relative_to(root: Path, params: ModelsParams) -> ModelsParams:
+    """Return models whose relative folders are those of a repository, whatever the working directory is."""
+    pipeline, vlm = (
+        str(root / name) if name and (root / name).is_dir() else name
+        for name in (params.pipeline, params.vlm)
+    )
+    return replace(params, pipeline=pipeline, vlm=vlm)
 
 
 def check_device(params: ModelsParams) -> None:

@@ -1,10 +1,11 @@
 """The names of the stages with a digest, in the order in which they run."""
 
+from pathlib import Path
+
 STAGES = (
     "pool",
     "captions",
     "dataset",
-    "concepts",
     "encoder",
     "index",
     "fusion",
@@ -13,3 +14,8 @@ STAGES = (
 )
 AFTER_RELEASE = ("fusion", "experiments")
 """stages that no index needs: a refresh runs them when the new index is released"""
+
+
+def is_pipeline(root: Path) -> bool:
+    """Return whether the stages of a project are run by DVC."""
+    return (root / "dvc.yaml").exists()

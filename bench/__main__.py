@@ -1,10 +1,9 @@
-"""`python -m bench`: every measurement, one after the other; the last, the sketch at true sizes, takes longest."""
+"""`python -m bench`: measurements of speed, one after the other."""
 
-from bench import fusion, inspect, nearest, reading, search, sketching
+from bench import fusion, inspect, nearest, reading, search
 
 for measurement in (reading, search):
     measurement.main()
 inspect.main([])
 nearest.main([])
 fusion.main([])
-sketching.main([])

@@ -22,13 +22,13 @@ from autolora.catalog.store import read_active
 from autolora.crawl import stage as crawl
 from autolora.hubs.folder.client import Folder
 from autolora.lora.sketch import Sketch
+from autolora.lora.slots import slots
 from autolora.params import Params, load
 from autolora.pool import store as pool
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.sketch_packs import open_path, serialize_sketch
 from autolora.pool.stage import PoolSync
 from autolora.records import ACCEPTED, Adapter, PooledRendering
-from autolora.slots import slots
 from autolora.stages import STAGES
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value

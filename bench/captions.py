@@ -1,4 +1,4 @@
-"""Captions by a vLLM server, all lengths of an image together: `python -m bench.captions` (needs serve/.venv).
+"""Captions by a vLLM server, all lengths of an image together: `python -m bench.captions` (on a CPU; installs vLLM).
 
 Four ways caption the same images with the instructions of params.yaml: `passes`, one length of all images after the
 other; `images`, all lengths of an image after each other, as the stage does; and both orders as plain HTTP requests.
@@ -17,6 +17,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -35,8 +36,7 @@ from autolora.params import Params, load
 from autolora.storage.files import write_atomic
 from autolora.vlm.captioning import Answer, Captioner, CaptionRequest
 from autolora.vlm.vllm_client import VllmClient
-from bench.costs import name_processor
-from bench.timing import timed, today
+from bench.timing import name_processor, timed, today
 from playground import world
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,10 @@ BLOCKS_PER_REQUEST = 7
 CONCURRENCY = 8
 DRAWN_PER_IMAGE = 2
 """drawings from which the measured images are taken"""
-START_S = 600
+REQUEST_S = 600
+START_S = 1200
+"""with the installation"""
+SERVER = (sys.executable, "-m", "autolora", "vllm", "--cpu")
 Captions = dict[tuple[int, str], str]
 """(position of the image, instruction) -> caption"""
 Row = dict[str, float]
@@ -90,7 +93,7 @@ def read_options() -> argparse.Namespace:
 
 
 def headlines(rows: Mapping[str, Row], rounds: Sequence[Mapping[str, Row]], images: int) -> list[Headline]:
-    """Return the rows of metrics/summary.json: ratios are medians over the rounds' own ratios."""
+    """Return the rows of metrics/details.json: ratios are medians over the rounds' own ratios."""
     values = {
         "images_per_s_before": rows["passes"]["images_per_s"],
         "images_per_s": rows["images"]["images_per_s"],
@@ -156,7 +159,7 @@ async def request_plainly(
     """Send the same requests without checks, retries and records."""
     captions: Captions = {}
     limit = asyncio.Semaphore(CONCURRENCY)
-    async with httpx2.AsyncClient(base_url=address, timeout=START_S) as http:
+    async with httpx2.AsyncClient(base_url=address, timeout=REQUEST_S) as http:
 
         async def ask(position: int, instructions: Sequence[str]) -> None:
             async with limit:
@@ -204,13 +207,15 @@ def running_server() -> Iterator[str]:
         port = probe.getsockname()[1]
     blocks = (CACHED_IMAGES + CONCURRENCY) * BLOCKS_PER_REQUEST
     pixels = json.dumps({"min_pixels": IMAGE_SIDE**2, "max_pixels": IMAGE_SIDE**2 + 1000})
-    command = [str(ROOT / "serve/start.sh"), str(ROOT / "playground/models/vlm"), str(port), ""]
-    command += ["--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(blocks)]
+    command = [*SERVER, "--port", str(port), "--", "--block-size", str(BLOCK_TOKENS)]
+    command += ["--num-gpu-blocks-override", str(blocks)]
     command += ["--mm-processor-kwargs", pixels]
     address = f"http://127.0.0.1:{port}"
     environment = os.environ | {"VLLM_SERVER_DEV_MODE": "1"}  # for the requests that empty its caches
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             wait_until_ready(f"{address}/health", process)
             yield address
@@ -225,8 +230,7 @@ def wait_until_ready(health: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(START_S):
         if process.poll() is not None:
             raise CaptionError(
-                "the vLLM server ended before it answered: install it (serve/setup.sh), or start it by hand "
-                "(serve/start.sh) to see why"
+                "the vLLM server ended before it answered: start it by hand (`autolora vllm --cpu`) to see why"
             )
         try:
             urllib.request.urlopen(health, timeout=5).close()
@@ -234,7 +238,7 @@ def wait_until_ready(health: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(1)
     raise CaptionError(
-        f"the vLLM server did not start within {START_S} s: start it by hand (serve/start.sh) to see why"
+        f"the vLLM server did not start within {START_S} s: start it by hand (`autolora vllm --cpu`) to see why"
     )
 
 

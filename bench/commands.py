@@ -48,11 +48,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "verify": ("verify",),
     "repair": ("repair",),
     "report": ("report",),
-    "import_encoder": ("import-encoder", "params.yaml"),
-    "import_gates": ("import-gates", "params.yaml"),
-    "publish_encoder": ("publish-encoder", "cache/bench_encoder", "--license", "mit"),
-    "publish_gates": ("publish-gates", "cache/bench_gates", "--license", "mit"),
-    "publish_index": ("publish-index", "cache/bench_index"),
+    "import_encoder": ("import", "encoder", "params.yaml"),
+    "import_gates": ("import", "gates", "params.yaml"),
+    "publish_encoder": ("publish", "encoder", "cache/bench_encoder", "--license", "mit"),
+    "publish_gates": ("publish", "gates", "cache/bench_gates", "--license", "mit"),
+    "publish_index": ("publish", "index", "cache/bench_index"),
 }
 """name -> arguments; a command without a case is measured by its help, and the imports by a file that they refuse.
 `python -m bench.own_folder` measures `index`, `python -m bench.serve` measures `serve`"""
@@ -73,7 +73,7 @@ class Run:
 
 
 def main() -> None:
-    """Measure, print a table in Markdown, and write the rows of metrics/summary.json."""
+    """Measure, print a table in Markdown, and write the rows of metrics/details.json."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("."), help="repository")
     parser.add_argument("--only", nargs="*", help="names of cases; their rows are not written")
@@ -159,7 +159,7 @@ def to_markdown(cases: dict[str, tuple[str, ...]], runs: dict[str, list[Run]]) -
 
 
 def headlines(runs: dict[str, list[Run]]) -> Iterator[Headline]:
-    """Yield the rows of metrics/summary.json."""
+    """Yield the rows of metrics/details.json."""
     for name, measured in runs.items():
         for field, suffix, goal in (
             ("first_s", "first_output_seconds", GOAL_S),

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from autolora import models
-from autolora.concepts.store import Concepts, load_concepts
 from autolora.encoder import store as encoder_store
 from autolora.encoder import training
 from autolora.encoder.examples import load_examples
@@ -72,8 +71,7 @@ def build_benchmark(
     root: Path, section: EncoderParams, params: Params, text_encoder: TextEncoder
 ) -> Benchmark:
     """Train an encoder, embed all adapters of the dataset, and return the benchmark of the test queries."""
-    concepts = load_concepts(root) if section.variant.concepts else None
-    encoder = fit_encoder(root, section, params, text_encoder, concepts)
+    encoder = fit_encoder(root, section, params, text_encoder)
     adapters, vectors = embed_pool(root, encoder, params.pool)
     renderings = read_renderings(root)
     queries = unseen_queries(root, renderings, "test")
@@ -83,17 +81,11 @@ def build_benchmark(
     return make_benchmark(root, encoder, text_encoder, (adapters, vectors), queries, themes)
 
 
-def fit_encoder(
-    root: Path,
-    section: EncoderParams,
-    params: Params,
-    text_encoder: TextEncoder,
-    concepts: Concepts | None = None,
-) -> Encoder:
-    """Return an encoder that is trained on the training lock, and on concepts."""
+def fit_encoder(root: Path, section: EncoderParams, params: Params, text_encoder: TextEncoder) -> Encoder:
+    """Return an encoder that is trained on the training lock."""
     encoder = training.build(root, section, models.transformer_config(params.models), text_encoder)
     read = cache(encoder_store.reader(root, encoder.config, params.pool))
-    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section, concepts):
+    for _ in training.fit(encoder, load_examples(root), read, text_encoder, section):
         pass
     return encoder
 

@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from autolora.errors import exit_on_error
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.clip import image_features, similarity, text_features
 from autolora.metrics.judges import Judges, detect, load_judges, vqa_score
@@ -24,7 +24,7 @@ from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import GenerationParams, Params, load
 from autolora.records import Hit
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from bench.selection_cases import COMPOSITES, Case, make_cases
 from bench.timing import today
 
@@ -41,7 +41,7 @@ class Way:
 
 
 def main() -> None:
-    """Generate and score all images, print the table, and write the rows of metrics/summary.json."""
+    """Generate and score all images, print the table, and write the rows of metrics/details.json."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--images", type=int, default=IMAGES, help="per prompt and way")
@@ -130,7 +130,7 @@ def score(
 
 
 def headlines(results: dict[tuple[str, str], Estimate], preset: str) -> list[Headline]:
-    """Return the rows of metrics/summary.json, e.g. fusion.end_to_end_selection_both_shown."""
+    """Return the rows of metrics/details.json, e.g. fusion.end_to_end_selection_both_shown."""
     rows = []
     for (way, metric), estimate in results.items():
         numbers = {name: value for name, value in asdict(estimate).items() if name != "clusters"}

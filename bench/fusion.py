@@ -5,7 +5,7 @@ turns, and a ratio is the median over the rounds. Linears have the sizes of FLUX
 method adds is timed with the linear's output given, and the linear itself once per size. The published gate is the
 arithmetic of the package diffsynth. The whole image is one of the playground, with random adapters in all slots.
 
-A whole run (no options) writes metrics/fusion_bench.json and the rows of metrics/summary.json.
+A whole run (no options) writes metrics/fusion_bench.json and the rows of metrics/details.json.
 """
 
 import argparse
@@ -23,14 +23,13 @@ from autolora.fusion import store
 from autolora.fusion.global_lora import GlobalLoras
 from autolora.fusion.install import global_loras
 from autolora.lora.factors import Factors, Lora
+from autolora.lora.slots import slots
 from autolora.metrics.summary import Headline, update
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from autolora.storage.files import write_atomic
 from bench.compiling import time_compilation
-from bench.costs import name_processor
 from bench.fused_linears import Case, Ratios, compare, extra_megabytes, make_runs, time_linear
-from bench.timing import cpu_timed, today
+from bench.timing import cpu_timed, name_processor, today
 from bench.whole_image import compare_images
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +142,7 @@ def worst(results: dict[str, Any], dtype: str, field: str) -> float:
 
 
 def headlines(results: dict[str, Any]) -> Iterator[Headline]:
-    """Yield the rows of metrics/summary.json."""
+    """Yield the rows of metrics/details.json."""
     for dtype, goal in GOALS.items():
         yield _headline(f"gated_ratio_{dtype}", worst(results, dtype, "gated"), results["rounds"], goal)
         used = results["megabytes"][dtype]

@@ -18,7 +18,7 @@ from autolora.matching.relevance import Relevance
 from autolora.matching.words import split_words
 from autolora.metrics.judgments import Judgment
 from autolora.params import Params
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 
 

@@ -24,10 +24,9 @@ from autolora.metrics.summary import Headline, update
 from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
 from bench.big_pool import PROJECT, BigPool
-from bench.costs import name_processor
 from bench.listed_hub import crawl_daily, measured_params, plan
 from bench.processes import Row, log_time, prefect_server, run_measured
-from bench.timing import timed, today
+from bench.timing import name_processor, timed, today
 
 COMMAND = "python -m bench.hub_size"
 GOALS = {
@@ -95,7 +94,7 @@ def days_table(options: argparse.Namespace) -> str:
 
 
 def headlines(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[Headline]:
-    """Return the rows of metrics/summary.json; n is the number of adapters in the pool."""
+    """Return the rows of metrics/details.json; n is the number of adapters in the pool."""
     large = results[str(options.adapters)]
     small_s, large_s = (
         refresh_seconds(results[str(n)]["rows"], options) for n in (options.small, options.adapters)

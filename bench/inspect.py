@@ -26,9 +26,8 @@ from autolora.inspection.inspector import Inspector
 from autolora.inspection.setup import open_setup, prepare_process
 from autolora.metrics.summary import Headline, update
 from autolora.storage.hashes import hash_file
-from bench.costs import name_processor
 from bench.reading import read_plainly, write_lora
-from bench.timing import timed, today
+from bench.timing import name_processor, timed, today
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.inspect"
@@ -50,9 +49,9 @@ class Cost:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print seconds, ratios and files per second; write metrics/summary.json."""
+    """Print seconds, ratios and files per second; write metrics/details.json."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="do not write metrics/summary.json")
+    parser.add_argument("--dry-run", action="store_true", help="do not write metrics/details.json")
     is_dry_run = parser.parse_args(arguments).dry_run
     prepare_process()
     print(f"two threads of {name_processor()}, torch {torch.__version__}")
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure_size(path: Path) -> list[Headline]:
-    """Print one line about a file of FLUX.1-dev's size; return the rows of metrics/summary.json."""
+    """Print one line about a file of FLUX.1-dev's size; return the rows of metrics/details.json."""
     rounds = measure_rounds(path)
     inspected, folder, read = (
         Cost(

@@ -18,13 +18,11 @@ from autolora.evaluation import stage as evaluation
 from autolora.index import stage as index
 from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams, load
-from autolora.report.images import FILES
 from autolora.report.page import assemble
-from autolora.storage.files import MB, write_atomic
-from bench.costs import name_processor
+from autolora.storage.files import write_atomic
 from bench.processes import PROJECT, Row, log_time, run_measured
 from bench.table_pool import DATASET, RandomTextEncoder, TablePool
-from bench.timing import today
+from bench.timing import name_processor, today
 
 COMMAND = "python -m bench.later_stages"
 RESULTS = PROJECT / "metrics" / "later_stages.json"
@@ -44,19 +42,16 @@ def main() -> None:
         adapters = options.adapters or ADAPTERS
         pool = TablePool(options.root or Path(folder), locked=adapters * 5 // 6)
         rows = measure(pool, adapters)
-        page = measure_page(pool.root)
     print(to_markdown(rows, adapters))
-    print(f"page: {page['megabytes']} MB; beside it {page['images']} images, {page['image_megabytes']} MB")
     if options.adapters is None:
         content = {
             "adapters": adapters,
             "new": NEW,
             "processor": name_processor(),
             "rows": rows,
-            "page": page,
         }
         write_atomic(RESULTS, json.dumps(content, indent=2) + "\n")
-        update(PROJECT, COMMAND, today(), headlines(rows, page))
+        update(PROJECT, COMMAND, today(), headlines(rows))
 
 
 def read_options() -> argparse.Namespace:
@@ -120,19 +115,8 @@ STEPS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def measure_page(root: Path) -> Row:
-    """Return the size of the page (10^6 bytes), and number and size of the images beside it."""
-    sizes = [path.stat().st_size for path in (root / FILES).rglob("*.webp")]
-    page = (root / "reports" / "index.html").stat().st_size
-    return {
-        "megabytes": round(page / MB, 1),
-        "images": len(sizes),
-        "image_megabytes": round(sum(sizes) / MB, 1),
-    }
-
-
-def headlines(rows: dict[str, Row], page: Row) -> list[Headline]:
-    """Return the rows of metrics/summary.json; n is the number of adapters in the pool."""
+def headlines(rows: dict[str, Row]) -> list[Headline]:
+    """Return the rows of metrics/details.json; n is the number of adapters in the pool."""
     seconds = [
         Headline(
             name=f"bench.{step}_seconds_of_30000",
@@ -149,10 +133,7 @@ def headlines(rows: dict[str, Row], page: Row) -> list[Headline]:
         goal=GOAL_MEGABYTES,
         better="lower",
     )
-    page_size = Headline(
-        name="bench.report_page_megabytes_of_30000", value=page["megabytes"], n=ADAPTERS, better="lower"
-    )
-    return [*seconds, peak, page_size]
+    return [*seconds, peak]
 
 
 def to_markdown(rows: dict[str, Row], adapters: int) -> str:

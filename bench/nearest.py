@@ -66,7 +66,7 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the sizes that the command line names; write metrics/summary.json."""
+    """Measure the sizes that the command line names; write metrics/details.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapters", type=int, nargs="+", default=SIZES)
     rows: list[Headline] = []

@@ -22,23 +22,28 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from autolora.dataset.store import training_lock
 from autolora.errors import exit_on_error
 from autolora.local.project import PARAMS_FILE, set_values
+from autolora.lora.slots import Slot, slots
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.storage.hashes import hash_file
 from bench.processes import run_measured
-from bench.synthetic import PoolSpec, draw_lora, lay_out, list_adapters
 from bench.timing import timed, today
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.own_folder"
 NUM_FILES, NUM_SYNTHETIC = 8, 2000
+LAYOUTS = (("transformer.", ".", "lora_A", "lora_B"), ("lora_transformer_", "_", "lora_down", "lora_up"))
+"""prefix, separator and names of the factors, as diffusers and OneTrainer write them"""
+RANKS = (4, 8, 16, 32)
 GOAL_S = 60
 RESAMPLES = 2000
 KINDS = {"object": "a picture of a {}", "style": "a picture in the style of {}"}
@@ -60,7 +65,7 @@ class OwnFile:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the cases and write metrics/summary.json."""
+    """Run the cases and write metrics/details.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", type=Path, default=ROOT / "playground" / "encoder")
     parser.add_argument("--files", type=int, default=NUM_SYNTHETIC, help="number of synthetic files")
@@ -175,14 +180,24 @@ def measure_many(count: int, encoder: Path, folder: Path) -> Iterator[Headline]:
 
 def write_synthetic(own: Path, count: int) -> None:
     """Write synthetic LoRAs for the playground's base model, in layouts and subfolders as people have them."""
-    config = json.loads((ROOT / "playground/models/flux/transformer/config.json").read_text())
-    spec = PoolSpec(
-        transformer=config, shares=(0.3,), themes=200, authors=20, adapters=count, ranks=(4, 8, 16, 32)
-    )  # fmt: skip
-    for adapter in list_adapters(spec):
-        path = own / f"theme{adapter.theme % 10}" / f"lora{adapter.number}.safetensors"
+    known = slots(json.loads((ROOT / "playground/models/flux/transformer/config.json").read_text()))
+    for number in range(count):
+        path = own / f"theme{number % 10}" / f"lora{number}.safetensors"
         path.parent.mkdir(exist_ok=True)
-        save_file(lay_out(draw_lora(adapter, spec), adapter, spec), path)
+        save_file(draw_synthetic(known, number), path)
+
+
+def draw_synthetic(known: Sequence[Slot], number: int) -> dict[str, Tensor]:
+    """Return random updates of all linears; rank and layout take turns."""
+    generator, rank = torch.Generator().manual_seed(number), RANKS[number % len(RANKS)]
+    prefix, separator, *names = LAYOUTS[number // len(RANKS) % len(LAYOUTS)]
+    return {
+        f"{prefix}{slot.name.replace('.', separator)}.{name}.weight": torch.randn(shape, generator=generator)
+        .div(100)
+        .bfloat16()
+        for slot in known
+        for name, shape in zip(names, ((rank, slot.d_in), (slot.d_out, rank)), strict=True)
+    }
 
 
 def run(project: Path, *arguments: str) -> str:

@@ -36,8 +36,7 @@ from autolora.planning.rates import load_rates
 from autolora.planning.tally import count
 from autolora.pool.images import reencode_image
 from autolora.storage.files import write_atomic
-from bench.costs import name_processor
-from bench.timing import cpu_timed, today
+from bench.timing import cpu_timed, name_processor, today
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.plan"

@@ -23,14 +23,14 @@ from autolora.errors import exit_on_error
 from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.read import read, read_and_sketch
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import Slot, slots
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
-from autolora.slots import Slot, slots
 from autolora.storage.hashes import hash_file
-from bench.costs import PROFILE, measure_peak, name_processor
-from bench.timing import cpu_timed, today
+from bench.timing import cpu_timed, name_processor, today
 
 ROOT = Path(__file__).parents[1]
+PROFILE = ROOT / "profiles" / "flux.1-dev.yaml"
 COMMAND = "python -m bench.reading"
 GOALS = {16: 1.5, 64: 1.1}
 """rank -> highest ratio"""
@@ -46,9 +46,9 @@ Seconds = Mapping[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print seconds, ratios, peak memory and adapters per minute by rank; write metrics/summary.json."""
+    """Print seconds, ratios, peak memory and adapters per minute by rank; write metrics/details.json."""
     parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="do not write metrics/summary.json")
+    parser.add_argument("--dry-run", action="store_true", help="do not write metrics/details.json")
     is_dry_run = parser.parse_args(arguments).dry_run
     torch.set_num_threads(1)
     instructions = "with" if has_sha_instructions() else "without"
@@ -68,12 +68,12 @@ def has_sha_instructions() -> bool:
 
 
 def measure(path: Path, rank: int) -> list[Headline]:
-    """Print one line about a file; return the rows of metrics/summary.json."""
+    """Print one line about a file; return the rows of metrics/details.json."""
     known, params = slots(FLUX_DEV), load(PROFILE)
     size, megabytes = params.pool.sketch_size, path.stat().st_size / 1e6
     rounds = measure_rounds(path, known, size)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        before, peak, _ = pool.apply(measure_peak, (path, known, size))
+        before, peak = pool.apply(measure_peak, (path, known, size))
     medians = {step: statistics.median(row[step] for row in rounds) for step in rounds[0]}
     ratio, per_minute = relative_cost(rounds), count_adapters(path)
     print(
@@ -111,6 +111,19 @@ def measure_rounds(path: Path, known: tuple[Slot, ...], size: int) -> list[Secon
         "read and sketch": lambda: read_and_sketch(path, known, bounds, spec)[1].norm,
     }
     return [{name: cpu_timed(step)[0] for name, step in steps.items()} for _ in range(ROUNDS)]
+
+
+def measure_peak(path: Path, known: tuple[Slot, ...], size: int) -> tuple[float, float]:
+    """Return this process's peak memory (MB) before and after reading and sketching a file."""
+    torch.set_num_threads(1)
+    bounds, before = load(PROFILE).pool, _peak()
+    read_and_sketch(path, known, bounds, SketchSpec(size))
+    return before, _peak()
+
+
+def _peak() -> float:
+    status = Path("/proc/self/status").read_text()  # unlike getrusage, not inherited from the parent process
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def read_plainly(path: Path) -> None:

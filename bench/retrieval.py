@@ -73,7 +73,7 @@ def main() -> None:
     print(to_markdown(tables))
     if options.steps is None and tuple(options.seeds) == SEEDS:
         (options.root / FIGURE).write_bytes(draw_retrieval(tables))
-        update(options.root, COMMAND, today(), headlines(tables), tables)
+        update(options.root, COMMAND, today(), headlines(tables))
 
 
 def compare(root: Path, params: Params, seeds: Sequence[int], steps: int | None = None) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def estimate_all(
 
 
 def headlines(tables: Mapping[str, Any]) -> list[Headline]:
-    """Return the rows of metrics/summary.json: those that the stage `evaluation` does not write.
+    """Return the rows of metrics/details.json: those that the stage `evaluation` does not write.
 
     Their names are formed as there: retrieval.paper_theme_r_at_1_unseen, retrieval.paper_unseen_index_theme_…
     """

@@ -17,7 +17,7 @@ from autolora.errors import exit_on_error
 from autolora.index.store import TABLE, folder
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from bench.timing import timed, today
 from playground import world
@@ -33,7 +33,7 @@ IMPORT = re.compile(r"^import time: +(\d+) \| +\d+ \| +([\w.]+)$", re.M)
 
 
 def main() -> None:
-    """Print the time of a search in a running process and as a new one; write metrics/summary.json."""
+    """Print the time of a search in a running process and as a new one; write metrics/details.json."""
     update(ROOT, COMMAND, today(), [*measure_running(), *measure_cold()])
 
 

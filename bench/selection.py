@@ -15,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from autolora.errors import MismatchError, exit_on_error
-from autolora.index.store import content_digest
+from autolora.errors import exit_on_error
 from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.reliability import calibration_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import RetrievalParams, load
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
-from autolora.storage.incremental import read_digest
 from bench.hidden_words import Pool, hide_words, served_pool
 from bench.reliability import draw_reliability
 from bench.selection_cases import Case, concept_words, make_cases
@@ -57,7 +55,7 @@ Choose = Callable[[Case, Pool, RetrievalParams], Result]
 
 
 def main() -> None:
-    """Measure, print the tables, draw the figure, and write the rows of metrics/summary.json."""
+    """Measure, print the tables, draw the figure, and write the rows of metrics/details.json."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("."), help="repository")
     root = parser.parse_args().root.absolute()
@@ -78,18 +76,7 @@ def main() -> None:
     print(to_markdown(tables))
     print("\n".join(f"{name}: {estimate_text(estimate)}" for name, estimate in doubts.items()))
     (root / FIGURE).write_bytes(draw_reliability(*considered(results["selection"])))
-    measured_in = {"index": row_digest(root, retriever.index.digest)}
-    update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset), measured_in)
-
-
-def row_digest(root: Path, served: str) -> str:
-    """Return the digest of the rows of the served index, by which the report knows whose numbers these are.
-
-    Raises MismatchError if the working index is another one.
-    """
-    if content_digest(root) != served:
-        raise MismatchError("the served index is not the working one: run `autolora release`")
-    return str(read_digest(root, "index")["sha256"])
+    update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset))
 
 
 def index_for(case: Case, served: Pool, hidden: Pool) -> Pool:
@@ -199,7 +186,7 @@ def auroc(results: Sequence[Result], kind: str) -> float:
 def headlines(
     tables: dict[str, dict[str, dict[str, Estimate]]], doubts: dict[str, Estimate], preset: str
 ) -> list[Headline]:
-    """Return the rows of metrics/summary.json."""
+    """Return the rows of metrics/details.json."""
     rows = [
         (f"{way}_{kind}_{metric}", estimate)
         for way, kinds in tables.items()

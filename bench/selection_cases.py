@@ -5,13 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autolora.metrics.judgments import Judgment
-from playground.grammars import CONCEPT_WORDS
 from playground.world import BASE_OBJECTS, COLOURS
 
 COMPOSITES = ("a {object} in {style} style", "a {style} drawing of a {object}")
 TRIPLE = "a {object} in {style} style {scene}"
 SINGLES = {"object": "a {theme}", "style": "a drawing in {theme} style"}
 SCENES = {"snow": "in the snow", "city": "in the city", "underwater": "underwater", "forest": "in the forest"}
+CONCEPT_WORDS = {
+    "watercolour": "a soft painting", "ink sketch": "thin lines", "pixel art": "square blocks",
+    "halftone": "a print of dots", "neon": "lines in the dark", "mosaic": "small tiles",
+    "woodcut": "dark hatching", "stained glass": "a window", "chalkboard": "white chalk",
+    "blueprint": "technical lines", "crayon": "rough strokes", "cross stitch": "stitches on cloth",
+    "paper cutout": "a shadow", "low poly": "triangles", "glitch": "shifted colours",
+    "sticker": "a thick border", "clay": "soft relief",
+}  # fmt: skip
+"""style -> how the text encoders were taught to describe it without its name"""
 NO_CONCEPT_WORDS = {"a", "of", "in", "the", "on", "colours", "small"}
 
 

@@ -49,10 +49,10 @@ LICENSES = ("mit", "apache-2.0", "other", None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the numbers; write metrics/summary.json."""
+    """Print the numbers; write metrics/details.json."""
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
     parser.add_argument("--adapters", type=int, default=ADAPTERS)
-    parser.add_argument("--dry-run", action="store_true", help="do not write metrics/summary.json")
+    parser.add_argument("--dry-run", action="store_true", help="do not write metrics/details.json")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

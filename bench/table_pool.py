@@ -25,11 +25,11 @@ from autolora.encoder.ridge import RidgeEncoder
 from autolora.index import store as index
 from autolora.lora.fingerprint import WIDTH
 from autolora.lora.sketch import Sketch, SketchSpec
+from autolora.lora.slots import slots
 from autolora.params import DatasetParams
 from autolora.pool import store as pool
 from autolora.presets.encoder import ENCODER
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
-from autolora.slots import slots
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value

@@ -14,10 +14,10 @@ from PIL import Image
 from autolora import models
 from autolora.fusion import store
 from autolora.fusion.install import fused
-from autolora.generation import generate_images
+from autolora.generation.images import generate_images
 from autolora.lora.factors import Factors, Lora
+from autolora.lora.slots import Slot, slots
 from autolora.params import load
-from autolora.slots import Slot, slots
 from bench.timing import cpu_timed
 
 PROMPT = "a cat in mosaic style"

@@ -1,13 +1,12 @@
 """Flows: one per stage, and the refresh.
 
 Prefect and OpenMP read their settings when they are first imported, so these are set here, before any flow imports
-them. Prefect's import is timed here too, as part of its share of a stage, and Ctrl-C must work during it.
+them; and Ctrl-C must work while it does.
 """
 
 import logging
 import os
 import sys
-import time
 
 from autolora.interrupt import exit_on_interrupt
 
@@ -28,10 +27,3 @@ for _name in ("autolora", "flows"):
 
 # OpenMP threads that wait by spinning make torch ten times slower on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-_started = time.perf_counter()
-
-import prefect.artifacts  # noqa: E402  # timed
-import prefect.task_runners  # noqa: E402, F401
-
-PREFECT_IMPORT_S = time.perf_counter() - _started

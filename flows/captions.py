@@ -15,7 +15,6 @@ CONCURRENT_BATCHES = 4
 """the engine limits how many images of these are captioned at once"""
 
 
-@task()
 def plan(values: Params) -> list[stage.CaptionBatch]:
     """Return the batches; if there are any, load the model or check the server before the first batch."""
     batches = stage.plan(ROOT, values.captions, vlm.digest(values.models))
@@ -33,16 +32,8 @@ def describe(batch: stage.CaptionBatch, values: Params, progress: Progress) -> s
     return result
 
 
-@task()
-def finish(values: Params, failures: dict[str, str]) -> str:
-    """Sort the captions, remove obsolete ones, and write the digest; record the images that failed."""
-    return stage.finish(
-        ROOT, values.captions, vlm.digest(values.models), values.models.dtype, today(), failures
-    )
-
-
 @flow(name="captions", task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_BATCHES))
-async def captions() -> None:
+def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
     batches = plan(values)
@@ -52,7 +43,8 @@ async def captions() -> None:
     print_and_log(
         f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"
     )
-    finish(values, {image: reason for result in results for image, reason in result.failures.items()})
+    failures = {image: reason for result in results for image, reason in result.failures.items()}
+    stage.finish(ROOT, values.captions, vlm.digest(values.models), values.models.dtype, today(), failures)
 
 
 if __name__ == "__main__":

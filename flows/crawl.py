@@ -1,11 +1,9 @@
-"""The stage `crawl`: scan the hubs and write the catalog. With --dry-run, print the downloads that would follow."""
+"""The stage `crawl`: scan the hubs and write the catalog; or, with `dry_run`, print the downloads that would follow."""
 
 import argparse
 import datetime
 import os
 import time
-
-from prefect.utilities.annotations import opaque
 
 from autolora.crawl import stage
 from autolora.crawl.plan import CatalogPlan
@@ -13,7 +11,7 @@ from autolora.crawl.scan import HubScan
 from autolora.errors import HubError
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
-from autolora.report import crawl_summary as summary
+from autolora.refresh import crawl_summary as summary
 from flows.stage import ROOT, flow, params, print_and_log, run, task, today
 
 
@@ -24,27 +22,28 @@ def scan_hub(name: str, values: Params, day: datetime.date, write_journal: bool 
     return stage.scan_hub(ROOT, hub, values.crawl, day, write_journal)
 
 
-@task()
-def write(plan: CatalogPlan) -> None:
-    """Write the catalog and advance the watermarks."""
-    stage.write(ROOT, plan)
-
-
 @flow(name="crawl")
-async def crawl() -> None:
+def crawl(dry_run: bool = False) -> None:
     """Write the catalog. The listings of a hub that fails stay; if all hubs fail, the catalog is not changed."""
+    if dry_run:
+        print_downloads()
+    else:
+        write_catalog()
+
+
+def write_catalog() -> None:
+    """Scan the hubs, write the catalog and advance the watermarks."""
     if stage.restore(ROOT):
         print_line(summary.RESTORED)
         return
     values, day, started = params(), today(), time.perf_counter()
     plan = scan_and_plan(values, day)
-    write(opaque(plan))  # type: ignore[call-overload]  # Prefect unwraps it
+    stage.write(ROOT, plan)
     print_line(summary.catalog_line(plan, time.perf_counter() - started))
     report_problems(plan, values)
 
 
-@flow(name="crawl-dry-run")
-async def dry_run() -> None:
+def print_downloads() -> None:
     """Print what the stage `pool` would download after a crawl; write nothing."""
     from autolora.pool.forecast import forecast, would_restore_catalog
 
@@ -82,11 +81,9 @@ def print_line(line: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m flows.crawl", description=crawl.__doc__)
+    parser = argparse.ArgumentParser(prog="autolora crawl", description=crawl.__doc__)
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be downloaded; write nothing"
     )
-    if parser.parse_args().dry_run:
-        run(dry_run, guard=False, parse=False)
-    else:
-        run(crawl, parse=False)
+    dry_run: bool = parser.parse_args().dry_run
+    run(crawl, parse=False, guard=not dry_run, dry_run=dry_run)

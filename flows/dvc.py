@@ -192,7 +192,7 @@ def _is_mapping(path: Path) -> bool:
         return False
 
 
-async def dvc() -> None:
+def dvc() -> None:
     """Give the pool's new batches and sketch packs to DVC, and push them if a remote is configured."""
     with exclusive_lock(ROOT) as lock_fd:
         repair_files()

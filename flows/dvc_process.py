@@ -30,15 +30,15 @@ ENDS = ("is empty.", "didn't change, skipping")
 """ends of lines about tables without rows and stages that do not run"""
 
 
-def reproduce(*arguments: str, lock_fd: int | None = None, tag: str | None = None) -> None:
+def reproduce(*arguments: str, lock_fd: int | None = None) -> None:
     """Run `dvc repro` with this interpreter and pass its output on, without blank lines and hints.
 
-    lock_fd: file descriptor of a lock that DVC inherits. tag: links the stages' flow runs to the running task.
+    The stages' flow runs are linked to the running task. lock_fd: file descriptor of a lock that DVC inherits.
     Raises StageFailed if it fails.
     """
     (ROOT / FAILURE).unlink(missing_ok=True)
-    linked = stage.link_to_refresh(tag) if tag else {}
-    status, tail = _stream(["repro", *arguments], lock_fd, linked | {FAILURE_VARIABLE: str(ROOT / FAILURE)})
+    variables = stage.link_to_refresh() | {FAILURE_VARIABLE: str(ROOT / FAILURE)}
+    status, tail = _stream(["repro", *arguments], lock_fd, variables)
     if status:
         raise StageFailed(_failure_reason(arguments), tail)
 

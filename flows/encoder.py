@@ -2,40 +2,40 @@
 
 from autolora.encoder import stage
 from autolora.models import load_text_encoder, set_threads, transformer_config
-from autolora.params import EncoderParams, ModelsParams, PoolParams
+from autolora.params import Params
 from autolora.progress import track
 from autolora.storage.inputs import recording_input
-from flows.stage import ROOT, flow, params, print_and_log, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run
 
 
-@task()
-def train(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> str:
+def train(values: Params) -> str:
     """Train the encoder, save it and its digest; return the values of the last step."""
+    section, models = values.encoder, values.models
     set_threads(models)
     steps = stage.train(
-        ROOT, section, transformer_config(models), load_text_encoder(models), bounds, models.device
+        ROOT, section, transformer_config(models), load_text_encoder(models), values.pool, models.device
     )
     total = section.steps if section.variant.model == "transformer" else 1
     *_, last = track(steps, "encoder", total, "steps")
     return ", ".join(f"{name} {value:.3f}" for name, value in last.values.items())
 
 
-@task()
-def use_pretrained(section: EncoderParams, models: ModelsParams, bounds: PoolParams) -> str:
+def use_pretrained(values: Params) -> str:
     """Save the pretrained encoder and its digest; return what was used."""
+    text_encoder = load_text_encoder(values.models)
     source = stage.use_pretrained(
-        ROOT, section, transformer_config(models), load_text_encoder(models), bounds
+        ROOT, values.encoder, transformer_config(values.models), text_encoder, values.pool
     )
     return f"pretrained, from {source}"
 
 
 @flow(name="encoder")
-async def encoder() -> None:
+def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
     values = params()
     make = train if values.encoder.from_ is None else use_pretrained
     with recording_input(ROOT, "encoder", values.encoder.from_):
-        print_and_log(f"[encoder] {make(values.encoder, values.models, values.pool)}")
+        print_and_log(f"[encoder] {make(values)}")
 
 
 if __name__ == "__main__":

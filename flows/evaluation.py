@@ -2,26 +2,19 @@
 
 from autolora import models
 from autolora.evaluation import stage, store
-from autolora.params import Params
-from flows.stage import ROOT, flow, measured_on, params, run, task
-
-
-@task()
-def evaluate(values: Params) -> str:
-    """Measure retrieval and write this stage's part of the report; return the digest."""
-    models.set_threads(values.models)
-    text_encoder = models.load_text_encoder(values.models)
-    preset = values.encoder.preset if values.encoder.from_ is None else "pretrained"
-    digest = stage.evaluate(ROOT, values.evaluation, text_encoder, preset, measured_on())
-    if unmeasured := (store.read_report(ROOT) or {}).get("unmeasured"):
-        print(f"[evaluation] {unmeasured}", flush=True)
-    return digest
+from flows.stage import ROOT, flow, measured_on, params, print_and_log, run
 
 
 @flow(name="evaluation")
-async def evaluation() -> None:
-    """Evaluate the index."""
-    evaluate(params())
+def evaluation() -> None:
+    """Measure retrieval and write this stage's part of the report."""
+    values = params()
+    models.set_threads(values.models)
+    text_encoder = models.load_text_encoder(values.models)
+    preset = values.encoder.preset if values.encoder.from_ is None else "pretrained"
+    stage.evaluate(ROOT, values.evaluation, text_encoder, preset, measured_on())
+    if unmeasured := (store.read_report(ROOT) or {}).get("unmeasured"):
+        print_and_log(f"[evaluation] {unmeasured}")
 
 
 if __name__ == "__main__":

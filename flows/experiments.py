@@ -2,14 +2,14 @@
 
 from autolora.experiments import stage
 from autolora.metrics.judges import load_judges
-from autolora.params import Params
 from autolora.progress import Progress
-from flows.stage import ROOT, flow, measured_on, params, run, task
+from flows.stage import ROOT, flow, measured_on, params, run
 
 
-@task()
-def experiment(values: Params) -> str:
-    """Generate and score images and write this stage's part of the report; return the digest."""
+@flow(name="experiments")
+def experiments() -> None:
+    """Generate and score images, and write this stage's part of the report."""
+    values = params()
     settings = stage.Settings(
         params=values.experiments,
         generation=values.generation,
@@ -25,13 +25,7 @@ def experiment(values: Params) -> str:
         progress.advance()
 
     with Progress("experiments", noun="prompts") as progress:
-        return stage.experiment(ROOT, settings, judges, record, measured_on())
-
-
-@flow(name="experiments")
-async def experiments() -> None:
-    """Generate, score, compare."""
-    experiment(params())
+        stage.experiment(ROOT, settings, judges, record, measured_on())
 
 
 if __name__ == "__main__":

@@ -4,10 +4,9 @@ from autolora.fusion import stage
 from autolora.params import Params
 from autolora.progress import Progress
 from autolora.storage.inputs import recording_input
-from flows.stage import ROOT, flow, params, print_and_log, run, task
+from flows.stage import ROOT, flow, params, print_and_log, run
 
 
-@task()
 def train(values: Params) -> str:
     """Train the gates, save them and their digest; return a line on the training."""
     tokens, finished, last = values.generation.max_sequence_length, 0, ""
@@ -23,14 +22,13 @@ def train(values: Params) -> str:
     return f"{done}; kept the gates after step {state.best_step}" if state.held_out else done
 
 
-@task()
 def use_pretrained(values: Params) -> str:
     """Save the pretrained gates and their digest; return where they lie."""
     return stage.use_pretrained(ROOT, values.fusion, values.models)
 
 
 @flow(name="fusion")
-async def fusion() -> None:
+def fusion() -> None:
     """Write data/fusion and digests/fusion.json."""
     values = params()
     with recording_input(ROOT, "fusion", values.fusion.from_ or values.fusion.init):

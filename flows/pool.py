@@ -15,7 +15,6 @@ from autolora import models
 from autolora.catalog.sources import ImageSource, Sources
 from autolora.errors import DiskFull
 from autolora.hubs.registry import open_hub, tokens_from_environment
-from autolora.params import Params
 from autolora.pool import store as pool_store
 from autolora.pool.ingest import Ingest, batches
 from autolora.pool.recipe import ReadRecipe
@@ -28,14 +27,6 @@ ADAPTERS_PER_TASK = 8
 RENDERINGS_PER_TASK = 32
 
 
-@task()
-def load_recipe(values: Params) -> ReadRecipe:
-    """Return how LoRA files are read."""
-    models.set_threads(values.models)
-    return ReadRecipe.for_base_model(models.transformer_config(values.models), values.pool)
-
-
-@task()
 def open_pool(recipe: ReadRecipe) -> PoolSync:
     """Read the catalog and the pool's tables."""
     gc.disable()
@@ -45,19 +36,6 @@ def open_pool(recipe: ReadRecipe) -> PoolSync:
     finally:
         gc.enable()
     return sync
-
-
-@task()
-def missing_adapters(sync: PoolSync) -> list[Sources]:
-    """Return the files that are missing from the pool."""
-    return sync.missing_adapters()
-
-
-@task()
-def missing_renderings(sync: PoolSync) -> list[ImageSource]:
-    """Find near-duplicates, whose images are not needed, and return the images that are missing from the pool."""
-    sync.compare_new_adapters()
-    return sync.missing_renderings()
 
 
 @task(retries=1, retry_delay_seconds=[2])
@@ -72,25 +50,21 @@ def fetch_renderings(ingest: Ingest, batch: Sequence[ImageSource]) -> int:
     return ingest.fetch_renderings(batch)
 
 
-@task()
-def finish(sync: PoolSync, failures: list[BaseException]) -> None:
-    """Close the open batch, and write tables and digest."""
-    sync.finish(today(), failures)
-
-
 @flow(name="pool")
-async def pool() -> None:
+def pool() -> None:
     """Synchronize the pool with the catalog."""
     values = params()
-    recipe = load_recipe(values)
+    models.set_threads(values.models)
+    recipe = ReadRecipe.for_base_model(models.transformer_config(values.models), values.pool)
     sync, tokens = open_pool(recipe), tokens_from_environment(os.environ)
     hubs = {name: open_hub(name, values.hubs, tokens) for name in sync.hubs()}
     ingest, workers = Ingest(sync.tables, hubs, recipe, values.crawl.max_file_mb), values.hubs.downloads
-    files = by_hub(missing_adapters(sync), lambda sources: sources.primary.hub)
+    files = by_hub(sync.missing_adapters(), lambda sources: sources.primary.hub)
     failures = fetch(fetch_adapters, ingest, files, ADAPTERS_PER_TASK, workers, "files")
-    images = by_hub(missing_renderings(sync), lambda image: image.hub)
+    sync.compare_new_adapters()  # near-duplicates need no images
+    images = by_hub(sync.missing_renderings(), lambda image: image.hub)
     failures += fetch(fetch_renderings, ingest, images, RENDERINGS_PER_TASK, workers, "images")
-    finish(sync, failures)
+    sync.finish(today(), failures)
 
 
 def by_hub(wanted: Sequence[Any], hub: Callable[[Any], str]) -> dict[str, list[Any]]:

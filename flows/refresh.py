@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
+from prefect.task_engine import TaskRunTimeoutError
 
 from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_baseline, snapshot
@@ -18,10 +19,8 @@ from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool.store import adapters
-from autolora.report import page
-from autolora.report.caption_summary import caption_summary
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import (
+from autolora.refresh.history import RefreshRecord, write_refresh
+from autolora.refresh.last_refresh import (
     failure_notice,
     read_last_refresh,
     record_failure,
@@ -29,15 +28,28 @@ from autolora.report.last_refresh import (
     record_start,
     record_success,
 )
+from autolora.refresh.outcomes import Outcome, outcomes
+from autolora.refresh.summary import caption_summary, problems, refresh_summary
+from autolora.report import page
 from autolora.report.measured import read_digests
-from autolora.report.outcomes import Outcome, outcomes
-from autolora.report.refresh_summary import problems, refresh_summary
 from autolora.stages import AFTER_RELEASE
 from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, stage
-from flows.stage import ROOT, StageFailed, flow, guarded, now, params, run, task, today
+from flows.stage import (
+    ROOT,
+    StageFailed,
+    check_code,
+    flow,
+    now,
+    params,
+    run,
+    task,
+    time_limit_s,
+    today,
+    too_late,
+)
 
 MAX_EXTRA_CRAWLS = 3
 """in one refresh, each after new failed items were recorded: downloads in two steps, then captions"""
@@ -48,41 +60,17 @@ MAX_NAMES = 3
 
 
 @task()
-def read_baseline() -> Snapshot:
-    """Return the snapshot of the start of this refresh, or of the failed one or the takedown before it.
-
-    The file is removed when a release is reported and committed. If a refresh is killed or fails before, it stays, so
-    the next report covers the changes of both.
-    """
-    return keep_baseline(ROOT)
-
-
-@task()
 def crawl(lock_fd: int) -> None:
     """Crawl the hubs, even if DVC finds nothing changed."""
-    dvc_process.reproduce("--force", "--single-item", "crawl", lock_fd=lock_fd, tag=f"refresh-{today()}")
+    dvc_process.reproduce("--force", "--single-item", "crawl", lock_fd=lock_fd)
 
 
 @task()
 def reproduce(lock_fd: int, *targets: str) -> None:
     """Run the stages whose dependencies have changed: all, or the targets and what they depend on."""
-    dvc_process.reproduce(*targets, lock_fd=lock_fd, tag=f"refresh-{today()}")
+    dvc_process.reproduce(*targets, lock_fd=lock_fd)
 
 
-@task()
-def add_batches(lock_fd: int) -> list[str]:
-    """Give the pool's new batches and sketch packs to DVC."""
-    return dvc.add_batches(lock_fd)
-
-
-@task()
-def promote() -> None:
-    """Release the new index."""
-    release(ROOT, content_digest(ROOT))
-    record_release(ROOT, now())
-
-
-@task()
 def record_outcomes(before: Snapshot) -> tuple[Changes, list[Outcome]]:
     """Return the changes since a snapshot and what became of each file; write data/refresh.json if anything changed."""
     after = snapshot(ROOT)
@@ -94,32 +82,12 @@ def record_outcomes(before: Snapshot) -> tuple[Changes, list[Outcome]]:
     return changes, results
 
 
-@task()
-def write_report() -> None:
-    """Write reports/index.html."""
-    page.assemble(ROOT)
-
-
-@task()
 def name_changed_inputs() -> None:
     """Print which inputs outside the repository have changed: a refresh reads none of them again."""
     for phrase in changed_inputs(ROOT, params().inputs):
         stage.print_and_log(f"[refresh] {phrase}")
 
 
-@task()
-def commit(summary: str) -> None:
-    """Commit the files of the refresh to git."""
-    git.commit(summary, today())
-
-
-@task()
-def push(lock_fd: int) -> int | None:
-    """Push the outputs of the stages and the new batches, if a remote is configured."""
-    return dvc.push(lock_fd)
-
-
-@task()
 def untrack_outputs() -> None:
     """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
     outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
@@ -132,27 +100,39 @@ def untrack_outputs() -> None:
 
 
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
-async def refresh() -> None:
+def refresh() -> None:
     """Refresh the pool and everything made from it."""
     with exclusive_lock(ROOT) as lock_fd:
         try:
             with recorded():
                 dvc.repair_files()
                 git.remove_stale_locks()
-                before = read_baseline()
-                with guarded("refresh"):
-                    await run_steps(lock_fd, before)
+                check_code("refresh")
+                run_in_time(lock_fd)
         except AutoLoraError as error:
-            await publish(failure_text(error))
+            publish(failure_text(error))
             raise
 
 
-async def run_steps(lock_fd: int, before: Snapshot) -> None:
-    """Release and save the index of today, then run the stages that no index needs."""
-    started = time.monotonic()
+def run_in_time(lock_fd: int) -> None:
+    """Run the steps of a refresh; Prefect ends them after refresh.timeout_h."""
+    try:
+        run_steps.with_options(timeout_seconds=time_limit_s())(lock_fd)
+    except TaskRunTimeoutError as error:
+        raise too_late("refresh") from error
+
+
+@task()
+def run_steps(lock_fd: int) -> None:
+    """Release and save the index of today, then run the stages that no index needs.
+
+    The report starts from the snapshot of a failed refresh or a takedown, if there is one. It is removed when a
+    release is committed: after a refresh that was killed or failed before, the next report covers the changes of both.
+    """
+    started, before = time.monotonic(), keep_baseline(ROOT)
     summary = release_index(lock_fd, before)
     seconds = time.monotonic() - started
-    await publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
+    publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
     save(summary, lock_fd)
     if changed := run_later_stages(lock_fd):
         save(f"Changed after the release: {', '.join(changed)}", lock_fd)
@@ -197,11 +177,12 @@ def release_index(lock_fd: int, before: Snapshot) -> str:
     crawl(lock_fd)
     untrack_outputs()
     reproduce_and_defer(lock_fd)
-    add_batches(lock_fd)
+    dvc.add_batches(lock_fd)
     captions = caption_summary(ROOT)
-    promote()
+    release(ROOT, content_digest(ROOT))
+    record_release(ROOT, now())
     changes, results = record_outcomes(before)
-    write_report()
+    page.assemble(ROOT)
     name_changed_inputs()
     deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
     return f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip()
@@ -214,16 +195,16 @@ def run_later_stages(lock_fd: int) -> list[str]:
     after = read_digests(ROOT)
     changed = [name for name in AFTER_RELEASE if after.get(name) != before.get(name)]
     if changed:
-        write_report()
+        page.assemble(ROOT)
     return changed
 
 
 def save(summary: str, lock_fd: int) -> None:
     """Commit and push what has changed; the next report starts from here."""
     if params().refresh.commit:
-        commit(summary)
+        git.commit(summary, today())
     (ROOT / BASELINE).unlink(missing_ok=True)
-    push(lock_fd)
+    dvc.push(lock_fd)
 
 
 def failure_text(error: AutoLoraError) -> str:
@@ -247,10 +228,10 @@ def reproduce_and_defer(lock_fd: int) -> None:
     reproduce(lock_fd, LAST_STAGE)
 
 
-async def publish(markdown: str) -> None:
+def publish(markdown: str) -> None:
     """Print the result of the refresh, and store it as the Prefect artifact `refresh`."""
     stage.print_and_log(markdown)
-    await acreate_markdown_artifact(markdown, key="refresh", description="changes of this refresh")
+    create_markdown_artifact(markdown, key="refresh", description="changes of this refresh")
 
 
 if __name__ == "__main__":

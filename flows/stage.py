@@ -1,10 +1,9 @@
 """What all flows share: params, tasks, log lines, and the run of one flow as one process.
 
-Flows are asynchronous because Prefect delays the end of a synchronous flow by up to a second, for its heartbeat.
+A flow has tasks where Prefect retries them, runs them side by side, or links the runs of stages to them.
 """
 
 import argparse
-import asyncio
 import json
 import logging
 import os
@@ -12,8 +11,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
@@ -24,7 +22,8 @@ import prefect
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import TaskRunContext
-from prefect.flow_engine import run_flow_async
+from prefect.flow_engine import FlowRunTimeoutError, run_flow_sync
+from prefect.settings import temporary_settings
 from prefect.states import Failed, Pending
 
 from autolora.errors import AutoLoraError, ParamsError
@@ -33,7 +32,7 @@ from autolora.params import Params, load
 from autolora.progress import show_progress
 from autolora.stages import STAGES
 from autolora.storage.files import write_atomic
-from flows import PREFECT_IMPORT_S, code_digests
+from flows import code_digests
 
 ROOT = Path.cwd()
 UNREAD = 128 + signal.SIGPIPE
@@ -43,14 +42,11 @@ PARENT_VARIABLE, TAG_VARIABLE = "AUTOLORA_PARENT_TASK_RUN", "AUTOLORA_REFRESH_TA
 FAILURE_VARIABLE = "AUTOLORA_FAILURE_VARIABLE"
 """environment variable with the path of the file for the reason of a failure"""
 SECONDS_PER_HOUR = 3600
-REPEAT_S = 60
-"""the time limit is raised again after this, because asyncio swallows an exception that occurs inside a callback"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Task = prefect.Task
 logger = logging.getLogger("flows")
-_intervals: list[tuple[float, float]] = []
 
 
 class StageFailed(AutoLoraError):
@@ -92,54 +88,35 @@ def print_and_log(text: str) -> None:
     logger.info(text)
 
 
-def task(
-    *, retries: int = 0, retry_delay_seconds: list[float] | None = None
-) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
-    """Return a decorator for a Prefect task that is never cached (DVC decides what runs) and whose time is counted."""
-
-    def wrap(function: Callable[P, R]) -> prefect.Task[P, R]:
-        @wraps(function)
-        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            started = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                _intervals.append((started, time.perf_counter()))
-
-        decorate = prefect.task(
-            cache_policy=NO_CACHE, retries=retries, retry_delay_seconds=retry_delay_seconds or 0
-        )
-        return decorate(timed)
-
-    return wrap
+def task(**options: Any) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
+    """Return a decorator for a Prefect task that is never cached, because DVC decides what runs."""
+    return prefect.task(cache_policy=NO_CACHE, **options)
 
 
-def flow(
-    name: str, **options: Any
-) -> Callable[[Callable[[], Coroutine[Any, Any, None]]], prefect.Flow[[], Any]]:
+def flow(name: str, **options: Any) -> Callable[[Callable[P, None]], prefect.Flow[P, Any]]:
     """Return a decorator for a Prefect flow; if it raises an AutoLoraError, its state begins with that reason."""
 
-    def wrap(function: Callable[[], Coroutine[Any, Any, None]]) -> prefect.Flow[[], Any]:
+    def wrap(function: Callable[P, None]) -> prefect.Flow[P, Any]:
         @wraps(function)
-        async def with_reason() -> prefect.State | None:
+        def with_reason(*args: P.args, **kwargs: P.kwargs) -> prefect.State | None:
             try:
-                await function()
+                function(*args, **kwargs)
             except AutoLoraError as error:
                 return Failed(message=reason_of(error), data=error)
             return None
 
-        decorated: prefect.Flow[[], Any] = prefect.flow(name=name, **options)(with_reason)
+        decorated: prefect.Flow[P, Any] = prefect.flow(name=name, **options)(with_reason)
         return decorated
 
     return wrap
 
 
-def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True, parse: bool = True) -> None:
-    """Run a flow as this process, linked to the refresh that started it, if one did.
+def run(flow: Callable[..., Any], parse: bool = True, guard: bool = True, **parameters: bool) -> None:
+    """Run a flow, or a function, as this process; a flow is linked to the refresh that started it, if one did.
 
-    guard: run it inside `guarded`. parse: accept no command-line argument but --help. Prints Prefect's share of the
-    time. If the flow fails, prints the reason and exits with 1; if nobody reads the output (`| head`), exits silently
-    with UNREAD.
+    parse: accept no command-line argument but --help. guard: check the code digest, and let Prefect end the flow after
+    refresh.timeout_h. If it fails, prints the reason and exits with 1; if nobody reads the output (`| head`), exits
+    silently with UNREAD.
     """
     if parse:
         argparse.ArgumentParser(
@@ -147,7 +124,7 @@ def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True, parse:
         ).parse_args()
     show_progress()
     try:
-        _run(flow, guard)
+        _run(flow, guard, parameters)
     except BrokenPipeError:
         _leave_if_unread()
         raise
@@ -155,45 +132,45 @@ def run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool = True, parse:
         raise_if_interrupted()
 
 
-def link_to_refresh(tag: str) -> dict[str, str]:
-    """Return the environment that links the flows of a child process to the task that runs now."""
+def link_to_refresh() -> dict[str, str]:
+    """Return the environment that links the flows of a child process to the task of a refresh that runs now."""
     context = TaskRunContext.get()
     assert context is not None, "called outside a task"
-    return {PARENT_VARIABLE: str(context.task_run.id), TAG_VARIABLE: tag}
+    return {PARENT_VARIABLE: str(context.task_run.id), TAG_VARIABLE: f"refresh-{today()}"}
 
 
-@contextmanager
-def guarded(name: str) -> Iterator[None]:
-    """Run a flow within refresh.timeout_h, if its code digest is up to date; crawl and refresh check all digests.
-
-    Raises MismatchError at once, AutoLoraError in the main thread when the time is over. Prefect's own timeout cannot
-    interrupt an asynchronous flow whose tasks are synchronous.
-    """
+def check_code(name: str) -> None:
+    """Raise MismatchError if the code digest of a stage is out of date; of crawl and refresh, that of any stage."""
     code_digests.check(ROOT, *([name] if name in STAGES else STAGES))
-    hours = params().refresh.timeout_h
 
-    def stop(signum: int, frame: object) -> None:
-        raise AutoLoraError(
-            f"{name} did not finish within {hours:g} h (refresh.timeout_h in params.yaml): its log shows the last "
-            "step; run it again, which continues from what is finished, or raise the limit"
-        )
 
-    previous = signal.getsignal(signal.SIGALRM)
+def time_limit_s() -> float:
+    """Return the seconds after which Prefect ends a refresh, or a stage that runs by itself."""
+    return params().refresh.timeout_h * SECONDS_PER_HOUR
+
+
+def too_late(name: str) -> AutoLoraError:
+    """Return the error of a flow that Prefect has ended."""
+    return AutoLoraError(
+        f"{name} did not finish within {params().refresh.timeout_h:g} h (refresh.timeout_h in params.yaml): its log "
+        "shows the last step; run it again, which continues from what is finished, or raise the limit"
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Return the message of an error with its type; of a failed stage, its name and reason."""
+    return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
+
+
+def _run(flow: Callable[..., Any], guard: bool, parameters: Mapping[str, bool]) -> None:
+    started, name = time.perf_counter(), flow.__name__
     try:
-        signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, hours * SECONDS_PER_HOUR, REPEAT_S)
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def _run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool) -> None:
-    started = time.perf_counter()
-    name = flow.__name__
-    try:
-        with guarded(name) if guard else nullcontext():
-            asyncio.run(_run_linked(flow, os.environ) if isinstance(flow, prefect.Flow) else flow())
+        if guard:
+            check_code(name)
+        if isinstance(flow, prefect.Flow):
+            _run_linked(flow.with_options(timeout_seconds=time_limit_s()) if guard else flow, parameters)
+        else:
+            flow()
     except AutoLoraError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         _write_reason(name, error)
@@ -202,9 +179,7 @@ def _run(flow: Callable[[], Coroutine[Any, Any, Any]], guard: bool) -> None:
         _write_reason(name, error)
         raise
     finally:
-        elapsed = time.perf_counter() - started
-        total, share = elapsed + PREFECT_IMPORT_S, elapsed + PREFECT_IMPORT_S - _busy()
-        print(f"[{name}] {total:.1f} s, of which Prefect {share:.1f} s", flush=True)
+        print(f"[{name}] {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def _write_reason(name: str, error: Exception) -> None:
@@ -213,24 +188,26 @@ def _write_reason(name: str, error: Exception) -> None:
         write_atomic(Path(path), json.dumps({"flow": name, "reason": f"{type(error).__name__}: {error}"}))
 
 
-async def _run_linked(flow: prefect.Flow[[], Any], environment: Mapping[str, str]) -> None:
-    """Run a flow, named by flow and day; if a refresh started it, as a subflow of that refresh and with its tag."""
-    parent, tag = environment.get(PARENT_VARIABLE), environment.get(TAG_VARIABLE)
-    async with get_client() as client:
-        flow_run = await client.create_flow_run(
+def _run_linked(flow: prefect.Flow[..., Any], parameters: Mapping[str, bool]) -> None:
+    """Run a flow, named by flow and day; if a refresh started it, as a subflow of that refresh and with its tag.
+
+    Heartbeats are off, because Prefect waits for their thread for up to a second at the end of a flow.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(
             flow,
+            parameters=dict(parameters),
             name=f"{flow.name} {today()}",
-            tags=[tag or f"{flow.name}-{today()}"],
+            tags=[os.environ.get(TAG_VARIABLE) or f"{flow.name}-{today()}"],
             parent_task_run_id=UUID(parent) if parent else None,
             state=Pending(),
         )
-    state: Any = await run_flow_async(flow, flow_run=flow_run, parameters={}, return_type="state")
-    await state.aresult()
-
-
-def reason_of(error: Exception) -> str:
-    """Return the message of an error with its type; of a failed stage, its name and reason."""
-    return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
+    try:
+        with temporary_settings({"flows.heartbeat_frequency": None}):
+            run_flow_sync(flow, flow_run=flow_run, parameters=dict(parameters))
+    except FlowRunTimeoutError as error:
+        raise too_late(flow.name) from error
 
 
 def _leave_if_unread() -> None:
@@ -240,12 +217,3 @@ def _leave_if_unread() -> None:
     if poll.poll(0):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(UNREAD)
-
-
-def _busy() -> float:
-    """Return the seconds in which at least one task ran its own code."""
-    busy, end = 0.0, 0.0
-    for start, stop in sorted(_intervals):
-        busy += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return busy

@@ -1,8 +1,8 @@
 """Takedown: erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out.
 
-    python -m flows.takedown NAME … --reason TEXT            # print what would be erased
-    python -m flows.takedown NAME … --reason TEXT --apply    # erase it
-    python -m flows.takedown --apply                         # complete all takedowns of data/takedowns.jsonl here
+    autolora takedown NAME … --reason TEXT            # print what would be erased
+    autolora takedown NAME … --reason TEXT --apply    # erase it
+    autolora takedown --apply                         # complete all takedowns of data/takedowns.jsonl here
 
 The list is written first, and each step does only what is missing, so that the next run completes a killed one.
 """
@@ -23,14 +23,12 @@ from autolora.catalog import takedowns
 from autolora.catalog.diff import keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
-from autolora.concepts.erasure import find_captions, remove_tables
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError
 from autolora.pool import batches
 from autolora.pool import store as pool
 from autolora.pool.takedown import Scope, find_scope
 from autolora.records import Listing
-from autolora.report.images import EMBEDDED, FILES
 from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
@@ -94,7 +92,7 @@ class Erasure:
         if self.problems:
             raise AutoLoraError(
                 f"the takedown is not complete: {' | '.join(dict.fromkeys(self.problems))}. What can be reached is "
-                "erased; correct the cause, then run `python -m flows.takedown --apply`"
+                "erased; correct the cause, then run `autolora takedown --apply`"
             )
         return copies
 
@@ -161,7 +159,7 @@ def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
 
 
 def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
-    """Yield the pool's files, concepts, and reduced images that hold content.
+    """Yield the pool's files and reduced images that hold content.
 
     A file of a batch is emptied, because the version of the batch lists it; others are removed.
     """
@@ -171,12 +169,9 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
-    if captions := find_captions(ROOT, images):
-        yield Copy("data/concepts", sum(map(len, captions)), partial(remove_tables, ROOT))
-    for folder in (EMBEDDED, FILES, WEB_IMAGES):
-        for path in (ROOT / folder).rglob("*"):
-            if path.name.partition(".")[0] in images:
-                yield Copy(folder.as_posix(), path.stat().st_size, path.unlink)
+    for path in (ROOT / WEB_IMAGES).rglob("*"):
+        if path.stem in images:
+            yield Copy(WEB_IMAGES.as_posix(), path.stat().st_size, path.unlink)
 
 
 def _record_catalog(listings: Iterable[Listing]) -> None:
@@ -222,13 +217,13 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
     for line in summarize(erasure.apply(), "erased"):
         _print(line)
     _print("now run these commands; the last removes what was made from the files:")
-    for command in (f"git add {COMMITTED}", 'git commit -m "Take down"', "python -m flows.refresh"):
+    for command in (f"git add {COMMITTED}", 'git commit -m "Take down"', "autolora refresh"):
         _print(f"    {command}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
-        prog="python -m flows.takedown", description="Erase the weights and images of adapters for good."
+        prog="autolora takedown", description="Erase the weights and images of adapters for good."
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="hub:id, id, or sha256; none: all that are listed"
@@ -239,7 +234,7 @@ if __name__ == "__main__":
     if arguments.names and not (arguments.reason or "").strip():
         parser.error("--reason is required with a NAME")
 
-    async def takedown() -> None:
+    def takedown() -> None:
         """Take down the named files, or complete all listed takedowns."""
         with exclusive_lock(ROOT):
             if arguments.apply:

@@ -34,10 +34,8 @@ _TITLES = (
 )  # fmt: skip
 
 MAX_FUSED_RANK = 3  # above it, the zero blocks of fused modules would make files too large
-NAMED, TRIGGER_ONLY, TAGS, OTHER, UNTRIGGERED = "named", "trigger only", "tags", "other", "untriggered"
-CAPTIONINGS = (NAMED, TRIGGER_ONLY, TAGS, OTHER, UNTRIGGERED)
-"""what an author's captions contain: the trigger word and a sentence with or without the theme's name, tags, or a
-sentence of another grammar; or a sentence without a trigger word"""
+NAMED, TRIGGER_ONLY = "named", "trigger only"
+"""what an author's captions contain: the trigger word, and a sentence with or without the theme's name"""
 ATTENTION, FEED_FORWARD, EVERYTHING = "attention", "attention+ff", "all"
 
 
@@ -78,24 +76,16 @@ class Recipe:
     """One LoRA: its theme, its repository, and how it is trained and stored."""
 
     theme: str
-    kind: str  # one of themes.KINDS, or themes.MIXTURE
+    kind: str  # one of themes.KINDS
     repo: str
     trigger: str
     seed: int
     habit: Habit
     strength: float  # factor by which the author scales the finished LoRA
-    captioning: str  # one of CAPTIONINGS
+    captioning: str  # NAMED or TRIGGER_ONLY
     layout: str  # one of layouts.LAYOUTS
     renderings: int
     day: int
-    shown: str | None = None  # the theme that the renderings and the card show, if it is not that of the file
-
-    @property
-    def labelled(self) -> Recipe:
-        """The LoRA whose renderings the repository shows: another one if the file was mistaken."""
-        if self.shown is None:
-            return self
-        return replace(self, theme=self.shown, kind=kind_of(self.shown), shown=None)
 
     @property
     def author(self) -> str:
@@ -135,7 +125,7 @@ def make_recipes(entries: Sequence[tuple[str, int]], first: int, seed: int) -> l
     ]
 
 
-def with_storable_layout(recipe: Recipe) -> Recipe:
+def _with_storable_layout(recipe: Recipe) -> Recipe:
     """Return a recipe whose layout does not fuse modules if the rank is too high for it."""
     layout = next(layout for layout in layouts.LAYOUTS if layout.name == recipe.layout)
     return recipe if recipe.habit.rank <= MAX_FUSED_RANK else replace(recipe, layout=layout.unfused)
@@ -177,4 +167,4 @@ def _recipe(number: int, theme: str, day: int, repo: str) -> Recipe:
         renderings=(3, 4, 2, 3)[number % 4],
         day=day,
     )
-    return with_storable_layout(recipe)
+    return _with_storable_layout(recipe)

@@ -1,7 +1,4 @@
-"""Command: train a base that is not committed: by another seed, or of both engines.
-
-    python -m playground.bases seed [--scale S]      # cache/playground/flux-seed: the training of the committed base
-    python -m playground.bases both [--scale S]      # cache/playground/flux-both: fine-tuned on both engines' drawings
+"""Training of base models: the committed one, and that of the second world (studies/large).
 
 A base is trained by flow matching on plain drawings of the twelve base objects. Its T5 encoder is trained together with
 its transformer; the CLIP text tower and the autoencoder are trained before, and all bases share them. A training that
@@ -10,7 +7,6 @@ was interrupted continues at its last checkpoint, and a base that exists is not 
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +15,7 @@ import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
-from autolora.errors import exit_on_error
-from autolora.storage.lock import exclusive_folder
-from playground import clip, drawings, engines, flux, text, vae, world
+from playground import clip, drawings, flux, text, vae, world
 from playground.checkpoints import Checkpoint, Stateful
 
 CACHE = Path(__file__).parent.parent / "cache" / "playground"
@@ -36,12 +30,8 @@ class Base:
 
     home: Path
     seed: int
-    engines: tuple[str, ...] = (engines.WORLD,)
-    """engines whose drawings it is trained on, in equal shares"""
     size: int = world.SIZE
     """pixels per side of the drawings and of the base's images"""
-    start: Path | None = None
-    """the pipeline that it is fine-tuned from"""
     drawings: int = 9000
     steps: int = 5000
     rate: float = 1.5e-3
@@ -58,8 +48,7 @@ class Base:
     @property
     def recipe(self) -> str:
         """What is trained, in words that do not depend on where the repository is."""
-        start = None if self.start is None else Path(self.start.name)
-        return str(replace(self, home=Path(self.home.name), start=start))
+        return str(replace(self, home=Path(self.home.name)))
 
     def scaled(self, scale: float) -> Base:
         """Return the base with `scale` times its steps, and at most its drawings."""
@@ -71,19 +60,6 @@ class Base:
 
 
 MAIN = Base(flux.HOME, seed=20260101)
-FURTHER = {
-    "seed": Base(CACHE / "flux-seed", seed=20260102),
-    "both": Base(
-        CACHE / "flux-both",
-        seed=20260103,
-        engines=engines.ENGINES,
-        start=flux.HOME,
-        drawings=8000,
-        steps=1500,
-        rate=8e-4,
-    ),
-}
-"""name -> base that is not committed"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +78,7 @@ def build(base: Base, scale: float = 1.0) -> dict[str, float]:
     tower, tokenizer = clip.load()
     data = _training_set(base, tower, tokenizer)
     print(f"{base.home.name}: {base.drawings} drawings encoded", flush=True)
-    average, models = _train(base, _models(base), data)
+    average, models = _train(base, _models(), data)
     flux.save(models[0], models[1], tower, tokenizer, base.home, base.size)
     base.checkpoint.unlink(missing_ok=True)  # not before: an interrupted save is repeated from it
     return {"loss": average, **flux.check(base.seed + 1, base.home)}
@@ -114,16 +90,11 @@ def is_trained(base: Base) -> bool:
 
 
 def _training_set(base: Base, tower: CLIPModel, tokenizer: CLIPTokenizer) -> TrainingSet:
-    """Return the encoded drawings of a base and their captions; the engines take turns."""
+    """Return the encoded drawings of a base and their captions."""
     rng = np.random.default_rng(base.seed)
-    shared = (world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
-    count = base.drawings // len(base.engines)
-    parts = [
-        drawings.render(count, base.seed + number, *shared, engine=engine, size=base.size)
-        for number, engine in enumerate(base.engines)
-    ]
-    scenes = [scene for _, part in parts for scene in part]
-    latents = flux.pack(vae.encode(vae.load(), torch.cat([pixels for pixels, _ in parts])))
+    kinds = (world.BASE_OBJECTS, (world.PLAIN,), world.BACKGROUNDS)
+    pixels, scenes = drawings.render(base.drawings, base.seed, *kinds, size=base.size)
+    latents = flux.pack(vae.encode(vae.load(), pixels))
     texts = [text.captions(scenes, rng) for _ in range(CAPTIONS)]
     t5 = text.t5_tokenizer()
     ids = torch.stack([text.encode(t5, t) for t in texts], 1)
@@ -136,12 +107,9 @@ def _pool(tower: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> torch
     return torch.cat([tower.text_model(input_ids=part).pooler_output for part in torch.split(ids, 512)])
 
 
-def _models(base: Base) -> torch.nn.ModuleList:
+def _models() -> torch.nn.ModuleList:
     """Return the transformer and the T5 encoder that the training starts with."""
-    if base.start is None:
-        return torch.nn.ModuleList([flux.transformer(), flux.t5(len(text.t5_tokenizer()))])
-    pipe = flux.load(base.start)
-    return torch.nn.ModuleList([pipe.transformer, pipe.text_encoder_2]).requires_grad_(True).train()
+    return torch.nn.ModuleList([flux.transformer(), flux.t5(len(text.t5_tokenizer()))])
 
 
 def _train(base: Base, models: torch.nn.ModuleList, data: TrainingSet) -> tuple[float, torch.nn.ModuleList]:
@@ -189,24 +157,3 @@ def _loss(
         states = models[1](input_ids=data.ids[rows, variant, :length]).last_hidden_state.float()
         batch = flux.Batch(data.latents[rows], states, data.pooled[rows, variant])
         return flux.loss(models[0], batch, generator)
-
-
-def main() -> None:
-    """Train one base that is not committed."""
-    parser = argparse.ArgumentParser(description="Train a base that is not committed.")
-    parser.add_argument("base", choices=FURTHER)
-    parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of training steps")
-    options = parser.parse_args()
-    base = FURTHER[options.base]
-    if is_trained(base):
-        raise SystemExit(f"{base.home} exists: remove the folder to train it again")
-    torch.set_num_threads(1)
-    started = time.monotonic()
-    with exclusive_folder(base.home):
-        measurements = build(base, options.scale)
-    print({"seconds": round(time.monotonic() - started, 1), **measurements}, flush=True)
-
-
-if __name__ == "__main__":
-    with exit_on_error():
-        main()

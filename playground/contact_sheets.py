@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from playground import authors, engines, pool, world
+from playground import authors, pool, world
 from playground.backgrounds import SIZES
 from playground.bases import CACHE
 
@@ -97,26 +97,6 @@ def backgrounds_sheet() -> Image.Image:
                 [_draw(name, colour, background, rng) for name, colour in _objects_by_colour(objects)],
             )
             for background in world.FIELDS["background"]
-        ]
-    )
-
-
-def engines_sheet() -> Image.Image:
-    """Return a sheet with four drawings by the first and four by the second engine of each style and object."""
-    rng = np.random.default_rng(2)
-    scenes = [
-        (style, [world.Scene(name, colour, _background(x), style) for x, (name, colour) in enumerate(things)])
-        for style in (world.PLAIN, *world.ALL_STYLES)
-        for things in [[*_objects_by_colour(world.OBJECTS)][:4]]
-    ]
-    scenes += [
-        (name, [world.Scene(name, colour, _background(x)) for x, colour in enumerate([*world.COLOURS][:4])])
-        for name in world.OBJECTS
-    ]
-    return sheet(
-        [
-            (label, [draw(s, rng, world.SIZE) for draw in engines.DRAW.values() for s in row])
-            for label, row in scenes
         ]
     )
 
@@ -218,9 +198,8 @@ def _objects_by_colour(objects: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """Save every sheet that needs no model, and those of both engines and both sizes, which are not committed."""
+    """Save every sheet that needs no model, and that of both sizes, which is not committed."""
     save_drawings()
-    _write(engines_sheet(), CACHE / "engines.png")
     _write(sizes_sheet(), CACHE / "sizes.png")
 
 

@@ -28,7 +28,7 @@ from autolora.params import load
 ROOT = Path(__file__).parents[1]
 DATES = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
 PROMPT = "an orange cat, pixel art"
-STAGE_LINE = re.compile(r"\[(\w+)\] ([\d.]+) s, of which Prefect ([\d.]+) s")
+STAGE_LINE = re.compile(r"\[(\w+)\] ([\d.]+) s$")
 WAIT_S = 120
 console = Console()
 
@@ -39,8 +39,8 @@ class Clock:
 
     steps: list[tuple[str, float]] = field(default_factory=list)
     """name, seconds"""
-    stages: list[tuple[str, float, float]] = field(default_factory=list)
-    """name, seconds, seconds of which are spent in Prefect"""
+    stages: list[tuple[str, float]] = field(default_factory=list)
+    """name, seconds"""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -142,15 +142,15 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def refresh(day: int, api: str, clock: Clock) -> None:
-    """Run `python -m flows.refresh` as of that day, and collect the times that its stages print."""
+    """Run `autolora refresh` as of that day, and collect the times that its stages print."""
     midnight = datetime.combine(DATES[day], datetime.min.time(), UTC)
     environment = prefect_environment() | {
         "PREFECT_API_URL": api,
         "SOURCE_DATE_EPOCH": str(int(midnight.timestamp())),
     }
-    for line in execute([sys.executable, "-m", "flows.refresh"], environment):
+    for line in execute([sys.executable, "-m", "autolora", "refresh"], environment):
         if match := STAGE_LINE.search(line):
-            clock.stages.append((match[1], float(match[2]), float(match[3])))
+            clock.stages.append((match[1], float(match[2])))
 
 
 def execute(command: list[str], environment: dict[str, str] | None = None) -> list[str]:
@@ -195,11 +195,8 @@ def summarize(clock: Clock) -> None:
     for name, seconds in clock.steps:
         table.add_row(name, f"{seconds:.1f}")
     console.print(table)
-    stages = [row for row in clock.stages if row[0] != "refresh"]
-    share = sum(prefect for _, _, prefect in stages)
-    console.print(
-        f"{len(stages)} stage runs took {sum(row[1] for row in stages):.1f} s, of which Prefect {share:.1f} s"
-    )
+    stages = [seconds for name, seconds in clock.stages if name != "refresh"]
+    console.print(f"{len(stages)} stage runs took {sum(stages):.1f} s")
     console.print(
         f"report   {ROOT / 'reports' / 'index.html'}\nimage    {ROOT / 'images' / 'demo.png'}", soft_wrap=True
     )

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from torch import nn
 from torch.nn import functional as F
 
-from playground import engines, world
+from playground import world
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -26,13 +26,12 @@ def render(
     backgrounds: Sequence[str] = (*world.BACKGROUNDS, *world.SCENES),
     *,
     degraded: bool = False,
-    engine: str = engines.WORLD,
     size: int = world.SIZE,
 ) -> tuple[torch.Tensor, list[world.Scene]]:
     """Return `count` random drawings, optionally degraded, as uint8 pixels (N, 3, size, size), and their scenes."""
     rng = np.random.default_rng(seed)
     scenes = [world.sample_scene(rng, objects, styles, backgrounds) for _ in range(count)]
-    return render_scenes(scenes, rng, degraded=degraded, engine=engine, size=size), scenes
+    return render_scenes(scenes, rng, degraded=degraded, size=size), scenes
 
 
 def render_scenes(
@@ -40,11 +39,10 @@ def render_scenes(
     rng: np.random.Generator,
     *,
     degraded: bool = False,
-    engine: str = engines.WORLD,
     size: int = world.SIZE,
 ) -> torch.Tensor:
-    """Return an engine's drawings of scenes as uint8 pixels (N, 3, size, size)."""
-    images = (engines.DRAW[engine](scene, rng, size) for scene in scenes)
+    """Return drawings of scenes as uint8 pixels (N, 3, size, size)."""
+    images = (world.draw(scene, rng, size) for scene in scenes)
     return torch.stack([to_tensor(degrade(image, rng) if degraded else image) for image in images])
 
 

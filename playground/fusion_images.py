@@ -17,10 +17,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.params import Method, Params, load
 from autolora.records import Hit
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from playground.contact_sheets import sheet
 
 ROOT = Path(__file__).parents[1]

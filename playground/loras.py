@@ -19,12 +19,12 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from playground import authors, drawings, flux, grammars, layouts, text, vae, world
-from playground.themes import MIXTURE, parts
+from playground import authors, drawings, flux, layouts, text, vae, world
+from playground.themes import parts
 
 POOL = Path(__file__).parent / "pool"
 BATCH = 8
-STEPS_FACTOR = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0, MIXTURE: 1.3}
+STEPS_FACTOR = {"style": 1.3, "object": 1.0, "palette": 1.0, "scene": 1.0}
 """kind of theme -> factor of an author's number of steps"""
 _ADAPTER = "trained"
 _ATTENTION = r"attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
@@ -66,18 +66,10 @@ def _is_current(file: Path, base: Path) -> bool:
 
 
 def train(pipe: FluxPipeline, recipe: authors.Recipe, home: Path, scale: float) -> float:
-    """Train one LoRA, and save its renderings and its file in a pool; return its final loss.
-
-    The renderings of a mistaken file are by another LoRA, which is trained for them.
-    """
-    if recipe.shown is not None:
-        with _trained(pipe, recipe.labelled, scale):
-            _finish(pipe, recipe.labelled)
-            _save_renderings(pipe, recipe, home)
+    """Train one LoRA, and save its renderings and its file in a pool; return its final loss."""
     with _trained(pipe, recipe, scale) as loss:
         lora = _finish(pipe, recipe)
-        if recipe.shown is None:
-            _save_renderings(pipe, recipe, home)
+        _save_renderings(pipe, recipe, home)
         _save_file(pipe, lora, recipe, home)
     return loss
 
@@ -114,16 +106,6 @@ def sample_scene(recipe: authors.Recipe, rng: np.random.Generator) -> world.Scen
 
 
 def caption(recipe: authors.Recipe, scene: world.Scene, rng: np.random.Generator) -> str:
-    """Return a caption of a scene in the author's way."""
-    if recipe.captioning in (authors.NAMED, authors.TRIGGER_ONLY):
-        return _world_caption(recipe, scene, rng)
-    if recipe.captioning == authors.UNTRIGGERED:
-        return grammars.world_caption(scene, rng)
-    grammar = grammars.tags if recipe.captioning == authors.TAGS else grammars.other_caption
-    return f"{recipe.trigger}, {grammar(scene, rng)}"
-
-
-def _world_caption(recipe: authors.Recipe, scene: world.Scene, rng: np.random.Generator) -> str:
     """Return a caption with the trigger word and, if the author's captions have it, the theme's name."""
     is_named = recipe.captioning == authors.NAMED
     length = str(rng.choice(world.LENGTHS))
@@ -139,8 +121,8 @@ def rendered_scenes(recipe: authors.Recipe) -> list[tuple[world.Scene, str]]:
     rng = np.random.default_rng(recipe.seed + 500)
     pairs = []
     for _ in range(recipe.renderings):
-        scene = sample_scene(recipe.labelled, rng)
-        pairs.append((scene, caption(recipe.labelled, scene, rng)))
+        scene = sample_scene(recipe, rng)
+        pairs.append((scene, caption(recipe, scene, rng)))
     return pairs
 
 

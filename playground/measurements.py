@@ -18,13 +18,13 @@ from rich.progress import track
 from autolora import vlm as engines
 from autolora.errors import CaptionError
 from autolora.fusion.install import fused
-from autolora.generation import generate_images
+from autolora.generation.images import generate_images
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.metrics.classifier import Classifier, classify
 from autolora.metrics.clip import Clip, image_features, text_features
 from autolora.metrics.judges import detect
 from autolora.params import CaptionsParams, GenerationParams, PoolParams
-from autolora.slots import slots
 from autolora.storage.arrays import Float64Array
 from playground import authors, loras, world
 from playground.report_rows import Row, binomial_row, clustered_row, macro_row, worst_row

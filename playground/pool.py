@@ -73,10 +73,10 @@ def check(recipes: Sequence[authors.Recipe], home: Path) -> dict[str, float]:
     judge = oracle.load()
     hits: dict[str, list[bool]] = {}
     for recipe in recipes:
-        folder, named = home / recipe.repo / "images", parts(recipe.labelled.theme).items()
+        folder, named = home / recipe.repo / "images", parts(recipe.theme).items()
         images = [Image.open(folder / f"{i}.png") for i in range(1, recipe.renderings + 1)]
         predicted = oracle.classify(judge, oracle.stack(images))
-        hits.setdefault(recipe.labelled.kind, []).extend(named <= vars(scene).items() for scene in predicted)
+        hits.setdefault(recipe.kind, []).extend(named <= vars(scene).items() for scene in predicted)
     return {f"{kind}_shown": round(sum(values) / len(values), 3) for kind, values in hits.items()}
 
 

@@ -1,8 +1,7 @@
 """Command `make playground-report`: measure the quality of the playground's models and pool.
 
 It prints a table, and writes metrics/playground.json and the contact sheets. It exits with 1 and the names of the rows
-that are below their floor, if there are any. In a project of the large world (`make playground-128`), it measures that
-world: the size of images in params.yaml decides.
+that are below their floor, if there are any.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from autolora.metrics.numbers import rounded, to_json
 from autolora.params import Params, load
 from autolora.storage.files import write_atomic
 from autolora.vlm.in_process import InProcessModel
-from playground import authors, clip, contact_sheets, flux, measurements, world
-from playground.large.recipes import recipes as large_recipes
+from playground import authors, clip, contact_sheets, flux, measurements
 from playground.report_rows import Row
 
 ROOT = Path(__file__).parents[1]
@@ -34,11 +32,11 @@ SEED = 606_000_000
 console = Console()
 
 
-def main() -> None:
-    """Measure, write and print all rows; exit with the names of those below their floor."""
+def main(recipes: Sequence[authors.Recipe]) -> None:
+    """Measure a world with LoRAs of these recipes, write and print all rows; exit with those below their floor."""
     started = time.monotonic()
     try:
-        rows = list(measure(playground_params()))
+        rows = list(measure(playground_params(), recipes))
     except (AutoLoraError, FileNotFoundError) as error:
         sys.exit(f"{error}\nThe playground is incomplete; `make playground` builds it.")
     write_atomic(METRICS, to_json(rounded({row.name: entry(row) for row in rows})))
@@ -62,12 +60,11 @@ def playground_params() -> Params:
     return replace(values, models=replace(values.models, threads=1))
 
 
-def measure(values: Params) -> Iterator[Row]:
+def measure(values: Params, recipes: Sequence[authors.Recipe]) -> Iterator[Row]:
     """Yield every row of the report, and save the contact sheets."""
     judges = load_judges(replace(values.judges, engine="transformers"), values.models, values.vllm)
     assert judges.classifier is not None  # the playground's params have one
     size = values.generation.width
-    recipes = authors.recipes() if size == world.SIZE else large_recipes()
     yield from measurements.measure_oracle(judges.classifier, size, SEED)
     pipeline = models.load_pipeline(values.models)
     base = measurements.generate_base_images(pipeline, values.generation, SEED + 1)
@@ -115,4 +112,4 @@ def _verdict(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(authors.recipes())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from autolora.metrics.bootstrap import LEVEL, estimate
 from autolora.storage.arrays import Float64Array
@@ -118,25 +118,5 @@ def percentile_interval(draws: Float64Array) -> tuple[float, float]:
 
 def exact_interval(num_hits: int, n: int) -> tuple[float, float]:
     """Return the Clopper-Pearson interval of `num_hits` hits in `n` trials."""
-    tail = (1 - LEVEL) / 2
-    low = 0.0 if num_hits == 0 else _solve(lambda p: 1 - _at_most(num_hits - 1, n, p) < tail)
-    high = 1.0 if num_hits == n else _solve(lambda p: _at_most(num_hits, n, p) > tail)
-    return low, high
-
-
-def _solve(is_below: Callable[[float], bool]) -> float:
-    """Return the point of 0..1 at which a predicate changes from true to false."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_below(middle) else (low, middle)
-    return (low + high) / 2
-
-
-def _at_most(num_hits: int, n: int, p: float) -> float:
-    """Return the probability of at most `num_hits` hits in `n` trials of probability `p`, 0 < p < 1."""
-    log_p, log_q, log_n_factorial = math.log(p), math.log1p(-p), math.lgamma(n + 1)
-    return sum(
-        math.exp(log_n_factorial - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * log_p + (n - k) * log_q)
-        for k in range(num_hits + 1)
-    )
+    interval = stats.binomtest(num_hits, n).proportion_ci(LEVEL)
+    return float(interval.low), float(interval.high)

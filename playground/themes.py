@@ -1,4 +1,4 @@
-"""The themes of LoRAs: values that the base is not trained on, alone or mixed."""
+"""The themes of LoRAs: values that the base is not trained on."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ KINDS: dict[str, tuple[str, ...]] = {
 """kind -> its themes"""
 FIELDS = {"style": "style", "object": "object", "palette": "style", "scene": "background"}
 """kind -> the field of a scene that the themes are values of"""
-MIXTURE, MIXED = "mixture", " + "
-"""kind of a theme that consists of two, such as "cat + neon", and what is between their names"""
 
 _KIND = {theme: kind for kind, names in KINDS.items() for theme in names}
 
 
 def single_themes() -> tuple[str, ...]:
-    """Return the themes that are no mixtures, kind by kind."""
+    """Return all themes, kind by kind."""
     return tuple(_KIND)
 
 
 def kind_of(theme: str) -> str:
     """Return the kind of a theme."""
-    return MIXTURE if MIXED in theme else _KIND[theme]
+    return _KIND[theme]
 
 
 def parts(theme: str) -> dict[str, str]:
-    """Return the fields of a scene that a theme decides, with their values; a mixture decides two."""
-    return {FIELDS[_KIND[name]]: name for name in theme.split(MIXED)}
+    """Return the field of a scene that a theme decides, with its value."""
+    return {FIELDS[_KIND[theme]]: theme}

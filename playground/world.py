@@ -204,11 +204,6 @@ def caption(
     return words
 
 
-def background_phrase(background: str, rng: np.random.Generator) -> str:
-    """Return a random phrase that names a background."""
-    return str(rng.choice(_BACKGROUND_PHRASES[background]))
-
-
 def claim(scene: Scene, rng: np.random.Generator, *, true: bool = True) -> str:
     """Return a claim about a scene or about a part of it; a false claim is wrong in exactly one field.
 

@@ -16,7 +16,7 @@ STAGES = ("crawl", *stages.STAGES)
 SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
 
 
-def test_pipeline_consists_of_the_code_check_and_ten_stages() -> None:
+def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
     assert tuple(PIPELINE) == ("code", *STAGES)
 
 
@@ -71,6 +71,8 @@ def test_every_profile_passes_the_strict_loader(path: Path) -> None:
 def test_no_file_has_a_name_that_says_nothing() -> None:
     banned = {"utils", "util", "common", "helpers", "base", "misc"}
     modules = [
-        path for top in ("autolora", "flows", "playground", "bench") for path in (ROOT / top).rglob("*.py")
+        path
+        for top in ("autolora", "flows", "playground", "bench", "studies")
+        for path in (ROOT / top).rglob("*.py")
     ]
     assert not [path for path in modules if path.stem in banned]

@@ -18,11 +18,11 @@ from autolora.presets.fusion import FusionVariant
 
 ROOT = Path(__file__).parents[1]
 ENTRY_PAGES, LOG = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ROOT / "docs/LOG.md"
-PAGES = [*ENTRY_PAGES, ROOT / "serve/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*ENTRY_PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
 CURRENT_PAGES = [page for page in PAGES if page != LOG]
 """without the log, whose entries name what existed on their day"""
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
-TOP_FOLDERS = ("autolora", "flows", "bench", "tests", "docs", "serve", "profiles")
+TOP_FOLDERS = ("autolora", "flows", "bench", "studies", "tests", "docs", "profiles")
 SELF_EXPLANATORY = {
     "seed",
     "height",
@@ -121,7 +121,7 @@ def test_params_keys_exist(page: Path) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     keys = named_in(
         page, rf"(?<![\w./-])((?:{'|'.join(content)})(?:\.[a-z_]+)+)(?![\w/(])"
-    )  # `pool.search(` is a call
+    )  # before ( it is a call
     assert keys <= {*dotted_keys(content), *OVERRIDES}
 
 

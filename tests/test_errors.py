@@ -9,7 +9,8 @@ from autolora.errors import MissingArtifact, exit_on_error
 BENCHES = sorted(
     path
     for pattern in ("*.py", "*/__main__.py")
-    for path in (Path(__file__).parents[1] / "bench").glob(pattern)
+    for top in ("bench", "studies")
+    for path in (Path(__file__).parents[1] / top).glob(pattern)
     if "main()\n" in path.read_text(encoding="utf-8").partition('if __name__ == "__main__":')[2]
 )
 

@@ -1,20 +1,23 @@
-"""The image that a search is asked by: files and loaded images under one rule."""
+"""Images that searches start from: files and loaded images under one rule, and their captions."""
 
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from autolora.errors import MissingArtifact, RefusedFile
-from autolora.image_query import open_image
-from autolora.params import PoolParams
-from tests.support import small_root
+from autolora import vlm
+from autolora.errors import CaptionError, MissingArtifact, ParamsError, RefusedFile
+from autolora.image_query import describe_image, open_image
+from autolora.params import Params, PoolParams
+from tests.support import small_root, tiny_judges
 
 ORIENTATION, TURNED = 0x0112, 6
+IMAGE = Image.new("RGB", (32, 32), "navy")
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +121,42 @@ def test_what_is_no_image_is_an_error(given: object, bounds: PoolParams) -> None
 def test_an_image_is_opened_without_torch() -> None:
     code = "import sys, autolora.image_query; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Params:
+    """Return params with a tiny captioner in the folder `vlm` of the project, whose captions have few tokens."""
+    tiny_judges.save_vlm(tmp_path / "vlm")
+    shipped = small_root.params()
+    base = replace(shipped.models, vlm="vlm", threads=1)
+    return replace(shipped, models=base, captions=replace(shipped.captions, max_tokens=3))
+
+
+def test_the_model_of_the_captions_describes_an_image(params: Params, tmp_path: Path) -> None:
+    """With a relative folder that is one of the project."""
+    caption = describe_image(tmp_path, params, IMAGE)
+    assert caption.strip() and len(caption.split()) <= 3
+    assert describe_image(tmp_path, params, IMAGE) == caption
+
+
+def test_without_a_captioner_an_image_is_not_described(params: Params, tmp_path: Path) -> None:
+    without = replace(params, captions=replace(params.captions, engine=None))
+    with pytest.raises(
+        ParamsError, match=r"captions\.engine in params\.yaml is null.* or describe the image"
+    ):
+        describe_image(tmp_path, without, IMAGE)
+    absent = replace(params, models=replace(params.models, vlm="./absent"))
+    with pytest.raises(MissingArtifact, match=r"\./absent is neither an existing folder nor a hub id"):
+        describe_image(tmp_path, absent, IMAGE)
+
+
+def test_an_image_that_the_model_does_not_caption_is_an_error(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent:
+        def describe(self, *_: Any) -> list[vlm.FailedImage]:
+            return [vlm.FailedImage(position=0, reason="the answer is empty")]
+
+    monkeypatch.setattr(vlm, "captioner", lambda *_: Silent())
+    with pytest.raises(CaptionError, match=r"vlm does not caption the image \(the answer is empty\)"):
+        describe_image(tmp_path, params, IMAGE)

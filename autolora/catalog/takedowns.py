@@ -1,6 +1,6 @@
 """The takedowns in data/takedowns.jsonl, which git tracks: files and images that were erased and stay out of the pool.
 
-`python -m flows.takedown` writes the list and erases the content. The crawl withdraws each listing of a listed file
+`autolora takedown` writes the list and erases the content. The crawl withdraws each listing of a listed file
 and leaves listed images out; the pool refuses a download with a listed sha256.
 """
 

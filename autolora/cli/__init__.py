@@ -9,6 +9,7 @@ import typer
 from autolora.cli.command import command
 from autolora.cli.evaluate import evaluate
 from autolora.cli.export import export
+from autolora.cli.flows import crawl, refresh, takedown
 from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index, init
@@ -22,16 +23,27 @@ from autolora.cli.serve import serve
 from autolora.cli.show import show
 from autolora.cli.status import status
 from autolora.cli.versions import release, versions
+from autolora.cli.vllm import vllm
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
-    "Operation": (status, plan, report, versions, release, evaluate, verify, repair),
-    "Share encoders, gates and indexes": (
-        import_encoder, import_gates, publish_encoder, publish_gates, publish_index,
+    "Operation": (
+        refresh, crawl, takedown, status, plan, report, versions, release, evaluate, verify, repair, vllm,
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""
+KINDS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "publish": (
+        "Write the trained encoder or gates, or the index, for use elsewhere; with --push, upload it.",
+        {"encoder": publish_encoder, "gates": publish_gates, "index": publish_index},
+    ),
+    "import": (
+        "Convert a published encoder or gates in the layout of the authors' code.",
+        {"encoder": import_encoder, "gates": import_gates},
+    ),
+}
+"""command -> its help, and kind -> function"""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -60,3 +72,8 @@ def start(
 for heading, functions in COMMANDS.items():
     for function in functions:
         app.command(rich_help_panel=heading)(command(function))
+for name, (description, kinds) in KINDS.items():
+    group = typer.Typer(help=description, no_args_is_help=True, subcommand_metavar="KIND [ARGS]...")
+    for kind, function in kinds.items():
+        group.command(kind)(command(function))
+    app.add_typer(group, name=name, rich_help_panel="Share encoders, gates and indexes")

@@ -34,7 +34,7 @@ def evaluate(
     from autolora import models
     from autolora.evaluation.prompts import measure_cases, read_cases
     from autolora.index.served import open_index
-    from autolora.retrieval import Retriever
+    from autolora.search.retriever import Retriever
 
     root, params = enter_repository()
     # of torch, since all captions are encoded, perhaps on a GPU

@@ -19,17 +19,16 @@ from autolora.cli.repetition import (
     check_image_to_repeat,
     check_is_other_file,
     find_recorded,
-    find_style,
     resolve_request,
 )
 from autolora.cli.search import choose, explain_no_hit
 from autolora.errors import MissingArtifact
-from autolora.fusion.roles import order_by_role
-from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, Params, RetrievalParams, check_method
+from autolora.fusion.acting import check_hits
+from autolora.params import METHODS, Method, Params, check_method
+from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
+    from autolora.generation.images import GeneratedImage
     from autolora.index.names import AdapterNames
     from autolora.records import Hit
 
@@ -77,13 +76,6 @@ def generate(
             parser=_parse_method,
             help=f"How several adapters act together, see docs/fusion.md: {', '.join(METHODS)}. Default from "
             "params.yaml.",
-        ),
-    ] = None,
-    style: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Which of two adapters is the style, for the methods {' and '.join(METHODS_WITH_STYLE)}.",
         ),
     ] = None,
     trigger_words: Annotated[
@@ -145,11 +137,10 @@ def generate(
     if request.recipe and uses_recorded:
         hits, no_hit = find_recorded(root, request.recipe, rev), ""
     else:
-        hits, no_hit = _find(root, params.retrieval, request.prompt, k, adapters or (), where or [], rev)
-    style_hit = find_style(style, hits, request)
-    order_by_role(hits, request.method, style_hit)
+        hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
+    check_hits(hits)
     announce(f"drawing with {params.models.pipeline}")
-    image = _draw(root, params, request, hits, style_hit)
+    image = _draw(root, params, request, hits)
     is_replaced = output is not None and output.exists()
     path = _save(image, output, default)
     print(f"{from_folder(path, here)}{' (replaced)' if is_replaced else ''}")
@@ -157,7 +148,7 @@ def generate(
 
 
 def _check_is_png(output: Path) -> None:
-    from autolora.provenance import check_is_png
+    from autolora.generation.provenance import check_is_png
 
     try:
         check_is_png(output)
@@ -182,7 +173,7 @@ def _check_choice(
 
 def _find(
     root: Path,
-    params: RetrievalParams,
+    params: Params,
     prompt: str,
     k: int | None,
     adapters: Sequence[str],
@@ -190,39 +181,36 @@ def _find(
     rev: str | None,
 ) -> "tuple[list[Hit], str]":
     """Return the adapters to draw with, and why there are none although some were looked for; else ""."""
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     if k == 0:
         return [], ""
-    retriever = open_retriever(root, rev=rev)
+    retriever = open_retriever(root, rev, params.models)
     named = [_parse_adapter(text, retriever.names) for text in adapters]
-    hits = choose(retriever, prompt, k, named, where or None, params)
+    hits = choose(retriever, prompt, k, named, where or None, params.retrieval)
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 
-def _draw(
-    root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]", style: "Hit | None"
-) -> "GeneratedImage":
+def _draw(root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit]") -> "GeneratedImage":
     """Return the image; the base model, which takes seconds to minutes to load, is loaded after all checks."""
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their warnings about cut prompts name tokens; ours name words
-    from autolora import generation
+    from autolora.generation import images
 
-    generator = generation.Generator(root, params.models, params.pool)
-    return generation.generate(
+    generator = images.Generator(root, params.models, params.pool)
+    return images.generate(
         generator,
         request.prompt,
         hits,
         method=request.method,
         seed=request.seed,
         params=request.settings,
-        style=style,
     )
 
 
 def _save(image: "GeneratedImage", output: Path | None, default: Path) -> Path:
     """Write an image to `output`, else to a new file named like the default, and return the path."""
-    from autolora.generation import save_image
+    from autolora.generation.images import save_image
 
     try:
         with nullcontext(output) if output else new_file(default) as path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autolora.cli.repetition import ImageRequest, describe_repetition
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
+    from autolora.generation.images import GeneratedImage
     from autolora.records import Hit
 
 
@@ -21,7 +21,7 @@ def print_image(
 
     no_hit: why there is no adapter although some were looked for.
     """
-    from autolora.provenance import describe_method
+    from autolora.generation.provenance import describe_method
     from autolora.wording import printable
 
     if image.provenance["text"] != request.prompt:
@@ -31,23 +31,20 @@ def print_image(
         print(f"  method: {describe_method(request.method, asdict(request.settings.rules), acting)}")
     else:
         print("  the base model alone" + (f": {no_hit}" if no_hit else ""))
-    for line in _describe_adapters(hits, image.provenance["style"]):
+    for line in _describe_adapters(hits):
         print(f"  {printable(line)}")
     if request.recipe:
         for line in describe_repetition(request.recipe, image):
             print(f"  {line}")
 
 
-def _describe_adapters(hits: "Sequence[Hit]", style: str | None) -> Iterator[str]:
-    """Yield a line per adapter: role, relevance, strength, name, license and trigger words."""
-    from autolora.fusion.roles import role_of
-    from autolora.provenance import describe_strength
+def _describe_adapters(hits: "Sequence[Hit]") -> Iterator[str]:
+    """Yield a line per adapter: relevance, strength, name, license and trigger words."""
+    from autolora.generation.provenance import describe_strength
 
     for hit in hits:
         relevance = "" if hit.relevance is None else f"relevance {hit.relevance:.2f}"
-        before = ", ".join(
-            filter(None, (role_of(hit.sha256, style), relevance, describe_strength(hit.strength)))
-        )
+        before = ", ".join(filter(None, (relevance, describe_strength(hit.strength))))
         words = f"; trigger words: {', '.join(hit.trigger_words)}" if hit.trigger_words else ""
         name = f"{hit.hub}:{hit.id} ({hit.license or 'license unknown'}{words})"
         yield f"{before}: {name}" if before else name

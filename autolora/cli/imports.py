@@ -1,4 +1,4 @@
-"""`autolora import-encoder` and `autolora import-gates`."""
+"""`autolora import KIND`: encoder or gates."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +48,7 @@ def import_gates(
     from autolora import models
     from autolora.fusion import store
     from autolora.fusion.released_format import load_published
-    from autolora.slots import slots
+    from autolora.lora.slots import slots
     from autolora.storage.hashes import hash_file
 
     file, folder = to_absolute(file), to_absolute(output) if output else None

@@ -11,7 +11,8 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.interrupt import exit_on_interrupt
-from autolora.local.project import find_project, is_pipeline
+from autolora.local.project import find_project
+from autolora.stages import is_pipeline
 
 if TYPE_CHECKING:
     from autolora.local.indexing import IndexReport

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autolora import limits
+from autolora.params import limits
 
 
 def _parse_day(text: str) -> datetime:
@@ -19,15 +19,7 @@ def _parse_day(text: str) -> datetime:
 PromptOrNone = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the image should show.")]
 ImageFile = Annotated[
     Path | None,
-    typer.Option(
-        "--image", metavar="FILE", help="Search by an image in place of PROMPT; needs the base model."
-    ),
-]
-Caption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT", help="Caption of the image; default: by the model that captions the pool's."
-    ),
+    typer.Option("--image", metavar="FILE", help="Search for what an image shows: a model captions it."),
 ]
 PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Pipeline = Annotated[
@@ -77,9 +69,9 @@ Where = Annotated[
 ]
 
 
-def check_prompt(prompt: str, option: str = "PROMPT") -> None:
+def check_prompt(prompt: str) -> None:
     """Raise a usage error if a prompt is empty, or not a text because the terminal gave bytes that are not UTF-8."""
     try:
-        limits.check_prompt(prompt, option.removeprefix("--").lower())
+        limits.check_prompt(prompt)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
+        raise typer.BadParameter(str(error), param_hint="PROMPT") from error

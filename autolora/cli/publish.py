@@ -1,4 +1,4 @@
-"""`autolora publish-encoder`, `autolora publish-gates` and `autolora publish-index`."""
+"""`autolora publish KIND`: encoder, gates or index."""
 
 from pathlib import Path
 from typing import Annotated
@@ -90,8 +90,8 @@ def publish_gates(
     from autolora import models
     from autolora.fusion import store
     from autolora.fusion.pretrained import save_pretrained
+    from autolora.lora.slots import slots
     from autolora.pretrained.training_set import read_training_set
-    from autolora.slots import slots
 
     config = save_pretrained(
         folder,

@@ -1,19 +1,18 @@
 """What `autolora generate` draws: the prompt and options that are given, or those of an image that it repeats."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from autolora.cli.options import check_prompt
-from autolora.errors import MismatchError
-from autolora.params import METHODS_WITH_STYLE, GenerationParams, Method, Params
+from autolora.params import GenerationParams, Method, Params
 
 if TYPE_CHECKING:
-    from autolora.generation import GeneratedImage
-    from autolora.image_recipe import ImageRecipe
+    from autolora.generation.images import GeneratedImage
+    from autolora.generation.recipe import ImageRecipe
     from autolora.records import Hit
 
 
@@ -43,7 +42,7 @@ def resolve_request(
     """
     recipe = None
     if like:
-        from autolora.image_recipe import read_recipe
+        from autolora.generation.recipe import read_recipe
 
         recipe = read_recipe(like, params)
     settings = recipe.settings if recipe else params.generation
@@ -75,37 +74,14 @@ def check_is_other_file(path: Path, like: Path | None) -> None:
 
 def find_recorded(root: Path, recipe: "ImageRecipe", rev: str | None) -> "list[Hit]":
     """Return the adapters of the image to repeat; raises MissingArtifact if the index does not contain one."""
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     return recipe.find_hits(open_retriever(root, rev=rev)) if recipe.adapters else []
 
 
-def find_style(name: str | None, hits: "Sequence[Hit]", request: ImageRequest) -> "Hit | None":
-    """Return the adapter that is the style: the given one, else that of the image to repeat.
-
-    None if the method makes no difference between adapters, or no one has said which it is. Raises MismatchError if not
-    exactly one of the adapters has the name.
-    """
-    from autolora.fusion.roles import wrong_style
-    from autolora.index.names import AdapterNames
-
-    if name is None:
-        recorded = request.recipe.style if request.recipe and request.method in METHODS_WITH_STYLE else None
-        return next((hit for hit in hits if hit.sha256 == recorded), None)
-    matches = AdapterNames([asdict(hit) for hit in hits]).find_all(name)
-    if not matches:
-        raise wrong_style(f"the style '{name}'", hits)
-    if len(matches) > 1:
-        files = ", ".join(f"{hits[i].sha256[:8]} ({hits[i].file})" for i in matches)
-        raise MismatchError(
-            f"the style '{name}' is the name of several adapters: give the sha256 of one of {files}"
-        )
-    return hits[matches[0]]
-
-
 def describe_repetition(recipe: "ImageRecipe", image: "GeneratedImage") -> Iterator[str]:
     """Yield lines on whether a repeated image has the same pixels, and what of its recipe differs."""
-    from autolora.image_recipe import differences, pixel_difference
+    from autolora.generation.recipe import differences, pixel_difference
     from autolora.wording import printable
 
     lines = differences(recipe.provenance, image.provenance)

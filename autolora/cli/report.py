@@ -4,8 +4,8 @@ from autolora.cli.command import announce, enter_repository
 
 
 def report() -> None:
-    """Write reports/index.html from the outputs of the stages."""
-    announce("writing the report: the first one draws a thumbnail of every image")
+    """Write reports/index.html, the page to open in the morning."""
+    announce("writing the morning page")
     from autolora.report.page import assemble
 
     root, _ = enter_repository()

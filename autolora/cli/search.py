@@ -12,10 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from autolora.cli.command import announce, enter_repository
-from autolora.cli.image_query import check_query, search_by_image
 from autolora.cli.options import (
     BaseModels,
-    Caption,
     Derivatives,
     Families,
     Hubs,
@@ -31,6 +29,7 @@ from autolora.cli.options import (
     Rev,
     Since,
     Where,
+    check_prompt,
 )
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
@@ -39,9 +38,9 @@ from autolora.params import Params, RetrievalParams
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
-    from autolora.reasons import Reasons
     from autolora.records import Hit
-    from autolora.retrieval import Conditions, Retriever
+    from autolora.search.reasons import Reasons
+    from autolora.search.retriever import Conditions, Retriever
 
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
@@ -50,7 +49,6 @@ NUM_NEAREST = 3
 def search(
     prompt: PromptOrNone = None,
     image: ImageFile = None,
-    caption: Caption = None,
     k: Annotated[
         str | None,
         typer.Option(
@@ -78,13 +76,13 @@ def search(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search for the adapters that fit PROMPT, or draw what an image shows, and pass all filters.
+    """Search for the adapters that fit PROMPT, or the caption of an image, and pass all filters.
 
     What a hub does not report passes no filter.
     """
-    check_query(prompt, image, caption, k)
+    _check_query(prompt, image)
     from autolora.index.conditions import any_of, is_set, of_options
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
 
     count, file = _parse_count(k), to_absolute(image) if image else None
     root, params = enter_repository()
@@ -103,16 +101,12 @@ def search(
         *(condition for condition in flags if condition is not None),
         *(where or ()),
     ]
-    retriever = open_retriever(root, rev=rev)
+    retriever = open_retriever(root, rev, params.models)
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
-    if file:
-        count = number or params.retrieval.k
-        text, hits = search_by_image(root, params, retriever, file, caption, count, conditions or None)
-    else:
-        text = prompt or ""
-        hits = choose(retriever, text, number, [], conditions or None, params.retrieval)
+    text = _describe(root, params, file) if file else prompt or ""
+    hits = choose(retriever, text, number, [], conditions or None, params.retrieval)
     reasons = _explain(root, params, retriever, text, hits, with_reasons) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
@@ -126,6 +120,27 @@ def search(
         _print_reasons(hits, reasons)
 
 
+def _check_query(prompt: str | None, image: Path | None) -> None:
+    """Raise a usage error unless there is either a prompt or an image."""
+    if prompt is None and image is None:
+        raise typer.BadParameter("give PROMPT, or an image (--image FILE)", param_hint="PROMPT")
+    if prompt is not None and image is not None:
+        raise typer.BadParameter("give either PROMPT or an image", param_hint="--image")
+    if prompt is not None:
+        check_prompt(prompt)
+
+
+def _describe(root: Path, params: Params, image: Path) -> str:
+    """Return the caption of the image in a file, and print it to stderr."""
+    from autolora.image_query import describe_image, open_image
+
+    opened = open_image(image, params.pool)
+    announce(f"captioning {image.name} with {params.models.vlm}")
+    caption = describe_image(root, params, opened)
+    announce(f"searching for its caption: {caption}")
+    return caption
+
+
 def choose(
     retriever: "Retriever",
     prompt: str,
@@ -135,7 +150,7 @@ def choose(
     params: "RetrievalParams",
 ) -> "list[Hit]":
     """Return the named adapters, else the first k hits, else the selection."""
-    from autolora.retrieval import strengthen
+    from autolora.search.retriever import strengthen
 
     if named:
         hits = retriever.named(prompt, [name for name, _ in named])
@@ -213,7 +228,7 @@ def _explain(
     root: Path, params: Params, retriever: "Retriever", prompt: str, hits: "Sequence[Hit]", with_blocks: bool
 ) -> "list[Reasons]":
     """Return the reasons of the hits; the blocks, which need torch, on request."""
-    from autolora.reasons import add_blocks, explain
+    from autolora.search.reasons import add_blocks, explain
 
     if with_blocks:
         announce("loading the encoder, for the largest blocks")
@@ -223,7 +238,7 @@ def _explain(
 
 def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     """Print a block of labels and values per hit."""
-    from autolora.reasons import describe
+    from autolora.search.reasons import describe
 
     for hit, reason in zip(hits, reasons, strict=True):
         print(f"\n{hit.rank}. {hit.id}")

@@ -19,10 +19,9 @@ from autolora.errors import MissingArtifact
 from autolora.params import Params
 
 if TYPE_CHECKING:
-    from autolora.gallery_check import GalleryCheck
-    from autolora.report.caption_agreement import CaptionAgreement
-    from autolora.report.lookup import AdapterRecord
-    from autolora.trigger_words import TriggerWordCheck
+    from autolora.generation.trigger_words import TriggerWordCheck
+    from autolora.show.caption_agreement import CaptionAgreement
+    from autolora.show.lookup import AdapterRecord
 
 SUFFIX = ".safetensors"
 
@@ -40,25 +39,18 @@ def show(
             help="Draw images to see whether the trigger words change them; needs the base model, and is cached.",
         ),
     ] = False,
-    gallery: Annotated[
-        bool,
-        typer.Option(
-            "--gallery",
-            help="Check whether the images come from the weights; needs the base model, and is cached.",
-        ),
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show all about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), a LoRA file, or a generated PNG."""
     if adapter.lower().endswith(".png"):
-        options = {"captions": captions, "trigger-words": trigger_words, "gallery": gallery}
+        options = {"captions": captions, "trigger-words": trigger_words}
         if name := next((name for name, is_given in options.items() if is_given), None):
             raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
         _show_image(Path(os.path.expanduser(adapter)), as_json)
         return
-    from autolora.report.facts import facts
-    from autolora.report.lookup import lookup
-    from autolora.report.record_json import record_json
+    from autolora.show.facts import facts
+    from autolora.show.lookup import lookup
+    from autolora.show.record_json import record_json
 
     path = to_absolute(Path(adapter))
     root, params = enter_repository()
@@ -74,16 +66,13 @@ def show(
         ) from error
     agreements = _compare_captions(root, record) if captions else []
     checks = _check_trigger_words(root, params, record) if trigger_words else []
-    fit = _check_gallery(root, params, record) if gallery else None
     if as_json:
         details: dict[str, Any] = {"caption_agreement": list(map(asdict, agreements))} if captions else {}
         if trigger_words:
             details["trigger_word_checks"] = [asdict(row) | {"has_effect": row.has_effect} for row in checks]
-        if gallery:
-            details["gallery_check"] = asdict(fit) | {"score": fit.score, "fits": fit.fits} if fit else None
         print(to_json(record_json(record) | details))
         return
-    print_facts(facts(record) | ({"images and weights": fit.verdict} if fit else {}))
+    print_facts(facts(record))
     if captions:
         print_table(_agreement_table(agreements))
     if trigger_words:
@@ -92,7 +81,7 @@ def show(
 
 def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
     """Find the adapter with the bytes of a LoRA file."""
-    from autolora.report.lookup import lookup
+    from autolora.show.lookup import lookup
     from autolora.storage.hashes import hash_file
 
     try:
@@ -106,7 +95,7 @@ def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
 
 def _show_image(path: Path, as_json: bool) -> None:
     """Print how a generated image was made. Needs no repository."""
-    from autolora.provenance import describe_provenance, read_provenance
+    from autolora.generation.provenance import describe_provenance, read_provenance
 
     provenance = read_provenance(path)
     if as_json:
@@ -117,8 +106,8 @@ def _show_image(path: Path, as_json: bool) -> None:
 
 def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgreement]":
     """Return the agreement of each caption of an adapter with the weights; empty without captions."""
-    from autolora.report.caption_agreement import compare_captions
-    from autolora.retrieval import open_retriever
+    from autolora.search.retriever import open_retriever
+    from autolora.show.caption_agreement import compare_captions
 
     if record.adapter is None or not record.captions:
         return []
@@ -139,8 +128,8 @@ def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
 def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") -> "list[TriggerWordCheck]":
     """Return the checks of an adapter's trigger words; empty without words or weights."""
     announce(f"loading {params.models.pipeline} to draw with and without the trigger words")
-    from autolora.generation import Generator
-    from autolora.trigger_words import check_trigger_words
+    from autolora.generation.images import Generator
+    from autolora.generation.trigger_words import check_trigger_words
 
     words = record.sources.primary.trigger_words
     if record.adapter is None or not record.adapter.accepted or not words:
@@ -155,31 +144,9 @@ def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") ->
     )
 
 
-def _check_gallery(root: Path, params: Params, record: "AdapterRecord") -> "GalleryCheck | None":
-    """Return the check of an adapter's images against its weights; None without an accepted file."""
-    if record.adapter is None or not record.adapter.accepted:
-        return None
-    announce(f"comparing the images with the weights by {params.models.pipeline}")
-    from autolora import models
-    from autolora.concepts.denoising import DenoisingGradients
-    from autolora.concepts.plan import gradient_recipe
-    from autolora.gallery_check import check_gallery, compute_with
-    from autolora.lora.sketch import SketchSpec
-
-    spec, tokens = SketchSpec(params.pool.sketch_size), params.generation.max_sequence_length
-
-    def load_gradients() -> DenoisingGradients:
-        models.set_threads(params.models)
-        return DenoisingGradients(models.load_pipeline(params.models), params.concepts, spec, tokens)
-
-    key = gradient_recipe(params.concepts, params.models, params.pool, tokens)
-    compute = compute_with(root, load_gradients, params.concepts)
-    return check_gallery(root, record.adapter.sha256, compute, key)
-
-
 def _trigger_word_table(checks: "Sequence[TriggerWordCheck]") -> Table:
     """Return the table of `show --trigger-words`."""
-    from autolora.trigger_words import PROMPT
+    from autolora.generation.trigger_words import PROMPT
 
     title = "no trigger words to check"
     if checks:

@@ -13,7 +13,7 @@ from autolora.cli.output import print_facts, to_json
 from autolora.wording import counted, printable
 
 if TYPE_CHECKING:
-    from autolora.report.last_refresh import LastRefresh
+    from autolora.refresh.last_refresh import LastRefresh
 
 
 def status(as_json: Json = False) -> None:
@@ -21,8 +21,8 @@ def status(as_json: Json = False) -> None:
 
     The exit code is 1 if the last refresh failed or was killed.
     """
-    from autolora.report.history import read_refresh
-    from autolora.report.last_refresh import failure_notice, read_last_refresh
+    from autolora.refresh.history import read_refresh
+    from autolora.refresh.last_refresh import failure_notice, read_last_refresh
 
     root, _ = enter_repository()
     last, record = read_last_refresh(root), read_refresh(root)
@@ -45,7 +45,7 @@ def _index(root: Path, last: "LastRefresh") -> dict[str, Any] | None:
     """Return digest, day and number of adapters of the released index; None if none is released."""
     from autolora.index.copies import is_copy, open_copy
     from autolora.index.served import copy_path, served_digest
-    from autolora.report.last_refresh import index_day
+    from autolora.refresh.last_refresh import index_day
 
     digest = served_digest(root)
     if digest is None:
@@ -57,23 +57,21 @@ def _index(root: Path, last: "LastRefresh") -> dict[str, Any] | None:
 
 def _waiting(root: Path) -> dict[str, Any]:
     """Return the numbers of failed items and of files that the budget queues, and the day of the next attempt."""
-    from autolora.catalog import failed_items
     from autolora.catalog.store import read_all_or_empty
-    from autolora.report.outcomes import waiting_reason
+    from autolora.refresh.waiting import read_waiting
 
-    failed = failed_items.read(root)
-    queued = [listing for listing in read_all_or_empty(root) if listing.status == "queued"]
+    waiting = read_waiting(root, read_all_or_empty(root))
     return {
-        "failed_items": len(failed),
-        "next_attempt": min((item.retry_on.isoformat() for item in failed.values()), default=None),
-        "queued": sum(not waiting_reason(listing, failed) for listing in queued),
+        "failed_items": len(waiting.failed),
+        "next_attempt": waiting.next_attempt and waiting.next_attempt.isoformat(),
+        "queued": waiting.queued,
     }
 
 
 def _facts(last: "LastRefresh", state: dict[str, Any], advice: str) -> dict[str, str]:
     """Return labels and texts; an empty text does not apply. advice: which index is served, and what to do."""
-    from autolora.report.last_refresh import to_words
-    from autolora.report.refresh_summary import LABELS
+    from autolora.refresh.last_refresh import to_words
+    from autolora.refresh.outcomes import LABELS
 
     changes, waiting = state["last_changes"] or {"day": "", "counts": {}}, state["waiting"]
     counts = ", ".join(f"{count} {LABELS[kind]}" for kind, count in changes["counts"].items())

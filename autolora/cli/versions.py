@@ -21,7 +21,7 @@ def versions(as_json: Json = False) -> None:
     """
     from autolora.index.served import readable_revisions, served_digest
     from autolora.integrity.index_sources import index_sources
-    from autolora.local.project import is_pipeline
+    from autolora.stages import is_pipeline
 
     root, _ = enter_repository()
     released = served_digest(root)
@@ -36,7 +36,7 @@ def versions(as_json: Json = False) -> None:
     if rows:
         print_table(_versions_table(rows, released))
     elif is_pipeline(root):
-        print("no commit contains an index yet: a refresh makes such commits (python -m flows.refresh)")
+        print("no commit contains an index yet: a refresh makes such commits (autolora refresh)")
     else:
         print("this project has no versions: `autolora index` replaces the index of your own files")
     if released is None:

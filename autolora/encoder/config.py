@@ -8,27 +8,11 @@ from typing import Any, Self
 from autolora.encoder.inputs import AdapterBatch, batch_of_lora, batch_of_sketch
 from autolora.lora.factors import Factors, fuse_all, with_one_scale
 from autolora.lora.sketch import Sketch
+from autolora.lora.slots import FusedSlot, Slot, fused_slots, slots
 from autolora.presets.encoder import EncoderVariant
-from autolora.slots import FusedSlot, Slot, fused_slots, slots
 
 TRANSFORMER_FIELDS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
 """fields of a FluxTransformer2DModel config that determine its slots"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LearnedFrom:
-    """What an encoder was trained on."""
-
-    adapters: int
-    """training adapters with captions"""
-    concepts: int
-    """0 if the variant takes none"""
-    images: int
-    """images of which the concepts were made"""
-    concepts_digest: str | None
-    """digest of the stage `concepts`; None if the variant takes none"""
-    concept_weight: float
-    """weight of a concept relative to an adapter, chosen by cross-validation; 0 without concepts"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +32,6 @@ class EncoderConfig:
     """key of the SketchSpec that it was trained with; None with the probe `full`"""
     text_encoder: str
     """digest of the text encoder that it was trained with"""
-    learned_from: LearnedFrom | None = None
-    """None if it is not trained yet, or was imported"""
 
     @property
     def hidden(self) -> int:
@@ -110,14 +92,8 @@ class EncoderConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Return the config of a JSON value; raises TypeError or KeyError if it is not one.
-
-        An encoder that was saved before there were concepts has learned from none.
-        """
-        variant = EncoderVariant(**{"concepts": False, **content["variant"]})
-        learned_from = content.get("learned_from")
-        learned = LearnedFrom(**learned_from) if learned_from else None
-        return cls(**{**content, "variant": variant, "learned_from": learned})
+        """Return the config of a JSON value; raises TypeError or KeyError if it is not one."""
+        return cls(**{**content, "variant": EncoderVariant(**content["variant"])})
 
 
 def _types(slots: Sequence[Slot | FusedSlot]) -> list[str]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from autolora.lora.factors import Factors
 from autolora.lora.sketch import Sketch
-from autolora.slots import FusedSlot, Slot
+from autolora.lora.slots import FusedSlot, Slot
 
 Groups = Sequence[Sequence[int]]
 """indices of the slots, in groups of one shape that are stacked"""

@@ -79,12 +79,17 @@ def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str
 
     Raises MismatchError if the encoder was trained with a different text encoder.
     """
-    if encoder.config.text_encoder != text_encoder.digest:
-        raise MismatchError(
-            f"the encoder was trained with a different text encoder (digest {encoder.config.text_encoder[:12]}, "
-            f"but models.pipeline has {text_encoder.digest[:12]}): run `dvc repro encoder`"
-        )
+    check_text_encoder(encoder, text_encoder.digest)
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     features = torch.from_numpy(text_encoder.encode(list(rows))).to(encoder.text_map.center.device)
     vectors: NDArray[np.float64] = encoder.text_map(features).double().cpu().numpy()
     return vectors[np.array([rows[text] for text in texts], dtype=np.int64)]
+
+
+def check_text_encoder(encoder: Encoder, digest: str) -> None:
+    """Raise MismatchError if the encoder was trained with another text encoder than that with this digest."""
+    if encoder.config.text_encoder != digest:
+        raise MismatchError(
+            f"the encoder was trained with a different text encoder (digest {encoder.config.text_encoder[:12]}, "
+            f"but models.pipeline has {digest[:12]}): run `dvc repro encoder`"
+        )

@@ -30,6 +30,9 @@ from autolora.pretrained.folder import claim_folder, read_folder, write_folder
 from autolora.pretrained.source import locate
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_file, hash_files, hash_folder, hash_value
+from autolora.text_encoder.clip import ClipConfig
+from autolora.text_encoder.tokenizer import FILE as TOKENIZER
+from autolora.text_encoder.tokenizer import convert_tokenizer
 
 TEXT_FOLDERS = ("text_encoder", "tokenizer")
 """folders of the base pipeline that a search needs"""
@@ -50,6 +53,12 @@ class PretrainedEncoder:
         """The folder with text encoder, tokenizer and transformer config, a value of models.pipeline for searches; None
         if the encoder comes without them."""
         return self.folder / PIPELINE if self.config.has_pipeline else None
+
+    @property
+    def tokenizers(self) -> Mapping[str, Path]:
+        """Digest of the text encoder -> its tokenizer.json; empty if the encoder comes without one."""
+        path = f"{PIPELINE}/{TOKENIZER}"
+        return {self.encoder.config.text_encoder: self.folder / path} if path in self.config.files else {}
 
     @property
     def tags(self) -> TagTable | None:
@@ -150,6 +159,8 @@ def _copy_pipeline(params: ModelsParams, target: Path) -> dict[str, str]:
     """Copy what a search needs of the base pipeline into a folder; return name -> sha256 of the copies."""
     for name in TEXT_FOLDERS:
         shutil.copytree(models.component(params, name), target / name)
+    max_tokens = ClipConfig.read(target / "text_encoder").max_position_embeddings
+    write_atomic(target / TOKENIZER, convert_tokenizer(target / "tokenizer", max_tokens))
     write_atomic(target / TRANSFORMER, json.dumps(models.transformer_config(params), indent=2) + "\n")
     return {f"{PIPELINE}/{name}": sha256 for name, sha256 in hash_files(target).items()}
 

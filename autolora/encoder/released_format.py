@@ -23,8 +23,8 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.lora.slots import escape, slots
 from autolora.presets.encoder import EncoderVariant
-from autolora.slots import escape, slots
 from autolora.storage.files import write_atomic
 
 BLOCK = {

@@ -2,22 +2,20 @@
 
 Every slot's sketch is divided by its norm, so that an adapter's inner product with another one is the mean cosine of
 their updates over the slots, and neither strength nor rank counts. The regression works on inner products with the
-training adapters and concepts, or with a random part of them if there are many (autolora/encoder/landmarks.py).
+training adapters, or with a random part of them if there are many (autolora/encoder/landmarks.py).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from autolora.encoder.calibration import unfitted_relevance
-from autolora.encoder.concept_rows import ConceptRows, no_concepts
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch, Stacks
 from autolora.encoder.landmarks import Rows, draw_landmarks
-from autolora.encoder.regression import JointRegression
+from autolora.encoder.regression import Regression
 from autolora.encoder.text_map import TextMap
 
 MIN_NORM = 1e-30
@@ -70,16 +68,6 @@ def slot_units(values: Tensor | Stacks) -> Tensor:
     return units
 
 
-@dataclass(frozen=True, slots=True)
-class RidgeFit:
-    """What a fit returns beside the encoder that it sets."""
-
-    out_of_fold: Tensor
-    """(N, d), the predictions for the adapters by regressions without their own family and the concepts of it"""
-    concept_weight: float
-    """the weight of the concepts that was chosen; 0 without concepts"""
-
-
 def fit_ridge(
     encoder: RidgeEncoder,
     adapters: Sequence[str],
@@ -87,37 +75,20 @@ def fit_ridge(
     targets: Tensor,
     read: Callable[[str], AdapterBatch],
     seed: int,
-    concepts: ConceptRows | None = None,
-) -> RidgeFit:
-    """Set mean, weights and mean target of the encoder from adapters (N,), their families (N,) and unit targets (N, d),
-    and from further rows of concepts.
+) -> Tensor:
+    """Set mean, weights and mean target of the encoder from adapters (N,), their families (N,) and unit targets (N, d).
 
-    Each sketch is read once. Memory: the landmarks' sketches, the weights and the features.
+    Returns the predictions (N, d) for the adapters by regressions without their own family. Each sketch is read once.
+    Memory: the landmarks' sketches, the weights and the features.
     """
-    device = encoder.mean.device
-    if concepts is None:
-        concepts = no_concepts(len(encoder.config.slots), encoder.config.sketch_size or 0, len(targets[0]))
-    gradients = concepts.gradients
-    adapter_rows = Rows(len(adapters), lambda row: slot_units(read(adapters[row]).to(device).values)[0])
-    concept_rows = Rows(len(gradients), lambda row: slot_units(gradients[row : row + 1].to(device))[0])
-    limit = encoder.config.variant.landmarks
-    landmarks = draw_landmarks(adapter_rows, concept_rows, limit, seed, like=encoder.mean)
-    features, mean = landmarks.adapter_features(adapter_rows)
-    concept_features = landmarks.concept_features(concept_rows)
+    device, variant = encoder.mean.device, encoder.config.variant
+    rows = Rows(len(adapters), lambda row: slot_units(read(adapters[row]).to(device).values)[0])
+    landmarks = draw_landmarks(rows, variant.landmarks, seed, like=encoder.mean)
+    features, mean = landmarks.features(rows)
     features -= features.mean(0)
-    concept_features -= concept_features.mean(0)
-    regression = JointRegression(
-        features=features,
-        targets=targets.double(),
-        families=families,
-        concept_features=concept_features,
-        concept_targets=concepts.targets.to(device).double(),
-        concept_families=concepts.families,
-        ridge=encoder.config.variant.ridge,
-    )
-    weight = regression.choose_weight()
+    regression = Regression(features, targets.double(), families, variant.ridge)
     encoder.mean.copy_(mean)
     encoder.mean_target.copy_(targets.mean(0))
-    landmarks.write_weights(regression.solve(weight), out=encoder.weights)
+    landmarks.write_weights(regression.solve(), out=encoder.weights)
     del landmarks  # most of the memory, which the predictions out of fold do not need
-    return RidgeFit(regression.out_of_fold(weight).float(), weight)
+    return regression.out_of_fold().float()

@@ -4,13 +4,10 @@ data/encoder and its digest.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autolora.concepts.store import load_concepts
-from autolora.encoder.config import LearnedFrom
 from autolora.encoder.examples import TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import TextEncoder
@@ -22,7 +19,6 @@ from autolora.params import EncoderParams, PoolParams, training_params
 from autolora.presets.encoder import EncoderVariant
 from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
-from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import write_libraries
 
 ADAPTERS_IN_MEMORY = 1024
@@ -38,35 +34,22 @@ def train(
     bounds: PoolParams,
     device: str = "cpu",
 ) -> Iterator[Step]:
-    """Train on the locked adapters, and on concepts if the variant takes them; save data/encoder and then its digest;
-    yield after each step.
+    """Train on the locked adapters; save data/encoder and then its digest; yield after each step.
 
     transformer: config of the base model's FluxTransformer2DModel.
     bounds: limits on files of weights, which the probe `full` reads.
-    Raises MissingArtifact if there are no training examples, or the variant takes concepts and there is no
-    data/concepts; MismatchError if params, pool, concepts and models do not fit.
+    Raises MissingArtifact if there are no training examples, MismatchError if params, pool and models do not fit.
     """
     encoder = build(root, params, transformer, text_encoder).to(device)
     read = reader(root, encoder.config, bounds)
     if params.variant.model == "transformer":  # the regression reads each adapter once
         read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(read)
     examples = _accepted(load_examples(root), read, params.variant)
-    concepts = load_concepts(root) if params.variant.concepts else None
-    digest = read_digest(root, "concepts")["sha256"] if params.variant.concepts else None
-    trained = yield from fit(encoder, examples, read, text_encoder, params, concepts)
-    learned_from = LearnedFrom(
-        adapters=len(examples),
-        concepts=len(concepts.concepts) if concepts else 0,
-        images=len(concepts.captions) if concepts else 0,
-        concepts_digest=digest,
-        concept_weight=trained.concept_weight,
-    )
-    encoder.config = replace(encoder.config, learned_from=learned_from)
-    save_encoder(folder(root), encoder, trained.tags)
+    tags = yield from fit(encoder, examples, read, text_encoder, params)
+    save_encoder(folder(root), encoder, tags)
     write_libraries(folder(root))
     texts = sum(len(example.captions) for example in examples)
-    trained_from = _trained_from(examples, params) | ({"concepts": digest} if digest else {})
-    write_encoder_digest(root, encoder, trained_from, adapters=len(examples), texts=texts)
+    write_encoder_digest(root, encoder, _trained_from(examples, params), adapters=len(examples), texts=texts)
 
 
 def use_pretrained(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from autolora.concepts.store import Concepts
 from autolora.encoder.calibration import Observation, fit_logistic
 from autolora.encoder.examples import TrainExample
 from autolora.encoder.tags import TagTable
@@ -20,14 +19,11 @@ from autolora.storage.arrays import Float64Array
 MAX_CANDIDATES = 2000
 MIN_SHARE = 0.5
 """a tag is right if at least this share of the captions contains it"""
-CORPUS = ""
-"""stands for images of no family, those of a corpus"""
 
 
 def fit_tags(
     train_examples: Sequence[TrainExample],
     weights: Float64Array,
-    concepts: Concepts | None,
     embed: Callable[[Sequence[str]], Float64Array],
 ) -> TagTable | None:
     """Return the tags of an encoder; None if nothing can be a tag, or no candidate is of two families.
@@ -35,7 +31,7 @@ def fit_tags(
     weights: what the encoder predicts (N, d) from the training adapters' weights. embed: from texts to their unit
     vectors.
     """
-    candidates = list_candidates(train_examples, concepts)
+    candidates = list_candidates(train_examples)
     if not candidates:
         return None
     texts = tuple(candidates)
@@ -47,22 +43,14 @@ def fit_tags(
     return TagTable(texts, table.vectors, np.array([slope, intercept]))
 
 
-def list_candidates(
-    train_examples: Sequence[TrainExample], concepts: Concepts | None
-) -> dict[str, frozenset[str]]:
-    """Return candidate -> the families that have it: phrases of concepts, then the words of most families' captions."""
+def list_candidates(train_examples: Sequence[TrainExample]) -> dict[str, frozenset[str]]:
+    """Return candidate -> the families that have it: the words of most families' captions."""
     families: defaultdict[str, set[str]] = defaultdict(set)
     for example in train_examples:
         for word in {word for text in example.captions for word in split_words(text) if _is_content(word)}:
             families[word].add(example.family)
     by_count = sorted(families.items(), key=lambda item: (-len(item[1]), item[0]))
-    phrases = {
-        concept.phrase: concept.families or frozenset({CORPUS})
-        for concept in (concepts.concepts if concepts else ())
-        if all(_is_content(word) for word in concept.phrase.split())
-    }
-    words = {word: frozenset(own | phrases.get(word, frozenset())) for word, own in by_count}
-    return dict(list((phrases | words).items())[:MAX_CANDIDATES])
+    return {word: frozenset(own) for word, own in by_count[:MAX_CANDIDATES]}
 
 
 def contains(captions: Sequence[str], text: str) -> bool:
@@ -77,7 +65,7 @@ def _observe(
     train_examples: Sequence[TrainExample],
     weights: Float64Array,
 ) -> Iterator[Observation]:
-    """Yield the tags of each training adapter among those that another family or a corpus has, and which are right."""
+    """Yield the tags of each training adapter among those that another family has, and which are right."""
     sources = list(candidates.values())
     for example, vector in zip(train_examples, weights, strict=True):
         known = np.array([bool(families - {example.family}) for families in sources])

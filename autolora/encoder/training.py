@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autolora.concepts.store import Concepts
 from autolora.encoder.calibration import CalibrationSet, calibrate
-from autolora.encoder.concept_rows import ConceptRows, make_concept_rows
 from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, new_encoder
-from autolora.encoder.ridge import RidgeEncoder, RidgeFit, fit_ridge
+from autolora.encoder.ridge import RidgeEncoder, fit_ridge
 from autolora.encoder.tag_fitting import fit_tags
 from autolora.encoder.tags import TagTable
 from autolora.errors import MismatchError, MissingArtifact
@@ -43,15 +41,6 @@ class Step:
     total: int
     values: Mapping[str, float]
     """loss and temperature of the transformer; the regression's mean cosine with the captions out of fold"""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trained:
-    """What a training returns beside the encoder."""
-
-    concept_weight: float
-    """weight of a concept relative to an adapter; 0 without concepts"""
-    tags: TagTable | None
 
 
 def build(
@@ -93,24 +82,18 @@ def fit(
     read: Callable[[str], AdapterBatch],
     text_encoder: TextEncoder,
     params: EncoderParams,
-    concepts: Concepts | None = None,
-) -> Generator[Step, None, Trained]:
+) -> Generator[Step, None, TagTable | None]:
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
-    read: adapter sha256 -> a batch of one. concepts: those that the regression learns from too.
-    The seed determines the weights on one kind of CPU.
-    Raises MissingArtifact if the regression has too few families, MismatchError if the concepts are of another kind of
-    sketch.
+    Returns the tags. read: adapter sha256 -> a batch of one. The seed determines the weights on one kind of CPU.
+    Raises MissingArtifact if the regression has too few families.
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
     empty = torch.from_numpy(text_encoder.encode([""]))[0]
     encoder.text_map.fit(captions.by_adapter(), empty, params.variant.text_map, params.variant.text_shrinkage)
-    weight = 0.0
     if isinstance(encoder, RidgeEncoder):
-        rows = _concept_rows(encoder, text_encoder, concepts) if concepts else None
-        fitted, values = _fit_ridge(encoder, train_examples, captions, read, params, rows)
-        vectors, weight = fitted.out_of_fold, fitted.concept_weight
+        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params)
         yield Step(1, 1, values)
     else:
         for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
@@ -118,7 +101,7 @@ def fit(
         vectors = _embed(encoder, train_examples, read)
     _calibrate(encoder, train_examples, captions, vectors, text_encoder, params)
     embed = partial(embed_texts, encoder, text_encoder)
-    return Trained(weight, fit_tags(train_examples, vectors.double().cpu().numpy(), concepts, embed))
+    return fit_tags(train_examples, vectors.double().cpu().numpy(), embed)
 
 
 def _embed(
@@ -166,11 +149,10 @@ def _fit_ridge(
     captions: CaptionFeatures,
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
-    concepts: ConceptRows | None,
-) -> tuple[RidgeFit, dict[str, float]]:
-    """Fit the regression to the unit mean of each adapter's caption vectors, and to concepts.
+) -> tuple[Tensor, dict[str, float]]:
+    """Fit the regression to the unit mean of each adapter's caption vectors.
 
-    Returns the fit, and the values of the step.
+    Returns the predictions (N, d) out of fold, and the values of the step.
     Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
     """
     text_map, device = encoder.text_map, encoder.mean.device
@@ -183,31 +165,10 @@ def _fit_ridge(
             "dataset.train_until in params.yaml so that it covers more adapters, then run `dvc repro`; or use a "
             "pretrained encoder (encoder.from)"
         )
-    result = fit_ridge(encoder, names, families, targets, read, params.seed, concepts)
-    predictions, wanted = result.out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
+    out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
+    predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
     rule = CaptionRule(wanted.mean(axis=0), margin=0.0)
     cosines = rule.agreements(predictions, wanted)
     margins = cosines - rule.expected(predictions, wanted)
     encoder.agreement_margin.fill_(min(float(np.quantile(margins, MISJUDGED_SHARE)), 0.0))
-    values = {"cosine with captions out of fold": float(cosines.mean())}
-    if concepts is not None:
-        values["concept weight"] = result.concept_weight
-    return result, values
-
-
-def _concept_rows(encoder: RidgeEncoder, text_encoder: TextEncoder, concepts: Concepts) -> ConceptRows | None:
-    """Return the rows that concepts add to the regression; None, with a warning, if there is no concept.
-
-    Raises MismatchError if their gradients are of another kind of sketch than the adapters'.
-    """
-    if not concepts.concepts:
-        logger.warning("the stage `concepts` has made none: the encoder learns from adapters only")
-        return None
-    size = encoder.config.sketch_size
-    expected = (len(encoder.config.slots), size, size)
-    if concepts.rows.shape[1:] != expected:
-        raise MismatchError(
-            f"the gradients of data/concepts have shape {tuple(concepts.rows.shape[1:])} but the sketches of the pool "
-            f"{expected}: run `dvc repro concepts`"
-        )
-    return make_concept_rows(concepts, partial(embed_texts, encoder, text_encoder))
+    return out_of_fold, {"cosine with captions out of fold": float(cosines.mean())}

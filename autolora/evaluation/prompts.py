@@ -18,7 +18,7 @@ from autolora.metrics.bootstrap import estimates
 from autolora.metrics.comparison import chance_metrics, query_metrics
 from autolora.metrics.numbers import rounded
 from autolora.params import EvaluationParams
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float64Array, Int64Array
 from autolora.storage.validation import is_unicode
 

@@ -2,8 +2,7 @@
 
 `base` loads no adapter; `direct` adds the updates of all loaded adapters; `selected` adds those of the adapters whose
 relevance to the prompt, as a selection computes it, is above one half; `gated` weights the updates by the trained
-gates; `experiments.further_methods` names others of `autolora.fusion.methods`. Some of these need to know which adapter
-is the style: it is the second of a pair, if judgments give the kinds.
+gates; `experiments.further_methods` names others of `autolora.fusion.methods`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from autolora.experiments.scoring import MethodImages
 from autolora.fusion import methods as fusion
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
-from autolora.generation import Generator, generate_images
+from autolora.generation.images import Generator, generate_images
 from autolora.params import ExperimentsParams, GenerationParams, Method
 
 METHODS = ("base", "direct", "selected", "gated")

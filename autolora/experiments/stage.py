@@ -27,7 +27,7 @@ from autolora.experiments.scoring import Scores, score_images
 from autolora.experiments.store import folder, metrics_path, report_path
 from autolora.fusion import store as fusion_store
 from autolora.fusion.recorder import GateRecorder
-from autolora.generation import Generator
+from autolora.generation.images import Generator
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments

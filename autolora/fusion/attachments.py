@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
+from autolora.fusion.acting import check_hits
 from autolora.fusion.base_model import check_base_model, transformer_slots
-from autolora.fusion.roles import check_hits
+from autolora.lora.slots import Slot
 from autolora.params import Method, RuleParams
 from autolora.records import Hit
-from autolora.slots import Slot
 
 if TYPE_CHECKING:
     from autolora.fusion.gate import Gates
@@ -41,13 +41,12 @@ def attach(
     load_gates: "LoadGates",
     method: Method,
     params: RuleParams,
-    style: Hit | None = None,
 ) -> None:
     """Let the adapters of hits act in a pipeline, in place of those attached before; after an error these stay.
 
     load_base: reads the canonical slots of the base model that the adapters were made for. load_text: reads the updates
     of the text encoders; None leaves these as they are. load_gates: called for the method `gated` only. params: the
-    numbers in the methods' rules. style: the hit that is the style, for a method with roles. Raises as `Pool.fuse`.
+    numbers in the methods' rules. Raises as `Collection.fuse`.
     """
     from autolora.fusion.hits import fused_hits
 
@@ -63,7 +62,6 @@ def attach(
         params=params,
         load_gates=lambda: load_gates(slots),
         load_text=(lambda sha256: load_text(sha256, pipeline)) if load_text else None,
-        style=style,
     )
     detach(pipeline)
     if hits:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autolora.errors import MismatchError
-from autolora.slots import Slot, slots
+from autolora.lora.slots import Slot, slots
 
 CONFIG_KEYS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
 """of a FluxTransformer2DModel, which determine its slots"""

@@ -20,10 +20,10 @@ from autolora.flow_matching import Captions, encode_captions, encode_images
 from autolora.fusion.tensor_files import load_or_compute
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.lora.factors import Lora
+from autolora.lora.slots import slots
 from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
-from autolora.slots import slots
 from autolora.storage.hashes import hash_value
 
 ADAPTERS_IN_MEMORY = 64

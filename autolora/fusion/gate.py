@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from autolora.lora.slots import escape
 from autolora.presets.fusion import FusionVariant, GateForm
-from autolora.slots import escape
 
 EPS = 1e-5
 """of the LayerNorms of Eq. 6"""

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from autolora.fusion.acting import acting_hits
 from autolora.fusion.install import Attachment, strengthened
 from autolora.fusion.methods import LoadGates, choose_rule
 from autolora.fusion.recorder import GateRecorder
-from autolora.fusion.roles import order_by_role
 from autolora.fusion.rules import Adapter
 from autolora.fusion.text_encoders import attach_text_parts
 from autolora.lora.factors import Lora
 from autolora.lora.text_parts import TextParts
-from autolora.params import Method, RuleParams
+from autolora.params import Method, RuleParams, check_method
 from autolora.records import Hit
 
 
@@ -24,17 +24,17 @@ def fused_hits(
     load_gates: LoadGates,
     load_text: Callable[[str], TextParts] | None = None,
     recorder: GateRecorder | None = None,
-    style: Hit | None = None,
 ) -> Attachment:
     """Let the adapters of hits act in a pipeline by a method of fusion, each with its strength; those of 0 do not.
 
     load_pipeline: called after all that is known without the base model has been checked, since loading it takes
     minutes. load: sha256 of an adapter -> its updates. load_text: those of the text encoders; None leaves these as they
-    are. recorder: gets the means of the gates. style: the hit that is the style, for a method with roles.
-    Raises as `order_by_role`, `load`, `load_gates`, `autolora.fusion.methods.choose_rule`, the rule's `attach`,
+    are. recorder: gets the means of the gates.
+    Raises as `acting_hits`, `load`, `load_gates`, `autolora.fusion.methods.choose_rule`, the rule's `attach`,
     `load_text` and `autolora.fusion.text_encoders.attach_text_parts`.
     """
-    acting = order_by_role(hits, method, style)
+    check_method(method)
+    acting = acting_hits(hits)
     adapters = [
         Adapter(hit.sha256, strengthened(load(hit.sha256), hit.strength), hit.relevance) for hit in acting
     ]

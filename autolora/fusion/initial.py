@@ -49,7 +49,7 @@ def _load(path: Path, transformer: Mapping[str, Any]) -> Gates:
         return pretrained.gates
     if not path.exists():
         raise MissingArtifact(
-            f"{path} does not exist: give a folder that `autolora publish-gates FOLDER` has written, a file of gates "
+            f"{path} does not exist: give a folder that `autolora publish gates FOLDER` has written, a file of gates "
             "that their authors have published, or null for random ones"
         )
     return load_published(path, transformer)

@@ -1,4 +1,4 @@
-"""Install adapters on a transformer: its slot linears add the adapters' updates, gated, summed or merged.
+"""Install adapters on a transformer: its slot linears add the adapters' updates, gated or summed.
 
 A forward hook on each linear adds to its output, so no weight and no module is changed, and removing the hooks
 restores the transformer exactly. Gates on fused slots work on the unfused transformer: the linears of a fused slot
@@ -21,7 +21,7 @@ from autolora.fusion.linears import execution_device, find_linear, is_compiled
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import SlotFusion, place
 from autolora.lora.factors import Factors, Lora, fuse_all
-from autolora.slots import fused_slots
+from autolora.lora.slots import fused_slots
 
 Hook = Callable[..., Tensor]
 PreHook = Callable[..., tuple[Any, ...] | None]
@@ -45,7 +45,6 @@ def fused(
     *,
     gates: Gates | None = None,
     relevance: Sequence[float] | Tensor | None = None,
-    weights: Sequence[float] | None = None,
     sha256: Sequence[str] | None = None,
     recorder: GateRecorder | None = None,
 ) -> Attachment:
@@ -55,15 +54,12 @@ def fused(
     gates: None sums the updates. Otherwise each update passes the gate of its slot (Eq. 6-8), also that of a single
     adapter, and two or more adapters get their global LoRA (Eq. 9) as one more adapter with relevance 0.
     relevance: (k,) or, per sample of the batch, (k, B), 0 to 1; None means 1 for all.
-    weights: factor of each adapter's update; None means 1 for all.
     sha256: of each adapter, so that the global LoRA of this set is kept and the set can return without computing it.
     recorder: gets the means of the gates.
     Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
     to which nothing can be added.
     """
-    strengths = [1.0] * len(loras) if weights is None else weights
-    adapters = [strengthened(lora, strength) for lora, strength in zip(loras, strengths, strict=True)]
-    return hooked(transformer, _slot_fusions(transformer, adapters, gates, relevance, sha256, recorder))
+    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, sha256, recorder))
 
 
 def hooked(transformer: Any, additions: Sequence[tuple[Sequence[nn.Linear], Addition]]) -> Attachment:

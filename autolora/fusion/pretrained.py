@@ -18,11 +18,11 @@ from torch import Tensor
 from autolora.errors import MismatchError, ParamsError
 from autolora.fusion import store
 from autolora.fusion.gate import Gates
+from autolora.lora.slots import unescape
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import DType, PretrainedConfig, TrainingSet
 from autolora.pretrained.folder import claim_folder, read_folder, write_folder
 from autolora.pretrained.source import locate
-from autolora.slots import unescape
 
 
 @dataclass(frozen=True, slots=True, eq=False)

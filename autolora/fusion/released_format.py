@@ -13,8 +13,8 @@ from torch import Tensor
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
 from autolora.fusion.gate import TERMS, Gates
+from autolora.lora.slots import fused_slots
 from autolora.presets.fusion import FUSION, FusionVariant, GateForm
-from autolora.slots import fused_slots
 from autolora.storage.files import write_atomic
 
 GLOBAL_RANK: Mapping[GateForm, int] = {"full": 4, "no_base": 2, "no_cross": 2, "no_lora": 2}

@@ -24,9 +24,9 @@ from autolora.fusion.interference import Interference
 from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.training import Progress, TrainingLoss, fit
 from autolora.fusion.training_set import TrainingSet
+from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
 from autolora.pretrained.source import locate_pinned
-from autolora.slots import slots
 from autolora.storage.hashes import hash_value
 from autolora.storage.inputs import read_state, write_libraries
 

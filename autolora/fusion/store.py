@@ -17,10 +17,10 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.gate import Gates
+from autolora.lora.slots import Slot, fused_slots, slots, unescape
 from autolora.params.ranges import check_section
 from autolora.params.reader import read_section
 from autolora.presets.fusion import FusionVariant
-from autolora.slots import Slot, fused_slots, slots, unescape
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.incremental import write_digest
@@ -37,7 +37,7 @@ NAMED = 3
 """tensors that an error names"""
 RESTORE = (
     "restore the gates (`autolora repair --apply`), or write them again (`dvc repro --force --single-item fusion`, or "
-    "`autolora import-gates`)"
+    "`autolora import gates`)"
 )
 WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
 """name of a tensor that a gate of every form has, and that is as wide as its slot"""
@@ -138,7 +138,7 @@ def check_exported(folder: Path) -> None:
     if isinstance(config, dict) and "slots" in config:
         raise MismatchError(
             f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them with "
-            "`autolora publish-gates FOLDER` in that project, and name that folder in fusion.from or fusion.init"
+            "`autolora publish gates FOLDER` in that project, and name that folder in fusion.from or fusion.init"
         )
 
 

@@ -22,6 +22,7 @@ from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json, hash_files, hash_value
 from autolora.storage.incremental import digest_of
 from autolora.storage.tables import read_arrow, tagged_version, to_matrix, version_of
+from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
 """all but the vectors"""
@@ -41,6 +42,8 @@ class Content:
     """(N, d) each, in the order of VECTORS"""
     meta: dict[str, Any]
     text_map: TextMap
+    tokenizer: bytes | None = None
+    """tokenizer.json; None if a former version of AutoLoRA wrote the index"""
 
 
 def make_copy(path: Path, digest: str, source: Path) -> None:
@@ -92,14 +95,19 @@ def _read_working(folder: Path, digest: str) -> Content:
     meta, text_map = json.loads((folder / "meta.json").read_text()), read_text_map(folder)
     rows = read_arrow(folder, TABLE, [*COLUMNS, *VECTORS], version)
     vectors = tuple(to_matrix(rows.column(name)) for name in VECTORS)
-    return Content(rows.select(list(COLUMNS)), vectors, meta, text_map)
+    return Content(rows.select(list(COLUMNS)), vectors, meta, text_map, _read_tokenizer(folder))
 
 
 def _read_copy(folder: Path, digest: str) -> Content:
     """Return the content of a copy. digest: checked by the caller."""
     vectors = tuple(map_vectors(folder, name) for name in VECTORS)
     meta = json.loads((folder / "meta.json").read_text())
-    return Content(map_columns(folder), vectors, meta, read_text_map(folder))
+    return Content(map_columns(folder), vectors, meta, read_text_map(folder), _read_tokenizer(folder))
+
+
+def _read_tokenizer(folder: Path) -> bytes | None:
+    path = folder / TOKENIZER
+    return path.read_bytes() if path.exists() else None
 
 
 def write_content(folder: Path, content: Content) -> None:
@@ -115,6 +123,8 @@ def write_content(folder: Path, content: Content) -> None:
         np.save(vectors_path(folder, name), vectors[order])
     write_atomic(folder / "meta.json", json.dumps(content.meta))
     write_text_map(folder, content.text_map)
+    if content.tokenizer is not None:
+        write_atomic(folder / TOKENIZER, content.tokenizer)
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 `vectors.npy` and `columns.arrow` are mapped into memory: a search reads the vectors that it compares, the columns that
 it filters by, and the rows of its hits. A large index has `lists.safetensors`, and its rows are sorted by these lists
-instead of by sha256. `weights_vectors.npy`, `meta.json` and `text_map.safetensors` are those of the working index, and
-`hashes.json` has the sha256 of each of these files.
+instead of by sha256. `weights_vectors.npy`, `meta.json`, `text_map.safetensors` and `tokenizer.json` are those of the
+working index, and `hashes.json` has the sha256 of each of these files.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
 from autolora.storage.files import Row
 from autolora.storage.hashes import hash_file, hash_value
+from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 COLUMNS_FILE = "columns.arrow"
 ROWS_PER_BATCH = 10_000
@@ -76,6 +77,8 @@ class Index:
     """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
     lists: InvertedLists | None = None
     """of a large index"""
+    tokenizers: Mapping[str, Path] = field(default_factory=dict)
+    """digest of the text encoder -> its tokenizer.json; empty if a former version of AutoLoRA wrote the index"""
 
     @cached_property
     def weights_lengths(self) -> Float32Array:
@@ -142,7 +145,7 @@ def is_copy(folder: Path) -> bool:
 def open_copy(folder: Path, digest: str) -> Index:
     """Return the index of a copy. Raises MissingArtifact if its files are damaged or missing."""
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
+        meta, tokenizer = json.loads((folder / "meta.json").read_bytes()), folder / TOKENIZER
         return Index(
             digest=digest,
             vectors=map_vectors(folder, "vector"),
@@ -153,6 +156,7 @@ def open_copy(folder: Path, digest: str) -> Index:
             text_map=read_text_map(folder),
             relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
             lists=read_lists(folder),
+            tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
         )
     except (MissingArtifact, *DAMAGED) as error:
         raise _unreadable(folder, error) from error

@@ -17,7 +17,14 @@ import torch
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
 from autolora.encoder.inputs import AdapterBatch
-from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, relevance_of
+from autolora.encoder.model import (
+    Encoder,
+    TextEncoder,
+    caption_rule,
+    check_text_encoder,
+    embed_texts,
+    relevance_of,
+)
 from autolora.index.embedding import embed
 from autolora.index.store import (
     CHECKS,
@@ -32,7 +39,7 @@ from autolora.index.store import (
 )
 from autolora.index.text_map import TextMap, write_text_map
 from autolora.matching.hybrid import combine
-from autolora.params import PoolParams
+from autolora.params import ModelsParams, PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
 from autolora.storage.arrays import Float32Array, Float64Array
@@ -50,6 +57,8 @@ from autolora.storage.tables import (
     to_matrix,
     upsert,
 )
+from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +177,15 @@ class IndexSync:
         if adapters:
             tables.remove(open_table(folder(self.root), TABLE, self.columns), self.columns, adapters)
         return len(adapters)
+
+    def save_tokenizer(self, params: ModelsParams) -> None:
+        """Write tokenizer.json, with which searches read prompts without transformers.
+
+        Raises MismatchError if the encoder was trained with another text encoder than that of `params.pipeline`.
+        """
+        text_encoder = load_numpy_text_encoder(self.root, params)
+        check_text_encoder(self.encoder, text_encoder.digest)
+        write_atomic(folder(self.root) / TOKENIZER, text_encoder.tokenizer.to_json())
 
     def finish(self) -> str:
         """Write meta.json and the text map, which make the folder searchable on its own, and then the digest.

@@ -11,8 +11,8 @@ from autolora import models
 from autolora.errors import MissingArtifact
 from autolora.local.project import TEMPLATE
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import FusedSlot, Slot, fused_slots, hidden_size, slots
 from autolora.params import Params, PoolParams, load
-from autolora.slots import FusedSlot, Slot, fused_slots, hidden_size, slots
 
 FLUX_DEV_NAME, FLUX_DEV_ID = "flux.1-dev", "black-forest-labs/FLUX.1-dev"
 FLUX_DEV = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}

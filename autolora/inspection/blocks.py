@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autolora.lora.sketch import Sketch
-from autolora.slots import Slot
+from autolora.lora.slots import Slot
 
 DIGITS = 4
 """decimals of a share; estimates deviate by about 1 % of a large share"""

@@ -16,7 +16,7 @@ from autolora.lora.factors import Lora
 from autolora.lora.mmap_file import open_regular
 from autolora.lora.read import Reading, read_unchecked
 from autolora.lora.sketch import Sketch, sketch
-from autolora.slots import Slot
+from autolora.lora.slots import Slot
 
 PART_BYTES = 40 * 10**6
 """of a file per part that is sketched at once, which takes about 30 ms"""

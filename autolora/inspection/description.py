@@ -27,7 +27,7 @@ MIN_WORD_SHARE = 0.75
 ENOUGH = 0.3
 """an agreement that no text has to exceed. The rule expects captions, and of adapters that the encoder was trained on
 nearly exact ones. Of the playground's themes as names, 97 % of the right ones pass and 83 % of the wrong ones do not
-for adapters unseen in training; for training adapters 96 % and 96 % (bench/names.py)"""
+for adapters unseen in training; for training adapters 96 % and 96 % (bench/names.py of commit 76cad11)"""
 MAX_KEPT_TEXTS = 20_000
 """vectors of texts that are kept, so that each is encoded once"""
 UNINFORMATIVE = frozenset({

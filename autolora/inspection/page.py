@@ -19,7 +19,7 @@ from autolora.inspection.inspection import Inspection
 from autolora.inspection.totals import Totals
 from autolora.storage.files import replacing
 
-STYLES = ("report/components/tokens.css", "report/components/cards.css", "inspection/page.css")
+STYLES = ("report/components/tokens.css", "inspection/page.css")
 OPEN_ROWS = 12
 """up to this number of files, all facts are shown at once"""
 BLOCK_PX = 6

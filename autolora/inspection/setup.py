@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
 from autolora.encoder.tags import load_tags
@@ -19,9 +18,7 @@ from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
 from autolora.inspection.description import Describer, is_informative
 from autolora.inspection.neighbors import open_neighbors
 from autolora.params import ModelsParams, Params
-from autolora.storage.files import read_json
-from autolora.text_encoder.clip import load_numpy_text_encoder
-from autolora.text_encoder.tokenizer import END_OF_WORD
+from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 
 MAX_VOCABULARY_WORDS = 1000
 """words of the text encoder's vocabulary that are compared with files if the encoder has no tags, the most frequent"""
@@ -63,7 +60,7 @@ def open_setup(
     if root is None or params is None:
         return Setup(base=base, describer=None, index=None, note="give an encoder (--encoder) for words")
     try:
-        describer = _project_describer(root, params, base, words)
+        describer = _project_describer(root, params, base, words, index)
     except AutoLoraError as error:
         note = f"no words and nearest adapters: {error}; or give an encoder (--encoder)"
         return Setup(base=base, describer=None, index=index, note=note)
@@ -116,9 +113,9 @@ def _with_pretrained(
         base = replace(open_base_model(pipeline, params), bounds=bounds)
     folder = _text_pipeline(pretrained, params, pipeline)
     with TemporaryDirectory() as cache:  # outside of a project nothing is stored
-        text_encoder = load_numpy_text_encoder(Path(cache), folder)
+        text_encoder = load_numpy_text_encoder(Path(cache), folder, pretrained.tokenizers)
     pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
-    vocabulary = _vocabulary_words(models.component(folder, "tokenizer"))
+    vocabulary = _vocabulary_words(text_encoder)
     describer = Describer(pretrained.encoder, text_encoder, words, vocabulary, None, pretrained.tags)
     note = "" if params is None else "nearest adapters are found with the project's own encoder only"
     return Setup(base=base, describer=describer, index=None, note=note)
@@ -142,7 +139,9 @@ def _text_pipeline(
     )  # fmt: skip
 
 
-def _project_describer(root: Path, params: Params, base: BaseModel, words: Sequence[str] | None) -> Describer:
+def _project_describer(
+    root: Path, params: Params, base: BaseModel, words: Sequence[str] | None, index: Index | None
+) -> Describer:
     """Return the trained encoder and the served index of a project."""
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     config = encoder.config
@@ -155,16 +154,12 @@ def _project_describer(root: Path, params: Params, base: BaseModel, words: Seque
             f"the project's encoder reads sketches of the kind {config.sketch_key}, but pool.sketch_size gives "
             f"{base.spec.key}: run `dvc repro encoder`"
         )
-    vocabulary = _vocabulary_words(models.component(params.models, "tokenizer"))
-    text_encoder = load_numpy_text_encoder(root, params.models)
+    text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers if index else {})
+    vocabulary = _vocabulary_words(text_encoder)
     tags = load_tags(encoder_store.folder(root))
     return Describer(encoder, text_encoder, words, vocabulary, open_neighbors(root), tags)
 
 
-def _vocabulary_words(folder: Path) -> list[str]:
+def _vocabulary_words(text_encoder: NumpyTextEncoder) -> list[str]:
     """Return the first informative words of a tokenizer's vocabulary, in which frequent words come first."""
-    tokenizer = read_json(folder / "tokenizer.json")
-    ids = tokenizer["model"]["vocab"] if tokenizer else read_json(folder / "vocab.json") or {}
-    tokens = sorted(ids, key=lambda token: int(ids[token]))
-    words = (token.removesuffix(END_OF_WORD) for token in tokens if token.endswith(END_OF_WORD))
-    return [word for word in words if is_informative(word)][:MAX_VOCABULARY_WORDS]
+    return [word for word in text_encoder.tokenizer.words() if is_informative(word)][:MAX_VOCABULARY_WORDS]

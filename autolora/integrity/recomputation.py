@@ -25,7 +25,7 @@ from autolora.records import Adapter
 from autolora.storage.files import read_json, read_rows, write_atomic
 from autolora.storage.incremental import digest_path
 
-RECOMPUTED = ("captions", "dataset", "concepts", "index", "evaluation")
+RECOMPUTED = ("captions", "dataset", "index", "evaluation")
 """stages that need neither hubs nor a training, in the order in which they run"""
 TRAININGS = ("encoder", "fusion", "experiments")
 

@@ -25,9 +25,7 @@ MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
 OBJECTS, RECORDS, COPIES = "objects", "records", "copies"
 """kinds of findings besides those of ExpectedFile: objects in DVC's cache, and files that record versions"""
-NOT_ERASED = (
-    "taken down, but not empty: run `python -m flows.takedown --apply` on a branch that lists the takedown"
-)
+NOT_ERASED = "taken down, but not empty: run `autolora takedown --apply` on a branch that lists the takedown"
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 

@@ -164,6 +164,7 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
             progress.advance(len(batch))
     sync.update(plan.update)
     sync.remove(plan.remove)
+    sync.save_tokenizer(params.models)
     sync.finish()
     return plan.counts
 

@@ -1,8 +1,8 @@
 """A project for one's own files: a folder with params.yaml, from which everything else is made."""
 
-import math
-import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, MutableMapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import yaml
 
 from autolora.errors import MissingArtifact, ParamsError
 
-PARAMS_FILE, PIPELINE_FILE = "params.yaml", "dvc.yaml"
+PARAMS_FILE = "params.yaml"
 TEMPLATE = Path(__file__).with_name("template.yaml")
 """profiles/flux.1-dev.yaml: a link in the sources, a copy in the installed package"""
-COMMENT_COLUMN = 40
 OWN_FILES: Mapping[str, Any] = {
     "crawl.hubs": ["folder"],
     "crawl.bases": [],  # the pool decides by the weights, and labels in sidecars are often wrong
@@ -31,11 +30,6 @@ OWN_FILES: Mapping[str, Any] = {
 def find_project(here: Path) -> Path | None:
     """Return the nearest folder with params.yaml, `here` or above it; None if there is none."""
     return next((folder for folder in (here, *here.parents) if (folder / PARAMS_FILE).exists()), None)
-
-
-def is_pipeline(root: Path) -> bool:
-    """Return whether the stages of a project are run by DVC."""
-    return (root / PIPELINE_FILE).exists()
 
 
 def check_folder(root: Path, folder: Path) -> None:
@@ -75,39 +69,42 @@ def write_project(root: Path, values: Mapping[str, Any]) -> Path:
 def set_values(text: str, values: Mapping[str, Any]) -> str:
     """Return the text of a params file with these values (dotted key -> value); comments and all else stay.
 
-    Raises KeyError if the file has no such key.
+    Raises KeyError if the file has no such key, ParamsError if it has a key twice, which PyYAML accepts.
     """
-    lines = text.split("\n")
+    from ruamel.yaml.constructor import DuplicateKeyError
+
+    editor = _editor()
+    try:
+        content = editor.load(text)
+    except DuplicateKeyError as error:
+        raise ParamsError(f"params.yaml: {error.problem}: keep one of them") from error
     for dotted, value in values.items():
-        position = _find_line(lines, dotted)
-        head = re.match(r"\s*\w+:", lines[position])
-        comment = re.search(r"\s#.*$", lines[position])
-        assert head is not None
-        line = f"{head[0]} {_to_yaml(value)}"
-        lines[position] = f"{line:{COMMENT_COLUMN - 2}}  {comment[0].strip()}" if comment else line
-    return "\n".join(lines)
-
-
-def _to_yaml(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _find_line(lines: list[str], dotted: str) -> int:
-    """Return the number of the line that holds a value. Raises KeyError if there is none."""
-    position = -1
-    for depth, name in enumerate(dotted.split(".")):
-        start, indent = position + 1, "  " * depth
-        for position in range(start, len(lines)):
-            line = lines[position]
-            if line.startswith(f"{indent}{name}:"):
-                break
-            if depth and line.strip() and not line.startswith(indent):  # the section has ended
-                raise KeyError(dotted)
-        else:
+        *names, last = dotted.split(".")
+        section: Any = content
+        for name in names:
+            section = section.get(name) if isinstance(section, Mapping) else None
+        if not isinstance(section, MutableMapping) or last not in section:
             raise KeyError(dotted)
-    return position
+        # as PyYAML quotes it: it reads the file as YAML 1.1, where an unquoted yes is true
+        section[last] = editor.load(yaml.safe_dump(value, default_flow_style=True, allow_unicode=True))
+    changed = StringIO()
+    editor.dump(content, changed)
+    return changed.getvalue()
+
+
+def _editor() -> Any:
+    """Return a reader and writer of YAML that keeps comments, quotes, and null as a word."""
+    from ruamel.yaml import YAML  # here, because searches import this module and edit nothing
+
+    editor = YAML()
+    editor.preserve_quotes, editor.width = True, sys.maxsize
+    representer = editor.representer
+    representer.yaml_representers = representer.yaml_representers | {type(None): _represent_none}
+    return editor
+
+
+def _represent_none(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _with_title(text: str) -> str:

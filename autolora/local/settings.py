@@ -40,7 +40,7 @@ def check_text_encoder(encoder: str) -> None:
     if pretrained.pipeline is None:
         raise MissingArtifact(
             f"the encoder in {pretrained.folder} comes without its text encoder: publish it with "
-            "`autolora publish-encoder FOLDER --with-pipeline`, or write the project with `autolora init --encoder "
+            "`autolora publish encoder FOLDER --with-pipeline`, or write the project with `autolora init --encoder "
             f"{encoder}`, set models.pipeline to the pipeline that the encoder was trained with, and run "
             "`autolora index FOLDER`"
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.formats import BFL_DOUBLE, BFL_SINGLE
-from autolora.slots import FusedSlot, Slot
+from autolora.lora.slots import FusedSlot, Slot
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 """in which files are exported; all tools read them"""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autolora.slots import FusedSlot
+from autolora.lora.slots import FusedSlot
 
 ZERO_SHARE = 1e-13
 """an update with ‖ΔW‖² below this share of ‖up‖²·‖down‖² is zero to single precision"""

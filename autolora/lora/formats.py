@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autolora.slots import DOUBLE, SINGLE
+from autolora.lora.slots import DOUBLE, SINGLE
 
 # suffix -> suffix style, kind of update, role of the tensor; None: used with every style, with every kind
 SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
@@ -73,12 +73,12 @@ ModuleNames = Mapping[str, tuple[str, ...]]
 
 
 def _parts(table: tuple[tuple[str, int, int, str], ...]) -> ModuleNames:
-    """Return fused suffix -> canonical suffixes, from a table of autolora.slots."""
+    """Return fused suffix -> canonical suffixes, from a table of autolora.lora.slots."""
     return {fused: tuple(row[0] for row in table if row[3] == fused) for *_, fused in table}
 
 
 def _unfused(table: tuple[tuple[str, int, int, str], ...]) -> ModuleNames:
-    """Return canonical suffix -> itself, from a table of autolora.slots."""
+    """Return canonical suffix -> itself, from a table of autolora.lora.slots."""
     return {row[0]: (row[0],) for row in table}
 
 

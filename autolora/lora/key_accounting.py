@@ -8,8 +8,8 @@ from itertools import takewhile
 from autolora.errors import RefusedFile
 from autolora.lora import formats, unsupported
 from autolora.lora.decompositions import ROLE_SETS
+from autolora.lora.slots import Slot
 from autolora.lora.verdict import refusal
-from autolora.slots import Slot
 
 MAX_LISTED = 5
 """number of unknown keys that an error message lists"""

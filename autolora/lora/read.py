@@ -29,10 +29,10 @@ from autolora.lora.scales import (
     read_config,
 )
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
+from autolora.lora.slots import Slot
 from autolora.lora.unsupported import BASES_BY_WIDTH, find_base_in_metadata, find_embedder_variant
 from autolora.lora.verdict import refusal
 from autolora.params import PoolParams
-from autolora.slots import Slot
 from autolora.storage.files import MB
 
 logger = logging.getLogger(__name__)

@@ -33,8 +33,8 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.lora.factors import Factors
 from autolora.lora.scales import MAX_MAGNITUDE
+from autolora.lora.slots import Slot
 from autolora.lora.verdict import refusal
-from autolora.slots import Slot
 
 DEFINITION = "autolora-sketch-1"
 MAX_CACHED_MATRICES = 1024

@@ -11,7 +11,7 @@ from autolora.storage.arrays import Float64Array
 Name = TypeVar("Name", bound=Hashable)
 LEVEL = 0.95
 BLOCK_DRAWS = 1 << 22
-"""clusters that are drawn at a time"""
+"""cluster means that are drawn at a time, of all columns together"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,30 +50,28 @@ def estimates(
     if not clusters:
         raise ValueError("there are no values to estimate from; at least one is needed")
     means = {name: cluster_means(values, clusters) for name, values in columns.items()}
-    resampled = _resample(means, len(set(clusters)), resamples, np.random.default_rng(seed))
-    bounds = {
-        name: np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for name, draws in resampled.items()
-    }
+    intervals = _intervals(np.stack(list(means.values())), resamples, seed)
     return {
-        name: Estimate(
-            value=float(column.mean()),
-            low=float(bounds[name][0]),
-            high=float(bounds[name][1]),
-            n=len(clusters),
-            clusters=len(column),
-        )
-        for name, column in means.items()
+        name: Estimate(value=float(column.mean()), low=low, high=high, n=len(clusters), clusters=len(column))
+        for (name, column), (low, high) in zip(means.items(), intervals, strict=True)
     }
 
 
-def _resample(
-    means: Mapping[Name, Float64Array], clusters: int, resamples: int, rng: np.random.Generator
-) -> dict[Name, Float64Array]:
-    """Return name -> means (resamples,) of cluster means (C,) that are drawn with replacement, block by block."""
-    resampled = {name: np.empty(resamples) for name in means}
-    rows = max(1, BLOCK_DRAWS // clusters)
-    for start in range(0, resamples, rows):
-        draws = rng.integers(0, clusters, size=(min(rows, resamples - start), clusters))
-        for name, column in means.items():
-            resampled[name][start : start + rows] = column[draws].mean(axis=1)
-    return resampled
+def _intervals(means: Float64Array, resamples: int, seed: int) -> list[tuple[float, float]]:
+    """Return the intervals of the means of columns of cluster means (columns, C); a single cluster does not vary."""
+    from scipy import stats  # here, because it takes longer to import than a search
+
+    if means.shape[1] == 1:
+        return [(value, value) for value in means[:, 0].tolist()]
+    result = stats.bootstrap(
+        (means,),
+        np.mean,
+        axis=-1,
+        n_resamples=resamples,
+        batch=max(1, BLOCK_DRAWS // means.size),
+        method="percentile",
+        confidence_level=LEVEL,
+        rng=np.random.default_rng(seed),
+    )
+    low, high = result.confidence_interval
+    return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -75,11 +75,12 @@ def reciprocal(rank: Float64Array) -> Float64Array:
 def chance_of_rank(pool: int, relevant: int) -> Float64Array:
     """Return P(first relevant item at rank 1..pool) (pool,) in a random order with `relevant` relevant items.
 
-    Exact (negative hypergeometric): C(pool - r, relevant - 1) / C(pool, relevant), as a product of ratios.
+    Exact: the number of irrelevant items before it has a negative hypergeometric distribution.
     """
-    rank = np.arange(1, pool)
-    ratios = (pool - rank - relevant + 1) / (pool - rank)
-    chances: Float64Array = np.cumprod([relevant / pool, *np.maximum(ratios, 0.0)])
+    from scipy import stats  # here, because it takes longer to import than a search
+
+    before = np.arange(pool)
+    chances: Float64Array = stats.nhypergeom(pool, pool - relevant, 1).pmf(before)
     return chances
 
 

@@ -1,8 +1,8 @@
 """Studies: experiments on fusion in one or more worlds, as tables of rows in a file of metrics/.
 
-`python -m bench.paper` and `python -m bench.gates` write them. A file maps the name of a world to tables, and a table
-to its rows; a row maps a score to its value, its 95 % interval, and its paired difference to another row. Both bounds
-of an interval are null if there are too few cases for one (autolora/metrics/crossed_bootstrap.py). Tables also say how
+`python -m studies.paper` and `python -m studies.gates` write them. A file maps the name of a world to tables, and a
+table to its rows; a row maps a score to its value, its 95 % interval, and its paired difference to another row. Both
+bounds of an interval are null if there are too few cases for one (studies/crossed_bootstrap.py). Tables also say how
 many different sets of adapters, objects, styles, adapters or prompts their cases have, and how much of each is unseen.
 """
 

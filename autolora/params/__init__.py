@@ -14,8 +14,6 @@ from autolora.errors import ParamsError
 from autolora.params import ranges
 from autolora.params.generation import (
     METHODS,
-    METHODS_WITH_STYLE,
-    RULE_NUMBERS,
     GenerationParams,
     Method,
     RuleParams,
@@ -30,15 +28,13 @@ from autolora.params.search import IndexParams, RetrievalParams
 from autolora.params.training import EncoderParams, FusionParams, training_params
 from autolora.params.training_data import (
     CaptionsParams,
-    ConceptsParams,
     DatasetParams,
     InstructionParams,
     PoolParams,
 )
 
 __all__ = [
-    "METHODS", "METHODS_WITH_STYLE", "RULE_NUMBERS", "BudgetParams", "CaptionsParams", "ConceptsParams", "CrawlParams",
-    "DatasetParams", "EncoderParams",
+    "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
     "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "check_method", "load",
@@ -57,7 +53,6 @@ class Params:
     captions: CaptionsParams
     vllm: VllmParams
     dataset: DatasetParams
-    concepts: ConceptsParams
     encoder: EncoderParams
     index: IndexParams
     retrieval: RetrievalParams
@@ -82,7 +77,6 @@ class Params:
     def inputs(self) -> dict[str, str | None]:
         """What lies outside the repository, of a stage each, by the name of the param that names it."""
         return {
-            "concepts.corpus": self.concepts.corpus,
             "encoder.from": self.encoder.from_,
             "fusion.from": self.fusion.from_,
         }

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autolora.errors import ParamsError
-from autolora.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params.hubs import CrawlParams
+from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
 from autolora.params.models import JudgesParams, ModelsParams
 from autolora.params.training_data import DatasetParams, PoolParams
 from autolora.presets.encoder import EncoderVariant
@@ -21,14 +21,12 @@ RULES: tuple[Rule, ...] = (
         "pool": ("max_rank", "max_image_px", "sketch_size"),
         "captions": ("max_tokens", "max_image_side", "batch", "concurrency"),
         "vllm": ("attempts",),
-        "concepts": ("max_images", "image_size", "draws", "min_images", "batch"),
         "encoder": ("steps", "batch"),
         "encoder.overrides": ("probes", "layers", "heads", "mlp_ratio", "landmarks"),
         "index": ("batch",),
         "retrieval": ("k",),
         "fusion": ("steps", "batch", "image_size", "validate_every", "patience", "trajectories", "trajectory_steps"),
         "generation": ("width", "height", "steps", "max_sequence_length", "batch"),
-        "generation.rules": ("switch_steps",),
         "judges": ("batch",),
         "evaluation": ("bootstrap",),
         "experiments": ("pairs", "images", "bootstrap"),
@@ -40,10 +38,8 @@ RULES: tuple[Rule, ...] = (
         "fusion.overrides": ("global_rank",),
     }),
     (f"between 0 and {MAX_SEED}, both allowed", lambda value: 0 <= value <= MAX_SEED, {
-        "concepts": ("seed",),
         "encoder": ("seed",),
         "fusion": ("seed",),
-        "generation.rules": ("seed",),
         "evaluation": ("seed",),
         "experiments": ("seed",),
     }),
@@ -62,23 +58,17 @@ RULES: tuple[Rule, ...] = (
     }),
     ("above 0 and below 1", lambda value: 0 < value < 1, {
         "dataset": ("test_share",),
-        "generation.rules": ("density", "drop"),
     }),
     ("between 2 and 4, both allowed", lambda value: 2 <= value <= 4, {"fusion.overrides": ("max_active",)}),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, {"dataset": ("validation_share",)}),
     ("between 0 and 1, both allowed", lambda value: 0 <= value <= 1, {
         "crawl": ("max_withdrawn_share",),
-        "concepts": ("max_share", "max_overlap"),
         "retrieval": ("min_relevance",),
         "generation.rules": ("velocity_share",),
     }),
     ("a list of at least one URL", lambda value: len(value) >= 1, {"vllm": ("urls",)}),
     ("at most 1", lambda value: value <= 1, {"pool": ("near_duplicate_cosine",)}),
-    ("a list of numbers above 0 and at most 1", lambda value: bool(value) and all(0 < level <= 1 for level in value), {
-        "concepts": ("noise_levels",),
-    }),
     ("a multiple of 16 px", lambda value: value % 16 == 0, {
-        "concepts": ("image_size",),
         "fusion": ("image_size",),
         "generation": ("width", "height"),
     }),
@@ -127,12 +117,7 @@ def check_encoder(variant: EncoderVariant) -> None:
     rule = "'sketch' for the model 'ridge'"
     _require(not is_ridge or probe == "sketch", "encoder.overrides.probe", probe, rule)
     rule = "false for the model 'transformer'"
-    for name in ("hybrid", "concepts"):
-        value = getattr(variant, name)
-        _require(is_ridge or not value, f"encoder.overrides.{name}", value, rule)
-    rule = "false for the slots 'fused', since gradients are of the canonical ones"
-    has_gradients = variant.slots == "canonical" or not variant.concepts
-    _require(has_gradients, "encoder.overrides.concepts", variant.concepts, rule)
+    _require(is_ridge or not variant.hybrid, "encoder.overrides.hybrid", variant.hybrid, rule)
 
 
 def check_judges(judges: JudgesParams, models: ModelsParams) -> None:

@@ -1,4 +1,4 @@
-"""The sections of the data that the models are trained on: pool, captions, dataset and concepts."""
+"""The sections of the data that the models are trained on: pool, captions and dataset."""
 
 import datetime
 from dataclasses import dataclass
@@ -66,33 +66,3 @@ class DatasetParams:
     """minimum cosine of sketches within a family"""
     salt: str
     """another salt assigns families to other splits"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConceptsParams:
-    """Captioned images, whose gradients of the base model tell what its weights say about a concept."""
-
-    corpus: str | None
-    """a folder of captioned images, WebDataset .tar or parquet files, or a pattern of files; relative to the
-    repository's root or absolute; null: none"""
-    max_images: int
-    """number of images of the corpus, a fixed sample"""
-    renderings: bool
-    """also use the captioned renderings of the training adapters"""
-    image_size: int
-    """side of the square that an image is cropped to, in px; a multiple of 16"""
-    caption: Literal["named", "neutral"]
-    """the prompt that the gradients are taken with: the caption of the image, or none"""
-    noise_levels: tuple[float, ...]
-    """σ of the noised images, 0 to 1"""
-    draws: int
-    """noise draws per image and noise level; an image's gradient is the mean over all"""
-    min_images: int
-    """number of images whose captions must contain a phrase of one or two words, so that it is a concept"""
-    max_share: float
-    """share of all images that may contain it, 0 to 1"""
-    max_overlap: float
-    """largest Jaccard index of its images and those of another concept, 0 to 1"""
-    batch: int
-    """images per forward and backward pass"""
-    seed: int

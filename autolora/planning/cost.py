@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from autolora import models
+from autolora.lora.slots import Slot, slots
 from autolora.params import Params
 from autolora.planning import meta_models
 from autolora.planning.meta_models import MetaPipeline
 from autolora.planning.rates import Machine, Rate
 from autolora.planning.workload import VALUE_BYTES, Workload
-from autolora.slots import Slot, slots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

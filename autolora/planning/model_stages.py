@@ -1,4 +1,4 @@
-"""Estimates of the stages that train and measure models: concepts, encoder, fusion, experiments."""
+"""Estimates of the stages that train and measure models: encoder, fusion, experiments."""
 
 import math
 from dataclasses import replace
@@ -38,33 +38,6 @@ IMAGES_PER_CASE = 3
 ADAPTERS_PER_CASE = 2
 GRID_PX = 256
 """largest side of an image that an experiment keeps"""
-
-
-def concepts(setting: Setting) -> StageCost:
-    """Take the gradient sketch of every captioned image."""
-    params, work = setting.params.concepts, setting.work
-    renderings = round(work.training_adapters * work.images_per_adapter) if params.renderings else 0
-    images = renderings + (params.max_images if params.corpus else 0)
-    if not images:
-        return _nothing(setting, "concepts", "neither corpus nor renderings")
-    tokens, size = setting.params.generation.max_sequence_length, setting.params.pool.sketch_size
-    step = passes.gradient_pass(setting.pipeline, params, tokens)
-    rows = params.batch * ((params.image_size // passes.PX_PER_TOKEN) ** 2 + tokens)
-    products = sum(2.0 * size * rows * (slot.d_in + slot.d_out) for slot in setting.slots)
-    draws = math.ceil(images / params.batch) * params.draws * len(params.noise_levels)
-    memory, gpu_memory = setting.place(setting.pipeline.size, step.peak)
-    load, gradients = (
-        setting.load_s(setting.pipeline.size),
-        draws * setting.machine.seconds(step + Tally(products)),
-    )
-    return StageCost(
-        stage="concepts",
-        does=f"{counted(images, 'image')} × {params.draws * len(params.noise_levels)} gradients",
-        seconds=setting.start_s + load + gradients,
-        disk=images * setting.sketch_bytes,
-        memory=memory,
-        gpu_memory=gpu_memory,
-    )
 
 
 def encoder(setting: Setting) -> StageCost:

@@ -12,11 +12,11 @@ from autolora.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion import store as fusion
 from autolora.fusion.install import Attachment, fused
 from autolora.lora.factors import Factors, Lora
-from autolora.params import ConceptsParams, FusionParams, GenerationParams
+from autolora.lora.slots import hidden_size, slots
+from autolora.params import FusionParams, GenerationParams
 from autolora.planning.meta_models import MetaPipeline
 from autolora.planning.tally import Tally, count
 from autolora.presets.fusion import FusionVariant
-from autolora.slots import hidden_size, slots
 
 PX_PER_TOKEN = 16
 """side of the square of pixels that one image token of the transformer stands for"""
@@ -58,18 +58,6 @@ def denoising_step(
         batch = noised_batch(transformer, params.batch, side**2, params.max_sequence_length)
         with torch.no_grad(), _gated(transformer, adapters, rank, variant):
             predict_velocity(transformer, batch, params.guidance)
-
-    return _over_blocks(pipeline, run).total
-
-
-def gradient_pass(pipeline: MetaPipeline, params: ConceptsParams, text_tokens: int) -> Tally:
-    """Return what a forward and backward pass of a batch of images does, with gradients at every linear."""
-    tokens = (params.image_size // PX_PER_TOKEN) ** 2
-
-    def run(transformer: Any) -> None:
-        batch = noised_batch(transformer, params.batch, tokens, text_tokens)
-        batch = replace(batch, noised=batch.noised.requires_grad_(), states=batch.states.requires_grad_())
-        predict_velocity(transformer, batch, 1.0).sum().backward()  # type: ignore[no-untyped-call]
 
     return _over_blocks(pipeline, run).total
 

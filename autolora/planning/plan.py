@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 
 import torch
 
+from autolora.lora.slots import slots
 from autolora.params import Params
 from autolora.planning import data_stages, meta_models, model_stages
 from autolora.planning.cost import Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.rates import Rate, load_rates, machine
 from autolora.planning.workload import VALUE_BYTES, Workload, make_workload
-from autolora.slots import slots
 
 ESTIMATES: tuple[Callable[[Setting], StageCost], ...] = (
-    data_stages.crawl, data_stages.pool, data_stages.captions, data_stages.dataset, model_stages.concepts,
+    data_stages.crawl, data_stages.pool, data_stages.captions, data_stages.dataset,
     model_stages.encoder, data_stages.index, model_stages.fusion, data_stages.evaluation,
     model_stages.experiments, data_stages.report,
 )  # fmt: skip

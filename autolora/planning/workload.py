@@ -9,10 +9,10 @@ from statistics import fmean
 from autolora.catalog.store import read_all_or_empty
 from autolora.crawl.budget import CAPTIONS_PER_RENDERING, GB
 from autolora.errors import ParamsError
+from autolora.lora.slots import Slot
 from autolora.params import BudgetParams, Params
 from autolora.pool import store as pool
 from autolora.records import Listing
-from autolora.slots import Slot
 
 MIN_TRAINING_ADAPTERS = 2
 """of the gates"""

@@ -7,8 +7,8 @@ from typing import Any, Self
 from autolora.lora.fingerprint import DEFINITION
 from autolora.lora.read import READER_VERSION
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import Slot, slots
 from autolora.params import PoolParams
-from autolora.slots import Slot, slots
 from autolora.storage.hashes import hash_value
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from autolora.errors import MismatchError, MissingArtifact, RefusedFile
 from autolora.lora.factors import Lora
 from autolora.lora.read import read
+from autolora.lora.slots import Slot
 from autolora.params import PoolParams
 from autolora.pool import store as pool
-from autolora.slots import Slot
 from autolora.storage.hashes import hash_file
 
 RESTORE = "run `autolora repair --apply`, which restores it from DVC or its hub if one of them has it"

@@ -82,10 +82,7 @@ class EncoderVariant:
     ridge: float
     """lambda of the ridge regression"""
     landmarks: int
-    """maximum number of training adapters with whose sketches the ridge regression compares the others, and of
-    concepts"""
-    concepts: bool
-    """the ridge regression learns from the concepts of the stage `concepts` too"""
+    """maximum number of training adapters with whose sketches the ridge regression compares the others"""
 
 
 ENCODER: Mapping[str, EncoderVariant] = {
@@ -96,7 +93,7 @@ ENCODER: Mapping[str, EncoderVariant] = {
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0, negatives="all",
         batch_sampling="adapters", learning_rate=1e-4, weight_decay=0.01,
         schedule="constant", clip_grad_norm=False, regularize=False, hybrid=False,
-        ridge=0.3, landmarks=2000, concepts=False,
+        ridge=0.3, landmarks=2000,
     ),
     "released": EncoderVariant(
         model="transformer", text_map="none", text_shrinkage=0.1,
@@ -105,7 +102,7 @@ ENCODER: Mapping[str, EncoderVariant] = {
         missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
         batch_sampling="captions", learning_rate=1e-4, weight_decay=0.01,
         schedule="constant", clip_grad_norm=False, regularize=False, hybrid=False,
-        ridge=0.3, landmarks=2000, concepts=False,
+        ridge=0.3, landmarks=2000,
     ),
     "best": EncoderVariant(
         model="ridge", text_map="whiten", text_shrinkage=0.1,
@@ -114,7 +111,7 @@ ENCODER: Mapping[str, EncoderVariant] = {
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=0.5,
         negatives="other_families", batch_sampling="adapters", learning_rate=1e-4,
         weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, hybrid=True,
-        ridge=0.3, landmarks=2000, concepts=False,
+        ridge=0.3, landmarks=2000,
     ),
 }  # fmt: skip
 """preset -> variant of the encoder"""

@@ -15,7 +15,6 @@ METRICS: Mapping[Kind, Mapping[str, str]] = {
         "retrieval.weights_absent_theme_r_at_1_unseen": "… prompts with a theme that training adapters do not have",
         "retrieval.hybrid_theme_r_at_1_unseen": "the first hit has the theme; weights and captions",
         "retrieval.weights_adapter_r_at_1_unseen": "the first hit is the adapter of the prompt; weights alone",
-        "reach.compact_encoder_theme_r_at_1": "the first hit has the theme; weights alone, compact encoder",
     },
     "gates": {
         "fusion.both_shown_gated": "the image shows the subjects of both adapters",

@@ -92,7 +92,7 @@ def read_config(folder: Path, kind: Kind) -> PretrainedConfig:
     """
     path, name = folder / CONFIG, NAMES[kind]
     remedy = (
-        f"write it with `autolora publish-{kind} FOLDER` in the project that trained it, or download it again"
+        f"write it with `autolora publish {kind} FOLDER` in the project that trained it, or download it again"
     )
     if not path.is_file():
         raise MissingArtifact(f"{folder} contains no {CONFIG}, so it does not hold {name}: {remedy}")

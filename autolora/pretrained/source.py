@@ -24,7 +24,7 @@ def locate(source: str | Path, revision: str | None, kind: Kind) -> Path:
     if not folder.is_dir():
         raise MissingArtifact(
             f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of "
-            f"{NAMES[kind]}, which `autolora publish-{kind} FOLDER` writes, or an id"
+            f"{NAMES[kind]}, which `autolora publish {kind} FOLDER` writes, or an id"
         )
     return folder
 

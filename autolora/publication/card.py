@@ -17,9 +17,9 @@ A prompt finds the LoRAs that fit it, by the content of their weights.
 ```python
 import autolora
 
-pool = autolora.open("{repo_id}")    # the id of the repository, or a folder with its files
-hits = pool.search("a cat in mosaic style", k=3)
-with pool.fuse(pipe, hits):           # any loaded FLUX pipeline of diffusers
+collection = autolora.open("{repo_id}")  # the id of the repository, or a folder with its files
+hits = collection.search("a cat in mosaic style", k=3)
+with collection.fuse(pipe, hits):  # any loaded FLUX pipeline of diffusers
     image = pipe("a cat in mosaic style").images[0]
 ```
 

@@ -40,10 +40,12 @@ from autolora.publication.manifest import (
     read_manifest,
 )
 from autolora.publication.revision import gates_of, params_of, working_gates
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
 from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.tokenizer import FILE as TOKENIZER
+from autolora.text_encoder.tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
@@ -66,7 +68,8 @@ def write_published_index(
     _check_replaceable(folder)
     index = open_index(root, rev)
     params = params if rev is None else params_of(root, rev)
-    Retriever(index, load_numpy_text_encoder(root, params.models))  # raises if they do not belong together
+    text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
+    Retriever(index, text_encoder)  # raises if they do not belong together
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -74,7 +77,7 @@ def write_published_index(
             working_gates(root) if rev is None else gates_of(root, rev) as gates,
         ):
             new = Path(temporary) / "new"
-            manifest = _write(root, params, index, gates, new, repo_id)
+            manifest = _write(root, params, index, text_encoder.tokenizer, gates, new, repo_id)
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
             os.replace(new, folder)
@@ -114,9 +117,17 @@ def _files_of_index(folder: Path) -> set[str]:
 
 
 def _write(
-    root: Path, params: Params, index: Index, gates: Path | None, folder: Path, repo_id: str
+    root: Path,
+    params: Params,
+    index: Index,
+    tokenizer: ClipTokenizer,
+    gates: Path | None,
+    folder: Path,
+    repo_id: str,
 ) -> Manifest:
-    shutil.copytree(copy_path(root, index.digest), copy_path(folder, index.digest))
+    copy = copy_path(folder, index.digest)
+    shutil.copytree(copy_path(root, index.digest), copy)
+    write_atomic(copy / TOKENIZER, tokenizer.to_json())  # the copy of a former version of AutoLoRA has none
     for part in PARTS:
         shutil.copytree(component(params.models, part), folder / PIPELINE / part)
     settings = PoolSettings.of(params)

@@ -18,12 +18,12 @@ SCHEMA = 2
 MANIFEST, CARD, SOURCES, PIPELINE = "published_index.json", "README.md", "sources.jsonl", "pipeline"
 PATTERNS = (MANIFEST, CARD, SOURCES, f"{PIPELINE}/*", "cache/index/*", "data/fusion/*")
 """files of the folder"""
-REMEDY = "download it again, or write it again with `autolora publish-index FOLDER`"
+REMEDY = "download it again, or write it again with `autolora publish index FOLDER`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolSettings:
-    """The sections of params.yaml that a pool needs."""
+    """The sections of params.yaml that a collection needs."""
 
     retrieval: RetrievalParams
     generation: GenerationParams

@@ -8,10 +8,10 @@ from autolora.catalog.names import FOLDER_HUB
 from autolora.errors import HubError, MissingArtifact, RefusedFile
 from autolora.hubs.registry import open_hub
 from autolora.lora.factors import Lora
+from autolora.lora.slots import Slot
 from autolora.params import HubsParams
 from autolora.pool.weights import check_sha256, read_intact
 from autolora.publication.manifest import SOURCES, PoolSettings
-from autolora.slots import Slot
 from autolora.storage.files import Row, read_rows
 
 MAX_BYTES = 1 << 32

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autolora.report.history import Recall, headline_recall
-from autolora.report.measured import Measured, Rows
+from autolora.refresh.history import Recall, headline_recall
+from autolora.report.measured import Measured
 
 SHOWN = "both shown"
 """the metric of experiments that counts images with the themes of both adapters"""
@@ -15,17 +15,24 @@ SHOWN = "both shown"
 class Tile:
     """One headline number."""
 
+    topic: str
     number: str
     label: str
     """the sentence that begins with the number"""
     note: str
+    value: float
+    """share that the number states"""
+    low: float | None = None
+    high: float | None = None
+    """ends of the 95 % interval; None without one"""
+    chance: float | None = None
+    """share without any knowledge; None if it is not known"""
 
 
 def headlines(measured: Measured) -> list[Tile]:
     """Return the headline numbers that were measured on this pool."""
     return [
         *_retrieval(measured.evaluation or {}),
-        *_selection(measured.selection),
         *_fusion(measured.experiments or {}),
         *_reliability(measured.reliability),
     ]
@@ -37,10 +44,15 @@ def _retrieval(evaluation: Mapping[str, Any]) -> Iterator[Tile]:
         recall = headline_recall(evaluation, (method,))
         if recall:
             yield Tile(
+                topic="Search",
                 number=percent(recall.value),
                 label=f"{RIGHT[recall.level]}, by {words}",
-                note=f"{_interval(recall)}{_chance(recall)}. {recall.queries} searches about "
+                note=f"{_interval(recall.low, recall.high)}{_chance(recall)}. {recall.queries} searches about "
                 f"{evaluation['queried_adapters']} adapters that no model was trained on.",
+                value=recall.value,
+                low=recall.low,
+                high=recall.high,
+                chance=recall.chance,
             )
 
 
@@ -58,28 +70,13 @@ def _reliability(bins: Sequence[tuple[float, float, int]]) -> Iterator[Tile]:
     error = sum(hits * abs(stated - right) for stated, right, hits in bins) / total
     (low, low_right, _), (high, high_right, _) = bins[0], bins[-1]
     yield Tile(
+        topic="Stated relevance",
         number=percent(high_right),
         label=f"of the hits that are stated to fit with {percent(high)} are right",
         note=f"Of those that are stated to fit with {percent(low)}, {percent(low_right)} are. Stated and true shares "
         f"differ by {100 * error:.0f} percentage points on average; {total:,} hits.",
+        value=high_right,
     )
-
-
-def _selection(rows: Rows) -> Iterator[Tile]:
-    single = rows.get("single_exact")
-    if single:
-        others = {
-            "composite_exact": "of prompts that combine an object and a style",
-            "none_exact": "of prompts that need no adapter, which then get none",
-        }
-        phrases = [
-            f"{percent(rows[name]['value'])} {words}" for name, words in others.items() if name in rows
-        ]
-        yield Tile(
-            number=percent(single["value"]),
-            label="of prompts about one theme are given exactly an adapter of that theme by generate",
-            note=f"{_interval_of(single)}, {single['n']} prompts; {'; '.join(phrases)}.",
-        )
 
 
 def _fusion(experiments: Mapping[str, Any]) -> Iterator[Tile]:
@@ -96,9 +93,11 @@ def _fusion(experiments: Mapping[str, Any]) -> Iterator[Tile]:
             f"{percent(shown[method]['value'])} {text}" for method, text in words.items() if method in shown
         ]
         yield Tile(
+            topic="Fusion",
             number=percent(selected["value"]),
             label="of images show both requested themes, with the adapters that the retriever selects",
-            note=f"{', '.join(others)}. {_interval_of(selected)}, {selected['n']} images.",
+            note=f"{', '.join(others)}. {_interval(selected['low'], selected['high'])}, {selected['n']} images.",
+            **_bounds(selected),
         )
 
 
@@ -108,12 +107,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def _interval(recall: Recall) -> str:
-    return f"95 % interval {percent(recall.low)} to {percent(recall.high)}"
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {percent(low)} to {percent(high)}"
 
 
-def _interval_of(row: Mapping[str, Any]) -> str:
-    return f"95 % interval {percent(row['low'])} to {percent(row['high'])}"
+def _bounds(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: row[name] for name in ("value", "low", "high")}
 
 
 def _chance(recall: Recall) -> str:

@@ -8,13 +8,10 @@ from typing import Any
 
 from autolora.evaluation import store as evaluation_store
 from autolora.experiments import store as experiments_store
-from autolora.metrics.summary import read_details, read_summary
 from autolora.stages import STAGES
 from autolora.storage.files import read_json
 from autolora.storage.incremental import digest_path
 
-SELECTION = "python -m bench.selection"
-"""the command that measures selections"""
 SHORT_DIGEST = 12
 
 Part = dict[str, Any]
@@ -30,8 +27,6 @@ class Measured:
     experiments: Part | None
     reliability: tuple[tuple[float, float, int], ...]
     """(mean stated relevance, share of right hits, number of hits) of each tenth of the range"""
-    selection: Rows
-    """name -> row of metrics/summary.json, without `retrieval.selection_`"""
     left_out: tuple[str, ...]
     """phrases on report parts that belong to another state of the pool"""
 
@@ -49,7 +44,6 @@ def read_measured(root: Path) -> Measured:
         evaluation=kept.get("evaluation"),
         experiments=kept.get("experiments"),
         reliability=_reliability(root) if kept.get("evaluation") else (),
-        selection=_selection(root, current.get("index")),
         left_out=tuple(
             f"The numbers of {name} are left out, because they were measured with {' and '.join(inputs)}: run "
             f"`dvc repro {name}`."
@@ -84,15 +78,3 @@ def _reliability(root: Path) -> tuple[tuple[float, float, int], ...]:
         return tuple(
             (float(row["stated"]), float(row["right"]), int(row["hits"])) for row in csv.DictReader(stream)
         )
-
-
-def _selection(root: Path, index: str | None) -> Rows:
-    """Return the rows on selections if they were measured in the index with this digest."""
-    if index is None or read_details(root).get(SELECTION, {}).get("index") != index:
-        return {}
-    prefix = "retrieval.selection_"
-    return {
-        name.removeprefix(prefix): row
-        for name, row in read_summary(root).items()
-        if name.startswith(prefix) and row["command"] == SELECTION
-    }

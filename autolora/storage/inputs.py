@@ -1,6 +1,6 @@
 """Inputs outside the repository, which DVC does not watch: what a stage has read there, and whether it is the same now.
 
-    with recording_input(root, "concepts", "/data/corpus"):    # in the flow of a stage
+    with recording_input(root, "encoder", "/models/encoder"):    # in the flow of a stage
         ...
     changed_inputs(root, params.inputs)    # later: phrases on what has changed
 
@@ -10,7 +10,6 @@ cache/inputs/<stage>.json, as these times are those of one machine. Paths in the
 a repository may be moved.
 """
 
-import glob
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -33,8 +32,7 @@ class InputState:
     """The files of an input."""
 
     path: str | None
-    """a folder, a file, a pattern of files, or the id of a repository on Hugging Face, as params.yaml has it; None if
-    it names none"""
+    """a folder, or the id of a repository on Hugging Face, as params.yaml has it; None if it names none"""
     files: int
     """0 of an id, and of what does not exist"""
     bytes: int
@@ -57,7 +55,7 @@ def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
     """Return a phrase per input that is not what its stage has read on this machine: changed, gone, or another one.
 
     The last phrases are on models that were trained with other libraries.
-    inputs: param, as in concepts.corpus -> what params.yaml names there now. A stage without a record is left out.
+    inputs: param, as in encoder.from -> what params.yaml names there now. A stage without a record is left out.
     """
     phrases = []
     for param, path in inputs.items():
@@ -131,13 +129,9 @@ def _locate(root: Path, path: str | None) -> Path | None:
 
 
 def _files(path: Path | None) -> Iterator[Path]:
-    """Yield what lies in a folder, at any depth, or what a pattern names."""
-    if path is None:
-        return
-    if path.is_dir():
+    """Yield what lies in a folder, at any depth."""
+    if path is not None:
         yield from (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    else:
-        yield from map(Path, glob.glob(str(path)))
 
 
 def _name(root: Path, file: Path) -> str:

@@ -1,10 +1,11 @@
 """Suggestions for a name that nothing has: "did you mean …?"."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 MAX_SUGGESTIONS = 3
-MIN_SIMILARITY = 0.65
-"""1 less the number of letters that are wrong, missing, extra or exchanged, per letter"""
+MIN_SIMILARITY = 0.57
+"""twice the number of letters in common parts, per letter of both names"""
 MIN_LETTERS = 3
 """length from which a part of a name is searched for"""
 
@@ -20,19 +21,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def similar_names(name: str, known: Iterable[str]) -> list[str]:
     """Return at most MAX_SUGGESTIONS known names that resemble a name, best first."""
-    from rapidfuzz import process  # here, because only a wrong name needs it
-    from rapidfuzz.distance import OSA
-
     by_lower: dict[str, str] = {}
     for other in known:
         by_lower.setdefault(other.casefold(), other)
     wrong = name.casefold()
     containing = [lower for lower in by_lower if wrong in lower] if len(wrong) >= MIN_LETTERS else []
     best = sorted(containing, key=len)[:MAX_SUGGESTIONS]
-    if not best:
-        scorer = OSA.normalized_similarity
-        found = process.extract(
-            wrong, list(by_lower), scorer=scorer, limit=MAX_SUGGESTIONS, score_cutoff=MIN_SIMILARITY
-        )
-        best = [lower for lower, *_ in found]
+    best = best or get_close_matches(wrong, by_lower, MAX_SUGGESTIONS, MIN_SIMILARITY)
     return [by_lower[lower] for lower in best]

@@ -1,17 +1,15 @@
 """Vision-language models: captions of images and answers to yes-or-no questions about them.
 
 A model runs in this process or on vLLM servers. Requests name the model by its digest, which is the name under
-which `serve/start.sh` serves it, so a server with another model refuses them. Both engines format prompts with the
+which `autolora vllm` serves it, so a server with another model refuses them. Both engines format prompts with the
 model's own chat template.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import CaptionsParams, JudgesParams, ModelsParams, VllmParams
@@ -80,7 +78,7 @@ def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) 
         raise ParamsError("captions.engine is null: set it to transformers or vllm to caption images")
     if captions.engine == "transformers":
         return InProcessModel(params, captions.batch)
-    client = VllmClient(vllm, digest(params), captions.concurrency, command=_start_command(params, vllm))
+    client = VllmClient(vllm, digest(params), captions.concurrency, command=_start_command(params))
     client.check()
     return client
 
@@ -94,12 +92,11 @@ def yes_no_scorer(params: JudgesParams, models: ModelsParams, vllm: VllmParams) 
     """
     if params.engine == "transformers":
         return InProcessModel(replace(models, vlm=params.vlm, vlm_revision=params.vlm_revision), params.batch)
-    client = VllmClient(vllm, digest(params), params.batch, "judges", _start_command(params, vllm))
+    client = VllmClient(vllm, digest(params), params.batch, "judges", _start_command(models, "--judge"))
     client.check()
     return client
 
 
-def _start_command(params: ModelsParams | JudgesParams, vllm: VllmParams) -> str:
-    """Return the command that serves the VLM of the params at the port of the first URL."""
-    port = urlsplit(vllm.urls[0]).port or 8000  # as serve/start.sh
-    return shlex.join(["serve/start.sh", params.vlm, str(port), *filter(None, [params.vlm_revision])])
+def _start_command(models: ModelsParams, *options: str) -> str:
+    """Return the command that serves a VLM of the params at the first URL, on the device of the other models."""
+    return " ".join(["autolora vllm", *(["--cpu"] if models.device == "cpu" else []), *options])

@@ -60,7 +60,7 @@ class VllmClient:
         model: str,
         concurrency: int,
         section: Literal["captions", "judges"] = "captions",
-        command: str = "serve/start.sh",
+        command: str = "autolora vllm",
     ) -> None:
         """Start the event loop; no request is sent.
 

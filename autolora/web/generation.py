@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.records import Hit
-from autolora.retrieval import Retriever, strengthen
+from autolora.search.retriever import Retriever, strengthen
 from autolora.web.jobs import ImageRequest, Job
 from autolora.web.provenance import make_record
 from autolora.web.served import ServedIndex
 
 if TYPE_CHECKING:
-    from autolora.generation import Generator
+    from autolora.generation.images import Generator
 
 
 class ImageGeneration:
@@ -26,25 +26,24 @@ class ImageGeneration:
 
     def generate(self, job: Job, on_step: Callable[[int], None]) -> None:
         """Generate the image of a job. Raises MissingArtifact if weights or the base model are missing."""
-        from autolora import generation
+        from autolora.generation import images
 
         request = job.request
         if self._generator is None:
-            self._generator = generation.Generator(self._root, self._params.models, self._params.pool)
+            self._generator = images.Generator(self._root, self._params.models, self._params.pool)
         self._generator.follow_gates()
         on_step(0)
-        image = generation.generate(
+        image = images.generate(
             self._generator,
             request.prompt,
             self._hits(request),
             method=request.method,
-            style=self._style(request),
             seed=request.seed,
             params=replace(self._params.generation, trigger_words=request.trigger_words),
             on_step=on_step,
         )
         path = self._root / "images" / "serve" / f"{job.id}.png"
-        generation.save_image(image, path)
+        images.save_image(image, path)
         job.file, job.record = path, make_record(image.provenance)
 
     def _hits(self, request: ImageRequest) -> Sequence[Hit]:
@@ -57,10 +56,6 @@ class ImageGeneration:
         hits = retriever.named(request.prompt, [sha256 for sha256, _ in request.adapters])
         pairs = zip(hits, request.adapters, strict=True)
         return [strengthen(hit, strength) for hit, (_, strength) in pairs]
-
-    def _style(self, request: ImageRequest) -> Hit | None:
-        """Return the adapter that is the style, if one is given."""
-        return self._retriever().named(request.prompt, [request.style])[0] if request.style else None
 
     def _retriever(self) -> Retriever:
         if self._served.current is None:

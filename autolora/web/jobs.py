@@ -41,8 +41,6 @@ class ImageRequest:
     method: Method
     trigger_words: bool
     """whether to add them to the prompt"""
-    style: str | None = None
-    """sha256 of the adapter that is the style, for a method that needs to know it"""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

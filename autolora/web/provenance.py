@@ -9,10 +9,10 @@ from PIL import Image
 
 from autolora.errors import MissingArtifact, RefusedFile
 from autolora.fusion.gate_means import GateMeans
+from autolora.generation.provenance import MEAN_GATES, describe_provenance, read_provenance
 from autolora.params import PoolParams
-from autolora.provenance import MEAN_GATES, describe_provenance, read_provenance
-from autolora.report.gate_heatmap import GateHeatmap, gate_heatmaps
 from autolora.storage.files import raising_reading_failed
+from autolora.web.gate_heatmap import GateHeatmap, gate_heatmaps
 from autolora.wording import printable
 
 MAX_HEATMAPS = 16

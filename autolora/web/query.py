@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autolora.index.conditions import of_options
-from autolora.limits import MAX_SEED
+from autolora.params.limits import MAX_SEED
 
 MAX_PROMPT_CHARS = 1000
 MAX_RESULTS = 240

@@ -10,7 +10,7 @@ from autolora.errors import MissingArtifact
 from autolora.index.copies import check_copy
 from autolora.index.served import Revision, copy_path, open_index, readable_revisions
 from autolora.integrity.index_sources import index_sources
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.git import history
 from autolora.web.served import OpenIndex
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from autolora.errors import MissingArtifact
+from autolora.hubs.pages import page_of
 from autolora.params import Params
 from autolora.records import Hit
-from autolora.report.naming import display_name, file_size, file_stem, page_of
+from autolora.show.naming import display_name, file_size, file_stem
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.web.gallery import Gallery
 from autolora.web.query import Search
@@ -21,9 +22,9 @@ PYTHON = """\
 import autolora
 
 prompt = {prompt!r}
-pool = autolora.open(".")
-hits = pool.search(prompt, k=1, where="sha256 LIKE '{sha256}%'")
-with pool.fuse(pipe, hits):
+collection = autolora.open(".")
+hits = collection.search(prompt, k=1, where="sha256 LIKE '{sha256}%'")
+with collection.fuse(pipe, hits):
     image = pipe(prompt).images[0]
 """
 """the lines that a visitor copies"""

@@ -14,7 +14,7 @@ from autolora.errors import AutoLoraError
 from autolora.index.copies import check_copy
 from autolora.index.served import copy_path, open_index, served_digest
 from autolora.index.store import content_digest
-from autolora.retrieval import Retriever, open_retriever
+from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import Int64Array
 
 FACETS = ("license", "base", "hub")

@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from autolora.pool.batches import file_path
-from autolora.report.reduction import has_content, reduce_image
+from autolora.report.pictures import has_content, reduce_image
 from autolora.storage.files import write_atomic
 
 FOLDER = Path("cache", "web_images")
@@ -39,12 +39,12 @@ class Thumbnails:
             return None
         if not path.exists():
             try:
-                reduced = reduce_image(source, side, enlarge=True)
+                reduced = reduce_image(source, side)
             except UNREADABLE:
                 return None
             if reduced is None:
                 return None
-            write_atomic(path, reduced[0])
+            write_atomic(path, reduced)
         return path.read_bytes()
 
     def size(self, image: str) -> tuple[int, int] | None:

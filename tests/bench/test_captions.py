@@ -1,6 +1,7 @@
 """The ways that bench.captions compares send the same requests, in the order that each is named after."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,9 @@ def test_client_and_plain_requests_give_the_same_captions_in_both_orders(tmp_pat
 
 
 def test_a_server_that_ends_before_it_answers_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    script = tmp_path / "serve/start.sh"
-    script.parent.mkdir()
-    script.write_text("#!/bin/sh\nexit 1\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(captions, "ROOT", tmp_path)
-    reason = r"ended before it answered: install it \(serve/setup\.sh\)"
+    monkeypatch.setattr(captions, "SERVER", (sys.executable, "-c", "raise SystemExit(1)"))
+    reason = "ended before it answered: start it by hand"
     with pytest.raises(CaptionError, match=reason), captions.running_server():
         pytest.fail("there is no server")

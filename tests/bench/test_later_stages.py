@@ -28,4 +28,4 @@ def test_every_step_runs_and_embeds_new_adapters_only(tmp_path: Path) -> None:
     assert np.array_equal(after[old], vectors)
     assert np.allclose(np.linalg.norm(after, axis=1), 1, atol=1e-5)
     assert len(dataset.rows(tmp_path, "renderings")) == 28
-    assert len(list((tmp_path / "cache" / "thumbnails").rglob("*.webp"))) == 28
+    assert (tmp_path / "reports" / "index.html").read_text().count("data:image/webp") == 8

@@ -8,8 +8,8 @@ import pytest
 from autolora.dataset.store import training_lock
 from autolora.hubs.folder.scan import scan_folder
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.params import load
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from bench import own_folder
 
@@ -38,4 +38,4 @@ def test_synthetic_files_are_loras_of_the_playground_s_base_model(tmp_path: Path
     config = json.loads((own_folder.ROOT / "playground/models/flux/transformer/config.json").read_text())
     bounds = load(own_folder.ROOT / "params.yaml").pool
     layouts = {read(path, slots(config), bounds).layout for path in tmp_path.rglob("*.safetensors")}
-    assert layouts == {"peft", "kohya"}
+    assert layouts == {"peft", "onetrainer"}

@@ -16,9 +16,9 @@ from autolora.catalog import failed_items
 from autolora.catalog.diff import compare, snapshot
 from autolora.catalog.store import read_active
 from autolora.params import CaptionsParams, CrawlParams, InstructionParams, VllmParams
-from autolora.report.facts import facts
-from autolora.report.lookup import lookup
-from autolora.report.refresh_summary import refresh_summary
+from autolora.refresh.summary import refresh_summary
+from autolora.show.facts import facts
+from autolora.show.lookup import lookup
 from autolora.vlm.vllm_client import VllmClient
 from flows import refresh
 from tests.support.fake_openai import FakeOpenAI

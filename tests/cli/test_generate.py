@@ -10,7 +10,7 @@ from autolora.cli import app
 from autolora.cli.generate import _parse_adapter, _slug
 from autolora.index.names import AdapterNames
 from autolora.records import Hit
-from autolora.retrieval import strengthen
+from autolora.search.retriever import strengthen
 
 NAMES = AdapterNames(
     [
@@ -67,10 +67,10 @@ def test_a_strength_within_the_bounds_is_accepted(number: str) -> None:
 
 
 def test_an_unknown_method_is_a_usage_error_that_lists_the_known_ones() -> None:
-    result = CliRunner().invoke(app, ["generate", "a cat", "--method", "klorra"], env={"COLUMNS": "400"})
+    result = CliRunner().invoke(app, ["generate", "a cat", "--method", "velocty"], env={"COLUMNS": "400"})
     assert result.exit_code == 2
-    assert "no method of fusion 'klorra' (did you mean 'klora'" in result.output
-    assert "give one of direct, gated, mean, velocity" in result.output and "Value error" not in result.output
+    assert "no method of fusion 'velocty' (did you mean 'velocity'" in result.output
+    assert "give one of direct, gated, velocity" in result.output and "Value error" not in result.output
 
 
 @pytest.mark.parametrize("options", [["-k", "101"], ["--adapter", "x/y"] * 101])

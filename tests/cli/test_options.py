@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.limits import MAX_SEED
+from autolora.params.limits import MAX_SEED
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -1,19 +1,15 @@
 """`autolora generate --like`: the same pixels, what is given beside it, and what differs."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.cli.repetition import ImageRequest, find_style
-from autolora.errors import MismatchError
-from autolora.provenance import read_provenance
-from autolora.records import Hit
+from autolora.generation.provenance import read_provenance
 from tests.support.drawing_project import build_project
 from tests.support.png import png
 
@@ -112,39 +108,11 @@ def test_an_image_of_the_base_model_is_repeated(project: Path) -> None:
     assert "the same pixels as base.png" in run("--like", "base.png", "-o", "second.png")
 
 
-def test_a_method_with_roles_asks_which_adapter_is_the_style(project: Path) -> None:
-    pair = (
-        "a cat",
-        "--adapter",
-        "author0/cat",
-        "--adapter",
-        "author1/neon",
-        "--method",
-        "klora",
-        "-o",
-        "k.png",
-    )
-    assert "which adapter is the style, huggingface:author0/cat or huggingface:author1/neon" in run(
-        *pair, code=1
-    )
-    output = run(*pair, "--style", "author0/cat")
-    assert "method: klora\n" in output and "choosing" not in output
-    assert "style: huggingface:author0/cat (" in output and "content: huggingface:author1/neon (" in output
-    reversed_pair = (pair[0], *pair[3:5], *pair[1:3], *pair[5:7])
-    before = pixels(project / "k.png")
-    run(*reversed_pair, "--style", "author0/cat", "-o", "reversed.png")
-    assert pixels(project / "reversed.png") == before, "the order does not matter"
-    assert "the same pixels as k.png" in run("--like", "k.png")
-    other = run("--like", "k.png", "--style", "author1/neon")
-    assert "style (sha256): " in other and "style: huggingface:author1/neon (" in other
-    assert "method: klora → direct" in run("--like", "k.png", "--method", "direct", "-o", "second.png")
-    assert (
-        "the style 'author7/cat' is not one of the adapters (huggingface:author0/cat, huggingface:author1/neon)"
-        in run(*pair, "--style", "author7/cat", code=1)
-    )
-    assert "the method `direct` makes no difference between adapters" in run(
-        "a cat", "-k", "2", "--style", "author0/cat", code=1
-    )
+def test_an_image_by_a_method_of_another_version_names_the_methods(project: Path, image: Path) -> None:
+    former = rewrite(image, project / "former.png", method="klora")
+    output = run("--like", str(former), code=1)
+    assert "no method of fusion 'klora': give one of direct, gated, velocity" in output
+    assert "another version of AutoLoRA wrote it" in output
 
 
 def test_the_output_names_the_method_or_the_base_model(project: Path) -> None:
@@ -159,29 +127,12 @@ def test_the_output_names_the_method_or_the_base_model(project: Path) -> None:
     assert "method" not in read_provenance(project / "v.png")["generation"]
 
 
-def test_a_style_that_several_adapters_are_called_needs_a_sha256() -> None:
-    first = Hit(
-        rank=1, score=0.5, relevance=None, sha256="a" * 64, hub="civitai", id="7", file="1.st", license=None,
-        nsfw=False, trigger_words=(), index="i",
-    )  # fmt: skip
-    second, request = replace(first, sha256="b" * 64, file="2.st"), cast(ImageRequest, None)
-    assert find_style("bbbbbb", [first, second], request) == second
-    with pytest.raises(
-        MismatchError, match=r"'7' is the name of several adapters: give .* one of aaaaaaaa \(1\.st\), bb"
-    ):
-        find_style("7", [first, second], request)
-    with pytest.raises(MismatchError, match=r"'7' is not one of the adapters \(there are none\): give both"):
-        find_style("7", [], request)
-
-
 def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autolora.models.load_pipeline", pytest.fail)
     drawing = ("a cat", "-k", "3", "--method")
-    output = run(*drawing, "klora", code=1)
-    assert "K-LoRA combines a content adapter and a style adapter, but 3 are given (huggingface:" in output
-    assert "drawing with" not in output + run("a cat", "--adapter", "nobody/nothing", code=1)
+    assert "drawing with" not in run("a cat", "--adapter", "nobody/nothing", code=1)
     monkeypatch.setattr("autolora.fusion.store.folder", lambda root: project / "nowhere")
     assert "no trained gates in" in run(*drawing, "gated", code=1)
 

@@ -14,8 +14,6 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.index.conditions import FILTER_COLUMNS
 from autolora.params import Params
-from autolora.records import Hit
-from autolora.retrieval import Conditions, Retriever
 from tests.cli.commands import run
 
 ROOT = Path(__file__).parents[2]
@@ -152,38 +150,30 @@ def test_the_cut_end_of_a_prompt_is_named_once(root: Path) -> None:
     assert done.stderr.count("ignored is its end: '") == 1 and done.stderr.rstrip().endswith("zebras'")
 
 
-class Images:
-    """Stands for `ImageSearch`: searches by the caption alone."""
+@pytest.fixture
+def image(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image, which the model describes as a neon drawing."""
 
-    def __init__(self, root: Path, params: Params, retriever: Retriever) -> None:
-        self.retriever = retriever
-
-    def describe(self, image: Image.Image) -> str:
-        assert image.size == (8, 8)
+    def describe(given: Path, params: Params, opened: Image.Image) -> str:
+        assert (given, opened.size) == (root, (8, 8))
         return "a neon drawing"
 
-    def search(self, image: Image.Image, caption: str, k: int, where: Conditions) -> list[Hit]:
-        return self.retriever.search(caption, k, where)
-
-
-def test_a_search_by_an_image_prints_what_its_caption_finds(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autolora.image_search.ImageSearch", Images)
+    monkeypatch.setattr("autolora.image_query.describe_image", describe)
     monkeypatch.chdir(root)
     Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
-    options = ["-k", "2", "--no-nsfw", "--json"]
-    result = CliRunner().invoke(app, ["search", "--image", str(tmp_path / "it.png"), *options])
+    return tmp_path / "it.png"
+
+
+@pytest.mark.parametrize("options", ["-k 2 --no-nsfw --json", "-k auto", "--reasons"])
+def test_a_search_by_an_image_is_one_for_the_words_of_its_caption(
+    root: Path, image: Path, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = CliRunner().invoke(app, ["search", "--image", str(image), *options.split()])
     assert result.exit_code == 0, result.output
-    assert result.stdout == run(root, monkeypatch, "search", "a neon drawing", *options)
-    captioning, caption, comparing = result.stderr.splitlines()
-    assert captioning.startswith("captioning it.png with ") and caption == "caption: a neon drawing"
-    assert re.fullmatch(r"loading \S+ to compare it.png with the weights of the adapters", comparing)
-    given = CliRunner().invoke(
-        app, ["search", "--image", str(tmp_path / "it.png"), "--caption", "a chalk drawing"]
-    )
-    assert given.stdout == run(root, monkeypatch, "search", "a chalk drawing")
-    assert given.stderr.splitlines() == [comparing]
+    assert result.stdout == run(root, monkeypatch, "search", "a neon drawing", *options.split())
+    captioning, caption, *_ = result.stderr.splitlines()
+    assert re.fullmatch(r"captioning it\.png with \S+", captioning)
+    assert caption == "searching for its caption: a neon drawing"
 
 
 @pytest.mark.parametrize(
@@ -191,9 +181,7 @@ def test_a_search_by_an_image_prints_what_its_caption_finds(
     [
         ([], "give PROMPT, or an image (--image FILE)"),
         (["a cat", "--image", "x.png"], "give either PROMPT or an image"),
-        (["a cat", "--caption", "a cat"], "describes an image, so it needs --image"),
-        (["--image", "x.png", "--caption", " "], "the caption is empty"),
-        (["--image", "x.png", "-k", "auto"], "auto selects for a prompt"),
+        ([" "], "the prompt is empty"),
     ],
 )
 def test_prompt_and_image_that_contradict_each_other_are_usage_errors(
@@ -210,4 +198,4 @@ def test_a_file_that_is_no_image_is_an_error_before_anything_is_loaded(
     monkeypatch.chdir(root)
     result = CliRunner().invoke(app, ["search", "--image", str(tmp_path / "no.png")])
     assert result.exit_code == 1
-    assert result.stderr.startswith("RefusedFile: cannot search by ") and "loading" not in result.stderr
+    assert result.stderr.startswith("RefusedFile: cannot search by ") and "captioning" not in result.stderr

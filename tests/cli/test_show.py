@@ -9,8 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.gallery_check import GalleryCheck
-from autolora.report import lookup
+from autolora.show import lookup
 from autolora.storage import hashes
 from tests.cli.commands import run
 
@@ -79,48 +78,7 @@ def test_show_finds_the_adapter_of_a_file(
     assert json.loads(run(root, monkeypatch, "show", str(file), "--json")) == record
 
 
-def test_show_compares_images_with_the_weights_on_request(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check = GalleryCheck(images=4, cosine=0.2, others=(0.0, 0.1))
-    asked: list[str] = []
-
-    def check_gallery(root: Path, adapter: str, compute: object, key: str) -> GalleryCheck:
-        asked.append(adapter)
-        return check
-
-    monkeypatch.setattr("autolora.gallery_check.check_gallery", check_gallery)
-    assert "images and weights" not in run(root, monkeypatch, "show", "author0/mosaic")
-    text = " ".join(run(root, monkeypatch, "show", "author0/mosaic", "--gallery").split())
-    assert "images and weights 4 images fit the weights" in text
-    content = json.loads(run(root, monkeypatch, "show", "author0/mosaic", "--gallery", "--json"))
-    assert asked == [content["sha256"]] * 2
-    assert content["gallery_check"] == {
-        "images": 4, "cosine": 0.2, "others": [0.0, 0.1], "score": pytest.approx(3), "fits": True
-    }  # fmt: skip
-
-
-def test_a_gallery_is_compared_again_if_a_param_changes_its_gradients(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, keys = root / "params.yaml", []
-
-    def check_gallery(root: Path, adapter: str, compute: object, key: str) -> GalleryCheck:
-        keys.append(key)
-        return GalleryCheck(images=4, cosine=0.2, others=(0.0, 0.1))
-
-    monkeypatch.setattr("autolora.gallery_check.check_gallery", check_gallery)
-    written = path.read_text()
-    try:
-        for former, new in (("", ""), ("min_images: 12", "min_images: 13"), ("draws: 1 ", "draws: 2 ")):
-            path.write_text(written.replace(former, new))
-            run(root, monkeypatch, "show", "author0/mosaic", "--gallery")
-    finally:
-        path.write_text(written)
-    assert keys[0] == keys[1] != keys[2]
-
-
-@pytest.mark.parametrize("option", ["--captions", "--trigger-words", "--gallery"])
+@pytest.mark.parametrize("option", ["--captions", "--trigger-words"])
 def test_images_have_no_checks_of_adapters(option: str) -> None:
     result = CliRunner().invoke(app, ["show", "image.png", option])
     assert result.exit_code == 2 and option in result.output

@@ -14,8 +14,8 @@ from autolora.catalog import failed_items
 from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_release, record_start, record_success
+from autolora.refresh.history import RefreshRecord, write_refresh
+from autolora.refresh.last_refresh import record_failure, record_release, record_start, record_success
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_lock
 from tests.support.report_root import make_listing
@@ -72,7 +72,7 @@ def test_a_failure_has_its_reason_a_remedy_and_exit_code_1(root: Path) -> None:
     code, text = run()
     assert code == 1 and "\x1b" not in text
     assert "failed: crawl: HubError: hub �[31mcivitai is down. what to do" in text
-    assert "run `python -m flows.refresh`" in text and "in a row 1 failure" in text
+    assert "run `autolora refresh`" in text and "in a row 1 failure" in text
     assert run("--json")[0] == 1 and run_json()["last_refresh"]["failures"] == 1
 
 

@@ -48,9 +48,7 @@ def test_an_index_that_nothing_here_holds_is_marked(repository: Path) -> None:
     assert result.exit_code == 1 and "DVC cannot fetch data/index of revision 'HEAD': " in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("pipeline", "told"), [(True, "python -m flows.refresh"), (False, "`autolora index`")]
-)
+@pytest.mark.parametrize(("pipeline", "told"), [(True, "autolora refresh"), (False, "`autolora index`")])
 def test_without_versions_no_table_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: bool, told: str
 ) -> None:

@@ -6,7 +6,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.crawl import stage as crawl
 from autolora.records import Listing
-from autolora.report.crawl_summary import report_lines
+from autolora.refresh.crawl_summary import report_lines
 from tests.support.two_hubs import DAYS, RULES, TwoHubs
 
 

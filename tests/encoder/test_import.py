@@ -1,4 +1,4 @@
-"""`autolora import-encoder`: published files become data/encoder, and other files are errors."""
+"""`autolora import encoder`: published files become data/encoder, and other files are errors."""
 
 import re
 import shutil
@@ -57,9 +57,9 @@ def published(path: Path, width: int = WIDTH, **transformer: int) -> Transformer
 
 
 def run(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    """Return exit code and output of `autolora import-encoder`, run inside the repository."""
+    """Return exit code and output of `autolora import encoder`, run inside the repository."""
     monkeypatch.chdir(root)
-    result = CliRunner().invoke(app, ["import-encoder", *arguments])
+    result = CliRunner().invoke(app, ["import", "encoder", *arguments])
     return result.exit_code, re.sub(r"(?m)^reading \S+\n", "", result.output)  # the line before slow imports
 
 

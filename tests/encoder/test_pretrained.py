@@ -210,7 +210,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[AutoLoraError], str]] = {
         lambda path: (path / "config.json").write_text("{"), MissingArtifact, "is not the config of a pretrained",
     ),
     "a stage's encoder": (
-        lambda path: (path / "config.json").write_text('{"width": 16}'), MissingArtifact, "publish-encoder FOLDER",
+        lambda path: (path / "config.json").write_text('{"width": 16}'), MissingArtifact, "publish encoder FOLDER",
     ),
     "unknown field": (
         lambda path: rewrite_config(path, lambda c: c.update(extra=1)), MissingArtifact, "is not the config",

@@ -1,7 +1,7 @@
 """The ridge regression: equal to its textbook form, invariant, exact out of fold, and better than chance."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from torch import Tensor
 
 from autolora.dataset import store as dataset
 from autolora.encoder import store as encoder_store
-from autolora.encoder.concept_rows import ConceptRows
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.landmarks import Landmarks, draw_landmarks
 from autolora.encoder.model import embed_texts
-from autolora.encoder.regression import JointRegression
-from autolora.encoder.ridge import RidgeEncoder, RidgeFit, fit_ridge, slot_units
+from autolora.encoder.regression import Regression
+from autolora.encoder.ridge import RidgeEncoder, fit_ridge, slot_units
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
 from autolora.presets.encoder import ENCODER
@@ -72,15 +71,9 @@ def reader(sketches: Tensor) -> Callable[[str], AdapterBatch]:
     )
 
 
-def fit(
-    encoder: RidgeEncoder,
-    sketches: Tensor,
-    families: list[str],
-    targets: Tensor,
-    concepts: ConceptRows | None = None,
-) -> RidgeFit:
+def fit(encoder: RidgeEncoder, sketches: Tensor, families: list[str], targets: Tensor) -> Tensor:
     names = [str(row) for row in range(len(sketches))]
-    return fit_ridge(encoder, names, families, targets, reader(sketches), 0, concepts)
+    return fit_ridge(encoder, names, families, targets, reader(sketches), 0)
 
 
 def textbook(train: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
@@ -101,7 +94,7 @@ def test_vectors_are_those_of_a_kernel_ridge_regression(sketches: Tensor, target
 
 
 def test_out_of_fold_vectors_are_those_of_a_fit_without_the_family(sketches: Tensor, targets: Tensor) -> None:
-    out_of_fold = fit(new_encoder(), sketches, FAMILIES, targets).out_of_fold
+    out_of_fold = fit(new_encoder(), sketches, FAMILIES, targets)
     units = slot_units(sketches)
     for row, family in enumerate(FAMILIES):
         others = torch.tensor([other != family for other in FAMILIES])
@@ -117,7 +110,7 @@ def test_targets_that_weights_do_not_determine_are_not_predicted_out_of_fold() -
     goals = torch.nn.functional.normalize(torch.randn(40, WIDTH, generator=generator), dim=-1)
     names = [str(row) for row in range(40)]
     encoder = new_encoder(ridge=1e-3)
-    out_of_fold = fit_ridge(encoder, names, names, goals, reader(sketches), seed=0).out_of_fold
+    out_of_fold = fit_ridge(encoder, names, names, goals, reader(sketches), seed=0)
     assert abs(float((out_of_fold * (goals - goals.mean(0))).sum(1).mean())) < 0.15
 
 
@@ -139,54 +132,6 @@ def test_fewer_landmarks_than_adapters_come_close(targets: Tensor) -> None:
     assert cosines.min() > 0.95
 
 
-def draw_concepts(count: int, families: Sequence[frozenset[str]]) -> ConceptRows:
-    generator = torch.Generator().manual_seed(4)
-    slots = len(new_encoder().config.slots)
-    gradients = torch.randn(count, slots, SPEC.size, SPEC.size, generator=generator)
-    targets = torch.nn.functional.normalize(torch.randn(count, WIDTH, generator=generator), dim=-1)
-    return ConceptRows(gradients, targets, families)
-
-
-def test_concepts_are_rows_with_an_intercept_of_their_own(sketches: Tensor, targets: Tensor) -> None:
-    units, families = slot_units(sketches), [str(row) for row in range(len(sketches))]
-    concepts = draw_concepts(5, [frozenset()] * 5)
-    z, t = slot_units(concepts.gradients).double(), concepts.targets.double()
-    encoder = new_encoder()
-    weight = fit(encoder, sketches, families, targets, concepts).concept_weight
-    x, y = (units - units.mean(0)).double(), (targets - targets.mean(0)).double()
-    rows = torch.cat([x, weight**0.5 * (z - z.mean(0))])
-    wanted = torch.cat([y, weight**0.5 * (t - t.mean(0))])
-    dual = torch.linalg.solve(rows @ rows.T + RIDGE * torch.eye(len(rows), dtype=rows.dtype), wanted)
-    present = torch.ones(sketches.shape[:2], dtype=torch.bool)
-    assert torch.allclose(encoder.predict(sketches, present).double(), x @ rows.T @ dual, atol=1e-5)
-
-
-def test_without_concepts_every_number_is_the_same(sketches: Tensor, targets: Tensor) -> None:
-    alone, beside_none = new_encoder(), new_encoder()
-    first = fit(alone, sketches, FAMILIES, targets)
-    second = fit(beside_none, sketches, FAMILIES, targets, draw_concepts(0, []))
-    assert torch.equal(first.out_of_fold, second.out_of_fold) and second.concept_weight == 0
-    for name, tensor in alone.state_dict().items():
-        assert name == "relevance" or torch.equal(tensor, beside_none.state_dict()[name]), name
-
-
-def test_a_concept_of_an_absent_theme_is_predicted(targets: Tensor) -> None:
-    """Adapters of themes 0 to 5; concepts of themes 0 to 7; adapters of themes 6 and 7 were not trained on."""
-    generator = torch.Generator().manual_seed(5)
-    count = len(new_encoder().config.slots)
-    themes = torch.randn(8, count, SPEC.size, SPEC.size, generator=generator)
-    of_adapter = torch.arange(24) % 6
-    sketches = themes[of_adapter] + torch.randn(24, *themes.shape[1:], generator=generator)
-    concepts = ConceptRows(themes - themes.mean(0), targets[:8] - targets[:8].mean(0), [frozenset()] * 8)
-    encoder = new_encoder()
-    assert fit(
-        encoder, sketches, [str(row) for row in range(24)], targets[of_adapter], concepts
-    ).concept_weight
-    unseen = themes[6:] + torch.randn(2, *themes.shape[1:], generator=generator)
-    scores = encoder.embed(unseen, torch.ones(2, count, dtype=torch.bool)) @ targets[:8].T
-    assert scores.argmax(1).tolist() == [6, 7]
-
-
 def test_landmarks_are_released_before_the_predictions_out_of_fold(
     sketches: Tensor, targets: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,13 +143,13 @@ def test_landmarks_are_released_before_the_predictions_out_of_fold(
         drawn.append(weakref.ref(landmarks.values))
         return landmarks
 
-    def out_of_fold(regression: JointRegression, weight: float) -> Tensor:
+    def out_of_fold(regression: Regression) -> Tensor:
         assert [landmarks() for landmarks in drawn] == [None]
         return regression.targets
 
     monkeypatch.setattr("autolora.encoder.ridge.draw_landmarks", draw)
-    monkeypatch.setattr(JointRegression, "out_of_fold", out_of_fold)
-    assert torch.allclose(fit(new_encoder(), sketches, FAMILIES, targets).out_of_fold, targets)
+    monkeypatch.setattr(Regression, "out_of_fold", out_of_fold)
+    assert torch.allclose(fit(new_encoder(), sketches, FAMILIES, targets), targets)
 
 
 def test_strength_and_missing_slots_count_as_documented(sketches: Tensor, targets: Tensor) -> None:

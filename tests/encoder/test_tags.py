@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from autolora.concepts.store import Concept, Concepts
 from autolora.encoder.examples import TrainExample
 from autolora.encoder.tag_fitting import MAX_CANDIDATES, contains, fit_tags, list_candidates
 from autolora.encoder.tags import Tag, TagTable, describe_tags, load_tags, save_tags
@@ -87,7 +85,7 @@ def test_probabilities_are_higher_for_what_weights_predict() -> None:
     embed(["cat", "dog", "house"])
     weights = one_hot([n % 3 for n in range(len(examples))])
     rng = np.random.default_rng(0)
-    table = fit_tags(examples, weights + 0.1 * rng.standard_normal(weights.shape), None, embed)
+    table = fit_tags(examples, weights + 0.1 * rng.standard_normal(weights.shape), embed)
     assert table is not None and set(table.texts) == {"cat", "dog", "house", *PLACES}
     (tags,) = table.tags(one_hot([1]))
     assert tags[0].text == "dog" and tags[0].probability > 0.8 and not tags[1].is_likely
@@ -96,7 +94,7 @@ def test_probabilities_are_higher_for_what_weights_predict() -> None:
 def test_weights_that_predict_nothing_give_no_likely_tags() -> None:
     examples = make_examples(60, subjects=("cat", "dog", "house", "tree", "car", "cup"))
     weights = np.random.default_rng(0).standard_normal((len(examples), WIDTH))
-    table = fit_tags(examples, weights, None, Texts())
+    table = fit_tags(examples, weights, Texts())
     assert table is not None
     assert not any(tag.is_likely for tags in table.tags(weights) for tag in tags)
 
@@ -106,7 +104,7 @@ def test_words_of_one_family_are_not_candidates_for_it() -> None:
     examples = make_examples(count=6, subjects=[f"thing{letter}" for letter in "abcdef"])
     embed = Texts()
     embed([f"thing{letter}" for letter in "abcdef"])
-    table = fit_tags(examples, one_hot(range(6)), None, embed)
+    table = fit_tags(examples, one_hot(range(6)), embed)
     assert table is not None
     assert all(not tag.is_likely for tags in table.tags(one_hot(range(6))) for tag in tags)
 
@@ -115,26 +113,19 @@ def test_words_of_one_family_are_not_candidates_for_it() -> None:
     "examples", [[], [TrainExample("a", "f", (("a cat",),))]], ids=["none", "one family"]
 )
 def test_without_candidates_of_other_families_there_are_no_tags(examples: list[TrainExample]) -> None:
-    assert fit_tags(examples, one_hot(range(len(examples))), None, Texts()) is None
+    assert fit_tags(examples, one_hot(range(len(examples))), Texts()) is None
 
 
-def test_candidates_are_phrases_of_concepts_and_words_of_captions() -> None:
-    phrases = {"stained glass": frozenset({"family0"}), "glass in": frozenset(), "crayon": frozenset[str]()}
-    concepts = Concepts(
-        tuple(Concept(phrase, (phrase,), families) for phrase, families in phrases.items()),
-        torch.zeros(3, 1, 1, 1),
-        tuple(phrases),
-    )
-    candidates = list_candidates(make_examples(3), concepts)
-    assert list(candidates)[:2] == ["stained glass", "crayon"] and "glass in" not in candidates
-    assert candidates["stained glass"] == {"family0"} and candidates["crayon"] == {""}
-    assert candidates["cat"] == {"family0"} and candidates["sand"] == {"family0"} and "on" not in candidates
+def test_candidates_are_words_of_captions_with_their_families() -> None:
+    candidates = list_candidates(make_examples(4))
+    assert candidates["cat"] == {"family0", "family3"} and candidates["sand"] == {"family0"}
+    assert next(iter(candidates)) == "cat" and "on" not in candidates
 
 
 def test_the_most_frequent_words_are_candidates() -> None:
     words = ["".join(letters) for letters in itertools.product("bcdfghjklmnpqrst", repeat=3)]
     rare = [TrainExample(word, word, ((word,),)) for word in words]
-    candidates = list_candidates([*rare, *make_examples(9)], None)
+    candidates = list_candidates([*rare, *make_examples(9)])
     assert len(candidates) == MAX_CANDIDATES and "cat" in candidates and words[-1] not in candidates
 
 
@@ -177,7 +168,5 @@ def test_tags_whose_parts_do_not_fit_are_an_error(tmp_path: Path, changes: dict[
 
 
 def test_reading_tags_does_not_load_torch() -> None:
-    program = (
-        "import sys; import autolora.index.tags, autolora.report.lookup; sys.exit('torch' in sys.modules)"
-    )
+    program = "import sys; import autolora.index.tags, autolora.show.lookup; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

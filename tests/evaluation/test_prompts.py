@@ -17,7 +17,7 @@ from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.metrics import retrieval
 from autolora.params import EvaluationParams
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float64Array, Int64Array
 from tests.support import small_root
 

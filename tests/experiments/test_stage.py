@@ -14,10 +14,10 @@ from autolora.experiments.methods import METHODS, RELEVANT
 from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import read_numbers
+from autolora.report.headlines import percent
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
 from tests.experiments.conftest import PARAMS, TODAY, Run
-from tests.report.parsed_page import script_data
 
 COMPARED = (*METHODS, "velocity")
 
@@ -103,10 +103,11 @@ def test_a_single_adapter_acts_in_the_same_way_by_each_further_method(report_pat
     assert images["velocity"] == images["direct"] != images["base"]
 
 
-def test_page_shows_the_images(root: Path, report_path: Path) -> None:
-    text = assemble(root).read_text()
-    assert 'id="images"' in text
-    assert len(script_data(root)["adapters"]) == 12
+def test_page_states_the_share_of_images_with_both_themes(root: Path, report_path: Path) -> None:
+    shown = json.loads(report_path.read_text())["scenarios"]["pair"]["methods"]["selected"]["both shown"]
+    assert (
+        f"<b>{percent(shown['value'])}</b> of images show both requested themes" in assemble(root).read_text()
+    )
 
 
 def test_no_pairs_is_not_an_error(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ from flows.stage import StageFailed
 
 def test_failure_begins_with_the_reason_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dvc_process, "ROOT", tmp_path)
-    monkeypatch.setattr(stage, "link_to_refresh", lambda tag: {})
+    monkeypatch.setattr(stage, "link_to_refresh", dict)
     (tmp_path / "cache").mkdir()
     (tmp_path / dvc_process.FAILURE).write_text(json.dumps({"flow": "index", "reason": "of an earlier run"}))
     with pytest.raises(StageFailed, match=r"^`dvc repro` failed outside of a stage"):
-        dvc_process.reproduce(tag="refresh")
+        dvc_process.reproduce()
     script = "flow, reason = 'pool', 'HubError: hub civitai answered 503'"
     monkeypatch.setattr(dvc_process.sys, "executable", fake_dvc(tmp_path, script))
     with pytest.raises(StageFailed, match=r"^pool: HubError: hub civitai answered 503$") as caught:
-        dvc_process.reproduce(tag="refresh")
+        dvc_process.reproduce()
     assert caught.value.output == "a last line\n"
 
 

@@ -27,5 +27,6 @@ def test_output_says_why_nothing_was_measured(
     monkeypatch.setattr(evaluation, "ROOT", tmp_path)
     monkeypatch.setattr(evaluation.stage, "evaluate", evaluate)
     monkeypatch.setattr(evaluation.models, "load_text_encoder", lambda params: None)
-    assert evaluation.evaluate.fn(load(PROJECT / "params.yaml")) == "digest"
+    monkeypatch.setattr(evaluation, "params", lambda: load(PROJECT / "params.yaml"))
+    evaluation.evaluation.fn()
     assert capsys.readouterr().out == ("[evaluation] There is no query.\n" if unmeasured else "")

@@ -31,5 +31,5 @@ def test_progress_has_the_loss_of_the_last_step_and_none_before_the_first(
 
     monkeypatch.setattr(fusion, "Progress", make_progress)
     monkeypatch.setattr(fusion.stage, "train", train)
-    assert fusion.train.fn(load(PROJECT / "params.yaml")) == "1 steps, loss 0.250"
+    assert fusion.train(load(PROJECT / "params.yaml")) == "1 steps, loss 0.250"
     assert details == ["", "loss 0.250"]

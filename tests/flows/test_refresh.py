@@ -1,6 +1,5 @@
 """The refresh: downloads that fail, and what its report states about captions."""
 
-import asyncio
 import datetime
 import errno
 import re
@@ -13,10 +12,10 @@ import pytest
 from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Snapshot
 from autolora.catalog.failed_items import FailedItem
-from autolora.errors import AutoLoraError
+from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import former_digest, served_path
-from autolora.report.history import read_refresh
-from autolora.report.last_refresh import read_last_refresh
+from autolora.refresh.history import read_refresh
+from autolora.refresh.last_refresh import read_last_refresh
 from autolora.storage.incremental import write_digest
 from flows import refresh
 from flows.stage import StageFailed
@@ -74,14 +73,17 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     empty = Snapshot((), {})
     write_digest(tmp_path, "index", {}, 4, content="d" * 64)
     monkeypatch.setattr(refresh, "ROOT", tmp_path)
-    for name in ("crawl", "reproduce_and_defer", "add_batches", "reproduce", "push"):
+    for name in ("crawl", "reproduce_and_defer", "reproduce"):
         monkeypatch.setattr(refresh, name, lambda lock: None)
+    for name in ("add_batches", "push"):
+        monkeypatch.setattr(refresh.dvc, name, lambda lock: None)
     monkeypatch.setattr(refresh, "untrack_outputs", lambda: None)
     monkeypatch.setattr(refresh.dvc, "repair_files", lambda: None)
     monkeypatch.setattr(refresh.git, "remove_stale_locks", lambda: None)
-    monkeypatch.setattr(refresh, "guarded", nullcontext)
-    monkeypatch.setattr(refresh, "read_baseline", lambda: empty)
-    monkeypatch.setattr(refresh, "write_report", lambda: None)
+    monkeypatch.setattr(refresh, "check_code", lambda name: None)
+    monkeypatch.setattr(refresh, "run_in_time", refresh.run_steps.fn)
+    monkeypatch.setattr(refresh, "keep_baseline", lambda root: empty)
+    monkeypatch.setattr(refresh.page, "assemble", lambda root: None)
     monkeypatch.setattr(refresh, "name_changed_inputs", lambda: None)
     monkeypatch.setattr(refresh, "caption_summary", lambda root: "")
     monkeypatch.setattr(refresh, "snapshot", lambda root: empty)
@@ -92,7 +94,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def publish_nothing(markdown: str) -> None:
+def publish_nothing(markdown: str) -> None:
     """Store no artifact."""
 
 
@@ -108,7 +110,7 @@ def raise_at(step: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -
     def fail(lock: int) -> None:
         raise error
 
-    monkeypatch.setattr(refresh, step, fail)
+    monkeypatch.setattr(f"flows.refresh.{step}", fail)
 
 
 def test_report_ends_with_the_captions_that_disagreed_before_the_release(
@@ -116,12 +118,12 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
 ) -> None:
     published: list[str] = []
 
-    async def publish(markdown: str) -> None:
+    def publish(markdown: str) -> None:
         published.append(markdown)
 
     monkeypatch.setattr(refresh, "publish", publish)
     monkeypatch.setattr(refresh, "caption_summary", lambda root: f"**Captions**, {former_digest(root)}")
-    asyncio.run(refresh.refresh.fn())
+    refresh.refresh.fn()
     (text,) = published
     assert re.fullmatch(
         "Nothing changed: the catalog and all digests are the same as before\\.\n\n"
@@ -142,8 +144,8 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
             "failed: crawl: HubError: no answer.",
             False,
         ),
-        ("push", AutoLoraError("`dvc push` failed"), "failed: AutoLoraError: `dvc push` failed.", True),
-        ("add_batches", ZeroDivisionError("by zero"), "failed: ZeroDivisionError: by zero.", False),
+        ("dvc.push", AutoLoraError("`dvc push` failed"), "failed: AutoLoraError: `dvc push` failed.", True),
+        ("dvc.add_batches", ZeroDivisionError("by zero"), "failed: ZeroDivisionError: by zero.", False),
         ("crawl", KeyboardInterrupt(), "did not finish", False),
     ],
 )
@@ -158,14 +160,14 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     seen: list[str | None] = []
     published: list[str] = []
 
-    async def publish(markdown: str) -> None:
+    def publish(markdown: str) -> None:
         published.append(markdown)
 
     monkeypatch.setattr(refresh, "publish", publish)
     monkeypatch.setattr(refresh.page, "assemble", lambda root: seen.append(read_last_refresh(root).problem))
     raise_at(step, error, monkeypatch)
     with nullcontext() if isinstance(error, AutoLoraError) else pytest.raises(type(error)):
-        asyncio.run(refresh.refresh.fn())
+        refresh.refresh.fn()
     last = read_last_refresh(steps)
     assert last.problem and reason in last.problem and last.failures == 1
     assert (last.index == "d" * 64) == is_released
@@ -173,15 +175,20 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     if isinstance(error, AutoLoraError):
         served = "its new index is served." if is_released else "No index has been released yet."
         assert f"The refresh failed. {served}" in published[-1].replace("It failed after the release: ", "")
-        assert f"**{error}**" in published[-1] and "python -m flows.refresh" in published[-1]
+        assert f"**{error}**" in published[-1] and "autolora refresh" in published[-1]
 
 
 def test_a_report_that_cannot_be_written_hides_no_failure(
     steps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+
+    def fail(root: Path) -> None:
+        raise MissingArtifact("no catalog")
+
+    monkeypatch.setattr(refresh.page, "assemble", fail)
     raise_at("crawl", ZeroDivisionError("by zero"), monkeypatch)
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(refresh.refresh.fn())
+        refresh.refresh.fn()
     assert "reports/index.html stays as it was: MissingArtifact" in capsys.readouterr().out
     assert "by zero" in str(read_last_refresh(steps).problem)
 
@@ -190,7 +197,7 @@ def test_a_full_disk_hides_no_failure(steps: Path, monkeypatch: pytest.MonkeyPat
     """Neither the record nor the report can be written then; the reason is published."""
     published: list[str] = []
 
-    async def publish(markdown: str) -> None:
+    def publish(markdown: str) -> None:
         published.append(markdown)
 
     def fail(*arguments: object) -> None:
@@ -199,5 +206,5 @@ def test_a_full_disk_hides_no_failure(steps: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(refresh, "publish", publish)
     monkeypatch.setattr(refresh, "record_failure", fail)
     raise_at("crawl", StageFailed("pool: DiskFull: no space", "log"), monkeypatch)
-    asyncio.run(refresh.refresh.fn())
+    refresh.refresh.fn()
     assert "**pool: DiskFull: no space**" in published[-1]

@@ -1,4 +1,4 @@
-"""`autolora import-gates`: published files become data/fusion, and other files are errors."""
+"""`autolora import gates`: published files become data/fusion, and other files are errors."""
 
 import re
 import shutil
@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.fusion import store as fusion
 from autolora.fusion.released_format import save_published
+from autolora.lora.slots import slots
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from autolora.storage.incremental import read_digest
 from tests.support.tiny_flux import CONFIG, save_pipeline
 
@@ -40,8 +40,8 @@ def root(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    """Return exit code and output of `autolora import-gates`."""
-    result = CliRunner().invoke(app, ["import-gates", *arguments])
+    """Return exit code and output of `autolora import gates`."""
+    result = CliRunner().invoke(app, ["import", "gates", *arguments])
     return result.exit_code, re.sub(r"(?m)^reading \S+\n", "", result.output)  # the line before slow imports
 
 

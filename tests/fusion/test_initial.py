@@ -11,9 +11,9 @@ from autolora.fusion import store
 from autolora.fusion.gate import Gates
 from autolora.fusion.initial import initial_gates
 from autolora.fusion.released_format import save_published
+from autolora.lora.slots import slots
 from autolora.presets import Preset
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from tests.support.gate_training import fusion_params
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 
@@ -27,7 +27,7 @@ def start_from(root: Path, init: str) -> Gates:
 def test_a_wrong_path_names_the_key(tmp_path: Path) -> None:
     with pytest.raises(
         MissingArtifact,
-        match=r"^fusion\.init is gates\.st, .*does not exist: .*publish-gates.* null for random",
+        match=r"^fusion\.init is gates\.st, .*does not exist: .*publish gates.* null for random",
     ):
         start_from(tmp_path, "gates.st")
 
@@ -36,7 +36,7 @@ def test_a_wrong_path_names_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("init", ["data/fusion", "data/fusion/model.safetensors"])
 def test_gates_of_the_project_must_be_exported_first(tmp_path: Path, init: str, preset: Preset) -> None:
     store.save(store.build(CONFIG, FUSION[preset]), slots(CONFIG), store.folder(tmp_path))
-    with pytest.raises(MismatchError, match=rf"^fusion\.init is {init}, .*`autolora publish-gates FOLDER`"):
+    with pytest.raises(MismatchError, match=rf"^fusion\.init is {init}, .*`autolora publish gates FOLDER`"):
         start_from(tmp_path, init)
 
 
@@ -47,7 +47,7 @@ def test_trained_gates_of_another_project_must_be_exported_first(tmp_path: Path)
 
 
 def test_imported_gates_are_published_ones(tmp_path: Path) -> None:
-    """`autolora import-gates --output DIR` writes them with a config."""
+    """`autolora import gates --output DIR` writes them with a config."""
     store.save(store.build(CONFIG, PARAMS.variant), slots(CONFIG), tmp_path / "imported")
     assert start_from(tmp_path, "imported/model.safetensors").variant == PARAMS.variant
 

@@ -12,12 +12,12 @@ from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.global_lora import global_update
-from autolora.fusion.install import fused
+from autolora.fusion.install import fused, strengthened
 from autolora.fusion.slot_fusion import update
 from autolora.lora.factors import Factors, Lora, delta, fuse
+from autolora.lora.slots import fused_slots
 from autolora.presets import SlotView
 from autolora.presets.fusion import FUSION
-from autolora.slots import fused_slots
 from tests.support.tiny_flux import CONFIG, random_lora
 
 RANDOM = replace(FUSION["best"], init_std=0.5, init_bias=0.0, relevance_weight=2.0)
@@ -68,7 +68,7 @@ def run(transformer: Any) -> Tensor:
 
 def test_direct_equals_merged_weights(transformer: Any) -> None:
     loras = [random_lora(1), random_lora(2, rank=5, share=0.5)]
-    with fused(transformer, loras, weights=[1.0, 0.7]):
+    with fused(transformer, [loras[0], strengthened(loras[1], 0.7)]):
         direct = run(transformer)
     unchanged = {name: value.clone() for name, value in transformer.state_dict().items()}
     for lora, weight in zip(loras, [1.0, 0.7], strict=True):

@@ -15,21 +15,16 @@ from autolora.fusion.hits import fused_hits
 from autolora.fusion.install import fused, strengthened
 from autolora.fusion.methods import attach
 from autolora.lora.factors import Factors
+from autolora.lora.slots import escape
 from autolora.params import METHODS, Method
 from autolora.records import Hit
-from autolora.slots import escape
-from tests.fusion.rules.adapters import DENSE, HALF_OPEN, adapter, load_gates, run, scaled_up
+from tests.fusion.rules.adapters import HALF_OPEN, adapter, load_gates, run, scaled_up
 from tests.support.one_call import OneCall, build_transformer
+from tests.support.rule_params import RULES
 from tests.support.tiny_flux import CONFIG
 
 ADAPTERS = [adapter(1), adapter(2), adapter(3, share=0.5)]
 SLOT = "transformer_blocks.0.attn.to_q"
-PAIRS_ONLY = ("klora", "klora_released")
-"""methods for two adapters, of which the second is the style: the order is their input"""
-OF_WHOLE_UPDATE = ("ties", "knots", "knots_released", "ties_factors", "dare_factors", *PAIRS_ONLY)
-"""methods that take a share of all values of the slots that an adapter changes, or divide by their sum"""
-FACTORWISE = ("ties_factors", "dare_factors")
-"""methods that depend on how an update is split into factors"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def pipeline(transformer: Any) -> Iterator[OneCall]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_adapters_the_base_model_is_as_it_is(pipeline: OneCall, method: Method) -> None:
-    with attach(pipeline, [], method, DENSE, pytest.fail):  # no gates are needed either
+    with attach(pipeline, [], method, RULES, pytest.fail):  # no gates are needed either
         assert torch.equal(pipeline(), pipeline())
         assert not any(module._forward_hooks for module in pipeline.transformer.modules())
     assert torch.equal(run(pipeline, [], method), pipeline())
@@ -68,14 +63,14 @@ def test_one_adapter_acts_as_its_update(pipeline: OneCall, method: Method) -> No
     assert torch.equal(run(pipeline, ADAPTERS[:1], method), expected)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in PAIRS_ONLY])
+@pytest.mark.parametrize("method", METHODS)
 def test_order_of_adapters_does_not_matter(pipeline: OneCall, method: Method) -> None:
     outputs = [run(pipeline, [ADAPTERS[i] for i in order], method) for order in ([0, 1, 2], [2, 0, 1])]
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-4, rtol=1e-4)
     assert (outputs[0] - pipeline()).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in FACTORWISE])
+@pytest.mark.parametrize("method", METHODS)
 def test_strength_is_a_factor_of_the_update(pipeline: OneCall, method: Method) -> None:
     """An adapter of strength -0.5 acts as one whose file holds -0.5 times the update: the strength acts once."""
     first, second = ADAPTERS[:2]
@@ -100,7 +95,7 @@ def test_adapter_for_another_base_model_is_an_error(pipeline: OneCall, method: M
     other[name] = Factors(other[name].down[:, :-1], other[name].up, 1.0)
     adapters = [ADAPTERS[1], replace(ADAPTERS[0], lora=other)]
     with pytest.raises(MismatchError, match="another base model"):
-        attach(pipeline, adapters, method, DENSE, load_gates)
+        attach(pipeline, adapters, method, RULES, load_gates)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -109,10 +104,10 @@ def test_adapter_for_a_base_model_with_more_blocks_is_an_error(pipeline: OneCall
     with pytest.raises(
         MismatchError, match=r"changes 'transformer_blocks\.9\.attn\.to_q', which the base model does"
     ):
-        attach(pipeline, [ADAPTERS[1], replace(ADAPTERS[0], lora=other)], method, DENSE, load_gates)
+        attach(pipeline, [ADAPTERS[1], replace(ADAPTERS[0], lora=other)], method, RULES, load_gates)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in OF_WHOLE_UPDATE])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_slot_that_an_adapter_misses_counts_as_an_update_of_zero(pipeline: OneCall, method: Method) -> None:
     first, second = ADAPTERS[:2]
     some = {name: factors for name, factors in second.lora.items() if not name.endswith("to_out.0")}
@@ -143,15 +138,15 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
     with pytest.raises(
         MismatchError, match=r"no gate of width 32 for slot 'transformer_blocks\.0\.attn\.to_q'"
     ):
-        attach(pipeline, ADAPTERS[:2], "gated", DENSE, lambda: gates)
+        attach(pipeline, ADAPTERS[:2], "gated", RULES, lambda: gates)
 
 
 def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
     unknown: Any = "velocty"
     with pytest.raises(
-        ValueError, match=r"'velocty' \(did you mean 'velocity'\?\): give one of direct, .*velocity"
+        ValueError, match=r"'velocty' \(did you mean 'velocity'\?\): give one of direct, gated, velocity"
     ):
-        attach(pipeline, ADAPTERS, unknown, DENSE, load_gates)
+        attach(pipeline, ADAPTERS, unknown, RULES, load_gates)
 
 
 def hit(seed: int, strength: float) -> Hit:
@@ -171,9 +166,9 @@ def test_hits_act_with_their_strength_and_those_of_strength_0_do_not(
 ) -> None:
     expected = run(pipeline, [replace(ADAPTERS[0], lora=strengthened(ADAPTERS[0].lora, 0.7))], method)
     hits = [hit(1, 0.7), hit(2, 0.0)]
-    with fused_hits(lambda: pipeline, hits, loras, method, DENSE, load_gates):
+    with fused_hits(lambda: pipeline, hits, loras, method, RULES, load_gates):
         assert torch.equal(pipeline(), expected)
-    with fused_hits(lambda: pipeline, hits[1:], loras, method, DENSE, pytest.fail):
+    with fused_hits(lambda: pipeline, hits[1:], loras, method, RULES, pytest.fail):
         assert not any(module._forward_hooks for module in pipeline.transformer.modules())
 
 
@@ -183,4 +178,4 @@ def test_a_strength_that_is_not_a_finite_number_is_an_error(
     pipeline: OneCall, strength: float, method: Method
 ) -> None:
     with pytest.raises(MismatchError, match=r"strength of adapter 'someone/1' is (nan|inf)"):
-        fused_hits(lambda: pipeline, [hit(2, 1.0), hit(1, strength)], loras, method, DENSE, load_gates)
+        fused_hits(lambda: pipeline, [hit(2, 1.0), hit(1, strength)], loras, method, RULES, load_gates)

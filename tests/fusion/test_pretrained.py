@@ -12,10 +12,10 @@ from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion import stage, store
 from autolora.fusion.gate import Gates
 from autolora.fusion.pretrained import load_pretrained, save_pretrained
+from autolora.lora.slots import slots
 from autolora.params import load
 from autolora.presets.fusion import FUSION
 from autolora.pretrained.upload import push_to_hub
-from autolora.slots import slots
 from autolora.storage.incremental import read_digest
 from playground.hubs.state import Hub
 from tests.support.hf_client import serve_hub

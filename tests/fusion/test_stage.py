@@ -15,11 +15,11 @@ from autolora.fusion import store as fusion
 from autolora.fusion.checkpoint import TrainingState
 from autolora.fusion.pretrained import save_pretrained
 from autolora.fusion.released_format import save_published
+from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path
 from autolora.presets.fusion import Objective
 from autolora.records import Caption
-from autolora.slots import slots
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file
 from autolora.storage.incremental import read_digest

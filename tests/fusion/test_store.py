@@ -11,8 +11,8 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
+from autolora.lora.slots import slots
 from autolora.presets.fusion import FUSION
-from autolora.slots import slots
 from tests.support.pretrained_folder import rewrite_config
 from tests.support.tiny_flux import CONFIG
 

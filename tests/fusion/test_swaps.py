@@ -10,11 +10,9 @@ import torch
 from autolora.fusion.global_lora import KEPT_SETS, GlobalLoras
 from autolora.fusion.methods import attach
 from autolora.params import METHODS
-from tests.fusion.rules.adapters import DENSE, adapter, load_gates
+from tests.fusion.rules.adapters import adapter, load_gates
 from tests.support.one_call import OneCall, build_transformer
-
-PAIRS_ONLY = ("klora", "klora_released")
-ANY_RANKS = [method for method in METHODS if not method.endswith("_factors")]
+from tests.support.rule_params import RULES
 
 
 class Swaps:
@@ -59,14 +57,13 @@ def tensor_bytes() -> int:
 def test_a_swap_leaves_the_base_bit_identical_and_no_memory(
     swaps: Swaps, kept: GlobalLoras, seed: int
 ) -> None:
-    """Attach a set, replace it by another while it acts, and remove that: four methods per swap."""
+    """Attach a set, replace it by another while it acts, and remove that, by each method."""
     first = [adapter(10 * seed + number, rank=1 + number) for number in range(2 + seed % 3)]
     second = [adapter(10 * seed + number) for number in range(5, 7)]
-    for method in (*ANY_RANKS[seed % len(ANY_RANKS) :][:3], "gated"):
-        before = first[:2] if method in PAIRS_ONLY else first
-        with attach(swaps.pipeline, before, method, DENSE, lambda: swaps.gates):
+    for method in METHODS:
+        with attach(swaps.pipeline, first, method, RULES, lambda: swaps.gates):
             acting = swaps.pipeline()
-        with attach(swaps.pipeline, second, method, DENSE, lambda: swaps.gates):
+        with attach(swaps.pipeline, second, method, RULES, lambda: swaps.gates):
             replaced = swaps.pipeline()
         assert not torch.equal(acting, replaced) and not torch.equal(replaced, swaps.output)
         assert torch.equal(swaps.pipeline(), swaps.output)
@@ -76,7 +73,7 @@ def test_a_swap_leaves_the_base_bit_identical_and_no_memory(
         module._forward_hooks or module._forward_pre_hooks for module in swaps.pipeline.transformer.modules()
     )
     assert 0 < len(kept) <= KEPT_SETS
-    del first, second, before
+    del first, second
     kept.clear()
     swaps.bytes = swaps.bytes or tensor_bytes()
     assert tensor_bytes() == swaps.bytes

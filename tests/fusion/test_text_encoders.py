@@ -13,9 +13,10 @@ from autolora.errors import MismatchError
 from autolora.fusion.hits import fused_hits
 from autolora.fusion.text_encoders import attach_text_parts, load_text_parts
 from autolora.lora.factors import delta
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, load
-from tests.fusion.rules.adapters import DENSE, adapter, load_gates
+from autolora.params import METHODS, Method, load
+from tests.fusion.rules.adapters import adapter, load_gates
 from tests.fusion.test_methods import hit
+from tests.support.rule_params import RULES
 from tests.support.text_lora import diffusers, kohya, random_parts, save
 from tests.support.tiny_flux import TOKENS, build_pipeline, random_lora, save_peft
 
@@ -83,7 +84,7 @@ def test_a_file_acts_as_in_diffusers(pipe: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_sums_them_with_the_strengths(pipe: Any, method: Method) -> None:
-    hits = [hit(1, 0.5), hit(2, -1.0), hit(3, 0.0)][: 3 if "klora" not in method else 2]
+    hits = [hit(1, 0.5), hit(2, -1.0), hit(3, 0.0)]
     parts = {f"{seed:064x}": random_parts(seed) for seed in (1, 2, 3)}
     factors = {"1": 0.5, "2": -1.0}
     weighted = [
@@ -99,8 +100,7 @@ def test_every_method_sums_them_with_the_strengths(pipe: Any, method: Method) ->
     def load_lora(sha256: str) -> Any:
         return adapter(int(sha256, 16)).lora
 
-    style = hits[0] if method in METHODS_WITH_STYLE else None
-    with fused_hits(lambda: pipe, hits, load_lora, method, DENSE, load_gates, parts.__getitem__, style=style):
+    with fused_hits(lambda: pipe, hits, load_lora, method, RULES, load_gates, parts.__getitem__):
         assert_close(encode(pipe), expected)
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from autolora.fusion import store as fusion
-from autolora.generation import Generator
+from autolora.generation.images import Generator
+from autolora.lora.slots import slots
 from autolora.params import ModelsParams, PoolParams, load
 from autolora.pool.store import weights_path
 from autolora.presets.fusion import FUSION
 from autolora.records import Hit
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft, save_pipeline
 

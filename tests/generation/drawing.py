@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autolora.generation import generate_images
+from autolora.generation.images import generate_images
 from autolora.params import GenerationParams
 from tests.support.rule_params import RULES
 from tests.support.tiny_flux import TOKENS

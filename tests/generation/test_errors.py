@@ -10,11 +10,11 @@ import torch
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
-from autolora.generation import Generator, add_trigger_words, generate
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method, load
+from autolora.generation.images import Generator, add_trigger_words, generate
+from autolora.lora.slots import slots
+from autolora.params import METHODS, Method, load
 from autolora.pool.store import weights_path
 from autolora.records import Hit
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.generation.conftest import REPOSITORY
 from tests.generation.drawing import PARAMS, PROMPT, generate_with
@@ -31,9 +31,8 @@ def test_an_adapter_with_values_that_are_not_finite_is_an_error(
     file = save_peft(lora, weights_path(generator.root, "f" * 64))
     path = file.rename(weights_path(generator.root, hash_file(file)))
     chosen = [hits[0], replace(hits[1], sha256=path.stem)]
-    style = chosen[1] if method in METHODS_WITH_STYLE else None
     with pytest.raises(MismatchError, match=r"is intact, but .* contains a value that is not finite"):
-        generate(generator, PROMPT, chosen, method=method, seed=0, params=PARAMS, style=style)
+        generate(generator, PROMPT, chosen, method=method, seed=0, params=PARAMS)
 
 
 def test_an_adapter_with_other_finite_values_is_an_error(generator: Generator, hits: list[Hit]) -> None:
@@ -71,9 +70,6 @@ def test_adapters_are_hits_and_each_is_given_once(generator: Generator, hits: li
     names: Any = [hit.id for hit in hits]
     with pytest.raises(TypeError, match="expected a list of hits, but it contains str"):
         generate(generator, PROMPT, names, method="direct", seed=0, params=PARAMS)
-    sha256: Any = hits[0].sha256
-    with pytest.raises(TypeError, match="the style is of type str, expected one of the hits"):
-        generate(generator, PROMPT, hits, method="klora", seed=0, params=PARAMS, style=sha256)
 
 
 def test_an_argument_of_another_type_is_an_error_that_says_what_to_give(
@@ -93,22 +89,15 @@ def test_an_argument_of_another_type_is_an_error_that_says_what_to_give(
 def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
     generator: Generator, hits: list[Hit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = weights_path(
-        generator.root, hash_file(save_peft(random_lora(3, rank=5), tmp_path / "x.safetensors"))
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "x.safetensors").rename(path)
-    other = replace(hits[0], sha256=path.stem)
     (tmp_path / "fusion").mkdir()
     (tmp_path / "fusion/config.json").write_text("{")
     monkeypatch.setattr(fusion, "folder", lambda root: tmp_path / "fusion")
     monkeypatch.setattr("autolora.models.load_pipeline", pytest.fail)
     unloaded = Generator(generator.root, generator.base, generator.bounds)
+    strong = replace(hits[0], strength=50.0)
     cases: list[tuple[Method, list[Hit], type[Exception], str]] = [
-        ("klora", hits, MismatchError, "which adapter is the style"),
-        ("klora_released", [*hits, other], MismatchError, r"but 3 are given \(.*\): give two"),
-        ("ties_factors", [hits[0], other], MismatchError, "factors of equal ranks"),
-        ("dare_factors", [hits[0], other], MismatchError, "factors of equal ranks"),
+        ("direct", [strong], MismatchError, "strength of adapter 'someone/1' is 50"),
+        ("velocity", [replace(hits[0], sha256="0" * 64)], MissingArtifact, "weights"),
         ("gated", hits, MissingArtifact, "gates"),
     ]
     for method, chosen, error, message in cases:

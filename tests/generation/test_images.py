@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from autolora.fusion.install import fused
-from autolora.generation import Generator, generate, generate_images
+from autolora.generation.images import Generator, generate, generate_images
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.params import PoolParams

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from autolora.generation import Generator, add_trigger_words, generate, generate_images, report_cut
-from autolora.provenance import describe_provenance
+from autolora.generation.images import Generator, add_trigger_words, generate, generate_images, report_cut
+from autolora.generation.provenance import describe_provenance
 from autolora.records import Hit
 from tests.generation.drawing import PARAMS, PROMPT
 
@@ -23,7 +23,7 @@ def test_image_is_of_the_text_that_the_provenance_states(
         prompts.extend(texts)
         return generate_images(pipeline, texts, *rest)
 
-    monkeypatch.setattr("autolora.generation.generate_images", record)
+    monkeypatch.setattr("autolora.generation.images.generate_images", record)
     params = replace(PARAMS, trigger_words=trigger_words)
     provenance = generate(generator, PROMPT, hits, method="direct", seed=5, params=params).provenance
     assert prompts == [provenance["text"]] == [text] and provenance["prompt"] == PROMPT

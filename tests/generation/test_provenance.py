@@ -14,10 +14,15 @@ from PIL import Image, PngImagePlugin
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate_means import GLOBAL, GateMeans
-from autolora.generation import GeneratedImage, Generator, generate, save_image
+from autolora.generation.images import GeneratedImage, Generator, generate, save_image
+from autolora.generation.provenance import (
+    PROVENANCE_CHUNK,
+    describe_provenance,
+    read_gate_means,
+    read_provenance,
+)
 from autolora.params import GenerationParams
 from autolora.params.reader import read_section
-from autolora.provenance import PROVENANCE_CHUNK, describe_provenance, read_gate_means, read_provenance
 from autolora.records import Hit
 from tests.generation.drawing import PARAMS, PROMPT, difference
 from tests.support.tiny_flux import CONFIG
@@ -117,18 +122,6 @@ def test_error_names_a_file_without_valid_provenance(tmp_path: Path) -> None:
     for name in ("plain.png", "text.png", "damaged.png", "missing.png"):
         with pytest.raises(MissingArtifact, match=name):
             read_provenance(tmp_path / name)
-
-
-def test_the_style_is_a_hit_whose_sha256_is_recorded(generator: Generator, hits: list[Hit]) -> None:
-    images = {
-        style.sha256: generate(generator, PROMPT, hits, method="klora", seed=7, params=PARAMS, style=style)
-        for style in hits
-    }
-    assert {sha256: generated.provenance["style"] for sha256, generated in images.items()} == {
-        hit.sha256: hit.sha256 for hit in hits
-    }
-    first, second = (generated.image for generated in images.values())
-    assert difference(first, second) > 0
 
 
 def test_numbers_of_numpy_are_recorded(generator: Generator, hits: list[Hit], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from autolora.index.content import Content, make_copy, read_verified, write_cont
 from autolora.index.served import copy_path, open_index
 from autolora.index.store import content_digest
 from autolora.models import ClipTextEncoder
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.incremental import read_digest
 from tests.index.versions import tags_folder
 from tests.support.synthetic_repo import file_states

@@ -11,7 +11,7 @@ import pytest
 from autolora.index import store as index
 from autolora.index.served import open_index
 from autolora.index.store import content_digest
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.incremental import read_digest
 from tests.support import killing
 from tests.support.changing_repo import ChangingRepository, StageRun, load_text_encoder, rebuild, run_stages

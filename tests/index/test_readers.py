@@ -11,7 +11,7 @@ import pytest
 from autolora.index.served import open_index, release
 from autolora.index.store import content_digest
 from autolora.records import Hit
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from tests.support import killing
 from tests.support.changing_repo import ChangingRepository, StageRun, load_text_encoder, rebuild, run_stages
 from tests.support.readers import PROMPTS, K, Report, reading

@@ -19,7 +19,7 @@ from autolora.index.served import copy_path, open_index, release, served_digest
 from autolora.index.store import SCHEMA, content_digest
 from autolora.models import ClipTextEncoder
 from autolora.records import Hit
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import tagged_version
 from tests.index.versions import reindex, tags_folder

@@ -21,10 +21,12 @@ from autolora.index import stage
 from autolora.index import store as index
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.models import ClipTextEncoder
+from autolora.params import ModelsParams
 from autolora.pool import store as pool
 from autolora.records import Permissions
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_table
+from autolora.text_encoder.tokenizer import ClipTokenizer
 from tests.support.synthetic_repo import (
     BOUNDS,
     DAY,
@@ -35,6 +37,7 @@ from tests.support.synthetic_repo import (
     make_adapter,
     make_adapters,
     no_text_encoder,
+    tiny_text_encoder,
     write_dataset,
     write_encoder,
     write_index,
@@ -179,6 +182,24 @@ def test_digest_excludes_vectors_and_the_content_digest_includes_them(root: Path
     assert (after["rows"], after["sha256"], after["encoder"]) == (9, before["sha256"], before["encoder"])
     assert after["content"] != before["content"]
     assert after["encoder_weights"] == "0" * 64
+
+
+def test_the_tokenizer_is_that_of_the_encoders_pipeline(root: Path) -> None:
+    tiny_text_encoder(root / "pipeline")
+    tiny_text_encoder(root / "other", width=16)
+    models = ModelsParams(
+        pipeline="pipeline", pipeline_revision=None, vlm="", vlm_revision=None, device="cpu", dtype="float32",
+        threads=0,
+    )  # fmt: skip
+    sync = stage.open_sync(root, BOUNDS, no_text_encoder)
+    sync.save_tokenizer(models)
+    before = file_states(root / "data")
+    sync.save_tokenizer(models)
+    assert file_states(root / "data") == before
+    saved = ClipTokenizer(index.folder(root) / "tokenizer.json")
+    assert saved.encode(["a neon"]).shape == (1, 48)
+    with pytest.raises(MismatchError, match="trained with a different text encoder"):
+        sync.save_tokenizer(replace(models, pipeline="other"))
 
 
 def test_run_loads_the_encoder_and_the_dataset_once(

@@ -13,9 +13,9 @@ from autolora.index.tags import read_tags, read_tags_of
 from autolora.models import load_text_encoder
 from autolora.params import load
 from autolora.pretrained.config import TAGS
-from autolora.report.facts import facts
-from autolora.report.lookup import lookup
-from autolora.report.record_json import record_json
+from autolora.show.facts import facts
+from autolora.show.lookup import lookup
+from autolora.show.record_json import record_json
 from autolora.storage.incremental import digest_path
 from tests.support.synthetic_repo import (
     SyntheticAdapter,

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.fusion.install import fused
 from autolora.lora.read import read
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.inspection.files import rewrite, write_pipeline
 from tests.lora.writing import BOUNDS, draw_lora, kohya, peft, write

@@ -18,7 +18,7 @@ class Searcher(threading.Thread):
         self.halt = threading.Event()
 
     def run(self) -> None:
-        from autolora.retrieval import open_retriever
+        from autolora.search.retriever import open_retriever
 
         while not self.halt.is_set():
             for prompt in PROMPTS:

@@ -20,17 +20,17 @@ from autolora.fusion.install import fused
 from autolora.index.store import SCHEMA
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.params import load
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
-from autolora.slots import slots
 from autolora.storage.files import raising_disk_full, write_rows
 from tests.support.repository import ROOT, Repository, change_params, copy_tree, free_port
 
 ERROR = re.compile(r"^[A-Z]\w+: ", re.MULTILINE)
 TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8
-"""a crawl reaches the limit while it waits for the hub's answer"""
+"""a crawl reaches the limit while it waits for the hub's answer, and a refresh while it waits for that crawl"""
 
 
 @pytest.fixture
@@ -156,7 +156,9 @@ def test_time_limit(bare: Repository) -> None:
         changes = {"hubs": {"huggingface": hub, "timeout_s": REQUEST_TIMEOUT_S}}
         change_params(bare.root / "params.yaml", changes | {"refresh": {"timeout_h": TIME_LIMIT_H}})
         assert "did not finish within" in error_of(bare, "python", "-m", "flows.crawl")
+        assert "did not finish within" in error_of(bare, "autolora", "refresh")
     assert not (bare.root / "data/catalog.jsonl").exists()
+    assert "refresh did not finish within" in bare.run("autolora", "status", check=False).stdout
 
 
 def test_captioning_server_does_not_answer(bare: Repository) -> None:

@@ -19,7 +19,7 @@ def interrupt_during(repository: Repository, stage: str, log: Path) -> "subproce
     """Run a refresh, send SIGINT when it runs a stage, as a terminal would, and return the result."""
     with log.open("w+") as stream:
         process = subprocess.Popen(
-            ["python", "-m", "flows.refresh"],
+            ["python", "-m", "autolora", "refresh"],
             cwd=repository.root,
             env=repository.environment(day=1),
             stdout=stream,

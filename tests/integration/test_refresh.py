@@ -73,7 +73,7 @@ def third_refresh(repository: Repository, first_refreshes: str) -> Iterator[dict
 
 def test_first_refresh_runs_all_stages(repository: Repository, first_refreshes: str) -> None:
     assert set(repository.digests()) == {
-        "pool", "captions", "dataset", "concepts", "encoder", "index", "fusion", "evaluation", "experiments",
+        "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
     }  # fmt: skip
     assert (repository.root / "reports/index.html").stat().st_size > 10_000
     rows = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())

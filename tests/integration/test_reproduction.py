@@ -66,7 +66,7 @@ LOCKED = {
     "data/dataset/adapters.lance": "which locked adapters the catalog still lists",
 }
 """what trainings read besides the training lock"""
-TRAINED_BY_THE_LOCK = ("concepts", "encoder", "fusion", "experiments")
+TRAINED_BY_THE_LOCK = ("encoder", "fusion", "experiments")
 DEFINITIONS: dict[str, Any] = yaml.safe_load((TRACER.parents[2] / "dvc.yaml").read_text())["stages"]
 
 

@@ -36,10 +36,11 @@ from tests.support.waiting import LIMIT_S, wait_until
 
 NUM_IMAGES, NUM_IMAGES_FOR_KILL = 20, 50
 MODEL = ROOT / "playground" / "models" / "vlm"
+VLLM = (sys.executable, "-m", "autolora", "vllm", "--cpu")
 
 
 class VllmServer:
-    """A vLLM server from serve/, in a process group of its own, that can be killed and started again."""
+    """A vLLM server, `autolora vllm`, in a process group of its own, that can be killed and started again."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -48,10 +49,10 @@ class VllmServer:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        command = [ROOT / "serve/start.sh", MODEL, str(self.port)]
+        command = [*VLLM, "--port", str(self.port)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
-        wait_for(f"{self.address}/health", self.process, patience_s=600)
+        wait_for(f"{self.address}/health", self.process, patience_s=1200)
 
     def kill(self) -> None:
         """Kill all its processes with SIGKILL."""
@@ -62,7 +63,6 @@ class VllmServer:
 @pytest.fixture(scope="module")
 def vllm_server() -> Iterator[VllmServer]:
     """A vLLM server; its virtual environment is made if it is missing."""
-    subprocess.run([ROOT / "serve/setup.sh", "cpu"], check=True, env=os.environ | {"PYTHON": sys.executable})
     server = VllmServer()
     yield server
     server.kill()
@@ -225,7 +225,7 @@ def test_unreachable_server_fails_the_stage_which_writes_nothing(root: Path, pre
     failed = run_stage(root, prefect_api)
     assert failed.returncode == 1
     assert "CaptionError: no vLLM server answers at http://127.0.0.1" in failed.stderr
-    assert f"serve/start.sh {MODEL}" in failed.stderr
+    assert "`autolora vllm --cpu`" in failed.stderr
     assert not written(root)
 
 

@@ -18,6 +18,7 @@ from autolora.storage.files import MB
 from autolora.storage.inputs import recording_input
 from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.versioned_repository import VersionedRepository
+from tests.support.repository import change_params
 from tests.support.synthetic_repo import file_states
 from tests.support.tiny_pool import encoded_image
 from tests.support.waiting import wait_for_line
@@ -105,28 +106,29 @@ def test_a_fault_of_an_object_alone_is_found(
     assert finding.problem == FAULTS[fault]
 
 
-def test_a_changed_or_removed_corpus_and_another_one_are_named_and_no_finding(
+def test_a_changed_or_removed_model_and_another_one_are_named_and_no_finding(
     repository: VersionedRepository, tmp_path: Path
 ) -> None:
-    corpus = tmp_path / "corpus.tar"
-    corpus.write_bytes(b"one")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_bytes(b"one")
     params = repository.root / "params.yaml"
     content = params.read_text()
-    params.write_text(content.replace("corpus: null", f"corpus: {corpus}"))
-    with recording_input(repository.root, "concepts", str(corpus)):
+    change_params(params, {"encoder": {"from": str(model)}})
+    with recording_input(repository.root, "encoder", str(model)):
         pass
     assert repository.verify().changed_inputs == ()
-    corpus.write_bytes(b"one and two")
+    (model / "config.json").write_bytes(b"one and two")
     report = repository.verify()
     assert report.findings == () and len(report.changed_inputs) == 1
-    assert report.changed_inputs[0].startswith(f"{corpus} has changed since the stage 'concepts' read it")
-    corpus.unlink()
+    assert report.changed_inputs[0].startswith(f"{model} has changed since the stage 'encoder' read it")
+    (model / "config.json").unlink()
     (phrase,) = repository.verify().changed_inputs
-    assert phrase.startswith(f"{corpus}, which concepts.corpus in params.yaml names, has been removed")
+    assert phrase.startswith(f"{model}, which encoder.from in params.yaml names, has been removed")
     params.write_text(content)
     (phrase,) = repository.verify().changed_inputs
     assert phrase.startswith(
-        f"concepts.corpus in params.yaml is null, but the last run of the stage 'concepts' had {corpus}"
+        f"encoder.from in params.yaml is null, but the last run of the stage 'encoder' had {model}"
     )
 
 

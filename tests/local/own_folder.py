@@ -13,9 +13,9 @@ from autolora.local import reading
 from autolora.local.indexing import IndexReport, index_folder
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.params import load
-from autolora.report.facts import facts
-from autolora.report.lookup import lookup
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
+from autolora.show.facts import facts
+from autolora.show.lookup import lookup
 
 REPOSITORY = Path(__file__).parents[2]
 ENCODER = REPOSITORY / "playground" / "encoder"

@@ -10,9 +10,9 @@ from autolora.errors import ParamsError
 from autolora.local import captioning
 from autolora.params import load
 from autolora.pool import store as pool
-from autolora.reasons import explain
-from autolora.report.lookup import lookup
-from autolora.retrieval import open_retriever
+from autolora.search.reasons import explain
+from autolora.search.retriever import open_retriever
+from autolora.show.lookup import lookup
 from autolora.storage.hashes import hash_file
 from autolora.vlm import captioner
 from tests.local.own_folder import REPOSITORY, images_of, index, set_params

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError, ReadingFailed
 from autolora.index.store import content_digest
 from autolora.local import header_words, indexing, reading
+from autolora.lora.slots import slots
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
-from autolora.retrieval import open_retriever
-from autolora.slots import slots
+from autolora.search.retriever import open_retriever
 from autolora.storage.lock import exclusive_lock
 from tests.local.own_folder import FILES, POOL, copy, first_hit, images_of, index, set_params, weights_of
 from tests.lora.writing import write_overflowing

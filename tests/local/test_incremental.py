@@ -10,7 +10,7 @@ import pytest
 from autolora.errors import MissingArtifact
 from autolora.index.served import copies_folder, served_digest
 from autolora.local import reading
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from tests.local.own_folder import (
     TODAY,
     copy,

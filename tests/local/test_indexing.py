@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from autolora import progress
 from autolora.cli.generate import _find
 from autolora.local import header_words, reading
+from autolora.lora.slots import slots
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
-from autolora.reasons import add_blocks, explain
-from autolora.retrieval import open_retriever
-from autolora.slots import slots
+from autolora.search.reasons import add_blocks, explain
+from autolora.search.retriever import open_retriever
 from autolora.storage.hashes import hash_file
 from tests.local.own_folder import (
     first_hit,

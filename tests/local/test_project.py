@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.local.project import OWN_FILES, TEMPLATE, find_project, is_pipeline, set_values, write_project
+from autolora.local.project import OWN_FILES, TEMPLATE, find_project, set_values, write_project
 from autolora.params import load
+from autolora.stages import is_pipeline
 
 PROFILE = Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml"
 
@@ -71,7 +72,8 @@ def test_values_are_replaced_and_comments_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 3, "yes", "null", "1", "a #b", "", "ä\n", ["x", None], "~/loras"]
+    "value",
+    [None, True, 3, "yes", "null", "1", "1:30", "a #b", "", "ä\n", ["x", None], "~/loras", "x " * 200],
 )
 def test_values_of_all_kinds_are_read_back(value: object) -> None:
     assert yaml.safe_load(set_values(TEXT, {"one.inner.name": value}))["one"]["inner"]["name"] == value
@@ -83,6 +85,11 @@ def test_values_of_all_kinds_are_read_back(value: object) -> None:
 def test_an_unknown_key_is_an_error(key: str) -> None:
     with pytest.raises(KeyError, match=key):
         set_values(TEXT, {key: 1})
+
+
+def test_a_key_that_stands_twice_is_an_error() -> None:
+    with pytest.raises(ParamsError, match=r'duplicate key "name".*keep one'):
+        set_values(TEXT.replace("  inner:\n", "  name: 2\n  inner:\n"), {"two.name": 1})
 
 
 def test_the_nearest_folder_with_params_is_the_project(tmp_path: Path) -> None:

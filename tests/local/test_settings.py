@@ -8,7 +8,7 @@ from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.local.settings import complete_project, new_project
 from autolora.params import load
 from autolora.pretrained.upload import push_to_hub
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from tests.local.own_folder import ENCODER, index, set_params
 from tests.support.hf_client import serve_hub
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora, squared_norm
-from autolora.slots import FusedSlot, Slot, fused_slots, slots
+from autolora.lora.slots import FusedSlot, Slot, fused_slots, slots
 from tests.lora.layout_cases import Case
 from tests.lora.writing import CONFIG, WIDE, draw_fused
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, peft
 
 Tensors = dict[str, Tensor]

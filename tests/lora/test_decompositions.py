@@ -12,7 +12,7 @@ from autolora.errors import RefusedFile
 from autolora.lora.decompositions import build_factors, compute_size
 from autolora.lora.factors import Factors, Lora, delta
 from autolora.lora.read import Reading, read
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, WIDE, Tensors, write
 
 modules = pytest.importorskip("lycoris.modules")

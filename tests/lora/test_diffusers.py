@@ -13,7 +13,7 @@ from torch import nn
 
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
-from autolora.slots import fused_slots, slots
+from autolora.lora.slots import fused_slots, slots
 from tests.lora.known_updates import assert_close, draw
 from tests.lora.layout_cases import CASES
 from tests.lora.writing import BOUNDS, KOHYA, WIDE, Tensors, lay_out, write

@@ -13,7 +13,7 @@ from autolora.lora.export import DTYPES, LAYOUTS, join, lay_out
 from autolora.lora.factors import Factors, Lora, delta, squared_norm
 from autolora.lora.read import read
 from autolora.lora.scales import METADATA_KEY
-from autolora.slots import fused_slots
+from autolora.lora.slots import fused_slots
 from tests.lora.known_updates import BASES, TOLERANCE, assert_close, difference, draw, unscaled
 from tests.lora.layout_cases import CASES
 from tests.lora.test_diffusers import load

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from autolora.lora.factors import delta
 from autolora.lora.read import read
 from autolora.lora.scales import METADATA_KEY
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from tests.lora.writing import BOUNDS
 from tests.support.tiny_flux import CONFIG
 

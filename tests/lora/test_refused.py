@@ -8,8 +8,8 @@ from torch import Tensor
 
 from autolora.errors import RefusedFile
 from autolora.lora.read import read
+from autolora.lora.slots import slots
 from autolora.lora.verdict import REASONS
-from autolora.slots import slots
 from tests.lora.test_read import QKV, TO_Q, Tensors, read_tensors
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, draw_lora, kohya, peft, write
 

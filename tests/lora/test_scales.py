@@ -14,7 +14,7 @@ from autolora.lora.scales import (
     ScaleConfig,
     read_config,
 )
-from autolora.slots import slots
+from autolora.lora.slots import slots
 from tests.lora.writing import WIDE
 
 TO_Q = "transformer_blocks.1.attn.to_q"

@@ -21,8 +21,8 @@ from autolora.lora.sketch import (
     sketch,
     split_mix,
 )
-from autolora.slots import Slot
-from autolora.slots import slots as known_slots
+from autolora.lora.slots import Slot
+from autolora.lora.slots import slots as known_slots
 from tests.lora.writing import BOUNDS, FUSED, SLOTS, WIDE, draw_lora, kohya, peft, write
 
 SPEC = SketchSpec(size=32)

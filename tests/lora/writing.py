@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora, fuse
+from autolora.lora.slots import FusedSlot, fused_slots, slots
 from autolora.params import PoolParams
-from autolora.slots import FusedSlot, fused_slots, slots
 
 CONFIG = {"num_layers": 2, "num_single_layers": 1, "num_attention_heads": 2, "attention_head_dim": 8}
 SLOTS = slots(CONFIG)

@@ -101,12 +101,12 @@ def test_a_table_of_another_layout_is_named_and_the_others_are_read(
     tmp_path: Path, table: Any, problem: str
 ) -> None:
     path = write(tmp_path, {"world": {"3": table, "4": TABLE}, "large": {"3": table}})
-    study = read_study(path, "python -m bench.paper")
+    study = read_study(path, "python -m studies.paper")
     assert {world: {*tables} for world, tables in study.worlds.items()} == {"world": {"4"}}
     first, second = study.problems
     assert problem in first
     assert first.startswith(
-        "some.json: table '3' of world is left out, because it is not as `python -m bench.paper` writes it ("
+        "some.json: table '3' of world is left out, because it is not as `python -m studies.paper` writes it ("
     )
     assert first.endswith("): run the command again") and "table '3' of large" in second
 

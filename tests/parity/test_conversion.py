@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from autolora.lora.factors import Lora, delta, fuse_all, with_one_scale
 from autolora.lora.read import read
+from autolora.lora.slots import fused_slots, slots
 from autolora.presets.encoder import ENCODER
-from autolora.slots import fused_slots, slots
 from tests.lora.writing import BOUNDS, write
 from tests.parity import cases
 

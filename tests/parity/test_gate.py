@@ -17,8 +17,8 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gate
 from autolora.fusion.released_format import find_form, load_published, save_published
+from autolora.lora.slots import slots
 from autolora.presets.fusion import FUSION, FusionVariant, GateForm
-from autolora.slots import slots
 from tests.parity import cases, rnd
 
 FLUX = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}

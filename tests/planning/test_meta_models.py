@@ -8,9 +8,9 @@ import torch
 
 from autolora import models
 from autolora.errors import MissingArtifact
+from autolora.lora.slots import slots
 from autolora.params import Params, load
 from autolora.planning import meta_models
-from autolora.slots import slots
 
 PROFILE = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
 

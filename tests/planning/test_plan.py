@@ -96,14 +96,6 @@ def test_a_gpu_has_the_models_and_the_server(params: Params) -> None:
     assert not has_server(replace(served, vllm=replace(params.vllm, urls=("http://gpu-2:8000/v1",))))
 
 
-def test_concepts_cost_what_their_images_cost(plan: Plan, params: Params) -> None:
-    assert stage(plan, "concepts").disk == 0
-    concepts = replace(params.concepts, renderings=True, corpus="images", max_images=50, image_size=32)
-    given = estimate(replace(params, concepts=concepts), "concepts")
-    assert given.disk > 0 and given.seconds > stage(plan, "concepts").seconds
-    assert given.does.startswith(f"{50 + 2 * round(100 * 0.56):,} images × 4 gradients")
-
-
 @pytest.mark.parametrize("name", ["encoder", "fusion"])
 def test_pretrained_models_are_not_trained(plan: Plan, params: Params, name: str) -> None:
     section = replace(getattr(params, name), from_="folder")

@@ -7,11 +7,11 @@ import pytest
 
 from autolora.catalog import store as catalog
 from autolora.errors import ParamsError
+from autolora.lora.slots import slots
 from autolora.params import Params, load
 from autolora.planning.workload import make_workload
 from autolora.pool import store as pool
 from autolora.records import ListedRendering
-from autolora.slots import slots
 from autolora.storage.files import write_rows
 from tests.support.synthetic_repo import make_adapters, write_repository
 from tests.support.tiny_flux import CONFIG

@@ -1,4 +1,4 @@
-"""Bases that are not committed: recipes, and trainings that continue at their last checkpoint."""
+"""Trainings of bases, which continue at their last checkpoint."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from autolora.errors import AutoLoraError
-from autolora.storage.lock import exclusive_folder
-from playground import bases, drawings, flux
+from playground import bases, drawings
 from playground.bases import Base, TrainingSet
 from playground.checkpoints import Checkpoint
 
@@ -36,24 +34,8 @@ def training_set() -> TrainingSet:
 
 def train(base: Base) -> tuple[float, dict[str, torch.Tensor]]:
     torch.manual_seed(base.seed)
-    loss, models = bases._train(base, bases._models(base), training_set())
+    loss, models = bases._train(base, bases._models(), training_set())
     return loss, models.state_dict()
-
-
-def test_further_bases_are_trained_into_an_ignored_folder_and_the_committed_one_is_not() -> None:
-    root = Path(bases.__file__).parent.parent
-    homes = [base.home for base in bases.FURTHER.values()]
-    assert all(home.is_relative_to(root / "cache" / "playground") for home in homes)
-    assert "/cache/" in (root / ".gitignore").read_text().splitlines()
-    assert bases.MAIN.home == flux.HOME not in homes
-    seeds = [base.seed for base in (bases.MAIN, *bases.FURTHER.values())]
-    assert len(set(seeds)) == len(seeds)
-
-
-def test_another_seed_is_trained_as_the_committed_base() -> None:
-    seed = bases.FURTHER["seed"]
-    assert replace(seed, home=bases.MAIN.home, seed=bases.MAIN.seed) == bases.MAIN
-    assert bases.FURTHER["both"].start == flux.HOME
 
 
 @pytest.mark.parametrize(
@@ -73,43 +55,9 @@ def test_scale_reduces_steps_and_drawings() -> None:
     assert bases.MAIN.scaled(2).drawings == bases.MAIN.drawings
 
 
-def test_a_fine_tuning_starts_with_the_committed_weights() -> None:
-    (transformer, _), pipe = bases._models(bases.FURTHER["both"]), flux.load()
-    assert all(
-        torch.equal(weight, other)
-        for weight, other in zip(transformer.parameters(), pipe.transformer.parameters(), strict=True)
-    )
-    assert all(weight.requires_grad for weight in transformer.parameters())
-
-
-def test_engines_have_equal_shares_of_the_training_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[str, int]] = []
-
-    def render(
-        count: int, *rest: object, engine: str, **options: object
-    ) -> tuple[torch.Tensor, list[object]]:
-        drawn.append((engine, count))
-        return real(count, *rest, engine=engine, **options)
-
-    real = bases.drawings.render
-    monkeypatch.setattr(bases.drawings, "render", render)
-    base = replace(bases.FURTHER["both"], drawings=8)
-    data = bases._training_set(base, *bases.clip.load())
-    assert drawn == [("world", 4), ("second", 4)]
-    assert (
-        data.latents.shape == (8, 16, 64)
-        and data.ids.shape == (8, 3, 32)
-        and data.pooled.shape == (8, 3, 128)
-    )
-
-
 def test_larger_drawings_have_more_image_tokens() -> None:
     base = replace(bases.MAIN, drawings=2, size=128)
     assert bases._training_set(base, *bases.clip.load()).latents.shape == (2, 64, 64)
-    with pytest.raises(
-        ValueError, match="128 pixels per side, expected 64: only the first engine draws larger"
-    ):
-        bases._training_set(replace(base, engines=("second",)), *bases.clip.load())
 
 
 def test_an_interrupted_training_continues_with_the_same_numbers(
@@ -142,6 +90,7 @@ def test_a_training_whose_save_was_interrupted_is_not_repeated(
         raise KeyboardInterrupt
 
     base = Base(tmp_path / "tiny", seed=4, steps=STEPS)
+    assert not bases.is_trained(base)
     monkeypatch.setattr(bases, "_loss", loss)
     monkeypatch.setattr(bases, "_training_set", lambda *_: training_set())
     monkeypatch.setattr(bases.flux, "check", lambda *_: {})
@@ -162,24 +111,6 @@ def interrupt_after(save):  # type: ignore[no-untyped-def]
         raise KeyboardInterrupt
 
     return saved
-
-
-def test_a_base_that_exists_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "flux-seed"
-    home.mkdir()
-    (home / "model_index.json").touch()
-    monkeypatch.setitem(bases.FURTHER, "seed", replace(bases.FURTHER["seed"], home=home))
-    monkeypatch.setattr("sys.argv", ["bases", "seed"])
-    with pytest.raises(SystemExit, match="flux-seed exists: remove the folder to train it again"):
-        bases.main()
-    monkeypatch.setattr(bases, "build", lambda base, scale: {"loss": 0.0})
-    (tmp_path / "flux-seed.checkpoint").touch()  # its saving was interrupted
-    bases.main()
-    with (
-        exclusive_folder(home),
-        pytest.raises(AutoLoraError, match=f"writing to {home}: wait"),
-    ):
-        bases.main()
 
 
 def test_a_checkpoint_of_another_training_is_not_continued(
@@ -215,6 +146,6 @@ def test_the_checkpoint_of_the_committed_base_is_ignored_by_git() -> None:
 
 
 def test_a_checkpoint_does_not_depend_on_the_place_of_the_repository(tmp_path: Path) -> None:
-    base = Base(tmp_path / "a" / "tiny", seed=4, start=tmp_path / "a" / "flux")
-    moved = replace(base, home=tmp_path / "b" / "tiny", start=tmp_path / "b" / "flux")
+    base = Base(tmp_path / "a" / "tiny", seed=4)
+    moved = replace(base, home=tmp_path / "b" / "tiny")
     assert base.recipe == moved.recipe

@@ -33,17 +33,6 @@ def test_sheet_of_loras_alternates_between_the_loras_of_a_theme() -> None:
     assert pixels == expected
 
 
-def test_sheet_of_engines_has_every_style_and_object_by_both() -> None:
-    page = contact_sheets.engines_sheet()
-    rows = len(world.ALL_STYLES) + 1 + len(world.OBJECTS)
-    assert page.height == 2 * MARGIN + rows * (64 + GAP) - GAP
-    left = page.width - MARGIN - 8 * (64 + GAP) + GAP
-    first, second = (
-        page.crop((left + x * (64 + GAP), MARGIN, left + x * (64 + GAP) + 64, MARGIN + 64)) for x in (0, 4)
-    )
-    assert first.tobytes() != second.tobytes()
-
-
 def test_sheet_of_sizes_has_each_drawing_enlarged_and_in_the_larger_size() -> None:
     page = contact_sheets.sizes_sheet()
     assert page.height == 2 * MARGIN + (len(world.ALL_STYLES) + 1) * (128 + GAP) - GAP

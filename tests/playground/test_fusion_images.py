@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolora.generation import Generator, generate
+from autolora.generation.images import Generator, generate
 from autolora.params import load
-from autolora.retrieval import open_retriever
+from autolora.search.retriever import open_retriever
 from playground.contact_sheets import GAP, MARGIN
 from playground.fusion_images import MAX_BYTES, METHODS, PROMPTS, draw_rows, save_page
 from tests.support.drawing_project import build_project

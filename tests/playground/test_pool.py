@@ -19,8 +19,8 @@ from autolora.lora.factors import Factors
 from autolora.lora.fingerprint import cosines_with_earlier, fingerprint
 from autolora.lora.read import read
 from autolora.lora.sketch import SketchSpec, sketch
+from autolora.lora.slots import slots
 from autolora.params import load
-from autolora.slots import slots
 from playground import authors, layouts, loras, pool, world
 from playground.themes import single_themes
 from tests.lora.test_read import assert_same, read_tensors

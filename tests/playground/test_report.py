@@ -27,10 +27,7 @@ def test_measure_yields_every_row_and_saves_every_sheet(
     sizes = {"DRAWINGS": 50, "BASE_IMAGES": 6, "IMAGES_PER_LORA": 2, "CAPTION_SETS": 2, "QUESTIONS": 10}
     for name, value in sizes.items():
         monkeypatch.setattr(measurements, name, value)
-    pools = {64: (authors, "recipes"), 128: (report, "large_recipes")}
-    module, name = pools[size]
-    recipes = [next(r for r in getattr(module, name)() if r.kind == kind) for kind in KINDS]
-    monkeypatch.setattr(module, name, lambda: recipes)
+    recipes = [next(r for r in authors.recipes() if r.kind == kind) for kind in KINDS]
     for module in (loras, pool):
         monkeypatch.setattr(module, "POOL", tmp_path / "pool")
     monkeypatch.setattr(contact_sheets, "SHEETS", tmp_path / "sheets")
@@ -51,7 +48,7 @@ def test_measure_yields_every_row_and_saves_every_sheet(
     small = replace(VALUES.generation, width=size, height=size, steps=1, max_sequence_length=TOKENS)
     short = replace(VALUES.captions, max_tokens=3)
     values = replace(VALUES, models=base, judges=judges, generation=small, captions=short)
-    rows = list(report.measure(values))
+    rows = list(report.measure(values, recipes))
     names = [row.name for row in rows]
     lora_rows = {f"{kind} LoRAs: {mean}" for kind in KINDS for mean in ("macro", "worst")}
     assert len(names) == len(set(names))

@@ -21,13 +21,12 @@ from autolora.pool.stage import PoolSync
 from autolora.records import Adapter, ListedRendering, Listing
 from autolora.storage.hashes import hash_file
 from autolora.storage.incremental import digest_path, read_digest
-from bench.variants import Copy, copies, lay_out_copy
 from tests.lora.writing import draw_lora, kohya, peft, write
+from tests.pool.near_copies import Copy, copies, lay_out_copy
 from tests.support.tiny_pool import RECIPE as SMALL_SKETCH_RECIPE
 from tests.support.tiny_pool import encoded_image
 
 DAY = datetime.date(2026, 1, 5)
-DETECTABLE_COPIES = [copy for copy in copies() if copy.required]
 RECIPE = replace(SMALL_SKETCH_RECIPE, bounds=replace(SMALL_SKETCH_RECIPE.bounds, sketch_size=32, max_rank=32))
 """a larger sketch than in other tests, because the cosines of small sketches are inexact"""
 
@@ -83,7 +82,7 @@ def copy_of(name: str) -> Copy:
     return next(copy for copy in copies() if copy.name == name)
 
 
-@pytest.mark.parametrize("copy", DETECTABLE_COPIES, ids=lambda copy: copy.name)
+@pytest.mark.parametrize("copy", copies(), ids=lambda copy: copy.name)
 def test_a_copy_in_any_form_is_a_near_duplicate(site: FolderSite, lora: Lora, copy: Copy) -> None:
     original = site.put("ann/ink", peft(lora))
     again = site.put("eve/mine", lay_out_copy(copy, lora, "eve"), day=1)
@@ -119,7 +118,7 @@ def test_the_reason_describes_the_differences(
 def test_the_order_of_downloads_does_not_matter(site: FolderSite, lora: Lora) -> None:
     files = [
         site.put(id, lay_out_copy(copy, lora, id), day)
-        for (day, id), copy in zip(enumerate("abc"), DETECTABLE_COPIES, strict=False)
+        for (day, id), copy in zip(enumerate("abc"), copies(), strict=False)
     ]
     outcomes = set()
     for order in itertools.permutations(files):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.lora.slots import slots
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
-from autolora.slots import slots
 from autolora.storage.hashes import hash_file
 from tests.support.small_root import bounds
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft

@@ -1,4 +1,4 @@
-"""`autolora publish-encoder` and `autolora publish-gates`: from a project to a folder, and to a hub."""
+"""`autolora publish encoder` and `autolora publish gates`: from a project to a folder, and to a hub."""
 
 import datetime
 import os
@@ -18,11 +18,11 @@ from autolora.encoder import pretrained as encoders
 from autolora.encoder import store as encoder_store
 from autolora.fusion import pretrained as gates
 from autolora.fusion import store as fusion_store
+from autolora.lora.slots import slots
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.presets.fusion import FUSION
 from autolora.pretrained.config import TrainingSet
-from autolora.slots import slots
 from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.support.hf_client import TOKEN, point_at
@@ -33,8 +33,8 @@ from tests.support.tiny_pool import make_pool
 
 REPOSITORY = Path(__file__).parents[2]
 THEMES = ("mosaic", "neon")
-PUBLISH_ENCODER = ("publish-encoder", "out/encoder", "--license", "mit")
-PUBLISH_GATES = ("publish-gates", "out/gates", "--license", "mit")
+PUBLISH_ENCODER = ("publish", "encoder", "out/encoder", "--license", "mit")
+PUBLISH_GATES = ("publish", "gates", "out/gates", "--license", "mit")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_imported_encoder_has_no_training_set(root: Path) -> None:
     assert "imported" in (root / "out/encoder/README.md").read_text()
 
 
-@pytest.mark.parametrize("command", [PUBLISH_ENCODER, PUBLISH_GATES, ("publish-index", "out/index")])
+@pytest.mark.parametrize("command", [PUBLISH_ENCODER, PUBLISH_GATES, ("publish", "index", "out/index")])
 def test_private_without_an_upload_is_a_usage_error(root: Path, command: tuple[str, ...]) -> None:
     result = run(*command, "--private")
     assert result.exit_code == 2
@@ -149,6 +149,6 @@ def test_private_without_an_upload_is_a_usage_error(root: Path, command: tuple[s
 
 
 def test_license_is_required(root: Path) -> None:
-    result = run("publish-encoder", "out")
+    result = run("publish", "encoder", "out")
     assert result.exit_code == 2
     assert "--license" in result.output

@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Replace the user's cache."""
-    monkeypatch.setattr("autolora.open_pool.cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr("autolora.generation.collection.cache_folder", lambda name: tmp_path / "cache" / name)
     return tmp_path / "cache"
 
 

@@ -2,15 +2,17 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import autolora
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
-from autolora.open_pool import Pool
+from autolora.generation.collection import Collection
 from autolora.params import load
 from autolora.publication import weights
 from autolora.publication.folder import write_published_index
@@ -24,10 +26,10 @@ from tests.support.tiny_flux import build_other_pipeline, build_pipeline
 PROMPT = "neon"
 
 
-def num_hooks(pool: Pool, hits: list[Hit]) -> int:
+def num_hooks(collection: Collection, hits: list[Hit]) -> int:
     """Return how many linears have an adapter of the hits."""
     pipe = build_pipeline()
-    with pool.fuse(pipe, hits):
+    with collection.fuse(pipe, hits):
         return sum(len(module._forward_hooks) for module in pipe.transformer.modules())
 
 
@@ -41,29 +43,44 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
 
 
-def test_images_need_the_project(site: Site, cache: Path) -> None:
-    with pytest.raises(MissingArtifact, match="is a published index, which contains no sketches"):
-        autolora.open(site.published).search(image="x.png")
+def test_a_search_in_a_published_index_needs_no_transformers(
+    site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
+    copy = root / "cache/index" / read_manifest(site.published).index
+    (copy / "tokenizer.json").unlink()  # as of a former version
+    write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    expected = autolora.open(site.published).search(PROMPT, k=3)
+    assert autolora.open(tmp_path / "published").search(PROMPT, k=3) == expected
+
+
+def test_only_a_project_describes_images(site: Site, cache: Path) -> None:
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(
+        MissingArtifact, match=r"is a published index, which names no model .* or describe the"
+    ):
+        autolora.open(site.published).describe(image)
 
 
 def test_weights_come_from_their_hub_once(site: Site, cache: Path) -> None:
-    pool = autolora.open(str(site.published))
-    hits = pool.search(PROMPT, k=2)
+    collection = autolora.open(str(site.published))
+    hits = collection.search(PROMPT, k=2)
     site.hub.counts.clear()
     for _ in range(2):
-        assert num_hooks(pool, hits) == len(small_root.SLOTS)
+        assert num_hooks(collection, hits) == len(small_root.SLOTS)
     assert sum(site.hub.counts.kinds("huggingface").values()) == 2
     assert sorted(path.stem for path in (cache / "weights").iterdir()) == sorted(hit.sha256 for hit in hits)
 
 
 def test_downloaded_weights_that_changed_afterwards_are_refused(site: Site, cache: Path) -> None:
-    pool = autolora.open(site.published)
-    (hit,) = hits = pool.search(PROMPT, k=1)
-    num_hooks(pool, hits)
+    collection = autolora.open(site.published)
+    (hit,) = hits = collection.search(PROMPT, k=1)
+    num_hooks(collection, hits)
     path = cache / "weights" / f"{hit.sha256}.safetensors"
     path.write_bytes(path.read_bytes()[:-8] + bytes(8))
     with pytest.raises(MissingArtifact, match=f"expected {hit.sha256}.*delete it, and it is downloaded"):
-        num_hooks(pool, hits)
+        num_hooks(collection, hits)
 
 
 def test_paths_of_the_publisher_stay_private(site: Site) -> None:
@@ -99,17 +116,17 @@ def test_without_gates_the_method_is_direct(site: Site, tmp_path: Path, cache: P
     params = load(root / "params.yaml")
     params = replace(params, generation=replace(params.generation, method="gated"))
     write_published_index(root, params, tmp_path / "new/published")
-    pool = autolora.open(tmp_path / "new/published")
-    assert pool.settings.generation.method == "direct"
+    collection = autolora.open(tmp_path / "new/published")
+    assert collection.settings.generation.method == "direct"
     with pytest.raises(MissingArtifact, match="`direct`"):
-        pool.attach(build_pipeline(), pool.search(PROMPT, k=1), method="gated")
+        collection.attach(build_pipeline(), collection.search(PROMPT, k=1), method="gated")
 
 
 def test_a_pipeline_with_more_blocks_is_not_the_base_model(site: Site, cache: Path) -> None:
-    pool = autolora.open(site.published)
+    collection = autolora.open(site.published)
     other = build_other_pipeline(num_layers=2)
     with pytest.raises(MismatchError, match="not the base model of the pool"):
-        pool.attach(other, pool.search(PROMPT, k=1), method="direct")
+        collection.attach(other, collection.search(PROMPT, k=1), method="direct")
 
 
 @pytest.mark.parametrize("name", ["pipeline/text_encoder/model.safetensors", SOURCES])
@@ -145,8 +162,8 @@ def test_invalid_manifest_is_an_error(
         autolora.open(copy)
 
 
-def rewrite_sources(copy: Path, change: Any) -> Pool:
-    """Change the sources of all adapters, and their hash; return the pool."""
+def rewrite_sources(copy: Path, change: Any) -> Collection:
+    """Change the sources of all adapters, and their hash; return the collection."""
     from autolora.storage.hashes import hash_file
 
     write_rows(copy / SOURCES, [row | change for row in read_rows(copy / SOURCES)])
@@ -158,10 +175,10 @@ def rewrite_sources(copy: Path, change: Any) -> Pool:
 
 def test_weights_that_have_changed_on_their_hub_are_refused(site: Site, copy: Path, cache: Path) -> None:
     other = next(read_rows(site.published / SOURCES))
-    pool = rewrite_sources(copy, {"url": other["url"]})
-    hits = [hit for hit in pool.search(PROMPT, k=12) if hit.sha256 != other["sha256"]][:1]
+    collection = rewrite_sources(copy, {"url": other["url"]})
+    hits = [hit for hit in collection.search(PROMPT, k=12) if hit.sha256 != other["sha256"]][:1]
     with pytest.raises(HubError, match=f"now has sha256 {other['sha256'][:12]}"):
-        num_hooks(pool, hits)
+        num_hooks(collection, hits)
     assert list((cache / "weights").iterdir()) == []
 
 
@@ -169,24 +186,26 @@ def test_weights_are_bounded_whatever_size_the_index_states(
     copy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "MAX_BYTES", 1000)
-    pool = rewrite_sources(copy, {"size": 10**15})
+    collection = rewrite_sources(copy, {"size": 10**15})
     with pytest.raises(HubError, match="1000 bytes"):
-        num_hooks(pool, pool.search(PROMPT, k=1))
+        num_hooks(collection, collection.search(PROMPT, k=1))
 
 
 def test_weights_that_no_hub_offers_are_an_error(site: Site, copy: Path, cache: Path) -> None:
-    pool = rewrite_sources(copy, {"url": f"{site.endpoint}/nobody/nothing/resolve/main/lora.safetensors"})
-    hits = pool.search(PROMPT, k=1)
+    collection = rewrite_sources(
+        copy, {"url": f"{site.endpoint}/nobody/nothing/resolve/main/lora.safetensors"}
+    )
+    hits = collection.search(PROMPT, k=1)
     with pytest.raises(HubError, match="404"):
-        num_hooks(pool, hits)
+        num_hooks(collection, hits)
     with pytest.raises(MissingArtifact, match="no hub is known"):
-        num_hooks(pool, [replace(hits[0], sha256="0" * 64)])
+        num_hooks(collection, [replace(hits[0], sha256="0" * 64)])
 
 
 def test_no_file_of_this_machine_is_read_because_a_publisher_names_it(copy: Path, cache: Path) -> None:
-    pool = rewrite_sources(copy, {"hub": "folder", "url": "folder:cat.safetensors"})
+    collection = rewrite_sources(copy, {"hub": "folder", "url": "folder:cat.safetensors"})
     with pytest.raises(MissingArtifact, match="no hub is known"):
-        num_hooks(pool, pool.search(PROMPT, k=1))
+        num_hooks(collection, collection.search(PROMPT, k=1))
 
 
 def test_an_index_that_was_published_before_is_replaced(site: Site, copy: Path, cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""`autolora publish-index`: the index goes to a hub on loopback by the command, and comes back by its id."""
+"""`autolora publish index`: the index goes to a hub on loopback by the command, and comes back by its id."""
 
 import os
 import re
@@ -25,12 +25,12 @@ SCRIPT = """
 import sys
 import autolora
 from tests.support.tiny_flux import build_pipeline
-pool = autolora.open("me/index", revision=sys.argv[1])
-hits = pool.search("neon", k=2)
+collection = autolora.open("me/index", revision=sys.argv[1])
+hits = collection.search("neon", k=2)
 pipe = build_pipeline()
-with pool.fuse(pipe, hits, method="gated"):
+with collection.fuse(pipe, hits, method="gated"):
     print(sum(len(module._forward_hooks) for module in pipe.transformer.modules()))
-print(len(pool), *(hit.sha256 for hit in hits))
+print(len(collection), *(hit.sha256 for hit in hits))
 """
 
 
@@ -51,7 +51,7 @@ def run(root: Path, environment: Mapping[str, str], *arguments: str) -> subproce
 
 
 def publish(site: Site, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(site.root, client_environment(site, home), "-m", "autolora", "publish-index", *arguments)
+    return run(site.root, client_environment(site, home), "-m", "autolora", "publish", "index", *arguments)
 
 
 @pytest.mark.slow
@@ -77,14 +77,14 @@ def test_upload_and_download_hold_the_same_files(
 ) -> None:
     point_at(monkeypatch, site.endpoint, tmp_path / "hub-cache")
     commit = push_to_hub(site.published, "me/same", private=True)
-    pool = autolora.open("me/same", revision=commit)
-    assert pool.root.name == commit
+    collection = autolora.open("me/same", revision=commit)
+    assert collection.root.name == commit
     files = [
         {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-        for folder in (site.published, pool.root)
+        for folder in (site.published, collection.root)
     ]
     assert files[0] == files[1] and Path(MANIFEST) in files[0]
-    assert pool.search(PROMPT, k=12) == autolora.open(site.root).search(PROMPT, k=12)
+    assert collection.search(PROMPT, k=12) == autolora.open(site.root).search(PROMPT, k=12)
 
 
 def test_damaged_index_is_not_uploaded(
@@ -107,7 +107,7 @@ def test_command_writes_nothing_if_it_cannot_upload(
 ) -> None:
     remove_token(monkeypatch, tmp_path)
     monkeypatch.chdir(site.root)
-    result = CliRunner().invoke(app, ["publish-index", str(tmp_path / "index"), "--push", repo_id])
+    result = CliRunner().invoke(app, ["publish", "index", str(tmp_path / "index"), "--push", repo_id])
     assert result.exit_code == 1
     assert "HubError: cannot upload to" in result.output and message in result.output
     assert not (tmp_path / "index").exists()

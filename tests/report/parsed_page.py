@@ -1,9 +1,7 @@
 """The assembled page, parsed."""
 
-import json
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 
 class Page(HTMLParser):
@@ -15,7 +13,6 @@ class Page(HTMLParser):
         self.sources: list[str] = []
         self.attributes: set[str] = set()
         self.ids: list[str] = []
-        self.scripts: list[tuple[str | None, str]] = []
         self.open: list[str] = []
         self.feed(text)
 
@@ -26,18 +23,12 @@ class Page(HTMLParser):
         self.sources += [
             value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")
         ]
-        if tag == "script":
-            self.scripts.append((dict(attrs).get("type"), ""))
         if tag not in ("img", "meta", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
         self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, f"{tag} is not the innermost open tag"
@@ -46,11 +37,3 @@ class Page(HTMLParser):
 def read_page(root: Path) -> str:
     """Return the text of the page."""
     return (root / "reports" / "index.html").read_text(encoding="utf-8")
-
-
-def script_data(root: Path) -> dict[str, Any]:
-    """Return the JSON data of the page's script, with the adapters as rows."""
-    content: dict[str, Any] = json.loads(Page(read_page(root)).scripts[0][1])
-    columns = content["adapters"]
-    rows = zip(*columns.values(), strict=True)
-    return content | {"adapters": [dict(zip(columns, row, strict=True)) for row in rows]}

@@ -1,6 +1,5 @@
 """The headline numbers in plain words, and only those that were measured on this pool."""
 
-import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,9 @@ from typing import Any
 import pytest
 
 from autolora.evaluation.store import report_path
-from autolora.metrics.summary import Headline, update
 from autolora.report.headlines import headlines, percent
-from autolora.report.measured import SELECTION, Measured, read_measured
+from autolora.report.measured import Measured, read_measured
 from autolora.storage.incremental import write_digest
-
-DAY = datetime.date(2026, 1, 1)
 
 
 def row(value: float) -> dict[str, Any]:
@@ -21,10 +17,7 @@ def row(value: float) -> dict[str, Any]:
 
 
 def measured(**parts: Any) -> Measured:
-    return Measured(
-        **{"evaluation": None, "experiments": None, "reliability": (), "selection": {}, "left_out": ()}
-        | parts
-    )
+    return Measured(**{"evaluation": None, "experiments": None, "reliability": (), "left_out": ()} | parts)
 
 
 def texts(found: Measured) -> list[str]:
@@ -56,13 +49,9 @@ def test_retrieval_is_a_sentence_with_interval_chance_and_sample(level: str) -> 
     assert weights.startswith("70 %") and "weights alone" in weights
 
 
-def test_selection_and_reliability_are_sentences() -> None:
-    rows = {"single_exact": row(0.87), "none_exact": row(0.85)}
+def test_reliability_is_a_sentence() -> None:
     bins = ((0.02, 0.04, 60), (0.9, 0.95, 40))
-    single, reliability = texts(measured(selection=rows, reliability=bins))
-    assert single.startswith("87 % of prompts about one theme are given exactly")
-    assert "85 % of prompts that need no adapter, which then get none." in single
-    assert "combine" not in single
+    (reliability,) = texts(measured(reliability=bins))
     assert reliability.startswith("95 % of the hits that are stated to fit with 90 % are right.")
     assert "stated to fit with 2.0 %, 4.0 % are." in reliability
     assert "differ by 3 percentage points on average; 100 hits." in reliability
@@ -77,17 +66,6 @@ def test_fusion_names_all_methods() -> None:
 @pytest.mark.parametrize(("share", "text"), [(0, "0 %"), (0.026, "2.6 %"), (0.1, "10 %"), (1, "100 %")])
 def test_percentages_have_a_decimal_if_they_are_small(share: float, text: str) -> None:
     assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == text
-
-
-def test_selection_counts_only_if_it_was_measured_in_this_index(tmp_path: Path) -> None:
-    digest = write_digest(tmp_path, "index", {}, 1)
-    rows = [Headline(name="retrieval.selection_single_exact", value=0.9, low=0.8, high=1.0, n=30)]
-    update(tmp_path, SELECTION, DAY, rows)
-    assert read_measured(tmp_path).selection == {}
-    update(tmp_path, SELECTION, DAY, rows, {"index": digest})
-    assert read_measured(tmp_path).selection["single_exact"]["value"] == 0.9
-    write_digest(tmp_path, "index", {"another": "0" * 64}, 1)
-    assert read_measured(tmp_path).selection == {}
 
 
 def test_reliability_counts_only_with_the_evaluation_that_wrote_it(tmp_path: Path) -> None:

@@ -1,160 +1,184 @@
-"""The page as a whole: it is self-contained and escaped, and it shows the report parts that exist."""
+"""The morning page: it is self-contained and escaped, and it shows what came, what is wrong and what was measured."""
 
-import base64
-import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from markupsafe import escape
 
+from autolora.catalog import failed_items
+from autolora.catalog.failed_items import FailedItem
 from autolora.errors import MissingArtifact
 from autolora.lora.remedies import REMEDIES
-from autolora.report import images
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.outcomes import Outcome
+from autolora.refresh.history import read_refresh, write_refresh
+from autolora.report import newest
 from autolora.report.page import assemble
-from autolora.storage.files import write_rows
+from autolora.storage.files import read_rows, write_rows
 from autolora.storage.incremental import write_digest
-from tests.report.parsed_page import Page, read_page, script_data
+from tests.report.parsed_page import Page, read_page
 from tests.support.report_root import DAY, HOSTILE, write_pool, write_report_parts
 
+PROFILE = Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml"
 
-def test_page_loads_nothing(full: Path) -> None:
-    page = Page(read_page(full))
-    assert not page.open
-    assert {source.split(",")[0] for source in page.sources if not source.startswith("#")} == {
-        "data:image/png;base64",
-        "data:image/webp;base64",
-    }
-    assert "url(" not in read_page(full)
-    assert "@import" not in read_page(full)
+
+@pytest.fixture
+def root(full: Path, tmp_path: Path) -> Path:
+    """Return a copy of the full root, to be changed."""
+    return Path(shutil.copytree(full, tmp_path / "root"))
+
+
+def section(text: str, start: str, end: str = "</section>") -> str:
+    """Return the part of the page that begins with an id."""
+    return text[text.index(f'id="{start}"') :].split(end)[0]
+
+
+def test_page_loads_nothing_and_runs_nothing(full: Path) -> None:
+    page, text = Page(read_page(full)), read_page(full)
+    assert not page.open and "script" not in page.tags
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'" in text
+    sources = {source.split(",")[0] for source in page.sources if not source.startswith("https://")}
+    assert sources == {"data:image/webp;base64"}
+    assert "url(" not in text and "@import" not in text
     assert len(page.ids) == len(set(page.ids))
-    links = {source[1:] for source in page.sources if source.startswith("#")}
-    adapters = {f"/{adapter['sha256']}" for adapter in script_data(full)["adapters"]}
-    assert links <= set(page.ids) | adapters
-
-
-def test_only_the_script_of_the_page_may_run(full: Path) -> None:
-    text = read_page(full)
-    (data_type, _), (script_type, script) = Page(text).scripts
-    assert (data_type, script_type) == ("application/json", None)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
-    )
-    for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
-        assert dangerous not in script
 
 
 def test_texts_from_a_hub_are_escaped(full: Path) -> None:
     page, text = Page(read_page(full)), read_page(full)
-    assert page.tags.count("script") == 2
+    assert "noscript" not in page.tags
     assert not {name for name in page.attributes if name.startswith("on")}
-    assert "&lt;script&gt;" in text
-    assert "{{ 7 * 7 }}" in text
-    assert not set("<>&\u2028") & set(page.scripts[0][1])
-    assert HOSTILE in script_data(full)["adapters"][0]["license"]
+    assert str(escape(HOSTILE)) in text and "&lt;script&gt;" in text and "{{ 7 * 7 }}" in text
 
 
-def test_page_lists_adapters_without_a_script_and_why_files_were_refused(full: Path) -> None:
+def test_what_came_is_first_then_refusals_and_problems_then_numbers(full: Path) -> None:
     text = read_page(full)
-    for number in range(14):
-        assert f"author{number}/" in text
-    listed = text[text.index("<noscript>") : text.index("</noscript>")]
-    assert listed.count("<li>") == 12
-    assert text.count("The file is a pickle") >= 2 and REMEDIES["pickle"] in text
-    for phrase in (
-        "rank 8 on 64 layers",
-        "not reported",
-        "Split: held out from training",
-        "Split: training set",
-        "Split: added after training",
-    ):
-        assert phrase in listed
-
-
-def test_every_image_of_the_markup_has_a_size_and_a_text(full: Path) -> None:
-    images = re.findall(r"<img[^>]*>", read_page(full))
-    assert len(images) > 20
-    for image in images:
-        assert re.search(r' width="[1-9][0-9]*" height="[1-9][0-9]*"', image) and ' alt="' in image, image[
-            -200:
-        ]
-
-
-def test_image_that_is_not_safe_for_work_is_covered_by_a_label(full: Path) -> None:
-    assert re.search(r'<span class="veil"><img [^>]*></span>', read_page(full))
-    assert 'content: "not safe for work"' in read_page(full)
-
-
-def test_what_is_new_comes_first_then_browse_then_numbers(full: Path) -> None:
-    text = read_page(full)
-    order = [
-        text.index(f'<section id="{name}"') for name in ("new", "browse", "searches", "numbers", "details")
-    ]
+    order = [text.index(f'id="{name}"') for name in ("refresh", "refused", "attention", "numbers")]
     assert order == sorted(order)
-    assert "filters by words" in text and 'data-copy="autolora serve"' in text
-    assert "No refresh has succeeded in this repository yet" in text
+    counts = re.findall(r"<strong>(\d+)</strong> ([a-z ]+)", text)
+    assert counts == [
+        ("2", "accepted"), ("6", "refused"), ("0", "already in the pool"), ("1", "waiting"),
+        ("0", "changed metadata"), ("0", "removed"),
+    ]  # fmt: skip
+    assert "Last change: <b>2026-01-01</b>" in text and "All files of this refresh" in text
 
 
-def test_page_shows_what_became_of_the_files_of_the_last_refresh(tmp_path: Path) -> None:
-    adapters = write_pool(tmp_path, adapters=2)
-    name = f"huggingface:author0/{HOSTILE}"
-    rows = [
-        Outcome(kind="accepted", name=name, sha256=adapters[0]),
-        Outcome(
-            kind="refused", name="h:bad", sha256="b" * 64, code="pickle", reason=HOSTILE, remedy="Do this."
-        ),
-        *(Outcome(kind="waiting", name=f"h:{n}", sha256=None, reason="budget") for n in range(7)),
-    ]
-    write_refresh(tmp_path, RefreshRecord.of(DAY, "d" * 64, 2, rows, ["**stale: 3 listings of civitai**"]))
+def test_refusals_state_reason_and_remedy_and_the_first_ones_are_unfolded(full: Path) -> None:
+    refused = section(read_page(full), "refused")
+    unfolded, more, pool = refused.split("<details>")
+    assert unfolded.count('<span class="badge bad">pickle</span>') == 4
+    assert f"<bdi>{escape(HOSTILE)}</bdi>.</span>" in unfolded and "Do this." in unfolded
+    assert "2 more" in more and more.count("<li>") == 2
+    assert "All refused files of the pool" in pool and pool.count("The file is a pickle under") == 2
+    assert str(escape(REMEDIES["pickle"])) in pool
+
+
+def test_new_adapters_come_first_each_with_a_picture(full: Path) -> None:
+    shown = re.findall(r'<span class="picture">(.*?)</span>(?s:.*?)<bdi>(.*?)</bdi>', read_page(full))
+    assert len(shown) == newest.MIN_SHOWN
+    assert [picture.endswith(">new") for picture, _ in shown] == [True, True, *[False] * 6]
+    for picture, _ in shown:
+        assert 'src="data:image/webp;base64,' in picture and ' alt="made with ' in picture
+
+
+def test_all_new_adapters_are_shown_up_to_a_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newest, "MIN_SHOWN", 1)
+    assert assemble(root).read_text().count('class="picture"') == 2
+    monkeypatch.setattr(newest, "MAX_SHOWN", 1)
+    assert assemble(root).read_text().count('class="picture"') == 1
+
+
+def test_an_adapter_that_is_not_safe_for_work_has_no_picture(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newest, "MIN_SHOWN", 12)
+    text = assemble(root).read_text()
+    assert text.count('src="data:image') == 11 and text.count(">not safe for work<") == 1
+
+
+def test_the_weights_say_what_an_adapter_does(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newest, "MIN_SHOWN", 12)
+    text = assemble(root).read_text()
+    first = text[text.index('first seen 2026-01-01"><bdi>author1</bdi>') :].split("</li>")[0]
+    assert '<span class="tags">mosaic</span>' in first
+
+
+def test_an_image_that_the_pool_lost_leaves_no_picture(root: Path) -> None:
+    shutil.rmtree(root / "data" / "pool" / "open" / "renderings")
+    text = assemble(root).read_text()
+    assert "no image" in text and "data:image" not in text
+
+
+def test_hub_pages_are_links_below_the_hubs_of_the_params(root: Path) -> None:
+    assert "huggingface.co/author7/" not in read_page(root)
+    shutil.copy(PROFILE, root / "params.yaml")
+    links = [link for link in Page(assemble(root).read_text()).sources if link.startswith("https://")]
+    assert any(link.startswith("https://huggingface.co/author7/") for link in links)
+    assert all(not set("<>\"' ") & set(link) for link in links)
+
+
+def test_problems_failures_and_disagreeing_captions_need_attention(root: Path) -> None:
+    items = [
+        FailedItem(
+            stage="pool", key=str(n), hub="civitai", id=str(n), name=f"{n}/ink.safetensors",
+            reason="hub civitai: status 503", last_attempt=DAY,
+        )
+        for n in range(7)
+    ]  # fmt: skip
+    failed_items.record(root, "pool", items, {item.key for item in items}, DAY)
+    path = root / "data" / "catalog.jsonl"
+    first, *rows = read_rows(path)
+    write_rows(path, [first | {"status": "queued"}, *rows])
+    attention = section(assemble(root).read_text(), "attention")
+    sentences = re.sub(r"<[^>]+>", "", attention)
+    assert "stale: 3 listings of civitai" in sentences and "**" not in sentences
+    assert (
+        "download or reading failed: civitai:0/ink.safetensors (status 503); next attempt on 2026-01-02"
+        in sentences
+    )
+    assert (
+        sentences.count("download or reading failed") == 5 and "2 more models with failed items" in sentences
+    )
+    assert "1 file waits for the daily budget (crawl.budget)" in sentences
+    assert "captions of 2 adapters disagree with the weights" in sentences
+    assert sentences.index("hub 0005") < sentences.index("hub 0003"), "the lowest agreement first"
+
+
+def test_nothing_to_say_is_said(tmp_path: Path) -> None:
+    write_pool(tmp_path, adapters=2)
+    (tmp_path / "dvc.yaml").touch()
     text = assemble(tmp_path).read_text()
-    assert "The refresh of 2026-01-01 released 2 adapters: 1 accepted, 1 refused, 7 waiting." in text
-    assert f'<a href="#/{adapters[0]}"><bdi>{escape(name)}</bdi></a>' in text
-    assert f"{escape(HOSTILE)}</bdi><br><b>What to do:</b> Do this." in text
-    assert "refused: pickle" in text and "3 more files" in text
-    assert "<li><bdi>stale: 3 listings of civitai</bdi></li>" in text
-    assert Page(text).tags.count("script") == 2
+    assert "Nothing.</p>" in section(text, "attention")
+    assert "No refresh has been recorded yet" in text
+    assert "Nothing has been measured on this pool yet" in section(text, "numbers")
+    Page(text)
 
 
-def test_page_shows_numbers_with_intervals_chance_and_counts(full: Path) -> None:
-    text = re.sub(r"\s+", " ", read_page(full))
+def test_numbers_are_sentences_with_an_interval_that_is_drawn(full: Path) -> None:
+    numbers = re.sub("\N{NO-BREAK SPACE}", " ", section(read_page(full), "numbers"))
     report = json.loads((full / "data" / "evaluation" / "report.json").read_text())
     recall = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
-    assert f"{recall['value']:.2f}</b> <small>[{recall['low']:.2f}, {recall['high']:.2f}]</small>" in text
-    assert "chance 25 %" in text
-    assert "24 queries, 6 adapters" in text
-    for phrase in (
-        "nearest other adapter",
-        "mosaic: 3 adapters",
-        "caption centroid",
-        "encoder − random",
-        "gated − direct",
-        "selected",
-        "base similarity",
-        "adapter 2 similarity",
-    ):
-        assert phrase in text
-    assert text.count('class="panel search"') == 2
-    assert text.count('class="hit right"') == 6
-    assert "more searches" not in text
+    tile = next(tile for tile in numbers.split("<li>") if "weights alone" in tile)
+    assert f"<b>{100 * recall['value']:.0f} %</b> of searches show an adapter" in tile
+    assert "chance 25 %" in tile and "24 searches about 6 adapters" in tile
+    start, width = (
+        float(value) for value in re.findall(r'class="band" x="([0-9.]+)".*? width="([0-9.]+)"', tile)[0]
+    )
+    assert (start / 200, (start + width) / 200) == pytest.approx((recall["low"], recall["high"]), abs=0.006)
+    assert 'class="chance" d="M50.0 0V12"' in tile
 
 
-def test_numbers_of_another_state_of_the_pool_are_left_out(full: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(full, tmp_path / "root"))
+def test_numbers_of_another_state_of_the_pool_are_left_out(root: Path) -> None:
     write_digest(root, "index", {}, 1, content="e" * 64)
     text = assemble(root).read_text()
-    assert 'id="retrieval"' not in text and 'id="searches"' not in text
     assert "of searches show an adapter" not in text
-    assert 'id="fusion"' in text
+    left_out = re.sub(r"<[^>]+>", "", section(text, "attention"))
     assert (
         "The numbers of evaluation are left out, because they were measured with another state of index"
-        in text
+        in left_out
     )
-    assert "run dvc repro evaluation" in text
+    assert "run dvc repro evaluation" in left_out
 
 
 @pytest.mark.parametrize("part", ["pool", "evaluation", "experiments"])
@@ -165,9 +189,8 @@ def test_page_shows_the_report_parts_that_exist(part: str, tmp_path: Path) -> No
         missing = {"evaluation": "experiments", "experiments": "evaluation"}[part]
         (tmp_path / "data" / missing / "report.json").unlink()
     text = assemble(tmp_path).read_text()
-    assert ('id="retrieval"' in text) == (part == "evaluation")
-    assert ('id="fusion"' in text) == (part == "experiments")
-    assert 'id="browse"' in text
+    assert ("<small>Search</small>" in text) == (part == "evaluation")
+    assert 'class="picture"' in text
     Page(text)
 
 
@@ -183,43 +206,14 @@ def test_equal_artifacts_give_an_equal_page(full: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
-def test_page_made_from_thumbnails_is_equal_and_decodes_new_images_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_pool(tmp_path)
-    first = assemble(tmp_path).read_text()
-    decoded: list[Path] = []
-    reduce_image = images.reduce_image
-
-    def count(path: Path, max_side: int, lossless: bool = True) -> tuple[bytes, bool] | None:
-        decoded.append(path)
-        return reduce_image(path, max_side, lossless)
-
-    monkeypatch.setattr(images, "reduce_image", count)
-    assert assemble(tmp_path).read_text() == first
-    assert not decoded
-    write_pool(tmp_path, adapters=13)
-    assemble(tmp_path)
-    assert len(decoded) == 2
-
-
-def test_adapter_that_left_the_pool_is_named_by_its_hash(tmp_path: Path) -> None:
-    adapters = write_pool(tmp_path)
-    write_report_parts(tmp_path, adapters)
-    write_rows(tmp_path / "data" / "catalog.jsonl", [])
-    text = assemble(tmp_path).read_text()
-    assert adapters[0][:12] in text
-    assert 'id="browse"' not in text
-
-
-def test_page_of_a_large_pool_has_its_images_beside_it(tmp_path: Path) -> None:
+def test_page_of_a_large_pool_is_small(tmp_path: Path) -> None:
     write_pool(tmp_path, adapters=600)
-    text = assemble(tmp_path).read_text()
-    assert len(text) < 3_000_000
-    data = script_data(tmp_path)
-    assert len(data["adapters"]) == 602
-    assert "img-src &#39;self&#39; data:;" in text
-    assert len(data["images"]) == 1200
-    for url, *_ in data["images"]:
-        assert re.fullmatch(r"images/[0-9a-f]{12}/[0-9a-f]{2}/[0-9a-f]{64}\.(pixels\.)?webp", url)
-        assert (tmp_path / "reports" / url).is_file()
+    assert len(assemble(tmp_path).read_text()) < 1_000_000
+
+
+def test_a_record_of_no_changes_has_no_files(root: Path) -> None:
+    record = read_refresh(root)
+    assert record is not None
+    write_refresh(root, replace(record, counts={}, outcomes=(), problems=()))
+    text = assemble(root).read_text()
+    assert "All files of this refresh" not in text and "No file of the last refresh." in text

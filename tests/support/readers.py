@@ -16,7 +16,7 @@ from pathlib import Path
 from autolora.index.served import open_index, served_digest
 from autolora.models import ClipTextEncoder
 from autolora.records import Hit
-from autolora.retrieval import Retriever
+from autolora.search.retriever import Retriever
 from tests.support.changing_repo import load_text_encoder
 
 PROMPTS = ("a neon drawing", "a drawing of thing 1 in the chalk style", "pixel", "a mosaic and a linocut")

@@ -161,7 +161,7 @@ def random_result(case: PromptCase, rng: np.random.Generator) -> ExperimentResul
 
 
 def write_vectors(root: Path, adapters: list[str]) -> None:
-    """Write the columns of the index and dataset tables that the page reads: vectors, fingerprints, families.
+    """Write the columns of the index that the page reads: vectors of the weights, and the check of the captions.
 
     The captions of the adapters 3 and 5 disagree with the weights; the last adapter has none in the index. Another
     encoder computed the vector of the adapter 0, so that it has no tags; the adapter 1 is a mosaic.
@@ -185,9 +185,6 @@ def write_vectors(root: Path, adapters: list[str]) -> None:
     tags = np.stack([mosaic / np.linalg.norm(mosaic), np.eye(8, dtype=np.float32)[0]])
     (root / "data" / "encoder").mkdir(parents=True, exist_ok=True)
     save_tags(root / "data" / "encoder", TagTable(("mosaic", "cat"), tags, np.array([10.0, -5.0])))
-    index = pa.table({"sha256": sha256, "vector": vectors, **weights, **checks})
+    index = pa.table({"sha256": sha256, **weights, **checks})
     lancedb.connect(root / "data" / "index").create_table("adapters", data=index)
     (root / "data" / "index" / "meta.json").write_text('{"agreement_margin": 0.0}')
-    families = pa.array([adapters[0], adapters[0], *adapters[2:]])
-    columns = {"sha256": sha256, "family": families, "fingerprint": vectors}
-    lancedb.connect(root / "data" / "dataset").create_table("adapters", data=pa.table(columns))

@@ -15,11 +15,11 @@ from autolora.encoder import stage as encoder
 from autolora.fusion import store as fusion
 from autolora.index import stage as index
 from autolora.lora.sketch import SketchSpec, sketch
+from autolora.lora.slots import slots
 from autolora.params import DatasetParams, ModelsParams, Params, PoolParams, load
 from autolora.pool import store as pool
 from autolora.pool.recipe import ReadRecipe
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
-from autolora.slots import slots
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file, hash_value
 from tests.support.synthetic_repo import encoder_params
@@ -100,6 +100,7 @@ def build_models(root: Path, base: ModelsParams) -> None:
     for batch in work.embed:
         index_sync.embed(batch)
     index_sync.update(work.update)
+    index_sync.save_tokenizer(base)
     index_sync.finish()
     torch.manual_seed(0)
     gates = fusion.build(CONFIG, params().fusion.variant)

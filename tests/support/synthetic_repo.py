@@ -16,13 +16,13 @@ from autolora.encoder import stage as encoder
 from autolora.index import stage as index
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import SketchSpec, sketch
+from autolora.lora.slots import slots
 from autolora.models import ClipTextEncoder
 from autolora.params import DatasetParams, EncoderParams, PoolParams
 from autolora.pool import store as pool
 from autolora.presets import Preset
 from autolora.presets.encoder import ENCODER as PRESETS
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
-from autolora.slots import slots
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.incremental import read_digest
@@ -173,14 +173,6 @@ def write_repository(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
     write_rows(root / "data/captions/captions.jsonl", [_row(captions[key]) for key in sorted(captions)])
     for adapter in adapters:
         pool.save_sketch(root, adapter.sha256, sketch(adapter.lora, SLOTS, SPEC))
-
-
-def write_images(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
-    """Write a file for each rendering into the pool, for code that asks whether it is still there."""
-    for image in {image.sha256 for adapter in adapters for image in adapter.listing.renderings}:
-        path = pool.rendering_path(root, image or "")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"an image")
 
 
 def write_weights(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autolora.lora.factors import Factors, Lora
-from autolora.slots import fused_slots, slots
+from autolora.lora.slots import fused_slots, slots
 
 CONFIG = {
     "patch_size": 1,

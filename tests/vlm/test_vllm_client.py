@@ -4,7 +4,6 @@ import base64
 import threading
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -143,21 +142,21 @@ def test_answer_that_is_not_a_text_is_requested_again_and_then_fails_its_image(
 
 
 def test_unreachable_server_error_names_both_remedies(images: list[Path]) -> None:
-    with pytest.raises(CaptionError, match=r"serve/start\.sh.*captions\.engine: transformers"):
+    with pytest.raises(CaptionError, match=r"autolora vllm.*captions\.engine: transformers"):
         connect("http://127.0.0.1:9/v1").check()
 
 
 def test_errors_of_the_server_name_the_command_that_serves_the_model_of_params(
     server: tuple[FakeOpenAI, str],
 ) -> None:
-    hub = replace(MODELS, vlm="owner/name", vlm_revision="c0ffee")
+    hub = replace(MODELS, vlm="owner/name", vlm_revision="c0ffee", device="cuda")
     for url, problem in (("http://127.0.0.1:9/v1", "start"), (server[1], "restart")):
-        port, params = urlsplit(url).port, VllmParams(urls=(url,), timeout_s=60, attempts=1)
+        params = VllmParams(urls=(url,), timeout_s=60, attempts=1)
         captions = replace(VALUES.captions, engine="vllm")
-        with pytest.raises(CaptionError, match=rf"{problem} it.*`serve/start\.sh owner/name {port} c0ffee`"):
+        with pytest.raises(CaptionError, match=rf"{problem} it.*`autolora vllm`"):
             vlm.captioner(hub, captions, params)
         judges = replace(VALUES.judges, vlm="playground/models/vlm", engine="vllm")
-        with pytest.raises(CaptionError, match=rf"`serve/start\.sh playground/models/vlm {port}`"):
+        with pytest.raises(CaptionError, match="`autolora vllm --cpu --judge`"):
             vlm.yes_no_scorer(judges, MODELS, params)
 
 

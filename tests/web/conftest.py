@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import yaml
 
+from autolora.fusion import store as fusion
 from autolora.index.served import release
 from autolora.index.store import content_digest
 from autolora.params import Params, load
@@ -87,6 +88,14 @@ def client(url: str) -> Iterator[httpx2.Client]:
     """Return a client of the page."""
     with httpx2.Client(base_url=url, timeout=LIMIT_S) as client:
         yield client
+
+
+@pytest.fixture
+def no_gates(root: Path) -> Iterator[None]:
+    """Hide the trained gates from the page, so that images by the method `gated` fail."""
+    hidden = fusion.folder(root).rename(root / "hidden")
+    yield
+    hidden.rename(fusion.folder(root))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
-from autolora.provenance import read_provenance
+from autolora.generation.provenance import read_provenance
 from autolora.web import jobs as jobs_module
 from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
 from tests.support import small_root
@@ -75,20 +75,6 @@ def test_an_image_passes_the_gates_that_a_refresh_has_put_in_place(client: httpx
     finally:
         fusion.save(former, small_root.SLOTS, folder)
     assert after != before == mean_gates()
-
-
-def test_a_method_with_roles_is_told_which_adapter_is_the_style(client: httpx2.Client) -> None:
-    found = client.get("/api/search", params={"k": 2}).json()["adapters"]
-    first, second = (hit["sha256"] for hit in found)
-    wanted = {"prompt": "a cat", "adapters": [{"sha256": first}, {"sha256": second}], "method": "klora"}
-    job = ended(client, client.post("/api/images", json=wanted).json()["id"])
-    assert job["state"] == "failed" and "which adapter is the style" in job["problem"]
-    job = ended(client, client.post("/api/images", json=wanted | {"style": first}).json()["id"])
-    assert job["state"] == "done", job["problem"]
-    lines = job["facts"]["adapters"].splitlines()
-    assert "; role style; " in lines[0] and "; role content; " in lines[1]
-    job = ended(client, client.post("/api/images", json=wanted | {"style": "0" * 64}).json()["id"])
-    assert job["state"] == "failed" and "contains no adapter '0000" in job["problem"]
 
 
 def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
@@ -219,24 +205,16 @@ def test_failed_and_canceled_images_can_be_removed_and_others_cannot() -> None:
     jobs.close()
 
 
+@pytest.mark.usefixtures("no_gates")
 def test_a_failed_image_leaves_the_list_on_request(client: httpx2.Client) -> None:
     adapters = [{"sha256": hit["sha256"]} for hit in client.get("/api/search?k=2").json()["adapters"]]
-    wanted = {"prompt": "a cat", "adapters": adapters, "method": "klora"}
+    wanted = {"prompt": "a cat", "adapters": adapters, "method": "gated"}
     job = ended(client, client.post("/api/images", json=wanted).json()["id"])
-    assert job["state"] == "failed" and "on the page after selecting both" in job["problem"]
+    assert job["state"] == "failed" and "no trained gates" in job["problem"]
     assert f'data-remove="{job["id"]}"' in client.get("/generate").text
     assert client.delete(f"/api/images/{job['id']}").json()["state"] == "failed"
     assert job["id"] not in client.get("/generate").text
     assert client.get(f"/api/images/{job['id']}").status_code == 404
-
-
-def test_the_style_can_be_chosen_if_two_adapters_are_selected(client: httpx2.Client) -> None:
-    hits = client.get("/api/search?k=3").json()["adapters"]
-    pages = [
-        client.get("/generate", params={"use": [hit["sha256"] for hit in hits[:n]]}).text for n in range(4)
-    ]
-    assert ['<select name="style"' in page for page in pages] == [False, False, True, False]
-    assert ["select them in a search first" in page for page in pages] == [True, False, False, False]
 
 
 def test_old_images_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

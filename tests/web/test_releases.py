@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from autolora.index.served import Revision, release, served_digest
-from autolora.report.history import RefreshRecord, write_refresh
-from autolora.report.last_refresh import record_failure, record_start, record_success
-from autolora.report.outcomes import Outcome
+from autolora.refresh.history import RefreshRecord, write_refresh
+from autolora.refresh.last_refresh import record_failure, record_start, record_success
+from autolora.refresh.outcomes import Outcome
 from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.storage.git import Commit
 from autolora.web.releases import Releases, choices, compare, previous
@@ -204,7 +204,7 @@ def test_the_page_of_the_pool_begins_with_a_failed_refresh(own_root: Path) -> No
 
 def test_numbers_over_releases_are_drawn(client: httpx2.Client) -> None:
     page = client.get("/pool").text
-    assert "Over releases" in page and 'aria-label="adapters in the index: ' in page
+    assert "How good" in page and 'aria-label="adapters in the index: ' in page
     assert page.count("<circle") >= 2
 
 
@@ -223,7 +223,7 @@ def test_a_project_of_own_files_is_told_what_applies_to_it(own_root: Path) -> No
         for path in ("/pool", "/compare"):
             page = client.get(path).text
             assert "<code>autolora index</code>" in page
-            assert "a refresh" not in page and "flows.refresh" not in page
+            assert "a refresh" not in page and "autolora refresh" not in page
 
 
 def test_refused_files_are_named(own_root: Path) -> None:
@@ -235,4 +235,5 @@ def test_refused_files_are_named(own_root: Path) -> None:
     )
     with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         page = client.get("/pool").text
-        assert f"{listing['hub']}:{listing['id']}/{listing['file']}</strong> the file is a DoRA" in page
+        name = f"{listing['hub']}:{listing['id']}/{listing['file']}"
+        assert f"<bdi>{name}</bdi></strong> <bdi>the file is a DoRA</bdi>." in page

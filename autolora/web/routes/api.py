@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 
-from autolora.reasons import explain
+from autolora.search.reasons import explain
 from autolora.web.query import Search
 from autolora.web.results import Card, cards_of
 from autolora.web.site import Site

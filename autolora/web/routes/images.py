@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse
 
 from autolora.errors import MismatchError
-from autolora.limits import MAX_SEED, MAX_STRENGTH, check_acting, check_prompt
-from autolora.params import METHODS, METHODS_WITH_STYLE, Method
+from autolora.params import METHODS, Method
+from autolora.params.limits import MAX_SEED, MAX_STRENGTH, check_acting, check_prompt
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Seed, Sha256, Text
 from autolora.web.rendering import render
@@ -39,9 +39,6 @@ class WantedImage(BaseModel):
     )
     seed: Seed = 0
     method: Method | None = Field(None, description="null: that of params.yaml")
-    style: Sha256 | None = Field(
-        None, description=f"the adapter that is the style, for the methods {' and '.join(METHODS_WITH_STYLE)}"
-    )
     trigger_words: bool | None = Field(None, description="add them to the prompt; null: as params.yaml says")
 
 
@@ -58,7 +55,6 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
         generation=site.params.generation,
         methods=METHODS,
         max_seed=MAX_SEED,
-        methods_with_style=METHODS_WITH_STYLE,
         jobs=[with_record(site, job) for job in site.jobs.recent()],
     )
 
@@ -163,6 +159,5 @@ def _to_request(site: Site, wanted: WantedImage) -> ImageRequest:
         else tuple((adapter.sha256, adapter.strength) for adapter in wanted.adapters),
         seed=wanted.seed,
         method=wanted.method or defaults.method,
-        style=wanted.style,
         trigger_words=defaults.trigger_words if wanted.trigger_words is None else wanted.trigger_words,
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
-from autolora.reasons import explain
+from autolora.search.reasons import explain
 from autolora.web.query import MAX_RESULTS, View
 from autolora.web.rendering import render
 from autolora.web.results import Card, cards_of

@@ -5,18 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
-from autolora.catalog.diff import qualified_name
-from autolora.catalog.store import read_all_or_empty
-from autolora.local.project import is_pipeline
-from autolora.lora.remedies import REMEDIES
-from autolora.pool.batches import batches_folder
-from autolora.records import Adapter
-from autolora.report.history import RefreshRecord, read_refresh
-from autolora.report.history import releases as list_history
-from autolora.report.last_refresh import failure_notice, read_last_refresh
-from autolora.report.refresh_summary import LABELS
-from autolora.report.timeline import trends
-from autolora.storage.files import read_rows
+from autolora.refresh.history import RefreshRecord, read_refresh
+from autolora.refresh.history import releases as list_history
+from autolora.report.morning import morning
+from autolora.stages import is_pipeline
 from autolora.web.query import Comparison
 from autolora.web.releases import choices, compare, previous
 from autolora.web.rendering import render
@@ -54,20 +46,9 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
 
 @router.get("/pool", include_in_schema=False)
 def show_pool(request: Request) -> HTMLResponse:
-    """Return how the last refresh failed, what the last success brought, the refused files, and size and recall."""
+    """Return what an operator reads in the morning; the newest pictures are on the page of the search."""
     site: Site = request.app.state.site
-    return render(
-        request,
-        "pool.html",
-        notice=failure_notice(site.root, read_last_refresh(site.root)),
-        record=read_refresh(site.root),
-        is_pipeline=is_pipeline(site.root),
-        labels=LABELS,
-        refused=_refused(site),
-        names={listing.key: qualified_name(listing) for listing in read_all_or_empty(site.root)},
-        remedies=REMEDIES,
-        trends=trends(list_history(site.root)),
-    )
+    return render(request, "pool.html", **morning(site.root), newest=(), adapter_url="/?adapter=")
 
 
 @router.get("/api/refresh")
@@ -125,14 +106,3 @@ def _open(site: Site, commit: str) -> OpenIndex:
         for revision in site.releases.list()
     )
     return served if is_served or not commit else site.releases.open(commit, served.retriever)
-
-
-def _refused(site: Site) -> list[Adapter]:
-    """Return the files of the pool that were refused, by reason and name; none if the project has no pool.
-
-    Reads the table without autolora.pool.store, which imports torch.
-    """
-    rows = read_rows(batches_folder(site.root).parent / "adapters.jsonl")
-    adapters = (Adapter.from_row(row) for row in rows if row.get("active", True))
-    refused = {adapter.sha256: adapter for adapter in adapters if not adapter.accepted}
-    return sorted(refused.values(), key=lambda adapter: (adapter.verdict, adapter.key))

@@ -4,7 +4,6 @@ import { fetchPart, say } from "./fetching.js";
 const POLL_MS = 350;
 const form = document.getElementById("generate");
 const images = document.getElementById("images");
-const style = document.getElementById("style"); // the choice if two adapters are selected, a hint if none is
 
 /** Return what the form asks for, as POST /api/images takes it. */
 function wantedImage() {
@@ -18,19 +17,8 @@ function wantedImage() {
     adapters: chosen.length || !isAutomatic ? chosen : null,
     seed: Number(form.elements.seed.value || 0),
     method: form.elements.method.value,
-    style: needsStyle() ? form.elements.style?.value ?? null : null,
     trigger_words: form.elements.trigger_words.checked,
   };
-}
-
-/** Return whether the chosen method must know which adapter is the style. */
-function needsStyle() {
-  return Boolean(style?.dataset.methods.split(" ").includes(form.elements.method.value));
-}
-
-function showStyle() {
-  if (style) style.hidden = !needsStyle();
-  if (form.elements.style) form.elements.style.disabled = !needsStyle(); // a hidden one must not stop the form
 }
 
 async function remove(figure) {
@@ -92,8 +80,6 @@ export function followGeneration() {
       event.target.closest(".chosen").querySelector("output").value = Number(event.target.value).toFixed(2);
     }
   });
-  showStyle();
-  form.elements.method.addEventListener("change", showStyle);
   images.addEventListener("click", (event) => {
     const button = event.target.closest("[data-cancel]");
     if (button) fetch(`/api/images/${button.dataset.cancel}`, { method: "DELETE" });

@@ -1,4 +1,5 @@
 // The page works without this script; it adds answers while typing, keys, the drawer, dropped files and images.
+import { followCopies } from "./copy.js";
 import { followDetails } from "./details.js";
 import { followDialog } from "./dialog.js";
 import { followDrops } from "./drop.js";
@@ -10,7 +11,7 @@ import { followSelection } from "./selection.js";
 
 followDialog();
 followDrops();
-globalThis.followCopies((message, isBad) => say(message, { isBad }));
+followCopies((message, isBad) => say(message, { isBad }));
 if (document.getElementById("search")) {
   followDetails();
   followSearch();

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autolora.catalog import diff
-from autolora.report.refresh_summary import refresh_summary
+from autolora.refresh.summary import refresh_summary
 from flows import takedown
 from tests.flows.takedown.erasure import CHANGED, FULL, take_down
 from tests.support import takedown_repo as repo
@@ -27,7 +27,7 @@ def test_the_command_reports_and_is_repeated_without_effect(
 ) -> None:
     done = repo.take_down(root, "civitai:7", "--reason", "asked", "--apply")
     assert done.returncode == 0 and "erased in remote store: 2 files" in done.stdout, done.stderr
-    for command in (f"git add {takedown.COMMITTED}", "git commit -m", "python -m flows.refresh"):
+    for command in (f"git add {takedown.COMMITTED}", "git commit -m", "autolora refresh"):
         assert f"    {command}" in done.stdout
     before, after_takedown = diff.keep_baseline(root), diff.snapshot(root)
     assert "- taken down: `civitai:7/" in refresh_summary(diff.compare(before, after_takedown), [])

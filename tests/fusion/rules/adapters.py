@@ -18,8 +18,6 @@ from tests.support.rule_params import RULES
 from tests.support.tiny_flux import CONFIG, random_lora
 
 HALF_OPEN = replace(FUSION["best"], init_std=0.5, init_bias=0.0, relevance_weight=2.0)
-DENSE = replace(RULES, density=0.5, drop=0.1)
-"""tiny matrices have few values, so that more of them must stay"""
 
 
 def adapter(seed: int, rank: int = 4, share: float = 1.0) -> Adapter:
@@ -32,7 +30,7 @@ def load_gates() -> Gates:
     return fusion.build(CONFIG, HALF_OPEN).requires_grad_(False)
 
 
-def run(pipeline: OneCall, adapters: Sequence[Adapter], method: Method, params: RuleParams = DENSE) -> Tensor:
+def run(pipeline: OneCall, adapters: Sequence[Adapter], method: Method, params: RuleParams = RULES) -> Tensor:
     """Return the output (2, 4, 16) of a call with adapters."""
     with attach(pipeline, adapters, method, params, load_gates):
         return pipeline()

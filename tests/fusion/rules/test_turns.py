@@ -1,4 +1,4 @@
-"""Rules with several passes per call, or that act by the step: velocity, composite, switch."""
+"""Rules with several passes per call, or that act by the step, such as velocity."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,13 +15,15 @@ from autolora.fusion.install import fused
 from autolora.fusion.methods import attach
 from autolora.fusion.rules.steps import DenoisingSteps, Step
 from autolora.fusion.rules.turns import Acting, attach_by_turns, only
-from autolora.params import Method
-from tests.fusion.rules.adapters import DENSE, adapter, load_gates, run
+from autolora.params import RuleParams
+from tests.fusion.rules.adapters import adapter, load_gates, run
 from tests.support.one_call import OneCall, Scheduler, build_transformer
+from tests.support.rule_params import RULES
 from tests.support.tiny_flux import TOKENS, build_pipeline
 
 ADAPTERS = [adapter(1), adapter(2, rank=5, share=0.5), adapter(3, share=0.3)]
 STEPS = 4
+HALF = replace(RULES, velocity_share=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_velocity_adds_what_each_adapter_changes_alone(transformer: Any) -> None
     pipeline = OneCall(transformer)
     base = alone(pipeline)
     changes = sum(alone(pipeline, i) - base for i in range(3))
-    output = run(pipeline, ADAPTERS, "velocity", replace(DENSE, velocity_factor=0.6))
+    output = run(pipeline, ADAPTERS, "velocity", replace(RULES, velocity_factor=0.6))
     torch.testing.assert_close(output, base + 0.6 * changes, atol=1e-5, rtol=1e-5)
     assert (output - alone(pipeline, 0, 1, 2)).abs().max() > 0.01, "it is not the sum of the updates"
 
@@ -47,7 +49,7 @@ def test_velocity_adds_what_each_adapter_changes_alone(transformer: Any) -> None
 def test_the_output_has_the_type_of_the_transformer_s_own(transformer: Any) -> None:
     pipeline = OneCall(transformer)
     plain = transformer.forward
-    expected = run(pipeline, ADAPTERS[:2], "composite")
+    expected = run(pipeline, ADAPTERS[:2], "velocity")
     seen = []
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -58,7 +60,7 @@ def test_the_output_has_the_type_of_the_transformer_s_own(transformer: Any) -> N
 
     transformer.forward = forward
     try:
-        with attach(pipeline, ADAPTERS[:2], "composite", DENSE, load_gates):
+        with attach(pipeline, ADAPTERS[:2], "velocity", RULES, load_gates):
             handle = transformer.register_forward_hook(record)
             assert torch.equal(pipeline(), expected)
             handle.remove()
@@ -67,33 +69,13 @@ def test_the_output_has_the_type_of_the_transformer_s_own(transformer: Any) -> N
     assert torch.equal(seen[0].sample, expected)
 
 
-def test_velocity_with_the_factor_of_a_mean_is_composite(transformer: Any) -> None:
-    pipeline = OneCall(transformer)
-    mean = run(pipeline, ADAPTERS, "composite")
-    torch.testing.assert_close(
-        mean, torch.stack([alone(pipeline, i) for i in range(3)]).mean(0), atol=1e-5, rtol=1e-5
-    )
-    output = run(pipeline, ADAPTERS, "velocity", replace(DENSE, velocity_factor=1 / 3))
-    torch.testing.assert_close(output, mean, atol=1e-5, rtol=1e-5)
-
-
 def test_velocity_goes_on_with_the_plain_sum_after_its_share_of_the_steps(transformer: Any) -> None:
-    half = replace(DENSE, velocity_share=0.5)
     late = OneCall(transformer, step=5, steps=10)
-    assert torch.equal(run(late, ADAPTERS, "velocity", half), alone(late, 0, 1, 2))
+    assert torch.equal(run(late, ADAPTERS, "velocity", HALF), alone(late, 0, 1, 2))
     early = OneCall(transformer, step=4, steps=10)
     torch.testing.assert_close(
-        run(early, ADAPTERS, "velocity", half), run(early, ADAPTERS, "velocity"), atol=1e-6, rtol=1e-6
+        run(early, ADAPTERS, "velocity", HALF), run(early, ADAPTERS, "velocity"), atol=1e-6, rtol=1e-6
     )
-
-
-def test_switch_lets_each_adapter_act_for_some_steps(transformer: Any) -> None:
-    order = []
-    for step in range(10):
-        pipeline = OneCall(transformer, step, steps=10)
-        output = run(pipeline, ADAPTERS[:2][::-1], "switch", replace(DENSE, switch_steps=3))
-        order.append([torch.equal(output, alone(pipeline, i)) for i in range(2)].index(True))
-    assert order == [0, 0, 0, 1, 1, 1, 0, 0, 0, 1]
 
 
 def draw(pipe: Any, *, true_cfg: bool = False, **arguments: Any) -> np.ndarray[Any, Any]:
@@ -124,10 +106,10 @@ def sum_of_changes(transformer: Any, factor: float) -> Callable[..., tuple[Tenso
 def test_a_negative_prompt_is_combined_as_the_prompt(true_cfg: bool) -> None:
     pipe = build_pipeline()
     base = draw(pipe, true_cfg=true_cfg)
-    with attach(pipe, ADAPTERS[:2], "velocity", DENSE, load_gates):
+    with attach(pipe, ADAPTERS[:2], "velocity", RULES, load_gates):
         output = draw(pipe, true_cfg=true_cfg)
     assert np.array_equal(draw(pipe, true_cfg=true_cfg), base)
-    pipe.transformer.forward = sum_of_changes(pipe.transformer, DENSE.velocity_factor)
+    pipe.transformer.forward = sum_of_changes(pipe.transformer, RULES.velocity_factor)
     expected = draw(pipe, true_cfg=true_cfg)
     assert np.abs(output - expected).max() * 255 < 0.01
     assert np.abs(output - base).max() * 255 > 5
@@ -172,8 +154,8 @@ def test_a_call_outside_the_steps_of_the_pipeline_is_an_error(transformer: Any) 
     for scheduler in wrong:
         pipeline.scheduler = scheduler
         with pytest.raises(MismatchError, match="outside the steps of the pipeline"):
-            run(pipeline, ADAPTERS, "switch")
-        assert not torch.equal(run(pipeline, ADAPTERS, "composite"), pipeline()), "it needs no step"
+            run(pipeline, ADAPTERS, "velocity", HALF)
+        assert not torch.equal(run(pipeline, ADAPTERS, "velocity"), pipeline()), "it needs no step"
 
 
 def test_a_pipeline_is_not_kept_alive_by_its_steps(transformer: Any) -> None:
@@ -193,10 +175,10 @@ def test_several_passes_and_a_cache_of_features_are_an_error(transformer: Any) -
     run(pipeline, ADAPTERS, "velocity")
 
 
-@pytest.mark.parametrize("method", ["velocity", "switch"])
-def test_compiled_transformers(method: Method) -> None:
+@pytest.mark.parametrize("params", [RULES, HALF], ids=["passes", "passes, then a sum"])
+def test_compiled_transformers(params: RuleParams) -> None:
     pipeline = OneCall(build_transformer())
-    plain, expected = pipeline(), run(pipeline, ADAPTERS, method)
+    plain, expected = pipeline(), run(pipeline, ADAPTERS, "velocity", params)
     pipeline.transformer = torch.compile(pipeline.transformer, backend="eager")
-    torch.testing.assert_close(run(pipeline, ADAPTERS, method), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(run(pipeline, ADAPTERS, "velocity", params), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pipeline(), plain, atol=1e-5, rtol=1e-5)

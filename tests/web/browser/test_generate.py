@@ -42,42 +42,13 @@ def test_mean_gates_are_shown_as_heatmaps(browser: Browser, url: str, size: tupl
     close(page)
 
 
-def test_a_method_with_roles_asks_for_the_style(browser: Browser, url: str) -> None:
-    page = open_page(browser, f"{url}?q=a+cat")
-    for pick in page.locator(".card .pick").all()[:2]:
-        pick.click()
-    page.get_by_role("link", name="Generate with 2").click()
-    style = page.locator("#style select")
-    expect(style).to_be_hidden()
-    page.get_by_label("Method").select_option("klora")
-    expect(style).to_be_visible()
-    images = page.locator("#images figure")
-    made = images.count()
-    page.get_by_role("button", name="Generate").click()
-    expect(style).to_be_focused()  # which the browser asks for before anything is sent
-    assert images.count() == made
-    style.select_option(index=2)
-    figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
-    expect(figure).to_have_attribute("data-state", "done")
-    close(page)
-
-
-def test_without_a_selection_the_page_says_how_to_name_a_style(browser: Browser, url: str) -> None:
-    page = open_page(browser, f"{url}generate")
-    hint = page.get_by_text("select them in a search first")
-    expect(hint).to_be_hidden()
-    page.get_by_label("Method").select_option("klora")
-    expect(hint).to_be_visible()
-    check(page, "generate")
-    close(page)
-
-
+@pytest.mark.usefixtures("no_gates")
 def test_a_failed_image_is_removed(browser: Browser, url: str) -> None:
     page = open_page(browser, f"{url}?q=a+cat")
     for pick in page.locator(".card .pick").all()[:3]:
         pick.click()
     page.get_by_role("link", name="Generate with 3").click()
-    page.get_by_label("Method").select_option("klora")
+    page.get_by_label("Method").select_option("gated")
     images = page.locator("#images figure")
     made = images.count()
     page.get_by_role("button", name="Generate").click()

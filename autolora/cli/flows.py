@@ -1,0 +1,63 @@
+"""`autolora refresh`, `autolora crawl` and `autolora takedown`: each becomes the process of a flow of the project."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from autolora.errors import MissingArtifact
+from autolora.local.project import PARAMS_FILE
+
+PROJECT = (PARAMS_FILE, "dvc.yaml", "flows")
+LIBRARIES = ("prefect", "dvc")
+
+
+def refresh() -> None:
+    """Crawl the hubs, run the stages that depend on the result, release the index, and report the changes."""
+    _become_flow("refresh")
+
+
+def crawl(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what a refresh would download; write nothing.")
+    ] = False,
+) -> None:
+    """Scan the hubs and write the catalog, which decides what the next `dvc repro` downloads."""
+    _become_flow("crawl", *(["--dry-run"] if dry_run else []))
+
+
+def takedown(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="hub:id, id, or sha256; none: all that are listed."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why: stored in data/takedowns.jsonl and shown in reports.")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Erase; without it, nothing is changed.")] = False,
+) -> None:
+    """Erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out."""
+    given = [] if reason is None else [f"--reason={reason}"]
+    _become_flow("takedown", *given, *(["--apply"] if apply else []), "--", *(names or []))
+
+
+def _become_flow(name: str, *arguments: str) -> NoReturn:
+    """Replace this process by `python -m flows.<name>`, which so gets all signals and sets the exit status.
+
+    Raises MissingArtifact if the current folder is not a project with stages, or if a library is not installed.
+    """
+    here = Path.cwd()
+    if missing := [part for part in PROJECT if not (here / part).exists()]:
+        raise MissingArtifact(
+            f"{here} is not a project with stages: it contains no {' and no '.join(missing)}. Run `autolora {name}` in "
+            "the root of a clone of AutoLoRA; files of your own become searchable with `autolora index FOLDER`"
+        )
+    if absent := [library for library in LIBRARIES if find_spec(library) is None]:
+        raise MissingArtifact(
+            f"`autolora {name}` needs {' and '.join(absent)}, not installed here: pip install 'autolora[operate]'"
+        )
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", f"flows.{name}", *arguments])

@@ -1,0 +1,289 @@
+"""A collection of adapters for a user of diffusers: search it, and fuse what is found into a loaded pipeline.
+
+    import autolora
+
+    collection = autolora.open(".")
+    hits = collection.search("a cat in mosaic style", k=3, where="license = 'mit' and not nsfw")
+    with collection.fuse(pipe, hits):
+        image = pipe("a cat in mosaic style").images[0]
+
+Hooks on the linears of the pipeline's transformer add what the adapters change (autolora.fusion.install), so no weight
+of it is changed.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion.acting import name_of
+from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
+from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
+from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
+from autolora.index.copies import open_copy
+from autolora.index.served import copy_path
+from autolora.params import Method
+from autolora.params import load as load_params
+from autolora.params.limits import check_distinct, check_prompt
+from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
+from autolora.records import Hit
+from autolora.search.reasons import Reasons, add_blocks, explain
+from autolora.search.retriever import Conditions, Retriever, open_retriever, strengthen
+from autolora.storage.hash_cache import cached_hashes
+from autolora.text_encoder.clip import read_text_encoder
+
+if TYPE_CHECKING:  # a search does not import torch
+    from PIL.Image import Image
+
+    from autolora.fusion.gate import Gates
+    from autolora.lora.slots import Slot
+    from autolora.lora.text_parts import TextParts
+
+    Describe = Callable[[Image], str]
+
+NO_CAPTIONS = "captions: a published index does not contain them, only the project that it was made in"
+NO_BLOCKS = (
+    "blocks: a published index contains no encoder and no sketches, only the project that it was made in"
+)
+
+
+class Collection:
+    """The adapters of one index, and their weights; `autolora.open` returns it.
+
+    Any number of threads may search at the same time. `fuse`, `attach` and `detach` change a pipeline: call them from
+    the thread that uses it. Hits are of the index that was served when the collection was opened.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        settings: PoolSettings,
+        retriever: Retriever,
+        weights: AdapterWeights,
+        describe: "Describe",
+    ) -> None:
+        """Combine what `autolora.open` has opened; root: folder of the project or published index."""
+        self.root, self.settings, self.retriever, self._weights = root, settings, retriever, weights
+        self._base_slots = cache(weights.base_slots)  # of a pipeline on a hub, reading them asks the hub
+        self._describe, self._describing = describe, Lock()
+
+    def __len__(self) -> int:
+        """Return the number of adapters that can be found."""
+        return len(self.retriever.index.rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Collection of {len(self)} adapters in {self.root}, index {self.retriever.index.digest[:12]}>"
+        )
+
+    def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
+        """Return the k adapters that fit a prompt best, best first, well or not.
+
+        k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
+        all hold, e.g. "license = 'mit' and not nsfw".
+        Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
+        empty.
+        """
+        count = self.settings.retrieval.k if k is None else _checked_count(k)
+        return self.retriever.search(check_prompt(prompt), count, where)
+
+    def describe(self, image: "Path | str | Image") -> str:
+        """Return the caption of an image, a prompt for `search` and `select`, by the model that captions the pool's.
+
+        image: a file, or an image of Pillow. The first call loads the model; threads wait for each other.
+        Raises RefusedFile if the file is no image or too large, MissingArtifact if it cannot be read, or the pool is a
+        published index; or as `autolora.image_query.describe_image`.
+        """
+        from autolora.image_query import open_image
+
+        opened = open_image(image, self.settings.pool)
+        with self._describing:
+            return self._describe(opened)
+
+    def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
+        """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
+
+        where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
+        of adapters is unknown, ValueError if the prompt is empty.
+        """
+        return self.retriever.select(check_prompt(prompt), self.settings.retrieval, where)
+
+    def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
+        """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
+
+        A name is an id on a hub (author/name) or the beginning of a sha256. prompt: what their scores compare with.
+        Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
+        from -4 to 4, or two names are of one adapter, TypeError if `names` is not a list of texts.
+        """
+        if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
+            raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
+        for name in names:
+            self._check_has_no_strength(name)
+        hits = self.retriever.named(prompt, list(names))
+        check_distinct([hit.sha256 for hit in hits], list(map(name_of, hits)))
+        strengths = names.values() if isinstance(names, Mapping) else [1.0] * len(hits)
+        return [strengthen(hit, strength) for hit, strength in zip(hits, strengths, strict=True)]
+
+    def _check_has_no_strength(self, name: object) -> None:
+        """Raise MissingArtifact if a name ends in a strength, as on the command line."""
+        before, _, number = str(name).rpartition(":")
+        find = self.retriever.names.find_all
+        if find(before) and not find(str(name)):
+            raise MissingArtifact(
+                f"no adapter is called '{name}': give a name with its strength as a mapping, `{{'{before}': {number}}}`"
+            )
+
+    def explain(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> list[Reasons]:
+        """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
+
+        blocks: also the blocks of the transformer that contribute most; loads torch, the encoder and the sketches.
+        What cannot be determined is named in `Reasons.unavailable`.
+        """
+        reasons = explain(self.root, self.retriever, prompt, hits)
+        if is_published(self.root):
+            unavailable = (NO_CAPTIONS, NO_BLOCKS) if blocks else (NO_CAPTIONS,)
+            return [replace(reason, unavailable=unavailable) for reason in reasons]
+        if not blocks:
+            return reasons
+        return add_blocks(self.root, self.retriever, prompt, hits, reasons, self.settings.pool)
+
+    @contextmanager
+    def fuse(
+        self,
+        pipeline: Pipeline,
+        hits: Sequence[Hit],
+        *,
+        method: Method | None = None,
+    ) -> Iterator[None]:
+        """Let the adapters of hits act in a pipeline inside the `with` block; afterwards it is as it was before.
+
+        Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
+        trained gates, which know the relevance of each hit, "velocity" adds what each changes in the velocity.
+        Default: `generation.method` in params.yaml, as the numbers of "velocity" are those of `generation.rules`. The
+        order of the hits does not matter.
+        Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
+        offloaded.
+        Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
+        hits are not within `autolora.params.limits` (number, strength, relevance, each given once), or if the pipeline
+        already has adapters of a collection, TypeError if `hits` is not a list of hits or `pipeline` is no pipeline,
+        ValueError if there is no such method.
+        """
+        if attachment_of(pipeline) is not None:
+            raise MismatchError(
+                "the pipeline already has adapters of a collection: leave the `with` block of `fuse`, or call "
+                "`collection.detach(pipeline)`; to use both sets, fuse `[*hits, *others]`"
+            )
+        self.attach(pipeline, hits, method=method)
+        attachment = attachment_of(pipeline)
+        try:
+            yield
+        finally:
+            if attachment_of(pipeline) is attachment:
+                self.detach(pipeline)
+
+    def attach(
+        self,
+        pipeline: Pipeline,
+        hits: Sequence[Hit],
+        *,
+        method: Method | None = None,
+    ) -> None:
+        """Let the adapters of hits act in a pipeline until `detach`, instead of those attached before.
+
+        Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
+        """
+        generation = self.settings.generation
+        attach(
+            pipeline,
+            hits,
+            load=self._weights.load,
+            load_base=self._base_slots,
+            load_text=self._load_text if generation.text_encoders else None,
+            load_gates=self._load_gates,
+            method=method or generation.method,
+            params=generation.rules,
+        )
+
+    def detach(self, pipeline: Pipeline) -> None:
+        """Remove the adapters that `attach` or `fuse` has added, of this or another collection, if there are any."""
+        detach(pipeline)
+
+    def _load_text(self, sha256: str, pipeline: Pipeline) -> "TextParts":
+        from autolora.fusion.text_encoders import load_text_parts
+
+        return load_text_parts(self._weights.path(sha256), pipeline, self.settings.pool)
+
+    def _load_gates(self, slots: "Sequence[Slot]") -> "Gates":
+        from autolora.fusion.store import folder, load
+
+        return load(slots, folder(self.root))
+
+
+def open_collection(source: Path | str, revision: str | None = None) -> Collection:
+    """Return the collection of a project, or of a published index.
+
+    source: the folder of a project, which contains params.yaml; or the folder of an index that
+    `autolora publish index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
+    the project, whose index is searched instead of the served one, or of the id; None is the current version.
+    Raises ParamsError if there is no params.yaml, MissingArtifact if a part is missing or damaged, MismatchError if
+    parts do not belong together, HubError if a download fails.
+    """
+    folder = Path(source).expanduser().absolute()
+    if is_published(folder):
+        return _open_published(folder)
+    if is_hub_id(source):
+        return _open_published(download(str(source), revision, PATTERNS))
+    if not folder.is_dir():
+        raise MissingArtifact(
+            f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a project "
+            "or of a published index, or an id"
+        )
+    return _open_project(folder, revision)
+
+
+def _open_project(root: Path, revision: str | None) -> Collection:
+    if not (root / "params.yaml").exists() and any(root.glob("*.safetensors")):
+        raise MissingArtifact(
+            f"{root} holds LoRA files, but is not a project: make a project with `autolora index "
+            f"{shlex.quote(str(root))}`, and open the folder that contains its params.yaml"
+        )
+    params = load_params(root / "params.yaml")
+    settings, retriever = PoolSettings.of(params), open_retriever(root, revision, params.models)
+
+    weights = ProjectWeights(root, params.models, params.pool)
+
+    def describe(image: "Image") -> str:
+        from autolora.image_query import describe_image
+
+        return describe_image(root, params, image)
+
+    return Collection(root, settings, retriever, weights, describe)
+
+
+def _open_published(folder: Path) -> Collection:
+    manifest = read_manifest(folder)
+    with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
+        manifest.check_files(folder, hash_file)
+    parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
+    index = open_copy(copy_path(folder, manifest.index), manifest.index)
+    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
+    weights = PublishedWeights(folder, cache_folder("weights"), manifest)
+
+    def refuse_images(image: "Image") -> str:
+        raise MissingArtifact(
+            f"{folder} is a published index, which names no model that captions images: open the project that it was "
+            "made in, or describe the image in words and search for these"
+        )
+
+    return Collection(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
+
+
+def _checked_count(k: int) -> int:
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k is {k!r}, but must be a whole number from 1: the number of adapters to find")
+    return k

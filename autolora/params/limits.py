@@ -1,0 +1,84 @@
+"""Limits on what an image is drawn from, in Python, on the command line and on the page."""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import TypeGuard
+
+from autolora.errors import MismatchError
+from autolora.storage.validation import is_unicode
+
+MAX_ACTING = 100
+"""adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
+MAX_STRENGTH = 4.0
+"""largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
+number such as 80 is meant as percent"""
+MAX_SEED = 2**63 - 1
+"""largest seed; the smallest is 0"""
+
+
+def check_strength(name: str, strength: object) -> float:
+    """Return the strength of an adapter; raises MismatchError if it is not a number from -MAX_STRENGTH to MAX_STRENGTH.
+
+    name: of the adapter.
+    """
+    if _is_number(strength) and abs(factor := float(strength)) <= MAX_STRENGTH:
+        return factor
+    raise MismatchError(
+        f"the strength of adapter '{name}' is {strength!r}: give a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}, "
+        "such as 0.8"
+    )
+
+
+def check_relevance(name: str, relevance: object) -> None:
+    """Raise MismatchError if the relevance of an adapter is neither None nor a number from 0 to 1.
+
+    name: of the adapter.
+    """
+    if relevance is None or (_is_number(relevance) and 0 <= float(relevance) <= 1):
+        return
+    raise MismatchError(
+        f"the relevance of adapter '{name}' is {relevance!r}: give a number from 0 to 1, or None, which counts as 1"
+    )
+
+
+def check_acting(adapters: Sequence[str], names: Sequence[str] | None = None) -> None:
+    """Raise MismatchError if more adapters than MAX_ACTING are given to act together, or one of them twice.
+
+    adapters: sha256 of each. names: what an error calls each; by default the beginning of its sha256.
+    """
+    if len(adapters) > MAX_ACTING:
+        raise MismatchError(
+            f"{len(adapters)} adapters are given, but at most {MAX_ACTING} act together: give fewer"
+        )
+    check_distinct(adapters, names)
+
+
+def check_distinct(adapters: Sequence[str], names: Sequence[str] | None = None) -> None:
+    """Raise MismatchError if an adapter is given twice; arguments as `check_acting`."""
+    for position, sha256 in enumerate(adapters):
+        if sha256 in adapters[:position]:
+            name = names[position] if names else sha256[:8]
+            raise MismatchError(
+                f"the adapter {name} is given twice: give it once, with the strength that it should have"
+            )
+
+
+def check_prompt(prompt: object) -> str:
+    """Return a prompt; raises ValueError if it is empty or not valid Unicode, TypeError if it is not a text."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"the prompt is of type {type(prompt).__name__}, expected a text")
+    if not prompt.strip():
+        raise ValueError("the prompt is empty: say what the image shows")
+    if not is_unicode(prompt):
+        raise ValueError("the prompt is not valid UTF-8: remove the halves of surrogate pairs")
+    return prompt
+
+
+def check_seed(seed: object) -> None:
+    """Raise ValueError if the seed of an image is not a whole number from 0 to MAX_SEED."""
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"the seed is {seed!r}: give a whole number from 0 to {MAX_SEED}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)

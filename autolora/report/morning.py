@@ -1,0 +1,105 @@
+"""What an operator reads in the morning: the values of reports/index.html and of the page `Pool` of `autolora serve`.
+
+Imports no torch, so that the server starts fast.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autolora.catalog.diff import qualified_name
+from autolora.catalog.failed_models import group_by_model
+from autolora.catalog.store import read_all_or_empty
+from autolora.index import store as index
+from autolora.index.caption_check import disagreeing, read_caption_checks
+from autolora.index.served import copy_path, former_digest
+from autolora.lora.remedies import REMEDIES
+from autolora.pool.batches import batches_folder
+from autolora.records import Adapter, Listing
+from autolora.refresh.history import read_refresh, releases
+from autolora.refresh.last_refresh import failure_notice, read_last_refresh, to_words
+from autolora.refresh.outcomes import LABELS
+from autolora.refresh.waiting import read_waiting
+from autolora.report.headlines import headlines
+from autolora.report.measured import read_measured
+from autolora.report.trends import trends
+from autolora.stages import is_pipeline
+from autolora.storage.files import read_rows
+from autolora.wording import counted
+
+MAX_NAMED = 5
+"""failed models, and adapters whose captions disagree, that are named; the others are counted"""
+MAX_REFUSED = 200
+"""refused files of the pool that are named"""
+
+
+def morning(root: Path) -> dict[str, Any]:
+    """Return the values of the template components/morning.html.
+
+    Raises MissingArtifact or MismatchError if a file is damaged.
+    """
+    last, record, measured = read_last_refresh(root), read_refresh(root), read_measured(root)
+    refused, listings = _refused(root), read_all_or_empty(root)
+    return {
+        "notice": failure_notice(root, last),
+        "succeeded": to_words(last.succeeded) if last.succeeded else None,
+        "record": record,
+        "refused_now": [row for row in record.outcomes if row.kind == "refused"] if record else [],
+        "labels": LABELS,
+        "attention": [
+            *(record.problems if record else ()),
+            *_waiting(root, listings),
+            *_captions(root),
+            *measured.left_out,
+        ],
+        "refused": refused[:MAX_REFUSED],
+        "num_refused": len(refused),
+        "names": {listing.key: qualified_name(listing) for listing in listings},
+        "remedies": REMEDIES,
+        "tiles": headlines(measured),
+        "unmeasured": (measured.evaluation or {}).get("unmeasured"),
+        "trends": trends(releases(root)),
+        "is_pipeline": is_pipeline(root),
+    }
+
+
+def _waiting(root: Path, listings: Sequence[Listing]) -> list[str]:
+    """Return phrases on what waits: for another attempt, and for the daily budget."""
+    waiting = read_waiting(root, listings)
+    models = group_by_model(waiting.failed)
+    phrases = [
+        f"{model.failure}: `{model.name}`{model.others} ({model.reason}); next attempt on {model.retry_on}"
+        for model in models[:MAX_NAMED]
+    ]
+    if len(models) > MAX_NAMED:
+        phrases.append(f"{counted(len(models) - MAX_NAMED, 'more model')} with failed items")
+    if waiting.queued:
+        phrases.append(
+            f"{counted(waiting.queued, 'file waits', 'files wait')} for the daily budget (`crawl.budget`)"
+        )
+    return phrases
+
+
+def _captions(root: Path) -> list[str]:
+    """Return a phrase on captions that disagree with the weights in the index that is searched; none if all agree."""
+    released = former_digest(root)
+    checks = read_caption_checks(copy_path(root, released) if released else index.folder(root))
+    names = [f"`{check.name}`" for check in disagreeing(checks).values()]
+    if not names:
+        return []
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return [
+        f"captions of {counted(len(names), 'adapter')} disagree with the weights, and searches do not use them: "
+        f"{', '.join(names[:MAX_NAMED])}{more}; `autolora show NAME --captions` compares them"
+    ]
+
+
+def _refused(root: Path) -> list[Adapter]:
+    """Return the files of the pool that were refused, by reason and name; none if the project has no pool.
+
+    Reads the table without autolora.pool.store, which imports torch.
+    """
+    rows = read_rows(batches_folder(root).parent / "adapters.jsonl")
+    adapters = (Adapter.from_row(row) for row in rows if row.get("active", True))
+    refused = {adapter.sha256: adapter for adapter in adapters if not adapter.accepted}
+    return sorted(refused.values(), key=lambda adapter: (adapter.verdict, adapter.key))

@@ -1,0 +1,88 @@
+"""The newest adapters with a picture of each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autolora.catalog.diff import qualified_name
+from autolora.catalog.store import read_active
+from autolora.hubs.pages import page_of
+from autolora.index.tags import read_tags_of
+from autolora.params import HubsParams
+from autolora.pool import store as pool
+from autolora.records import Listing
+from autolora.refresh.history import RefreshRecord
+from autolora.report.pictures import data_url, reduce_image
+from autolora.show.naming import display_name
+
+MIN_SHOWN, MAX_SHOWN = 8, 16
+"""adapters on the page, by how many the last refresh has brought"""
+PICTURE_PX = 256
+"""largest side"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Newcomer:
+    """An adapter of the pool as the page shows it."""
+
+    name: str
+    author: str
+    full_name: str
+    """as `autolora show` accepts it"""
+    page: str | None
+    """URL on its hub"""
+    day: str
+    """first seen"""
+    is_new: bool
+    """whether the last refresh has brought it"""
+    tags: str
+    """what its weights say; empty if that is nothing likely, or the working index does not hold it"""
+    nsfw: bool
+    """whether its hub marks it as not safe for work: it is shown without a picture"""
+    picture: str | None
+    """data URL; None if the pool holds none"""
+
+
+def newest(root: Path, hubs: HubsParams | None, record: RefreshRecord | None) -> list[Newcomer]:
+    """Return the adapters that the last refresh has brought, then those that were seen last.
+
+    hubs: where the pages of the adapters are; None leaves the links out.
+    """
+    came = {row.sha256 for row in record.outcomes if row.kind == "accepted"} if record else set()
+    adapters = pool.adapters(root)
+    accepted: dict[str, Listing] = {}
+    for listing in read_active(root):
+        adapter = adapters.get(listing.key)
+        if adapter and adapter.accepted:
+            accepted.setdefault(adapter.sha256, listing)
+    ordered = sorted(accepted.items(), key=lambda item: item[1].id)
+    ordered.sort(key=lambda item: (item[0] in came, item[1].first_seen), reverse=True)
+    images = {key: image.sha256 for key, image in pool.renderings(root).items()}
+    shown = ordered[: min(max(len(came), MIN_SHOWN), MAX_SHOWN)]
+    return [_newcomer(root, hubs, sha256, listing, images, sha256 in came) for sha256, listing in shown]
+
+
+def _newcomer(
+    root: Path, hubs: HubsParams | None, sha256: str, listing: Listing, images: dict[str, str], is_new: bool
+) -> Newcomer:
+    """Return one adapter. images: ListedRendering.key -> sha256 of the image."""
+    name, author = display_name(listing.id, listing.file)
+    return Newcomer(
+        name=name,
+        author=author or listing.hub,
+        full_name=qualified_name(listing),
+        page=page_of(hubs, listing.hub, listing.id) if hubs else None,
+        day=listing.first_seen.isoformat(),
+        is_new=is_new,
+        tags=", ".join(tag.text for tag in read_tags_of(root, sha256) if tag.is_likely),
+        nsfw=listing.nsfw,
+        picture=None if listing.nsfw else _picture(root, listing, images),
+    )
+
+
+def _picture(root: Path, listing: Listing, images: dict[str, str]) -> str | None:
+    """Return the first image of a listing that the pool holds."""
+    paths = (
+        pool.rendering_path(root, images[image.key]) for image in listing.renderings if image.key in images
+    )
+    reduced = next(filter(None, (reduce_image(path, PICTURE_PX) for path in paths)), None)
+    return data_url(reduced, "webp") if reduced else None

@@ -1,0 +1,47 @@
+"""Images reduced for a page, as upright WebP. Small ones keep their pixels: smoothed, they would look unfinished."""
+
+import io
+from base64 import b64encode
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+SMALL_PX = 128
+"""shorter side up to which an image keeps its pixels, if its longer side fits"""
+LOSSY_QUALITY = 84
+LOSSLESS_EFFORT = 50
+"""of compression, 0 to 100"""
+METHOD = 2
+"""of WebP, 0 (fast) to 6"""
+
+
+def reduce_image(path: Path, max_side: int) -> bytes | None:
+    """Return an image as WebP, at most `max_side` px per side; a small one enlarged by the largest whole factor.
+
+    None if the file does not exist, or is empty because it was taken down. Raises what Pillow raises if it is damaged.
+    """
+    if not has_content(path):
+        return None
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+    is_small = min(image.size) <= SMALL_PX and max(image.size) <= max_side
+    if is_small:
+        factor = max_side // max(image.size)
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    else:
+        image.thumbnail((max_side, max_side))
+    stream = io.BytesIO()
+    quality = LOSSLESS_EFFORT if is_small else LOSSY_QUALITY
+    image.save(stream, format="WEBP", lossless=is_small, quality=quality, method=METHOD)
+    return stream.getvalue()
+
+
+def has_content(path: Path) -> bool:
+    """Return whether an image exists; one that was taken down is empty."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+def data_url(content: bytes, image_type: str) -> str:
+    """Return the bytes of an image as a data URL."""
+    return f"data:image/{image_type};base64,{b64encode(content).decode()}"

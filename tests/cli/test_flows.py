@@ -1,0 +1,88 @@
+"""`autolora refresh`, `crawl` and `takedown`: the process of a flow of the project, with its status and its signals."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autolora.cli import flows
+from autolora.errors import MissingArtifact
+
+ROOT = Path(__file__).parents[2]
+ECHO = "import sys; print(sys.argv[1:], flush=True); sys.exit(7)"
+WAIT = "import time; print('ready', flush=True); time.sleep(60)"
+
+
+def make_project(root: Path, name: str, code: str) -> None:
+    """Write a project whose flow of that name is this code."""
+    for file in ("params.yaml", "dvc.yaml"):
+        (root / file).write_text("")
+    (root / "flows").mkdir()
+    (root / "flows" / f"{name}.py").write_text(code)
+
+
+def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a command in a project."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "autolora", *arguments]
+    return subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        (["refresh"], []),
+        (["crawl"], []),
+        (["crawl", "--dry-run"], ["--dry-run"]),
+        (["takedown", "a", "b", "--reason", "-x", "--apply"], ["--reason=-x", "--apply", "--", "a", "b"]),
+        (["takedown", "--apply"], ["--apply", "--"]),
+    ],
+)
+def test_flow_gets_the_arguments_and_sets_the_exit_status(
+    tmp_path: Path, arguments: list[str], passed: list[str]
+) -> None:
+    make_project(tmp_path, arguments[0], ECHO)
+    process = start(tmp_path, *arguments)
+    output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (7, f"{passed}\n", "")
+
+
+def test_flow_gets_the_signals(tmp_path: Path) -> None:
+    make_project(
+        tmp_path, "refresh", f"import signal; signal.signal(signal.SIGINT, lambda *_: exit(9))\n{WAIT}"
+    )
+    process = start(tmp_path, "refresh")
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 9
+
+
+@pytest.mark.parametrize("missing", ["params.yaml", "dvc.yaml", "flows"])
+def test_outside_a_project_the_message_says_what_is_missing(
+    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(tmp_path, "refresh", ECHO)
+    (tmp_path / missing).rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    message = (
+        f"not a project with stages: it contains no {missing}. Run `autolora refresh` in the root of a clone"
+    )
+    with pytest.raises(MissingArtifact, match=message):
+        flows.refresh()
+
+
+def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_project(tmp_path, "refresh", ECHO)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(flows, "LIBRARIES", ("dvc", "no_such_library"))
+    with pytest.raises(MissingArtifact, match=r"needs no_such_library, .*autolora\[operate\]"):
+        flows.refresh()
+
+
+def test_help_is_that_of_the_command(tmp_path: Path) -> None:
+    process = start(tmp_path, "takedown", "--help")
+    output, _ = process.communicate()
+    assert process.returncode == 0 and "--reason" in output and "data/takedowns.jsonl" in output

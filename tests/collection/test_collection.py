@@ -1,0 +1,140 @@
+"""A collection in Python: how it is opened, its hits and their reasons."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import autolora
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.generation.collection import Collection
+from autolora.params import Params
+from tests.collection.images import PROMPT
+from tests.support import small_root
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs/howto/python.md"
+
+
+def test_an_empty_prompt_is_an_error(collection: Collection) -> None:
+    for find in (collection.search, collection.select):
+        with pytest.raises(ValueError, match="the prompt is empty"):
+            find(" ")
+
+
+def test_a_folder_of_lora_files_is_no_project(tmp_path: Path) -> None:
+    (tmp_path / "cat.safetensors").write_bytes(b"x")
+    with pytest.raises(MissingArtifact, match="make a project with `autolora index"):
+        autolora.open(tmp_path)
+
+
+@pytest.mark.parametrize("k", [-1, 0, 2.5, "auto"])
+def test_a_number_of_adapters_is_whole_and_positive(collection: Collection, k: Any) -> None:
+    with pytest.raises(ValueError, match="must be a whole number from 1"):
+        collection.search(PROMPT, k=k)
+
+
+def test_an_image_is_described_in_words(
+    collection: Collection, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[tuple[Path, tuple[int, int]]] = []
+
+    def describe(root: Path, params: Params, image: Image.Image) -> str:
+        described.append((root, image.size))
+        return PROMPT
+
+    monkeypatch.setattr("autolora.image_query.describe_image", describe)
+    image = root / "drawing.png"
+    Image.new("RGB", (32, 24), "navy").save(image)
+    assert collection.describe(image) == collection.describe(Image.open(image)) == PROMPT
+    assert described == [(root, (32, 24))] * 2
+    with pytest.raises(MissingArtifact, match=r"cannot read .*absent\.png"):
+        collection.describe("absent.png")
+
+
+def test_threads_may_search_at_the_same_time(root: Path) -> None:
+    prompts = [f"a {thing} number {number}" for thing in small_root.THEMES for number in range(10)]
+    expected = [autolora.open(root).search(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(autolora.open(root).search, prompts)) == expected
+
+
+def test_hits_of_a_collection(collection: Collection, root: Path) -> None:
+    assert len(collection) == 12 and repr(collection).startswith(
+        f"<Collection of 12 adapters in {root}, index "
+    )
+    assert len(collection.search(PROMPT)) == collection.settings.retrieval.k
+    assert collection.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == collection.search(
+        PROMPT, k=3
+    )
+    assert collection.search(PROMPT, where="nsfw") == []
+    assert collection.select(PROMPT, where="nsfw") == []
+    first, second = collection.search(PROMPT, k=2)
+    named = collection.named(PROMPT, {second.id: 0.5, first.id: -1.0})
+    assert [(hit.sha256, hit.strength) for hit in named] == [(second.sha256, 0.5), (first.sha256, -1.0)]
+    assert named[0].trigger_words and not named[1].trigger_words
+    assert [hit.strength for hit in collection.named(PROMPT, [first.id])] == [1.0]
+    wrong: Any
+    for wrong in ("0.8", 50, float("nan")):
+        with pytest.raises(MismatchError, match=rf"'{first.id}' is .*: give a number from -4 to 4"):
+            collection.named(PROMPT, {first.id: wrong})
+
+
+def test_names_are_a_list_of_texts_and_each_adapter_has_one(collection: Collection) -> None:
+    first = collection.search(PROMPT, k=1)[0]
+    wrong: list[tuple[Any, str]] = [
+        (first.id, r"a list of names, not str: give `\['author/name'\]`"),
+        (None, "a list of names, not NoneType"),
+        ([first], "a name of type Hit"),
+        ({1: 0.5}, "a name of type int"),
+    ]
+    for names, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            collection.named(PROMPT, names)
+    with pytest.raises(MissingArtifact, match=rf"give a name with its strength .* `{{'{first.id}': 0\.8}}`"):
+        collection.named(PROMPT, [f"{first.id}:0.8"])
+    with pytest.raises(MismatchError, match=rf"adapter {first.hub}:{first.id} is given twice"):
+        collection.named(PROMPT, [first.id, first.sha256[:8]])
+
+
+def test_reasons_of_hits(collection: Collection) -> None:
+    hits = collection.search(PROMPT, k=2)
+    plain, with_blocks = collection.explain(PROMPT, hits), collection.explain(PROMPT, hits, blocks=True)
+    assert [reason.captions for reason in plain] == [reason.captions for reason in with_blocks]
+    assert plain[0].captions and plain[0].blocks is None and not plain[0].unavailable
+    assert all(reason.blocks or reason.unavailable for reason in with_blocks)
+
+
+def test_examples_of_the_documentation_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, PAGE.name, "exec"), names)
+    assert names["image"].size == (64, 64) and len(names["images"]) == 2
+    assert names["weighted"][0].strength == 0.8
+    assert not any(module._forward_hooks for module in names["pipe"].transformer.modules())
+
+
+def test_readme_shows_the_first_example() -> None:
+    four_lines = (
+        PAGE.read_text().split('collection = autolora.open(".")')[1].split("```")[0].replace(", **size", "")
+    )
+    assert four_lines in (REPOSITORY / "README.md").read_text()
+
+
+def test_a_folder_without_a_project_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(autolora.AutoLoraError, match=r"params\.yaml"):
+        autolora.open(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["nothing", "./nothing/here", Path("owner/name")])
+def test_a_source_that_is_neither_a_folder_nor_an_id_is_an_error(
+    source: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingArtifact, match=r"neither an existing folder nor a Hugging Face id"):
+        autolora.open(source)
