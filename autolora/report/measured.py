@@ -16,7 +16,6 @@ SHORT_DIGEST = 12
 
 Part = dict[str, Any]
 """the report part of a stage"""
-Rows = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
