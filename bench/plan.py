@@ -25,7 +25,7 @@ from PIL import Image, ImageFilter
 from autolora import models
 from autolora.catalog.store import read_active
 from autolora.errors import exit_on_error
-from autolora.flow_matching import predict_velocity
+from autolora.fusion.flow_matching import predict_velocity
 from autolora.fusion.global_lora import global_update
 from autolora.lora.factors import Factors
 from autolora.params import Params, load

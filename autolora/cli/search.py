@@ -132,7 +132,7 @@ def _check_query(prompt: str | None, image: Path | None) -> None:
 
 def _describe(root: Path, params: Params, image: Path) -> str:
     """Return the caption of the image in a file, and print it to stderr."""
-    from autolora.image_query import describe_image, open_image
+    from autolora.search.by_image import describe_image, open_image
 
     opened = open_image(image, params.pool)
     announce(f"captioning {image.name} with {params.models.vlm}")

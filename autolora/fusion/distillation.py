@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autolora.flow_matching import Captions, NoisedBatch, predict_velocity
+from autolora.fusion.flow_matching import Captions, NoisedBatch, predict_velocity
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.fusion.rules import Adapter

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from autolora.dataset.store import TrainingRow, locked_captions
-from autolora.flow_matching import Captions, encode_captions, encode_images
+from autolora.fusion.flow_matching import Captions, encode_captions, encode_images
 from autolora.fusion.tensor_files import load_or_compute
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.lora.factors import Lora

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autolora.flow_matching import NoisedBatch, add_noise, predict_velocity
+from autolora.fusion.flow_matching import NoisedBatch, add_noise, predict_velocity
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.fusion.training_set import TrainingSet, sample_captions, sample_relevance

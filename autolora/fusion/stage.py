@@ -13,11 +13,11 @@ from torch import Tensor
 from autolora import models
 from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
-from autolora.flow_matching import shifted_sigmas
 from autolora.fusion import store as fusion
 from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.distillation import Distillation
 from autolora.fusion.examples import ExampleReader, find_examples, texts_by_image
+from autolora.fusion.flow_matching import shifted_sigmas
 from autolora.fusion.gate import Gates
 from autolora.fusion.initial import initial_gates
 from autolora.fusion.interference import Interference

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autolora.errors import MissingArtifact
-from autolora.flow_matching import Captions
+from autolora.fusion.flow_matching import Captions
 from autolora.lora.factors import Lora
 from autolora.presets.fusion import FusionVariant
 

@@ -97,9 +97,9 @@ class Collection:
 
         image: a file, or an image of Pillow. The first call loads the model; threads wait for each other.
         Raises RefusedFile if the file is no image or too large, MissingArtifact if it cannot be read, or the pool is a
-        published index; or as `autolora.image_query.describe_image`.
+        published index; or as `autolora.search.by_image.describe_image`.
         """
-        from autolora.image_query import open_image
+        from autolora.search.by_image import open_image
 
         opened = open_image(image, self.settings.pool)
         with self._describing:
@@ -258,7 +258,7 @@ def _open_project(root: Path, revision: str | None) -> Collection:
     weights = ProjectWeights(root, params.models, params.pool)
 
     def describe(image: "Image") -> str:
-        from autolora.image_query import describe_image
+        from autolora.search.by_image import describe_image
 
         return describe_image(root, params, image)
 

@@ -1,7 +1,7 @@
 """A project for one's own files: a folder with params.yaml, from which everything else is made."""
 
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,10 @@ def set_values(text: str, values: Mapping[str, Any]) -> str:
         raise ParamsError(f"params.yaml: {error.problem}: keep one of them") from error
     for dotted, value in values.items():
         *names, last = dotted.split(".")
-        section: Any = content
+        section = content
         for name in names:
-            section = section.get(name) if isinstance(section, Mapping) else None
-        if not isinstance(section, MutableMapping) or last not in section:
+            section = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
             raise KeyError(dotted)
         # as PyYAML quotes it: it reads the file as YAML 1.1, where an unquoted yes is true
         section[last] = editor.load(yaml.safe_dump(value, default_flow_style=True, allow_unicode=True))

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from autolora.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion import store as fusion
+from autolora.fusion.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion.install import Attachment, fused
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.slots import hidden_size, slots

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 MAX_SUGGESTIONS = 3
-MIN_SIMILARITY = 0.57
-"""twice the number of letters in common parts, per letter of both names"""
+MIN_SIMILARITIES = (0.8, 0.57)
+"""twice the number of letters in common parts, per letter of both names: names that reach the second count only if none
+reaches the first"""
 MIN_LETTERS = 3
 """length from which a part of a name is searched for"""
 
@@ -27,5 +28,6 @@ def similar_names(name: str, known: Iterable[str]) -> list[str]:
     wrong = name.casefold()
     containing = [lower for lower in by_lower if wrong in lower] if len(wrong) >= MIN_LETTERS else []
     best = sorted(containing, key=len)[:MAX_SUGGESTIONS]
-    best = best or get_close_matches(wrong, by_lower, MAX_SUGGESTIONS, MIN_SIMILARITY)
+    for similarity in MIN_SIMILARITIES:
+        best = best or get_close_matches(wrong, by_lower, MAX_SUGGESTIONS, similarity)
     return [by_lower[lower] for lower in best]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autolora.experiments.cases import PromptCase
-from autolora.flow_matching import add_noise, predict_velocity
+from autolora.fusion.flow_matching import add_noise, predict_velocity
 from autolora.fusion.install import fused
 from autolora.fusion.stage import base_files
 from autolora.storage.files import append_rows, read_rows

@@ -8,8 +8,8 @@ from torch import Tensor
 from autolora import models
 from autolora.dataset.store import training_lock
 from autolora.errors import MissingArtifact
-from autolora.flow_matching import NoisedBatch, add_noise, predict_velocity
 from autolora.fusion.examples import ExampleReader, find_examples
+from autolora.fusion.flow_matching import NoisedBatch, add_noise, predict_velocity
 from autolora.fusion.stage import base_files
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet, sample_captions
 from studies.paper.world import World

@@ -158,7 +158,7 @@ def image(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert (given, opened.size) == (root, (8, 8))
         return "a neon drawing"
 
-    monkeypatch.setattr("autolora.image_query.describe_image", describe)
+    monkeypatch.setattr("autolora.search.by_image.describe_image", describe)
     monkeypatch.chdir(root)
     Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
     return tmp_path / "it.png"

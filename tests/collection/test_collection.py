@@ -46,7 +46,7 @@ def test_an_image_is_described_in_words(
         described.append((root, image.size))
         return PROMPT
 
-    monkeypatch.setattr("autolora.image_query.describe_image", describe)
+    monkeypatch.setattr("autolora.search.by_image.describe_image", describe)
     image = root / "drawing.png"
     Image.new("RGB", (32, 24), "navy").save(image)
     assert collection.describe(image) == collection.describe(Image.open(image)) == PROMPT

@@ -1,6 +1,7 @@
 """Pretrained encoders: folders, compact storage, model cards, and what does not fit."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.presets.encoder import ENCODER
 from autolora.pretrained.config import TAGS
 from autolora.storage.hashes import hash_file
+from autolora.text_encoder.clip import load_numpy_text_encoder
 from tests.support.pretrained_folder import (
     FACTS,
     SKETCH,
@@ -146,7 +148,20 @@ def test_pipeline_beside_the_encoder_is_its_text_encoder(folder: Path, base: mod
     assert models.load_text_encoder(own).digest == pretrained.encoder.config.text_encoder
     assert models.transformer_config(own) == models.transformer_config(base)
     names = {path.name for path in (folder / "pipeline").iterdir()}
-    assert names == {"text_encoder", "tokenizer", "transformer"}
+    assert names == {"text_encoder", "tokenizer", "tokenizer.json", "transformer"}
+
+
+def test_the_text_encoder_beside_the_encoder_needs_no_transformers(
+    folder: Path, base: models.ModelsParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrained = load_pretrained(folder)
+    own = replace(base, pipeline=str(pretrained.pipeline))
+    expected = models.load_text_encoder(own).encode(["a cat"])
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    text_encoder = load_numpy_text_encoder(tmp_path, own, pretrained.tokenizers)
+    assert np.allclose(text_encoder.encode(["a cat"]), expected, atol=1e-5)
+    with pytest.raises(MissingArtifact, match="transformers"):
+        load_numpy_text_encoder(tmp_path, own)
 
 
 def test_pipeline_with_another_text_encoder_changes_nothing(folder: Path, base: models.ModelsParams) -> None:

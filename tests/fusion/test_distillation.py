@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from autolora.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion import store as fusion
 from autolora.fusion.distillation import IMAGES_PER_SET, Distillation, draw
+from autolora.fusion.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion.install import fused
 from autolora.fusion.training import fit, held_out_loss
 from autolora.params import FusionParams

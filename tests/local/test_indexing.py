@@ -93,12 +93,13 @@ def test_trigger_words_in_a_header_count_if_no_sidecar_has_any(
 
 def test_an_image_without_adapters_names_the_nearest(root: Path) -> None:
     index(root)
-    rules = replace(load(root / "params.yaml").retrieval, min_relevance=1.0)
-    hits, reason = _find(root, rules, "a cat", None, [], [], None)
+    params = load(root / "params.yaml")
+    params = replace(params, retrieval=replace(params.retrieval, min_relevance=1.0))
+    hits, reason = _find(root, params, "a cat", None, [], [], None)
     first, nearest, *_, advice = reason.splitlines()
     assert hits == [] and first == "no adapter fits the prompt; the nearest:"
     assert nearest.startswith("  folder:file0, relevance ") and "`autolora generate -k 1`" in advice
-    named, _ = _find(root, rules, "a cat", None, ["folder:file0"], [], None)
+    named, _ = _find(root, params, "a cat", None, ["folder:file0"], [], None)
     assert [hit.id for hit in named] == ["file0"]
 
 

@@ -66,7 +66,7 @@ def test_values_are_replaced_and_comments_stay() -> None:
         "one": {"name": "x" * 40, "inner": {"name": 2.5}},
         "two": {"name": ["c: d"]},
     }
-    for comment in ("# title", "# a section", "  # first", "  # second"):
+    for comment in ("# title", "# a section", " # first", " # second"):
         assert comment in changed
     assert set_values(TEXT, {}) == TEXT
 

@@ -61,8 +61,8 @@ from tests.params.changed_params import changed
         (
             "encoder",
             "overrides",
-            {"probe": "all"},
-            r"encoder.overrides.probe is 'all'; allowed: 'sketch', 'full'",
+            {"probe": "image"},
+            r"encoder.overrides.probe is 'image'; allowed: 'sketch', 'full'",
         ),
         (
             "fusion",

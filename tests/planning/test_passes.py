@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from autolora.flow_matching import predict_velocity
+from autolora.fusion.flow_matching import predict_velocity
 from autolora.params import Params
 from autolora.planning import meta_models, passes
 from autolora.planning.meta_models import MetaPipeline

@@ -6,7 +6,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from autolora.flow_matching import predict_velocity
+from autolora.fusion.flow_matching import predict_velocity
 from autolora.planning.passes import noised_batch
 from autolora.planning.tally import Tally, count
 from tests.support.tiny_flux import CONFIG

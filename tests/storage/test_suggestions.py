@@ -31,6 +31,11 @@ def test_a_suggestion_is_the_end_of_a_message() -> None:
     assert did_you_mean("zzz", ["mit"]) == ""
 
 
+def test_fainter_names_count_only_if_none_is_close() -> None:
+    assert similar_names("flux1-krea", ["flux.1-dev", "flux.1-krea"]) == ["flux.1-krea"]
+    assert similar_names("lisence", ["license", "hub"]) == ["license"]
+
+
 def test_thirty_thousand_names_are_compared_in_seconds() -> None:
     names = [f"author{number % 977}/style-{number}-flux" for number in range(30_000)]
     started = time.process_time()

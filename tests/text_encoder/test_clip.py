@@ -201,7 +201,5 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_tokenizer_with_other_tokens_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        MismatchError, match="has 54 tokens, but the text encoder beside it has embeddings of 53"
-    ):
+    with pytest.raises(MismatchError, match="has 54 tokens, but its text encoder has embeddings of 53"):
         load_numpy_text_encoder(tmp_path, write_model(tmp_path, vocab_size=53))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from autolora.flow_matching import add_noise, predict_velocity
 from autolora.fusion import store as fusion
+from autolora.fusion.flow_matching import add_noise, predict_velocity
 from autolora.fusion.rules import Adapter
 from autolora.lora.slots import slots
 from studies.gates import shelf as shelf_module

@@ -12,8 +12,8 @@ from PIL import Image
 
 from autolora import vlm
 from autolora.errors import CaptionError, MissingArtifact, ParamsError, RefusedFile
-from autolora.image_query import describe_image, open_image
 from autolora.params import Params, PoolParams
+from autolora.search.by_image import describe_image, open_image
 from tests.support import small_root, tiny_judges
 
 ORIENTATION, TURNED = 0x0112, 6
@@ -119,7 +119,7 @@ def test_what_is_no_image_is_an_error(given: object, bounds: PoolParams) -> None
 
 
 def test_an_image_is_opened_without_torch() -> None:
-    code = "import sys, autolora.image_query; sys.exit('torch' in sys.modules)"
+    code = "import sys, autolora.search.by_image; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autolora.flow_matching import (
+from autolora.fusion.flow_matching import (
     ENCODE_BATCH,
     NUM_NOISE_LEVELS,
     TRUNCATING_LOGGERS,
