@@ -168,7 +168,8 @@ def image(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_search_by_an_image_is_one_for_the_words_of_its_caption(
     root: Path, image: Path, options: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = CliRunner().invoke(app, ["search", "--image", str(image), *options.split()])
+    arguments = ["search", "--image", str(image), *options.split()]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     assert result.stdout == run(root, monkeypatch, "search", "a neon drawing", *options.split())
     captioning, caption, *_ = result.stderr.splitlines()
