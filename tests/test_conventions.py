@@ -63,7 +63,7 @@ OPTIONS = {
     "versions": {"as_json"},
     "release": {"rev"},
     "verify": {"sample", "seed", "as_json"},
-    "repair": {"apply", "train"},
+    "repair": {"apply"},
     "report": set(),
     "import-encoder": {"file", "output"},
     "import-gates": {"file", "output"},
