@@ -11,6 +11,7 @@ import pytest
 from autolora.index.served import open_index
 from autolora.index.store import content_digest
 from autolora.integrity.repair import commands
+from autolora.pool.sketch_packs import read_adapters
 from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.repairs import IMAGES, PACK, WEIGHTS, sources, unlinked
 from tests.integrity.versioned_repository import VersionedRepository
@@ -202,3 +203,20 @@ def test_weights_that_no_hub_lists_any_more_stay_missing(repository: VersionedRe
     assert "if a hub still lists it" in planned[0].reason
     repository.run_commands_of(planned)
     assert str(path.relative_to(repository.root)) in sources(repository.plan())
+
+
+def test_a_sketch_pack_is_written_without_weights_that_were_taken_down(
+    repository: VersionedRepository,
+) -> None:
+    pack, weights = repository.file(PACK), repository.file(WEIGHTS)
+    assert weights.stem in read_adapters(pack) and len(read_adapters(pack)) > 1
+    catalog = repository.root / "data/catalog.jsonl"
+    rows = [json.loads(line) for line in catalog.read_text().splitlines()]
+    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows if row["sha256"] != weights.stem))
+    repository.list_takedown(weights)
+    empty(weights)
+    repository.run("dvc", "commit", "-f", "-q", "pool")
+    flip_bit(pack)
+    repository.run_commands_of(repository.plan())
+    assert repository.verify().findings == ()
+    assert weights.stem not in read_adapters(pack) and weights.read_bytes() == b""
