@@ -46,12 +46,12 @@ def test_the_digest_that_versions_prints_is_a_tag_of_the_table(results: dict[str
     assert results["table"].version == results["table"].tags.get_version(content_digest(root))
 
 
-def test_an_sql_filter_returns_the_rows_that_pass(results: dict[str, Any], pool: Collection) -> None:
-    assert len(results["rows"]) == len(pool) and results["rows"][0]["license"] == "mit"
+def test_an_sql_filter_returns_the_rows_that_pass(results: dict[str, Any], collection: Collection) -> None:
+    assert len(results["rows"]) == len(collection) and results["rows"][0]["license"] == "mit"
 
 
-def test_a_vector_search_has_the_hits_of_a_search(results: dict[str, Any], pool: Collection) -> None:
-    hits = pool.search(results["prompt"], k=10, where=results["permitted"])
+def test_a_vector_search_has_the_hits_of_a_search(results: dict[str, Any], collection: Collection) -> None:
+    hits = collection.search(results["prompt"], k=10, where=results["permitted"])
     assert [row["id"] for row in results["fitting"]] == [hit.id for hit in hits]
     assert [1 - row["_distance"] for row in results["fitting"]] == pytest.approx(
         [hit.score for hit in hits], abs=1e-5
