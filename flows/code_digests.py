@@ -47,7 +47,7 @@ PLUMBING = (
 """files and folders whose code changes no row, vector or weight"""
 CODE = Path(__file__).parents[1]
 """the folder of the packages `flows` and `autolora` that run"""
-CONSTANTS = f"{PARAMS} constants"
+CONSTANTS = f"constants of {PARAMS}"
 """name of the constants in a digest"""
 MAX_PARSES, PARSE_DELAY_S = 50, 0.02
 CHECKED = Path("digests/code/checked.json")
