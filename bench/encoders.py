@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from autolora import models
 from autolora.encoder import store as encoder_store
@@ -19,8 +18,9 @@ from autolora.encoder.model import Encoder, TextEncoder, predict
 from autolora.evaluation.benchmark import make_benchmark, read_renderings, unseen_queries
 from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.judgments import read_judgments
-from autolora.params import EncoderParams, Params, PoolParams
-from autolora.params.reader import read_section
+from autolora.params import EncoderParams, Params, PoolParams, load
+from autolora.presets import Preset
+from autolora.presets.encoder import ENCODER
 from autolora.storage.arrays import Float32Array
 
 
@@ -28,7 +28,7 @@ from autolora.storage.arrays import Float32Array
 class Variant:
     """An encoder that is measured."""
 
-    preset: str
+    preset: Preset
     changes: Mapping[str, Any]
     """of the preset's fields"""
 
@@ -40,6 +40,10 @@ VARIANTS = {
     "transformer on weights": Variant("best", {"model": "transformer", "hybrid": False, "probe": "full"}),
 }
 """those with random initial weights, by the name of their row"""
+SIZE: Mapping[str, Any] = {
+    "layers": 2, "heads": 4, "learning_rate": 0.001, "steps": 100, "batch": 16, "slot_dropout": 0.3,
+}  # fmt: skip
+"""of the transformers, for the playground: few adapters, and a text encoder of width 128"""
 
 
 class CachingTextEncoder:
@@ -57,14 +61,12 @@ class CachingTextEncoder:
 
 
 def encoder_params(
-    root: Path, preset: str, changes: Mapping[str, Any], seed: int, steps: int | None
+    root: Path, preset: Preset, changes: Mapping[str, Any], seed: int, steps: int | None
 ) -> EncoderParams:
-    """Return the section `encoder` of params.yaml with another preset, the same overrides, and these changes."""
-    content = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    content["encoder"]["preset"] = preset
-    section = read_section(Params, content).encoder
-    section = replace(section, variant=replace(section.variant, **changes), seed=seed)
-    return section if steps is None else replace(section, steps=steps)
+    """Return the section `encoder` with a preset in the size of the bench, and these changes. steps: None is SIZE's."""
+    size = SIZE if steps is None else {**SIZE, "steps": steps}
+    variant = replace(ENCODER[preset], **{**size, **changes})
+    return replace(load(root / "params.yaml").encoder, preset=preset, variant=variant, seed=seed)
 
 
 def build_benchmark(

@@ -1,11 +1,11 @@
 """All methods of retrieval on adapters unseen in training: `python -m bench.retrieval` (after `make demo`).
 
-The encoders of all presets are trained as params.yaml sizes them, those with random weights from three seeds; so is a
-transformer with the text map of `best`, on sketches and on full weights. They are compared with each other and with
-the baselines of the stage `evaluation`, on its queries, in the whole index and in an index of the unseen adapters
-alone. Two more baselines: the mean image features of an adapter's renderings by the judge CLIP, and the number of
-downloads. R@1 is averaged over seeds, over the queries of each adapter, and over adapters; intervals resample adapters.
-Nothing in data/ is written.
+The encoders of all presets are trained in the size that bench/encoders.py states, those with random weights from three
+seeds; so is a transformer with the text map of `best`, on sketches and on full weights. They are compared with each
+other and with the baselines of the stage `evaluation`, on its queries, in the whole index and in an index of the unseen
+adapters alone. Two more baselines: the mean image features of an adapter's renderings by the judge CLIP, and the number
+of downloads. R@1 is averaged over seeds, over the queries of each adapter, and over adapters; intervals resample
+adapters. Nothing in data/ is written.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("."), help="repository")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--steps", type=int, help="instead of encoder.steps")
+    parser.add_argument("--steps", type=int, help="of the transformers, to try the bench")
     options = parser.parse_args()
     params = load(options.root / "params.yaml")
     tables = compare(options.root, params, options.seeds, options.steps)

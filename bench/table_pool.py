@@ -151,7 +151,6 @@ class TablePool:
             transformer=TRANSFORMER,
             variant=replace(ENCODER["best"], hybrid=False),
             width=TEXT_WIDTH,
-            dropout=0.0,
             sketch_size=SKETCH_SIZE,
             sketch_key=SketchSpec(SKETCH_SIZE).key,
             text_encoder=RandomTextEncoder.digest,

@@ -6,7 +6,8 @@
 A stage depends on its digest and not on source files, so a changed comment runs nothing again. A digest covers the
 modules of `autolora/` that the stage's flow imports, directly or not, as syntax trees without comments, docstrings and
 layout. PLUMBING is left out: modules that move data and report errors, but decide no number. What only the loader of
-params.yaml imports is left out too: it knows the presets of all stages, and a stage reads its own.
+params.yaml imports is left out too: it knows the presets of all stages, and a stage reads its own. The constants of the
+loader's sections, fields with a default, are no params of DVC, so that each digest covers them all.
 """
 
 import ast
@@ -21,6 +22,7 @@ from pathlib import Path
 from autolora.errors import AutoLoraError, MismatchError
 from autolora.stages import STAGES
 from autolora.storage.files import write_atomic
+from autolora.storage.hashes import hash_value
 
 PARAMS = "autolora/params/"
 """the loader of params.yaml, whose imports are not followed; the values themselves are DVC params"""
@@ -36,6 +38,7 @@ PLUMBING = (
     "autolora/fusion/pretrained.py",
     "autolora/hubs/",  # a downloaded file is verified by its hash
     "autolora/pretrained/",  # so is a file of a pretrained model
+    "autolora/storage/bounds.py",
     "autolora/storage/files.py",
     "autolora/storage/git.py",
     "autolora/storage/inputs.py",
@@ -44,6 +47,8 @@ PLUMBING = (
 """files and folders whose code changes no row, vector or weight"""
 CODE = Path(__file__).parents[1]
 """the folder of the packages `flows` and `autolora` that run"""
+CONSTANTS = f"constants of {PARAMS}"
+"""name of the constants in a digest"""
 MAX_PARSES, PARSE_DELAY_S = 50, 0.02
 CHECKED = Path("digests/code/checked.json")
 """written after a check, so that DVC runs every stage after it"""
@@ -55,8 +60,10 @@ def digest_path(root: Path, stage: str) -> Path:
 
 
 def code_digest(stage: str) -> dict[str, str]:
-    """Return module path -> sha256 of its syntax tree, for all modules that decide the numbers of a stage."""
-    return {
+    """Return module path -> sha256 of its syntax tree, for all modules that decide the numbers of a stage; and the
+    sha256 of the constants.
+    """
+    return {CONSTANTS: hash_constants()} | {
         name: hash_module(CODE / name)
         for name in sorted(imported_files(CODE / "flows" / f"{stage}.py"))
         if name.startswith("autolora/") and not name.startswith(PLUMBING)
@@ -100,6 +107,19 @@ def hash_module(path: Path) -> str:
     version adds changes nothing. Raises MismatchError if the file is not valid Python.
     """
     return hashlib.sha256("\n".join(_tokens(_parse(path))).encode()).hexdigest()
+
+
+def hash_constants() -> str:
+    """Return the sha256 of class, name and value of the fields in PARAMS that have a default."""
+    trees = [_parse(path) for path in sorted((CODE / PARAMS).glob("*.py"))]
+    sections = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    constants = sorted(
+        [section.name, ast.unparse(field.target), *_tokens(field.value)]
+        for section in sections
+        for field in section.body
+        if isinstance(field, ast.AnnAssign) and field.value
+    )
+    return hash_value(constants)
 
 
 def imported_files(path: Path) -> set[str]:

@@ -15,7 +15,7 @@ def train(values: Params) -> str:
     steps = stage.train(
         ROOT, section, transformer_config(models), load_text_encoder(models), values.pool, models.device
     )
-    total = section.steps if section.variant.model == "transformer" else 1
+    total = section.variant.steps if section.variant.model == "transformer" else 1
     *_, last = track(steps, "encoder", total, "steps")
     return ", ".join(f"{name} {value:.3f}" for name, value in last.values.items())
 

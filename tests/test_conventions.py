@@ -13,7 +13,8 @@ from flows import code_digests
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", *stages.STAGES)
-SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "serve", "refresh"}
+SEED = "seed"
+SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh"}
 
 
 def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
@@ -31,7 +32,7 @@ def test_a_stage_has_one_name_in_six_places(stage: str) -> None:
 
 
 def test_sections_are_stages_or_known() -> None:
-    assert {field.name for field in fields(Params)} == set(STAGES) | SECTIONS_WITHOUT_STAGE
+    assert {field.name for field in fields(Params)} == set(STAGES) | SECTIONS_WITHOUT_STAGE | {SEED}
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "crawl"])

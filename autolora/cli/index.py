@@ -116,6 +116,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
 
 def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
     """Yield what a run found and did, line by line."""
+    from autolora.hubs import describe_rejection
     from autolora.pool.near_duplicates import NEAR_DUPLICATE
     from autolora.records import ACCEPTED
 
@@ -130,7 +131,7 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
     for verdict, ids in verdicts.items():
         yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {_names(ids)}"
     for rule, number in report.rejected.items():
-        yield f"  {number} left out by crawl.{rule} in params.yaml"
+        yield f"  {number} left out: {describe_rejection(rule)}"
     if similar or verdicts or report.rejected:
         yield "  `autolora show NAME` says why"
     yield from _describe_images(report)

@@ -24,14 +24,17 @@ class EncoderConfig:
     variant: EncoderVariant
     width: int
     """d, the width of the text encoder"""
-    dropout: float
-    """of the transformer blocks, 0 to 1"""
     sketch_size: int | None
     """m = p; None with the probe `full`"""
     sketch_key: str | None
     """key of the SketchSpec that it was trained with; None with the probe `full`"""
     text_encoder: str
     """digest of the text encoder that it was trained with"""
+
+    @property
+    def dropout(self) -> float:
+        """The dropout of the transformer blocks."""
+        return self.variant.dropout if self.variant.regularize else 0.0
 
     @property
     def hidden(self) -> int:

@@ -37,13 +37,13 @@ def fit_transformer(
     families = torch.tensor(_numbers([example.family for example in train_examples]))
     device = encoder.positions.device
     temperature = Temperature(variant.temperature, variant.temperature_learned).to(device)
-    optimizer, schedule = _optimizer([*encoder.parameters(), *temperature.parameters()], params)
+    optimizer, schedule = _optimizer([*encoder.parameters(), *temperature.parameters()], variant)
     encoder.train()
-    for _ in range(params.steps):
-        adapters, texts = _sample(captions, variant, params.batch, generator)
+    for _ in range(variant.steps):
+        adapters, texts = _sample(captions, variant, variant.batch, generator)
         batch = concatenate([read(train_examples[int(i)].sha256) for i in adapters])
         if variant.regularize:
-            batch = _augment(batch, params, generator)
+            batch = _augment(batch, variant, generator)
         batch = batch.to(device)
         loss = contrastive_loss(
             encoder.text_map(captions.features[texts].to(device)),
@@ -81,17 +81,17 @@ def _ignore_pairs(variant: EncoderVariant, families: Tensor, texts: Tensor) -> T
     return shares_label(families, texts)
 
 
-def _augment(batch: AdapterBatch, params: EncoderParams, generator: torch.Generator) -> AdapterBatch:
+def _augment(batch: AdapterBatch, variant: EncoderVariant, generator: torch.Generator) -> AdapterBatch:
     """Return the batch with noise, and with random slots hidden if the variant masks missing slots."""
     values = batch.values
     if isinstance(values, Tensor):
-        values = _add_noise(values, params.sketch_noise, generator)
+        values = _add_noise(values, variant.sketch_noise, generator)
     else:
-        values = tuple(_add_noise_ranks(down, up, params.sketch_noise, generator) for down, up in values)
-    if params.variant.missing_slots != "mask":
+        values = tuple(_add_noise_ranks(down, up, variant.sketch_noise, generator) for down, up in values)
+    if variant.missing_slots != "mask":
         return AdapterBatch(values, batch.present)
     drawn = torch.rand(batch.present.shape, generator=generator)
-    visible = batch.present & (drawn >= params.slot_dropout)
+    visible = batch.present & (drawn >= variant.slot_dropout)
     return AdapterBatch(values, torch.where(visible.any(1, keepdim=True), visible, batch.present))
 
 
@@ -113,17 +113,16 @@ def _add_noise_ranks(
 
 
 def _optimizer(
-    weights: Sequence[torch.nn.Parameter], params: EncoderParams
+    weights: Sequence[torch.nn.Parameter], variant: EncoderVariant
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return AdamW and the schedule of its learning rate, as the variant defines them."""
-    variant = params.variant
     optimizer = torch.optim.AdamW(weights, lr=variant.learning_rate, weight_decay=variant.weight_decay)
 
     def factor(step: int) -> float:
         if variant.schedule == "constant":
             return 1.0
-        done = step / params.steps
-        return min(1.0, (step + 1) / (WARM_UP * params.steps)) * (1 + math.cos(math.pi * done)) / 2
+        done = step / variant.steps
+        return min(1.0, (step + 1) / (WARM_UP * variant.steps)) * (1 + math.cos(math.pi * done)) / 2
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 

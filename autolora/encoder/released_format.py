@@ -173,7 +173,6 @@ def _read_config(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_en
             **FIXED,  # type: ignore[arg-type]  # one mapping for fields of different types
         ),
         width=width,
-        dropout=0.0,
         sketch_size=None,
         sketch_key=None,
         text_encoder=text_encoder,

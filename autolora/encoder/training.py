@@ -62,7 +62,6 @@ def build(
         transformer={name: int(transformer[name]) for name in TRANSFORMER_FIELDS},
         variant=variant,
         width=text_encoder.width,
-        dropout=params.dropout if variant.regularize else 0.0,
         sketch_size=sketch.values.shape[-1] if sketch else None,
         sketch_key=SketchSpec(sketch.values.shape[-1]).key if sketch else None,
         text_encoder=text_encoder.digest,
@@ -97,7 +96,7 @@ def fit(
         yield Step(1, 1, values)
     else:
         for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
-            yield Step(number, params.steps, values)
+            yield Step(number, params.variant.steps, values)
         vectors = _embed(encoder, train_examples, read)
     _calibrate(encoder, train_examples, captions, vectors, text_encoder, params)
     embed = partial(embed_texts, encoder, text_encoder)

@@ -18,7 +18,6 @@ from torch import Tensor
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.gate import Gates
 from autolora.lora.slots import Slot, fused_slots, slots, unescape
-from autolora.params.ranges import check_section
 from autolora.params.reader import read_section
 from autolora.presets.fusion import FusionVariant
 from autolora.storage.files import write_atomic
@@ -91,9 +90,7 @@ def read_variant(values: Any) -> FusionVariant:
 
     Raises ParamsError if a field is missing, unknown, of another type or out of its range, as in params.yaml.
     """
-    variant = read_section(FusionVariant, values, "variant")
-    check_section("fusion.overrides", variant, "variant")
-    return variant
+    return read_section(FusionVariant, values, "variant")
 
 
 def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:

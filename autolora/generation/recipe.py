@@ -1,7 +1,7 @@
 """The recipe of a generated image, read from the provenance in its PNG, to generate the image again."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,7 @@ from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.generation.provenance import describe_strength, read_provenance
 from autolora.params import GenerationParams, Method, Params, check_method
 from autolora.params.limits import check_acting, check_prompt, check_relevance, check_strength
-from autolora.params.reader import read_section
+from autolora.params.reader import read_section, to_keys
 from autolora.records import Hit
 from autolora.storage.validation import check_sha256, checked_object, strings
 
@@ -156,15 +156,14 @@ def pixel_difference(path: Path, image: Image.Image) -> int | None:
 def _read_settings(recorded: Mapping[str, Any], params: Params) -> GenerationParams:
     """Return the settings of an image; those that it does not state are the current ones.
 
-    Raises ParamsError if a value has a wrong type, ValueError if it is out of range.
+    Raises ParamsError if a value has a wrong type or is out of its bounds, ValueError if it is too large.
     """
     current = params.generation
-    values = asdict(current)
+    values = to_keys(current)
     values |= {name: recorded[name] for name in values if name in recorded}
-    rules = asdict(current.rules)
+    rules = to_keys(current.rules)
     values["rules"] = rules | {name: values["rules"][name] for name in rules if name in values["rules"]}
     settings = read_section(GenerationParams, values, "generation")
-    replace(params, generation=settings)  # checks the ranges
     for name, limit in (
         ("width", MAX_SIDE), ("height", MAX_SIDE), ("steps", MAX_STEPS), ("max_sequence_length", MAX_TOKENS),
     ):  # fmt: skip

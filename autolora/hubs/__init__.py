@@ -106,6 +106,13 @@ def rejecting_rule(listing: Listing, rules: CrawlParams) -> str | None:
     return next((rule for rule, rejected in rejects.items() if rejected), None)
 
 
+def describe_rejection(rule: str) -> str:
+    """Return why a listing that a rule rejects is left out, as a phrase."""
+    if rule == "minors":
+        return "marked as showing a minor; such adapters never enter"
+    return f"rejected by crawl.{rule} in params.yaml"
+
+
 def limit_images(listing: Listing, rules: CrawlParams) -> Listing:
     """Return the listing with at most `max_renderings` renderings, none of them above `max_nsfw_level`."""
     allowed = [rendering for rendering in listing.renderings if not _exceeds(rendering.nsfw_level, rules)]

@@ -118,7 +118,7 @@ def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, check_values
 
 
 def read_header(path: Path, bounds: PoolParams) -> Header:
-    """Return the validated header of a file; at most pool.max_header_mb (of 10^6 bytes) are read.
+    """Return the validated header of a file; at most `max_header_mb` of the bounds are read.
 
     Raises RefusedFile: pickle, not-safetensors (also if it is not a regular file), truncated, header-too-large,
     header-inconsistent; OSError.

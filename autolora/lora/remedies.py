@@ -14,7 +14,7 @@ REMEDIES: dict[str, str] = {
     ),
     "truncated": "Download the file again. If the result is the same, the author's upload is incomplete.",
     "header-too-large": (
-        "A LoRA's header takes a few hundred kilobytes. Raise the limit only for a file that you know."
+        "A LoRA's header takes a few hundred kilobytes. Ask the author to save the file again."
     ),
     "header-inconsistent": "The file is damaged or was built to mislead a reader. Do not use it.",
     "not-a-lora": "Extract a LoRA from the model first.",
@@ -28,10 +28,7 @@ REMEDIES: dict[str, str] = {
     ),
     "text-encoder-only": "Load it with diffusers; AutoLoRA adapts only the transformer.",
     "no-slots": "Its updates are for the embedders or the final layer. Load it with diffusers.",
-    "unknown-keys": (
-        "The message lists the first five names. Report the layout. pool.min_known_keys is the required share"
-        " of known keys."
-    ),
+    "unknown-keys": "The message lists the first five names. Report the layout: every name must be known.",
     "duplicate-slot": "The file mixes two LoRAs or two layouts. Save them as two files.",
     "several-adapters": "Save one LoRA per file: save_pretrained(folder, selected_adapters=[name]).",
     "orphan": "The file was saved or merged incorrectly. Ask the author to save it again.",

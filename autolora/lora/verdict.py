@@ -11,7 +11,7 @@ REASONS: dict[str, str] = {
     "not-safetensors": "the file is not in the safetensors format",
     "pickle": "the file is a Python pickle, which could run code when loaded; it was not opened",
     "truncated": "the file is shorter than its header requires",
-    "header-too-large": "the file's header is larger than pool.max_header_mb",
+    "header-too-large": "the file's header is too large",
     "header-inconsistent": "the file's header contradicts itself or the file",
     "not-a-lora": "the file contains no LoRA weights; it may be a full model",
     "wrong-base": "the LoRA was made for a different base model",

@@ -1,17 +1,20 @@
 """Load params.yaml into frozen dataclasses; unknown, missing and mistyped keys are errors, and no key has a default.
 
+A field without a default is a key of the file; a field with one is a constant, but for `seed` and
+`fusion.trajectory_steps`, which `load` takes from other keys. Bounds of keys are annotations (storage/bounds.py).
+
 The sections `encoder` and `fusion` name a preset and override single fields of it: `preset: best` with
 `overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced. Their key `from` is the field
 `from_`, because `from` is a keyword of Python.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.params import ranges
+from autolora.params import consistency
 from autolora.params.generation import (
     METHODS,
     GenerationParams,
@@ -20,9 +23,10 @@ from autolora.params.generation import (
     check_method,
 )
 from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
+from autolora.params.limits import Seed
 from autolora.params.measurement import EvaluationParams, ExperimentsParams
 from autolora.params.models import JudgesParams, ModelsParams, VllmParams
-from autolora.params.operation import RefreshParams, ServeParams
+from autolora.params.operation import RefreshParams
 from autolora.params.reader import read_section
 from autolora.params.search import IndexParams, RetrievalParams
 from autolora.params.training import EncoderParams, FusionParams, training_params
@@ -37,7 +41,7 @@ __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
-    "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "check_method", "load",
+    "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "check_method", "load",
     "training_params",
 ]  # fmt: skip
 
@@ -46,6 +50,8 @@ __all__ = [
 class Params:
     """All sections of params.yaml; a function takes the sections it needs, not this."""
 
+    seed: Seed
+    """of encoder, fusion, evaluation and experiments"""
     models: ModelsParams
     hubs: HubsParams
     crawl: CrawlParams
@@ -61,17 +67,14 @@ class Params:
     judges: JudgesParams
     evaluation: EvaluationParams
     experiments: ExperimentsParams
-    serve: ServeParams
     refresh: RefreshParams
 
     def __post_init__(self) -> None:
-        """Raise ParamsError if a value is outside its range, or two values contradict each other."""
-        ranges.check_ranges(self)
-        ranges.check_hubs(self.crawl)
-        ranges.check_splits(self.dataset)
-        ranges.check_encoder(self.encoder.variant)
-        ranges.check_families(self.pool, self.dataset)
-        ranges.check_judges(self.judges, self.models)
+        """Raise ParamsError if two values contradict each other."""
+        consistency.check_splits(self.dataset)
+        consistency.check_encoder(self.encoder.variant)
+        consistency.check_families(self.pool, self.dataset)
+        consistency.check_judges(self.judges, self.models)
 
     @property
     def inputs(self) -> dict[str, str | None]:
@@ -94,6 +97,18 @@ def load(path: Path | str) -> Params:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     try:
-        return read_section(Params, content)
+        return _share(read_section(Params, content))
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from error
+
+
+def _share(params: Params) -> Params:
+    """Return params whose sections have what stands elsewhere in the file."""
+    seed, steps = params.seed, params.generation.steps
+    return replace(
+        params,
+        encoder=replace(params.encoder, seed=seed),
+        fusion=replace(params.fusion, seed=seed, trajectory_steps=steps),
+        evaluation=replace(params.evaluation, seed=seed),
+        experiments=replace(params.experiments, seed=seed),
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from autolora.storage.bounds import Count, Factor, Side
 from autolora.storage.suggestions import did_you_mean
 
 Method = Literal["direct", "gated", "velocity"]
@@ -23,9 +24,9 @@ def check_method(method: str) -> Method:
 class RuleParams:
     """The numbers in the rule of `velocity`; the other methods have none."""
 
-    velocity_factor: float
+    velocity_factor: Factor
     """c of v0 + c · Σ (v_i - v0); above 0 and at most 4, as a strength"""
-    velocity_share: float
+    velocity_share: float = 1.0
     """share of the denoising steps, from the first; the others use the plain sum"""
 
 
@@ -33,14 +34,14 @@ class RuleParams:
 class GenerationParams:
     """How images are generated, also those of experiments."""
 
-    width: int
+    width: Side
     """px, a multiple of 16, as is the height"""
-    height: int
-    steps: int
+    height: Side
+    steps: Count
     """denoising steps"""
     guidance: float
     """guidance scale of FLUX.1-dev"""
-    max_sequence_length: int
+    max_sequence_length: Count
     """T5 tokens of a prompt, also in the training of the gates"""
     trigger_words: bool
     """add the first trigger word of each adapter to the prompt of `generate`"""
@@ -50,5 +51,5 @@ class GenerationParams:
     rules: RuleParams
     text_encoders: bool
     """add an adapter's updates of the text encoders too, if its file has some"""
-    batch: int
+    batch: Count
     """images per call of the pipeline"""

@@ -1,9 +1,12 @@
 """The sections of the hubs: where they are, and what a crawl of them lists."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from autolora.records import Base, NsfwLevel
+from autolora.storage.bounds import Bound, Count, Natural, NonNegative, Positive, Share
+
+Hub = Literal["civitai", "huggingface", "modelscope", "folder"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,15 +35,15 @@ class HubsParams:
     folder: FolderParams
     timeout_s: float
     """seconds for connecting, and for each read; a whole response may take several times as long"""
-    attempts: int
+    attempts: Count
     """attempts per request"""
-    downloads: int
+    downloads: int = 4
     """maximum number of parallel downloads per hub"""
-    requests_per_s: float
+    requests_per_s: Positive
     """maximum rate per hub"""
-    max_mb_per_s: float | None
+    max_mb_per_s: Positive | None
     """maximum download rate per hub, 10^6 bytes; null is unlimited"""
-    min_kb_per_s: float
+    min_kb_per_s: float = 1.0
     """10^3 bytes; a download slower than this over timeout_s is aborted"""
 
 
@@ -48,11 +51,11 @@ class HubsParams:
 class BudgetParams:
     """The daily budget of new files; null is unbounded. Other new files are queued."""
 
-    files: int | None
+    files: Natural | None
     """number of LoRA files"""
-    gb: float | None
+    gb: NonNegative | None
     """10^9 bytes of LoRA files"""
-    captions: int | None
+    captions: Natural | None
     """number of captions to be written for new images"""
 
 
@@ -60,7 +63,11 @@ class BudgetParams:
 class CrawlParams:
     """Which hubs are scanned, and which of their files enter the catalog."""
 
-    hubs: tuple[Literal["civitai", "huggingface", "modelscope", "folder"], ...]
+    hubs: Annotated[
+        tuple[Hub, ...],
+        Bound("a list of at least one hub", bool),
+        Bound("a list without repetitions", lambda hubs: len(set(hubs)) == len(hubs)),
+    ]
     """in order of precedence: the first one names an adapter that several hubs list"""
     filters: tuple[str, ...]
     """tags that an adapter must carry (huggingface)"""
@@ -74,20 +81,20 @@ class CrawlParams:
     """highest allowed level of adapters, and of their renderings"""
     persons: bool
     """allow adapters that show a real person"""
-    minors: bool
-    """allow adapters that show a minor"""
-    min_downloads: int
+    minors: bool = False
+    """allow adapters that a hub marks as showing a minor"""
+    min_downloads: Natural
     """a listing without a number of downloads passes"""
     max_file_mb: float
     """10^6 bytes; larger files are rejected"""
-    newest: int | None
+    newest: Count | None
     """number of newest files per hub; null is all"""
     max_renderings: int
     """maximum number of renderings per adapter"""
-    overlap_h: float
+    overlap_h: NonNegative
     """hours before the watermark that an incremental scan reads again"""
-    full_scan_every_days: int
+    full_scan_every_days: Count
     """days between full scans, which read a hub's whole list and notice removed models"""
-    max_withdrawn_share: float
+    max_withdrawn_share: Share
     """if more than this share of a hub's known models is absent from a full scan, none of them is withdrawn"""
     budget: BudgetParams

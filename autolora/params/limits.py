@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import TypeGuard
+from typing import Annotated, TypeGuard
 
 from autolora.errors import MismatchError
+from autolora.storage.bounds import MAX_STRENGTH as MAX_STRENGTH
+from autolora.storage.bounds import Bound
 from autolora.storage.validation import is_unicode
 
 MAX_ACTING = 100
 """adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
-MAX_STRENGTH = 4.0
-"""largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
-number such as 80 is meant as percent"""
 MAX_SEED = 2**63 - 1
 """largest seed; the smallest is 0"""
+Acting = Annotated[
+    int, Bound(f"between 1 and {MAX_ACTING}, both allowed", lambda value: 1 <= value <= MAX_ACTING)
+]
+Seed = Annotated[int, Bound(f"between 0 and {MAX_SEED}, both allowed", lambda value: 0 <= value <= MAX_SEED)]
 
 
 def check_strength(name: str, strength: object) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autolora.params.generation import Method
+from autolora.storage.bounds import Count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,11 +13,12 @@ class EvaluationParams:
 
     split: Literal["test", "validation"]
     """adapters whose captions are the queries: test to report, validation to choose params"""
-    ks: tuple[int, ...]
+    ks: tuple[int, ...] = (1, 3)
     """the k of recall at k"""
-    bootstrap: int
+    bootstrap: int = 2000
     """number of bootstrap resamples of whole adapters"""
-    seed: int
+    seed: int = 0
+    """that of the file"""
     themes: str | None
     """file of judgments, adapter sha256 -> theme, relative to the repository's root; null: none"""
 
@@ -25,12 +27,13 @@ class EvaluationParams:
 class ExperimentsParams:
     """How fusion is measured."""
 
-    pairs: int
+    pairs: Count
     """number of adapter pairs"""
-    images: int
+    images: Count
     """images per prompt and method, each from its own seed"""
     further_methods: tuple[Method, ...]
     """methods of fusion to measure besides direct, selected and gated"""
-    bootstrap: int
+    bootstrap: int = 2000
     """number of bootstrap resamples of whole pairs"""
-    seed: int
+    seed: int = 0
+    """that of the file"""

@@ -1,7 +1,9 @@
 """The sections of the models: the base pipeline, the VLM and its servers, and the judges."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from autolora.storage.bounds import Bound, Count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,12 +30,12 @@ class ModelsParams:
 class VllmParams:
     """Connection to the vLLM servers. Outputs do not depend on it, so no stage lists it in dvc.yaml."""
 
-    urls: tuple[str, ...]
+    urls: Annotated[tuple[str, ...], Bound("a list of at least one URL", bool)]
     """base URL of each server's OpenAI-compatible API; requests are balanced over the servers"""
     timeout_s: float
     """seconds per request"""
-    attempts: int
-    """attempts per request"""
+    attempts: int = 24
+    """attempts per request, 1, 2, 4, 8, 8, … seconds apart: a server's restart may take minutes"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +52,9 @@ class JudgesParams:
     """as `clip_revision`"""
     classifier: str | None
     """folder of a transformers image classifier with labels `field:value`; null: no classifier"""
-    question: str
+    question: str = 'Does this picture show "{text}"? Please answer yes or no.'
     """of VQAScore; {text} stands for the text that the image should show"""
     engine: Literal["transformers", "vllm"]
     """run the VLM in the process of the stage, or request answers from a vLLM server"""
-    batch: int
+    batch: Count
     """images per forward pass (transformers) or requests in flight (vllm)"""

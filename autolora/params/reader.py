@@ -4,13 +4,14 @@ import datetime
 import math
 import os
 import types
-from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from autolora.errors import ParamsError
 from autolora.presets.encoder import ENCODER, EncoderVariant
 from autolora.presets.fusion import FUSION, FusionVariant
+from autolora.storage.bounds import Bound
 from autolora.storage.suggestions import did_you_mean
 
 T = TypeVar("T")
@@ -23,10 +24,11 @@ VARIANTS: Mapping[type, Mapping[str, Any]] = {EncoderVariant: ENCODER, FusionVar
 def read_section(kind: type[T], value: Any, dotted: str = "") -> T:
     """Return a section as its dataclass; `dotted` is its path in params.yaml, e.g. crawl.budget, empty for the file.
 
-    Raises ParamsError with the dotted path of a wrong key or value and what is allowed there.
+    Its keys are the fields without a default. Raises ParamsError with the dotted path of a wrong key or value and what
+    is allowed there.
     """
     content = _mapping(value, dotted)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     keys = ["overrides" if name == "variant" else _key(name) for name in hints]
     prefix = f"{dotted}." if dotted else ""
     for key in content:
@@ -45,6 +47,18 @@ def read_section(kind: type[T], value: Any, dotted: str = "") -> T:
     return kind(**values)
 
 
+def to_keys(section: Any) -> dict[str, Any]:
+    """Return a section without a preset as `read_section` reads it."""
+    values = {_key(name): getattr(section, name) for name in _hints(type(section))}
+    return {key: to_keys(value) if is_dataclass(value) else value for key, value in values.items()}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """Return name -> annotation of the fields without a default."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind) if field.default is MISSING}
+
+
 def _key(name: str) -> str:
     """Return the key of a field; a field that would be a keyword of Python has an underscore behind it."""
     return name.removesuffix("_")
@@ -53,7 +67,7 @@ def _key(name: str) -> str:
 def _override(variant: V, value: Any, dotted: str) -> V:
     """Return a preset's variant with the overrides of params.yaml; `dotted` is their path there."""
     content = _mapping(value, dotted)
-    hints = get_type_hints(type(variant))
+    hints = _hints(type(variant))
     for key in content:
         _require_known(key, list(hints), f"{dotted}.")
     return replace(variant, **{key: _value(hints[key], content[key], f"{dotted}.{key}") for key in content})
@@ -70,20 +84,23 @@ def _require_known(key: Any, allowed: list[str], prefix: str) -> None:
         raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(allowed)}")
 
 
-def _value(kind: Any, value: Any, dotted: str) -> Any:
+def _value(kind: Any, value: Any, dotted: str, or_null: str = "") -> Any:
     """Return a value in the type that its field is annotated with; `dotted` is its path.
 
-    A text that begins with `~/` is a path below the home folder.
-    Raises ParamsError if the value is not of that type.
+    A text that begins with `~/` is a path below the home folder. or_null: follows a bound in an error.
+    Raises ParamsError if the value is not of that type, or out of its bounds.
     """
     origin = get_origin(kind)
+    if origin is Annotated:
+        inner, *bounds = get_args(kind)
+        return _bounded(_value(inner, value, dotted), bounds, dotted, or_null)
     if is_dataclass(kind):
         return read_section(kind, value, dotted)  # type: ignore[arg-type]  # is_dataclass does not narrow
     if origin is Literal:
         return _literal(kind, value, dotted)
     if origin in (Union, types.UnionType):
         inner = next(member for member in get_args(kind) if member is not type(None))
-        return None if value is None else _value(inner, value, dotted)
+        return None if value is None else _value(inner, value, dotted, ", or null")
     if origin is tuple:
         if not isinstance(value, list):
             raise ParamsError(f"{dotted} must be a list, not {_yaml(value)}")
@@ -102,6 +119,15 @@ def _value(kind: Any, value: Any, dotted: str) -> Any:
             f"{dotted} must be of type {kind.__name__}, not {_yaml(value)}{_number_hint(kind, value)}"
         )
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+
+
+def _bounded(value: Any, bounds: Iterable[Bound], dotted: str, or_null: str) -> Any:
+    """Return a value; raises ParamsError if a bound does not hold for it."""
+    for bound in bounds:
+        if not bound.holds(value):
+            written = list(value) if isinstance(value, tuple) else value
+            raise ParamsError(f"{dotted} is {written!r} but must be {bound.text}{or_null}")
+    return value
 
 
 def _number_hint(kind: Any, value: Any) -> str:

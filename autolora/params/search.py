@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from autolora.params.limits import Acting
+from autolora.storage.bounds import Count, Share
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexParams:
     """Writing of the index."""
 
-    batch: int
+    batch: Count
     """adapters per write"""
 
 
@@ -15,10 +18,10 @@ class IndexParams:
 class RetrievalParams:
     """Defaults of a search, and the selection of adapters for an image."""
 
-    k: int
+    k: Count
     """number of adapters in a search result"""
-    max_selected: int
+    max_selected: Acting
     """maximum number of adapters that are selected for one image"""
-    min_relevance: float
+    min_relevance: Share
     """an adapter is selected if the probability that the prompt asks for what it does, beyond what the adapters
     selected before it do, is at least this"""

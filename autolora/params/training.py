@@ -6,6 +6,7 @@ from typing import Any
 from autolora.presets import Preset
 from autolora.presets.encoder import EncoderVariant
 from autolora.presets.fusion import FusionVariant
+from autolora.storage.bounds import Count, Side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,17 +21,8 @@ class EncoderParams:
     """a key of `presets.encoder.ENCODER`"""
     variant: EncoderVariant
     """the preset's variant with the section's `overrides`"""
-    steps: int
-    """training steps"""
-    batch: int
-    """adapters per step"""
-    dropout: float
-    """of the transformer blocks, 0 to 1; this and the next two only if the variant regularizes"""
-    slot_dropout: float
-    """share of an adapter's slots that a training step hides, 0 to 1"""
-    sketch_noise: float
-    """noise added in training, relative to the norm of a slot's update"""
-    seed: int
+    seed: int = 0
+    """that of the file"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,26 +40,27 @@ class FusionParams:
     """a key of `presets.fusion.FUSION`"""
     variant: FusionVariant
     """the preset's variant with the section's `overrides`"""
-    steps: int
+    steps: Count
     """training steps"""
-    batch: int
+    batch: Count
     """images per step, all of one target adapter"""
-    image_size: int
+    image_size: Side
     """side of a training image, in px; a multiple of 16"""
-    relevance_noise: float
+    relevance_noise: float = 0.15
     """standard deviation of the noise on the relevances 1 (target) and 0 (interfering adapter), clipped to 0..1"""
-    validate_every: int | None
+    validate_every: Count | None
     """steps between measurements of the held-out loss: that of the validation split's adapters; null measures none,
     trains all steps and keeps the last gates, as the paper does"""
-    patience: int
+    patience: int = 3
     """the training ends after this number of measurements without a lower held-out loss"""
-    trajectories: int
+    trajectories: int = 160
     """of the objective `velocity`: images that are drawn to learn from, four per set of adapters"""
-    trajectory_steps: int
-    """steps in which such an image is drawn"""
+    trajectory_steps: int = 0
+    """steps in which such an image is drawn: `generation.steps`"""
     checkpointing: bool
     """recompute activations in the backward pass: slower, with far less memory"""
-    seed: int
+    seed: int = 0
+    """that of the file"""
 
 
 def training_params(section: EncoderParams | FusionParams) -> dict[str, Any]:

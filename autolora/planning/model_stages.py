@@ -87,17 +87,17 @@ def _fit_ridge(setting: Setting) -> tuple[float, float, str]:
 
 def _fit_transformer(setting: Setting) -> tuple[float, float, str]:
     """Return seconds, bytes and description of the training of a transformer: six operations per weight and token."""
-    params, variant = setting.params.encoder, setting.params.encoder.variant
+    variant = setting.params.encoder.variant
     layer = setting.text_width**2 * (4 + 2 * variant.mlp_ratio)
     projections = (
         len({slot.type for slot in setting.slots}) * setting.params.pool.sketch_size**2 * setting.text_width
     )
     weights = layer * variant.layers + projections
-    tokens = len(setting.slots) * params.batch
-    seconds = params.steps * setting.machine.seconds(Tally(6.0 * layer * variant.layers * tokens))
+    tokens = len(setting.slots) * variant.batch
+    seconds = variant.steps * setting.machine.seconds(Tally(6.0 * layer * variant.layers * tokens))
     activations = tokens * setting.text_width * variant.layers * 16 * NUMBER_BYTES
     size = weights * OPTIMIZER_NUMBERS * NUMBER_BYTES + activations
-    return seconds, size, f"{params.steps:,} steps of {params.batch} adapters"
+    return seconds, size, f"{variant.steps:,} steps of {variant.batch} adapters"
 
 
 def fusion(setting: Setting) -> StageCost:

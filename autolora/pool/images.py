@@ -55,7 +55,7 @@ def check_bytes(count: int, bounds: PoolParams) -> None:
     if count > max_bytes:
         raise RefusedFile(
             IMAGE_TOO_LARGE,
-            f"the image has {count} bytes, but at most {max_bytes} are allowed (pool.max_image_mb)",
+            f"the image has {count} bytes, but at most {max_bytes} are allowed",
         )
 
 
@@ -104,7 +104,7 @@ def _refusing(bounds: PoolParams) -> Iterator[None]:
         raise RefusedFile(
             IMAGE_TOO_LARGE,
             f"the image has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} px, but at most {bounds.max_image_px} px are "
-            "allowed (pool.max_image_px)",
+            "allowed",
         ) from error
     except (
         Exception
@@ -128,8 +128,7 @@ def _check_size(image: Image.Image, max_px: int) -> None:
     if image.width * image.height > max_px:
         raise RefusedFile(
             IMAGE_TOO_LARGE,
-            f"the image has {image.width} × {image.height} px, but at most {max_px} px are allowed "
-            "(pool.max_image_px)",
+            f"the image has {image.width} × {image.height} px, but at most {max_px} px are allowed",
         )
     if max(image.size) > MAX_ASPECT_RATIO * min(image.size) or not min(image.size):
         raise RefusedFile(

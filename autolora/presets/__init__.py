@@ -2,7 +2,7 @@
 
 `paper` is the method as published, `released` is what the authors' code does, `best` is what measured best here.
 A preset fixes architecture, loss, sampling and optimizer; `overrides` in params.yaml replaces single fields.
-Only the size of a run (steps, batch, seed) and the strength of augmentation stand in params.yaml for all presets.
+The seed stands in params.yaml for all presets, and so does the size of the gates' training.
 
 Where the paper is silent (layers, heads, initial values, optimizer, noise levels), `paper` follows the released code,
 with four exceptions: a learned temperature that starts at 0.07, as in CLIP; batches of distinct adapters; each layer's

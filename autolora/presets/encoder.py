@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autolora.presets import Schedule, SlotView
+from autolora.storage.bounds import Count, NonNegative, Positive, Share
 
 Model = Literal["transformer", "ridge"]
 Probe = Literal["sketch", "full"]
@@ -20,7 +21,7 @@ BatchSampling = Literal["adapters", "captions"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderVariant:
-    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `alpha` to `regularize` apply to the
+    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `alpha` to `sketch_noise` apply to the
     transformer only, those after them to the ridge regression only."""
 
     model: Model
@@ -28,7 +29,7 @@ class EncoderVariant:
     text_map: TextMapping
     """text features as they are, centered at the mean of the training captions, or whitened by the covariance of the
     captions within training adapters too"""
-    text_shrinkage: float
+    text_shrinkage: Positive
     """share of the covariance's mean eigenvalue that is added to its diagonal before whitening"""
     probe: Probe
     """what an adapter is encoded from: its sketch, or its full weights"""
@@ -36,7 +37,7 @@ class EncoderVariant:
     """the transformer's own linears, or the authors' fused ones"""
     alpha: AlphaPer
     """scale of a LoRA file's layers, read by the probe `full`: each layer's own, or the file's first one for all"""
-    probes: int
+    probes: Count
     """L, the number of probe vectors q of Eq. 1 per slot"""
     tokens: TokensPer
     """one token per slot, from all its probes, or one token per probe"""
@@ -46,17 +47,17 @@ class EncoderVariant:
     """one matrix W of Eq. 1 per type of linear, or one per slot"""
     projection_init: ProjectionInit
     """W starts at zero, or at the random values of a linear layer"""
-    layers: int
+    layers: Count
     """transformer blocks of Eq. 2"""
-    heads: int
+    heads: Count
     """attention heads; must divide the text encoder's width"""
-    mlp_ratio: int
+    mlp_ratio: Count
     """hidden width of a block's MLP, in multiples of the text encoder's width"""
     causal: bool
     """a token attends only to itself and to earlier tokens"""
     missing_slots: MissingSlots
     """a slot that an adapter does not change is masked, encoded as an update of zero, or an error"""
-    temperature: float
+    temperature: Positive
     """tau of Eq. 3; its initial value if it is learned"""
     temperature_learned: bool
     """train the temperature with the encoder"""
@@ -66,7 +67,11 @@ class EncoderVariant:
     """all other pairs of a batch, or only those with another family and another caption"""
     batch_sampling: BatchSampling
     """distinct adapters with one random caption each, or (adapter, caption) pairs with replacement"""
-    learning_rate: float
+    steps: Count
+    """training steps"""
+    batch: Count
+    """adapters, or pairs, per step"""
+    learning_rate: Positive
     """of AdamW"""
     weight_decay: float
     """of AdamW"""
@@ -75,13 +80,19 @@ class EncoderVariant:
     clip_grad_norm: bool
     """clip the gradient's norm at 1"""
     regularize: bool
-    """apply `dropout`, `slot_dropout` and `sketch_noise` of params.yaml"""
+    """apply `dropout`, `slot_dropout` and `sketch_noise`"""
+    dropout: Share
+    """of the transformer blocks"""
+    slot_dropout: Share
+    """share of an adapter's slots that a training step hides"""
+    sketch_noise: NonNegative
+    """noise added in training, relative to the norm of a slot's update"""
     hybrid: bool
     """the index's vectors combine weights and captions, unless these contradict each other; only with the ridge
     regression, whose predictions out of fold say when they do"""
-    ridge: float
+    ridge: Positive
     """lambda of the ridge regression"""
-    landmarks: int
+    landmarks: Count
     """maximum number of training adapters with whose sketches the ridge regression compares the others"""
 
 
@@ -91,27 +102,27 @@ ENCODER: Mapping[str, EncoderVariant] = {
         probe="full", slots="fused", alpha="layer", probes=1, tokens="probe", scale_invariant=False,
         projections="slot", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=False,
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0, negatives="all",
-        batch_sampling="adapters", learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False, hybrid=False,
-        ridge=0.3, landmarks=2000,
+        batch_sampling="adapters", steps=20_000, batch=256, learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant", clip_grad_norm=False, regularize=False, dropout=0.1, slot_dropout=0.2, sketch_noise=0.5,
+        hybrid=False, ridge=0.3, landmarks=2000,
     ),
     "released": EncoderVariant(
         model="transformer", text_map="none", text_shrinkage=0.1,
         probe="full", slots="fused", alpha="file", probes=1, tokens="probe", scale_invariant=False,
         projections="type", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=True,
         missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
-        batch_sampling="captions", learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False, hybrid=False,
-        ridge=0.3, landmarks=2000,
+        batch_sampling="captions", steps=20_000, batch=256, learning_rate=1e-4, weight_decay=0.01,
+        schedule="constant", clip_grad_norm=False, regularize=False, dropout=0.1, slot_dropout=0.2, sketch_noise=0.5,
+        hybrid=False, ridge=0.3, landmarks=2000,
     ),
     "best": EncoderVariant(
         model="ridge", text_map="whiten", text_shrinkage=0.1,
         probe="sketch", slots="canonical", alpha="layer", probes=32, tokens="slot", scale_invariant=True,
         projections="type", projection_init="zero", layers=4, heads=12, mlp_ratio=4, causal=False,
         missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=0.5,
-        negatives="other_families", batch_sampling="adapters", learning_rate=1e-4,
-        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, hybrid=True,
-        ridge=0.3, landmarks=2000,
+        negatives="other_families", batch_sampling="adapters", steps=20_000, batch=256, learning_rate=1e-4,
+        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, dropout=0.1, slot_dropout=0.2,
+        sketch_noise=0.5, hybrid=True, ridge=0.3, landmarks=2000,
     ),
 }  # fmt: skip
 """preset -> variant of the encoder"""

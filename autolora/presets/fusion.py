@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from autolora.presets import Schedule, SlotView
+from autolora.storage.bounds import Bound, Factor, Natural, Positive
 
 GateForm = Literal["full", "no_base", "no_cross", "no_lora", "scalar"]
 Objective = Literal["interference", "velocity"]
@@ -23,7 +24,7 @@ class FusionVariant:
     """the gate has one more term, w_rel · s_i, with the relevance s_i of adapter i to the prompt"""
     relevance_weight: float
     """initial w_rel"""
-    global_rank: int
+    global_rank: Natural
     """rank of the global LoRA (Eq. 9), used with two or more adapters; 0 disables it"""
     init_std: float
     """standard deviation of the initial w_base, w_lora, w_cross and b"""
@@ -33,9 +34,9 @@ class FusionVariant:
     """initial w_out"""
     objective: Objective
     """what the training lowers: the loss of Eq. 10, or the error against the velocity of the method `velocity`"""
-    velocity_factor: float
+    velocity_factor: Factor
     """c of the method `velocity` that the objective `velocity` learns from"""
-    max_active: int
+    max_active: Annotated[int, Bound("between 2 and 4, both allowed", lambda value: 2 <= value <= 4)]
     """maximum number of active adapters per step, 2 to 4; their number is drawn, from 2 on"""
     single_share: float
     """share of steps with the target adapter alone, 0 to 1"""
@@ -49,7 +50,7 @@ class FusionVariant:
     """shift of the training noise levels; None takes the pipeline's own, which depends on the image size"""
     guidance: float
     """the transformer's guidance input in training"""
-    learning_rate: float
+    learning_rate: Positive
     """of AdamW"""
     weight_decay: float
     """of AdamW"""

@@ -10,7 +10,7 @@ from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.base_model import CONFIG_KEYS
 from autolora.hubs.validation import short_repr
 from autolora.params import GenerationParams, HubsParams, Params, PoolParams, RetrievalParams
-from autolora.params.reader import read_section
+from autolora.params.reader import read_section, to_keys
 from autolora.storage.hashes import HashFile
 from autolora.storage.validation import SHA256
 
@@ -52,7 +52,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the content of the file."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        content = asdict(self) | {"schema": SCHEMA, "settings": to_keys(self.settings)}
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
     def check_files(self, folder: Path, hash_file: HashFile) -> None:
         """Raise MissingArtifact if a file in the folder of the manifest is missing or damaged."""

@@ -16,7 +16,7 @@ from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
 from autolora.encoder.tags import Tag
 from autolora.errors import MissingArtifact
-from autolora.hubs import rejecting_rule
+from autolora.hubs import describe_rejection, rejecting_rule
 from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.index.names import EXPECTED, AdapterNames
@@ -121,7 +121,7 @@ def _inactive_reason(
     if rule := next(
         (rejecting_rule(listing, rules) for listing in listings if listing.status == "rejected"), None
     ):
-        return f"crawl.{rule} in params.yaml rejects it"
+        return f"it is {describe_rejection(rule)}"
     queued = next((listing for listing in listings if listing.status == "queued"), None)
     if queued is None:
         return (

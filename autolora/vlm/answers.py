@@ -62,7 +62,7 @@ def yes_probability(logprobs: Mapping[str, float]) -> float:
         first = max(logprobs, key=logprobs.__getitem__, default="")
         raise CaptionError(
             f"the VLM's answer begins with {first!r}, expected yes or no: "
-            "check that judges.question in params.yaml asks for one of them"
+            "name another model in params.yaml (judges.vlm), one that answers the question"
         )
     return yes / (yes + no)
 

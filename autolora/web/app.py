@@ -56,7 +56,7 @@ def create_app(root: Path, params: Params, access: Access, started: Callable[[],
     app.mount("/components", StaticFiles(directory=COMPONENTS), name="components")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_pages(app)
-    limits = uploads.upload_limits(params.serve.max_upload_mb, params.pool.max_image_mb)
+    limits = uploads.upload_limits(params.crawl.max_file_mb, params.pool.max_image_mb)
     return Guard(app, access, limits)
 
 

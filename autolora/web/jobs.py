@@ -14,6 +14,8 @@ from autolora.errors import AutoLoraError
 from autolora.params import Method
 from autolora.web.provenance import ImageRecord
 
+MAX_WAITING = 20
+"""images that wait to be generated; further ones are refused"""
 MAX_REMEMBERED = 100
 """finished images that the page lists; their files stay on disk"""
 
@@ -74,7 +76,7 @@ Generate = Callable[[Job, Callable[[int], None]], None]
 class Jobs:
     """The queue of images. One thread generates them, since the base model uses the whole machine."""
 
-    def __init__(self, generate: Generate, max_waiting: int) -> None:
+    def __init__(self, generate: Generate, max_waiting: int = MAX_WAITING) -> None:
         self._generate, self._max_waiting = generate, max_waiting
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()

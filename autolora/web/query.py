@@ -10,6 +10,8 @@ from autolora.index.conditions import of_options
 from autolora.params.limits import MAX_SEED
 
 MAX_PROMPT_CHARS = 1000
+RESULTS = 24
+"""adapters per search, unless the visitor asks for more"""
 MAX_RESULTS = 240
 MAX_SELECTED = 8
 """adapters of one image"""

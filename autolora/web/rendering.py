@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, Stric
 from starlette.responses import HTMLResponse
 
 from autolora.web.site import Site
+from autolora.web.thumbnails import CARD_PX, DETAILS_PX
 
 STATIC = Path(__file__).parent / "static"
 COMPONENTS = STATIC.parents[1] / "report" / "components"
@@ -28,8 +29,8 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
             path=request.url.path,
             num_adapters=None if current is None else len(current.retriever.index.rows),
             digest=None if current is None else current.retriever.index.digest,
-            thumbnail_px=site.params.serve.thumbnail_px,
-            max_image_px=site.params.serve.max_image_px,
+            card_px=CARD_PX,
+            details_px=DETAILS_PX,
             version=static_version(),
         )
     )

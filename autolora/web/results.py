@@ -14,7 +14,7 @@ from autolora.records import Hit
 from autolora.show.naming import display_name, file_size, file_stem
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.web.gallery import Gallery
-from autolora.web.query import Search
+from autolora.web.query import RESULTS, Search
 from autolora.web.served import OpenIndex
 from autolora.web.words import match, resemblance
 
@@ -111,7 +111,7 @@ def search(
     query: the vector (d,) of an uploaded file's weights if `wanted` names one. Raises MissingArtifact if the index
     does not contain the adapter that others should resemble.
     """
-    retriever, k = opened.retriever, wanted.k or params.serve.results
+    retriever, k = opened.retriever, wanted.k or RESULTS
     mask = retriever.index.mask(wanted.conditions)
     if wanted.like is not None:
         query = _weights_of(opened, wanted.like)

@@ -79,9 +79,9 @@ def open_site(root: Path, params: Params) -> Site:
         root=root,
         params=params,
         served=served,
-        thumbnails=Thumbnails(root, (params.serve.thumbnail_px, params.serve.max_image_px)),
-        uploads=Uploads(params.serve.max_uploads),
+        thumbnails=Thumbnails(root),
+        uploads=Uploads(),
         file_encoder=FileEncoder(root, params.pool),
-        jobs=Jobs(ImageGeneration(root, params, served).generate, params.serve.max_waiting),
+        jobs=Jobs(ImageGeneration(root, params, served).generate),
         releases=Releases(root),
     )

@@ -12,6 +12,10 @@ from autolora.report.images import has_content, reduce_image
 from autolora.storage.files import write_atomic
 
 FOLDER = Path("cache", "web_images")
+CARD_PX = 320
+"""largest side of an image on a card"""
+DETAILS_PX = 1024
+"""largest side of an image among the details of an adapter"""
 NAME = re.compile(r"[0-9a-f]{64}")
 """an image is named by its sha256 only, so that no name can leave the folder"""
 TURNED = range(5, 9)
@@ -25,7 +29,7 @@ class Thumbnails:
     """The images of one project, in a few sizes."""
 
     root: Path
-    sides: tuple[int, ...]
+    sides: tuple[int, ...] = (CARD_PX, DETAILS_PX)
     """px; other sizes are not made"""
 
     def load(self, image: str, side: int) -> bytes | None:

@@ -18,6 +18,8 @@ from autolora.storage.files import MB
 
 MAX_REMEMBERED = 64
 """vectors of uploaded files that are kept; those that were used longest ago are deleted"""
+MAX_PARALLEL = 2
+"""files that are received at a time; further ones are refused"""
 RECEIVE_TIMEOUT_S = 600
 
 
@@ -41,7 +43,7 @@ class UploadedLora:
 class Uploads:
     """Receives files, a few at a time, and keeps what was read from the last ones."""
 
-    def __init__(self, max_parallel: int) -> None:
+    def __init__(self, max_parallel: int = MAX_PARALLEL) -> None:
         self._free = max_parallel
         self._lock = threading.Lock()
         self._remembered: OrderedDict[str, UploadedLora] = OrderedDict()

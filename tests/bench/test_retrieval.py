@@ -18,10 +18,12 @@ PARAMS = EvaluationParams(split="test", ks=(1,), bootstrap=100, seed=0, themes=N
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_another_preset_keeps_the_overrides_of_the_params() -> None:
+def test_every_preset_has_the_size_of_the_bench() -> None:
     section = encoders.encoder_params(REPOSITORY, "paper", {"probe": "sketch"}, seed=2, steps=5)
-    expected = replace(ENCODER["paper"], layers=2, heads=4, learning_rate=0.001, probe="sketch")
-    assert (section.preset, section.variant, section.seed, section.steps) == ("paper", expected, 2, 5)
+    size = {**encoders.SIZE, "steps": 5}
+    assert (section.preset, section.seed) == ("paper", 2)
+    assert section.variant == replace(ENCODER["paper"], **size, probe="sketch")
+    assert encoders.encoder_params(REPOSITORY, "best", {}, seed=0, steps=None).variant.steps == 100
 
 
 def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:

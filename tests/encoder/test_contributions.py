@@ -21,7 +21,7 @@ def random_encoder(slots: str) -> RidgeEncoder:
     variant = replace(ENCODER["best"], slots=slots)
     encoder = RidgeEncoder(
         EncoderConfig(
-            transformer=CONFIG | {"num_layers": 2}, variant=variant, width=WIDTH, dropout=0.0,
+            transformer=CONFIG | {"num_layers": 2}, variant=variant, width=WIDTH,
             sketch_size=SPEC.size, sketch_key=SPEC.key, text_encoder="t" * 64,
         )
     )  # fmt: skip

@@ -45,7 +45,6 @@ def published(path: Path, width: int = WIDTH, **transformer: int) -> Transformer
         transformer={name: CONFIG[name] for name in names} | transformer,
         variant=replace(ENCODER["released"], **OVERRIDES),
         width=width,
-        dropout=0.0,
         sketch_size=None,
         sketch_key=None,
         text_encoder="",

@@ -59,7 +59,7 @@ SAME_DIRECTION: dict[str, Change] = {
 def encoder() -> RidgeEncoder:
     """Return the encoder of the preset `best`, fitted to random adapters and targets."""
     config = EncoderConfig(
-        transformer=CONFIG, variant=ENCODER["best"], width=WIDTH, dropout=0.0, sketch_size=SPEC.size,
+        transformer=CONFIG, variant=ENCODER["best"], width=WIDTH, sketch_size=SPEC.size,
         sketch_key=SPEC.key, text_encoder="t" * 64,
     )  # fmt: skip
     fitted, names = RidgeEncoder(config), [str(n) for n in range(TRAIN_ADAPTERS)]

@@ -49,7 +49,6 @@ def transformer_config(preset: str) -> EncoderConfig:
         transformer=TRANSFORMER,
         variant=variant,
         width=16,
-        dropout=0.0,
         sketch_size=SKETCH.size if is_sketch else None,
         sketch_key=SKETCH.key if is_sketch else None,
         text_encoder="",

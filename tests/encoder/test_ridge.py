@@ -44,7 +44,7 @@ def new_encoder(landmarks: int = 2000, ridge: float = RIDGE) -> RidgeEncoder:
     variant = replace(ENCODER["best"], ridge=ridge, landmarks=landmarks)
     return RidgeEncoder(
         EncoderConfig(
-            transformer=CONFIG, variant=variant, width=WIDTH, dropout=0.0, sketch_size=SPEC.size,
+            transformer=CONFIG, variant=variant, width=WIDTH, sketch_size=SPEC.size,
             sketch_key=SPEC.key, text_encoder="t" * 64,
         )
     )  # fmt: skip

@@ -26,7 +26,6 @@ def config_of(preset: Preset, probe: Probe, **overrides: object) -> EncoderConfi
         transformer=CONFIG,
         variant=replace(ENCODER[preset], model="transformer", probe=probe, **SMALL | overrides),  # type: ignore[arg-type]
         width=32,
-        dropout=0.1,
         sketch_size=SPEC.size if on_sketches else None,
         sketch_key=SPEC.key if on_sketches else None,
         text_encoder="t" * 64,

@@ -9,7 +9,7 @@ import pytest
 from autolora.errors import MismatchError
 from autolora.stages import STAGES
 from flows import code_digests
-from flows.code_digests import check, code_digest, hash_module, write
+from flows.code_digests import CONSTANTS, check, code_digest, hash_module, write
 
 SOURCE = '''"""Doubles numbers."""
 
@@ -51,6 +51,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "autolora/pool/stage.py": "from autolora.pool.numbers import double\nfrom autolora.params import load\n",
         "autolora/pool/numbers.py": SOURCE,
         "autolora/params/__init__.py": "import autolora.errors, autolora.presets.encoder\n",
+        "autolora/params/pool.py": "class Pool:\n    size: int\n    limit: float = 25.0\n",
         "autolora/errors.py": "class Wrong(Exception): pass\n",
         "autolora/presets/encoder.py": "X = 1\n",
         "autolora/unused.py": "X = 1\n",
@@ -77,7 +78,23 @@ def test_hash_is_equal_on_all_python_versions(tmp_path: Path) -> None:
 
 
 def test_digest_covers_imported_modules_without_plumbing(root: Path) -> None:
-    assert list(code_digest("pool")) == ["autolora/pool/numbers.py", "autolora/pool/stage.py"]
+    assert list(code_digest("pool")) == [CONSTANTS, "autolora/pool/numbers.py", "autolora/pool/stage.py"]
+
+
+def test_digest_covers_the_constants_of_sections_and_no_other_code_of_theirs(root: Path) -> None:
+    section = root / "autolora/params/pool.py"
+    before, text = code_digest("pool"), section.read_text()
+    section.write_text(text.replace("size: int", "size: float") + "\n\nlimit = 3\n")
+    assert code_digest("pool") == before
+    for changed in (
+        text.replace("25.0", "26.0"),
+        text.replace("limit", "most"),
+        text.replace("Pool", "Index"),
+    ):
+        section.write_text(changed)
+        after = code_digest("pool")
+        assert after.pop(CONSTANTS) != before[CONSTANTS]
+        assert after.items() < before.items()
 
 
 def test_presets_count_for_a_stage_that_imports_them_itself(root: Path) -> None:

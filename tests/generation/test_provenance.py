@@ -21,8 +21,7 @@ from autolora.generation.provenance import (
     read_gate_means,
     read_provenance,
 )
-from autolora.params import GenerationParams
-from autolora.params.reader import read_section
+from autolora.params import GenerationParams, RuleParams
 from autolora.records import Hit
 from tests.generation.drawing import PARAMS, PROMPT, difference
 from tests.support.tiny_flux import CONFIG
@@ -44,9 +43,10 @@ def test_image_is_generated_again_from_its_provenance(
     means = GateMeans.from_json(provenance["gate_means"])
     assert means.adapters == (hits[0].sha256, hits[1].sha256, GLOBAL) and means.values.shape == (3, 3, 3)
     assert not np.isnan(means.values).any()
+    recorded = provenance["generation"] | {"method": "gated", "rules": RuleParams(**provenance["generation"]["rules"])}
     again = generate(
         generator, provenance["prompt"], hits, method=provenance["method"], seed=provenance["seed"],
-        params=read_section(GenerationParams, provenance["generation"] | {"method": "gated"}),
+        params=GenerationParams(**recorded),
     )  # fmt: skip
     with Image.open(path) as saved:
         assert difference(again.image, saved) == 0

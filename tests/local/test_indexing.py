@@ -115,7 +115,10 @@ def test_rules_and_sidecars_count(root: Path, folder: Path) -> None:
         "'deep/file2.safetensors' was skipped: its sidecar 'file2.metadata.json' is not valid: Expecting property "
         "name enclosed in double quotes: line 1 column 2 (char 1)",
     )
-    assert show(root, "file0")["inactive because"] == "crawl.minors in params.yaml rejects it"
+    assert (
+        show(root, "file0")["inactive because"]
+        == "it is marked as showing a minor; such adapters never enter"
+    )
     (hit,) = open_retriever(root).search("a duck", k=3)
     assert (hit.id, hit.trigger_words, hit.nsfw) == ("deep/file1", ("quack",), True)
     assert open_retriever(root).search("a duck", k=3, where="NOT nsfw") == []

@@ -127,7 +127,7 @@ def test_server_gives_the_same_probability(
     assert (request["max_tokens"], request["temperature"], request["logprobs"]) == (1, 0, True)
     assert request["messages"][0]["content"][1]["text"] == params.question.replace("{text}", "a cat")
     http.top_logprobs = {"a": -0.1}
-    with pytest.raises(CaptionError, match=r"judges\.question"):
+    with pytest.raises(CaptionError, match=r"judges\.vlm"):
         scorer.yes_probabilities(images[:1], ["what?"])
 
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from autolora.errors import ParamsError
 from autolora.params import load
+from autolora.params.limits import MAX_SEED
+from autolora.params.reader import read_section, to_keys
 from tests.params.changed_params import SHIPPED
 
 
@@ -22,6 +25,31 @@ def test_invalid_yaml_is_an_error(tmp_path: Path, text: str, message: str) -> No
 
 def test_a_path_may_be_a_text() -> None:
     assert load(str(SHIPPED)) == load(SHIPPED)
+
+
+def test_sections_get_the_seed_and_the_steps_of_images(tmp_path: Path) -> None:
+    text = SHIPPED.read_text().replace("seed: 0 ", "seed: 5 ")
+    (tmp_path / "params.yaml").write_text(text)
+    params = load(tmp_path / "params.yaml")
+    seeds = {params.encoder.seed, params.fusion.seed, params.evaluation.seed, params.experiments.seed}
+    assert seeds == {5}
+    assert params.fusion.trajectory_steps == params.generation.steps == 12
+
+
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])
+def test_a_seed_out_of_bounds_is_an_error(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(SHIPPED.read_text().replace("seed: 0 ", f"seed: {seed} "))
+    with pytest.raises(
+        ParamsError, match=rf"seed is {seed} but must be between 0 and {MAX_SEED}, both allowed"
+    ):
+        load(path)
+
+
+def test_keys_are_read_as_they_are_written() -> None:
+    generation = load(SHIPPED).generation
+    assert to_keys(generation) == yaml.safe_load(SHIPPED.read_text())["generation"]
+    assert read_section(type(generation), to_keys(generation)) == generation
 
 
 def test_missing_file_is_an_error_that_says_where_to_run(tmp_path: Path) -> None:

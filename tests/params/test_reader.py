@@ -13,16 +13,18 @@ from tests.params.changed_params import changed
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
-        ("encoder", "stepps", 5, r"unknown key 'encoder.stepps'; allowed here: .*steps"),
-        ("encoder", "steps", ..., r"missing key 'encoder.steps'"),
-        ("encoder", "steps", "many", r"encoder.steps must be of type int, not 'many'"),
-        ("encoder", "steps", True, r"encoder.steps must be of type int, not True"),
-        ("encoder", "dropout", "x", r"encoder.dropout must be of type float, not 'x'$"),
-        ("encoder", "dropout", "1e-9", r"not '1e-9', which YAML reads as a text: write 1\.0e-09$"),
-        ("encoder", "dropout", "1.5e6", r"write 1500000\.0$"),
-        ("encoder", "dropout", "nan", r"must be of type float, not 'nan'$"),
-        ("encoder", "dropout", float("nan"), r"encoder.dropout is nan but must be a finite number"),
-        ("encoder", "dropout", 10**400, r"encoder.dropout is a number that is too large"),
+        ("fusion", "stepps", 5, r"unknown key 'fusion.stepps'; allowed here: .*steps"),
+        ("fusion", "seed", 0, r"unknown key 'fusion.seed'; allowed here: .*steps"),
+        ("pool", "max_image_mb", 20, r"unknown key 'pool.max_image_mb'; allowed here: max_rank, sketch_size"),
+        ("fusion", "steps", ..., r"missing key 'fusion.steps'"),
+        ("fusion", "steps", "many", r"fusion.steps must be of type int, not 'many'"),
+        ("fusion", "steps", True, r"fusion.steps must be of type int, not True"),
+        ("hubs", "timeout_s", "x", r"hubs.timeout_s must be of type float, not 'x'$"),
+        ("hubs", "timeout_s", "1e-9", r"not '1e-9', which YAML reads as a text: write 1\.0e-09$"),
+        ("hubs", "timeout_s", "1.5e6", r"write 1500000\.0$"),
+        ("hubs", "timeout_s", "nan", r"must be of type float, not 'nan'$"),
+        ("hubs", "timeout_s", float("nan"), r"hubs.timeout_s is nan but must be a finite number"),
+        ("hubs", "timeout_s", 10**400, r"hubs.timeout_s is a number that is too large"),
         (
             "models",
             "dtype",
@@ -89,4 +91,4 @@ def test_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pyt
     assert (
         load(changed(tmp_path, "hubs", "folder", {"path": "~/loras"})).hubs.folder.path == "/home/ann/loras"
     )
-    assert load(changed(tmp_path, "dataset", "salt", "a~/b")).dataset.salt == "a~/b"
+    assert load(changed(tmp_path, "models", "device", "a~/b")).models.device == "a~/b"

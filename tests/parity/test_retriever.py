@@ -92,7 +92,7 @@ def test_published_file_loads_and_saves(path: Path, tmp_path: Path) -> None:
 
 def config_of(transformer: dict[str, int], variant: EncoderVariant, width: int) -> EncoderConfig:
     return EncoderConfig(
-        transformer=transformer, variant=variant, width=width, dropout=0.0, sketch_size=None, sketch_key=None,
+        transformer=transformer, variant=variant, width=width, sketch_size=None, sketch_key=None,
         text_encoder="",
     )  # fmt: skip
 

@@ -37,7 +37,6 @@ def ridge_encoder(text_encoder: str, rank: int = 5, width: int = 16) -> RidgeEnc
         transformer=TRANSFORMER,
         variant=ENCODER["best"],
         width=width,
-        dropout=0.0,
         sketch_size=SKETCH.size,
         sketch_key=SKETCH.key,
         text_encoder=text_encoder,

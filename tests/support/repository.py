@@ -26,7 +26,6 @@ ROOT = Path(__file__).parents[2]
 TEST_PARAMS = {
     "models": {"threads": 1},
     "crawl": {"max_renderings": 2},
-    "encoder": {"steps": 40},
     "fusion": {"steps": 6},
     "experiments": {"pairs": 1, "images": 1},
 }

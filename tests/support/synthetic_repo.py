@@ -55,18 +55,15 @@ BOUNDS = PoolParams(
 
 def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: object) -> EncoderParams:
     """Return params of a small encoder; `overrides` replace further fields of the preset's variant."""
-    small = {"layers": 1, "heads": 4, "mlp_ratio": 2, "learning_rate": 0.002}
+    small = {
+        "layers": 1, "heads": 4, "mlp_ratio": 2, "learning_rate": 0.002, "steps": steps, "batch": 8,
+        "sketch_noise": 0.3,
+    }  # fmt: skip
     return EncoderParams(
         from_=None,
         from_revision=None,
         preset=preset,
         variant=replace(PRESETS[preset], **small | overrides),  # type: ignore[arg-type]
-        steps=steps,
-        batch=8,
-        dropout=0.1,
-        slot_dropout=0.2,
-        sketch_noise=0.3,
-        seed=0,
     )
 
 

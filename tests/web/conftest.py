@@ -25,7 +25,7 @@ PARAMS = {
     "models": {"threads": 1},
     "pool": {"sketch_size": 8},
     "generation": {"width": 32, "height": 32, "steps": 3, "max_sequence_length": 8},
-    "serve": {"results": 6, "max_upload_mb": 2, "max_waiting": 3},
+    "crawl": {"max_file_mb": 2},
 }
 NSFW = "author1/neon"
 

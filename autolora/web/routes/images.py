@@ -92,7 +92,7 @@ def generate_image(request: Request, wanted: WantedImage) -> dict[str, Any]:
     try:
         job = site.jobs.submit(_to_request(site, wanted), site.params.generation.steps)
     except QueueFullError as error:
-        raise HTTPException(429, "too many images wait (serve.max_waiting): try again later") from error
+        raise HTTPException(429, "too many images wait: try again later") from error
     return as_shown(site, job)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
 from autolora.search.reasons import explain
-from autolora.web.query import MAX_RESULTS, View
+from autolora.web.query import MAX_RESULTS, RESULTS, View
 from autolora.web.rendering import render
 from autolora.web.results import Card, cards_of
 from autolora.web.site import Site
@@ -53,7 +53,7 @@ def _results(site: Site, view: View) -> dict[str, Any]:
         "uploaded": uploaded,
         "is_known": uploaded is not None and uploaded.sha256 in opened.positions,
         "selected": cards_of(opened, site.gallery, site.params, view, view.use),
-        "more": min(len(results.cards) + site.params.serve.results, MAX_RESULTS),
+        "more": min(len(results.cards) + RESULTS, MAX_RESULTS),
     }
 
 

@@ -35,7 +35,7 @@ async def upload_file(request: Request, name: FileName = "file.safetensors") -> 
     """Read a LoRA file (the body of the request) and return its id, which the parameter `file` of a search takes."""
     site: Site = request.app.state.site
     index = site.opened().retriever.index
-    async with site.uploads.receive(request, site.params.serve.max_upload_mb) as path:
+    async with site.uploads.receive(request, site.params.crawl.max_file_mb) as path:
         lora = await asyncio.to_thread(site.file_encoder.read, path, name, index)
     return {
         "id": site.uploads.remember(lora),

@@ -22,6 +22,8 @@ params: set[str] = set()
 loaded: list[Any] = []
 """all sections that were loaded; kept, so that no id is used again"""
 section_names: dict[int, str] = {}
+SHARED = {"seed": "seed", "trajectory_steps": "generation.steps"}
+"""field that a section takes from another key -> that key"""
 
 
 def record_open(event: str, arguments: tuple[Any, ...]) -> None:
@@ -72,7 +74,7 @@ def trace_libraries() -> None:
 
 
 def trace_params() -> None:
-    """Record each field of a loaded section that code of autolora or flows reads."""
+    """Record each field of a loaded section that code of autolora or flows reads, but no constant."""
     import autolora.params as module
 
     load = module.load
@@ -82,8 +84,9 @@ def trace_params() -> None:
         loaded.append(values)
         for field in dataclasses.fields(values):
             section = getattr(values, field.name)
-            section_names[id(section)] = field.name
-            trace_class(type(section))
+            if dataclasses.is_dataclass(section):
+                section_names[id(section)] = field.name
+                trace_class(type(section))
         return values
 
     module.load = recorded_load
@@ -92,11 +95,12 @@ def trace_params() -> None:
 @functools.cache
 def trace_class(section: type) -> None:
     """Record the reads of the fields of a section's class."""
-    names, read = {field.name for field in dataclasses.fields(section)}, section.__getattribute__
+    fields, read = dataclasses.fields(section), section.__getattribute__
+    names = {field.name for field in fields if field.default is dataclasses.MISSING or field.name in SHARED}
 
     def recorded(self: Any, name: str) -> Any:
         if name in names and id(self) in section_names and reader() in ("autolora", "flows", "__main__"):
-            params.add(f"{section_names[id(self)]}.{name.removesuffix('_')}")
+            params.add(SHARED.get(name, f"{section_names[id(self)]}.{name.removesuffix('_')}"))
         return read(self, name)
 
     section.__getattribute__ = recorded  # type: ignore[method-assign, assignment]
