@@ -20,6 +20,7 @@ def make_project(root: Path, name: str, code: str) -> None:
     for file in ("params.yaml", "dvc.yaml"):
         (root / file).write_text("")
     (root / "flows").mkdir()
+    (root / "flows" / "__init__.py").write_text("")
     (root / "flows" / f"{name}.py").write_text(code)
 
 
