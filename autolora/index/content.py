@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from autolora.errors import MissingArtifact
 from autolora.index.copies import COLUMNS_FILE, HASHES, Rows, is_copy, map_columns, map_vectors, vectors_path
-from autolora.index.inverted_lists import MIN_ROWS, build_lists, write_lists
 from autolora.index.store import CHECKS, EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, hash_vector_row
 from autolora.index.text_map import TextMap, read_text_map, write_text_map
 from autolora.storage.arrays import Float32Array
@@ -112,15 +111,10 @@ def _read_tokenizer(folder: Path) -> bytes | None:
 
 def write_content(folder: Path, content: Content) -> None:
     """Write all files of a copy but the hashes."""
-    columns, order = content.columns, np.arange(content.columns.num_rows)
-    if len(order) >= MIN_ROWS:
-        order, lists = build_lists(content.vectors[0])
-        columns = columns.take(order)
-        write_lists(folder, lists)
-    with pa.ipc.new_file(folder / COLUMNS_FILE, columns.schema) as writer:
-        writer.write_table(columns.combine_chunks())
+    with pa.ipc.new_file(folder / COLUMNS_FILE, content.columns.schema) as writer:
+        writer.write_table(content.columns.combine_chunks())
     for name, vectors in zip(VECTORS, content.vectors, strict=True):
-        np.save(vectors_path(folder, name), vectors[order])
+        np.save(vectors_path(folder, name), vectors)
     write_atomic(folder / "meta.json", json.dumps(content.meta))
     write_text_map(folder, content.text_map)
     if content.tokenizer is not None:

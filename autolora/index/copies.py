@@ -1,9 +1,8 @@
 """An immutable copy of one version of the index, in a format that opens without reading it.
 
 `vectors.npy` and `columns.arrow` are mapped into memory: a search reads the vectors that it compares, the columns that
-it filters by, and the rows of its hits. A large index has `lists.safetensors`, and its rows are sorted by these lists
-instead of by sha256. `weights_vectors.npy`, `meta.json`, `text_map.safetensors` and `tokenizer.json` are those of the
-working index, and `hashes.json` has the sha256 of each of these files.
+it filters by, and the rows of its hits. `weights_vectors.npy`, `meta.json`, `text_map.safetensors` and `tokenizer.json`
+are those of the working index, and `hashes.json` has the sha256 of each of these files.
 """
 
 import json
@@ -17,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from autolora.errors import MissingArtifact
-from autolora.index.inverted_lists import InvertedLists, read_lists
 from autolora.index.nearest import find_nearest
 from autolora.index.text_map import TextMap, read_text_map
 from autolora.matching.relevance import Relevance
@@ -75,8 +73,6 @@ class Index:
     """from text features to the vectors that adapters are compared with"""
     relevance: Relevance | None
     """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
-    lists: InvertedLists | None = None
-    """of a large index"""
     tokenizers: Mapping[str, Path] = field(default_factory=dict)
     """digest of the text encoder -> its tokenizer.json; empty if a former version of AutoLoRA wrote the index"""
 
@@ -104,9 +100,9 @@ class Index:
     ) -> tuple[Int64Array, Float32Array]:
         """Return the positions of the k rows nearest to a unit vector (d,), best first, and their cosines.
 
-        mask (N,): the rows that may be returned. In a large index a few of the nearest can be missed.
+        mask (N,): the rows that may be returned.
         """
-        return find_nearest(self.vectors, query, k, mask, self.lists)
+        return find_nearest(self.vectors, query, k, mask)
 
     def nearest_by_weights(
         self, vector: Float32Array, k: int, mask: BoolArray | None = None
@@ -155,7 +151,6 @@ def open_copy(folder: Path, digest: str) -> Index:
             text_encoder=meta["text_encoder"],
             text_map=read_text_map(folder),
             relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
-            lists=read_lists(folder),
             tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
         )
     except (MissingArtifact, *DAMAGED) as error:

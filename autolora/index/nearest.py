@@ -1,10 +1,7 @@
 """The vectors with the highest cosines to a query, among all or among those that pass a filter."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from autolora.index.inverted_lists import InvertedLists, Range
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
 
 MAX_GATHERED_SHARE = 0.25
@@ -15,23 +12,18 @@ BLOCK = 512
 
 
 def find_nearest(
-    vectors: Float32Array,
-    query: Float32Array,
-    k: int,
-    mask: BoolArray | None = None,
-    lists: InvertedLists | None = None,
+    vectors: Float32Array, query: Float32Array, k: int, mask: BoolArray | None = None
 ) -> tuple[Int64Array, Float32Array]:
     """Return the positions of the k rows with the highest products with a query, best first, and these products.
 
     vectors (N, d). query (d,). mask (N,): rows that may be returned; fewer than k are returned if fewer pass.
-    lists: compare only the rows in the most similar lists; None compares all.
     """
-    ranges = [(0, len(vectors))] if lists is None else lists.choose(query, k, mask)
-    positions = _positions(ranges, mask)
-    if len(positions) <= MAX_GATHERED_SHARE * sum(stop - start for start, stop in ranges):
-        return _best(positions, _compare_copied(vectors, query, positions), k)
-    scores = np.concatenate([vectors[start:stop] @ query for start, stop in ranges])
-    return _best(positions, scores if mask is None else scores[_passing(ranges, mask)], k)
+    positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask)
+    if len(positions) <= MAX_GATHERED_SHARE * len(vectors):
+        scores = _compare_copied(vectors, query, positions)
+    else:
+        scores = (vectors @ query)[positions]
+    return _best(positions, scores, k)
 
 
 def _compare_copied(vectors: Float32Array, query: Float32Array, positions: Int64Array) -> Float32Array:
@@ -41,17 +33,6 @@ def _compare_copied(vectors: Float32Array, query: Float32Array, positions: Int64
         part = slice(start, start + BLOCK)
         scores[part] = vectors[positions[part]] @ query
     return scores
-
-
-def _positions(ranges: Sequence[Range], mask: BoolArray | None) -> Int64Array:
-    """Return the positions in these ranges that pass."""
-    if mask is None:
-        return np.concatenate([np.arange(start, stop) for start, stop in ranges])
-    return np.concatenate([start + np.flatnonzero(mask[start:stop]) for start, stop in ranges])
-
-
-def _passing(ranges: Sequence[Range], mask: BoolArray) -> BoolArray:
-    return np.concatenate([mask[start:stop] for start, stop in ranges])
 
 
 def _best(positions: Int64Array, scores: Float32Array, k: int) -> tuple[Int64Array, Float32Array]:

@@ -12,11 +12,9 @@ import pytest
 
 from autolora.errors import MissingArtifact
 from autolora.index import content, served
-from autolora.index.content import Content, make_copy, read_verified, write_content
+from autolora.index.content import Content, make_copy, write_content
 from autolora.index.served import copy_path, open_index
 from autolora.index.store import content_digest
-from autolora.models import ClipTextEncoder
-from autolora.search.retriever import Retriever
 from autolora.storage.incremental import read_digest
 from tests.index.versions import tags_folder
 from tests.support.synthetic_repo import file_states
@@ -29,28 +27,6 @@ def test_copy_is_made_once_and_read_only(root: Path) -> None:
     assert file_states(root / "cache") == before
     files = [path for path in (root / "cache" / "index").rglob("*") if path.is_file()]
     assert files and all(path.stat().st_mode & 0o222 == 0 for path in files)
-
-
-def test_rows_of_a_large_index_are_sorted_by_list_with_their_vectors(
-    root: Path, text_encoder: ClipTextEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = open_index(root)
-    expected = {row["sha256"]: vector.tolist() for row, vector in zip(plain.rows, plain.vectors, strict=True)}
-    hits = Retriever(plain, text_encoder).search("a neon drawing", 12)
-    shutil.rmtree(root / "cache" / "index")
-    monkeypatch.setattr(content, "MIN_ROWS", 12)
-    index = open_index(root)
-    assert plain.lists is None and index.lists is not None and index.lists.starts[-1] == 12
-    stored = {row["sha256"]: vector.tolist() for row, vector in zip(index.rows, index.vectors, strict=True)}
-    assert stored == expected and list(stored) != sorted(stored)
-    assert Retriever(index, text_encoder).search("a neon drawing", 12) == hits
-    copy = copy_path(root, index.digest)
-    verified = read_verified(copy, index.digest)  # each row with its vectors
-    assert verified.columns.num_rows == 12
-    (copy / "lists.safetensors").chmod(0o644)
-    (copy / "lists.safetensors").write_bytes(b"{")
-    with pytest.raises(MissingArtifact, match="autolora repair"):
-        open_index(root)
 
 
 def test_readers_that_open_an_index_at_once_share_one_copy(root: Path) -> None:
