@@ -82,11 +82,10 @@ def draw_cases(cases: Sequence[Case], count: int) -> list[Case]:
 
 def ways(retriever: Retriever, params: Params, judgments: dict[str, Judgment]) -> dict[str, Way]:
     """Return name -> way; the first is the base model alone."""
-    selection = params.retrieval
     summed = replace(params.generation, method="direct", trigger_words=False)
 
     def select(case: Case) -> list[Hit]:
-        return retriever.select(case.prompt, selection)
+        return retriever.select(case.prompt)
 
     def right(case: Case) -> list[Hit]:
         hits = retriever.search(case.prompt, len(retriever.index.rows))

@@ -26,10 +26,9 @@ import yaml
 
 from autolora.errors import exit_on_error
 from autolora.index.content import Content, write_content
-from autolora.index.copies import HASHES
+from autolora.index.copies import HASHES, TextMap
 from autolora.index.served import copy_path, served_path
 from autolora.index.store import EXACT_COLUMNS
-from autolora.index.text_map import TextMap
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.storage.files import write_atomic

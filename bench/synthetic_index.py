@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from autolora.index.content import Content, write_content
-from autolora.index.copies import Index
+from autolora.index.copies import Index, TextMap
 from autolora.index.store import EXACT_COLUMNS
-from autolora.index.text_map import TextMap
 from autolora.storage.arrays import Float32Array
 
 WIDTH, NUM_THEMES, SEED = 768, 2000, 0

@@ -47,7 +47,7 @@ def draw_rows(
     generator = Generator(root, params.models, params.pool)
     rows: dict[str, list[Image.Image]] = {label: [] for label in ("base", *METHODS)}
     for prompt, seed in prompts.items():
-        hits = retriever.select(prompt, params.retrieval)
+        hits = retriever.select(prompt)
         print(f"{prompt}; seed {seed}: {', '.join(hit.id for hit in hits) or 'no adapter'}", flush=True)
         choices: dict[str, tuple[Sequence[Hit], Method]] = {"base": ((), "direct")}
         choices |= {method: (hits, method) for method in METHODS}

@@ -38,7 +38,7 @@ def evaluate(
 
     root, params = enter_repository()
     # of torch, since all captions are encoded, perhaps on a GPU
-    retriever = Retriever(open_index(root, rev), models.load_text_encoder(params.models))
+    retriever = Retriever(open_index(root, rev), models.load_text_encoder(params.models), params, root)
     cases = read_cases(prompts, retriever.names)
     ks = sorted(set(k or params.evaluation.ks))
     report = measure_cases(root, retriever, cases, ks, params.evaluation)

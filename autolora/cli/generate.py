@@ -21,7 +21,7 @@ from autolora.cli.repetition import (
     find_recorded,
     resolve_request,
 )
-from autolora.cli.search import choose, explain_no_hit
+from autolora.cli.search import explain_no_hit
 from autolora.errors import MissingArtifact
 from autolora.fusion.acting import check_hits
 from autolora.params import METHODS, Method, Params, check_method
@@ -135,7 +135,7 @@ def generate(
     if is_search:
         announce("choosing adapters")
     if request.recipe and uses_recorded:
-        hits, no_hit = find_recorded(root, request.recipe, rev), ""
+        hits, no_hit = find_recorded(root, params, request.recipe, rev), ""
     else:
         hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
     check_hits(hits)
@@ -185,9 +185,9 @@ def _find(
 
     if k == 0:
         return [], ""
-    retriever = open_retriever(root, rev, params.models)
+    retriever = open_retriever(root, rev, params)
     named = [_parse_adapter(text, retriever.names) for text in adapters]
-    hits = choose(retriever, prompt, k, named, where or None, params.retrieval)
+    hits = retriever.choose(prompt, named, k, where or None)
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 

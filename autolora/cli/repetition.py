@@ -72,11 +72,11 @@ def check_is_other_file(path: Path, like: Path | None) -> None:
         raise typer.BadParameter(f"{path} is the image to repeat: give another file", param_hint="-o")
 
 
-def find_recorded(root: Path, recipe: "ImageRecipe", rev: str | None) -> "list[Hit]":
+def find_recorded(root: Path, params: Params, recipe: "ImageRecipe", rev: str | None) -> "list[Hit]":
     """Return the adapters of the image to repeat; raises MissingArtifact if the index does not contain one."""
     from autolora.search.retriever import open_retriever
 
-    return recipe.find_hits(open_retriever(root, rev=rev)) if recipe.adapters else []
+    return recipe.find_hits(open_retriever(root, rev, params)) if recipe.adapters else []
 
 
 def describe_repetition(recipe: "ImageRecipe", image: "GeneratedImage") -> Iterator[str]:

@@ -34,13 +34,13 @@ from autolora.cli.options import (
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
 from autolora.cli.unknown_values import warn_of_unknown_values
-from autolora.params import Params, RetrievalParams
+from autolora.params import Params
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
     from autolora.records import Hit
     from autolora.search.reasons import Reasons
-    from autolora.search.retriever import Conditions, Retriever
+    from autolora.search.retriever import Retriever
 
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
@@ -101,13 +101,15 @@ def search(
         *(condition for condition in flags if condition is not None),
         *(where or ()),
     ]
-    retriever = open_retriever(root, rev, params.models)
+    retriever = open_retriever(root, rev, params)
     named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
     text = _describe(root, params, file) if file else prompt or ""
-    hits = choose(retriever, text, number, [], conditions or None, params.retrieval)
-    reasons = _explain(root, params, retriever, text, hits, with_reasons) if as_json or with_reasons else []
+    hits = retriever.choose(text, k=number, where=conditions or None)
+    if with_reasons:
+        announce("loading the encoder, for the largest blocks")
+    reasons = retriever.reasons(text, hits, blocks=with_reasons) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
@@ -115,7 +117,7 @@ def search(
     if not hits:
         print(explain_no_hit(retriever, text, conditions))
         return
-    _print_hits(hits, retriever.index, conditions)
+    _print_hits(hits, retriever, conditions)
     if with_reasons:
         _print_reasons(hits, reasons)
 
@@ -141,23 +143,6 @@ def _describe(root: Path, params: Params, image: Path) -> str:
     return caption
 
 
-def choose(
-    retriever: "Retriever",
-    prompt: str,
-    k: int | None,
-    named: "Sequence[tuple[str, float]]",
-    where: "Conditions",
-    params: "RetrievalParams",
-) -> "list[Hit]":
-    """Return the named adapters, else the first k hits, else the selection."""
-    from autolora.search.retriever import strengthen
-
-    if named:
-        hits = retriever.named(prompt, [name for name, _ in named])
-        return [strengthen(hit, strength) for hit, (_, strength) in zip(hits, named, strict=True)]
-    return retriever.select(prompt, params, where) if k is None else retriever.search(prompt, k, where)
-
-
 def _parse_count(text: str | None) -> int | None:
     """Return the number of adapters that -k gives; None if it gives none, or `auto`."""
     if text is None or text == "auto":
@@ -181,10 +166,10 @@ def _filter_columns(index: "Index", hits: "Sequence[Hit]") -> list[dict[str, Any
     ]
 
 
-def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str]") -> None:
+def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequence[str]") -> None:
     """Print a table of hits and how many adapters pass the filter."""
-    passing = describe_passing(index, conditions)
-    title = ": ".join(filter(None, (f"index {index.digest[:12]}", passing)))
+    passing = describe_passing(retriever, conditions)
+    title = ": ".join(filter(None, (f"index {retriever.index.digest[:12]}", passing)))
     columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
     table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns:
@@ -198,19 +183,18 @@ def _print_hits(hits: "Sequence[Hit]", index: "Index", conditions: "Sequence[str
     print_table(table)
 
 
-def describe_passing(index: "Index", conditions: "Sequence[str]") -> str:
+def describe_passing(retriever: "Retriever", conditions: "Sequence[str]") -> str:
     """Return how many adapters pass the conditions; "" without any."""
     if not conditions:
         return ""
-    return f"{index.mask(conditions).sum()} of {len(index.rows)} adapters pass the filter"
+    return f"{retriever.passing(conditions).sum()} of {len(retriever.index.rows)} adapters pass the filter"
 
 
 def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[str]") -> str:
     """Return why a search or a selection has no hit; if adapters pass the filter, the nearest ones in further lines."""
-    index = retriever.index
-    if not len(index.rows):
+    if not len(retriever.index.rows):
         return "the index is empty: the pool has no accepted adapter"
-    passing = describe_passing(index, conditions)
+    passing = describe_passing(retriever, conditions)
     if passing.startswith("0 "):
         return f"{passing} {' AND '.join(conditions)}"
     nearest = retriever.search(prompt, NUM_NEAREST, conditions or None)
@@ -222,18 +206,6 @@ def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[st
             "use the first one anyway: `autolora generate -k 1`; a certain one: `--adapter NAME`",
         ]
     )
-
-
-def _explain(
-    root: Path, params: Params, retriever: "Retriever", prompt: str, hits: "Sequence[Hit]", with_blocks: bool
-) -> "list[Reasons]":
-    """Return the reasons of the hits; the blocks, which need torch, on request."""
-    from autolora.search.reasons import add_blocks, explain
-
-    if with_blocks:
-        announce("loading the encoder, for the largest blocks")
-    reasons = explain(root, retriever, prompt, hits)
-    return add_blocks(root, retriever, prompt, hits, reasons, params.pool) if with_blocks else reasons
 
 
 def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:

@@ -18,9 +18,9 @@ from autolora.metrics.bootstrap import estimates
 from autolora.metrics.comparison import chance_metrics, query_metrics
 from autolora.metrics.numbers import rounded
 from autolora.params import EvaluationParams
+from autolora.params.limits import is_unicode
 from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float64Array, Int64Array
-from autolora.storage.validation import is_unicode
 
 FORM = '{"prompt": "…", "adapters": ["sha256 or hub:id", …]}'
 MAX_PROBLEMS = 10

@@ -14,14 +14,12 @@ of it is changed.
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.acting import name_of
 from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
 from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
@@ -29,11 +27,9 @@ from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
 from autolora.params import Method
 from autolora.params import load as load_params
-from autolora.params.limits import check_distinct, check_prompt
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
 from autolora.records import Hit
-from autolora.search.reasons import Reasons, add_blocks, explain
-from autolora.search.retriever import Conditions, Retriever, open_retriever, strengthen
+from autolora.search.retriever import Conditions, Retriever, open_retriever
 from autolora.storage.hash_cache import cached_hashes
 from autolora.text_encoder.clip import read_text_encoder
 
@@ -43,13 +39,9 @@ if TYPE_CHECKING:  # a search does not import torch
     from autolora.fusion.gate import Gates
     from autolora.lora.slots import Slot
     from autolora.lora.text_parts import TextParts
+    from autolora.search.reasons import Reasons
 
     Describe = Callable[[Image], str]
-
-NO_CAPTIONS = "captions: a published index does not contain them, only the project that it was made in"
-NO_BLOCKS = (
-    "blocks: a published index contains no encoder and no sketches, only the project that it was made in"
-)
 
 
 class Collection:
@@ -82,15 +74,20 @@ class Collection:
         )
 
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
-        """Return the k adapters that fit a prompt best, best first, well or not.
+        """Return the k adapters that fit a prompt best, best first; as `Retriever.search`."""
+        return self.retriever.search(prompt, k, where)
 
-        k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
-        all hold, e.g. "license = 'mit' and not nsfw".
-        Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
-        empty.
-        """
-        count = self.settings.retrieval.k if k is None else _checked_count(k)
-        return self.retriever.search(check_prompt(prompt), count, where)
+    def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
+        """Return one adapter for each thing that a prompt asks for; as `Retriever.select`."""
+        return self.retriever.select(prompt, where)
+
+    def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
+        """Return adapters by name, with a strength each if `names` is a mapping; as `Retriever.named`."""
+        return self.retriever.named(prompt, names)
+
+    def reasons(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> "list[Reasons]":
+        """Return why a search for the prompt has found each hit; as `Retriever.reasons`."""
+        return self.retriever.reasons(prompt, hits, blocks=blocks)
 
     def describe(self, image: "Path | str | Image") -> str:
         """Return the caption of an image, a prompt for `search` and `select`, by the model that captions the pool's.
@@ -104,53 +101,6 @@ class Collection:
         opened = open_image(image, self.settings.pool)
         with self._describing:
             return self._describe(opened)
-
-    def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
-        """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
-
-        where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
-        of adapters is unknown, ValueError if the prompt is empty.
-        """
-        return self.retriever.select(check_prompt(prompt), self.settings.retrieval, where)
-
-    def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
-        """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
-
-        A name is an id on a hub (author/name) or the beginning of a sha256. prompt: what their scores compare with.
-        Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
-        from -4 to 4, or two names are of one adapter, TypeError if `names` is not a list of texts.
-        """
-        if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
-            raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
-        for name in names:
-            self._check_has_no_strength(name)
-        hits = self.retriever.named(prompt, list(names))
-        check_distinct([hit.sha256 for hit in hits], list(map(name_of, hits)))
-        strengths = names.values() if isinstance(names, Mapping) else [1.0] * len(hits)
-        return [strengthen(hit, strength) for hit, strength in zip(hits, strengths, strict=True)]
-
-    def _check_has_no_strength(self, name: object) -> None:
-        """Raise MissingArtifact if a name ends in a strength, as on the command line."""
-        before, _, number = str(name).rpartition(":")
-        find = self.retriever.names.find_all
-        if find(before) and not find(str(name)):
-            raise MissingArtifact(
-                f"no adapter is called '{name}': give a name with its strength as a mapping, `{{'{before}': {number}}}`"
-            )
-
-    def explain(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> list[Reasons]:
-        """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
-
-        blocks: also the blocks of the transformer that contribute most; loads torch, the encoder and the sketches.
-        What cannot be determined is named in `Reasons.unavailable`.
-        """
-        reasons = explain(self.root, self.retriever, prompt, hits)
-        if is_published(self.root):
-            unavailable = (NO_CAPTIONS, NO_BLOCKS) if blocks else (NO_CAPTIONS,)
-            return [replace(reason, unavailable=unavailable) for reason in reasons]
-        if not blocks:
-            return reasons
-        return add_blocks(self.root, self.retriever, prompt, hits, reasons, self.settings.pool)
 
     @contextmanager
     def fuse(
@@ -253,7 +203,7 @@ def _open_project(root: Path, revision: str | None) -> Collection:
             f"{shlex.quote(str(root))}`, and open the folder that contains its params.yaml"
         )
     params = load_params(root / "params.yaml")
-    settings, retriever = PoolSettings.of(params), open_retriever(root, revision, params.models)
+    settings, retriever = PoolSettings.of(params), open_retriever(root, revision, params)
 
     weights = ProjectWeights(root, params.models, params.pool)
 
@@ -272,6 +222,7 @@ def _open_published(folder: Path) -> Collection:
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
     text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
+    retriever = Retriever(index, text_encoder, manifest.settings)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 
     def refuse_images(image: "Image") -> str:
@@ -280,10 +231,4 @@ def _open_published(folder: Path) -> Collection:
             "made in, or describe the image in words and search for these"
         )
 
-    return Collection(folder, manifest.settings, Retriever(index, text_encoder), weights, refuse_images)
-
-
-def _checked_count(k: int) -> int:
-    if not isinstance(k, int) or k < 1:
-        raise ValueError(f"k is {k!r}, but must be a whole number from 1: the number of adapters to find")
-    return k
+    return Collection(folder, manifest.settings, retriever, weights, refuse_images)

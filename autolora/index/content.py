@@ -13,9 +13,19 @@ import numpy as np
 import pyarrow as pa
 
 from autolora.errors import MissingArtifact
-from autolora.index.copies import COLUMNS_FILE, HASHES, Rows, is_copy, map_columns, map_vectors, vectors_path
+from autolora.index.copies import (
+    COLUMNS_FILE,
+    HASHES,
+    Rows,
+    TextMap,
+    is_copy,
+    map_columns,
+    map_vectors,
+    read_text_map,
+    vectors_path,
+    write_text_map,
+)
 from autolora.index.store import CHECKS, EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, hash_vector_row
-from autolora.index.text_map import TextMap, read_text_map, write_text_map
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json, hash_files, hash_value

@@ -25,6 +25,7 @@ from autolora.encoder.model import (
     embed_texts,
     relevance_of,
 )
+from autolora.index.copies import TextMap, write_text_map
 from autolora.index.embedding import embed
 from autolora.index.store import (
     CHECKS,
@@ -37,7 +38,6 @@ from autolora.index.store import (
     folder,
     hash_vector_row,
 )
-from autolora.index.text_map import TextMap, write_text_map
 from autolora.matching.hybrid import combine
 from autolora.params import ModelsParams, PoolParams
 from autolora.records import Caption

@@ -7,7 +7,6 @@ from typing import Annotated, TypeGuard
 from autolora.errors import MismatchError
 from autolora.storage.bounds import MAX_STRENGTH as MAX_STRENGTH
 from autolora.storage.bounds import Bound
-from autolora.storage.validation import is_unicode
 
 MAX_ACTING = 100
 """adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
@@ -77,10 +76,26 @@ def check_prompt(prompt: object) -> str:
     return prompt
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether a string is valid Unicode: JSON and command lines can give half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_seed(seed: object) -> None:
     """Raise ValueError if the seed of an image is not a whole number from 0 to MAX_SEED."""
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"the seed is {seed!r}: give a whole number from 0 to {MAX_SEED}")
+
+
+def check_count(k: object) -> int:
+    """Return the number of adapters to find; raises ValueError if it is not a whole number from 1."""
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k is {k!r}, but must be a whole number from 1: the number of adapters to find")
+    return k
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -40,12 +40,11 @@ from autolora.publication.manifest import (
     read_manifest,
 )
 from autolora.publication.revision import gates_of, params_of, working_gates
-from autolora.search.retriever import Retriever
+from autolora.search.retriever import check_text_encoder
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
-from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.clip import ClipTokenizer, load_numpy_text_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
-from autolora.text_encoder.tokenizer import ClipTokenizer
 
 logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
@@ -69,7 +68,7 @@ def write_published_index(
     index = open_index(root, rev)
     params = params if rev is None else params_of(root, rev)
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
-    Retriever(index, text_encoder)  # raises if they do not belong together
+    check_text_encoder(index, text_encoder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (

@@ -1,7 +1,7 @@
 """Why a search returns an adapter: its nearest captions, and the words and blocks that match the prompt.
 
     collection = autolora.open(".")
-    reasons = collection.explain(prompt, collection.search(prompt, k=3))
+    reasons = collection.reasons(prompt, collection.search(prompt, k=3))
 
 Captions belong to a hit only if they are those that the index was built from; otherwise the reasons say so.
 """
@@ -9,6 +9,7 @@ Captions belong to a hit only if they are those that the index was built from; o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,15 +19,18 @@ from autolora.index.copies import Index
 from autolora.index.encoder_check import check_encoder
 from autolora.matching.hybrid import directions
 from autolora.matching.words import STOP_WORDS, split_words
-from autolora.params import PoolParams
 from autolora.records import Hit
-from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where
 
+if TYPE_CHECKING:  # which imports this module
+    from autolora.search.retriever import Retriever
+
 NEAREST_CAPTIONS = 2
 LARGEST_BLOCKS = 3
+NO_CAPTIONS = "a published index does not contain them, only the project that it was made in"
+NO_BLOCKS = "a published index contains no encoder and no sketches, only the project that it was made in"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,16 +65,14 @@ class Reasons:
     """what could not be determined, and why"""
 
 
-def explain(root: Path | str, retriever: Retriever, prompt: str, hits: Sequence[Hit]) -> list[Reasons]:
-    """Return the reasons of each hit of a search by this retriever, without blocks; `add_blocks` adds these."""
-    root, index = Path(root), retriever.index
+def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit], blocks: bool) -> list[Reasons]:
+    """Return the reasons of each hit of a search by this retriever. Arguments as of `Retriever.reasons`."""
+    index, project = retriever.index, retriever.project
     positions = dict(zip(hits, index.find([hit.sha256 for hit in hits]).tolist(), strict=True))
     stored = {hit.sha256: index.rows[position] for hit, position in positions.items()}
-    try:
-        captions = _read_captions(root, {sha256: row["captions_digest"] for sha256, row in stored.items()})
-        missing = "captions: data/dataset holds another state of them than this index"
-    except MissingArtifact as error:
-        captions, missing = {}, f"captions: {error}"
+    captions, missing = _find_captions(
+        project, {sha256: row["captions_digest"] for sha256, row in stored.items()}
+    )
     query = retriever.embed(prompt)
     reasons = []
     for hit in hits:
@@ -89,23 +91,21 @@ def explain(root: Path | str, retriever: Retriever, prompt: str, hits: Sequence[
                 unavailable=(missing,) if own is None else (),
             )
         )
-    return reasons
+    return _with_blocks(project, retriever, query, hits, reasons) if blocks else reasons
 
 
-def add_blocks(
-    root: Path,
-    retriever: Retriever,
-    prompt: str,
+def _with_blocks(
+    project: Path | None,
+    retriever: "Retriever",
+    query: Float32Array,
     hits: Sequence[Hit],
     reasons: Sequence[Reasons],
-    bounds: PoolParams,
 ) -> list[Reasons]:
-    """Return the reasons with the blocks of the transformer that contribute most to the weights' score.
-
-    Loads torch, the encoder and the sketches of the hits. bounds: as `autolora.encoder.store.reader` takes them.
-    """
+    """Return the reasons with the blocks of the transformer that contribute most to the weights' score."""
     try:
-        contributions = _contributions(root, retriever, prompt, hits, bounds)
+        if project is None:
+            raise MissingArtifact(NO_BLOCKS)
+        contributions = _contributions(project, retriever, query, hits)
     except (MismatchError, MissingArtifact) as error:
         note = f"blocks: {error}"
         return [replace(reason, unavailable=(*reason.unavailable, note)) for reason in reasons]
@@ -139,6 +139,17 @@ def _describe_captions_score(reasons: Reasons) -> str:
     return f", captions {reasons.captions_score:.3f}{why_unused[reasons.uses_captions]}"
 
 
+def _find_captions(project: Path | None, digests: Mapping[str, str]) -> tuple[dict[str, list[Row]], str]:
+    """Return adapter -> its captions with the given digest, and why the others have none."""
+    try:
+        if project is None:
+            raise MissingArtifact(NO_CAPTIONS)
+        captions = _read_captions(project, digests)
+        return captions, "captions: data/dataset holds another state of them than this index"
+    except MissingArtifact as error:
+        return {}, f"captions: {error}"
+
+
 def _read_captions(root: Path, digests: Mapping[str, str]) -> dict[str, list[Row]]:
     """Return adapter -> its captions, for the adapters whose captions in the dataset have the given digest."""
     folder = dataset.folder(root)
@@ -164,7 +175,7 @@ def _weights_score(index: Index, position: int, query: Float32Array) -> float:
 
 
 def _match_captions(
-    retriever: Retriever, query: Float32Array, captions: Sequence[Row]
+    retriever: "Retriever", query: Float32Array, captions: Sequence[Row]
 ) -> tuple[float | None, tuple[MatchingCaption, ...]]:
     """Return the cosine of a query (d,) with the captions' centroid, and the captions nearest to it, one per image."""
     if not captions:
@@ -191,7 +202,7 @@ def _shared_words(prompt: str, texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _contributions(
-    root: Path, retriever: Retriever, prompt: str, hits: Sequence[Hit], bounds: PoolParams
+    root: Path, retriever: "Retriever", query: Float32Array, hits: Sequence[Hit]
 ) -> list[dict[str, float]]:
     """Return block -> its part of the weights' score, for each hit.
 
@@ -208,9 +219,9 @@ def _contributions(
     encoder = store.load_encoder(store.folder(root))
     if not isinstance(encoder, RidgeEncoder):
         raise MismatchError("the score of a transformer encoder is not a sum over blocks")
-    read = store.reader(root, encoder.config, bounds)
-    query = torch.from_numpy(retriever.embed(prompt).copy())
-    return [block_contributions(encoder, read(hit.sha256), query) for hit in hits]
+    read = store.reader(root, encoder.config, retriever.settings.pool)
+    vector = torch.from_numpy(query.copy())
+    return [block_contributions(encoder, read(hit.sha256), vector) for hit in hits]
 
 
 def _largest(contributions: Mapping[str, float]) -> dict[str, float]:

@@ -1,90 +1,106 @@
-"""Search for adapters by prompt (Eq. 4-5).
+"""Search for adapters by prompt (Eq. 4-5), as the command line, the page and Python do it.
 
 Users of Python open a collection (autolora.generation.collection), which has a retriever.
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
-from autolora.params import ModelsParams, RetrievalParams, load
-from autolora.params.limits import check_strength
+from autolora.params import Params, PoolParams, RetrievalParams, load
+from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
-from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
-from autolora.storage.validation import is_unicode
+from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
+from autolora.storage.files import Row
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
+    from autolora.search.reasons import Reasons
 
 Conditions = str | Sequence[str] | None
 """an SQL condition on columns of the index, several that must all hold, or none"""
 MAX_CANDIDATES = 1000
 """nearest adapters among which each step of a selection chooses the most relevant"""
-MAX_PROMPTS = 64
-"""prompts whose vectors are kept"""
+MAX_PROMPTS, MAX_FILTERS = 64, 16
+"""prompts whose vectors are kept, and filters whose rows are"""
+
+
+class SearchSettings(Protocol):
+    """The sections of params.yaml that searches read: a project's params, or those in a published index."""
+
+    @property
+    def retrieval(self) -> RetrievalParams:
+        """Return the default of k, and the numbers of a selection."""
+
+    @property
+    def pool(self) -> PoolParams:
+        """Return the limits on the sketches that reasons are computed from."""
 
 
 class Retriever:
-    """One index and the text encoder whose features its vectors are compared with."""
+    """One index and the text encoder whose features its vectors are compared with.
 
-    def __init__(self, index: Index, text_encoder: "TextEncoder") -> None:
+    A prompt is checked and encoded once, for its hits and for their reasons. Any number of threads may search.
+    """
+
+    def __init__(
+        self, index: Index, text_encoder: "TextEncoder", settings: SearchSettings, project: Path | None = None
+    ) -> None:
         """Combine an index with a text encoder.
 
+        project: folder with the captions, encoder and sketches that reasons are read from; None for a published index.
         Raises MismatchError if the index was built with a different text encoder.
         """
-        actual = (text_encoder.digest, text_encoder.width)
-        if actual != (index.text_encoder, index.text_map.width):
-            raise MismatchError(
-                f"index {index.digest[:12]} was built with text encoder {index.text_encoder[:12]} of width "
-                f"{index.text_map.width}, but models.pipeline has {actual[0][:12]} of width {actual[1]}: "
-                "set models.pipeline in params.yaml to the pipeline that the index was built with, or run `dvc repro`"
-            )
-        self.index = index
-        self.text_encoder = text_encoder
+        check_text_encoder(index, text_encoder)
+        self.index, self.text_encoder, self.settings = index, text_encoder, settings
+        self.project = project
         self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
+        self._mask = lru_cache(MAX_FILTERS)(index.mask)
 
-    @cached_property
-    def uses_captions(self) -> BoolArray:
-        """Whether the vector of each adapter of the index contains captions (N,)."""
-        return self.index.uses_captions
+    def with_index(self, index: Index) -> "Retriever":
+        """Return a retriever of another index of the same project. Raises MismatchError as the constructor."""
+        return Retriever(index, self.text_encoder, self.settings, self.project)
 
     @cached_property
     def names(self) -> AdapterNames:
         """The names of the adapters of the index."""
         return AdapterNames.of_index(self.index.rows.columns)
 
-    def search(self, prompt: str, k: int, where: Conditions = None) -> list[Hit]:
-        """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5).
+    @cached_property
+    def _uses_captions(self) -> BoolArray:
+        return self.index.uses_captions
 
-        where: an SQL condition on columns of the index, or several; adapters that do not pass all are left out before
-        the ranking.
-        Raises FilterError if it is not valid.
+    def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
+        """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5), well fitting or not.
+
+        k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
+        all hold, e.g. "license = 'mit' and not nsfw"; adapters that do not pass are left out before the ranking.
+        Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
+        empty.
         """
-        positions, cosines = self.nearest(prompt, k, where)
-        return self.hits(positions, cosines.astype(np.float64))
+        count = self.settings.retrieval.k if k is None else check_count(k)
+        mask = None if where is None else self.passing(where)
+        return self._hits(*self.index.nearest(self.embed(prompt), count, mask))
 
-    def nearest(self, prompt: str, k: int, where: Conditions = None) -> tuple[Int64Array, Float32Array]:
-        """Return the positions of the hits of `search` in the index, best first, and their cosines to the prompt."""
-        return self.index.nearest(self.embed(prompt), k, self._mask(where))
+    def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
+        """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
 
-    def select(self, prompt: str, params: RetrievalParams, where: Conditions = None) -> list[Hit]:
-        """Return the adapters that a prompt asks for, one for each thing that one of them does; none if none fits.
-
-        where: as in `search`. Raises FilterError if it is not valid, MismatchError if the encoder was imported, so that
-        the relevance of adapters is unknown.
+        where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
+        of adapters is unknown, ValueError if the prompt is empty.
         """
-        index, mask = self.index, self._mask(where)
+        index, params = self.index, self.settings.retrieval
+        mask = None if where is None else self.passing(where)
         if index.relevance is None:
             raise MismatchError(
                 "the encoder was imported, and only a training fits the relevance by which adapters are selected: give "
@@ -94,7 +110,7 @@ class Retriever:
             self.embed(prompt).astype(np.float64),
             Candidates(
                 index.vectors,
-                self.uses_captions,
+                self._uses_captions,
                 lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, mask),
             ),
             index.relevance,
@@ -102,24 +118,59 @@ class Retriever:
             params.min_relevance,
         )
         return [
-            _hit(index, rank, match.position, match.cosine, match.rank_value)
+            self._hit(rank, index.rows[match.position], match.cosine, match.rank_value)
             for rank, match in enumerate(matches, start=1)
         ]
 
-    def named(self, prompt: str, names: Sequence[str]) -> list[Hit]:
-        """Return the adapters with these names, in this order, whether they fit the prompt or not.
+    def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
+        """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
 
-        They have no relevance, which counts as 1 in a generation.
+        They have no relevance, which counts as 1 in a generation. prompt: what their scores compare with.
         A name is the beginning of a sha256 (6 digits or more), or an id on a hub (author/name), possibly with its hub
-        before and its file behind it (hub:author/name/file). Raises MissingArtifact if no adapter of the index has a
-        name, or several have it, TypeError if a name is not a text.
+        before and its file behind it (hub:author/name/file).
+        Raises MissingArtifact if no adapter has a name, or several have it, MismatchError if a strength is not a number
+        from -4 to 4, or two names are of one adapter, TypeError if `names` is not a list of texts.
         """
-        if wrong := [type(name).__name__ for name in names if not isinstance(name, str)]:
-            raise TypeError(f"expected names of adapters, but there is a name of type {wrong[0]}: give texts")
-        positions = [self.names.find_one(name) for name in names]
-        cosines = self.index.vectors[positions] @ self.embed(prompt)
-        found = zip(positions, cosines.tolist(), strict=True)
-        return [_hit(self.index, rank, *hit, relevance=None) for rank, hit in enumerate(found, start=1)]
+        if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
+            raise TypeError(f"expected a list of names, not {type(names).__name__}: give `['author/name']`")
+        for name in names:
+            self._check_has_no_strength(name)
+        strengths = names if isinstance(names, Mapping) else dict.fromkeys(names, 1.0)
+        return self._named(prompt, [(name, strengths[name]) for name in names])
+
+    def choose(
+        self,
+        prompt: str,
+        named: Sequence[tuple[str, float]] = (),
+        k: int | None = None,
+        where: Conditions = None,
+    ) -> list[Hit]:
+        """Return the adapters of an image: the named ones with their strengths, else k hits, else the selection.
+
+        Raises as `named`, `search` and `select`.
+        """
+        if named:
+            return self._named(prompt, named)
+        return self.select(prompt, where) if k is None else self.search(prompt, k, where)
+
+    def reasons(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> "list[Reasons]":
+        """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
+
+        blocks: also the blocks of the transformer that contribute most; loads torch, the encoder and the sketches.
+        What cannot be determined is named in `Reasons.unavailable`.
+        """
+        from autolora.search.reasons import explain  # here, because a search reads no tables
+
+        return explain(self, prompt, hits, blocks)
+
+    def judge(self, prompt: str, positions: Sequence[int]) -> list[Hit]:
+        """Return the adapters at positions of the index as hits of a prompt, in this order."""
+        vectors: Float32Array = self.index.vectors[list(positions)]
+        return self._hits(np.array(positions, np.int64), vectors @ self.embed(prompt))
+
+    def passing(self, where: str | Sequence[str]) -> BoolArray:
+        """Return which adapters pass all conditions (N,). Raises FilterError if one is not valid."""
+        return self._mask((where,) if isinstance(where, str) else tuple(where))
 
     def scores(self, prompt: str) -> Float32Array:
         """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
@@ -127,48 +178,94 @@ class Retriever:
         return cosines
 
     def embed(self, prompt: str) -> Float32Array:
-        """Return the unit vector (d,) of a prompt, which is encoded once for hits and their reasons."""
-        return self._embed(prompt)
+        """Return the unit vector (d,) of a prompt. Raises ValueError or TypeError as `check_prompt`."""
+        return self._embed(check_prompt(prompt))
+
+    def embed_all(self, texts: Sequence[str]) -> Float32Array:
+        """Return the unit vectors (N, d) of texts."""
+        return self.index.text_map.apply(self.text_encoder.encode(texts))
 
     def _embed_prompt(self, prompt: str) -> Float32Array:
         vector: Float32Array = self.embed_all([prompt])[0]
         vector.setflags(write=False)
         return vector
 
-    def embed_all(self, texts: Sequence[str]) -> Float32Array:
-        """Return the unit vectors (N, d) of texts. Raises ValueError if a text is not valid Unicode."""
-        for text in texts:
-            if not is_unicode(text):
-                raise ValueError(f"{text!r} is not valid Unicode: remove the halves of surrogate pairs")
-        return self.index.text_map.apply(self.text_encoder.encode(texts))
+    def _named(self, prompt: str, names: Sequence[tuple[str, float]]) -> list[Hit]:
+        """Return the adapters with these names and strengths; errors as `named`."""
+        positions = [self.names.find_one(name) for name, _ in names]
+        cosines = self.index.vectors[positions] @ self.embed(prompt)
+        hits = [
+            self._hit(rank, self.index.rows[position], cosine, relevance=None)
+            for rank, (position, cosine) in enumerate(zip(positions, cosines.tolist(), strict=True), start=1)
+        ]
+        check_distinct([hit.sha256 for hit in hits], [hit.name for hit in hits])
+        return [strengthen(hit, strength) for hit, (_, strength) in zip(hits, names, strict=True)]
 
-    def hits(self, positions: Int64Array, cosines: Float64Array) -> list[Hit]:
+    def _check_has_no_strength(self, name: object) -> None:
+        """Raise TypeError if a name is not a text, MissingArtifact if it ends in a strength, as on the command line."""
+        if not isinstance(name, str):
+            raise TypeError(
+                f"expected names of adapters, but there is a name of type {type(name).__name__}: give texts"
+            )
+        before, _, number = name.rpartition(":")
+        find = self.names.find_all
+        if find(before) and not find(name):
+            raise MissingArtifact(
+                f"no adapter is called '{name}': give a name with its strength as a mapping, `{{'{before}': {number}}}`"
+            )
+
+    def _hits(self, positions: Int64Array, cosines: Float32Array) -> list[Hit]:
         """Return the adapters at these positions (k,) as hits, given their cosines (k,) with the whole prompt."""
-        index = self.index
-        relevance: Sequence[float | None] = [None] * len(positions)
-        if index.relevance is not None:
-            uses_captions = self.uses_captions[positions]
-            relevance = index.relevance.probabilities(cosines, uses_captions, remainder=0.0).tolist()
-        found = zip(positions.tolist(), cosines.tolist(), relevance, strict=True)
-        return [_hit(index, rank, *hit) for rank, hit in enumerate(found, start=1)]
+        rows, scores = (
+            [self.index.rows[position] for position in positions.tolist()],
+            cosines.astype(np.float64),
+        )
+        relevance: Sequence[float | None] = [None] * len(rows)
+        if self.index.relevance is not None:
+            uses_captions = np.array([bool(row["uses_captions"]) for row in rows], np.bool_)
+            relevance = self.index.relevance.probabilities(scores, uses_captions, remainder=0.0).tolist()
+        found = zip(rows, scores.tolist(), relevance, strict=True)
+        return [self._hit(rank, *hit) for rank, hit in enumerate(found, start=1)]
 
-    def _mask(self, where: Conditions) -> BoolArray | None:
-        if where is None:
-            return None
-        return self.index.mask([where] if isinstance(where, str) else where)
+    def _hit(self, rank: int, row: Row, score: float, relevance: float | None) -> Hit:
+        return Hit(
+            rank=rank,
+            score=score,
+            relevance=relevance,
+            sha256=row["sha256"],
+            hub=row["hub"],
+            id=row["id"],
+            file=row["file"],
+            license=row["license"],
+            nsfw=row["nsfw"],
+            trigger_words=tuple(row["trigger_words"]),
+            index=self.index.digest,
+        )
 
 
-def open_retriever(root: Path | str, rev: str | None = None, models: ModelsParams | None = None) -> Retriever:
+def open_retriever(root: Path | str, rev: str | None = None, params: Params | None = None) -> Retriever:
     """Return a retriever of the served index, or of a git revision's, with the text encoder of params.yaml.
 
-    root: the root of the repository. models: of its params.yaml, if that has been read. Raises ParamsError if there is
+    root: the root of the repository. params: its params.yaml, if that has been read. Raises ParamsError if there is
     no params.yaml, MissingArtifact if there is no index or text encoder, MismatchError if the index was built with a
     different text encoder.
     """
     root = Path(root)
-    models = models or load(root / "params.yaml").models
+    params = params or load(root / "params.yaml")
     index = open_index(root, rev)
-    return Retriever(index, load_numpy_text_encoder(root, models, index.tokenizers))
+    text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
+    return Retriever(index, text_encoder, params, root)
+
+
+def check_text_encoder(index: Index, text_encoder: "TextEncoder") -> None:
+    """Raise MismatchError if an index was built with a different text encoder."""
+    actual = (text_encoder.digest, text_encoder.width)
+    if actual != (index.text_encoder, index.text_map.width):
+        raise MismatchError(
+            f"index {index.digest[:12]} was built with text encoder {index.text_encoder[:12]} of width "
+            f"{index.text_map.width}, but models.pipeline has {actual[0][:12]} of width {actual[1]}: "
+            "set models.pipeline in params.yaml to the pipeline that the index was built with, or run `dvc repro`"
+        )
 
 
 def strengthen(hit: Hit, strength: float) -> Hit:
@@ -178,20 +275,3 @@ def strengthen(hit: Hit, strength: float) -> Hit:
     """
     factor = check_strength(hit.id, strength)
     return replace(hit, strength=factor, trigger_words=hit.trigger_words if factor > 0 else ())
-
-
-def _hit(index: Index, rank: int, position: int, score: float, relevance: float | None) -> Hit:
-    row = index.rows[position]
-    return Hit(
-        rank=rank,
-        score=score,
-        relevance=relevance,
-        sha256=row["sha256"],
-        hub=row["hub"],
-        id=row["id"],
-        file=row["file"],
-        license=row["license"],
-        nsfw=row["nsfw"],
-        trigger_words=tuple(row["trigger_words"]),
-        index=index.digest,
-    )

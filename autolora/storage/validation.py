@@ -33,15 +33,6 @@ def checked_object(value: object, types: FieldTypes) -> Row:
     return dict(value)
 
 
-def is_unicode(text: str) -> bool:
-    """Return whether a string is valid Unicode: JSON and command lines can give half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def strings(values: Iterable[Any]) -> tuple[str, ...]:
     """Return the values as a tuple of strings.
 

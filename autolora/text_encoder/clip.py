@@ -1,19 +1,23 @@
 """CLIP's text model in NumPy: the pooled features of transformers' CLIPTextModel, without importing torch.
 
 The weights are mapped from their safetensors file. Hidden states are (N, T, d): N texts with T tokens each. The mask is
-causal, so no token after the one whose state is the feature has an effect: padding is not computed.
+causal, so no token after the one whose state is the feature has an effect: padding is not computed. The token ids are
+those of transformers' CLIPTokenizer.
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
 
 from autolora.errors import MismatchError, MissingArtifact, RefusedFile
 from autolora.lora.header import LENGTH_BYTES, Header, header_length, parse_header
@@ -23,7 +27,7 @@ from autolora.storage.arrays import Float32Array, Int64Array
 from autolora.storage.files import write_atomic
 from autolora.storage.hash_cache import cached_hashes
 from autolora.storage.hashes import hash_folder, hash_value
-from autolora.text_encoder.tokenizer import ClipTokenizer, convert_tokenizer
+from autolora.text_encoder.tokenizer import convert_tokenizer
 
 TEXTS_PER_BATCH = 128
 NONE_SAVED: Mapping[str, Path] = MappingProxyType({})
@@ -39,7 +43,13 @@ DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2
 PREFIX = "text_model."
 """earlier versions of transformers begin each name with it"""
 
+END_OF_WORD = "</w>"
+MAX_REPORTED = 1000
+"""texts about which it is remembered that their end was cut off"""
+
 Activation = Callable[[Float32Array], Float32Array]
+
+logger = logging.getLogger(__name__)
 
 
 def quick_gelu(x: Float32Array) -> Float32Array:
@@ -245,6 +255,43 @@ class Layer:
         return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
 
 
+class ClipTokenizer:
+    """From texts to token ids: begin, words, end and padding, the same number for each text."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what `convert_tokenizer` has returned from a file. Raises MissingArtifact if it is damaged."""
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the only class that `tokenizers` raises for damaged files
+            raise MissingArtifact(
+                f"cannot load the CLIP tokenizer {path}: {error}; delete it in cache/, or write it again "
+                "with `dvc repro index` or `autolora index`"
+            ) from error
+
+    @property
+    def size(self) -> int:
+        """The number of different token ids."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def to_json(self) -> str:
+        """Return the content of the file."""
+        return str(self._tokenizer.to_str())
+
+    def words(self) -> list[str]:
+        """Return the words of the vocabulary, in which frequent ones come first."""
+        ids = self._tokenizer.get_vocab(with_added_tokens=False)
+        tokens = sorted(ids, key=lambda token: ids[token])
+        return [token.removesuffix(END_OF_WORD) for token in tokens if token.endswith(END_OF_WORD)]
+
+    def encode(self, texts: Sequence[str]) -> Int64Array:
+        """Return the token ids (N, tokens); log a warning, once per text, that names what is cut off its end."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        for text, encoding in zip(texts, encodings, strict=True):
+            if encoding.overflowing:
+                _report_cut(text, _first_offset(encoding.overflowing[0]), len(encoding.ids))
+        return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NumpyTextEncoder:
     """The frozen CLIP text encoder of the base pipeline, with its tokenizer; see autolora.models for that in torch."""
@@ -388,3 +435,17 @@ def _view(data: NDArray[np.uint8], header: Header, name: str) -> Stored:
         )
     values = data[header.start + entry.begin : header.start + entry.end]
     return np.asarray(values).view(DTYPES[entry.dtype]).reshape(entry.shape)
+
+
+def _first_offset(encoding: Encoding) -> int:
+    """Return where in its text the first token of an encoding begins; special tokens do not count."""
+    return int(next(start for start, end in encoding.offsets if end > start))
+
+
+@lru_cache(MAX_REPORTED)
+def _report_cut(text: str, start: int, limit: int) -> None:
+    """Log that a text is cut; the same text is compared several times in one search."""
+    word = text.rfind(" ", 0, start + 1) + 1
+    logger.warning(
+        "the text is longer than the %d tokens that CLIP reads; ignored is its end: '%s'", limit, text[word:]
+    )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.records import Hit
-from autolora.search.retriever import Retriever, strengthen
 from autolora.web.jobs import ImageRequest, Job
 from autolora.web.provenance import make_record
 from autolora.web.served import ServedIndex
@@ -50,14 +49,6 @@ class ImageGeneration:
         """Return the adapters of an image, each with its strength."""
         if request.adapters == ():
             return []
-        retriever = self._retriever()
-        if request.adapters is None:
-            return retriever.select(request.prompt, self._params.retrieval)
-        hits = retriever.named(request.prompt, [sha256 for sha256, _ in request.adapters])
-        pairs = zip(hits, request.adapters, strict=True)
-        return [strengthen(hit, strength) for hit, (_, strength) in pairs]
-
-    def _retriever(self) -> Retriever:
         if self._served.current is None:
             raise MissingArtifact(f"no adapter can be used: {self._served.problem}")
-        return self._served.current.retriever
+        return self._served.current.retriever.choose(request.prompt, request.adapters or ())

@@ -78,7 +78,7 @@ class Releases:
         return [revision for revision, source in zip(revisions, sources, strict=True) if source]
 
     def open(self, sha: str, beside: Retriever) -> OpenIndex:
-        """Return a release. beside: a retriever whose text encoder is used.
+        """Return a release. beside: a retriever whose text encoder and settings are used.
 
         Raises MissingArtifact if no release has that commit, or its index cannot be fetched.
         """
@@ -86,7 +86,7 @@ class Releases:
             raise MissingArtifact(f"no release has the commit '{sha}'")
         with self._lock:
             if sha not in self._open:
-                retriever = Retriever(open_index(self._root, sha), beside.text_encoder)
+                retriever = beside.with_index(open_index(self._root, sha))
                 check_copy(copy_path(self._root, retriever.index.digest))
                 self._open[sha] = OpenIndex(retriever)
             self._open.move_to_end(sha)

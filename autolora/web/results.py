@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from autolora.errors import MissingArtifact
 from autolora.hubs.pages import page_of
 from autolora.params import Params
 from autolora.records import Hit
 from autolora.show.naming import display_name, file_size, file_stem
-from autolora.storage.arrays import Float32Array, Float64Array
+from autolora.storage.arrays import Float32Array
 from autolora.web.gallery import Gallery
 from autolora.web.query import RESULTS, Search
 from autolora.web.served import OpenIndex
@@ -112,7 +110,7 @@ def search(
     does not contain the adapter that others should resemble.
     """
     retriever, k = opened.retriever, wanted.k or RESULTS
-    mask = retriever.index.mask(wanted.conditions)
+    mask = retriever.passing(wanted.conditions)
     if wanted.like is not None:
         query = _weights_of(opened, wanted.like)
     if query is not None:
@@ -121,10 +119,10 @@ def search(
         cards = [make_card(opened, gallery, params, wanted, p, score=s) for p, s in found]
         cards = [card for card in cards if card.sha256 != wanted.like][:k]
     elif wanted.q.strip():
-        positions, cosines = retriever.index.nearest(retriever.embed(wanted.q), k, mask)
-        hits = retriever.hits(positions, cosines.astype(np.float64))
-        pairs = zip(positions.tolist(), hits, strict=True)
-        cards = [make_card(opened, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
+        hits = retriever.search(wanted.q, k, wanted.conditions)
+        cards = [
+            make_card(opened, gallery, params, wanted, opened.positions[hit.sha256], hit=hit) for hit in hits
+        ]
     else:
         newest = opened.newest[mask[opened.newest]][:k]
         cards = [make_card(opened, gallery, params, wanted, p) for p in newest.tolist()]
@@ -140,15 +138,11 @@ def cards_of(
     opened: OpenIndex, gallery: Gallery, params: Params, wanted: Search, adapters: Sequence[str]
 ) -> list[Card]:
     """Return the cards of adapters of the index, given their sha256, in this order; others are left out."""
-    retriever, known = opened.retriever, opened.positions
-    positions = np.array([known[sha256] for sha256 in adapters if sha256 in known], np.int64)
+    positions = [opened.positions[sha256] for sha256 in adapters if sha256 in opened.positions]
     hits: Sequence[Hit | None] = [None] * len(positions)
-    if wanted.q.strip() and len(positions):
-        cosines: Float64Array = (retriever.index.vectors[positions] @ retriever.embed(wanted.q)).astype(
-            np.float64
-        )
-        hits = retriever.hits(positions, cosines)
-    pairs = zip(positions.tolist(), hits, strict=True)
+    if wanted.q.strip() and positions:
+        hits = opened.retriever.judge(wanted.q, positions)
+    pairs = zip(positions, hits, strict=True)
     return [make_card(opened, gallery, params, wanted, p, hit=hit) for p, hit in pairs]
 
 

@@ -14,6 +14,7 @@ from autolora.errors import AutoLoraError
 from autolora.index.copies import check_copy
 from autolora.index.served import copy_path, open_index, served_digest
 from autolora.index.store import content_digest
+from autolora.params import Params
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import Int64Array
 
@@ -56,8 +57,8 @@ class OpenIndex:
 class ServedIndex:
     """The index that requests use; `follow` replaces it after the refresh has released another index."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, params: Params) -> None:
+        self._root, self._params = root, params
         self._opening = threading.Lock()
         self._failed: str | None = None
         self.current: OpenIndex | None = None
@@ -84,9 +85,9 @@ class ServedIndex:
     def _open(self) -> OpenIndex:
         """Open and verify the released index, with the text encoder of the current one if there is one."""
         if self.current is None:
-            retriever = open_retriever(self._root)
+            retriever = open_retriever(self._root, params=self._params)
         else:
-            retriever = Retriever(open_index(self._root), self.current.retriever.text_encoder)
+            retriever = self.current.retriever.with_index(open_index(self._root))
         check_copy(copy_path(self._root, retriever.index.digest))
         logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
         return OpenIndex(retriever)

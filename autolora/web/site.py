@@ -74,7 +74,7 @@ class Site:
 
 def open_site(root: Path, params: Params) -> Site:
     """Return a project as a page; its index is opened by the first `follow`."""
-    served = ServedIndex(root)
+    served = ServedIndex(root, params)
     return Site(
         root=root,
         params=params,

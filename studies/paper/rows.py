@@ -63,7 +63,7 @@ class Retrieved:
         """Return what the images of a case are made from."""
         retriever, prompt = world.retriever(), case.prompt
         if self.k is None:
-            hits = retriever.select(prompt, world.params.retrieval)
+            hits = retriever.select(prompt)
             prompt = add_trigger_words(prompt, hits)
         else:
             hits = retriever.search(prompt, self.k)

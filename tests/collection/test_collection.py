@@ -102,7 +102,7 @@ def test_names_are_a_list_of_texts_and_each_adapter_has_one(collection: Collecti
 
 def test_reasons_of_hits(collection: Collection) -> None:
     hits = collection.search(PROMPT, k=2)
-    plain, with_blocks = collection.explain(PROMPT, hits), collection.explain(PROMPT, hits, blocks=True)
+    plain, with_blocks = collection.reasons(PROMPT, hits), collection.reasons(PROMPT, hits, blocks=True)
     assert [reason.captions for reason in plain] == [reason.captions for reason in with_blocks]
     assert plain[0].captions and plain[0].blocks is None and not plain[0].unavailable
     assert all(reason.blocks or reason.unavailable for reason in with_blocks)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from autolora.encoder.text_map import TextMap
 from autolora.errors import MissingArtifact
-from autolora.index.text_map import FILE, read_text_map, write_text_map
-from autolora.index.text_map import TextMap as StoredTextMap
+from autolora.index.copies import TEXT_MAP_FILE, read_text_map, write_text_map
+from autolora.index.copies import TextMap as StoredTextMap
 
 WIDTH = 16
 EMPTY = torch.cat((torch.zeros(4), torch.linspace(-2, 3, WIDTH - 4)))
@@ -84,6 +84,6 @@ def test_index_stores_the_same_map(tmp_path: Path) -> None:
     write_text_map(tmp_path, StoredTextMap(text_map.center.numpy(), text_map.matrix.numpy()))
     stored = read_text_map(tmp_path)
     assert np.allclose(stored.apply(texts.numpy()), text_map(texts).numpy(), atol=1e-6)
-    (tmp_path / FILE).write_bytes(b"damaged")
+    (tmp_path / TEXT_MAP_FILE).write_bytes(b"damaged")
     with pytest.raises(MissingArtifact, match="dvc repro index"):
         read_text_map(tmp_path)

@@ -16,7 +16,7 @@ from autolora.evaluation.prompts import JudgedPrompt, measure_cases, read_cases
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.metrics import retrieval
-from autolora.params import EvaluationParams
+from autolora.params import EvaluationParams, load
 from autolora.search.retriever import Retriever
 from autolora.storage.arrays import Float64Array, Int64Array
 from tests.support import small_root
@@ -52,7 +52,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def retriever(root: Path) -> Retriever:
-    return Retriever(open_index(root), models.load_text_encoder(small_root.base(root)))
+    return Retriever(
+        open_index(root), models.load_text_encoder(small_root.base(root)), load(root / "params.yaml"), root
+    )
 
 
 def test_adapters_are_named_by_sha256_or_by_hub_and_id(tmp_path: Path) -> None:

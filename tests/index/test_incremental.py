@@ -15,7 +15,7 @@ from autolora.search.retriever import Retriever
 from autolora.storage.incremental import read_digest
 from tests.support import killing
 from tests.support.changing_repo import ChangingRepository, StageRun, load_text_encoder, rebuild, run_stages
-from tests.support.synthetic_repo import file_states, tiny_text_encoder
+from tests.support.synthetic_repo import SETTINGS, file_states, tiny_text_encoder
 
 TOLERANCE = 1e-5
 MAX_STEPS, MAX_CHANGES = 5, 3
@@ -108,7 +108,7 @@ def assert_same_index(root: Path, rebuilt: Path, pipeline: Path) -> None:
         assert names == expected_names
         assert np.abs(vectors - expected).max() < TOLERANCE
     hits, expected_hits = (
-        Retriever(open_index(path), load_text_encoder(pipeline)).search("a neon drawing", k=99)
+        Retriever(open_index(path), load_text_encoder(pipeline), SETTINGS).search("a neon drawing", k=99)
         for path in (root, rebuilt)
     )
     assert hits == expected_hits and {hit.index for hit in hits} == {content_digest(rebuilt)}

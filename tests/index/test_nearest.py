@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autolora.index.nearest import find_nearest
+from autolora.index.copies import find_nearest
 
 
 def expected_positions(scores: np.ndarray, k: int, mask: np.ndarray) -> list[int]:

@@ -15,7 +15,7 @@ from autolora.search.retriever import Retriever
 from tests.support import killing
 from tests.support.changing_repo import ChangingRepository, StageRun, load_text_encoder, rebuild, run_stages
 from tests.support.readers import PROMPTS, K, Report, reading
-from tests.support.synthetic_repo import tiny_text_encoder
+from tests.support.synthetic_repo import SETTINGS, tiny_text_encoder
 
 TOLERANCE = 1e-6
 MAX_CHANGES, ROLLBACK_SHARE = 3, 0.25
@@ -70,7 +70,7 @@ class Releases:
     def _rebuild(self, run: StageRun) -> None:
         root = self.folder / f"rebuilt-{len(self.digests)}"
         rebuild(run, self.repository, root)
-        retriever = Retriever(open_index(root), load_text_encoder(self.pipeline))
+        retriever = Retriever(open_index(root), load_text_encoder(self.pipeline), SETTINGS)
         digest = retriever.index.digest
         self.answers |= {(digest, prompt): retriever.search(prompt, K) for prompt in PROMPTS}
 

@@ -26,6 +26,7 @@ from tests.index.versions import reindex, tags_folder
 from tests.support.synthetic_repo import (
     BOUNDS,
     DAY,
+    SETTINGS,
     SyntheticAdapter,
     file_states,
     make_adapter,
@@ -167,7 +168,9 @@ def searching(root: Path, text_encoder: ClipTextEncoder) -> Iterator[list[list[H
     def loop() -> None:
         while not stop.is_set():
             try:
-                results.append(Retriever(open_index(root), text_encoder).search("a neon drawing", k=99))
+                results.append(
+                    Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=99)
+                )
             except Exception as error:
                 results.append(error)  # type: ignore[arg-type]  # the test looks for errors at the end
 
@@ -230,14 +233,14 @@ def test_opens_the_index_of_a_revision(
     subprocess.run([*dvc, "init", "-q"], cwd=root, check=True)
     commit("day-1")
     first = content_digest(root)
-    expected = Retriever(open_index(root), text_encoder).search("a neon drawing", k=3)
+    expected = Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=3)
     reindex(root, [*adapters, *NEW_ADAPTERS])
     commit("day-2")
     shutil.rmtree(root / "cache")
     before = file_states(root / "data")
     index = open_index(root, rev="day-1")
     assert index.digest == first
-    assert Retriever(index, text_encoder).search("a neon drawing", k=3) == expected
+    assert Retriever(index, text_encoder, SETTINGS).search("a neon drawing", k=3) == expected
     assert file_states(root / "data") == before
     assert open_index(root).digest == content_digest(root) != first
     shutil.rmtree(root / ".dvc" / "cache")

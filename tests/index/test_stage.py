@@ -26,7 +26,7 @@ from autolora.pool import store as pool
 from autolora.records import Permissions
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_table
-from autolora.text_encoder.tokenizer import ClipTokenizer
+from autolora.text_encoder.clip import ClipTokenizer
 from tests.support.synthetic_repo import (
     BOUNDS,
     DAY,

@@ -10,7 +10,6 @@ from autolora.errors import ParamsError
 from autolora.local import captioning
 from autolora.params import load
 from autolora.pool import store as pool
-from autolora.search.reasons import explain
 from autolora.search.retriever import open_retriever
 from autolora.show.lookup import lookup
 from autolora.storage.hashes import hash_file
@@ -43,7 +42,7 @@ def test_images_are_linked_and_damaged_ones_refused(root: Path, image: Path) -> 
 def test_without_an_engine_the_weights_speak_alone(root: Path, image: Path) -> None:
     index(root)
     (hit,) = (retriever := open_retriever(root)).search("a cat", k=1)
-    (reason,) = explain(root, retriever, "a cat", [hit])
+    (reason,) = retriever.reasons("a cat", [hit])
     assert (hit.id, reason.captions_score, reason.uses_captions) == ("file0", None, None)
 
 
@@ -55,7 +54,7 @@ def test_captions_are_written_once_and_become_part_of_the_vector(root: Path, ima
     assert report.index != alone and report.changes["embedded"] == 1
     captions = lookup(root, "file0", load(root / "params.yaml").crawl).captions
     assert sorted(caption.length for caption in captions) == ["long", "medium", "short"]
-    (reason,) = explain(root, retriever := open_retriever(root), "a cat", retriever.search("a cat", k=1))
+    (reason,) = (retriever := open_retriever(root)).reasons("a cat", retriever.search("a cat", k=1))
     assert reason.captions_score is not None and len(reason.captions) == 1
     assert (index(root).captions, index(root).index) == (0, report.index)
 

@@ -17,7 +17,6 @@ from autolora.lora.slots import slots
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
-from autolora.search.reasons import add_blocks, explain
 from autolora.search.retriever import open_retriever
 from autolora.storage.hashes import hash_file
 from tests.local.own_folder import (
@@ -54,9 +53,7 @@ def test_readers_work_as_in_a_pipeline(root: Path, folder: Path) -> None:
     params = load(root / "params.yaml")
     retriever = open_retriever(root)
     hits = retriever.search("a cat", k=1, where="hub = 'folder' AND size < 1000000")
-    (reason,) = add_blocks(
-        root, retriever, "a cat", hits, explain(root, retriever, "a cat", hits), params.pool
-    )
+    (reason,) = retriever.reasons("a cat", hits, blocks=True)
     assert reason.weights_score > 0.3 and reason.blocks and not reason.unavailable
     assert retriever.named("a cat", ["file0"])[0].sha256 == hits[0].sha256
     lora = load_lora(root, hits[0].sha256, slots(transformer_config(params.models)), params.pool)

@@ -24,7 +24,7 @@ def test_columns_are_prompts_with_what_generate_selects(
     retriever = open_retriever(root)
     rows = dict(draw_rows(root, params, retriever, {"a cat": 0, "a neon rocket": 5}))
     assert [*rows] == ["base", *METHODS] and {len(images) for images in rows.values()} == {2}
-    hits = retriever.select("a neon rocket", params.retrieval)
+    hits = retriever.select("a neon rocket")
     assert f"a neon rocket; seed 5: {', '.join(hit.id for hit in hits)}" in capsys.readouterr().out
     generator = Generator(root, params.models, params.pool)
     for label, chosen in (("base", []), ("direct", hits)):

@@ -11,12 +11,13 @@ from autolora.encoder.store import load_encoder, reader
 from autolora.index.served import open_index, release
 from autolora.index.store import content_digest, read_vectors
 from autolora.models import ClipTextEncoder
-from autolora.search.reasons import Reasons, add_blocks, describe, explain
+from autolora.search.reasons import Reasons, describe
 from autolora.search.retriever import Retriever
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
     BOUNDS,
     ENCODER,
+    SETTINGS,
     SyntheticAdapter,
     make_adapters,
     write_dataset,
@@ -54,12 +55,12 @@ def adapters(indexed: tuple[Path, list[SyntheticAdapter]]) -> list[SyntheticAdap
 def test_scores_are_the_cosines_of_weights_and_captions(
     root: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     hits = retriever.search(PROMPT, k=5)
     query = retriever.embed(PROMPT)
     names, weights = read_vectors(root, "weights_vector")
     captions = {adapter.sha256: adapter.captions for adapter in adapters}
-    for hit, reasons in zip(hits, explain(root, retriever, PROMPT, hits), strict=True):
+    for hit, reasons in zip(hits, retriever.reasons(PROMPT, hits), strict=True):
         vectors = retriever.embed_all([caption.text for caption in captions[hit.sha256]])
         total = vectors.sum(axis=0)
         alone = weights[names.index(hit.sha256)]
@@ -75,9 +76,9 @@ def test_scores_are_the_cosines_of_weights_and_captions(
 def test_nearest_captions_are_the_best_of_each_image(
     root: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     hits = retriever.search(PROMPT, k=1)
-    (reasons,) = explain(root, retriever, PROMPT, hits)
+    (reasons,) = retriever.reasons(PROMPT, hits)
     first, second = reasons.captions
     assert (first.text, first.score) == (PROMPT, pytest.approx(1, abs=1e-5))
     assert second.score < first.score and second.image != first.image
@@ -93,10 +94,10 @@ def test_words_are_those_of_captions_and_trigger_words_without_stop_words(
     triggered = replace(adapters[0], listing=replace(adapters[0].listing, trigger_words=("zqMosaic",)))
     write_hybrid(root, text_encoder, [triggered, *adapters[1:]])
     release(root, content_digest(root))
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     prompt = "ZQMOSAIC, a Drawing of a purple house: the drawing"
     hits = [hit for hit in retriever.search(prompt, k=12) if hit.sha256 == triggered.sha256]
-    (reasons,) = explain(root, retriever, prompt, hits)
+    (reasons,) = retriever.reasons(prompt, hits)
     assert reasons.words == ("zqmosaic", "drawing")
 
 
@@ -106,9 +107,9 @@ def test_captions_that_disagree_are_shown_as_not_used(
     swapped = with_captions_of(adapters[0], adapters[-1])
     write_hybrid(root, text_encoder, [swapped, *adapters[1:]])
     release(root, content_digest(root))
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     hits = [hit for hit in retriever.search(PROMPT, k=12) if hit.sha256 == swapped.sha256]
-    (reasons,) = explain(root, retriever, PROMPT, hits)
+    (reasons,) = retriever.reasons(PROMPT, hits)
     assert reasons.uses_captions is False
     assert hits[0].score == pytest.approx(reasons.weights_score, abs=1e-6)
     assert describe(reasons)["cosines"].endswith("(not used: they disagree with the weights)")
@@ -120,27 +121,27 @@ def test_captions_of_another_state_are_not_shown(
     """The index is the released one; the dataset has been written again since."""
     write_repository(root, [with_captions_of(adapters[0], adapters[-1]), *adapters[1:]])
     write_dataset(root)
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     hits = retriever.search(PROMPT, k=12)
-    for hit, reasons in zip(hits, explain(root, retriever, PROMPT, hits), strict=True):
+    for hit, reasons in zip(hits, retriever.reasons(PROMPT, hits), strict=True):
         changed = hit.sha256 == adapters[0].sha256
         assert (reasons.captions == ()) == (reasons.captions_score is None) == changed
         assert [("another state" in note) for note in reasons.unavailable] == [True] * changed
     shutil.rmtree(root / "data" / "dataset")
-    (reasons,) = explain(root, retriever, PROMPT, hits[:1])
+    (reasons,) = retriever.reasons(PROMPT, hits[:1])
     assert reasons.captions == () and "does not contain the table" in reasons.unavailable[0]
     assert "unavailable" in describe(reasons)
 
 
 def test_no_hits_have_no_reasons(root: Path, text_encoder: ClipTextEncoder) -> None:
-    assert explain(root, Retriever(open_index(root), text_encoder), PROMPT, []) == []
+    assert Retriever(open_index(root), text_encoder, SETTINGS, root).reasons(PROMPT, []) == []
 
 
 def explained(root: Path, text_encoder: ClipTextEncoder) -> list[Reasons]:
     """Return the reasons of the best three hits, with blocks."""
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     hits = retriever.search(PROMPT, k=3)
-    return add_blocks(root, retriever, PROMPT, hits, explain(root, retriever, PROMPT, hits), BOUNDS)
+    return retriever.reasons(PROMPT, hits, blocks=True)
 
 
 def test_blocks_are_those_with_the_largest_part_of_the_weights_score(
@@ -148,7 +149,7 @@ def test_blocks_are_those_with_the_largest_part_of_the_weights_score(
 ) -> None:
     encoder = load_encoder(root / "data" / "encoder")
     read = reader(root, encoder.config, BOUNDS)
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
     (hit,) = retriever.search(PROMPT, k=1)
     batch = read(hit.sha256)
     score = float(encoder.embed(batch.values, batch.present)[0].numpy() @ retriever.embed(PROMPT))
@@ -181,3 +182,13 @@ def test_blocks_of_a_transformer_encoder_are_not_shown(
     assert reasons.uses_captions is None and reasons.captions
     assert describe(reasons)["cosines"].endswith("(not used: the encoder takes no captions)")
     assert reasons.unavailable == ("blocks: the score of a transformer encoder is not a sum over blocks",)
+
+
+def test_without_a_project_reasons_say_that_it_has_captions_and_blocks(
+    root: Path, text_encoder: ClipTextEncoder
+) -> None:
+    published = Retriever(open_index(root), text_encoder, SETTINGS)
+    (reasons,) = published.reasons(PROMPT, published.search(PROMPT, k=1), blocks=True)
+    assert [note.partition(":")[0] for note in reasons.unavailable] == ["captions", "blocks"]
+    assert all("only the project that it was made in" in note for note in reasons.unavailable)
+    assert reasons.captions == () and reasons.weights_score > 0

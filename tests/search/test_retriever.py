@@ -16,18 +16,17 @@ import torch
 from autolora.encoder.store import load_encoder
 from autolora.errors import FilterError, MismatchError, MissingArtifact
 from autolora.index import stage
-from autolora.index.copies import Index, Rows
+from autolora.index.copies import Index, Rows, TextMap
 from autolora.index.served import open_index, release
 from autolora.index.store import EXACT_COLUMNS, content_digest
-from autolora.index.text_map import TextMap
 from autolora.models import ClipTextEncoder
 from autolora.params import RetrievalParams, load
-from autolora.search.reasons import explain
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
     BOUNDS,
+    SETTINGS,
     SyntheticAdapter,
     make_adapters,
     no_text_encoder,
@@ -66,7 +65,7 @@ def root(tmp_path: Path, indexed: tuple[Path, list[SyntheticAdapter]]) -> Path:
 def test_hits_are_of_the_prompts_theme_and_sorted_by_score(
     root: Path, indexed: tuple[Path, list[SyntheticAdapter]], text_encoder: ClipTextEncoder
 ) -> None:
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS)
     adapters = {adapter.sha256: adapter for adapter in indexed[1]}
     for theme in THEMES:
         hits = retriever.search(f"a {theme} drawing", k=3)
@@ -81,22 +80,26 @@ def test_hits_are_of_the_prompts_theme_and_sorted_by_score(
 
 def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTextEncoder) -> None:
     index = open_index(root)
-    scores = Retriever(index, text_encoder).scores("a neon drawing")
+    scores = Retriever(index, text_encoder, SETTINGS).scores("a neon drawing")
     encoder = load_encoder(root / "data" / "encoder")
     text_vector = encoder.text_map(torch.from_numpy(text_encoder.encode(["a neon drawing"])))[0].numpy()
     assert np.allclose(scores, index.vectors @ text_vector, atol=1e-6)
 
 
 def test_relevance_of_hits_and_selection(root: Path, text_encoder: ClipTextEncoder) -> None:
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS)
     hits = retriever.search("a neon drawing", k=12)
     assert all(hit.relevance is not None and 0 < hit.relevance < 1 for hit in hits)
     everything = RetrievalParams(k=3, max_selected=12, min_relevance=0.0)
-    selection = retriever.select("a neon drawing", everything)
+    selection = with_params(retriever, everything).select("a neon drawing")
     assert [hit.rank for hit in selection] == list(range(1, 13))
     assert selection[0].sha256 == max(hits, key=lambda hit: hit.relevance or 0.0).sha256
     certain = RetrievalParams(k=3, max_selected=3, min_relevance=1.0)
-    assert retriever.select("a neon drawing", certain) == []
+    assert with_params(retriever, certain).select("a neon drawing") == []
+
+
+def with_params(retriever: Retriever, params: RetrievalParams) -> Retriever:
+    return Retriever(retriever.index, retriever.text_encoder, replace(SETTINGS, retrieval=params))
 
 
 class FixedText:
@@ -130,17 +133,18 @@ def index_of(vectors: np.ndarray) -> Index:
 def test_adapters_are_named_by_sha256_id_hub_and_file(
     root: Path, indexed: tuple[Path, list[SyntheticAdapter]], text_encoder: ClipTextEncoder
 ) -> None:
-    retriever, adapters = Retriever(open_index(root), text_encoder), indexed[1]
+    retriever, adapters = Retriever(open_index(root), text_encoder, SETTINGS), indexed[1]
     first, second = adapters[0], adapters[5]
     names = [second.sha256[:6], first.listing.id, f"{first.listing.hub}:{first.listing.id}"]
     names.append(f"{second.listing.id}/{second.listing.file}")
-    hits = retriever.named("a neon drawing", names)
-    assert [hit.sha256 for hit in hits] == [second.sha256, first.sha256, first.sha256, second.sha256]
     scores = {hit.sha256: hit.score for hit in retriever.search("a neon drawing", k=99)}
-    for hit in hits:
-        assert hit.score == pytest.approx(scores[hit.sha256], abs=1e-6)
-        assert hit.relevance is None  # which the gates take for 1
-    assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+    for pair in (names[:2], names[2:]):
+        hits = retriever.named("a neon drawing", pair)
+        assert {hit.sha256 for hit in hits} == {first.sha256, second.sha256}
+        assert [hit.rank for hit in hits] == [1, 2]
+        for hit in hits:
+            assert hit.score == pytest.approx(scores[hit.sha256], abs=1e-6)
+            assert hit.relevance is None  # which the gates take for 1
     for unknown in ("nobody/nothing", second.sha256[:5], "civitai:" + first.listing.id):
         with pytest.raises(MissingArtifact, match="contains no adapter"):
             retriever.named("a neon drawing", [unknown])
@@ -154,9 +158,9 @@ def test_a_prompt_is_encoded_once(
     encoded: list[str] = []
     encode = text_encoder.encode
     monkeypatch.setattr(text_encoder, "encode", lambda texts: encoded.extend(texts) or encode(texts))
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS)
     hits = retriever.search("something in neon", k=2)
-    explain(root, retriever, "something in neon", hits)
+    retriever.reasons("something in neon", hits)
     assert retriever.named("something in neon", [hits[0].id])[0].score == pytest.approx(hits[0].score)
     assert encoded.count("something in neon") == 1
     with pytest.raises(ValueError, match="read-only"):
@@ -166,28 +170,30 @@ def test_a_prompt_is_encoded_once(
 
 
 def test_a_text_that_is_not_unicode_is_an_error(root: Path, text_encoder: ClipTextEncoder) -> None:
-    with pytest.raises(ValueError, match=r"'a \\ud800' is not valid Unicode"):
-        Retriever(open_index(root), text_encoder).search("a \ud800", k=1)
+    with pytest.raises(ValueError, match="the prompt is not valid UTF-8"):
+        Retriever(open_index(root), text_encoder, SETTINGS).search("a \ud800", k=1)
 
 
 def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(
     root: Path, text_encoder: ClipTextEncoder
 ) -> None:
-    retriever = Retriever(replace(open_index(root), relevance=None), text_encoder)
+    retriever = Retriever(replace(open_index(root), relevance=None), text_encoder, SETTINGS)
     assert {hit.relevance for hit in retriever.search("a neon drawing", k=3)} == {None}
     with pytest.raises(MismatchError, match="imported"):
-        retriever.select("a neon drawing", RetrievalParams(k=3, max_selected=3, min_relevance=0.5))
+        retriever.select("a neon drawing")
 
 
 def test_k_larger_than_the_index_returns_all_adapters(root: Path, text_encoder: ClipTextEncoder) -> None:
-    assert len(Retriever(open_index(root), text_encoder).search("anything", k=99)) == 12
+    assert len(Retriever(open_index(root), text_encoder, SETTINGS).search("anything", k=99)) == 12
 
 
 @pytest.mark.parametrize("passing", [0, 1, 5, 20, 40])
 def test_a_filter_applies_before_the_ranking(passing: int) -> None:
     """The adapters that pass are those farthest from the prompt, and k of them are returned if k pass."""
     angles = np.linspace(0, np.pi / 2, 40)
-    retriever = Retriever(index_of(np.column_stack((np.sin(angles), np.cos(angles)))), FixedText(1.0, 0.0))
+    retriever = Retriever(
+        index_of(np.column_stack((np.sin(angles), np.cos(angles)))), FixedText(1.0, 0.0), SETTINGS
+    )
     hits = retriever.search("a prompt", 5, where=f"rank_max < {passing}")
     assert [int(hit.sha256) for hit in hits] == list(range(passing))[::-1][:5]
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
@@ -196,7 +202,7 @@ def test_a_filter_applies_before_the_ranking(passing: int) -> None:
 
 
 def test_conditions_are_parsed_apart_so_that_none_changes_another() -> None:
-    retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0))
+    retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0), SETTINGS)
     assert len(retriever.search("a prompt", 3, where=["rank_max < 2", "rank_max > 0 OR nsfw"])) == 1
     assert len(retriever.search("a prompt", 3, where=[])) == 3
     for condition in ("nsfw) OR (TRUE", "TRUE) --"):
@@ -207,7 +213,7 @@ def test_conditions_are_parsed_apart_so_that_none_changes_another() -> None:
 
 
 def test_a_wrong_filter_is_an_error_that_lists_the_columns() -> None:
-    retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0))
+    retriever = Retriever(index_of(np.eye(3)), FixedText(1.0, 0.0, 0.0), SETTINGS)
     with pytest.raises(FilterError, match=r"the columns are hub \(text\)"):
         retriever.search("a prompt", 3, where="rank = 3")
     with pytest.raises(FilterError, match="is not an SQL condition"):
@@ -217,7 +223,7 @@ def test_a_wrong_filter_is_an_error_that_lists_the_columns() -> None:
 def test_filters_read_the_columns_of_the_dataset(
     root: Path, indexed: tuple[Path, list[SyntheticAdapter]], text_encoder: ClipTextEncoder
 ) -> None:
-    retriever = Retriever(open_index(root), text_encoder)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS)
     first, *_ = indexed[1]
     assert len(retriever.search("anything", 99, "license = 'apache-2.0' AND first_seen = '2026-01-01'")) == 12
     assert not retriever.search("anything", 99, "commercial")  # the synthetic hub reports no permissions
@@ -227,11 +233,11 @@ def test_filters_read_the_columns_of_the_dataset(
 
 
 def test_search_reads_only_the_copy(root: Path, text_encoder: ClipTextEncoder) -> None:
-    expected = Retriever(open_index(root), text_encoder).search("a neon drawing", k=3)
+    expected = Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=3)
     release(root, content_digest(root))
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "digests")
-    assert Retriever(open_index(root), text_encoder).search("a neon drawing", k=3) == expected
+    assert Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=3) == expected
 
 
 def test_a_different_text_encoder_is_refused(root: Path, tmp_path: Path) -> None:
@@ -241,7 +247,7 @@ def test_a_different_text_encoder_is_refused(root: Path, tmp_path: Path) -> None
         if width == 32:
             (tmp_path / "width32" / "tokenizer" / "extra").write_text("changes the digest")
         with pytest.raises(MismatchError, match="text encoder"):
-            Retriever(index, other)
+            Retriever(index, other, SETTINGS)
 
 
 def configure(root: Path) -> ClipTextEncoder:
@@ -256,7 +262,7 @@ def configure(root: Path) -> ClipTextEncoder:
 def test_open_retriever_uses_the_text_encoder_of_params_yaml(root: Path) -> None:
     text_encoder = configure(root)
     hits = open_retriever(root).search("a neon drawing", k=12)
-    expected = Retriever(open_index(root), text_encoder).search("a neon drawing", k=12)
+    expected = Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=12)
     assert [hit.sha256 for hit in hits] == [hit.sha256 for hit in expected]
     assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-5)
 

@@ -15,7 +15,7 @@ from autolora.show.caption_agreement import compare_captions
 from autolora.show.facts import facts
 from autolora.show.lookup import lookup
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
-from tests.support.synthetic_repo import SyntheticAdapter, make_adapters
+from tests.support.synthetic_repo import SETTINGS, SyntheticAdapter, make_adapters
 from tests.support.tiny_pool import RULES
 
 
@@ -30,7 +30,7 @@ def test_wrong_image_of_a_right_gallery_comes_first(
     write_hybrid(tmp_path, text_encoder, adapters)
     mixed = with_captions_of(adapters[0], adapters[-1], images=1)
     write_hybrid(tmp_path, text_encoder, [mixed, *adapters[1:]])
-    retriever = Retriever(open_index(tmp_path), text_encoder)
+    retriever = Retriever(open_index(tmp_path), text_encoder, SETTINGS)
     rows = compare_captions(retriever, mixed.sha256, mixed.captions)
     wrong = mixed.listing.renderings[0].sha256
     assert [row.image == wrong for row in rows] == [True, True, False, False]
@@ -48,7 +48,7 @@ def test_single_image_has_no_others(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
     write_hybrid(tmp_path, text_encoder, adapters)
-    retriever = Retriever(open_index(tmp_path), text_encoder)
+    retriever = Retriever(open_index(tmp_path), text_encoder, SETTINGS)
     rows = compare_captions(retriever, adapters[0].sha256, adapters[0].captions[:2])
     assert [row.others for row in rows] == [None, None]
 
@@ -57,7 +57,7 @@ def test_adapter_outside_the_index_is_an_error(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
     write_hybrid(tmp_path, text_encoder, adapters[1:])
-    retriever = Retriever(open_index(tmp_path), text_encoder)
+    retriever = Retriever(open_index(tmp_path), text_encoder, SETTINGS)
     with pytest.raises(MissingArtifact, match="does not contain"):
         compare_captions(retriever, adapters[0].sha256, adapters[0].captions)
 

@@ -18,6 +18,7 @@ from autolora.models import ClipTextEncoder
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
 from tests.support.changing_repo import load_text_encoder
+from tests.support.synthetic_repo import SETTINGS
 
 PROMPTS = ("a neon drawing", "a drawing of thing 1 in the chalk style", "pixel", "a mosaic and a linocut")
 K = 99
@@ -140,7 +141,7 @@ class _Loop:
         index = open_index(self.root)
         self._note(index.digest)
         self._note(served_digest(self.root))
-        return Retriever(index, self.text_encoder)
+        return Retriever(index, self.text_encoder, SETTINGS)
 
     def _search(self, retriever: Retriever) -> None:
         prompt = self.rng.choice(PROMPTS)

@@ -18,7 +18,7 @@ from autolora.lora.factors import Factors, Lora
 from autolora.lora.sketch import SketchSpec, sketch
 from autolora.lora.slots import slots
 from autolora.models import ClipTextEncoder
-from autolora.params import DatasetParams, EncoderParams, PoolParams
+from autolora.params import DatasetParams, EncoderParams, PoolParams, load
 from autolora.pool import store as pool
 from autolora.presets import Preset
 from autolora.presets.encoder import ENCODER as PRESETS
@@ -51,6 +51,8 @@ BOUNDS = PoolParams(
     sketch_size=SPEC.size,
     near_duplicate_cosine=0.99,
 )
+SETTINGS = replace(load(Path(__file__).parents[2] / "params.yaml"), pool=BOUNDS)
+"""of searches: the shipped ones, with these bounds"""
 
 
 def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: object) -> EncoderParams:

@@ -11,7 +11,8 @@ import pytest
 from transformers import CLIPTokenizer
 
 from autolora.errors import MissingArtifact
-from autolora.text_encoder.tokenizer import FILE, ClipTokenizer, convert_tokenizer
+from autolora.text_encoder.clip import ClipTokenizer
+from autolora.text_encoder.tokenizer import FILE, convert_tokenizer
 
 PLAYGROUND = Path(__file__).parents[2] / "playground/models/flux/tokenizer"
 TOKENS = 32

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from autolora.index.served import Revision, release, served_digest
+from autolora.params import load
 from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import record_failure, record_start, record_success
 from autolora.refresh.outcomes import Outcome
@@ -37,7 +38,7 @@ def test_the_page_follows_a_release_without_a_restart(
 def test_an_index_that_cannot_be_opened_is_tried_once(
     own_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served = ServedIndex(own_root)
+    served = ServedIndex(own_root, load(own_root / "params.yaml"))
     served.follow()
     current = served.current
     assert current is not None
@@ -54,7 +55,7 @@ def test_a_missing_index_is_reported_once(
     monkeypatch.setattr("autolora.index.served.RETRY_DELAY_S", 0)
     shutil.rmtree(own_root / "cache")
     shutil.rmtree(own_root / "digests")
-    served = ServedIndex(own_root)
+    served = ServedIndex(own_root, load(own_root / "params.yaml"))
     served.follow()
     served.follow()
     assert "there is no index yet" in served.problem

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 
-from autolora.search.reasons import explain
 from autolora.web.query import Search
 from autolora.web.results import Card, cards_of
 from autolora.web.site import Site
@@ -40,7 +39,7 @@ def describe_adapter(
     cards = cards_of(opened, site.gallery, site.params, wanted, [sha256])
     if not cards:
         raise HTTPException(404, "the index contains no such adapter")
-    reasons = explain(site.root, opened.retriever, wanted.q, [cards[0].hit]) if cards[0].hit else []
+    reasons = opened.retriever.reasons(wanted.q, [cards[0].hit]) if cards[0].hit else []
     return as_json(cards[0]) | {"reasons": asdict(reasons[0]) if reasons else None}
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
-from autolora.search.reasons import explain
 from autolora.web.query import MAX_RESULTS, RESULTS, View
 from autolora.web.rendering import render
 from autolora.web.results import Card, cards_of
@@ -67,7 +66,7 @@ def _details(site: Site, view: View, sha256: str) -> dict[str, Any]:
     nearest = site.search(view.model_copy(update={"like": sha256, "file": None, "k": NEAREST}))
     reasons = None
     if card.hit is not None:
-        (reasons,) = explain(site.root, opened.retriever, view.q, [card.hit])
+        (reasons,) = opened.retriever.reasons(view.q, [card.hit])
     return {"card": card, "images": _sized(site, card), "nearest": nearest.cards, "reasons": reasons}
 
 
