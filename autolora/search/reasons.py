@@ -14,6 +14,7 @@ import numpy as np
 
 from autolora.dataset import store as dataset
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.extras import libraries_for
 from autolora.index.copies import Index
 from autolora.index.encoder_check import check_encoder
 from autolora.matching.hybrid import directions
@@ -67,7 +68,10 @@ def explain(root: Path | str, retriever: Retriever, prompt: str, hits: Sequence[
     positions = dict(zip(hits, index.find([hit.sha256 for hit in hits]).tolist(), strict=True))
     stored = {hit.sha256: index.rows[position] for hit, position in positions.items()}
     try:
-        captions = _read_captions(root, {sha256: row["captions_digest"] for sha256, row in stored.items()})
+        with libraries_for("reading them"):
+            captions = _read_captions(
+                root, {sha256: row["captions_digest"] for sha256, row in stored.items()}
+            )
         missing = "captions: data/dataset holds another state of them than this index"
     except MissingArtifact as error:
         captions, missing = {}, f"captions: {error}"
@@ -105,7 +109,8 @@ def add_blocks(
     Loads torch, the encoder and the sketches of the hits. bounds: as `autolora.encoder.store.reader` takes them.
     """
     try:
-        contributions = _contributions(root, retriever, prompt, hits, bounds)
+        with libraries_for("computing them"):
+            contributions = _contributions(root, retriever, prompt, hits, bounds)
     except (MismatchError, MissingArtifact) as error:
         note = f"blocks: {error}"
         return [replace(reason, unavailable=(*reason.unavailable, note)) for reason in reasons]
