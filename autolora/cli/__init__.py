@@ -74,10 +74,9 @@ def start(
 
 for heading, functions in COMMANDS.items():
     for function in functions:
-        name = function.__name__
-        app.command(name, rich_help_panel=heading)(command(function, name, EXTRAS.get(name, "pipeline")))
+        app.command(rich_help_panel=heading)(command(function, EXTRAS.get(function.__name__, "pipeline")))
 for name, (description, kinds) in KINDS.items():
     group = typer.Typer(help=description, no_args_is_help=True, subcommand_metavar="KIND [ARGS]...")
     for kind, function in kinds.items():
-        group.command(kind)(command(function, f"{name} {kind}"))
+        group.command(kind)(command(function))
     app.add_typer(group, name=name, rich_help_panel="Share encoders, gates and indexes")

@@ -21,7 +21,7 @@ from autolora.wording import printable
 P = ParamSpec("P")
 
 
-def command(function: Callable[P, None], name: str, extra: Extra = "pipeline") -> Callable[P, None]:
+def command(function: Callable[P, None], extra: Extra = "pipeline") -> Callable[P, None]:
     """Return a function as a command, whose help is its docstring with one line per paragraph.
 
     extra: the one to install if a library is missing. An AutoLoraError, or a missing library, is printed as one message
@@ -34,7 +34,7 @@ def command(function: Callable[P, None], name: str, extra: Extra = "pipeline") -
         os.environ.setdefault("LANCE_LOG", "error")
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting is slow on shared cores
         try:
-            with libraries_for(f"`autolora {name}`", extra):
+            with libraries_for(user, extra):
                 function(*args, **kwargs)
             sys.stdout.flush()
         except AutoLoraError as error:
@@ -44,6 +44,7 @@ def command(function: Callable[P, None], name: str, extra: Extra = "pipeline") -
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.raise_signal(signal.SIGPIPE)
 
+    user = f"`autolora {function.__name__.replace('_', ' ')}`"  # publish_index is `autolora publish index`
     paragraphs = (function.__doc__ or "").split("\n\n")
     wrapped.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return wrapped
