@@ -33,8 +33,11 @@ __all__ = ["__version__", *_LOCATIONS]
 def __getattr__(name: str) -> Any:
     if name not in _LOCATIONS:
         raise AttributeError(f"module 'autolora' has no attribute '{name}'")
+    from autolora.extras import libraries_for
+
     module, attribute = _LOCATIONS[name]
-    return getattr(import_module(module), attribute)
+    with libraries_for(f"autolora.{name}"):
+        return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ AutoLoraError
 │   └── ImageFailed      the captioning engine cannot caption one image
 ├── FilterError          the filter of a search is not a condition over the columns of the index
 ├── MissingArtifact      the output of an earlier stage does not exist here or in a revision
+│   └── MissingLibrary   a library of an extra (autolora/extras.py) is not installed
 └── MismatchError        two artifacts do not belong together, such as an adapter and another base model
 """
 
@@ -71,6 +72,10 @@ class FilterError(AutoLoraError):
 
 class MissingArtifact(AutoLoraError):
     """Something that a stage has written, or that the user named, does not exist or is damaged."""
+
+
+class MissingLibrary(MissingArtifact):
+    """A library that the core installation lacks is not installed; names the extra that has it."""
 
 
 class MismatchError(AutoLoraError):

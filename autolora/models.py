@@ -193,9 +193,9 @@ def diffusers_class(name: str) -> Any:
         import diffusers
 
         return getattr(diffusers, name)
-    except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError if its own import fails
+    except RuntimeError as error:  # what diffusers raises if its own import fails
         raise MissingArtifact(
-            f"diffusers cannot be imported: {error}; pip install 'autolora[generate]'"
+            f"diffusers cannot be imported: {error}; install its libraries again: pip install 'autolora[pipeline]'"
         ) from error
 
 

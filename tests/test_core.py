@@ -8,20 +8,10 @@ from pathlib import Path
 import pytest
 
 import autolora
+from autolora.extras import LIBRARIES
 
 PACKAGE = Path(__file__).parents[1] / "autolora"
-OPTIONAL = (
-    "openai",
-    "PIL",
-    "huggingface_hub",
-    "httpx2",
-    "diffusers",
-    "peft",
-    "prefect",
-    "dvc",
-    "jinja2",
-    "matplotlib",
-)
+OPTIONAL = (*LIBRARIES, "huggingface_hub", "httpx2", "matplotlib")
 
 
 def imported(code: str, names: tuple[str, ...]) -> list[str]:
@@ -32,11 +22,11 @@ def imported(code: str, names: tuple[str, ...]) -> list[str]:
 
 
 def test_search_imports_no_optional_library() -> None:
-    assert imported("import autolora.cli, autolora.models; autolora.open", (*OPTIONAL, "torch")) == []
+    assert imported("import autolora.cli, autolora.models; autolora.open", OPTIONAL) == []
 
 
 def test_importing_the_package_imports_nothing_large() -> None:
-    assert imported("import autolora", (*OPTIONAL, "torch", "numpy", "lance", "yaml")) == []
+    assert imported("import autolora", (*OPTIONAL, "numpy", "yaml")) == []
 
 
 @pytest.mark.parametrize("name", autolora.__all__)

@@ -131,13 +131,16 @@ def test_training_noise_levels_equal_those_of_sampling(base: ModelsParams) -> No
     assert sigmas[500].item() == pytest.approx(pipeline.scheduler.sigmas[1].item(), abs=2e-3)
 
 
-def test_without_diffusers_the_error_says_what_to_install(
+def test_if_diffusers_cannot_import_its_libraries_the_error_says_what_to_install(
     base: ModelsParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(
-        MissingArtifact, match=r"diffusers cannot be imported: .*; pip install 'autolora\[generate\]'"
-    ):
+    class Broken:
+        def __getattr__(self, name: str) -> None:
+            raise RuntimeError("Failed to import diffusers.pipelines.flux")
+
+    monkeypatch.setitem(sys.modules, "diffusers", Broken())
+    message = r"diffusers cannot be imported: Failed to import .* pip install 'autolora\[pipeline\]'"
+    with pytest.raises(MissingArtifact, match=message):
         models.load_pipeline(base)
 
 

@@ -24,6 +24,7 @@ from autolora.cli.show import show
 from autolora.cli.status import status
 from autolora.cli.versions import release, versions
 from autolora.cli.vllm import vllm
+from autolora.extras import Extra
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
@@ -33,6 +34,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""
+EXTRAS: dict[str, Extra] = {"inspect": "weights", "export": "weights", "serve": "serve"}
+"""command -> the extra that it needs; that of all others is `pipeline`, and a search needs none"""
 KINDS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "publish": (
         "Write the trained encoder or gates, or the index, for use elsewhere; with --push, upload it.",
@@ -71,7 +74,7 @@ def start(
 
 for heading, functions in COMMANDS.items():
     for function in functions:
-        app.command(rich_help_panel=heading)(command(function))
+        app.command(rich_help_panel=heading)(command(function, EXTRAS.get(function.__name__, "pipeline")))
 for name, (description, kinds) in KINDS.items():
     group = typer.Typer(help=description, no_args_is_help=True, subcommand_metavar="KIND [ARGS]...")
     for kind, function in kinds.items():

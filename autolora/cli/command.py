@@ -12,6 +12,7 @@ from typing import ParamSpec
 import typer
 
 from autolora.errors import AutoLoraError, MissingArtifact
+from autolora.extras import Extra, libraries_for
 from autolora.local.project import PARAMS_FILE, find_project
 from autolora.params import Params, load
 from autolora.progress import show_progress
@@ -20,10 +21,11 @@ from autolora.wording import printable
 P = ParamSpec("P")
 
 
-def command(function: Callable[P, None]) -> Callable[P, None]:
+def command(function: Callable[P, None], extra: Extra = "pipeline") -> Callable[P, None]:
     """Return a function as a command, whose help is its docstring with one line per paragraph.
 
-    An AutoLoraError is printed as one message with exit code 1; a closed pipe ends the process with SIGPIPE.
+    extra: the one to install if a library is missing. An AutoLoraError, or a missing library, is printed as one message
+    with exit code 1; a closed pipe ends the process with SIGPIPE.
     """
 
     @functools.wraps(function)
@@ -32,7 +34,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         os.environ.setdefault("LANCE_LOG", "error")
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting is slow on shared cores
         try:
-            function(*args, **kwargs)
+            with libraries_for(user, extra):
+                function(*args, **kwargs)
             sys.stdout.flush()
         except AutoLoraError as error:
             print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
@@ -41,6 +44,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.raise_signal(signal.SIGPIPE)
 
+    user = f"`autolora {function.__name__.replace('_', ' ')}`"  # publish_index is `autolora publish index`
     paragraphs = (function.__doc__ or "").split("\n\n")
     wrapped.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return wrapped

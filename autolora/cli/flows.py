@@ -2,17 +2,16 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from autolora.errors import MissingArtifact
+from autolora.extras import check_installed
 from autolora.local.project import PARAMS_FILE
 
 PROJECT = (PARAMS_FILE, "dvc.yaml", "flows")
-LIBRARIES = ("prefect", "dvc")
 
 
 def refresh() -> None:
@@ -47,7 +46,7 @@ def takedown(
 def _become_flow(name: str, *arguments: str) -> NoReturn:
     """Replace this process by `python -m flows.<name>`, which so gets all signals and sets the exit status.
 
-    Raises MissingArtifact if the current folder is not a project with stages, or if a library is not installed.
+    Raises MissingArtifact if the current folder is not a project with stages, MissingLibrary without the libraries.
     """
     here = Path.cwd()
     if missing := [part for part in PROJECT if not (here / part).exists()]:
@@ -55,9 +54,6 @@ def _become_flow(name: str, *arguments: str) -> NoReturn:
             f"{here} is not a project with stages: it contains no {' and no '.join(missing)}. Run `autolora {name}` in "
             "the root of a clone of AutoLoRA; files of your own become searchable with `autolora index FOLDER`"
         )
-    if absent := [library for library in LIBRARIES if find_spec(library) is None]:
-        raise MissingArtifact(
-            f"`autolora {name}` needs {' and '.join(absent)}, not installed here: pip install 'autolora[operate]'"
-        )
+    check_installed(f"`autolora {name}`", "prefect", "dvc")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", f"flows.{name}", *arguments])

@@ -61,7 +61,7 @@ def index(
     written = _prepare_project(folder, encoder)
     try:
         report = _index_project(folder)
-    except AutoLoraError:
+    except (AutoLoraError, ModuleNotFoundError):
         if written:
             written.unlink(missing_ok=True)
             announce(

@@ -34,6 +34,7 @@ from autolora.cli.options import (
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
 from autolora.cli.unknown_values import warn_of_unknown_values
+from autolora.extras import libraries_for
 from autolora.params import Params
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def _check_query(prompt: str | None, image: Path | None) -> None:
 
 def _describe(root: Path, params: Params, image: Path) -> str:
     """Return the caption of the image in a file, and print it to stderr."""
-    from autolora.search.by_image import describe_image, open_image
+    with libraries_for("a search by an image"):
+        from autolora.search.by_image import describe_image, open_image
 
     opened = open_image(image, params.pool)
     announce(f"captioning {image.name} with {params.models.vlm}")

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from autolora.cli.command import enter_repository
-from autolora.errors import MissingArtifact
 
 
 def serve(
@@ -25,12 +24,8 @@ def serve(
     root, params = enter_repository()
     # searches run beside each other: if each used all cores, 20 users would wait three times as long
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy reads it when it is imported
-    try:
-        from autolora.web.server import listen, make_server, open_browser
-    except ImportError as error:
-        raise MissingArtifact(
-            f"the page's server cannot be imported: {error}; pip install 'autolora[serve]'"
-        ) from error
+    from autolora.web.server import listen, make_server, open_browser
+
     address = listen(host, port, os.environ)
     print(f"opening the index of {root}", flush=True)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import MissingArtifact
+from autolora.extras import check_installed, libraries_for
 from autolora.index.content import IncompleteIndexError, make_copy
 from autolora.index.copies import Index, is_copy, open_copy
 from autolora.index.store import content_digest, is_readable
@@ -204,8 +205,9 @@ def fetch_revision(root: Path, rev: str, target: Path) -> None:
 def fetch_output(root: Path, rev: str, output: Path, target: Path) -> None:
     """Fetch an output of a stage in a revision from DVC's cache or remote; the working tree stays as it is.
 
-    Raises MissingArtifact if neither contains it.
+    Raises MissingArtifact if neither contains it, MissingLibrary if DVC is not installed.
     """
+    check_installed(f"fetching {output} of revision '{rev}'", "dvc")
     command = [sys.executable, "-m", "dvc", "get", str(root), str(output), "--rev", rev, "-o", str(target)]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
     completed = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -218,8 +220,6 @@ def fetch_output(root: Path, rev: str, output: Path, target: Path) -> None:
 
 def _failure_reason(output: str) -> str:
     """Return why `dvc get` failed, in words."""
-    if "No module named" in output:
-        return "DVC is not installed (pip install 'autolora[operate]')"
     if "No such file or directory" in output or "missing cache files" in output:
         return "neither DVC's cache nor a remote contains it"
     reasons = [line for line in output.splitlines() if line.startswith("ERROR: ")]
@@ -233,9 +233,10 @@ def _failure_reason(output: str) -> str:
 def _ensure_copy(root: Path, digest: str, source: Path) -> Path:
     """Return the folder of the copy of an index; make the copy from `source` if it is missing.
 
-    Raises IncompleteIndexError if `source` does not hold that index.
+    Raises IncompleteIndexError if `source` does not hold that index, MissingLibrary if Lance is not installed.
     """
     path = copy_path(root, digest)
     if not is_copy(path):
-        make_copy(path, digest, source)
+        with libraries_for(f"index {digest[:12]} has no copy in cache/index, and reading it from {source}"):
+            make_copy(path, digest, source)
     return path

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from autolora.errors import MissingArtifact
+from autolora.extras import check_installed
 from autolora.pool.batches import batches_folder
 from autolora.pool.sketch_packs import packs_folder, recipe_of
 from autolora.storage.files import read_json
@@ -156,6 +157,7 @@ def run_dvc(root: Path, *arguments: str) -> str:
 
 def _run(root: Path, arguments: Sequence[str], name: str, stdin: str = "") -> str:
     """Run Python with DVC in the repository and return its output; name: of the command, for the error."""
+    check_installed(f"`dvc {name}`", "dvc")
     environment = os.environ | {
         "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
@@ -167,8 +169,8 @@ def _run(root: Path, arguments: Sequence[str], name: str, stdin: str = "") -> st
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         reasons = [line for line in lines if "ERROR" in line or "No module" in line] or lines
         raise MissingArtifact(
-            f"`dvc {name}` failed in {root}: {reasons[-1].removeprefix('ERROR: ')}; check that the extra "
-            "`operate` is installed and that this is a DVC repository"
+            f"`dvc {name}` failed in {root}: {reasons[-1].removeprefix('ERROR: ')}; check that this "
+            "is a DVC repository"
         )
     return done.stdout
 

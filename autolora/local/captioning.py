@@ -15,7 +15,7 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
     """
     if params.captions.engine is None:
         return 0, {}
-    from autolora import vlm  # here, because without captions the extra `captions` need not be installed
+    from autolora import vlm  # here, because it takes long to import
     from autolora.captions import stage
 
     digest = vlm.digest(params.models)

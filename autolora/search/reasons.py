@@ -15,6 +15,7 @@ import numpy as np
 
 from autolora.dataset import store as dataset
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.extras import libraries_for
 from autolora.index.copies import Index
 from autolora.index.encoder_check import check_encoder
 from autolora.matching.hybrid import directions
@@ -105,7 +106,8 @@ def _with_blocks(
     try:
         if project is None:
             raise MissingArtifact(NO_BLOCKS)
-        contributions = _contributions(project, retriever, query, hits)
+        with libraries_for("computing them"):
+            contributions = _contributions(project, retriever, query, hits)
     except (MismatchError, MissingArtifact) as error:
         note = f"blocks: {error}"
         return [replace(reason, unavailable=(*reason.unavailable, note)) for reason in reasons]
@@ -144,7 +146,8 @@ def _find_captions(project: Path | None, digests: Mapping[str, str]) -> tuple[di
     try:
         if project is None:
             raise MissingArtifact(NO_CAPTIONS)
-        captions = _read_captions(project, digests)
+        with libraries_for("reading them"):
+            captions = _read_captions(project, digests)
         return captions, "captions: data/dataset holds another state of them than this index"
     except MissingArtifact as error:
         return {}, f"captions: {error}"

@@ -7,6 +7,7 @@ folder once, to the format of `tokenizers`.
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
+from autolora.extras import libraries_for
 
 FILE = "tokenizer.json"
 LAYOUTS = ((FILE,), ("vocab.json", "merges.txt"))
@@ -17,22 +18,17 @@ def convert_tokenizer(folder: Path, max_tokens: int) -> str:
     """Return the content of tokenizer.json for the CLIP tokenizer in a folder of any layout that transformers reads.
 
     Texts are padded and cut to `max_tokens`, or to the tokenizer's own limit if that is lower. Raises MissingArtifact
-    if the folder is missing or damaged, or transformers is not installed.
+    if the folder is missing or damaged, MissingLibrary without transformers.
     """
-    try:
+    with libraries_for(f"the tokenizer in {folder}, which no stage has converted yet,"):
         from transformers import CLIPTokenizer
-
+    try:
         if not any(all((folder / name).is_file() for name in layout) for layout in LAYOUTS):
             raise FileNotFoundError("it has neither tokenizer.json nor vocab.json with merges.txt")
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         length = min(max_tokens, int(tokenizer.model_max_length))
         tokenizer("", padding="max_length", max_length=length, truncation=True)  # sets both in the backend
         return str(tokenizer.backend_tokenizer.to_str())
-    except ImportError as error:
-        raise MissingArtifact(
-            f"the tokenizer in {folder} is not converted yet, and transformers, which does it, is not installed: run "
-            "`dvc repro index` where it is, or pip install transformers"
-        ) from error
     except Exception as error:  # the only class that `tokenizers` raises for damaged files
         raise MissingArtifact(
             f"cannot load the CLIP tokenizer in {folder}: {error}; build or download it again"

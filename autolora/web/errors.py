@@ -6,11 +6,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from autolora.errors import AutoLoraError, FilterError, MissingArtifact, ReadingFailed, RefusedFile
+from autolora.errors import (
+    AutoLoraError,
+    FilterError,
+    MissingArtifact,
+    MissingLibrary,
+    ReadingFailed,
+    RefusedFile,
+)
+from autolora.extras import libraries_for
 from autolora.lora.remedies import REMEDIES
 from autolora.web.rendering import render
 
-STATUS: dict[type[AutoLoraError], int] = {MissingArtifact: 404, FilterError: 422, ReadingFailed: 500}
+STATUS: dict[type[AutoLoraError], int] = {
+    MissingArtifact: 404,
+    MissingLibrary: 501,
+    FilterError: 422,
+    ReadingFailed: 500,
+}
 """status of the library's errors; 422 of others, which the request's content has caused"""
 
 
@@ -32,6 +45,14 @@ def add_error_pages(app: FastAPI) -> None:
     @app.exception_handler(AutoLoraError)
     async def answer_library(request: Request, error: AutoLoraError) -> Response:
         return _answer(request, STATUS.get(type(error), 422), _with_remedy(error))
+
+    @app.exception_handler(ModuleNotFoundError)
+    async def answer_without_library(request: Request, error: ModuleNotFoundError) -> Response:
+        try:
+            with libraries_for("this part of the page"):
+                raise error
+        except MissingLibrary as missing:
+            return await answer_library(request, missing)
 
 
 def _describe(error: dict[str, object]) -> str:

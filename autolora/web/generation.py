@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolora.errors import MissingArtifact
+from autolora.extras import libraries_for
 from autolora.params import Params
 from autolora.records import Hit
 from autolora.web.jobs import ImageRequest, Job
@@ -25,7 +26,8 @@ class ImageGeneration:
 
     def generate(self, job: Job, on_step: Callable[[int], None]) -> None:
         """Generate the image of a job. Raises MissingArtifact if weights or the base model are missing."""
-        from autolora.generation import images
+        with libraries_for("the generation of images"):
+            from autolora.generation import images
 
         request = job.request
         if self._generator is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import HTTPException
 
 from autolora.errors import AutoLoraError
+from autolora.extras import libraries_for
 from autolora.params import Params
 from autolora.storage.arrays import Float32Array
 from autolora.web.file_encoder import FileEncoder
@@ -57,7 +58,8 @@ class Site:
         if current is self.gallery_index:
             return
         try:
-            self.gallery, self.gallery_index, self.gallery_problem = read_gallery(self.root), current, ""
+            with libraries_for("reading them"):
+                self.gallery, self.gallery_index, self.gallery_problem = read_gallery(self.root), current, ""
         except AutoLoraError as error:
             if self.gallery_problem != str(error):
                 logger.warning("the images cannot be read: %s", error)

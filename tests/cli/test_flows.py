@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autolora.cli import flows
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, MissingLibrary
 
 ROOT = Path(__file__).parents[2]
 ECHO = "import sys; print(sys.argv[1:], flush=True); sys.exit(7)"
@@ -78,8 +78,8 @@ def test_outside_a_project_the_message_says_what_is_missing(
 def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_project(tmp_path, "refresh", ECHO)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(flows, "LIBRARIES", ("dvc", "no_such_library"))
-    with pytest.raises(MissingArtifact, match=r"needs no_such_library, .*autolora\[operate\]"):
+    monkeypatch.setitem(sys.modules, "dvc", None)
+    with pytest.raises(MissingLibrary, match=r"`autolora refresh` needs dvc, .*autolora\[pipeline\]"):
         flows.refresh()
 
 

@@ -3,13 +3,15 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.index.served import _failure_reason
+from autolora.errors import MissingLibrary
+from autolora.index.served import _failure_reason, fetch_revision
 from autolora.index.store import SCHEMA
 from autolora.storage.files import write_atomic
 
@@ -61,6 +63,14 @@ def test_without_versions_no_table_is_printed(
     assert "subject" not in printed and "which no commit" not in printed
 
 
+def test_fetching_a_revision_needs_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dvc", None)
+    with pytest.raises(
+        MissingLibrary, match=r"data/index of revision 'v1' needs dvc, .*autolora\[pipeline\]"
+    ):
+        fetch_revision(tmp_path, "v1", tmp_path / "index")
+
+
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
@@ -68,7 +78,6 @@ def test_without_versions_no_table_is_printed(
             "ERROR: unexpected error - failed to load: No such file or directory: 'x.dir'",
             "neither DVC's cache nor a",
         ),
-        ("No module named dvc", "DVC is not installed"),
         (
             "ERROR: unexpected error - Unable to locate credentials\n\nHaving any troubles? https://dvc.org",
             "Unable to",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 import autolora
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
+from autolora.extras import LIBRARIES
 from autolora.generation.collection import Collection
 from autolora.params import load
 from autolora.publication import weights
@@ -53,6 +55,15 @@ def test_a_search_in_a_published_index_needs_no_transformers(
     monkeypatch.setitem(sys.modules, "transformers", None)
     expected = autolora.open(site.published).search(PROMPT, k=3)
     assert autolora.open(tmp_path / "published").search(PROMPT, k=3) == expected
+
+
+def test_a_search_in_a_published_index_imports_no_library_of_an_extra(site: Site, cache: Path) -> None:
+    code = (
+        f"import sys, autolora; hits = autolora.open({str(site.published)!r}).search({PROMPT!r}, k=3); "
+        f"print(len(hits), *{set(LIBRARIES)!r} & {{*sys.modules}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["3"], done.stderr
 
 
 def test_only_a_project_describes_images(site: Site, cache: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, MissingLibrary
 from autolora.text_encoder.clip import ClipTokenizer
 from autolora.text_encoder.tokenizer import FILE, convert_tokenizer
 
@@ -136,7 +136,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
 
 def test_a_folder_that_is_not_converted_needs_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingArtifact, match=r"is not converted yet, and transformers.*is not installed"):
+    message = r"which no stage has converted yet, needs transformers, .*autolora\[pipeline\]"
+    with pytest.raises(MissingLibrary, match=message):
         convert_tokenizer(PLAYGROUND, TOKENS)
 
 

@@ -1,24 +1,32 @@
 """`autolora serve`: its output, its end, and addresses that cannot be used."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from autolora.errors import MissingArtifact
+from autolora.extras import EXTRAS, LIBRARIES
 from autolora.web.server import listen
-from tests.support.waiting import LIMIT_S
+from tests.support.waiting import LIMIT_S, wait_until
+
+MODULE = ("-m", "autolora")
 
 
-def start(root: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
-    """Start the command in a project, and return it."""
+def start(
+    root: Path, *options: str, program: Sequence[str] = MODULE, **environment: str
+) -> subprocess.Popen[str]:
+    """Start the command in a project, and return it. program: options of Python that run the command line."""
     (root / "dvc.yaml").touch()
-    command = [sys.executable, "-m", "autolora", "serve", "--port", "0", *options]
+    command = [sys.executable, *program, "serve", "--port", "0", *options]
     return subprocess.Popen(
         command,
         cwd=root,
@@ -38,6 +46,30 @@ def test_the_page_opens_and_ends_with_ctrl_c_without_a_traceback(own_root: Path)
         assert answer.status == 200
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in errors
+
+
+def test_without_the_extra_pipeline_the_page_searches_and_says_what_else_needs_it(own_root: Path) -> None:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({sorted(LIBRARIES - EXTRAS['serve'])!r})); "
+        "from autolora.__main__ import main; main()"
+    )
+    process = start(own_root, program=("-c", code))
+    assert process.stdout is not None
+    process.stdout.readline()
+    address = process.stdout.readline().removeprefix("open ").split()[0]
+    needed = r"needs \w+, which is not installed here: pip install 'autolora\[pipeline\]'"
+    with httpx2.Client(base_url=address, timeout=LIMIT_S) as client:
+        (hit,) = client.get("/api/search", params={"q": "a cat", "k": 1}).json()["adapters"]
+        assert client.get(f"/parts/adapters/{hit['sha256']}").status_code == 200
+        upload = client.post("/api/files", content=b"x")
+        assert upload.status_code == 501 and re.search(needed, upload.json()["error"])
+        image = client.post("/api/images", json={"prompt": "a cat"}).json()["id"]
+        wait_until(lambda: client.get(f"/api/images/{image}").json()["state"] == "failed")
+        assert re.search(needed, client.get(f"/api/images/{image}").json()["problem"])
+    process.terminate()
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert re.search(f"the images cannot be read: reading them {needed}", errors)
     assert "Traceback" not in errors
 
 
