@@ -43,7 +43,10 @@ def test_image_is_generated_again_from_its_provenance(
     means = GateMeans.from_json(provenance["gate_means"])
     assert means.adapters == (hits[0].sha256, hits[1].sha256, GLOBAL) and means.values.shape == (3, 3, 3)
     assert not np.isnan(means.values).any()
-    recorded = provenance["generation"] | {"method": "gated", "rules": RuleParams(**provenance["generation"]["rules"])}
+    recorded = provenance["generation"] | {
+        "method": "gated",
+        "rules": RuleParams(**provenance["generation"]["rules"]),
+    }
     again = generate(
         generator, provenance["prompt"], hits, method=provenance["method"], seed=provenance["seed"],
         params=GenerationParams(**recorded),
