@@ -81,5 +81,4 @@ def params_of(params: Params, recipe: Recipe, seed: int) -> FusionParams:
         seed=seed,
         validate_every=section.validate_every or section.steps,
         patience=section.steps,
-        trajectory_steps=params.generation.steps,
     )

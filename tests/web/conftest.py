@@ -16,6 +16,8 @@ from autolora.fusion import store as fusion
 from autolora.index.served import release
 from autolora.index.store import content_digest
 from autolora.params import Params, load
+from autolora.web import results
+from autolora.web.routes import pages
 from autolora.web.server import Address, listen, make_server
 from tests.support import small_root
 from tests.support.repository import IDENTITY
@@ -57,6 +59,15 @@ def write_params(root: Path) -> None:
         content[section] |= values
     content["models"] |= dict.fromkeys(("pipeline", "vlm"), str(root / "flux"))
     (root / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_results() -> Iterator[None]:
+    """Show 6 of the 12 adapters, so that there are more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "RESULTS", 6)
+        patch.setattr(pages, "RESULTS", 6)
+        yield
 
 
 @contextmanager

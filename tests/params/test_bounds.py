@@ -1,4 +1,4 @@
-"""Ranges of params, and params that contradict each other."""
+"""Bounds of params, and params that contradict each other."""
 
 from pathlib import Path
 from typing import Any
