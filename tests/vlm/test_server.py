@@ -133,7 +133,7 @@ def test_command_becomes_the_server_of_the_model_of_params(
     assert isinstance(result.exception, Started), result.output
     ((words, environment),) = started
     model = ROOT / (params.judges.vlm if "--judge" in arguments else params.models.vlm)
-    assert words[:3] == [str(tmp_path / ".venv-vllm/bin/python"), "-m", server.MODULE]
+    assert words[:4] == [str(tmp_path / ".venv-vllm/bin/python"), "-I", "-m", server.MODULE]
     assert words[words.index("--model") + 1] == str(model)
     assert words[words.index("--served-model-name") + 1] == hash_folder(model)
     assert words[words.index("--port") + 1] == port and words[-1] == last
