@@ -17,7 +17,6 @@ from autolora.params.generation import (
     GenerationParams,
     Method,
     RuleParams,
-    check_method,
 )
 from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
 from autolora.params.measurement import EvaluationParams, ExperimentsParams
@@ -37,7 +36,7 @@ __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
-    "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "check_method", "load",
+    "RefreshParams", "RetrievalParams", "RuleParams", "ServeParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
 
