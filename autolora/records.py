@@ -296,8 +296,3 @@ class Hit:
     """digest of the index that was searched"""
     strength: float = 1.0
     """factor of the adapter's update in generation"""
-
-    @property
-    def name(self) -> str:
-        """Return what a message calls the adapter."""
-        return f"{self.hub}:{self.id}"

@@ -23,9 +23,8 @@ from autolora.cli.repetition import (
 )
 from autolora.cli.search import explain_no_hit
 from autolora.errors import MissingArtifact
-from autolora.fusion.acting import check_hits
-from autolora.params import METHODS, Method, Params, check_method
-from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH
+from autolora.params import METHODS, Method, Params
+from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH, check_method
 
 if TYPE_CHECKING:
     from autolora.generation.images import GeneratedImage
@@ -138,7 +137,6 @@ def generate(
         hits, no_hit = find_recorded(root, params, request.recipe, rev), ""
     else:
         hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
-    check_hits(hits)
     announce(f"drawing with {params.models.pipeline}")
     image = _draw(root, params, request, hits)
     is_replaced = output is not None and output.exists()

@@ -11,10 +11,9 @@ from PIL import Image
 
 from autolora.experiments.cases import PromptCase
 from autolora.experiments.scoring import MethodImages
-from autolora.fusion import methods as fusion
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
-from autolora.generation.images import Generator, generate_images
+from autolora.generation.images import Generator, draw
 from autolora.params import ExperimentsParams, GenerationParams, Method
 
 METHODS = ("base", "direct", "selected", "gated")
@@ -53,12 +52,8 @@ def generate_by_method(
     seeds = [params.seed + i for i in range(params.images)]
 
     def generate(method: Method, parts: Sequence[Adapter]) -> list[Image.Image]:
-        attached = fusion.attach(
-            generator.pipeline, parts, method, generation.rules, lambda: generator.gates, recorder
-        )
-        prompts, on_step = [case.prompt] * len(seeds), recorder.end_step if recorder else None
-        with attached:
-            return generate_images(generator.pipeline, prompts, seeds, generation, on_step)
+        prompts = [case.prompt] * len(seeds)
+        return draw(generator, prompts, parts, seeds, method=method, params=generation, recorder=recorder)
 
     sums: dict[str, tuple[Adapter, ...]] = {
         "base": (),

@@ -1,25 +1,10 @@
 """The adapters that are attached to loaded pipelines, one set per transformer. Importing this does not import torch."""
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from autolora.fusion.acting import check_hits
-from autolora.fusion.base_model import check_base_model, transformer_slots
-from autolora.lora.slots import Slot
-from autolora.params import Method, RuleParams
-from autolora.records import Hit
-
 if TYPE_CHECKING:
-    from autolora.fusion.gate import Gates
     from autolora.fusion.install import Attachment
-    from autolora.lora.factors import Lora
-    from autolora.lora.text_parts import TextParts
-
-    LoadLora = Callable[[str, Sequence[Slot]], Lora]
-    """called with the sha256 of an adapter and the slots of a transformer"""
-    LoadText = Callable[[str, "Pipeline"], TextParts]
-    LoadGates = Callable[[Sequence[Slot]], Gates]
 
 _attached: "WeakKeyDictionary[Any, Attachment]" = WeakKeyDictionary()
 """transformer -> what removes its adapters"""
@@ -31,41 +16,9 @@ class Pipeline(Protocol):
     transformer: Any
 
 
-def attach(
-    pipeline: Pipeline,
-    hits: Sequence[Hit],
-    *,
-    load: "LoadLora",
-    load_base: Callable[[], Sequence[Slot]],
-    load_text: "LoadText | None",
-    load_gates: "LoadGates",
-    method: Method,
-    params: RuleParams,
-) -> None:
-    """Let the adapters of hits act in a pipeline, in place of those attached before; after an error these stay.
-
-    load_base: reads the canonical slots of the base model that the adapters were made for. load_text: reads the updates
-    of the text encoders; None leaves these as they are. load_gates: called for the method `gated` only. params: the
-    numbers in the methods' rules. Raises as `Collection.fuse`.
-    """
-    from autolora.fusion.hits import fused_hits
-
-    check_hits(hits)
-    key, slots = transformer_of(pipeline), transformer_slots(pipeline.transformer)
-    if hits:
-        check_base_model(slots, load_base())
-    attachment = fused_hits(
-        lambda: pipeline,
-        hits,
-        load=lambda sha256: load(sha256, slots),
-        method=method,
-        params=params,
-        load_gates=lambda: load_gates(slots),
-        load_text=(lambda sha256: load_text(sha256, pipeline)) if load_text else None,
-    )
-    detach(pipeline)
-    if hits:
-        _attached[key] = attachment
+def keep(pipeline: Pipeline, attachment: "Attachment") -> None:
+    """Keep what has been attached to a pipeline until `detach`."""
+    _attached[transformer_of(pipeline)] = attachment
 
 
 def detach(pipeline: Pipeline) -> None:

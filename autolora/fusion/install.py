@@ -3,11 +3,14 @@
 A forward hook on each linear adds to its output, so no weight and no module is changed, and removing the hooks
 restores the transformer exactly. Gates on fused slots work on the unfused transformer: the linears of a fused slot
 are gated together.
+
+PEFT wraps a linear in a module of its own, whose `base_layer` it is. AutoLoRA adds to the linear itself: PEFT's own
+adapters then stay active, and may be loaded, merged or unloaded before and after. Quantized linears (torchao,
+bitsandbytes) are linears whose weight has another type or shape, so widths are those that the linear states.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +20,6 @@ from torch.utils.hooks import RemovableHandle
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gate, Gates
 from autolora.fusion.global_lora import GlobalLoras, global_update, kept, key_of
-from autolora.fusion.linears import execution_device, find_linear, is_compiled
 from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import SlotFusion, place
 from autolora.lora.factors import Factors, Lora, fuse_all
@@ -27,6 +29,8 @@ Hook = Callable[..., Tensor]
 PreHook = Callable[..., tuple[Any, ...] | None]
 Attachment = ExitStack[None]
 """removes adapters when it is closed, or at the end of its `with` block; does not keep the transformer alive"""
+PROJECTIONS = ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj")
+"""linears that diffusers replaces if their attention's projections are fused"""
 
 
 class Addition(Protocol):
@@ -87,9 +91,60 @@ def find_linears(transformer: Any, loras: Sequence[Lora]) -> dict[str, nn.Linear
     return linears
 
 
-def strengthened(lora: Lora, strength: float) -> Lora:
-    """Return the adapter with its scales multiplied by `strength`."""
-    return {name: replace(factors, scale=factors.scale * strength) for name, factors in lora.items()}
+def find_linear(transformer: nn.Module, name: str) -> nn.Linear:
+    """Return the linear of a slot.
+
+    Raises MismatchError if the transformer has none of this name, or if what is there ignores or scales what is added.
+    """
+    try:
+        module: Any = transformer.get_submodule(name)
+    except AttributeError as error:
+        raise MismatchError(
+            f"an adapter changes '{name}', which the base model does not have: the adapter was made for another base "
+            "model; remove it"
+        ) from error
+    parent, _, projection = name.rpartition(".")
+    if projection in PROJECTIONS and getattr(transformer.get_submodule(parent), "fused_projections", False):
+        raise MismatchError(
+            f"diffusers has fused the projections of '{parent}' and does not use '{projection}': call "
+            "`unfuse_qkv_projections()` of the transformer first"
+        )
+    while hasattr(module, "base_layer"):
+        if getattr(module, "lora_variant", None) and not module.merged:
+            raise MismatchError(
+                f"'{name}' has an adapter of PEFT that scales the whole output of the linear (such as DoRA), so also "
+                "what AutoLoRA adds: merge it first (`fuse_lora()` of the pipeline), or unload it"
+            )
+        module = module.base_layer
+    if not isinstance(module, nn.Linear):
+        raise MismatchError(
+            f"'{name}' of the base model is a {type(module).__name__}, but adapters are added to linears only "
+            "(torch.nn.Linear, also wrapped by PEFT or quantized by torchao or bitsandbytes): load the base model "
+            "with another quantization"
+        )
+    return module
+
+
+def execution_device(transformer: nn.Module, linear: nn.Linear) -> torch.device:
+    """Return the device on which a linear is expected to run; accelerate keeps offloaded weights elsewhere until then.
+
+    A weight on no device (meta) has the CPU.
+    """
+    for module in (linear, transformer):
+        device: Any = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return torch.device("cpu") if linear.weight.is_meta else linear.weight.device
+
+
+def is_compiled(transformer: nn.Module) -> bool:
+    """Return whether a part of the transformer is compiled by torch.compile, in any of its forms."""
+    return any(
+        module._compiled_call_impl is not None
+        or hasattr(module, "_orig_mod")
+        or hasattr(module.forward, "_torchdynamo_orig_callable")
+        for module in transformer.modules()
+    )
 
 
 def _slot_fusions(

@@ -5,6 +5,7 @@ adapter alone acts as its update, whatever the method, except that `gated` passe
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autolora.fusion.gate import Gates
@@ -14,7 +15,10 @@ from autolora.fusion.rules import Adapter, Rule
 from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.gated import Gated
 from autolora.fusion.rules.velocity import Velocity
-from autolora.params import Method, RuleParams, check_method
+from autolora.lora.factors import Lora
+from autolora.params import Method, RuleParams
+from autolora.params.limits import check_method
+from autolora.records import Hit
 
 LoadGates = Callable[[], Gates]
 
@@ -29,9 +33,21 @@ def attach(
 ) -> Attachment:
     """Let adapters act in a pipeline by a method of fusion; return what removes them.
 
-    Arguments and errors as `choose_rule`; MismatchError also if adapters or gates do not fit the pipeline.
+    Arguments and errors as `choose_rule`; ValueError if there is no such method; MismatchError also if they do not fit
+    the pipeline.
     """
+    check_method(method)
     return choose_rule(adapters, method, params, load_gates, recorder).attach(pipeline, adapters)
+
+
+def to_adapter(hit: Hit, lora: Lora) -> Adapter:
+    """Return what acts of a hit, given the updates of its adapter."""
+    return Adapter(hit.sha256, strengthened(lora, hit.strength), hit.relevance)
+
+
+def strengthened(lora: Lora, strength: float) -> Lora:
+    """Return the adapter with its scales multiplied by `strength`."""
+    return {name: replace(factors, scale=factors.scale * strength) for name, factors in lora.items()}
 
 
 def choose_rule(
@@ -44,9 +60,8 @@ def choose_rule(
     """Return the rule by which adapters act.
 
     load_gates: called for adapters and the method `gated` only, as is `recorder`, which gets the means of the gates.
-    Raises ValueError if there is no such method; MissingArtifact or MismatchError as `load_gates`.
+    Raises MissingArtifact or MismatchError as `load_gates`.
     """
-    check_method(method)
     if adapters and method == "gated":
         return Gated(load_gates(), recorder)
     if len(adapters) > 1 and method == "velocity":

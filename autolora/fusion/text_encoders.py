@@ -12,6 +12,7 @@ from torch import nn
 
 from autolora.errors import MismatchError, RefusedFile
 from autolora.fusion.install import Attachment, fused
+from autolora.fusion.methods import strengthened
 from autolora.lora.text_parts import PREFIXES, TextParts, read_text_parts
 from autolora.params import PoolParams
 
@@ -31,14 +32,14 @@ def load_text_parts(path: Path, pipeline: Any, bounds: PoolParams) -> TextParts:
         ) from error
 
 
-def attach_text_parts(pipeline: Any, parts: Sequence[TextParts]) -> Attachment:
-    """Add the updates of adapters to the text encoders of a pipeline; return what removes them.
+def attach_text_parts(pipeline: Any, parts: Sequence[tuple[TextParts, float]]) -> Attachment:
+    """Add the updates of adapters, each with its strength, to the text encoders; return what removes them.
 
     Raises MismatchError as `fused`.
     """
     with Attachment() as attachment:
         for name in PREFIXES:
-            if loras := [part[name] for part in parts if name in part]:
+            if loras := [strengthened(part[name], strength) for part, strength in parts if name in part]:
                 attachment.push(fused(getattr(pipeline, name), loras))
         return attachment.pop_all()
 

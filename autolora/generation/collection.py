@@ -20,13 +20,15 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.attachments import Pipeline, attach, attachment_of, detach
+from autolora.fusion.attachments import Pipeline, attachment_of, detach, keep, transformer_of
+from autolora.fusion.base_model import check_base_model, transformer_slots
 from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
 from autolora.index.copies import open_copy
 from autolora.index.served import copy_path
 from autolora.params import Method
 from autolora.params import load as load_params
+from autolora.params.limits import check_hits
 from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
 from autolora.records import Hit
 from autolora.search.retriever import Conditions, Retriever, open_retriever
@@ -147,17 +149,27 @@ class Collection:
 
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
         """
-        generation = self.settings.generation
-        attach(
-            pipeline,
-            hits,
-            load=self._weights.load,
-            load_base=self._base_slots,
-            load_text=self._load_text if generation.text_encoders else None,
-            load_gates=self._load_gates,
-            method=method or generation.method,
-            params=generation.rules,
-        )
+        from autolora.fusion.methods import attach, to_adapter  # here, because they import torch
+        from autolora.fusion.text_encoders import attach_text_parts
+
+        check_hits(hits)
+        transformer_of(pipeline)  # raises if it has none
+        slots, generation = transformer_slots(pipeline.transformer), self.settings.generation
+        if hits:
+            check_base_model(slots, self._base_slots())
+        acting = [hit for hit in hits if hit.strength != 0]
+        adapters = [to_adapter(hit, self._weights.load(hit.sha256, slots)) for hit in acting]
+        method = method or generation.method
+        with attach(
+            pipeline, adapters, method, generation.rules, lambda: self._load_gates(slots)
+        ) as attached:
+            if generation.text_encoders:
+                parts = [(self._load_text(hit.sha256, pipeline), hit.strength) for hit in acting]
+                attached.push(attach_text_parts(pipeline, parts))
+            attachment = attached.pop_all()
+        detach(pipeline)
+        if hits:
+            keep(pipeline, attachment)
 
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another collection, if there are any."""

@@ -2,11 +2,12 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,17 +16,17 @@ from PIL import Image, PngImagePlugin
 from autolora import models
 from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
-from autolora.fusion.acting import check_types
 from autolora.fusion.gate import Gates
-from autolora.fusion.hits import fused_hits
+from autolora.fusion.methods import choose_rule, to_adapter
 from autolora.fusion.recorder import GateRecorder
-from autolora.fusion.text_encoders import load_text_parts
+from autolora.fusion.rules import Adapter
+from autolora.fusion.text_encoders import attach_text_parts, load_text_parts
 from autolora.generation.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
 from autolora.lora.factors import Lora
 from autolora.lora.slots import Slot, slots
 from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
-from autolora.params.limits import check_prompt, check_seed
+from autolora.params.limits import check_hits, check_method, check_prompt, check_seed, check_types
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
@@ -33,6 +34,8 @@ from autolora.storage.files import write_atomic
 
 OnStep = Callable[[int], None]
 FileState = tuple[int, int, int]
+
+NO_TEXT: Mapping[str, float] = MappingProxyType({})
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +137,7 @@ def generate(
     If `params.trigger_words` says so, trigger words are added to the prompt; the provenance states the resulting text.
     Raises ValueError if the prompt is empty, the seed not in its range, or there is no such method; TypeError if
     `generator` or `params` has another type; TypeError, MissingArtifact and MismatchError as
-    `autolora.fusion.hits.fused_hits`.
+    `check_hits` and `draw`.
     """
     if not isinstance(generator, Generator):
         raise TypeError(
@@ -145,28 +148,24 @@ def generate(
         raise TypeError(f"params is of type {type(params).__name__}: give `params.generation`")
     check_prompt(prompt)
     check_seed(seed)
-    recorder = GateRecorder(generator.transformer_config)
-    attached = fused_hits(
-        lambda: generator.pipeline,
-        hits,
-        load=generator.load_lora,
+    check_method(method)
+    check_hits(hits)
+    acting = [hit for hit in hits if hit.strength != 0]
+    loras = [generator.load_lora(hit.sha256) for hit in acting]
+    text = _with_trigger_words(prompt, hits) if params.trigger_words else prompt
+    recorder = GateRecorder(generator.transformer_config) if method == "gated" else None
+    [image] = draw(
+        generator,
+        [text],
+        [to_adapter(hit, lora) for hit, lora in zip(acting, loras, strict=True)],
+        [seed],
         method=method,
-        params=params.rules,
-        load_gates=lambda: generator.gates,
-        load_text=generator.load_text_parts if params.text_encoders else None,
+        params=params,
+        text_strengths={hit.sha256: hit.strength for hit in acting} if params.text_encoders else {},
         recorder=recorder,
+        on_step=on_step,
     )
-
-    def end_step(step: int) -> None:
-        recorder.end_step(step)
-        if on_step is not None:
-            on_step(step)
-
-    with attached:
-        text = add_trigger_words(prompt, hits) if params.trigger_words else prompt
-        report_cut(generator.pipeline, text, params)
-        image = generate_images(generator.pipeline, [text], [seed], params, end_step)[0]
-    means = recorder.result()
+    means = recorder.result() if recorder else None
     provenance = record_inputs(generator.base, prompt, hits, params)
     provenance |= {
         "text": text,
@@ -178,6 +177,43 @@ def generate(
     return GeneratedImage(image=image, provenance=provenance)
 
 
+def draw(
+    generator: Generator,
+    prompts: Sequence[str],
+    adapters: Sequence[Adapter],
+    seeds: Sequence[int],
+    *,
+    method: Method,
+    params: GenerationParams,
+    text_strengths: Mapping[str, float] = NO_TEXT,
+    recorder: GateRecorder | None = None,
+    on_step: OnStep | None = None,
+) -> list[Image.Image]:
+    """Return one image per prompt, drawn with the adapters from the noise of its own seed.
+
+    All images of this package and of the experiments are drawn here. The base model is loaded after the gates, as that
+    takes minutes. text_strengths: adapter -> strength of its updates of the text encoders; those of others are left
+    out. recorder: gets the means of the gates. on_step: as of `generate`.
+    Raises MissingArtifact or MismatchError if gates or base model are missing, or the adapters do not fit it.
+    """
+    rule = choose_rule(adapters, method, params.rules, lambda: generator.gates, recorder)
+    pipeline = generator.pipeline
+    with rule.attach(pipeline, adapters) as attached:
+        if text_strengths:
+            parts = [(generator.load_text_parts(name), strength) for name, strength in text_strengths.items()]
+            attached.push(attach_text_parts(pipeline, parts))
+        for prompt in dict.fromkeys(prompts):
+            report_cut(pipeline, prompt, params)
+        return generate_images(pipeline, prompts, seeds, params, partial(_count_step, recorder, on_step))
+
+
+def _count_step(recorder: GateRecorder | None, on_step: OnStep | None, step: int) -> None:
+    if recorder is not None:
+        recorder.end_step(step)
+    if on_step is not None:
+        on_step(step)
+
+
 def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     """Return the prompt followed by the first trigger word of each adapter, unless the prompt contains it already.
 
@@ -185,6 +221,10 @@ def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     adapters does not matter. An adapter of strength 0 or below adds none. Raises TypeError as `check_types`.
     """
     check_types(hits)
+    return _with_trigger_words(prompt, hits)
+
+
+def _with_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     first = sorted({hit.trigger_words[0] for hit in hits if hit.trigger_words and hit.strength > 0})
     return ", ".join([prompt, *(word for word in first if word.casefold() not in prompt.casefold())])
 

@@ -11,8 +11,8 @@ from PIL import Image
 from autolora.catalog.names import full_name
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.generation.provenance import describe_strength, read_provenance
-from autolora.params import GenerationParams, Method, Params, check_method
-from autolora.params.limits import check_acting, check_prompt, check_relevance, check_strength
+from autolora.params import GenerationParams, Method, Params
+from autolora.params.limits import check_acting, check_method, check_prompt, check_relevance, check_strength
 from autolora.params.reader import read_section, to_keys
 from autolora.records import Hit
 from autolora.storage.validation import check_sha256, checked_object, strings

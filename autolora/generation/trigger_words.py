@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autolora.fusion.install import fused
-from autolora.generation.images import Generator, generate_images
+from autolora.fusion.rules import Adapter
+from autolora.generation.images import Generator, draw
 from autolora.params import GenerationParams
-from autolora.pool.weights import load_lora
 from autolora.storage.arrays import Float64Array
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
@@ -68,14 +67,13 @@ def check_trigger_words(
     stored = _read(path)
     if stored.get("key") != key:
         generator = load_generator()
-        lora = load_lora(generator.root, adapter, generator.slots, generator.bounds)
+        parts = [Adapter(adapter, generator.load_lora(adapter))]
 
-        def draw(prompts: Sequence[str]) -> list[Image.Image]:
+        def draw_all(prompts: Sequence[str]) -> list[Image.Image]:
             texts = [text for text in prompts for _ in SEEDS]
-            with fused(generator.pipeline.transformer, [lora]):
-                return generate_images(generator.pipeline, texts, SEEDS * len(prompts), params)
+            return draw(generator, texts, parts, SEEDS * len(prompts), method="direct", params=params)
 
-        checks = [asdict(compare(word, draw)) for word in words]
+        checks = [asdict(compare(word, draw_all)) for word in words]
         stored = {"key": key, "checks": checks}
         write_atomic(path, json.dumps(stored))
     return [TriggerWordCheck(**row) for row in stored["checks"]]

@@ -20,7 +20,6 @@ from autolora.params.generation import (
     GenerationParams,
     Method,
     RuleParams,
-    check_method,
 )
 from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
 from autolora.params.limits import Seed
@@ -41,7 +40,7 @@ __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
-    "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "check_method", "load",
+    "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
 

@@ -4,20 +4,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from autolora.storage.bounds import Count, Factor, Side
-from autolora.storage.suggestions import did_you_mean
 
 Method = Literal["direct", "gated", "velocity"]
 """methods of fusion, see docs/fusion.md"""
 METHODS: tuple[Method, ...] = get_args(Method)
-
-
-def check_method(method: str) -> Method:
-    """Return a method of fusion; raises ValueError if there is none of this name."""
-    for known in METHODS:
-        if method == known:
-            return known
-    suggestion = did_you_mean(str(method), METHODS)
-    raise ValueError(f"there is no method of fusion '{method}'{suggestion}: give one of {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,12 @@ from numbers import Real
 from typing import Annotated, TypeGuard
 
 from autolora.errors import MismatchError
+from autolora.params.generation import METHODS, Method
+from autolora.records import Hit
 from autolora.storage.bounds import MAX_STRENGTH as MAX_STRENGTH
 from autolora.storage.bounds import Bound
+from autolora.storage.suggestions import did_you_mean
+from autolora.storage.validation import SHA256
 
 MAX_ACTING = 100
 """adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
@@ -16,6 +20,34 @@ Acting = Annotated[
     int, Bound(f"between 1 and {MAX_ACTING}, both allowed", lambda value: 1 <= value <= MAX_ACTING)
 ]
 Seed = Annotated[int, Bound(f"between 0 and {MAX_SEED}, both allowed", lambda value: 0 <= value <= MAX_SEED)]
+GET_HITS = "`collection.search` finds adapters by a prompt, and `collection.named` by their names"
+
+
+def check_hits(hits: Sequence[Hit]) -> None:
+    """Check the hits that shall act together.
+
+    Raises TypeError if they are not a list of hits, such as one hit, or names of adapters; MismatchError if there are
+    more than act together, one is given twice, or one has a strength, a relevance or a sha256 that is not valid.
+    """
+    check_types(hits)
+    check_acting([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
+    for hit in hits:
+        if not isinstance(hit.sha256, str) or not SHA256.fullmatch(hit.sha256):
+            raise MismatchError(
+                f"the sha256 of adapter '{hit.id}' is {hit.sha256!r}, expected 64 lower-case hex digits: {GET_HITS}"
+            )
+        check_strength(hit.id, hit.strength)
+        check_relevance(hit.id, hit.relevance)
+
+
+def check_types(hits: Sequence[Hit]) -> None:
+    """Raise TypeError if hits are not a list of hits, such as one hit, or names of adapters."""
+    if isinstance(hits, Hit):
+        raise TypeError("expected a list of hits, not one hit: give `[hit]`")
+    if isinstance(hits, str) or not isinstance(hits, Sequence):
+        raise TypeError(f"expected a list of hits, not {type(hits).__name__}: {GET_HITS}")
+    if wrong := [type(hit).__name__ for hit in hits if not isinstance(hit, Hit)]:
+        raise TypeError(f"expected a list of hits, but it contains {wrong[0]}: {GET_HITS}")
 
 
 def check_strength(name: str, strength: object) -> float:
@@ -83,6 +115,15 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_method(method: str) -> Method:
+    """Return a method of fusion; raises ValueError if there is none of this name."""
+    for known in METHODS:
+        if method == known:
+            return known
+    suggestion = did_you_mean(str(method), METHODS)
+    raise ValueError(f"there is no method of fusion '{method}'{suggestion}: give one of {', '.join(METHODS)}")
 
 
 def check_seed(seed: object) -> None:

@@ -198,7 +198,7 @@ class Retriever:
             self._hit(rank, self.index.rows[position], cosine, relevance=None)
             for rank, (position, cosine) in enumerate(zip(positions, cosines.tolist(), strict=True), start=1)
         ]
-        check_distinct([hit.sha256 for hit in hits], [hit.name for hit in hits])
+        check_distinct([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
         return [strengthen(hit, strength) for hit, (_, strength) in zip(hits, names, strict=True)]
 
     def _check_has_no_strength(self, name: object) -> None:

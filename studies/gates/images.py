@@ -12,7 +12,8 @@ import numpy as np
 
 from autolora.experiments.cases import PromptCase
 from autolora.fusion.gate import Gates
-from autolora.fusion.install import Attachment, strengthened
+from autolora.fusion.install import Attachment
+from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.gated import Gated

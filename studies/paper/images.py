@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from autolora.fusion.install import Attachment, strengthened
+from autolora.fusion.install import Attachment
+from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 from autolora.generation.images import generate_images
 from autolora.storage.files import write_atomic

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.install import fused, strengthened
-from autolora.fusion.methods import attach
+from autolora.fusion.install import fused
+from autolora.fusion.methods import attach, strengthened
 from autolora.fusion.rules import Adapter
 from autolora.generation.collection import Collection
 from autolora.generation.weights import ProjectWeights

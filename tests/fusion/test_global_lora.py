@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from autolora.fusion.global_lora import GlobalLoras, global_update, key_of, truncated
-from autolora.fusion.install import strengthened
+from autolora.fusion.methods import strengthened
 from autolora.lora.factors import Factors, Lora, delta
 
 

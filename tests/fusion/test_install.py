@@ -12,7 +12,8 @@ from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.global_lora import global_update
-from autolora.fusion.install import fused, strengthened
+from autolora.fusion.install import fused
+from autolora.fusion.methods import strengthened
 from autolora.fusion.slot_fusion import update
 from autolora.lora.factors import Factors, Lora, delta, fuse
 from autolora.lora.slots import fused_slots

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
-from autolora.fusion.install import fused
-from autolora.fusion.linears import find_linear, is_compiled
+from autolora.fusion.install import find_linear, fused, is_compiled
 from tests.fusion.test_install import RANDOM, run
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft
 

@@ -11,9 +11,8 @@ import torch
 from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
 from autolora.fusion.global_lora import KEPT_SETS, GlobalLoras
-from autolora.fusion.hits import fused_hits
-from autolora.fusion.install import fused, strengthened
-from autolora.fusion.methods import attach
+from autolora.fusion.install import fused
+from autolora.fusion.methods import attach, strengthened, to_adapter
 from autolora.lora.factors import Factors
 from autolora.lora.slots import escape
 from autolora.params import METHODS, Method
@@ -156,26 +155,10 @@ def hit(seed: int, strength: float) -> Hit:
     )  # fmt: skip
 
 
-def loras(sha256: str) -> Any:
-    return adapter(int(sha256, 16)).lora
-
-
 @pytest.mark.parametrize("method", METHODS)
-def test_hits_act_with_their_strength_and_those_of_strength_0_do_not(
-    pipeline: OneCall, method: Method
-) -> None:
+def test_a_hit_acts_with_its_strength(pipeline: OneCall, method: Method) -> None:
     expected = run(pipeline, [replace(ADAPTERS[0], lora=strengthened(ADAPTERS[0].lora, 0.7))], method)
-    hits = [hit(1, 0.7), hit(2, 0.0)]
-    with fused_hits(lambda: pipeline, hits, loras, method, RULES, load_gates):
+    acting = to_adapter(hit(1, 0.7), ADAPTERS[0].lora)
+    with attach(pipeline, [acting], method, RULES, load_gates):
         assert torch.equal(pipeline(), expected)
-    with fused_hits(lambda: pipeline, hits[1:], loras, method, RULES, pytest.fail):
-        assert not any(module._forward_hooks for module in pipeline.transformer.modules())
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
-def test_a_strength_that_is_not_a_finite_number_is_an_error(
-    pipeline: OneCall, strength: float, method: Method
-) -> None:
-    with pytest.raises(MismatchError, match=r"strength of adapter 'someone/1' is (nan|inf)"):
-        fused_hits(lambda: pipeline, [hit(2, 1.0), hit(1, strength)], loras, method, RULES, load_gates)
+    assert (acting.sha256, acting.relevance) == (f"{1:064x}", 0.2)

@@ -10,13 +10,9 @@ import torch
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.fusion.hits import fused_hits
 from autolora.fusion.text_encoders import attach_text_parts, load_text_parts
 from autolora.lora.factors import delta
-from autolora.params import METHODS, Method, load
-from tests.fusion.rules.adapters import adapter, load_gates
-from tests.fusion.test_methods import hit
-from tests.support.rule_params import RULES
+from autolora.params import load
 from tests.support.text_lora import diffusers, kohya, random_parts, save
 from tests.support.tiny_flux import TOKENS, build_pipeline, random_lora, save_peft
 
@@ -51,7 +47,7 @@ def assert_close(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) ->
 def test_updates_are_summed(pipe: Any) -> None:
     parts = [random_parts(1), {"text_encoder": random_parts(2)["text_encoder"]}]
     base = encode(pipe)
-    with attach_text_parts(pipe, parts):
+    with attach_text_parts(pipe, [(part, 1.0) for part in parts]):
         output = encode(pipe)
     weights = {
         (encoder, name): getattr(pipe, encoder).get_submodule(name).weight
@@ -73,7 +69,7 @@ def test_updates_are_summed(pipe: Any) -> None:
 def test_a_file_acts_as_in_diffusers(pipe: Any, tmp_path: Path) -> None:
     clip = {"text_encoder": random_parts(1)["text_encoder"]}
     path = save(tmp_path / "x.safetensors", *diffusers(clip))
-    with attach_text_parts(pipe, [load_text_parts(path, pipe, BOUNDS)]):
+    with attach_text_parts(pipe, [(load_text_parts(path, pipe, BOUNDS), 1.0)]):
         output = encode(pipe)
     other = build_pipeline()
     other.text_encoder.load_state_dict(pipe.text_encoder.state_dict())
@@ -82,32 +78,27 @@ def test_a_file_acts_as_in_diffusers(pipe: Any, tmp_path: Path) -> None:
     assert_close(output, encode(other))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_sums_them_with_the_strengths(pipe: Any, method: Method) -> None:
-    hits = [hit(1, 0.5), hit(2, -1.0), hit(3, 0.0)]
-    parts = {f"{seed:064x}": random_parts(seed) for seed in (1, 2, 3)}
-    factors = {"1": 0.5, "2": -1.0}
+def test_they_are_summed_with_the_strengths(pipe: Any) -> None:
     weighted = [
-        {
-            encoder: {name: replace(update, scale=update.scale * factor) for name, update in lora.items()}
-            for encoder, lora in random_parts(int(seed)).items()
-        }
-        for seed, factor in factors.items()
+        (
+            {
+                encoder: {name: replace(update, scale=update.scale * factor) for name, update in lora.items()}
+                for encoder, lora in random_parts(seed).items()
+            },
+            1.0,
+        )
+        for seed, factor in {1: 0.5, 2: -1.0}.items()
     ]
     with attach_text_parts(pipe, weighted):
         expected = encode(pipe)
-
-    def load_lora(sha256: str) -> Any:
-        return adapter(int(sha256, 16)).lora
-
-    with fused_hits(lambda: pipe, hits, load_lora, method, RULES, load_gates, parts.__getitem__):
+    with attach_text_parts(pipe, [(random_parts(1), 0.5), (random_parts(2), -1.0)]):
         assert_close(encode(pipe), expected)
 
 
 def test_a_file_without_such_a_part_changes_nothing(pipe: Any, tmp_path: Path) -> None:
     path = save_peft(random_lora(1), tmp_path / "x.safetensors")
     assert load_text_parts(path, pipe, BOUNDS) == {}
-    with attach_text_parts(pipe, [{}]):
+    with attach_text_parts(pipe, [({}, 1.0)]):
         assert not any(module._forward_hooks for module in pipe.text_encoder.modules())
 
 
@@ -124,4 +115,4 @@ def test_what_cannot_be_used_is_an_error_that_says_what_to_do(pipe: Any, tmp_pat
     clip = random_parts(1)["text_encoder"]
     narrow = {name: replace(factors, down=factors.down[:, :-1]) for name, factors in clip.items()}
     with pytest.raises(MismatchError, match="another base model"):
-        attach_text_parts(pipe, [{"text_encoder": narrow}])
+        attach_text_parts(pipe, [({"text_encoder": narrow}, 1.0)])

@@ -20,8 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.fusion.install import Attachment, find_linears, fused
-from autolora.fusion.linears import execution_device
+from autolora.fusion.install import Attachment, execution_device, find_linears, fused
 from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.steps import Step
 from autolora.fusion.rules.turns import Acting, attach_by_turns

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autolora.fusion.install import Attachment, find_linears, fused
-from autolora.fusion.linears import execution_device
+from autolora.fusion.install import Attachment, execution_device, find_linears, fused
 from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Factors
 from studies.paper.rules.trimming import merge_trimmed, smallest_kept

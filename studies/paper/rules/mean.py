@@ -7,7 +7,8 @@ strength k give the plain sum.
 from collections.abc import Sequence
 from typing import Any
 
-from autolora.fusion.install import Attachment, fused, strengthened
+from autolora.fusion.install import Attachment, fused
+from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autolora.fusion.install import Attachment, find_linears, hooked
-from autolora.fusion.linears import execution_device
+from autolora.fusion.install import Attachment, execution_device, find_linears, hooked
 from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Factors, delta
 

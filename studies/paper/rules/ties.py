@@ -17,8 +17,7 @@ import torch
 from peft.utils.merge_utils import ties
 from torch import Tensor
 
-from autolora.fusion.install import Attachment, find_linears
-from autolora.fusion.linears import execution_device
+from autolora.fusion.install import Attachment, execution_device, find_linears
 from autolora.fusion.rules import Adapter
 from studies.paper.rules.merged import attach_merged, delta_on
 from studies.paper.rules.trimming import merge_trimmed, smallest_kept

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError
-from autolora.fusion.install import fused, strengthened
+from autolora.fusion.install import fused
+from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Lora, delta
 from studies.paper.methods import Method

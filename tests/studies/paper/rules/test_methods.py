@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError
-from autolora.fusion.install import fused, strengthened
+from autolora.fusion.install import fused
+from autolora.fusion.methods import strengthened
 from autolora.lora.factors import Factors
 from autolora.params import METHODS as PRODUCT_METHODS
 from studies.paper.methods import EQUAL_RANKS, METHODS, NUMBERS, PAIRS_ONLY, Method, attach, make_rule
