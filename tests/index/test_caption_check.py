@@ -75,7 +75,7 @@ def test_no_checks_without_an_index_or_with_an_encoder_that_takes_no_captions(
     assert read_caption_checks(index.folder(tmp_path)) == {}
     write_repository(tmp_path, adapters)
     write_dataset(tmp_path)
-    write_encoder(tmp_path, text_encoder, replace(ENCODER, steps=3))
+    write_encoder(tmp_path, text_encoder, replace(ENCODER, variant=replace(ENCODER.variant, steps=3)))
     write_index(tmp_path)
     assert read_caption_checks(index.folder(tmp_path)) == {}
 

@@ -3,9 +3,8 @@
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.index.names import EXPECTED, AdapterNames
+from autolora.index.names import AdapterNames
 from autolora.storage.files import Row
-from tests.support.documented_errors import documented_messages
 
 
 def row(sha256: str, hub: str, id: str, file: str) -> Row:
@@ -62,11 +61,6 @@ def test_a_name_of_several_adapters_is_an_error_that_lists_them() -> None:
 def test_a_name_of_no_adapter_is_an_error_that_says_what_names_are() -> None:
     with pytest.raises(MissingArtifact, match=r"no adapter 'x/y': give a sha256 .* or an id on a hub"):
         AdapterNames(ROWS).find_one("x/y")
-
-
-def test_documented_messages_say_what_names_are() -> None:
-    messages = [message for message in documented_messages() if "digits or more" in message]
-    assert len(messages) == 4 and all(EXPECTED in message for message in messages)
 
 
 class CountedRow(dict[str, str]):

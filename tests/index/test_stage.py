@@ -45,7 +45,7 @@ from tests.support.synthetic_repo import (
 )
 
 LATER = DAY + datetime.timedelta(days=3)
-SHORT_TRAINING = replace(ENCODER, steps=3)
+SHORT_TRAINING = replace(ENCODER, variant=replace(ENCODER.variant, steps=3))
 
 
 @pytest.fixture(scope="module")
