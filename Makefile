@@ -21,8 +21,8 @@ test: .venv/installed        ## run all tests, with real servers (20 minutes)
 fast: .venv/installed        ## run the unit tests only (90 seconds)
 	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow" --ignore tests/studies
 
-studies: .venv/installed     ## run the short tests of the studies, which repeat the paper's experiments (3 minutes)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/studies
+studies: .venv/installed     ## run the tests of the studies, which repeat the paper's experiments (3 minutes)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder tests/studies
 
 quantized: .venv/installed   ## run the tests of quantized pipelines, with libraries that .venv does not hold (1 minute)
 	pip install --quiet --no-deps --upgrade --target cache/quantized $$(python -c "import tomllib; \

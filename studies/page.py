@@ -11,10 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from autolora.errors import MissingArtifact, exit_on_error
-from autolora.metrics.study import LOSSES, Interval, StudyRow, StudyTable, Worlds, read_study
 from autolora.storage.files import read_json
 from studies.losses import Losses, loss_table
 from studies.study_file import NO_INTERVALS, extent, format_interval
+from studies.tables import LOSSES, Interval, StudyRow, StudyTable, Worlds, read_study
 
 
 def tables(worlds: Worlds) -> dict[str, str]:

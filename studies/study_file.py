@@ -1,6 +1,6 @@
 """The tables of a study on fusion, as a file of metrics/, as Markdown, and as rows of metrics/details.json.
 
-autolora/metrics/study.py says what a table is, and reads it for the report.
+studies/tables.py says what a table is, and reads it for the report.
 """
 
 import datetime
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from autolora.metrics.numbers import rounded
-from autolora.metrics.study import LOSSES, counts_of, main_score, read_table
 from autolora.metrics.summary import Headline, update
 from autolora.storage.files import read_json, write_atomic
 from autolora.wording import counted
 from studies.crossed_bootstrap import MIN_CASES
 from studies.options import Write
+from studies.tables import LOSSES, counts_of, main_score, read_table
 
 NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."
 Table = dict[str, Any]

@@ -41,29 +41,28 @@ def verify(
 
 def repair(
     apply: Annotated[
-        bool, typer.Option("--apply", help="Restore the files; without it, only name their sources.")
-    ] = False,
-    train: Annotated[
-        bool, typer.Option("--train", help="Allow trainings where no other source exists.")
+        bool, typer.Option("--apply", help="Restore what DVC has; without it, nothing is changed.")
     ] = False,
 ) -> None:
-    """Restore what `autolora verify` finds, from DVC, git, the hubs or by recomputing. A dry run unless --apply."""
+    """Restore what `autolora verify` finds, as far as DVC has it; print the commands that restore the rest."""
     announce("verifying all files first")
-    from autolora.integrity.repair import plan_repair
+    from autolora.integrity.repair import commands, plan_repair
     from autolora.integrity.repair import repair as repair_all
 
-    root, params = enter_repository()
-    repairs = (repair_all if apply else plan_repair)(root, params, train=train)
+    root, _ = enter_repository()
+    repairs = (repair_all if apply else plan_repair)(root)
     for row in repairs:
-        source = f"from {row.source}" if row.source else "no source"
-        print(
-            f"{row.finding.problem:8} {row.finding.path}: {source}{f' ({row.remark})' if row.remark else ''}"
-        )
-    restorable = sum(row.source is not None for row in repairs)
+        how = f"{'restored from' if apply else 'in'} {row.source}" if row.source else row.reason
+        print(f"{row.finding.problem:8} {row.finding.path}: {how}")
+    from_dvc = sum(row.source is not None for row in repairs)
     if apply:
-        print(f"{restorable} of {len(repairs)} findings repaired and verified again")
+        print(f"{from_dvc} of {len(repairs)} findings repaired and verified again")
     else:
-        advice = ": run `autolora repair --apply`" if restorable else ""
-        print(f"{restorable} of {len(repairs)} findings have a source{advice}")
-    if restorable < len(repairs):
+        hint = ": run `autolora repair --apply`" if from_dvc else ""
+        print(f"DVC has {from_dvc} of {len(repairs)} findings{hint}")
+    if further := commands(repairs):
+        print("to restore the others, run in this order:")
+        for command in further:
+            print(f"    {command}")
+    if from_dvc < len(repairs):
         raise typer.Exit(1)

@@ -1,75 +1,183 @@
-"""What to do with a finding that no source restores: nothing here changes a file."""
+"""What to do with findings that DVC cannot restore: nothing here changes a file.
 
+Findings that one command mends together have the same advice: those of a stage, of a copy of the index, and those that
+git has.
+"""
+
+import hashlib
 import shlex
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import copies_folder, served_digest, served_path
+from autolora.index.served import copies_folder, readable_revisions, served_digest, served_path
 from autolora.index.store import content_digest
-from autolora.integrity.recomputation import TRAININGS, count_taken_down
-from autolora.integrity.verification import COPIES, EXTRA, Finding
-from autolora.pool.batches import open_folder
+from autolora.integrity.content import ContentReader
+from autolora.integrity.dvc_records import FOLDER_SUFFIX, Output, write_list
+from autolora.integrity.verification import COPIES, EXTRA, MISSING, RECORDS, Finding
+from autolora.pool.batches import SUFFIXES, open_folder
+from autolora.stages import STAGES
+from autolora.storage.git import read_committed
+
+TRAININGS = ("encoder", "fusion", "experiments")
+GIT, POOL = "git", "pool"
+ORDER = (GIT, *STAGES)
+"""groups of findings in the order in which they are mended; copies of the index follow"""
 
 
-def advise(root: Path, finding: Finding) -> str:
-    """Return what to do with a finding that no source restores; empty if there is nothing to do."""
-    output = finding.file.output if finding.file else None
-    if finding.problem == EXTRA:
-        return finding.detail
-    if is_unfinished(root, finding):
-        return "the stage 'pool' was interrupted: run `dvc repro` first"
-    if output and output.stage in TRAININGS:
-        return f"the training of the stage '{output.stage}' restores it: add --train"
-    if output and output.stage and output.in_cache:
-        command = _run_without(root, finding, output.stage)
-        return f"{command}, which may ask the hubs" if output.stage == "pool" else command
-    if output and output.stage:
-        return f"run `dvc repro --force --single-item {output.stage}`, which may ask the hubs"
-    if output and finding.file and finding.file.path and finding.kind == "sketches":
-        return _advise_on_pack(root, finding, finding.file.path)
-    if finding.path == str(served_path(root).relative_to(root)):
-        return "run `autolora release`, with --rev if an older index was released"
-    return _advise_on_copy(root, finding) if finding.kind == COPIES else ""
+@dataclass(frozen=True, order=True, slots=True)
+class Advice:
+    """What to do with a finding."""
+
+    order: int
+    """commands with lower numbers are run first"""
+    command: str
+    """for a shell in the project's folder; empty if none mends the file"""
+    reason: str
+    """why it mends the file, or why nothing does"""
+
+
+def advise(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> list[Advice]:
+    """Return what to do with each of the findings that DVC cannot restore."""
+    adviser = _Adviser(root, reader)
+    groups: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[adviser.group_of(finding)].append(finding)
+    return [
+        adviser.advise(group, finding, groups[group])
+        for finding, group in zip(findings, map(adviser.group_of, findings), strict=True)
+    ]
 
 
 def is_unfinished(root: Path, finding: Finding) -> bool:
     """Return whether a table of the pool differs from DVC's version because the stage `pool` was interrupted."""
     output = finding.file.output if finding.file else None
-    return bool(output and output.stage == "pool" and open_folder(root).exists())
+    return bool(output and output.stage == POOL and open_folder(root).exists())
 
 
-def _run_without(root: Path, finding: Finding, stage: str, *more: str) -> str:
-    """Return the commands that delete a file and its object, which DVC would link again, and run a stage.
+class _Adviser:
+    """The advice for one repository."""
 
-    more: further paths to delete.
-    """
-    file = finding.file
-    paths = [path for path in (file and file.path, file and file.object) if path]
-    names = [str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in paths]
-    return (
-        f"delete it and its object in DVC's cache first: `rm -f {shlex.join([*names, *more])}`, then run "
-        f"`dvc repro --force --single-item {stage}`"
-    )
+    def __init__(self, root: Path, reader: ContentReader) -> None:
+        self._root, self._reader = root, reader
+
+    def group_of(self, finding: Finding) -> str:
+        """Return the name of the findings that are mended together: git, a stage, or the folder of a copy.
+
+        Empty if the finding is mended alone, or not at all.
+        """
+        output = finding.file.output if finding.file else None
+        if finding.problem == EXTRA or is_unfinished(self._root, finding):
+            return ""
+        if self._is_in_git(finding):
+            return GIT
+        if finding.kind == COPIES:
+            folder = copies_folder(self._root).relative_to(self._root)
+            return str(folder / Path(finding.path).relative_to(folder).parts[0])
+        if finding.kind in SUFFIXES:  # a batch that DVC has no version of has no output
+            return POOL
+        return (output.stage or POOL) if output else ""
+
+    def advise(self, group: str, finding: Finding, findings: Sequence[Finding]) -> Advice:
+        """Return what to do with a finding of a group of findings."""
+        order = ORDER.index(group) if group in ORDER else len(ORDER)
+        if group == GIT:
+            paths = shlex.join(sorted(row.path for row in findings))
+            return Advice(order, f"git checkout HEAD -- {paths}", "the last commit has it")
+        if group in STAGES:
+            return Advice(order, *self._run_again(group, findings))
+        if group:
+            return Advice(order, *self._copy_again(group))
+        return Advice(order, *self._alone(finding))
+
+    def _alone(self, finding: Finding) -> tuple[str, str]:
+        """Return command and reason of a finding that is mended alone, or not at all."""
+        if finding.problem == EXTRA:
+            return "", finding.detail
+        if is_unfinished(self._root, finding):
+            return "dvc repro", "the stage 'pool' was interrupted"
+        if finding.path == str(served_path(self._root).relative_to(self._root)):
+            return "autolora release", "it serves the working index; add --rev if an older one was released"
+        return "", "neither DVC nor the last commit has it"
+
+    def _run_again(self, stage: str, findings: Sequence[Finding]) -> tuple[str, str]:
+        """Return the command that writes the files of a stage again, or gives the intact ones to DVC, and the reason.
+
+        The damaged files and objects are removed first: a stage could not read them, and DVC would link them again.
+        """
+        outputs = {finding.file.output for finding in findings if finding.file and finding.file.output}
+        added = sorted(output.path for output in outputs if output.stage is None)
+        add = f"dvc add {shlex.join(added)}" if added else ""
+        if all(self._is_object_of_intact(finding) for finding in findings):
+            commit = f"dvc commit {stage}" if len(added) < len(outputs) else ""
+            command = _join(_remove(findings, ()), add, commit)
+            return command, "the working tree has it, and DVC stores it again"
+        whole = [output.path for output in outputs if output.stage not in (None, POOL) and output.in_cache]
+        command = _join(_remove(findings, whole), f"dvc repro --force --single-item {stage}", add)
+        how = ", which is a training" if stage in TRAININGS else ""
+        how = ", or downloads it if a hub still lists it" if stage == POOL else how
+        return command, f"DVC does not have it: the stage '{stage}' computes it again{how}"
+
+    def _is_object_of_intact(self, finding: Finding) -> bool:
+        """Return whether a finding is an object in DVC's cache whose file or folder in the working tree is intact."""
+        file = finding.file
+        if file is None or file.object is None or (file.path and self._root / finding.path == file.path):
+            return False
+        if file.path:
+            return self._reader.has_md5(file.path, file.md5)
+        return file.output is not None and self._is_intact(file.output)
+
+    def _is_intact(self, output: Output) -> bool:
+        """Return whether the folder of an output has the files that DVC has recorded."""
+        folder = self._root / output.path
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        content = write_list({str(path.relative_to(folder)): self._reader.md5(path) for path in paths})
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() + FOLDER_SUFFIX == output.md5
+
+    def _copy_again(self, folder: str) -> tuple[str, str]:
+        """Return the command after which a copy of the index is intact or not needed, and the reason."""
+        digest, remove = Path(folder).name, shlex.join(["rm", "-rf", folder])
+        if digest == _digest_or_none(lambda: content_digest(self._root)):
+            return remove, "the next search makes the copy again, from data/index"
+        if digest != _digest_or_none(lambda: served_digest(self._root)):
+            return remove, "this copy is not served; a search with its --rev makes it again"
+        revisions = {revision.index: revision.commit.sha for revision in readable_revisions(self._root)}
+        if rev := revisions.get(digest):
+            return f"{remove} && autolora release --rev {rev[:10]}", "DVC has the index of that commit"
+        reason = "no commit has this index: this serves the working index instead"
+        return f"{remove} && autolora release", reason
+
+    def _is_in_git(self, finding: Finding) -> bool:
+        """Return whether git tracks a file, and the committed one has the recorded hash or none is recorded."""
+        file = finding.file
+        if finding.kind != RECORDS and not (file and file.output and not file.output.in_cache):
+            return False
+        try:
+            content = read_committed(self._root, "HEAD", finding.path).encode()
+        except MissingArtifact:
+            return False
+        return file is None or hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
 
 
-def _advise_on_pack(root: Path, finding: Finding, pack: Path) -> str:
-    """Return what to do with a sketch pack if some of its weights were taken down."""
+def _digest_or_none(read: Callable[[], str | None]) -> str | None:
+    """Return a digest of an index; None if the file that states it is missing or damaged."""
     try:
-        count = count_taken_down(root, pack)
-    except (MissingArtifact, UnicodeDecodeError):
-        return ""
-    if not count:
-        return ""
-    commands = _run_without(root, finding, "pool", f"{pack.relative_to(root)}.dvc")
-    return f"{count} of its weights {'was' if count == 1 else 'were'} taken down; {commands}"
-
-
-def _advise_on_copy(root: Path, finding: Finding) -> str:
-    """Return that a copy of the index may be deleted, if it is not the one that searches read."""
-    folder = copies_folder(root).relative_to(root)
-    digest = Path(finding.path).relative_to(folder).parts[0]
-    try:
-        used = served_digest(root) or content_digest(root)
+        return read()
     except (MissingArtifact, ValueError):
-        return ""
-    return "" if digest == used else f"this copy is not served: you may delete {folder / digest}"
+        return None
+
+
+def _remove(findings: Sequence[Finding], whole: Sequence[str]) -> str:
+    """Return the command that removes damaged files and objects. whole: outputs that are removed as a whole."""
+    paths = {
+        path for row in findings if row.problem != MISSING for path in (row.path, row.linked_object) if path
+    }
+    single = [path for path in paths if not any(Path(path).is_relative_to(output) for output in whole)]
+    return shlex.join(["rm", "-rf", *sorted({*single, *whole})]) if paths or whole else ""
+
+
+def _join(*commands: str) -> str:
+    """Return the commands that are not empty as one."""
+    return " && ".join(filter(None, commands))

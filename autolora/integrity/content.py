@@ -34,6 +34,13 @@ class ContentReader:
         """Return the sha256 (64 hex digits) of a file. Raises OSError if it cannot be read."""
         return self._result(path, "sha256")
 
+    def has_md5(self, path: Path | None, md5: str | None) -> bool:
+        """Return whether a file exists and has this md5."""
+        try:
+            return path is not None and self.md5(path) == md5
+        except OSError:
+            return False
+
     def png_damage(self, path: Path) -> str:
         """Return what is wrong with a PNG file, or an empty string. Raises OSError if it cannot be read."""
         return self._result(path, "png")

@@ -12,7 +12,9 @@ from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.storage.hashes import hash_file
 
-RESTORE = "run `autolora repair --apply`, which restores it from DVC or its hub if one of them has it"
+RESTORE = (
+    "run `autolora repair --apply`, which restores it if DVC has it, and else prints the command that does"
+)
 
 
 def load_lora(

@@ -1,4 +1,4 @@
-"""The newest adapters with a picture of each."""
+"""The newest adapters with an image of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from autolora.params import HubsParams
 from autolora.pool import store as pool
 from autolora.records import Listing
 from autolora.refresh.history import RefreshRecord
-from autolora.report.pictures import data_url, reduce_image
+from autolora.report.images import data_url, reduce_image
 from autolora.show.naming import display_name
 
 MIN_SHOWN, MAX_SHOWN = 8, 16
 """adapters on the page, by how many the last refresh has brought"""
-PICTURE_PX = 256
+IMAGE_PX = 256
 """largest side"""
 
 
@@ -37,8 +37,8 @@ class Newcomer:
     tags: str
     """what its weights say; empty if that is nothing likely, or the working index does not hold it"""
     nsfw: bool
-    """whether its hub marks it as not safe for work: it is shown without a picture"""
-    picture: str | None
+    """whether its hub marks it as not safe for work: it is shown without an image"""
+    image: str | None
     """data URL; None if the pool holds none"""
 
 
@@ -75,14 +75,14 @@ def _newcomer(
         is_new=is_new,
         tags=", ".join(tag.text for tag in read_tags_of(root, sha256) if tag.is_likely),
         nsfw=listing.nsfw,
-        picture=None if listing.nsfw else _picture(root, listing, images),
+        image=None if listing.nsfw else _image(root, listing, images),
     )
 
 
-def _picture(root: Path, listing: Listing, images: dict[str, str]) -> str | None:
+def _image(root: Path, listing: Listing, images: dict[str, str]) -> str | None:
     """Return the first image of a listing that the pool holds."""
     paths = (
         pool.rendering_path(root, images[image.key]) for image in listing.renderings if image.key in images
     )
-    reduced = next(filter(None, (reduce_image(path, PICTURE_PX) for path in paths)), None)
+    reduced = next(filter(None, (reduce_image(path, IMAGE_PX) for path in paths)), None)
     return data_url(reduced, "webp") if reduced else None

@@ -1,6 +1,6 @@
-"""reports/index.html: the page that an operator opens in the morning.
+"""reports/index.html: the page that an operator opens after a refresh.
 
-It is one file: it embeds its pictures, loads nothing and runs no script. Every text from a hub is escaped.
+It is one file: it embeds its images, loads nothing and runs no script. Every text from a hub is escaped.
 """
 
 import logging
@@ -12,12 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from autolora.params import load
-from autolora.report.morning import morning
 from autolora.report.newest import newest
+from autolora.report.values import report_values
 from autolora.storage.files import write_atomic
 
 STYLES = (
-    *(f"components/{name}.css" for name in ("tokens", "morning")),
+    *(f"components/{name}.css" for name in ("tokens", "report")),
     "templates/style.css",
 )
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def assemble(root: Path) -> Path:
     """Write reports/index.html from what the stages have written so far; return its path."""
     params = load(root / "params.yaml") if (root / "params.yaml").is_file() else None
-    values = morning(root)
+    values = report_values(root)
     values["newest"] = newest(root, params.hubs if params else None, values["record"])
     path = root / "reports" / "index.html"
     write_atomic(path, render(values))

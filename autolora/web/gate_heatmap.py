@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from autolora.fusion.gate_means import GLOBAL, GateMeans, describe
-from autolora.report.pictures import data_url
+from autolora.report.images import data_url
 from autolora.storage.arrays import Float32Array
 
 CELL_PX = 6

@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from autolora.pool.batches import file_path
-from autolora.report.pictures import has_content, reduce_image
+from autolora.report.images import has_content, reduce_image
 from autolora.storage.files import write_atomic
 
 FOLDER = Path("cache", "web_images")

@@ -20,7 +20,6 @@ import numpy as np
 from autolora import models
 from autolora.errors import exit_on_error
 from autolora.experiments.cases import PromptCase
-from autolora.metrics.study import LOSSES
 from autolora.progress import show_progress
 from autolora.storage.arrays import Float64Array
 from autolora.storage.lock import exclusive_folder
@@ -37,6 +36,7 @@ from studies.gates.world import CACHE, World, open_world
 from studies.loading_bars import hide_loading_bars
 from studies.losses import loss_table
 from studies.study_file import StudyFile, Table, to_markdown
+from studies.tables import LOSSES
 
 CHOICE_SITUATIONS = ("right", "wrong")
 """in which recipes are chosen"""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from autolora.errors import exit_on_error
-from autolora.metrics.study import LOSSES, main_score
 from autolora.params import load
 from autolora.progress import show_progress, track
 from autolora.storage.files import write_atomic
@@ -45,6 +44,7 @@ from studies.paper.results import finished, key_of, measure, summarize
 from studies.paper.scores import Scores
 from studies.paper.world import CACHE, World, open_world
 from studies.study_file import StudyFile, to_markdown
+from studies.tables import LOSSES, main_score
 
 FIGURES = Path("docs", "images")
 UNFINISHED = (

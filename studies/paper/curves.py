@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autolora.metrics.study import main_score
 from studies.paper.experiments import UNNAMED_WAYS
+from studies.tables import main_score
 
 INK, GRID = "#333a45", "#d9dde3"
 COLORS = ("#9aa3af", "#2f74b5", "#c8553d", "#e0a030", "#2a8f6a")

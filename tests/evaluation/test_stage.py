@@ -165,4 +165,4 @@ def test_page_of_a_real_root(root: Path, base: ModelsParams) -> None:
     evaluation.evaluate(root, params, models.load_text_encoder(base), "best", TODAY)
     text = assemble(root).read_text()
     assert "of searches show the very adapter that the query describes first" in text
-    assert text.count('class="picture"') == 8
+    assert text.count('class="image"') == 8

@@ -95,8 +95,8 @@ HOSTILE: list[dict[str, Any]] = [
     {"generation": generation(width=17)}, {"generation": generation(height=0)},
     {"generation": generation(steps=MAX_STEPS + 1)},
     {"generation": generation(steps=True)}, {"generation": generation(max_sequence_length=513)},
-    {"generation": generation(rules=7)}, {"generation": generation(rules={"seed": 10**30})},
-    {"generation": generation(rules={"seed": -1})},
+    {"generation": generation(rules=7)}, {"generation": generation(rules={"velocity_factor": 10**30})},
+    {"generation": generation(rules={"velocity_factor": -1.0})},
     {"generation": generation(rules={"velocity_share": 2.0})},
 ]  # fmt: skip
 

@@ -1,11 +1,12 @@
-"""Files that tests of repairs damage, and what their repairs say."""
+"""Files that tests of repairs damage, and where their repairs find them."""
 
 from pathlib import Path
 
 from autolora.integrity.repair import Repair
 
 WEIGHTS, IMAGES = "data/pool/batches/*/weights/*", "data/pool/batches/*/renderings/*"
-RECOMPUTED = "its batch's weights, by computing it again"
+PACK = "data/pool/sketches/*.safetensors"
+REMOTE = "DVC's remote store"
 
 
 def sources(repairs: list[Repair]) -> dict[str, str | None]:

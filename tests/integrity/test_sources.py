@@ -1,4 +1,4 @@
-"""What a repair restores from the cache, the working tree, the remote, and git."""
+"""What a repair restores through DVC: from its cache, and from its remote."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 from autolora.index.served import open_index
 from autolora.index.store import content_digest
 from autolora.integrity.expected import expect_all
+from autolora.integrity.repair import CACHE
 from tests.integrity.faults import FAULTS, empty, flip_bit, rewrite, truncate
-from tests.integrity.repairs import IMAGES, WEIGHTS, sources, unlinked
+from tests.integrity.repairs import IMAGES, PACK, REMOTE, WEIGHTS, sources, unlinked
 from tests.integrity.versioned_repository import VersionedRepository
 
 
@@ -20,39 +21,24 @@ def test_the_cache_restores_files_of_the_working_tree(repository: VersionedRepos
         fault(unlinked(path))
     names = {str(path.relative_to(repository.root)) for path in paths}
     planned = repository.plan()
-    assert sources(planned) == dict.fromkeys(names, "DVC cache")
+    assert sources(planned) == dict.fromkeys(names, CACHE)
     assert {finding.path for finding in repository.verify().findings} == names, "a dry run changes nothing"
     assert sources(repository.repair()) == sources(planned)
     assert repository.contents() == before
     assert all(path.stat().st_nlink == 2 for path in paths), "linked again"
 
 
-def test_the_working_tree_restores_objects_and_lists(repository: VersionedRepository) -> None:
-    before = repository.contents()
-    repository.remove_cache()
-    names = {path for path in before if path.startswith(".dvc/cache/files")}
-    repairs = repository.repair()
-    assert repository.verify().findings == ()
-    assert {repair.source for repair in repairs} == {"working tree"}
-    restored = repository.contents()
-    former = {path for path in names if path not in restored}
-    assert restored == {path: sha256 for path, sha256 in before.items() if path not in former}
-    assert all(path.stat().st_nlink == 2 for path in repository.root.glob(WEIGHTS))
-
-
 def test_the_remote_restores_what_is_damaged_in_tree_and_cache(repository: VersionedRepository) -> None:
     before = repository.contents()
     repository.add_remote()
-    paths = [
-        repository.file(p) for p in (WEIGHTS, IMAGES, "data/pool/sketches/*.safetensors", "data/encoder/*")
-    ]
+    paths = [repository.file(pattern) for pattern in (WEIGHTS, IMAGES, PACK, "data/encoder/*")]
     for path in paths:
         flip_bit(path)
     planned = repository.plan()
-    assert sources(planned) == {str(path.relative_to(repository.root)): "DVC remote store" for path in paths}
+    assert sources(planned) == {str(path.relative_to(repository.root)): REMOTE for path in paths}
     assert sources(repository.repair()) == sources(planned)
     assert repository.contents() == before
-    assert not list((repository.root / "cache/repair").rglob("*.*"))
+    assert all(path.stat().st_nlink == 2 for path in paths), "linked again"
 
 
 def test_the_remote_restores_an_empty_tree_and_cache(repository: VersionedRepository) -> None:
@@ -62,8 +48,8 @@ def test_the_remote_restores_an_empty_tree_and_cache(repository: VersionedReposi
     versioned = [file.path for file in expect_all(repository.root).files if file.path]
     for path in versioned:
         path.unlink(missing_ok=True)
-    repairs = repository.repair()
-    assert not [repair for repair in repairs if repair.source is None]
+    repository.run_commands_of(repository.repair())  # git has some of them
+    assert {repair.source for repair in repository.repair()} <= {REMOTE, CACHE}
     assert repository.verify().findings == ()
     names = {path for path in before if path.startswith(("data/", "digests/"))}
     assert {path: sha256 for path, sha256 in repository.contents().items() if path in names} == {
@@ -84,9 +70,12 @@ def test_an_object_that_the_remote_holds_damaged_too_stays_as_it_is(
     (finding,) = repository.verify().findings
     assert finding.linked_object
     rewrite(tmp_path / "store" / finding.linked_object.removeprefix(".dvc/cache/"), damaged)
-    (repair,) = repository.repair()
-    assert repair.source is None and "holds a damaged object" in repair.remark and "--train" in repair.remark
-    assert path.read_bytes() == (repository.root / finding.linked_object).read_bytes() == damaged
+    repairs = repository.repair()
+    assert str(path.relative_to(repository.root)) in sources(repairs)
+    assert set(sources(repairs).values()) == {None}
+    assert path.read_bytes() == damaged
+    repository.run_commands_of(repairs)
+    assert repository.verify().findings == ()
 
 
 def test_the_remote_is_not_offered_for_what_it_does_not_hold(
@@ -104,7 +93,7 @@ def test_the_remote_is_not_offered_for_an_object_of_another_size(
     shutil.copytree(repository.remote, tmp_path / "store")
     repository.remote = tmp_path / "store"
     repository.add_remote()
-    weights, pack = repository.file(WEIGHTS), repository.file("data/pool/sketches/*.safetensors")
+    weights, pack = repository.file(WEIGHTS), repository.file(PACK)
     for path, fault in ((weights, empty), (pack, truncate)):
         flip_bit(path)
         linked = next(
@@ -112,7 +101,7 @@ def test_the_remote_is_not_offered_for_an_object_of_another_size(
         )
         assert linked
         fault(tmp_path / "store" / linked.removeprefix(".dvc/cache/"))
-    assert not [source for source in sources(repository.plan()).values() if source == "DVC remote store"]
+    assert set(sources(repository.plan()).values()) == {None}
 
 
 def test_nothing_restores_what_another_branch_lists_as_taken_down(repository: VersionedRepository) -> None:
@@ -126,18 +115,6 @@ def test_nothing_restores_what_another_branch_lists_as_taken_down(repository: Ve
     object_.unlink()
     flip_bit(other)
     repository.add_remote()
-    assert set(sources(repository.repair()).values()) == {"DVC remote store"}
+    assert set(sources(repository.repair()).values()) == {REMOTE}
     assert taken_down.read_bytes() == b"" and not object_.exists()
     assert repository.verify().findings == ()
-
-
-def test_git_restores_locks_digests_and_records(repository: VersionedRepository) -> None:
-    before = repository.contents()
-    names = ["data/catalog.jsonl", "digests/index.json", "data/pool/batches.jsonl", "dvc.lock"]
-    paths = [*(repository.root / name for name in names), *repository.root.glob("data/pool/*/*.dvc")]
-    for path, fault in zip(paths, (*FAULTS, *FAULTS), strict=False):
-        fault(path)
-    repairs = repository.repair()
-    assert {repair.source for repair in repairs} == {"git"}
-    assert repository.contents() == before
-    assert repository.run("git", "status", "--porcelain") == ""

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.index.served import release
 from autolora.index.store import content_digest
-from autolora.integrity.repair import Repair, plan_repair
+from autolora.integrity.repair import Repair, commands, plan_repair
 from autolora.integrity.repair import repair as repair_all
 from autolora.integrity.verification import Report, verify
-from autolora.params import Params, load
+from autolora.params import load
 from autolora.pool.recipe import ReadRecipe
 from autolora.storage.hashes import hash_file
 from tests.index.test_served import LATER
@@ -56,19 +56,19 @@ class VersionedRepository:
     root: Path
     remote: Path
 
-    @property
-    def params(self) -> Params:
-        """The params, with one attempt per request."""
-        return load(self.root / "params.yaml")
-
     def verify(self, **options: Any) -> Report:
         return verify(self.root, **options)
 
-    def plan(self, **options: Any) -> list[Repair]:
-        return plan_repair(self.root, self.params, **options)
+    def plan(self) -> list[Repair]:
+        return plan_repair(self.root)
 
-    def repair(self, **options: Any) -> list[Repair]:
-        return repair_all(self.root, self.params, **options)
+    def repair(self) -> list[Repair]:
+        return repair_all(self.root)
+
+    def run_commands_of(self, repairs: Sequence[Repair]) -> None:
+        """Run the commands that repairs print, as a shell does."""
+        for command in commands(repairs):
+            self.run("bash", "-c", command)
 
     def run(self, *command: str) -> str:
         return run(self.root, *command)
@@ -214,7 +214,7 @@ def _write_settings(root: Path, endpoint: str) -> None:
     stages["index"]["metrics"] = [{"metrics/index.json": {"cache": False, "persist": True}}]
     stages["index"]["plots"] = [{"metrics/plots": {"cache": False, "persist": True}}]
     stages["pool"] = {
-        "cmd": "false",
+        "cmd": f"PYTHONPATH={ROOT} {sys.executable} -m tests.integrity.pool_stage {endpoint}",
         "outs": [
             *({f"data/pool/{name}.jsonl": {"persist": True}} for name in TABLES),
             {"data/pool/batches.jsonl": {"cache": False, "persist": True}},

@@ -1,4 +1,4 @@
-"""The morning page in a real browser: accessibility, two screens, narrow screens, print, and nothing loaded.
+"""The report in a real browser: accessibility, two screens, narrow screens, print, and nothing loaded.
 
 Needs Debian's chromium.
 """

@@ -1,4 +1,4 @@
-"""The morning page: it is self-contained and escaped, and it shows what came, what is wrong and what was measured."""
+"""The report: it is self-contained and escaped, and it shows what came, what is wrong and what was measured."""
 
 import json
 import re
@@ -74,22 +74,22 @@ def test_refusals_state_reason_and_remedy_and_the_first_ones_are_unfolded(full: 
     assert str(escape(REMEDIES["pickle"])) in pool
 
 
-def test_new_adapters_come_first_each_with_a_picture(full: Path) -> None:
-    shown = re.findall(r'<span class="picture">(.*?)</span>(?s:.*?)<bdi>(.*?)</bdi>', read_page(full))
+def test_new_adapters_come_first_each_with_an_image(full: Path) -> None:
+    shown = re.findall(r'<span class="image">(.*?)</span>(?s:.*?)<bdi>(.*?)</bdi>', read_page(full))
     assert len(shown) == newest.MIN_SHOWN
-    assert [picture.endswith(">new") for picture, _ in shown] == [True, True, *[False] * 6]
-    for picture, _ in shown:
-        assert 'src="data:image/webp;base64,' in picture and ' alt="made with ' in picture
+    assert [image.endswith(">new") for image, _ in shown] == [True, True, *[False] * 6]
+    for image, _ in shown:
+        assert 'src="data:image/webp;base64,' in image and ' alt="made with ' in image
 
 
 def test_all_new_adapters_are_shown_up_to_a_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(newest, "MIN_SHOWN", 1)
-    assert assemble(root).read_text().count('class="picture"') == 2
+    assert assemble(root).read_text().count('class="image"') == 2
     monkeypatch.setattr(newest, "MAX_SHOWN", 1)
-    assert assemble(root).read_text().count('class="picture"') == 1
+    assert assemble(root).read_text().count('class="image"') == 1
 
 
-def test_an_adapter_that_is_not_safe_for_work_has_no_picture(
+def test_an_adapter_that_is_not_safe_for_work_has_no_image(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(newest, "MIN_SHOWN", 12)
@@ -104,7 +104,7 @@ def test_the_weights_say_what_an_adapter_does(root: Path, monkeypatch: pytest.Mo
     assert '<span class="tags">mosaic</span>' in first
 
 
-def test_an_image_that_the_pool_lost_leaves_no_picture(root: Path) -> None:
+def test_an_image_that_the_pool_lost_leaves_none(root: Path) -> None:
     shutil.rmtree(root / "data" / "pool" / "open" / "renderings")
     text = assemble(root).read_text()
     assert "no image" in text and "data:image" not in text
@@ -190,7 +190,7 @@ def test_page_shows_the_report_parts_that_exist(part: str, tmp_path: Path) -> No
         (tmp_path / "data" / missing / "report.json").unlink()
     text = assemble(tmp_path).read_text()
     assert ("<small>Search</small>" in text) == (part == "evaluation")
-    assert 'class="picture"' in text
+    assert 'class="image"' in text
     Page(text)
 
 

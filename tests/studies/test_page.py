@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from autolora.metrics.study import Interval, StudyRow, StudyTable, read_study
 from bench.processes import PROJECT
 from studies.losses import loss_table
 from studies.page import case_table, other_scores, read_losses, tables
 from studies.study_file import NO_INTERVALS, StudyFile
+from studies.tables import Interval, StudyRow, StudyTable, read_study
 
 PAGES = [
     ("gates.md", "gates_bench.json", set[str](), ""),

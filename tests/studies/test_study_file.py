@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from autolora.metrics.study import LOSSES, read_study
 from autolora.metrics.summary import read_numbers
 from studies.options import Write
 from studies.study_file import NO_INTERVALS, StudyFile, to_markdown
+from studies.tables import LOSSES, read_study
 
 DAY, LATER = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)
 ENTRY = {"value": 0.5, "low": 0.25, "high": 0.75, "runs": [0.4, 0.6]}

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse
 
 from autolora.refresh.history import RefreshRecord, read_refresh
 from autolora.refresh.history import releases as list_history
-from autolora.report.morning import morning
+from autolora.report.values import report_values
 from autolora.stages import is_pipeline
 from autolora.web.query import Comparison
 from autolora.web.releases import choices, compare, previous
@@ -46,9 +46,9 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
 
 @router.get("/pool", include_in_schema=False)
 def show_pool(request: Request) -> HTMLResponse:
-    """Return what an operator reads in the morning; the newest pictures are on the page of the search."""
+    """Return what the report shows, without its images: the page of the search begins with those."""
     site: Site = request.app.state.site
-    return render(request, "pool.html", **morning(site.root), newest=(), adapter_url="/?adapter=")
+    return render(request, "pool.html", **report_values(site.root), newest=(), adapter_url="/?adapter=")
 
 
 @router.get("/api/refresh")

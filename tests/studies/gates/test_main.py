@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from autolora.metrics.study import LOSSES, read_study
 from autolora.metrics.summary import read_numbers
 from studies.gates import __main__ as command
 from studies.gates import collision
 from studies.gates.cells import KEPT, RATES
 from studies.gates.images import PLAIN, Results
+from studies.tables import LOSSES, read_study
 from tests.support import paper_world
 
 SMALL = ("--seeds", "0", "--choice-pairs", "1", "--pairs", "1", "--images", "1")

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from autolora.metrics.study import LOSSES, read_study
 from autolora.storage.lock import exclusive_folder
 from studies.case_counts import TEST_SPLIT, UNTRAINED
 from studies.paper.__main__ import COMMAND, RESULTS, best_strength, main
@@ -16,6 +15,7 @@ from studies.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
 from studies.paper.images import ImageCache
 from studies.paper.results import key_of
 from studies.paper.world import CACHE, World
+from studies.tables import LOSSES, read_study
 
 SMALL = (
     "--runs",

@@ -79,7 +79,7 @@ def test_a_slot_that_one_adapter_changes_always_has_it(transformer: Any) -> None
 
 @pytest.mark.parametrize("method", ["klora", "klora_released"])
 def test_other_numbers_of_adapters_are_an_error(transformer: Any, method: Method) -> None:
-    with pytest.raises(MismatchError, match=r"but 3 are given \(.*\): give two .* `klora_balanced`"):
+    with pytest.raises(MismatchError, match=r"but 3 are given \(.*\): give two, or use .* `klora_balanced`"):
         run(OneCall(transformer), [adapter(1), adapter(2), adapter(3)], method)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.metrics.study import LOSSES, Interval, Study, main_score, read_study, read_table
+from studies.tables import LOSSES, Interval, Study, main_score, read_study, read_table
 
 ENTRY = {"value": 0.5, "low": 0.25, "high": 0.75}
 DIFFERENCE = {"value": 0.25, "low": 0.125, "high": 0.5}

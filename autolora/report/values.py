@@ -1,4 +1,4 @@
-"""What an operator reads in the morning: the values of reports/index.html and of the page `Pool` of `autolora serve`.
+"""What an operator reads after a refresh: the values of reports/index.html and of the page `Pool` of `autolora serve`.
 
 Imports no torch, so that the server starts fast.
 """
@@ -33,8 +33,8 @@ MAX_REFUSED = 200
 """refused files of the pool that are named"""
 
 
-def morning(root: Path) -> dict[str, Any]:
-    """Return the values of the template components/morning.html.
+def report_values(root: Path) -> dict[str, Any]:
+    """Return the values of the template components/report.html.
 
     Raises MissingArtifact or MismatchError if a file is damaged.
     """

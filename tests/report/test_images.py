@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from autolora.report.pictures import reduce_image
+from autolora.report.images import reduce_image
 
 
 def reduced(path: Path, side: int) -> Image.Image:
