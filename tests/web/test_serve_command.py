@@ -18,7 +18,6 @@ from autolora.extras import EXTRAS, LIBRARIES
 from autolora.web.server import listen
 from tests.support.waiting import LIMIT_S, wait_until
 
-
 MODULE = ("-m", "autolora")
 
 
