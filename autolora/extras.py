@@ -13,22 +13,22 @@ from autolora.errors import MissingLibrary
 Extra = Literal["pipeline", "serve", "weights"]
 
 WEIGHTS = frozenset({"jinja2", "torch"})
-EXTRAS: dict[Extra, frozenset[str]] = {
-    "pipeline": WEIGHTS
-    | {"PIL", "diffusers", "dvc", "lance", "lancedb", "openai", "peft", "prefect", "psutil", "ruamel"}
-    | {"scipy", "transformers"},
-    "serve": frozenset({"PIL", "fastapi", "jinja2", "uvicorn"}),
-    "weights": WEIGHTS,
-}
+SERVE = frozenset({"PIL", "fastapi", "jinja2", "uvicorn"})
+LIBRARIES = (
+    WEIGHTS
+    | SERVE
+    | {"diffusers", "dvc", "lance", "lancedb", "openai", "peft", "prefect", "psutil", "ruamel", "scipy"}
+    | {"transformers"}
+)
+EXTRAS: dict[Extra, frozenset[str]] = {"pipeline": LIBRARIES, "serve": SERVE, "weights": WEIGHTS}
 """extra -> modules that autolora imports from its libraries"""
-LIBRARIES = frozenset[str]().union(*EXTRAS.values())
 
 
 @contextmanager
 def libraries_for(user: str, extra: Extra = "pipeline") -> Iterator[None]:
     """Raise MissingLibrary in place of the ModuleNotFoundError of a library that an extra has.
 
-    user: what needs the library. extra: the one to install if it has the library, else another that does.
+    user: what needs the library. extra: the one to install if it has the library, else it is `pipeline`.
     """
     try:
         yield
@@ -47,7 +47,7 @@ def check_installed(user: str, *libraries: str) -> None:
 
 
 def _missing(user: str, library: str, extra: Extra) -> MissingLibrary:
-    named = next(name for name in (extra, *EXTRAS) if library in EXTRAS[name])
+    named = extra if library in EXTRAS[extra] else "pipeline"
     return MissingLibrary(
         f"{user} needs {library}, which is not installed here: pip install 'autolora[{named}]'"
     )

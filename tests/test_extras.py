@@ -71,7 +71,7 @@ def test_a_module_of_no_extra_is_not_blamed_on_an_extra() -> None:
 
 @pytest.mark.parametrize(
     ("library", "asked", "named"),
-    [("torch", "weights", "weights"), ("lance", "weights", "pipeline"), ("uvicorn", "pipeline", "serve")],
+    [("torch", "weights", "weights"), ("lance", "weights", "pipeline"), ("uvicorn", "serve", "serve")],
 )
 def test_the_extra_that_has_the_library_is_named(
     library: str, asked: str, named: str, monkeypatch: pytest.MonkeyPatch

@@ -140,6 +140,15 @@ def test_params_do_not_stay_after_a_first_run_that_failed(
     assert (here / "params.yaml").exists()
 
 
+def test_params_do_not_stay_if_a_library_is_missing(
+    here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 1 and "`autolora index` needs lancedb" in result.err
+    assert not (here / "params.yaml").exists()
+
+
 def test_a_pipeline_is_left_alone(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         (here / name).touch()
