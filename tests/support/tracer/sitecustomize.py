@@ -22,6 +22,7 @@ params: set[str] = set()
 loaded: list[Any] = []
 """all sections that were loaded; kept, so that no id is used again"""
 section_names: dict[int, str] = {}
+copy_values = dataclasses.replace
 SHARED = {"seed": "seed", "trajectory_steps": "generation.steps"}
 """field that a section takes from another key -> that key"""
 
@@ -90,6 +91,16 @@ def trace_params() -> None:
         return values
 
     module.load = recorded_load
+    dataclasses.replace = traced_copy  # type: ignore[assignment]  # of any class
+
+
+def traced_copy(values: Any, **changes: Any) -> Any:
+    """Return a copy as `dataclasses.replace`; the copy of a section is traced in place of its fields being read."""
+    copy = copy_values(values, **changes)
+    if id(values) in section_names:
+        loaded.append(copy)
+        section_names[id(copy)] = section_names[id(values)]
+    return copy
 
 
 @functools.cache
@@ -107,10 +118,10 @@ def trace_class(section: type) -> None:
 
 
 def reader() -> str:
-    """Return the package of the code that reads a field; "" if an `==` or a hash reads all fields."""
+    """Return the package of the code that reads a field; "" if an `==`, a hash or a copy reads all fields."""
     frame = sys._getframe(2)
     while frame.f_back and frame.f_code.co_filename in GENERATED:
-        if frame.f_code.co_name in ("__hash__", "__eq__", "__repr__"):
+        if frame.f_code.co_name in ("__hash__", "__eq__", "__repr__", "replace"):
             return ""
         frame = frame.f_back
     return str(frame.f_globals.get("__name__", "")).split(".")[0]
