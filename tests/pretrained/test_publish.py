@@ -54,7 +54,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained = fusion_store.build(CONFIG, FUSION["best"])
     fusion_store.save(trained, slots(CONFIG), fusion_store.folder(root))
     fusion_store.write_fusion_digest(root, trained, {}, adapters=4, left_out=0)
-    row = Headline(name="retrieval.theme_r_at_1_unseen", value=0.5, low=0.25, high=0.75, n=9)
+    row = Headline(name="retrieval.weights_theme_r_at_1_unseen", value=0.5, low=0.25, high=0.75, n=9)
     update(root, "a test", datetime.date(2026, 1, 2), [row])
     return root
 

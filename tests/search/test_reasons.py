@@ -176,7 +176,7 @@ def test_blocks_of_a_transformer_encoder_are_not_shown(
 ) -> None:
     write_repository(tmp_path, adapters)
     write_dataset(tmp_path)
-    write_encoder(tmp_path, text_encoder, replace(ENCODER, steps=3))
+    write_encoder(tmp_path, text_encoder, replace(ENCODER, variant=replace(ENCODER.variant, steps=3)))
     write_index(tmp_path)
     reasons = explained(tmp_path, text_encoder)[0]
     assert reasons.uses_captions is None and reasons.captions

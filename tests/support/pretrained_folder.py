@@ -27,7 +27,7 @@ FACTS = CardFacts(
     name="ann/encoder",
     license="apache-2.0",
     base_model="black-forest-labs/FLUX.1-dev",
-    metrics={"retrieval.theme_r_at_1_unseen": METRIC, "fusion.both_shown_gated": METRIC},
+    metrics={"retrieval.weights_theme_r_at_1_unseen": METRIC, "fusion.both_shown_gated": METRIC},
 )
 
 
