@@ -107,7 +107,7 @@ class Listing:
     trigger_words: tuple[str, ...]
     renderings: tuple[ListedRendering, ...]
     downloads: int | None = None
-    """number of downloads that the hub reported when the file was first listed"""
+    """number of downloads that the hub reported when the file was first listed, which crawl/scan.py retains"""
     updated: str | None = None
     """the hub's date of this version, YYYY-MM-DDTHH:MM:SSZ (UTC)"""
     first_seen: datetime.date

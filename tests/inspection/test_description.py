@@ -50,7 +50,7 @@ def trained() -> tuple[RidgeEncoder, NumpyTextEncoder]:
     """Return an encoder whose prediction for the LoRA of each seed is exactly the vector of its concept."""
     text_encoder = load_numpy_text_encoder(ROOT, load(ROOT / "params.yaml").models)
     config = EncoderConfig(
-        transformer=CONFIG, variant=ENCODER["best"], width=text_encoder.width, dropout=0.0, sketch_size=SPEC.size,
+        transformer=CONFIG, variant=ENCODER["best"], width=text_encoder.width, sketch_size=SPEC.size,
         sketch_key=SPEC.key, text_encoder=text_encoder.digest,
     )  # fmt: skip
     encoder = RidgeEncoder(config)

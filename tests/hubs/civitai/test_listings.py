@@ -162,6 +162,7 @@ def test_model_version_depends_on_the_description_only(hub: FakeCivitai) -> None
     assert original.startswith("691639-")
     assert model_version() == original
     assert model_version(stats={"downloadCount": 901}, name="New name", tags=[]) == original
+    assert model_version(modelVersions=[version(stats={"downloadCount": 813})]) == original
     assert hub.client.page(RULES, None, TODAY + datetime.timedelta(1)).models[0].version == original
     changed = [
         model_version(allowDerivatives=False),
