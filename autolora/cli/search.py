@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from autolora.search.reasons import Reasons
     from autolora.search.retriever import Retriever
 
+MAX_UNFOLDED = 32
+"""characters of an id up to which the table of hits keeps it on one line"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
 
@@ -176,7 +178,10 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
     table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns:
         column.overflow = "fold"
-    table.columns[2].no_wrap = True  # ids are there to be copied
+    for column in (table.columns[0], table.columns[1], table.columns[5]):
+        column.no_wrap = True
+    # ids are there to be copied, but a very long one would leave no room for the others
+    table.columns[2].no_wrap = max((len(hit.id) for hit in hits), default=0) <= MAX_UNFOLDED
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
         relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"

@@ -81,7 +81,8 @@ def _mapping(value: Any, dotted: str) -> Mapping[Any, Any]:
 
 def _require_known(key: Any, allowed: list[str], prefix: str) -> None:
     if key not in allowed:
-        raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(allowed)}")
+        suggestion = did_you_mean(str(key), allowed)
+        raise ParamsError(f"unknown key '{prefix}{key}'; allowed here: {', '.join(allowed)}{suggestion}")
 
 
 def _value(kind: Any, value: Any, dotted: str, or_null: str = "") -> Any:

@@ -14,7 +14,7 @@ from autolora.index.store import content_digest
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/howto/query.md"
-EXAMPLE = "7bf9b4a68164"
+EXAMPLE = "304ea17d06a4"
 """the digits of the page"""
 
 
