@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from autolora.errors import exit_on_error
 from autolora.metrics.summary import read_numbers
 from autolora.storage.files import read_json, write_atomic
 
@@ -126,4 +127,5 @@ def quote(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

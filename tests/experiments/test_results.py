@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from autolora.errors import CaptionError
-from autolora.experiments import methods
 from autolora.experiments import stage as experiments
+from autolora.generation import images as drawing
 from autolora.metrics.judges import Judges
 from autolora.vlm import YesNoScorer
 from tests.experiments.conftest import Run
@@ -37,13 +37,13 @@ class FailingScorer:
 def prompts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The prompts that the pipeline gets, in order."""
     prompts: list[str] = []
-    generate = methods.generate_images
+    generate = drawing.generate_images
 
     def count(pipeline: Any, texts: Sequence[str], *rest: Any) -> list[Image.Image]:
         prompts.extend(dict.fromkeys(texts))
         return generate(pipeline, texts, *rest)
 
-    monkeypatch.setattr(methods, "generate_images", count)
+    monkeypatch.setattr(drawing, "generate_images", count)
     return prompts
 
 

@@ -22,6 +22,8 @@ params: set[str] = set()
 loaded: list[Any] = []
 """all sections that were loaded; kept, so that no id is used again"""
 section_names: dict[int, str] = {}
+replaced: dict[int, frozenset[str]] = {}
+"""copy of a section -> fields that have other values there, which params do not decide"""
 copy_values = dataclasses.replace
 SHARED = {"seed": "seed", "trajectory_steps": "generation.steps"}
 """field that a section takes from another key -> that key"""
@@ -100,6 +102,7 @@ def traced_copy(values: Any, **changes: Any) -> Any:
     if id(values) in section_names:
         loaded.append(copy)
         section_names[id(copy)] = section_names[id(values)]
+        replaced[id(copy)] = replaced.get(id(values), frozenset()).union(changes)
     return copy
 
 
@@ -110,7 +113,8 @@ def trace_class(section: type) -> None:
     names = {field.name for field in fields if field.default is dataclasses.MISSING or field.name in SHARED}
 
     def recorded(self: Any, name: str) -> Any:
-        if name in names and id(self) in section_names and reader() in ("autolora", "flows", "__main__"):
+        is_param = id(self) in section_names and name not in replaced.get(id(self), ())
+        if name in names and is_param and reader() in ("autolora", "flows", "__main__"):
             params.add(SHARED.get(name, f"{section_names[id(self)]}.{name.removesuffix('_')}"))
         return read(self, name)
 
