@@ -15,10 +15,10 @@ help:                        ## list these commands
 demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (8 minutes)
 	python -m playground.demo
 
-test: .venv/installed        ## run all tests, with real servers (20 minutes)
+test: .venv/installed        ## run all tests, with real servers (30 minutes)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --ignore tests/studies
 
-fast: .venv/installed        ## run the unit tests only (90 seconds)
+fast: .venv/installed        ## run the unit tests only (6 minutes)
 	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile -m "not integration and not slow" --ignore tests/studies
 
 studies: .venv/installed     ## run the tests of the studies, which repeat the paper's experiments (3 minutes)
