@@ -17,7 +17,7 @@ from autolora.lora.remedies import REMEDIES
 from autolora.pool.batches import batches_folder
 from autolora.records import Adapter, Listing
 from autolora.refresh.history import read_refresh, releases
-from autolora.refresh.last_refresh import failure_notice, read_last_refresh, to_words
+from autolora.refresh.last_refresh import failure_notice, read_last_refresh
 from autolora.refresh.outcomes import LABELS
 from autolora.refresh.waiting import read_waiting
 from autolora.report.headlines import headlines
@@ -38,11 +38,10 @@ def report_values(root: Path) -> dict[str, Any]:
 
     Raises MissingArtifact or MismatchError if a file is damaged.
     """
-    last, record, measured = read_last_refresh(root), read_refresh(root), read_measured(root)
+    record, measured = read_refresh(root), read_measured(root)
     refused, listings = _refused(root), read_all_or_empty(root)
     return {
-        "notice": failure_notice(root, last),
-        "succeeded": to_words(last.succeeded) if last.succeeded else None,
+        "notice": failure_notice(root, read_last_refresh(root)),
         "record": record,
         "refused_now": [row for row in record.outcomes if row.kind == "refused"] if record else [],
         "labels": LABELS,

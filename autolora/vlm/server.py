@@ -68,7 +68,7 @@ def is_installed(folder: Path, extra: Extra) -> bool:
 
 
 def install(folder: Path, extra: Extra) -> None:
-    """Make the environment anew, with the libraries of an extra. Raises MissingArtifact if that fails."""
+    """Make the environment again, with the libraries of an extra. Raises MissingArtifact if that fails."""
     wanted, pip = requirements(extra), [*interpreter(folder), "-m", "pip", "--disable-pip-version-check"]
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
     _run([*pip, "install", "--quiet", *wanted])

@@ -50,16 +50,16 @@ def test_an_index_that_nothing_here_holds_is_marked(repository: Path) -> None:
     assert result.exit_code == 1 and "DVC cannot fetch data/index of revision 'HEAD': " in result.stderr
 
 
-@pytest.mark.parametrize(("pipeline", "told"), [(True, "autolora refresh"), (False, "`autolora index`")])
+@pytest.mark.parametrize(("pipeline", "command"), [(True, "autolora refresh"), (False, "`autolora index`")])
 def test_without_versions_no_table_is_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: bool, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: bool, command: str
 ) -> None:
     for name in ("params.yaml", *["dvc.yaml"] * pipeline):
         shutil.copy(ROOT / name, tmp_path)
     write_atomic(tmp_path / "cache/served", f"{'a' * 64}\n")
     monkeypatch.chdir(tmp_path)
     printed = " ".join(CliRunner().invoke(app, ["versions"]).stdout.split())
-    assert told in printed and "served: aaaaaaaaaaaa" in printed
+    assert command in printed and "served: aaaaaaaaaaaa" in printed
     assert "subject" not in printed and "which no commit" not in printed
 
 
