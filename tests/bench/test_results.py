@@ -1,8 +1,10 @@
 """docs/results.md: it is what the command writes from the committed numbers."""
 
+import re
 from pathlib import Path
 
-from bench.results import PAGE, TABLES, render, table
+from autolora.metrics.summary import read_numbers
+from bench.results import PAGE, TABLES, quote, render, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,3 +20,16 @@ def test_a_table_states_a_number_with_its_interval() -> None:
     first, _, base, *_ = table("fusion", numbers).splitlines()
     assert first == f"| {' | '.join(header)} |"
     assert base == "| base | 0.70 [0.45, 0.90] | 0.70 [0.45, 0.90] | 0.70 [0.45, 0.90] | 0.70 [0.45, 0.90] |"
+
+
+def test_the_readme_quotes_the_numbers() -> None:
+    numbers, readme = read_numbers(ROOT), (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("## How well it works") :].split("\n## ")[0]
+    quoted = (
+        "retrieval.hybrid_theme_r_at_1_unseen",
+        "retrieval.caption_centroid_theme_r_at_1_unseen",
+        "retrieval.weights_theme_r_at_1_unseen",
+        "fusion.end_to_end_selection_trigger_words_both_shown",
+    )
+    assert re.findall(r"0\.\d\d \[.*?\]", section) == [quote(numbers[name]) for name in quoted]
+    assert f"(chance {numbers['retrieval.random_theme_r_at_1_unseen']['value']:.2f})" in section
