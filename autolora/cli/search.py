@@ -1,6 +1,7 @@
 """`autolora search`."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -33,9 +34,9 @@ from autolora.cli.options import (
 )
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
-from autolora.cli.unknown_values import warn_of_unknown_values
 from autolora.extras import libraries_for
 from autolora.params import Params
+from autolora.storage.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from autolora.index.copies import Index
@@ -47,6 +48,8 @@ MAX_UNFOLDED = 32
 """characters of an id up to which the table of hits keeps it on one line"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
+MAX_LISTED = 12
+"""different values that a warning of an unknown one lists"""
 
 
 def search(
@@ -222,3 +225,23 @@ def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     for hit, reason in zip(hits, reasons, strict=True):
         print(f"\n{hit.rank}. {hit.id}")
         print_facts(describe(reason))
+
+
+def warn_of_unknown_values(index: "Index", wanted: Mapping[str, Sequence[str] | None]) -> None:
+    """Print a line to stderr per value that no adapter has: the search then finds nothing by it.
+
+    wanted: column -> values of its option; None if the option is not given.
+    """
+    for column, values in wanted.items():
+        for line in _warnings_of_unknown_values(index, column, values or ()):
+            print(line, file=sys.stderr)
+
+
+def _warnings_of_unknown_values(index: "Index", column: str, values: Sequence[str]) -> Iterator[str]:
+    if not values:
+        return
+    known = sorted(filter(None, index.rows.columns.column(column).unique().to_pylist()))
+    for value in values:
+        if value not in known:
+            listed = f"; those of the index are {', '.join(known)}" if len(known) <= MAX_LISTED else ""
+            yield f"no adapter has the {column} '{value}'{did_you_mean(value, known)}{listed}"

@@ -6,8 +6,7 @@ from autolora.encoder.tags import describe_tags
 from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description, Match
-from autolora.inspection.index_entry import IndexEntry
-from autolora.inspection.inspection import Inspection
+from autolora.inspection.inspection import IndexEntry, Inspection
 
 LARGEST_BLOCKS, LARGE_SHARE = 5, 2.0
 """blocks that are named: up to 5 with this multiple of the mean share"""

@@ -18,9 +18,8 @@ from autolora.inspection import content
 from autolora.inspection import inspector as module
 from autolora.inspection.facts import facts, summarize_inspection
 from autolora.inspection.files import FoundFile, find_files
-from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
+from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection, Totals
 from autolora.inspection.inspector import Inspector
-from autolora.inspection.totals import Totals
 from autolora.lora.read import read_and_sketch
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
