@@ -55,11 +55,12 @@ def inspect(
             raise typer.BadParameter(f"the folder {output.parent} does not exist: create it", param_hint="-o")
     announce(f"inspecting {path}")
     from autolora.inspection.files import find_files
-    from autolora.inspection.inspection import Totals
+
+    is_folder, found = path.is_dir(), find_files(path)
+    from autolora.inspection.inspection import Totals  # which import torch, after the path is checked
     from autolora.inspection.inspector import Inspector
     from autolora.inspection.setup import open_setup, prepare_process, read_words
 
-    is_folder, found = path.is_dir(), find_files(path)
     candidates = read_words(words.expanduser()) if words else None
     pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
     root, params = enter_project()

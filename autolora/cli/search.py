@@ -39,6 +39,8 @@ from autolora.params import Params
 from autolora.storage.suggestions import did_you_mean
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from autolora.index.copies import Index
     from autolora.records import Hit
     from autolora.search.reasons import Reasons
@@ -48,6 +50,7 @@ MAX_UNFOLDED = 32
 """characters of an id up to which the table of hits keeps it on one line"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
+FAMILY = "family"
 MAX_LISTED = 12
 """different values that a warning of an unknown one lists"""
 
@@ -92,7 +95,7 @@ def search(
 
     count, file = _parse_count(k), to_absolute(image) if image else None
     root, params = enter_repository()
-    flags = (is_set("nsfw", nsfw), is_set("person", person), any_of("family", families))
+    flags = (is_set("nsfw", nsfw), is_set("person", person), any_of(FAMILY, families))
     conditions = [
         *of_options(
             licenses=licenses,
@@ -107,11 +110,12 @@ def search(
         *(condition for condition in flags if condition is not None),
         *(where or ()),
     ]
+    opened = _open_image(file, params) if file else None
     retriever = open_retriever(root, rev, params)
-    named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
+    named_values = {"license": licenses, "base": bases, "hub": hubs, FAMILY: families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
-    text = _describe(root, params, file) if file else prompt or ""
+    text = _describe(root, params, file, opened) if file and opened else prompt or ""
     hits = retriever.choose(text, k=number, where=conditions or None)
     if with_reasons:
         announce("loading the encoder, for the largest blocks")
@@ -138,14 +142,20 @@ def _check_query(prompt: str | None, image: Path | None) -> None:
         check_prompt(prompt)
 
 
-def _describe(root: Path, params: Params, image: Path) -> str:
-    """Return the caption of the image in a file, and print it to stderr."""
+def _open_image(file: Path, params: Params) -> "Image.Image":
+    """Return the image in a file, before anything that takes longer is loaded."""
     with libraries_for("a search by an image"):
-        from autolora.search.by_image import describe_image, open_image
+        from autolora.search.by_image import open_image
 
-    opened = open_image(image, params.pool)
-    announce(f"captioning {image.name} with {params.models.vlm}")
-    caption = describe_image(root, params, opened)
+    return open_image(file, params.pool)
+
+
+def _describe(root: Path, params: Params, file: Path, image: "Image.Image") -> str:
+    """Return the caption of the image of a file, and print it to stderr."""
+    from autolora.search.by_image import describe_image
+
+    announce(f"captioning {file.name} with {params.models.vlm}")
+    caption = describe_image(root, params, image)
     announce(f"searching for its caption: {caption}")
     return caption
 
@@ -242,6 +252,8 @@ def _warnings_of_unknown_values(index: "Index", column: str, values: Sequence[st
         return
     known = sorted(filter(None, index.rows.columns.column(column).unique().to_pylist()))
     for value in values:
-        if value not in known:
+        if value not in known and column == FAMILY:  # no sha256 is meant by a similar one
+            yield f"no adapter has the {FAMILY} '{value}'; `autolora show NAME` prints that of an adapter"
+        elif value not in known:
             listed = f"; those of the index are {', '.join(known)}" if len(known) <= MAX_LISTED else ""
             yield f"no adapter has the {column} '{value}'{did_you_mean(value, known)}{listed}"

@@ -36,8 +36,7 @@ def summarize_inspection(inspection: Inspection) -> str:
     if not inspection.accepted:
         return inspection.reason
     description = inspection.description
-    tags = [tag.text for tag in description.tags if tag.is_likely] if description else []
-    words = ", ".join(tags or [match.text for match in (description.words if description else ())])
+    words = _words_of(description) if description else ""
     trigger = ", ".join(inspection.trigger_words)
     notes = (
         words,
@@ -46,6 +45,15 @@ def summarize_inspection(inspection: Inspection) -> str:
         *(check.verdict for check in (description.checks if description else ()) if not check.agrees),
     )
     return "; ".join(filter(None, notes))
+
+
+def _words_of(description: Description) -> str:
+    """Return the likely tags, else the most probable one as unsure, else the nearest words."""
+    if not description.tags:
+        return ", ".join(match.text for match in description.words)
+    likely = ", ".join(tag.text for tag in description.tags if tag.is_likely)
+    first = description.tags[0]
+    return likely or f"unsure: {first.text} ({first.probability:.0%})"
 
 
 def describe_verdict(inspection: Inspection) -> str:
