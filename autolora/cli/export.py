@@ -55,7 +55,7 @@ def export(
     from autolora.inspection.base_model import open_base_model
     from autolora.inspection.export_source import open_source
     from autolora.lora.export import LAYOUTS, lay_out
-    from autolora.storage.weights_file import save_tensors
+    from autolora.storage.tensor_files import save_tensors
 
     file, pipeline = Path(adapter).expanduser(), absolute_folder(pipeline)
     name = str(file.absolute()) if file.is_file() else adapter

@@ -22,8 +22,7 @@ from autolora.progress import track
 if TYPE_CHECKING:
     from autolora.inspection.base_model import BaseModel
     from autolora.inspection.files import FoundFiles
-    from autolora.inspection.inspection import Inspection
-    from autolora.inspection.totals import Totals
+    from autolora.inspection.inspection import Inspection, Totals
 
 MAX_PROBLEMS = 20
 
@@ -56,11 +55,12 @@ def inspect(
             raise typer.BadParameter(f"the folder {output.parent} does not exist: create it", param_hint="-o")
     announce(f"inspecting {path}")
     from autolora.inspection.files import find_files
-    from autolora.inspection.inspector import Inspector
-    from autolora.inspection.setup import open_setup, prepare_process, read_words
-    from autolora.inspection.totals import Totals
 
     is_folder, found = path.is_dir(), find_files(path)
+    from autolora.inspection.inspection import Totals  # which import torch, after the path is checked
+    from autolora.inspection.inspector import Inspector
+    from autolora.inspection.setup import open_setup, prepare_process, read_words
+
     candidates = read_words(words.expanduser()) if words else None
     pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
     root, params = enter_project()

@@ -155,7 +155,7 @@ def _hub_id(name: str) -> str | None:
 
 def _finish_model(folder: Path, config: PretrainedConfig, push: str | None, private: bool) -> None:
     """Print what was written, and upload it if an id is given."""
-    from autolora.pretrained.upload import push_to_hub
+    from autolora.pretrained.folder import push_to_hub
 
     _print_folder(folder, f"relative error of a tensor at most {config.weights_error:.2g}")
     if push is not None:

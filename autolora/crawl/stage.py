@@ -13,12 +13,12 @@ from pathlib import Path
 from autolora.catalog import failed_items, takedowns
 from autolora.catalog import store as catalog
 from autolora.crawl import day_start, watermarks
-from autolora.crawl.advance import advance
 from autolora.crawl.deferral import restore_images
 from autolora.crawl.details import Completion
 from autolora.crawl.plan import CatalogPlan, make_plan
 from autolora.crawl.resume import open_journal
 from autolora.crawl.scan import HubScan, check_missing, failed_scan, read_hub
+from autolora.crawl.watermarks import Watermark, end_of
 from autolora.errors import HubError
 from autolora.hubs import Hub
 from autolora.params import CrawlParams
@@ -116,6 +116,28 @@ def write(root: Path, plan: CatalogPlan) -> None:
     for scan in plan.scans:
         if scan.finished_journal and not scan.failed:
             scan.finished_journal.discard()
+
+
+def advance(scan: HubScan, today: date) -> Watermark | None:
+    """Return the hub's watermark after a scan; the former one, or None, if the scan was not complete.
+
+    The watermark stays at or before every new model that could not be completed, so that the next scan reads it again.
+    """
+    mark = scan.watermark
+    if not scan.is_complete:
+        return mark
+    times = [min(model.updated, end_of(today)) for model in scan.models.values()]
+    if mark:
+        times.append(mark.newest)
+    if not times:
+        return None
+    failed = [model.updated for model in scan.models.values() if model.id in scan.failed]
+    new_failed = [updated for updated in failed if not mark or updated > mark.newest]
+    return Watermark(
+        newest=min([max(times), *new_failed]),
+        last_full_scan=today if scan.is_full or mark is None else mark.last_full_scan,
+        rules=scan.rules_digest,
+    )
 
 
 def restore(root: Path) -> bool:

@@ -15,8 +15,7 @@ from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup
 
 from autolora.inspection.facts import facts, summarize_inspection
-from autolora.inspection.inspection import Inspection
-from autolora.inspection.totals import Totals
+from autolora.inspection.inspection import Inspection, Totals
 from autolora.storage.files import replacing
 
 STYLES = ("report/components/tokens.css", "inspection/page.css")

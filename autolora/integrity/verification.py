@@ -120,6 +120,29 @@ def verify(
     )
 
 
+def not_pulled(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Return output of DVC -> its missing files, of the outputs whose object DVC's cache lacks too."""
+    lacking = {
+        finding.file.output.path
+        for finding in findings
+        if finding.problem == MISSING
+        and finding.file
+        and finding.file.output
+        and _has_no_object(finding.file)
+    }
+    files: dict[str, list[Finding]] = {}
+    for finding in findings:
+        parents = {finding.path, *map(str, Path(finding.path).parents)}
+        named = {finding.file.output.path} if finding.file and finding.file.output else set()
+        for output in sorted(lacking & (parents | named)) if finding.problem == MISSING else ():
+            files.setdefault(output, []).append(finding)
+    return files
+
+
+def _has_no_object(file: ExpectedFile) -> bool:
+    return file.object is not None and not file.object.exists()
+
+
 def _choose(files: Sequence[ExpectedFile], sample: int | None, seed: int) -> Sequence[ExpectedFile]:
     """Return the files whose content is read."""
     if sample is None or sample >= len(files):

@@ -1,13 +1,13 @@
 """The catalog of one's own folder: its LoRA files, sidecars and images, found and hashed again in every run."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from autolora.catalog import store as catalog
-from autolora.errors import HubError, ReadingFailed
+from autolora.errors import HubError, MissingArtifact, ReadingFailed
 from autolora.hubs import Model, limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from autolora.local.header_words import add_header_words
@@ -18,6 +18,8 @@ from autolora.storage.files import raising_reading_failed
 from autolora.storage.hash_cache import cached_hashes
 
 HASHES = "cache/file_hashes.json"
+MAX_LISTED = 5
+"""problems that an error lists"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +39,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
 
     A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
     bounds: of the headers, in which trigger words are looked for.
-    Raises HubError if the folder does not exist.
+    Raises HubError if the folder does not exist, MissingArtifact if it has no LoRA file: then the catalog stays.
     """
     former = catalog.read_all_or_empty(root)
     first_seen = _first_days(former)
@@ -52,6 +54,8 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
                     listings += hub.complete_listings(model, rules, {})
             except (HubError, ReadingFailed) as error:
                 problems.append(str(error))
+    if not listings:
+        raise MissingArtifact(_explain_no_file(folder, problems))
     listings = add_header_words(root, folder, listings, bounds)
     rejected: Counter[str] = Counter()
     rows = []
@@ -65,6 +69,15 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     rows.sort(key=lambda row: (ranks.get(row.key, len(ranks)), row.id, row.file))
     catalog.write(root, rows)
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
+
+
+def _explain_no_file(folder: Path, problems: Sequence[str]) -> str:
+    """Return the error of a folder in which nothing can be indexed."""
+    listed = f" that can be read ({'; '.join(problems[:MAX_LISTED])})" if problems else ""
+    return (
+        f"{folder} and its subfolders contain no LoRA file (.safetensors){listed}: give the folder of your LoRA files, "
+        "and check that it is mounted; an index that there is stays as it is"
+    )
 
 
 def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Model], list[str]]:

@@ -1,4 +1,5 @@
-"""Retrieval metrics of scores: ranks, recall, reciprocal rank, exact chance, and the health of an index.
+"""Retrieval metrics of scores: ranks, recall, reciprocal rank, exact chance, the health of an index, and the
+reliability of probabilities.
 
 Scores come in blocks of queries (B, N), so that memory depends on the pool and not on the number of queries.
 """
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora.storage.arrays import Float64Array, Int64Array
+from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
 
 BLOCK_BYTES = 1 << 26
 """size of a block of scores"""
+BINS = 10
+"""of probabilities, whose reliability is measured: how often what they are stated for is right"""
 
 Relevant = Sequence[Int64Array]
 """per query, the positions of its relevant items, each once"""
@@ -139,3 +142,18 @@ def _by_count(
     pairs = list(zip(pools.tolist(), counts.tolist(), strict=True))
     table = {pair: measure(chance_of_rank(*pair)) for pair in set(pairs)}
     return np.array([table[pair] for pair in pairs])
+
+
+def reliability_bins(probabilities: Float64Array, right: BoolArray) -> Iterator[tuple[float, float, int]]:
+    """Yield (mean probability, share that is right, number) of each tenth of the range that has some."""
+    rows = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    for number in range(BINS):
+        chosen = rows == number
+        if chosen.any():
+            yield float(probabilities[chosen].mean()), float(right[chosen].mean()), int(chosen.sum())
+
+
+def calibration_error(probabilities: Float64Array, right: BoolArray) -> float:
+    """Return the expected calibration error: the mean of |probability - share that is right| over the bins."""
+    total = sum(count * abs(mean - share) for mean, share, count in reliability_bins(probabilities, right))
+    return total / max(len(probabilities), 1)

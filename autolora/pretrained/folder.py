@@ -15,11 +15,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.hubs.huggingface.repositories import upload
 from autolora.pretrained.card import CardFacts, write_card
 from autolora.pretrained.config import (
     CARD,
     CONFIG,
     NAMES,
+    PATTERNS,
     PIPELINE,
     WEIGHTS,
     Kind,
@@ -96,3 +98,13 @@ def _check_file(path: Path, sha256: str) -> None:
         raise MissingArtifact(
             f"{path} is damaged (sha256 {actual[:12]}, but {CONFIG} states {sha256[:12]}): {remedy}"
         )
+
+
+def push_to_hub(folder: Path, repo_id: str, kind: Kind, *, private: bool = False) -> str:
+    """Upload a folder to a Hugging Face repository, which is created if it does not exist; return the commit.
+
+    Raises MissingArtifact if the folder is damaged, MismatchError if it holds something else, HubError if the upload
+    fails.
+    """
+    read_folder(folder, kind)
+    return upload(folder, repo_id, PATTERNS, private=private, message=f"Publish the {kind}")

@@ -117,6 +117,7 @@ def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) 
             ["--license", "mit", "--base", "flux1-krea"],
             "the base 'flux1-krea' (did you mean 'flux.1-krea'?)",
         ),
+        (["--family", f"{'0' * 62}12"], "`autolora show NAME` prints that of an adapter"),
         (["--hub", "hugingface"], "no adapter has the hub 'hugingface' (did you mean 'huggingface'?)"),
         (["--license", "mit"], ""),
     ],
@@ -200,3 +201,12 @@ def test_a_file_that_is_no_image_is_an_error_before_anything_is_loaded(
     result = CliRunner().invoke(app, ["search", "--image", str(tmp_path / "no.png")])
     assert result.exit_code == 1
     assert result.stderr.startswith("RefusedFile: cannot search by ") and "captioning" not in result.stderr
+
+
+def test_an_image_that_does_not_exist_is_named_before_the_index_is_opened(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["search", "--image", "none.png"])
+    assert result.exit_code == 1 and "none.png (No such file or directory)" in result.stderr

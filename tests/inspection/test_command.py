@@ -180,3 +180,15 @@ def test_rows_fit_the_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8 and all(cell_len(line) < columns for line in lines)
     assert lines[3].startswith("…") == (columns < 200) and "/cat  " in lines[3] and "peft" in lines[3]
+
+
+def test_a_missing_file_is_named_before_torch_is_imported(tmp_path: Path) -> None:
+    script = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+        "from autolora.cli import app; app(['inspect', 'none.safetensors'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "none.safetensors does not exist" in done.stderr and done.stdout == "False\n"

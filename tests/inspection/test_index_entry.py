@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.index.served import open_index
-from autolora.inspection.index_entry import find_entry
+from autolora.inspection.inspection import find_entry
 from autolora.local.settings import new_project
 from autolora.models import ClipTextEncoder
 from tests.local.own_folder import ENCODER, copy, index

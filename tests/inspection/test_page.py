@@ -8,9 +8,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
 
 from autolora.inspection.files import find_files
+from autolora.inspection.inspection import Totals
 from autolora.inspection.inspector import Inspector
 from autolora.inspection.page import OPEN_ROWS, written_page
-from autolora.inspection.totals import Totals
 from tests.inspection.files import BASE, rewrite, write_folder
 
 CHROMIUM = Path("/usr/bin/chromium")

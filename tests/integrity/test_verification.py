@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from autolora import progress
+from autolora.cli import app
 from autolora.errors import MissingArtifact
 from autolora.integrity.content import ContentReader, png_damage
 from autolora.integrity.verification import DAMAGED, EXTRA, MISSING, NOT_ERASED
@@ -141,6 +143,30 @@ def test_a_damaged_image_that_dvc_has_no_version_of_is_found(repository: Version
     flip_bit(repository.file("data/pool/batches/*/renderings/*"))
     flip_bit(repository.file("data/pool/batches/*/weights/*"))
     assert {finding.kind for finding in repository.verify().findings} == {"renderings", "weights"}
+
+
+def test_a_clone_without_data_is_one_line_with_the_command(
+    repository: VersionedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the files of a batch, whose list of files is missing, and not a file whose object DVC's cache holds."""
+    missing = repository.file("data/pool/sketches/*.safetensors")
+    missing.unlink()
+    assert missing.name in verify_by_command(repository.root, monkeypatch)[0]
+    repository.remove_cache()
+    shutil.rmtree(repository.root / "data")
+    repository.run("git", "checkout", "HEAD", "--", "data")
+    (line,) = [line for line in verify_by_command(repository.root, monkeypatch) if "cache/index" not in line]
+    assert re.match(
+        r"missing  \d+ files of \d+ outputs that DVC's cache lacks too \(.*\): run `dvc pull`", line
+    )
+
+
+def verify_by_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the lines of findings that `autolora verify` prints."""
+    monkeypatch.chdir(root)
+    result = CliRunner().invoke(app, ["verify"])
+    assert result.exit_code == 1, result.output
+    return [line for line in result.stdout.splitlines() if line.startswith((MISSING, DAMAGED, EXTRA))]
 
 
 def test_every_bit_of_a_png_counts() -> None:
