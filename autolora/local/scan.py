@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autolora.catalog import store as catalog
 from autolora.errors import HubError, ReadingFailed
-from autolora.hubs import Model, limit_images, rejecting_rule
+from autolora.hubs import limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from autolora.local.header_words import add_header_words
 from autolora.params import CrawlParams, PoolParams
@@ -44,9 +44,11 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     ranks = {listing.key: rank for rank, listing in reversed(list(enumerate(former)))}
     with cached_hashes(root / HASHES) as hash_file:
         hub = Folder(folder, hash_file)
-        models, problems = _list_models(hub, rules, today)
+        with Progress("index", noun="files found"):
+            page = hub.page(rules, None, today)
+        problems = list(page.problems)
         listings: list[Listing] = []
-        for model in track(models, "index", len(models), "files hashed"):
+        for model in track(page.models, "index", len(page.models), "files hashed"):
             try:
                 with raising_reading_failed(model.id):
                     listings += hub.complete_listings(model, rules, {})
@@ -65,20 +67,6 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     rows.sort(key=lambda row: (ranks.get(row.key, len(ranks)), row.id, row.file))
     catalog.write(root, rows)
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
-
-
-def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Model], list[str]]:
-    """Return the files of a folder, not yet hashed, and one message per problem."""
-    models: list[Model] = []
-    problems: list[str] = []
-    cursor, is_last = None, False
-    with Progress("index", noun="files found", count=lambda: len(models)):
-        while not is_last:
-            page = hub.page(rules, cursor, today)
-            models += page.models
-            problems += page.problems
-            cursor, is_last = page.next, page.next is None
-    return models, problems
 
 
 def _first_days(listings: Collection[Listing]) -> dict[str, date]:
