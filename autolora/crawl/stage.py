@@ -18,7 +18,6 @@ from autolora.crawl.details import Completion
 from autolora.crawl.plan import CatalogPlan, make_plan
 from autolora.crawl.resume import open_journal
 from autolora.crawl.scan import HubScan, check_missing, failed_scan, read_hub
-from autolora.crawl.watermarks import Watermark, end_of
 from autolora.errors import HubError
 from autolora.hubs import Hub
 from autolora.params import CrawlParams
@@ -111,14 +110,14 @@ def write(root: Path, plan: CatalogPlan) -> None:
     """Write a plan as the new catalog, advance the watermarks, and discard the journals of finished scans."""
     day_start.write(root, plan.catalog_at_day_start, [plan.before, plan.listings], plan.today)
     catalog.write(root, plan.listings)
-    marks = {scan.hub: advance(scan, plan.today) for scan in plan.scans}
+    marks = {scan.hub: _advance(scan, plan.today) for scan in plan.scans}
     watermarks.write(root, {hub: mark for hub, mark in marks.items() if mark})
     for scan in plan.scans:
         if scan.finished_journal and not scan.failed:
             scan.finished_journal.discard()
 
 
-def advance(scan: HubScan, today: date) -> Watermark | None:
+def _advance(scan: HubScan, today: date) -> watermarks.Watermark | None:
     """Return the hub's watermark after a scan; the former one, or None, if the scan was not complete.
 
     The watermark stays at or before every new model that could not be completed, so that the next scan reads it again.
@@ -126,14 +125,14 @@ def advance(scan: HubScan, today: date) -> Watermark | None:
     mark = scan.watermark
     if not scan.is_complete:
         return mark
-    times = [min(model.updated, end_of(today)) for model in scan.models.values()]
+    times = [min(model.updated, watermarks.end_of(today)) for model in scan.models.values()]
     if mark:
         times.append(mark.newest)
     if not times:
         return None
     failed = [model.updated for model in scan.models.values() if model.id in scan.failed]
     new_failed = [updated for updated in failed if not mark or updated > mark.newest]
-    return Watermark(
+    return watermarks.Watermark(
         newest=min([max(times), *new_failed]),
         last_full_scan=today if scan.is_full or mark is None else mark.last_full_scan,
         rules=scan.rules_digest,

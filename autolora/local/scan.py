@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autolora.catalog import store as catalog
 from autolora.errors import HubError, MissingArtifact, ReadingFailed
-from autolora.hubs import Model, limit_images, rejecting_rule
+from autolora.hubs import limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from autolora.local.header_words import add_header_words
 from autolora.params import CrawlParams, PoolParams
@@ -46,9 +46,11 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     ranks = {listing.key: rank for rank, listing in reversed(list(enumerate(former)))}
     with cached_hashes(root / HASHES) as hash_file:
         hub = Folder(folder, hash_file)
-        models, problems = _list_models(hub, rules, today)
+        with Progress("index", noun="files found"):
+            page = hub.page(rules, None, today)
+        problems = list(page.problems)
         listings: list[Listing] = []
-        for model in track(models, "index", len(models), "files hashed"):
+        for model in track(page.models, "index", len(page.models), "files hashed"):
             try:
                 with raising_reading_failed(model.id):
                     listings += hub.complete_listings(model, rules, {})
@@ -78,20 +80,6 @@ def _explain_no_file(folder: Path, problems: Sequence[str]) -> str:
         f"{folder} and its subfolders contain no LoRA file (.safetensors){listed}: give the folder of your LoRA files, "
         "and check that it is mounted; an index that there is stays as it is"
     )
-
-
-def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Model], list[str]]:
-    """Return the files of a folder, not yet hashed, and one message per problem."""
-    models: list[Model] = []
-    problems: list[str] = []
-    cursor, is_last = None, False
-    with Progress("index", noun="files found", count=lambda: len(models)):
-        while not is_last:
-            page = hub.page(rules, cursor, today)
-            models += page.models
-            problems += page.problems
-            cursor, is_last = page.next, page.next is None
-    return models, problems
 
 
 def _first_days(listings: Collection[Listing]) -> dict[str, date]:

@@ -54,7 +54,5 @@ class JudgesParams:
     """folder of a transformers image classifier with labels `field:value`; null: no classifier"""
     question: str = 'Does this picture show "{text}"? Please answer yes or no.'
     """of VQAScore; {text} stands for the text that the image should show"""
-    engine: Literal["transformers", "vllm"]
-    """run the VLM in the process of the stage, or request answers from a vLLM server"""
     batch: Count
-    """images per forward pass (transformers) or requests in flight (vllm)"""
+    """images per forward pass"""

@@ -35,7 +35,7 @@ def base(root: Path) -> ModelsParams:
 
 @pytest.fixture(scope="module")
 def judges(root: Path, base: ModelsParams) -> Judges:
-    return load_judges(tiny_judges.params(root / "judges"), base, small_root.params().vllm)
+    return load_judges(tiny_judges.params(root / "judges"), base)
 
 
 @pytest.fixture(scope="module")

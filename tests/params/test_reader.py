@@ -50,7 +50,6 @@ from tests.params.changed_params import changed
         ),
         ("generation", "rules", {"c": 1}, r"unknown key 'generation.rules.c'; allowed here: velocity_factor"),
         ("experiments", "further_methods", ["sum"], r"further_methods\[0\] is 'sum'; allowed: 'direct'"),
-        ("judges", "engine", "hand", r"judges.engine is 'hand'; allowed: 'transformers', 'vllm'"),
         ("encoder", "preset", "good", r"encoder.preset is 'good'; allowed: 'paper', 'released', 'best'"),
         ("encoder", "overrides", None, r"encoder.overrides must be a mapping, not null"),
         (
