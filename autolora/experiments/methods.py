@@ -11,7 +11,6 @@ from PIL import Image
 
 from autolora.experiments.cases import PromptCase
 from autolora.experiments.scoring import MethodImages
-from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
 from autolora.generation.images import Generator, draw
 from autolora.params import ExperimentsParams, GenerationParams, Method
@@ -39,12 +38,8 @@ def generate_by_method(
     relevance: Sequence[float],
     params: ExperimentsParams,
     generation: GenerationParams,
-    recorder: GateRecorder | None = None,
 ) -> MethodImages:
-    """Return each method's images of a case, from the same seeds; methods that add the same adapters share them.
-
-    recorder: gets the means of the gates.
-    """
+    """Return each method's images of a case, from the same seeds; methods that add the same adapters share them."""
     adapters = [
         Adapter(sha256, generator.load_lora(sha256), score)
         for sha256, score in zip(case.adapters, relevance, strict=True)
@@ -53,7 +48,7 @@ def generate_by_method(
 
     def generate(method: Method, parts: Sequence[Adapter]) -> list[Image.Image]:
         prompts = [case.prompt] * len(seeds)
-        return draw(generator, prompts, parts, seeds, method=method, params=generation, recorder=recorder)
+        return draw(generator, prompts, parts, seeds, method=method, params=generation)
 
     sums: dict[str, tuple[Adapter, ...]] = {
         "base": (),
