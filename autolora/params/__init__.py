@@ -27,7 +27,7 @@ from autolora.params.measurement import EvaluationParams, ExperimentsParams
 from autolora.params.models import JudgesParams, ModelsParams, VllmParams
 from autolora.params.operation import RefreshParams
 from autolora.params.reader import read_section
-from autolora.params.search import IndexParams, RetrievalParams
+from autolora.params.search import RetrievalParams
 from autolora.params.training import EncoderParams, FusionParams, training_params
 from autolora.params.training_data import (
     CaptionsParams,
@@ -39,7 +39,7 @@ from autolora.params.training_data import (
 __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
-    "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
+    "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
     "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
@@ -59,7 +59,6 @@ class Params:
     vllm: VllmParams
     dataset: DatasetParams
     encoder: EncoderParams
-    index: IndexParams
     retrieval: RetrievalParams
     fusion: FusionParams
     generation: GenerationParams

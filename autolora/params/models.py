@@ -34,7 +34,7 @@ class VllmParams:
     """base URL of each server's OpenAI-compatible API; requests are balanced over the servers"""
     timeout_s: float
     """seconds per request"""
-    attempts: Count
+    attempts: int = 24
     """attempts per request, 1, 2, 4, 8, 8, … seconds apart: a server's restart may take minutes"""
 
 

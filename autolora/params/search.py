@@ -1,17 +1,9 @@
-"""The sections of searches: the index and retrieval."""
+"""The section of searches."""
 
 from dataclasses import dataclass
 
 from autolora.params.limits import Acting
 from autolora.storage.bounds import Count, Share
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexParams:
-    """Writing of the index."""
-
-    batch: Count
-    """adapters per write"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

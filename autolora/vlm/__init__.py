@@ -78,7 +78,7 @@ def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) 
         raise ParamsError("captions.engine is null: set it to transformers or vllm to caption images")
     if captions.engine == "transformers":
         return InProcessModel(params, captions.batch)
-    client = VllmClient(vllm, digest(params), captions.concurrency, command=_start_command(params))
+    client = VllmClient(vllm, digest(params), captions.batch, command=_start_command(params))
     client.check()
     return client
 
