@@ -26,7 +26,7 @@ from autolora.storage.incremental import write_digest
 
 T = TypeVar("T")
 
-SCHEMA = 2
+SCHEMA = 3
 FIELDS = ("schema", "slots", "variant")
 """of config.json"""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

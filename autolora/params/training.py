@@ -53,10 +53,6 @@ class FusionParams:
     trains all steps and keeps the last gates, as the paper does"""
     patience: int = 3
     """the training ends after this number of measurements without a lower held-out loss"""
-    trajectories: int = 160
-    """of the objective `velocity`: images that are drawn to learn from, four per set of adapters"""
-    trajectory_steps: int = 0
-    """steps in which such an image is drawn: `generation.steps`"""
     checkpointing: bool
     """recompute activations in the backward pass: slower, with far less memory"""
     seed: int = 0

@@ -18,7 +18,6 @@ from autolora.fusion.released_format import save_published
 from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path
-from autolora.presets.fusion import Objective
 from autolora.records import Caption
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file
@@ -86,11 +85,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsParams:
     return base(tmp_path_factory.mktemp("base") / "tiny-flux")
 
 
-@pytest.mark.parametrize("objective", ["interference", "velocity"])
-def test_stage_saves_gates_that_load_and_repeats_itself(
-    root: Path, models: ModelsParams, objective: Objective
-) -> None:
-    params = replace(fusion_params(global_rank=2, objective=objective), validate_every=3, trajectories=8)
+def test_stage_saves_gates_that_load_and_repeats_itself(root: Path, models: ModelsParams) -> None:
+    params = replace(PARAMS, validate_every=3)
     state = train(root, params, models)
     written = read_digest(root, "fusion")
     assert (written["adapters"], written["left_out"], written["best_step"]) == (2, 1, state.best_step)
