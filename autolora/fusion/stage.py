@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from autolora import models
@@ -17,7 +18,6 @@ from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.examples import ExampleReader, find_examples, texts_by_image
 from autolora.fusion.flow_matching import shifted_sigmas
 from autolora.fusion.gate import Gates
-from autolora.fusion.initial import initial_gates
 from autolora.fusion.interference import Interference
 from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.training import Progress, fit
@@ -40,7 +40,7 @@ def train(
     """Train the gates on the locked adapters, save data/fusion and then its digest; return the last state.
 
     bounds: limits on files of weights. tokens: number of T5 states per caption.
-    Raises MissingArtifact if there are no training examples, or as `initial_gates`.
+    Raises MissingArtifact if there are no training examples.
     """
     models.set_threads(base)
     lock = training_lock(root)
@@ -50,10 +50,9 @@ def train(
             f"{root / 'data/training.jsonl'} lists no training adapters: run `dvc repro dataset`"
         )
     pipeline = models.load_pipeline(base)
-    gates = initial_gates(root, params, pipeline.transformer.config)
+    torch.manual_seed(params.seed)
+    gates = fusion.build(pipeline.transformer.config, params.variant)
     trained_from = _trained_from(root, [*rows, *validation_rows], params, base)
-    if params.init is not None:
-        trained_from["init"] = fusion.hash_weights(gates)
     if params.checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
     files = base_files(root, base)

@@ -135,7 +135,7 @@ def check_exported(folder: Path) -> None:
     if isinstance(config, dict) and "slots" in config:
         raise MismatchError(
             f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them with "
-            "`autolora publish gates FOLDER` in that project, and name that folder in fusion.from or fusion.init"
+            "`autolora publish gates FOLDER` in that project, and name that folder in fusion.from"
         )
 
 

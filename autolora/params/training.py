@@ -33,9 +33,6 @@ class FusionParams:
     """key `from`: folder or Hugging Face id of pretrained gates, which are used as they are; null trains some"""
     from_revision: str | None
     """as `encoder.from_revision`"""
-    init: str | None
-    """gates from which the training starts: a folder of pretrained gates, or a file in the layout of the paper's
-    authors; null starts with random ones"""
     preset: Preset
     """a key of `presets.fusion.FUSION`"""
     variant: FusionVariant

@@ -13,7 +13,6 @@ from autolora import models
 from autolora.fusion import store as fusion
 from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.gate import Gates
-from autolora.fusion.initial import initial_gates
 from autolora.fusion.interference import Interference
 from autolora.fusion.stage import base_files, make_objective, training_sigmas
 from autolora.fusion.training import TrainingLoss, fit, held_out_loss
@@ -80,7 +79,8 @@ class Shelf:
     def _train(self, recipe: Recipe, seed: int) -> None:
         """Train gates; save those of the lowest held-out loss and those of the last step, and then the facts."""
         world, params = self._world, params_of(self._world.params, recipe, seed)
-        gates = initial_gates(world.root, params, world.generator.pipeline.transformer.config)
+        torch.manual_seed(seed)
+        gates = fusion.build(world.generator.pipeline.transformer.config, params.variant)
         gates = gates.to(world.params.models.device)
         path = self._folder(recipe, seed) / "state.pt"
         is_trained = recipe.learning_rate is not None
