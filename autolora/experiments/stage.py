@@ -18,7 +18,7 @@ from PIL import Image
 from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
-from autolora.experiments.methods import differences, generate_by_method, method_names
+from autolora.experiments.methods import DIFFERENCES, METHODS, generate_by_method
 from autolora.experiments.relevance import relevance_scorer
 from autolora.experiments.results import ExperimentResult, keep, read_kept
 from autolora.experiments.scoring import Scores, score_images
@@ -136,7 +136,7 @@ def _paths(
         read_json(root / "digests" / "code" / "experiments.json"),
         hash_folder(encoder_store.folder(root)), hash_folder(fusion_store.folder(root)),
         base.pipeline, base.pipeline_revision, base.dtype, read_state(root, base.pipeline).sha256, judges.facts,
-        asdict(settings.generation), method_names(params), params.images, params.seed,
+        asdict(settings.generation), params.images, params.seed,
     ]  # fmt: skip
     own = [[asdict(case), [asdict(adapters[sha256]) for sha256 in case.adapters]] for case in cases]
     return [root / KEPT / f"{hash_value([*shared, *parts])}.json" for parts in own]
@@ -153,10 +153,10 @@ def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsPara
     tables: dict[str, Any] = {}
     for scenario in dict.fromkeys(result.case.scenario for result in results):
         members = [result for result in results if result.case.scenario == scenario]
-        methods = {method: _concatenated(members, method) for method in method_names(params)}
+        methods = {method: _concatenated(members, method) for method in METHODS}
         paired = {
             f"{a} − {b}": {metric: values - methods[b][metric] for metric, values in methods[a].items()}
-            for a, b in differences(params)
+            for a, b in DIFFERENCES
         }
         clusters = [result.case.cluster for result in members for _ in range(params.images)]
         tables[scenario] = {

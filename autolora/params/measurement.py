@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from autolora.params.generation import Method
 from autolora.storage.bounds import Count
 
 
@@ -31,8 +30,6 @@ class ExperimentsParams:
     """number of adapter pairs"""
     images: Count
     """images per prompt and method, each from its own seed"""
-    further_methods: tuple[Method, ...]
-    """methods of fusion to measure besides direct, selected and gated"""
     bootstrap: int = 2000
     """number of bootstrap resamples of whole pairs"""
     seed: int = 0

@@ -30,7 +30,7 @@ HOSTILE = (
 DAY = datetime.date(2026, 1, 1)
 ENCODER_WEIGHTS = "e" * 64
 RETRIEVAL = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
-FUSION = ExperimentsParams(pairs=2, images=3, further_methods=(), bootstrap=100, seed=0)
+FUSION = ExperimentsParams(pairs=2, images=3, bootstrap=100, seed=0)
 METRICS = {
     "pair": ("adapter 1 similarity", "adapter 2 similarity", "prompt similarity"),
     "single": ("adapter similarity", "prompt similarity"),
