@@ -163,7 +163,7 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
     sync = index_stage.open_sync(
         root, params.pool, lambda: _load_text_encoder(root, params.models), params.models.device
     )
-    plan = sync.plan(params.index.batch)
+    plan = sync.plan()
     with Progress("index", sum(map(len, plan.embed)), "adapters embedded") as progress:
         for batch in plan.embed:
             sync.embed(batch)

@@ -109,10 +109,8 @@ class Health:
     """skewness of the number of queries whose first k hold an item; 0 if all items have the same number"""
     never_retrieved: float
     """share of items that are among the first k of no query"""
-    most_retrieved: int
-    """index of the item that is among the first k most often"""
     most_retrieved_share: float
-    """share of queries whose first k hold that item"""
+    """share of queries whose first k hold the item that is there most often"""
     score_gap: float
     """mean difference of the best and the second best score"""
 
@@ -129,7 +127,6 @@ def health(hits: Int64Array, scores: Float64Array, pool: int, k: int) -> Health:
         k=k,
         hubness=skewness,
         never_retrieved=float((counts == 0).mean()),
-        most_retrieved=int(counts.argmax()),
         most_retrieved_share=float(counts.max() / len(hits)),
         score_gap=float((scores[:, 0] - scores[:, 1]).mean()) if pool > 1 else 0.0,
     )

@@ -1,7 +1,7 @@
 """Load params.yaml into frozen dataclasses; unknown, missing and mistyped keys are errors, and no key has a default.
 
-A field without a default is a key of the file; a field with one is a constant, but for `seed` and
-`fusion.trajectory_steps`, which `load` takes from other keys. Bounds of keys are annotations (storage/bounds.py).
+A field without a default is a key of the file; a field with one is a constant, but for `seed`, which `load` takes from
+the file's `seed`. Bounds of keys are annotations (storage/bounds.py).
 
 The sections `encoder` and `fusion` name a preset and override single fields of it: `preset: best` with
 `overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced. Their key `from` is the field
@@ -29,7 +29,6 @@ from autolora.params.use import (
     EvaluationParams,
     ExperimentsParams,
     GenerationParams,
-    IndexParams,
     RefreshParams,
     RetrievalParams,
     RuleParams,
@@ -39,7 +38,7 @@ from autolora.presets.encoder import EncoderVariant
 __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
-    "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
+    "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
     "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
@@ -59,7 +58,6 @@ class Params:
     vllm: VllmParams
     dataset: DatasetParams
     encoder: EncoderParams
-    index: IndexParams
     retrieval: RetrievalParams
     fusion: FusionParams
     generation: GenerationParams
@@ -96,18 +94,18 @@ def load(path: Path | str) -> Params:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     try:
-        return _share(read_section(Params, content))
+        return _share_seed(read_section(Params, content))
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from error
 
 
-def _share(params: Params) -> Params:
-    """Return params whose sections have what stands elsewhere in the file."""
-    seed, steps = params.seed, params.generation.steps
+def _share_seed(params: Params) -> Params:
+    """Return params whose sections have the seed of the file."""
+    seed = params.seed
     return replace(
         params,
         encoder=replace(params.encoder, seed=seed),
-        fusion=replace(params.fusion, seed=seed, trajectory_steps=steps),
+        fusion=replace(params.fusion, seed=seed),
         evaluation=replace(params.evaluation, seed=seed),
         experiments=replace(params.experiments, seed=seed),
     )

@@ -32,9 +32,9 @@ class VllmParams:
 
     urls: Annotated[tuple[str, ...], Bound("a list of at least one URL", bool)]
     """base URL of each server's OpenAI-compatible API; requests are balanced over the servers"""
-    timeout_s: float
+    timeout_s: float = 300.0
     """seconds per request"""
-    attempts: Count
+    attempts: int = 24
     """attempts per request, 1, 2, 4, 8, 8, … seconds apart: a server's restart may take minutes"""
 
 

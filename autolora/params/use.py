@@ -1,18 +1,10 @@
-"""The sections of what uses the trained models: index, searches, images, measurements, and the nightly refresh."""
+"""The sections of what uses the trained models: searches, images, measurements, and the nightly refresh."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from autolora.params.limits import Acting, Method
 from autolora.storage.bounds import Count, Factor, Positive, Share, Side
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexParams:
-    """Writing of the index."""
-
-    batch: Count
-    """adapters per write"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,8 +79,6 @@ class ExperimentsParams:
     """number of adapter pairs"""
     images: Count
     """images per prompt and method, each from its own seed"""
-    further_methods: tuple[Method, ...]
-    """methods of fusion to measure besides direct, selected and gated"""
     bootstrap: int = 2000
     """number of bootstrap resamples of whole pairs"""
     seed: int = 0

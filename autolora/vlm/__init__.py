@@ -78,7 +78,7 @@ def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) 
     if captions.engine == "transformers":
         return InProcessModel(params, captions.batch)
     command = "autolora vllm --cpu" if params.device == "cpu" else "autolora vllm"
-    client = VllmClient(vllm, digest(params), captions.concurrency, command)
+    client = VllmClient(vllm, digest(params), captions.batch, command)
     client.check()
     return client
 
