@@ -254,6 +254,16 @@ def test_nothing_is_left_of_an_index_that_cannot_be_written(site: Site, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_text_encoder_of_another_index_is_an_error(site: Site, tmp_path: Path) -> None:
+    params = load(site.root / "params.yaml")
+    other = shutil.copytree(params.models.pipeline, tmp_path / "other")
+    config = other / "text_encoder/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 1}))
+    changed = replace(params, models=replace(params.models, pipeline=str(other)))
+    with pytest.raises(MismatchError, match="built with text encoder"):
+        write_published_index(site.root, changed, tmp_path / "published")
+
+
 def test_a_failed_replacement_keeps_the_index(site: Site, copy: Path, tmp_path: Path) -> None:
     before = sorted(copy.rglob("*"))
     with pytest.raises(AutoLoraError):
