@@ -198,8 +198,8 @@ def test_mean_gates_are_described_by_printable_names(client: httpx2.Client) -> N
     [
         (b"", "empty"), (b"GIF89a", "not a PNG"), (png("{"), "not valid JSON"),
         (png("[" * 100_000), "nested too deeply"),
-        (png([]), "no valid field"), (png({"prompt": 1}), "no valid field"), (bomb(30_000), "more px than allowed"),
-        (bomb(8_000), "at most"),
+        (png([]), "no valid field"), (png({"prompt": 1}), "no valid field"), (bomb(30_000), "exceeds limit"),
+        (bomb(8_000), "8000 x 8000 px, but at most"),
     ],
     ids=["empty", "GIF", "JSON", "nested", "list", "fields", "bomb", "small bomb"],
 )  # fmt: skip
