@@ -8,8 +8,8 @@ import typer
 
 from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
-from autolora.cli.own_files import absolute_folder, check_output, enter_project
-from autolora.cli.paths import to_absolute
+from autolora.cli.own_files import absolute_folder, enter_project
+from autolora.cli.paths import check_can_write, to_absolute
 
 
 class Layout(Enum):
@@ -48,7 +48,9 @@ def export(
 ) -> None:
     """Write a LoRA with the tensor names that another tool reads."""
     output = to_absolute(output)
-    check_output(output, ".safetensors")
+    if output.suffix.lower() != ".safetensors":
+        raise typer.BadParameter(f"{output} must be a file that ends in .safetensors", param_hint="-o")
+    check_can_write(output, 0, "-o")
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists: give another file, or --force", param_hint="-o")
     announce(f"exporting {adapter}")

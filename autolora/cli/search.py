@@ -81,7 +81,7 @@ def search(
     rev: Rev = None,
     with_reasons: Annotated[
         bool,
-        typer.Option("--reasons", help="Print why each adapter was found; loads the encoder and sketches."),
+        typer.Option("--reasons", help="Print why each adapter was found."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -117,9 +117,7 @@ def search(
     number = params.retrieval.k if k is None else count
     text = _describe(root, params, file, opened) if file and opened else prompt or ""
     hits = retriever.choose(text, k=number, where=conditions or None)
-    if with_reasons:
-        announce("loading the encoder, for the largest blocks")
-    reasons = retriever.reasons(text, hits, blocks=with_reasons) if as_json or with_reasons else []
+    reasons = retriever.reasons(text, hits) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))

@@ -124,9 +124,9 @@ class Collection:
         """Return adapters by name, with a strength each if `names` is a mapping; as `Retriever.named`."""
         return self.retriever.named(prompt, names)
 
-    def reasons(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> "list[Reasons]":
+    def reasons(self, prompt: str, hits: Sequence[Hit]) -> "list[Reasons]":
         """Return why a search for the prompt has found each hit; as `Retriever.reasons`."""
-        return self.retriever.reasons(prompt, hits, blocks=blocks)
+        return self.retriever.reasons(prompt, hits)
 
     def describe(self, image: "Path | str | Image") -> str:
         """Return the caption of an image, a prompt for `search` and `select`, by the model that captions the pool's.

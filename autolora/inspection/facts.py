@@ -1,4 +1,4 @@
-"""Inspections in words: label -> text, for the terminal and the page."""
+"""Inspections in words: label -> text."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,5 +1,6 @@
 """The newest adapters with an image of each."""
 
+from base64 import b64encode
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from autolora.params import HubsParams
 from autolora.pool import store as pool
 from autolora.records import Listing
 from autolora.refresh.history import RefreshRecord
-from autolora.report.images import data_url, reduce_image
+from autolora.report.images import reduce_image
 from autolora.show.naming import display_name
 
 MIN_SHOWN, MAX_SHOWN = 8, 16
@@ -89,4 +90,4 @@ def _image(root: Path, sources: Sources, images: dict[str, str]) -> str | None:
         pool.rendering_path(root, images[image.key]) for image in sources.renderings if image.key in images
     )
     reduced = next(filter(None, (reduce_image(path, IMAGE_PX) for path in paths)), None)
-    return data_url(reduced, "webp") if reduced else None
+    return f"data:image/webp;base64,{b64encode(reduced).decode()}" if reduced else None

@@ -76,22 +76,14 @@ def test_search_prints_reasons_on_request(root: Path, monkeypatch: pytest.Monkey
     assert text.startswith(plain)
     reasons = text.removeprefix(plain)
     assert re.findall(r"(?m)^(\d)\. author\d/neon$", reasons) == ["1", "2"]
-    for label in ("cosines", "nearest captions", "matched words", "largest blocks"):
+    for label in ("cosines", "nearest captions", "matched words"):
         assert reasons.count(label) == 2
     assert "1.000 a neon drawing" in reasons
 
 
-def test_json_of_a_search_has_reasons_and_blocks_on_request(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_of_a_search_has_reasons(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json"))
-    assert row["reasons"]["words"] == ["neon", "drawing"] and row["reasons"]["blocks"] is None
-    (explained,) = json.loads(
-        run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json", "--reasons")
-    )
-    assert explained["reasons"].pop("blocks")
-    del row["reasons"]["blocks"]
-    assert explained == row
+    assert row["reasons"]["words"] == ["neon", "drawing"]
 
 
 def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
