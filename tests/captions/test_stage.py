@@ -260,6 +260,7 @@ def uninterrupted(
     return root, killing.run(caption_all, again, fake_vllm[1])
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=200, sample=3)
 def test_killed_stage_ends_equal_and_requests_no_caption_twice(
     tmp_path: Path, fake_vllm: tuple[FakeOpenAI, str], uninterrupted: tuple[Path, float], seed: int

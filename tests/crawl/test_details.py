@@ -191,6 +191,7 @@ def endpoint() -> Iterator[tuple[Served, str]]:
         yield served, url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"), [("huggingface", "tree"), ("civitai", "images"), ("modelscope", "tree"), ("folder", "")]
 )

@@ -78,6 +78,7 @@ def test_captions_of_unseen_adapters_retrieve_adapters_of_their_theme(
     assert sum(correct) / len(correct) > 0.8  # chance is 1/6
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_weights(
     copied: Path, trained: Trained, text_encoder: ClipTextEncoder
 ) -> None:
@@ -87,6 +88,7 @@ def test_same_inputs_give_the_same_weights(
     assert write_encoder(copied, text_encoder, replace(ENCODER, seed=1)) != trained[2]
 
 
+@pytest.mark.slow
 def test_yields_every_step_and_the_loss_falls(trained: Trained, text_encoder: ClipTextEncoder) -> None:
     root, _, _ = trained
     examples = training.load_examples(root)
@@ -99,6 +101,7 @@ def test_yields_every_step_and_the_loss_falls(trained: Trained, text_encoder: Cl
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "probe"),
     [
@@ -165,6 +168,7 @@ def test_without_training_examples_the_error_names_train_until(copied: Path, tra
         training.load_examples(copied)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["transformer", "ridge"])
 def test_text_map_is_fitted_as_the_variant_says(
     copied: Path, text_encoder: ClipTextEncoder, model: Model

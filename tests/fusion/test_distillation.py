@@ -93,6 +93,7 @@ def test_a_prompt_names_the_adapters_and_no_unnamed_one(pipeline: Any, tmp_path:
             assert [name in words for name in names] == [index < 2 for index in range(len(names))]
 
 
+@pytest.mark.slow
 def test_gates_learn_the_trajectories(pipeline: Any, tmp_path: Path) -> None:
     objective = distillation(pipeline, PARAMS, tmp_path)
     torch.manual_seed(0)

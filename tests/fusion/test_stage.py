@@ -86,6 +86,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsParams:
     return base(tmp_path_factory.mktemp("base") / "tiny-flux")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["interference", "velocity"])
 def test_stage_saves_gates_that_load_and_repeats_itself(
     root: Path, models: ModelsParams, objective: Objective
@@ -118,6 +119,7 @@ def test_scalar_gates_are_trained_and_load(root: Path, models: ModelsParams) -> 
         save_published(gates, root / "gates.safetensors")
 
 
+@pytest.mark.slow
 def test_text_encoders_run_once_per_caption(
     root: Path, models: ModelsParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +142,7 @@ def test_text_encoders_run_once_per_caption(
     assert len(encoded) > 0
 
 
+@pytest.mark.slow
 def test_without_validation_adapters_all_steps_are_trained(
     root: Path, models: ModelsParams, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,6 +156,7 @@ def test_without_validation_adapters_all_steps_are_trained(
     assert missing.losses == unasked.losses
 
 
+@pytest.mark.slow
 def test_training_starts_from_published_gates(root: Path, models: ModelsParams) -> None:
     params = replace(fusion_params("released", steps=1, gate="full"), init="start.safetensors")
     torch.manual_seed(3)
@@ -164,6 +168,7 @@ def test_training_starts_from_published_gates(root: Path, models: ModelsParams) 
     assert 0 < max(change.values()) <= 2 * params.variant.learning_rate
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_pretrained_folder_of_the_same_form_only(
     root: Path, models: ModelsParams, tmp_path: Path
 ) -> None:

@@ -23,6 +23,8 @@ from tests.support.synthetic_repo import file_states
 from tests.support.tiny_pool import encoded_image
 from tests.support.waiting import wait_for_line
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "data/pool/batches/*/weights/*": "weights",
     "data/pool/batches/*/renderings/*": "renderings",

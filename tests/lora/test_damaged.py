@@ -42,6 +42,7 @@ def test_20_000_damaged_files(seed: int) -> None:
     run_within_limits(check_file, seed, FILES)
 
 
+@pytest.mark.slow
 def test_time_limit_is_enforced() -> None:
     with pytest.raises(AssertionError, match="case 1 ended the process: it took too long"):
         run_within_limits(calculate, 0, 3, seconds=0.2)

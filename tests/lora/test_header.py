@@ -134,6 +134,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 """headers of 25 MB, the limit in the profile for real hardware, that need much memory or time to parse"""
 
 
+@pytest.mark.slow
 def test_header_bombs_stay_within_limits() -> None:
     """Each takes less than ten seconds of CPU time and less than 1 GB of memory."""
     run_within_limits(check_bomb, 0, len(BOMBS))

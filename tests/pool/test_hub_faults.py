@@ -37,6 +37,8 @@ from tests.pool.fault_table import (
 from tests.pool.faulty_site import DAYS, DayResult, FaultySite
 from tests.support.tiny_pool import make_pool
 
+pytestmark = pytest.mark.slow
+
 MAX_DAY_S = 120.0
 """a day takes two seconds; one that waits for each delay that a hub asks for would never end"""
 POOL_ERROR = "of the catalog are missing from the pool"

@@ -20,6 +20,7 @@ def test_in_process_caption_does_not_depend_on_its_batch(
     assert [result.text for (result,) in alone] == [result.text for result in together]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_in_process_caption_does_not_depend_on_the_instructions_before_it(
     images: list[Path], captioner: vlm.Captioner
 ) -> None:

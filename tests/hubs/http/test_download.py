@@ -146,6 +146,7 @@ def test_unreachable_hub_fails_without_retry(downloader: Downloader) -> None:
     assert downloader.waits == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [0, len(http_response(headers=ETAG))], ids=["headers", "body"])
 def test_aborts_downloads_below_the_minimum_rate(downloader: Downloader, start: int) -> None:
     def send(connection: socket.socket) -> None:
@@ -157,6 +158,7 @@ def test_aborts_downloads_below_the_minimum_rate(downloader: Downloader, start: 
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_retries_after_a_stalled_response_times_out(downloader: Downloader) -> None:
     with serve(stalling_after(TRUNCATED), remainder(HALF)) as server:
         assert downloader.download(server, timeout_s=2.0) == SHA256
