@@ -12,7 +12,6 @@ UNSEEN = 1000
 """number of seeds that only `make soak` runs: the reader was developed with the first seed of each kind"""
 
 
-@pytest.mark.slow
 @pytest.mark.long(full=len(KINDS) + UNSEEN, sample=len(KINDS))
 def test_verdict_is_as_expected(tmp_path: Path, seed: int) -> None:
     file = draw(tmp_path, seed)

@@ -104,13 +104,6 @@ def test_recognizes_every_form_of_a_last_page(hub: FakeCivitai) -> None:
         assert hub.client.page(RULES, None, TODAY).next is None
 
 
-def test_retries_list_requests_after_the_requested_delay(hub: FakeCivitai) -> None:
-    hub.responses = [Response("{}", 503, {"Retry-After": "2", "Cache-Control": "no-store"})]
-    hub.models = [model()]
-    assert len(hub.partial_listings()) == 1
-    assert hub.waits == [2.0]
-
-
 def test_retries_downloads_after_404(hub: FakeCivitai, httpserver: HTTPServer, tmp_path: Path) -> None:
     responses = [Response("{}", 404), Response(b"weights")]
     handler = httpserver.expect_request("/civitai/api/download/models/1")
