@@ -21,7 +21,6 @@ from autolora.storage.incremental import read_digest
 from tests.support.synthetic_repo import (
     BOUNDS,
     CONFIG,
-    DATASET,
     ENCODER,
     SyntheticAdapter,
     encoder_params,
@@ -209,7 +208,3 @@ def test_missing_and_damaged_encoders_are_errors(copied: Path, tmp_path: Path) -
     (folder / "config.json").write_text("{}")
     with pytest.raises(MissingArtifact):
         encoder_store.load_encoder(folder)
-
-
-def test_lock_keeps_its_date(trained: Trained) -> None:
-    assert dataset.training_lock(trained[0]).train_until == DATASET.train_until
