@@ -57,6 +57,7 @@ def test_a_process_ends_with_one_line_and_status_130(code: str, tmp_path: Path) 
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
+@pytest.mark.slow
 def test_a_main_thread_that_does_not_notice_the_signal_is_woken(tmp_path: Path) -> None:
     code = (
         "import signal, threading, time\n"
@@ -116,6 +117,7 @@ def test_an_error_of_a_library_does_not_change_the_status(tmp_path: Path) -> Non
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before", ["", "import sys, types; sys.modules['psutil'] = types.ModuleType('psutil')\n"]
 )

@@ -305,6 +305,7 @@ def test_empty_pool_writes_an_empty_file_and_a_digest(tmp_path: Path) -> None:
     assert read_digest(tmp_path, "captions")["rows"] == 0
 
 
+@pytest.mark.slow
 def test_playground_model_captions_a_pool(root: Path) -> None:
     values = load(ROOT / "params.yaml")
     models = replace(values.models, vlm=str(ROOT / "playground/models/vlm"), threads=1)

@@ -108,6 +108,7 @@ def test_reasons_of_hits(collection: Collection) -> None:
     assert all(reason.blocks or reason.unavailable for reason in with_blocks)
 
 
+@pytest.mark.slow
 def test_examples_of_the_documentation_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -94,6 +94,7 @@ def test_no_report_before_the_first_run(tmp_path: Path) -> None:
     assert read_report(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
     params = EvaluationParams(split="test", ks=(1, 3), bootstrap=100, seed=0, themes="themes.json")
     text_encoder = models.load_text_encoder(base)

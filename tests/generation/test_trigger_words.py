@@ -60,6 +60,7 @@ def test_meaningless_words_are_as_long_as_the_word_and_always_the_same() -> None
     assert {len(word) for word in words} == {5} and len({*words, "pytu0"}) == NUM_CONTROLS + 1
 
 
+@pytest.mark.slow
 def test_images_are_drawn_once_with_the_adapter(tmp_path: Path) -> None:
     pipeline = str(save_pipeline(tmp_path / "flux"))
     base = ModelsParams(

@@ -154,6 +154,7 @@ def test_another_encoder_embeds_all_adapters_again(root: Path, text_encoder: Cli
     assert all(after[sha256]["vector"] != before[sha256]["vector"] for sha256 in before)
 
 
+@pytest.mark.slow
 def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
     stored, (names, vectors) = rows_by_adapter(root), index.read_vectors(root)
     assert dict(zip(names, vectors.tolist(), strict=True)) == {name: stored[name]["vector"] for name in names}

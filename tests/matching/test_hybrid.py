@@ -117,6 +117,7 @@ def test_only_adapters_with_changed_captions_are_embedded_again(
     assert write_hybrid(tmp_path, text_encoder, changed) == {"embedded": 0, "updated": 0, "removed": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=50, sample=2)
 def test_vectors_do_not_depend_on_the_other_adapters(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter], seed: int
