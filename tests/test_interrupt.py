@@ -133,6 +133,7 @@ def test_threads_that_do_not_end_are_abandoned(before: str, tmp_path: Path) -> N
     assert process.returncode == STATUS
 
 
+@pytest.mark.slow
 def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
     process = start_python("print('ready'); import torch, transformers, time; " + WAIT, tmp_path)
     _, errors = interrupt(process, after_s=0.3)
@@ -147,6 +148,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_command_can_be_interrupted(repository: Path) -> None:
     (repository / "cache/index").mkdir(
         parents=True

@@ -55,6 +55,7 @@ def test_an_image_is_described_in_words(
         collection.describe("absent.png")
 
 
+@pytest.mark.slow
 def test_threads_may_search_at_the_same_time(root: Path) -> None:
     prompts = [f"a {thing} number {number}" for thing in small_root.THEMES for number in range(10)]
     expected = [autolora.open(root).search(prompt) for prompt in prompts]

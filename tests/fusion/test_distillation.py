@@ -103,6 +103,7 @@ def test_gates_learn_the_trajectories(pipeline: Any, tmp_path: Path) -> None:
     assert held_out_loss(gates, objective, 1) < 0.7 * before
 
 
+@pytest.mark.slow
 def test_trajectories_are_computed_once(
     pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_stage_saves_gates_that_load_and_repeats_itself(
     assert [path.stat().st_mtime_ns for path in files] == times
 
 
+@pytest.mark.slow
 def test_scalar_gates_are_trained_and_load(root: Path, models: ModelsParams) -> None:
     params = fusion_params(gate="scalar", global_rank=0, steps=2)
     train(root, params, models)

@@ -53,6 +53,7 @@ def test_only_the_gates_are_trained_and_a_seed_repeats(transformer: Any) -> None
     assert not any(module._forward_hooks for module in transformer.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", FUSION)
 def test_gradient_checkpointing_gives_the_same_gates(transformer: Any, preset: Preset) -> None:
     params = fusion_params(preset, steps=3)

@@ -118,6 +118,7 @@ def test_missing_index_error_names_the_command_to_run(tmp_path: Path) -> None:
         open_index(tmp_path)
 
 
+@pytest.mark.slow
 def test_missing_copy_is_made_from_the_working_index_or_requires_a_revision(
     root: Path, adapters: list[SyntheticAdapter]
 ) -> None:

@@ -27,6 +27,8 @@ from tests.local.own_folder import (
 )
 from tests.support.waiting import wait_for_line
 
+pytestmark = pytest.mark.slow
+
 
 def test_files_without_images_are_found_by_what_they_do(root: Path, folder: Path) -> None:
     report = index(root)
@@ -135,7 +137,6 @@ def test_a_long_run_logs_what_it_does(
     assert any(line.startswith("[index] 1 of 3 files read, ") and line.endswith(" left") for line in lines)
 
 
-@pytest.mark.slow
 def test_several_processes_read_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FILES_PER_PROCESS", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)

@@ -97,6 +97,7 @@ def test_augmentation_keeps_shape_and_range() -> None:
     assert 0 < (augmented - pixels).abs().mean() < 60
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_changes_every_weight(reader: Qwen2_5_VLProcessor) -> None:
     torch.manual_seed(0)
     data = conversations.make_training_set(8, reader, model.instructions(), model.question(), seed=0)

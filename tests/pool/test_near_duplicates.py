@@ -118,6 +118,7 @@ def test_the_reason_describes_the_differences(
     assert site.run_stage(*listings)["b"].reason.endswith(differences)
 
 
+@pytest.mark.slow
 def test_the_order_of_downloads_does_not_matter(site: FolderSite, lora: Lora) -> None:
     kinds = ("re-saved in double precision", "re-scaled", "re-quantized to fp8")
     files = [

@@ -88,6 +88,7 @@ def test_other_gates_are_fetched(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (fusion.folder(folder) / "config.json").read_text() == "of the revision"
 
 
+@pytest.mark.slow
 def test_gates_that_are_not_at_hand_are_an_error(root: Path) -> None:
     write_gates_digest(root, "2" * 64)
     with pytest.raises(MissingArtifact, match="DVC cannot fetch data/fusion of revision 'HEAD'"):

@@ -18,13 +18,14 @@ from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import SETTINGS, SyntheticAdapter, make_adapters
 from tests.support.tiny_pool import RULES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def adapters() -> list[SyntheticAdapter]:
     return make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))
 
 
-@pytest.mark.slow
 def test_wrong_image_of_a_right_gallery_comes_first(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -63,7 +64,6 @@ def test_adapter_outside_the_index_is_an_error(
         compare_captions(retriever, adapters[0].sha256, adapters[0].captions)
 
 
-@pytest.mark.slow
 def test_facts_state_the_verdict_and_what_to_do(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
