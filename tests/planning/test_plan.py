@@ -114,6 +114,7 @@ def test_too_few_adapters_to_fuse_take_no_time(params: Params, adapters: int) ->
         assert none.does.startswith("none: too few ") and none.seconds == start_s and none.disk == 0
 
 
+@pytest.mark.slow
 def test_experiments_have_at_most_the_pairs_that_there_are(params: Params) -> None:
     pretrained = replace(params, fusion=replace(params.fusion, from_="folder"))
     per_pair = 12 * params.experiments.images
