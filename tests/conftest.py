@@ -1,9 +1,11 @@
 """Long tests (tests/support/soak.py): the marker `long` and the options --soak and --seed. A tiny text encoder."""
 
+import os
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
+from werkzeug.serving import BaseWSGIServer
 
 from tests.support.soak import each_seed, run_seeds, soak
 
@@ -18,10 +20,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give Prefect a folder per process: its servers cannot create one database together, and users have profiles."""
+    """Give Prefect a folder per process, and shorten two waits that no test is about.
+
+    Prefect's servers cannot create one database together, and users have profiles.
+    """
     home = TemporaryDirectory(prefix="prefect-", ignore_cleanup_errors=True)
     patch = pytest.MonkeyPatch()
     patch.setenv("PREFECT_HOME", home.name)
+    patch.setattr(os, "fsync", lambda descriptor: None)  # no test cuts the power
+    patch.setattr(BaseWSGIServer.serve_forever, "__defaults__", (0.02,))  # seconds until a server stops
     for undo in (home.cleanup, patch.undo):
         config.add_cleanup(undo)
 

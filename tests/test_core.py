@@ -21,6 +21,7 @@ def imported(code: str, names: tuple[str, ...]) -> list[str]:
     return completed.stdout.split()
 
 
+@pytest.mark.slow
 def test_search_imports_no_optional_library() -> None:
     assert imported("import autolora.cli, autolora.models; autolora.open", OPTIONAL) == []
 

@@ -12,6 +12,8 @@ import pytest
 from autolora.errors import MissingLibrary
 from autolora.extras import EXTRAS, LIBRARIES, check_installed, libraries_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PARTS = {

@@ -57,6 +57,7 @@ def test_a_process_ends_with_one_line_and_status_130(code: str, tmp_path: Path) 
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
+@pytest.mark.slow
 def test_a_main_thread_that_does_not_notice_the_signal_is_woken(tmp_path: Path) -> None:
     code = (
         "import signal, threading, time\n"
@@ -116,6 +117,7 @@ def test_an_error_of_a_library_does_not_change_the_status(tmp_path: Path) -> Non
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before", ["", "import sys, types; sys.modules['psutil'] = types.ModuleType('psutil')\n"]
 )
@@ -131,6 +133,7 @@ def test_threads_that_do_not_end_are_abandoned(before: str, tmp_path: Path) -> N
     assert process.returncode == STATUS
 
 
+@pytest.mark.slow
 def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
     process = start_python("print('ready'); import torch, transformers, time; " + WAIT, tmp_path)
     _, errors = interrupt(process, after_s=0.3)
@@ -145,6 +148,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_command_can_be_interrupted(repository: Path) -> None:
     (repository / "cache/index").mkdir(
         parents=True

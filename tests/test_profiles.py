@@ -70,6 +70,7 @@ def test_the_first_day_has_an_end() -> None:
     assert None not in (budget.files, budget.gb, budget.captions)
 
 
+@pytest.mark.slow
 def test_a_judge_of_the_profiles_kind_answers_in_bfloat16(tmp_path: Path) -> None:
     models = replace(PARAMS.models, vlm=str(save_llava(tmp_path / "llava")), device="cpu", threads=1)
     judge = InProcessModel(models, batch=2)

@@ -83,6 +83,7 @@ def test_single_seed(project: pytest.Pytester) -> None:
     project.inline_run("--seed", "4").assertoutcome(failed=1)
 
 
+@pytest.mark.slow
 def test_soak_continues_after_interruption_and_failures(project: pytest.Pytester) -> None:
     assert project.inline_run("--soak", no_reraise_ctrlc=True).ret == pytest.ExitCode.INTERRUPTED
     assert new_seeds(project.path) == [0, 1, 2, 3]

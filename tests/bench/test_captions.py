@@ -13,6 +13,8 @@ from autolora.vlm.vllm_client import VllmClient
 from bench import captions
 from tests.support.fake_openai import FakeOpenAI
 
+pytestmark = pytest.mark.slow
+
 INSTRUCTIONS = ("Name it.", "Describe it.")
 BY_PASS = [[(0, (text,)), (1, (text,))] for text in INSTRUCTIONS]
 BY_IMAGE = [[(0, INSTRUCTIONS), (1, INSTRUCTIONS)]]

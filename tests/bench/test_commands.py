@@ -10,6 +10,8 @@ from autolora.cli import app
 from bench import commands
 from bench.commands import Run, all_cases, headlines, measure, run_on_terminal, to_markdown
 
+pytestmark = pytest.mark.slow
+
 
 def test_first_output_comes_before_the_end(tmp_path: Path) -> None:
     code = (

@@ -51,6 +51,7 @@ def test_ratios_include_the_linear() -> None:
     assert alone.published is None and alone.gated > 0
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_call() -> None:
     def allocate() -> torch.Tensor:
         return torch.ones(25_000_000).sum()

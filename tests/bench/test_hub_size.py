@@ -58,6 +58,7 @@ def test_plan_counts_the_requests_of_the_crawls() -> None:
     assert planned.does == "250 listed models, 10 of them requested in 3 crawls, the first of 7 requests"
 
 
+@pytest.mark.slow
 def test_first_nights_are_a_table_beside_the_plan() -> None:
     options = argparse.Namespace(listed=250, newest=20, files=5, requests_per_s=1e6, new=2)
     first, second = days_table(options).splitlines()[-2:]

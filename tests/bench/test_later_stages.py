@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from autolora.dataset import store as dataset
 from autolora.evaluation.store import read_report
@@ -11,6 +12,7 @@ from bench.later_stages import STEPS
 from bench.table_pool import TablePool, adapter_sha256
 
 
+@pytest.mark.slow
 def test_every_step_runs_and_embeds_new_adapters_only(tmp_path: Path) -> None:
     pool = TablePool(tmp_path, locked=10)
     pool.build(12)

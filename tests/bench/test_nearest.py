@@ -11,6 +11,7 @@ from bench import nearest, synthetic_index
 SIZE, QUERIES = 5000, 8
 
 
+@pytest.mark.slow
 def test_ways_are_compared_with_an_exact_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

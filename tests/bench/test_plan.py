@@ -23,6 +23,8 @@ from bench.plan import (
     read_seconds,
 )
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "howto" / "plan.md"
 MB = 1e6

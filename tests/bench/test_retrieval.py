@@ -26,6 +26,7 @@ def test_every_preset_has_the_size_of_the_bench() -> None:
     assert encoders.encoder_params(REPOSITORY, "best", {}, seed=0, steps=None).variant.steps == 100
 
 
+@pytest.mark.slow
 def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
     base = small_root.base(tmp_path)
     themes = small_root.build(tmp_path, base)

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.serve import serving, write_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_page_of_synthetic_adapters_answers(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.images import draw_images, write_pool
 from tests.support.two_hubs import DAYS, INCREMENTAL, RULES, TwoHubs
 
+pytestmark = pytest.mark.slow
+
 PARAMS = CaptionsParams(
     engine="vllm",
     instructions=InstructionParams(short="Name it.", medium="Describe it.", long="Describe all of it."),

@@ -259,6 +259,7 @@ def uninterrupted(
     return root, killing.run(caption_all, again, fake_vllm[1])
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=200, sample=3)
 def test_killed_stage_ends_equal_and_requests_no_caption_twice(
     tmp_path: Path, fake_vllm: tuple[FakeOpenAI, str], uninterrupted: tuple[Path, float], seed: int
@@ -303,6 +304,7 @@ def test_empty_pool_writes_an_empty_file_and_a_digest(tmp_path: Path) -> None:
     assert read_digest(tmp_path, "captions")["rows"] == 0
 
 
+@pytest.mark.slow
 def test_playground_model_captions_a_pool(root: Path) -> None:
     values = load(ROOT / "params.yaml")
     models = replace(values.models, vlm=str(ROOT / "playground/models/vlm"), threads=1)

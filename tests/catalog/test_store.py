@@ -44,6 +44,7 @@ def listings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Listing]
     yield list(hubs.crawl(0).values())
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=20_000, sample=200)
 def test_any_damage_to_a_line_is_an_error_or_harmless(
     tmp_path: Path, listings: list[Listing], seed: int

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 ADAPTER = make_adapter("mosaic", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_closed_pipe_ends_command_with_sigpipe(tmp_path: Path, options: list[str]) -> None:
     write_repository(tmp_path, [ADAPTER])

@@ -20,6 +20,8 @@ from autolora.integrity.dvc_records import run_dvc
 from autolora.params import load
 from tests.support.synthetic_repo import BOUNDS, no_text_encoder
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import json, os, shlex, sys
 for library in sys.argv[1].split():

@@ -12,6 +12,8 @@ from tests.support import tiny_judges
 from tests.support.repository import change_params
 from tests.support.tiny_flux import TOKENS, save_pipeline
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -52,6 +52,7 @@ def rewrite(path: Path, target: Path, **fields: Any) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_an_image_is_repeated_with_equal_pixels(project: Path, image: Path) -> None:
     output = run("--like", str(image))
     again = project / "images/first-again.png"

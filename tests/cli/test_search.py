@@ -133,6 +133,7 @@ def test_json_of_a_search_has_every_column_that_a_filter_can_name(
     assert by_license[None]["person"] is None and by_license["it's free"]["base"] == "flux.1-dev"
 
 
+@pytest.mark.slow
 def test_the_cut_end_of_a_prompt_is_named_once(root: Path) -> None:
     prompt = "a neon drawing of " + "many small houses and " * 40 + "zebras"
     command = [sys.executable, "-m", "autolora", "search", prompt, "-k", "1", "--json"]

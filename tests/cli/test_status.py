@@ -98,6 +98,7 @@ def test_items_that_wait_are_counted(root: Path) -> None:
     assert "queued 2 files for the daily budget" in text
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_the_tools_of_the_pipeline_are_imported(root: Path) -> None:
     write_atomic(root / "cache/served", f"{INDEX}\n")
     code = "import autolora.cli as cli, sys\nsys.argv = ['autolora', 'status', '--json']\n"

@@ -42,6 +42,7 @@ def test_versions_are_the_commits_that_a_search_can_read(repository: Path) -> No
     assert f"layout {SCHEMA}" in printed and f"layout {SCHEMA - 1}" not in printed
 
 
+@pytest.mark.slow
 def test_an_index_that_nothing_here_holds_is_marked(repository: Path) -> None:
     assert json.loads(CliRunner().invoke(app, ["versions", "--json"]).stdout)["commits"][0]["at_hand"] is None
     text = CliRunner().invoke(app, ["versions"]).stdout

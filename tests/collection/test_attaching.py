@@ -89,6 +89,7 @@ def test_adapters_are_removed_after_an_error(collection: Collection, hits: list[
         pass
 
 
+@pytest.mark.slow
 def test_a_pipeline_may_be_compiled_between_attaching_and_detaching(
     collection: Collection, hits: list[Hit], pipe: Any
 ) -> None:

@@ -55,6 +55,7 @@ def test_an_image_is_described_in_words(
         collection.describe("absent.png")
 
 
+@pytest.mark.slow
 def test_threads_may_search_at_the_same_time(root: Path) -> None:
     prompts = [f"a {thing} number {number}" for thing in small_root.THEMES for number in range(10)]
     expected = [autolora.open(root).search(prompt) for prompt in prompts]
@@ -105,6 +106,7 @@ def test_reasons_of_hits(collection: Collection) -> None:
     assert len(reasons) == 2 and all(reason.captions and not reason.unavailable for reason in reasons)
 
 
+@pytest.mark.slow
 def test_examples_of_the_documentation_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)

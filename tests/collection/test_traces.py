@@ -74,6 +74,7 @@ def test_a_search_by_the_retriever_needs_no_collection(collection: Collection) -
     assert len(modules) == len(set(modules)) <= 5, modules
 
 
+@pytest.mark.slow
 def test_a_generation_enters_eight_modules_each_once(
     root: Path, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,11 +118,6 @@ def test_model_of_several_files_is_requested_once(tmp_path: Path, hub: FakeHub) 
         assert hub.requests["model"] == (1 if day == 0 else 0)
 
 
-def test_second_crawl_of_a_day_requests_nothing(tmp_path: Path, hub: FakeHub) -> None:
-    first = crawl_one(tmp_path, hub, 0)
-    assert crawl_one(tmp_path, hub, 0) == first and hub.requests == {"page": 1}
-
-
 def test_model_that_fails_waits_and_blocks_no_other(tmp_path: Path, hub: FakeHub) -> None:
     waiting = sorted(id for id, row in crawl_one(tmp_path, hub, 0).items() if row.is_partial)
     hub.broken_models = {waiting[0]}
@@ -191,6 +186,7 @@ def endpoint() -> Iterator[tuple[Served, str]]:
         yield served, url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"), [("huggingface", "tree"), ("civitai", "images"), ("modelscope", "tree"), ("folder", "")]
 )

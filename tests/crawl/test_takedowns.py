@@ -44,26 +44,6 @@ def test_the_report_names_it_as_long_as_the_hub_lists_it(hubs: TwoHubs) -> None:
     assert plan.taken_down == () and report_lines(plan, RULES.hubs) == []
 
 
-def test_another_hub_that_lists_the_same_bytes_gets_a_tombstone(hubs: TwoHubs) -> None:
-    listing = hubs.crawl(0)["ann/ink"]
-    take_down(hubs, listing)
-    hubs.civitai.put("78", 60, sha256=listing.sha256)
-    assert hubs.crawl(1)["78"].status == "withdrawn"
-
-
-def test_a_new_version_is_another_file(hubs: TwoHubs) -> None:
-    take_down(hubs, hubs.crawl(0)["ann/ink"])
-    hubs.huggingface.put("ann/ink", 90, sha256="9" * 64)
-    assert hubs.crawl(1)["ann/ink"].is_active
-
-
-def test_a_file_without_a_reported_sha256_is_withdrawn_by_its_name(hubs: TwoHubs) -> None:
-    hubs.huggingface.put("ann/ink", 0, sha256=None)
-    listing = hubs.crawl(0)["ann/ink"]
-    take_down(hubs, listing, sha256="8" * 64)
-    assert hubs.crawl(1)["ann/ink"].status == "withdrawn"
-
-
 def test_an_image_is_left_out_of_all_listings(hubs: TwoHubs) -> None:
     listing = hubs.crawl(0)["ann/ink"]
     image = listing.renderings[0]

@@ -150,6 +150,7 @@ def test_run_reads_catalog_pool_and_captions_once(
     assert sorted(calls) == ["adapters", "read_active", "read_captions", "renderings"]
 
 
+@pytest.mark.slow
 def test_a_file_with_two_listings_is_one_row_named_by_the_earlier_listing(
     tmp_path: Path, adapters: list[SyntheticAdapter]
 ) -> None:

@@ -1,6 +1,5 @@
 """Pretrained encoders: folders, compact storage, model cards, and what does not fit."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -300,8 +299,3 @@ def test_wrong_base_sketch_or_text_encoder_is_an_error(folder: Path) -> None:
         pretrained.check_fits(TRANSFORMER, text_encoder, 32)
     with pytest.raises(MismatchError, match=r"different text encoder \(digest .* set models.pipeline"):
         pretrained.check_fits(TRANSFORMER, "another digest", SKETCH.size)
-
-
-def test_copy_of_the_folder_is_as_good(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "copy")
-    assert load_pretrained(tmp_path / "copy").config == load_pretrained(folder).config

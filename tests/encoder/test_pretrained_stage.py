@@ -52,6 +52,7 @@ def test_stage_uses_a_pretrained_encoder_without_a_training_set(
     assert use()["sha256"] != digest["sha256"]
 
 
+@pytest.mark.slow
 def test_adapters_without_images_are_found_by_an_encoder_of_another_project(tmp_path: Path) -> None:
     text_encoder, own, other = repo.tiny_text_encoder(tmp_path), tmp_path / "own", tmp_path / "other"
     repo.write_repository(other, repo.make_adapters())

@@ -165,6 +165,7 @@ def test_strength_and_missing_slots_count_as_documented(sketches: Tensor, target
     assert torch.allclose(units[:, 1:].norm(dim=2), torch.tensor(1 / (sketches.shape[1] - 1) ** 0.5))
 
 
+@pytest.mark.slow
 def test_unseen_adapters_are_near_the_captions_of_their_theme(tmp_path: Path) -> None:
     text_encoder = tiny_text_encoder(tmp_path / "text_encoder")
     adapters = make_adapters(authors=(0, 1, 2, 3, 4, 5))

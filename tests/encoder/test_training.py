@@ -21,7 +21,6 @@ from autolora.storage.incremental import read_digest
 from tests.support.synthetic_repo import (
     BOUNDS,
     CONFIG,
-    DATASET,
     ENCODER,
     SyntheticAdapter,
     encoder_params,
@@ -77,6 +76,7 @@ def test_captions_of_unseen_adapters_retrieve_adapters_of_their_theme(
     assert sum(correct) / len(correct) > 0.8  # chance is 1/6
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_weights(
     copied: Path, trained: Trained, text_encoder: ClipTextEncoder
 ) -> None:
@@ -86,6 +86,7 @@ def test_same_inputs_give_the_same_weights(
     assert write_encoder(copied, text_encoder, replace(ENCODER, seed=1)) != trained[2]
 
 
+@pytest.mark.slow
 def test_yields_every_step_and_the_loss_falls(trained: Trained, text_encoder: ClipTextEncoder) -> None:
     root, _, _ = trained
     examples = training.load_examples(root)
@@ -98,6 +99,7 @@ def test_yields_every_step_and_the_loss_falls(trained: Trained, text_encoder: Cl
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "probe"),
     [
@@ -145,6 +147,7 @@ def test_without_training_examples_the_error_names_train_until(copied: Path, tra
         training.load_examples(copied)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["transformer", "ridge"])
 def test_text_map_is_fitted_as_the_variant_says(
     copied: Path, text_encoder: ClipTextEncoder, model: Model
@@ -185,7 +188,3 @@ def test_missing_and_damaged_encoders_are_errors(copied: Path, tmp_path: Path) -
     (folder / "config.json").write_text("{}")
     with pytest.raises(MissingArtifact):
         encoder_store.load_encoder(folder)
-
-
-def test_lock_keeps_its_date(trained: Trained) -> None:
-    assert dataset.training_lock(trained[0]).train_until == DATASET.train_until

@@ -19,6 +19,8 @@ from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.summary import Headline, update
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CERTAIN_ABOVE_HALF = Relevance(np.array([[40.0, 0.0, -20.0]] * 2))
 DAY = datetime.date(2026, 1, 1)

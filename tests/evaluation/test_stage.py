@@ -94,6 +94,7 @@ def test_no_report_before_the_first_run(tmp_path: Path) -> None:
     assert read_report(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
     params = EvaluationParams(split="test", ks=(1, 3), bootstrap=100, seed=0, themes="themes.json")
     text_encoder = models.load_text_encoder(base)
@@ -110,6 +111,7 @@ def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
         evaluation.evaluate(root, replace(params, themes="none.json"), text_encoder, "best", TODAY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("captions", "split", "reason"),
     [
@@ -160,6 +162,7 @@ def test_metadata_are_what_the_hub_lists_by_rendering(root: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_page_of_a_real_root(root: Path, base: ModelsParams) -> None:
     params = EvaluationParams(split="test", ks=(1,), bootstrap=50, seed=0, themes=None)
     evaluation.evaluate(root, params, models.load_text_encoder(base), "best", TODAY)

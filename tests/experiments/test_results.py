@@ -16,6 +16,8 @@ from autolora.metrics.judges import Judges
 from autolora.vlm import YesNoScorer
 from tests.experiments.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 FAILS_AT = 3
 """number of the case, counted from 0"""
 

@@ -92,6 +92,7 @@ def test_metrics_and_details_hold_the_numbers_of_the_report(root: Path, report_p
     assert (row["preset"], row["command"]) == ("best", "python -m flows.experiments")
 
 
+@pytest.mark.slow
 def test_second_run_with_equal_inputs_writes_nothing(root: Path, report_path: Path, run: Run) -> None:
     digest = read_digest(root, "experiments")["sha256"]
     folder = report_path.parent

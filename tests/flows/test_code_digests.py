@@ -140,6 +140,7 @@ def hashed(folder: Path, text: str) -> str:
     return hash_module(path)
 
 
+@pytest.mark.slow
 def test_a_parse_that_another_thread_disturbs_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """As Python 3.11.7 does now and then in one of two threads that parse, which no test can bring about."""
     wanted, parse, errors = code_digest("encoder"), ast.parse, [SystemError("recursion depth mismatch")] * 2

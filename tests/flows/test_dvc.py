@@ -21,6 +21,8 @@ from autolora.storage.incremental import write_digest
 from flows import dvc, dvc_process
 from tests.support import killing
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime.date(2026, 1, 5)
 RECIPE = "0123456789abcdef"
 SHAS = [f"{number:064x}" for number in range(3)]
@@ -28,15 +30,12 @@ SHAS = [f"{number:064x}" for number in range(3)]
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A git and DVC repository with one closed batch of three files and their sketches."""
-    return make_root(tmp_path / "repo", monkeypatch)
-
-
-def make_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for command in (["git", "init", "-q", str(root)], ["dvc", "init", "-q"]):
-        subprocess.run(command, check=True, cwd=root if root.exists() else root.parent)
+    root = tmp_path_factory.mktemp("template")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=root)
     ignore = {"batches": "/*/", "sketches": "/*.safetensors", ".": "/open\n/adding"}
     for folder, patterns in ignore.items():
         (root / "data/pool" / folder).mkdir(parents=True, exist_ok=True)
@@ -46,10 +45,21 @@ def make_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "cache").mkdir()
     (root / ".gitignore").write_text("/cache\n")
     (root / "dvc.yaml").write_text("stages: {}\n")
+    close_batch(root, SHAS)
+    return root
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the repository, which the flows take for theirs."""
+    return copy_template(template, tmp_path / "repo", monkeypatch)
+
+
+def copy_template(template: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(template, root)
     for module in (dvc, dvc_process):
         monkeypatch.setattr(module, "ROOT", root)
     dvc._cache_folder.cache_clear()
-    close_batch(root, SHAS)
     return root
 
 
@@ -171,8 +181,10 @@ def test_half_written_files_of_dvc_are_restored(root: Path, content: str, has_co
 
 
 @pytest.mark.long(full=40, sample=3)
-def test_a_killed_addition_loses_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    root = make_root(tmp_path / str(seed), monkeypatch)
+def test_a_killed_addition_loses_no_file(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    root = copy_template(template, tmp_path / str(seed), monkeypatch)
     before = weights(root)
     script = "from flows import dvc; dvc.add_batches()"
     process = subprocess.Popen(

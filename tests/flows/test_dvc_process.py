@@ -11,6 +11,8 @@ import pytest
 from flows import dvc_process, stage
 from flows.stage import StageFailed
 
+pytestmark = pytest.mark.slow
+
 
 def test_failure_begins_with_the_reason_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dvc_process, "ROOT", tmp_path)

@@ -11,6 +11,8 @@ from autolora.stages import STAGES
 from flows import code_digests, stage
 from flows.stage import FAILURE_VARIABLE, UNREAD, check_code
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -163,6 +163,7 @@ def test_compiled_equals_plain(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     torch.testing.assert_close(compiled, run(base, x))
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_function_itself_runs_and_the_log_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`autolora import gates`: published files become data/fusion, and other files are errors."""
+"""`autolora import gates`: published files become data/fusion; tests/parity has the files that are errors."""
 
 import re
 import shutil

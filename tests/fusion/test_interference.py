@@ -84,6 +84,7 @@ def test_number_of_active_adapters_is_drawn_up_to_its_maximum(max_active: int) -
     assert all(len({adapter.sha256 for adapter in draw}) == len(draw) for draw in draws)
 
 
+@pytest.mark.slow
 def test_four_active_adapters_train_the_gates(transformer: Any) -> None:
     examples = [*EXAMPLES, replace(EXAMPLES[0], sha256="a", family="family-d")]
     params = fusion_params(steps=4, max_active=4, single_share=0.0, hinge=1.0, other_family=True)

@@ -142,6 +142,7 @@ def test_every_form_of_compilation_is_recognized(transformer: Any, compile_: Cal
     assert is_compiled(compile_(transformer))
 
 
+@pytest.mark.slow
 def test_compiled_code_is_compiled_again(transformer: Any) -> None:
     plain, expected = run(transformer), run_fused(transformer)
     compiled = wrap(transformer)

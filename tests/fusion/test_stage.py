@@ -83,6 +83,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsParams:
     return base(tmp_path_factory.mktemp("base") / "tiny-flux")
 
 
+@pytest.mark.slow
 def test_stage_saves_gates_that_load_and_repeats_itself(root: Path, models: ModelsParams) -> None:
     params = replace(PARAMS, validate_every=3)
     state = train(root, params, models)
@@ -101,6 +102,7 @@ def test_stage_saves_gates_that_load_and_repeats_itself(root: Path, models: Mode
     assert [path.stat().st_mtime_ns for path in files] == times
 
 
+@pytest.mark.slow
 def test_scalar_gates_are_trained_and_load(root: Path, models: ModelsParams) -> None:
     params = fusion_params(gate="scalar", global_rank=0, steps=2)
     train(root, params, models)
@@ -112,6 +114,7 @@ def test_scalar_gates_are_trained_and_load(root: Path, models: ModelsParams) -> 
         save_published(gates, root / "gates.safetensors")
 
 
+@pytest.mark.slow
 def test_text_encoders_run_once_per_caption(
     root: Path, models: ModelsParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +137,7 @@ def test_text_encoders_run_once_per_caption(
     assert len(encoded) > 0
 
 
+@pytest.mark.slow
 def test_without_validation_adapters_all_steps_are_trained(
     root: Path, models: ModelsParams, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,6 +53,7 @@ def tensor_bytes() -> int:
     return sum({value.data_ptr(): value.untyped_storage().nbytes() for value in tensors}.values())
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=50, sample=4)
 def test_a_swap_leaves_the_base_bit_identical_and_no_memory(
     swaps: Swaps, kept: GlobalLoras, seed: int

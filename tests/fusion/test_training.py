@@ -41,6 +41,7 @@ def transformer() -> Any:
     return build_transformer()
 
 
+@pytest.mark.slow
 def test_only_the_gates_are_trained_and_a_seed_repeats(transformer: Any) -> None:
     before = {name: value.clone() for name, value in transformer.state_dict().items()}
     gates, losses = train_gates(transformer, PARAMS)
@@ -52,6 +53,7 @@ def test_only_the_gates_are_trained_and_a_seed_repeats(transformer: Any) -> None
     assert not any(module._forward_hooks for module in transformer.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", FUSION)
 def test_gradient_checkpointing_gives_the_same_gates(transformer: Any, preset: Preset) -> None:
     params = fusion_params(preset, steps=3)
@@ -82,6 +84,7 @@ def train_until(transformer: Any, params: FusionParams, held_out: Scripted) -> t
     return gates, state
 
 
+@pytest.mark.slow
 def test_training_ends_when_the_held_out_loss_stays_higher_and_keeps_the_best_gates(transformer: Any) -> None:
     params = replace(PARAMS, steps=20, validate_every=2, patience=2)
     gates, state = train_until(transformer, params, Scripted(0.5, 0.3, 0.4, 0.6, 0.1))
@@ -105,6 +108,7 @@ def test_untrained_gates_are_kept_if_training_helps_no_unseen_adapter(transforme
     assert fusion.hash_weights(gates) == fusion.hash_weights(fusion.build(CONFIG, params.variant))
 
 
+@pytest.mark.slow
 def test_held_out_loss_changes_nothing_and_repeats(transformer: Any) -> None:
     gates, objective = fusion.build(CONFIG, PARAMS.variant), objective_of(transformer, PARAMS)
     before = fusion.hash_weights(gates)
@@ -128,6 +132,7 @@ def kill_after(last: int) -> Progress:
     return progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["best", "released"])
 def test_a_killed_training_continues_with_the_same_result(
     transformer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: Preset
@@ -174,6 +179,7 @@ def test_a_damaged_or_foreign_checkpoint_is_ignored(
     assert state.losses == []
 
 
+@pytest.mark.slow
 def test_gates_close_if_the_adapters_do_not_help(transformer: Any) -> None:
     # no adapter helps to predict noise, so the loss falls by closing the gates
     params = fusion_params(steps=40, relevance=False, init_bias=2.0, global_rank=2, learning_rate=0.05)

@@ -95,6 +95,7 @@ def test_provenance_is_described_in_words(generator: Generator, hits: list[Hit],
         describe_provenance({"prompt": PROMPT})
 
 
+@pytest.mark.slow
 def test_show_prints_how_an_image_was_made_outside_a_repository(
     generator: Generator, hits: list[Hit], tmp_path: Path
 ) -> None:

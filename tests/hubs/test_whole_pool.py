@@ -17,6 +17,8 @@ from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.support.tiny_pool import TAGS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 POOL = ROOT / "playground/pool"
 REQUESTS = {

@@ -27,6 +27,7 @@ def adapters() -> list[SyntheticAdapter]:
     return make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))
 
 
+@pytest.mark.slow
 def test_swapped_captions_are_found_and_named(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -46,6 +47,7 @@ def test_swapped_captions_are_found_and_named(
     assert all(after[sha256] == before[sha256] for sha256 in unchanged)
 
 
+@pytest.mark.slow
 def test_an_adapter_without_captions_has_no_check(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -55,6 +57,7 @@ def test_an_adapter_without_captions_has_no_check(
     assert checks.keys() == {adapter.sha256 for adapter in adapters[1:]}
 
 
+@pytest.mark.slow
 def test_a_changed_license_keeps_the_check_and_a_copy_holds_it(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:

@@ -98,6 +98,7 @@ def test_an_open_index_stays_readable_while_its_copy_is_replaced(root: Path) -> 
     assert np.array_equal(index.vectors, vectors)
 
 
+@pytest.mark.slow
 def test_index_that_does_not_match_its_digest_is_not_copied(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_opens_the_version_before_an_unfinished_run(root: Path, adapters: list[S
     assert (index.digest, len(index.rows)) == (complete, 12)
 
 
+@pytest.mark.slow
 def test_versions_of_the_working_index_are_found_by_the_digest_that_names_them(
     root: Path, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -117,6 +118,7 @@ def test_missing_index_error_names_the_command_to_run(tmp_path: Path) -> None:
         open_index(tmp_path)
 
 
+@pytest.mark.slow
 def test_missing_copy_is_made_from_the_working_index_or_requires_a_revision(
     root: Path, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -132,6 +134,7 @@ def test_missing_copy_is_made_from_the_working_index_or_requires_a_revision(
         release(root, str(served_digest(root)))
 
 
+@pytest.mark.slow
 def test_searches_succeed_while_the_index_is_rewritten_and_replaced(
     root: Path, adapters: list[SyntheticAdapter], text_encoder: ClipTextEncoder
 ) -> None:
@@ -211,6 +214,7 @@ def test_revisions_of_other_layouts_are_not_listed(tmp_path: Path) -> None:
         open_index(tmp_path, rev="HEAD~2")
 
 
+@pytest.mark.slow
 def test_opens_the_index_of_a_revision(
     root: Path, adapters: list[SyntheticAdapter], text_encoder: ClipTextEncoder
 ) -> None:

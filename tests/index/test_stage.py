@@ -124,6 +124,7 @@ def test_a_changed_license_reads_no_sketch(
     assert write_index(root) == {"embedded": 0, "updated": 1, "removed": 0}
 
 
+@pytest.mark.slow
 def test_full_rebuild_has_the_digest_of_incremental_runs_of_any_batch_size(
     root: Path, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -154,6 +155,7 @@ def test_another_encoder_embeds_all_adapters_again(root: Path, text_encoder: Cli
     assert all(after[sha256]["vector"] != before[sha256]["vector"] for sha256 in before)
 
 
+@pytest.mark.slow
 def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
     stored, (names, vectors) = rows_by_adapter(root), index.read_vectors(root)
     assert dict(zip(names, vectors.tolist(), strict=True)) == {name: stored[name]["vector"] for name in names}
@@ -222,6 +224,7 @@ def count_call(calls: list[str], name: str, function: Callable[..., object], *ar
     return function(*args)
 
 
+@pytest.mark.slow
 def test_vectors_do_not_depend_on_the_batch(root: Path) -> None:
     before = rows_by_adapter(root)
     for batch in (1, 9):

@@ -89,6 +89,7 @@ def test_json_has_one_object_per_line(folder: Path) -> None:
     assert len(rows) == 7
 
 
+@pytest.mark.slow
 def test_cut_ends_of_a_gallerys_prompts_are_not_reported(tmp_path: Path) -> None:
     playground = Path(__file__).parents[2] / "playground"
     folder = tmp_path / "cats"

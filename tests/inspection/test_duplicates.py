@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from autolora.inspection.duplicates import FIRST_ROWS, EarlierFiles, NearDuplicate
 from autolora.lora.factors import Lora
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
@@ -35,6 +37,7 @@ def test_rescaled_update_is_a_near_duplicate_of_the_first() -> None:
     assert find_near(files, lora, "third") == replace(near, strength=1.0)
 
 
+@pytest.mark.slow
 def test_more_files_than_there_is_memory_for_at_first() -> None:
     files = EarlierFiles(0.99)
     loras = [draw_lora(seed) for seed in range(FIRST_ROWS + 3)]

@@ -64,6 +64,7 @@ def test_an_index_is_used_with_any_encoder(project: Path) -> None:
     assert "files are not looked up in the index: cache/served names index 0000" in err
 
 
+@pytest.mark.slow
 def test_verdict_on_captions_is_that_of_the_index(tmp_path: Path, text_encoder: ClipTextEncoder) -> None:
     adapters = make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))
     write_hybrid(tmp_path, text_encoder, adapters)

@@ -16,6 +16,8 @@ from tests.integrity.faults import FAULTS, empty, flip_bit
 from tests.integrity.repairs import IMAGES, PACK, WEIGHTS, sources, unlinked
 from tests.integrity.versioned_repository import VersionedRepository
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     WEIGHTS: "pool",
     IMAGES: "pool",

@@ -15,6 +15,8 @@ from autolora.integrity.dvc_records import object_path, write_list
 from autolora.integrity.index_sources import CACHE, COPY, WORKING, index_sources
 from autolora.storage.git import Commit
 
+pytestmark = pytest.mark.slow
+
 INDEX = "a" * 64
 
 

@@ -16,6 +16,8 @@ from tests.integrity.faults import FAULTS, flip_bit
 from tests.integrity.repairs import unlinked
 from tests.integrity.versioned_repository import VersionedRepository, copy
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_repair_does_not_run_beside_a_refresh(repository: VersionedRepository) -> None:
     with exclusive_lock(repository.root), pytest.raises(AutoLoraError, match="another process is changing"):

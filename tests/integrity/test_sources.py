@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from autolora.index.served import open_index
 from autolora.index.store import content_digest
 from autolora.integrity.expected import expect_all
@@ -10,6 +12,8 @@ from autolora.integrity.repair import CACHE
 from tests.integrity.faults import FAULTS, empty, flip_bit, rewrite, truncate
 from tests.integrity.repairs import IMAGES, PACK, REMOTE, WEIGHTS, sources, unlinked
 from tests.integrity.versioned_repository import VersionedRepository
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_cache_restores_files_of_the_working_tree(repository: VersionedRepository) -> None:

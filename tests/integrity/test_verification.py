@@ -23,6 +23,8 @@ from tests.support.repository import change_params
 from tests.support.synthetic_repo import file_states
 from tests.support.waiting import wait_for_line
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "data/pool/batches/*/weights/*": "weights",
     "data/pool/batches/*/renderings/*": "renderings",

@@ -16,6 +16,8 @@ from autolora.storage.hashes import hash_file
 from autolora.vlm import captioner
 from tests.local.own_folder import REPOSITORY, images_of, index, set_params
 
+pytestmark = pytest.mark.slow
+
 ENGINE = {
     "models.vlm": str(REPOSITORY / "playground/models/vlm"), "models.vlm_revision": None, "models.dtype": "float32",
     "captions.engine": "transformers", "captions.batch": 2,

@@ -23,6 +23,8 @@ from autolora.pretrained.card import CardFacts
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
 from tests.support.waiting import LIMIT_S
 
+pytestmark = pytest.mark.slow
+
 
 class Result(NamedTuple):
     """What a command printed."""

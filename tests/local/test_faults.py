@@ -21,6 +21,8 @@ from autolora.storage.lock import exclusive_lock
 from tests.local.own_folder import FILES, POOL, copy, first_hit, images_of, index, set_params, weights_of
 from tests.lora.writing import write_overflowing
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_file_that_cannot_be_read_is_named_and_tried_again(
     root: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,8 @@ from tests.local.own_folder import (
     show,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_second_run_reads_and_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = index(root)

@@ -27,6 +27,8 @@ from tests.local.own_folder import (
 )
 from tests.support.waiting import wait_for_line
 
+pytestmark = pytest.mark.slow
+
 
 def test_files_without_images_are_found_by_what_they_do(root: Path, folder: Path) -> None:
     report = index(root)

@@ -11,6 +11,8 @@ import pytest
 from tests.local.own_folder import FILES, REPOSITORY, copy, index
 from tests.support.waiting import LIMIT_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 STOPPED = """
 import os, signal, sys, time
 from datetime import date

@@ -61,6 +61,7 @@ def test_a_folder_may_be_relative_in_params(root: Path, folder: Path) -> None:
     assert complete_project(root, folder, None) == {}
 
 
+@pytest.mark.slow
 def test_an_encoder_from_a_hub_is_pinned_to_its_commit(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,18 +30,21 @@ MAX_HEADER_BYTES = 25_000_000
 """the limit in the profile for real hardware"""
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=2000, sample=3)
 def test_200_000_damaged_headers(seed: int) -> None:
     """Headers in batches of 100: length, JSON, layout and keys."""
     run_within_limits(check_header, seed, HEADERS)
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=1000, sample=3)
 def test_20_000_damaged_files(seed: int) -> None:
     """Whole files in batches of 20: header and weights are changed, truncated or extended."""
     run_within_limits(check_file, seed, FILES)
 
 
+@pytest.mark.slow
 def test_time_limit_is_enforced() -> None:
     with pytest.raises(AssertionError, match="case 1 ended the process: it took too long"):
         run_within_limits(calculate, 0, 3, seconds=0.2)

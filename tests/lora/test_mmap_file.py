@@ -94,6 +94,7 @@ def test_unused_20_gb_use_no_memory(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
+@pytest.mark.slow
 def test_huge_sizes_are_refused_from_the_header(tmp_path: Path) -> None:
     """20 GB and 10⁹ elements, in a process that may allocate 64 MB more than at its start."""
     run_within_limits(check_sparse, 0, len(SPARSE), memory=64 << 20)

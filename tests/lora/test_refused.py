@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from autolora.errors import RefusedFile
-from autolora.lora.read import read
-from autolora.lora.slots import slots
 from autolora.lora.verdict import REASONS
 from tests.lora.test_read import QKV, TO_Q, Tensors, read_tensors
-from tests.lora.writing import BOUNDS, CONFIG, SLOTS, draw_lora, kohya, peft, write
+from tests.lora.writing import draw_lora, kohya, peft
 
 
 def refusal_of(folder: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> RefusedFile:
@@ -25,24 +23,6 @@ def test_too_many_unknown_keys_are_refused(tmp_path: Path) -> None:
     error = refusal_of(tmp_path, kohya(draw_lora()) | unknown)
     assert error.code == "unknown-keys"
     assert "7 of" in str(error) and "mystery, mystery.0" in str(error) and "mystery.4" not in str(error)
-
-
-def test_wrong_base_by_width_depth_and_names(tmp_path: Path) -> None:
-    wide = slots(CONFIG | {"num_attention_heads": 3})
-    path = write(tmp_path / "lora.safetensors", kohya(draw_lora()))
-    shallow = [slot for slot in SLOTS if not slot.name.startswith("transformer_blocks.1.")]
-    for base in (wide, shallow):
-        with pytest.raises(RefusedFile) as caught:
-            read(path, base, BOUNDS)
-        assert caught.value.code == "wrong-base"
-    for key in (
-        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight",
-        "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight",
-        "unet.mid_block.attentions.0.proj_in.lora_A.weight",
-        "transformer.transformer_blocks.0.attn2.to_q.lora_A.weight",
-        "diffusion_model.blocks.0.self_attn.q.lora_A.weight",
-    ):
-        assert refusal_of(tmp_path, {key: torch.ones(1, 4)}).code == "wrong-base"
 
 
 def test_full_model_is_refused(tmp_path: Path) -> None:
@@ -179,8 +159,6 @@ def damaged(**changes: Tensor | None) -> Tensors:
 @pytest.mark.parametrize(
     ("code", "tensors"),
     [
-        ("orphan", damaged(up=None)),
-        ("orphan", damaged(down=None)),
         ("shape-mismatch", damaged(up=torch.ones(48, 5))),
         ("shape-mismatch", damaged(up=torch.ones(50, 6))),
         ("shape-mismatch", damaged(down=torch.ones(6, 16, 1, 1), up=torch.ones(48, 5, 1, 1))),
@@ -189,16 +167,6 @@ def damaged(**changes: Tensor | None) -> Tensors:
         ("shape-mismatch", damaged(up=torch.ones(48, 6, 1))),
         ("rank-out-of-bounds", damaged(down=torch.ones(17, 16), up=torch.ones(48, 17))),
         ("rank-out-of-bounds", damaged(down=torch.ones(49, 16), up=torch.ones(48, 49))),
-        ("rank-out-of-bounds", damaged(down=torch.ones(0, 16), up=torch.ones(48, 0))),
-        ("bad-dtype", damaged(up=torch.ones(48, 6, dtype=torch.int8))),
-        ("bad-alpha", damaged(alpha=torch.ones(2))),
-        ("bad-alpha", damaged(alpha=torch.tensor(True))),
-        ("nan-or-inf", damaged(alpha=torch.tensor(float("nan")))),
-        ("nan-or-inf", damaged(up=torch.full((48, 6), float("inf")))),
-        ("nan-or-inf", damaged(down=torch.full((6, 16), float("nan")))),
-        ("nan-or-inf", damaged(down=torch.full((6, 16), 1e30))),
-        ("zero-effect", {key: 0 * tensor for key, tensor in damaged().items()}),
-        ("zero-effect", damaged() | {key: torch.tensor(0.0) for key in damaged() if key.endswith("alpha")}),
         ("duplicate-slot", damaged() | peft(draw_lora())),
         ("text-encoder-only", {f"lora_te1_x.lora_{role}.weight": torch.ones(2, 2) for role in ("down", "up")}),
         ("no-slots", {f"lora_unet_txt_in.lora_{role}.weight": torch.ones(2, 2) for role in ("down", "up")}),

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ import torch
 from autolora.errors import MismatchError, RefusedFile
 from autolora.lora.factors import Factors, Lora, delta, fuse, squared_norm
 from autolora.lora.fingerprint import split_mix
-from autolora.lora.read import read
 from autolora.lora.scales import MAX_MAGNITUDE
 from autolora.lora.sketch import (
     CHUNK,
@@ -23,7 +21,7 @@ from autolora.lora.sketch import (
 )
 from autolora.lora.slots import Slot
 from autolora.lora.slots import slots as known_slots
-from tests.lora.writing import BOUNDS, FUSED, SLOTS, WIDE, draw_lora, kohya, peft, write
+from tests.lora.writing import FUSED, SLOTS, WIDE, draw_lora
 
 SPEC = SketchSpec(size=32)
 TOLERANCE = 1e-5
@@ -48,30 +46,6 @@ def test_sketch_is_s_times_the_update_times_q() -> None:
         assert torch.allclose(result.values[index], left @ delta(lora[slot.name]) @ right, atol=1e-4)
 
 
-def test_is_invariant_to_refactoring() -> None:
-    generator = torch.Generator().manual_seed(1)
-    lora = draw_lora()
-    refactored: Lora = {}
-    for name, factors in lora.items():
-        rotation = torch.linalg.qr(torch.randn(factors.rank, factors.rank, generator=generator)).Q
-        gauge = rotation * torch.linspace(0.5, 4, factors.rank)
-        refactored[name] = Factors(gauge @ factors.down, factors.up @ torch.linalg.inv(gauge), factors.scale)
-    assert_close(make(lora), make(refactored))
-
-
-def test_is_invariant_to_moving_the_scale_into_a_factor() -> None:
-    lora = draw_lora()
-    assert_close(make(lora), make({name: Factors(f.scale * f.down, f.up, 1.0) for name, f in lora.items()}))
-
-
-def test_is_invariant_to_rank_padding() -> None:
-    padded: Lora = {}
-    for name, f in (lora := draw_lora()).items():
-        down = torch.cat((f.down, torch.randn(3, f.down.shape[1])))
-        padded[name] = Factors(down, torch.cat((f.up, torch.zeros(len(f.up), 3)), dim=1), f.scale)
-    assert_close(make(lora), make(padded))
-
-
 def test_is_invariant_to_slot_order() -> None:
     lora = draw_lora()
     assert torch.equal(make(lora).values, make(dict(reversed(lora.items()))).values)
@@ -81,18 +55,6 @@ def test_is_invariant_to_dtype() -> None:
     half = {name: Factors(f.down.bfloat16(), f.up.bfloat16(), f.scale) for name, f in draw_lora().items()}
     single = {name: Factors(f.down.float(), f.up.float(), f.scale) for name, f in half.items()}
     assert torch.equal(make(half).values, make(single).values)
-
-
-def test_is_invariant_to_file_layout(tmp_path: Path) -> None:
-    lora = draw_lora()
-    del lora["single_transformer_blocks.0.attn.to_k"]
-    files = [
-        write(tmp_path / f"{index}.safetensors", tensors)
-        for index, tensors in enumerate((peft(lora), kohya(lora)))
-    ]
-    first, second = (make(read(file, SLOTS, BOUNDS).lora) for file in files)
-    assert_close(first, second)
-    assert int((~first.present).sum()) == 1
 
 
 def test_sketch_of_a_fused_slot_is_the_sum_of_its_parts() -> None:

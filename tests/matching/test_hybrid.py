@@ -80,6 +80,7 @@ def test_captions_that_are_predicted_exactly_agree_however_skewed_the_training_a
     assert not counts[:10].any() and not counts[-10:].any()
 
 
+@pytest.mark.slow
 def test_index_holds_the_hybrid_of_weights_and_captions(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -108,6 +109,7 @@ def test_index_holds_the_hybrid_of_weights_and_captions(
         assert np.isclose(checks[name].agreement, offset @ alone / np.linalg.norm(offset), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_adapters_with_changed_captions_are_embedded_again(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
@@ -117,6 +119,7 @@ def test_only_adapters_with_changed_captions_are_embedded_again(
     assert write_hybrid(tmp_path, text_encoder, changed) == {"embedded": 0, "updated": 0, "removed": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=50, sample=2)
 def test_vectors_do_not_depend_on_the_other_adapters(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter], seed: int
@@ -138,6 +141,7 @@ def vectors_by_adapter(root: Path) -> dict[str, tuple[list[float], list[float]]]
     return dict(zip(names, zip(vectors.tolist(), weights.tolist(), strict=True), strict=True))
 
 
+@pytest.mark.slow
 def test_an_adapter_without_captions_has_the_vector_of_its_weights(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:

@@ -35,6 +35,7 @@ print(scores)
 """
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_to_the_last_bit_in_every_process_and_by_both_ways() -> None:
     outputs = {
         subprocess.run(

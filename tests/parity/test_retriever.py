@@ -196,6 +196,7 @@ def test_several_probes_give_several_tokens_per_slot() -> None:
     assert encoder(batch.values, batch.present).shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_missing_slots_are_encoded_as_zero_or_masked() -> None:
     config = assemble(mini(1), MINI, "").config
     complete = mini_lora(config, EQUAL)

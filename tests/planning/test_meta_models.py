@@ -15,6 +15,7 @@ from autolora.planning import meta_models
 PROFILE = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
 
 
+@pytest.mark.slow
 def test_the_models_of_the_profile_have_their_published_sizes() -> None:
     pipeline = meta_models.pipeline(PROFILE.models)
     sizes = {part: meta_models.weight_bytes(getattr(pipeline, part)) for part in meta_models.PARTS}

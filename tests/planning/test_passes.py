@@ -13,6 +13,8 @@ from autolora.planning.meta_models import MetaPipeline
 from autolora.planning.tally import count
 from tests.support.tiny_flux import CONFIG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pipeline(params: Params) -> MetaPipeline:

@@ -1,6 +1,7 @@
 """Plans: how the needs of a stage follow from params and numbers of adapters."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,14 @@ from autolora.planning.plan import ESTIMATES, Plan, has_server, make_plan, make_
 from autolora.planning.tally import Tally
 from autolora.presets.encoder import ENCODER
 from flows.code_digests import STAGES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _counted_step() -> Iterator[None]:
+    """Replace the count of a training step, which takes seconds, by a number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "training_step", lambda *_: Tally(1e12, 1e9, 1e4, 1e8))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +80,11 @@ def test_what_grows_with_the_adapters(plan: Plan, params: Params, name: str) -> 
     assert many.seconds > stage(plan, name).seconds
 
 
-@pytest.fixture
-def counted_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the count of a training step, which takes seconds, by a number."""
-    monkeypatch.setattr(passes, "training_step", lambda *_: Tally(1e12, 1e9, 1e4, 1e8))
-
-
-@pytest.mark.usefixtures("counted_step")
 def test_the_gates_training_does_not_grow_with_the_adapters(params: Params) -> None:
     few, many = (estimate(params, "fusion", adapters) for adapters in (10_000, 100_000))
     assert many == few  # images and captions are encoded when a step needs them
 
 
-@pytest.mark.usefixtures("counted_step")
 def test_a_gpu_has_the_models_and_the_server(params: Params) -> None:
     on_gpu = replace(params, models=replace(params.models, device="cuda", dtype="bfloat16"))
     fusion, on_cpu = estimate(on_gpu, "fusion"), estimate(params, "fusion")
@@ -113,6 +114,7 @@ def test_too_few_adapters_to_fuse_take_no_time(params: Params, adapters: int) ->
         assert none.does.startswith("none: too few ") and none.seconds == start_s and none.disk == 0
 
 
+@pytest.mark.slow
 def test_experiments_have_at_most_the_pairs_that_there_are(params: Params) -> None:
     pretrained = replace(params, fusion=replace(params.fusion, from_="folder"))
     per_pair = 12 * params.experiments.images

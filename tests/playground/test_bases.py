@@ -14,6 +14,8 @@ from playground import bases, drawings
 from playground.bases import Base, TrainingSet
 from playground.checkpoints import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 
 

@@ -1,5 +1,6 @@
 """The playground's contact sheets: labels, and which images they contain."""
 
+import pytest
 from PIL import Image
 
 from playground import authors, contact_sheets, measurements, world
@@ -33,6 +34,7 @@ def test_sheet_of_loras_alternates_between_the_loras_of_a_theme() -> None:
     assert pixels == expected
 
 
+@pytest.mark.slow
 def test_sheet_of_sizes_has_each_drawing_enlarged_and_in_the_larger_size() -> None:
     page = contact_sheets.sizes_sheet()
     assert page.height == 2 * MARGIN + (len(world.ALL_STYLES) + 1) * (128 + GAP) - GAP

@@ -14,6 +14,8 @@ from playground.contact_sheets import GAP, MARGIN
 from playground.fusion_images import MAX_BYTES, METHODS, PROMPTS, draw_rows, save_page
 from tests.support.drawing_project import build_project
 
+pytestmark = pytest.mark.slow
+
 
 def test_columns_are_prompts_with_what_generate_selects(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

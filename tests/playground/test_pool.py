@@ -105,6 +105,7 @@ def test_themes_json_has_every_lora() -> None:
     assert len(themes) == len(RECIPES)
 
 
+@pytest.mark.slow
 def test_no_loras_are_near_duplicates() -> None:
     known = slots(models.transformer_config(PARAMS.models))
     spec = SketchSpec(PARAMS.pool.sketch_size)

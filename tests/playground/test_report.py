@@ -17,6 +17,8 @@ from tests.support import tiny_judges
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.tiny_flux import TOKENS, build_pipeline, random_lora, save_peft, save_pipeline
 
+pytestmark = pytest.mark.slow
+
 VALUES = load(Path(__file__).parents[2] / "params.yaml")
 
 

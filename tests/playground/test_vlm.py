@@ -97,6 +97,7 @@ def test_augmentation_keeps_shape_and_range() -> None:
     assert 0 < (augmented - pixels).abs().mean() < 60
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_changes_every_weight(reader: Qwen2_5_VLProcessor) -> None:
     torch.manual_seed(0)
     data = conversations.make_training_set(8, reader, model.instructions(), model.question(), seed=0)
@@ -115,6 +116,7 @@ def test_training_lowers_the_loss_and_changes_every_weight(reader: Qwen2_5_VLPro
     assert not [name for name, weight in vlm.named_parameters() if torch.equal(weight, before[name])]
 
 
+@pytest.mark.slow
 def test_conversations_mark_the_wrong_words(reader: Qwen2_5_VLProcessor) -> None:
     rng = np.random.default_rng(4)
     for _ in range(40):
@@ -161,6 +163,7 @@ def test_committed_models_load_like_qwen(recipe: training.Recipe) -> None:
     assert (recipe.home / "model.safetensors").stat().st_size <= 9_000_000
 
 
+@pytest.mark.slow
 @RECIPES
 def test_committed_models_describe_fresh_drawings(recipe: training.Recipe) -> None:
     shares = evaluation.check(recipe.home, seed=98, count=60)

@@ -44,6 +44,7 @@ def test_same_seed_gives_the_same_drawing() -> None:
         assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_drawings_are_those_that_the_committed_models_were_trained_on() -> None:
     digest = hashlib.sha256()
     for number, (name, style) in enumerate(itertools.product(world.OBJECTS, STYLES)):

@@ -1,13 +1,15 @@
 """The fault table, run through crawl and pool: each fault of the playground's hub on each of its three hubs.
 
-Each cell takes three days. The first has no faults. On the second, two adapters are new and the hub fails once or
-always. On the third the fault is gone, and the state must be as if there had been none. A second hub, a folder, never
-fails. Only the exceptions of autolora.errors may be raised, within seconds.
+Each cell takes three days. The first has no faults, so all cells of a hub continue copies of one. On the second, two
+adapters are new and the hub fails once or always. On the third the fault is gone, and the state must be as if there had
+been none. A second hub, a folder, never fails. Only the exceptions of autolora.errors may be raised, within seconds.
 """
 
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -37,32 +39,40 @@ from tests.pool.fault_table import (
 from tests.pool.faulty_site import DAYS, DayResult, FaultySite
 from tests.support.tiny_pool import make_pool
 
+pytestmark = pytest.mark.slow
+
 MAX_DAY_S = 120.0
 """a day takes two seconds; one that waits for each delay that a hub asks for would never end"""
 POOL_ERROR = "of the catalog are missing from the pool"
 
 
-@pytest.fixture(scope="module")
-def shared_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six small repositories."""
-    return make_pool(tmp_path_factory.mktemp("hub") / "pool")
+@dataclass(frozen=True)
+class WithoutFaults:
+    """A running hub, the folder of a site after the first day, and the results of three days without faults."""
 
-
-def open_site(hub: str, pool: Path, folder: Path) -> Iterator[FaultySite]:
-    served = Hub(pool, day=1, page_size=PAGE_SIZE)
-    with running(served) as endpoint:
-        yield FaultySite(hub, served, endpoint, folder)
+    hub: Hub
+    endpoint: str
+    first_day: Path
+    days: list[DayResult]
 
 
 @pytest.fixture(scope="module")
-def without_faults(shared_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DayResult]]:
-    """The three days of each hub without faults."""
-    days = {}
-    for hub in HUBS:
-        for site in open_site(hub, shared_pool, tmp_path_factory.mktemp(hub)):
-            days[hub] = [site.run_day(number) for number in range(len(DAYS))]
-            check_consistent(site, days[hub][-1])
-    return days
+def without_faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WithoutFaults]]:
+    """Each hub by its name, with six small repositories."""
+    folder = tmp_path_factory.mktemp("hub")
+    pool, sites = make_pool(folder / "pool"), {}
+    with ExitStack() as stack:
+        for name in HUBS:
+            served = Hub(pool, day=1, page_size=PAGE_SIZE)
+            endpoint = stack.enter_context(running(served))
+            (folder / name).mkdir()
+            site = FaultySite(name, served, endpoint, folder / name)
+            days = [site.run_day(0)]
+            shutil.copytree(folder / name, folder / f"{name}-first")
+            days += [site.run_day(number) for number in range(1, len(DAYS))]
+            check_consistent(site, days[-1])
+            sites[name] = WithoutFaults(served, endpoint, folder / f"{name}-first", days)
+        yield sites
 
 
 def test_the_table_has_at_least_25_known_faults() -> None:
@@ -74,46 +84,42 @@ def test_the_table_has_at_least_25_known_faults() -> None:
     "cell", [pytest.param(id, id=id.replace(" ", "-")) for id in CELLS if id in FIRST_CELLS]
 )
 def test_first_cells_of_each_fault(
-    cell: str, shared_pool: Path, without_faults: dict[str, list[DayResult]], tmp_path: Path
+    cell: str, without_faults: dict[str, WithoutFaults], tmp_path: Path
 ) -> None:
-    run_cell(*CELLS[cell], shared_pool, without_faults, tmp_path)
+    run_cell(*CELLS[cell], without_faults, tmp_path / "site")
 
 
 @pytest.mark.long(full=len(OTHER_CELLS), sample=3)
-def test_other_cells(
-    shared_pool: Path, without_faults: dict[str, list[DayResult]], tmp_path: Path, seed: int
-) -> None:
-    run_cell(*CELLS[OTHER_CELLS[seed]], shared_pool, without_faults, tmp_path)
+def test_other_cells(without_faults: dict[str, WithoutFaults], tmp_path: Path, seed: int) -> None:
+    run_cell(*CELLS[OTHER_CELLS[seed]], without_faults, tmp_path / str(seed))
 
 
-def run_cell(
-    hub: str, case: Case, shared_pool: Path, without_faults: dict[str, list[DayResult]], folder: Path
-) -> None:
-    """Run and check the three days of a cell."""
-    first, second, third = without_faults[hub]
-    for site in open_site(hub, shared_pool, folder):
-        before = site.run_day(0)
-        assert before.summary == first.summary
-        injection = {
-            "fault": case.fault,
-            "hub": hub,
-            "kind": TARGETS[case.target][hub],
-            "times": case.times,
-            **case.options,
-        }
-        site.hub.change({"fail": injection})
-        started = time.monotonic()
-        during = site.run_day(1)
-        assert time.monotonic() - started < MAX_DAY_S
-        assert case.fault not in RETRY_AFTER_S or RETRY_AFTER_S[case.fault] in site.delays_s
-        check_consistent(site, during)
-        check_outcome(case.outcomes[hub], during, before, second)
-        assert site.hub._injections[0].times < case.times, "the fault was triggered"
-        site.hub.change({"heal": True})
-        after = site.run_day(2)
-        check_consistent(site, after)
-        assert after.summary == third.summary
-        assert (after.images, after.prompts) == (third.images, third.prompts)
+def run_cell(hub: str, case: Case, without_faults: dict[str, WithoutFaults], folder: Path) -> None:
+    """Run the second and third day of a cell, and check them."""
+    healthy = without_faults[hub]
+    first, second, third = healthy.days
+    shutil.copytree(healthy.first_day, folder)
+    site = FaultySite(hub, healthy.hub, healthy.endpoint, folder)
+    injection = {
+        "fault": case.fault,
+        "hub": hub,
+        "kind": TARGETS[case.target][hub],
+        "times": case.times,
+        **case.options,
+    }
+    site.hub.change({"heal": True, "fail": injection})
+    started = time.monotonic()
+    during = site.run_day(1)
+    assert time.monotonic() - started < MAX_DAY_S
+    assert case.fault not in RETRY_AFTER_S or RETRY_AFTER_S[case.fault] in site.delays_s
+    check_consistent(site, during)
+    check_outcome(case.outcomes[hub], during, first, second)
+    assert site.hub._injections[0].times < case.times, "the fault was triggered"
+    site.hub.change({"heal": True})
+    after = site.run_day(2)
+    check_consistent(site, after)
+    assert after.summary == third.summary
+    assert (after.images, after.prompts) == (third.images, third.prompts)
 
 
 def check_consistent(site: FaultySite, day: DayResult) -> None:

@@ -18,6 +18,8 @@ from tests.pool.site import DAYS, crawl_hub, run_pool, run_pool_with_retries
 from tests.support import killing
 from tests.support.tiny_pool import make_pool
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Undisturbed:

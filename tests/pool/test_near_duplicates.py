@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,8 +22,8 @@ from autolora.pool.stage import PoolSync
 from autolora.records import Adapter, ListedRendering, Listing
 from autolora.storage.hashes import hash_file
 from autolora.storage.incremental import digest_path, read_digest
-from tests.lora.writing import draw_lora, kohya, peft, write
-from tests.pool.near_copies import Copy, copies, lay_out_copy
+from tests.lora.copies import COPIES, LAYOUTS
+from tests.lora.writing import Tensors, draw_lora, kohya, peft, write
 from tests.support.tiny_pool import RECIPE as SMALL_SKETCH_RECIPE
 from tests.support.tiny_pool import encoded_image
 
@@ -78,14 +79,15 @@ def lora() -> Lora:
     return draw_lora(1, ranks=(4, 8))
 
 
-def copy_of(name: str) -> Copy:
-    return next(copy for copy in copies() if copy.name == name)
+def copy_of(lora: Lora, kind: str, layout: str = "peft") -> Tensors:
+    rng = random.Random(kind)
+    return LAYOUTS[layout]({name: COPIES[kind](rng, factors) for name, factors in lora.items()})
 
 
-@pytest.mark.parametrize("copy", copies(), ids=lambda copy: copy.name)
-def test_a_copy_in_any_form_is_a_near_duplicate(site: FolderSite, lora: Lora, copy: Copy) -> None:
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_in_any_form_is_a_near_duplicate(site: FolderSite, lora: Lora, kind: str) -> None:
     original = site.put("ann/ink", peft(lora))
-    again = site.put("eve/mine", lay_out_copy(copy, lora, "eve"), day=1)
+    again = site.put("eve/mine", copy_of(lora, kind, "onetrainer"), day=1)
     other = site.put("bob/other", kohya(draw_lora(2)), day=1)
     rows = site.run_stage(original, other, again)
     assert {id: row.verdict for id, row in rows.items()} == {
@@ -100,25 +102,28 @@ def test_a_copy_in_any_form_is_a_near_duplicate(site: FolderSite, lora: Lora, co
 
 
 @pytest.mark.parametrize(
-    ("copy", "differences"),
+    ("kind", "layout", "differences"),
     [
-        ("re-scaled", "0.37 times the original's norm"),
-        ("re-saved", "layout onetrainer instead of peft; dtype float16 instead of float32"),
-        ("rank-padded", "the files differ only in factorization, padding or rounding"),
-        ("re-factored", "dtype bfloat16 instead of float32"),
+        ("re-scaled", "peft", "0.37 times the original's norm"),
+        ("re-saved in double precision", "onetrainer",
+         "layout onetrainer instead of peft; dtype float64 instead of float32"),
+        ("re-factored", "peft", "the files differ only in factorization, padding or rounding"),
+        ("rank-padded", "peft", "rank 14 instead of 8"),
     ],
-)
+)  # fmt: skip
 def test_the_reason_describes_the_differences(
-    site: FolderSite, lora: Lora, copy: str, differences: str
+    site: FolderSite, lora: Lora, kind: str, layout: str, differences: str
 ) -> None:
-    listings = site.put("a", peft(lora)), site.put("b", lay_out_copy(copy_of(copy), lora, "b"), day=1)
+    listings = site.put("a", peft(lora)), site.put("b", copy_of(lora, kind, layout), day=1)
     assert site.run_stage(*listings)["b"].reason.endswith(differences)
 
 
+@pytest.mark.slow
 def test_the_order_of_downloads_does_not_matter(site: FolderSite, lora: Lora) -> None:
+    kinds = ("re-saved in double precision", "re-scaled", "re-quantized to fp8")
     files = [
-        site.put(id, lay_out_copy(copy, lora, id), day)
-        for (day, id), copy in zip(enumerate("abc"), copies(), strict=False)
+        site.put(id, copy_of(lora, kind), day)
+        for day, (id, kind) in enumerate(zip("abc", kinds, strict=True))
     ]
     outcomes = set()
     for order in itertools.permutations(files):
@@ -134,8 +139,8 @@ def test_the_order_of_downloads_does_not_matter(site: FolderSite, lora: Lora) ->
 
 def test_the_next_adapter_replaces_a_withdrawn_original(site: FolderSite, lora: Lora) -> None:
     a, b, c = (
-        site.put(id, lay_out_copy(copy_of(name), lora, id), day)
-        for day, (id, name) in enumerate({"a": "re-saved", "b": "re-scaled", "c": "rank-padded"}.items())
+        site.put(id, copy_of(lora, kind), day)
+        for day, (id, kind) in enumerate({"a": "re-saved", "b": "re-scaled", "c": "rank-padded"}.items())
     )
     rows = site.run_stage(a, b, c)
     assert [rows[id].verdict for id in "abc"] == ["accepted", NEAR_DUPLICATE, NEAR_DUPLICATE]

@@ -21,6 +21,8 @@ from tests.lora.writing import write_overflowing
 from tests.pool.site import Site
 from tests.support.tiny_pool import BOUNDS, RECIPE, RULES, make_pool, make_repo
 
+pytestmark = pytest.mark.slow
+
 MORE = 7
 """repositories beside the three with a valid file of the small hub"""
 OTHER_RECIPE = replace(RECIPE, bounds=replace(BOUNDS, max_rank=15))

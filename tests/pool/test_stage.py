@@ -11,11 +11,9 @@ from autolora.catalog import store as catalog
 from autolora.errors import HubError
 from autolora.pool import store as pool
 from autolora.storage.incremental import digest_path, read_digest
-from playground.hubs.server import running
-from playground.hubs.state import Hub
 from tests.lora.writing import SLOTS
 from tests.pool.site import Site
-from tests.support.tiny_pool import BOUNDS, RECIPE, make_pool
+from tests.support.tiny_pool import BOUNDS, RECIPE
 
 
 def test_the_first_run_downloads_everything(site: Site, tmp_path: Path) -> None:
@@ -79,15 +77,6 @@ def test_a_withdrawn_file_that_returns_is_neither_downloaded_nor_read_again(fill
     assert filled.requests() == {}
 
 
-def test_a_changed_license_downloads_nothing(filled: Site) -> None:
-    before = {name: stamp for name, stamp in filled.files().items() if "catalog" not in name}
-    filled.hub.change({"license": ["ann/ink", "cc0-1.0"]})
-    filled.crawl(day=2)
-    filled.run_pool()
-    assert filled.requests() == {}
-    assert {name: stamp for name, stamp in filled.files().items() if "catalog" not in name} == before
-
-
 def test_an_incomplete_pool_is_completed_and_equal(filled: Site) -> None:
     digest = digest_path(filled.root, "pool").read_bytes()
     tables = {
@@ -130,23 +119,6 @@ def test_nothing_is_removed_while_a_hub_is_down(filled: Site) -> None:
     ):
         filled.run_pool()
     assert filled.files() == before
-
-
-def test_the_same_file_in_two_repositories_is_one_adapter(tmp_path: Path) -> None:
-    folder = make_pool(tmp_path / "pool")
-    shutil.copy(folder / "ann/ink/lora.safetensors", folder / "bob/cat/lora.safetensors")
-    hub = Hub(folder, day=1)
-    with running(hub) as endpoint:
-        site = Site(hub, endpoint, tmp_path / "root")
-        site.crawl()
-        site.run_pool()
-        assert site.requests()["weights"] == 3
-        assert site.adapters()["ann/ink"] == site.adapters()["bob/cat"]
-        hub.change({"withdraw": "ann/ink"})
-        site.crawl(day=2)
-        site.run_pool()
-        assert site.adapters()["bob/cat"].accepted
-        assert pool.weights_path(site.root, site.adapters()["bob/cat"].sha256).exists()
 
 
 @pytest.mark.parametrize("bounds", [{"sketch_size": 16}, {"max_rank": 8}])

@@ -102,6 +102,7 @@ def test_gates_are_published(root: Path) -> None:
     assert "base_model: black-forest-labs/FLUX.1-dev" in (root / "out/gates/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_push_by_the_environment_prints_what_another_project_needs(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

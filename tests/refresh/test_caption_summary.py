@@ -37,6 +37,7 @@ def test_many_new_disagreements_are_counted() -> None:
     assert lines[-1] == "- new: 3 more" and len(lines) == MAX_NAMED + 3
 
 
+@pytest.mark.slow
 def test_disagreements_are_new_until_they_are_released(tmp_path: Path) -> None:
     text_encoder = tiny_text_encoder(tmp_path / "text_encoder")
     adapters = make_adapters(themes=("mosaic", "neon", "chalk"), authors=(0, 1, 2, 3))

@@ -206,6 +206,7 @@ def test_equal_artifacts_give_an_equal_page(full: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_page_of_a_large_pool_is_small(tmp_path: Path) -> None:
     write_pool(tmp_path, adapters=600)
     assert len(assemble(tmp_path).read_text()) < 1_000_000

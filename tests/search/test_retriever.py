@@ -296,6 +296,7 @@ def test_an_index_without_a_tokenizer_is_searched_with_a_converted_one(root: Pat
     assert path.name == f"tokenizer-{first.index.text_encoder}.json"
 
 
+@pytest.mark.slow
 def test_a_search_imports_no_library_of_an_extra(root: Path) -> None:
     configure(root)
     models = load(root / "params.yaml").models

@@ -18,6 +18,8 @@ from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import SETTINGS, SyntheticAdapter, make_adapters
 from tests.support.tiny_pool import RULES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def adapters() -> list[SyntheticAdapter]:

@@ -36,6 +36,7 @@ def test_fainter_names_count_only_if_none_is_close() -> None:
     assert similar_names("lisence", ["license", "hub"]) == ["license"]
 
 
+@pytest.mark.slow
 def test_thirty_thousand_names_are_compared_in_seconds() -> None:
     names = [f"author{number % 977}/style-{number}-flux" for number in range(30_000)]
     started = time.process_time()

@@ -11,6 +11,7 @@ from autolora.vlm.in_process import InProcessModel
 from tests.vlm.engines import VALUES, describe
 
 
+@pytest.mark.slow
 def test_in_process_caption_does_not_depend_on_its_batch(
     images: list[Path], captioner: vlm.Captioner
 ) -> None:
@@ -20,6 +21,7 @@ def test_in_process_caption_does_not_depend_on_its_batch(
     assert [result.text for (result,) in alone] == [result.text for result in together]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_in_process_caption_does_not_depend_on_the_instructions_before_it(
     images: list[Path], captioner: vlm.Captioner
 ) -> None:
@@ -51,6 +53,7 @@ LIMIT = 11
 """tokens within which some captions of the images end, and others do not"""
 
 
+@pytest.mark.slow
 def test_cut_caption_is_generated_again_and_whole_ones_are_as_before(
     images: list[Path], captioner: vlm.Captioner
 ) -> None:

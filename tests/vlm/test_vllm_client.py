@@ -103,6 +103,7 @@ def test_refused_image_fails_alone_and_its_other_instructions_are_not_sent(
     assert len(fake.requests) == len(results) == 5
 
 
+@pytest.mark.slow
 def test_image_at_which_the_server_always_fails_fails_alone(
     server: tuple[FakeOpenAI, str], images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def state(root: Path) -> Callable[[], tuple[object, ...]]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.long(full=1000, sample=60)
 def test_a_hostile_request_does_not_succeed(
     url: str, state: Callable[[], tuple[object, ...]], seed: int

@@ -54,6 +54,7 @@ def test_an_image_through_gates_shows_where_they_opened(client: httpx2.Client) -
     assert "<dt>mean gates</dt>" in part and "0.95 in all blocks and steps" in part
 
 
+@pytest.mark.slow
 def test_an_image_passes_the_gates_that_a_refresh_has_put_in_place(client: httpx2.Client, root: Path) -> None:
     sha256 = client.get("/api/search", params={"k": 1}).json()["adapters"][0]["sha256"]
     wanted = {"prompt": "a cat", "adapters": [{"sha256": sha256}], "method": "gated"}

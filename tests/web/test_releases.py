@@ -63,6 +63,7 @@ def test_a_missing_index_is_reported_once(
     assert sum("cannot be opened" in record.message for record in caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_a_project_without_an_index_says_so_and_opens_the_first_one(
     own_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

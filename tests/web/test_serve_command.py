@@ -18,6 +18,8 @@ from autolora.extras import EXTRAS, LIBRARIES
 from autolora.web.server import listen
 from tests.support.waiting import LIMIT_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 MODULE = ("-m", "autolora")
 
 

@@ -10,8 +10,9 @@ from tests.flows.takedown.erasure import ERASED, empty_objects, enter, objects, 
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import BATCH, CAT, DOG
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_old_and_new_releases_are_pulled_and_checked_out(root: Path, tmp_path: Path) -> None:
     take_down("civitai:7")
     repo.commit(root, "takedown")

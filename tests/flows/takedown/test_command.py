@@ -11,6 +11,8 @@ from tests.flows.takedown.erasure import CHANGED, FULL, take_down
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import CAT, INK, SHARED
 
+pytestmark = pytest.mark.slow
+
 
 def test_without_apply_nothing_changes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     takedown.take_down(["civitai:7"], "asked", is_applied=False)

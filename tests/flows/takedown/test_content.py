@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from autolora.catalog import store as catalog
@@ -10,6 +11,8 @@ from autolora.crawl import day_start
 from tests.flows.takedown.erasure import CHANGED, ERASED, FULL, objects, take_down
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import BATCH, DOG, INK, SHARED
+
+pytestmark = pytest.mark.slow
 
 
 def test_content_is_erased_in_the_tree_the_cache_and_the_remote(root: Path) -> None:

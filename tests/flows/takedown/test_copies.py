@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.flows.takedown.erasure import take_down
 from tests.support.takedown_repo import IMAGES, INK, OWN
 
 
+@pytest.mark.slow
 def test_a_file_outside_of_batches_is_removed(root: Path) -> None:
     sketch = root / f"data/pool/open/sketches/{INK}.safetensors"
     served = root / f"cache/web_images/320/{OWN[:2]}/{OWN}.webp"

@@ -175,6 +175,7 @@ def test_several_passes_and_a_cache_of_features_are_an_error(transformer: Any) -
     run(pipeline, ADAPTERS, "velocity")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [RULES, HALF], ids=["passes", "passes, then a sum"])
 def test_compiled_transformers(params: RuleParams) -> None:
     pipeline = OneCall(build_transformer())

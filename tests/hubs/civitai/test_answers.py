@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -102,28 +101,3 @@ def test_client_leaves_out_paid_versions_of_the_playground(hub: str, tmp_path: P
         for listing in civitai.complete_listings(model, RULES, {}):
             assert civitai.download(listing.url, tmp_path / "x", 10**6) == listing.sha256
             assert all(rendering.prompt for rendering in listing.renderings)
-
-
-def test_paid_access_that_ended_makes_the_version_new_on_the_playground(tmp_path: Path) -> None:
-    pool = make_pool(tmp_path / "pool")
-    ended: dict[str, Any] = {"permanent": False, "endsAt": "2026-01-09T00:00:00.000Z"}
-    add_to_schedule(pool, "ann/ink", civitai={"paidAccess": ended})
-    playground = Hub(pool, day=1)
-    with running(playground) as url:
-        civitai = Civitai(Endpoint("civitai", f"{url}/civitai", 5.0, 1, None))
-        newest, *_ = civitai.page(RULES, None, TODAY).models
-        assert newest.id == str(playground.civitai_ids.model(playground.repos["ann/ink"]))
-        assert newest.updated == datetime.datetime(2026, 1, 9, tzinfo=datetime.UTC)
-        assert len(newest.partial_listings) == 1
-
-
-def test_one_invalid_name_on_the_playground_loses_one_file(tmp_path: Path) -> None:
-    pool = make_pool(tmp_path / "pool")
-    weights = pool / "ann/ink/lora.safetensors"
-    (pool / "ann/ink/small.safetensors").write_bytes(weights.read_bytes())
-    add_to_schedule(pool, "ann/ink", civitai={"names": {"small.safetensors": "flux/small.safetensors"}})
-    with running(Hub(pool, day=1)) as url:
-        page = Civitai(Endpoint("civitai", f"{url}/civitai", 5.0, 1, None)).page(RULES, None, TODAY)
-    (problem,) = page.problems
-    assert "'flux/small.safetensors'" in problem and len(page.models) == 4
-    assert sum(len(model.partial_listings) for model in page.models) == 4

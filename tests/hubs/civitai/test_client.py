@@ -1,4 +1,4 @@
-"""The Civitai client: list requests, availability, invalid responses, downloads and the playground's hub."""
+"""The Civitai client: list requests, availability, invalid responses, downloads."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +8,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from autolora.errors import HubError
-from autolora.hubs import Availability, Model
-from autolora.hubs.civitai.client import Civitai
-from autolora.hubs.http.endpoint import Endpoint
-from playground.hubs.server import running
-from playground.hubs.state import Hub as PlaygroundHub
+from autolora.hubs import Availability
 from tests.hubs.civitai.fake_civitai import RULES, TODAY, FakeCivitai, json_response, model
-from tests.support.tiny_pool import make_pool
 
 
 def test_list_request_uses_civitais_names(hub: FakeCivitai) -> None:
@@ -104,13 +99,6 @@ def test_recognizes_every_form_of_a_last_page(hub: FakeCivitai) -> None:
         assert hub.client.page(RULES, None, TODAY).next is None
 
 
-def test_retries_list_requests_after_the_requested_delay(hub: FakeCivitai) -> None:
-    hub.responses = [Response("{}", 503, {"Retry-After": "2", "Cache-Control": "no-store"})]
-    hub.models = [model()]
-    assert len(hub.partial_listings()) == 1
-    assert hub.waits == [2.0]
-
-
 def test_retries_downloads_after_404(hub: FakeCivitai, httpserver: HTTPServer, tmp_path: Path) -> None:
     responses = [Response("{}", 404), Response(b"weights")]
     handler = httpserver.expect_request("/civitai/api/download/models/1")
@@ -118,29 +106,3 @@ def test_retries_downloads_after_404(hub: FakeCivitai, httpserver: HTTPServer, t
     hub.client.download(f"{hub.url}/api/download/models/1", tmp_path / "x", 100)
     assert (tmp_path / "x").read_bytes() == b"weights"
     assert hub.waits == [1.0]
-
-
-def test_lists_and_downloads_the_playgrounds_pool(tmp_path: Path) -> None:
-    hub = PlaygroundHub(make_pool(tmp_path / "pool"), day=1, page_size=2)
-    with running(hub) as url:
-        client = Civitai(Endpoint("civitai", f"{url}/civitai", 5.0, 3, "secret"))
-        models: list[Model] = []
-        cursor, num_pages = None, 0
-        while not num_pages or cursor:
-            page = client.page(RULES, cursor, TODAY)
-            models, cursor, num_pages = [*models, *page.models], page.next, num_pages + 1
-        listings = [listing for entry in models for listing in client.complete_listings(entry, RULES, {})]
-        for listing in listings:
-            assert listing.size and listing.sha256
-            assert client.download(listing.url, tmp_path / "x", listing.size) == listing.sha256
-            for rendering in listing.renderings:
-                assert rendering.prompt and rendering.nsfw_level == "none"
-                client.download(rendering.url, tmp_path / "x", 10_000)
-        requests = hub.requests()["civitai"]
-        known = {listing.url: listing for listing in listings}
-        repeated = [listing for entry in models for listing in client.complete_listings(entry, RULES, known)]
-        assert repeated == listings
-        assert hub.requests()["civitai"] == requests
-        assert client.availability(models[0].id) is Availability.AVAILABLE
-    assert (num_pages, len(models), len(listings)) == (2, 4, 4)
-    assert (requests["listing"], requests["images"], requests["download"]) == (2, 4 * 2, 4)

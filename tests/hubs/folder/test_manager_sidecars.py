@@ -113,8 +113,12 @@ def test_skips_a_file_with_an_invalid_flag(root: Path, flag: str) -> None:
     assert not page.models and f"{flag} must be true or false" in page.problems[0]
 
 
-@pytest.mark.parametrize("name", ["ink.civitai.info", "ink.metadata.json", "ink.json"])
-@pytest.mark.parametrize("content", ["", "[]", "null", "[" * 99_999, b"\xff\xfe"], ids=repr)
+@pytest.mark.parametrize("name", ["ink.civitai.info", "ink.metadata.json"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", "[" * 99_999, b"\xff\xfe"],
+    ids=["empty", "list", "null", "deep", "no UTF-8"],
+)
 def test_skips_a_file_whose_sidecar_is_unreadable(root: Path, name: str, content: str | bytes) -> None:
     write(root, "ink.safetensors")
     write(root, name, content)

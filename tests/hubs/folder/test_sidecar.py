@@ -72,7 +72,7 @@ def test_other_invalid_fields_are_reported_and_count_as_missing(root: Path, fiel
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", "<html>", b"\xff\xfe", "[" * 99_999, " " * (MAX_SIDECAR_BYTES + 1)],
-    ids=repr,
+    ids=["empty", "cut", "list", "null", "HTML", "no UTF-8", "deep", "too large"],
 )
 def test_skips_a_file_whose_sidecar_is_unreadable(root: Path, text: str | bytes) -> None:
     """An unreadable sidecar may contain a field that a rule rejects."""

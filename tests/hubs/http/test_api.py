@@ -169,6 +169,7 @@ def test_retries_a_truncated_response(hub: Hub) -> None:
     assert hub.waits == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_aborts_and_retries_a_slow_response(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "MAX_RESPONSE_TIMEOUTS", 0.2 / TIMEOUT_S)
 

@@ -187,13 +187,3 @@ def test_client_follows_the_trees_of_the_playground(
     monkeypatch.setattr(api, "TREE_PAGE_SIZE", page_size)
     assert crawl(connect(endpoint)) == complete
     assert hub.requests()["tree"] == 4 * -(-6 // page_size)
-
-
-def test_repository_deleted_from_the_playground_is_not_found(hub: Hub, endpoint: str) -> None:
-    client = connect(endpoint)
-    models = {model.id: model for model in client.page(RULES, None, TODAY).models}
-    hub.change({"withdraw": "bob/cat"})
-    assert client.availability("bob/cat") is Availability.NOT_FOUND
-    assert client.complete_listings(models["bob/cat"], RULES, {}) == ()
-    assert with_token(client).availability("bob/cat") is Availability.NOT_FOUND
-    assert with_token(client).complete_listings(models["bob/cat"], RULES, {}) == ()

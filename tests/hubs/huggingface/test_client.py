@@ -127,15 +127,6 @@ def test_downloads_have_the_listed_sha256(client: HuggingFace, tmp_path: Path) -
         assert client.download(listing.url, tmp_path / "file", listing.size or 0) == listing.sha256
 
 
-@pytest.mark.parametrize("status", [503, 429, 500])
-def test_retryable_status_is_an_error_after_the_last_attempt(
-    client: HuggingFace, hub: Hub, status: int
-) -> None:
-    hub.change({"fail": {"kind": "tree", "status": status}})
-    with pytest.raises(HubError, match=f"failed in 1 attempts: status {status}"):
-        crawl(client)
-
-
 def test_availability_of_a_repository(client: HuggingFace, hub: Hub, httpserver: HTTPServer) -> None:
     assert client.availability("ann/ink") is Availability.AVAILABLE
     hub.change({"withdraw": "ann/ink"})

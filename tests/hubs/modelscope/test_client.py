@@ -3,7 +3,6 @@
 import datetime
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,10 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from autolora.catalog.store import read_all
-from autolora.crawl import stage
 from autolora.errors import HubError
 from autolora.hubs import Availability
 from autolora.hubs.modelscope import client as modelscope_client
 from autolora.hubs.modelscope.client import ModelScope
-from autolora.records import Listing
 from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.hubs.modelscope.fake_modelscope import (
@@ -134,33 +130,6 @@ def test_availability_of_a_model(client: ModelScope, hub: Hub, httpserver: HTTPS
     for invalid in ("a/token", "a/no", "a/odd", "../up"):
         with pytest.raises(HubError):
             other.availability(invalid)
-
-
-def test_withdrawn_models_of_the_playground_keep_their_metadata(
-    client: ModelScope, hub: Hub, tmp_path: Path
-) -> None:
-    """One model that is gone is believed, and three of five at once are not."""
-
-    def crawl_day(day: int) -> dict[str, Listing]:
-        today = TODAY + datetime.timedelta(days=day)
-        scan = stage.scan_hub(tmp_path / "root", client, RULES, today)
-        stage.write(tmp_path / "root", stage.reconcile(tmp_path / "root", [scan], RULES, today))
-        return {listing.id: listing for listing in read_all(tmp_path / "root")}
-
-    before = crawl_day(0)
-    hub.change({"withdraw": "ann/ink"})
-    after = crawl_day(1)
-    gone = replace(before["ann/ink"], status="withdrawn", withdrawn=TODAY + datetime.timedelta(days=1))
-    assert gone.trigger_words and gone.renderings and after == before | {"ann/ink": gone}
-    hub.change({"day": 2})
-    listed = crawl_day(2)
-    for id in ("ann/neon", "bob/cat", "bob/late"):
-        hub.change({"withdraw": id})
-    stale_since = TODAY + datetime.timedelta(days=3)
-    assert {
-        id: listing.stale_since for id, listing in crawl_day(3).items() if listing.stale_since
-    } == dict.fromkeys(("ann/neon", "bob/cat", "bob/late"), stale_since)
-    assert len(listed) == 6
 
 
 def test_skips_a_model_that_is_removed_during_the_crawl(client: ModelScope, hub: Hub) -> None:

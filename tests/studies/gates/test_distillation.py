@@ -94,6 +94,7 @@ def test_a_prompt_names_the_adapters_and_no_unnamed_one(pipeline: Any, tmp_path:
             assert [name in words for name in names] == [index < 2 for index in range(len(names))]
 
 
+@pytest.mark.slow
 def test_gates_learn_the_trajectories(pipeline: Any, tmp_path: Path) -> None:
     objective = distillation(pipeline, PARAMS, tmp_path)
     torch.manual_seed(0)
@@ -103,6 +104,7 @@ def test_gates_learn_the_trajectories(pipeline: Any, tmp_path: Path) -> None:
     assert held_out_loss(gates, objective, 1) < 0.7 * before
 
 
+@pytest.mark.slow
 def test_trajectories_are_computed_once(
     pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
