@@ -106,6 +106,14 @@ def release(root: Path | str, digest: str) -> None:
     logger.info("serving index %s", digest)
 
 
+def open_copy_of(root: Path, digest: str) -> Index:
+    """Return the index with this digest, from its copy or from the working index, of which the copy is made.
+
+    Raises IncompleteIndexError if neither holds it.
+    """
+    return open_copy(_ensure_copy(root, digest, working_folder(root)), digest)
+
+
 def copy_path(root: Path, digest: str) -> Path:
     """Return the folder of the immutable copy of an index."""
     return copies_folder(root) / digest
@@ -125,7 +133,7 @@ def _open_served(root: Path) -> Index:
     released = served_digest(root)
     digest = released or _working_digest(root)
     try:
-        return open_copy(_ensure_copy(root, digest, working_folder(root)), digest)
+        return open_copy_of(root, digest)
     except IncompleteIndexError as error:
         if released is None or released == _working_digest(root):
             raise
