@@ -12,7 +12,7 @@ from pathlib import Path
 from autolora.errors import MissingArtifact
 from autolora.index.content import IncompleteIndexError
 from autolora.index.copies import Index
-from autolora.index.served import former_digest, open_copy_of, open_index
+from autolora.index.served import former_digest, open_copy_of, open_released
 from autolora.params import Params
 from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import Check, Decision, read_decisions
@@ -70,7 +70,7 @@ def _checks(
     if former is None:
         return
     try:
-        served = _open(root, former)
+        served = open_released(root, former)
     except MissingArtifact as error:
         yield _failed("served index missing", error)
         return
@@ -83,19 +83,6 @@ def _checks(
 def _former(root: Path) -> str | None:
     """Return the digest of the index to compare with: the served one, else that of the newest release."""
     return former_digest(root) or next((tag.index for tag in release_tags(root)), None)
-
-
-def _open(root: Path, digest: str) -> Index:
-    """Return an index that was released: from its copy, else from its tag. Raises MissingArtifact if neither has it."""
-    try:
-        return open_copy_of(root, digest)
-    except IncompleteIndexError as error:
-        tag = next((tag for tag in release_tags(root) if tag.index == digest), None)
-        if tag is None:
-            raise MissingArtifact(
-                f"index {digest[:12]}, which is served, has no copy in cache/index and no tag: nothing can be compared"
-            ) from error
-        return open_index(root, tag.name)
 
 
 def _failed(name: str, error: Exception) -> Check:

@@ -126,7 +126,15 @@ def list_tags(root: Path, prefix: str) -> dict[str, str]:
     """Return name -> commit of the tags whose names begin with a prefix, the last made first."""
     fields = "%(refname:strip=2) %(objectname) %(*objectname)"
     listed = (
-        _git(root, "for-each-ref", "--sort=-version:refname", "--sort=-creatordate", f"refs/tags/{prefix}**", f"--format={fields}") or ""
+        _git(
+            root,
+            "for-each-ref",
+            "--sort=-version:refname",
+            "--sort=-creatordate",
+            f"refs/tags/{prefix}**",
+            f"--format={fields}",
+        )
+        or ""
     )
     rows = (line.split(" ", 2) for line in listed.splitlines())
     return {name: annotated or tagged for name, tagged, annotated in rows}

@@ -92,7 +92,9 @@ def test_a_rollback_is_pinned_until_it_is_lifted(project: Repository) -> None:
     output = project.committed_refresh(3)
     assert "Gate: pinned." in output and "too many cats" in output
     assert served(project.root) == first["index"] and len(tags(project)) == 2
-    assert "lift the pin first" in command(project, "versions", "promote", "--reason", "x", day=3, check=False)
+    assert "lift the pin first" in command(
+        project, "versions", "promote", "--reason", "x", day=3, check=False
+    )
     assert "is lifted" in command(project, "versions", "lift", day=3)
     project.committed_refresh(3)
     assert served(project.root) == second["index"] == decisions(project)[-1]["index"]
