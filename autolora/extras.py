@@ -12,7 +12,7 @@ from autolora.errors import MissingLibrary
 
 Extra = Literal["pipeline", "serve", "weights"]
 
-WEIGHTS = frozenset({"jinja2", "torch"})
+WEIGHTS = frozenset({"torch"})
 SERVE = frozenset({"PIL", "fastapi", "jinja2", "uvicorn"})
 LIBRARIES = (
     WEIGHTS

@@ -8,7 +8,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from autolora.fusion import gated_pass
-from autolora.fusion.compilation import CompiledFunction
+from autolora.fusion.gated_pass import CompiledFunction
 from bench.fused_linears import Case, make_runs
 
 TOKENS = (512, 640)

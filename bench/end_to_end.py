@@ -52,7 +52,7 @@ def main() -> None:
     retriever = open_retriever(root)
     indexed = [judgments[row["sha256"]] for row in retriever.index.rows if row["sha256"] in judgments]
     cases = draw_cases(make_cases(indexed), options.prompts)
-    judges = load_judges(params.judges, params.models, params.vllm)
+    judges = load_judges(params.judges, params.models)
     generator = Generator(root, params.models, params.pool)
     columns: dict[tuple[str, str], list[float]] = {}
     for case in track(cases, "generating"):

@@ -144,7 +144,7 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> float:
 def measure_playground(root: Path) -> list[Headline]:
     """Print and return the files per second on the playground: weights alone, and with its pretrained encoder."""
     found = find_files(root / PLAYGROUND)
-    setup = open_setup(None, None, pipeline=None, encoder=str(root / ENCODER), words=None)
+    setup = open_setup(None, None, pipeline=None, encoder=str(root / ENCODER))
     rows = []
     for name, describer in (("inspect", None), ("inspect_with_words", setup.describer)):
         rate = statistics.median(measure_rate(setup.base, describer, found.files) for _ in range(ROUNDS))

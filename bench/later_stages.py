@@ -94,7 +94,7 @@ def run_index(root: Path) -> None:
     """Run the stage `index`."""
     params = load(PROJECT / "params.yaml")
     sync = index.open_sync(root, params.pool, RandomTextEncoder)
-    plan = sync.plan(params.index.batch)
+    plan = sync.plan()
     for batch in plan.embed:
         sync.embed(batch)
     sync.update(plan.update)

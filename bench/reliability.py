@@ -4,7 +4,7 @@ import io
 
 from matplotlib.figure import Figure
 
-from autolora.metrics.reliability import bins, calibration_error
+from autolora.metrics.retrieval import calibration_error, reliability_bins
 from autolora.storage.arrays import BoolArray, Float64Array
 
 INK, GRID, COLOR = "#333a45", "#d9dde3", "#2f74b5"
@@ -18,7 +18,7 @@ def draw_reliability(probabilities: Float64Array, right: BoolArray) -> bytes:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
-    means, shares, counts = zip(*bins(probabilities, right), strict=True)
+    means, shares, counts = zip(*reliability_bins(probabilities, right), strict=True)
     axes.plot(means, shares, color=COLOR, marker="o")
     for mean, share, count in zip(means, shares, counts, strict=True):
         axes.annotate(str(count), (mean, share), (6, -10), textcoords="offset points", fontsize=8, color=INK)

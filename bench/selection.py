@@ -19,7 +19,7 @@ from autolora.errors import exit_on_error
 from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
-from autolora.metrics.reliability import calibration_error
+from autolora.metrics.retrieval import calibration_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import RetrievalParams, load
 from autolora.search.retriever import open_retriever

@@ -18,7 +18,7 @@ from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.git import restore_committed
-from autolora.storage.incremental import digest_path, pending
+from autolora.storage.incremental import pending
 from autolora.storage.lock import exclusive_lock
 from flows import dvc_process
 from flows.stage import ROOT, run
@@ -167,7 +167,7 @@ def _links_folder() -> Path:
 
 def _drop_former_packs() -> None:
     """Remove the packs of other recipes than the pool's, with their .dvc files, if DVC's cache has them."""
-    recipe = (read_json(digest_path(ROOT, "pool")) or {}).get("recipe")
+    recipe = sketch_packs.current_recipe(ROOT)
     for name in sketch_packs.pack_names(ROOT):
         path = sketch_packs.packs_folder(ROOT) / name
         if recipe and sketch_packs.recipe_of(name) != recipe and _is_cached(_hash_of(path)):

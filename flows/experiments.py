@@ -18,7 +18,7 @@ def experiments() -> None:
         themes=values.evaluation.themes,
         preset=values.fusion.preset,
     )
-    judges = load_judges(values.judges, values.models, values.vllm)
+    judges = load_judges(values.judges, values.models)
 
     def record(done: int, prompts: int, scenario: str) -> None:
         progress.total = prompts

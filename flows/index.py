@@ -14,7 +14,7 @@ def index() -> None:
     started, values = time.perf_counter(), params()
     set_threads(values.models)
     sync = stage.open_sync(ROOT, values.pool, lambda: load_text_encoder(values.models), values.models.device)
-    work = sync.plan(values.index.batch)
+    work = sync.plan()
     with Progress("index", sum(map(len, work.embed)), "adapters") as progress:
         for batch in work.embed:
             sync.embed(batch)

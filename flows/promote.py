@@ -25,7 +25,9 @@ def promote_working(reason: str, lock_fd: int) -> str | None:
         raise MismatchError(f"index {digest[:12]} is served already: there is nothing to promote")
     _promote(digest, _decision(digest, reason))
     page.assemble(ROOT)
-    return promotion.save(f"Promoted by hand: {reason}", lock_fd)
+    summary = f"Promoted by hand: {reason}"
+    promotion.commit(summary)
+    return promotion.push(summary, lock_fd)
 
 
 def promote_revision(rev: str, reason: str) -> str | None:

@@ -88,13 +88,17 @@ def keep_refused(summary: str) -> str | None:
     return name
 
 
-def save(summary: str, lock_fd: int) -> str | None:
-    """Commit and push what has changed, and tag the served index if no tag has it; return the name of a new tag.
+def commit(summary: str) -> None:
+    """Commit what has changed, if refresh.commit is true."""
+    if params().refresh.commit:
+        git.commit(f"Refresh {today()}\n\n{summary}")
+
+
+def push(summary: str, lock_fd: int) -> str | None:
+    """Push the outputs, tag the served index if no tag has it, push the tag; return the name of a new tag.
 
     The tag comes last, so that whoever has it finds all objects of the release in the remote.
     """
-    if params().refresh.commit:
-        git.commit(f"Refresh {today()}\n\n{summary}")
     pushed = dvc.push(lock_fd)
     if not params().refresh.commit:
         print_and_log("[refresh] no release is tagged, since refresh.commit is false")
@@ -104,6 +108,7 @@ def save(summary: str, lock_fd: int) -> str | None:
         verify_remote()
     if name:
         git.tag(name, f"{name}\n\n{_tag_text()}\n\n{summary}")
+        print_and_log(f"[refresh] tagged {name}")
     git.push()
     return name
 

@@ -109,7 +109,7 @@ def refresh() -> None:
                 check_code("refresh")
                 run_in_time(lock_fd)
         except AutoLoraError as error:
-            publish(failure_text(error))
+            publish(failure_text(error), printed=f"The refresh failed. {failure_advice()}")
             raise
 
 
@@ -202,16 +202,20 @@ def run_later_stages(lock_fd: int) -> list[str]:
 
 def save(summary: str, lock_fd: int) -> None:
     """Commit, push and tag what has changed; the next report starts from here."""
-    if tag := promotion.save(summary, lock_fd):
-        stage.print_and_log(f"[refresh] tagged {tag}")
+    promotion.commit(summary)
     (ROOT / BASELINE).unlink(missing_ok=True)
+    promotion.push(summary, lock_fd)
 
 
 def failure_text(error: AutoLoraError) -> str:
     """Return the report of a failed refresh: the reason, what is served, what to do, and a failed stage's output."""
-    advice = " ".join(failure_notice(ROOT, read_last_refresh(ROOT))[1:])
     output = f"\n\n```\n{error.output}```" if isinstance(error, StageFailed) else ""
-    return f"**{error}**\n\nThe refresh failed. {advice}{output}"
+    return f"**{error}**\n\nThe refresh failed. {failure_advice()}{output}"
+
+
+def failure_advice() -> str:
+    """Return which index is served after a failure, and what to do."""
+    return " ".join(failure_notice(ROOT, read_last_refresh(ROOT))[1:])
 
 
 def reproduce_and_defer(lock_fd: int) -> None:
@@ -228,9 +232,12 @@ def reproduce_and_defer(lock_fd: int) -> None:
     reproduce(lock_fd, LAST_STAGE)
 
 
-def publish(markdown: str) -> None:
-    """Print the result of the refresh, and store it as the Prefect artifact `refresh`."""
-    stage.print_and_log(markdown)
+def publish(markdown: str, printed: str | None = None) -> None:
+    """Print the result of the refresh, and store it as the Prefect artifact `refresh`.
+
+    printed: what is printed instead, without a reason that `run` prints.
+    """
+    stage.print_and_log(markdown if printed is None else printed)
     create_markdown_artifact(markdown, key="refresh", description="changes of this refresh")
 
 

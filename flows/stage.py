@@ -115,8 +115,8 @@ def run(flow: Callable[..., Any], parse: bool = True, guard: bool = True, **para
     """Run a flow, or a function, as this process; a flow is linked to the refresh that started it, if one did.
 
     parse: accept no command-line argument but --help. guard: check the code digest, and let Prefect end the flow after
-    refresh.timeout_h. If it fails, prints the reason and exits with 1; if nobody reads the output (`| head`), exits
-    silently with UNREAD.
+    refresh.timeout_h. If it fails, prints the reason, or leaves that to the refresh that started it, and exits with 1;
+    if nobody reads the output (`| head`), exits silently with UNREAD.
     """
     if parse:
         argparse.ArgumentParser(
@@ -172,7 +172,8 @@ def _run(flow: Callable[..., Any], guard: bool, parameters: Mapping[str, bool]) 
         else:
             flow()
     except AutoLoraError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        if FAILURE_VARIABLE not in os.environ:  # else the refresh that started the flow prints the reason
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         _write_reason(name, error)
         sys.exit(1)
     except Exception as error:

@@ -62,7 +62,7 @@ def playground_params() -> Params:
 
 def measure(values: Params, recipes: Sequence[authors.Recipe]) -> Iterator[Row]:
     """Yield every row of the report, and save the contact sheets."""
-    judges = load_judges(replace(values.judges, engine="transformers"), values.models, values.vllm)
+    judges = load_judges(values.judges, values.models)
     assert judges.classifier is not None  # the playground's params have one
     size = values.generation.width
     yield from measurements.measure_oracle(judges.classifier, size, SEED)

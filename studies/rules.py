@@ -66,7 +66,7 @@ def main() -> None:
         for case in draw_cases(candidates(root, judgments), options.pairs, options.seed)
         if case.scenario == "pair" and case.unseen == 2
     ]
-    judges = load_judges(params.judges, params.models, params.vllm)
+    judges = load_judges(params.judges, params.models)
     if judges.classifier is None:
         raise SystemExit("judges.classifier in params.yaml is null: `both shown` needs a classifier")
     generator = Generator(root, params.models, params.pool)

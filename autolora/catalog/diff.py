@@ -51,11 +51,11 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Return the snapshot of a JSON form; that of an earlier AutoLoRA version has no takedowns."""
+        """Return the snapshot of a JSON form."""
         return cls(
             tuple(Listing.from_row(row) for row in content["listings"]),
             content["digests"],
-            tuple(Takedown.from_row(row) for row in content.get("takedowns", ())),
+            tuple(Takedown.from_row(row) for row in content["takedowns"]),
         )
 
 

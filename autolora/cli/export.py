@@ -8,8 +8,8 @@ import typer
 
 from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
-from autolora.cli.own_files import absolute_folder, check_output, enter_project
-from autolora.cli.paths import to_absolute
+from autolora.cli.own_files import absolute_folder, enter_project
+from autolora.cli.paths import check_can_write, to_absolute
 
 
 class Layout(Enum):
@@ -48,14 +48,16 @@ def export(
 ) -> None:
     """Write a LoRA with the tensor names that another tool reads."""
     output = to_absolute(output)
-    check_output(output, ".safetensors")
+    if output.suffix.lower() != ".safetensors":
+        raise typer.BadParameter(f"{output} must be a file that ends in .safetensors", param_hint="-o")
+    check_can_write(output, 0, "-o")
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists: give another file, or --force", param_hint="-o")
     announce(f"exporting {adapter}")
     from autolora.inspection.base_model import open_base_model
     from autolora.inspection.export_source import open_source
     from autolora.lora.export import LAYOUTS, lay_out
-    from autolora.storage.weights_file import save_tensors
+    from autolora.storage.tensor_files import save_tensors
 
     file, pipeline = Path(adapter).expanduser(), absolute_folder(pipeline)
     name = str(file.absolute()) if file.is_file() else adapter

@@ -39,6 +39,10 @@ def takedown(
     apply: Annotated[bool, typer.Option("--apply", help="Erase; without it, nothing is changed.")] = False,
 ) -> None:
     """Erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out."""
+    if names and not (reason or "").strip():
+        raise typer.BadParameter(
+            "say why (--reason TEXT): takedowns are listed with it", param_hint="--reason"
+        )
     given = [] if reason is None else [f"--reason={reason}"]
     become_flow("takedown", *given, *(["--apply"] if apply else []), "--", *(names or []))
 

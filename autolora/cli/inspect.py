@@ -14,26 +14,20 @@ import typer
 from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
 from autolora.cli.output import print_facts
-from autolora.cli.own_files import absolute_folder, check_output, enter_project
-from autolora.cli.paths import to_absolute
+from autolora.cli.own_files import absolute_folder, enter_project
 from autolora.cli.row_printer import RowPrinter
 from autolora.progress import track
 
 if TYPE_CHECKING:
     from autolora.inspection.base_model import BaseModel
     from autolora.inspection.files import FoundFiles
-    from autolora.inspection.inspection import Inspection
-    from autolora.inspection.totals import Totals
+    from autolora.inspection.inspection import Inspection, Totals
 
 MAX_PROBLEMS = 20
 
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A LoRA file, or a folder of them.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Also write a page (.html) that contains everything."),
-    ] = None,
     pipeline: Pipeline = None,
     encoder: Annotated[
         str | None,
@@ -42,50 +36,37 @@ def inspect(
             help="Pretrained encoder, for words. Default: that of the surrounding project.",
         ),
     ] = None,
-    words: Annotated[
-        Path | None,
-        typer.Option(help="File of words or phrases, one per line, among which to find the nearest."),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,
 ) -> None:
     """Show what LoRA files are and do; works without a repository. Exits with 1 if one of them is refused."""
-    path, output = path.expanduser(), to_absolute(output) if output else None
-    if output:
-        check_output(output, ".html")
-        if not output.parent.is_dir():
-            raise typer.BadParameter(f"the folder {output.parent} does not exist: create it", param_hint="-o")
+    path = path.expanduser()
     announce(f"inspecting {path}")
     from autolora.inspection.files import find_files
-    from autolora.inspection.inspector import Inspector
-    from autolora.inspection.setup import open_setup, prepare_process, read_words
-    from autolora.inspection.totals import Totals
 
     is_folder, found = path.is_dir(), find_files(path)
-    candidates = read_words(words.expanduser()) if words else None
+    from autolora.inspection.inspection import Totals  # which import torch, after the path is checked
+    from autolora.inspection.inspector import Inspector
+    from autolora.inspection.setup import open_setup, prepare_process
+
     pipeline, encoder = absolute_folder(pipeline), absolute_folder(encoder)
     root, params = enter_project()
-    setup = open_setup(root, params, pipeline=pipeline, encoder=encoder, words=candidates)
+    setup = open_setup(root, params, pipeline=pipeline, encoder=encoder)
     notes = [*found.problems[:MAX_PROBLEMS], *([setup.note] if setup.note else [])]
     prepare_process()
     totals, started = Totals(), time.perf_counter()
     text_encoder_log = logging.getLogger("autolora.text_encoder")
+    print_inspection = _printer(found, is_folder, as_json)
     with ExitStack() as stack:
         stack.callback(text_encoder_log.setLevel, text_encoder_log.level)
         text_encoder_log.setLevel(logging.ERROR)  # the ends of galleries' prompts may be cut
-        receivers = [totals.count, _printer(found, is_folder, as_json)]
-        if output:
-            from autolora.inspection.page import written_page
-
-            page = written_page(output, str(path), setup.base.description, totals, notes)
-            receivers.append(stack.enter_context(page))
         inspections = Inspector(setup.base, setup.describer, setup.index).inspect_all(found.files)
         for inspection in track(inspections, "inspect", len(found.files), "files"):
-            for receive in receivers:
-                receive(inspection)
+            totals.count(inspection)
+            print_inspection(inspection)
     if not as_json:
         lines = summarize(totals, time.perf_counter() - started) if is_folder else []
         print("\n".join([*lines, describe_base(setup.base, totals)]))
-    for note in [*notes, *([f"wrote {output}"] if output else [])]:
+    for note in notes:
         print(note, file=sys.stderr)
     if totals.refused:
         raise typer.Exit(1)

@@ -1,11 +1,8 @@
-"""What the commands for one's own files share: their outputs, folders, and a project that may be missing."""
+"""What the commands for one's own files share: folders, and a project that may be missing."""
 
 from pathlib import Path
 
-import typer
-
 from autolora.cli.command import announce, enter_repository
-from autolora.cli.paths import check_can_write
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.params import Params
 
@@ -22,13 +19,6 @@ def enter_project() -> tuple[Path | None, Params | None]:
     except ParamsError as error:
         announce(f"going on without a project: {error}")
     return None, None
-
-
-def check_output(path: Path, suffix: str) -> None:
-    """Raise a usage error if a file has another suffix or cannot be written."""
-    if path.suffix.lower() != suffix:
-        raise typer.BadParameter(f"{path} must be a file that ends in {suffix}", param_hint="-o")
-    check_can_write(path, 0, "-o")
 
 
 def absolute_folder(name: str | None) -> str | None:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from autolora.cli.command import announce, enter_repository
-from autolora.cli.options import Rev
 from autolora.errors import MismatchError
 from autolora.hubs.huggingface.repositories import check_upload, is_hub_id
 from autolora.params import Params
@@ -103,14 +102,14 @@ def publish_gates(
     _finish_model(folder, config, push, private)
 
 
-def publish_index(folder: Folder, rev: Rev = None, push: Push = None, private: Private = False) -> None:
+def publish_index(folder: Folder, push: Push = None, private: Private = False) -> None:
     """Write the served index with text encoder, gates and card, so that `autolora.open` opens it anywhere."""
     folder = folder.expanduser().absolute()
     root, params = _prepare(push, private)
     announce(f"writing the index into {folder}")
     from autolora.publication.folder import PLACEHOLDER, push_to_hub, write_published_index
 
-    manifest = write_published_index(root, params, folder, rev, push or PLACEHOLDER)
+    manifest = write_published_index(root, params, folder, push or PLACEHOLDER)
     _print_folder(folder, f"index {manifest.index[:12]}")
     if push is not None:
         commit = push_to_hub(folder, push, private=private)
@@ -155,7 +154,7 @@ def _hub_id(name: str) -> str | None:
 
 def _finish_model(folder: Path, config: PretrainedConfig, push: str | None, private: bool) -> None:
     """Print what was written, and upload it if an id is given."""
-    from autolora.pretrained.upload import push_to_hub
+    from autolora.pretrained.folder import push_to_hub
 
     _print_folder(folder, f"relative error of a tensor at most {config.weights_error:.2g}")
     if push is not None:

@@ -1,12 +1,20 @@
 """`autolora verify` and `autolora repair`."""
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import to_json
+from autolora.wording import counted
+
+if TYPE_CHECKING:
+    from autolora.integrity.verification import Finding
+
+MAX_NAMES = 3
+"""outputs that a line names"""
 
 
 def verify(
@@ -25,8 +33,8 @@ def verify(
     if as_json:
         print(to_json(result.to_row()))
     else:
-        for finding in result.findings:
-            print(f"{finding.problem:8} {finding.path}{f' ({finding.detail})' if finding.detail else ''}")
+        for line in _describe(result.findings):
+            print(line)
         for path in result.unversioned:
             print(f"{path} is not yet versioned: run `python -m flows.dvc`")
         for phrase in result.changed_inputs:
@@ -37,6 +45,23 @@ def verify(
         )
     if result.findings:
         raise typer.Exit(1)
+
+
+def _describe(findings: "Sequence[Finding]") -> Iterator[str]:
+    """Yield a line per finding; files that DVC's cache lacks too, as in a clone without data, have one in common."""
+    from autolora.integrity.verification import MISSING, not_pulled
+
+    outputs = not_pulled(findings)
+    lacking = {finding for found in outputs.values() for finding in found}
+    for finding in findings:
+        if finding not in lacking:
+            yield f"{finding.problem:8} {finding.path}{f' ({finding.detail})' if finding.detail else ''}"
+    if lacking:
+        names = ", ".join([*list(outputs)[:MAX_NAMES], *(["…"] if len(outputs) > MAX_NAMES else [])])
+        yield (
+            f"{MISSING:8} {counted(len(lacking), 'file')} of {counted(len(outputs), 'output')} that DVC's cache lacks "
+            f"too ({names}): run `dvc pull`; what no remote has, `dvc repro` makes again"
+        )
 
 
 def repair(

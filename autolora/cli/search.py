@@ -1,6 +1,7 @@
 """`autolora search`."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -33,11 +34,13 @@ from autolora.cli.options import (
 )
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
-from autolora.cli.unknown_values import warn_of_unknown_values
 from autolora.extras import libraries_for
 from autolora.params import Params
+from autolora.storage.suggestions import did_you_mean
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from autolora.index.copies import Index
     from autolora.records import Hit
     from autolora.search.reasons import Reasons
@@ -47,6 +50,9 @@ MAX_UNFOLDED = 32
 """characters of an id up to which the table of hits keeps it on one line"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
+FAMILY = "family"
+MAX_LISTED = 12
+"""different values that a warning of an unknown one lists"""
 
 
 def search(
@@ -75,7 +81,7 @@ def search(
     rev: Rev = None,
     with_reasons: Annotated[
         bool,
-        typer.Option("--reasons", help="Print why each adapter was found; loads the encoder and sketches."),
+        typer.Option("--reasons", help="Print why each adapter was found."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +95,7 @@ def search(
 
     count, file = _parse_count(k), to_absolute(image) if image else None
     root, params = enter_repository()
-    flags = (is_set("nsfw", nsfw), is_set("person", person), any_of("family", families))
+    flags = (is_set("nsfw", nsfw), is_set("person", person), any_of(FAMILY, families))
     conditions = [
         *of_options(
             licenses=licenses,
@@ -104,15 +110,14 @@ def search(
         *(condition for condition in flags if condition is not None),
         *(where or ()),
     ]
+    opened = _open_image(file, params) if file else None
     retriever = open_retriever(root, rev, params)
-    named_values = {"license": licenses, "base": bases, "hub": hubs, "family": families}
+    named_values = {"license": licenses, "base": bases, "hub": hubs, FAMILY: families}
     warn_of_unknown_values(retriever.index, named_values)
     number = params.retrieval.k if k is None else count
-    text = _describe(root, params, file) if file else prompt or ""
+    text = _describe(root, params, file, opened) if file and opened else prompt or ""
     hits = retriever.choose(text, k=number, where=conditions or None)
-    if with_reasons:
-        announce("loading the encoder, for the largest blocks")
-    reasons = retriever.reasons(text, hits, blocks=with_reasons) if as_json or with_reasons else []
+    reasons = retriever.reasons(text, hits) if as_json or with_reasons else []
     if as_json:
         rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
@@ -135,14 +140,20 @@ def _check_query(prompt: str | None, image: Path | None) -> None:
         check_prompt(prompt)
 
 
-def _describe(root: Path, params: Params, image: Path) -> str:
-    """Return the caption of the image in a file, and print it to stderr."""
+def _open_image(file: Path, params: Params) -> "Image.Image":
+    """Return the image in a file, before anything that takes longer is loaded."""
     with libraries_for("a search by an image"):
-        from autolora.search.by_image import describe_image, open_image
+        from autolora.search.by_image import open_image
 
-    opened = open_image(image, params.pool)
-    announce(f"captioning {image.name} with {params.models.vlm}")
-    caption = describe_image(root, params, opened)
+    return open_image(file, params.pool)
+
+
+def _describe(root: Path, params: Params, file: Path, image: "Image.Image") -> str:
+    """Return the caption of the image of a file, and print it to stderr."""
+    from autolora.search.by_image import describe_image
+
+    announce(f"captioning {file.name} with {params.models.vlm}")
+    caption = describe_image(root, params, image)
     announce(f"searching for its caption: {caption}")
     return caption
 
@@ -222,3 +233,25 @@ def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     for hit, reason in zip(hits, reasons, strict=True):
         print(f"\n{hit.rank}. {hit.id}")
         print_facts(describe(reason))
+
+
+def warn_of_unknown_values(index: "Index", wanted: Mapping[str, Sequence[str] | None]) -> None:
+    """Print a line to stderr per value that no adapter has: the search then finds nothing by it.
+
+    wanted: column -> values of its option; None if the option is not given.
+    """
+    for column, values in wanted.items():
+        for line in _warnings_of_unknown_values(index, column, values or ()):
+            print(line, file=sys.stderr)
+
+
+def _warnings_of_unknown_values(index: "Index", column: str, values: Sequence[str]) -> Iterator[str]:
+    if not values:
+        return
+    known = sorted(filter(None, index.rows.columns.column(column).unique().to_pylist()))
+    for value in values:
+        if value not in known and column == FAMILY:  # no sha256 is meant by a similar one
+            yield f"no adapter has the {FAMILY} '{value}'; `autolora show NAME` prints that of an adapter"
+        elif value not in known:
+            listed = f"; those of the index are {', '.join(known)}" if len(known) <= MAX_LISTED else ""
+            yield f"no adapter has the {column} '{value}'{did_you_mean(value, known)}{listed}"

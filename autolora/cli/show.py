@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from autolora.cli.command import announce, enter_repository
+from autolora.cli.command import enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import print_facts, print_table, to_json
 from autolora.cli.paths import to_absolute
@@ -19,7 +19,6 @@ from autolora.errors import MissingArtifact
 from autolora.params import Params
 
 if TYPE_CHECKING:
-    from autolora.generation.trigger_words import TriggerWordCheck
     from autolora.show.caption_agreement import CaptionAgreement
     from autolora.show.lookup import AdapterRecord
 
@@ -32,20 +31,12 @@ def show(
         bool,
         typer.Option("--captions", help="Compare each caption with the weights and with the other images."),
     ] = False,
-    trigger_words: Annotated[
-        bool,
-        typer.Option(
-            "--trigger-words",
-            help="Draw images to see whether the trigger words change them; needs the base model, and is cached.",
-        ),
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show all about ADAPTER: a sha256 (6 digits or more), a hub id (author/name), a LoRA file, or a generated PNG."""
     if adapter.lower().endswith(".png"):
-        options = {"captions": captions, "trigger-words": trigger_words}
-        if name := next((name for name, is_given in options.items() if is_given), None):
-            raise typer.BadParameter("is for adapters, not for images", param_hint=f"--{name}")
+        if captions:
+            raise typer.BadParameter("is for adapters, not for images", param_hint="--captions")
         _show_image(Path(os.path.expanduser(adapter)), as_json)
         return
     from autolora.show.facts import facts
@@ -65,18 +56,13 @@ def show(
             "adapter has this name: give one of these"
         ) from error
     agreements = _compare_captions(root, record) if captions else []
-    checks = _check_trigger_words(root, params, record) if trigger_words else []
     if as_json:
         details: dict[str, Any] = {"caption_agreement": list(map(asdict, agreements))} if captions else {}
-        if trigger_words:
-            details["trigger_word_checks"] = [asdict(row) | {"has_effect": row.has_effect} for row in checks]
         print(to_json(record_json(record) | details))
         return
     print_facts(facts(record))
     if captions:
         print_table(_agreement_table(agreements))
-    if trigger_words:
-        print_table(_trigger_word_table(checks))
 
 
 def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
@@ -122,37 +108,4 @@ def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
         others = "–" if row.others is None else f"{row.others:.3f}"
         text = f"{escape(row.text)} … (cut)" if row.cut else escape(row.text)
         table.add_row(f"{row.weights:.3f}", others, row.image[:8], text)
-    return table
-
-
-def _check_trigger_words(root: Path, params: Params, record: "AdapterRecord") -> "list[TriggerWordCheck]":
-    """Return the checks of an adapter's trigger words; empty without words or weights."""
-    announce(f"loading {params.models.pipeline} to draw with and without the trigger words")
-    from autolora.generation.images import Generator
-    from autolora.generation.trigger_words import check_trigger_words
-
-    words = record.sources.primary.trigger_words
-    if record.adapter is None or not record.adapter.accepted or not words:
-        return []
-    return check_trigger_words(
-        root,
-        lambda: Generator(root, params.models, params.pool),
-        record.adapter.sha256,
-        words,
-        params.generation,
-        (params.models.pipeline, params.models.pipeline_revision),
-    )
-
-
-def _trigger_word_table(checks: "Sequence[TriggerWordCheck]") -> Table:
-    """Return the table of `show --trigger-words`."""
-    from autolora.generation.trigger_words import PROMPT
-
-    title = "no trigger words to check"
-    if checks:
-        title = f'change of images of "{PROMPT}" by a word that is added'
-    table = Table("word", "change", "meaningless words", "effect", title=title)
-    for check in checks:
-        effect = "yes" if check.has_effect else "no more than a meaningless word"
-        table.add_row(escape(check.word), f"{check.change:.3f}", f"at most {check.control:.3f}", effect)
     return table

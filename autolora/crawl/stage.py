@@ -13,7 +13,6 @@ from pathlib import Path
 from autolora.catalog import failed_items, takedowns
 from autolora.catalog import store as catalog
 from autolora.crawl import day_start, watermarks
-from autolora.crawl.advance import advance
 from autolora.crawl.deferral import restore_images
 from autolora.crawl.details import Completion
 from autolora.crawl.plan import CatalogPlan, make_plan
@@ -111,11 +110,33 @@ def write(root: Path, plan: CatalogPlan) -> None:
     """Write a plan as the new catalog, advance the watermarks, and discard the journals of finished scans."""
     day_start.write(root, plan.catalog_at_day_start, [plan.before, plan.listings], plan.today)
     catalog.write(root, plan.listings)
-    marks = {scan.hub: advance(scan, plan.today) for scan in plan.scans}
+    marks = {scan.hub: _advance(scan, plan.today) for scan in plan.scans}
     watermarks.write(root, {hub: mark for hub, mark in marks.items() if mark})
     for scan in plan.scans:
         if scan.finished_journal and not scan.failed:
             scan.finished_journal.discard()
+
+
+def _advance(scan: HubScan, today: date) -> watermarks.Watermark | None:
+    """Return the hub's watermark after a scan; the former one, or None, if the scan was not complete.
+
+    The watermark stays at or before every new model that could not be completed, so that the next scan reads it again.
+    """
+    mark = scan.watermark
+    if not scan.is_complete:
+        return mark
+    times = [min(model.updated, watermarks.end_of(today)) for model in scan.models.values()]
+    if mark:
+        times.append(mark.newest)
+    if not times:
+        return None
+    failed = [model.updated for model in scan.models.values() if model.id in scan.failed]
+    new_failed = [updated for updated in failed if not mark or updated > mark.newest]
+    return watermarks.Watermark(
+        newest=min([max(times), *new_failed]),
+        last_full_scan=today if scan.is_full or mark is None else mark.last_full_scan,
+        rules=scan.rules_digest,
+    )
 
 
 def restore(root: Path) -> bool:

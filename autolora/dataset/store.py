@@ -95,7 +95,7 @@ class TrainingLock:
     train_until: datetime.date | None
     """None if the lock does not exist yet"""
     recipe: CaptionRecipe | None
-    """of the captions that count; None: a lock without captions, or of an earlier version"""
+    """of the captions that count; None: a lock without captions"""
     rows: tuple[TrainingRow, ...]
 
     def in_split(self, split: Split) -> tuple[TrainingRow, ...]:

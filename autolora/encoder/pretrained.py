@@ -4,7 +4,7 @@
     pretrained = load_pretrained("owner/name", revision="0123...")
     pretrained.check_fits(transformer_config, text_encoder.digest, sketch_size)
 
-autolora.pretrained.upload uploads such a folder.
+`autolora.pretrained.folder.push_to_hub` uploads such a folder.
 """
 
 import json

@@ -2,28 +2,22 @@
 data/encoder and its digest.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from autolora.encoder.examples import TrainExample, load_examples
-from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.pretrained import load_pretrained
 from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
 from autolora.encoder.training import Step, build, fit
-from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams, PoolParams, training_params
-from autolora.presets.encoder import EncoderVariant
 from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 from autolora.storage.inputs import write_libraries
 
 ADAPTERS_IN_MEMORY = 1024
-
-logger = logging.getLogger(__name__)
 
 
 def train(
@@ -44,7 +38,7 @@ def train(
     read = reader(root, encoder.config, bounds)
     if params.variant.model == "transformer":  # the regression reads each adapter once
         read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(read)
-    examples = _accepted(load_examples(root), read, params.variant)
+    examples = load_examples(root)
     tags = yield from fit(encoder, examples, read, text_encoder, params)
     save_encoder(folder(root), encoder, tags)
     write_libraries(folder(root))
@@ -79,23 +73,3 @@ def _trained_from(examples: list[TrainExample], params: EncoderParams) -> dict[s
     """Return the hashes of the inputs of a training: params, and each adapter's family and captions."""
     inputs = {example.sha256: hash_value([example.family, example.captions]) for example in examples}
     return inputs | {"params": hash_value(training_params(params))}
-
-
-def _accepted(
-    examples: list[TrainExample], read: Callable[[str], AdapterBatch], variant: EncoderVariant
-) -> list[TrainExample]:
-    """Return the examples that the variant can encode; raises MissingArtifact if there are none."""
-    if variant.missing_slots != "error":
-        return examples
-    complete = [example for example in examples if bool(read(example.sha256).present.all())]
-    logger.warning(
-        "training on the %d of %d adapters that change every slot (missing_slots is 'error')",
-        len(complete),
-        len(examples),
-    )
-    if not complete:
-        raise MissingArtifact(
-            "no training adapter changes every slot, and encoder.overrides.missing_slots is 'error': set it to "
-            "'mask' or 'zero' in params.yaml"
-        )
-    return complete

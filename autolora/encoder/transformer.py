@@ -17,7 +17,6 @@ from autolora.encoder.calibration import unfitted_relevance
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import Stacks, norms
 from autolora.encoder.text_map import TextMap
-from autolora.errors import MismatchError
 
 MIN_NORM = 1e-30
 """smaller norms of an update are divided by this instead"""
@@ -51,7 +50,6 @@ class TransformerEncoder(nn.Module):
         """Return the vectors (B, d) of adapters, not normalized: the mean of the last block's tokens (Eq. 2).
 
         values, present: of an `AdapterBatch`; each adapter must have at least one present slot.
-        Raises MismatchError if a slot is missing and the variant makes that an error.
         """
         x = self.tokens(values, present) + self.positions
         visible = self._visible_slots(present).repeat_interleave(x.shape[1] // present.shape[1], dim=1)
@@ -87,15 +85,8 @@ class TransformerEncoder(nn.Module):
 
     def _visible_slots(self, present: Tensor) -> Tensor:
         """Return the slots (B, S) whose tokens are attended to and averaged."""
-        missing_slots = self.config.variant.missing_slots
-        if missing_slots == "error" and not bool(present.all()):
-            missing = int((~present).sum(1).max())
-            raise MismatchError(
-                f"an adapter does not change {missing} of {present.shape[1]} slots, and this encoder needs all "
-                "of them (missing_slots is 'error'): remove the adapter, or train with "
-                "encoder.overrides.missing_slots 'mask' or 'zero' in params.yaml"
-            )
-        return torch.ones_like(present) if missing_slots == "zero" else present
+        hides = self.config.variant.missing_slots == "mask"
+        return present if hides else torch.ones_like(present)
 
     def _probe(self, values: Tensor | Stacks) -> tuple[list[Tensor], Tensor]:
         """Return q·ΔWᵀ, (B, n, L, m or d_out) per group of n slots, and the norms ‖ΔW‖ (B, S).

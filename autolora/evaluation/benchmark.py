@@ -1,7 +1,9 @@
 """The benchmark of an index: the queries of a split, and the texts and weights that methods compare them with."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -21,11 +23,40 @@ from autolora.metrics.benchmark import (
     sum_captions,
 )
 from autolora.metrics.bm25 import count_words
-from autolora.metrics.components import PrincipalComponents
 from autolora.storage.arrays import Float32Array, Float64Array
 
 TEXTS_AT_ONCE = 8192
 """texts whose vectors are in memory at once; a multiple of models.TEXTS_PER_BATCH, so that batches are full"""
+COMPONENTS = 64
+"""principal components of the fingerprints"""
+MIN_COMPONENTS_LENGTH = 1e-12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrincipalComponents:
+    """The directions in which fingerprints vary most: adapters by their weights, without what is learned from texts."""
+
+    mean: Float32Array
+    """(w,)"""
+    axes: Float32Array
+    """(w, c), orthonormal"""
+
+    @classmethod
+    def of(cls, rows: Float32Array) -> Self:
+        """Return the COMPONENTS largest of rows (N, w); fewer if N - 1 or w is smaller."""
+        mean = rows.mean(axis=0)
+        centered = rows - mean
+        count = min(COMPONENTS, max(len(rows) - 1, 1), rows.shape[1])
+        _, vectors = np.linalg.eigh((centered.T @ centered).astype(np.float64))
+        return cls(mean, vectors[:, -count:].astype(np.float32))
+
+    def project(self, rows: Float32Array) -> Float64Array:
+        """Return unit rows (N, c): their inner products are cosines of components."""
+        projected = ((rows - self.mean) @ self.axes).astype(np.float64)
+        unit: Float64Array = projected / np.maximum(
+            np.linalg.norm(projected, axis=1, keepdims=True), MIN_COMPONENTS_LENGTH
+        )
+        return unit
 
 
 def build_benchmark(

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from autolora.evaluation.store import plots_folder
 from autolora.matching.relevance import Relevance
-from autolora.metrics import reliability, retrieval
+from autolora.metrics import retrieval
 from autolora.metrics.benchmark import Benchmark, relevant_by_level
 from autolora.metrics.bootstrap import cluster_means
 from autolora.metrics.comparison import Searches, search
@@ -77,7 +77,7 @@ def _reliability(
         return []
     hits = searches.hits.ravel()
     stated = relevance.probabilities(searches.scores.ravel(), uses_captions[hits], remainder=0.0)
-    return reliability.bins(stated, right.ravel())
+    return retrieval.reliability_bins(stated, right.ravel())
 
 
 def _similarity(cosines: Float64Array, right: BoolArray) -> Rows:

@@ -21,7 +21,6 @@ from autolora.metrics.benchmark import Benchmark, relevant_by_level
 from autolora.metrics.comparison import (
     compare_in_unseen_index,
     compare_methods,
-    example_searches,
     index_health,
     search_index,
 )
@@ -66,26 +65,22 @@ def evaluate(
 
 
 def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
-    """Return the content of the report, rounded: tables by level, index health, example searches, counts."""
+    """Return the numbers, rounded: tables by level, index health, counts."""
     relevant = relevant_by_level(benchmark)
     searches = search_index(benchmark, relevant, params.ks)
-    report = {
+    numbers = {
         "levels": compare_methods(benchmark, searches, relevant, params),
         UNSEEN_INDEX: compare_in_unseen_index(benchmark, params),
         "health": index_health(benchmark, searches, params.ks),
-        "examples": example_searches(benchmark, searches, params.seed),
-        "themes": benchmark.themes,
         "indexed_adapters": len(benchmark.adapters),
         "queries": len(benchmark.queries),
         "queried_adapters": len({query.adapters[0] for query in benchmark.queries}),
-        "bootstrap": params.bootstrap,
-        "metrics": [*(f"R@{k}" for k in params.ks), "MRR"],
     }
-    content: dict[str, Any] = rounded(report)
+    content: dict[str, Any] = rounded(numbers)
     return content
 
 
-def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Headline]:
+def headlines(measured: Mapping[str, Any], preset: str, split: Split) -> list[Headline]:
     """Return the rows of metrics/details.json: R@1, if params ask for it, of each method at each level, in the whole
     index and in that of unseen adapters.
 
@@ -93,8 +88,8 @@ def headlines(report: Mapping[str, Any], preset: str, split: Split) -> list[Head
     Those of the validation split end in `validation` instead.
     """
     suffix = _suffix(split)
-    tables = report["levels"] | {
-        f"{UNSEEN_INDEX} {name}": level for name, level in report[UNSEEN_INDEX].items()
+    tables = measured["levels"] | {
+        f"{UNSEEN_INDEX} {name}": level for name, level in measured[UNSEEN_INDEX].items()
     }
     rows = []
     for level, table in tables.items():
@@ -121,16 +116,14 @@ def write(
     inputs: digests of what was evaluated. unmeasured: why there is no query. The digest excludes the results, which
     differ between processors.
     """
-    report = measure(benchmark, params) | {"inputs": dict(inputs)}
-    report |= {"unmeasured": unmeasured} if unmeasured else {}
-    write_atomic(report_path(root), to_json(report))
-    fields = ("levels", UNSEEN_INDEX, "health", "indexed_adapters", "queries", "queried_adapters")
-    numbers = {name: report[name] for name in fields}
-    numbers["health"] = {name: value for name, value in report["health"].items() if name != "most_retrieved"}
+    numbers = measure(benchmark, params)
+    about = {"inputs": dict(inputs)} | ({"unmeasured": unmeasured} if unmeasured else {})
+    write_atomic(report_path(root), to_json(numbers | about))
     write_atomic(metrics_path(root), to_json(numbers))
-    update(root, COMMAND, today, headlines(report, preset, params.split))
-    exact = ("inputs", "themes", "indexed_adapters", "queries", "queried_adapters")
-    hashes = {name: hash_value(report[name]) for name in exact} | {"params": hash_value(asdict(params))}
+    update(root, COMMAND, today, headlines(numbers, preset, params.split))
+    exact = {name: numbers[name] for name in ("indexed_adapters", "queries", "queried_adapters")}
+    exact |= {"inputs": inputs, "themes": benchmark.themes, "params": asdict(params)}
+    hashes = {name: hash_value(value) for name, value in exact.items()}
     return write_digest(root, "evaluation", hashes, SCHEMA)
 
 

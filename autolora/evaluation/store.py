@@ -12,7 +12,7 @@ def folder(root: Path) -> Path:
 
 
 def report_path(root: Path) -> Path:
-    """Return the path of report.json: tables, example searches, and the inputs that were evaluated."""
+    """Return the path of report.json: the numbers, and the inputs that were evaluated."""
     return folder(root) / "report.json"
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from autolora.experiments.cases import PromptCase
 from autolora.storage.files import write_atomic
@@ -14,17 +13,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExperimentResult:
-    """A prompt case with its generated images and their scores; everything but the case is JSON values."""
+    """A prompt case with the scores of its images; everything but the case is JSON values."""
 
     case: PromptCase
     relevance: list[float]
     """of each loaded adapter to the prompt, 0 to 1"""
-    grids: dict[str, str]
-    """method -> its images in one row, as PNG in base64"""
     scores: dict[str, dict[str, list[float]]]
     """method -> metric -> value for each seed, nan if the metric does not apply"""
-    gate_means: dict[str, Any] | None = None
-    """of the images by `gated`, as JSON values"""
 
 
 def keep(path: Path, result: ExperimentResult) -> None:

@@ -6,9 +6,7 @@ Scenarios: `pair` (two adapters loaded, the prompt asks for both), `single` (one
 """
 
 import datetime
-import io
 import logging
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +18,12 @@ from PIL import Image
 from autolora import models
 from autolora.encoder import store as encoder_store
 from autolora.experiments.cases import CandidateAdapter, PromptCase, candidates, draw_cases
-from autolora.experiments.methods import differences, generate_by_method, method_names
+from autolora.experiments.methods import DIFFERENCES, METHODS, generate_by_method
 from autolora.experiments.relevance import relevance_scorer
 from autolora.experiments.results import ExperimentResult, keep, read_kept
 from autolora.experiments.scoring import Scores, score_images
-from autolora.experiments.store import folder, metrics_path, report_path
+from autolora.experiments.store import metrics_path, report_path
 from autolora.fusion import store as fusion_store
-from autolora.fusion.recorder import GateRecorder
 from autolora.generation.images import Generator
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judges import Judges
@@ -50,8 +47,6 @@ HEADLINES = {
     "neither_shown": ("unrelated", "neither shown"),
 }
 """name in metrics/details.json -> scenario and metric"""
-GRID_IMAGE_PX = 256
-"""largest side of one image in a row of images"""
 KEPT = Path("cache", "experiments")
 """the results of the finished cases of an unfinished run"""
 
@@ -114,16 +109,12 @@ def _measurement(
 
     def measure(case: PromptCase) -> ExperimentResult:
         relevance = relevance_of(case)
-        recorder = GateRecorder(generator.pipeline.transformer.config)
-        images = generate_by_method(generator, case, relevance, params, generation, recorder)
+        images = generate_by_method(generator, case, relevance, params, generation)
         scores = score_images(judges, case, images, lambda sha256: _renderings(root, adapters[sha256]))
-        means = recorder.result()
         return ExperimentResult(
             case=case,
             relevance=list(relevance),
-            grids={method: b64encode(join_images(batch)).decode() for method, batch in images.items()},
             scores={name: {key: row.tolist() for key, row in rows.items()} for name, rows in scores.items()},
-            gate_means=means.to_json() if means else None,
         )
 
     return measure
@@ -145,7 +136,7 @@ def _paths(
         read_json(root / "digests" / "code" / "experiments.json"),
         hash_folder(encoder_store.folder(root)), hash_folder(fusion_store.folder(root)),
         base.pipeline, base.pipeline_revision, base.dtype, read_state(root, base.pipeline).sha256, judges.facts,
-        asdict(settings.generation), method_names(params), params.images, params.seed,
+        asdict(settings.generation), params.images, params.seed,
     ]  # fmt: skip
     own = [[asdict(case), [asdict(adapters[sha256]) for sha256 in case.adapters]] for case in cases]
     return [root / KEPT / f"{hash_value([*shared, *parts])}.json" for parts in own]
@@ -162,10 +153,10 @@ def compare_methods(results: Sequence[ExperimentResult], params: ExperimentsPara
     tables: dict[str, Any] = {}
     for scenario in dict.fromkeys(result.case.scenario for result in results):
         members = [result for result in results if result.case.scenario == scenario]
-        methods = {method: _concatenated(members, method) for method in method_names(params)}
+        methods = {method: _concatenated(members, method) for method in METHODS}
         paired = {
             f"{a} − {b}": {metric: values - methods[b][metric] for metric, values in methods[a].items()}
-            for a, b in differences(params)
+            for a, b in DIFFERENCES
         }
         clusters = [result.case.cluster for result in members for _ in range(params.images)]
         tables[scenario] = {
@@ -208,43 +199,21 @@ def write(
     preset: str,
     today: datetime.date,
 ) -> str:
-    """Write the images, report.json, the metrics and, last, the digest; return the digest.
+    """Write report.json, the metrics and, last, the digest; return the digest.
 
     inputs: what the images were generated and scored with. The digest excludes the results, which differ between
     processors.
     """
-    cases = []
-    for number, result in enumerate(results):
-        grids = {method: f"grids/{number:02d}-{method}.png" for method in result.grids}
-        for method, name in grids.items():
-            write_atomic(folder(root) / name, b64decode(result.grids[method]))
-        row = {"relevance": result.relevance, "grids": grids, "gate_means": result.gate_means}
-        cases.append(asdict(result.case) | row)
     scenarios = compare_methods(results, params)
     numbers = {"scenarios": scenarios, "images": params.images, "prompts": len(results)}
-    settings = {"methods": method_names(params), "bootstrap": params.bootstrap, "seed": params.seed}
-    report = rounded(numbers | settings | {"cases": cases, "inputs": dict(inputs)})
+    cases = [asdict(result.case) | {"relevance": result.relevance} for result in results]
+    report = rounded(numbers | {"cases": cases, "inputs": dict(inputs)})
     write_atomic(report_path(root), to_json(report))
     write_atomic(metrics_path(root), to_json(rounded(numbers)))
     update(root, COMMAND, today, headlines(scenarios, preset))
     exact = {"inputs": inputs, "params": asdict(params), "cases": [asdict(result.case) for result in results]}
     hashes = {name: hash_value(value) for name, value in exact.items()}
     return write_digest(root, "experiments", hashes, SCHEMA)
-
-
-def join_images(images: Sequence[Image.Image]) -> bytes:
-    """Return images in one row as PNG, each at most 256 px per side, with transparent gaps."""
-    tiles = [image.convert("RGB") for image in images]
-    for tile in tiles:
-        tile.thumbnail((GRID_IMAGE_PX, GRID_IMAGE_PX))
-    gap = max(1, tiles[0].width // 32)
-    width = sum(tile.width for tile in tiles) + gap * (len(tiles) - 1)
-    row = Image.new("RGBA", (width, tiles[0].height), (0, 0, 0, 0))
-    for number, tile in enumerate(tiles):
-        row.paste(tile, (number * (tile.width + gap), 0))
-    stream = io.BytesIO()
-    row.save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def _renderings(root: Path, adapter: CandidateAdapter) -> list[Image.Image]:

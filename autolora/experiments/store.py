@@ -12,7 +12,7 @@ def folder(root: Path) -> Path:
 
 
 def report_path(root: Path) -> Path:
-    """Return the path of report.json: tables, prompt cases, and the inputs of the experiment."""
+    """Return the path of report.json: the numbers, prompt cases, and the inputs of the experiment."""
     return folder(root) / "report.json"
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from autolora.dataset.store import TrainingRow, locked_captions
 from autolora.fusion.flow_matching import Captions, encode_captions, encode_images
-from autolora.fusion.tensor_files import load_or_compute
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.lora.factors import Lora
 from autolora.lora.slots import slots
@@ -25,6 +24,7 @@ from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.storage.hashes import hash_value
+from autolora.storage.tensor_files import load_or_compute
 
 ADAPTERS_IN_MEMORY = 64
 """adapters whose weights are kept"""

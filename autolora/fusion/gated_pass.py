@@ -9,6 +9,7 @@ What `Gate.forward` computes one adapter after the other, with tensors of full s
   FLUX.1-dev's use it compiled.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autolora.fusion.compilation import CompiledFunction
 from autolora.fusion.gate import EPS, Gate
 from autolora.lora.factors import Factors
 
@@ -32,6 +32,35 @@ COMPILED_CHUNK = 2**22
 DEVICE_CHUNK = 2**26
 """the same on other devices: large enough that they do not wait for the next call"""
 Combine = Callable[..., Tensor]
+
+logger = logging.getLogger(__name__)
+
+
+class CompiledFunction:
+    """Compiles a function at its first call, for all sizes of its tensors.
+
+    Both forms give the same results up to rounding. Without a compiler the function itself is called, which the log
+    says once.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self._fast: Callable[..., Tensor] | None = None
+
+    def __call__(self, *arguments: Tensor | None) -> Tensor:
+        """Return what the function returns."""
+        if self._fast is None:
+            self._fast = torch.compile(self.function, dynamic=True)
+        try:
+            return self._fast(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            logger.warning(
+                "the gates run without torch.compile, which fails here (%s): they need more time; install a C++ "
+                "compiler, such as g++, and for a GPU Triton",
+                str(error).strip().partition("\n")[0],
+            )
+            self._fast = self.function
+            return self.function(*arguments)
 
 
 def combine(

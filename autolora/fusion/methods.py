@@ -29,7 +29,6 @@ def attach(
     method: Method,
     params: RuleParams,
     load_gates: LoadGates,
-    recorder: GateRecorder | None = None,
 ) -> Attachment:
     """Let adapters act in a pipeline by a method of fusion; return what removes them.
 
@@ -37,7 +36,7 @@ def attach(
     the pipeline.
     """
     check_method(method)
-    return choose_rule(adapters, method, params, load_gates, recorder).attach(pipeline, adapters)
+    return choose_rule(adapters, method, params, load_gates).attach(pipeline, adapters)
 
 
 def to_adapter(hit: Hit, lora: Lora) -> Adapter:

@@ -4,7 +4,7 @@
     pretrained = load_pretrained("owner/name", revision="0123...")
     pretrained.check_fits(transformer_config)
 
-autolora.pretrained.upload uploads such a folder.
+`autolora.pretrained.folder.push_to_hub` uploads such a folder.
 """
 
 from collections.abc import Mapping

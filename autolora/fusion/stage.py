@@ -15,14 +15,12 @@ from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.checkpoint import Checkpoint, TrainingState
-from autolora.fusion.distillation import Distillation
 from autolora.fusion.examples import ExampleReader, find_examples, texts_by_image
 from autolora.fusion.flow_matching import shifted_sigmas
 from autolora.fusion.gate import Gates
-from autolora.fusion.initial import initial_gates
 from autolora.fusion.interference import Interference
 from autolora.fusion.pretrained import load_pretrained
-from autolora.fusion.training import Progress, TrainingLoss, fit
+from autolora.fusion.training import Progress, fit
 from autolora.fusion.training_set import TrainingSet
 from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
@@ -42,7 +40,7 @@ def train(
     """Train the gates on the locked adapters, save data/fusion and then its digest; return the last state.
 
     bounds: limits on files of weights. tokens: number of T5 states per caption.
-    Raises MissingArtifact if there are no training examples, or as `initial_gates`.
+    Raises MissingArtifact if there are no training examples.
     """
     models.set_threads(base)
     lock = training_lock(root)
@@ -52,10 +50,9 @@ def train(
             f"{root / 'data/training.jsonl'} lists no training adapters: run `dvc repro dataset`"
         )
     pipeline = models.load_pipeline(base)
-    gates = initial_gates(root, params, pipeline.transformer.config)
+    torch.manual_seed(params.seed)
+    gates = fusion.build(pipeline.transformer.config, params.variant)
     trained_from = _trained_from(root, [*rows, *validation_rows], params, base)
-    if params.init is not None:
-        trained_from["init"] = fusion.hash_weights(gates)
     if params.checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
     files = base_files(root, base)
@@ -65,9 +62,9 @@ def train(
     )
     logger.info("training on %d adapters", len(examples.adapters))
     examples.require_pairs(params.variant)
-    objective = make_objective(root, pipeline, examples, params, files)
+    objective = make_objective(pipeline, examples, params)
     is_held_out = _can_hold_out(validation, params)
-    held_out = make_objective(root, pipeline, validation, params, files) if is_held_out else None
+    held_out = make_objective(pipeline, validation, params) if is_held_out else None
     checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value([trained_from, files, tokens]))
     state = fit(gates.to(base.device), objective, params, progress, held_out, checkpoint)
     state.keep_best()
@@ -88,19 +85,11 @@ def _can_hold_out(validation: TrainingSet, params: FusionParams) -> bool:
     return params.validate_every is not None and validation.has_pairs(params.variant)
 
 
-def make_objective(
-    root: Path, pipeline: Any, examples: TrainingSet, params: FusionParams, base_files: str
-) -> TrainingLoss:
-    """Return the objective of the variant, on a training set. base_files: as `base_files`."""
+def make_objective(pipeline: Any, examples: TrainingSet, params: FusionParams) -> Interference:
+    """Return the loss of Eq. 10 on a training set, at the noise levels of the variant."""
     num_image_tokens = examples.encode_images(examples.adapters[0]).shape[1]
-    sigmas = _sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
-    if params.variant.objective == "interference":
-        return Interference(pipeline.transformer, examples, sigmas, params)
-    steps = torch.linspace(0, len(sigmas), params.trajectory_steps + 1)[:-1].long()
-    key = hash_value([base_files, params.image_size, params.trajectory_steps, params.variant.velocity_factor,
-                      params.variant.guidance, params.variant.flow_shift, params.seed])  # fmt: skip
-    folder = root / "cache" / "fusion_trajectories" / key[:16]
-    return Distillation(pipeline, examples, sigmas[steps], params, folder)
+    sigmas = training_sigmas(pipeline, params.variant.flow_shift, num_image_tokens)
+    return Interference(pipeline.transformer, examples, sigmas, params)
 
 
 def base_files(root: Path, base: ModelsParams) -> str:
@@ -135,7 +124,7 @@ def _trained_from(
     }
 
 
-def _sigmas(pipeline: Any, shift: float | None, tokens: int) -> Tensor:
+def training_sigmas(pipeline: Any, shift: float | None, tokens: int) -> Tensor:
     """Return the noise levels (S,) of training: those of the pipeline for `tokens` image tokens, or shifted ones."""
     return models.training_sigmas(pipeline, tokens) if shift is None else shifted_sigmas(shift)
 

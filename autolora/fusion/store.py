@@ -26,7 +26,7 @@ from autolora.storage.incremental import write_digest
 
 T = TypeVar("T")
 
-SCHEMA = 2
+SCHEMA = 3
 FIELDS = ("schema", "slots", "variant")
 """of config.json"""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -135,7 +135,7 @@ def check_exported(folder: Path) -> None:
     if isinstance(config, dict) and "slots" in config:
         raise MismatchError(
             f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them with "
-            "`autolora publish gates FOLDER` in that project, and name that folder in fusion.from or fusion.init"
+            "`autolora publish gates FOLDER` in that project, and name that folder in fusion.from"
         )
 
 

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.fusion.attachments import Pipeline, attachment_of, detach, keep, transformer_of
 from autolora.fusion.base_model import check_base_model, transformer_slots
 from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
@@ -39,11 +39,48 @@ if TYPE_CHECKING:  # a search does not import torch
     from PIL.Image import Image
 
     from autolora.fusion.gate import Gates
+    from autolora.fusion.install import Attachment
     from autolora.lora.slots import Slot
     from autolora.lora.text_parts import TextParts
     from autolora.search.reasons import Reasons
 
     Describe = Callable[[Image], str]
+
+_attached: "WeakKeyDictionary[Any, Attachment]" = WeakKeyDictionary()
+"""transformer of a loaded pipeline -> what removes its adapters"""
+
+
+class Pipeline(Protocol):
+    """A loaded pipeline of diffusers with the transformer of FLUX: text to image, image to image, Fill, Kontext."""
+
+    transformer: Any
+
+
+def keep(pipeline: Pipeline, attachment: "Attachment") -> None:
+    """Keep what has been attached to a pipeline until `detach`."""
+    _attached[transformer_of(pipeline)] = attachment
+
+
+def detach(pipeline: Pipeline) -> None:
+    """Remove the adapters of a pipeline, if there are any."""
+    attachment = _attached.pop(transformer_of(pipeline), None)
+    if attachment is not None:
+        attachment.close()
+
+
+def attachment_of(pipeline: Pipeline) -> "Attachment | None":
+    """Return what is attached to a pipeline."""
+    return _attached.get(transformer_of(pipeline))
+
+
+def transformer_of(pipeline: Pipeline) -> Any:
+    """Return the transformer itself, which torch.compile may have wrapped."""
+    transformer = getattr(pipeline, "transformer", None)
+    if transformer is None:
+        raise TypeError(
+            f"expected a pipeline of diffusers with a transformer, such as FluxPipeline, not {type(pipeline).__name__}"
+        )
+    return getattr(transformer, "_orig_mod", transformer)
 
 
 class Collection:
@@ -87,9 +124,9 @@ class Collection:
         """Return adapters by name, with a strength each if `names` is a mapping; as `Retriever.named`."""
         return self.retriever.named(prompt, names)
 
-    def reasons(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> "list[Reasons]":
+    def reasons(self, prompt: str, hits: Sequence[Hit]) -> "list[Reasons]":
         """Return why a search for the prompt has found each hit; as `Retriever.reasons`."""
-        return self.retriever.reasons(prompt, hits, blocks=blocks)
+        return self.retriever.reasons(prompt, hits)
 
     def describe(self, image: "Path | str | Image") -> str:
         """Return the caption of an image, a prompt for `search` and `select`, by the model that captions the pool's.

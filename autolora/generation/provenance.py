@@ -22,7 +22,7 @@ LIBRARIES = ("torch", "diffusers", "transformers")
 """whose version can change the pixels of an image"""
 MEAN_GATES = "mean gates"
 """label of where and when each adapter passed its gates"""
-MAX_PX = 2**26
+MAX_PX = 50_000_000
 """of an image whose provenance is read: the text follows the pixels, so these are decoded"""
 MAX_DEPTH = 50
 """of a provenance: what prints, compares or sends it visits its values recursively"""
@@ -83,7 +83,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise MissingArtifact(f"{path} does not exist: give a PNG that `autolora generate` wrote") from error
     except Exception as error:  # Pillow raises many types on damaged files
-        raise MissingArtifact(f"cannot read {path} as an image: {error}") from error
+        raise MissingArtifact(f"{path} is not a PNG that can be read: {error}") from error
     if text is None:
         raise MissingArtifact(
             f"{path} contains no provenance: `autolora generate` did not write it, or another program saved it again"

@@ -216,22 +216,17 @@ def readable_revisions(root: Path) -> list[Revision]:
 
 
 def fetch_revision(root: Path, rev: str, target: Path) -> None:
-    """Fetch data/index of a revision from DVC's cache or remote; the working tree stays as it is."""
-    fetch_output(root, rev, Path("data", "index"), target)
-
-
-def fetch_output(root: Path, rev: str, output: Path, target: Path) -> None:
-    """Fetch an output of a stage in a revision from DVC's cache or remote; the working tree stays as it is.
+    """Fetch data/index of a revision from DVC's cache or remote; the working tree stays as it is.
 
     Raises MissingArtifact if neither contains it, MissingLibrary if DVC is not installed.
     """
-    check_installed(f"fetching {output} of revision '{rev}'", "dvc")
-    command = [sys.executable, "-m", "dvc", "get", str(root), str(output), "--rev", rev, "-o", str(target)]
+    check_installed(f"fetching data/index of revision '{rev}'", "dvc")
+    command = [sys.executable, "-m", "dvc", "get", str(root), "data/index", "--rev", rev, "-o", str(target)]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
     completed = subprocess.run(command, capture_output=True, text=True, env=environment)
     if completed.returncode:
         raise MissingArtifact(
-            f"DVC cannot fetch {output} of revision '{rev}': {_failure_reason(completed.stderr)}: add a remote that "
+            f"DVC cannot fetch data/index of revision '{rev}': {_failure_reason(completed.stderr)}: add a remote that "
             "contains it (`dvc remote add`), or choose a revision that `autolora versions` marks as at hand"
         )
 

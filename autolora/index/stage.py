@@ -60,6 +60,9 @@ from autolora.storage.tables import (
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
+BATCH = 64
+"""adapters that are embedded per write"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -108,7 +111,7 @@ class IndexSync:
         """Return the columns of the index."""
         return columns(self.encoder.config.width)
 
-    def plan(self, batch: int) -> Plan:
+    def plan(self, batch: int = BATCH) -> Plan:
         """Compare the index with the dataset and the encoder. batch: number of adapters that are embedded per write."""
         stored = _stored_rows(self.root, self.columns)
         vectors = pending(

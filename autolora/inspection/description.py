@@ -79,7 +79,7 @@ class Description:
     """What is nearest to the weights of one file; lists are sorted by cosine, highest first."""
 
     tags: tuple[Tag, ...]
-    """most probable first; empty if the encoder has none, or words are given"""
+    """most probable first; empty if the encoder has none"""
     words: tuple[Match, ...]
     """empty with tags"""
     captions: tuple[Match, ...]
@@ -96,19 +96,16 @@ class Describer:
         self,
         encoder: Encoder,
         text_encoder: NumpyTextEncoder,
-        words: Sequence[str] | None,
         vocabulary: Sequence[str],
         neighbors: Neighbors | None,
         tags: TagTable | None,
     ) -> None:
         """Combine these; the encoder must have been trained with the text encoder.
 
-        words: candidates for the nearest words, instead of tags. None: the encoder's tags, or words of the vocabulary
-        if it has none.
+        vocabulary: candidates for the nearest words if the encoder has no tags.
         """
         self._encoder, self._text_encoder = encoder, text_encoder
-        self._words, self._neighbors = words or vocabulary, neighbors
-        self._tags = None if words else tags
+        self._vocabulary, self._neighbors, self._tags = vocabulary, neighbors, tags
         self._rule = caption_rule(encoder)
         self._vectors: dict[str, Float64Array] = {}
 
@@ -124,7 +121,7 @@ class Describer:
         captions = neighbors.captions([neighbor.sha256 for neighbor in near]) if neighbors else []
         return Description(
             tags=self._tags.tags(weights[None])[0] if self._tags else (),
-            words=() if self._tags else _leading(self._match(self._words, vector)),
+            words=() if self._tags else _leading(self._match(self._vocabulary, vector)),
             captions=tuple(self._match(captions, vector)[:NUM_CAPTIONS]),
             adapters=tuple(others[:NUM_ADAPTERS]),
             checks=self._check(weights, texts),

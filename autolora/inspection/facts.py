@@ -1,4 +1,4 @@
-"""Inspections in words: label -> text, for the terminal and the page."""
+"""Inspections in words: label -> text."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,8 +6,7 @@ from autolora.encoder.tags import describe_tags
 from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description, Match
-from autolora.inspection.index_entry import IndexEntry
-from autolora.inspection.inspection import Inspection
+from autolora.inspection.inspection import IndexEntry, Inspection
 
 LARGEST_BLOCKS, LARGE_SHARE = 5, 2.0
 """blocks that are named: up to 5 with this multiple of the mean share"""
@@ -37,8 +36,7 @@ def summarize_inspection(inspection: Inspection) -> str:
     if not inspection.accepted:
         return inspection.reason
     description = inspection.description
-    tags = [tag.text for tag in description.tags if tag.is_likely] if description else []
-    words = ", ".join(tags or [match.text for match in (description.words if description else ())])
+    words = _words_of(description) if description else ""
     trigger = ", ".join(inspection.trigger_words)
     notes = (
         words,
@@ -47,6 +45,15 @@ def summarize_inspection(inspection: Inspection) -> str:
         *(check.verdict for check in (description.checks if description else ()) if not check.agrees),
     )
     return "; ".join(filter(None, notes))
+
+
+def _words_of(description: Description) -> str:
+    """Return the likely tags, else the most probable one as unsure, else the nearest words."""
+    if not description.tags:
+        return ", ".join(match.text for match in description.words)
+    likely = ", ".join(tag.text for tag in description.tags if tag.is_likely)
+    first = description.tags[0]
+    return likely or f"unsure: {first.text} ({first.probability:.0%})"
 
 
 def describe_verdict(inspection: Inspection) -> str:

@@ -20,8 +20,7 @@ from autolora.inspection.content import ContentReader, PendingFile
 from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
-from autolora.inspection.index_entry import find_entry
-from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
+from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection, find_entry
 from autolora.lora.header import LENGTH_BYTES
 from autolora.lora.read import Reading, read_header
 from autolora.lora.remedies import REMEDIES

@@ -1,7 +1,6 @@
 """What files are inspected with: a base model and, if there is one, an encoder with its text encoder and an index."""
 
 import gc
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,25 +41,24 @@ def open_setup(
     *,
     pipeline: str | None,
     encoder: str | None,
-    words: Sequence[str] | None,
 ) -> Setup:
     """Return what files are inspected with.
 
     root, params: of the project, which is the working directory; None outside of one. pipeline: as of
     `open_base_model`. encoder: folder or hub id of a pretrained encoder; None: the one that the project has trained,
-    if it can be used. words: candidates for the nearest words.
+    if it can be used.
     Raises AutoLoraError if what is named does not exist or does not fit.
     """
     index, problem = _served_index(root)
     if encoder is not None:
-        setup = _with_pretrained(load_pretrained(encoder), params, pipeline, words)
+        setup = _with_pretrained(load_pretrained(encoder), params, pipeline)
         notes = (setup.note, f"files are not looked up in the index: {problem}" if problem else "")
         return replace(setup, index=index, note="; ".join(filter(None, notes)))
     base = open_base_model(pipeline, params)
     if root is None or params is None:
         return Setup(base=base, describer=None, index=None, note="give an encoder (--encoder) for words")
     try:
-        describer = _project_describer(root, params, base, words, index)
+        describer = _project_describer(root, params, base, index)
     except AutoLoraError as error:
         note = f"no words and nearest adapters: {error}; or give an encoder (--encoder)"
         return Setup(base=base, describer=None, index=index, note=note)
@@ -77,18 +75,6 @@ def prepare_process() -> None:
     gc.freeze()
 
 
-def read_words(path: Path) -> list[str]:
-    """Return the words or phrases of a file, one per line. Raises MissingArtifact if it cannot be read or is empty."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise MissingArtifact(f"cannot read the words in {path}: {error}") from error
-    words = list(dict.fromkeys(line for line in lines if line))
-    if not words:
-        raise MissingArtifact(f"{path} contains no words: write one word or phrase per line")
-    return words
-
-
 def _served_index(root: Path | None) -> tuple[Index | None, str]:
     """Return the served index of a project, and why there is none; None and an empty text outside of a project."""
     if root is None:
@@ -99,9 +85,7 @@ def _served_index(root: Path | None) -> tuple[Index | None, str]:
         return None, str(error)
 
 
-def _with_pretrained(
-    pretrained: PretrainedEncoder, params: Params | None, pipeline: str | None, words: Sequence[str] | None
-) -> Setup:
+def _with_pretrained(pretrained: PretrainedEncoder, params: Params | None, pipeline: str | None) -> Setup:
     """Return the setup of a pretrained encoder; the base model is its own unless a pipeline is named."""
     config = pretrained.encoder.config
     bounds = bounds_of(params)
@@ -116,7 +100,7 @@ def _with_pretrained(
         text_encoder = load_numpy_text_encoder(Path(cache), folder, pretrained.tokenizers)
     pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
     vocabulary = _vocabulary_words(text_encoder)
-    describer = Describer(pretrained.encoder, text_encoder, words, vocabulary, None, pretrained.tags)
+    describer = Describer(pretrained.encoder, text_encoder, vocabulary, None, pretrained.tags)
     note = "" if params is None else "nearest adapters are found with the project's own encoder only"
     return Setup(base=base, describer=describer, index=None, note=note)
 
@@ -139,9 +123,7 @@ def _text_pipeline(
     )  # fmt: skip
 
 
-def _project_describer(
-    root: Path, params: Params, base: BaseModel, words: Sequence[str] | None, index: Index | None
-) -> Describer:
+def _project_describer(root: Path, params: Params, base: BaseModel, index: Index | None) -> Describer:
     """Return the trained encoder and the served index of a project."""
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     config = encoder.config
@@ -157,7 +139,7 @@ def _project_describer(
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers if index else {})
     vocabulary = _vocabulary_words(text_encoder)
     tags = load_tags(encoder_store.folder(root))
-    return Describer(encoder, text_encoder, words, vocabulary, open_neighbors(root), tags)
+    return Describer(encoder, text_encoder, vocabulary, open_neighbors(root), tags)
 
 
 def _vocabulary_words(text_encoder: NumpyTextEncoder) -> list[str]:

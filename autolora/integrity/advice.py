@@ -7,16 +7,16 @@ git has.
 import hashlib
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import copies_folder, readable_revisions, served_digest, served_path
-from autolora.index.store import content_digest
+from autolora.index.served import copies_folder, former_digest, readable_revisions, served_path
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import FOLDER_SUFFIX, Output, write_list
-from autolora.integrity.verification import COPIES, EXTRA, MISSING, RECORDS, Finding
+from autolora.integrity.index_sources import working_digest
+from autolora.integrity.verification import EXTRA, MISSING, RECORDS, Finding
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.stages import STAGES
 from autolora.storage.git import read_committed
@@ -74,9 +74,9 @@ class _Adviser:
             return ""
         if self._is_in_git(finding):
             return GIT
-        if finding.kind == COPIES:
-            folder = copies_folder(self._root).relative_to(self._root)
-            return str(folder / Path(finding.path).relative_to(folder).parts[0])
+        copies = copies_folder(self._root).relative_to(self._root)
+        if Path(finding.path).is_relative_to(copies):
+            return str(copies / Path(finding.path).relative_to(copies).parts[0])
         if finding.kind in SUFFIXES:  # a batch that DVC has no version of has no output
             return POOL
         return (output.stage or POOL) if output else ""
@@ -140,9 +140,9 @@ class _Adviser:
     def _copy_again(self, folder: str) -> tuple[str, str]:
         """Return the command after which a copy of the index is intact or not needed, and the reason."""
         digest, remove = Path(folder).name, shlex.join(["rm", "-rf", folder])
-        if digest == _digest_or_none(lambda: content_digest(self._root)):
+        if digest == working_digest(self._root):
             return remove, "the next search makes the copy again, from data/index"
-        if digest != _digest_or_none(lambda: served_digest(self._root)):
+        if digest != former_digest(self._root):
             return remove, "this copy is not served; a search with its --rev makes it again"
         revisions = {revision.index: revision.commit.sha for revision in readable_revisions(self._root)}
         if rev := revisions.get(digest):
@@ -159,14 +159,6 @@ class _Adviser:
         except MissingArtifact:
             return False
         return file is None or hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
-
-
-def _digest_or_none(read: Callable[[], str | None]) -> str | None:
-    """Return a digest of an index; None if the file that states it is missing or damaged."""
-    try:
-        return read()
-    except (MissingArtifact, ValueError):
-        return None
 
 
 def _remove(findings: Sequence[Finding], whole: Sequence[str]) -> str:

@@ -18,10 +18,8 @@ import yaml
 from autolora.errors import MissingArtifact
 from autolora.extras import check_installed
 from autolora.pool.batches import batches_folder
-from autolora.pool.sketch_packs import packs_folder, recipe_of
-from autolora.storage.files import read_json
+from autolora.pool.sketch_packs import current_recipe, packs_folder, recipe_of
 from autolora.storage.git import blob_hash, committed_blobs, read_committed
-from autolora.storage.incremental import digest_path
 
 LOCK = "dvc.lock"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -182,7 +180,7 @@ def _record_paths(root: Path, committed: Mapping[str, str]) -> list[str]:
     """
     on_disk = {str(path.relative_to(root)) for folder in added_folders(root) for path in folder.glob("*.dvc")}
     absent = {path for path in committed if path == LOCK or path.endswith(".dvc")} - on_disk
-    recipe = _current_recipe(root) if absent else None
+    recipe = current_recipe(root) if absent else None
     lock = {LOCK} if (root / LOCK).exists() else set()
     return sorted(on_disk | lock | {path for path in absent if not _is_former_pack(root, path, recipe)})
 
@@ -208,14 +206,6 @@ def _is_former_pack(root: Path, path: str, recipe: str | None) -> bool:
     """Return whether a .dvc file is that of a sketch pack of another recipe than the pool's."""
     file = root / path.removesuffix(".dvc")
     return file.parent == packs_folder(root) and recipe_of(file.name) != recipe
-
-
-def _current_recipe(root: Path) -> str | None:
-    """Return the recipe of the last run of the stage `pool`; None if its digest is missing or damaged."""
-    try:
-        return (read_json(digest_path(root, "pool")) or {}).get("recipe")
-    except ValueError:
-        return None
 
 
 def _added_output(root: Path, path: str) -> Output:

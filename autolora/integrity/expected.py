@@ -1,6 +1,5 @@
 """Which files should be on disk, and the hash of each: pool, outputs of stages, DVC's cache, copies of the index."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,20 +8,17 @@ from pathlib import Path
 from autolora.catalog.takedowns import takedowns_path
 from autolora.errors import MissingArtifact
 from autolora.index.copies import HASHES, read_hashes
-from autolora.index.served import copies_folder, copy_path, served_digest, served_path
-from autolora.index.store import content_digest
+from autolora.index.served import copies_folder, copy_path, readable_revisions, served_digest, served_path
 from autolora.integrity.dvc_records import (
-    FOLDER_SUFFIX,
     Output,
     Records,
     object_path,
     read_list,
     read_records,
-    write_list,
 )
+from autolora.integrity.index_sources import working_digest
 from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
-from autolora.storage.git import committed_blobs, read_committed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,11 +66,9 @@ class Expectation:
     files: list[ExpectedFile] = field(default_factory=list)
     folders: list[ExpectedFolder] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Records.unreadable"""
+    """Records.unreadable, and the same of takedowns, copies of the index and cache/served"""
     unversioned: list[str] = field(default_factory=list)
     """batches and sketch packs that DVC has no version of"""
-    unchecked_copies: list[Path] = field(default_factory=list)
-    """copies of the index without a list of hashes"""
 
     def add(self, other: "Expectation") -> None:
         """Add what another part of the repository should hold."""
@@ -82,7 +76,6 @@ class Expectation:
         self.folders.extend(other.folders)
         self.unreadable.update(other.unreadable)
         self.unversioned.extend(other.unversioned)
-        self.unchecked_copies.extend(other.unchecked_copies)
 
 
 def expect_all(root: Path) -> Expectation:
@@ -170,12 +163,12 @@ def _expect_packs(root: Path, records: Records) -> Expectation:
 
 
 def _expect_output(root: Path, output: Output) -> Expectation:
-    """Return the files of one output of a stage."""
+    """Return the files of one output of a stage; none of a folder that git stores."""
     assert output.stage is not None
     if not output.is_folder:
         return Expectation(files=[_file_of(root, output.stage, output)])
     if not output.in_cache:
-        return _expect_folder_in_git(root, output.stage, output)
+        return Expectation()
     listed = _list_of(root, output)
     expectation = Expectation(files=_list_files(root, output))
     if listed is not None:
@@ -193,32 +186,6 @@ def _expect_output(root: Path, output: Output) -> Expectation:
     return expectation
 
 
-def _expect_folder_in_git(root: Path, stage: str, output: Output) -> Expectation:
-    """Return the files of a folder that git stores; the folder itself if its recorded list is found nowhere."""
-    folder = root / output.path
-    on_disk = {name: _md5_of((folder / name).read_bytes()) for name in _names_in(folder)}
-    for listed in (on_disk, _committed_files(root, output.path)):
-        if _md5_of(write_list(listed)) + FOLDER_SUFFIX == output.md5:
-            files = [
-                ExpectedFile(kind=stage, path=folder / name, md5=md5, output=output)
-                for name, md5 in listed.items()
-            ]
-            return Expectation(files, [ExpectedFolder(stage, folder, frozenset(listed))])
-    return Expectation([ExpectedFile(kind=stage, path=folder, md5=output.md5, output=output)])
-
-
-def _committed_files(root: Path, folder: str) -> dict[str, str]:
-    """Return relative path -> md5 of the files of a folder in the last commit."""
-    return {
-        path.removeprefix(f"{folder}/"): _md5_of(read_committed(root, "HEAD", path).encode())
-        for path in committed_blobs(root, folder)
-    }
-
-
-def _md5_of(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
 def _expect_copies(root: Path) -> Expectation:
     """Return the files of the copies of the index that searches read."""
     expectation = Expectation()
@@ -228,7 +195,8 @@ def _expect_copies(root: Path) -> Expectation:
     for folder in _copies(root, released):
         hashes = read_hashes(folder)
         if hashes is None:
-            expectation.unchecked_copies.append(folder)
+            problem = "damaged" if (folder / HASHES).exists() else "missing"
+            expectation.unreadable[str((folder / HASHES).relative_to(root))] = problem
             continue
         expectation.folders.append(ExpectedFolder("copies", folder, frozenset({*hashes, HASHES})))
         expectation.files.extend(
@@ -238,9 +206,9 @@ def _expect_copies(root: Path) -> Expectation:
 
 
 def _copies(root: Path, released: str | None) -> list[Path]:
-    """Return the folders of all copies on disk, and of the released one if it is not the working index."""
+    """Return the folders of all copies on disk, and of the released one if a search cannot make it again."""
     names = {path.name for path in copies_folder(root).glob("*") if not path.name.startswith(".")}
-    if released and released != _working_digest(root):
+    if released and released not in {working_digest(root), *(row.index for row in readable_revisions(root))}:
         names.add(released)
     return [copy_path(root, name) for name in sorted(names)]
 
@@ -251,13 +219,6 @@ def _released_digest(root: Path) -> str | None:
         return served_digest(root)
     except MissingArtifact:
         return ""
-
-
-def _working_digest(root: Path) -> str | None:
-    try:
-        return content_digest(root)
-    except (MissingArtifact, ValueError):
-        return None
 
 
 def _members(root: Path) -> batches.Members:

@@ -1,4 +1,4 @@
-"""Where the index of a revision can be taken from on this machine: what `autolora release --rev` would use."""
+"""Where the index of a revision can be taken from on this machine: what `--rev` and a rollback would use."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -22,7 +22,7 @@ def index_sources(root: Path, revisions: Sequence[Revision]) -> Iterator[str | N
 
     Then a remote may hold it, if it was pushed: no remote is asked, because that may take long.
     """
-    working = _working_digest(root)
+    working = working_digest(root) if folder(root).exists() else None
     for revision in revisions:
         if is_copy(copy_path(root, revision.index)):
             yield COPY
@@ -32,10 +32,10 @@ def index_sources(root: Path, revisions: Sequence[Revision]) -> Iterator[str | N
             yield CACHE if _is_in_cache(root, revision) else None
 
 
-def _working_digest(root: Path) -> str | None:
-    """Return the content digest of the working index; None if there is none that can be read."""
+def working_digest(root: Path) -> str | None:
+    """Return the content digest of the working index; None if the file that states it is missing or damaged."""
     try:
-        return content_digest(root) if folder(root).exists() else None
+        return content_digest(root)
     except (MissingArtifact, ValueError):
         return None
 

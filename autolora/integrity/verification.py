@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autolora.index.content import IncompleteIndexError, read_verified
-from autolora.index.copies import HASHES
 from autolora.integrity.content import ContentReader
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
 from autolora.params import load
@@ -23,7 +21,7 @@ from autolora.storage.inputs import changed_inputs
 
 MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
-OBJECTS, RECORDS, COPIES = "objects", "records", "copies"
+OBJECTS, RECORDS = "objects", "records"
 """kinds of findings besides those of ExpectedFile: objects in DVC's cache, and files that record versions"""
 NOT_ERASED = "taken down, but not empty: run `autolora takedown --apply` on a branch that lists the takedown"
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
@@ -107,8 +105,6 @@ def verify(
     check = _Check(root, reader, {id(file) for file in chosen})
     findings = [*check.records(expectation), *check.extra_files(expectation)]
     findings += check.files(expectation.files)
-    for folder in expectation.unchecked_copies:
-        findings += check.copy_without_hashes(folder)
     return Report(
         files=dict(Counter(file.kind for file in expectation.files)),
         read=len(chosen),
@@ -118,6 +114,29 @@ def verify(
         unversioned=tuple(expectation.unversioned),
         changed_inputs=tuple(changed_inputs(root, load(root / "params.yaml").inputs)),
     )
+
+
+def not_pulled(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Return output of DVC -> its missing files, of the outputs whose object DVC's cache lacks too."""
+    lacking = {
+        finding.file.output.path
+        for finding in findings
+        if finding.problem == MISSING
+        and finding.file
+        and finding.file.output
+        and _has_no_object(finding.file)
+    }
+    files: dict[str, list[Finding]] = {}
+    for finding in findings:
+        parents = {finding.path, *map(str, Path(finding.path).parents)}
+        named = {finding.file.output.path} if finding.file and finding.file.output else set()
+        for output in sorted(lacking & (parents | named)) if finding.problem == MISSING else ():
+            files.setdefault(output, []).append(finding)
+    return files
+
+
+def _has_no_object(file: ExpectedFile) -> bool:
+    return file.object is not None and not file.object.exists()
 
 
 def _choose(files: Sequence[ExpectedFile], sample: int | None, seed: int) -> Sequence[ExpectedFile]:
@@ -175,20 +194,6 @@ class _Check:
                 num_files += 1
         return findings
 
-    def copy_without_hashes(self, folder: Path) -> list[Finding]:
-        """Return the finding of a copy of the index whose list of hashes is missing or damaged; checks its rows."""
-        if not folder.exists():
-            return [self._copy_finding(folder, MISSING, "cache/served names it")]
-        try:
-            read_verified(folder, folder.name)
-        except IncompleteIndexError as error:
-            return [self._copy_finding(folder, DAMAGED, str(error))]
-        problem = DAMAGED if (folder / HASHES).exists() else MISSING
-        return [self._copy_finding(folder / HASHES, problem, "the rows of the copy are complete")]
-
-    def _copy_finding(self, path: Path, problem: str, detail: str) -> Finding:
-        return Finding(path=self._name(path), kind=COPIES, problem=problem, expected="", detail=detail)
-
     def _file(self, file: ExpectedFile) -> list[Finding]:
         """Return the findings of one file: of the working tree, and of DVC's cache if that is another file on disk."""
         is_shared = file.path is not None and file.object is not None and _are_same(file.path, file.object)
@@ -233,21 +238,13 @@ class _Check:
     ) -> tuple[str, str]:
         """Return problem and detail; empty if there is none."""
         try:
-            if path.is_dir():
-                return (
-                    DAMAGED,
-                    "its files are neither those that dvc.lock records nor those of the last commit",
-                )
             size = path.stat().st_size
             if file.is_taken_down:
                 return (EXTRA, NOT_ERASED) if size else ("", "")
             if size == 0 and expected != EMPTY_MD5:
                 return EMPTY, ""
-            if id(file) not in self._read:
+            if id(file) not in self._read or expected is None:
                 return "", ""
-            if expected is None:
-                damage = self._reader.png_damage(path)
-                return (DAMAGED, damage) if damage else ("", "")
             actual = self._reader.md5(path) if algorithm == "md5" else self._reader.sha256(path)
             return (DAMAGED, "") if actual != expected else ("", "")
         except FileNotFoundError:

@@ -15,13 +15,13 @@ from pathlib import Path
 from autolora import models
 from autolora.catalog.sources import group_sources
 from autolora.dataset import stage as dataset_stage
+from autolora.encoder import stage as encoder_stage
 from autolora.encoder.model import TextEncoder
+from autolora.encoder.store import folder as encoder_folder
 from autolora.errors import ParamsError
 from autolora.index import stage as index_stage
 from autolora.index.served import copies_folder, former_digest, release
 from autolora.index.store import content_digest
-from autolora.local.captioning import write_captions
-from autolora.local.encoder import install_encoder
 from autolora.local.links import link_files
 from autolora.local.project import check_folder
 from autolora.local.reading import read_files, read_images
@@ -30,13 +30,19 @@ from autolora.params import ModelsParams, Params
 from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
+from autolora.pretrained.config import CONFIG
 from autolora.progress import Progress
 from autolora.records import ACCEPTED, Listing
+from autolora.storage.files import write_atomic
+from autolora.storage.hashes import hash_file, hash_value
+from autolora.storage.incremental import digest_path
 from autolora.storage.lock import exclusive_lock
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 ORIGINAL = re.compile(r"\(sha256 ([0-9a-f]{64})\); cosine ")
 """the original in the reason of a near-duplicate, see autolora.pool.near_duplicates"""
+INSTALLED = "cache/encoder"
+"""file with the hash of what data/encoder was written from"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +163,7 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
     sync = index_stage.open_sync(
         root, params.pool, lambda: _load_text_encoder(root, params.models), params.models.device
     )
-    plan = sync.plan(params.index.batch)
+    plan = sync.plan()
     with Progress("index", sum(map(len, plan.embed)), "adapters embedded") as progress:
         for batch in plan.embed:
             sync.embed(batch)
@@ -187,3 +193,60 @@ def _serve(root: Path) -> str:
         if copy.name not in (digest, former) and not copy.name.startswith("."):
             shutil.rmtree(copy)
     return digest
+
+
+def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mapping[str, str]]:
+    """Caption the images that have no caption yet; return the number of captions, and failed image -> reason.
+
+    Without an engine nothing is done. Raises CaptionError if the engine cannot be used.
+    """
+    if params.captions.engine is None:
+        return 0, {}
+    from autolora import vlm  # here, because it takes long to import
+    from autolora.captions import stage
+
+    digest = vlm.digest(params.models)
+    batches = stage.plan(root, params.captions, digest)
+    captions, failures = 0, dict[str, str]()
+    with Progress("index", sum(len(batch.images) for batch in batches), "images captioned") as progress:
+        for batch in batches:
+            engine = vlm.captioner(params.models, params.captions, params.vllm)
+            result = stage.caption_batch(root, params.captions, batch, engine)
+            captions += result.captions
+            failures |= result.failures
+            progress.advance(len(batch.images))
+    stage.finish(root, params.captions, digest, params.models.dtype, today)
+    return captions, failures
+
+
+def install_encoder(root: Path, params: Params) -> None:
+    """Write the pretrained encoder that params.yaml names to data/encoder, unless it is there already.
+
+    Raises ParamsError if it does not name one, and as `encoder.stage.use_pretrained`.
+    """
+    source = params.encoder.from_
+    if source is None:
+        raise ParamsError(
+            "encoder.from is null: give a pretrained encoder (`autolora index --encoder FOLDER|ID`)"
+        )
+    transformer = models.transformer_config(params.models)
+    text_encoder = load_numpy_text_encoder(root, params.models)
+    origin = [
+        source,
+        _encoder_version(source, params),
+        transformer,
+        text_encoder.digest,
+        params.pool.sketch_size,
+    ]
+    installed, expected = root / INSTALLED, hash_value(origin)
+    outputs = (installed, digest_path(root, "encoder"), encoder_folder(root) / "model.safetensors")
+    if all(path.exists() for path in outputs) and installed.read_text() == expected:
+        return
+    encoder_stage.use_pretrained(root, params.encoder, transformer, text_encoder, params.pool)
+    write_atomic(installed, expected)
+
+
+def _encoder_version(source: str, params: Params) -> str | None:
+    """Return what identifies the files of a pretrained encoder: its config has their hashes, a commit is immutable."""
+    config = Path(source).expanduser() / CONFIG
+    return hash_file(config) if config.is_file() else params.encoder.from_revision

@@ -1,14 +1,14 @@
 """The catalog of one's own folder: its LoRA files, sidecars and images, found and hashed again in every run."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from autolora.catalog import store as catalog
-from autolora.errors import HubError, ReadingFailed
-from autolora.hubs import Model, limit_images, rejecting_rule
+from autolora.errors import HubError, MissingArtifact, ReadingFailed
+from autolora.hubs import limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from autolora.local.header_words import add_header_words
 from autolora.params import CrawlParams, PoolParams
@@ -18,6 +18,8 @@ from autolora.storage.files import raising_reading_failed
 from autolora.storage.hash_cache import cached_hashes
 
 HASHES = "cache/file_hashes.json"
+MAX_LISTED = 5
+"""problems that an error lists"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,21 +39,25 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
 
     A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
     bounds: of the headers, in which trigger words are looked for.
-    Raises HubError if the folder does not exist.
+    Raises HubError if the folder does not exist, MissingArtifact if it has no LoRA file: then the catalog stays.
     """
     former = catalog.read_all_or_empty(root)
     first_seen = _first_days(former)
     ranks = {listing.key: rank for rank, listing in reversed(list(enumerate(former)))}
     with cached_hashes(root / HASHES) as hash_file:
         hub = Folder(folder, hash_file)
-        models, problems = _list_models(hub, rules, today)
+        with Progress("index", noun="files found"):
+            page = hub.page(rules, None, today)
+        problems = list(page.problems)
         listings: list[Listing] = []
-        for model in track(models, "index", len(models), "files hashed"):
+        for model in track(page.models, "index", len(page.models), "files hashed"):
             try:
                 with raising_reading_failed(model.id):
                     listings += hub.complete_listings(model, rules, {})
             except (HubError, ReadingFailed) as error:
                 problems.append(str(error))
+    if not listings:
+        raise MissingArtifact(_explain_no_file(folder, problems))
     listings = add_header_words(root, folder, listings, bounds)
     rejected: Counter[str] = Counter()
     rows = []
@@ -67,18 +73,13 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
 
 
-def _list_models(hub: Folder, rules: CrawlParams, today: date) -> tuple[list[Model], list[str]]:
-    """Return the files of a folder, not yet hashed, and one message per problem."""
-    models: list[Model] = []
-    problems: list[str] = []
-    cursor, is_last = None, False
-    with Progress("index", noun="files found", count=lambda: len(models)):
-        while not is_last:
-            page = hub.page(rules, cursor, today)
-            models += page.models
-            problems += page.problems
-            cursor, is_last = page.next, page.next is None
-    return models, problems
+def _explain_no_file(folder: Path, problems: Sequence[str]) -> str:
+    """Return the error of a folder in which nothing can be indexed."""
+    listed = f" that can be read ({'; '.join(problems[:MAX_LISTED])})" if problems else ""
+    return (
+        f"{folder} and its subfolders contain no LoRA file (.safetensors){listed}: give the folder of your LoRA files, "
+        "and check that it is mounted; an index that there is stays as it is"
+    )
 
 
 def _first_days(listings: Collection[Listing]) -> dict[str, date]:

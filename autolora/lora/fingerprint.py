@@ -29,14 +29,19 @@ def fingerprint(sketch: NDArray[np.floating]) -> Float32Array:
 @lru_cache(maxsize=2)
 def _buckets(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return bucket and sign of each coordinate, from SplitMix64, whose definition does not depend on a library."""
+    words = split_mix(0, size)
+    buckets = (words % np.uint64(WIDTH)).astype(np.int64)
+    signs = np.where(words >> np.uint64(63), -1.0, 1.0)
+    return buckets, signs
+
+
+def split_mix(seed: int, count: int) -> NDArray[np.uint64]:
+    """Return the first `count` outputs of SplitMix64 (Steele, Lea, Flood 2014), computed in parallel."""
     with np.errstate(over="ignore"):
-        z = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    buckets = (z % np.uint64(WIDTH)).astype(np.int64)
-    signs = np.where(z >> np.uint64(63), -1.0, 1.0)
-    return buckets, signs
+        return z ^ (z >> np.uint64(31))
 
 
 def cosines_with_earlier(fingerprints: Float32Array, start: int) -> Iterator[Float32Array]:

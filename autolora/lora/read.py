@@ -225,13 +225,13 @@ def _load(
     for module, size in zip(modules, sizes, strict=True):
         tensors = {role: get(key) for role, key in module.factors.items()}
         alpha_key = module.keys.get("alpha")
-        alpha = None if alpha_key is None else _read_alpha(get, header, alpha_key)
+        alpha = None if alpha_key is None else read_alpha(get, header, alpha_key)
         scale = _scale(module, size, alpha, config)
         parts = split(*build_factors(module.kind, tensors), scale, [slot.d_out for slot in module.slots])
         kept = {slot.name: part for slot, part in zip(module.slots, parts, strict=True) if not is_zero(part)}
         if check_values or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
             for role, tensor in tensors.items():
-                _check_magnitude(tensor, module.keys[role])
+                check_magnitude(tensor, module.keys[role])
         for name, part in kept.items():
             if part.rank > max_rank:
                 raise _rank_out_of_bounds(module, name, part.rank, max_rank)
@@ -249,7 +249,7 @@ def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: Sc
     return 1.0 if size.divisor is None else alpha / size.divisor
 
 
-def _read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
+def read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
     """Return an alpha; its tensor must contain one number, of a floating-point or integer dtype."""
     entry = header.tensors[key]
     if math.prod(entry.shape) != 1 or entry.dtype in ("BOOL", "C64"):
@@ -257,11 +257,11 @@ def _read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float
             "bad-alpha", f"{key[:100]} is {entry.dtype} of shape {list(entry.shape)}, expected one number"
         )
     number = get(key).double()
-    _check_magnitude(number, key)
+    check_magnitude(number, key)
     return float(number)
 
 
-def _check_magnitude(tensor: Tensor, key: str) -> None:
+def check_magnitude(tensor: Tensor, key: str) -> None:
     """Refuse values that are not finite or above MAX_MAGNITUDE."""
     if not max_abs(tensor) <= MAX_MAGNITUDE:
         raise refusal(

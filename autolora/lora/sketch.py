@@ -32,6 +32,7 @@ from torch import Tensor
 
 from autolora.errors import MismatchError
 from autolora.lora.factors import Factors
+from autolora.lora.fingerprint import split_mix
 from autolora.lora.scales import MAX_MAGNITUDE
 from autolora.lora.slots import Slot
 from autolora.lora.verdict import refusal
@@ -220,12 +221,3 @@ def _bits(name: str, coordinates: int, size: int) -> Bits:
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     words = split_mix(seed, math.ceil(coordinates * size / 64))
     return words.astype("<u8").view(np.uint8)
-
-
-def split_mix(seed: int, count: int) -> npt.NDArray[np.uint64]:
-    """Return the first `count` outputs of SplitMix64 (Steele, Lea, Flood 2014), computed in parallel."""
-    with np.errstate(over="ignore"):
-        z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))

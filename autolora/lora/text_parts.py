@@ -5,7 +5,6 @@ are those of diffusers, of sd-scripts (`lora_te1_`), and of ComfyUI (`text_encod
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 from torch import Tensor
 
 from autolora.lora.decompositions import build_factors, compute_size
-from autolora.lora.factors import Factors, Lora, max_abs
+from autolora.lora.factors import Factors, Lora
 from autolora.lora.formats import parse_key
 from autolora.lora.header import Header
 from autolora.lora.mmap_file import map_tensors
-from autolora.lora.read import FLOAT_DTYPES, read_header
+from autolora.lora.read import FLOAT_DTYPES, check_magnitude, read_alpha, read_header
 from autolora.lora.scales import MAX_MAGNITUDE, METADATA_KEY
 from autolora.lora.verdict import refusal
 from autolora.params import PoolParams
@@ -90,18 +89,10 @@ def _read_factors(
     for key in factors.values():
         if header.tensors[key].dtype not in FLOAT_DTYPES:
             raise refusal("bad-dtype", f"{key[:100]} is stored as {header.tensors[key].dtype}")
-        if not max_abs(get(key)) <= MAX_MAGNITUDE:
-            raise refusal("nan-or-inf", f"{key[:100]} contains a value that is not finite or too large")
+        check_magnitude(get(key), key)
     down, up = build_factors("lora", {role: get(key) for role, key in factors.items()})
-    alpha = _alpha(get(keys["alpha"])) if "alpha" in keys else _stated_alpha(header, encoder)
+    alpha = read_alpha(get, header, keys["alpha"]) if "alpha" in keys else _stated_alpha(header, encoder)
     return Factors(down=down, up=up, scale=1.0 if alpha is None else alpha / size.rank)
-
-
-def _alpha(tensor: Tensor) -> float:
-    value = float(tensor) if tensor.numel() == 1 else math.nan
-    if not abs(value) <= MAX_MAGNITUDE:
-        raise refusal("bad-alpha", f"an alpha of a text encoder is {value}, expected one finite number")
-    return value
 
 
 def _stated_alpha(header: Header, encoder: str) -> float | None:

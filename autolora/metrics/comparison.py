@@ -1,4 +1,4 @@
-"""Searches of a benchmark's pool, and what they show: tables of metrics by level, index health, and examples.
+"""Searches of a benchmark's pool, and what they show: tables of metrics by level, and index health.
 
 Methods: those of autolora/metrics/methods.py, and exact expectations under a random order: of the pool (`random`), and
 at the level `adapter` of the adapters of the right theme alone (`random within theme`), which no method exceeds unless
@@ -19,9 +19,6 @@ from autolora.metrics.methods import BASELINES, Scores, encoder_scores, index_sc
 from autolora.metrics.retrieval import Relevant
 from autolora.params import EvaluationParams
 from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
-
-MAX_EXAMPLES = 8
-HITS_PER_EXAMPLE = 3
 
 QueryMetrics = dict[str, Float64Array]
 """metric -> its value for each query (Q,), nan if it is undefined for the query"""
@@ -91,8 +88,8 @@ def chance_by_level(
 
 
 def search_index(benchmark: Benchmark, relevant: Mapping[str, Relevant], ks: Sequence[int]) -> Searches:
-    """Return the searches of the index, with as many hits as its health and the examples need."""
-    return search(benchmark, index_scores(benchmark), relevant, max(*ks, HITS_PER_EXAMPLE, 2))
+    """Return the searches of the index, with as many hits as its health needs."""
+    return search(benchmark, index_scores(benchmark), relevant, max(*ks, 2))
 
 
 def compare_methods(
@@ -145,40 +142,7 @@ def index_health(benchmark: Benchmark, searches: Searches, ks: Sequence[int]) ->
     if not benchmark.queries:
         return {}
     pool = len(benchmark.adapters)
-    health = retrieval.health(searches.hits, searches.scores, pool, min(max(ks), pool))
-    return asdict(health) | {"most_retrieved": benchmark.adapters[health.most_retrieved]}
-
-
-def example_searches(benchmark: Benchmark, searches: Searches, seed: int) -> list[dict[str, Any]]:
-    """Return a few queries with their best hits: drawn by `seed`, at most one per theme (or adapter)."""
-    order = np.random.default_rng(seed).permutation(len(benchmark.queries)).tolist()
-    rows: dict[str, int] = {}
-    for row in order:
-        adapter = benchmark.queries[row].adapters[0]
-        rows.setdefault(benchmark.themes.get(adapter, adapter), row)
-    return [_example(benchmark, row, searches) for _, row in sorted(rows.items())[:MAX_EXAMPLES]]
-
-
-def _example(benchmark: Benchmark, row: int, searches: Searches) -> dict[str, Any]:
-    query = benchmark.queries[row]
-    themes = {benchmark.themes[sha256] for sha256 in query.adapters if sha256 in benchmark.themes}
-    hits = []
-    for position, score in zip(searches.hits[row].tolist(), searches.scores[row].tolist(), strict=True):
-        sha256 = benchmark.adapters[position]
-        hits.append(
-            {
-                "sha256": sha256,
-                "score": score,
-                "same adapter": sha256 in query.adapters,
-                "same theme": benchmark.themes.get(sha256) in themes,
-            }
-        )
-    return {
-        "text": query.text,
-        "image": query.image,
-        "themes": sorted(themes),
-        "hits": hits[:HITS_PER_EXAMPLE],
-    }
+    return asdict(retrieval.health(searches.hits, searches.scores, pool, min(max(ks), pool)))
 
 
 def _defined_ranks(scores: Float64Array, relevant: Relevant) -> Float64Array:

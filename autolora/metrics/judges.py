@@ -13,7 +13,7 @@ from PIL import Image
 from autolora import models, vlm
 from autolora.metrics.classifier import Classifier, classify, load_classifier
 from autolora.metrics.clip import Clip, load_clip
-from autolora.params import JudgesParams, ModelsParams, VllmParams
+from autolora.params import JudgesParams, ModelsParams
 from autolora.storage.arrays import Float64Array
 
 
@@ -30,10 +30,10 @@ class Judges:
     """digests of the models, and the question"""
 
 
-def load_judges(params: JudgesParams, base: ModelsParams, vllm: VllmParams) -> Judges:
+def load_judges(params: JudgesParams, base: ModelsParams) -> Judges:
     """Load the judges that params.yaml names, on the device and in the precision of `base`.
 
-    Raises MissingArtifact when a model does not exist, CaptionError when no server serves the VLM.
+    Raises MissingArtifact when a model does not exist.
     """
     clip = load_clip(models.resolve(params.clip, params.clip_revision), base.device)
     classifier = load_classifier(Path(params.classifier), base.device) if params.classifier else None
@@ -45,7 +45,7 @@ def load_judges(params: JudgesParams, base: ModelsParams, vllm: VllmParams) -> J
     }
     return Judges(
         clip=clip,
-        vlm=vlm.yes_no_scorer(params, base, vllm),
+        vlm=vlm.yes_no_scorer(params, base),
         classifier=classifier,
         question=params.question,
         facts=facts,

@@ -1,4 +1,5 @@
-"""Retrieval metrics of scores: ranks, recall, reciprocal rank, exact chance, and the health of an index.
+"""Retrieval metrics of scores: ranks, recall, reciprocal rank, exact chance, the health of an index, and the
+reliability of probabilities.
 
 Scores come in blocks of queries (B, N), so that memory depends on the pool and not on the number of queries.
 """
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora.storage.arrays import Float64Array, Int64Array
+from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
 
 BLOCK_BYTES = 1 << 26
 """size of a block of scores"""
+BINS = 10
+"""of probabilities, whose reliability is measured: how often what they are stated for is right"""
 
 Relevant = Sequence[Int64Array]
 """per query, the positions of its relevant items, each once"""
@@ -106,10 +109,8 @@ class Health:
     """skewness of the number of queries whose first k hold an item; 0 if all items have the same number"""
     never_retrieved: float
     """share of items that are among the first k of no query"""
-    most_retrieved: int
-    """index of the item that is among the first k most often"""
     most_retrieved_share: float
-    """share of queries whose first k hold that item"""
+    """share of queries whose first k hold the item that is there most often"""
     score_gap: float
     """mean difference of the best and the second best score"""
 
@@ -126,7 +127,6 @@ def health(hits: Int64Array, scores: Float64Array, pool: int, k: int) -> Health:
         k=k,
         hubness=skewness,
         never_retrieved=float((counts == 0).mean()),
-        most_retrieved=int(counts.argmax()),
         most_retrieved_share=float(counts.max() / len(hits)),
         score_gap=float((scores[:, 0] - scores[:, 1]).mean()) if pool > 1 else 0.0,
     )
@@ -139,3 +139,18 @@ def _by_count(
     pairs = list(zip(pools.tolist(), counts.tolist(), strict=True))
     table = {pair: measure(chance_of_rank(*pair)) for pair in set(pairs)}
     return np.array([table[pair] for pair in pairs])
+
+
+def reliability_bins(probabilities: Float64Array, right: BoolArray) -> Iterator[tuple[float, float, int]]:
+    """Yield (mean probability, share that is right, number) of each tenth of the range that has some."""
+    rows = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    for number in range(BINS):
+        chosen = rows == number
+        if chosen.any():
+            yield float(probabilities[chosen].mean()), float(right[chosen].mean()), int(chosen.sum())
+
+
+def calibration_error(probabilities: Float64Array, right: BoolArray) -> float:
+    """Return the expected calibration error: the mean of |probability - share that is right| over the bins."""
+    total = sum(count * abs(mean - share) for mean, share, count in reliability_bins(probabilities, right))
+    return total / max(len(probabilities), 1)

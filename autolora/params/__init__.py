@@ -1,7 +1,7 @@
 """Load params.yaml into frozen dataclasses; unknown, missing and mistyped keys are errors, and no key has a default.
 
-A field without a default is a key of the file; a field with one is a constant, but for `seed` and
-`fusion.trajectory_steps`, which `load` takes from other keys. Bounds of keys are annotations (storage/bounds.py).
+A field without a default is a key of the file; a field with one is a constant, but for `seed`, which `load` takes from
+the file's `seed`. Bounds of keys are annotations (storage/bounds.py).
 
 The sections `encoder` and `fusion` name a preset and override single fields of it: `preset: best` with
 `overrides: {heads: 4}` becomes `variant`, the preset's variant with that field replaced. Their key `from` is the field
@@ -14,20 +14,10 @@ from pathlib import Path
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.params import consistency
-from autolora.params.generation import (
-    METHODS,
-    GenerationParams,
-    Method,
-    RuleParams,
-)
 from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
-from autolora.params.limits import Seed
-from autolora.params.measurement import EvaluationParams, ExperimentsParams
+from autolora.params.limits import METHODS, Method, Seed
 from autolora.params.models import JudgesParams, ModelsParams, VllmParams
-from autolora.params.operation import RefreshParams
 from autolora.params.reader import read_section
-from autolora.params.search import IndexParams, RetrievalParams
 from autolora.params.training import EncoderParams, FusionParams, training_params
 from autolora.params.training_data import (
     CaptionsParams,
@@ -35,11 +25,20 @@ from autolora.params.training_data import (
     InstructionParams,
     PoolParams,
 )
+from autolora.params.use import (
+    EvaluationParams,
+    ExperimentsParams,
+    GenerationParams,
+    RefreshParams,
+    RetrievalParams,
+    RuleParams,
+)
+from autolora.presets.encoder import EncoderVariant
 
 __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
-    "HubsParams", "IndexParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
+    "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
     "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
@@ -59,7 +58,6 @@ class Params:
     vllm: VllmParams
     dataset: DatasetParams
     encoder: EncoderParams
-    index: IndexParams
     retrieval: RetrievalParams
     fusion: FusionParams
     generation: GenerationParams
@@ -70,10 +68,10 @@ class Params:
 
     def __post_init__(self) -> None:
         """Raise ParamsError if two values contradict each other."""
-        consistency.check_splits(self.dataset)
-        consistency.check_encoder(self.encoder.variant)
-        consistency.check_families(self.pool, self.dataset)
-        consistency.check_judges(self.judges, self.models)
+        _check_splits(self.dataset)
+        _check_encoder(self.encoder.variant)
+        _check_families(self.pool, self.dataset)
+        _check_judges(self.judges, self.models)
 
     @property
     def inputs(self) -> dict[str, str | None]:
@@ -96,18 +94,52 @@ def load(path: Path | str) -> Params:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     try:
-        return _share(read_section(Params, content))
+        return _share_seed(read_section(Params, content))
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from error
 
 
-def _share(params: Params) -> Params:
-    """Return params whose sections have what stands elsewhere in the file."""
-    seed, steps = params.seed, params.generation.steps
+def _share_seed(params: Params) -> Params:
+    """Return params whose sections have the seed of the file."""
+    seed = params.seed
     return replace(
         params,
         encoder=replace(params.encoder, seed=seed),
-        fusion=replace(params.fusion, seed=seed, trajectory_steps=steps),
+        fusion=replace(params.fusion, seed=seed),
         evaluation=replace(params.evaluation, seed=seed),
         experiments=replace(params.experiments, seed=seed),
     )
+
+
+def _check_splits(dataset: DatasetParams) -> None:
+    """Check that test and validation split leave adapters for training. Raises ParamsError."""
+    rule = f"below 1 together with dataset.test_share, {dataset.test_share}"
+    share = dataset.validation_share
+    _require(dataset.test_share + share < 1, "dataset.validation_share", share, rule)
+
+
+def _check_families(pool: PoolParams, dataset: DatasetParams) -> None:
+    """Check that near-duplicates are of one family. Raises ParamsError."""
+    rule = f"at most pool.near_duplicate_cosine, {pool.near_duplicate_cosine}"
+    cosine = dataset.family_cosine
+    _require(cosine <= pool.near_duplicate_cosine, "dataset.family_cosine", cosine, rule)
+
+
+def _check_encoder(variant: EncoderVariant) -> None:
+    """Check that the fields of an encoder's variant fit together. Raises ParamsError."""
+    is_ridge, probe = variant.model == "ridge", variant.probe
+    rule = "'sketch' for the model 'ridge'"
+    _require(not is_ridge or probe == "sketch", "encoder.overrides.probe", probe, rule)
+    rule = "false for the model 'transformer'"
+    _require(is_ridge or not variant.hybrid, "encoder.overrides.hybrid", variant.hybrid, rule)
+
+
+def _check_judges(judges: JudgesParams, models: ModelsParams) -> None:
+    """Check that another VLM judges than the one that writes captions. Raises ParamsError."""
+    rule = "another model than models.vlm, whose captions the models are trained on"
+    _require(judges.vlm != models.vlm, "judges.vlm", judges.vlm, rule)
+
+
+def _require(holds: bool, dotted: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ParamsError(f"{dotted} is {value!r} but must be {rule}")

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Annotated, TypeGuard
+from typing import Annotated, Literal, TypeGuard, get_args
 
 from autolora.errors import MismatchError
-from autolora.params.generation import METHODS, Method
 from autolora.records import Hit
 from autolora.storage.bounds import MAX_STRENGTH as MAX_STRENGTH
 from autolora.storage.bounds import Bound
 from autolora.storage.suggestions import did_you_mean
 from autolora.storage.validation import SHA256
 
+Method = Literal["direct", "gated", "velocity"]
+"""methods of fusion, see docs/fusion.md"""
+METHODS: tuple[Method, ...] = get_args(Method)
 MAX_ACTING = 100
 """adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
 MAX_SEED = 2**63 - 1

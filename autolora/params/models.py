@@ -32,9 +32,9 @@ class VllmParams:
 
     urls: Annotated[tuple[str, ...], Bound("a list of at least one URL", bool)]
     """base URL of each server's OpenAI-compatible API; requests are balanced over the servers"""
-    timeout_s: float
+    timeout_s: float = 300.0
     """seconds per request"""
-    attempts: Count
+    attempts: int = 24
     """attempts per request, 1, 2, 4, 8, 8, … seconds apart: a server's restart may take minutes"""
 
 
@@ -54,7 +54,5 @@ class JudgesParams:
     """folder of a transformers image classifier with labels `field:value`; null: no classifier"""
     question: str = 'Does this picture show "{text}"? Please answer yes or no.'
     """of VQAScore; {text} stands for the text that the image should show"""
-    engine: Literal["transformers", "vllm"]
-    """run the VLM in the process of the stage, or request answers from a vLLM server"""
     batch: Count
-    """images per forward pass (transformers) or requests in flight (vllm)"""
+    """images per forward pass"""

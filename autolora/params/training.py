@@ -33,9 +33,6 @@ class FusionParams:
     """key `from`: folder or Hugging Face id of pretrained gates, which are used as they are; null trains some"""
     from_revision: str | None
     """as `encoder.from_revision`"""
-    init: str | None
-    """gates from which the training starts: a folder of pretrained gates, or a file in the layout of the paper's
-    authors; null starts with random ones"""
     preset: Preset
     """a key of `presets.fusion.FUSION`"""
     variant: FusionVariant
@@ -53,10 +50,6 @@ class FusionParams:
     trains all steps and keeps the last gates, as the paper does"""
     patience: int = 3
     """the training ends after this number of measurements without a lower held-out loss"""
-    trajectories: int = 160
-    """of the objective `velocity`: images that are drawn to learn from, four per set of adapters"""
-    trajectory_steps: int = 0
-    """steps in which such an image is drawn: `generation.steps`"""
     checkpointing: bool
     """recompute activations in the backward pass: slower, with far less memory"""
     seed: int = 0

@@ -50,9 +50,7 @@ class CaptionsParams:
     """px; an image whose longer side exceeds it is downsized before it is captioned, so that the context of the model
     holds it"""
     batch: Count
-    """images per task"""
-    concurrency: Count
-    """maximum number of requests in flight (vllm)"""
+    """images per task, and in a pass of the model (transformers) or requests in flight (vllm)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,14 +63,13 @@ def captions(setting: Setting) -> StageCost:
     if not params.captions.engine:
         return StageCost(stage="captions", does="none: captions.engine is null", seconds=setting.start_s)
     weights, in_process = weight_bytes(setting.captioner), params.captions.engine == "transformers"
-    batch = params.captions.batch if in_process else params.captions.concurrency
     memory, gpu_memory = setting.place(weights if in_process else 0, 0)
     load = setting.load_s(weights) if in_process else 0
     return StageCost(
         stage="captions",
         does=f"{counted(work.images, 'image')} × {counted(work.lengths, 'caption')} of {params.captions.max_tokens} "
         "tokens at most",
-        seconds=setting.start_s + load + _caption_seconds(setting, batch, in_process),
+        seconds=setting.start_s + load + _caption_seconds(setting, params.captions.batch, in_process),
         disk=work.captions * setting.rate("caption_bytes"),
         memory=memory,
         gpu_memory=gpu_memory,

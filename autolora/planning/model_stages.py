@@ -180,7 +180,6 @@ def experiments(setting: Setting) -> StageCost:
         disk=images * px * setting.rate("png_bytes_per_px"),
         memory=memory,
         gpu_memory=gpu_memory,
-        vlm_requests=images if setting.params.judges.engine == "vllm" else 0,
     )
 
 
@@ -200,16 +199,14 @@ def _generation_seconds(setting: Setting, generation: GenerationParams) -> tuple
 
 
 def _judging(setting: Setting, images: int) -> tuple[float, float, float]:
-    """Return the seconds to score images, the weights of the judges in this process, and the peak of memory."""
+    """Return the seconds to score images, the weights of the judges, and the peak of memory."""
     params, generation = setting.params.judges, setting.params.generation
     px = generation.width * generation.height
     answer = passes.read_image(setting.judge, 1, px, INSTRUCTION_TOKENS)
     compare = passes.judge_images(setting.judge_clip, 1)
     batches = math.ceil(images / params.batch)
     scoring = in_batch(answer, params.batch) + in_batch(compare, params.batch)
-    weights = weight_bytes(setting.judge_clip)
-    if params.engine == "transformers":
-        weights += weight_bytes(setting.judge)
+    weights = weight_bytes(setting.judge_clip) + weight_bytes(setting.judge)
     return batches * setting.machine.seconds(scoring), weights, answer.peak * params.batch
 
 

@@ -25,8 +25,8 @@ from autolora.errors import MissingArtifact, rerun
 from autolora.lora.fingerprint import WIDTH, fingerprint
 from autolora.pool.batches import members, open_folder
 from autolora.storage.arrays import Float32Array
-from autolora.storage.files import sync_and_rename, write_atomic
-from autolora.storage.incremental import read_digest
+from autolora.storage.files import read_json, sync_and_rename, write_atomic
+from autolora.storage.incremental import digest_path
 
 if TYPE_CHECKING:  # most readers of the pool read tables only, and need no torch
     from autolora.lora.sketch import Sketch
@@ -231,7 +231,7 @@ def _packed(root: Path, recipe: str | None) -> Places:
         changed_ns = packs_folder(root).stat().st_mtime_ns
     except FileNotFoundError:
         return {}
-    return _read_packs(root, packs, changed_ns, recipe or _current_recipe(root))
+    return _read_packs(root, packs, changed_ns, recipe or current_recipe(root))
 
 
 @lru_cache(maxsize=4)
@@ -266,10 +266,10 @@ def read_adapters(path: Path) -> tuple[str, ...]:
         ) from error
 
 
-def _current_recipe(root: Path) -> str | None:
-    """Return the recipe of the last run of the stage; None if it has not run."""
+def current_recipe(root: Path) -> str | None:
+    """Return the recipe of the last run of the stage; None if it has not run, or its digest is damaged."""
     try:
-        return read_digest(root, "pool").get("recipe")
+        return (read_json(digest_path(root, "pool")) or {}).get("recipe")
     except MissingArtifact:
         return None
 

@@ -16,7 +16,6 @@ image now; the functions here return active rows only, so later stages see the p
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.pool.batches import file_path, open_folder
@@ -31,16 +30,6 @@ __all__ = [
     "save_sketch",
 ]
 TABLES = ("adapters", "renderings", "refused", "near_duplicates")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RefusedRendering:
-    """One line of data/pool/refused.jsonl: an image that was refused and is not downloaded again."""
-
-    key: str
-    """ListedRendering.key"""
-    code: str
-    reason: str
 
 
 def folder(root: Path) -> Path:
@@ -95,11 +84,6 @@ def adapters(root: Path) -> dict[str, Adapter]:
 def renderings(root: Path) -> dict[str, PooledRendering]:
     """Return the active rows of the stored images by ListedRendering.key."""
     return {row["key"]: PooledRendering(**row) for row in _active_rows(root, "renderings")}
-
-
-def refused_renderings(root: Path) -> dict[str, RefusedRendering]:
-    """Return the active rows of the refused images by ListedRendering.key."""
-    return {row["key"]: RefusedRendering(**row) for row in _active_rows(root, "refused")}
 
 
 def _has_content(path: Path) -> bool:

@@ -56,7 +56,7 @@ class PoolTables:
 
     @property
     def refused(self) -> Mapping[str, Row]:
-        """Rows of refused images (RefusedRendering) by ListedRendering.key."""
+        """Rows of refused images, with code and reason, by ListedRendering.key."""
         return self._rows["refused"]
 
     @property

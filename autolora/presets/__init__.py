@@ -12,8 +12,8 @@ The released code exists in several versions; `released` is the paper's own repo
 steps with 32 pairs per step on each of 4 GPUs, its gates for 8,000 steps with 1 pair per step. Its command trains the
 gate `no_base` with a global LoRA of rank 2; the overrides `gate: full` and `global_rank: 4` give the version in
 DiffSynth-Studio, whose gates are published. Not followed: training in bfloat16; an error for an adapter without some
-slot (`missing_slots: error` does that); ranking by the norm of the whole index (an index stores unit vectors); and
-captions that begin with a LoRA's description.
+slot; ranking by the norm of the whole index (an index stores unit vectors); and captions that begin with a LoRA's
+description.
 """
 
 from typing import Literal

@@ -12,7 +12,7 @@ Probe = Literal["sketch", "full"]
 TokensPer = Literal["slot", "probe"]
 ProjectionsPer = Literal["type", "slot"]
 AlphaPer = Literal["layer", "file"]
-MissingSlots = Literal["mask", "zero", "error"]
+MissingSlots = Literal["mask", "zero"]
 ProjectionInit = Literal["zero", "normal"]
 TextMapping = Literal["none", "center", "whiten"]
 Negatives = Literal["all", "other_families"]
@@ -56,7 +56,7 @@ class EncoderVariant:
     causal: bool
     """a token attends only to itself and to earlier tokens"""
     missing_slots: MissingSlots
-    """a slot that an adapter does not change is masked, encoded as an update of zero, or an error"""
+    """a slot that an adapter does not change is masked, or encoded as an update of zero"""
     temperature: Positive
     """tau of Eq. 3; its initial value if it is learned"""
     temperature_learned: bool

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from autolora.presets import Schedule, SlotView
-from autolora.storage.bounds import Bound, Factor, Natural, Positive
+from autolora.storage.bounds import Bound, Natural, Positive
 
 GateForm = Literal["full", "no_base", "no_cross", "no_lora", "scalar"]
-Objective = Literal["interference", "velocity"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +31,6 @@ class FusionVariant:
     """mean of the initial b"""
     init_output_scale: float
     """initial w_out"""
-    objective: Objective
-    """what the training lowers: the loss of Eq. 10, or the error against the velocity of the method `velocity`"""
-    velocity_factor: Factor
-    """c of the method `velocity` that the objective `velocity` learns from"""
     max_active: Annotated[int, Bound("between 2 and 4, both allowed", lambda value: 2 <= value <= 4)]
     """maximum number of active adapters per step, 2 to 4; their number is drawn, from 2 on"""
     single_share: float
@@ -62,21 +57,21 @@ FUSION: Mapping[str, FusionVariant] = {
     "paper": FusionVariant(
         slots="fused", gate="full", relevance=False, relevance_weight=0.0, global_rank=4, init_std=1.0,
         init_bias=0.0, init_output_scale=1.0,
-        objective="interference", velocity_factor=0.85, max_active=2, single_share=0.0, other_family=False, hinge=0.0,
+        max_active=2, single_share=0.0, other_family=False, hinge=0.0,
         caption_dropout=0.0, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
         schedule="constant",
     ),
     "released": FusionVariant(
         slots="fused", gate="no_base", relevance=False, relevance_weight=0.0, global_rank=2, init_std=1.0,
         init_bias=0.0, init_output_scale=0.512,
-        objective="interference", velocity_factor=0.85, max_active=2, single_share=0.0, other_family=False, hinge=0.5,
+        max_active=2, single_share=0.0, other_family=False, hinge=0.5,
         caption_dropout=0.3, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
         schedule="cosine",
     ),
     "best": FusionVariant(
         slots="canonical", gate="full", relevance=True, relevance_weight=6.0, global_rank=4, init_std=0.0,
         init_bias=-3.0, init_output_scale=1.0,
-        objective="interference", velocity_factor=0.85, max_active=2, single_share=0.2, other_family=True, hinge=0.0,
+        max_active=2, single_share=0.2, other_family=True, hinge=0.0,
         caption_dropout=0.0, flow_shift=None, guidance=1.0, learning_rate=1e-4, weight_decay=0.0,
         schedule="constant",
     ),

@@ -31,27 +31,19 @@ SUMMARY: Mapping[Kind, str] = {
     "gates": "Fusion gates of AutoLoRA: they decide, per token and dimension, how "
     "much of the update of each of several FLUX LoRAs passes.",
 }
-USE: Mapping[Kind, str] = {
-    "encoder": """Set it in `params.yaml`, then run `dvc repro index`:
+USE = """Set {it} in `params.yaml`, then run `dvc repro {stage}`:
 
-    encoder:
+    {section}:
       from: {name}
       from_revision: COMMIT   # null for a folder
 
-or load it in Python:
+or load {it} in Python:
 
-    from autolora.encoder.pretrained import load_pretrained
-    pretrained = load_pretrained("{name}", revision="COMMIT")""",
-    "gates": """Set them in `params.yaml`, then run `dvc repro fusion`:
-
-    fusion:
-      from: {name}
-      from_revision: COMMIT   # null for a folder
-
-or load them in Python:
-
-    from autolora.fusion.pretrained import load_pretrained
-    pretrained = load_pretrained("{name}", revision="COMMIT")""",
+    from autolora.{section}.pretrained import load_pretrained
+    pretrained = load_pretrained("{name}", revision="COMMIT")"""
+USE_VALUES: Mapping[Kind, Mapping[str, str]] = {
+    "encoder": {"it": "it", "stage": "index", "section": "encoder"},
+    "gates": {"it": "them", "stage": "fusion", "section": "fusion"},
 }
 LIMITS: Mapping[Kind, Sequence[str]] = {
     "encoder": (
@@ -91,7 +83,7 @@ def write_card(config: PretrainedConfig, facts: CardFacts) -> str:
         SUMMARY[kind],
         _base_model(config, facts),
         "## Use",
-        USE[kind].format(name=facts.name),
+        USE.format(name=facts.name, **USE_VALUES[kind]),
         "## Training set",
         _training_set(config),
         "## Metrics",

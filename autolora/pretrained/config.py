@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.hubs.huggingface.repositories import is_inside
 from autolora.storage.hashes import hash_value
 
 SCHEMA = 1
@@ -78,7 +79,7 @@ class PretrainedConfig:
             isinstance(sha256, str) for sha256 in config.files.values()
         ):
             raise TypeError("'files' must map names to sha256")
-        if WEIGHTS not in config.files or not all(map(_is_inside, config.files)):
+        if WEIGHTS not in config.files or not all(map(_is_known, config.files)):
             raise ValueError(
                 f"'files' must name {WEIGHTS}, may name {TAGS}, and otherwise files in {PIPELINE}/"
             )
@@ -123,6 +124,5 @@ def _check_fields(content: object, kind: type, prefix: str) -> None:
         raise ValueError(f"'{prefix}{wrong[0]}' is {'missing' if wrong[0] in names else 'unknown'}")
 
 
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return name in (WEIGHTS, TAGS) or (path.parts[:1] == (PIPELINE,) and ".." not in path.parts)
+def _is_known(name: str) -> bool:
+    return name in (WEIGHTS, TAGS) or (name.startswith(f"{PIPELINE}/") and is_inside(name))

@@ -15,11 +15,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.hubs.huggingface.repositories import check_files, upload
 from autolora.pretrained.card import CardFacts, write_card
 from autolora.pretrained.config import (
     CARD,
     CONFIG,
     NAMES,
+    PATTERNS,
     PIPELINE,
     WEIGHTS,
     Kind,
@@ -28,6 +30,8 @@ from autolora.pretrained.config import (
 )
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_file
+
+REMEDY = "copy the folder again; if it is in a download cache, delete it there and download it again"
 
 
 def claim_folder(folder: Path, kind: Kind) -> None:
@@ -75,8 +79,7 @@ def read_folder(folder: Path, kind: Kind) -> tuple[PretrainedConfig, dict[str, T
     layout.
     """
     config = read_config(folder, kind)
-    for name, sha256 in config.files.items():
-        _check_file(folder / name, sha256)
+    check_files(folder, config.files, CONFIG, REMEDY)
     try:
         tensors: dict[str, Tensor] = load_tensors((folder / WEIGHTS).read_bytes())
     except SafetensorError as error:
@@ -86,13 +89,11 @@ def read_folder(folder: Path, kind: Kind) -> tuple[PretrainedConfig, dict[str, T
     return config, tensors
 
 
-def _check_file(path: Path, sha256: str) -> None:
-    """Raise MissingArtifact if a file is missing or its sha256 differs."""
-    remedy = "copy the folder again; if it is in a download cache, delete it there and download it again"
-    if not path.is_file():
-        raise MissingArtifact(f"{path} is missing, but {CONFIG} lists it: {remedy}")
-    actual = hash_file(path)
-    if actual != sha256:
-        raise MissingArtifact(
-            f"{path} is damaged (sha256 {actual[:12]}, but {CONFIG} states {sha256[:12]}): {remedy}"
-        )
+def push_to_hub(folder: Path, repo_id: str, kind: Kind, *, private: bool = False) -> str:
+    """Upload a folder to a Hugging Face repository, which is created if it does not exist; return the commit.
+
+    Raises MissingArtifact if the folder is damaged, MismatchError if it holds something else, HubError if the upload
+    fails.
+    """
+    read_folder(folder, kind)
+    return upload(folder, repo_id, PATTERNS, private=private, message=f"Publish the {kind}")

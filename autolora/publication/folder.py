@@ -39,7 +39,6 @@ from autolora.publication.manifest import (
     PoolSettings,
     read_manifest,
 )
-from autolora.publication.revision import gates_of, params_of, working_gates
 from autolora.search.retriever import check_text_encoder
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
@@ -53,30 +52,22 @@ PLACEHOLDER = "OWNER/NAME"
 """what the card calls a repository whose id is not known"""
 
 
-def write_published_index(
-    root: Path, params: Params, folder: Path, rev: str | None = None, repo_id: str = PLACEHOLDER
-) -> Manifest:
-    """Write the served index, or that of a git revision, to a folder, which has its former content after an error.
+def write_published_index(root: Path, params: Params, folder: Path, repo_id: str = PLACEHOLDER) -> Manifest:
+    """Write the served index, with the gates of the working tree, to a folder; after an error it is as before.
 
-    The settings and gates of a revision are published with its index; where hubs offer weights is what the working tree
-    knows. params: of the working tree. folder: a new or empty one, or that of an index that was published before.
-    repo_id: what its card says to open. Raises MismatchError if the folder contains anything else or the text encoder
-    is not that of the index, MissingArtifact if index or gates are not at hand or the folder cannot be written,
-    ParamsError if another version of AutoLoRA wrote the settings of the revision.
+    folder: a new or empty one, or that of an index that was published before. repo_id: what its card says to open.
+    Raises MismatchError if the folder contains anything else or the text encoder is not that of the index,
+    MissingArtifact if the index is not at hand or the folder cannot be written.
     """
     _check_replaceable(folder)
-    index = open_index(root, rev)
-    params = params if rev is None else params_of(root, rev)
+    index = open_index(root)
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
     check_text_encoder(index, text_encoder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary,
-            working_gates(root) if rev is None else gates_of(root, rev) as gates,
-        ):
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary:
             new = Path(temporary) / "new"
-            manifest = _write(root, params, index, text_encoder.tokenizer, gates, new, repo_id)
+            manifest = _write(root, params, index, text_encoder.tokenizer, new, repo_id)
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
             os.replace(new, folder)
@@ -120,7 +111,6 @@ def _write(
     params: Params,
     index: Index,
     tokenizer: ClipTokenizer,
-    gates: Path | None,
     folder: Path,
     repo_id: str,
 ) -> Manifest:
@@ -131,8 +121,8 @@ def _write(
         shutil.copytree(component(params.models, part), folder / PIPELINE / part)
     settings = PoolSettings.of(params)
     settings = replace(settings, hubs=replace(settings.hubs, folder=FolderParams(path=None)))
-    if gates:
-        shutil.copytree(gates, fusion.folder(folder))
+    if any(fusion.folder(root).glob("*")):
+        shutil.copytree(fusion.folder(root), fusion.folder(folder))
     else:
         settings = replace(settings, generation=replace(settings.generation, method="direct"))
     sources = list(_sources(root, set(index.rows.columns.column("sha256").to_pylist())))

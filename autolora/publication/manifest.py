@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Self
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.base_model import CONFIG_KEYS
+from autolora.hubs.huggingface.repositories import check_files, is_inside
 from autolora.hubs.validation import short_repr
 from autolora.params import GenerationParams, HubsParams, Params, PoolParams, RetrievalParams
 from autolora.params.reader import read_section, to_keys
@@ -57,12 +58,7 @@ class Manifest:
 
     def check_files(self, folder: Path, hash_file: HashFile) -> None:
         """Raise MissingArtifact if a file in the folder of the manifest is missing or damaged."""
-        for name, sha256 in self.files.items():
-            path = folder / name
-            if not path.is_file():
-                raise MissingArtifact(f"{path} is missing, but {MANIFEST} lists it: {REMEDY}")
-            if hash_file(path) != sha256:
-                raise MissingArtifact(f"{path} is damaged, its sha256 is not that in {MANIFEST}: {REMEDY}")
+        check_files(folder, self.files, MANIFEST, REMEDY, hash_file)
 
 
 def is_published(folder: Path) -> bool:
@@ -91,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     if not SHA256.fullmatch(index):  # it becomes a part of paths
         raise MissingArtifact(f"{path} names index {short_repr(index)}, expected 64 hex digits: {REMEDY}")
-    if outside := [name for name in files if not _is_inside(name)]:
+    if outside := [name for name in files if not is_inside(name)]:
         raise MissingArtifact(f"{path} names files outside its folder ({outside[0]}): do not use it")
     try:
         if schema != SCHEMA:
@@ -103,8 +99,3 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} was written by another version of AutoLoRA ({error}): use that version, or publish the index again"
         ) from error
     return Manifest(index=index, settings=settings, transformer=transformer, files=files)
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts

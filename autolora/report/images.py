@@ -1,7 +1,6 @@
 """Images reduced for a page, as upright WebP. Small ones keep their pixels: smoothed, they would look unfinished."""
 
 import io
-from base64 import b64encode
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -40,8 +39,3 @@ def reduce_image(path: Path, max_side: int) -> bytes | None:
 def has_content(path: Path) -> bool:
     """Return whether an image exists; one that was taken down is empty."""
     return path.is_file() and path.stat().st_size > 0
-
-
-def data_url(content: bytes, image_type: str) -> str:
-    """Return the bytes of an image as a data URL."""
-    return f"data:image/{image_type};base64,{b64encode(content).decode()}"

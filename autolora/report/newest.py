@@ -1,9 +1,12 @@
 """The newest adapters with an image of each."""
 
+from base64 import b64encode
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.catalog.diff import qualified_name
+from autolora.catalog.sources import Sources
 from autolora.catalog.store import read_active
 from autolora.hubs.pages import page_of
 from autolora.index.tags import read_tags_of
@@ -11,7 +14,7 @@ from autolora.params import HubsParams
 from autolora.pool import store as pool
 from autolora.records import Listing
 from autolora.refresh.history import RefreshRecord
-from autolora.report.images import data_url, reduce_image
+from autolora.report.images import reduce_image
 from autolora.show.naming import display_name
 
 MIN_SHOWN, MAX_SHOWN = 8, 16
@@ -49,40 +52,42 @@ def newest(root: Path, hubs: HubsParams | None, record: RefreshRecord | None) ->
     """
     came = {row.sha256 for row in record.outcomes if row.kind == "accepted"} if record else set()
     adapters = pool.adapters(root)
-    accepted: dict[str, Listing] = {}
+    listings: defaultdict[str, list[Listing]] = defaultdict(list)
     for listing in read_active(root):
         adapter = adapters.get(listing.key)
         if adapter and adapter.accepted:
-            accepted.setdefault(adapter.sha256, listing)
-    ordered = sorted(accepted.items(), key=lambda item: item[1].id)
+            listings[adapter.sha256].append(listing)
+    accepted = {sha256: Sources(tuple(found)) for sha256, found in listings.items()}
+    ordered = sorted(accepted.items(), key=lambda item: item[1].primary.id)
     ordered.sort(key=lambda item: (item[0] in came, item[1].first_seen), reverse=True)
     images = {key: image.sha256 for key, image in pool.renderings(root).items()}
     shown = ordered[: min(max(len(came), MIN_SHOWN), MAX_SHOWN)]
-    return [_newcomer(root, hubs, sha256, listing, images, sha256 in came) for sha256, listing in shown]
+    return [_newcomer(root, hubs, sha256, sources, images, sha256 in came) for sha256, sources in shown]
 
 
 def _newcomer(
-    root: Path, hubs: HubsParams | None, sha256: str, listing: Listing, images: dict[str, str], is_new: bool
+    root: Path, hubs: HubsParams | None, sha256: str, sources: Sources, images: dict[str, str], is_new: bool
 ) -> Newcomer:
     """Return one adapter. images: ListedRendering.key -> sha256 of the image."""
+    listing = sources.primary
     name, author = display_name(listing.id, listing.file)
     return Newcomer(
         name=name,
         author=author or listing.hub,
         full_name=qualified_name(listing),
         page=page_of(hubs, listing.hub, listing.id) if hubs else None,
-        day=listing.first_seen.isoformat(),
+        day=sources.first_seen.isoformat(),
         is_new=is_new,
         tags=", ".join(tag.text for tag in read_tags_of(root, sha256) if tag.is_likely),
-        nsfw=listing.nsfw,
-        image=None if listing.nsfw else _image(root, listing, images),
+        nsfw=sources.nsfw,
+        image=None if sources.nsfw else _image(root, sources, images),
     )
 
 
-def _image(root: Path, listing: Listing, images: dict[str, str]) -> str | None:
-    """Return the first image of a listing that the pool holds."""
+def _image(root: Path, sources: Sources, images: dict[str, str]) -> str | None:
+    """Return the first image of an adapter's listings that the pool holds."""
     paths = (
-        pool.rendering_path(root, images[image.key]) for image in listing.renderings if image.key in images
+        pool.rendering_path(root, images[image.key]) for image in sources.renderings if image.key in images
     )
     reduced = next(filter(None, (reduce_image(path, IMAGE_PX) for path in paths)), None)
-    return data_url(reduced, "webp") if reduced else None
+    return f"data:image/webp;base64,{b64encode(reduced).decode()}" if reduced else None

@@ -1,4 +1,4 @@
-"""Why a search returns an adapter: its nearest captions, and the words and blocks that match the prompt.
+"""Why a search returns an adapter: its nearest captions, and the words that match the prompt.
 
     collection = autolora.open(".")
     reasons = collection.reasons(prompt, collection.search(prompt, k=3))
@@ -7,17 +7,16 @@ Captions belong to a hit only if they are those that the index was built from; o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autolora.dataset import store as dataset
-from autolora.errors import MismatchError, MissingArtifact
+from autolora.errors import MissingArtifact
 from autolora.extras import libraries_for
 from autolora.index.copies import Index
-from autolora.index.encoder_check import check_encoder
 from autolora.matching.hybrid import directions
 from autolora.matching.words import STOP_WORDS, split_words
 from autolora.records import Hit
@@ -29,9 +28,7 @@ if TYPE_CHECKING:  # which imports this module
     from autolora.search.retriever import Retriever
 
 NEAREST_CAPTIONS = 2
-LARGEST_BLOCKS = 3
 NO_CAPTIONS = "a published index does not contain them, only the project that it was made in"
-NO_BLOCKS = "a published index contains no encoder and no sketches, only the project that it was made in"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,19 +57,17 @@ class Reasons:
     """the nearest ones, nearest first, at most one per image"""
     words: tuple[str, ...]
     """words of the prompt that captions or trigger words contain, without stop words"""
-    blocks: Mapping[str, float] | None
-    """block of the transformer -> its part of `weights_score`, of the largest parts; None if not computed"""
     unavailable: tuple[str, ...]
     """what could not be determined, and why"""
 
 
-def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit], blocks: bool) -> list[Reasons]:
-    """Return the reasons of each hit of a search by this retriever. Arguments as of `Retriever.reasons`."""
-    index, project = retriever.index, retriever.project
+def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Reasons]:
+    """Return the reasons of each hit of a search for a prompt by this retriever."""
+    index = retriever.index
     positions = dict(zip(hits, index.find([hit.sha256 for hit in hits]).tolist(), strict=True))
     stored = {hit.sha256: index.rows[position] for hit, position in positions.items()}
     captions, missing = _find_captions(
-        project, {sha256: row["captions_digest"] for sha256, row in stored.items()}
+        retriever.project, {sha256: row["captions_digest"] for sha256, row in stored.items()}
     )
     query = retriever.embed(prompt)
     reasons = []
@@ -88,42 +83,18 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit], blocks: bo
                 words=_shared_words(
                     prompt, [*(caption["text"] for caption in own or ()), *hit.trigger_words]
                 ),
-                blocks=None,
                 unavailable=(missing,) if own is None else (),
             )
         )
-    return _with_blocks(project, retriever, query, hits, reasons) if blocks else reasons
-
-
-def _with_blocks(
-    project: Path | None,
-    retriever: "Retriever",
-    query: Float32Array,
-    hits: Sequence[Hit],
-    reasons: Sequence[Reasons],
-) -> list[Reasons]:
-    """Return the reasons with the blocks of the transformer that contribute most to the weights' score."""
-    try:
-        if project is None:
-            raise MissingArtifact(NO_BLOCKS)
-        with libraries_for("computing them"):
-            contributions = _contributions(project, retriever, query, hits)
-    except (MismatchError, MissingArtifact) as error:
-        note = f"blocks: {error}"
-        return [replace(reason, unavailable=(*reason.unavailable, note)) for reason in reasons]
-    return [
-        replace(reason, blocks=_largest(parts)) for reason, parts in zip(reasons, contributions, strict=True)
-    ]
+    return reasons
 
 
 def describe(reasons: Reasons) -> dict[str, str]:
     """Return the reasons as phrases: label -> phrase; labels without a value are left out."""
-    blocks = reasons.blocks or {}
     phrases = {
         "cosines": f"weights {reasons.weights_score:.3f}{_describe_captions_score(reasons)}",
         "nearest captions": "\n".join(f"{caption.score:.3f} {caption.text}" for caption in reasons.captions),
         "matched words": ", ".join(reasons.words),
-        "largest blocks": ", ".join(f"{block} {part:+.3f}" for block, part in blocks.items()),
         "unavailable": "\n".join(reasons.unavailable),
     }
     return {label: phrase for label, phrase in phrases.items() if phrase}
@@ -202,32 +173,3 @@ def _shared_words(prompt: str, texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         word for word in dict.fromkeys(split_words(prompt)) if word in known and word not in STOP_WORDS
     )
-
-
-def _contributions(
-    root: Path, retriever: "Retriever", query: Float32Array, hits: Sequence[Hit]
-) -> list[dict[str, float]]:
-    """Return block -> its part of the weights' score, for each hit.
-
-    Raises MismatchError if the encoder is not the one that computed the index, or is not a ridge regression, and
-    MissingArtifact if the encoder or a sketch is missing.
-    """
-    import torch
-
-    from autolora.encoder import store
-    from autolora.encoder.contributions import block_contributions
-    from autolora.encoder.ridge import RidgeEncoder
-
-    check_encoder(root, retriever.index)
-    encoder = store.load_encoder(store.folder(root))
-    if not isinstance(encoder, RidgeEncoder):
-        raise MismatchError("the score of a transformer encoder is not a sum over blocks")
-    read = store.reader(root, encoder.config, retriever.settings.pool)
-    vector = torch.from_numpy(query.copy())
-    return [block_contributions(encoder, read(hit.sha256), vector) for hit in hits]
-
-
-def _largest(contributions: Mapping[str, float]) -> dict[str, float]:
-    """Return the largest positive contributions, largest first."""
-    order = sorted(contributions, key=lambda block: (-contributions[block], block))
-    return {block: contributions[block] for block in order[:LARGEST_BLOCKS] if contributions[block] > 0}

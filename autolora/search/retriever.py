@@ -17,7 +17,7 @@ from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
-from autolora.params import Params, PoolParams, RetrievalParams, load
+from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
@@ -43,10 +43,6 @@ class SearchSettings(Protocol):
     def retrieval(self) -> RetrievalParams:
         """Return the default of k, and the numbers of a selection."""
 
-    @property
-    def pool(self) -> PoolParams:
-        """Return the limits on the sketches that reasons are computed from."""
-
 
 class Retriever:
     """One index and the text encoder whose features its vectors are compared with.
@@ -59,7 +55,7 @@ class Retriever:
     ) -> None:
         """Combine an index with a text encoder.
 
-        project: folder with the captions, encoder and sketches that reasons are read from; None for a published index.
+        project: folder with the captions that reasons are read from; None for a published index.
         Raises MismatchError if the index was built with a different text encoder.
         """
         check_text_encoder(index, text_encoder)
@@ -153,15 +149,14 @@ class Retriever:
             return self._named(prompt, named)
         return self.select(prompt, where) if k is None else self.search(prompt, k, where)
 
-    def reasons(self, prompt: str, hits: Sequence[Hit], *, blocks: bool = False) -> "list[Reasons]":
+    def reasons(self, prompt: str, hits: Sequence[Hit]) -> "list[Reasons]":
         """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
 
-        blocks: also the blocks of the transformer that contribute most; loads torch, the encoder and the sketches.
         What cannot be determined is named in `Reasons.unavailable`.
         """
         from autolora.search.reasons import explain  # here, because a search reads no tables
 
-        return explain(self, prompt, hits, blocks)
+        return explain(self, prompt, hits)
 
     def judge(self, prompt: str, positions: Sequence[int]) -> list[Hit]:
         """Return the adapters at positions of the index as hits of a prompt, in this order."""

@@ -140,14 +140,10 @@ def read_table(folder: Path, table: str, columns: Sequence[str], version: int | 
     return rows
 
 
-def read_arrow(folder: Path, table: str, columns: Sequence[str], version: int | None = None) -> pa.Table:
-    """Return the rows of `read_table` as an Arrow table. Raises as `read_table`."""
-    return _read(folder, table, columns, version)
-
-
-def _read(
+def read_arrow(
     folder: Path, table: str, columns: Sequence[str], version: int | None = None, filter: str | None = None
 ) -> pa.Table:
+    """Return the rows of `read_table`, or those that pass an SQL condition, as an Arrow table. Raises as it."""
     if version_of(folder, table) is None:
         raise MissingArtifact(f"{folder} does not contain the table '{table}': run `dvc repro`")
     try:
@@ -164,7 +160,7 @@ def read_where(
 
     Raises as `read_table`. Only matching rows leave the disk.
     """
-    rows: list[Row] = _read(folder, table, columns, filter=is_one_of(name, values)).to_pylist()
+    rows: list[Row] = read_arrow(folder, table, columns, filter=is_one_of(name, values)).to_pylist()
     return rows
 
 

@@ -1,8 +1,8 @@
 """Vision-language models: captions of images and answers to yes-or-no questions about them.
 
-A model runs in this process or on vLLM servers. Requests name the model by its digest, which is the name under
-which `autolora vllm` serves it, so a server with another model refuses them. Both engines format prompts with the
-model's own chat template.
+Questions are answered by a model in this process, captions also by vLLM servers. Requests name the model by its
+digest, which is the name under which `autolora vllm` serves it, so a server with another model refuses them. Both
+engines format prompts with the model's own chat template.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,12 @@ __all__ = ["Answer", "CaptionRequest", "Captioner", "FailedImage"]
 
 
 class YesNoScorer(Protocol):
-    """An engine that answers yes-or-no questions about images."""
+    """A model that answers yes-or-no questions about images."""
 
     def yes_probabilities(self, images: "Sequence[Image.Image]", questions: Sequence[str]) -> list[float]:
         """Return P(yes) / (P(yes) + P(no)) of the answer's first token, for each image and its question.
 
-        Raises MismatchError if the tokenizer has no single tokens for yes and no, CaptionError if the engine does
-        not answer or neither word is among the likeliest first tokens.
+        Raises MismatchError if the tokenizer has no single tokens for yes and no.
         """
         ...
 
@@ -78,25 +77,13 @@ def captioner(params: ModelsParams, captions: CaptionsParams, vllm: VllmParams) 
         raise ParamsError("captions.engine is null: set it to transformers or vllm to caption images")
     if captions.engine == "transformers":
         return InProcessModel(params, captions.batch)
-    client = VllmClient(vllm, digest(params), captions.concurrency, command=_start_command(params))
+    command = "autolora vllm --cpu" if params.device == "cpu" else "autolora vllm"
+    client = VllmClient(vllm, digest(params), captions.batch, command)
     client.check()
     return client
 
 
 @cache
-def yes_no_scorer(params: JudgesParams, models: ModelsParams, vllm: VllmParams) -> YesNoScorer:
-    """Return the judge VLM in the engine that `judges.engine` names; created once per process.
-
-    models: device, dtype and threads of a model in this process.
-    Raises CaptionError if no vLLM server answers or a server has another model.
-    """
-    if params.engine == "transformers":
-        return InProcessModel(replace(models, vlm=params.vlm, vlm_revision=params.vlm_revision), params.batch)
-    client = VllmClient(vllm, digest(params), params.batch, "judges", _start_command(models, "--judge"))
-    client.check()
-    return client
-
-
-def _start_command(models: ModelsParams, *options: str) -> str:
-    """Return the command that serves a VLM of the params at the first URL, on the device of the other models."""
-    return " ".join(["autolora vllm", *(["--cpu"] if models.device == "cpu" else []), *options])
+def yes_no_scorer(params: JudgesParams, models: ModelsParams) -> YesNoScorer:
+    """Return the judge VLM, loaded once per process. models: its device, dtype and threads."""
+    return InProcessModel(replace(models, vlm=params.vlm, vlm_revision=params.vlm_revision), params.batch)

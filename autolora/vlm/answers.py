@@ -3,16 +3,14 @@
 VQAScore (Lin et al. 2024) is the probability of yes for the question whether an image shows a text.
 """
 
-import math
 import re
 import unicodedata
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autolora.errors import CaptionError, ImageFailed, MismatchError
+from autolora.errors import ImageFailed, MismatchError
 
 SPELLINGS = (("yes", "no"), ("Yes", "No"))
 """first tokens of an answer; the probabilities of both spellings are added"""
@@ -46,25 +44,6 @@ def yes_probabilities(logits: Tensor, token_ids: Tensor) -> list[float]:
     yes, no = logits.double()[:, token_ids.to(logits.device)].logsumexp(dim=-1).T
     probabilities: list[float] = torch.sigmoid(yes - no).tolist()
     return probabilities
-
-
-def yes_probability(logprobs: Mapping[str, float]) -> float:
-    """Return P(yes) / (P(yes) + P(no)); a word that is not in `logprobs` has probability 0.
-
-    logprobs: natural logarithm of the probability of each of the likeliest first tokens.
-    Raises CaptionError if none of the words is in `logprobs`.
-    """
-    yes, no = (
-        sum(math.exp(logprobs[word]) for word in words if word in logprobs)
-        for words in zip(*SPELLINGS, strict=True)
-    )
-    if yes + no == 0:
-        first = max(logprobs, key=logprobs.__getitem__, default="")
-        raise CaptionError(
-            f"the VLM's answer begins with {first!r}, expected yes or no: "
-            "name another model in params.yaml (judges.vlm), one that answers the question"
-        )
-    return yes / (yes + no)
 
 
 def checked_caption(text: str, cut: bool = False) -> str:

@@ -7,19 +7,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import openai
 
 from autolora.errors import AutoLoraError, CaptionError, ImageFailed
 from autolora.params import VllmParams
-from autolora.vlm.answers import checked_caption, yes_probability
+from autolora.vlm.answers import checked_caption
 from autolora.vlm.captioning import LONGER, Answer, CaptionRequest, FailedImage
 from autolora.vlm.endpoints import TEMPORARY, Endpoint, in_order
-from autolora.vlm.images import encode_png, read_rendering
-
-if TYPE_CHECKING:
-    from PIL import Image
+from autolora.vlm.images import read_rendering
 
 FIRST_DELAY_S, MAX_DELAY_S = 1.0, 8.0
 """wait before the first retry of a request, doubled for each further retry up to the maximum"""
@@ -27,8 +24,6 @@ MAX_ANSWERS = 3
 """answers to one instruction that are requested if they are not a text"""
 REFUSED = (400, 413, 422)
 """HTTP status codes of a server that refuses one request"""
-TOP_LOGPROBS = 20
-"""number of first tokens whose probability is requested; the default maximum of vLLM"""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +43,7 @@ class Conversation:
 
 
 class VllmClient:
-    """A Captioner and YesNoScorer (autolora.vlm) that asks vLLM servers, which name the model by its digest.
+    """A Captioner (autolora.vlm) that asks vLLM servers, which name the model by its digest.
 
     One event loop in a background thread sends the requests of all batches, so that `concurrency` limits the number of
     requests in flight in total. A server that fails is left out for a while, and the others get its requests.
@@ -59,17 +54,14 @@ class VllmClient:
         params: VllmParams,
         model: str,
         concurrency: int,
-        section: Literal["captions", "judges"] = "captions",
         command: str = "autolora vllm",
     ) -> None:
         """Start the event loop; no request is sent.
 
-        model: digest of the VLM. For error messages: section, the section of params.yaml whose engine this is, and
-        command, which starts a server with the VLM.
+        model: digest of the VLM. command: for errors, starts a server with the VLM.
         """
         self._params = params
         self._model = model
-        self._section = section
         self._command = command
         self._semaphore = asyncio.Semaphore(concurrency)
         self._endpoints = [Endpoint(url, params) for url in params.urls]
@@ -97,7 +89,7 @@ class VllmClient:
                 raise CaptionError(
                     f"the vLLM server at {endpoint.url} serves {', '.join(served)}, not the VLM of "
                     f"params.yaml ({self._model}): restart it with `{self._command}` or set "
-                    f"{self._section}.engine: transformers"
+                    "captions.engine: transformers"
                 )
         if len(errors) == len(self._endpoints):
             raise self._unreachable(errors[0]) from errors[0]
@@ -131,19 +123,6 @@ class VllmClient:
         if errors:
             raise errors[0]
 
-    def yes_probabilities(self, images: "Sequence[Image.Image]", questions: Sequence[str]) -> list[float]:
-        """Return the probability of yes for each image and its question (YesNoScorer.yes_probabilities)."""
-        requests = [
-            self._yes_probability(encode_png(image), question)
-            for image, question in zip(images, questions, strict=True)
-        ]
-        futures = [asyncio.run_coroutine_threadsafe(request, self._loop) for request in requests]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
-
     async def _converse(
         self,
         position: int,
@@ -172,10 +151,10 @@ class VllmClient:
     ) -> tuple[str, bool]:
         """Return the caption and whether it is cut. Raises ImageFailed if none of MAX_ANSWERS answers is a text."""
         for number in range(1, MAX_ANSWERS + 1):
-            choice = await self._request(conversation, instruction, max_tokens=max_tokens)
+            choice = await self._request(conversation, instruction, max_tokens)
             if _is_cut(choice):
                 with suppress(ImageFailed):  # the server refuses more tokens than its context holds
-                    choice = await self._request(conversation, instruction, max_tokens=LONGER * max_tokens)
+                    choice = await self._request(conversation, instruction, LONGER * max_tokens)
             cut = _is_cut(choice)
             try:
                 return checked_caption((choice.message.content or "") if choice else "", cut), cut
@@ -184,20 +163,7 @@ class VllmClient:
                     raise
         raise AssertionError("MAX_ANSWERS is at least 1")
 
-    async def _yes_probability(self, image: bytes, question: str) -> float:
-        async with self._semaphore:
-            choice = await self._request(
-                Conversation(image), question, max_tokens=1, logprobs=True, top_logprobs=TOP_LOGPROBS
-            )
-        if choice is None or choice.logprobs is None or not choice.logprobs.content:
-            raise CaptionError(
-                f"the vLLM server at {', '.join(self._params.urls)} returned no logprobs for {question!r}: "
-                "check that the server supports top_logprobs, or set judges.engine: transformers"
-            )
-        first = choice.logprobs.content[0]
-        return yes_probability({token.token: token.logprob for token in first.top_logprobs})
-
-    async def _request(self, conversation: Conversation, instruction: str, **settings: Any) -> Any:
+    async def _request(self, conversation: Conversation, instruction: str, max_tokens: int) -> Any:
         """Send a request and return its first choice, if any.
 
         Retries if no server is reachable or all are overloaded, and raises CaptionError after the last attempt, as
@@ -208,7 +174,7 @@ class VllmClient:
             "model": self._model,
             "messages": conversation.messages(instruction),
             "temperature": 0,
-            **settings,
+            "max_tokens": max_tokens,
         }
         answers_before = self._answers
         for attempt in range(1, self._params.attempts + 1):
@@ -257,7 +223,7 @@ class VllmClient:
     def _unreachable(self, error: Exception) -> CaptionError:
         return CaptionError(
             f"no vLLM server answers at {', '.join(self._params.urls)} ({error}): start it with `{self._command}` and "
-            f"wait until it is ready, or set {self._section}.engine: transformers in params.yaml"
+            "wait until it is ready, or set captions.engine: transformers in params.yaml"
         )
 
 

@@ -4,21 +4,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.staticfiles import StaticFiles
 
 import autolora
 from autolora.params import Params
 from autolora.web.errors import add_error_pages
 from autolora.web.guard import Access, Guard
-from autolora.web.parameters import check_parameters
 from autolora.web.rendering import COMPONENTS, STATIC
 from autolora.web.routes import api, files, images, pages, pool, uploads
 from autolora.web.site import Site, open_site
 
 FOLLOW_EVERY_S = 2.0
+API = "/api/"
 
 logger = logging.getLogger(__name__)
 
@@ -68,3 +69,25 @@ async def _follow(site: Site) -> None:
             await asyncio.to_thread(site.follow)
         except Exception:  # whatever it is, the page goes on with the index that it has
             logger.exception("the released index cannot be followed; trying again")
+
+
+def check_parameters(request: Request) -> None:
+    """Answer 422 to a request to the API with a parameter that its route does not have. Pages ignore such ones.
+
+    A misspelled filter must not be a search without it.
+    """
+    path = request.scope["route"].path
+    if not path.startswith(API):
+        return
+    operation = request.app.openapi()["paths"][path][request.method.lower()]
+    known = [field["name"] for field in operation.get("parameters", ()) if field["in"] == "query"]
+    if unknown := [name for name in request.query_params if name not in known]:
+        raise HTTPException(422, "; ".join(_describe(name, known) for name in unknown))
+
+
+def _describe(name: str, known: list[str]) -> str:
+    """Return what to write instead of an unknown parameter."""
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"{name}: there is no such parameter: did you mean {near[0]}?"
+    return f"{name}: there is no such parameter: give {', '.join(known) or 'none'}"

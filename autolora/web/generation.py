@@ -10,7 +10,6 @@ from autolora.extras import libraries_for
 from autolora.params import Params
 from autolora.records import Hit
 from autolora.web.jobs import ImageRequest, Job
-from autolora.web.provenance import make_record
 from autolora.web.served import ServedIndex
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ class ImageGeneration:
         """Generate the image of a job. Raises MissingArtifact if weights or the base model are missing."""
         with libraries_for("the generation of images"):
             from autolora.generation import images
+            from autolora.generation.provenance import describe_provenance
 
         request = job.request
         if self._generator is None:
@@ -45,7 +45,7 @@ class ImageGeneration:
         )
         path = self._root / "images" / "serve" / f"{job.id}.png"
         images.save_image(image, path)
-        job.file, job.record = path, make_record(image.provenance)
+        job.file, job.facts = path, describe_provenance(image.provenance)
 
     def _hits(self, request: ImageRequest) -> Sequence[Hit]:
         """Return the adapters of an image, each with its strength."""

@@ -24,10 +24,9 @@ MAX_BODY = 64_000
 HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?")
 """what the header Host may be"""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# data: is for the heat maps of an image that a visitor drops, which is not stored; only the server writes such URLs
 POLICY = "; ".join(
     (
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
         "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
     )
 )  # fmt: skip

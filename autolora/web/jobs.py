@@ -4,15 +4,14 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from autolora.errors import AutoLoraError
 from autolora.params import Method
-from autolora.web.provenance import ImageRecord
 
 MAX_WAITING = 20
 """images that wait to be generated; further ones are refused"""
@@ -60,8 +59,8 @@ class Job:
     """why it has failed"""
     file: Path | None = None
     """the image"""
-    record: ImageRecord | None = None
-    """how the image was made"""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """how the image was made: label -> text"""
 
     @property
     def is_over(self) -> bool:
@@ -70,7 +69,7 @@ class Job:
 
 
 Generate = Callable[[Job, Callable[[int], None]], None]
-"""generates the image of a job, sets its `file` and `record`, and calls the function after each step"""
+"""generates the image of a job, sets its `file` and `facts`, and calls the function after each step"""
 
 
 class Jobs:
@@ -175,7 +174,7 @@ class Jobs:
                 job.state, job.problem = state, problem
             elif job.file is not None:  # canceled after its last step
                 job.file.unlink(missing_ok=True)
-                job.file = job.record = None
+                job.file, job.facts = None, {}
 
     def _forget_oldest(self) -> None:
         over = [job.id for job in self._jobs.values() if job.is_over]

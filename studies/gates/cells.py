@@ -20,20 +20,22 @@ class Cell:
     preset: Preset
     changes: Mapping[str, Any]
     """fields that differ from the preset"""
+    distilled: bool = False
+    """trained by `studies.gates.distillation` instead of Eq. 10"""
     learning_rates: tuple[float, ...]
     """the recipes; none leaves the gates as they are at the start"""
 
 
 RATES = (0.005, 0.001)
 MANY = {"max_active": MAX_ACTIVE}
-DISTILLED = {"objective": "velocity", **MANY}
+SCALAR = {"gate": "scalar"}
 CELLS: Mapping[str, Cell] = {
     "untrained": Cell(preset="best", changes={}, learning_rates=()),
     "full, Eq. 10": Cell(preset="best", changes={}, learning_rates=RATES),
     "full, Eq. 10, 2-4 active": Cell(preset="best", changes=MANY, learning_rates=RATES),
-    "full, distilled": Cell(preset="best", changes=DISTILLED, learning_rates=RATES),
-    "scalar, Eq. 10": Cell(preset="best", changes={"gate": "scalar"}, learning_rates=RATES),
-    "scalar, distilled": Cell(preset="best", changes={"gate": "scalar", **DISTILLED}, learning_rates=RATES),
+    "full, distilled": Cell(preset="best", changes=MANY, distilled=True, learning_rates=RATES),
+    "scalar, Eq. 10": Cell(preset="best", changes=SCALAR, learning_rates=RATES),
+    "scalar, distilled": Cell(preset="best", changes=SCALAR | MANY, distilled=True, learning_rates=RATES),
     "paper, Eq. 10": Cell(preset="paper", changes={}, learning_rates=RATES),
 }
 """name -> cell. `full` is Eq. 7 with the relevance term, `scalar` has b and w_out as one number per slot; both start as
@@ -72,7 +74,7 @@ def params_of(params: Params, recipe: Recipe, seed: int) -> FusionParams:
     variant: FusionVariant = replace(FUSION[cell.preset], **cell.changes)
     if recipe.learning_rate is not None:
         variant = replace(variant, learning_rate=recipe.learning_rate)
-    if variant.objective == "velocity":  # the velocity to learn is that of generation
+    if cell.distilled:  # the velocity to learn is that of generation
         variant = replace(variant, guidance=params.generation.guidance, flow_shift=None)
     section = params.fusion
     return replace(

@@ -6,22 +6,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from autolora import models
 from autolora.fusion import store as fusion
 from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.gate import Gates
-from autolora.fusion.initial import initial_gates
 from autolora.fusion.interference import Interference
-from autolora.fusion.stage import base_files, make_objective
-from autolora.fusion.training import fit, held_out_loss
+from autolora.fusion.stage import base_files, make_objective, training_sigmas
+from autolora.fusion.training import TrainingLoss, fit, held_out_loss
+from autolora.fusion.training_set import TrainingSet
 from autolora.params import FusionParams, training_params
 from autolora.presets.fusion import FUSION
 from autolora.progress import Progress
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.hashes import hash_value
-from studies.gates.cells import Kept, Recipe, params_of
+from studies.gates.cells import CELLS, Kept, Recipe, params_of
+from studies.gates.distillation import Distillation
 from studies.gates.world import World
 
 
@@ -52,7 +54,7 @@ class Shelf:
         settings = training_params(params_of(self._world.params, recipe, seed))
         files = base_files(self._world.root, self._world.params.models)
         is_trained = recipe.learning_rate is not None
-        return hash_value([settings, self._trained_on, files, is_trained])
+        return hash_value([settings, CELLS[recipe.cell].distilled, self._trained_on, files, is_trained])
 
     def is_finished(self, recipe: Recipe, seed: int) -> bool:
         """Return whether the gates are trained."""
@@ -77,11 +79,12 @@ class Shelf:
     def _train(self, recipe: Recipe, seed: int) -> None:
         """Train gates; save those of the lowest held-out loss and those of the last step, and then the facts."""
         world, params = self._world, params_of(self._world.params, recipe, seed)
-        gates = initial_gates(world.root, params, world.generator.pipeline.transformer.config)
+        torch.manual_seed(seed)
+        gates = fusion.build(world.generator.pipeline.transformer.config, params.variant)
         gates = gates.to(world.params.models.device)
         path = self._folder(recipe, seed) / "state.pt"
         is_trained = recipe.learning_rate is not None
-        state = self._fit(gates, params, path, f"{recipe.cell}, {seed}") if is_trained else None
+        state = self._fit(gates, params, path, recipe.cell) if is_trained else None
         unseen: dict[Kept, float] = {}
         for kept in ("last step", "lowest held-out loss"):  # in this order: the second replaces the gates
             if state and kept == "lowest held-out loss":
@@ -96,13 +99,11 @@ class Shelf:
         write_atomic(self._folder(recipe, seed) / "training.json", json.dumps(facts))
         path.unlink(missing_ok=True)
 
-    def _fit(self, gates: Gates, params: FusionParams, path: Path, title: str) -> TrainingState:
-        """Train the gates for all steps, and return the last state."""
-        world = self._world
-        files = base_files(world.root, world.params.models)
+    def _fit(self, gates: Gates, params: FusionParams, path: Path, cell: str) -> TrainingState:
+        """Train the gates of a cell for all steps, and return the last state."""
         training, held_out = (
-            make_objective(world.root, world.generator.pipeline, examples, params, files)
-            for examples in (world.training, world.held_out)
+            self._objective(examples, params, CELLS[cell].distilled)
+            for examples in (self._world.training, self._world.held_out)
         )
         checkpoint, finished = Checkpoint(path, hash_value([training_params(params), self._trained_on])), 0
 
@@ -111,8 +112,31 @@ class Shelf:
             progress.advance(done - finished)  # more than one step if a killed training continues
             finished = done
 
-        with Progress(f"gates {title}", params.steps, "steps") as progress:
+        with Progress(f"gates {cell}, {params.seed}", params.steps, "steps") as progress:
             return fit(gates, training, params, record, held_out, checkpoint)
+
+    def _objective(self, examples: TrainingSet, params: FusionParams, distilled: bool) -> TrainingLoss:
+        """Return what a training lowers: the loss of Eq. 10, or the error against the method `velocity`."""
+        world, variant = self._world, params.variant
+        pipeline, generation = world.generator.pipeline, world.params.generation
+        if not distilled:
+            return make_objective(pipeline, examples, params)
+        factor, num_steps = generation.rules.velocity_factor, generation.steps
+        num_image_tokens = examples.encode_images(examples.adapters[0]).shape[1]
+        sigmas = training_sigmas(pipeline, variant.flow_shift, num_image_tokens)
+        steps = torch.linspace(0, len(sigmas), num_steps + 1)[:-1].long()
+        files = base_files(world.root, world.params.models)
+        drawn_from = [
+            files,
+            params.image_size,
+            num_steps,
+            factor,
+            variant.guidance,
+            variant.flow_shift,
+            params.seed,
+        ]
+        folder = world.cache / "trajectories" / hash_value(drawn_from)[:16]
+        return Distillation(pipeline, examples, sigmas[steps], params, factor, folder)
 
     def _unseen_loss(self, gates: Gates) -> float:
         """Return the loss of Eq. 10 on unseen adapters, with the preset `best`'s way of sampling for all gates."""

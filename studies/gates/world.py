@@ -71,7 +71,7 @@ def open_world(root: Path) -> World:
     params = load(root / "params.yaml")
     judgments = read_judgments(root / params.evaluation.themes if params.evaluation.themes else None)
     listed = {adapter.sha256: adapter for adapter in candidates(root, judgments)}
-    judges = load_judges(params.judges, params.models, params.vllm)
+    judges = load_judges(params.judges, params.models)
     if judges.classifier is None:
         raise SystemExit("judges.classifier in params.yaml is null: `both shown` needs a classifier")
     generator = Generator(root, params.models, params.pool)

@@ -30,10 +30,10 @@ from torch.nn import functional as F
 
 from autolora.fusion.install import Attachment, find_linears, hooked
 from autolora.fusion.slot_fusion import SlotFusion
-from autolora.fusion.tensor_files import load_or_compute
 from autolora.lora.factors import Lora
 from autolora.lora.slots import hidden_size
 from autolora.storage.hashes import hash_value
+from autolora.storage.tensor_files import load_or_compute
 from studies.paper.own_images import OwnImages
 from studies.paper.world import World
 

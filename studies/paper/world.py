@@ -80,7 +80,7 @@ def open_world(root: Path, params: Params) -> World:
         if adapter.renderings and adapter.captions
     }
     generator = Generator(root, params.models, params.pool)
-    judges = load_judges(params.judges, params.models, params.vllm)
+    judges = load_judges(params.judges, params.models)
     check_judges(params, judges, generator.pipeline)
     return World(
         root=root,

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from autolora import models
 from autolora.fusion.install import Attachment, find_linears, fused, hooked
-from autolora.fusion.tensor_files import load_or_compute
 from autolora.lora.factors import Factors, Lora
 from autolora.storage.hashes import hash_value
+from autolora.storage.tensor_files import load_or_compute
 from studies.paper.own_images import OwnImages
 from studies.paper.world import World
 

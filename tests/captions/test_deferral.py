@@ -31,7 +31,6 @@ PARAMS = CaptionsParams(
     max_tokens=16,
     max_image_side=128,
     batch=4,
-    concurrency=4,
 )
 VLM = "v" * 64
 TOO_LARGE, DAMAGED, REFUSED = "ann/ink", "bob/cat", "cat/sea"
@@ -67,7 +66,7 @@ class Refreshes:
             listings,
             {row.key: self.images[listing.id] for listing in listings for row in listing.renderings},
         )
-        client = VllmClient(VllmParams(urls=(self.url,), timeout_s=60, attempts=1), VLM, PARAMS.concurrency)
+        client = VllmClient(VllmParams(urls=(self.url,), timeout_s=60, attempts=1), VLM, PARAMS.batch)
         failures: dict[str, str] = {}
         for batch in stage.plan(self.root, PARAMS, VLM):
             failures |= dict(stage.caption_batch(self.root, PARAMS, batch, client).failures)

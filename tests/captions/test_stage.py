@@ -33,7 +33,6 @@ PARAMS = CaptionsParams(
     max_tokens=16,
     max_image_side=1024,
     batch=2,
-    concurrency=4,
 )
 VLM = "v" * 64
 DAY = date(2026, 1, 5)
@@ -225,7 +224,7 @@ def test_failure_of_most_images_is_taken_for_a_general_one(root: Path) -> None:
 
 def caption_all(root: Path, url: str) -> None:
     """Run the stage with a server, several batches at once as its flow does."""
-    client = VllmClient(VllmParams(urls=(url,), timeout_s=60, attempts=1), VLM, PARAMS.concurrency)
+    client = VllmClient(VllmParams(urls=(url,), timeout_s=60, attempts=1), VLM, PARAMS.batch)
     with ThreadPoolExecutor(2) as pool:
         batches = stage.plan(root, PARAMS, VLM)
         list(pool.map(lambda batch: stage.caption_batch(root, PARAMS, batch, client), batches))
@@ -284,7 +283,7 @@ def test_killed_stage_ends_equal_and_requests_no_caption_twice(
         ({"instructions": replace(PARAMS.instructions, long="Describe everything.")}, VLM, 4),
         ({"max_tokens": 17}, VLM, 12),
         ({}, "w" * 64, 12),
-        ({"engine": "vllm", "batch": 3, "concurrency": 9, "max_image_side": 64}, VLM, 0),
+        ({"engine": "vllm", "batch": 3, "max_image_side": 64}, VLM, 0),
         ({"max_image_side": 63}, VLM, 12),  # the images have 64 px, so they are downsized
     ],
 )

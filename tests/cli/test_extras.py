@@ -35,7 +35,7 @@ CORE = {
     "search 'a neon drawing'": "author1/neon",
     "search 'a neon drawing' -k auto": "author1/neon",
     "search 'a neon drawing' --may-sell --json": "captions: reading them needs lance",
-    "search 'a neon drawing' --reasons": "blocks: computing them needs torch",
+    "search 'a neon drawing' --reasons": "captions: reading them needs lance",
     "release": "serving index",
     "status": "served index",
     "versions": "no commit",

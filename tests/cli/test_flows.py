@@ -87,3 +87,14 @@ def test_help_is_that_of_the_command(tmp_path: Path) -> None:
     process = start(tmp_path, "takedown", "--help")
     output, _ = process.communicate()
     assert process.returncode == 0 and "--reason" in output and "data/takedowns.jsonl" in output
+
+
+@pytest.mark.parametrize("reason", [[], ["--reason", " "]])
+def test_a_takedown_without_a_reason_is_an_error_like_those_of_other_commands(
+    tmp_path: Path, reason: list[str]
+) -> None:
+    make_project(tmp_path, "takedown", ECHO)
+    process = start(tmp_path, "takedown", "a", *reason)
+    output, errors = process.communicate()
+    assert (process.returncode, output) == (2, "")
+    assert "Invalid value for --reason" in errors and "say why (--reason TEXT)" in errors

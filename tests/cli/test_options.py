@@ -41,13 +41,6 @@ def test_values_of_repeated_options_have_names() -> None:
     assert "list[" not in text and "LICENSE" in text
 
 
-def test_a_page_creates_no_folder(tmp_path: Path) -> None:
-    output = tmp_path / "new/page.html"
-    result = CliRunner().invoke(app, ["inspect", str(tmp_path), "-o", str(output)], env={"COLUMNS": "400"})
-    assert result.exit_code == 2 and "does not exist: create it" in result.output
-    assert not output.parent.exists()
-
-
 @pytest.mark.parametrize(("content", "is_too_short"), [(b"", True), (b"notes", True), (b"x" * 100, False)])
 def test_a_file_without_a_header_is_no_incomplete_upload(
     tmp_path: Path, content: bytes, is_too_short: bool

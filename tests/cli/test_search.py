@@ -76,22 +76,14 @@ def test_search_prints_reasons_on_request(root: Path, monkeypatch: pytest.Monkey
     assert text.startswith(plain)
     reasons = text.removeprefix(plain)
     assert re.findall(r"(?m)^(\d)\. author\d/neon$", reasons) == ["1", "2"]
-    for label in ("cosines", "nearest captions", "matched words", "largest blocks"):
+    for label in ("cosines", "nearest captions", "matched words"):
         assert reasons.count(label) == 2
     assert "1.000 a neon drawing" in reasons
 
 
-def test_json_of_a_search_has_reasons_and_blocks_on_request(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_of_a_search_has_reasons(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json"))
-    assert row["reasons"]["words"] == ["neon", "drawing"] and row["reasons"]["blocks"] is None
-    (explained,) = json.loads(
-        run(root, monkeypatch, "search", "a neon drawing", "-k", "1", "--json", "--reasons")
-    )
-    assert explained["reasons"].pop("blocks")
-    del row["reasons"]["blocks"]
-    assert explained == row
+    assert row["reasons"]["words"] == ["neon", "drawing"]
 
 
 def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +109,7 @@ def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) 
             ["--license", "mit", "--base", "flux1-krea"],
             "the base 'flux1-krea' (did you mean 'flux.1-krea'?)",
         ),
+        (["--family", f"{'0' * 62}12"], "`autolora show NAME` prints that of an adapter"),
         (["--hub", "hugingface"], "no adapter has the hub 'hugingface' (did you mean 'huggingface'?)"),
         (["--license", "mit"], ""),
     ],
@@ -200,3 +193,12 @@ def test_a_file_that_is_no_image_is_an_error_before_anything_is_loaded(
     result = CliRunner().invoke(app, ["search", "--image", str(tmp_path / "no.png")])
     assert result.exit_code == 1
     assert result.stderr.startswith("RefusedFile: cannot search by ") and "captioning" not in result.stderr
+
+
+def test_an_image_that_does_not_exist_is_named_before_the_index_is_opened(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["search", "--image", "none.png"])
+    assert result.exit_code == 1 and "none.png (No such file or directory)" in result.stderr

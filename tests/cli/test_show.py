@@ -78,7 +78,6 @@ def test_show_finds_the_adapter_of_a_file(
     assert json.loads(run(root, monkeypatch, "show", str(file), "--json")) == record
 
 
-@pytest.mark.parametrize("option", ["--captions", "--trigger-words"])
-def test_images_have_no_checks_of_adapters(option: str) -> None:
-    result = CliRunner().invoke(app, ["show", "image.png", option])
-    assert result.exit_code == 2 and option in result.output
+def test_images_have_no_checks_of_adapters() -> None:
+    result = CliRunner().invoke(app, ["show", "image.png", "--captions"])
+    assert result.exit_code == 2 and "--captions" in result.output

@@ -7,7 +7,7 @@ import pytest
 from autolora.encoder.model import Encoder
 from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.errors import MissingArtifact
-from autolora.pretrained.upload import push_to_hub
+from autolora.pretrained.folder import push_to_hub
 from playground.hubs.state import Hub
 from tests.support.pretrained_folder import FACTS, TRAINING, flip_byte
 

@@ -27,7 +27,6 @@ from tests.support.synthetic_repo import (
     encoder_params,
     file_states,
     make_adapters,
-    make_lora,
     write_dataset,
     write_encoder,
     write_index,
@@ -121,25 +120,6 @@ def test_every_preset_trains_and_embeds_with_both_probes(
     config = encoder_store.load_encoder(encoder_store.folder(copied)).config
     assert config.variant == params.variant
     assert write_index(copied, text_encoder=text_encoder)["embedded"] == len(trained[1])
-
-
-def test_missing_slots_error_trains_on_complete_adapters_and_embeds_no_others(
-    copied: Path, trained: Trained, text_encoder: ClipTextEncoder
-) -> None:
-    partly_incomplete = [
-        replace(
-            adapter,
-            lora=make_lora(adapter.theme, adapter.author, skip=("norm",) if adapter.author else ()),
-        )
-        for adapter in trained[1]
-    ]
-    write_repository(copied, partly_incomplete)
-    write_dataset(copied)
-    params = encoder_params("released", probe="sketch", missing_slots="error", steps=2)
-    write_encoder(copied, text_encoder, params)
-    assert read_digest(copied, "encoder")["adapters"] < len(training.load_examples(copied))
-    with pytest.raises(MismatchError, match=r"missing_slots is .error."):
-        write_index(copied)
 
 
 def test_trains_on_the_training_split_only(trained: Trained) -> None:

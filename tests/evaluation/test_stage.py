@@ -86,7 +86,7 @@ def test_no_unseen_adapter_is_not_an_error(tmp_path: Path) -> None:
     evaluation.write(tmp_path, empty, PARAMS, {}, "best", TODAY)
     report = read_report(tmp_path)
     assert report is not None
-    assert (report["levels"], report["queries"], report["examples"]) == ({}, 0, [])
+    assert (report["levels"], report["queries"]) == ({}, 0)
     assert read_numbers(tmp_path) == {}
 
 

@@ -14,7 +14,7 @@ from autolora.params import ExperimentsParams, ModelsParams
 from tests.support import small_root, tiny_judges
 from tests.support.tiny_flux import TOKENS
 
-PARAMS = ExperimentsParams(pairs=2, images=2, further_methods=("velocity", "gated"), bootstrap=100, seed=0)
+PARAMS = ExperimentsParams(pairs=2, images=2, bootstrap=100, seed=0)
 TODAY = datetime.date(2026, 1, 1)
 Run = Callable[..., str]
 
@@ -35,7 +35,7 @@ def base(root: Path) -> ModelsParams:
 
 @pytest.fixture(scope="module")
 def judges(root: Path, base: ModelsParams) -> Judges:
-    return load_judges(tiny_judges.params(root / "judges"), base, small_root.params().vllm)
+    return load_judges(tiny_judges.params(root / "judges"), base)
 
 
 @pytest.fixture(scope="module")

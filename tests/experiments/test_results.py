@@ -94,7 +94,6 @@ def test_next_run_continues_at_the_failed_case_with_an_equal_result(
     [
         {"seed": 1},
         {"images": 1},
-        {"further_methods": ()},
         {"steps": 3},
         {"question": "Is it {text}?"},
         {"gates": b"other"},

@@ -26,7 +26,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> JudgesParams:
 
 @pytest.fixture(scope="module")
 def judges(params: JudgesParams) -> Judges:
-    return load_judges(params, BASE, VALUES.vllm)
+    return load_judges(params, BASE)
 
 
 def prompt_case(scenario: Any, themes: tuple[str | None, ...]) -> PromptCase:
@@ -69,7 +69,7 @@ def test_unrelated_prompt_is_compared_with_the_base(judges: Judges) -> None:
 
 
 def test_metrics_without_a_classifier(params: JudgesParams) -> None:
-    judges = load_judges(replace(params, classifier=None), BASE, VALUES.vllm)
+    judges = load_judges(replace(params, classifier=None), BASE)
     assert judges.facts["classifier"] is None
     scores = score(judges, prompt_case("single", ("cat",)), noise_images(4))
     assert set(scores["base"]) == {"prompt similarity", "adapter similarity", "VQAScore"}

@@ -21,6 +21,7 @@ from flows import refresh
 from flows.stage import StageFailed
 
 DAY = datetime.date(2026, 1, 5)
+PUBLISH = refresh.publish
 
 
 class FakeStages:
@@ -94,7 +95,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def publish_nothing(markdown: str) -> None:
+def publish_nothing(markdown: str, printed: str | None = None) -> None:
     """Store no artifact."""
 
 
@@ -118,7 +119,7 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
 ) -> None:
     published: list[str] = []
 
-    def publish(markdown: str) -> None:
+    def publish(markdown: str, printed: str | None = None) -> None:
         published.append(markdown)
 
     monkeypatch.setattr(refresh, "publish", publish)
@@ -160,7 +161,7 @@ def test_a_refresh_that_fails_is_recorded_and_reported(
     seen: list[str | None] = []
     published: list[str] = []
 
-    def publish(markdown: str) -> None:
+    def publish(markdown: str, printed: str | None = None) -> None:
         published.append(markdown)
 
     monkeypatch.setattr(refresh, "publish", publish)
@@ -198,7 +199,7 @@ def test_a_full_disk_hides_no_failure(steps: Path, monkeypatch: pytest.MonkeyPat
     """Neither the record nor the report can be written then; the reason is published."""
     published: list[str] = []
 
-    def publish(markdown: str) -> None:
+    def publish(markdown: str, printed: str | None = None) -> None:
         published.append(markdown)
 
     def fail(*arguments: object) -> None:
@@ -209,3 +210,22 @@ def test_a_full_disk_hides_no_failure(steps: Path, monkeypatch: pytest.MonkeyPat
     raise_at("crawl", StageFailed("pool: DiskFull: no space", "log"), monkeypatch)
     refresh.refresh.fn()
     assert "**pool: DiskFull: no space**" in published[-1]
+
+
+def test_the_terminal_gets_what_to_do_and_the_artifact_the_reason(
+    steps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason follows from `run`, once."""
+    artifacts: list[str] = []
+    monkeypatch.setattr(refresh, "publish", PUBLISH)
+    monkeypatch.setattr(
+        refresh, "create_markdown_artifact", lambda markdown, **options: artifacts.append(markdown)
+    )
+    raise_at("crawl", StageFailed("pool: DiskFull: no space", "a line of the log"), monkeypatch)
+    refresh.refresh.fn()
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "The refresh failed. No index has been released yet. Correct the cause, then run"
+    )
+    assert "no space" not in printed and "a line of the log" not in printed and "**" not in printed
+    assert artifacts[0].startswith("**pool: DiskFull: no space**") and "a line of the log" in artifacts[0]

@@ -42,11 +42,11 @@ def test_another_broken_pipe_is_an_error() -> None:
     assert status == 1 and "a socket" in errors
 
 
-def test_failure_is_printed_and_left_for_the_refresh(tmp_path: Path) -> None:
+def test_failure_is_printed_once_by_the_flow_or_by_the_refresh_that_started_it(tmp_path: Path) -> None:
     path = tmp_path / "failure.json"
     body = "from autolora.errors import HubError; raise HubError('hub x answered 503')"
-    status, errors = run(body, **{FAILURE_VARIABLE: str(path)})
-    assert (status, errors) == (1, "HubError: hub x answered 503\n")
+    assert run(body) == (1, "HubError: hub x answered 503\n")
+    assert run(body, **{FAILURE_VARIABLE: str(path)}) == (1, "")
     assert json.loads(path.read_text()) == {"flow": "flow", "reason": "HubError: hub x answered 503"}
 
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from autolora.fusion import gated_pass
-from autolora.fusion.compilation import CompiledFunction
 from autolora.fusion.gate import TERMS, Gate
-from autolora.fusion.gated_pass import GatedPass, Scored, choose_combine
+from autolora.fusion.gated_pass import CompiledFunction, GatedPass, Scored, choose_combine
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Factors
 from autolora.presets.fusion import FUSION, FusionVariant, GateForm
@@ -177,7 +176,7 @@ def test_without_a_compiler_the_function_itself_runs_and_the_log_says_so_once(
         caplog.at_level(logging.WARNING),
     ):
         assert all(torch.equal(function(value), add_one(value)) for _ in range(2))
-    messages = [record.message for record in caplog.records if record.name == "autolora.fusion.compilation"]
+    messages = [record.message for record in caplog.records if record.name == "autolora.fusion.gated_pass"]
     assert len(messages) == 1 and "the gates run without torch.compile" in messages[0]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from autolora.cli import app
@@ -80,3 +80,19 @@ def test_other_and_missing_files_are_errors(root: Path) -> None:
     assert code == 1 and "lora.safetensors: not published gates" in output
     code, output = run("missing.safetensors")
     assert code == 1 and "MissingArtifact: cannot read gates from" in output
+
+
+def test_an_incomplete_file_is_named(root: Path) -> None:
+    save_published(fusion.build(CONFIG, FULL), root / "gates.safetensors")
+    tensors = load_file(root / "gates.safetensors")
+    first = next(name for name in tensors if name.endswith("weight_lora"))
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, root / "gates.safetensors")
+    code, output = run("gates.safetensors")
+    assert code == 1 and f"1 missing ({first}): give a file" in output
+
+
+def test_gates_that_a_project_has_trained_must_be_exported(root: Path) -> None:
+    fusion.save(fusion.build(CONFIG, FUSION["best"]), slots(CONFIG), root / "other")
+    code, output = run("other/model.safetensors")
+    assert code == 1 and "other holds the trained gates of a project" in output
+    assert "`autolora publish gates FOLDER`" in output

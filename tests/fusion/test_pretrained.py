@@ -15,7 +15,7 @@ from autolora.fusion.pretrained import load_pretrained, save_pretrained
 from autolora.lora.slots import slots
 from autolora.params import load
 from autolora.presets.fusion import FUSION
-from autolora.pretrained.upload import push_to_hub
+from autolora.pretrained.folder import push_to_hub
 from autolora.storage.incremental import read_digest
 from playground.hubs.state import Hub
 from tests.support.hf_client import serve_hub

@@ -37,7 +37,7 @@ def set_field(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
         (set_field("depth", 1), r"unknown key 'variant\.depth'"),
         (lambda content: content["variant"].pop("gate"), r"missing key 'variant\.gate'"),
         (lambda content: content.update(variant=None), "variant must be a mapping"),
-        (lambda content: content.update(schema=1), r"it is not of schema 2"),
+        (lambda content: content.update(schema=1), r"it is not of schema 3"),
         (
             lambda content: content.update(further=1),
             r"its fields are further, schema, slots, variant, expected sch",
@@ -134,7 +134,7 @@ def test_all_damage_names_the_file_and_the_repair(
 
 def test_a_config_that_is_not_an_object_is_of_another_version(folder: Path) -> None:
     (folder / "config.json").write_text("[]")
-    with pytest.raises(MismatchError, match=r"config\.json .*it is not of schema 2"):
+    with pytest.raises(MismatchError, match=r"config\.json .*it is not of schema 3"):
         store.load(slots(CONFIG), folder)
 
 

@@ -110,6 +110,13 @@ def test_a_wrong_name_is_answered_by_similar_ids() -> None:
         AdapterNames(rows).find_one("civitai:lumen9/mcs-flux")
 
 
+def test_a_number_is_not_answered_by_a_similar_one() -> None:
+    rows = [{"sha256": "a" * 64, "hub": "civitai", "id": "1234567", "file": "1.st"}]
+    for name in ("1234568", "civitai:1234568"):
+        with pytest.raises(MissingArtifact, match=rf"contains no adapter '{name}': give"):
+            AdapterNames(rows).find_one(name)
+
+
 @pytest.mark.parametrize(
     ("name", "positions"),
     [("CAT", [1, 2]), ("c.st", [2]), ("b", [1]), ("Dog", [3]), ("ann", []), ("ca", []), ("", [])],

@@ -1,4 +1,4 @@
-"""`autolora inspect`: tables, JSON, the page, exit codes and interruption."""
+"""`autolora inspect`: tables, JSON and exit codes."""
 
 import json
 import os
@@ -129,36 +129,14 @@ def test_refused_file_exits_with_one(folder: Path) -> None:
 def test_header_cannot_change_markup_or_terminal(folder: Path) -> None:
     hostile = "[red]x[/red] <script>alert(1)</script>\x1b[31m"
     rewrite(folder / "cat.safetensors", {"modelspec.title": hostile, "modelspec.trigger_phrase": hostile})
-    _, out, _ = run("loras/cat.safetensors", "-o", "page.html")
+    _, out, _ = run("loras/cat.safetensors")
     assert "[red]x[/red]" in out and "\x1b[31m" not in out
-    page = Path("page.html").read_text(encoding="utf-8")
-    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "\x1b" not in page
-
-
-def test_page_contains_every_file_and_loads_nothing(folder: Path) -> None:
-    Path("new").mkdir()
-    run("loras", "-o", "new/page.html")
-    page = Path("new/page.html").read_text(encoding="utf-8")
-    assert page.count("<details") == 7 and "default-src 'none'" in page
-    assert "http" not in page.replace("http-equiv", "")
-
-
-def test_interruption_leaves_no_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module.Inspector, "_accepted", interrupt)
-    code, _, _ = run("loras", "-o", "page.html")
-    assert code != 0 and sorted(os.listdir()) == ["flux", "loras"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
         (["none"], "does not exist", 1),
-        (["loras", "-o", "page.txt"], "must be a file that ends in .html", 2),
-        (["loras", "-o", "loras/cat.safetensors/page.html"], "is not a folder that can be written", 2),
-        (["loras", "--words", "none.txt"], "cannot read the words", 1),
         (["loras", "--encoder", "./none"], "./none", 1),
     ],
 )
@@ -180,3 +158,15 @@ def test_rows_fit_the_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8 and all(cell_len(line) < columns for line in lines)
     assert lines[3].startswith("…") == (columns < 200) and "/cat  " in lines[3] and "peft" in lines[3]
+
+
+def test_a_missing_file_is_named_before_torch_is_imported(tmp_path: Path) -> None:
+    script = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+        "from autolora.cli import app; app(['inspect', 'none.safetensors'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "none.safetensors does not exist" in done.stderr and done.stdout == "False\n"

@@ -1,5 +1,6 @@
 """What an encoder says about files: words, neighbors and whether a name fits. The text encoder is the playground's."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -67,19 +68,19 @@ def sketched(lora: Lora) -> Sketch:
 
 def describe(
     seed: int,
-    words: list[str] | None = None,
+    vocabulary: Sequence[str] = ("house", "cat"),
     index: Index | None = None,
     tags: TagTable | None = None,
     **texts: str,
 ) -> Description:
-    describer = Describer(*trained(), words, ["house", "cat"], index, tags)  # type: ignore[arg-type]  # stands for Neighbors
+    describer = Describer(*trained(), vocabulary, index, tags)  # type: ignore[arg-type]  # stands for Neighbors
     lora = draw_lora(seed)
     return describer.describe(lora, sketched(lora), f"sha of {CONCEPTS[seed]}", texts)
 
 
 @pytest.mark.parametrize("seed", range(len(CONCEPTS)))
-def test_nearest_word_of_a_list_is_what_the_weights_do(seed: int) -> None:
-    words = describe(seed, ["house", *CONCEPTS], None).words
+def test_nearest_word_of_the_vocabulary_is_what_the_weights_do(seed: int) -> None:
+    words = describe(seed, ["house", *CONCEPTS]).words
     assert words[0].text == CONCEPTS[seed] and words[0].cosine == pytest.approx(1, abs=1e-3)
     assert len(words) <= NUM_WORDS and [w.cosine for w in words] == sorted(
         (w.cosine for w in words), reverse=True
@@ -87,10 +88,10 @@ def test_nearest_word_of_a_list_is_what_the_weights_do(seed: int) -> None:
 
 
 def test_captions_are_those_of_the_nearest_adapters() -> None:
-    assert describe(1, None, Index()).captions[0].text == "a drawing of a mosaic"
+    assert describe(1, index=Index()).captions[0].text == "a drawing of a mosaic"
 
 
-def test_tags_take_the_place_of_words_unless_words_are_given() -> None:
+def test_tags_take_the_place_of_words() -> None:
     encoder, text_encoder = trained()
     vectors = embed_texts(encoder, text_encoder, CONCEPTS).astype(np.float32)
     tags = TagTable(CONCEPTS, vectors, np.array([10.0, -5.0]))
@@ -99,16 +100,11 @@ def test_tags_take_the_place_of_words_unless_words_are_given() -> None:
         0.993, abs=1e-3
     )
     assert description.words == ()
-    asked = describe(1, ["mosaic"], tags=tags)
-    assert asked.tags == () and asked.words[0].text == "mosaic"
-
-
-def test_vocabulary_is_used_without_tags() -> None:
-    assert {word.text for word in describe(0, None, None).words} <= {"house", "cat"}
+    assert {word.text for word in describe(0).words} == {"cat"}
 
 
 def test_file_itself_is_not_among_its_nearest_adapters() -> None:
-    description = describe(2, None, Index())
+    description = describe(2, index=Index())
     assert [neighbor.name for neighbor in description.adapters] != [] and "snow" not in {
         neighbor.name for neighbor in description.adapters
     }
@@ -116,7 +112,7 @@ def test_file_itself_is_not_among_its_nearest_adapters() -> None:
 
 
 def test_right_name_agrees_and_a_wrong_one_does_not() -> None:
-    right, wrong = describe(0, ["cat"], None, name="cat", title="mosaic").checks
+    right, wrong = describe(0, name="cat", title="mosaic").checks
     assert right.agrees and right.expected <= ENOUGH and right.verdict.startswith("name “cat” agrees")
     assert not wrong.agrees and wrong.verdict.startswith("title “mosaic” disagrees with the weights (cosine ")
 
@@ -133,4 +129,4 @@ def test_right_name_agrees_and_a_wrong_one_does_not() -> None:
     ],
 )
 def test_known_words_of_a_name(name: str, words: list[str]) -> None:
-    assert Describer(*trained(), None, [], None, None).known_words(name) == words
+    assert Describer(*trained(), [], None, None).known_words(name) == words

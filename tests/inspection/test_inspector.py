@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -12,15 +13,16 @@ from typing import Any
 import pytest
 import torch
 
+from autolora.encoder.tags import Tag
 from autolora.errors import MissingArtifact
 from autolora.hubs.folder.sidecar import SIDECARS
 from autolora.inspection import content
 from autolora.inspection import inspector as module
+from autolora.inspection.description import Description
 from autolora.inspection.facts import facts, summarize_inspection
 from autolora.inspection.files import FoundFile, find_files
-from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection
+from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection, Totals
 from autolora.inspection.inspector import Inspector
-from autolora.inspection.totals import Totals
 from autolora.lora.read import read_and_sketch
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
@@ -279,3 +281,19 @@ def test_unusual_and_hostile_files_are_results(tmp_path: Path, seed: int) -> Non
     (item,) = Inspector(BASE, None).inspect_all([FoundFile(path="x", location=file.path, problem="")])
     assert item.verdict in (file.codes or ("accepted",))
     assert json.loads(json.dumps(item.to_row())) and facts(item)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "words"),
+    [((0.9, 0.6, 0.4), "cat, mosaic"), ((0.42, 0.3, 0.2), "unsure: cat (42%)")],
+)
+def test_a_row_without_a_likely_tag_says_so(
+    inspected: dict[str, Inspection], probabilities: tuple[float, ...], words: str
+) -> None:
+    tags = tuple(
+        Tag(text=text, probability=probability)
+        for text, probability in zip(("cat", "mosaic", "snow"), probabilities, strict=True)
+    )
+    described = Description(tags=tags, words=(), captions=(), adapters=(), checks=())
+    row = summarize_inspection(replace(inspected["cat.safetensors"], description=described))
+    assert row.split("; ")[0] == words

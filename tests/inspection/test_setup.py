@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.inspection.setup import MAX_VOCABULARY_WORDS, Setup, open_setup, prepare_process, read_words
+from autolora.inspection.setup import MAX_VOCABULARY_WORDS, Setup, open_setup, prepare_process
 from autolora.params import Params, load
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ PIPELINE = str(ROOT / "playground/models/flux")
 
 
 def opened(root: Path | None = None, params: Params | None = None, **options: str | None) -> Setup:
-    return open_setup(root, params, **{"pipeline": None, "encoder": None, "words": None} | options)  # type: ignore[arg-type]
+    return open_setup(root, params, **{"pipeline": None, "encoder": None} | options)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_pretrained_encoder_brings_base_model_and_words(
     setup = opened(encoder=ENCODER)
     assert setup.describer and setup.note == "" and setup.base.transformer["num_layers"] == 2
     assert setup.describer.known_words("snow-cat") == ["snow", "cat"]
-    vocabulary = setup.describer._words
+    vocabulary = setup.describer._vocabulary
     assert 100 < len(vocabulary) <= MAX_VOCABULARY_WORDS and "cat" in vocabulary and "the" not in vocabulary
     assert not list(tmp_path.iterdir())
 
@@ -57,20 +57,6 @@ def test_project_without_an_encoder_is_inspected_without_words(tmp_path: Path, p
     setup = opened(tmp_path, params)
     assert setup.describer is None and setup.base.name == PIPELINE
     assert setup.note.startswith("no words and nearest adapters: ") and "data/encoder" in setup.note
-
-
-def test_words_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_text("a cat\n\n  mosaic \na cat\n")
-    assert read_words(path) == ["a cat", "mosaic"]
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe"])
-def test_words_that_cannot_be_read_are_an_error(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "words.txt").write_bytes(content)
-    with pytest.raises(MissingArtifact, match="words"):
-        read_words(tmp_path / "words.txt")
 
 
 def test_collections_skip_what_exists_before_the_inspection() -> None:

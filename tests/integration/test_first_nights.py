@@ -59,7 +59,7 @@ def overlay(endpoint: str, server: str) -> dict[str, Any]:
         "models.device": "cpu", "models.dtype": "float32", "models.threads": 1,
         "hubs.huggingface.endpoint": endpoint, "hubs.requests_per_s": 1000, "crawl.max_renderings": 2,
         "crawl.max_nsfw_level": "explicit", "crawl.persons": True,
-        "vllm.urls": [server], "vllm.attempts": 1, "vllm.timeout_s": 20,
+        "vllm.urls": [server],
         "dataset.test_share": 0.3,
         "fusion.steps": 6, "fusion.batch": 4, "fusion.image_size": 64, "fusion.validate_every": None,
         "generation.width": 64, "generation.height": 64, "generation.steps": 2, "generation.max_sequence_length": 32,

@@ -80,7 +80,6 @@ def test_a_refresh_without_changes_makes_no_release(project: Repository) -> None
 
 def test_the_difference_of_two_releases_is_printed(project: Repository) -> None:
     text = command(project, "versions", "diff", "release/2026-01-05", "release/2026-01-06", day=2)
-    first, second = decisions(project)
     assert "1 added, 0 removed" in text and "recall of the first hit: " in text
     assert command(project, "versions", day=2).count("release/2026-01-0") == 2
 

@@ -28,7 +28,6 @@ FILES = {
     "data/catalog.jsonl": "git",
     "data/pool/batches.jsonl": "git",
     "digests/index.json": "git",
-    "metrics/plots/*": "git",
 }
 """files that neither DVC's cache nor a remote has, and what restores them: a stage, or git"""
 

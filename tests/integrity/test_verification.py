@@ -2,25 +2,25 @@
 
 import logging
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from autolora import progress
+from autolora.cli import app
 from autolora.errors import MissingArtifact
-from autolora.integrity.content import ContentReader, png_damage
-from autolora.integrity.verification import DAMAGED, EXTRA, MISSING, NOT_ERASED
+from autolora.integrity.content import ContentReader
+from autolora.integrity.verification import DAMAGED, EMPTY, EXTRA, MISSING, NOT_ERASED
 from autolora.storage.files import MB
 from autolora.storage.inputs import recording_input
-from tests.integrity.faults import FAULTS, empty, flip_bit
+from tests.integrity.faults import FAULTS, empty, flip_bit, truncate
 from tests.integrity.versioned_repository import VersionedRepository
 from tests.support.repository import change_params
 from tests.support.synthetic_repo import file_states
-from tests.support.tiny_pool import encoded_image
 from tests.support.waiting import wait_for_line
 
 FILES = {
@@ -37,7 +37,6 @@ FILES = {
     "data/index/meta.json": "index",
     "digests/index.json": "index",
     "metrics/index.json": "index",
-    "metrics/plots/*": "index",
     "cache/index/*/meta.json": "copies",
     "cache/index/*/vectors.npy": "copies",
     "cache/index/*/columns.arrow": "copies",
@@ -132,27 +131,40 @@ def test_a_changed_or_removed_model_and_another_one_are_named_and_no_finding(
     )
 
 
-def test_a_damaged_image_that_dvc_has_no_version_of_is_found(repository: VersionedRepository) -> None:
+def test_files_of_a_batch_that_dvc_has_no_version_of_are_checked(repository: VersionedRepository) -> None:
     (record,) = (repository.root / "data/pool/batches").glob("*.dvc")
     repository.run("git", "rm", "-q", str(record))
     repository.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "x")
     report = repository.verify()
     assert report.findings == () and report.unversioned == (str(record.relative_to(repository.root))[:-4],)
-    flip_bit(repository.file("data/pool/batches/*/renderings/*"))
+    empty(repository.file("data/pool/batches/*/renderings/*"))
     flip_bit(repository.file("data/pool/batches/*/weights/*"))
-    assert {finding.kind for finding in repository.verify().findings} == {"renderings", "weights"}
+    found = {finding.kind: finding.problem for finding in repository.verify().findings}
+    assert found == {"renderings": EMPTY, "weights": DAMAGED}
 
 
-def test_every_bit_of_a_png_counts() -> None:
-    content = encoded_image(3)
-    assert png_damage(content) == ""
-    for bit in range(8 * len(content)):
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        assert png_damage(bytes(damaged)), bit
-    for length in range(len(content)):
-        assert png_damage(content[:length]), length
-    assert png_damage(content + b"x")
+def test_a_clone_without_data_is_one_line_with_the_command(
+    repository: VersionedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the files of a batch, whose list of files is missing, and not a file whose object DVC's cache holds."""
+    missing = repository.file("data/pool/sketches/*.safetensors")
+    missing.unlink()
+    assert missing.name in verify_by_command(repository.root, monkeypatch)[0]
+    repository.remove_cache()
+    shutil.rmtree(repository.root / "data")
+    repository.run("git", "checkout", "HEAD", "--", "data")
+    (line,) = [line for line in verify_by_command(repository.root, monkeypatch) if "cache/index" not in line]
+    assert re.match(
+        r"missing  \d+ files of \d+ outputs that DVC's cache lacks too \(.*\): run `dvc pull`", line
+    )
+
+
+def verify_by_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the lines of findings that `autolora verify` prints."""
+    monkeypatch.chdir(root)
+    result = CliRunner().invoke(app, ["verify"])
+    assert result.exit_code == 1, result.output
+    return [line for line in result.stdout.splitlines() if line.startswith((MISSING, DAMAGED, EXTRA))]
 
 
 def test_extra_files_are_found(repository: VersionedRepository) -> None:
@@ -245,20 +257,20 @@ def test_a_released_copy_that_is_missing_is_found(repository: VersionedRepositor
     (repository.root / "cache/served").write_text(other.name)
     shutil.rmtree(other)
     (finding,) = repository.verify().findings
-    assert (finding.kind, finding.problem) == ("copies", MISSING)
+    assert (finding.path, finding.problem) == (f"cache/index/{other.name}/hashes.json", MISSING)
     (repository.root / "cache/served").write_text("x")
     (finding,) = repository.verify().findings
     assert (finding.path, finding.problem) == ("cache/served", DAMAGED)
 
 
-def test_a_copy_without_hashes_is_checked_row_by_row(repository: VersionedRepository) -> None:
+def test_a_copy_without_hashes_is_found(repository: VersionedRepository) -> None:
     path = repository.file("cache/index/*/hashes.json")
+    truncate(path)
+    (finding,) = repository.verify().findings
+    assert (repository.root / finding.path, finding.problem) == (path, DAMAGED)
     path.unlink()
     (finding,) = repository.verify().findings
-    assert (finding.path, finding.problem) == (str(path.relative_to(repository.root)), MISSING)
-    os.truncate(path.parent / "vectors.npy", 10)
-    (finding,) = repository.verify().findings
-    assert (finding.path, finding.problem) == (str(path.parent.relative_to(repository.root)), DAMAGED)
+    assert (repository.root / finding.path, finding.problem) == (path, MISSING)
 
 
 def test_a_long_verification_logs_what_it_has_read(
@@ -275,14 +287,3 @@ def test_a_long_verification_logs_what_it_has_read(
     pattern = rf"\[verify\] \d+ of {math.ceil(report.bytes / MB)} MB, .*, \d+ files"
     assert lines and all(re.fullmatch(pattern, line) for line in lines)
     assert any(0 < int(line.split()[-2]) < report.read for line in lines)
-
-
-def test_a_folder_in_git_without_a_recorded_version_is_damaged(repository: VersionedRepository) -> None:
-    """The cache has no list of its files: they are compared with dvc.lock, and with the last commit."""
-    lock = repository.root / "dvc.lock"
-    lock.write_text(
-        re.sub(r"(metrics/plots\n\s+hash: md5\n\s+md5: )\w{32}", r"\g<1>" + "0" * 32, lock.read_text())
-    )
-    (finding,) = [row for row in repository.verify().findings if "metrics" in row.path]
-    assert (finding.path, finding.kind, finding.problem) == ("metrics/plots", "index", DAMAGED)
-    assert "dvc.lock" in finding.detail

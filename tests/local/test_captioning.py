@@ -7,7 +7,7 @@ import pytest
 
 from autolora.captions.store import read_captions
 from autolora.errors import ParamsError
-from autolora.local import captioning
+from autolora.local.indexing import write_captions
 from autolora.params import load
 from autolora.pool import store as pool
 from autolora.search.retriever import open_retriever
@@ -84,6 +84,6 @@ def test_an_engine_without_a_model_is_an_error_before_anything_is_captioned(root
 
 def test_null_names_no_engine(root: Path) -> None:
     params = load(root / "params.yaml")
-    assert captioning.write_captions(root, params, None) == (0, {})  # type: ignore[arg-type]  # not used
+    assert write_captions(root, params, None) == (0, {})  # type: ignore[arg-type]  # not used
     with pytest.raises(ParamsError, match=r"captions\.engine is null"):
         captioner(params.models, params.captions, params.vllm)

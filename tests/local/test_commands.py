@@ -20,7 +20,7 @@ from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
 from autolora.pretrained.card import CardFacts
-from tests.local.own_folder import ENCODER, REPOSITORY, copy
+from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
 from tests.support.waiting import LIMIT_S
 
 
@@ -199,8 +199,13 @@ def test_a_search_before_the_first_index_says_what_to_do(here: Path) -> None:
     assert "there is no index yet; run `autolora index FOLDER`" in run("search", "a cat").err
 
 
-def test_the_report_of_one_s_own_files(here: Path, folder: Path) -> None:
+def test_the_report_of_one_s_own_files_shows_the_images_of_all_copies(here: Path, folder: Path) -> None:
+    """The first of two files with the same bytes gives the name, the second one has an image."""
+    shutil.copyfile(folder / "file0.safetensors", folder / "a copy.safetensors")
+    shutil.copyfile(images_of("cat")[0], folder / "file0.png")
     run("index", folder, "--encoder", ENCODER)
     result = run("report")
-    assert result.code == 0 and Path(result.out.strip()).stat().st_size
+    page = Path(result.out.strip()).read_text()
+    assert result.code == 0 and 'alt="made with a copy"' in page
+    assert page.count("data:image/webp") == 1
     shutil.rmtree(here / "reports")

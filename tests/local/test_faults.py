@@ -154,6 +154,15 @@ def test_a_missing_folder_is_an_error_and_keeps_the_index(root: Path, folder: Pa
     assert first_hit(root) == "file0"
 
 
+def test_a_folder_without_lora_files_is_an_error_and_keeps_the_index(root: Path, folder: Path) -> None:
+    before = index(root).index
+    for path in folder.rglob("*.safetensors"):
+        path.rename(path.with_suffix(".pt"))
+    with pytest.raises(MissingArtifact, match=r"contain no LoRA file \(\.safetensors\): give the folder"):
+        index(root)
+    assert content_digest(root) == before and first_hit(root) == "file0"
+
+
 def test_a_file_that_changed_after_the_index_is_not_used(root: Path, folder: Path) -> None:
     index(root)
     params = load(root / "params.yaml")

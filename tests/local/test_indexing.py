@@ -53,8 +53,8 @@ def test_readers_work_as_in_a_pipeline(root: Path, folder: Path) -> None:
     params = load(root / "params.yaml")
     retriever = open_retriever(root)
     hits = retriever.search("a cat", k=1, where="hub = 'folder' AND size < 1000000")
-    (reason,) = retriever.reasons("a cat", hits, blocks=True)
-    assert reason.weights_score > 0.3 and reason.blocks and not reason.unavailable
+    (reason,) = retriever.reasons("a cat", hits)
+    assert reason.weights_score > 0.3 and not reason.unavailable
     assert retriever.named("a cat", ["file0"])[0].sha256 == hits[0].sha256
     lora = load_lora(root, hits[0].sha256, slots(transformer_config(params.models)), params.pool)
     assert len(lora) > 20

@@ -7,7 +7,7 @@ import pytest
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.local.settings import complete_project, new_project
 from autolora.params import load
-from autolora.pretrained.upload import push_to_hub
+from autolora.pretrained.folder import push_to_hub
 from autolora.search.retriever import open_retriever
 from tests.local.own_folder import ENCODER, index, set_params
 from tests.support.hf_client import serve_hub

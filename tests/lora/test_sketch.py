@@ -9,6 +9,7 @@ import torch
 
 from autolora.errors import MismatchError, RefusedFile
 from autolora.lora.factors import Factors, Lora, delta, fuse, squared_norm
+from autolora.lora.fingerprint import split_mix
 from autolora.lora.read import read
 from autolora.lora.scales import MAX_MAGNITUDE
 from autolora.lora.sketch import (
@@ -19,7 +20,6 @@ from autolora.lora.sketch import (
     inner_product,
     signs,
     sketch,
-    split_mix,
 )
 from autolora.lora.slots import Slot
 from autolora.lora.slots import slots as known_slots

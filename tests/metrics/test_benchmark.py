@@ -20,7 +20,6 @@ from autolora.metrics.comparison import (
     Searches,
     compare_in_unseen_index,
     compare_methods,
-    example_searches,
     index_health,
     search_index,
 )
@@ -192,20 +191,11 @@ def test_rendering_of_two_adapters_has_two_relevant_adapters() -> None:
     assert sorted(levels["theme"][0]) == [0, 1, 4, 5, 8, 9]
 
 
-def test_example_searches_hold_one_query_per_theme_with_three_hits() -> None:
-    benchmark = synthetic_benchmark()
-    examples = example_searches(benchmark, searches(benchmark), seed=0)
-    assert [example["themes"] for example in examples] == [["cat"], ["neon"]]
-    assert all(len(example["hits"]) == 3 for example in examples)
-    assert all(hit["same theme"] for example in examples for hit in example["hits"])
-    assert example_searches(benchmark, searches(benchmark), seed=0) == examples
-
-
-def test_index_health_names_the_most_retrieved_adapter() -> None:
+def test_index_health_is_that_of_the_largest_k() -> None:
     benchmark = synthetic_benchmark()
     health = index_health(benchmark, searches(benchmark), (1, 3))
     assert health["k"] == 3
-    assert health["most_retrieved"] in benchmark.adapters
+    assert 0 < health["most_retrieved_share"] <= 1
     assert 0 < health["never_retrieved"] < 1
     assert encoder_scores(benchmark)(ALL).shape == (24, 12)
 

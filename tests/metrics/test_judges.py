@@ -1,6 +1,5 @@
 """The judges: a classifier with one prediction per field, and VQAScore in process and by a server."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,18 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytest_httpserver import HTTPServer
 
 from autolora import vlm
-from autolora.errors import CaptionError, MismatchError, MissingArtifact, ParamsError
+from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.metrics.classifier import Classifier, classify, load_classifier, read_labels
 from autolora.metrics.clip import load_clip
 from autolora.metrics.judges import Judges, detect, load_judges, vqa_score
-from autolora.params import JudgesParams, VllmParams, load
+from autolora.params import JudgesParams, load
 from autolora.storage.hashes import hash_folder
 from autolora.vlm import answers
 from tests.support import tiny_judges
-from tests.support.fake_openai import FakeOpenAI
 from tests.support.tiny_judges import noise_images
 
 VALUES = load(Path(__file__).parents[2] / "params.yaml")
@@ -33,7 +30,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> JudgesParams:
 
 @pytest.fixture(scope="module")
 def judges(params: JudgesParams) -> Judges:
-    return load_judges(params, BASE, VALUES.vllm)
+    return load_judges(params, BASE)
 
 
 def test_classifier_predicts_the_value_with_the_highest_logit_per_field(judges: Judges) -> None:
@@ -99,43 +96,9 @@ def test_tokenizer_without_yes_and_no_is_an_error(judges: Judges) -> None:
 def test_probabilities_of_all_spellings_are_added() -> None:
     logits = torch.log(torch.tensor([[0.3, 0.1, 0.2, 0.2, 0.2]]))
     assert answers.yes_probabilities(logits, torch.tensor([[0, 2], [1, 3]])) == pytest.approx([5 / 8])
-    logprobs = {"yes": np.log(0.3), "no": np.log(0.1), "Yes": np.log(0.2), "No": np.log(0.2), "a": -1.0}
-    assert answers.yes_probability(logprobs) == pytest.approx(5 / 8)
-    assert answers.yes_probability({"Yes": -0.1, "a": -3.0}) == 1.0
-    with pytest.raises(CaptionError, match=r"begins with 'a', expected yes or no"):
-        answers.yes_probability({"a": -0.1, "b": -3.0})
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeOpenAI, str]]:
-    monkeypatch.setattr("autolora.vlm.vllm_client.FIRST_DELAY_S", 0.01)
-    with HTTPServer(host="127.0.0.1", threaded=True) as http:
-        yield FakeOpenAI(http, "owner/judge@c0ffee"), http.url_for("/v1")
-
-
-def test_server_gives_the_same_probability(
-    params: JudgesParams, judges: Judges, server: tuple[FakeOpenAI, str]
-) -> None:
-    http, url = server
-    http.responses = [(503, "")]
-    served = replace(params, engine="vllm", vlm="owner/judge", vlm_revision="c0ffee", batch=2)
-    scorer = vlm.yes_no_scorer(served, BASE, VllmParams(urls=(url,), timeout_s=60, attempts=3))
-    images, expected = noise_images(5), np.exp(-0.25) / (np.exp(-0.25) + np.exp(-2.0))
-    assert vlm.vqa_scores(scorer, images, ["a cat"] * 5, params.question) == pytest.approx([expected] * 5)
-    assert http.max_in_flight <= 2
-    request = http.requests[-1]
-    assert (request["max_tokens"], request["temperature"], request["logprobs"]) == (1, 0, True)
-    assert request["messages"][0]["content"][1]["text"] == params.question.replace("{text}", "a cat")
-    http.top_logprobs = {"a": -0.1}
-    with pytest.raises(CaptionError, match=r"judges\.vlm"):
-        scorer.yes_probabilities(images[:1], ["what?"])
-
-
-def test_server_with_another_model_is_an_error(params: JudgesParams, server: tuple[FakeOpenAI, str]) -> None:
-    with pytest.raises(CaptionError, match=r"judges\.engine: transformers"):
-        vlm.yes_no_scorer(
-            replace(params, engine="vllm"), BASE, VllmParams(urls=(server[1],), timeout_s=60, attempts=1)
-        )
+def test_a_judge_of_a_hub_needs_a_revision(params: JudgesParams) -> None:
     with pytest.raises(ParamsError, match=r"judges\.vlm_revision is null"):
         vlm.digest(replace(params, vlm="owner/judge"))
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autolora.evaluation.benchmark import PrincipalComponents
 from autolora.metrics.bm25 import Bm25, count_words
-from autolora.metrics.components import PrincipalComponents
 from autolora.metrics.methods import bm25_scores, pca_scores
 from tests.support.synthetic_benchmark import synthetic_benchmark
 

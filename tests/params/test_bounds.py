@@ -29,8 +29,8 @@ from tests.params.changed_params import changed
         (
             "fusion",
             "overrides",
-            {"velocity_factor": 5},
-            r"fusion.overrides.velocity_factor is 5.0 but must be above 0 and at most 4",
+            {"max_active": 5},
+            r"fusion.overrides.max_active is 5 but must be between 2 and 4, both allowed",
         ),
         ("generation", "width", 0, r"generation.width is 0 but must be at least 1"),
         (

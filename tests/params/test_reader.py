@@ -49,8 +49,7 @@ from tests.params.changed_params import changed
             r"method is 'velocty' \(did you mean 'velocity'.*\); allowed: 'direct'",
         ),
         ("generation", "rules", {"c": 1}, r"unknown key 'generation.rules.c'; allowed here: velocity_factor"),
-        ("experiments", "further_methods", ["sum"], r"further_methods\[0\] is 'sum'; allowed: 'direct'"),
-        ("judges", "engine", "hand", r"judges.engine is 'hand'; allowed: 'transformers', 'vllm'"),
+        ("crawl", "hubs", ["folder", "sum"], r"crawl.hubs\[1\] is 'sum'; allowed: 'civitai'"),
         ("encoder", "preset", "good", r"encoder.preset is 'good'; allowed: 'paper', 'released', 'best'"),
         ("encoder", "overrides", None, r"encoder.overrides must be a mapping, not null"),
         (

@@ -14,6 +14,7 @@ from autolora.hubs.modelscope.client import ModelScope
 from autolora.pool import store as pool
 from autolora.pool.batches import present_files
 from autolora.pool.ingest import MAX_CONSECUTIVE_FAILURES, Ingest, batches
+from autolora.pool.tables import PoolTables
 from autolora.storage.incremental import digest_path
 from playground.hubs.server import running
 from playground.hubs.state import Hub
@@ -63,8 +64,8 @@ def test_an_invalid_image_is_refused_once(tmp_path: Path) -> None:
         site = Site(hub, endpoint, tmp_path / "root")
         site.crawl()
         site.run_pool()
-        (refused,) = pool.refused_renderings(site.root).values()
-        assert refused.code == "not-an-image"
+        (refused,) = PoolTables(site.root).refused.values()
+        assert refused["code"] == "not-an-image" and refused["active"]
         assert len(pool.renderings(site.root)) == 5
         before = site.files()
         hub.change({"reset": True})

@@ -11,6 +11,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
 from autolora.pool import store as pool
+from autolora.pool.tables import PoolTables
 from autolora.pool.takedown import Scope, find_scope
 from autolora.pool.weights import load_lora
 from tests.pool.site import Site
@@ -159,6 +160,7 @@ def test_an_image_without_a_reported_sha256_is_refused(filled: Site) -> None:
     moved = replace(image, sha256=None)
     catalog.write(filled.root, [replace(cat, renderings=(*cat.renderings, moved))])
     filled.run_pool()
-    assert {row.code for row in pool.refused_renderings(filled.root).values()} == {"taken-down"}
+    refused = PoolTables(filled.root).refused.values()
+    assert {row["code"] for row in refused if row["active"]} == {"taken-down"}
     sha256 = next(row.sha256 for row in takedowns.read(filled.root).rows if row.kind == "rendering")
     assert sha256 and pool.rendering_path(filled.root, sha256).stat().st_size == 0

@@ -40,8 +40,8 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     assert published.search(PROMPT, k=12, where="license = 'mit'") == project.search(PROMPT, k=12)
     assert published.select(PROMPT) == project.select(PROMPT)
     assert len(published) == 12
-    (reasons,) = published.reasons(PROMPT, published.search(PROMPT, k=1), blocks=True)
-    assert reasons.weights_score and len(reasons.unavailable) == 2
+    (reasons,) = published.reasons(PROMPT, published.search(PROMPT, k=1))
+    assert reasons.weights_score and len(reasons.unavailable) == 1
     assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
 
 
@@ -252,6 +252,16 @@ def test_nothing_is_left_of_an_index_that_cannot_be_written(site: Site, tmp_path
     with pytest.raises(AutoLoraError):
         write_published_index(tmp_path, params, tmp_path / "published")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_text_encoder_of_another_index_is_an_error(site: Site, tmp_path: Path) -> None:
+    params = load(site.root / "params.yaml")
+    other = shutil.copytree(params.models.pipeline, tmp_path / "other")
+    config = other / "text_encoder/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 1}))
+    changed = replace(params, models=replace(params.models, pipeline=str(other)))
+    with pytest.raises(MismatchError, match="built with text encoder"):
+        write_published_index(site.root, changed, tmp_path / "published")
 
 
 def test_a_failed_replacement_keeps_the_index(site: Site, copy: Path, tmp_path: Path) -> None:

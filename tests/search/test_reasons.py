@@ -1,4 +1,4 @@
-"""Reasons of a hit: its captions, words and blocks, and what is said if they are not those of the index."""
+"""Reasons of a hit: its captions and words, and what is said if they are not those of the index."""
 
 import shutil
 from dataclasses import replace
@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolora.encoder.store import load_encoder, reader
 from autolora.index.served import open_index, release
 from autolora.index.store import content_digest, read_vectors
 from autolora.models import ClipTextEncoder
-from autolora.search.reasons import Reasons, describe
+from autolora.search.reasons import describe
 from autolora.search.retriever import Retriever
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
 from tests.support.synthetic_repo import (
-    BOUNDS,
     ENCODER,
     SETTINGS,
     SyntheticAdapter,
@@ -70,7 +68,7 @@ def test_scores_are_the_cosines_of_weights_and_captions(
         if reasons.uses_captions:
             combined = 2 * total / np.linalg.norm(total) + alone
             assert hit.score == pytest.approx(combined @ query / np.linalg.norm(combined), abs=1e-5)
-        assert reasons.blocks is None and reasons.unavailable == ()
+        assert reasons.unavailable == ()
 
 
 def test_nearest_captions_are_the_best_of_each_image(
@@ -137,58 +135,24 @@ def test_no_hits_have_no_reasons(root: Path, text_encoder: ClipTextEncoder) -> N
     assert Retriever(open_index(root), text_encoder, SETTINGS, root).reasons(PROMPT, []) == []
 
 
-def explained(root: Path, text_encoder: ClipTextEncoder) -> list[Reasons]:
-    """Return the reasons of the best three hits, with blocks."""
-    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
-    hits = retriever.search(PROMPT, k=3)
-    return retriever.reasons(PROMPT, hits, blocks=True)
-
-
-def test_blocks_are_those_with_the_largest_part_of_the_weights_score(
-    root: Path, text_encoder: ClipTextEncoder
-) -> None:
-    encoder = load_encoder(root / "data" / "encoder")
-    read = reader(root, encoder.config, BOUNDS)
-    retriever = Retriever(open_index(root), text_encoder, SETTINGS, root)
-    (hit,) = retriever.search(PROMPT, k=1)
-    batch = read(hit.sha256)
-    score = float(encoder.embed(batch.values, batch.present)[0].numpy() @ retriever.embed(PROMPT))
-    reasons = explained(root, text_encoder)[0]
-    assert reasons.blocks is not None
-    parts = list(reasons.blocks.values())
-    assert parts == sorted(parts, reverse=True) and all(part > 0 for part in parts)
-    assert set(reasons.blocks) == {"transformer_blocks.0", "single_transformer_blocks.0"}
-    assert sum(parts) == pytest.approx(score, abs=1e-5)
-    assert "transformer_blocks.0 +0." in describe(reasons)["largest blocks"]
-
-
-def test_blocks_of_another_encoder_are_not_shown(root: Path, text_encoder: ClipTextEncoder) -> None:
-    digest = root / "digests" / "encoder.json"
-    weights = open_index(root).digest
-    digest.write_text(f'{{"sha256": "x", "weights": "{weights}"}}')
-    for reasons in explained(root, text_encoder):
-        assert reasons.blocks is None and reasons.captions
-        assert reasons.unavailable[0].startswith("blocks: the index was computed with encoder weights")
-
-
-def test_blocks_of_a_transformer_encoder_are_not_shown(
+def test_an_encoder_that_takes_no_captions_is_named(
     tmp_path: Path, text_encoder: ClipTextEncoder, adapters: list[SyntheticAdapter]
 ) -> None:
     write_repository(tmp_path, adapters)
     write_dataset(tmp_path)
     write_encoder(tmp_path, text_encoder, replace(ENCODER, variant=replace(ENCODER.variant, steps=3)))
     write_index(tmp_path)
-    reasons = explained(tmp_path, text_encoder)[0]
+    retriever = Retriever(open_index(tmp_path), text_encoder, SETTINGS, tmp_path)
+    (reasons,) = retriever.reasons(PROMPT, retriever.search(PROMPT, k=1))
     assert reasons.uses_captions is None and reasons.captions
     assert describe(reasons)["cosines"].endswith("(not used: the encoder takes no captions)")
-    assert reasons.unavailable == ("blocks: the score of a transformer encoder is not a sum over blocks",)
 
 
-def test_without_a_project_reasons_say_that_it_has_captions_and_blocks(
+def test_without_a_project_reasons_say_that_it_has_captions(
     root: Path, text_encoder: ClipTextEncoder
 ) -> None:
     published = Retriever(open_index(root), text_encoder, SETTINGS)
-    (reasons,) = published.reasons(PROMPT, published.search(PROMPT, k=1), blocks=True)
-    assert [note.partition(":")[0] for note in reasons.unavailable] == ["captions", "blocks"]
+    (reasons,) = published.reasons(PROMPT, published.search(PROMPT, k=1))
+    assert [note.partition(":")[0] for note in reasons.unavailable] == ["captions"]
     assert all("only the project that it was made in" in note for note in reasons.unavailable)
     assert reasons.captions == () and reasons.weights_score > 0

@@ -28,7 +28,6 @@ class FakeOpenAI:
         self.reply: Callable[[dict[str, Any]], object] = lambda request: "a red house"
         self.finish_reason: Callable[[dict[str, Any]], str] = lambda request: "stop"
         """`length` if the answer to a request is cut at its max_tokens"""
-        self.top_logprobs = {"yes": -0.25, "no": -2.0, "a": -3.0}
         self.in_flight = self.max_in_flight = 0
         self._lock = threading.Lock()
         http.expect_request("/v1/models").respond_with_json(
@@ -54,12 +53,5 @@ class FakeOpenAI:
         ]
         if text is NO_CHOICES:
             choices = []
-        elif request.get("logprobs"):
-            choices[0]["logprobs"] = {"content": [self._first_token("a")]}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": self.model, "choices": choices}
         return Response(json.dumps(body), status=status, content_type="application/json")
-
-    def _first_token(self, token: str) -> dict[str, Any]:
-        """Return the first token with its logprobs as the API reports them."""
-        tops = [{"token": top, "logprob": value, "bytes": None} for top, value in self.top_logprobs.items()]
-        return {"token": token, "logprob": -1.0, "bytes": None, "top_logprobs": tops}

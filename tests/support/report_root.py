@@ -1,7 +1,6 @@
 """A repository for the report: real rows and images, and texts from a hub that try to break out of the page."""
 
 import datetime
-from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,7 +30,7 @@ HOSTILE = (
 DAY = datetime.date(2026, 1, 1)
 ENCODER_WEIGHTS = "e" * 64
 RETRIEVAL = EvaluationParams(split="test", ks=(1, 3), bootstrap=300, seed=0, themes=None)
-FUSION = ExperimentsParams(pairs=2, images=3, further_methods=(), bootstrap=100, seed=0)
+FUSION = ExperimentsParams(pairs=2, images=3, bootstrap=100, seed=0)
 METRICS = {
     "pair": ("adapter 1 similarity", "adapter 2 similarity", "prompt similarity"),
     "single": ("adapter similarity", "prompt similarity"),
@@ -148,16 +147,12 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
 
 
 def random_result(case: PromptCase, rng: np.random.Generator) -> ExperimentResult:
-    """Return a prompt case with random images and scores of 3 seeds."""
+    """Return a prompt case with random scores of 3 seeds."""
     scores = {
         method: {metric: rng.random(3).tolist() for metric in METRICS[case.scenario]} for method in METHODS
     }
-    pixels = rng.integers(0, 255, (4, 3, 64, 64, 3)).astype(np.uint8)
-    grids = {}
-    for method, images in zip(METHODS, pixels, strict=True):
-        grids[method] = b64encode(experiments.join_images([*map(Image.fromarray, images)])).decode()
     relevance = rng.random(len(case.adapters)).tolist()
-    return ExperimentResult(case=case, relevance=relevance, grids=grids, scores=scores)
+    return ExperimentResult(case=case, relevance=relevance, scores=scores)
 
 
 def write_vectors(root: Path, adapters: list[str]) -> None:

@@ -96,7 +96,7 @@ def build_models(root: Path, base: ModelsParams) -> None:
     text_encoder = models.load_text_encoder(base)
     list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
     index_sync = index.open_sync(root, params().pool, lambda: text_encoder)
-    work = index_sync.plan(64)
+    work = index_sync.plan()
     for batch in work.embed:
         index_sync.embed(batch)
     index_sync.update(work.update)

@@ -107,7 +107,6 @@ class Started(Exception):
     [
         ([], "8000", "8"),
         (["--port", "8001", "--", "--max-model-len", "64"], "8001", "64"),
-        (["--judge"], "8000", "8"),
     ],
 )
 def test_command_becomes_the_server_of_the_model_of_params(
@@ -132,7 +131,7 @@ def test_command_becomes_the_server_of_the_model_of_params(
     result = CliRunner().invoke(app, ["vllm", "--cpu", *arguments])
     assert isinstance(result.exception, Started), result.output
     ((words, environment),) = started
-    model = ROOT / (params.judges.vlm if "--judge" in arguments else params.models.vlm)
+    model = ROOT / params.models.vlm
     assert words[:4] == [str(tmp_path / ".venv-vllm/bin/python"), "-I", "-m", server.MODULE]
     assert words[words.index("--model") + 1] == str(model)
     assert words[words.index("--served-model-name") + 1] == hash_folder(model)

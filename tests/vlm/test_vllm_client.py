@@ -155,9 +155,8 @@ def test_errors_of_the_server_name_the_command_that_serves_the_model_of_params(
         captions = replace(VALUES.captions, engine="vllm")
         with pytest.raises(CaptionError, match=rf"{problem} it.*`autolora vllm`"):
             vlm.captioner(hub, captions, params)
-        judges = replace(VALUES.judges, vlm="playground/models/vlm", engine="vllm")
-        with pytest.raises(CaptionError, match="`autolora vllm --cpu --judge`"):
-            vlm.yes_no_scorer(judges, MODELS, params)
+        with pytest.raises(CaptionError, match="`autolora vllm --cpu`"):
+            vlm.captioner(MODELS, captions, params)
 
 
 def test_server_with_another_model_is_refused(server: tuple[FakeOpenAI, str]) -> None:

@@ -12,8 +12,8 @@ from autolora.pool import store as pool
 from autolora.web.gallery import Gallery, read_gallery
 from autolora.web.glyphs import draw_glyph
 from autolora.web.query import View
+from autolora.web.results import match, resemblance
 from autolora.web.thumbnails import Thumbnails
-from autolora.web.words import match, resemblance
 
 SHA256 = "a" * 64
 

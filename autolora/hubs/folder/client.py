@@ -8,7 +8,6 @@ import datetime
 import hashlib
 import logging
 import os
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,21 +26,18 @@ from autolora.storage.files import raising_disk_full
 from autolora.storage.hashes import HashFile
 
 URL_SCHEME = "folder:"
-PAGE_SIZE = 5000
 COPY_CHUNK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Folder:
     """A hub that is a folder."""
 
     root: Path
     hash_file: HashFile | None = field(default=None, repr=False, compare=False)
     """returns the sha256 of a file, if hashes are kept between runs; None reads the file"""
-    _files: list[LoraFile] | None = field(default=None, init=False, repr=False, compare=False)
-    """the scan of the first page, sorted; used for all pages and dropped after the last one"""
 
     @property
     def name(self) -> str:
@@ -49,26 +45,13 @@ class Folder:
         return "folder"
 
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
-        """Return one page of the files below the folder, last changed first.
-
-        The first page scans the folder, and further pages return the results of that scan. If a crawl was
-        killed after the first page, the resumed crawl scans the folder again and continues after the cursor,
-        which contains modification time and path of the previous page's last file. Raises HubError.
-        """
+        """Return all files below the folder as one page, last changed first. Raises HubError."""
         self._check_folder()
-        position = _parse_cursor(cursor)
-        problems: tuple[str, ...] = ()
-        unreadable: frozenset[str] = frozenset()
-        if position is None or self._files is None:
-            scanned, problems, unreadable = scan_folder(self.root, rules.max_renderings)
-            self._files = sorted(scanned, key=_sort_key)
-        start = 0 if position is None else bisect_right(self._files, position, key=_sort_key)
-        files = self._files[start : start + PAGE_SIZE]
-        has_next = len(self._files) > start + PAGE_SIZE
-        self._files = self._files if has_next else None
+        files, problems, unreadable = scan_folder(self.root, rules.max_renderings)
+        files.sort(key=lambda file: (-file.changed, file.path))
         return Page(
             models=tuple(self._model(file, today) for file in files),
-            next=_cursor(files[-1]) if has_next else None,
+            next=None,
             problems=problems,
             unreadable=unreadable,
         )
@@ -202,27 +185,6 @@ class Folder:
             return self.hash_file(path)
         with open_inside(self.root, parse_url(url)) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sort_key(file: LoraFile) -> tuple[float, str]:
-    return -file.changed, file.path
-
-
-def _cursor(file: LoraFile) -> str:
-    return f"{file.changed!r} {file.path}"
-
-
-def _parse_cursor(cursor: str | None) -> tuple[float, str] | None:
-    """Return the sort key of the file that a cursor names."""
-    if cursor is None:
-        return None
-    changed, _, path = cursor.partition(" ")
-    try:
-        return -float(changed), path
-    except ValueError as error:
-        raise HubError(
-            f"hub folder: the cursor {short_repr(cursor)} is not valid: expected a modification time and a path"
-        ) from error
 
 
 def _url(path: str) -> str:

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from autolora.errors import ReadingFailed
 from autolora.hubs.folder.access import Root, UnusableFile, open_file, stat_file
-from autolora.hubs.folder.model_card import MAX_BYTES, MODEL_CARD, parse_model_card
-from autolora.hubs.folder.sidecar import MAX_SIDECAR_BYTES, SIDECARS
+from autolora.hubs.folder.sidecar import (
+    MAX_CARD_BYTES,
+    MAX_SIDECAR_BYTES,
+    MODEL_CARD,
+    SIDECARS,
+    parse_model_card,
+)
 from autolora.hubs.folder.sidecar_fields import Sidecar, SidecarImage, merge
 from autolora.hubs.validation import (
     IMAGE_SUFFIXES,
@@ -176,7 +181,7 @@ def _read_model_card(root: Root, entries: _FolderEntries, name: str) -> tuple[Si
     """Return the model card as a sidecar, and its modification time. Raises UnusableFile, OSError, ValueError."""
     path, status = stat_file(root, _join(entries.folder, name))
     with open_file(path) as stream:
-        return parse_model_card(stream.read(MAX_BYTES), _image_paths(root, entries)), status.st_mtime
+        return parse_model_card(stream.read(MAX_CARD_BYTES), _image_paths(root, entries)), status.st_mtime
 
 
 def _image_paths(root: Root, entries: _FolderEntries) -> frozenset[str]:

@@ -1,11 +1,14 @@
 """Parsing of sidecars: `NAME.json` describes the LoRA file `NAME.safetensors`; each field is checked.
 
-Beside it, or instead of it, there may be sidecars of other programs (autolora/hubs/folder/manager_sidecars.py).
+Beside it, or instead of it, there may be sidecars of other programs (autolora/hubs/folder/manager_sidecars.py) and the
+model card README.md.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import yaml
 
 from autolora.hubs.folder.manager_sidecars import (
     WEBUI_FIELDS,
@@ -14,7 +17,9 @@ from autolora.hubs.folder.manager_sidecars import (
     read_webui,
 )
 from autolora.hubs.folder.sidecar_fields import Sidecar, SidecarImage, merge
+from autolora.hubs.huggingface.card import NSFW_TAG, base_model_of, images_of, license_of
 from autolora.hubs.validation import (
+    as_list,
     clean_text,
     clean_texts,
     is_image,
@@ -26,6 +31,11 @@ from autolora.records import NSFW_LEVELS
 
 MAX_SIDECAR_BYTES = 8 << 20
 """those of Civitai contain the workflows of images"""
+MODEL_CARD = "README.md"
+"""of a repository that was downloaded from Hugging Face"""
+MAX_CARD_BYTES = 64 << 10
+"""that are read of it: the fields come first, and reading YAML is slow"""
+FENCE = b"---"
 
 
 def read_json(text: bytes) -> Mapping[str, Any]:
@@ -118,3 +128,33 @@ SIDECARS: Mapping[str, Callable[[bytes], tuple[Sidecar, tuple[str, ...]]]] = {
     ".civitai.info": parse_civitai_info,
 }
 """end of a sidecar's name -> its parser, in order of precedence"""
+
+
+def parse_model_card(text: bytes, files: frozenset[str]) -> Sidecar:
+    """Return license, base model, trigger words, rating and images of a model card; nothing if it has no fields.
+
+    text: of a README.md, at least its fields. files: paths below its folder, of which images may be listed.
+    Raises ValueError if the fields are not valid YAML.
+    """
+    card = _read_card(text)
+    images = dict(images_of(card, files, "./"))
+    return Sidecar(
+        license=license_of(card, []),
+        base_model=base_model_of(card, []),
+        trigger_words=clean_texts(card.get("instance_prompt")) or None,
+        nsfw_level="mature" if NSFW_TAG in as_list(card.get("tags")) else None,
+        renderings=tuple(SidecarImage(path=path, prompt=prompt) for path, prompt in images.items()) or None,
+    )
+
+
+def _read_card(text: bytes) -> Mapping[str, object]:
+    """Return the fields between the first line and the next that is `---`; empty if there are none."""
+    first, *lines = text.splitlines() or [b""]
+    ends = [number for number, line in enumerate(lines) if line.rstrip() == FENCE]
+    if first.rstrip() != FENCE or not ends:
+        return {}
+    try:
+        content = yaml.safe_load(b"\n".join(lines[: ends[0]]))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError("its fields are not valid YAML") from error
+    return content if isinstance(content, Mapping) else {}

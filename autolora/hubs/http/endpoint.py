@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from functools import cache
 import httpx2
 
 from autolora.errors import HubError
-from autolora.hubs.http.rate_limit import RateLimiter
 from autolora.params import HubsParams
 
 USER_AGENT = "autolora"
@@ -24,6 +24,34 @@ MAX_REDIRECTS = 5
 AUTH_STATUSES = (401, 403)
 RETRY_STATUSES = (429, 500, 502, 503, 504)
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+
+
+class RateLimiter:
+    """Limits an amount, such as requests or bytes, to `per_s` per second, without bursts.
+
+    The caller of `acquire` does not wait for its own amount: the next caller waits until that amount is
+    covered.
+    """
+
+    def __init__(
+        self,
+        per_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.per_s = per_s
+        self._clock, self._sleep = clock, sleep
+        self._lock = threading.Lock()
+        self._next_start = clock()
+
+    def acquire(self, amount: float = 1.0) -> None:
+        """Wait until all earlier amounts are covered, then take `amount`. Idle time gives no credit."""
+        with self._lock:
+            now = self._clock()
+            start = max(self._next_start, now)
+            self._next_start = start + amount / self.per_s
+        if start > now:
+            self._sleep(start - now)
 
 
 @dataclass(frozen=True, slots=True)

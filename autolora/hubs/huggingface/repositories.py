@@ -4,11 +4,12 @@ Its address, token and cache come from the environment: HF_ENDPOINT, HF_TOKEN (o
 """
 
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-from autolora.errors import HubError
+from autolora.errors import HubError, MissingArtifact
 from autolora.hubs.validation import is_repo_id
+from autolora.storage.hashes import HashFile, hash_file
 
 LIBRARY = "autolora"
 """name of this library's part of the client's cache"""
@@ -48,6 +49,27 @@ def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
             f"cannot download {repo_id}@{revision or 'main'}: {_first_line(error)}; check the connection (HF_ENDPOINT) "
             "and your access, or give a folder"
         ) from error
+
+
+def check_files(
+    folder: Path, files: Mapping[str, str], listed_in: str, remedy: str, hash_one: HashFile = hash_file
+) -> None:
+    """Raise MissingArtifact if a file of a published folder is missing or damaged.
+
+    files: name -> sha256, as the file `listed_in` states. remedy: what to do. hash_one: returns the sha256 of a file.
+    """
+    for name, sha256 in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise MissingArtifact(f"{path} is missing, but {listed_in} lists it: {remedy}")
+        if hash_one(path) != sha256:
+            raise MissingArtifact(f"{path} is damaged, its sha256 is not that in {listed_in}: {remedy}")
+
+
+def is_inside(name: str) -> bool:
+    """Return whether the name of a published file stays within its folder."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def check_upload(repo_id: str) -> None:

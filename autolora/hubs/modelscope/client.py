@@ -44,8 +44,6 @@ LORA_TAG = "LoRA"
 PAGE_SIZE = 50
 MAX_RESULTS = 3000
 """models of one search and files of one response that the hub returns; it omits further ones silently"""
-MAX_FILE_REQUESTS = 200
-"""requests for the file list of one model"""
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +62,11 @@ class ModelScope:
     def page(self, rules: CrawlParams, cursor: str | None, today: datetime.date) -> Page:
         """Return the same page of each search of the rules, merged, newest first.
 
-        cursor: a page number. Listings have no file yet. A search whose results are not sorted by date is
-        read to its end at once; that and results beyond MAX_RESULTS are reported as problems, and the latter
-        make the list truncated. Raises HubError.
+        cursor: a page number. Listings have no file yet. Results beyond MAX_RESULTS are reported as a problem
+        and make the list truncated. Raises HubError.
         """
         number = _page_number(cursor)
-        pages = [self._sorted_results(search, number, today) for search in rules.searches or ("",)]
+        pages = [self._request_results(search, number, today) for search in rules.searches or ("",)]
         models = {model.id: model for page in pages for model in page.models}
         return Page(
             models=tuple(sorted(models.values(), key=lambda model: model.updated, reverse=True)),
@@ -125,30 +122,8 @@ class ModelScope:
         """
         return download(self.endpoint, url, target, limit)
 
-    def _sorted_results(self, search: str, number: int, today: datetime.date) -> Page:
-        """Return one page of a search, or all pages from this one on if the page is not sorted by date."""
-        page = self._request_results(search, number, today)
-        dates = [model.updated for model in page.models]
-        if dates == sorted(dates, reverse=True):
-            return page
-        problem = (
-            f"the results for {search or LORA_TAG!r} are not sorted by last_modified: all pages were read"
-        )
-        models, problems, unreadable = page.models, (problem, *page.problems), page.unreadable
-        while page.next:
-            page = self._request_results(search, int(page.next), today)
-            models, problems = models + page.models, problems + page.problems
-            unreadable |= page.unreadable
-        return Page(
-            models=models,
-            next=None,
-            problems=problems,
-            unreadable=unreadable,
-            is_truncated=page.is_truncated,
-        )
-
     def _request_results(self, search: str, number: int, today: datetime.date) -> Page:
-        """Return one page of a search in the hub's order."""
+        """Return one page of a search, in the hub's order, which should be that of the dates."""
         query = {"filter.custom_tag": LORA_TAG, "sort": "last_modified"}
         query |= {"page_number": str(number), "page_size": str(PAGE_SIZE)} | (
             {"search": search} if search else {}
@@ -204,42 +179,19 @@ class ModelScope:
             raise HubError(f"hub {self.name}: {id}: {error}") from error
 
     def _request_files(self, id: str) -> dict[str, FileEntry]:
-        """Return a model's file entries by path. A truncated response is completed folder by folder."""
-        files: dict[str, FileEntry] = {}
-        folders = [""]
-        for _ in range(MAX_FILE_REQUESTS // 2):
-            if not folders:
-                return files
-            folder = folders.pop()
-            entries, truncated = self._request_entries(id, folder, recursive=True)
-            if truncated:
-                children, truncated = self._request_entries(id, folder, recursive=False)
-                if truncated:
-                    logger.warning(
-                        "hub %s: %s: the file list of %r is incomplete", self.name, id, folder or "/"
-                    )
-                folders += [path for path, entry in children.items() if _is_folder(entry)]
-                entries |= children
-            files |= {path: entry for path, entry in entries.items() if not _is_folder(entry)}
-        raise HubError(
-            f"hub {self.name}: {id} has too many files: listing them takes more than {MAX_FILE_REQUESTS} requests"
-        )
-
-    def _request_entries(self, id: str, folder: str, recursive: bool) -> tuple[dict[str, FileEntry], bool]:
-        """Return the files and folders below a folder by path, and whether the response may be truncated.
+        """Return a model's file entries by path, folders left out; at most the MAX_RESULTS that the hub returns.
 
         A repository without the branch BRANCH has no files: the hub returns null for an unknown revision.
         """
         url = f"{self.endpoint.url}/api/v1/models/{id}/repo/files"
-        query = {"Revision": BRANCH, "Recursive": str(recursive)} | ({"Root": folder} if folder else {})
-        data = request_data(self.endpoint, url, query.items())
+        data = request_data(self.endpoint, url, [("Revision", BRANCH), ("Recursive", "True")])
         entries = [] if data.get("Files", ...) is None else data.get("Files")
         if not isinstance(entries, list):
             raise HubError(f"hub {self.name}: expected a list of files from {url}, got {short_repr(entries)}")
-        prefix = f"{folder}/" if folder else ""
+        if len(entries) >= MAX_RESULTS:
+            logger.warning("hub %s: %s: the list of files ends after %d", self.name, id, len(entries))
         valid = (entry for entry in entries if isinstance(entry, Mapping) and is_safe_path(entry.get("Path")))
-        by_path = {entry["Path"]: entry for entry in valid if entry["Path"].startswith(prefix)}
-        return by_path, len(entries) >= MAX_RESULTS
+        return {entry["Path"]: entry for entry in valid if entry.get("Type") != "tree"}
 
 
 def _page_number(cursor: str | None) -> int:
@@ -255,7 +207,3 @@ def _availability_from(error: Unavailable) -> Availability:
     if error.status in (401, 403):
         raise error
     return Availability.NOT_FOUND if error.status == 404 else Availability.WITHDRAWN
-
-
-def _is_folder(entry: FileEntry) -> bool:
-    return entry.get("Type") == "tree"

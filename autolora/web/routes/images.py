@@ -55,7 +55,7 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
         generation=site.params.generation,
         methods=METHODS,
         max_seed=MAX_SEED,
-        jobs=[with_record(site, job) for job in site.jobs.recent()],
+        jobs=[as_shown(site, job) for job in site.jobs.recent()],
     )
 
 
@@ -63,7 +63,7 @@ def show_form(request: Request, view: Annotated[ImageView, Query()]) -> HTMLResp
 def show_job(request: Request, id: JobId) -> HTMLResponse:
     """Return the state of an image, which the page asks for until the image is there."""
     site: Site = request.app.state.site
-    return render(request, "parts/image.html", job=with_record(site, _find(site, id)))
+    return render(request, "parts/image.html", job=as_shown(site, _find(site, id)))
 
 
 @router.get("/generated/{id}.png", include_in_schema=False)
@@ -120,11 +120,6 @@ def cancel_or_remove_image(request: Request, id: JobId) -> dict[str, Any]:
     return as_shown(site, job)
 
 
-def with_record(site: Site, job: Job) -> dict[str, Any]:
-    """Return what a page shows of a job: what the API returns, and the record of its image."""
-    return as_shown(site, job) | {"record": job.record}
-
-
 def as_shown(site: Site, job: Job) -> dict[str, Any]:
     """Return what visitors see of a job."""
     return {
@@ -137,7 +132,7 @@ def as_shown(site: Site, job: Job) -> dict[str, Any]:
         "steps": job.steps,
         "problem": job.problem,
         "image": f"/generated/{job.id}.png" if job.state == "done" else None,
-        "facts": job.record.facts if job.record else {},
+        "facts": job.facts,
         "width": site.params.generation.width,
         "height": site.params.generation.height,
     }

@@ -5,8 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
-from autolora.refresh.history import RefreshRecord, read_refresh
-from autolora.refresh.history import releases as list_history
 from autolora.report.values import report_values
 from autolora.stages import is_pipeline
 from autolora.web.query import Comparison
@@ -16,12 +14,12 @@ from autolora.web.results import Results
 from autolora.web.served import OpenIndex
 from autolora.web.site import Site
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 COMPARED = 12
 """adapters of each release"""
 
 
-@router.get("/compare", include_in_schema=False)
+@router.get("/compare")
 def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) -> HTMLResponse:
     """Return the results of two releases for one prompt, side by side."""
     site: Site = request.app.state.site
@@ -44,47 +42,11 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
     )
 
 
-@router.get("/pool", include_in_schema=False)
+@router.get("/pool")
 def show_pool(request: Request) -> HTMLResponse:
     """Return what the report shows, without its images: the page of the search begins with those."""
     site: Site = request.app.state.site
     return render(request, "pool.html", **report_values(site.root), newest=(), adapter_url="/?adapter=")
-
-
-@router.get("/api/refresh")
-def describe_refresh(request: Request) -> RefreshRecord | None:
-    """Return what the last refresh brought; null before the first."""
-    site: Site = request.app.state.site
-    return read_refresh(site.root)
-
-
-@router.get("/api/releases")
-def list_releases(request: Request) -> list[dict[str, Any]]:
-    """Return the releases of this pool with their size and recall, the oldest first."""
-    site: Site = request.app.state.site
-    return [
-        {
-            "commit": release.commit.sha,
-            "date": release.commit.date,
-            "tags": list(release.tags),
-            "index": release.index,
-            "adapters": release.adapters,
-            "recall": None if release.recall is None else release.recall.value,
-        }
-        for release in list_history(site.root)
-    ]
-
-
-@router.get("/api/compare")
-def compare_releases(request: Request, wanted: Annotated[Comparison, Query()]) -> dict[str, Any]:
-    """Return the results of two releases for one prompt, and the change of each adapter's rank."""
-    site: Site = request.app.state.site
-    sides = _sides(site, wanted)
-    return {
-        "before": [card.sha256 for card in sides["before"].cards],
-        "after": [card.sha256 for card in sides["after"].cards],
-        "changes": {sha256: move.words for sha256, move in sides["moves"].items()},
-    }
 
 
 def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:

@@ -68,4 +68,4 @@ async def show_image_record(request: Request) -> HTMLResponse:
 async def _receive_image(request: Request) -> ImageRecord:
     site: Site = request.app.state.site
     async with site.uploads.receive(request, site.params.pool.max_image_mb) as path:
-        return await asyncio.to_thread(read_image, path, site.params.pool)
+        return await asyncio.to_thread(read_image, path)

@@ -1,4 +1,4 @@
-"""The client of the folder hub: hashes, pages, availability and copies."""
+"""The client of the folder hub: hashes, the page, availability and copies."""
 
 import hashlib
 import os
@@ -8,7 +8,6 @@ import pytest
 
 from autolora.errors import HubError, RefusedFile
 from autolora.hubs import Availability
-from autolora.hubs.folder import client
 from autolora.hubs.folder.client import Folder
 from tests.hubs.folder.lora_folder import RULES, TIME, TODAY, crawl, first_page, write
 
@@ -26,59 +25,13 @@ def test_hashes_a_file_again_only_if_size_or_time_changes(root: Path) -> None:
     assert changed.updated != first["ink"].updated
 
 
-def test_lists_files_in_pages_last_changed_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAGE_SIZE", 2)
+def test_lists_all_files_as_one_page_last_changed_first(root: Path) -> None:
     for number in range(5):
         write(root, f"{number}.safetensors", time=TIME + number // 2)
-    hub, cursor, pages = Folder(root), None, []
-    while True:
-        page = hub.page(RULES, cursor, TODAY)
-        pages.append([model.id for model in page.models])
-        if not (cursor := page.next):
-            break
-    assert pages == [["4", "2"], ["3", "0"], ["1"]]
-    with pytest.raises(HubError, match="the cursor 'nonsense' is not valid"):
-        hub.page(RULES, "nonsense", TODAY)
-
-
-def test_all_pages_return_the_state_of_the_first_scan(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a file that changes during the crawl could move to an earlier page and count as withdrawn."""
-    monkeypatch.setattr(client, "PAGE_SIZE", 2)
-    for number in range(5):
-        write(root, f"{number}.safetensors", time=TIME - number)
     (root / "out.safetensors").symlink_to(root.parent)
-    hub = Folder(root)
-    first = hub.page(RULES, None, TODAY)
-    write(root, "4.safetensors", time=TIME + 9)
-    write(root, "new.safetensors", time=TIME - 9)
-    (root / "3.safetensors").unlink()
-    second = hub.page(RULES, first.next, TODAY)
-    third = hub.page(RULES, second.next, TODAY)
-    assert (len(first.problems), second.problems) == (1, ())
-    assert [model.id for page in (first, second, third) for model in page.models] == list("01234")
-    assert third.next is None
-    assert [model.id for model in hub.page(RULES, None, TODAY).models] == ["4", "0"]
-
-
-def test_resumed_crawl_scans_the_folder_again_after_the_cursor(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "PAGE_SIZE", 2)
-    for number in range(5):
-        write(root, f"{number}.safetensors", time=TIME - number)
-    cursor = first_page(root).next
-    (root / "1.safetensors").unlink()  # the file that the cursor names
-    (root / "3.safetensors").unlink()
-    write(root, "new.safetensors", time=TIME - 2.5)
-    write(root, "bad.safetensors")
-    write(root, "bad.json", "not JSON")
-    hub = Folder(root)
-    second = hub.page(RULES, cursor, TODAY)
-    assert [model.id for model in second.models] == ["2", "new"] and len(second.problems) == 1
-    third = hub.page(RULES, second.next, TODAY)
-    assert [model.id for model in third.models] == ["4"] and third.next is None
-    end = hub.page(RULES, f"{TIME - 99!r} x", TODAY)
-    assert (end.models, end.next) == ((), None)
+    page = first_page(root)
+    assert [model.id for model in page.models] == ["4", "2", "3", "0", "1"]
+    assert (page.next, len(page.problems)) == (None, 1)
 
 
 def test_availability_of_a_file(root: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.hubs.folder.model_card import parse_model_card
+from autolora.hubs.folder.sidecar import parse_model_card
 from tests.hubs.folder.lora_folder import crawl, first_page, image_urls, write
 
 CARD = """---

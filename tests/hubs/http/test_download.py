@@ -10,8 +10,7 @@ import pytest
 
 from autolora.errors import DiskFull, HubError, RefusedFile
 from autolora.hubs.http.download import download
-from autolora.hubs.http.endpoint import TOKEN_VARIABLES, Endpoint
-from autolora.hubs.http.rate_limit import RateLimiter
+from autolora.hubs.http.endpoint import TOKEN_VARIABLES, Endpoint, RateLimiter
 from tests.hubs.http.download_fixture import (
     COMPLETE,
     CONTENT,

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from autolora.hubs.http.rate_limit import RateLimiter
+from autolora.hubs.http.endpoint import RateLimiter
 
 
 class Clock:

@@ -64,30 +64,3 @@ def serve_list(server: HTTPServer, models: list[Any], total: Any, page_size: int
 
     server.expect_request(LIST_PATH).respond_with_handler(respond)
     return numbers
-
-
-def serve_files(server: HTTPServer, paths: list[str], max_entries: int) -> list[tuple[str, str]]:
-    """Serve the files of ann/ink, truncated to `max_entries`; return the requested Root and Recursive."""
-    requests: list[tuple[str, str]] = []
-    folders = {path.rsplit("/", depth)[0] for path in paths for depth in range(1, path.count("/") + 1)}
-    tree = [(path, "blob") for path in paths] + [(path, "tree") for path in sorted(folders)]
-
-    def respond(request: Request) -> Response:
-        root, recursive = request.args.get("Root", ""), request.args["Recursive"] == "True"
-        requests.append((root, request.args["Recursive"]))
-        prefix = f"{root}/" if root else ""
-        entries = [
-            (path, kind)
-            for path, kind in tree
-            if path.startswith(prefix) and (recursive or "/" not in path.removeprefix(prefix))
-        ]
-        files = [
-            {"Path": path, "Type": kind, "Size": 1, "Revision": REVISION}
-            for path, kind in entries[:max_entries]
-        ]
-        return Response(json.dumps(envelope({"Files": files})))
-
-    serve_list(server, [model()], 1)
-    server.expect_request(DETAILS_PATH).respond_with_json(envelope({}))
-    server.expect_request(FILES_PATH).respond_with_handler(respond)
-    return requests

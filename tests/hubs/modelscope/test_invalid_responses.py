@@ -1,4 +1,4 @@
-"""The ModelScope client with lists and file lists that are truncated, unsorted or not valid."""
+"""The ModelScope client with lists and file lists that are truncated or not valid."""
 
 from typing import Any
 
@@ -18,7 +18,6 @@ from tests.hubs.modelscope.fake_modelscope import (
     envelope,
     model,
     pages,
-    serve_files,
     serve_list,
 )
 from tests.support.tiny_pool import RULES
@@ -50,17 +49,6 @@ def test_reports_results_that_end_too_early(httpserver: HTTPServer) -> None:
 def test_reads_all_pages_if_the_total_is_invalid(httpserver: HTTPServer, total: Any) -> None:
     numbers = serve_list(httpserver, [model(f"a/m{number}") for number in range(7)], total, page_size=3)
     assert sum(len(page.models) for page in pages(connect(httpserver.url_for("")))) == 7
-    assert numbers == [1, 2, 3]
-
-
-def test_unsorted_results_are_read_to_the_end_at_once(httpserver: HTTPServer) -> None:
-    times = [5, 9, 7, 1, 8, 2, 3]
-    models = [model(f"a/m{time}", 1767400000 + time) for time in times]
-    numbers = serve_list(httpserver, [*models, model("a/never", None)], 8, page_size=3)
-    (page,) = pages(connect(httpserver.url_for("")))
-    assert [entry.id for entry in page.models] == [f"a/m{time}" for time in sorted(times, reverse=True)]
-    assert page.problems[0] == "the results for 'LoRA' are not sorted by last_modified: all pages were read"
-    assert (len(page.problems), page.unreadable) == (2, {"a/never"})
     assert numbers == [1, 2, 3]
 
 
@@ -131,28 +119,13 @@ def test_restricted_model_has_no_listings(httpserver: HTTPServer) -> None:
     assert crawl(connect(httpserver.url_for(""))) == []
 
 
-def test_truncated_file_list_is_read_folder_by_folder(
-    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+def test_a_list_of_files_that_ends_at_the_hubs_limit_is_logged(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(modelscope_client, "MAX_RESULTS", 8)
-    paths = [f"{folder}/{number}.safetensors" for folder in ("a", "a/b", "c") for number in range(5)]
-    requests = serve_files(httpserver, [*paths, "z.safetensors"], max_entries=8)
-    client = connect(httpserver.url_for(""))
-    page = client.page(RULES, None, TODAY)
-    listings = client.complete_listings(page.models[0], RULES, {})
-    assert sorted(listing.file for listing in listings) == sorted([*paths, "z.safetensors"])
-    assert requests[:2] == [("", "True"), ("", "False")] and len(requests) <= 7
-
-
-def test_number_of_file_list_requests_is_limited(
-    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(modelscope_client, "MAX_RESULTS", 2)
-    monkeypatch.setattr(modelscope_client, "MAX_FILE_REQUESTS", 20)
-    paths = ["/".join("abcdefghijklmnopq") + f"/{number}.bin" for number in range(9)]
-    requests = serve_files(httpserver, paths, max_entries=2)
-    client = connect(httpserver.url_for(""))
-    page = client.page(RULES, None, TODAY)
-    with pytest.raises(HubError, match="takes more than 20 requests"):
-        client.complete_listings(page.models[0], RULES, {})
-    assert len(requests) <= 20
+    monkeypatch.setattr(modelscope_client, "MAX_RESULTS", 3)
+    serve_list(httpserver, [model()], 1)
+    httpserver.expect_request(DETAILS_PATH).respond_with_json(envelope({}))
+    entries = [{"Path": f"{name}.safetensors", "Type": "blob"} for name in "abc"]
+    httpserver.expect_request(FILES_PATH).respond_with_json(envelope({"Files": entries}))
+    assert len(crawl(connect(httpserver.url_for("")))) == 3
+    assert "ann/ink: the list of files ends after 3" in caplog.text

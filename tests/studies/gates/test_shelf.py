@@ -20,7 +20,7 @@ from studies.gates.shelf import Shelf
 from tests.support.gate_training import LORAS, SHIPPED, encode_texts, training_set
 from tests.support.tiny_flux import CONFIG, build_pipeline
 
-FUSION = replace(SHIPPED.fusion, steps=4, validate_every=2, batch=2, trajectories=4)
+FUSION = replace(SHIPPED.fusion, steps=4, validate_every=2, batch=2)
 RECIPE = Recipe(cell="full, distilled", learning_rate=0.05, kept="last step")
 
 

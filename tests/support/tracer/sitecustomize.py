@@ -25,7 +25,7 @@ section_names: dict[int, str] = {}
 replaced: dict[int, frozenset[str]] = {}
 """copy of a section -> fields that have other values there, which params do not decide"""
 copy_values = dataclasses.replace
-SHARED = {"seed": "seed", "trajectory_steps": "generation.steps"}
+SHARED = {"seed": "seed"}
 """field that a section takes from another key -> that key"""
 
 

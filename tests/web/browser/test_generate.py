@@ -1,6 +1,4 @@
-"""Generating in a browser: by mouse and keyboard, with provenance and heatmaps of gates."""
-
-import re
+"""Generating in a browser: by mouse and keyboard, with provenance."""
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -28,16 +26,14 @@ def test_an_image_is_generated_and_says_how_it_was_made(browser: Browser, url: s
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "400 px"])
-def test_mean_gates_are_shown_as_heatmaps(browser: Browser, url: str, size: tuple[int, int]) -> None:
+def test_mean_gates_are_described(browser: Browser, url: str, size: tuple[int, int]) -> None:
     page = open_page(browser, f"{url}?q=a+cat", size)
     page.locator(".card .pick").first.click()
     page.get_by_role("link", name="Generate with 1").click()
     page.get_by_label("Method").select_option("gated")
     figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
     figure.get_by_text("How it was made").click()
-    heatmap = figure.get_by_role("img", name=re.compile("^mean gates of .* by block and step$"))
-    expect(heatmap).to_be_visible()
-    assert heatmap.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
+    expect(figure).to_contain_text("in all blocks and steps")
     check(page, "generate")
     close(page)
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from autolora.storage.files import replacing
-from autolora.storage.weights_file import save_tensors
+from autolora.storage.tensor_files import save_tensors
 
 
 def test_tensors_and_metadata_are_written(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from autolora.fusion import store as fusion
-from autolora.fusion.distillation import IMAGES_PER_SET, Distillation, draw
 from autolora.fusion.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion.install import fused
 from autolora.fusion.training import fit, held_out_loss
 from autolora.params import FusionParams
+from studies.gates.distillation import IMAGES_PER_SET, Distillation, draw
 from tests.support.gate_training import (
     EXAMPLES,
     LORAS,
@@ -25,9 +25,10 @@ from tests.support.gate_training import (
 from tests.support.tiny_flux import CONFIG, build_pipeline
 
 STEPS = SIGMAS[::10]
+FACTOR, TRAJECTORIES = 0.85, 8
 PARAMS = replace(
-    fusion_params(objective="velocity", single_share=0.0, global_rank=0, init_bias=0.0, learning_rate=0.05),
-    trajectories=8, relevance_noise=0.0,
+    fusion_params(single_share=0.0, global_rank=0, init_bias=0.0, learning_rate=0.05),
+    relevance_noise=0.0,
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def pipeline() -> Any:
 
 
 def distillation(pipeline: Any, params: FusionParams, folder: Path) -> Distillation:
-    return Distillation(pipeline, training_set(), STEPS, params, folder)
+    return Distillation(pipeline, training_set(), STEPS, params, FACTOR, folder, TRAJECTORIES)
 
 
 def recorded(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -77,7 +78,7 @@ def test_recorded_velocity_is_the_sum_of_changes(pipeline: Any, tmp_path: Path) 
                 return predict_velocity(pipeline.transformer, batch, PARAMS.variant.guidance)
 
         base, (first, second) = velocity(), (velocity(adapter.sha256) for adapter in active.adapters)
-        expected = base + 0.85 * (first - base + second - base)
+        expected = base + FACTOR * (first - base + second - base)
         torch.testing.assert_close(stored["velocities"][:, step], expected, atol=1e-5, rtol=1e-4)
 
 
@@ -106,7 +107,7 @@ def test_trajectories_are_computed_once(
     pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(distillation(pipeline, PARAMS, tmp_path), PARAMS)
-    assert len(recorded(tmp_path)) == PARAMS.trajectories // IMAGES_PER_SET
+    assert len(recorded(tmp_path)) == TRAJECTORIES // IMAGES_PER_SET
     monkeypatch.setattr(Distillation, "_compute", lambda *_: pytest.fail("computed again"))
     assert run(distillation(pipeline, PARAMS, tmp_path), PARAMS) == first
 

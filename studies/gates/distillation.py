@@ -21,7 +21,6 @@ from autolora.fusion.install import fused
 from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.velocity import Velocity
-from autolora.fusion.tensor_files import load_or_compute
 from autolora.fusion.training_set import (
     CaptionedAdapter,
     TrainingSet,
@@ -32,11 +31,14 @@ from autolora.fusion.training_set import (
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.params import FusionParams
 from autolora.storage.hashes import hash_value
+from autolora.storage.tensor_files import load_or_compute
 
 NAMED = 2
 """adapters that a prompt names, if two or more are active"""
 IMAGES_PER_SET = 4
 """trajectories with one set of adapters"""
+TRAJECTORIES = 160
+"""images that are drawn to learn from"""
 SETS_IN_MEMORY = 256
 """sets whose trajectories are kept, as they are in files too: for FLUX.1-dev at 512 px 21 MB per set of 20 steps"""
 
@@ -54,22 +56,29 @@ class Distillation:
     """The error against the method `velocity`, along its trajectories."""
 
     def __init__(
-        self, pipeline: Any, adapters: TrainingSet, sigmas: Tensor, params: FusionParams, folder: Path
+        self,
+        pipeline: Any,
+        adapters: TrainingSet,
+        sigmas: Tensor,
+        params: FusionParams,
+        factor: float,
+        folder: Path,
+        trajectories: int = TRAJECTORIES,
     ) -> None:
         """pipeline: its transformer is frozen, as the adapters are. sigmas: (S,), descending: the noise levels of the
-        trajectories' steps.
+        trajectories' steps. factor: c of the method.
 
         folder: keeps trajectories; its name says what they were computed from.
         """
         self.pipeline, self.transformer = pipeline, pipeline.transformer
         self.adapters, self.sigmas, self.params = adapters, sigmas, params
-        self._folder = folder
+        self._factor, self._folder, self._sets = factor, folder, max(1, trajectories // IMAGES_PER_SET)
         self._trajectories = lru_cache(SETS_IN_MEMORY)(self._read_trajectories)
         self._draw_set = lru_cache(None)(self._sample_set)
 
     def losses(self, gates: Gates, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield one step's loss, as `fusion.training.TrainingLoss`."""
-        number = random_index(max(1, self.params.trajectories // IMAGES_PER_SET), generator)
+        number = random_index(self._sets, generator)
         active, stored = self._draw_set(number), self._trajectories(number)
         size = self.params.batch
         images = torch.randint(IMAGES_PER_SET, (size,), generator=generator)
@@ -114,7 +123,7 @@ class Distillation:
     @torch.no_grad()
     def _compute(self, active: AdapterSet, number: int) -> dict[str, Tensor]:
         variant, named = self.params.variant, active.adapters[: active.named]
-        rule = Velocity(variant.velocity_factor, share=1.0) if len(named) > 1 else Direct()
+        rule = Velocity(self._factor, share=1.0) if len(named) > 1 else Direct()
         teachers = [
             Adapter(adapter.sha256, lora) for adapter, lora in zip(named, self._loras(named), strict=True)
         ]

@@ -1,0 +1,97 @@
+"""The sections of what uses the trained models: searches, images, measurements, and the nightly refresh."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from autolora.params.limits import Acting, Method
+from autolora.storage.bounds import Count, Factor, Positive, Share, Side
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrievalParams:
+    """Defaults of a search, and the selection of adapters for an image."""
+
+    k: Count
+    """number of adapters in a search result"""
+    max_selected: Acting
+    """maximum number of adapters that are selected for one image"""
+    min_relevance: Share
+    """an adapter is selected if the probability that the prompt asks for what it does, beyond what the adapters
+    selected before it do, is at least this"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuleParams:
+    """The numbers in the rule of `velocity`; the other methods have none."""
+
+    velocity_factor: Factor
+    """c of v0 + c · Σ (v_i - v0); above 0 and at most 4, as a strength"""
+    velocity_share: float = 1.0
+    """share of the denoising steps, from the first; the others use the plain sum"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationParams:
+    """How images are generated, also those of experiments."""
+
+    width: Side
+    """px, a multiple of 16, as is the height"""
+    height: Side
+    steps: Count
+    """denoising steps"""
+    guidance: float
+    """guidance scale of FLUX.1-dev"""
+    max_sequence_length: Count
+    """T5 tokens of a prompt, also in the training of the gates"""
+    trigger_words: bool
+    """add the first trigger word of each adapter to the prompt of `generate`"""
+    method: Method
+    """how several adapters act together: as the sum of their updates (direct), through the gates (gated), or by the
+    sum of what each changes in the predicted velocity (velocity)"""
+    rules: RuleParams
+    text_encoders: bool
+    """add an adapter's updates of the text encoders too, if its file has some"""
+    batch: Count
+    """images per call of the pipeline"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationParams:
+    """How retrieval is measured."""
+
+    split: Literal["test", "validation"]
+    """adapters whose captions are the queries: test to report, validation to choose params"""
+    ks: tuple[int, ...] = (1, 3)
+    """the k of recall at k"""
+    bootstrap: int = 2000
+    """number of bootstrap resamples of whole adapters"""
+    seed: int = 0
+    """that of the file"""
+    themes: str | None
+    """file of judgments, adapter sha256 -> theme, relative to the repository's root; null: none"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentsParams:
+    """How fusion is measured."""
+
+    pairs: Count
+    """number of adapter pairs"""
+    images: Count
+    """images per prompt and method, each from its own seed"""
+    bootstrap: int = 2000
+    """number of bootstrap resamples of whole pairs"""
+    seed: int = 0
+    """that of the file"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefreshParams:
+    """The nightly refresh."""
+
+    commit: bool
+    """commit catalog, digests and metrics to git, and tag each release"""
+    queries: str
+    """file with the pinned queries, one per line, by which a release is compared with the one before"""
+    timeout_h: Positive
+    """hours after which a refresh, or a stage, fails"""
