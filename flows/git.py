@@ -1,14 +1,16 @@
 """Committing the files of a refresh to git."""
 
 import logging
+import os
 import subprocess
-from collections.abc import Sequence
-from datetime import date
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from autolora.errors import AutoLoraError
+from autolora.releases.tags import PREFIX
 from flows.stage import ROOT
 
 COMMITTED = (
@@ -17,6 +19,7 @@ COMMITTED = (
     "data/watermarks.json",
     "data/training.jsonl",
     "data/refresh.json",
+    "data/gate.jsonl",
     "data/pool/batches.jsonl",
     "data/pool/*.dvc",
     "digests",
@@ -28,15 +31,57 @@ COMMITTED = (
 logger = logging.getLogger(__name__)
 
 
-def commit(summary: str, today: date) -> None:
+def commit(message: str) -> None:
     """Commit the files of a refresh; changes that are staged otherwise stay out of the commit.
 
     Raises AutoLoraError if git fails.
     """
-    present = [path for path in COMMITTED if _run("ls-files", "--cached", "--others", "--", path)]
+    present = _present()
     _run("add", "--all", "--", *present)
     if _run("status", "--porcelain", "--", *present):
-        _run("commit", "--quiet", "-m", f"Refresh {today}\n\n{summary}", "--", *present)
+        _run("commit", "--quiet", "-m", message, "--", *present)
+
+
+def commit_to_branch(name: str, message: str) -> None:
+    """Commit the files of a refresh to a new branch; neither the current one nor what is staged changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        _run("read-tree", "HEAD", variables=index)
+        _run("add", "--all", "--", *_present(), variables=index)
+        tree = _run("write-tree", variables=index).strip()
+    commit = _run("commit-tree", tree, "-p", "HEAD", "-m", message).strip()
+    _run("branch", name, commit)
+
+
+def tag(name: str, message: str, commit: str = "HEAD") -> None:
+    """Make an annotated tag."""
+    _run("tag", "--annotate", "--cleanup=verbatim", "--message", message, name, commit)
+
+
+def push() -> bool:
+    """Push the branch and all tags of releases to the branch's upstream, at once or not at all; return whether.
+
+    Without an upstream nothing is pushed.
+    """
+    try:
+        upstream = _run("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}").strip()
+    except AutoLoraError:
+        return False
+    remote, _, branch = upstream.partition("/")
+    _run(
+        "push",
+        "--quiet",
+        "--atomic",
+        remote,
+        f"HEAD:refs/heads/{branch}",
+        f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*",
+    )
+    return True
+
+
+def _present() -> list[str]:
+    """Return the pathspecs of what git keeps that match a file."""
+    return [path for path in COMMITTED if _run("ls-files", "--cached", "--others", "--", path)]
 
 
 def untrack(paths: Sequence[str], commit: bool) -> list[str]:
@@ -75,9 +120,12 @@ def _git_runs() -> bool:
     return False
 
 
-def _run(*arguments: str, stdin: str | None = None) -> str:
-    """Run git and return its standard output."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, text=True, capture_output=True, input=stdin)
+def _run(*arguments: str, stdin: str | None = None, variables: Mapping[str, str] | None = None) -> str:
+    """Run git and return its standard output. variables: of its environment, beside those of this process."""
+    environment = os.environ | dict(variables or {})
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, text=True, capture_output=True, input=stdin, env=environment
+    )
     if done.returncode:
         raise AutoLoraError(
             f"`git {arguments[0]}` failed: {done.stderr.strip()}; nothing is lost: correct the cause, then "

@@ -1,8 +1,8 @@
-"""The refresh: crawl the hubs, run the stages that depend on the result, release the index, report the changes.
+"""The refresh: crawl the hubs, run the stages that depend on the result, promote the index, report the changes.
 
-`dvc repro` decides which stages run. A refresh that fails before the release leaves the served index unchanged. The
-gates and the experiments, which no search needs, follow the release: if they fail, the refresh fails, and the new index
-stays.
+`dvc repro` decides which stages run, and the gate whether the new index is served (flows.promotion). A refresh that
+fails or is refused before leaves the served index unchanged. The gates and the experiments, which no search needs,
+follow the release: if they fail, the refresh fails, and the new index stays.
 """
 
 import time
@@ -15,7 +15,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_baseline, snapshot
 from autolora.errors import AutoLoraError, ParamsError
-from autolora.index.served import former_digest, release
+from autolora.index.served import former_digest
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool.store import adapters
@@ -24,7 +24,6 @@ from autolora.refresh.last_refresh import (
     failure_notice,
     read_last_refresh,
     record_failure,
-    record_release,
     record_start,
     record_success,
 )
@@ -36,7 +35,7 @@ from autolora.stages import AFTER_RELEASE
 from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
-from flows import dvc, dvc_process, git, stage
+from flows import dvc, dvc_process, git, promotion, stage
 from flows.stage import (
     ROOT,
     StageFailed,
@@ -130,9 +129,18 @@ def run_steps(lock_fd: int) -> None:
     release is committed: after a refresh that was killed or failed before, the next report covers the changes of both.
     """
     started, before = time.monotonic(), keep_baseline(ROOT)
-    summary = release_index(lock_fd, before)
+    build(lock_fd)
+    captions = caption_summary(ROOT)
+    changes, results = record_outcomes(before)
+    decision = promotion.decide(results)
+    page.assemble(ROOT)
+    deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
+    gate = promotion.describe(decision)
+    summary = f"{refresh_summary(changes, results, deferred)}\n\n{captions}\n\n{gate}"
     seconds = time.monotonic() - started
     publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
+    if decision and decision.verdict == "refused":
+        raise promotion.refused_error(decision, promotion.keep_refused(summary))
     save(summary, lock_fd)
     if changed := run_later_stages(lock_fd):
         save(f"Changed after the release: {', '.join(changed)}", lock_fd)
@@ -164,8 +172,8 @@ def _attempted() -> Iterator[None]:
         stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
 
 
-def release_index(lock_fd: int, before: Snapshot) -> str:
-    """Crawl, run the stages up to the evaluation, release the index, and return the report of what has changed.
+def build(lock_fd: int) -> None:
+    """Crawl, and run the stages up to the evaluation.
 
     Raises ParamsError if evaluation.themes names no file, on which DVC stops without a reason.
     """
@@ -178,14 +186,7 @@ def release_index(lock_fd: int, before: Snapshot) -> str:
     untrack_outputs()
     reproduce_and_defer(lock_fd)
     dvc.add_batches(lock_fd)
-    captions = caption_summary(ROOT)
-    release(ROOT, content_digest(ROOT))
-    record_release(ROOT, now())
-    changes, results = record_outcomes(before)
-    page.assemble(ROOT)
     name_changed_inputs()
-    deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
-    return f"{refresh_summary(changes, results, deferred)}\n\n{captions}".rstrip()
 
 
 def run_later_stages(lock_fd: int) -> list[str]:
@@ -200,11 +201,10 @@ def run_later_stages(lock_fd: int) -> list[str]:
 
 
 def save(summary: str, lock_fd: int) -> None:
-    """Commit and push what has changed; the next report starts from here."""
-    if params().refresh.commit:
-        git.commit(summary, today())
+    """Commit, push and tag what has changed; the next report starts from here."""
+    promotion.commit(summary)
     (ROOT / BASELINE).unlink(missing_ok=True)
-    dvc.push(lock_fd)
+    promotion.push(summary, lock_fd)
 
 
 def failure_text(error: AutoLoraError) -> str:

@@ -14,6 +14,7 @@ from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index, init
 from autolora.cli.inspect import inspect
+from autolora.cli.options import Json
 from autolora.cli.plan import plan
 from autolora.cli.publish import publish_encoder, publish_gates, publish_index
 from autolora.cli.repair import repair, verify
@@ -22,7 +23,7 @@ from autolora.cli.search import search
 from autolora.cli.serve import serve
 from autolora.cli.show import show
 from autolora.cli.status import status
-from autolora.cli.versions import release, versions
+from autolora.cli.versions import diff, lift, promote, rollback, versions
 from autolora.cli.vllm import vllm
 from autolora.extras import Extra
 
@@ -30,7 +31,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
     "Operation": (
-        refresh, crawl, takedown, status, plan, report, versions, release, evaluate, verify, repair, vllm,
+        refresh, crawl, takedown, status, plan, report, evaluate, verify, repair, vllm,
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""
@@ -47,6 +48,10 @@ KINDS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     ),
 }
 """command -> its help, and kind -> function"""
+
+
+VERSIONS: tuple[Callable[..., None], ...] = (diff, rollback, promote, lift)
+"""commands below `versions`"""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -80,3 +85,21 @@ for name, (description, kinds) in KINDS.items():
     for kind, function in kinds.items():
         group.command(kind)(command(function))
     app.add_typer(group, name=name, rich_help_panel="Share encoders, gates and indexes")
+releases = typer.Typer(
+    help="List the releases, compare two, go back to one, or promote one.",
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND] [ARGS]...",
+)
+list_versions = command(versions)
+
+
+@releases.callback()
+def list_unless_command(context: typer.Context, as_json: Json = False) -> None:
+    """List the releases, compare two, go back to one, or promote one."""
+    if context.invoked_subcommand is None:
+        list_versions(as_json=as_json)
+
+
+for function in VERSIONS:
+    releases.command()(command(function))
+app.add_typer(releases, name="versions", rich_help_panel="Operation")

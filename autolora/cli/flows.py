@@ -16,7 +16,7 @@ PROJECT = (PARAMS_FILE, "dvc.yaml", "flows")
 
 def refresh() -> None:
     """Crawl the hubs, run the stages that depend on the result, release the index, and report the changes."""
-    _become_flow("refresh")
+    become_flow("refresh")
 
 
 def crawl(
@@ -25,7 +25,7 @@ def crawl(
     ] = False,
 ) -> None:
     """Scan the hubs and write the catalog, which decides what the next `dvc repro` downloads."""
-    _become_flow("crawl", *(["--dry-run"] if dry_run else []))
+    become_flow("crawl", *(["--dry-run"] if dry_run else []))
 
 
 def takedown(
@@ -44,10 +44,10 @@ def takedown(
             "say why (--reason TEXT): takedowns are listed with it", param_hint="--reason"
         )
     given = [] if reason is None else [f"--reason={reason}"]
-    _become_flow("takedown", *given, *(["--apply"] if apply else []), "--", *(names or []))
+    become_flow("takedown", *given, *(["--apply"] if apply else []), "--", *(names or []))
 
 
-def _become_flow(name: str, *arguments: str) -> NoReturn:
+def become_flow(name: str, *arguments: str) -> NoReturn:
     """Replace this process by `python -m flows.<name>`, which so gets all signals and sets the exit status.
 
     Raises MissingArtifact if the current folder is not a project with stages, MissingLibrary without the libraries.

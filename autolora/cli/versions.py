@@ -1,8 +1,9 @@
-"""`autolora versions` and `autolora release`."""
+"""`autolora versions`: the releases, what differs between two, and which one is served."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -10,28 +11,41 @@ from rich.markup import escape
 from rich.table import Table
 
 from autolora.cli.command import enter_repository
+from autolora.cli.flows import become_flow
 from autolora.cli.options import Json
 from autolora.cli.output import print_table, to_json
+from autolora.wording import counted
+
+if TYPE_CHECKING:
+    from autolora.releases.comparison import Comparison
+
+MAX_NAMED = 20
+"""adapters, or queries, that a difference names"""
+Reason = Annotated[str, typer.Option(help="Why: it is kept with the decision.")]
 
 
 def versions(as_json: Json = False) -> None:
-    """List the commits that changed the index and that --rev can read, newest first, and what holds each index here.
+    """List the releases and other commits that changed the index, newest first, and what holds each index here.
 
-    The one that is served is marked.
+    The one that is served is marked, and whether it is pinned.
     """
     from autolora.index.served import readable_revisions, served_digest
     from autolora.integrity.index_sources import index_sources
+    from autolora.releases.pin import read_pin
     from autolora.stages import is_pipeline
+    from autolora.storage.git import tags
 
     root, _ = enter_repository()
-    released = served_digest(root)
+    released, pin, names = served_digest(root), read_pin(root), tags(root)
     revisions = readable_revisions(root)
     rows = [
-        asdict(revision.commit) | {"index": revision.index, "rows": revision.rows, "at_hand": source}
+        asdict(revision.commit)
+        | {"index": revision.index, "rows": revision.rows, "at_hand": source}
+        | {"tags": list(names.get(revision.commit.sha, ()))}
         for revision, source in zip(revisions, index_sources(root, revisions), strict=True)
     ]
     if as_json:
-        print(to_json({"served": released, "commits": rows}))
+        print(to_json({"served": released, "pin": pin and asdict(pin), "commits": rows}))
         return
     if rows:
         print_table(_versions_table(rows, released))
@@ -45,39 +59,103 @@ def versions(as_json: Json = False) -> None:
         print(f"served: {released[:12]}")
     elif released not in {row["index"] for row in rows}:
         print(f"served: {released[:12]}, which no commit contains")
+    if pin:
+        print(f"{pin}: refreshes promote nothing until `autolora versions lift`")
     if not all(row["at_hand"] for row in rows):
-        print("an index that is not at hand can be released only if a DVC remote contains it")
+        print("an index that is not at hand can be served only if a DVC remote contains it")
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="Release, or any git revision.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The later one.")] = "HEAD",
+    as_json: Json = False,
+) -> None:
+    """Print what differs between two releases: adapters, recall, and the pinned queries that are answered otherwise."""
+    from autolora.releases.comparison import compare_releases
+
+    root, params = enter_repository()
+    found = compare_releases(root, params, first, second)
+    if as_json:
+        print(to_json(asdict(found)))
+        return
+    for line in _difference_lines(found):
+        print(line)
+
+
+def rollback(
+    rev: Annotated[str, typer.Argument(metavar="RELEASE", help="Tag of a release, or any git revision.")],
+    reason: Reason,
+) -> None:
+    """Serve the index of a release again, and pin it: refreshes go on, but promote nothing until the pin is lifted."""
+    from autolora.releases.rollback import roll_back
+    from autolora.storage.lock import exclusive_lock
+
+    root, _ = enter_repository()
+    with exclusive_lock(root):
+        decision = roll_back(root, rev, reason, datetime.now(UTC).date())
+    print(f"serving index {decision.index[:12]} of {rev}, pinned: `autolora versions lift` ends that")
+
+
+def lift() -> None:
+    """Lift the pin: the next refresh promotes its index again."""
+    from autolora.releases.pin import lift_pin
+
+    root, _ = enter_repository()
+    print(
+        "the pin is lifted: the next refresh promotes its index" if lift_pin(root) else "nothing was pinned"
+    )
+
+
+def promote(
+    reason: Reason,
+    rev: Annotated[
+        str | None,
+        typer.Argument(metavar="BRANCH", help="Branch of a refused run; default the working index."),
+    ] = None,
+) -> None:
+    """Serve an index that the gate refused, or that has not passed it, and release it with a reason."""
+    become_flow("promote", f"--reason={reason}", *([rev] if rev else []))
 
 
 def _versions_table(rows: Sequence[Mapping[str, Any]], released: str | None) -> Table:
     """Return the table of `versions`."""
     table = Table(
-        "commit", "date", "adapters", "index", "at hand", "subject", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        "release", "commit", "date", "adapters", "index", "at hand", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    table.columns[3].no_wrap = True
+    for column in (0, 4):
+        table.columns[column].no_wrap = True
     for row in rows:
         mark = " served" if row["index"] == released else ""
-        cells = (
+        table.add_row(
+            escape(", ".join(row["tags"])),
             row["sha"][:10],
             row["date"][:10],
             str(row["rows"]),
             row["index"][:12] + mark,
             row["at_hand"] or "no",
         )
-        table.add_row(*cells, escape(row["subject"]))
     return table
 
 
-def release(
-    rev: Annotated[
-        str | None, typer.Option("--rev", help="Git commit or tag of the index; default the working index.")
-    ] = None,
-) -> None:
-    """Make searches use the working index, or the index of a revision (a rollback)."""
-    from autolora.index import served as index_served
-    from autolora.index.store import content_digest
+def _difference_lines(found: "Comparison") -> list[str]:
+    """Return the lines of `versions diff`."""
+    before, after = found.adapters
+    lines = [f"adapters: {before} -> {after}, {len(found.added)} added, {len(found.removed)} removed"]
+    lines += _named("  + ", found.added) + _named("  - ", found.removed)
+    lines += [] if found.is_same_encoder else ["encoder: another training"]
+    old, new = (f"{recall.value:.3f}" if recall else "not measured" for recall in found.recall)
+    lines += [f"recall of the first hit: {old} -> {new}"]
+    lines += [f"pinned queries: {len(found.answers)} of {found.queries} are answered otherwise"]
+    for answer in found.answers[:MAX_NAMED]:
+        lines += [
+            f"  {answer.query}",
+            f"    - {', '.join(answer.before)}",
+            f"    + {', '.join(answer.after)}",
+        ]
+    more = len(found.answers) - MAX_NAMED
+    return [*lines, f"  and {counted(more, 'more query', 'more queries')}"] if more > 0 else lines
 
-    root, _ = enter_repository()
-    digest = index_served.open_index(root, rev=rev).digest if rev is not None else content_digest(root)
-    index_served.release(root, digest)
-    print(f"serving index {digest}")
+
+def _named(mark: str, names: Sequence[str]) -> list[str]:
+    more = len(names) - MAX_NAMED
+    return [f"{mark}{name}" for name in names[:MAX_NAMED]] + ([f"{mark}{more} more"] if more > 0 else [])

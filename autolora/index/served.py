@@ -75,8 +75,8 @@ def served_digest(root: Path) -> str | None:
         return None
     if not SHA256.fullmatch(digest):  # it becomes a part of paths
         raise MissingArtifact(
-            f"{served_path(root)} is damaged, expected 64 hex digits: run `autolora release`, which serves the working "
-            "index, or `autolora release --rev REV`"
+            f"{served_path(root)} is damaged, expected 64 hex digits: delete it, and searches read the working index "
+            "until a refresh releases one; or serve a release (`autolora versions rollback RELEASE`)"
         )
     return digest
 
@@ -99,11 +99,37 @@ def release(root: Path | str, digest: str) -> None:
         _ensure_copy(root, digest, working_folder(root))
     except IncompleteIndexError as error:
         raise MissingArtifact(
-            f"index {digest} has no copy in cache/index and differs from the working index: run "
-            "`autolora release --rev REV` with a commit that contains it (`autolora versions`)"
+            f"index {digest} has no copy in cache/index and differs from the working index: serve the release that "
+            "contains it (`autolora versions rollback RELEASE`)"
         ) from error
     write_atomic(served_path(root), digest + "\n")
     logger.info("serving index %s", digest)
+
+
+def open_copy_of(root: Path, digest: str) -> Index:
+    """Return the index with this digest, from its copy or from the working index, of which the copy is made.
+
+    Raises IncompleteIndexError if neither holds it.
+    """
+    return open_copy(_ensure_copy(root, digest, working_folder(root)), digest)
+
+
+def open_released(root: Path, digest: str) -> Index:
+    """Return the index with this digest, from its copy, the working index, or the commit that contains it.
+
+    Raises MissingArtifact if none of them has it.
+    """
+    try:
+        return open_copy_of(root, digest)
+    except IncompleteIndexError as error:
+        sha = next((row.commit.sha for row in readable_revisions(root) if row.index == digest), None)
+        if sha is None:
+            raise MissingArtifact(
+                f"index {digest[:12]} has no copy in cache/index that this version of AutoLoRA can read, the working "
+                "index is another one, and no commit has it: delete cache/served, and searches read the working index "
+                "until a refresh releases one; or serve a release (`autolora versions rollback RELEASE`)"
+            ) from error
+    return _open_revision(root, sha)
 
 
 def copy_path(root: Path, digest: str) -> Path:
@@ -123,17 +149,9 @@ def served_path(root: Path) -> Path:
 
 def _open_served(root: Path) -> Index:
     released = served_digest(root)
-    digest = released or _working_digest(root)
-    try:
-        return open_copy(_ensure_copy(root, digest, working_folder(root)), digest)
-    except IncompleteIndexError as error:
-        if released is None or released == _working_digest(root):
-            raise
-        raise MissingArtifact(
-            f"cache/served names index {released}, of which cache/index has no copy that this version of AutoLoRA can "
-            "read, and which differs from the working index: search with the --rev that contains it, or run "
-            "`autolora release`, which serves the working index"
-        ) from error
+    if released is None or released == _working_digest(root):
+        return open_copy_of(root, released or _working_digest(root))
+    return open_released(root, released)
 
 
 def _working_digest(root: Path) -> str:

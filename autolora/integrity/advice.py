@@ -22,6 +22,7 @@ from autolora.stages import STAGES
 from autolora.storage.git import read_committed
 
 TRAININGS = ("encoder", "fusion", "experiments")
+SERVE_WORKING = "searches read the working index then, until a refresh releases one"
 GIT, POOL = "git", "pool"
 ORDER = (GIT, *STAGES)
 """groups of findings in the order in which they are mended; copies of the index follow"""
@@ -99,7 +100,7 @@ class _Adviser:
         if is_unfinished(self._root, finding):
             return "dvc repro", "the stage 'pool' was interrupted"
         if finding.path == str(served_path(self._root).relative_to(self._root)):
-            return "autolora release", "it serves the working index; add --rev if an older one was released"
+            return "rm cache/served", SERVE_WORKING
         return "", "neither DVC nor the last commit has it"
 
     def _run_again(self, stage: str, findings: Sequence[Finding]) -> tuple[str, str]:
@@ -145,9 +146,8 @@ class _Adviser:
             return remove, "this copy is not served; a search with its --rev makes it again"
         revisions = {revision.index: revision.commit.sha for revision in readable_revisions(self._root)}
         if rev := revisions.get(digest):
-            return f"{remove} && autolora release --rev {rev[:10]}", "DVC has the index of that commit"
-        reason = "no commit has this index: this serves the working index instead"
-        return f"{remove} && autolora release", reason
+            return remove, f"the next search makes the copy again, from the index of commit {rev[:10]}"
+        return f"{remove} && rm cache/served", f"no commit has this index: {SERVE_WORKING}"
 
     def _is_in_git(self, finding: Finding) -> bool:
         """Return whether git tracks a file, and the committed one has the recorded hash or none is recorded."""

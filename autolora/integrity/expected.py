@@ -8,7 +8,7 @@ from pathlib import Path
 from autolora.catalog.takedowns import takedowns_path
 from autolora.errors import MissingArtifact
 from autolora.index.copies import HASHES, read_hashes
-from autolora.index.served import copies_folder, copy_path, served_digest, served_path
+from autolora.index.served import copies_folder, copy_path, readable_revisions, served_digest, served_path
 from autolora.integrity.dvc_records import (
     Output,
     Records,
@@ -206,9 +206,9 @@ def _expect_copies(root: Path) -> Expectation:
 
 
 def _copies(root: Path, released: str | None) -> list[Path]:
-    """Return the folders of all copies on disk, and of the released one if it is not the working index."""
+    """Return the folders of all copies on disk, and of the released one if a search cannot make it again."""
     names = {path.name for path in copies_folder(root).glob("*") if not path.name.startswith(".")}
-    if released and released != working_digest(root):
+    if released and released not in {working_digest(root), *(row.index for row in readable_revisions(root))}:
         names.add(released)
     return [copy_path(root, name) for name in sorted(names)]
 

@@ -1,4 +1,4 @@
-"""Where the index of a revision can be taken from on this machine: what `autolora release --rev` would use."""
+"""Where the index of a revision can be taken from on this machine: what `--rev` and a rollback would use."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

@@ -90,6 +90,8 @@ class RefreshParams:
     """The nightly refresh."""
 
     commit: bool
-    """commit catalog, digests and metrics to git"""
+    """commit catalog, digests and metrics to git, and tag each release"""
+    queries: str
+    """file with the pinned queries, one per line, by which a release is compared with the one before"""
     timeout_h: Positive
     """hours after which a refresh, or a stage, fails"""

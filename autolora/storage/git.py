@@ -122,6 +122,31 @@ def tags(root: Path) -> dict[str, tuple[str, ...]]:
     return names
 
 
+def list_tags(root: Path, prefix: str) -> dict[str, str]:
+    """Return name -> commit of the tags whose names begin with a prefix, the last made first."""
+    fields = "%(refname:strip=2) %(objectname) %(*objectname)"
+    listed = (
+        _git(
+            root,
+            "for-each-ref",
+            "--sort=-version:refname",
+            "--sort=-creatordate",
+            f"refs/tags/{prefix}**",
+            f"--format={fields}",
+        )
+        or ""
+    )
+    rows = (line.split(" ", 2) for line in listed.splitlines())
+    return {name: annotated or tagged for name, tagged, annotated in rows}
+
+
+def branches(root: Path, prefix: str) -> dict[str, str]:
+    """Return name -> last commit of the local branches whose names begin with a prefix."""
+    fields = "%(refname:strip=2) %(objectname)"
+    listed = _git(root, "for-each-ref", f"refs/heads/{prefix}**", f"--format={fields}") or ""
+    return dict(line.split(" ", 1) for line in listed.splitlines())
+
+
 def _git(root: Path, *arguments: str, stdin: str | None = None) -> str | None:
     """Return git's standard output, or None if git exits with an error."""
     try:

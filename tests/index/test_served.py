@@ -101,7 +101,7 @@ def test_a_tag_that_is_damaged_or_names_no_version_is_replaced(root: Path, damag
 def test_a_released_copy_of_a_former_layout_is_an_error(root: Path) -> None:
     copy_path(root, "0" * 64).mkdir(parents=True)
     served.served_path(root).write_text("0" * 64)
-    with pytest.raises(MissingArtifact, match="`autolora release`"):
+    with pytest.raises(MissingArtifact, match="`autolora versions rollback RELEASE`"):
         open_index(root)
 
 

@@ -137,10 +137,7 @@ def test_a_copy_that_is_served_comes_from_the_working_index_or_a_revision(
     for folder in copies:
         flip_bit(folder / "vectors.npy")
     planned = repository.plan()
-    assert {command.partition(" && ")[2].partition(" --rev ")[0] for command in commands(planned)} == {
-        "",
-        "autolora release",
-    }
+    assert sorted(commands(planned)) == [f"rm -rf cache/index/{folder.name}" for folder in copies]
     repository.run_commands_of(planned)
     assert repository.verify().findings == ()
     assert open_index(repository.root).digest == former.name
@@ -164,7 +161,7 @@ def test_a_served_copy_that_no_commit_has_is_replaced_by_the_working_index(
     flip_bit(lost / "vectors.npy")
     (repository.root / "cache/served").write_text(lost.name)
     planned = repository.plan()
-    assert commands(planned) == [f"rm -rf cache/index/{lost.name} && autolora release"]
+    assert commands(planned) == [f"rm -rf cache/index/{lost.name} && rm cache/served"]
     repository.run_commands_of(planned)
     assert repository.verify().findings == ()
     assert open_index(repository.root).digest == content_digest(repository.root)
@@ -178,9 +175,9 @@ def test_what_nothing_restores_is_named_and_stays(repository: VersionedRepositor
     repairs = repository.repair()
     assert {repair.finding.path: repair.reason for repair in repairs} == {
         "data/index/extra": "no recorded version contains it",
-        "cache/served": "it serves the working index; add --rev if an older one was released",
+        "cache/served": "searches read the working index then, until a refresh releases one",
     }
-    assert commands(repairs) == ["autolora release"]
+    assert commands(repairs) == ["rm cache/served"]
     assert repository.contents() == before
 
 

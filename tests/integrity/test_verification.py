@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from autolora import progress
 from autolora.cli import app
 from autolora.errors import MissingArtifact
+from autolora.index.served import open_index
 from autolora.integrity.content import ContentReader
 from autolora.integrity.verification import DAMAGED, EMPTY, EXTRA, MISSING, NOT_ERASED
 from autolora.storage.files import MB
@@ -252,14 +253,16 @@ def test_linked_files_are_read_once(repository: VersionedRepository) -> None:
     assert repository.verify().bytes <= total
 
 
-def test_a_released_copy_that_is_missing_is_found(repository: VersionedRepository) -> None:
+def test_a_released_copy_is_missing_if_no_commit_has_its_index(repository: VersionedRepository) -> None:
     copies = sorted((repository.root / "cache/index").iterdir())
     served = (repository.root / "cache/served").read_text().strip()
     (other,) = [path for path in copies if path.name != served]
     (repository.root / "cache/served").write_text(other.name)
     shutil.rmtree(other)
+    assert repository.verify().findings == () and open_index(repository.root).digest == other.name
+    (repository.root / "cache/served").write_text("0" * 64)
     (finding,) = repository.verify().findings
-    assert (finding.path, finding.problem) == (f"cache/index/{other.name}/hashes.json", MISSING)
+    assert (finding.path, finding.problem) == (f"cache/index/{'0' * 64}/hashes.json", MISSING)
     (repository.root / "cache/served").write_text("x")
     (finding,) = repository.verify().findings
     assert (finding.path, finding.problem) == ("cache/served", DAMAGED)

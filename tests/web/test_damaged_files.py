@@ -81,10 +81,7 @@ def test_a_page_goes_on_with_its_index_if_the_copy_is_damaged_later(own_root: Pa
 def test_a_damaged_name_of_the_served_index_is_an_error(own_root: Path, content: bytes) -> None:
     (own_root / "cache/served").write_bytes(content)
     site = site_of(own_root)
-    assert (
-        site.served.current is None
-        and "expected 64 hex digits: run `autolora release`" in site.served.problem
-    )
+    assert site.served.current is None and "expected 64 hex digits: delete it" in site.served.problem
 
 
 @pytest.mark.parametrize(

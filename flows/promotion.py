@@ -1,0 +1,162 @@
+"""The promotion of an index: the gate decides, the release is committed, pushed, verified and tagged.
+
+What is missing after a kill or a failed push is made by the next refresh: a release without a tag is tagged as soon as
+its commit is the newest and the remote has its objects. A refused run stays in the working tree, from which the next
+refresh continues, and is kept as a branch.
+"""
+
+from collections.abc import Sequence
+
+import yaml
+
+from autolora.errors import AutoLoraError
+from autolora.index.served import former_digest, release
+from autolora.index.store import content_digest
+from autolora.integrity.dvc_records import LOADER, object_path, read_list, read_records, sizes_in_remote
+from autolora.refresh.last_refresh import record_release
+from autolora.refresh.outcomes import Outcome
+from autolora.releases.checks import Decision, record
+from autolora.releases.gate import judge
+from autolora.releases.pin import read_pin
+from autolora.releases.tags import INDEX, PREFIX, REFUSED, free_name, release_tags
+from autolora.storage.git import branches, list_tags, read_revisions
+from flows import dvc, git
+from flows.stage import ROOT, now, params, print_and_log, today
+
+MAX_NAMED = 3
+"""objects that an error names"""
+
+
+class PromotionRefused(AutoLoraError):
+    """The gate has refused an index; the one before is served on."""
+
+
+def decide(outcomes: Sequence[Outcome]) -> Decision | None:
+    """Return what the gate decides on the working index, and keep it in data/gate.jsonl; None if it is served already.
+
+    A promoted index is served from here on.
+    """
+    digest = content_digest(ROOT)
+    if digest == former_digest(ROOT):
+        return None
+    decision = judge(ROOT, digest, params(), outcomes, today())
+    record(ROOT, decision)
+    if decision.verdict == "promoted":
+        release(ROOT, digest)
+        record_release(ROOT, now())
+    return decision
+
+
+def describe(decision: Decision | None) -> str:
+    """Return the decision as Markdown."""
+    if decision is None:
+        return "Gate: nothing to promote, the index is as it was."
+    passed = sum(check.passed for check in decision.checks)
+    lines = [
+        f"**Gate: {decision.verdict}.** {passed} of {len(decision.checks)} checks are met. {decision.reason}".rstrip()
+    ]
+    lines += [f"- refused: {check}" for check in decision.refusals]
+    lines += [f"- warning: {check}" for check in decision.warnings]
+    return "\n".join(lines)
+
+
+def refused_error(decision: Decision, branch: str | None) -> PromotionRefused:
+    """Return the error of a refused refresh: why, what is served, and what to do."""
+    reasons = "; ".join(map(str, decision.refusals))
+    kept = f" The run is kept as branch {branch}." if branch else ""
+    return PromotionRefused(
+        f"the gate refused index {decision.index[:12]}: {reasons}. The index before is served on.{kept} Correct the "
+        "cause and refresh again, or promote it as it is: `autolora versions promote --reason WHY`"
+    )
+
+
+def keep_refused(summary: str) -> str | None:
+    """Keep the state of a refused run as a branch, and return its name; None without refresh.commit.
+
+    A state that a branch of refused runs already has gets no other one.
+    """
+    if not params().refresh.commit:
+        return None
+    kept = branches(ROOT, REFUSED)
+    digests = read_revisions(ROOT, [*kept.values()], INDEX)
+    current = (ROOT / INDEX).read_text()
+    for name, commit in kept.items():
+        if digests.get(commit) == current:
+            return name
+    name = free_name(REFUSED, today(), kept)
+    git.commit_to_branch(name, f"Refused refresh {today()}\n\n{summary}")
+    return name
+
+
+def commit(summary: str) -> None:
+    """Commit what has changed, if refresh.commit is true."""
+    if params().refresh.commit:
+        git.commit(f"Refresh {today()}\n\n{summary}")
+
+
+def push(summary: str, lock_fd: int) -> str | None:
+    """Push the outputs, tag the served index if no tag has it, push the tag; return the name of a new tag.
+
+    The tag comes last, so that whoever has it finds all objects of the release in the remote.
+    """
+    pushed = dvc.push(lock_fd)
+    if not params().refresh.commit:
+        print_and_log("[refresh] no release is tagged, since refresh.commit is false")
+        return None
+    name = _untagged_release()
+    if name and pushed is not None:
+        verify_remote()
+    if name:
+        git.tag(name, f"{name}\n\n{_tag_text()}\n\n{summary}")
+        print_and_log(f"[refresh] tagged {name}")
+    git.push()
+    return name
+
+
+def _untagged_release() -> str | None:
+    """Return the name of the tag that the served index lacks; None if it has one, or is not that of the last commit."""
+    served = former_digest(ROOT)
+    if (
+        read_pin(ROOT)
+        or served != content_digest(ROOT)
+        or served in {tag.index for tag in release_tags(ROOT)}
+    ):
+        return None
+    return free_name(PREFIX, today(), list_tags(ROOT, PREFIX))
+
+
+def _tag_text() -> str:
+    """Return what a tag says of its release: index, and the training lock that the gates were trained by."""
+    lock = yaml.load((ROOT / "dvc.lock").read_text(), LOADER)["stages"].get("fusion", {})
+    gates = next(
+        (dep["md5"] for dep in lock.get("deps", ()) if dep["path"] == "data/training.jsonl"), "none yet"
+    )
+    return f"index: {content_digest(ROOT)}\ntraining lock of the gates (md5): {gates}"
+
+
+def verify_remote() -> None:
+    """Raise AutoLoraError unless the default remote has all objects of this state, each with its size.
+
+    `dvc push` has ended without an error and without a large file (iterative/dvc #10448).
+    """
+    expected = _objects()
+    found = sizes_in_remote(ROOT, expected)
+    wrong = [md5 for md5, size in expected.items() if found.get(md5) != size]
+    if wrong:
+        (ROOT / dvc.PUSHED).unlink(missing_ok=True)
+        raise AutoLoraError(
+            f"the remote lacks {len(wrong)} of {len(expected)} objects after `dvc push` said that it has all, or has "
+            f"them with another size, e.g. {', '.join(wrong[:MAX_NAMED])}: the release is served here, and "
+            "tagged once the remote has them; the next refresh pushes again"
+        )
+
+
+def _objects() -> dict[str, int]:
+    """Return md5 -> bytes of all objects of this state that DVC's cache has."""
+    md5s: set[str] = set()
+    for output in read_records(ROOT).outputs:
+        if output.in_cache:
+            files = read_list(object_path(ROOT, output.md5), output.md5) if output.is_folder else None
+            md5s |= {output.md5, *(files or {}).values()}
+    paths = ((md5, object_path(ROOT, md5)) for md5 in md5s)
+    return {md5: path.stat().st_size for md5, path in paths if path.exists()}
