@@ -14,6 +14,7 @@ from autolora.releases.tags import PREFIX
 from flows.stage import ROOT
 
 COMMITTED = (
+    "params.yaml",
     "data/catalog.jsonl",
     "data/takedowns.jsonl",
     "data/watermarks.json",

@@ -99,37 +99,37 @@ def untrack_outputs() -> None:
 
 
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
-def refresh() -> None:
-    """Refresh the pool and everything made from it."""
+def refresh(with_crawl: bool = True) -> None:
+    """Refresh the pool and everything made from it. with_crawl: ask the hubs first."""
     with exclusive_lock(ROOT) as lock_fd:
         try:
             with recorded():
                 dvc.repair_files()
                 git.remove_stale_locks()
                 check_code("refresh")
-                run_in_time(lock_fd)
+                run_in_time(lock_fd, with_crawl)
         except AutoLoraError as error:
             publish(failure_text(error), printed=f"The refresh failed. {failure_advice()}")
             raise
 
 
-def run_in_time(lock_fd: int) -> None:
+def run_in_time(lock_fd: int, with_crawl: bool) -> None:
     """Run the steps of a refresh; Prefect ends them after refresh.timeout_h."""
     try:
-        run_steps.with_options(timeout_seconds=time_limit_s())(lock_fd)
+        run_steps.with_options(timeout_seconds=time_limit_s())(lock_fd, with_crawl)
     except TaskRunTimeoutError as error:
         raise too_late("refresh") from error
 
 
 @task()
-def run_steps(lock_fd: int) -> None:
+def run_steps(lock_fd: int, with_crawl: bool = True) -> None:
     """Release and save the index of today, then run the stages that no index needs.
 
     The report starts from the snapshot of a failed refresh or a takedown, if there is one. It is removed when a
     release is committed: after a refresh that was killed or failed before, the next report covers the changes of both.
     """
     started, before = time.monotonic(), keep_baseline(ROOT)
-    build(lock_fd)
+    build(lock_fd, with_crawl)
     captions = caption_summary(ROOT)
     changes, results = record_outcomes(before)
     decision = promotion.decide(results)
@@ -172,8 +172,8 @@ def _attempted() -> Iterator[None]:
         stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
 
 
-def build(lock_fd: int) -> None:
-    """Crawl, and run the stages up to the evaluation.
+def build(lock_fd: int, with_crawl: bool) -> None:
+    """Crawl if wanted, and run the stages up to the evaluation.
 
     Raises ParamsError if evaluation.themes names no file, on which DVC stops without a reason.
     """
@@ -182,7 +182,8 @@ def build(lock_fd: int) -> None:
             "evaluation.themes is null, but in a project with stages it must name a file of judgments: set it to "
             "profiles/themes.json, which has none"
         )
-    crawl(lock_fd)
+    if with_crawl:
+        crawl(lock_fd)
     untrack_outputs()
     reproduce_and_defer(lock_fd)
     dvc.add_batches(lock_fd)

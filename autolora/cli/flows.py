@@ -2,11 +2,13 @@
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from autolora.cli.options import parse_day
 from autolora.errors import MissingArtifact
 from autolora.extras import check_installed
 from autolora.local.project import PARAMS_FILE
@@ -17,6 +19,21 @@ PROJECT = (PARAMS_FILE, "dvc.yaml", "flows")
 def refresh() -> None:
     """Crawl the hubs, run the stages that depend on the result, release the index, and report the changes."""
     become_flow("refresh")
+
+
+def retrain(
+    until: Annotated[
+        datetime,
+        typer.Option(
+            parser=parse_day, metavar="YYYY-MM-DD", help="Learn from adapters first seen until this day."
+        ),
+    ],
+) -> None:
+    """Train anew on the pool of a day, build the index of the new encoder, and compare both: a candidate.
+
+    It is served only when you promote it (autolora versions promote).
+    """
+    become_flow("retrain", f"--until={until:%Y-%m-%d}")
 
 
 def crawl(

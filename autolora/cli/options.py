@@ -9,7 +9,8 @@ import typer
 from autolora.params import limits
 
 
-def _parse_day(text: str) -> datetime:
+def parse_day(text: str) -> datetime:
+    """Return a day that an option names. Raises a usage error if it is not one."""
     try:
         return datetime.strptime(text, "%Y-%m-%d")
     except ValueError as error:
@@ -54,7 +55,7 @@ Hubs = Annotated[list[str] | None, typer.Option("--hub", metavar="HUB", help="Hu
 Since = Annotated[
     datetime | None,
     typer.Option(
-        parser=_parse_day, metavar="YYYY-MM-DD", help="First seen on this day or later (YYYY-MM-DD)."
+        parser=parse_day, metavar="YYYY-MM-DD", help="First seen on this day or later (YYYY-MM-DD)."
     ),
 ]
 Families = Annotated[

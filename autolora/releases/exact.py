@@ -70,20 +70,29 @@ def change_checks(
     root: Path, former: Index, index: Index, encode: Encode, queries: Sequence[str]
 ) -> Iterator[Check]:
     """Yield the checks of an index against the one that is served. queries: the pinned ones."""
-    yield _same_training(former, index)
+    yield _same_training(root, former, index, encode)
     if former.encoder == index.encoder and former.text_encoder == index.text_encoder:
         yield _same_scores(former, index, encode(queries))
     yield _none("adapters lost without a reason", [*_lost(root, former, index)])
 
 
-def _same_training(former: Index, index: Index) -> Check:
+def _same_training(root: Path, former: Index, index: Index, encode: Encode) -> Check:
+    """Compare the identity of the encoders; of a new training, say how it compares with the one before."""
     is_same = _identity(former) == _identity(index)
     detail = "" if is_same else (
-        "a new training: compare both (`autolora versions diff`), then promote it (`autolora versions promote`)"
+        f"a new training: {_compare(root, former, index, encode)}; serve it with `autolora versions promote`"
     )  # fmt: skip
     return Check(
         name="trainings", value=int(not is_same), rule="0, the same as before", passed=is_same, detail=detail
     )
+
+
+def _compare(root: Path, former: Index, index: Index, encode: Encode) -> str:
+    from autolora.releases import trainings  # here, because it imports torch
+
+    if former.text_encoder != index.text_encoder:
+        return "its text encoder is another one, so they cannot be compared by the same queries"
+    return trainings.describe(trainings.compare_trainings(root, former, index, encode))
 
 
 def _identity(index: Index) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """Releases: each promoted refresh is tagged, a refused one is kept as a branch, and an operator decides otherwise."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,10 @@ def test_a_rollback_is_pinned_until_it_is_lifted(project: Repository) -> None:
 
 def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository) -> None:
     former = served(project.root)
-    change_params(project.root / "params.yaml", {"encoder": {"overrides": {"ridge": 0.5}}})
-    project.run("git", "commit", "-qam", "another ridge", **IDENTITY)
-    failed = project.run("python", "-m", "flows.refresh", day=4, check=False, **IDENTITY)
-    assert failed.returncode and "a new training" in failed.stderr
+    text = command(project, "retrain", "--until", "2026-01-06", day=4, check=False)
+    assert re.search(
+        r"a new training: by weights, the first hit is right for 0\.\d+ of \d+ captions before", text
+    )
     assert served(project.root) == former
     branches = project.run("git", "branch", "--list", "refused/*").stdout.split()
     assert branches == ["refused/2026-01-08"]
@@ -113,4 +114,8 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     text = command(project, "versions", "promote", "--reason", "compared", day=5)
     assert "tagged release/2026-01-09" in text and served(project.root) != former
     assert decisions(project)[-1]["verdict"] == "promoted by hand"
+    assert "2026-01-06" in project.run("git", "show", "HEAD:params.yaml").stdout
+    assert "train_until is 2026-01-06 already" in command(
+        project, "retrain", "--until", "2026-01-06", day=5, check=False
+    )
     assert not project.run("git", "status", "--porcelain").stdout

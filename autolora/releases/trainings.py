@@ -1,0 +1,66 @@
+"""The comparison of two trainings: the same queries over the adapters that both indexes have, by weights alone.
+
+Captions are part of the other vectors, and the queries are captions.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from autolora.evaluation.benchmark import read_renderings, unseen_queries
+from autolora.index.copies import Index
+from autolora.metrics.bootstrap import Estimate, estimates
+from autolora.metrics.retrieval import ranks
+from autolora.releases.exact import Encode, cosines
+from autolora.storage.arrays import Float64Array
+
+RESAMPLES, SEED = 2000, 0
+BEFORE, AFTER, DIFFERENCE = "before", "after", "difference"
+
+
+def compare_trainings(root: Path, former: Index, index: Index, encode: Encode) -> dict[str, Estimate]:
+    """Return the share of queries whose first hit is the described adapter: before, after, and their difference.
+
+    The queries are captions of adapters of the test split that neither training has seen. Empty without queries.
+    """
+    both = sorted(_adapters(former) & _adapters(index))
+    unseen = _adapters(former, "test") & _adapters(index, "test")
+    queries = [
+        query
+        for query in unseen_queries(root, read_renderings(root), "test")
+        if any(sha256 in unseen for sha256 in query.adapters)
+    ]
+    if not queries:
+        return {}
+    places = {sha256: place for place, sha256 in enumerate(both)}
+    relevant = [
+        np.array([places[sha256] for sha256 in query.adapters if sha256 in places]) for query in queries
+    ]
+    features = encode([query.text for query in queries])
+
+    def first_hits(source: Index) -> Float64Array:
+        scores = cosines(source, source.weights_vectors[source.find(both)], features)
+        found: Float64Array = (ranks(scores.astype(np.float64), relevant) == 1).astype(np.float64)
+        return found
+
+    before, after = first_hits(former), first_hits(index)
+    columns = {BEFORE: before, AFTER: after, DIFFERENCE: after - before}
+    return estimates(columns, [query.adapters[0] for query in queries], RESAMPLES, SEED)
+
+
+def describe(found: dict[str, Estimate]) -> str:
+    """Return the comparison as one sentence."""
+    if not found:
+        return "no caption of an adapter that neither training has seen is there to compare them by"
+    before, after, change = (found[name] for name in (BEFORE, AFTER, DIFFERENCE))
+    return (
+        f"by weights, the first hit is right for {before.value:.3f} of {before.n} captions before and "
+        f"{after.value:.3f} after, difference {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], over "
+        f"{before.clusters} adapters that neither training has seen"
+    )
+
+
+def _adapters(index: Index, split: str | None = None) -> set[str]:
+    """Return the sha256 of the adapters of an index, or of those of a split."""
+    rows = index.rows.columns.select(["sha256", "split"]).to_pylist()
+    return {row["sha256"] for row in rows if split is None or row["split"] == split}
