@@ -23,7 +23,7 @@ def set_until(day: date) -> None:
             "`autolora refresh`"
         )
     path = ROOT / "params.yaml"
-    write_atomic(path, set_values(path.read_text(), {"dataset.train_until": day}))
+    write_atomic(path, set_values(path.read_text(), {"dataset.train_until": day.isoformat()}))
 
 
 if __name__ == "__main__":
