@@ -1,11 +1,10 @@
 """Routes of the Hugging Face Hub: lists, repositories, trees, and files."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from playground.hubs import storage
 from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
@@ -125,26 +124,6 @@ def show_tree(hub: Hub, request: Request, repo: str, revision: str, path: str = 
     return response
 
 
-def show_paths(hub: Hub, request: Request, repo: str, revision: str) -> Response:
-    """POST /api/models/{repo}/paths-info/{revision}."""
-    _, commit = locate(hub, request, repo, revision)
-    if (request.headers.get("Content-Type") or "").startswith("application/json"):
-        paths = json.loads(request.body)["paths"]
-    else:
-        paths = parse_qs(request.body.decode())["paths"]
-    return Response(value=list_tree(commit, [path for path in paths if path in commit.blobs]))
-
-
-def show_refs(hub: Hub, request: Request, repo: str) -> Response:
-    """GET /api/models/{repo}/refs."""
-    main = {
-        "name": "main",
-        "ref": "refs/heads/main",
-        "targetCommit": locate(hub, request, repo, "main")[1].sha,
-    }
-    return Response(value={"branches": [main], "converts": [], "tags": []})
-
-
 def send_file(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Response:
     """HEAD or GET /{repo}/resolve/{revision}/{path}: the file, or a redirect to it if it is an LFS file."""
     repository, commit = locate(hub, request, repo, revision)
@@ -188,7 +167,7 @@ def refuse(request: Request, error: HttpError) -> Response:
     return Response(status=error.status, value={"error": error.message}, headers=error.headers)
 
 
-get, post = partial(route, "GET"), partial(route, "POST")
+get = partial(route, "GET")
 RESOLVE = rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)"
 API = Api(
     name=NAME,
@@ -197,9 +176,7 @@ API = Api(
         get(r"/api/models", "listing", list_repos),
         get(rf"/api/models/{REPO}", "info", show_repo),
         get(rf"/api/models/{REPO}/revision/{REVISION}", "info", show_repo),
-        get(rf"/api/models/{REPO}/refs", "info", show_refs),
         get(rf"/api/models/{REPO}/tree/{REVISION}(?:/(?P<path>.*))?", "tree", show_tree),
-        post(rf"/api/models/{REPO}/paths-info/{REVISION}", "tree", show_paths),
         get(RESOLVE, "file", send_file),
         *uploads.ROUTES,
     ),
