@@ -52,7 +52,7 @@ def refuse(request: Request, error: HttpError) -> Response:
 def find_repo_id(hub: Hub, request: Request, groups: Mapping[str, str]) -> str:
     """Return the repository that a request's version or model id stands for; empty if there is none."""
     version = groups.get("version") or request.text("modelVersionId")
-    model = groups.get("model") or request.text("modelId")
+    model = groups.get("model") or ""
     id, table = (version, hub.civitai_ids.versions) if version else (model, hub.civitai_ids.models)
     repo = table.get(int(id)) if id.isascii() and id.isdigit() else None
     return repo.id if repo else ""
