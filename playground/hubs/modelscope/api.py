@@ -57,18 +57,11 @@ def sort_repos(hub: Hub, sort: str) -> list[Repo]:
 
 
 def matches(request: Request, model: Mapping[str, Any]) -> bool:
-    """Return whether a model matches search, the beginning of its name, and owner and the filters."""
+    """Return whether a model matches search, the beginning of its name, and the filter of tags."""
     tags = [tag.lower() for tag in model["tags"]]
-    query = request.query
-    return (
-        model["display_name"].lower().startswith(request.text("search").lower())
-        and ("owner" not in query or model["id"].startswith(f"{request.text('owner')}/"))
-        and all(f"{CUSTOM_TAG}{tag.lower()}" in tags for tag in query.get("filter.custom_tag", []))
-        and all(task in model["tasks"] for task in query.get("filter.task", []))
-        and all(value.lower() == "lora" for value in query.get("filter.model_type", []))
-        and all(f"library:{value.lower()}" in tags for value in query.get("filter.library", []))
-        and all(value == model["license"] for value in query.get("filter.license", []))
-        and not request.flag("filter.deploy")
+    wanted = request.query.get("filter.custom_tag", [])
+    return model["display_name"].lower().startswith(request.text("search").lower()) and all(
+        f"{CUSTOM_TAG}{tag.lower()}" in tags for tag in wanted
     )
 
 
