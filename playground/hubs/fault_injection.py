@@ -9,7 +9,7 @@ from playground.hubs.civitai.ids import CivitaiIds
 from playground.hubs.http_messages import Api, Request, Response
 from playground.hubs.repos import HUBS, Repo
 
-JSON = ("listing", "search", "info", "tree", "images")
+JSON = ("listing", "info", "tree", "images")
 BYTES = ("weights", "renderings", "file")
 KINDS = (*JSON, "head", "download", *BYTES)
 BODY_FAULTS = {"cut": "cut-body", "wrong": "wrong-bytes"}

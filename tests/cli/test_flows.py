@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autolora.cli import flows
-from autolora.errors import MissingArtifact, MissingLibrary
+from autolora.errors import MissingArtifact
 
 ROOT = Path(__file__).parents[2]
 ECHO = "import sys; print(sys.argv[1:], flush=True); sys.exit(7)"
@@ -72,14 +72,6 @@ def test_outside_a_project_the_message_says_what_is_missing(
         f"not a project with stages: it contains no {missing}. Run `autolora refresh` in the root of a clone"
     )
     with pytest.raises(MissingArtifact, match=message):
-        flows.refresh()
-
-
-def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_project(tmp_path, "refresh", ECHO)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "dvc", None)
-    with pytest.raises(MissingLibrary, match=r"`autolora refresh` needs dvc, .*autolora\[pipeline\]"):
         flows.refresh()
 
 

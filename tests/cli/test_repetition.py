@@ -138,11 +138,6 @@ def test_what_is_wrong_is_said_before_the_base_model_is_loaded(
     assert "no trained gates in" in run(*drawing, "gated", code=1)
 
 
-def test_an_adapter_is_given_once(project: Path) -> None:
-    twice = ("--adapter", "author0/cat", "--adapter", "huggingface:author0/cat:0.5")
-    assert "the adapter huggingface:author0/cat is given twice: give it once" in run("a cat", *twice, code=1)
-
-
 def test_usage_errors(project: Path, image: Path) -> None:
     assert "give a prompt, or an image to repeat" in run(code=2)
     assert "image.jpg must be a file that ends in .png" in run("a cat", "-o", "image.jpg", code=2)

@@ -9,23 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.install import fused
 from autolora.fusion.methods import attach, strengthened
 from autolora.fusion.rules import Adapter
 from autolora.generation.collection import Collection
-from autolora.generation.weights import ProjectWeights
 from autolora.lora.slots import slots
-from autolora.params import load
 from autolora.params.limits import MAX_ACTING
-from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
-from autolora.storage.hashes import hash_file
 from tests.collection.images import difference, draw
-from tests.support.text_lora import kohya, random_parts, save
 from tests.support.tiny_flux import CONFIG, build_pipeline
 
 
@@ -207,27 +201,3 @@ def test_an_unknown_method_is_an_error_that_lists_the_known_ones(
         with pytest.raises(ValueError, match=r"'average': give one of direct, gated, velocity"):
             collection.attach(pipe, some, method=unknown)
     assert not any(module._forward_hooks for module in pipe.transformer.modules())
-
-
-def test_updates_of_the_text_encoders_act_if_they_are_asked_for(
-    collection: Collection, hits: list[Hit], pipe: Any, root: Path, tmp_path: Path
-) -> None:
-    tensors = load_file(weights_path(root, hits[0].sha256)) | kohya(random_parts(1))[0]
-    file = save(tmp_path / "x.safetensors", tensors)
-    path = weights_path(root, hash_file(file))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file.rename(path)
-    with_part = replace(hits[0], sha256=path.stem)
-    settings = replace(
-        collection.settings, generation=replace(collection.settings.generation, text_encoders=True)
-    )
-    weights = ProjectWeights(root, load(root / "params.yaml").models, settings.pool)
-    asking = Collection(root, settings, collection.retriever, weights, pytest.fail)
-    with collection.fuse(pipe, [with_part]):
-        ignored = draw(pipe)
-    with collection.fuse(pipe, hits[:1]):
-        assert np.array_equal(draw(pipe), ignored)
-    with asking.fuse(pipe, [with_part]):
-        assert difference(draw(pipe), ignored) > 0.1
-        assert any(module._forward_hooks for module in pipe.text_encoder.modules())
-    assert not any(module._forward_hooks for module in pipe.text_encoder.modules())

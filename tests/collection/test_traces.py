@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
@@ -87,7 +88,7 @@ def test_a_generation_enters_eight_modules_each_once(
     generator, hits = Generator(root, params.models, params.pool), collection.search(PROMPT, k=2)
     assert generator.pipeline is not None and generator.slots
     with entries(READING) as modules:
-        generate(generator, PROMPT, hits, method="direct", seed=0, params=params.generation)
+        generate(generator, PROMPT, hits, method="direct", seed=0, params=replace(params.generation, steps=2))
     assert modules[0] == "autolora.generation.images" and "autolora.pool.weights" in modules
     assert len(modules) == len(set(modules)) <= 8, modules
 

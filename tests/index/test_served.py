@@ -193,10 +193,14 @@ def wait_for(results: list[list[Hit]], count: int) -> None:
         time.sleep(0.01)
 
 
-def test_unknown_revision_error_names_the_revision(root: Path) -> None:
+def test_a_revision_that_is_unknown_or_without_an_index_is_named(root: Path) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    with pytest.raises(MissingArtifact, match="nonsense"):
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "nothing"], cwd=root, check=True)
+    with pytest.raises(MissingArtifact, match="has no revision 'nonsense'"):
         open_index(root, rev="nonsense")
+    with pytest.raises(MissingArtifact, match=r"'HEAD' does not contain digests/index\.json"):
+        open_index(root, rev="HEAD")
 
 
 def test_revisions_of_other_layouts_are_not_listed(tmp_path: Path) -> None:
@@ -210,8 +214,9 @@ def test_revisions_of_other_layouts_are_not_listed(tmp_path: Path) -> None:
         subprocess.run([*git, "commit", "-q", "-m", f"day {number}"], cwd=tmp_path, check=True)
     listed = [(revision.commit.subject, revision.rows) for revision in served.readable_revisions(tmp_path)]
     assert listed == [("day 3", 3), ("day 1", 1)]
-    with pytest.raises(MissingArtifact, match="has another layout"):
-        open_index(tmp_path, rev="HEAD~2")
+    for revision in ("HEAD", "HEAD~2"):
+        with pytest.raises(MissingArtifact, match="has another layout: another version of AutoLoRA wrote it"):
+            open_index(tmp_path, rev=revision)
 
 
 @pytest.mark.slow

@@ -1,9 +1,14 @@
-"""Real servers, started once: a Prefect server, and a hub with a small part of the pool."""
+"""Real servers, started once, and a first refresh, run once: each module continues from a copy of its repository."""
 
+import fcntl
 import json
+import os
+import shutil
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -14,14 +19,39 @@ from tests.support.repository import (
     TEST_PARAMS,
     Repository,
     change_params,
+    copy_folder,
     copy_tree,
     free_port,
     serve,
+    with_hub,
     write_schedule,
 )
 
 NUM_THEMES, NUM_AUTHORS, NUM_NEW = 6, 2, 5
 """themes of the first day, kinds in turn; LoRAs per theme; new LoRAs on the third day"""
+TRACER = Path(__file__).parents[1] / "support" / "tracer"
+
+
+@dataclass(frozen=True)
+class FirstDay:
+    """A folder with a repository after its first refresh, which no test changes."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        """The repository."""
+        return self.folder / "repository"
+
+    @property
+    def traces(self) -> Path:
+        """The folder in which each stage has written what it read (tests/support/tracer)."""
+        return self.folder / "traces"
+
+    @property
+    def duration(self) -> Path:
+        """The file with the seconds that the refresh took; it exists once the repository is complete."""
+        return self.folder / "seconds"
 
 
 @pytest.fixture(scope="session")
@@ -36,20 +66,51 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield api
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Repository]:
-    """A committed repository with the playground, before its first refresh."""
-    root = tmp_path_factory.mktemp("repository")
-    copy_tree(root)
-    write_schedule(root / "playground/pool", small_pool())
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    change_params(root / "params.yaml", TEST_PARAMS | {"hubs": {"huggingface": {"endpoint": endpoint}}})
-    command = [sys.executable, "-m", "playground.hub", "--port", str(port), "--day", "1"]
-    with serve(command, f"{endpoint}/api/models", root):
-        repository = Repository(root, endpoint, prefect_api)
+@pytest.fixture(scope="session")
+def first_day(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> FirstDay:
+    """A first refresh, run by the first worker that needs it; the others wait for its end."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    day = FirstDay(folder / "first-day")
+    day.folder.mkdir(exist_ok=True)
+    with (day.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not day.duration.exists():
+            shutil.rmtree(day.root, ignore_errors=True)
+            run_first_day(day, prefect_api)
+    return day
+
+
+def run_first_day(day: FirstDay, api: str) -> None:
+    """Run the whole pipeline from an empty repository; the images of one adapter cannot be downloaded."""
+    copy_tree(day.root)
+    days = small_pool()
+    write_schedule(day.root / "playground/pool", days)
+    change_params(day.root / "params.yaml", TEST_PARAMS)
+    day.traces.mkdir(exist_ok=True)
+    path = os.pathsep.join(filter(None, (str(TRACER), os.environ.get("PYTHONPATH"))))
+    with with_hub(day.root, api) as repository:
         repository.run("git", "init", "-q")
         repository.commit("the tree")
+        failing = {"kind": "renderings", "path": days[1][0], "status": 404, "times": 10**6}
+        repository.hub({"fail": failing})
+        started = time.monotonic()
+        repository.run("python", "-m", "flows.refresh", AUTOLORA_TRACE=str(day.traces), PYTHONPATH=path)
+        seconds = time.monotonic() - started
+        repository.commit("first refresh")
+    day.duration.write_text(str(seconds))
+
+
+@pytest.fixture(scope="module")
+def repository(
+    first_day: FirstDay, tmp_path_factory: pytest.TempPathFactory, prefect_api: str
+) -> Iterator[Repository]:
+    """A committed repository after its first refresh, and its hub, which is at another address than it was then."""
+    root = tmp_path_factory.mktemp("copy") / "repository"
+    copy_folder(first_day.root, root)
+    with with_hub(root, prefect_api) as repository:
+        repository.commit("the hub's address")
         yield repository
 
 

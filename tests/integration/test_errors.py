@@ -7,44 +7,47 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from autolora import models
-from autolora.errors import DiskFull, MismatchError, MissingArtifact, RefusedFile
-from autolora.fusion.install import fused
-from autolora.index.store import SCHEMA
-from autolora.lora.factors import Factors
-from autolora.lora.read import read
+from autolora.errors import MissingArtifact
 from autolora.lora.slots import slots
 from autolora.params import load
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
-from autolora.storage.files import raising_disk_full, write_rows
-from tests.support.repository import ROOT, Repository, change_params, copy_tree, free_port
+from autolora.storage.files import write_rows
+from tests.support.repository import ROOT, Repository, change_params, copy_folder, copy_tree, free_port
 
 ERROR = re.compile(r"^[A-Z]\w+: ", re.MULTILINE)
 TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8
 """a crawl reaches the limit while it waits for the hub's answer, and a refresh while it waits for that crawl"""
 
 
-@pytest.fixture
-def bare(tmp_path: Path, prefect_api: str) -> Iterator[Repository]:
-    """A repository in which no stage has run, and whose hub does not answer."""
-    root = tmp_path / "bare"
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Repository:
+    """A committed repository in which no stage has run, and whose hub does not answer."""
+    root = tmp_path_factory.mktemp("tree") / "repository"
     copy_tree(root)
     endpoint = f"http://127.0.0.1:{free_port()}"
     change_params(root / "params.yaml", {"hubs": {"huggingface": {"endpoint": endpoint}, "attempts": 1}})
     repository = Repository(root, endpoint, prefect_api)
     repository.run("git", "init", "-q")
     repository.commit("the tree")
-    yield repository
-    shutil.rmtree(root)
+    return repository
+
+
+@pytest.fixture
+def bare(tree: Repository, tmp_path: Path) -> Iterator[Repository]:
+    """A copy of it."""
+    copy_folder(tree.root, tmp_path / "bare")
+    yield replace(tree, root=tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare")
 
 
 def error_of(repository: Repository, *command: str) -> str:
@@ -56,52 +59,9 @@ def error_of(repository: Repository, *command: str) -> str:
     return done.stderr
 
 
-def test_invalid_params(bare: Repository) -> None:
-    path = bare.root / "params.yaml"
-    text = path.read_text()
-    change_params(path, {"crawl": {"max_rendering": 5}})
-    assert "unknown key" in error_of(bare, "autolora", "search", "a cat")
-    path.write_text(text)
-    path.write_text(text + "\n  - broken: [")
-    assert "is not valid YAML" in error_of(bare, "python", "-m", "flows.crawl")
-
-
-def test_search_before_the_stage_index_has_run(bare: Repository) -> None:
-    before = bare.files()
-    assert "there is no index yet" in error_of(bare, "autolora", "search", "a cat")
-    assert bare.files() == before
-
-
-def test_search_in_a_clone_without_data(bare: Repository) -> None:
-    write_index_digest(bare.root, content="5" * 64, schema=SCHEMA)
-    assert "there is no index yet" in error_of(bare, "autolora", "search", "a cat")
-    bare.commit("digests without data")
-    assert "DVC cannot fetch" in error_of(bare, "autolora", "search", "a cat", "--rev", "HEAD")
-
-
-def test_search_with_an_unknown_revision(bare: Repository) -> None:
-    command = ("autolora", "search", "a cat", "--rev")
-    assert "has no revision" in error_of(bare, *command, "v9")
-    assert "does not contain digests/index.json" in error_of(bare, *command, "HEAD")
-
-
-@pytest.mark.parametrize("facts", [{}, {"content": "5" * 64}], ids=["no content", "another schema"])
-def test_search_in_a_revision_of_an_older_version(bare: Repository, facts: dict[str, str]) -> None:
-    write_index_digest(bare.root, **facts)
-    bare.commit("digest of an older version")
-    assert "has another layout: another version of AutoLoRA wrote it" in error_of(
-        bare, "autolora", "search", "a cat", "--rev", "HEAD"
-    )
-
-
 def test_generate_before_the_stage_index_has_run(bare: Repository) -> None:
     assert "there is no index yet" in error_of(bare, "autolora", "generate", "a cat")
     assert not (bare.root / "images").exists()
-
-
-def test_show_of_an_unknown_adapter(bare: Repository) -> None:
-    put_one_rendering(bare.root, bare.endpoint)
-    assert "no adapter" in error_of(bare, "autolora", "show", "nobody/nothing")
 
 
 def test_show_of_an_image_without_provenance(bare: Repository) -> None:
@@ -127,11 +87,6 @@ def test_failed_refresh_releases_no_index(bare: Repository) -> None:
     assert done.returncode == 1 and problem.startswith(
         "The refresh of 2026-01-05, 00:00 UTC failed: crawl: Hub"
     )
-
-
-def test_refresh_with_an_invalid_pipeline(bare: Repository) -> None:
-    (bare.root / "dvc.yaml").write_text("stages: [")
-    assert "failed outside of a stage" in error_of(bare, "python", "-m", "flows.refresh")
 
 
 def test_two_refreshes_at_once(bare: Repository) -> None:
@@ -161,15 +116,6 @@ def test_time_limit(bare: Repository) -> None:
     assert "refresh did not finish within" in bare.run("autolora", "status", check=False).stdout
 
 
-def test_captioning_server_does_not_answer(bare: Repository) -> None:
-    server = {"urls": [f"http://127.0.0.1:{free_port()}/v1"]}
-    change_params(bare.root / "params.yaml", {"captions": {"engine": "vllm"}, "vllm": server})
-    put_one_rendering(bare.root, bare.endpoint)
-    before = bare.files()
-    assert "no vLLM server answers" in error_of(bare, "python", "-m", "flows.captions")
-    assert bare.files() == before
-
-
 def test_damaged_row_of_the_pool(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
     path = bare.root / "data/pool/adapters.jsonl"
@@ -185,38 +131,6 @@ def test_damaged_weights_file(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact) as caught:
         load_lora(tmp_path, "3" * 64, slots(models.transformer_config(params.models)), params.pool)
     assert "is damaged" in str(caught.value)
-
-
-def test_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull) as caught, raising_disk_full(tmp_path):
-        Path("/dev/full").write_text("a")
-    assert "free some space" in str(caught.value)
-
-
-def test_refused_file(tmp_path: Path) -> None:
-    path = tmp_path / "page.safetensors"
-    path.write_text("<html>Please log in</html>")
-    params = load(ROOT / "params.yaml")
-    with pytest.raises(RefusedFile) as caught:
-        read(path, slots(models.transformer_config(params.models)), params.pool)
-    assert "is not in the safetensors format" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "d_in"), [("transformer_blocks.9.attn.to_q", 128), ("transformer_blocks.0.attn.to_q", 64)]
-)
-def test_adapter_for_another_base_model(name: str, d_in: int) -> None:
-    lora = {name: Factors(torch.ones(1, d_in), torch.ones(128, 1), 1.0)}
-    transformer = models.load_pipeline(load(ROOT / "params.yaml").models).transformer
-    with pytest.raises(MismatchError) as caught, fused(transformer, [lora]):
-        pass
-    assert "made for another base model" in str(caught.value)
-
-
-def write_index_digest(root: Path, **facts: str | int) -> None:
-    """Write digests/index.json of an index that is not there."""
-    path = root / "digests/index.json"
-    path.write_text(json.dumps({"rows": 1, "schema": 1, "sha256": "4" * 64, **facts}))
 
 
 def put_one_rendering(root: Path, endpoint: str) -> None:

@@ -9,10 +9,12 @@ import psutil
 import pytest
 
 from autolora.interrupt import STATUS
+from tests.integration.conftest import NUM_NEW
 from tests.support.repository import Repository
 from tests.support.waiting import LIMIT_S, wait_until
 
-WAIT_S = 900
+WAIT_S, DAY = 900, 3
+"""patience with a stage; the day, on which the hub lists files that are not in the pool"""
 
 
 def interrupt_during(repository: Repository, stage: str, log: Path) -> "subprocess.CompletedProcess[str]":
@@ -21,7 +23,7 @@ def interrupt_during(repository: Repository, stage: str, log: Path) -> "subproce
         process = subprocess.Popen(
             ["python", "-m", "autolora", "refresh"],
             cwd=repository.root,
-            env=repository.environment(day=1),
+            env=repository.environment(DAY),
             stdout=stream,
             stderr=subprocess.PIPE,
             text=True,
@@ -45,6 +47,7 @@ def processes_in(folder: Path) -> list[str]:
 def test_an_interrupted_refresh_leaves_one_line_and_no_process(
     repository: Repository, stage: str, tmp_path: Path
 ) -> None:
+    repository.hub({"day": DAY})
     others = set(processes_in(repository.root))
     done = interrupt_during(repository, stage, tmp_path / "log")
     assert done.returncode == STATUS
@@ -57,5 +60,6 @@ def test_an_interrupted_refresh_leaves_one_line_and_no_process(
 
 
 def test_the_next_refresh_completes_it(repository: Repository) -> None:
-    assert "Served index: " in repository.refresh(day=1)
+    output = repository.refresh(DAY)
+    assert "Served index: " in output and f"{NUM_NEW + 1} new files: {NUM_NEW + 1} accepted" in output
     assert "succeeded" in repository.run("python", "-m", "autolora", "status").stdout

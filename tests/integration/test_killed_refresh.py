@@ -2,65 +2,52 @@
 
 import random
 import subprocess
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autolora.pool import batches
 from autolora.storage.hashes import hash_file
+from tests.integration.conftest import FirstDay
 from tests.support.killing import kill_tree
-from tests.support.repository import IDENTITY, Repository, change_params
+from tests.support.repository import IDENTITY, Repository, change_params, copy_folder
 
 DAYS = range(2, 6)
 """days that add one, five, one and one adapter to those of the first day"""
-
-
-@dataclass
-class FirstDay:
-    """A repository after its first refresh, which no test changes, and the duration of a complete second one."""
-
-    repository: Repository
-    refresh_s: float
-
-    def copy(self, target: Path) -> Repository:
-        """Return a copy, with a DVC remote of its own that holds the first day."""
-        for name in ("repository", "remote"):
-            subprocess.run(
-                ["cp", "-a", str(self.repository.root.parent / name), str(target / name)], check=True
-            )
-        return replace(self.repository, root=target / "repository")
+LATER_SHARE = 0.5
+"""seconds of such a refresh, by those of the first, which trains the models"""
 
 
 @pytest.fixture(scope="module")
-def first_day(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> FirstDay:
-    """Run the first refresh, and the second one in a copy."""
+def saved(repository: Repository) -> Repository:
+    """The repository after its first refresh, with a DVC remote beside it that holds its files; tests copy both."""
     change_params(repository.root / "params.yaml", {"refresh": {"commit": True}})
-    folder = tmp_path_factory.mktemp("first-day")
-    (folder / "remote").mkdir()
+    (repository.root.parent / "remote").mkdir()
     repository.run("dvc", "remote", "add", "-d", "store", "../remote")
     repository.commit("params")
-    moved = replace(repository, root=folder / "repository")
-    subprocess.run(["cp", "-a", str(repository.root), str(moved.root)], check=True)
-    moved.committed_refresh(1)
-    result = FirstDay(moved, 0.0)
-    copy = result.copy(tmp_path_factory.mktemp("copy"))
-    repository.hub({"day": DAYS[1]})
-    started = time.monotonic()
-    copy.committed_refresh(DAYS[1])
-    return replace(result, refresh_s=time.monotonic() - started)
+    repository.run("dvc", "push", "-q")
+    return repository
+
+
+def copy_of(saved: Repository, folder: Path) -> Repository:
+    """Return a copy of the repository, with a copy of its remote."""
+    for name in ("repository", "remote"):
+        copy_folder(saved.root.parent / name, folder / name)
+    return replace(saved, root=folder / "repository")
 
 
 @pytest.mark.long(full=100, sample=1)
-def test_a_killed_refresh_is_completed_by_the_next(first_day: FirstDay, tmp_path: Path, seed: int) -> None:
+def test_a_killed_refresh_is_completed_by_the_next(
+    saved: Repository, first_day: FirstDay, tmp_path: Path, seed: int
+) -> None:
     """Kill all processes of a refresh that adds a batch, commits and pushes; run it again; compare a clone."""
     rng = random.Random(seed)
     day = rng.choice(DAYS)
-    repository = first_day.copy(tmp_path)
+    repository = copy_of(saved, tmp_path)
     before = repository.pool_files()
     repository.hub({"day": day})
-    kill_refresh(repository, day, after_s=rng.uniform(1, first_day.refresh_s))
+    kill_refresh(repository, day, after_s=rng.uniform(1, LATER_SHARE * float(first_day.duration.read_text())))
     repository.committed_refresh(day)
     after = repository.pool_files()
     assert before.items() < after.items()

@@ -19,7 +19,6 @@ from autolora.pool.weights import load_lora
 from autolora.search.retriever import open_retriever
 from autolora.storage.lock import exclusive_lock
 from tests.local.own_folder import FILES, POOL, copy, first_hit, images_of, index, set_params, weights_of
-from tests.lora.writing import write_overflowing
 
 pytestmark = pytest.mark.slow
 
@@ -97,13 +96,6 @@ def test_an_image_that_fails_unexpectedly_is_named_and_tried_again(
     assert (report.images, report.refused_images, report.changes["embedded"]) == (0, 0, 3)
     monkeypatch.setattr(reading, "check_image", original)
     assert index(root).images == 1
-
-
-def test_weights_that_overflow_are_refused(root: Path, ten_files: Path) -> None:
-    write_overflowing(ten_files / "file0.safetensors", ten_files / "file0.safetensors")
-    report = index(root)
-    assert report.verdicts["nan-or-inf"] == ["file0"] and report.problems == ()
-    assert report.changes["embedded"] == 9
 
 
 def test_an_error_of_most_files_keeps_the_index(

@@ -32,5 +32,10 @@ class CivitaiClient:
         model: dict[str, Any] = self.get(f"models/{self.hub.civitai_ids.model(self.hub.repos[repo])}")
         return model
 
+    def listed(self, name: str) -> dict[str, Any]:
+        """Return the entry of a model in the list."""
+        (model,) = (model for model in self.list_all("models") if model["name"] == name)
+        return model
+
     def content(self, repo: str) -> bytes:
         return (self.pool / repo / "lora.safetensors").read_bytes()

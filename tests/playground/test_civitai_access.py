@@ -29,17 +29,11 @@ def test_paid_versions_are_listed_and_not_downloadable(tmp_path: Path) -> None:
         assert versions["cat"]["paidAccess"] is versions["pickle"]["paidAccess"] is None
         assert versions["cat"]["publishedAt"] == ends["bob/cat"]
         assert {version["availability"] for version in versions.values()} == {"Public"}
-        early = civitai.list_all("models", earlyAccess="true")
-        assert {model["name"] for model in early} == {"neon", "ink"}
-        alone = civitai.get(f"model-versions/{versions['ink']['id']}")
-        assert alone["paidAccess"] == versions["ink"]["paidAccess"]
         refusals = {name: httpx2.get(version["downloadUrl"]) for name, version in versions.items()}
         assert {name: refusal.status_code for name, refusal in refusals.items()} == {
             "ink": 403, "neon": 403, "cat": 302, "pickle": 302,
         }  # fmt: skip
         assert refusals["ink"].json()["error"] == "Early Access" and "deadline" not in refusals["ink"].json()
-        browser = httpx2.get(versions["ink"]["downloadUrl"], headers={"User-Agent": "Mozilla/5.0"})
-        assert browser.headers["Location"].endswith(f"/model-versions/{versions['ink']['id']}")
 
 
 def test_download_redirects_to_an_expiring_url_on_another_host(civitai: CivitaiClient) -> None:
@@ -79,7 +73,7 @@ def test_adult_models_are_hidden_by_default(tmp_path: Path) -> None:
         assert {model["name"] for model in civitai.list_all("models")} == {"neon", "cat", "pickle"}
         models = {model["name"]: model for model in civitai.list_all("models", nsfw="true")}
         assert (models["ink"]["nsfwLevel"], models["ink"]["nsfw"], models["neon"]["poi"]) == (12, True, True)
-        images = civitai.list_all("images", nsfw="true", limit=200)
+        images = civitai.list_all("images", browsingLevel=31, limit=200)
         assert {image["nsfwLevel"] for image in images} == {"None", "X"} and len(images) == 9
         assert {image["nsfwLevel"] for image in civitai.list_all("images")} == {"None"}
 
@@ -117,7 +111,7 @@ def test_own_port_serves_without_prefix(tmp_path: Path) -> None:
     hub = Hub(make_pool(tmp_path / "pool"), day=1)
     start(hub, own_ports={"civitai": 0})
     endpoint = f"http://127.0.0.1:{hub.ports['civitai']}"
-    (model,) = httpx2.get(f"{endpoint}/api/v1/models?query=ink").json()["items"]
+    model = httpx2.get(f"{endpoint}/api/v1/models").json()["items"][0]
     url = model["modelVersions"][0]["downloadUrl"]
     assert url.startswith(f"{endpoint}/api/download/")
     assert httpx2.get(url, follow_redirects=True).status_code == 200

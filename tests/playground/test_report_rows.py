@@ -26,14 +26,6 @@ def test_exact_interval_is_clopper_pearson(num_hits: int, n: int, low: float, hi
     assert exact_interval(num_hits, n) == pytest.approx((low, high), abs=1e-4)
 
 
-def test_exact_intervals_cover_the_true_share() -> None:
-    rng = np.random.default_rng(0)
-    hits = rng.binomial(60, 0.9, 1000).tolist()
-    intervals = {num_hits: exact_interval(num_hits, 60) for num_hits in set(hits)}
-    covers = [intervals[num_hits][0] <= 0.9 <= intervals[num_hits][1] for num_hits in hits]
-    assert np.mean(covers) >= 0.95
-
-
 def test_macro_row_weights_themes_equally_and_worst_row_names_the_theme() -> None:
     themes = {"neon": [np.ones(8), np.zeros(8)], "clay": [np.ones(8)], "glitch": [np.ones(8)] * 3}
     row = macro_row("style LoRAs: macro", themes, 1 / 3, 0)

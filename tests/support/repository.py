@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 TEST_PARAMS = {
     "models": {"threads": 1},
     "crawl": {"max_renderings": 2},
-    "fusion": {"steps": 6},
+    "fusion": {"steps": 6, "batch": 4},
+    "generation": {"steps": 4},
     "experiments": {"pairs": 1, "images": 1},
 }
 """fewer steps and images than in params.yaml, and one thread, since `make test` runs two tests at a time"""
@@ -174,6 +175,17 @@ def serve(
         process.wait(timeout=LIMIT_S)
 
 
+@contextlib.contextmanager
+def with_hub(root: Path, api: str) -> "Iterator[Repository]":
+    """Serve the playground of a repository as of day 1, at an address that is written to its params.yaml."""
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    change_params(root / "params.yaml", {"hubs": {"huggingface": {"endpoint": endpoint}}})
+    command = [sys.executable, "-m", "playground.hub", "--port", str(port), "--day", "1"]
+    with serve(command, f"{endpoint}/api/models", root):
+        yield Repository(root, endpoint, api)
+
+
 def wait_for(health: str, process: subprocess.Popen[Any], patience_s: int) -> None:
     """Wait until a server that was just started answers."""
     for _ in range(5 * patience_s):
@@ -205,6 +217,11 @@ def copy_tree(target: Path, outputs: bool = False) -> None:
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder with its times and with the hard links inside it, as DVC's cache has them."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
 def change_params(path: Path, changes: dict[str, dict[str, Any]]) -> None:

@@ -1,7 +1,9 @@
 """Who may use the page: host names, origins, tokens and sizes; headers of every response."""
 
 import dataclasses
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -12,6 +14,8 @@ from tests.support.waiting import LIMIT_S
 from tests.web.conftest import serving
 
 IMAGE = {"prompt": "a cat", "adapters": []}
+SECRET = "this file is none of the page's business"
+HOSTILE = '"><script>alert(1)</script>'
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,29 @@ def test_requests_of_other_sites_change_nothing(client: httpx2.Client, headers: 
 def test_the_own_origin_is_accepted(client: httpx2.Client) -> None:
     own = {"Origin": str(client.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
     assert client.post("/api/images", json=IMAGE | {"prompt": ""}, headers=own).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "folder", ["/static/", "/images/", "/generated/", "/glyphs/", "/parts/adapters/", "/"]
+)
+@pytest.mark.parametrize("up", ["../", "..%2f", "%2e%2e/", "..\\", "....//", "%252e%252e%252f", "/", "%00/"])
+def test_no_path_leads_to_a_file_that_is_not_of_the_page(url: str, root: Path, folder: str, up: str) -> None:
+    """The paths are sent as they are, which browsers and clients would not do."""
+    secret, address = root / "secret.txt", urlsplit(url)
+    secret.write_text(SECRET)
+    for path in (folder + count * up + name for count in (1, 3, 9) for name in (secret.name, "etc/passwd")):
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=LIMIT_S)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        content = answer.read()
+        assert answer.status < 500 and SECRET.encode() not in content and b"root:x:0" not in content, path
+        connection.close()
+
+
+def test_a_prompt_adds_no_element_to_the_page(client: httpx2.Client) -> None:
+    for path in ("/", "/generate", "/compare"):
+        page = client.get(path, params={"q": HOSTILE}).text
+        assert HOSTILE not in page and "&lt;script&gt;alert(1)" in page
 
 
 def test_bodies_are_bounded_also_without_a_length(client: httpx2.Client) -> None:

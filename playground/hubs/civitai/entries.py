@@ -143,22 +143,6 @@ def describe_version(hub: Hub, request: Request, repo: Repo, levels: int) -> dic
     return version
 
 
-def describe_standalone_version(hub: Hub, request: Request, repo: Repo, levels: int) -> dict[str, Any]:
-    """Return the version's entry in the format of /model-versions and by-hash; its images have no `id`."""
-    version = describe_version(hub, request, repo, levels)
-    model = describe_model(hub, request, repo, levels)
-    for image in version["images"]:
-        del image["id"]
-    return {
-        "id": version.pop("id"),
-        "modelId": model["id"],
-        **version,
-        "updatedAt": repo.head.date,
-        "air": f"urn:air:flux1:lora:civitai:{model['id']}@{hub.civitai_ids.version(repo)}",
-        "model": {name: model[name] for name in ("name", "type", "nsfw", "poi")},
-    }
-
-
 def describe_image(hub: Hub, repo: Repo, path: str) -> dict[str, Any]:
     """Return an image's entry in /models, which has no prompt; its URL ends in the image's id."""
     image_id, blob = hub.civitai_ids.image(repo, path), repo.head.blobs[path]

@@ -1,11 +1,10 @@
 """Routes of the Hugging Face Hub: lists, repositories, trees, and files."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from playground.hubs import storage
 from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
@@ -28,7 +27,8 @@ def list_repos(hub: Hub, request: Request) -> Response:
     """GET /api/models: one page of the filtered, sorted list, with a link to the next page."""
     entries = [describe_visible(hub, repo, repo.head) for repo in hub.visible(NAME)]
     sort = request.text("sort", "trendingScore")
-    matching = [entry for entry in entries if matches(request, entry)]
+    tags = request.query.get("filter", [])
+    matching = [entry for entry in entries if all(tag in entry["tags"] for tag in tags)]
     ranked = sorted(
         ((entry.get(sort) or 0, entry["id"], entry) for entry in matching), key=lambda row: row[1]
     )
@@ -49,19 +49,6 @@ def list_repos(hub: Hub, request: Request) -> Response:
 def describe_visible(hub: Hub, repo: Repo, commit: Commit) -> dict[str, Any]:
     """Return all fields of a repository, with `disabled` as of today."""
     return describe_repo(repo, commit) | ({"disabled": True} if hub.withdrawal(repo.id) == "disabled" else {})
-
-
-def matches(request: Request, entry: Mapping[str, Any]) -> bool:
-    """Return whether a repository matches filter, author, search, pipeline_tag and gated."""
-    query = request.query
-    words = " ".join([entry["id"], *entry["tags"]]).lower()
-    return (
-        all(tag in entry["tags"] for tag in query.get("filter", []))
-        and all(entry["author"] == author for author in query.get("author", []))
-        and all(word.lower() in words for word in query.get("search", []))
-        and all(entry["pipeline_tag"] == tag for tag in query.get("pipeline_tag", []))
-        and ("gated" not in query or request.flag("gated") == bool(entry["gated"]))
-    )
 
 
 def choose_fields(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,26 +112,6 @@ def show_tree(hub: Hub, request: Request, repo: str, revision: str, path: str = 
     return response
 
 
-def show_paths(hub: Hub, request: Request, repo: str, revision: str) -> Response:
-    """POST /api/models/{repo}/paths-info/{revision}."""
-    _, commit = locate(hub, request, repo, revision)
-    if (request.headers.get("Content-Type") or "").startswith("application/json"):
-        paths = json.loads(request.body)["paths"]
-    else:
-        paths = parse_qs(request.body.decode())["paths"]
-    return Response(value=list_tree(commit, [path for path in paths if path in commit.blobs]))
-
-
-def show_refs(hub: Hub, request: Request, repo: str) -> Response:
-    """GET /api/models/{repo}/refs."""
-    main = {
-        "name": "main",
-        "ref": "refs/heads/main",
-        "targetCommit": locate(hub, request, repo, "main")[1].sha,
-    }
-    return Response(value={"branches": [main], "converts": [], "tags": []})
-
-
 def send_file(hub: Hub, request: Request, repo: str, revision: str, path: str) -> Response:
     """HEAD or GET /{repo}/resolve/{revision}/{path}: the file, or a redirect to it if it is an LFS file."""
     repository, commit = locate(hub, request, repo, revision)
@@ -188,7 +155,7 @@ def refuse(request: Request, error: HttpError) -> Response:
     return Response(status=error.status, value={"error": error.message}, headers=error.headers)
 
 
-get, post = partial(route, "GET"), partial(route, "POST")
+get = partial(route, "GET")
 RESOLVE = rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)"
 API = Api(
     name=NAME,
@@ -197,9 +164,7 @@ API = Api(
         get(r"/api/models", "listing", list_repos),
         get(rf"/api/models/{REPO}", "info", show_repo),
         get(rf"/api/models/{REPO}/revision/{REVISION}", "info", show_repo),
-        get(rf"/api/models/{REPO}/refs", "info", show_refs),
         get(rf"/api/models/{REPO}/tree/{REVISION}(?:/(?P<path>.*))?", "tree", show_tree),
-        post(rf"/api/models/{REPO}/paths-info/{REVISION}", "tree", show_paths),
         get(RESOLVE, "file", send_file),
         *uploads.ROUTES,
     ),

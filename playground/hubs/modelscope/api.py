@@ -1,6 +1,5 @@
 """Routes of ModelScope: the open API's lists, the legacy API's files and revisions, and both download routes."""
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -8,7 +7,7 @@ from urllib.parse import quote
 
 from playground.hubs import storage
 from playground.hubs.http_messages import Api, HttpError, Request, Response, route, send_blob
-from playground.hubs.modelscope.entries import describe_legacy, describe_open, epoch, list_files
+from playground.hubs.modelscope.entries import describe_legacy, describe_open, list_files
 from playground.hubs.repos import Commit, Repo
 from playground.hubs.state import Hub
 
@@ -58,18 +57,11 @@ def sort_repos(hub: Hub, sort: str) -> list[Repo]:
 
 
 def matches(request: Request, model: Mapping[str, Any]) -> bool:
-    """Return whether a model matches search, the beginning of its name, and owner and the filters."""
+    """Return whether a model matches search, the beginning of its name, and the filter of tags."""
     tags = [tag.lower() for tag in model["tags"]]
-    query = request.query
-    return (
-        model["display_name"].lower().startswith(request.text("search").lower())
-        and ("owner" not in query or model["id"].startswith(f"{request.text('owner')}/"))
-        and all(f"{CUSTOM_TAG}{tag.lower()}" in tags for tag in query.get("filter.custom_tag", []))
-        and all(task in model["tasks"] for task in query.get("filter.task", []))
-        and all(value.lower() == "lora" for value in query.get("filter.model_type", []))
-        and all(f"library:{value.lower()}" in tags for value in query.get("filter.library", []))
-        and all(value == model["license"] for value in query.get("filter.license", []))
-        and not request.flag("filter.deploy")
+    wanted = request.query.get("filter.custom_tag", [])
+    return model["display_name"].lower().startswith(request.text("search").lower()) and all(
+        f"{CUSTOM_TAG}{tag.lower()}" in tags for tag in wanted
     )
 
 
@@ -84,40 +76,6 @@ def show_legacy(hub: Hub, request: Request, repo: str) -> Response:
     if repository is None:
         return Response(value=legacy_failure(404, NOT_FOUND_MESSAGE))
     return legacy_response(describe_legacy(repository, request.base))
-
-
-def list_legacy(hub: Hub, request: Request) -> Response:
-    """PUT /api/v1/models: an owner's models, for older clients."""
-    body = read_json(request)
-    repos = [repo for repo in sort_repos(hub, "default") if repo.author == body.get("Path")]
-    return legacy_response({"Models": page_of(repos, body, request.base), "TotalCount": len(repos)})
-
-
-def search_legacy(hub: Hub, request: Request) -> Response:
-    """PUT /api/v1/dolphin/models: the search of the web site."""
-    body = read_json(request)
-    word = str(body.get("Name", "")).lower()
-    repos = [
-        repo
-        for repo in sort_repos(hub, "default")
-        if word in " ".join(describe_open(repo)["tags"] + [repo.id])
-    ]
-    models = page_of(repos, body, request.base)
-    return legacy_response({"Model": {"Models": models, "TotalCount": len(repos)}})
-
-
-def page_of(repos: list[Repo], body: Mapping[str, Any], base: str) -> list[dict[str, Any]]:
-    """Return one page of models in the legacy API's format, in which searches contain `MuseInfo` as an object."""
-    number, size = int(body.get("PageNumber", 1)), int(body.get("PageSize", 10))
-    models = [describe_legacy(repo, base) for repo in repos[(number - 1) * size : number * size]]
-    return [model | {"MuseInfo": json.loads(model["MuseInfo"] or "null")} for model in models]
-
-
-def show_revisions(hub: Hub, request: Request, repo: str) -> Response:
-    """GET /api/v1/models/{id}/revisions."""
-    created_at = epoch(find(hub, repo).head.date)
-    branches = [{"Revision": "master", "CreatedAt": created_at}]
-    return legacy_response({"RevisionMap": {"Branches": branches, "Tags": []}})
 
 
 def show_files(hub: Hub, request: Request, repo: str) -> Response:
@@ -178,20 +136,6 @@ def locate(hub: Hub, repo: str, revision: str) -> Commit:
     return commit
 
 
-def read_json(request: Request) -> dict[str, Any]:
-    """Return the JSON object in a request's body.
-
-    Raises HttpError (400) if the body is not a JSON object.
-    """
-    try:
-        value = json.loads(request.body)
-    except ValueError as error:
-        raise HttpError(400, "the body must be JSON") from error
-    if not isinstance(value, dict):
-        raise HttpError(400, "the body must be a JSON object")
-    return value
-
-
 def open_response(data: Mapping[str, Any]) -> Response:
     """Return a response with the envelope of the open API."""
     return Response(value={"success": True, "request_id": "playground", "data": dict(data)})
@@ -227,17 +171,14 @@ def refuse(request: Request, error: HttpError) -> Response:
 
 
 REPO = r"(?P<repo>[^/]+/[^/]+)"
-get, send, put = partial(route, "GET"), partial(route, "GET HEAD"), partial(route, "PUT")
+get, send = partial(route, "GET"), partial(route, "GET HEAD")
 API = Api(
     name=NAME,
     prefix="/modelscope",
     routes=(
         get(r"/openapi/v1/models/?", "listing", list_models),
         get(rf"/openapi/v1/models/{REPO}", "info", show_model),
-        put(r"/api/v1/dolphin/models", "search", search_legacy),
-        put(r"/api/v1/models/?", "search", list_legacy),
         get(rf"/api/v1/models/{REPO}", "info", show_legacy),
-        get(rf"/api/v1/models/{REPO}/revisions", "info", show_revisions),
         get(rf"/api/v1/models/{REPO}/repo/files", "tree", show_files),
         send(rf"/api/v1/models/{REPO}/repo", "file", send_queried_file),
         send(rf"/models/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "file", send_file),
