@@ -24,7 +24,7 @@ from autolora.fusion import store as fusion
 from autolora.fusion.base_model import CONFIG_KEYS
 from autolora.hubs.huggingface.repositories import upload
 from autolora.index.copies import Index
-from autolora.index.served import copy_path, open_index
+from autolora.index.served import copy_path, num_left_out, open_index
 from autolora.models import component, transformer_config
 from autolora.params import FolderParams, Params
 from autolora.pool import store as pool
@@ -45,6 +45,7 @@ from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
 from autolora.text_encoder.clip import ClipTokenizer, load_numpy_text_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
+from autolora.wording import counted
 
 logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
@@ -61,11 +62,17 @@ def write_published_index(
     The settings and gates of a revision are published with its index; where hubs offer weights is what the working tree
     knows. params: of the working tree. folder: a new or empty one, or that of an index that was published before.
     repo_id: what its card says to open. Raises MismatchError if the folder contains anything else or the text encoder
-    is not that of the index, MissingArtifact if index or gates are not at hand or the folder cannot be written,
-    ParamsError if another version of AutoLoRA wrote the settings of the revision.
+    is not that of the index, or the index has adapters that were taken down, MissingArtifact if index or gates are not
+    at hand or the folder cannot be written, ParamsError if another version of AutoLoRA wrote the settings of the
+    revision.
     """
     _check_replaceable(folder)
     index = open_index(root, rev)
+    if erased := num_left_out(root, index):
+        raise MismatchError(
+            f"index {index.digest[:12]} contains {counted(erased, 'adapter', 'adapters')} that were taken "
+            "down, which would be published: refresh (`autolora refresh`), then publish the new index"
+        )
     params = params if rev is None else params_of(root, rev)
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
     check_text_encoder(index, text_encoder)
