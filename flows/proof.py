@@ -35,8 +35,8 @@ from flows.stage import ROOT
 
 TREE, GIT = "the working tree", "git's history"
 KINDS = ("content", "derived", "name")
-CAPTIONS, IMAGE = "data/captions/captions.jsonl", b'{"image":"'
-"""path of the captions, and beginning of each line, which the sha256 of the image follows"""
+CAPTIONS, IMAGE = "data/captions/captions.jsonl", b'"image":"'
+"""path of the captions, and what the sha256 of the image follows in each line"""
 CAPTION_FILES = ("data/captions/", "data/dataset/captions.lance/", "data/dataset/prompts.lance/")
 """files in which a row with the hash of an image has its caption"""
 LANCE = b"LANC"
@@ -125,7 +125,7 @@ class Wanted:
         """
         images, shared = {image.encode() for image in self.images}, set[bytes]()
         for content in versions:
-            own = [line for line in content.splitlines() if line[len(IMAGE) : len(IMAGE) + 64] in images]
+            own = [line for line in content.splitlines() if line.partition(IMAGE)[2][:64] in images]
             for text in {json.loads(line)["text"] for line in own}:
                 escaped = json.dumps(text, ensure_ascii=False)[1:-1].encode()
                 is_own = content.count(escaped) == sum(line.count(escaped) for line in own)
@@ -242,7 +242,7 @@ class Proof:
                 key = status.st_dev, status.st_ino
                 if key not in seen:
                     with path.open("rb") as stream:
-                        seen[key] = self._look(stream, status.st_size)
+                        seen[key] = self._look(stream, status.st_size, name)
                 found, is_copy = seen[key]
                 found = found | self._search.in_bytes(name.encode())
                 is_copy |= (
@@ -254,8 +254,8 @@ class Proof:
 
     def _search_git(self) -> None:
         for oid, kind, content in _git_objects():
-            found, is_copy = self._look(io.BytesIO(content), len(content))
             path = self._git.get(oid, "") if kind == "blob" else f"a {kind}"
+            found, is_copy = self._look(io.BytesIO(content), len(content), path)
             if path == "data/training.jsonl" and found & self.wanted.patterns:
                 self._locks.add(_md5(content))
             self._add(GIT, oid, path, found, is_copy)
@@ -271,7 +271,7 @@ class Proof:
             is_copy = bool(found) or (PurePath(path).stem in self.wanted.sha256 and md5 != EMPTY_MD5)
             if size and (holders[0] is self.stores[0] or not _is_member(path)):
                 with holders[0].open(md5) as stream:
-                    texts, is_same = self._look(stream, size)
+                    texts, is_same = self._look(stream, size, path)
                 found, is_copy = found | texts, is_copy or is_same
             for store in holders:
                 self._add(store.name, md5, path, found, is_copy and size > 0)
@@ -288,12 +288,15 @@ class Proof:
                     if sizes.get(member):
                         self._add(store.name, member, f"{path}/", {b"trained"}, is_copy=False)
 
-    def _look(self, stream: BinaryIO, size: int) -> tuple[set[bytes], bool]:
-        """Return what a file contains, and whether it is a file that was taken down."""
+    def _look(self, stream: BinaryIO, size: int, path: str) -> tuple[set[bytes], bool]:
+        """Return what a file contains, and whether it is a file that was taken down. path: as in Finding."""
         found = self._search.in_stream(stream)
         stream.seek(max(0, size - len(LANCE)))
         if size > len(LANCE) and stream.read() == LANCE:
-            found |= self._search.in_bytes(_decompressed(stream))
+            try:
+                found |= self._search.in_bytes(_decompressed(stream))
+            except MissingArtifact as error:  # a manifest ends like a data file
+                self.problems += [f"{path}: {error}"] if path.endswith(".lance") else []
         is_copy = False
         if size in self.wanted.sizes:
             stream.seek(0)
@@ -327,7 +330,7 @@ class Proof:
 
 
 def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
-    """Return the takedowns of these names, with the images of the same listings; all without names.
+    """Return the takedowns of these names, with all listings of the same files, and their images; all without names.
 
     Raises MissingArtifact if the list has no such name.
     """
@@ -340,8 +343,10 @@ def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
                 "was taken down"
             )
         chosen += named
-    listings = {(row.hub, row.id) for row in chosen if row.hub and row.kind == "weights"}
-    return [row for row in rows if row in chosen or (row.hub, row.id) in listings]
+    hashes = {row.sha256 for row in chosen if row.sha256}
+    same = [row for row in rows if row in chosen or row.sha256 in hashes]
+    listings = {(row.hub, row.id) for row in same if row.hub and row.kind == "weights"}
+    return [row for row in rows if row in same or (row.hub, row.id) in listings]
 
 
 def describe(proof: Proof, findings: Sequence[Finding]) -> Iterator[str]:
@@ -418,16 +423,13 @@ def _list(md5: str, stores: Sequence[ObjectStore]) -> list[dict[str, str]]:
 
 
 def _decompressed(stream: BinaryIO) -> bytes:
-    """Return the texts of a data file of a table; none of a file that only ends like one."""
+    """Return the texts of a data file of a table. Raises MissingArtifact if it is none, or damaged."""
     with tempfile.NamedTemporaryFile(suffix=".lance") as file:
         stream.seek(0)
         while block := stream.read(1 << 20):
             file.write(block)
         file.flush()
-        try:
-            return read_texts(Path(file.name))
-        except MissingArtifact:
-            return b""
+        return read_texts(Path(file.name))
 
 
 def _git_paths() -> dict[str, str]:

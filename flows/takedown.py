@@ -42,7 +42,7 @@ from autolora.web.thumbnails import FOLDER as WEB_IMAGES
 from autolora.wording import counted
 from flows import dvc, proof
 from flows.dvc_objects import FolderVersions, empty_file, open_stores
-from flows.stage import ROOT, run, today
+from flows.stage import ROOT, reason_of, run, today
 
 T = TypeVar("T")
 KINDS = {"weights": "weights", "rendering": "renderings"}
@@ -222,13 +222,25 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
         return
     for line in summarize(erasure.apply(), "erased"):
         _print(line)
-    if (ROOT / "reports" / "index.html").exists():
-        page.assemble(ROOT)
+    write_report()
     judge_served(f"takedown of {', '.join(names)}: {reason}" if names else "takedowns of the list")
     _print("now run these commands; the last removes what was made from the files:")
     changed = f"{COMMITTED} {GATE}" if (ROOT / GATE).exists() else COMMITTED
     for command in (f"git add {changed}", 'git commit -m "Take down"', "autolora refresh"):
         _print(f"    {command}")
+
+
+def write_report() -> None:
+    """Write the report again if there is one, since it may show the images; delete it if it cannot be written."""
+    path = ROOT / "reports" / "index.html"
+    if path.exists():
+        try:
+            page.assemble(ROOT)
+        except Exception as error:  # whatever it is, the page must not go on showing what was taken down
+            path.unlink()
+            _print(
+                f"deleted {path.relative_to(ROOT)}, which the next refresh writes again: {reason_of(error)}"
+            )
 
 
 def judge_served(reason: str) -> None:
