@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -39,6 +40,7 @@ CAPTIONS, IMAGE = "data/captions/captions.jsonl", b'"image":"'
 """path of the captions, and what the sha256 of the image follows in each line"""
 CAPTION_FILES = ("data/captions/", "data/dataset/captions.lance/", "data/dataset/prompts.lance/")
 """files in which a row with the hash of an image has its caption"""
+LOCK = "data/training.jsonl"
 LANCE = b"LANC"
 """end of a data file of a table"""
 REWRITE = (
@@ -119,20 +121,24 @@ class Wanted:
         self.captions: set[bytes] = set()
 
     def learn_captions(self, versions: Iterable[bytes]) -> None:
-        """Remember the captions of the images; without those that another image has too, or a part of its caption.
+        """Remember the captions of the images; without those that another caption or a prompt of the catalog contains.
 
         versions: of the file of all captions.
         """
         images, shared = {image.encode() for image in self.images}, set[bytes]()
+        texts: dict[bytes, bytes] = {}  # as JSON escapes it -> as it is
         for content in versions:
-            own = [line for line in content.splitlines() if line.partition(IMAGE)[2][:64] in images]
-            for text in {json.loads(line)["text"] for line in own}:
-                escaped = json.dumps(text, ensure_ascii=False)[1:-1].encode()
-                is_own = content.count(escaped) == sum(line.count(escaped) for line in own)
-                (self.captions if is_own and len(text) >= MIN_BYTES else shared).update(
-                    (escaped, text.encode())
-                )
-        self.captions -= shared
+            lines: dict[bool, list[bytes]] = {True: [], False: []}
+            for line in content.splitlines():
+                lines[line.partition(IMAGE)[2][:64] in images].append(line)
+            found = {json.loads(line)["text"] for line in lines[True]}
+            own = {json.dumps(text, ensure_ascii=False)[1:-1].encode(): text.encode() for text in found}
+            texts |= {escaped: text for escaped, text in own.items() if len(text) >= MIN_BYTES}
+            shared |= ByteSearch(texts).in_bytes(b"\n".join(lines[False]))
+        path = catalog.catalog_path(ROOT)
+        shared |= ByteSearch(texts).in_bytes(path.read_bytes() if path.exists() else b"")
+        own_texts = [(escaped, text) for escaped, text in texts.items() if escaped not in shared]
+        self.captions = {form for forms in own_texts for form in forms}
 
     def search(self) -> ByteSearch:
         """Return the search for all of it."""
@@ -230,33 +236,32 @@ class Proof:
     def _search_tree(self, root: Path, place: str) -> None:
         """Search the files of a folder, without what is searched otherwise, and without environments of Python."""
         searched = {(root / ".git" / "objects"), *(store.folder for store in self.stores if store.folder)}
-        seen: dict[tuple[int, int], tuple[set[bytes], bool]] = {}
         for top, folders, files in os.walk(root):
             folders[:] = [
                 name for name in folders if Path(top, name) not in searched and not name.startswith(".venv")
             ]
             for path in (Path(top, name) for name in files):
-                if path.is_symlink() or not path.is_file():
-                    continue
-                status, name = path.stat(), path.relative_to(root).as_posix()
-                key = status.st_dev, status.st_ino
-                if key not in seen:
-                    with path.open("rb") as stream:
-                        seen[key] = self._look(stream, status.st_size, name)
-                found, is_copy = seen[key]
-                found = found | self._search.in_bytes(name.encode())
-                is_copy |= (
-                    path.stem in self.wanted.sha256 and status.st_size > 0 and "sketches" not in path.parts
-                )
-                if name == "data/training.jsonl" and found & self.wanted.patterns:
-                    self._locks.add(_md5(path.read_bytes()))
-                self._add(GIT if name.startswith(".git/") else place, name, name, found, is_copy)
+                if path.is_file() and not path.is_symlink():
+                    with suppress(FileNotFoundError):  # a page that is running may remove files of cache/
+                        self._search_file(path, path.relative_to(root).as_posix(), place)
+
+    def _search_file(self, path: Path, name: str, place: str) -> None:
+        """Search one file. name: its path in the place."""
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            found, is_copy = self._look(stream, size, name)
+        found |= self._search.in_bytes(name.encode())
+        is_named = path.name.partition(".")[0] in self.wanted.sha256 and size > 0
+        is_copy |= is_named and "sketches" not in path.parts
+        if name == LOCK and found & self.wanted.patterns:
+            self._locks.add(_md5(path.read_bytes()))
+        self._add(GIT if name.startswith(".git/") else place, name, name, found, is_copy)
 
     def _search_git(self) -> None:
         for oid, kind, content in _git_objects():
             path = self._git.get(oid, "") if kind == "blob" else f"a {kind}"
             found, is_copy = self._look(io.BytesIO(content), len(content), path)
-            if path == "data/training.jsonl" and found & self.wanted.patterns:
+            if path == LOCK and found & self.wanted.patterns:
                 self._locks.add(_md5(content))
             self._add(GIT, oid, path, found, is_copy)
 
@@ -408,7 +413,7 @@ def _outputs(
             yield (PurePath(name).parent / out["path"]).as_posix(), out["md5"]
         return
     for stage, entry in content["stages"].items():
-        locks = [dep["md5"] for dep in entry.get("deps", ()) if dep["path"] == "data/training.jsonl"]
+        locks = [dep["md5"] for dep in entry.get("deps", ()) if dep["path"] == LOCK]
         for out in entry["outs"]:
             yield out["path"], out["md5"]
             if stage in ("encoder", "fusion") and out["path"].startswith("data/"):

@@ -13,7 +13,7 @@ from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
 from autolora.dataset import store as dataset
 from autolora.errors import AutoLoraError, MissingArtifact
-from autolora.records import Caption
+from autolora.records import Caption, ListedRendering
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.tables import sync_table
@@ -27,6 +27,8 @@ from tests.support.takedown_repo import INK, OTHER, OWN
 ID, FILE = "ann/marker-ink-4711", "marker_ink_4711.safetensors"
 TEXTS = ("a »marker heron« over an ink sea", "the marker heron")
 TRAINING = "data/training.jsonl"
+REDUCED = f"cache/thumbnails/{OWN}.pixels.webp"
+"""a reduced image of a former version of AutoLoRA"""
 OUTPUTS = ("captions", "dataset", "encoder")
 
 
@@ -56,8 +58,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     release(root, 1, [OWN, OTHER])
     write_rows(root / "metrics/evaluation.json", [{"worst": [f"huggingface:{ID}"]}])
     release(root, 2, [OWN, OTHER, hash_value("new")])
-    for path, text in (("images/a.png", f"made with {INK}"), ("reports/index.html", f"<b>{ID}</b>")):
-        (root / path).parent.mkdir()
+    files = {"images/a.png": f"made with {INK}", "reports/index.html": f"<b>{ID}</b>", REDUCED: "small"}
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     return folder
 
@@ -132,7 +135,7 @@ def test_the_proof_lists_what_a_byte_search_finds(root: Path) -> None:
     assert ("DVC's cache", "data/captions/captions.jsonl") in content
     assert (TREE, "data/captions/captions.jsonl") not in content
     assert any(path.startswith("data/dataset/captions.lance/data/") for _, path in content)
-    assert not any("pool" in path for _, path in content)
+    assert not any("pool" in path for _, path in content) and (TREE, REDUCED) in content
     advice = {(item.path, item.advice) for item in found if item.place == "remote second"}
     for tag in ("release/2026-01-01", "release/2026-01-02"):
         need = f"of a former state: `autolora prune`, once the tags that need it are deleted ({tag})"
@@ -166,10 +169,13 @@ def test_weights_under_another_name_are_found(root: Path, tmp_path: Path) -> Non
 
 
 def test_a_caption_that_others_have_too_is_no_content(root: Path) -> None:
+    rendering = ListedRendering(url="u", sha256=None, prompt="the prompt: a prompted cat")
     wanted = proof.Wanted(takedown.find_scope(root, [OWN], "asked", repo.DAY).rows)
+    catalog.write(root, [replace(item, renderings=(rendering,)) for item in catalog.read_all(root)[:1]])
     row = {"length": "short", "prompt": "p", "vlm": "v"}
     rows = [
         row | {"image": OWN, "text": "a common cat"},
+        row | {"image": OWN, "text": "a prompted cat"},
         row | {"image": OTHER, "text": "and a common cat"},
         row | {"image": OWN, "text": 'a "rare" cat', "cut": True},
     ]
