@@ -262,7 +262,7 @@ def judge_served(reason: str) -> None:
             "(`autolora versions rollback`)"
         )
     number = num_left_out(ROOT, index)
-    erased = f", without {number} that were taken down" if number else ""
+    erased = f"; left out as taken down: {number}" if number else ""
     _print(
         f"served index {index.digest[:12]}: {counted(len(index.rows), 'adapter', 'adapters')} answer{erased}"
     )
