@@ -63,6 +63,8 @@ ADVICE = (
     ),
     ("data/pool/open/sketches", "derived", "a random projection: `autolora takedown --apply`"),
     ("data/pool/batches", "name", NEEDED),
+    ("data/pool", "name", "stays: the record of what the pool has read"),
+    ("data/refresh.json", "name", "stays until a later refresh with changes"),
     (
         "data/index",
         "derived",
@@ -314,7 +316,7 @@ class Proof:
             if place in {store.name for store in self.stores}:
                 advice = self._advice_on_object(name, kind, advice)
             elif place not in (TREE, GIT):
-                advice = "publish the folder again (`autolora publish`), or delete it"
+                advice = "publish it again (`autolora publish index`), or delete it"
             self._found.setdefault(
                 (place, name), Finding(kind=kind, place=place, name=name, path=path, advice=advice)
             )

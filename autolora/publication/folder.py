@@ -45,7 +45,6 @@ from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
 from autolora.text_encoder.clip import ClipTokenizer, load_numpy_text_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
-from autolora.wording import counted
 
 logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
@@ -70,8 +69,8 @@ def write_published_index(
     index = open_index(root, rev)
     if erased := num_left_out(root, index):
         raise MismatchError(
-            f"index {index.digest[:12]} contains {counted(erased, 'adapter', 'adapters')} that were taken "
-            "down, which would be published: refresh (`autolora refresh`), then publish the new index"
+            f"index {index.digest[:12]} contains adapters that were taken down ({erased}), which would be published: "
+            "refresh (`autolora refresh`), then publish the new index"
         )
     params = params if rev is None else params_of(root, rev)
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)

@@ -82,7 +82,9 @@ def test_a_takedown_reaches_every_release(
     for options in ((), *(("--rev", tag) for tag in tags)):
         hits = project.search(PROMPT, "-k", "99", *options)
         assert hits and hit["sha256"] not in {found["sha256"] for found in hits}, options
-    assert "taken down, which would be published" in run(project, "publish", str(tmp_path / "p"), check=False)
+    assert "taken down (1), which would be published" in run(
+        project, "publish", "index", str(tmp_path / "p"), check=False
+    )
     project.run("git", "add", "data", "dvc.lock", check=False)
     project.commit("takedown")
     assert "Gate: promoted." in project.committed_refresh(3)
@@ -97,7 +99,7 @@ def test_a_takedown_reaches_every_release(
         assert before[tag].keys() == after[tag].keys()
     compare_with_grep(project, stores, byte_grep.pattern(texts | captions, words), erased)
     output = run(project, "takedown", "--prove", name, check=False)
-    assert "content is left in" in output and "captions.jsonl" in output
+    assert "content is left in" in output and "content in remote second, data/captions (" in output
     assert "content in the working tree, data/pool" not in output
 
 
