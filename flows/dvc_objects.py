@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from dvc.repo import Repo  # type: ignore[import-untyped]  # DVC has no type hints
@@ -32,6 +32,11 @@ class ObjectStore:
         """Initialize; database: DVC's HashFileDB of the store."""
         self.name, self._database = name, database
         self._is_local = database.fs.protocol == "local"
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the objects; None if they are not files of this machine."""
+        return Path(self._database.path) if self._is_local else None
 
     def check(self) -> None:
         """Raise AutoLoraError if the store cannot be reached, or is a folder that does not exist."""
@@ -61,6 +66,22 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
         return content
+
+    def sizes(self) -> dict[str, int]:
+        """Return md5 -> bytes of all objects of the store."""
+        with _naming(self.name):
+            if self._is_local:
+                paths = (path for path in Path(self._database.path).rglob("*") if path.is_file())
+                return {path.parent.name + path.name: path.stat().st_size for path in paths}
+            self._forget_listings()
+            listed = self._database.fs.fs.find(self._database.path, detail=True)
+        return {"".join(path.split("/")[-2:]): info["size"] for path, info in listed.items()}
+
+    def open(self, oid: str) -> BinaryIO:
+        """Return an object, opened for reading."""
+        with _naming(self.name):
+            stream: BinaryIO = self._database.fs.open(self._path(oid), "rb")
+        return stream
 
     def add(self, oid: str, content: bytes) -> None:
         """Store an object, unless the store has it."""

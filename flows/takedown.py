@@ -3,6 +3,7 @@
     autolora takedown NAME … --reason TEXT            # print what would be erased
     autolora takedown NAME … --reason TEXT --apply    # erase it
     autolora takedown --apply                         # complete all takedowns of data/takedowns.jsonl here
+    autolora takedown --prove [NAME …]                # print what is left of them, and where (flows/proof.py)
 
 The list is written first, and each step does only what is missing, so that the next run completes a killed one.
 """
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import yaml
@@ -24,19 +26,23 @@ from autolora.catalog.diff import keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.crawl import day_start
-from autolora.errors import AutoLoraError
+from autolora.errors import AutoLoraError, MissingArtifact
+from autolora.index.served import num_left_out, open_index
 from autolora.pool import batches
 from autolora.pool import store as pool
 from autolora.pool.takedown import Scope, find_scope
 from autolora.records import Listing
+from autolora.releases.checks import GATE, record
+from autolora.releases.gate import judge_former
+from autolora.report import page
 from autolora.storage.files import MB, write_atomic
 from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import FOLDER as WEB_IMAGES
 from autolora.wording import counted
-from flows import dvc
+from flows import dvc, proof
 from flows.dvc_objects import FolderVersions, empty_file, open_stores
-from flows.stage import ROOT, run, today
+from flows.stage import ROOT, reason_of, run, today
 
 T = TypeVar("T")
 KINDS = {"weights": "weights", "rendering": "renderings"}
@@ -216,9 +222,59 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
         return
     for line in summarize(erasure.apply(), "erased"):
         _print(line)
+    write_report()
+    judge_served(f"takedown of {', '.join(names)}: {reason}" if names else "takedowns of the list")
     _print("now run these commands; the last removes what was made from the files:")
-    for command in (f"git add {COMMITTED}", 'git commit -m "Take down"', "autolora refresh"):
+    changed = f"{COMMITTED} {GATE}" if (ROOT / GATE).exists() else COMMITTED
+    for command in (f"git add {changed}", 'git commit -m "Take down"', "autolora refresh"):
         _print(f"    {command}")
+
+
+def write_report() -> None:
+    """Write the report again if there is one, since it may show the images; delete it if it cannot be written."""
+    path = ROOT / "reports" / "index.html"
+    if path.exists():
+        try:
+            page.assemble(ROOT)
+        except Exception as error:  # whatever it is, the page must not go on showing what was taken down
+            path.unlink()
+            _print(
+                f"deleted {path.relative_to(ROOT)}, which the next refresh writes again: {reason_of(error)}"
+            )
+
+
+def judge_served(reason: str) -> None:
+    """Have the gate check the served index as searches read it from now on, keep its decision, and print it.
+
+    Raises AutoLoraError if a search still finds what was taken down.
+    """
+    try:
+        index = open_index(ROOT)
+    except MissingArtifact as error:
+        _print(f"no search answers: {error}")
+        return
+    decision = judge_former(ROOT, index, reason, today())
+    record(ROOT, decision if decision.refusals else replace(decision, verdict="taken down"))
+    if decision.refusals:
+        raise AutoLoraError(
+            f"index {index.digest[:12]} still answers with what was taken down, or is damaged: "
+            f"{'; '.join(map(str, decision.refusals))}; run `autolora refresh`, or go back to another release "
+            "(`autolora versions rollback`)"
+        )
+    number = num_left_out(ROOT, index)
+    erased = f"; left out as taken down: {number}" if number else ""
+    _print(
+        f"served index {index.digest[:12]}: {counted(len(index.rows), 'adapter', 'adapters')} answer{erased}"
+    )
+
+
+def prove(names: Sequence[str], folders: Sequence[Path]) -> None:
+    """Print what is left of what was taken down; raises AutoLoraError if content is."""
+    made = proof.Proof(proof.choose(takedowns.read(ROOT).rows, names), folders)
+    findings = made.findings()
+    for line in proof.describe(made, findings):
+        _print(line)
+    proof.check(made, findings)
 
 
 if __name__ == "__main__":
@@ -230,13 +286,19 @@ if __name__ == "__main__":
     )
     parser.add_argument("--reason", help="why: stored in data/takedowns.jsonl and shown in reports")
     parser.add_argument("--apply", action="store_true", help="erase; without it, nothing is changed")
+    parser.add_argument("--prove", action="store_true", help="print what is left of them, and where")
+    parser.add_argument("--in", dest="folders", type=Path, action="append", default=[], metavar="FOLDER",
+        help="with --prove: another folder to search, as a published index")  # fmt: skip
     arguments = parser.parse_args()
-    if arguments.names and not (arguments.reason or "").strip():
+    if arguments.names and not arguments.prove and not (arguments.reason or "").strip():
         parser.error("--reason is required with a NAME")
 
     def takedown() -> None:
         """Take down the named files, or complete all listed takedowns."""
         with exclusive_lock(ROOT):
+            if arguments.prove:
+                prove(arguments.names, arguments.folders)
+                return
             if arguments.apply:
                 dvc.repair_files()
             take_down(arguments.names, arguments.reason, arguments.apply)

@@ -43,15 +43,14 @@ def status(as_json: Json = False) -> None:
 
 def _index(root: Path, last: "LastRefresh") -> dict[str, Any] | None:
     """Return digest, day and number of adapters of the released index; None if none is released."""
-    from autolora.index.copies import is_copy, open_copy
-    from autolora.index.served import copy_path, served_digest
+    from autolora.index.copies import is_copy
+    from autolora.index.served import copy_path, open_index, served_digest
     from autolora.refresh.last_refresh import index_day
 
     digest = served_digest(root)
     if digest is None:
         return None
-    path = copy_path(root, digest)
-    adapters = len(open_copy(path, digest).rows) if is_copy(path) else None
+    adapters = len(open_index(root).rows) if is_copy(copy_path(root, digest)) else None
     return {"digest": digest, "day": index_day(root, last, digest), "adapters": adapters}
 
 

@@ -2,7 +2,7 @@
 
 Searches read copies only, because the stage `index` may be writing the working index. A copy is made once, by the
 release or by the first search that needs it, and each of its rows is checked. cache/served names the content digest
-of the released index.
+of the released index. Of any index, adapters that data/takedowns.jsonl lists by now are left out when it is opened.
 """
 
 import json
@@ -12,16 +12,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from autolora.catalog import takedowns
 from autolora.errors import MissingArtifact
 from autolora.extras import check_installed, libraries_for
 from autolora.index.content import IncompleteIndexError, make_copy
-from autolora.index.copies import Index, is_copy, open_copy
+from autolora.index.copies import Index, Rows, is_copy, map_columns, open_copy
 from autolora.index.store import content_digest, is_readable
 from autolora.index.store import folder as working_folder
+from autolora.storage.arrays import BoolArray
 from autolora.storage.files import write_atomic
 from autolora.storage.git import Commit, history, read_committed
 from autolora.storage.incremental import digest_path
@@ -49,13 +56,43 @@ class Revision:
 def open_index(root: Path, rev: str | None = None) -> Index:
     """Return the index of a git revision; without one the released index, or the working index if none is released.
 
-    Raises MissingArtifact if the index or the revision does not exist.
+    It lacks the adapters that the list of the working tree takes down. Raises MissingArtifact if the index or the
+    revision does not exist, or the list is damaged.
     """
-    if rev is not None:
-        return _open_revision(root, rev)
+    index = _open_served(root) if rev is None else _open_revision(root, rev)
+    return without(index, takedowns.read(root).weights)
+
+
+def without(index: Index, adapters: Collection[str]) -> Index:
+    """Return an index without the rows of adapters, named by their sha256; itself if it has none of them.
+
+    The digest stays: it names the copy.
+    """
+    if not adapters:
+        return index
+    names = pa.array(sorted(adapters), pa.string())
+    kept = pc.invert(pc.is_in(index.rows.columns.column("sha256"), value_set=names))
+    mask: BoolArray = kept.to_numpy().astype(np.bool_)
+    if mask.all():
+        return index
+    return replace(
+        index,
+        vectors=index.vectors[mask],
+        weights_vectors=index.weights_vectors[mask],
+        rows=Rows(index.rows.columns.filter(kept)),
+    )
+
+
+def num_left_out(root: Path, index: Index) -> int:
+    """Return the number of rows that the copy of an opened index has, and that the index lacks as taken down."""
+    return len(map_columns(copy_path(root, index.digest))) - len(index.rows)
+
+
+def _open_served(root: Path) -> Index:
+    """Return the released index, or the working index; wait while a stage writes it."""
     for attempt in range(MAX_ATTEMPTS):
         try:
-            return _open_served(root)
+            return _open_released(root)
         except IncompleteIndexError as error:
             logger.info("%s; attempt %d of %d", error, attempt + 1, MAX_ATTEMPTS)
         if attempt >= MAX_ATTEMPTS_WITHOUT_FOLDER and not working_folder(root).exists():
@@ -109,7 +146,7 @@ def release(root: Path | str, digest: str) -> None:
 def open_copy_of(root: Path, digest: str) -> Index:
     """Return the index with this digest, from its copy or from the working index, of which the copy is made.
 
-    Raises IncompleteIndexError if neither holds it.
+    All of its rows, as the gate checks them. Raises IncompleteIndexError if neither holds it.
     """
     return open_copy(_ensure_copy(root, digest, working_folder(root)), digest)
 
@@ -147,7 +184,7 @@ def served_path(root: Path) -> Path:
     return root / "cache" / "served"
 
 
-def _open_served(root: Path) -> Index:
+def _open_released(root: Path) -> Index:
     released = served_digest(root)
     if released is None or released == _working_digest(root):
         return open_copy_of(root, released or _working_digest(root))

@@ -24,7 +24,7 @@ from autolora.fusion import store as fusion
 from autolora.fusion.base_model import CONFIG_KEYS
 from autolora.hubs.huggingface.repositories import upload
 from autolora.index.copies import Index
-from autolora.index.served import copy_path, open_index
+from autolora.index.served import copy_path, num_left_out, open_index
 from autolora.models import component, transformer_config
 from autolora.params import FolderParams, Params
 from autolora.pool import store as pool
@@ -57,10 +57,15 @@ def write_published_index(root: Path, params: Params, folder: Path, repo_id: str
 
     folder: a new or empty one, or that of an index that was published before. repo_id: what its card says to open.
     Raises MismatchError if the folder contains anything else or the text encoder is not that of the index,
-    MissingArtifact if the index is not at hand or the folder cannot be written.
+    or the index has adapters that were taken down, MissingArtifact if the index is not at hand or the folder cannot be written.
     """
     _check_replaceable(folder)
     index = open_index(root)
+    if erased := num_left_out(root, index):
+        raise MismatchError(
+            f"index {index.digest[:12]} contains adapters that were taken down ({erased}), which would be published: "
+            "refresh (`autolora refresh`), then publish the new index"
+        )
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
     check_text_encoder(index, text_encoder)
     try:

@@ -14,7 +14,7 @@ NIGHTS = 30
 """number of earlier decisions that a rate is compared with"""
 
 Severity = Literal["refuse", "warn"]
-Verdict = Literal["promoted", "refused", "pinned", "promoted by hand"]
+Verdict = Literal["promoted", "refused", "pinned", "promoted by hand", "taken down"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

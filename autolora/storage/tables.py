@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.storage.arrays import Float32Array
@@ -162,6 +163,26 @@ def read_where(
     """
     rows: list[Row] = read_arrow(folder, table, columns, filter=is_one_of(name, values)).to_pylist()
     return rows
+
+
+def read_texts(path: Path) -> bytes:
+    """Return all texts in one data file of a table, deleted rows included, separated by line feeds.
+
+    The file compresses them. Raises MissingArtifact if it cannot be read.
+    """
+    from lance.file import LanceFileReader  # here, as in _dataset
+
+    texts: list[str] = []
+    try:
+        schema = LanceFileReader(str(path)).metadata().schema
+        names = [field.name for field in schema if field.type in (pa.string(), pa.list_(pa.string()))]
+        rows = LanceFileReader(str(path), columns=names).read_all().to_table() if names else pa.table({})
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MissingArtifact(f"{path} is not a data file of a table ({error})") from error
+    for column in rows.columns:
+        flat = column if pa.types.is_string(column.type) else pc.list_flatten(column)
+        texts += flat.drop_null().to_pylist()
+    return "\n".join(texts).encode()
 
 
 def to_matrix(column: pa.ChunkedArray) -> Float32Array:

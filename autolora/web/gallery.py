@@ -17,6 +17,7 @@ from autolora.errors import MissingArtifact
 from autolora.records import NSFW_LEVELS
 from autolora.storage.files import RESTORE, read_rows
 from autolora.storage.tables import read_arrow
+from autolora.web.thumbnails import erased_images
 
 UNSAFE_LEVELS = NSFW_LEVELS[NSFW_LEVELS.index("soft") + 1 :]
 
@@ -33,12 +34,15 @@ class Gallery:
     """adapter sha256 -> its place in `images`"""
     unsafe: frozenset[str] = frozenset()
     """images that are not safe for work"""
+    erased: frozenset[str] = frozenset()
+    """images that were taken down"""
 
     def of(self, adapter: str, with_unsafe: bool) -> list[str]:
         """Return the images of an adapter; those that are not safe for work only on request."""
         position = self.positions.get(adapter)
         listed: list[str] = [] if position is None else self.images[position].as_py() or []
-        return [image for image in listed if with_unsafe or image not in self.unsafe]
+        hidden = self.erased if with_unsafe else self.erased | self.unsafe
+        return [image for image in listed if image not in hidden]
 
 
 def read_gallery(root: Path) -> Gallery:
@@ -52,12 +56,13 @@ def read_gallery(root: Path) -> Gallery:
         renderings = read_arrow(folder, "renderings", ["id", "image", "url"])
     except MissingArtifact as error:
         logger.info("no images: %s", error)
-        return Gallery()
+        return Gallery(erased=erased_images(root))
     names = adapters.column("sha256").to_pylist()
     return Gallery(
         images=adapters.column("renderings"),
         positions={name: position for position, name in enumerate(names)},
         unsafe=_unsafe_images(root, adapters, renderings),
+        erased=erased_images(root),
     )
 
 

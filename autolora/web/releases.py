@@ -12,7 +12,7 @@ from autolora.index.served import Revision, copy_path, open_index, readable_revi
 from autolora.integrity.index_sources import index_sources
 from autolora.search.retriever import Retriever
 from autolora.storage.git import history
-from autolora.web.served import OpenIndex
+from autolora.web.served import OpenIndex, erased_adapters
 
 MAX_OPEN = 4
 """older releases that stay open"""
@@ -92,6 +92,7 @@ class Releases:
             self._open.move_to_end(sha)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
+            self._open[sha] = self._open[sha].without(erased_adapters(self._root))
             return self._open[sha]
 
 

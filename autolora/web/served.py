@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from autolora.errors import AutoLoraError
+from autolora.catalog import takedowns
+from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.copies import check_copy
-from autolora.index.served import copy_path, open_index, served_digest
+from autolora.index.served import copy_path, open_index, served_digest, without
 from autolora.index.store import content_digest
 from autolora.params import Params
 from autolora.search.retriever import Retriever, open_retriever
@@ -48,6 +49,11 @@ class OpenIndex:
         adapters = self.retriever.index.rows.columns.column("sha256").to_pylist()
         return {sha256: position for position, sha256 in enumerate(adapters)}
 
+    def without(self, adapters: frozenset[str]) -> "OpenIndex":
+        """Return the index without adapters, named by their sha256; itself if it has none of them."""
+        index = without(self.retriever.index, adapters)
+        return self if index is self.retriever.index else OpenIndex(self.retriever.with_index(index))
+
     def _count_values(self, column: str) -> list[tuple[str, int]]:
         counted = pc.value_counts(self.retriever.index.rows.columns.column(column)).to_pylist()
         pairs = [(entry["values"], entry["counts"]) for entry in counted if entry["values"] is not None]
@@ -61,22 +67,33 @@ class ServedIndex:
         self._root, self._params = root, params
         self._opening = threading.Lock()
         self._failed: str | None = None
-        self.current: OpenIndex | None = None
+        self._opened: OpenIndex | None = None
+        self._erased: frozenset[str] = frozenset()
         self.problem = "the index is being opened"
         """why there is none"""
+
+    @property
+    def current(self) -> OpenIndex | None:
+        """The index that requests use, without what was taken down since it was opened; None if there is none."""
+        erased = erased_adapters(self._root)
+        if erased != self._erased:
+            with self._opening:
+                self._opened = self._opened and self._opened.without(erased)
+                self._erased = erased
+        return self._opened
 
     def follow(self) -> None:
         """Open the released index if it is not the current one; keep the current one if it cannot be opened."""
         digest = released_digest(self._root)
         with self._opening:
-            if self.current is not None and digest in (
-                self.current.retriever.index.digest,
+            if self._opened is not None and digest in (
+                self._opened.retriever.index.digest,
                 self._failed,
                 None,
             ):
                 return
             try:
-                self.current = self._open()
+                self._opened = self._open()
             except AutoLoraError as error:
                 if self.problem != str(error):  # without an index, each call tries again
                     logger.warning("the index cannot be opened: %s", error)
@@ -84,13 +101,21 @@ class ServedIndex:
 
     def _open(self) -> OpenIndex:
         """Open and verify the released index, with the text encoder of the current one if there is one."""
-        if self.current is None:
+        if self._opened is None:
             retriever = open_retriever(self._root, params=self._params)
         else:
-            retriever = self.current.retriever.with_index(open_index(self._root))
+            retriever = self._opened.retriever.with_index(open_index(self._root))
         check_copy(copy_path(self._root, retriever.index.digest))
         logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
         return OpenIndex(retriever)
+
+
+def erased_adapters(root: Path) -> frozenset[str]:
+    """Return the adapters that were taken down; none if the list is damaged, which a search from outside says."""
+    try:
+        return takedowns.read(root).weights
+    except MissingArtifact:
+        return frozenset()
 
 
 def released_digest(root: Path) -> str | None:

@@ -18,7 +18,7 @@ from autolora.web.query import Search
 from autolora.web.releases import Releases
 from autolora.web.results import Results, search
 from autolora.web.served import OpenIndex, ServedIndex
-from autolora.web.thumbnails import Thumbnails
+from autolora.web.thumbnails import Thumbnails, erased_images
 from autolora.web.uploads import Uploads
 
 logger = logging.getLogger(__name__)
@@ -49,15 +49,15 @@ class Site:
         return self.served.current
 
     def follow(self) -> None:
-        """Open the released index and read its adapters' images, if another one was released.
+        """Open the released index and read its adapters' images, if another one was released or one was taken down.
 
         Images that cannot be read are tried again by the next call; until then, the page has those of before.
         """
         self.served.follow()
         current = self.served.current
-        if current is self.gallery_index:
-            return
         try:
+            if current is self.gallery_index and self.gallery.erased == erased_images(self.root):
+                return
             with libraries_for("reading them"):
                 self.gallery, self.gallery_index, self.gallery_problem = read_gallery(self.root), current, ""
         except AutoLoraError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.ExifTags import Base
 
+from autolora.catalog import takedowns
 from autolora.pool.batches import file_path
 from autolora.report.images import has_content, reduce_image
 from autolora.storage.files import write_atomic
@@ -24,6 +25,12 @@ UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """what Pillow raises; the pool of one's own files links to images, which may have been replaced since their check"""
 
 
+def erased_images(root: Path) -> frozenset[str]:
+    """Return the sha256 of the images that were taken down. Raises MissingArtifact if the list is damaged."""
+    rows = takedowns.read(root).rows
+    return frozenset(row.sha256 for row in rows if row.kind == "rendering" and row.sha256)
+
+
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
     """The images of one project, in a few sizes."""
@@ -38,7 +45,7 @@ class Thumbnails:
             return None
         path = self.root / FOLDER / str(side) / image[:2] / f"{image}.webp"
         source = file_path(self.root, "renderings", image)
-        if not has_content(source):
+        if image in erased_images(self.root) or not has_content(source):
             path.unlink(missing_ok=True)
             return None
         if not path.exists():
@@ -54,7 +61,7 @@ class Thumbnails:
     def size(self, image: str) -> tuple[int, int] | None:
         """Return the width and height of an upright image in px, read from its header; None if there is none."""
         path = file_path(self.root, "renderings", image)
-        if not has_content(path):
+        if image in erased_images(self.root) or not has_content(path):
             return None
         try:
             with Image.open(path) as opened:

@@ -39,6 +39,7 @@ def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
         (["crawl", "--dry-run"], ["--dry-run"]),
         (["takedown", "a", "b", "--reason", "-x", "--apply"], ["--reason=-x", "--apply", "--", "a", "b"]),
         (["takedown", "--apply"], ["--apply", "--"]),
+        (["takedown", "--prove", "a", "--in", "p"], ["--in=p", "--prove", "--", "a"]),
     ],
 )
 def test_flow_gets_the_arguments_and_sets_the_exit_status(

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from autolora.catalog import takedowns
+from autolora.catalog.takedowns import Takedown
 from autolora.errors import MissingArtifact
 from autolora.index import served, stage
 from autolora.index.served import copy_path, open_index, release, served_digest
 from autolora.index.store import SCHEMA, content_digest
 from autolora.models import ClipTextEncoder
 from autolora.records import Hit
+from autolora.releases.exact import self_checks
 from autolora.search.retriever import Retriever
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import tagged_version
@@ -256,3 +260,29 @@ def test_opens_the_index_of_a_revision(
     shutil.rmtree(root / "cache")
     with pytest.raises(MissingArtifact, match="DVC cannot fetch"):
         open_index(root, rev="day-1")
+
+
+def test_what_was_taken_down_leaves_every_index_that_is_opened(
+    root: Path, adapters: list[SyntheticAdapter]
+) -> None:
+    first = content_digest(root)
+    release(root, first)
+    before = open_index(root)
+    assert isinstance(before.vectors.base, np.memmap), "nothing is read or copied"
+    gone, other = before.rows[3]["sha256"], "0" * 64
+    take_down(root, other)
+    assert isinstance(open_index(root).vectors.base, np.memmap)
+    take_down(root, gone)
+    after = open_index(root)
+    kept = [row for row in range(12) if row != 3]
+    assert [row["sha256"] for row in after.rows] == [before.rows[row]["sha256"] for row in kept]
+    assert np.array_equal(after.vectors, before.vectors[kept])
+    assert np.array_equal(after.weights_vectors, before.weights_vectors[kept])
+    assert (after.digest, served.num_left_out(root, after)) == (first, 1)
+    assert len(served.open_copy_of(root, first).rows) == 12, "the gate sees all rows"
+    assert {check.passed for check in self_checks(root, after)} == {True}
+
+
+def take_down(root: Path, sha256: str) -> None:
+    row = Takedown(kind="weights", sha256=sha256, hub="", id="", file="", reason="asked", date=DAY)
+    takedowns.write(root, takedowns.read(root).with_rows([row]))

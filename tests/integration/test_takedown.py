@@ -22,6 +22,12 @@ def test_content_is_erased_on_s3_and_old_releases_still_pull(tmp_path: Path) -> 
         assert {oid for oid, size in after.items() if not size} == md5s | {EMPTY_MD5} and len(md5s) == 2
         assert {oid: before[oid] for oid in before.keys() - md5s}.items() <= after.items()
         repo.commit(root, "takedown")
+        proven = repo.take_down(root, "--prove")
+        assert proven.returncode == 0 and "name in remote store, data/pool" in proven.stdout, proven.stderr
+        assert server.client().put_object(
+            Bucket="pool", Key=f"objects/files/md5/00/{'0' * 30}", Body=INK.encode()
+        )
+        assert f"in remote store, no revision lists it ({'0' * 32})" in repo.take_down(root, "--prove").stdout
         for rev in ("old", "HEAD"):
             clone = repo.clone(root, tmp_path / rev, repo.run(root, "git", "rev-parse", rev).strip())
             pulled = repo.contents(clone)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import dvc_objects, takedown
+from flows import dvc_objects, proof, takedown
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import BATCH, CAT, DOG, INK, OTHER, OWN, SHARED
 
@@ -14,7 +14,7 @@ CHANGED = ("data/takedowns.jsonl", "data/catalog.jsonl", f"data/pool/batches/{BA
 
 
 def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for module in (takedown, dvc_objects):
+    for module in (takedown, dvc_objects, proof):
         monkeypatch.setattr(module, "ROOT", root)
     return root
 
