@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from dvc.repo import Repo  # type: ignore[import-untyped]  # DVC has no type hints
-from dvc_data.hashfile.db import get_index  # type: ignore[import-untyped]
+from dvc_data.hashfile.db import get_index
 
 from autolora.errors import AutoLoraError
 from autolora.storage.files import Row, write_atomic

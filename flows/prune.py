@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from dvc.exceptions import DvcException  # type: ignore[import-untyped]  # DVC has no type hints
-from dvc.repo import Repo
+from dvc.repo import Repo  # type: ignore[import-untyped]
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -123,7 +123,7 @@ def _old_texts(days: int) -> Iterator[Removal]:
             "the next training encodes its captions again",
         )
         what = counted(len(old), "encoded caption")
-        yield Removal(what, FUSION_TEXTS.as_posix(), size, reason, lambda: [path.unlink() for path in old])
+        yield Removal(what, FUSION_TEXTS.as_posix(), size, reason, partial(_unlink, old))
 
 
 def _folder(path: Path, reason: str) -> Removal:
@@ -136,6 +136,11 @@ def _remove_folder(path: Path) -> None:
     """Remove a folder, which no longer has its name then: no reader opens a part of it."""
     hidden = path if path.name.startswith(".") else path.rename(path.with_name(f".{path.name}"))
     shutil.rmtree(hidden)
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink()
 
 
 def _age_days(path: Path) -> float:

@@ -1,13 +1,16 @@
 """Prune: all that a kept release needs stays, also if it is killed; what only others need goes."""
 
+import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.repo import Repo  # type: ignore[import-untyped]
@@ -38,8 +41,8 @@ FIRST = date(2026, 1, 5)
 TODAY = FIRST + timedelta(days=40)
 TAGS = [f"release/{FIRST + timedelta(days=day)}" for day in range(RELEASES)]
 OLD, NEW = f"refused/{FIRST}", f"refused/{TODAY}-2"
-SECONDS = 4
-"""about those of a prune"""
+FIRST_CHANGE, LAST_CHANGE = 15, {False: 50, True: 70}
+"""numbers of the calls before which a prune is killed: the first ones only read; with the remote, more follow"""
 MODULES = (prune, git, dvc_objects)
 
 
@@ -107,15 +110,19 @@ def commit(root: Path, digest: str, name: str) -> None:
         repo.push()  # not all tags at once: DVC takes a relative URL for one below / then
 
 
-@pytest.fixture
-def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the template, hard links included."""
-    subprocess.run(["cp", "-a", str(template), str(tmp_path / "copy")], check=True)
+def enter(template: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the template, hard links included, to a folder, and make its repository the current one."""
+    subprocess.run(["cp", "-a", str(template), str(folder)], check=True)
     for module in MODULES:
-        monkeypatch.setattr(module, "ROOT", tmp_path / "copy/repo")
+        monkeypatch.setattr(module, "ROOT", folder / "repo")
     monkeypatch.setattr(prune, "today", lambda: TODAY)
-    monkeypatch.chdir(tmp_path / "copy/repo")
-    yield tmp_path / "copy/repo"
+    monkeypatch.chdir(folder / "repo")
+    return folder / "repo"
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter(template, tmp_path / "copy", monkeypatch)
 
 
 def apply(keep: int | None = KEEP, days: int = 30, with_remote: bool = False) -> None:
@@ -227,23 +234,41 @@ def test_a_locked_repository_is_an_error(root: Path) -> None:
         apply()
 
 
-def prune_in(root: Path, with_remote: bool) -> None:
-    """Prune in a process of its own."""
+def prune_until(root: Path, with_remote: bool, point: int) -> None:
+    """Prune in a process of its own, which is killed before the `point`-th removal, renaming or call of git."""
+    calls = itertools.count(1)
+
+    def killing_at(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            if next(calls) == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **options)
+
+        return call
+
     for module in MODULES:
         module.ROOT = root  # type: ignore[attr-defined]
     prune.today = lambda: TODAY  # type: ignore[assignment]
     os.chdir(root)
+    for owner, name in ((os, "unlink"), (os, "remove"), (os, "rename"), (os, "rmdir"), (subprocess, "run")):
+        setattr(owner, name, killing_at(getattr(owner, name)))
     apply(with_remote=with_remote)
 
 
 @pytest.mark.slow
 @pytest.mark.long(full=100, sample=3)
-def test_a_killed_prune_loses_nothing_that_a_kept_release_needs(root: Path, seed: int) -> None:
+def test_a_killed_prune_loses_nothing_that_a_kept_release_needs(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     rng = random.Random(seed)
-    killing.kill(prune_in, root, rng.random() < 0.5, after_s=rng.uniform(0, SECONDS))
+    root = enter(template, tmp_path / str(seed), monkeypatch)
+    with_remote = rng.random() < 0.5
+    point = rng.randrange(FIRST_CHANGE, LAST_CHANGE[with_remote])
+    assert killing.kill(prune_until, root, with_remote, point)
     git.remove_stale_locks()
     assert set(TAGS[-KEEP:]) <= set(tags(root))
     assert_complete(root, tags(root))  # no tag without its objects
     apply()
     assert tags(root) == TAGS[-KEEP:]
     assert_complete(root, TAGS[-KEEP:])
+    shutil.rmtree(root.parent)
