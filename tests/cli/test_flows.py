@@ -1,4 +1,4 @@
-"""`autolora refresh`, `crawl`, `takedown`, `prune`: the process of a flow of the project, its status and its signals."""
+"""`autolora refresh`, `crawl`, `takedown`, `prune`: the process of a flow of the project, its status and signals."""
 
 import signal
 import subprocess
