@@ -8,13 +8,15 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
 from dvc.repo import Repo  # type: ignore[import-untyped]  # DVC has no type hints
+from dvc_data.hashfile.db import get_index
 
 from autolora.errors import AutoLoraError
 from autolora.storage.files import Row, write_atomic
@@ -250,3 +252,32 @@ def open_stores() -> tuple[list[ObjectStore], list[str]]:
         except AutoLoraError as error:
             problems.append(str(error))
     return stores, problems
+
+
+def unused_objects(
+    repo: Repo, commits: Sequence[str], with_remote: bool
+) -> Iterator[tuple[str, Mapping[str, int], Callable[[], None]]]:
+    """Yield the objects that neither the working tree nor these commits need, as `dvc gc` finds them.
+
+    Of DVC's cache, and of the default remote if `with_remote`: name of the store, path -> bytes, and what removes them.
+    A folder whose list of files no store has is left out, unless the remote is concerned, for which that is an error.
+    """
+    found = repo.used_objs(revs=[*commits], force=not with_remote).values()
+    used = {item.value for items in found for item in items}
+    stores = [("DVC's cache", repo.cache.local)]
+    if with_remote:
+        stores.append(("the DVC remote", repo.cloud.get_remote_odb(None, "gc -c")))
+    for name, database in stores:
+        with _naming(name):
+            paths = [database.oid_to_path(oid) for oid in database.all() if oid not in used]
+            rows = database.fs.info(paths) if paths else []
+        if paths:
+            sizes = {path: row["size"] for path, row in zip(paths, rows, strict=True)}
+            yield name, sizes, partial(_remove, name, database, paths)
+
+
+def _remove(name: str, database: Any, paths: Sequence[str]) -> None:
+    """Remove objects, lists of folders first, and forget that the remote had them."""
+    with _naming(name):
+        database.fs.remove(sorted(paths, key=lambda path: not path.endswith(".dir")))
+        get_index(database).clear()

@@ -11,6 +11,7 @@ import psutil
 
 from autolora.errors import AutoLoraError
 from autolora.releases.tags import PREFIX
+from autolora.storage.git import list_tags
 from flows.stage import ROOT
 
 COMMITTED = (
@@ -64,11 +65,10 @@ def push() -> bool:
 
     Without an upstream nothing is pushed.
     """
-    try:
-        upstream = _run("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}").strip()
-    except AutoLoraError:
+    upstream = _upstream()
+    if upstream is None:
         return False
-    remote, _, branch = upstream.partition("/")
+    remote, branch = upstream
     _run(
         "push",
         "--quiet",
@@ -78,6 +78,57 @@ def push() -> bool:
         f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*",
     )
     return True
+
+
+def delete_tags(names: Sequence[str]) -> None:
+    """Delete tags in the repository that the branch is pushed to, then here."""
+    upstream = _upstream()
+    if upstream and (pushed := [f"refs/tags/{name}" for name in names if name in _pushed_tags(upstream[0])]):
+        _run("push", "--quiet", "--atomic", "--delete", upstream[0], *pushed)
+    _run("tag", "--delete", *names)
+
+
+def delete_branches(names: Sequence[str]) -> None:
+    """Delete local branches."""
+    _run("branch", "--delete", "--force", *names)
+
+
+def commits(with_remote: bool, without: Sequence[str]) -> list[str]:
+    """Return the commits of HEAD and of all tags and local branches, without those of some names.
+
+    with_remote: also of the branches that were fetched.
+    """
+    spaces = ("refs/heads", "refs/tags", *(("refs/remotes",) if with_remote else ()))
+    fields = "%(refname:strip=2) %(objectname) %(*objectname)"
+    rows = [line.split(" ", 2) for line in _run("for-each-ref", f"--format={fields}", *spaces).splitlines()]
+    found = [annotated or commit for name, commit, annotated in rows if name not in without]
+    return list(dict.fromkeys(([_run("rev-parse", "HEAD").strip()] if rows else []) + found))
+
+
+def check_fetched() -> None:
+    """Raise AutoLoraError if the repository that the branch is pushed to has a release that is not known here."""
+    upstream = _upstream()
+    missing = sorted(_pushed_tags(upstream[0]) - list_tags(ROOT, PREFIX).keys()) if upstream else []
+    if missing:
+        raise AutoLoraError(
+            f"{upstream and upstream[0]} has {missing[0]}, which is not known here, so that its objects would be lost: "
+            "fetch all tags (`git fetch --tags`), then prune again"
+        )
+
+
+def _upstream() -> tuple[str, str] | None:
+    """Return remote and branch that the current branch is pushed to; None without an upstream."""
+    try:
+        name = _run("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}").strip()
+    except AutoLoraError:
+        return None
+    remote, _, branch = name.partition("/")
+    return remote, branch
+
+
+def _pushed_tags(remote: str) -> set[str]:
+    lines = _run("ls-remote", "--tags", "--refs", remote, f"refs/tags/{PREFIX}*").splitlines()
+    return {line.partition("\trefs/tags/")[2] for line in lines}
 
 
 def _present() -> list[str]:

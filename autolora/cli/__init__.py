@@ -9,7 +9,7 @@ import typer
 from autolora.cli.command import command
 from autolora.cli.evaluate import evaluate
 from autolora.cli.export import export
-from autolora.cli.flows import crawl, refresh, retrain, takedown
+from autolora.cli.flows import crawl, prune, refresh, retrain, takedown
 from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index, init
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
     "Operation": (
-        refresh, retrain, crawl, takedown, status, plan, report, evaluate, verify, repair, vllm,
+        refresh, retrain, crawl, takedown, prune, status, plan, report, evaluate, verify, repair, vllm,
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""

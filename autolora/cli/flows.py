@@ -1,4 +1,4 @@
-"""`autolora refresh`, `autolora crawl` and `autolora takedown`: each becomes the process of a flow of the project."""
+"""`autolora refresh`, `crawl`, `takedown` and `prune`: each becomes the process of a flow of the project."""
 
 import os
 import sys
@@ -69,6 +69,24 @@ def takedown(
     given += [f"--in={folder}" for folder in folders or ()]
     flags = [flag for flag, is_given in (("--apply", apply), ("--prove", prove)) if is_given]
     become_flow("takedown", *given, *flags, "--", *(names or []))
+
+
+def prune(
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Releases to keep: the newest; default all.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=0, help="Days after which refused runs and encoded captions go.")
+    ] = 30,
+    remote: Annotated[bool, typer.Option("--remote", help="Remove objects of the DVC remote too.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Remove; without it, nothing is changed.")] = False,
+) -> None:
+    """Remove releases, refused runs, objects and copies of indexes that are no longer needed.
+
+    What a kept release, a branch, the working tree, or the served index needs stays.
+    """
+    given = ([f"--keep={keep}"] if keep else []) + ["--remote"] * remote + ["--apply"] * apply
+    become_flow("prune", f"--days={days}", *given)
 
 
 def become_flow(name: str, *arguments: str) -> NoReturn:

@@ -48,12 +48,12 @@ from autolora.storage.incremental import digest_of, pending, write_digest
 from autolora.storage.tables import (
     ROWS_PER_WRITE,
     Columns,
+    finish_version,
     has_table,
     hash_row,
     open_table,
     read_arrow,
     read_table,
-    tag_version,
     to_matrix,
     upsert,
 )
@@ -193,7 +193,7 @@ class IndexSync:
     def finish(self) -> str:
         """Write meta.json and the text map, which make the folder searchable on its own, and then the digest.
 
-        The table's version gets a tag, by which readers find it while a later run writes. Returns the digest's sha256.
+        The table's version gets a tag, by which readers find it while the next run writes. Returns the digest's sha256.
         """
         if not has_table(folder(self.root), TABLE, self.columns):
             open_table(folder(self.root), TABLE, self.columns)
@@ -213,7 +213,7 @@ class IndexSync:
         write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
         rows = read_table(folder(self.root), TABLE, ["sha256", "exact_hash", "row_hash"])
         content = digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA)
-        tag_version(folder(self.root), TABLE, content)
+        finish_version(folder(self.root), TABLE, content)
         return write_digest(
             self.root,
             "index",

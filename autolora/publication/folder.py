@@ -56,8 +56,8 @@ def write_published_index(root: Path, params: Params, folder: Path, repo_id: str
     """Write the served index, with the gates of the working tree, to a folder; after an error it is as before.
 
     folder: a new or empty one, or that of an index that was published before. repo_id: what its card says to open.
-    Raises MismatchError if the folder contains anything else or the text encoder is not that of the index,
-    or the index has adapters that were taken down, MissingArtifact if the index is not at hand or the folder cannot be written.
+    Raises MismatchError if the folder contains anything else, the text encoder is not that of the index, or the index
+    has adapters that were taken down; MissingArtifact if the index is not at hand or the folder cannot be written.
     """
     _check_replaceable(folder)
     index = open_index(root)

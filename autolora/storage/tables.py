@@ -22,6 +22,11 @@ from autolora.storage.incremental import pending
 from autolora.storage.sql import is_one_of
 
 ROWS_PER_WRITE = 1000
+"""also the rows of a fragment, up to which small ones are merged"""
+MAX_SMALL = 10
+"""fragments with fewer rows, above which they are merged: each run adds some, and merging rewrites them all"""
+DELETED_SHARE = 0.1
+"""of the rows of a fragment, from which it counts as small"""
 
 Columns = Mapping[str, pa.DataType]
 
@@ -73,6 +78,7 @@ def sync_table(
         lance_table = open_table(folder, table, columns)
         upsert(lance_table, columns, [rows[name] | {"row_hash": hashes[name]} for name in added])
         remove(lance_table, columns, removed)
+    finish_version(folder, table, hash_value(hashes))
     changed = sum(name in stored for name in added)
     counts = Counts(len(added) - changed, changed, len(removed))
     logger.info("%s: %d added, %d changed, %d removed", table, counts.added, counts.changed, counts.removed)
@@ -192,15 +198,36 @@ def to_matrix(column: pa.ChunkedArray) -> Float32Array:
     return matrix
 
 
-def tag_version(folder: Path, table: str, name: str) -> None:
-    """Name the newest version of a table, unless an older version has this name; remove names of missing versions."""
+def finish_version(folder: Path, table: str, name: str) -> None:
+    """Name the newest version of a table, and remove all others but the one that was named before.
+
+    Small fragments are merged before, if they are many. The version that was named before stays, because a reader may
+    be opening it. Nothing is written if the newest version has a name. LanceDB's `optimize` does not serve: it merges
+    the large fragments too.
+    """
+    paths = (folder / f"{table}.lance" / "_refs" / "tags").glob("*.json")
+    # read one by one, because lance lists none if one is damaged
+    named = {path.stem: tagged_version(folder, table, path.stem) for path in paths}
+    if version_of(folder, table) in named.values():
+        return
+    former = max((version for version in named.values() if version), default=None)
     dataset = _dataset(folder, table)
-    names = [path.stem for path in (folder / f"{table}.lance" / "_refs" / "tags").glob("*.json")]
-    for other in names:  # read one by one, because lance lists none if one is damaged
-        if tagged_version(folder, table, other) is None:
+    if sum(map(_is_small, dataset.get_fragments())) > MAX_SMALL:
+        dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_WRITE)
+        dataset = _dataset(folder, table)
+    for other, version in named.items():
+        if version is None or (other != name and version != former):
             dataset.tags.delete(other)
-    if tagged_version(folder, table, name) is None:
-        dataset.tags.create(name, dataset.version)
+    (dataset.tags.update if named.get(name) else dataset.tags.create)(name, dataset.version)
+    old = [row["version"] for row in dataset.versions() if row["version"] not in (former, dataset.version)]
+    if old:
+        dataset.cleanup_old_versions(versions=old, delete_unverified=True, error_if_tagged_old_versions=False)
+
+
+def _is_small(fragment: Any) -> bool:
+    """Return whether a fragment should be merged with others."""
+    rows: int = fragment.physical_rows
+    return rows < ROWS_PER_WRITE or fragment.num_deletions > DELETED_SHARE * rows
 
 
 def tagged_version(folder: Path, table: str, name: str) -> int | None:

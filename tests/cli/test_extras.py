@@ -56,6 +56,7 @@ NEEDED: dict[str, tuple[str, Extra]] = {
     "refresh": ("`autolora refresh`", "pipeline"),
     "crawl": ("`autolora crawl`", "pipeline"),
     "takedown": ("`autolora takedown`", "pipeline"),
+    "prune": ("`autolora prune`", "pipeline"),
     "report": ("`autolora report`", "pipeline"),
     "evaluate --prompts params.yaml": ("`autolora evaluate`", "pipeline"),
     "vllm": ("`autolora vllm`", "pipeline"),

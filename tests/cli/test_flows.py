@@ -1,4 +1,4 @@
-"""`autolora refresh`, `crawl` and `takedown`: the process of a flow of the project, with its status and its signals."""
+"""`autolora refresh`, `crawl`, `takedown`, `prune`: the process of a flow of the project, its status and signals."""
 
 import signal
 import subprocess
@@ -40,6 +40,11 @@ def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
         (["takedown", "a", "b", "--reason", "-x", "--apply"], ["--reason=-x", "--apply", "--", "a", "b"]),
         (["takedown", "--apply"], ["--apply", "--"]),
         (["takedown", "--prove", "a", "--in", "p"], ["--in=p", "--prove", "--", "a"]),
+        (["prune"], ["--days=30"]),
+        (
+            ["prune", "--keep", "9", "--days", "0", "--remote", "--apply"],
+            ["--days=0", "--keep=9", "--remote", "--apply"],
+        ),
     ],
 )
 def test_flow_gets_the_arguments_and_sets_the_exit_status(
