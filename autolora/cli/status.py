@@ -1,7 +1,7 @@
 """`autolora status`: how the last refresh ended, what is served, and what waits."""
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +103,11 @@ def _facts(
 
 
 def _describe_index(index: dict[str, Any] | None) -> str:
+    from autolora.clock import today
+
     if index is None:
         return "none is released: searches read the working index"
     adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
-    days = (datetime.now(UTC).date() - date.fromisoformat(index["day"])).days if index["day"] else None
+    days = (today() - date.fromisoformat(index["day"])).days if index["day"] else None
     day = "an unknown day" if days is None else f"{index['day']} ({counted(days, 'day')} ago)"
     return f"{index['digest'][:12]} of {day}, {adapters}"

@@ -77,7 +77,7 @@ def notice(root: Path, state: ReleaseState, last: LastRefresh) -> list[str]:
 
 def attention(state: ReleaseState) -> list[str]:
     """Return what an operator may want to know: the pin, and the checks of the last decision that only warn."""
-    pinned = [f"{state.pin}: refreshes promote nothing until `autolora versions lift`"] if state.pin else []
+    pinned = [f"refreshes promote nothing until `autolora versions lift`: {state.pin}"] if state.pin else []
     if not state.decision:
         return pinned
     warnings = [explain(state.decisions, state.decision, check) for check in state.decision.warnings]
@@ -133,7 +133,7 @@ def _reason(state: ReleaseState, last: LastRefresh, released: date) -> str:
     if state.is_kept_back and later:
         return f"the gate has refused {counted(len(later), 'refresh', 'refreshes')} since {later[0]}"
     if last.problem:
-        return f"the last {counted(last.failures, 'refresh', 'refreshes')} failed"
+        return f"{counted(last.failures, 'refresh', 'refreshes')} failed since the last success"
     if not last.succeeded or last.succeeded[:10] <= released.isoformat():
         return "no refresh has ended since (does the worker run?)"
     return f"the refreshes succeed, the last one on {last.succeeded[:10]}, and find nothing new"
