@@ -7,9 +7,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from autolora import vlm
 from autolora.captions import stage
+from autolora.captions.store import captions_path
 from autolora.params import Params
 from autolora.progress import Progress
-from flows.stage import ROOT, flow, params, print_and_log, run, task, today
+from autolora.storage.files import read_rows
+from flows.stage import ROOT, flow, params, print_and_log, report, run, task, today
 
 CONCURRENT_BATCHES = 4
 """the engine limits how many images of these are captioned at once"""
@@ -21,6 +23,11 @@ def plan(values: Params) -> list[stage.CaptionBatch]:
     if batches:
         vlm.captioner(values.models, values.captions, values.vllm)
     return batches
+
+
+def stored_captions() -> int:
+    """Return the number of captions on disk."""
+    return sum(1 for _ in read_rows(captions_path(ROOT)))
 
 
 @task()
@@ -36,7 +43,7 @@ def describe(batch: stage.CaptionBatch, values: Params, progress: Progress) -> s
 def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
-    batches = plan(values)
+    batches, before = plan(values), stored_captions()
     with Progress("captions", sum(len(batch.images) for batch in batches), "images") as progress:
         results = describe.map(batches, prefect.unmapped(values), prefect.unmapped(progress)).result()
     seconds, count = time.perf_counter() - started, sum(result.captions for result in results)
@@ -45,6 +52,7 @@ def captions() -> None:
     )
     failures = {image: reason for result in results for image, reason in result.failures.items()}
     stage.finish(ROOT, values.captions, vlm.digest(values.models), values.models.dtype, today(), failures)
+    report(added=count, removed=before + count - stored_captions())
 
 
 if __name__ == "__main__":

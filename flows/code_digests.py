@@ -29,6 +29,7 @@ PARAMS = "autolora/params/"
 PLUMBING = (
     PARAMS,
     "autolora/__init__.py",
+    "autolora/clock.py",
     "autolora/errors.py",
     "autolora/interrupt.py",
     "autolora/progress.py",

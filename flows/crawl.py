@@ -5,6 +5,7 @@ import datetime
 import os
 import time
 
+from autolora.catalog.store import catalog_path
 from autolora.crawl import stage
 from autolora.crawl.plan import CatalogPlan
 from autolora.crawl.scan import HubScan
@@ -12,7 +13,8 @@ from autolora.errors import HubError
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
 from autolora.refresh import crawl_summary as summary
-from flows.stage import ROOT, flow, params, print_and_log, run, task, today
+from autolora.storage.hashes import hash_file
+from flows.stage import ROOT, flow, params, print_and_log, report, run, task, today
 
 
 @task(retries=1, retry_delay_seconds=[2])
@@ -26,6 +28,7 @@ def scan_hub(name: str, values: Params, day: datetime.date, write_journal: bool 
 def crawl(dry_run: bool = False) -> None:
     """Write the catalog. The listings of a hub that fails stay; if all hubs fail, the catalog is not changed."""
     if dry_run:
+        report(dry_run="yes")
         print_downloads()
     else:
         write_catalog()
@@ -39,6 +42,8 @@ def write_catalog() -> None:
     values, day, started = params(), today(), time.perf_counter()
     plan = scan_and_plan(values, day)
     stage.write(ROOT, plan)
+    summary.keep_problems(ROOT, plan)
+    report(**summary.changed_files(plan), digest=hash_file(catalog_path(ROOT)))
     print_line(summary.catalog_line(plan, time.perf_counter() - started))
     report_problems(plan, values)
 

@@ -2,7 +2,7 @@
 
 from autolora.dataset import stage
 from autolora.storage.tables import Counts
-from flows.stage import ROOT, flow, params, print_and_log, run
+from flows.stage import ROOT, flow, params, print_and_log, report, run
 
 
 @flow(name="dataset")
@@ -10,7 +10,9 @@ def dataset() -> None:
     """Write data/dataset, data/training.jsonl and digests/dataset.json."""
     section = params().dataset
     sync = stage.open_sync(ROOT, section)
-    report_counts("adapters", sync.update_adapters())
+    adapters = sync.update_adapters()
+    report(added=adapters.added, removed=adapters.removed)
+    report_counts("adapters", adapters)
     if sync.update_training_lock():
         print_and_log(f"[dataset] training lock: adapters first seen up to {section.train_until}")
     report_counts("renderings", sync.update_renderings())

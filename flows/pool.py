@@ -21,7 +21,7 @@ from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from autolora.progress import Progress
 from autolora.storage.files import MB
-from flows.stage import ROOT, Task, flow, params, print_and_log, run, task, today
+from flows.stage import ROOT, Task, flow, params, print_and_log, report, run, task, today
 
 ADAPTERS_PER_TASK = 8
 RENDERINGS_PER_TASK = 32
@@ -56,6 +56,7 @@ def pool() -> None:
     values = params()
     models.set_threads(values.models)
     recipe = ReadRecipe.for_base_model(models.transformer_config(values.models), values.pool)
+    before = pool_store.adapters(ROOT).keys()
     sync, tokens = open_pool(recipe), tokens_from_environment(os.environ)
     hubs = {name: open_hub(name, values.hubs, tokens) for name in sync.hubs()}
     ingest, workers = Ingest(sync.tables, hubs, recipe, values.crawl.max_file_mb), values.hubs.downloads
@@ -65,6 +66,8 @@ def pool() -> None:
     images = by_hub(sync.missing_renderings(), lambda image: image.hub)
     failures += fetch(fetch_renderings, ingest, images, RENDERINGS_PER_TASK, workers, "images")
     sync.finish(today(), failures)
+    after = sync.rows().keys()
+    report(added=len(after - before), removed=len(before - after))
 
 
 def by_hub(wanted: Sequence[Any], hub: Callable[[Any], str]) -> dict[str, list[Any]]:

@@ -15,20 +15,16 @@ from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import LOADER, object_path, read_list, read_records, sizes_in_remote
 from autolora.refresh.last_refresh import record_release
 from autolora.refresh.outcomes import Outcome
-from autolora.releases.checks import Decision, record
+from autolora.releases.checks import Decision, explain, read_decisions, record
 from autolora.releases.gate import judge
 from autolora.releases.pin import read_pin
 from autolora.releases.tags import INDEX, PREFIX, REFUSED, free_name, release_tags
 from autolora.storage.git import branches, list_tags, read_revisions
 from flows import dvc, git
-from flows.stage import ROOT, now, params, print_and_log, today
+from flows.stage import ROOT, PromotionRefused, now, params, print_and_log, today
 
 MAX_NAMED = 3
 """objects that an error names"""
-
-
-class PromotionRefused(AutoLoraError):
-    """The gate has refused an index; the one before is served on."""
 
 
 def decide(outcomes: Sequence[Outcome]) -> Decision | None:
@@ -55,8 +51,9 @@ def describe(decision: Decision | None) -> str:
     lines = [
         f"**Gate: {decision.verdict}.** {passed} of {len(decision.checks)} checks are met. {decision.reason}".rstrip()
     ]
-    lines += [f"- refused: {check}" for check in decision.refusals]
-    lines += [f"- warning: {check}" for check in decision.warnings]
+    known = read_decisions(ROOT)
+    lines += [f"- refused: {explain(known, decision, check)}" for check in decision.refusals]
+    lines += [f"- warning: {explain(known, decision, check)}" for check in decision.warnings]
     return "\n".join(lines)
 
 

@@ -6,10 +6,12 @@ follow the release: if they fail, the refresh fails, and the new index stays.
 """
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.events import emit_event
 from prefect.task_engine import TaskRunTimeoutError
 
 from autolora.catalog import failed_items
@@ -19,6 +21,7 @@ from autolora.index.served import former_digest
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.pool.store import adapters
+from autolora.refresh.crawl_summary import read_problems
 from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import (
     failure_notice,
@@ -29,6 +32,8 @@ from autolora.refresh.last_refresh import (
 )
 from autolora.refresh.outcomes import Outcome, outcomes
 from autolora.refresh.summary import caption_summary, problems, refresh_summary
+from autolora.releases.checks import Decision
+from autolora.releases.state import read_state
 from autolora.report import page
 from autolora.report.measured import read_digests
 from autolora.stages import AFTER_RELEASE
@@ -38,11 +43,13 @@ from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, promotion, stage
 from flows.stage import (
     ROOT,
+    PromotionRefused,
     StageFailed,
     check_code,
     flow,
     now,
     params,
+    report,
     run,
     task,
     time_limit_s,
@@ -74,10 +81,11 @@ def record_outcomes(before: Snapshot) -> tuple[Changes, list[Outcome]]:
     """Return the changes since a snapshot and what became of each file; write data/refresh.json if anything changed."""
     after = snapshot(ROOT)
     changes = compare(before, after)
+    found = [*read_problems(ROOT), *problems(changes)]
     results = outcomes(changes, after, adapters(ROOT), failed_items.read(ROOT), params().hubs)
     if changes:
         digest, count = content_digest(ROOT), read_digest(ROOT, "index")["rows"]
-        write_refresh(ROOT, RefreshRecord.of(today(), digest, count, results, problems(changes)))
+        write_refresh(ROOT, RefreshRecord.of(today(), digest, count, results, found))
     return changes, results
 
 
@@ -102,15 +110,20 @@ def untrack_outputs() -> None:
 def refresh(with_crawl: bool = True) -> None:
     """Refresh the pool and everything made from it. with_crawl: ask the hubs first."""
     with exclusive_lock(ROOT) as lock_fd:
+        report(digest=former_digest(ROOT))
         try:
             with recorded():
                 dvc.repair_files()
                 git.remove_stale_locks()
                 check_code("refresh")
                 run_in_time(lock_fd, with_crawl)
+        except PromotionRefused:
+            raise
         except AutoLoraError as error:
             publish(failure_text(error), printed=f"The refresh failed. {failure_advice()}")
             raise
+        finally:
+            alarm_if_stale()
 
 
 def run_in_time(lock_fd: int, with_crawl: bool) -> None:
@@ -137,10 +150,14 @@ def run_steps(lock_fd: int, with_crawl: bool = True) -> None:
     deferred = [item for item in failed_items.read(ROOT).values() if item.is_deferred(today())]
     gate = promotion.describe(decision)
     summary = f"{refresh_summary(changes, results, deferred)}\n\n{captions}\n\n{gate}"
+    count_outcomes(results, decision)
     seconds = time.monotonic() - started
-    publish(f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s")
+    text = f"{summary}\n\nServed index: `{former_digest(ROOT)}`, after {seconds:.0f} s"
     if decision and decision.verdict == "refused":
-        raise promotion.refused_error(decision, promotion.keep_refused(summary))
+        refusal = promotion.refused_error(decision, promotion.keep_refused(summary))
+        publish(f"**{refusal}**\n\n{text}", printed=text)
+        raise refusal
+    publish(text)
     save(summary, lock_fd)
     if changed := run_later_stages(lock_fd):
         save(f"Changed after the release: {', '.join(changed)}", lock_fd)
@@ -154,7 +171,7 @@ def recorded() -> Iterator[None]:
         yield
     except Exception as error:
         with _attempted():
-            record_failure(ROOT, now(), stage.reason_of(error))
+            record_failure(ROOT, now(), stage.reason_of(error), isinstance(error, PromotionRefused))
             page.assemble(ROOT)
         raise
     record_success(ROOT, now())
@@ -164,12 +181,33 @@ def recorded() -> Iterator[None]:
 
 
 @contextmanager
-def _attempted() -> Iterator[None]:
+def _attempted(consequence: str = "reports/index.html stays as it was") -> Iterator[None]:
     """Print an error of the block and go on: a full disk, or what a failed refresh has left, hides no other reason."""
     try:
         yield
     except Exception as problem:
-        stage.print_and_log(f"[refresh] reports/index.html stays as it was: {stage.reason_of(problem)}")
+        stage.print_and_log(f"[refresh] {consequence}: {stage.reason_of(problem)}")
+
+
+def count_outcomes(results: Sequence[Outcome], decision: Decision | None) -> None:
+    """Add to the last line of the refresh what has become of the files, and the verdict."""
+    kinds = Counter(result.kind for result in results)
+    report(
+        digest=former_digest(ROOT),
+        added=kinds["accepted"],
+        removed=kinds["removed"],
+        verdict=decision.verdict.replace(" ", "-") if decision else "unchanged",
+    )
+
+
+def alarm_if_stale() -> None:
+    """Send the Prefect event `autolora.stale` if there was no release for refresh.stale_days days."""
+    with _attempted("no alarm is sent"):
+        last, days = read_last_refresh(ROOT), params().refresh.stale_days
+        if message := read_state(ROOT, last, days, now()).stale:
+            stage.print_and_log(f"[refresh] {message}")
+            resource = {"prefect.resource.id": f"autolora.{ROOT.name}", "prefect.resource.name": ROOT.name}
+            emit_event("autolora.stale", resource, payload={"message": message})
 
 
 def build(lock_fd: int, with_crawl: bool) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
@@ -26,12 +27,15 @@ from prefect.flow_engine import FlowRunTimeoutError, run_flow_sync
 from prefect.settings import temporary_settings
 from prefect.states import Failed, Pending
 
-from autolora.errors import AutoLoraError, ParamsError
+from autolora.clock import now as now
+from autolora.clock import today as today
+from autolora.errors import AutoLoraError
 from autolora.interrupt import raise_if_interrupted
 from autolora.params import Params, load
 from autolora.progress import show_progress
 from autolora.stages import STAGES
-from autolora.storage.files import write_atomic
+from autolora.storage.files import read_json, write_atomic
+from autolora.storage.incremental import digest_path
 from flows import code_digests
 
 ROOT = Path.cwd()
@@ -42,6 +46,9 @@ PARENT_VARIABLE, TAG_VARIABLE = "AUTOLORA_PARENT_TASK_RUN", "AUTOLORA_REFRESH_TA
 FAILURE_VARIABLE = "AUTOLORA_FAILURE_VARIABLE"
 """environment variable with the path of the file for the reason of a failure"""
 SECONDS_PER_HOUR = 3600
+SHORT_DIGEST = 12
+facts: dict[str, object] = {}
+"""what the last line of this process's flow says beside what all lines say"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,24 +64,13 @@ class StageFailed(AutoLoraError):
         self.output = output
 
 
+class PromotionRefused(AutoLoraError):
+    """The gate has refused an index; the one before is served on. The state of such a run is `Refused`."""
+
+
 def params() -> Params:
     """Load params.yaml of the repository the process was started in."""
     return load(ROOT / "params.yaml")
-
-
-def now() -> datetime:
-    """Return the time (UTC) that SOURCE_DATE_EPOCH names, or the clock's."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        seconds = time.time() if epoch is None else int(epoch)
-    except ValueError as error:
-        raise ParamsError(f"SOURCE_DATE_EPOCH is {epoch!r} but must be seconds since 1970") from error
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def today() -> date:
-    """Return the day of `now`."""
-    return now().date()
 
 
 def measured_on() -> date:
@@ -94,21 +90,45 @@ def task(**options: Any) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
 
 
 def flow(name: str, **options: Any) -> Callable[[Callable[P, None]], prefect.Flow[P, Any]]:
-    """Return a decorator for a Prefect flow; if it raises an AutoLoraError, its state begins with that reason."""
+    """Return a decorator for a Prefect flow; if it raises an AutoLoraError, its state begins with that reason.
+
+    The flow ends with one line of facts.
+    """
 
     def wrap(function: Callable[P, None]) -> prefect.Flow[P, Any]:
         @wraps(function)
         def with_reason(*args: P.args, **kwargs: P.kwargs) -> prefect.State | None:
+            started, outcome = time.perf_counter(), "Failed"
+            facts.clear()
             try:
                 function(*args, **kwargs)
+                outcome = "Done"
             except AutoLoraError as error:
-                return Failed(message=reason_of(error), data=error)
+                outcome = "Refused" if isinstance(error, PromotionRefused) else "Failed"
+                return Failed(name=outcome, message=reason_of(error), data=error)
+            finally:
+                with suppress(AutoLoraError):  # hides no other reason
+                    print_and_log(_line(name, time.perf_counter() - started, outcome))
             return None
 
         decorated: prefect.Flow[P, Any] = prefect.flow(name=name, **options)(with_reason)
         return decorated
 
     return wrap
+
+
+def report(**values: object) -> None:
+    """Add facts to the line with which the flow of this process ends."""
+    facts.update(values)
+
+
+def _line(name: str, seconds: float, outcome: str) -> str:
+    """Return what became of a flow as key=value pairs, for programs that read logs; no value has a space."""
+    digest = read_json(digest_path(ROOT, name)) or {}
+    values = {"stage": name, "day": today(), "seconds": f"{seconds:.1f}", "digest": digest.get("sha256")}
+    values |= facts | {"outcome": outcome.lower()}
+    values["digest"] = str(values["digest"] or "none")[:SHORT_DIGEST]
+    return " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def run(flow: Callable[..., Any], parse: bool = True, guard: bool = True, **parameters: bool) -> None:
@@ -180,7 +200,8 @@ def _run(flow: Callable[..., Any], guard: bool, parameters: Mapping[str, bool]) 
         _write_reason(name, error)
         raise
     finally:
-        print(f"[{name}] {time.perf_counter() - started:.1f} s", flush=True)
+        if not isinstance(flow, prefect.Flow):  # which prints its own line
+            print(f"[{name}] {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def _write_reason(name: str, error: Exception) -> None:
@@ -192,7 +213,7 @@ def _write_reason(name: str, error: Exception) -> None:
 def _run_linked(flow: prefect.Flow[..., Any], parameters: Mapping[str, bool]) -> None:
     """Run a flow, named by flow and day; if a refresh started it, as a subflow of that refresh and with its tag.
 
-    Heartbeats are off, because Prefect waits for their thread for up to a second at the end of a flow.
+    Only a refresh sends heartbeats: Prefect waits for their thread for up to a second at the end of a flow.
     """
     parent = os.environ.get(PARENT_VARIABLE)
     with get_client(sync_client=True) as client:
@@ -205,7 +226,11 @@ def _run_linked(flow: prefect.Flow[..., Any], parameters: Mapping[str, bool]) ->
             state=Pending(),
         )
     try:
-        with temporary_settings({"flows.heartbeat_frequency": None}):
+        with (
+            nullcontext()
+            if flow.name == "refresh"
+            else temporary_settings({"flows.heartbeat_frequency": None})
+        ):
             run_flow_sync(flow, flow_run=flow_run, parameters=dict(parameters))
     except FlowRunTimeoutError as error:
         raise too_late(flow.name) from error

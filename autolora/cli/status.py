@@ -1,7 +1,7 @@
 """`autolora status`: how the last refresh ended, what is served, and what waits."""
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,30 +14,37 @@ from autolora.wording import counted, printable
 
 if TYPE_CHECKING:
     from autolora.refresh.last_refresh import LastRefresh
+    from autolora.releases.state import ReleaseState
 
 
 def status(as_json: Json = False) -> None:
-    """Print how the last refresh ended, which index is served, and what waits.
+    """Print how the last refresh ended, which index is served and why no newer one, and what waits.
 
-    The exit code is 1 if the last refresh failed or was killed.
+    The exit code is 1 if the last refresh failed, was killed or refused, or if there was no release for
+    refresh.stale_days days.
     """
+    from autolora.clock import now
     from autolora.refresh.history import read_refresh
     from autolora.refresh.last_refresh import failure_notice, read_last_refresh
+    from autolora.releases.state import read_state
 
-    root, _ = enter_repository()
+    root, params = enter_repository()
     last, record = read_last_refresh(root), read_refresh(root)
+    time = now()
+    release = read_state(root, last, params.refresh.stale_days, time)
     state = {
         "last_refresh": asdict(last) | {"problem": last.problem},
         "last_changes": record and {"day": record.day.isoformat(), "counts": record.counts},
         "index": _index(root, last),
+        "release": release.to_json(time),
         "waiting": _waiting(root),
     }
     if as_json:
         print(to_json(state))
     else:
-        facts = _facts(last, state, " ".join(failure_notice(root, last)[1:]))
+        facts = _facts(last, state, " ".join(failure_notice(root, last)[1:]), release)
         print_facts({label: printable(text) for label, text in facts.items() if text})
-    if last.problem:
+    if last.problem or release.stale:
         raise typer.Exit(1)
 
 
@@ -67,17 +74,23 @@ def _waiting(root: Path) -> dict[str, Any]:
     }
 
 
-def _facts(last: "LastRefresh", state: dict[str, Any], advice: str) -> dict[str, str]:
+def _facts(
+    last: "LastRefresh", state: dict[str, Any], advice: str, release: "ReleaseState"
+) -> dict[str, str]:
     """Return labels and texts; an empty text does not apply. advice: which index is served, and what to do."""
     from autolora.refresh.last_refresh import to_words
     from autolora.refresh.outcomes import LABELS
+    from autolora.releases.state import gate_lines
 
     changes, waiting = state["last_changes"] or {"day": "", "counts": {}}, state["waiting"]
     counts = ", ".join(f"{count} {LABELS[kind]}" for kind, count in changes["counts"].items())
     attempt = f", next attempt on {waiting['next_attempt']}" if waiting["failed_items"] else ""
     return {
+        "no release": release.stale,
         "last refresh": last.problem or ("succeeded" if last.succeeded else "none is recorded here"),
         "what to do": advice,
+        "gate": "\n".join(gate_lines(release)),
+        "pinned": str(release.pin or ""),
         "in a row": counted(last.failures, "failure") if last.problem else "",
         "last success": to_words(last.succeeded) if last.succeeded else "",
         "last changes": changes["day"] and f"{changes['day']}: {counts or 'no file'}",
@@ -89,9 +102,11 @@ def _facts(last: "LastRefresh", state: dict[str, Any], advice: str) -> dict[str,
 
 
 def _describe_index(index: dict[str, Any] | None) -> str:
+    from autolora.clock import today
+
     if index is None:
         return "none is released: searches read the working index"
     adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
-    days = (datetime.now(UTC).date() - date.fromisoformat(index["day"])).days if index["day"] else None
+    days = (today() - date.fromisoformat(index["day"])).days if index["day"] else None
     day = "an unknown day" if days is None else f"{index['day']} ({counted(days, 'day')} ago)"
     return f"{index['digest'][:12]} of {day}, {adapters}"

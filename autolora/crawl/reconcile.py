@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 from autolora.crawl.scan import HubScan, Sighting, classify
 from autolora.hubs import Availability
@@ -11,6 +11,8 @@ from autolora.records import Listing
 
 ALWAYS_BELIEVED = 2
 """absent models of a hub that are believed whatever their share: of a few models, every removal is a large share"""
+RECENT = timedelta(days=7)
+"""in which the withdrawals of earlier nights count too: a hub that fails for days loses a part each night"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +45,7 @@ def reconcile_hub(known: Sequence[Listing], scan: HubScan, rules: CrawlParams, t
                 pass  # replaced by the scan's listing, or left out of the catalog
     problems = (*scan.problems, *(f"{id}: {reason}" for id, reason in scan.failed.items()))
     if scan.is_full:
-        num_known = len({listing.id for listing in known if listing.status != "withdrawn"})
-        problem = _absence_problem(unseen, num_known, scan, rules.max_withdrawn_share)
+        problem = _absence_problem(unseen, known, scan, rules.max_withdrawn_share, today)
         problems += (problem,) if problem else ()
         updated += _update_absent(unseen, scan, today, is_believed=problem is None)
     else:
@@ -102,7 +103,7 @@ def _update_absent(
 
 
 def _absence_problem(
-    unseen: Iterable[Listing], num_known: int, scan: HubScan, max_share: float
+    unseen: Iterable[Listing], known: Sequence[Listing], scan: HubScan, max_share: float, today: date
 ) -> str | None:
     """Return the problem of a scan in which too many models are absent to be believed, or None.
 
@@ -116,12 +117,25 @@ def _absence_problem(
     if scan.is_truncated:
         absent, num_models, models = not_found, len(scan.availability), "checked models"
     else:
+        num_known = len({listing.id for listing in known if listing.status != "withdrawn"})
         absent, num_models, models = not_found + available + unchecked, num_known, "known models"
-    if absent <= max(ALWAYS_BELIEVED, max_share * num_models):
+    recent = _recently_withdrawn(known, num_models, max_share, today)
+    if absent <= ALWAYS_BELIEVED or absent + recent <= max_share * (num_models + recent):
         return None
+    before = f" and {recent} were withdrawn in the {RECENT.days} days before" if recent else ""
     return (
         f"{absent} of {num_models} {models} are absent ({not_found} not found, {available} missing from the list but "
-        f"available, {unchecked} not checked), more than crawl.max_withdrawn_share = {max_share:g} allows: none of "
-        f"them is withdrawn. Check hubs.{scan.hub} and crawl.filters; if the models are gone, set "
+        f"available, {unchecked} not checked){before}, more than crawl.max_withdrawn_share = {max_share:g} allows: "
+        f"none of them is withdrawn. Check hubs.{scan.hub} and crawl.filters; if the models are gone, set "
         "crawl.max_withdrawn_share to 1 for one crawl"
     )
+
+
+def _recently_withdrawn(known: Iterable[Listing], num_models: int, max_share: float, today: date) -> int:
+    """Return the number of models that were withdrawn lately; 0 if they are more than a night may withdraw.
+
+    So many were withdrawn by an operator's confirmation, or by statements on single models.
+    """
+    days = ((listing.id, listing.withdrawn) for listing in known if listing.withdrawn)
+    recent = len({id for id, day in days if day > today - RECENT})
+    return recent if recent <= max_share * (num_models + recent) else 0

@@ -95,3 +95,5 @@ class RefreshParams:
     """file with the pinned queries, one per line, by which a release is compared with the one before"""
     timeout_h: Positive
     """hours after which a refresh, or a stage, fails"""
+    stale_days: Count | None
+    """days without a release after which an alarm is raised; null: never"""

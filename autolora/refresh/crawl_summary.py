@@ -1,7 +1,9 @@
 """Text of the crawl's summary: the lines of a crawl and the table of a dry run."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -10,8 +12,11 @@ from autolora.catalog.diff import dropped_hubs, newly_withdrawn, qualified_name
 from autolora.catalog.failed_models import group_by_model
 from autolora.crawl.budget import GB, Cost
 from autolora.crawl.plan import CatalogPlan
+from autolora.storage.files import read_json, write_atomic
 from autolora.wording import counted
 
+PROBLEMS = "cache/crawl_problems.json"
+"""the hubs' problems in the last crawl, for the report of the refresh"""
 TABLE_WIDTH = 120
 """minimum width of a printed table, in characters"""
 STALE = " was not scanned, its listings are stale"
@@ -31,6 +36,15 @@ def catalog_line(plan: CatalogPlan, seconds: float) -> str:
     )
     hubs = counted(sum(not scan.is_down for scan in plan.scans), "hub")
     return f"{files} in the catalog of {plan.today}; {hubs} scanned in {seconds:.1f} s"
+
+
+def changed_files(plan: CatalogPlan) -> dict[str, int]:
+    """Return the numbers of files that a crawl adds to the active ones and removes from them."""
+    before, after = (
+        {listing.key for listing in listings if listing.is_active}
+        for listings in (plan.before, plan.listings)
+    )
+    return {"added": len(after - before), "removed": len(before - after)}
 
 
 def downloads_table(plan: CatalogPlan, downloads: Mapping[str, Cost], hubs: Sequence[str]) -> Table:
@@ -68,12 +82,6 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
 
     hubs: the names in crawl.hubs. Each kind has at most MAX_LINES lines.
     """
-    down = {scan.hub for scan in plan.scans if scan.is_down}
-    problems = [
-        f"hub {hub}{STALE if hub in down else ''}: {problem.removeprefix(f'hub {hub}: ')}"
-        for hub, hub_problems in plan.problems.items()
-        for problem in hub_problems
-    ]
     deferred = [
         f"deferred until {model.retry_on}, {model.failure}: {model.name}{model.others} ({model.reason})"
         for model in group_by_model(plan.deferred)
@@ -98,12 +106,36 @@ def report_lines(plan: CatalogPlan, hubs: Sequence[str]) -> list[str]:
     ]
     return [
         line
-        for lines in (problems, deferred, queued, oversized, dropped, withdrawn, taken_down)
-        for line in (
-            *lines[:MAX_LINES],
-            *([f"… and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []),
-        )
+        for lines in (problem_lines(plan), deferred, queued, oversized, dropped, withdrawn, taken_down)
+        for line in _first(lines)
     ]
+
+
+def problem_lines(plan: CatalogPlan) -> list[str]:
+    """Return one line per problem of a hub in its scan and reconciliation."""
+    down = {scan.hub for scan in plan.scans if scan.is_down}
+    return [
+        f"hub {hub}{STALE if hub in down else ''}: {problem.removeprefix(f'hub {hub}: ')}"
+        for hub, hub_problems in plan.problems.items()
+        for problem in hub_problems
+    ]
+
+
+def keep_problems(root: Path, plan: CatalogPlan) -> None:
+    """Write the hubs' problems of a crawl, in place of those of the crawl before."""
+    content = {"day": plan.today.isoformat(), "problems": _first(problem_lines(plan))}
+    write_atomic(root / PROBLEMS, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_problems(root: Path) -> list[str]:
+    """Return the hubs' problems in the last crawl."""
+    content = read_json(root / PROBLEMS)
+    return [*content["problems"]] if content else []
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - MAX_LINES
+    return [*lines[:MAX_LINES], *([f"… and {more} more"] if more > 0 else [])]
 
 
 def cost_text(cost: Cost) -> str:

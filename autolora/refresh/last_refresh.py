@@ -11,14 +11,20 @@ from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.index.served import former_digest
-from autolora.refresh.history import releases
 from autolora.storage.files import read_json, write_atomic
+from autolora.storage.git import history, read_revisions
 from autolora.storage.lock import is_locked
 
 RECORD = Path("cache", "last_refresh.json")
+INDEX = "digests/index.json"
 REMEDY = (
     "Correct the cause, then run `autolora refresh`: it continues from what is finished. "
     "docs/howto/nightly.md says where the log of each stage is."
+)
+
+REFUSED_REMEDY = (
+    "Correct the cause and refresh again, or serve the new index as it is: `autolora versions promote --reason WHY` "
+    "(docs/howto/versions.md)."
 )
 
 logger = logging.getLogger(__name__)
@@ -34,6 +40,8 @@ class LastRefresh:
     """time of the last failure since then, or of the start if the refresh was killed"""
     reason: str = ""
     """of that failure; empty if the refresh was killed"""
+    is_refused: bool = False
+    """whether the gate has refused the new index; otherwise the refresh has failed"""
     failures: int = 0
     """number of failures in a row"""
     started: str | None = None
@@ -50,6 +58,8 @@ class LastRefresh:
         """How the last refresh failed, as a sentence; None if it succeeded, or none has run."""
         if self.failed is None:
             return None
+        if self.is_refused:
+            return f"The gate refused the new index of the refresh of {to_words(self.failed)}."
         if self.reason:
             return f"The refresh of {to_words(self.failed)} failed: {self.reason.rstrip('.')}."
         return (
@@ -72,10 +82,13 @@ def record_start(root: Path, now: datetime) -> LastRefresh:
 
 
 def record_release(root: Path, now: datetime) -> None:
-    """Record that the refresh has released an index, unless it is that of the last release."""
+    """Record that an index was released, unless it is that of the last release; it ends a refusal."""
     last, digest = _read(root), former_digest(root)
     if digest != last.index:
         time = now.isoformat(timespec="seconds")
+        last = (
+            replace(last, failed=None, reason="", is_refused=False, failures=0) if last.is_refused else last
+        )
         _write(root, replace(last, index=digest, released=time, is_released=True))
 
 
@@ -86,9 +99,10 @@ def record_success(root: Path, now: datetime) -> None:
     _write(root, LastRefresh(succeeded=time, index=last.index, released=last.released))
 
 
-def record_failure(root: Path, now: datetime, reason: str) -> None:
-    """Record that the refresh has failed, maybe after it has released a new index."""
-    _write(root, _failed(_read(root), now.isoformat(timespec="seconds"), reason))
+def record_failure(root: Path, now: datetime, reason: str, is_refused: bool = False) -> None:
+    """Record that the refresh has failed, maybe after it has released a new index, or that it was refused."""
+    failed = _failed(_read(root), now.isoformat(timespec="seconds"), reason)
+    _write(root, replace(failed, is_refused=is_refused))
 
 
 def failure_notice(root: Path, last: LastRefresh) -> list[str]:
@@ -102,14 +116,22 @@ def failure_notice(root: Path, last: LastRefresh) -> list[str]:
         served = "It failed after the release: its new index is served."
     else:
         served = f"The index of {index_day(root, last, digest) or 'an earlier day'} is served."
-    return [last.problem, served, REMEDY]
+    return [last.problem, served, REFUSED_REMEDY if last.is_refused else REMEDY]
 
 
 def index_day(root: Path, last: LastRefresh, digest: str) -> str | None:
-    """Return the day (UTC) on which a refresh released an index, else that of its commit; None if neither is known."""
+    """Return the day on which a refresh released an index, else that of its commit; None if neither is known."""
+    time = index_time(root, last, digest)
+    return time and time[:10]
+
+
+def index_time(root: Path, last: LastRefresh, digest: str) -> str | None:
+    """Return the time (ISO 8601) at which an index was released, else that of its newest commit; None without."""
     if digest == last.index and last.released:
-        return last.released[:10]
-    return next((found.commit.date[:10] for found in releases(root)[::-1] if found.index == digest), None)
+        return last.released
+    commits = history(root, INDEX)
+    texts = read_revisions(root, [commit.sha for commit in commits], INDEX)
+    return next((commit.date for commit in commits if f'"{digest}"' in texts.get(commit.sha, "")), None)
 
 
 def to_words(time: str) -> str:
@@ -123,7 +145,9 @@ def _killed(last: LastRefresh) -> LastRefresh:
 
 
 def _failed(last: LastRefresh, time: str, reason: str) -> LastRefresh:
-    return replace(last, started=None, failed=time, reason=reason, failures=last.failures + 1)
+    return replace(
+        last, started=None, failed=time, reason=reason, is_refused=False, failures=last.failures + 1
+    )
 
 
 def _read(root: Path) -> LastRefresh:

@@ -15,6 +15,10 @@ NIGHTS = 30
 
 Severity = Literal["refuse", "warn"]
 Verdict = Literal["promoted", "refused", "pinned", "promoted by hand", "taken down"]
+SERVED = ("promoted", "promoted by hand")
+"""verdicts after which the index was served"""
+SHOWN_NIGHTS = 10
+"""of the history of a rate that a message shows"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,9 +109,21 @@ def nights(decisions: Sequence[Decision], name: str, hub: str) -> list[tuple[int
     return [*_rates(decisions, name, hub)][-NIGHTS:]
 
 
+def past_nights(decisions: Sequence[Decision], decision: Decision, check: Check) -> list[tuple[int, int]]:
+    """Return (events, trials) of a rate on the last nights before a decision; empty for an exact check."""
+    before = decisions[:-1] if decision in decisions[-1:] else decisions
+    return nights(before, check.name, check.hub)[-SHOWN_NIGHTS:] if check.hub else []
+
+
+def explain(decisions: Sequence[Decision], decision: Decision, check: Check) -> str:
+    """Return a check of a decision as a phrase: value, rule, offenders, and what the nights before were like."""
+    past = ", ".join(f"{events} of {trials}" for events, trials in past_nights(decisions, decision, check))
+    return f"{check} (on the nights before: {past})" if past else str(check)
+
+
 def _rates(decisions: Sequence[Decision], name: str, hub: str) -> Iterator[tuple[int, int]]:
     for decision in decisions:
-        if decision.verdict in ("promoted", "promoted by hand"):
+        if decision.verdict in SERVED:
             for check in decision.checks:
                 if (check.name, check.hub) == (name, hub) and check.trials:
                     yield int(check.value), check.trials

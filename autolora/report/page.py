@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def assemble(root: Path) -> Path:
     """Write reports/index.html from what the stages have written so far; return its path."""
     params = load(root / "params.yaml") if (root / "params.yaml").is_file() else None
-    values = report_values(root)
+    values = report_values(root, params)
     values["newest"] = newest(root, params.hubs if params else None, values["record"])
     path = root / "reports" / "index.html"
     write_atomic(path, render(values))

@@ -10,16 +10,19 @@ from typing import Any
 from autolora.catalog.diff import qualified_name
 from autolora.catalog.failed_models import group_by_model
 from autolora.catalog.store import read_all_or_empty
+from autolora.clock import now
 from autolora.index import store as index
 from autolora.index.caption_check import disagreeing, read_caption_checks
 from autolora.index.served import copy_path, former_digest
 from autolora.lora.remedies import REMEDIES
+from autolora.params import Params
 from autolora.pool.batches import batches_folder
 from autolora.records import Adapter, Listing
 from autolora.refresh.history import read_refresh, releases
-from autolora.refresh.last_refresh import failure_notice, read_last_refresh
+from autolora.refresh.last_refresh import read_last_refresh
 from autolora.refresh.outcomes import LABELS
 from autolora.refresh.waiting import read_waiting
+from autolora.releases.state import attention, notice, read_state
 from autolora.report.headlines import headlines
 from autolora.report.measured import read_measured
 from autolora.report.trends import trends
@@ -33,19 +36,22 @@ MAX_REFUSED = 200
 """refused files of the pool that are named"""
 
 
-def report_values(root: Path) -> dict[str, Any]:
-    """Return the values of the template components/report.html.
+def report_values(root: Path, params: Params | None) -> dict[str, Any]:
+    """Return the values of the template components/report.html. params: None in a project without params.yaml.
 
     Raises MissingArtifact or MismatchError if a file is damaged.
     """
     record, measured = read_refresh(root), read_measured(root)
     refused, listings = _refused(root), read_all_or_empty(root)
+    last = read_last_refresh(root)
+    state = read_state(root, last, params.refresh.stale_days if params else None, now())
     return {
-        "notice": failure_notice(root, read_last_refresh(root)),
+        "notice": notice(root, state, last),
         "record": record,
         "refused_now": [row for row in record.outcomes if row.kind == "refused"] if record else [],
         "labels": LABELS,
         "attention": [
+            *attention(state),
             *(record.problems if record else ()),
             *_waiting(root, listings),
             *_captions(root),

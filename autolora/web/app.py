@@ -15,7 +15,7 @@ from autolora.params import Params
 from autolora.web.errors import add_error_pages
 from autolora.web.guard import Access, Guard
 from autolora.web.rendering import COMPONENTS, STATIC
-from autolora.web.routes import api, files, images, pages, pool, uploads
+from autolora.web.routes import api, files, health, images, pages, pool, uploads
 from autolora.web.site import Site, open_site
 
 FOLLOW_EVERY_S = 2.0
@@ -52,7 +52,15 @@ def create_app(root: Path, params: Params, access: Access, started: Callable[[],
         dependencies=[Depends(check_parameters)],
     )
     app.state.site = site
-    for router in (pages.router, files.router, uploads.router, images.router, pool.router, api.router):
+    for router in (
+        pages.router,
+        files.router,
+        uploads.router,
+        images.router,
+        pool.router,
+        api.router,
+        health.router,
+    ):
         app.include_router(router)
     app.mount("/components", StaticFiles(directory=COMPONENTS), name="components")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -3,7 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
 from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import record_failure, record_release, record_start, record_success
+from autolora.releases.checks import Check, Decision, record
+from autolora.releases.pin import Pin, write_pin
 from autolora.storage.files import write_atomic
+from autolora.storage.incremental import write_digest
 from autolora.storage.lock import exclusive_lock
 from tests.support.report_root import make_listing
 from tests.test_core import imported
@@ -52,13 +55,14 @@ def test_without_a_refresh_nothing_has_failed(root: Path) -> None:
     assert run_json()["index"] is None
 
 
-def test_a_success_names_the_index_and_what_came(root: Path) -> None:
+def test_a_success_names_the_index_and_what_came(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(NIGHT.timestamp())))
     write_atomic(root / "cache/served", f"{INDEX}\n")
     record_start(root, NIGHT)
     record_release(root, NIGHT)
     record_success(root, NIGHT)
-    record = RefreshRecord.of(DAY, INDEX, 7, [], [])
-    write_refresh(root, replace(record, counts={"accepted": 3, "refused": 1}))
+    brought = RefreshRecord.of(DAY, INDEX, 7, [], [])
+    write_refresh(root, replace(brought, counts={"accepted": 3, "refused": 1}))
     code, text = run()
     assert code == 0 and "last refresh succeeded last success 2026-11-27, 02:00 UTC" in text
     assert "last changes 2026-11-27: 3 accepted, 1 refused" in text
@@ -83,6 +87,41 @@ def test_a_killed_refresh_is_a_failure_and_a_running_one_is_not(root: Path) -> N
     assert code == 0 and "running since 2026-11-27, 02:00 UTC" in text
     code, text = run()
     assert code == 1 and "did not finish" in text and "running no" in text
+
+
+def test_a_refused_refresh_says_why_and_has_exit_code_1(root: Path) -> None:
+    refuse(root, DAY)
+    code, text = run()
+    assert code == 1 and "last refresh The gate refused the new index of the refresh of 2026-11-27" in text
+    assert "gate refused on 2026-11-27, 0 of 1 check met adapters is 3, but must be 4" in text
+    assert "autolora versions promote --reason WHY" in text
+    (unmet,) = run_json()["release"]["gate"]["unmet"]
+    assert (unmet["name"], unmet["value"], unmet["rule"], unmet["nights"]) == ("adapters", 3, "4", [])
+
+
+def test_no_release_for_days_has_exit_code_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic(root / "cache/served", f"{INDEX}\n")
+    record_start(root, NIGHT)
+    record_release(root, NIGHT)
+    record_success(root, NIGHT)
+    for days, expected in ((6, 0), (7, 1)):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int((NIGHT + timedelta(days=days)).timestamp())))
+        code, text = run()
+        assert (
+            code == expected and ("no release No release for 7 days, since 2026-11-27: " in text) == expected
+        )
+    write_pin(root, Pin(release="release/x", day="2026-11-27", reason="too many cats"))
+    assert "release/x is pinned since 2026-11-27 (too many cats)" in run()[1]
+    assert run_json()["release"]["pin"]["reason"] == "too many cats"
+
+
+def refuse(root: Path, day: date) -> None:
+    """Record that the gate has refused the working index."""
+    write_digest(root, "index", {}, 4, content="b" * 64)
+    check = Check(name="adapters", value=3, rule="4", passed=False)
+    record(root, Decision(day=day, index="b" * 64, former=INDEX, verdict="refused", checks=(check,)))
+    record_start(root, NIGHT)
+    record_failure(root, NIGHT, "PromotionRefused: the gate refused index bbb", is_refused=True)
 
 
 def test_items_that_wait_are_counted(root: Path) -> None:

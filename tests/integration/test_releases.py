@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.prefect_api import flow_runs
 from tests.support.repository import IDENTITY, Repository, change_params
 
 PROMPT = "a cat in watercolour style"
@@ -24,7 +25,7 @@ def project(repository: Repository, tmp_path_factory: pytest.TempPathFactory) ->
     repository.run("git", "push", "-q", "--set-upstream", "origin", "HEAD")
     for day in (1, 2):
         repository.hub({"day": day})
-        repository.committed_refresh(day)
+        (repository.root.parent / f"night-{day}.log").write_text(repository.committed_refresh(day))
     return repository
 
 
@@ -64,6 +65,23 @@ def test_the_second_release_was_compared_with_the_first(project: Repository) -> 
     checks = {check["name"]: check for check in second["checks"]}
     assert checks["score changes"]["passed"] and checks["score changes"]["value"] <= 1e-5
     assert {"adapters", "trainings", "adapters lost without a reason", "pinned queries won"} <= checks.keys()
+
+
+def test_each_stage_ends_with_one_line_of_facts(project: Repository) -> None:
+    log = (project.root.parent / "night-2.log").read_text()
+    lines = [dict(pair.split("=") for pair in line.split()) for line in log.splitlines() if "stage=" in line]
+    stages = {line["stage"]: line for line in lines}
+    assert list(stages) == ["crawl", "pool", "captions", "dataset", "index", "evaluation", "refresh"]
+    for line in lines:
+        assert line["day"] == "2026-01-06" and float(line["seconds"]) > 0 and line["outcome"] == "done"
+    for name in ("pool", "captions", "dataset", "index", "evaluation"):
+        digest = json.loads((project.root / f"digests/{name}.json").read_text())
+        assert digest["sha256"].startswith(stages[name]["digest"])
+    changes = {name: (line.get("added"), line.get("removed")) for name, line in stages.items()}
+    assert changes["crawl"] == changes["pool"] == changes["dataset"] == changes["index"] == ("1", "0")
+    assert changes["refresh"] == ("1", "0") and stages["refresh"]["verdict"] == "promoted"
+    assert served(project.root).startswith(stages["refresh"]["digest"])
+    assert int(changes["captions"][0] or 0) % 3 == 0 and changes["evaluation"] == (None, None)
 
 
 def test_a_fresh_clone_pulls_every_release(project: Repository, tmp_path: Path) -> None:
@@ -109,6 +127,11 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
         r"a new training: by weights, the first hit is right for 0\.\d+ of \d+ captions before", text
     )
     assert served(project.root) == former
+    assert "verdict=refused outcome=refused" in text
+    runs = flow_runs(project.api, {"state": {"name": {"any_": ["Refused"]}}})
+    assert [(run["name"], run["state_type"]) for run in runs] == [("refresh 2026-01-08", "FAILED")]
+    shown = command(project, "status", day=4, check=False)
+    assert "The gate refused the new index" in shown and "trainings is 1, but must be 0" in shown
     branches = project.run("git", "branch", "--list", "refused/*").stdout.split()
     assert branches == ["refused/2026-01-08"]
     again = project.run("python", "-m", "flows.refresh", day=5, check=False, **IDENTITY)
@@ -116,6 +139,7 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     text = command(project, "versions", "promote", "--reason", "compared", day=5)
     assert "tagged release/2026-01-09" in text and served(project.root) != former
     assert decisions(project)[-1]["verdict"] == "promoted by hand"
+    assert json.loads(command(project, "status", "--json", day=5))["last_refresh"]["problem"] is None
     assert "2026-01-06" in project.run("git", "show", "HEAD:params.yaml").stdout
     assert "train_until is 2026-01-06 already" in command(
         project, "retrain", "--until", "2026-01-06", day=5, check=False

@@ -3,17 +3,25 @@
 Needs Debian's chromium.
 """
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from autolora.refresh.last_refresh import record_failure, record_start
+from autolora.releases.checks import Check, Decision, record
+from autolora.report.page import assemble
+from tests.support.report_root import DAY
 from tests.support.waiting import LIMIT_S
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 
 pytestmark = [
@@ -67,6 +75,25 @@ def test_page_fits_two_screens(browser: Browser, full: Path) -> None:
     page = Opened(browser, full, WIDE).page
     assert page.evaluate("document.documentElement.scrollHeight") <= 2 * WIDE["height"]
     assert page.evaluate("document.getElementById('refused').getBoundingClientRect().top") < WIDE["height"]
+
+
+def test_page_of_a_refused_refresh_fits_two_screens(browser: Browser, full: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(full, tmp_path / "root"))
+    check = Check(
+        name="files refused", hub="civitai", value=17, trials=20, rule="at most 6", passed=False,
+        detail="civitai:1, civitai:2, civitai:3 and 14 more",
+    )  # fmt: skip
+    for days, verdict in ((1, "promoted"), (2, "promoted"), (3, "refused")):
+        day = DAY + timedelta(days=days)
+        checks = (replace(check, hub="modelscope"), check)
+        record(root, Decision(day=day, index="b" * 64, former=None, verdict=verdict, checks=checks))
+    record_start(root, NIGHT)
+    record_failure(root, NIGHT, "PromotionRefused: refused", is_refused=True)
+    assemble(root)
+    opened = Opened(browser, root, WIDE)
+    assert opened.page.evaluate("document.documentElement.scrollHeight") <= 2 * WIDE["height"]
+    assert "on the nights before: 17 of 20, 17 of 20" in opened.page.inner_text(".problem")
+    assert opened.violations() == []
 
 
 def test_every_printed_image_has_a_height(browser: Browser, full: Path) -> None:

@@ -46,7 +46,9 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
 def show_pool(request: Request) -> HTMLResponse:
     """Return what the report shows, without its images: the page of the search begins with those."""
     site: Site = request.app.state.site
-    return render(request, "pool.html", **report_values(site.root), newest=(), adapter_url="/?adapter=")
+    return render(
+        request, "pool.html", **report_values(site.root, site.params), newest=(), adapter_url="/?adapter="
+    )
 
 
 def _sides(site: Site, wanted: Comparison) -> dict[str, Any]:
