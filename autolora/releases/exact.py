@@ -39,8 +39,8 @@ WEIGHTS_INPUTS = ("sha256", "recipe", "encoder_weights")
 INPUTS = (*WEIGHTS_INPUTS, "captions_digest")
 """columns from which its vector follows"""
 NAME = ("hub", "id", "file")
-SPOT_CHECKS = 8
-"""newcomers whose captions are encoded again; of the served adapters it is one"""
+SPOT_CHECKS, SPOT_TEXTS = 8, 24
+"""adapters whose captions are encoded again, as long as these are so many texts: a second for three on two cores"""
 BLOCK = 4096
 """rows that are compared at once, which bounds the memory"""
 
@@ -81,7 +81,8 @@ def stage_checks(root: Path, index: Index) -> Iterator[Check]:
 
 
 def spot_rows(former: Index | None, index: Index, queries: Float32Array) -> list[int]:
-    """Return the rows whose captions are worth encoding again: newcomers that win most queries, and one served adapter.
+    """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
+    served adapter.
 
     queries (Q, d): unit vectors of the pinned queries.
     """
@@ -90,7 +91,7 @@ def spot_rows(former: Index | None, index: Index, queries: Float32Array) -> list
     ids = _texts(index, ("sha256",))
     order = sorted(np.flatnonzero(index.uses_captions).tolist(), key=lambda row: -wins[row])
     new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
-    return new[:SPOT_CHECKS] + served[:1]
+    return [*new[:1], *served[:1], *new[1:SPOT_CHECKS]]
 
 
 def vector_checks(root: Path, index: Index, encode: Encode, chosen: Sequence[int]) -> Iterator[Check]:
@@ -205,19 +206,20 @@ def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
 def _caption_sums(
     root: Path, index: Index, encode: Encode, rows: Sequence[int]
 ) -> Iterator[tuple[int, Float64Array]]:
-    """Yield each of these rows with what its captions add to its vector (d,): the number of renderings with captions
-    times the direction of all captions."""
-    adapters = [index.rows[row]["sha256"] for row in rows]
-    shown = read_where(dataset.folder(root), "renderings", ["adapter", "image"], "adapter", adapters)
-    images = sorted({row["image"] for row in shown})
-    captions = read_where(dataset.folder(root), "captions", ["image", "text"], "image", images)
-    texts = sorted({row["text"] for row in captions})
-    vectors = dict(zip(texts, index.text_map.apply(encode(texts)).astype(np.float64), strict=True))
-    for row, adapter in zip(rows, adapters, strict=True):
-        own = {shown_row["image"] for shown_row in shown if shown_row["adapter"] == adapter}
-        used = [caption for caption in captions if caption["image"] in own]
-        total = np.sum([vectors[caption["text"]] for caption in used], axis=0, initial=0)
-        yield row, len({caption["image"] for caption in used}) * directions(np.atleast_2d(total))[0]
+    """Yield rows with what their captions add to their vector (d,): the number of renderings with captions times the
+    direction of all captions. A row with more captions than are left of SPOT_TEXTS is left out, but not the first two.
+    """
+    tables, left = dataset.folder(root), SPOT_TEXTS
+    for number, row in enumerate(rows):
+        adapter = index.rows[row]["sha256"]
+        shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
+        images = [item["image"] for item in shown]
+        captions = read_where(tables, "captions", ["image", "text"], "image", images)
+        if number < 2 or len(captions) <= left:
+            left -= len(captions)
+            vectors = index.text_map.apply(encode([caption["text"] for caption in captions]))
+            total = vectors.sum(axis=0, keepdims=True, dtype=np.float64)
+            yield row, len({caption["image"] for caption in captions}) * directions(total)[0]
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:

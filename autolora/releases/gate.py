@@ -87,9 +87,16 @@ def _checks(
     chosen = spot_rows(served, index, index.text_map.apply(features))
     yield from vector_checks(root, index, encoder.encode, chosen)
     if served:
-        before = load_numpy_text_encoder(root, params.models, served.tokenizers).encode(queries)
+        if _tokenizers(served) == _tokenizers(index):
+            before = features
+        else:
+            before = load_numpy_text_encoder(root, params.models, served.tokenizers).encode(queries)
         yield from change_checks(root, served, index, (before, features))
         yield from rate_checks(root, served, index, features, outcomes, read_decisions(root))
+
+
+def _tokenizers(index: Index) -> dict[str, bytes]:
+    return {digest: path.read_bytes() for digest, path in index.tokenizers.items()}
 
 
 def _former(root: Path) -> str | None:
