@@ -70,11 +70,6 @@ class Takedowns:
         """The sha256 of the files."""
         return frozenset(row.sha256 for row in self.rows if row.kind == "weights" and row.sha256)
 
-    @cached_property
-    def names(self) -> frozenset[tuple[str, str, str]]:
-        """The (hub, id, file) of the files whose sha256 is not known."""
-        return frozenset(name for name, row in self._by_name.items() if row.sha256 is None)
-
     def of_listing(self, listing: Listing) -> Takedown | None:
         """Return the takedown of a listed file: by its sha256, or by its name if hub or list have no sha256."""
         named = self._by_name.get((listing.hub, listing.id, listing.file))

@@ -59,12 +59,15 @@ def self_checks(root: Path, index: Index) -> Iterator[Check]:
     ):
         yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
     taken = takedowns.read(root)
+    unknown = {
+        (row.hub, row.id, row.file) for row in taken.rows if row.kind == "weights" and row.sha256 is None
+    }
     yield _none(
         "adapters that were taken down",
         [
             full_name(*key)
             for (sha256,), key in zip(ids, keys, strict=True)
-            if sha256 in taken.weights or key in taken.names
+            if sha256 in taken.weights or key in unknown
         ],
     )
 
