@@ -123,6 +123,7 @@ def change_checks(
     features: of the pinned queries (Q, d), as a search of each of the two computes them.
     """
     yield _same_training(former, index)
+    yield _read_anew(former, index)
     if former.encoder == index.encoder and former.text_encoder == index.text_encoder:
         yield _same_scores(former, index, features)
     yield _none("adapters lost without a reason", [*_lost(root, former, index)])
@@ -139,6 +140,18 @@ def _same_training(former: Index, index: Index) -> Check:
     return Check(
         name="trainings", value=int(not is_same), rule="0, the same as before", passed=is_same, detail=detail
     )
+
+
+def _read_anew(former: Index, index: Index) -> Check:
+    """Count the served adapters with a sketch of another recipe, whose vectors cannot be expected to be the same."""
+    recipes = dict(_texts(former, ("sha256", "recipe")))
+    rows = _texts(index, ("sha256", "recipe"))
+    number = sum(recipes.get(sha256, recipe) != recipe for sha256, recipe in rows)
+    detail = "" if not number else (
+        "code or params of the stage `pool` have changed: compare both (`autolora versions diff`), then promote it "
+        "(`autolora versions promote`)"
+    )  # fmt: skip
+    return Check(name="adapters read anew", value=number, rule="0", passed=not number, detail=detail)
 
 
 def _identity(index: Index) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """The gate beside its checks: what it compares with, and what happens if that is lost or damaged."""
 
 import datetime
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -15,10 +16,12 @@ from autolora.releases.checks import GATE, read_decisions, record
 from autolora.releases.gate import judge, judge_former
 from autolora.releases.pin import Pin, write_pin
 from autolora.releases.rollback import roll_back
+from autolora.storage.incremental import write_digest
 from tests.support.healthy import HEALTHY, finish
 from tests.support.nights import QUERIES, Delivery, Nights
 from tests.support.poisons import POISONS, withdraw_all
 
+ROWS = "data/pool/adapters.jsonl"
 QUIET = Delivery(size=6, withdrawn=0)
 
 
@@ -109,6 +112,18 @@ def test_hubs_dropped_from_the_params_are_no_reason_to_lose_adapters(bed: Nights
     decision = bed.judge()
     check = next(check for check in decision.refusals if check.name == "adapters lost without a reason")
     assert check.value > 3 and "and" in check.detail
+
+
+def test_adapters_that_are_read_by_another_recipe_are_compared_by_an_operator(bed: Nights) -> None:
+    bed.deliver(QUIET)
+    bed.write()
+    recipe = "f" * 64
+    rows = [json.loads(line) | {"recipe": recipe} for line in (bed.root / ROWS).read_text().splitlines()]
+    (bed.root / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_digest(bed.root, "pool", {}, 1, recipe=recipe)
+    bed.run_stages()
+    check = next(check for check in bed.judge().refusals if check.name == "adapters read anew")
+    assert 0 < check.value < len(bed.accepted) and "versions promote" in check.detail
 
 
 def test_an_index_without_adapters_is_refused_and_the_next_one_is_no_new_training(bed: Nights) -> None:
