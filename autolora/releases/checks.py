@@ -1,7 +1,7 @@
 """The checks of the gate, and their history: data/gate.jsonl, one line per decision, which git keeps."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,6 +12,8 @@ from autolora.storage.files import Row, append_rows, read_rows
 GATE = Path("data", "gate.jsonl")
 NIGHTS = 30
 """number of earlier decisions that a rate is compared with"""
+
+ALL_HUBS = "all hubs"
 
 Severity = Literal["refuse", "warn"]
 Verdict = Literal["promoted", "refused", "pinned", "promoted by hand", "taken down"]
@@ -36,7 +38,7 @@ class Check:
     detail: str = ""
     """which adapters did not meet it, or why; what to look at"""
     hub: str = ""
-    """whose newcomers a rate is of; empty for an exact check"""
+    """whose newcomers a rate is of, or ALL_HUBS; empty for an exact check"""
     trials: int | None = None
     """of a rate: the number of cases of which `value` are events"""
 
@@ -65,6 +67,11 @@ class Decision:
     checks: tuple[Check, ...]
     reason: str = ""
     """of an operator, or of a pin; empty if the checks decided alone"""
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the index was served from then on."""
+        return self.verdict in ("promoted", "promoted by hand")
 
     @property
     def refusals(self) -> list[Check]:
@@ -106,7 +113,9 @@ def record(root: Path, decision: Decision) -> None:
 
 def nights(decisions: Sequence[Decision], name: str, hub: str) -> list[tuple[int, int]]:
     """Return (events, trials) of a rate on the last nights whose index was promoted and that had trials."""
-    return [*_rates(decisions, name, hub)][-NIGHTS:]
+    promoted = (decision for decision in decisions if decision.is_promoted)
+    counts = (_count(decision, name, hub) for decision in promoted)
+    return [count for count in counts if count[1]][-NIGHTS:]
 
 
 def past_nights(decisions: Sequence[Decision], decision: Decision, check: Check) -> list[tuple[int, int]]:
@@ -121,9 +130,12 @@ def explain(decisions: Sequence[Decision], decision: Decision, check: Check) -> 
     return f"{check} (on the nights before: {past})" if past else str(check)
 
 
-def _rates(decisions: Sequence[Decision], name: str, hub: str) -> Iterator[tuple[int, int]]:
-    for decision in decisions:
-        if decision.verdict in SERVED:
-            for check in decision.checks:
-                if (check.name, check.hub) == (name, hub) and check.trials:
-                    yield int(check.value), check.trials
+def _count(decision: Decision, name: str, hub: str) -> tuple[int, int]:
+    """Return (events, trials) of a rate on one night: as stated, or the sum over all hubs."""
+    checks = [
+        check
+        for check in decision.checks
+        if check.name == name and check.trials and (check.hub == hub or hub == ALL_HUBS != check.hub)
+    ]
+    stated = [check for check in checks if check.hub == hub] or checks
+    return sum(int(check.value) for check in stated), sum(check.trials or 0 for check in stated)

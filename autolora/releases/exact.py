@@ -5,32 +5,44 @@ its sketch or its captions change.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from autolora.captions.store import read_recipe
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
+from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
+from autolora.index.store import EXACT_COLUMNS
+from autolora.matching.hybrid import directions
 from autolora.pool import store as pool
 from autolora.records import Caption, Listing
 from autolora.releases.checks import Check
-from autolora.storage.arrays import Float32Array, Int64Array
+from autolora.storage.arrays import Float32Array, Float64Array, Int64Array
 from autolora.storage.files import Row
-from autolora.storage.incremental import digest_path, read_digest
+from autolora.storage.incremental import read_digest
+from autolora.storage.tables import read_arrow, read_where
 
 TOLERANCE = 1e-5
 """of a cosine: vectors are float32, whose last bits differ between processors"""
 UNIT_TOLERANCE = 1e-3
-"""of the length of a vector, which a search takes for 1"""
+"""of the length of a vector, which a search takes for 1, and of the numbers of one that is computed again"""
 MAX_NAMED = 3
 """adapters that a check names"""
-INPUTS = ("sha256", "recipe", "captions_digest", "encoder_weights")
-"""columns from which the vectors of an adapter follow"""
+WEIGHTS_INPUTS = ("sha256", "recipe", "encoder_weights")
+"""columns from which the vector of an adapter's weights follows"""
+INPUTS = (*WEIGHTS_INPUTS, "captions_digest")
+"""columns from which its vector follows"""
+NAME = ("hub", "id", "file")
+SPOT_CHECKS, SPOT_TEXTS = 8, 24
+"""adapters whose captions are encoded again, as long as these are so many texts: a second for three on two cores"""
+BLOCK = 4096
+"""rows that are compared at once, which bounds the memory"""
 
 Encode = Callable[[Sequence[str]], Float32Array]
 """from texts (N,) to their features (N, d)"""
@@ -38,47 +50,91 @@ Encode = Callable[[Sequence[str]], Float32Array]
 
 def self_checks(root: Path, index: Index) -> Iterator[Check]:
     """Yield the checks of an index by itself, which hold for a release of any age."""
-    ids = index.rows.columns.column("sha256").to_pylist()
-    yield _none("adapters listed twice", [sha256 for sha256, number in Counter(ids).items() if number > 1])
+    ids, keys = _texts(index, ("sha256",)), _texts(index, NAME)
+    yield _none("adapters listed twice", _repeated(sha256 for (sha256,) in ids))
+    yield _none("names of several files", _repeated(full_name(*key) for key in keys))
+    for name, is_right in (
+        ("vectors of another length than 1", _is_unit(index.vectors)),
+        ("vectors of weights that are not numbers", np.isfinite(index.weights_vectors).all(axis=1)),
+    ):
+        yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
+    taken = takedowns.read(root)
+    unknown = {
+        (row.hub, row.id, row.file) for row in taken.rows if row.kind == "weights" and row.sha256 is None
+    }
     yield _none(
-        "vectors of another length than 1", [ids[row] for row in np.flatnonzero(~_is_unit(index.vectors))]
+        "adapters that were taken down",
+        [
+            full_name(*key)
+            for (sha256,), key in zip(ids, keys, strict=True)
+            if sha256 in taken.weights or key in unknown
+        ],
     )
-    erased = takedowns.read(root).weights
-    yield _none("adapters that were taken down", [sha256 for sha256 in ids if sha256 in erased])
 
 
 def stage_checks(root: Path, index: Index) -> Iterator[Check]:
     """Yield the checks of an index against what the stages say that they have made."""
-    expected = read_digest(root, "dataset")["tables"]["adapters"]
-    rule = f"{expected}, as many as the dataset has"
-    yield Check(name="adapters", value=len(index.rows), rule=rule, passed=len(index.rows) == expected)
-    wanted = {
-        "recipe": read_digest(root, "pool")["recipe"],
-        "encoder": read_digest(root, "encoder")["sha256"],
-    }
-    names = ["sha256", *wanted]
-    strange = [
-        row["sha256"]
-        for row in index.rows.columns.select(names).to_pylist()
-        if any(row[name] != value for name, value in wanted.items())
-    ]
-    yield _none("rows of another recipe or encoder", strange)
+    yield _none("adapters that are not as in the dataset", [*_unlike_dataset(root, index)])
+    recipe, encoder = read_digest(root, "pool")["recipe"], read_digest(root, "encoder")["sha256"]
+    rows = _texts(index, ("sha256", "recipe", "encoder"))
+    yield _none(
+        "rows of another recipe or encoder", [key for key, *made_by in rows if made_by != [recipe, encoder]]
+    )
     yield _none("captions of another recipe", [*_foreign_captions(root)])
 
 
+def spot_rows(former: Index | None, index: Index, queries: Float32Array) -> list[int]:
+    """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
+    served adapter.
+
+    queries (Q, d): unit vectors of the pinned queries.
+    """
+    known = set(_texts(former, ("sha256",))) if former else set()
+    wins = Counter(np.argmax(queries @ index.vectors.T, axis=1).tolist()) if len(index.rows) else Counter()
+    ids = _texts(index, ("sha256",))
+    order = sorted(np.flatnonzero(index.uses_captions).tolist(), key=lambda row: -wins[row])
+    new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
+    return [*new[:1], *served[:1], *new[1:SPOT_CHECKS]]
+
+
+def vector_checks(root: Path, index: Index, encode: Encode, chosen: Sequence[int]) -> Iterator[Check]:
+    """Yield the check that vectors follow from the vectors of the weights and from captions.
+
+    chosen: positions of the rows whose captions are encoded again; other rows with captions are not computed again.
+    """
+    used = index.uses_captions
+    sums = dict(_caption_sums(root, index, encode, [row for row in chosen if used[row]]))
+    rows, wrong = np.union1d(np.flatnonzero(~used), [*sums]).astype(np.int64), []
+    for part in _blocks(rows):
+        wanted = directions(index.weights_vectors[part].astype(np.float64))
+        for place, row in enumerate(part.tolist()):
+            if row in sums:
+                wanted[place] = directions(wanted[place : place + 1] + sums[row])[0]
+        is_right = np.abs(wanted - index.vectors[part]).max(axis=1) <= UNIT_TOLERANCE
+        wrong += [index.rows[row]["id"] for row in part[~is_right].tolist()]
+    yield _none("vectors that follow from no weights and captions", wrong)
+
+
 def change_checks(
-    root: Path, former: Index, index: Index, encode: Encode, queries: Sequence[str]
+    root: Path, former: Index, index: Index, features: tuple[Float32Array, Float32Array], encode: Encode
 ) -> Iterator[Check]:
-    """Yield the checks of an index against the one that is served. queries: the pinned ones."""
+    """Yield the checks of an index against the one that is served.
+
+    features: of the pinned queries (Q, d), as a search of each of the two computes them. encode: of the present one.
+    """
     yield _same_training(root, former, index, encode)
+    yield _read_anew(former, index)
     if former.encoder == index.encoder and former.text_encoder == index.text_encoder:
-        yield _same_scores(former, index, encode(queries))
+        yield _same_scores(former, index, features)
     yield _none("adapters lost without a reason", [*_lost(root, former, index)])
+    is_emptied = len(former.rows) > 0 and len(index.rows) == 0
+    yield Check(name="index without any adapter", value=int(is_emptied), rule="0", passed=not is_emptied)
 
 
 def _same_training(root: Path, former: Index, index: Index, encode: Encode) -> Check:
     """Compare the identity of the encoders; of a new training, say how it compares with the one before."""
-    is_same = _identity(former) == _identity(index)
+    before, after = set(_texts(former, ("encoder_weights",))), set(_texts(index, ("encoder_weights",)))
+    is_same = _identity(former) == _identity(index) and (before == after or not (before and after))
     detail = "" if is_same else (
         f"a new training: {_compare(root, former, index, encode)}; serve it with `autolora versions promote`"
     )  # fmt: skip
@@ -95,50 +151,100 @@ def _compare(root: Path, former: Index, index: Index, encode: Encode) -> str:
     return trainings.describe(trainings.compare_trainings(root, former, index, encode))
 
 
+def _read_anew(former: Index, index: Index) -> Check:
+    """Count the served adapters with a sketch of another recipe, whose vectors cannot be expected to be the same."""
+    recipes = dict(_texts(former, ("sha256", "recipe")))
+    rows = _texts(index, ("sha256", "recipe"))
+    number = sum(recipes.get(sha256, recipe) != recipe for sha256, recipe in rows)
+    detail = "" if not number else (
+        "code or params of the stage `pool` have changed: compare both (`autolora versions diff`), then promote it "
+        "(`autolora versions promote`)"
+    )  # fmt: skip
+    return Check(name="adapters read anew", value=number, rule="0", passed=not number, detail=detail)
+
+
 def _identity(index: Index) -> tuple[Any, ...]:
-    weights = index.rows.columns.column("encoder_weights").unique().to_pylist()
-    return index.encoder, tuple(weights), index.text_encoder
+    return index.encoder, index.text_encoder, index.relevance and index.relevance.to_json()
 
 
-def _same_scores(former: Index, index: Index, features: Float32Array) -> Check:
+def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Float32Array]) -> Check:
     """Compare the cosines of the pinned queries with all adapters whose inputs are the same, by both vectors."""
-    before, after = unchanged(former, index)
-    largest = np.zeros(len(before), np.float64)
-    for name in ("vectors", "weights_vectors"):
-        scores = (
-            cosines(item, getattr(item, name)[rows], features)
-            for item, rows in ((former, before), (index, after))
-        )
-        change = np.abs(next(scores) - next(scores))
-        largest = np.maximum(largest, np.nan_to_num(change, nan=np.inf).max(axis=0, initial=0))
-    changed = before[largest > TOLERANCE]
+    queries = former.text_map.apply(features[0]), index.text_map.apply(features[1])
+    largest = np.zeros(len(former.rows), np.float64)
+    for name, inputs in (("vectors", INPUTS), ("weights_vectors", WEIGHTS_INPUTS)):
+        pairs = unchanged(former, index, inputs)
+        for part in _blocks(pairs):
+            change = np.abs(
+                cosines(getattr(former, name)[part[:, 0]], queries[0])
+                - cosines(getattr(index, name)[part[:, 1]], queries[1])
+            )
+            rows = part[:, 0]
+            largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf).max(axis=0))
+    changed = np.flatnonzero(largest > TOLERANCE)
     return Check(
         name="score changes",
         value=float(largest.max(initial=0)),
-        rule=f"at most {TOLERANCE:g} for all {len(before)} adapters that are as before",
+        rule=f"at most {TOLERANCE:g} for all {len(unchanged(former, index, INPUTS))} adapters that are as before",
         passed=not len(changed),
         detail=_named([former.rows[row]["id"] for row in changed[:MAX_NAMED].tolist()], len(changed)),
     )
 
 
-def unchanged(former: Index, index: Index) -> tuple[Int64Array, Int64Array]:
-    """Return the positions (n,) in both indexes of the adapters from whose inputs the same vectors follow."""
-    places = {key: row for row, key in enumerate(_inputs(former))}
-    pairs = [(places[key], row) for row, key in enumerate(_inputs(index)) if key in places]
-    positions = np.array(pairs, np.int64).reshape(-1, 2)
-    return positions[:, 0], positions[:, 1]
+def unchanged(former: Index, index: Index, inputs: Sequence[str]) -> Int64Array:
+    """Return the positions (n, 2) in both indexes of the adapters whose columns `inputs` are the same."""
+    places = {key: row for row, key in enumerate(_texts(former, inputs))}
+    pairs = [(places[key], row) for row, key in enumerate(_texts(index, inputs)) if key in places]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def cosines(index: Index, vectors: Float32Array, features: Float32Array) -> Float32Array:
-    """Return the cosines (Q, n) of texts, by their features (Q, d), and vectors (n, d) of an index."""
+def cosines(vectors: Float32Array, queries: Float32Array) -> Float32Array:
+    """Return the cosines (Q, n) of unit vectors (Q, d) and vectors (n, d)."""
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-    scores: Float32Array = index.text_map.apply(features) @ (vectors / lengths[:, None]).T
+    scores: Float32Array = queries @ (vectors / lengths[:, None]).T
     return scores
 
 
-def _inputs(index: Index) -> list[tuple[Any, ...]]:
-    columns = index.rows.columns
-    return list(zip(*(columns.column(name).to_pylist() for name in INPUTS), strict=True))
+def _blocks(rows: Int64Array) -> Iterator[Int64Array]:
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+
+
+def _texts(index: Index, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return columns as one tuple per row."""
+    return list(zip(*(index.rows.columns.column(name).to_pylist() for name in names), strict=True))
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, number in Counter(names).items() if number > 1]
+
+
+def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
+    """Yield the adapters that either index or dataset lacks, or that have other columns in the index."""
+    names = [name for name in EXACT_COLUMNS if name != "encoder"]  # which the index adds
+    rows = read_arrow(dataset.folder(root), "adapters", names).to_pylist()
+    expected = {row["sha256"]: row for row in rows}
+    for row in index.rows.columns.select(names).to_pylist():
+        if expected.pop(row["sha256"], None) != row:
+            yield row["sha256"]
+    yield from expected
+
+
+def _caption_sums(
+    root: Path, index: Index, encode: Encode, rows: Sequence[int]
+) -> Iterator[tuple[int, Float64Array]]:
+    """Yield rows with what their captions add to their vector (d,): the number of renderings with captions times the
+    direction of all captions. A row with more captions than are left of SPOT_TEXTS is left out, but not the first two.
+    """
+    tables, left = dataset.folder(root), SPOT_TEXTS
+    for number, row in enumerate(rows):
+        adapter = index.rows[row]["sha256"]
+        shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
+        images = [item["image"] for item in shown]
+        captions = read_where(tables, "captions", ["image", "text"], "image", images)
+        if number < 2 or len(captions) <= left:
+            left -= len(captions)
+            vectors = index.text_map.apply(encode([caption["text"] for caption in captions]))
+            total = vectors.sum(axis=0, keepdims=True, dtype=np.float64)
+            yield row, len({caption["image"] for caption in captions}) * directions(total)[0]
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:
@@ -168,11 +274,14 @@ def _left(row: Row, listing: Listing | None, verdicts: Mapping[str, Any]) -> boo
 def _foreign_captions(root: Path) -> Iterator[str]:
     """Yield the images with a caption that the recipe of the stage `captions` has not made."""
     recipe = read_recipe(root)
-    if recipe is not None and digest_path(root, "dataset").exists():
-        names = ("image", "prompt", "vlm", "length", "text")
-        for row in dataset.rows(root, "captions", ("id", *names)):
-            if not recipe.made(Caption(**{name: row[name] for name in names})):
-                yield row["image"]
+    if recipe is None:
+        return
+    names = ("prompt", "vlm")
+    table = read_arrow(dataset.folder(root), "captions", ["image", *names])
+    for made in table.group_by(names).aggregate([]).to_pylist():
+        if not recipe.made(Caption(image="", length="", text="", **made)):
+            same = pc.and_(*(pc.equal(table.column(name), made[name]) for name in names))
+            yield from table.filter(same).column("image").to_pylist()
 
 
 def _is_unit(vectors: Float32Array) -> np.ndarray[Any, np.dtype[np.bool_]]:

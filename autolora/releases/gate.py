@@ -11,16 +11,17 @@ from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.index.content import IncompleteIndexError
-from autolora.index.copies import Index
-from autolora.index.served import former_digest, open_copy_of, open_released
+from autolora.index.copies import Index, check_copy
+from autolora.index.served import copy_path, former_digest, open_copy_of, open_released
 from autolora.params import Params
 from autolora.refresh.outcomes import Outcome
-from autolora.releases.checks import Check, Decision, read_decisions
-from autolora.releases.exact import change_checks, self_checks, stage_checks
+from autolora.releases.checks import GATE, Check, Decision, read_decisions
+from autolora.releases.exact import change_checks, self_checks, spot_rows, stage_checks, vector_checks
 from autolora.releases.pin import read_pin
 from autolora.releases.queries import read_queries
 from autolora.releases.rates import rate_checks
 from autolora.releases.tags import release_tags
+from autolora.storage.git import restore_committed
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 
@@ -29,10 +30,11 @@ def judge(root: Path, digest: str, params: Params, outcomes: Sequence[Outcome], 
 
     digest: of its content. outcomes: what became of the files since the last release.
     """
+    restore_committed(root, str(GATE))
     former = _former(root)
     try:
-        index = open_copy_of(root, digest)
-    except IncompleteIndexError as error:
+        index = _check(root, open_copy_of(root, digest))
+    except (IncompleteIndexError, MissingArtifact) as error:
         checks: tuple[Check, ...] = (_failed("unreadable rows", error),)
     else:
         checks = tuple(_checks(root, params, index, former, outcomes))
@@ -50,7 +52,12 @@ def judge(root: Path, digest: str, params: Params, outcomes: Sequence[Outcome], 
 
 def judge_former(root: Path, index: Index, reason: str, today: date) -> Decision:
     """Return the decision on an index that was released before."""
-    checks = tuple(self_checks(root, index))
+    try:
+        check_copy(copy_path(root, index.digest))
+    except MissingArtifact as error:
+        checks: tuple[Check, ...] = (_failed("unreadable rows", error),)
+    else:
+        checks = tuple(self_checks(root, index))
     is_refused = any(check.refuses for check in checks)
     return Decision(
         day=today,
@@ -67,22 +74,42 @@ def _checks(
 ) -> Iterator[Check]:
     yield from self_checks(root, index)
     yield from stage_checks(root, index)
-    if former is None:
-        return
     try:
-        served = open_released(root, former)
+        served = _check(root, open_released(root, former)) if former else None
     except MissingArtifact as error:
         yield _failed("served index missing", error)
         return
     queries = read_queries(root, params.refresh.queries)
-    encode = load_numpy_text_encoder(root, params.models, index.tokenizers).encode
-    yield from change_checks(root, served, index, encode, queries)
-    yield from rate_checks(served, index, encode(queries), outcomes, read_decisions(root))
+    encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
+    is_same = encoder.digest == index.text_encoder
+    yield Check(name="text encoders", value=int(not is_same), rule="0, that of the index", passed=is_same)
+    features = encoder.encode(queries)
+    chosen = spot_rows(served, index, index.text_map.apply(features))
+    yield from vector_checks(root, index, encoder.encode, chosen)
+    if served:
+        if _tokenizers(served) == _tokenizers(index):
+            before = features
+        else:
+            before = load_numpy_text_encoder(root, params.models, served.tokenizers).encode(queries)
+        yield from change_checks(root, served, index, (before, features), encoder.encode)
+        yield from rate_checks(root, served, index, features, outcomes, read_decisions(root))
+
+
+def _tokenizers(index: Index) -> dict[str, bytes]:
+    return {digest: path.read_bytes() for digest, path in index.tokenizers.items()}
 
 
 def _former(root: Path) -> str | None:
-    """Return the digest of the index to compare with: the served one, else that of the newest release."""
-    return former_digest(root) or next((tag.index for tag in release_tags(root)), None)
+    """Return the digest of the index to compare with: the served one, else that of the newest release or promotion."""
+    released = (tag.index for tag in release_tags(root))
+    promoted = (decision.index for decision in reversed(read_decisions(root)) if decision.is_promoted)
+    return former_digest(root) or next(released, None) or next(promoted, None)
+
+
+def _check(root: Path, index: Index) -> Index:
+    """Return an index after its copy has been compared with its hashes. Raises MissingArtifact if it is damaged."""
+    check_copy(copy_path(root, index.digest))
+    return index
 
 
 def _failed(name: str, error: Exception) -> Check:

@@ -3,20 +3,24 @@
 An adapter that is already served is checked exactly (autolora.releases.exact); what a hub delivers is not known in
 advance. The limit of a rate is the number of events that so many trials exceed on one night of MAX_CHANCE, given the
 nights before, by a beta-binomial distribution: nights differ more than single files do, so all nights together count
-as no more than MAX_WEIGHT files.
+as no more than MAX_WEIGHT files, or UPLOADERS_WEIGHT.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from autolora.dataset import store as dataset
 from autolora.index.copies import Index
 from autolora.refresh.outcomes import Outcome
-from autolora.releases.checks import Check, Decision, nights
+from autolora.releases.checks import ALL_HUBS, Check, Decision, nights
 from autolora.releases.exact import MAX_NAMED
 from autolora.storage.arrays import Float32Array
+from autolora.storage.files import Row
+from autolora.storage.tables import read_where
 
 MAX_CHANCE = 1e-4
 """of a night like those before to be refused because of one rate"""
@@ -26,15 +30,23 @@ PRIOR = (0.5, 4.5)
 """events and other trials that are assumed before the first night"""
 MAX_WEIGHT = 50
 """trials that all nights together count as"""
-QUERY_WEIGHT = 20
+UPLOADERS_WEIGHT = 25
+"""the same of what uploaders decide, whose files share their fate"""
+OF_UPLOADERS = ("files refused", "near-duplicates", "adapters lost", "captions changed")
+QUERY_WEIGHT = 40
 """queries that the pinned ones count as: those of one topic are won by the same adapter"""
+MAX_READ = 1000
+"""adapters whose captions are read"""
 NEW_KINDS = ("accepted", "refused", "duplicate")
 """outcomes of files that were read"""
+
+Case = tuple[str, str, bool]
+"""hub, name of the adapter, and whether it is an event"""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Events among the newcomers of one hub."""
+    """Events among the adapters of one hub, or of all."""
 
     name: str
     hub: str
@@ -45,6 +57,7 @@ class Rate:
 
 
 def rate_checks(
+    root: Path,
     former: Index,
     index: Index,
     features: Float32Array,
@@ -52,62 +65,94 @@ def rate_checks(
     decisions: Sequence[Decision],
 ) -> Iterator[Check]:
     """Yield the checks of what has come since the served index. features (Q, d): of the pinned queries."""
-    for rate in (*_file_rates(outcomes), *_caption_rates(former, index), *_lost_rates(former, index)):
+    for rate in (*_file_rates(outcomes), *_caption_rates(root, former, index), *_lost_rates(former, index)):
         past = nights(decisions, rate.name, rate.hub)
-        yield _judged(rate, _limit(rate.trials, past), len(past))
+        weight = UPLOADERS_WEIGHT if rate.name in OF_UPLOADERS else MAX_WEIGHT
+        yield _judged(rate, _limit(rate.trials, past, weight), len(past))
     for rate, share in _query_rates(former, index, features):
         past = nights(decisions, rate.name, rate.hub)
         yield _judged(rate, _query_limit(rate.trials, share), len(past))
 
 
+def _rates(name: str, cases: Sequence[Case]) -> Iterator[Rate]:
+    """Yield the rate of each hub that has cases and, if several have, that of all: a fault may be spread over them."""
+    hubs = sorted({hub for hub, _, _ in cases})
+    for hub in [*hubs, ALL_HUBS] if len(hubs) > 1 else hubs:
+        own = [case for case in cases if hub in (case[0], ALL_HUBS)]
+        events = [label for _, label, is_event in own if is_event]
+        yield Rate(name, hub, len(events), len(own), tuple(events[:MAX_NAMED]))
+
+
 def _file_rates(outcomes: Iterable[Outcome]) -> Iterator[Rate]:
-    """Yield per hub how many of the files that were read are refused, and how many are in the pool already."""
+    """Yield how many of the files that were read are refused, and how many are in the pool already."""
     read = [outcome for outcome in outcomes if outcome.kind in NEW_KINDS]
-    for hub in sorted({_hub(outcome) for outcome in read}):
-        own = [outcome for outcome in read if _hub(outcome) == hub]
-        for name, kind in (("files refused", "refused"), ("near-duplicates", "duplicate")):
-            events = [outcome.name for outcome in own if outcome.kind == kind]
-            yield Rate(name, hub, len(events), len(own), tuple(events[:MAX_NAMED]))
+    for name, kind in (("files refused", "refused"), ("near-duplicates", "duplicate")):
+        yield from _rates(name, [(_hub(item), item.name, item.kind == kind) for item in read])
 
 
-def _caption_rates(former: Index, index: Index) -> Iterator[Rate]:
-    """Yield per hub how many newcomers with captions have captions that disagree with their weights."""
-    known = set(former.rows.columns.column("sha256").to_pylist())
-    names = ["sha256", "hub", "id", "agreement", "uses_captions"]
-    rows = [
-        row
-        for row in index.rows.columns.select(names).to_pylist()
-        if row["sha256"] not in known and row["agreement"] is not None
-    ]
-    for hub in sorted({row["hub"] for row in rows}):
-        own = [row for row in rows if row["hub"] == hub]
-        events = [row["id"] for row in own if not row["uses_captions"]]
-        yield Rate("captions that disagree", hub, len(events), len(own), tuple(events[:MAX_NAMED]))
+def _caption_rates(root: Path, former: Index, index: Index) -> Iterator[Rate]:
+    """Yield how many adapters have captions that disagree with their weights, and how many of their images share a
+    caption, of adapters whose captions are new; and how many served adapters have other captions than before.
+    """
+    names = ("sha256", "captions_digest", "hub", "id", "agreement", "uses_captions")
+    known = {row["sha256"]: row for row in _rows(former, names)}
+    described = [row for row in _rows(index, names) if row["agreement"] is not None]
+    changed = {
+        row["sha256"]: row["captions_digest"] != before["captions_digest"]
+        for row in described
+        if (before := known.get(row["sha256"])) and before["agreement"] is not None
+    }
+    new = [row for row in described if changed.get(row["sha256"], True)]
+    yield from _rates(
+        "captions that disagree", [(row["hub"], row["id"], not row["uses_captions"]) for row in new]
+    )
+    yield from _rates("captions repeated", _image_cases(root, new[:MAX_READ]))
+    old = [row for row in described if row["sha256"] in changed]
+    yield from _rates("captions changed", [(row["hub"], row["id"], changed[row["sha256"]]) for row in old])
+
+
+def _image_cases(root: Path, rows: Sequence[Row]) -> list[Case]:
+    """Return each image of these adapters, and whether its longest caption is also that of another of their images."""
+    owners = {row["sha256"]: row for row in rows}
+    shown = read_where(dataset.folder(root), "renderings", ["image", "adapter"], "adapter", [*owners])
+    images = {row["image"]: owners[row["adapter"]] for row in shown}
+    longest: dict[str, str] = {}
+    for row in read_where(dataset.folder(root), "captions", ["image", "text"], "image", [*images]):
+        longest[row["image"]] = max(longest.get(row["image"], ""), row["text"], key=len)
+    numbers = Counter(longest.values())
+    return [(images[image]["hub"], images[image]["id"], numbers[text] > 1) for image, text in longest.items()]
 
 
 def _lost_rates(former: Index, index: Index) -> Iterator[Rate]:
-    """Yield per hub how many of the served adapters have left, for whatever reason."""
+    """Yield how many of the served adapters have left, for whatever reason."""
     present = set(index.rows.columns.column("sha256").to_pylist())
-    rows = former.rows.columns.select(["sha256", "hub", "id"]).to_pylist()
-    for hub in sorted({row["hub"] for row in rows}):
-        own = [row for row in rows if row["hub"] == hub]
-        events = [row["id"] for row in own if row["sha256"] not in present]
-        yield Rate("adapters lost", hub, len(events), len(own), tuple(events[:MAX_NAMED]))
+    rows = _rows(former, ("sha256", "hub", "id"))
+    yield from _rates(
+        "adapters lost", [(row["hub"], row["id"], row["sha256"] not in present) for row in rows]
+    )
 
 
 def _query_rates(former: Index, index: Index, features: Float32Array) -> Iterator[tuple[Rate, float]]:
-    """Yield per hub how many pinned queries are won by newcomers, and their share of the index."""
+    """Yield how many pinned queries are won by newcomers, and their share of the index."""
     known = set(former.rows.columns.column("sha256").to_pylist())
-    rows = index.rows.columns.select(["sha256", "hub", "id"]).to_pylist()
-    new = Counter(row["hub"] for row in rows if row["sha256"] not in known)
+    rows = _rows(index, ("sha256", "hub", "id"))
+    new = [row for row in rows if row["sha256"] not in known]
     if not (new and len(features)):
         return
-    best = np.argmax(index.text_map.apply(features) @ index.vectors.T, axis=1).tolist()
-    winners = [rows[row] for row in best if rows[row]["sha256"] not in known]
-    for hub, number in sorted(new.items()):
-        won = Counter(row["id"] for row in winners if row["hub"] == hub)
+    winners = [rows[row] for row in np.argmax(index.text_map.apply(features) @ index.vectors.T, axis=1)]
+    hubs = sorted({row["hub"] for row in new})
+    for hub in [*hubs, ALL_HUBS] if len(hubs) > 1 else hubs:
+        won = Counter(
+            row["id"] for row in winners if row["sha256"] not in known and hub in (row["hub"], ALL_HUBS)
+        )
         names = tuple(f"{name} wins {count}" for name, count in won.most_common(MAX_NAMED))
-        yield Rate("pinned queries won", hub, won.total(), len(best), names), number / len(rows)
+        number = sum(hub in (row["hub"], ALL_HUBS) for row in new)
+        yield Rate("pinned queries won", hub, won.total(), len(winners), names), number / len(rows)
+
+
+def _rows(index: Index, names: Sequence[str]) -> list[Row]:
+    rows: list[Row] = index.rows.columns.select(names).to_pylist()
+    return rows
 
 
 def _judged(rate: Rate, limit: int, past: int) -> Check:
@@ -125,10 +170,10 @@ def _judged(rate: Rate, limit: int, past: int) -> Check:
     )
 
 
-def _limit(trials: int, past: Sequence[tuple[int, int]]) -> int:
-    """Return the largest number of events that is no exception after these nights."""
+def _limit(trials: int, past: Sequence[tuple[int, int]], max_weight: int) -> int:
+    """Return the largest number of events that is no exception after these nights, which count as max_weight trials."""
     events, total = (sum(night[column] for night in past) for column in (0, 1))
-    weight = min(1.0, MAX_WEIGHT / max(total, 1))
+    weight = min(1.0, max_weight / max(total, 1))
     return _quantile(trials, PRIOR[0] + weight * events, PRIOR[1] + weight * (total - events))
 
 

@@ -39,7 +39,7 @@ def compare_trainings(root: Path, former: Index, index: Index, encode: Encode) -
     features = encode([query.text for query in queries])
 
     def first_hits(source: Index) -> Float64Array:
-        scores = cosines(source, source.weights_vectors[source.find(both)], features)
+        scores = cosines(source.weights_vectors[source.find(both)], source.text_map.apply(features))
         found: Float64Array = (ranks(scores.astype(np.float64), relevant) == 1).astype(np.float64)
         return found
 

@@ -107,7 +107,7 @@ def draw_fused(
             torch.randint(-8, 9, shape, generator=generator) / 8
             for shape in ((rank, slot.d_in), (slot.d_out, rank))
         )
-        parts = up.split([part.d_out for part in slot.parts])
+        parts = torch.split(up, [part.d_out for part in slot.parts])
         lora |= {part.name: Factors(down, rows, scale) for part, rows in zip(slot.parts, parts, strict=True)}
     return lora
 

@@ -157,11 +157,18 @@ def make_adapters(
 
 def write_repository(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
     """Write catalog, pool and captions of exactly these adapters."""
+    write_tables(root, adapters)
+    for adapter in adapters:
+        pool.save_sketch(root, adapter.sha256, sketch(adapter.lora, SLOTS, SPEC))
+
+
+def write_tables(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
+    """Write catalog, pool and captions of exactly these adapters, but no sketches."""
     listings = sorted(
         (adapter.listing for adapter in adapters), key=lambda listing: (listing.hub, listing.id, listing.file)
     )
     write_rows(root / "data" / "catalog.jsonl", [listing.to_row() for listing in listings])
-    records = {adapter.listing.key: _adapter(adapter) for adapter in adapters}
+    records = {adapter.listing.key: pool_row(adapter) for adapter in adapters}
     write_rows(root / "data/pool/adapters.jsonl", [records[key].to_row() for key in sorted(records)])
     images = sorted(
         {image.sha256 for adapter in adapters for image in adapter.listing.renderings if image.sha256}
@@ -170,8 +177,6 @@ def write_repository(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
     write_rows(root / "data/pool/renderings.jsonl", [_row(rendering) for rendering in renderings])
     captions = {(c.image, c.prompt, c.vlm): c for adapter in adapters for c in adapter.captions}
     write_rows(root / "data/captions/captions.jsonl", [_row(captions[key]) for key in sorted(captions)])
-    for adapter in adapters:
-        pool.save_sketch(root, adapter.sha256, sketch(adapter.lora, SLOTS, SPEC))
 
 
 def write_weights(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
@@ -182,7 +187,8 @@ def write_weights(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
         write(path, peft(adapter.lora))
 
 
-def _adapter(adapter: SyntheticAdapter) -> Adapter:
+def pool_row(adapter: SyntheticAdapter) -> Adapter:
+    """Return the pool's row of an adapter that it has accepted."""
     return Adapter(
         key=adapter.listing.key,
         sha256=adapter.sha256,
