@@ -38,6 +38,7 @@ def decide(outcomes: Sequence[Outcome]) -> Decision | None:
     """
     digest = content_digest(ROOT)
     if digest == former_digest(ROOT):
+        record_release(ROOT, now())  # a refresh that was killed may have served it and not recorded that
         return None
     decision = judge(ROOT, digest, params(), outcomes, today())
     record(ROOT, decision)

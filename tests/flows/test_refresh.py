@@ -15,7 +15,7 @@ from autolora.catalog.failed_items import FailedItem
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import former_digest, served_path
 from autolora.refresh.history import read_refresh
-from autolora.refresh.last_refresh import read_last_refresh
+from autolora.refresh.last_refresh import read_last_refresh, record_release
 from autolora.storage.incremental import write_digest
 from flows import refresh
 from flows.stage import StageFailed
@@ -89,7 +89,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(refresh, "caption_summary", lambda root: "")
     monkeypatch.setattr(refresh, "snapshot", lambda root: empty)
     monkeypatch.setattr(refresh, "publish", publish_nothing)
-    monkeypatch.setattr(refresh, "release", lambda root, digest: serve(tmp_path))
+    monkeypatch.setattr(refresh.promotion, "decide", lambda results: serve(tmp_path))
     (tmp_path / BASELINE).parent.mkdir()
     (tmp_path / BASELINE).touch()
     return tmp_path
@@ -99,10 +99,10 @@ def publish_nothing(markdown: str, printed: str | None = None) -> None:
     """Store no artifact."""
 
 
-def serve(root: Path) -> str:
-    """Name the index `d` as the served one and return its digest."""
+def serve(root: Path) -> None:
+    """Name the index `d` as the served one, as a release does; the gate has nothing to say."""
     served_path(root).write_text("d" * 64)
-    return "d" * 64
+    record_release(root, refresh.now())
 
 
 def raise_at(step: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,8 @@ def test_report_ends_with_the_captions_that_disagreed_before_the_release(
     (text,) = published
     assert re.fullmatch(
         "Nothing changed: the catalog and all digests are the same as before\\.\n\n"
-        rf"\*\*Captions\*\*, None\n\nServed index: `{'d' * 64}`, after \d+ s",
+        r"\*\*Captions\*\*, None\n\nGate: nothing to promote, the index is as it was\.\n\n"
+        rf"Served index: `{'d' * 64}`, after \d+ s",
         text,
     )
     assert read_refresh(steps) is None, "the record is that of the last refresh with changes"

@@ -10,7 +10,7 @@ import pytest
 
 from autolora.pool import batches
 from autolora.storage.hashes import hash_file
-from tests.support.killing import kill_tree
+from playground.repository import kill_tree
 from tests.support.repository import IDENTITY, Repository, change_params
 
 DAYS = range(2, 6)
