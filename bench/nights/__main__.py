@@ -53,6 +53,7 @@ def live(running: Site, number: int) -> Entry:
     site.publish(running, number)
     for action in night.morning:
         site.morning(running, action, day)
+        diary.save_scores(folder, root)
     decisions = len(read_decisions(root))
     started, cpu = time.perf_counter(), cpu_of_children()
     with site.broken(running, night) as variables:
