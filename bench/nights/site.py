@@ -120,7 +120,7 @@ def publish(site: Site, night: int) -> None:
     for number in range(1, night + 1):
         for position, change in enumerate(PLAN[number - 1].changes):
             if change not in EXTRA:
-                _change(site.hub, change, number, position)
+                change_hub(site.hub, change, number, position)
     start(site.hub, urlsplit(site.repository.endpoint).port or 0)
 
 
@@ -185,7 +185,7 @@ def _make(folder: Path) -> None:
     root, ports = folder / "project", (free_port(), free_port())
     root.mkdir(parents=True)
     copy_tree(root)
-    _write_pool(root / "playground/pool")
+    write_pool(root / "playground/pool")
     endpoint = f"http://127.0.0.1:{ports[0]}"
     hubs: dict[str, Any] = {
         "huggingface": {"endpoint": endpoint},
@@ -208,7 +208,7 @@ def _make(folder: Path) -> None:
     (folder / "ready").touch()
 
 
-def _write_pool(pool: Path) -> None:
+def write_pool(pool: Path) -> None:
     """Schedule the repositories of all nights, each on one hub, some on two, and write the planned copies."""
     rows = {row["repo"]: row for row in map(json.loads, (pool / "schedule.jsonl").read_text().splitlines())}
     names, schedule = _in_turn(), list[dict[str, Any]]()
@@ -259,13 +259,13 @@ def _perturbed(content: bytes, seed: int, noise: float) -> bytes:
     generator = torch.Generator().manual_seed(seed)
     changed = {
         key: (value * (1 + noise * torch.randn(value.shape, generator=generator))).to(value.dtype)
-        for key, value in load_tensors(content).items()
+        for key, value in sorted(load_tensors(content).items())
     }
     written: bytes = save_tensors(changed)
     return written
 
 
-def _change(hub: Hub, change: str, night: int, position: int) -> None:
+def change_hub(hub: Hub, change: str, night: int, position: int) -> None:
     """Let a repository that is on a hub for some nights change."""
     name = "huggingface" if change == "version" else HUBS[(night // 2 + position) % 2]
     old = [repo for repo in hub.visible(name) if repo.day < night and repo.id not in BAD]
