@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from autolora.catalog.diff import BASELINE
 from tests.support.repository import IDENTITY, Repository, change_params
 
 PROMPT = "a cat in watercolour style"
@@ -68,6 +69,8 @@ def test_a_fresh_clone_pulls_every_release(project: Repository, tmp_path: Path) 
     project.run("git", "clone", "-q", origin, str(tmp_path / "clone"))
     clone = Repository(tmp_path / "clone", project.endpoint, project.api)
     for tag, decision in zip(tags(project), decisions(project), strict=True):
+        clone.run("git", "checkout", "-q", tag)
+        clone.run("dvc", "pull", "-q")
         hits = clone.search(PROMPT, "--rev", tag)
         assert {hit["index"] for hit in hits} == {decision["index"]}
 
@@ -113,4 +116,5 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     text = command(project, "versions", "promote", "--reason", "compared", day=5)
     assert "tagged release/2026-01-09" in text and served(project.root) != former
     assert decisions(project)[-1]["verdict"] == "promoted by hand"
+    assert not (project.root / BASELINE).exists(), "the next report would cover the refused run again"
     assert not project.run("git", "status", "--porcelain").stdout
