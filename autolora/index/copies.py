@@ -6,6 +6,7 @@ it filters by, and the rows of its hits. `weights_vectors.npy`, `meta.json`, `te
 """
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +37,8 @@ MIN_SHARE = 1e-4
 MAX_GATHERED_SHARE = 0.25
 """up to this share of the rows, copying the rows that pass takes less time than comparing all: .32 against .087 µs per
 row of 768 numbers"""
+READING_HEADER = threading.Lock()
+"""np.load parses a header as Python, which fails in two threads at once before Python 3.11.8 (python/cpython#106905)"""
 BLOCK = 512
 """rows that are copied at once: so many stay in the processor's cache, which halves the time"""
 
@@ -224,7 +227,8 @@ def map_columns(folder: Path) -> pa.Table:
 
 def map_vectors(folder: Path, name: str) -> Float32Array:
     """Return a column of vectors (N, d) of a copy, mapped into memory."""
-    vectors: Float32Array = np.asarray(np.load(vectors_path(folder, name), mmap_mode="r"))
+    with READING_HEADER:
+        vectors: Float32Array = np.asarray(np.load(vectors_path(folder, name), mmap_mode="r"))
     return vectors
 
 
