@@ -156,7 +156,7 @@ def untrack(paths: Sequence[str], commit: bool) -> list[str]:
 def remove_stale_locks() -> None:
     """Remove the lock files of a git process that was killed; locks stay while any git process runs here."""
     folder = ROOT / ".git"
-    locks = [*folder.glob("*.lock"), *(folder / "refs" / "heads").rglob("*.lock")]
+    locks = [*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")]
     if locks and not _git_runs():
         for lock in locks:
             logger.warning("removing %s, which a killed git process left", lock)

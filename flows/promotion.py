@@ -6,9 +6,11 @@ refresh continues, and is kept as a branch.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
+from autolora.catalog.diff import BASELINE
 from autolora.errors import AutoLoraError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
@@ -19,6 +21,7 @@ from autolora.releases.checks import Decision, explain, read_decisions, record
 from autolora.releases.gate import judge
 from autolora.releases.pin import read_pin
 from autolora.releases.tags import INDEX, PREFIX, REFUSED, free_name, release_tags
+from autolora.stages import AFTER_RELEASE
 from autolora.storage.git import branches, list_tags, read_revisions
 from flows import dvc, git
 from flows.stage import ROOT, PromotionRefused, now, params, print_and_log, today
@@ -34,6 +37,7 @@ def decide(outcomes: Sequence[Outcome]) -> Decision | None:
     """
     digest = content_digest(ROOT)
     if digest == former_digest(ROOT):
+        record_release(ROOT, now())  # a refresh that was killed may have served it and not recorded that
         return None
     decision = judge(ROOT, digest, params(), outcomes, today())
     record(ROOT, decision)
@@ -86,9 +90,10 @@ def keep_refused(summary: str) -> str | None:
 
 
 def commit(summary: str) -> None:
-    """Commit what has changed, if refresh.commit is true."""
+    """Commit what has changed, if refresh.commit is true; the next report starts from here."""
     if params().refresh.commit:
         git.commit(f"Refresh {today()}\n\n{summary}")
+    (ROOT / BASELINE).unlink(missing_ok=True)
 
 
 def push(summary: str, lock_fd: int) -> str | None:
@@ -111,7 +116,11 @@ def push(summary: str, lock_fd: int) -> str | None:
 
 
 def _untagged_release() -> str | None:
-    """Return the name of the tag that the served index lacks; None if it has one, or is not that of the last commit."""
+    """Return the name of the tag that the served index lacks; None if it has one, or is not that of the last commit.
+
+    The first release of all is tagged when the later stages have finished: `dvc pull` of a tag without any output of
+    theirs fails.
+    """
     served = former_digest(ROOT)
     if (
         read_pin(ROOT)
@@ -119,16 +128,23 @@ def _untagged_release() -> str | None:
         or served in {tag.index for tag in release_tags(ROOT)}
     ):
         return None
+    if len(read_decisions(ROOT)) == 1 and not _locked_stages().keys() >= set(AFTER_RELEASE):
+        print_and_log(f"[refresh] the first release is tagged after {' and '.join(AFTER_RELEASE)}")
+        return None
     return free_name(PREFIX, today(), list_tags(ROOT, PREFIX))
 
 
 def _tag_text() -> str:
     """Return what a tag says of its release: index, and the training lock that the gates were trained by."""
-    lock = yaml.load((ROOT / "dvc.lock").read_text(), LOADER)["stages"].get("fusion", {})
-    gates = next(
-        (dep["md5"] for dep in lock.get("deps", ()) if dep["path"] == "data/training.jsonl"), "none yet"
-    )
+    deps = _locked_stages().get("fusion", {}).get("deps", ())
+    gates = next((dep["md5"] for dep in deps if dep["path"] == "data/training.jsonl"), "none yet")
     return f"index: {content_digest(ROOT)}\ntraining lock of the gates (md5): {gates}"
+
+
+def _locked_stages() -> dict[str, Any]:
+    """Return stage -> what dvc.lock says of its last finished run."""
+    stages: dict[str, Any] = yaml.load((ROOT / "dvc.lock").read_text(), LOADER)["stages"]
+    return stages
 
 
 def verify_remote() -> None:

@@ -15,7 +15,7 @@ from prefect.events import emit_event
 from prefect.task_engine import TaskRunTimeoutError
 
 from autolora.catalog import failed_items
-from autolora.catalog.diff import BASELINE, Changes, Snapshot, compare, keep_baseline, snapshot
+from autolora.catalog.diff import Changes, Snapshot, compare, keep_baseline, snapshot
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest
 from autolora.index.store import content_digest
@@ -240,9 +240,8 @@ def run_later_stages(lock_fd: int) -> list[str]:
 
 
 def save(summary: str, lock_fd: int) -> None:
-    """Commit, push and tag what has changed; the next report starts from here."""
+    """Commit, push and tag what has changed."""
     promotion.commit(summary)
-    (ROOT / BASELINE).unlink(missing_ok=True)
     promotion.push(summary, lock_fd)
 
 

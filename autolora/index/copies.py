@@ -37,9 +37,8 @@ MIN_SHARE = 1e-4
 MAX_GATHERED_SHARE = 0.25
 """up to this share of the rows, copying the rows that pass takes less time than comparing all: .32 against .087 µs per
 row of 768 numbers"""
-HEADERS = threading.Lock()
-"""held while the header of a file of vectors is parsed: of several threads that parse Python at once, one may fail with
-`AST constructor recursion depth mismatch` (Python 3.11)"""
+READING_HEADER = threading.Lock()
+"""np.load parses a header as Python, which fails in two threads at once before Python 3.11.8 (python/cpython#106905)"""
 BLOCK = 512
 """rows that are copied at once: so many stay in the processor's cache, which halves the time"""
 
@@ -228,7 +227,7 @@ def map_columns(folder: Path) -> pa.Table:
 
 def map_vectors(folder: Path, name: str) -> Float32Array:
     """Return a column of vectors (N, d) of a copy, mapped into memory."""
-    with HEADERS:
+    with READING_HEADER:
         vectors: Float32Array = np.asarray(np.load(vectors_path(folder, name), mmap_mode="r"))
     return vectors
 

@@ -22,8 +22,8 @@ def test_commit_holds_the_refresh_and_nothing_else_that_is_staged(
     (tmp_path / "mine.txt").write_text("half done")
     for arguments in (["init", "-q"], ["add", "mine.txt"]):
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
-    git.commit("Refresh 2026-01-05\n\n1 added")
-    git.commit("nothing new")
+    git.commit("Refresh\n\n1 added")
+    git.commit("Refresh\n\nnothing new")
     log = subprocess.run(
         ["git", "log", "--format=%b", "--name-only"], cwd=tmp_path, text=True, capture_output=True
     )
@@ -33,8 +33,10 @@ def test_commit_holds_the_refresh_and_nothing_else_that_is_staged(
 def test_locks_of_a_killed_git_process_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(git, "ROOT", tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    locks = [tmp_path / ".git/index.lock", tmp_path / ".git/refs/heads/main.lock"]
+    names = ("index.lock", "refs/heads/main.lock", "refs/tags/release/2026-01-05.lock")
+    locks = [tmp_path / ".git" / name for name in names]
     for lock in locks:
+        lock.parent.mkdir(exist_ok=True)
         lock.touch()
     git.remove_stale_locks()
     assert not any(lock.exists() for lock in locks)

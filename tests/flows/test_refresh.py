@@ -74,7 +74,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the root of a refresh whose steps do nothing but release the index `d`."""
     empty = Snapshot((), {})
     write_digest(tmp_path, "index", {}, 4, content="d" * 64)
-    monkeypatch.setattr(refresh, "ROOT", tmp_path)
+    for module in (refresh, refresh.promotion):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     for name in ("crawl", "reproduce_and_defer", "reproduce"):
         monkeypatch.setattr(refresh, name, lambda lock: None)
     for name in ("add_batches", "push"):

@@ -1,9 +1,14 @@
-"""The nearest vectors: the search agrees with a full sort, with and without a filter."""
+"""The nearest vectors: the search agrees with a full sort, with and without a filter; many threads open a copy."""
+
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from autolora.index.copies import find_nearest
+from autolora.index.copies import find_nearest, map_vectors, vectors_path
 
 
 def expected_positions(scores: np.ndarray, k: int, mask: np.ndarray) -> list[int]:
@@ -30,3 +35,22 @@ def test_without_a_filter_all_rows_are_searched() -> None:
     positions, scores = find_nearest(vectors, np.array([0, 2, 3, 1], np.float32), 2)
     assert (positions.tolist(), scores.tolist()) == ([2, 1], [3, 2])
     assert len(find_nearest(vectors[:0], vectors[0], 2)[0]) == 0
+
+
+def test_threads_open_a_copy_at_once(tmp_path: Path) -> None:
+    """Parsing in two threads at once fails in Python before 3.11.8, if one is interrupted by the garbage collector."""
+    np.save(vectors_path(tmp_path, "vector"), np.eye(4, dtype=np.float32))
+    threshold = gc.get_threshold()
+
+    def interrupt(*_: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(interrupt)
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            opened = [*pool.map(lambda _: map_vectors(tmp_path, "vector"), range(200))]
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(interrupt)
+    assert all(vectors.shape == (4, 4) for vectors in opened)

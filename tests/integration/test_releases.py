@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autolora.catalog.diff import BASELINE
 from tests.integration.prefect_api import flow_runs
 from tests.support.repository import IDENTITY, Repository, change_params
 
@@ -90,6 +91,8 @@ def test_a_fresh_clone_pulls_every_release(project: Repository, tmp_path: Path) 
     project.run("git", "clone", "-q", origin, str(tmp_path / "clone"))
     clone = Repository(tmp_path / "clone", project.endpoint, project.api)
     for tag, decision in zip(tags(project), decisions(project)[1:], strict=True):
+        clone.run("git", "checkout", "-q", tag)
+        clone.run("dvc", "pull", "-q")
         hits = clone.search(PROMPT, "--rev", tag)
         assert {hit["index"] for hit in hits} == {decision["index"]}
 
@@ -145,4 +148,5 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     assert "train_until is 2026-01-06 already" in command(
         project, "retrain", "--until", "2026-01-06", day=5, check=False
     )
+    assert not (project.root / BASELINE).exists(), "the next report would cover the refused run again"
     assert not project.run("git", "status", "--porcelain").stdout

@@ -3,11 +3,8 @@
 import multiprocessing
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-
-import psutil
 
 TIMEOUT_S = 600
 POLL_INTERVAL_S = 0.02
@@ -53,20 +50,6 @@ def kill(
     process.kill()
     process.join()
     return process.exitcode != 0
-
-
-def kill_tree(pid: int) -> None:
-    """Send SIGKILL to a process and its descendants, each of which is stopped before, so that none starts another."""
-    root = psutil.Process(pid)
-    stopped: list[psutil.Process] = []
-    while running := [child for child in [root, *root.children(recursive=True)] if child not in stopped]:
-        for process in running:
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
-        stopped += running
-    for process in stopped:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def _start(stage: Callable[..., None], arguments: tuple[object, ...]) -> ForkServerProcess:
