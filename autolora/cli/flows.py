@@ -61,7 +61,7 @@ def takedown(
     ] = None,
 ) -> None:
     """Erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out."""
-    if names and not (reason or "").strip():
+    if names and not prove and not (reason or "").strip():
         raise typer.BadParameter(
             "say why (--reason TEXT): takedowns are listed with it", param_hint="--reason"
         )

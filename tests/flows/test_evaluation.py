@@ -29,4 +29,6 @@ def test_output_says_why_nothing_was_measured(
     monkeypatch.setattr(evaluation.models, "load_text_encoder", lambda params: None)
     monkeypatch.setattr(evaluation, "params", lambda: load(PROJECT / "params.yaml"))
     evaluation.evaluation.fn()
-    assert capsys.readouterr().out == ("[evaluation] There is no query.\n" if unmeasured else "")
+    *said, record = capsys.readouterr().out.splitlines()
+    assert said == (["[evaluation] There is no query."] if unmeasured else [])
+    assert record.startswith("stage=evaluation ") and record.endswith(" outcome=done")

@@ -69,7 +69,7 @@ def test_without_copies_versions_and_tags_nothing_can_be_compared_and_the_index_
     shutil.rmtree(bed.root / "data/index")
     decision = bed.refresh(QUIET)
     assert [check.name for check in decision.refusals] == ["served index missing"]
-    assert "no copy in cache/index and no tag" in decision.refusals[0].detail
+    assert "has no copy in cache/index" in decision.refusals[0].detail
 
 
 def test_a_damaged_copy_of_the_served_index_is_compared_with_nothing(bed: Nights) -> None:
