@@ -99,7 +99,7 @@ def test_a_refusal_shows_value_rule_offenders_and_the_nights_before(root: Path) 
     problem, why, served, remedy = notice(root, found, read_last_refresh(root))
     assert problem == "The gate refused the new index of the refresh of 2026-11-23, 02:00 UTC."
     assert (why, served) == (line, "The index of 2026-11-20 is served.") and "versions promote" in remedy
-    assert gate_lines(found) == ["refused on 2026-11-23, 0 of 1 checks met", line]
+    assert gate_lines(found) == ["refused on 2026-11-23, 0 of 1 check met", line]
     gate = found.to_json(night(3))["gate"]
     (unmet,) = gate["unmet"]
     assert (gate["verdict"], gate["is_kept_back"]) == ("refused", True)
