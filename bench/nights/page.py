@@ -161,8 +161,8 @@ def headlines(entries: Sequence[Entry], findings: Findings) -> Iterator[Headline
     base, per_adapter = cost(entries)
     values = {
         "nights": (len(entries), len(entries), "higher", None),
-        "false_promotions": (len(findings.false_promotions), bad, "lower", 0),
-        "false_refusals": (len(findings.false_refusals), good, "lower", 0),
+        "nights_bad_promoted": (len(findings.false_promotions), bad, "lower", 0),
+        "nights_good_refused": (len(findings.false_refusals), good, "lower", 0),
         "releases_answered_otherwise": (len(findings.wrong_releases), findings.releases, "lower", 0),
         "rebuild_largest_difference": (findings.rebuild_change, 1, "lower", TOLERANCE),
         "night_cpu_seconds": (base, len(entries), "lower", None),

@@ -96,4 +96,4 @@ def test_the_page_names_what_was_wrong() -> None:
     assert page.table(entries).splitlines()[2].count("|") == len(HEADER) + 1
     assert page.draw(entries).startswith(b"<?xml")
     rows = {row.name: row.value for row in page.headlines(entries, FINDINGS)}
-    assert rows["operation.false_promotions"] == 1 and rows["operation.nights"] == 4
+    assert rows["operation.nights_bad_promoted"] == 1 and rows["operation.nights"] == 4
