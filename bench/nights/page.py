@@ -82,7 +82,7 @@ def _results(entries: Sequence[Entry], findings: Findings) -> Iterator[str]:
         f"{_named(findings.wrong_releases)} |"
     )
     yield (
-        "| the last state, built again from catalog, training lock and batches | digests "
+        "| the last state, built again from catalog, batches and encoder | digests "
         f"{f'of {differing} differ' if differing else 'equal'}, largest difference of a vector's number "
         f"{findings.rebuild_change:.1e} |"
     )

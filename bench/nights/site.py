@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -135,7 +136,7 @@ def broken(site: Site, night: Night) -> Iterator[dict[str, str]]:
     (bug / "sitecustomize.py").write_text(BUG)
     is_served = night.hazard != "no captioner"
     with site.captioner.running(site.captioner_port) if is_served else nullcontext():
-        yield {"PYTHONPATH": str(bug)} if night.hazard == "bug" else {}
+        yield {"PYTHONPATH": f"{bug}{os.pathsep}{site.root}"} if night.hazard == "bug" else {}
     site.hub.change({"heal": True})
 
 
