@@ -117,7 +117,7 @@ def captioner(clone: Repository) -> Iterator[None]:
     params.write_text(set_values(params.read_text(), values))
     clone.run("bash", "-euc", "\n".join(commands).replace("…", "token"), **IDENTITY)
     without_server = clone.run("bash", "-euc", last, check=False, **IDENTITY)
-    assert without_server.returncode and "no vLLM server answers" in without_server.stdout
+    assert without_server.returncode and "no vLLM server answers" in without_server.stderr
     with HTTPServer(port=port) as http:
         vlm = FakeOpenAI(http, hash_folder(clone.root / "playground/models/vlm"))
         vlm.reply = caption
