@@ -191,7 +191,7 @@ def test_another_instruction_and_captioner_train_as_from_an_empty_folder(
     change_params(params, {"captions": {"instructions": instructions}, "models": vlm})
     index, (failed, completed) = repository.index_content(), refresh_twice(repository, tmp_path)
     assert {"encoder", "fusion"} <= run_stages(failed.stdout)
-    assert failed.returncode == 1 and "**experiments: RuntimeError: injected**" in failed.stdout
+    assert failed.returncode == 1 and "experiments: RuntimeError: injected" in failed.stderr
     assert "Served index: " in failed.stdout and repository.index_content() != index
     assert repository.search("a cat")[0]["index"] == repository.index_content()
     assert run_stages(completed.stdout) == {"crawl", "experiments"}
