@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from autolora.cli.command import enter_repository
 from autolora.cli.flows import become_flow
 from autolora.cli.options import Json
 from autolora.cli.output import print_table, to_json
+from autolora.clock import today
 from autolora.wording import counted
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def rollback(
 
     root, _ = enter_repository()
     with exclusive_lock(root):
-        decision = roll_back(root, rev, reason, datetime.now(UTC).date())
+        decision = roll_back(root, rev, reason, today())
     print(f"serving index {decision.index[:12]} of {rev}, pinned: `autolora versions lift` ends that")
 
 
