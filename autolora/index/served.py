@@ -186,8 +186,13 @@ def served_path(root: Path) -> Path:
 
 def _open_released(root: Path) -> Index:
     released = served_digest(root)
-    if released is None or released == _working_digest(root):
-        return open_copy_of(root, released or _working_digest(root))
+    if released is None:
+        return open_copy_of(root, _working_digest(root))
+    try:
+        return open_copy_of(root, released)
+    except IncompleteIndexError:
+        if released == _working_digest(root):
+            raise
     return open_released(root, released)
 
 

@@ -128,7 +128,7 @@ def test_a_hub_that_loses_some_more_models_each_night_keeps_most_listings(site: 
 
 def test_new_versions_whose_pages_are_not_found_come_with_the_next_full_scan(site: Site) -> None:
     before = {row.id: row.version for row in catalog.read_all(site.root)}
-    for kind in ("info", "tree", "images", "search"):
+    for kind in ("info", "tree", "images"):
         site.answer_404(kind)
     for repo in sorted(site.hub.repos)[: NUM_REPOS // 2]:
         site.hub.change({"touch": repo})

@@ -46,6 +46,6 @@ def test_file_that_the_hub_sends_damaged_is_noticed(folder: Path, hub: Hub) -> N
     push_to_hub(folder, "ann/encoder", "encoder")
     hub.change({"fail": {"fault": "wrong-bytes", "kind": "weights", "hub": "huggingface", "times": 9}})
     with pytest.raises(
-        MissingArtifact, match=r"model.safetensors is damaged .* delete it there and download it"
+        MissingArtifact, match=r"model.safetensors is damaged, .* delete it there and download it"
     ):
         load_pretrained("ann/encoder")

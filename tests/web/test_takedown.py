@@ -9,6 +9,7 @@ import pytest
 
 from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown
+from autolora.refresh.history import releases
 from autolora.web.thumbnails import CARD_PX
 from tests.support.waiting import LIMIT_S
 from tests.web.conftest import serving
@@ -23,7 +24,7 @@ def take_down(root: Path, kind: str, sha256: str) -> None:
 def test_adapters_and_images_disappear_at_once(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autolora.web.app.FOLLOW_EVERY_S", 3600.0)
     with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
-        older = client.get("/api/releases").json()[0]["commit"]
+        older = releases(own_root)[0].commit.sha
         compared = client.get("/api/compare", params={"q": "a cat", "before": older}).json()
         gone = compared["before"][0]
         (image,) = client.get(f"/api/adapters/{gone}").json()["images"][:1]
