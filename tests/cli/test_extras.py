@@ -38,7 +38,7 @@ CORE = {
     "search 'a neon drawing' -k auto": "author1/neon",
     "search 'a neon drawing' --may-sell --json": "captions: reading them needs lance",
     "search 'a neon drawing' --reasons": "captions: reading them needs lance",
-    "release": "serving index",
+    "versions lift": "nothing was pinned",
     "status": "served index",
     "versions": "no commit",
 }
@@ -54,6 +54,7 @@ NEEDED: dict[str, tuple[str, Extra]] = {
     "init": ("`autolora init`", "pipeline"),
     "plan": ("`autolora plan`", "pipeline"),
     "refresh": ("`autolora refresh`", "pipeline"),
+    "retrain --until 2026-01-05": ("`autolora retrain`", "pipeline"),
     "crawl": ("`autolora crawl`", "pipeline"),
     "takedown": ("`autolora takedown`", "pipeline"),
     "prune": ("`autolora prune`", "pipeline"),

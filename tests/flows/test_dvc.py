@@ -19,7 +19,7 @@ from autolora.pool import batches, sketch_packs
 from autolora.storage.files import append_rows
 from autolora.storage.incremental import write_digest
 from flows import dvc, dvc_process
-from tests.support import killing
+from playground.repository import kill_tree
 
 pytestmark = pytest.mark.slow
 
@@ -191,7 +191,7 @@ def test_a_killed_addition_loses_no_file(
         [sys.executable, "-c", script], cwd=root, env=environment(), start_new_session=True
     )
     time.sleep(random.Random(seed).uniform(1, 6))
-    killing.kill_tree(process.pid)
+    kill_tree(process.pid)
     process.wait()
     dvc.repair_files()
     dvc.add_batches()

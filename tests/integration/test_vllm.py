@@ -75,7 +75,7 @@ def server(vllm_server: VllmServer) -> str:
 @pytest.fixture
 def root(tmp_path: Path, server: str) -> Path:
     """A pool of 20 images, to be captioned by the server."""
-    return write_root(tmp_path, NUM_IMAGES, {"urls": [f"{server}/v1"], "attempts": 2})
+    return write_root(tmp_path, NUM_IMAGES, {"urls": [f"{server}/v1"]})
 
 
 def write_root(folder: Path, num_images: int, server: dict[str, object]) -> Path:
