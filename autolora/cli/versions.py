@@ -39,9 +39,7 @@ def versions(as_json: Json = False) -> None:
     root, _ = enter_repository()
     released, pin, names = served_digest(root), read_pin(root), tags(root)
     revisions, releases = readable_revisions(root), release_tags(root)
-    for (
-        revision
-    ) in revisions:  # a release may be tagged at a later commit than the one that changed its index
+    for revision in revisions:  # a tag may be at a later commit than the one that changed the index
         own = (tag.name for tag in releases if tag.index == revision.index)
         names[revision.commit.sha] = tuple(dict.fromkeys((*names.get(revision.commit.sha, ()), *own)))
     rows = [
