@@ -2,7 +2,7 @@
 
 Operators with three synthetic hubs and 13 nights of history (tests/support/nights.py) live through one more night: a
 poisoned one (tests/support/poisons.py), or a healthy one that looks unusual (tests/support/healthy.py). The limits were
-chosen on operators 0 to 3; the shipped numbers are of operators 100 to 104.
+chosen on operators 1 to 3; the shipped numbers are of operators 100 to 104.
 """
 
 import argparse
