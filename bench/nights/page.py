@@ -47,7 +47,7 @@ def render(entries: Sequence[Entry], findings: Findings) -> str:
     disk, disk_per_adapter = growth(entries)
     parts = (
         "# Thirty nights",
-        f"    {COMMAND}            # two hours of two cores; continues if it is interrupted; --again begins anew",
+        f"    {COMMAND}            # an hour of two cores; continues if it is interrupted; --again begins anew",
         "A project with a git and a DVC remote lives through a month of refreshes with the real stages, at simulated "
         "dates. Three hubs publish, change and withdraw adapters, and go down; machines and stages fail; three nights "
         "are poisoned. `bench/nights/plan.py` says what happens and what should become of each index, before it is "
