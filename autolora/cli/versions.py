@@ -32,16 +32,22 @@ def versions(as_json: Json = False) -> None:
     from autolora.index.served import readable_revisions, served_digest
     from autolora.integrity.index_sources import index_sources
     from autolora.releases.pin import read_pin
+    from autolora.releases.tags import release_tags
     from autolora.stages import is_pipeline
     from autolora.storage.git import tags
 
     root, _ = enter_repository()
     released, pin, names = served_digest(root), read_pin(root), tags(root)
-    revisions = readable_revisions(root)
+    revisions, releases = readable_revisions(root), release_tags(root)
+    for (
+        revision
+    ) in revisions:  # a release may be tagged at a later commit than the one that changed its index
+        own = (tag.name for tag in releases if tag.index == revision.index)
+        names[revision.commit.sha] = tuple(dict.fromkeys((*names.get(revision.commit.sha, ()), *own)))
     rows = [
         asdict(revision.commit)
         | {"index": revision.index, "rows": revision.rows, "at_hand": source}
-        | {"tags": list(names.get(revision.commit.sha, ()))}
+        | {"tags": list(names[revision.commit.sha])}
         for revision, source in zip(revisions, index_sources(root, revisions), strict=True)
     ]
     if as_json:
