@@ -39,6 +39,7 @@ def main() -> None:
             diary.append(folder, entry)
             print(line(entry), flush=True)
         entries = diary.read_entries(folder)
+        site.publish(running, len(entries))
         findings = check(running, entries, len(entries))
     print(findings)
     if len(entries) == len(PLAN):

@@ -45,9 +45,10 @@ def render(entries: Sequence[Entry], findings: Findings) -> str:
     """Return the page as Markdown."""
     base, per_adapter = cost(entries)
     disk, disk_per_adapter = growth(entries)
+    quiet = np.mean([entry.cpu_seconds for entry in entries if entry.verdict == "nothing"])
     parts = (
         "# Thirty nights",
-        f"    {COMMAND}            # two hours of two cores; continues if it is interrupted; --again begins anew",
+        f"    {COMMAND}            # an hour of two cores; continues if it is interrupted; --again begins anew",
         "A project with a git and a DVC remote lives through a month of refreshes with the real stages, at simulated "
         "dates. Three hubs publish, change and withdraw adapters, and go down; machines and stages fail; three nights "
         "are poisoned. `bench/nights/plan.py` says what happens and what should become of each index, before it is "
@@ -55,8 +56,10 @@ def render(entries: Sequence[Entry], findings: Findings) -> str:
         "CPU seconds are the comparable ones).",
         "## What it shows",
         "\n".join(_results(entries, findings)),
-        f"A night costs {base:.0f} CPU seconds and {per_adapter:.1f} more for each new adapter; the project with its "
-        f"remote has {disk / MB:.1f} MB and {disk_per_adapter / MB:.2f} MB more for each adapter (least squares).",
+        f"A night with changes costs {base:.0f} CPU seconds, most of them the start of its processes, and "
+        f"{per_adapter:+.1f} for each new adapter; one without costs {quiet:.0f}. The project with its remote has "
+        f"{disk / MB:.1f} MB, of them the models of the playground, and {disk_per_adapter / MB:.2f} MB for each "
+        "adapter (least squares).",
         "![Seconds and bytes per night](images/nights.svg)",
         "## Every night",
         table(entries),
@@ -147,7 +150,8 @@ def draw(entries: Sequence[Entry]) -> bytes:
     below.set(xlabel="night")
     below.set_ylabel("MB", color=INK, fontsize=9)
     above.legend(fontsize=8, ncols=6, frameon=False)
-    below.legend(fontsize=8, frameon=False)
+    below.set_ylim(0, 1.2 * below.get_ylim()[1])
+    below.legend(fontsize=8, ncols=5, frameon=False, loc="upper left")
     stream = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "nights"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

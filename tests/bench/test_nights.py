@@ -90,10 +90,11 @@ def test_the_captioner_answers_as_the_model_does(pool: Path) -> None:
 
 def test_the_page_names_what_was_wrong() -> None:
     entries = [replace(NIGHT, night=night, new=night, adapters=2 * night) for night in range(1, 5)]
+    entries += [replace(NIGHT, night=5, new=0, verdict="nothing")]
     text = page.render(entries, FINDINGS)
     assert "| bad releases promoted | 1 of 0: 22, poisoned: promoted |" in text
     assert "digests of index differ" in text and "| 20 of 20, largest change 1.0e-07 |" in text
     assert page.table(entries).splitlines()[2].count("|") == len(HEADER) + 1
     assert page.draw(entries).startswith(b"<?xml")
     rows = {row.name: row.value for row in page.headlines(entries, FINDINGS)}
-    assert rows["operation.nights_bad_promoted"] == 1 and rows["operation.nights"] == 4
+    assert rows["operation.nights_bad_promoted"] == 1 and rows["operation.nights"] == 5
