@@ -8,10 +8,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from autolora import vlm
 from autolora.captions import stage
 from autolora.captions.store import captions_path
+from autolora.clock import today
 from autolora.params import Params
 from autolora.progress import Progress
 from autolora.storage.files import read_rows
-from flows.stage import ROOT, flow, params, print_and_log, report, run, task, today
+from flows.stage import ROOT, flow, params, print_and_log, report, run, task
 
 CONCURRENT_BATCHES = 4
 """the engine limits how many images of these are captioned at once"""

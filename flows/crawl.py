@@ -6,6 +6,7 @@ import os
 import time
 
 from autolora.catalog.store import catalog_path
+from autolora.clock import today
 from autolora.crawl import stage
 from autolora.crawl.plan import CatalogPlan
 from autolora.crawl.scan import HubScan
@@ -14,7 +15,7 @@ from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
 from autolora.refresh import crawl_summary as summary
 from autolora.storage.hashes import hash_file
-from flows.stage import ROOT, flow, params, print_and_log, report, run, task, today
+from flows.stage import ROOT, flow, params, print_and_log, report, run, task
 
 
 @task(retries=1, retry_delay_seconds=[2])

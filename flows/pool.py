@@ -13,6 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from autolora import models
 from autolora.catalog.sources import ImageSource, Sources
+from autolora.clock import today
 from autolora.errors import DiskFull
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.pool import store as pool_store
@@ -21,7 +22,7 @@ from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from autolora.progress import Progress
 from autolora.storage.files import MB
-from flows.stage import ROOT, Task, flow, params, print_and_log, report, run, task, today
+from flows.stage import ROOT, Task, flow, params, print_and_log, report, run, task
 
 ADAPTERS_PER_TASK = 8
 RENDERINGS_PER_TASK = 32

@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import replace
 
+from autolora.clock import now, today
 from autolora.errors import MismatchError
 from autolora.index.served import former_digest, open_index, release
 from autolora.index.store import content_digest
@@ -15,7 +16,7 @@ from autolora.report import page
 from autolora.storage.git import list_tags
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, git, promotion
-from flows.stage import ROOT, now, params, run, today
+from flows.stage import ROOT, params, run
 
 
 def promote_working(reason: str, lock_fd: int) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from autolora.catalog.diff import BASELINE
+from autolora.clock import now, today
 from autolora.errors import AutoLoraError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
@@ -24,7 +25,7 @@ from autolora.releases.tags import INDEX, PREFIX, REFUSED, free_name, release_ta
 from autolora.stages import AFTER_RELEASE
 from autolora.storage.git import branches, list_tags, read_revisions
 from flows import dvc, git
-from flows.stage import ROOT, PromotionRefused, now, params, print_and_log, today
+from flows.stage import ROOT, PromotionRefused, params, print_and_log
 
 MAX_NAMED = 3
 """objects that an error names"""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from dvc.exceptions import DvcException  # type: ignore[import-untyped]  # DVC has no type hints
@@ -22,8 +21,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from autolora.cli.output import print_table
+from autolora.clock import now, today
 from autolora.errors import AutoLoraError
-from autolora.index.served import copies_folder, readable_revisions, served_digest
+from autolora.index.served import commit_of, copies_folder, served_digest
 from autolora.integrity.index_sources import working_digest
 from autolora.releases.pin import read_pin
 from autolora.releases.tags import REFUSED, release_tags
@@ -33,7 +33,7 @@ from autolora.storage.lock import exclusive_lock
 from autolora.wording import counted
 from flows import dvc, git
 from flows.dvc_objects import unused_objects
-from flows.stage import ROOT, now, run, today
+from flows.stage import ROOT, run
 
 COPIES = 3
 """copies of the newest releases' indexes that stay; DVC's cache has the content of all"""
@@ -88,8 +88,8 @@ def _old_branches(days: int) -> list[str]:
 def _served_commit() -> list[str]:
     """Return the commit that has the served index, which may have no tag."""
     served = served_digest(ROOT)
-    found = (row.commit.sha for row in readable_revisions(ROOT) if row.index == served)
-    return [*islice(found, 1)]
+    commit = commit_of(ROOT, served) if served else None
+    return [commit] if commit else []
 
 
 def _day_of(branch: str) -> date:

@@ -16,6 +16,7 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from autolora.catalog import failed_items
 from autolora.catalog.diff import Changes, Snapshot, compare, keep_baseline, snapshot
+from autolora.clock import now, today
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest
 from autolora.index.store import content_digest
@@ -47,13 +48,11 @@ from flows.stage import (
     StageFailed,
     check_code,
     flow,
-    now,
     params,
     report,
     run,
     task,
     time_limit_s,
-    today,
     too_late,
 )
 

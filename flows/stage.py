@@ -27,8 +27,7 @@ from prefect.flow_engine import FlowRunTimeoutError, run_flow_sync
 from prefect.settings import temporary_settings
 from prefect.states import Failed, Pending
 
-from autolora.clock import now as now
-from autolora.clock import today as today
+from autolora.clock import today
 from autolora.errors import AutoLoraError
 from autolora.interrupt import raise_if_interrupted
 from autolora.params import Params, load

@@ -25,6 +25,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.diff import keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
+from autolora.clock import today
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import num_left_out, open_index
@@ -42,7 +43,7 @@ from autolora.web.thumbnails import FOLDER as WEB_IMAGES
 from autolora.wording import counted
 from flows import dvc, proof
 from flows.dvc_objects import FolderVersions, empty_file, open_stores
-from flows.stage import ROOT, reason_of, run, today
+from flows.stage import ROOT, reason_of, run
 
 T = TypeVar("T")
 KINDS = {"weights": "weights", "rendering": "renderings"}

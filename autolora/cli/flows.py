@@ -29,7 +29,7 @@ def retrain(
         ),
     ],
 ) -> None:
-    """Train anew on the pool of a day, build the index of the new encoder, and compare both: a candidate.
+    """Train the encoder on the pool of a day, index the pool with it, and compare both indexes: a candidate.
 
     It is served only when you promote it (autolora versions promote).
     """

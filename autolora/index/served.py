@@ -159,7 +159,7 @@ def open_released(root: Path, digest: str) -> Index:
     try:
         return open_copy_of(root, digest)
     except IncompleteIndexError as error:
-        sha = next((row.commit.sha for row in readable_revisions(root) if row.index == digest), None)
+        sha = commit_of(root, digest)
         if sha is None:
             raise MissingArtifact(
                 f"index {digest[:12]} has no copy in cache/index that this version of AutoLoRA can read, the working "
@@ -255,6 +255,11 @@ def readable_revisions(root: Path) -> list[Revision]:
         for commit, digest in stated
         if is_readable(digest)
     ]
+
+
+def commit_of(root: Path, digest: str) -> str | None:
+    """Return the newest commit whose index has this digest; None if there is none that can be read."""
+    return next((row.commit.sha for row in readable_revisions(root) if row.index == digest), None)
 
 
 def fetch_revision(root: Path, rev: str, target: Path) -> None:

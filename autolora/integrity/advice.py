@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import copies_folder, former_digest, readable_revisions, served_path
+from autolora.index.served import commit_of, copies_folder, former_digest, served_path
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import FOLDER_SUFFIX, Output, write_list
 from autolora.integrity.index_sources import working_digest
@@ -144,8 +144,7 @@ class _Adviser:
             return remove, "the next search makes the copy again, from data/index"
         if digest != former_digest(self._root):
             return remove, "this copy is not served; a search with its --rev makes it again"
-        revisions = {revision.index: revision.commit.sha for revision in readable_revisions(self._root)}
-        if rev := revisions.get(digest):
+        if rev := commit_of(self._root, digest):
             return remove, f"the next search makes the copy again, from the index of commit {rev[:10]}"
         return f"{remove} && rm cache/served", f"no commit has this index: {SERVE_WORKING}"
 

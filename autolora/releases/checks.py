@@ -12,15 +12,14 @@ from autolora.storage.files import Row, append_rows, read_rows
 GATE = Path("data", "gate.jsonl")
 NIGHTS = 30
 """number of earlier decisions that a rate is compared with"""
-
+SHOWN_NIGHTS = 10
+"""of the history of a rate that a message shows"""
 ALL_HUBS = "all hubs"
 
 Severity = Literal["refuse", "warn"]
 Verdict = Literal["promoted", "refused", "pinned", "promoted by hand", "taken down"]
 SERVED = ("promoted", "promoted by hand")
 """verdicts after which the index was served"""
-SHOWN_NIGHTS = 10
-"""of the history of a rate that a message shows"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +27,7 @@ class Check:
     """One row of the gate: what was measured, what was required, and whether it was met."""
 
     name: str
-    """e.g. `scores`; of a rate, `refused`"""
+    """e.g. `score changes`; of a rate, `files refused`"""
     value: float
     rule: str
     """what was required, in words"""
@@ -71,7 +70,7 @@ class Decision:
     @property
     def is_promoted(self) -> bool:
         """Whether the index was served from then on."""
-        return self.verdict in ("promoted", "promoted by hand")
+        return self.verdict in SERVED
 
     @property
     def refusals(self) -> list[Check]:

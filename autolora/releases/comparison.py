@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.served import open_index
@@ -71,7 +72,7 @@ def compare_releases(root: Path, params: Params, first: str, second: str) -> Com
 def _names(index: Index) -> dict[str, str]:
     """Return sha256 -> hub:id/file."""
     rows = index.rows.columns.select(["sha256", "hub", "id", "file"]).to_pylist()
-    return {row["sha256"]: f"{row['hub']}:{row['id']}/{row['file']}" for row in rows}
+    return {row["sha256"]: full_name(row["hub"], row["id"], row["file"]) for row in rows}
 
 
 def _answers(root: Path, params: Params, index: Index, queries: Sequence[str]) -> list[tuple[str, ...]]:

@@ -21,10 +21,9 @@ from autolora.index.copies import Index
 from autolora.index.store import EXACT_COLUMNS
 from autolora.matching.hybrid import directions
 from autolora.pool import store as pool
-from autolora.records import Caption, Listing
+from autolora.records import Adapter, Caption, Listing
 from autolora.releases.checks import Check
 from autolora.storage.arrays import Float32Array, Float64Array, Int64Array
-from autolora.storage.files import Row
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_arrow, read_where
 
@@ -123,7 +122,7 @@ def change_checks(
     features: of the pinned queries (Q, d), as a search of each of the two computes them. encode: of the present one.
     """
     yield _same_training(root, former, index, encode)
-    yield _read_anew(former, index)
+    yield _read_again(former, index)
     if former.encoder == index.encoder and former.text_encoder == index.text_encoder:
         yield _same_scores(former, index, features)
     yield _none("adapters lost without a reason", [*_lost(root, former, index)])
@@ -151,7 +150,7 @@ def _compare(root: Path, former: Index, index: Index, encode: Encode) -> str:
     return trainings.describe(trainings.compare_trainings(root, former, index, encode))
 
 
-def _read_anew(former: Index, index: Index) -> Check:
+def _read_again(former: Index, index: Index) -> Check:
     """Count the served adapters with a sketch of another recipe, whose vectors cannot be expected to be the same."""
     recipes = dict(_texts(former, ("sha256", "recipe")))
     rows = _texts(index, ("sha256", "recipe"))
@@ -160,7 +159,7 @@ def _read_anew(former: Index, index: Index) -> Check:
         "code or params of the stage `pool` have changed: compare both (`autolora versions diff`), then promote it "
         "(`autolora versions promote`)"
     )  # fmt: skip
-    return Check(name="adapters read anew", value=number, rule="0", passed=not number, detail=detail)
+    return Check(name="adapters read again", value=number, rule="0", passed=not number, detail=detail)
 
 
 def _identity(index: Index) -> tuple[Any, ...]:
@@ -250,25 +249,23 @@ def _caption_sums(
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:
     """Yield the names of the adapters that are missing although neither catalog nor pool says why."""
     present = set(index.rows.columns.column("sha256").to_pylist())
-    columns = former.rows.columns.select(["sha256", "hub", "id", "file"]).to_pylist()
-    gone = [row for row in columns if row["sha256"] not in present]
+    gone = [
+        (sha256, tuple(key)) for sha256, *key in _texts(former, ("sha256", *NAME)) if sha256 not in present
+    ]
     if gone:
         listed = {(item.hub, item.id, item.file): item for item in catalog.read_all_or_empty(root)}
-        verdicts, erased = pool.adapters(root), takedowns.read(root)
-        for row in gone:
-            listing = listed.get((row["hub"], row["id"], row["file"]))
-            if row["sha256"] not in erased.weights and not _left(row, listing, verdicts):
-                yield f"{row['hub']}:{row['id']}/{row['file']}"
+        verdicts, erased = pool.adapters(root), takedowns.read(root).weights
+        for sha256, key in gone:
+            if sha256 not in erased and not _left(sha256, listed.get(key), verdicts):
+                yield full_name(*key)
 
 
-def _left(row: Row, listing: Listing | None, verdicts: Mapping[str, Any]) -> bool:
+def _left(sha256: str, listing: Listing | None, verdicts: Mapping[str, Adapter]) -> bool:
     """Return whether catalog or pool say why an adapter left: withdrawn, excluded, replaced, waiting or refused."""
-    if listing is None:
-        return False
+    if listing is None or not listing.is_active:
+        return listing is not None
     adapter = verdicts.get(listing.key)
-    if not listing.is_active or adapter is None:
-        return not listing.is_active
-    return adapter.sha256 != row["sha256"] or not adapter.accepted
+    return adapter is not None and (adapter.sha256 != sha256 or not adapter.accepted)
 
 
 def _foreign_captions(root: Path) -> Iterator[str]:

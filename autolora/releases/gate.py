@@ -33,7 +33,7 @@ def judge(root: Path, digest: str, params: Params, outcomes: Sequence[Outcome], 
     restore_committed(root, str(GATE))
     former = _former(root)
     try:
-        index = _check(root, open_copy_of(root, digest))
+        index = _verified(root, open_copy_of(root, digest))
     except (IncompleteIndexError, MissingArtifact) as error:
         checks: tuple[Check, ...] = (_failed("unreadable rows", error),)
     else:
@@ -75,7 +75,7 @@ def _checks(
     yield from self_checks(root, index)
     yield from stage_checks(root, index)
     try:
-        served = _check(root, open_released(root, former)) if former else None
+        served = _verified(root, open_released(root, former)) if former else None
     except MissingArtifact as error:
         yield _failed("served index missing", error)
         return
@@ -106,7 +106,7 @@ def _former(root: Path) -> str | None:
     return former_digest(root) or next(released, None) or next(promoted, None)
 
 
-def _check(root: Path, index: Index) -> Index:
+def _verified(root: Path, index: Index) -> Index:
     """Return an index after its copy has been compared with its hashes. Raises MissingArtifact if it is damaged."""
     check_copy(copy_path(root, index.digest))
     return index

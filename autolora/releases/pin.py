@@ -1,4 +1,4 @@
-"""The pin: cache/pin.json, while which exists refreshes build and report, but promote nothing."""
+"""The pin: while cache/pin.json exists, refreshes build and report, but promote nothing."""
 
 import json
 from dataclasses import asdict, dataclass

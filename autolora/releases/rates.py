@@ -1,9 +1,9 @@
 """Rates of newcomers, each against the same rate on the operator's own last nights.
 
 An adapter that is already served is checked exactly (autolora.releases.exact); what a hub delivers is not known in
-advance. The limit of a rate is the number of events that so many trials exceed on one night of MAX_CHANCE, given the
-nights before, by a beta-binomial distribution: nights differ more than single files do, so all nights together count
-as no more than MAX_WEIGHT files, or UPLOADERS_WEIGHT.
+advance. A rate exceeds its limit with probability MAX_CHANCE on a night like those before, by a beta-binomial
+distribution: nights differ more than single files do, so all nights together count as no more than MAX_WEIGHT files,
+or UPLOADERS_WEIGHT.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from autolora.storage.files import Row
 from autolora.storage.tables import read_where
 
 MAX_CHANCE = 1e-4
-"""of a night like those before to be refused because of one rate"""
+"""probability that a night like those before is refused because of one rate"""
 MIN_NIGHTS = 10
 """nights before a rate may refuse; with fewer it warns"""
 PRIOR = (0.5, 4.5)
@@ -31,7 +31,7 @@ PRIOR = (0.5, 4.5)
 MAX_WEIGHT = 50
 """trials that all nights together count as"""
 UPLOADERS_WEIGHT = 25
-"""the same of what uploaders decide, whose files share their fate"""
+"""the same for what uploaders decide: the files of one are alike"""
 OF_UPLOADERS = ("files refused", "near-duplicates", "adapters lost", "captions changed")
 QUERY_WEIGHT = 40
 """queries that the pinned ones count as: those of one topic are won by the same adapter"""
@@ -171,14 +171,14 @@ def _judged(rate: Rate, limit: int, past: int) -> Check:
 
 
 def _limit(trials: int, past: Sequence[tuple[int, int]], max_weight: int) -> int:
-    """Return the largest number of events that is no exception after these nights, which count as max_weight trials."""
+    """Return the largest number of events that passes after these nights, which count as max_weight trials."""
     events, total = (sum(night[column] for night in past) for column in (0, 1))
     weight = min(1.0, max_weight / max(total, 1))
     return _quantile(trials, PRIOR[0] + weight * events, PRIOR[1] + weight * (total - events))
 
 
 def _query_limit(queries: int, share: float) -> int:
-    """Return the largest number of queries that newcomers win by no exception, if they are this share of the index."""
+    """Return the largest number of queries that newcomers may win, if they are this share of the index."""
     mean = min(max(share, 1 / QUERY_WEIGHT / 2), 1 - 1e-9)
     return _quantile(queries, QUERY_WEIGHT * mean, QUERY_WEIGHT * (1 - mean))
 

@@ -1,4 +1,4 @@
-"""What an operator asks in the morning: is the served index up to date, and if not, what keeps the new one back."""
+"""Whether the served index is up to date, and what keeps a newer one from being served."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +10,7 @@ from autolora.errors import AutoLoraError
 from autolora.index.served import former_digest
 from autolora.index.store import content_digest
 from autolora.refresh.last_refresh import LastRefresh, failure_notice, index_time
-from autolora.releases.checks import SERVED, Decision, explain, past_nights, read_decisions
+from autolora.releases.checks import Decision, explain, past_nights, read_decisions
 from autolora.releases.pin import Pin, read_pin
 from autolora.wording import counted
 
@@ -87,7 +87,7 @@ def attention(state: ReleaseState) -> list[str]:
 def gate_lines(state: ReleaseState) -> list[str]:
     """Return the last decision of the gate, and one line per check that was not met; empty if none still counts."""
     decision = state.decision
-    if decision is None or not (state.is_kept_back or decision.verdict in SERVED):
+    if decision is None or not (state.is_kept_back or decision.is_promoted):
         return []
     unmet = [*decision.refusals, *decision.warnings]
     passed = len(decision.checks) - len(unmet)
@@ -116,12 +116,12 @@ def _is_kept_back(root: Path, digest: str | None, decisions: Sequence[Decision])
         is_served = content_digest(root) == digest
     except (AutoLoraError, ValueError, KeyError):  # no index yet, or it is being replaced
         return False
-    return not is_served and any(decision.verdict not in SERVED for decision in decisions[-1:])
+    return not is_served and any(not decision.is_promoted for decision in decisions[-1:])
 
 
 def _last_release(state: ReleaseState) -> date | None:
     """Return the day of the last release, by a refresh or by hand."""
-    days = [decision.day for decision in state.decisions if decision.verdict in SERVED]
+    days = [decision.day for decision in state.decisions if decision.is_promoted]
     return days[-1] if days else state.released and state.released.date()
 
 

@@ -52,8 +52,8 @@ def live(running: Site, number: int) -> Entry:
     earlier = diary.read_entries(folder)
     day = number - 2 if night.hazard == "clock" else number
     site.publish(running, number)
-    for action in night.morning:
-        site.morning(running, action, day)
+    for action in night.actions:
+        site.act(running, action, day)
         diary.save_scores(folder, root)
     decisions = len(read_decisions(root))
     started, cpu = time.perf_counter(), cpu_of_children()

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -48,7 +49,7 @@ def render(entries: Sequence[Entry], findings: Findings) -> str:
     quiet = np.mean([entry.cpu_seconds for entry in entries if entry.verdict == "nothing"])
     parts = (
         "# Thirty nights",
-        f"    {COMMAND}            # an hour of two cores; continues if it is interrupted; --again begins anew",
+        f"    {COMMAND}            # an hour of two cores; continues if it is interrupted; --again starts over",
         "A project with a git and a DVC remote lives through a month of refreshes with the real stages, at simulated "
         "dates. Three hubs publish, change and withdraw adapters, and go down; machines and stages fail; three nights "
         "are poisoned. `bench/nights/plan.py` says what happens and what should become of each index, before it is "
@@ -163,7 +164,7 @@ def headlines(entries: Sequence[Entry], findings: Findings) -> Iterator[Headline
     bad = sum(entry.expected == "refused" for entry in entries)
     good = sum(entry.expected == "promoted" for entry in entries)
     base, per_adapter = cost(entries)
-    values = {
+    values: dict[str, tuple[float, int, Literal["higher", "lower"], float | None]] = {
         "nights": (len(entries), len(entries), "higher", None),
         "nights_bad_promoted": (len(findings.false_promotions), bad, "lower", 0),
         "nights_good_refused": (len(findings.false_refusals), good, "lower", 0),
@@ -174,4 +175,4 @@ def headlines(entries: Sequence[Entry], findings: Findings) -> Iterator[Headline
         "disk_megabytes_per_adapter": (growth(entries)[1] / MB, len(entries), "lower", None),
     }
     for name, (value, n, better, goal) in values.items():
-        yield Headline(name=f"operation.{name}", value=value, n=n, better=better, goal=goal)  # type: ignore[arg-type]
+        yield Headline(name=f"operation.{name}", value=value, n=n, better=better, goal=goal)

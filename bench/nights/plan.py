@@ -22,7 +22,7 @@ class Night:
     """of the hazards `down` and `404`"""
     changes: tuple[str, ...] = ()
     """changes of the hubs: `license`, `version`, `withdraw`, and those of EXTRA, which add repositories"""
-    morning: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
     """what the operator does before: `restore`, `promote`, `take down`, `roll back`, `lift`"""
 
 
@@ -49,21 +49,21 @@ PLAN: tuple[Night, ...] = (
     Night(what="ModelScope is back, one adapter leaves", new=2, changes=("withdraw",)),
     Night(what="the disk is full", new=3, hazard="disk", expected="failed"),
     Night(what="the disk has space again", new=1),
-    Night(what="a takedown", new=2, morning=("take down",)),
+    Night(what="a takedown", new=2, actions=("take down",)),
     Night(
         what="poisoned: one text for all images",
         new=10, hazard="same caption", expected="refused",
     ),
-    Night(what="the captioner is repaired", new=1, morning=("restore",)),
+    Night(what="the captioner is repaired", new=1, actions=("restore",)),
     Night(what="without the captioner", new=2, hazard="no captioner", expected="failed"),
     Night(
         what="poisoned: a flood of near-duplicates", new=1, changes=("flood",), expected="refused"
     ),
     Night(what="promoted by hand; an older release is served again", new=2, expected="pinned",
-          morning=("promote", "roll back")),
-    Night(what="the pin is lifted", new=1, changes=("version",), morning=("lift",)),
+          actions=("promote", "roll back")),
+    Night(what="the pin is lifted", new=1, changes=("version",), actions=("lift",)),
     Night(what="poisoned: a bug alters vectors", new=2, hazard="bug", expected="refused"),
-    Night(what="the bug is mended; the clock is set back a day", new=1, hazard="clock", morning=("restore",)),
+    Night(what="the bug is mended; the clock is set back a day", new=1, hazard="clock", actions=("restore",)),
     Night(what="two adapters", new=2),
 )  # fmt: skip
 """the month"""

@@ -157,8 +157,8 @@ def refresh(site: Site, night: Night, day: int, variables: Mapping[str, str], lo
         return process.wait()
 
 
-def morning(site: Site, action: str, day: int) -> None:
-    """Do what the operator does in a morning."""
+def act(site: Site, action: str, day: int) -> None:
+    """Do what the operator does before a night."""
     reason = ("--reason", "as planned")
     match action:
         case "restore":

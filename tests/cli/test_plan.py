@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.cli.plan import _size
+from playground.repository import change_params
 from tests.support import tiny_judges
-from tests.support.repository import change_params
 from tests.support.tiny_flux import TOKENS, save_pipeline
 
 pytestmark = pytest.mark.slow

@@ -23,9 +23,9 @@ from autolora.models import ClipTextEncoder
 from autolora.releases.pin import Pin, write_pin
 from autolora.releases.tags import release_tags
 from flows import dvc_objects, git, prune
+from playground.repository import IDENTITY
 from tests.index.versions import reindex
 from tests.support import killing
-from tests.support.repository import IDENTITY
 from tests.support.synthetic_repo import (
     ENCODER,
     make_adapter,

@@ -13,13 +13,14 @@ import pytest
 from autolora.catalog import failed_items
 from autolora.catalog.diff import BASELINE, Snapshot
 from autolora.catalog.failed_items import FailedItem
+from autolora.clock import now
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import former_digest, served_path
 from autolora.refresh.history import read_refresh
 from autolora.refresh.last_refresh import read_last_refresh, record_release
 from autolora.storage.incremental import write_digest
 from flows import refresh
-from flows.stage import StageFailed, now
+from flows.stage import StageFailed
 
 DAY = datetime.date(2026, 1, 5)
 PUBLISH = refresh.publish

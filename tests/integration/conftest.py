@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.repository import (
+from playground.repository import (
     ROOT,
     TEST_PARAMS,
     Repository,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from autolora.pool.store import find_sketches
+from playground.repository import Repository
 from tests.integration.searcher import PROMPTS
-from tests.support.repository import Repository
 
 LENGTHS = 3
 """number of captions per image"""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from flows import stage
+from playground.repository import ROOT
 from tests.integration.prefect_api import flow_runs, post
-from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 
 ALARMS = ROOT / "prefect-alarms.yaml"

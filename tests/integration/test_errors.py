@@ -22,7 +22,7 @@ from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing
 from autolora.storage.files import write_rows
-from tests.support.repository import ROOT, Repository, change_params, copy_folder, copy_tree, free_port
+from playground.repository import ROOT, Repository, change_params, copy_folder, copy_tree, free_port
 
 ERROR = re.compile(r"^[A-Z]\w+: ", re.MULTILINE)
 TIME_LIMIT_H, REQUEST_TIMEOUT_S = 0.001, 8

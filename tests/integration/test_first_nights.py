@@ -17,10 +17,7 @@ from pytest_httpserver import HTTPServer
 
 from autolora.local.project import set_values
 from autolora.storage.hashes import hash_file, hash_folder
-from tests.integration.conftest import small_pool
-from tests.lora.writing import write_overflowing
-from tests.support.fake_openai import FakeOpenAI
-from tests.support.repository import (
+from playground.repository import (
     IDENTITY,
     ROOT,
     Repository,
@@ -29,6 +26,9 @@ from tests.support.repository import (
     with_hub,
     write_schedule,
 )
+from tests.integration.conftest import small_pool
+from tests.lora.writing import write_overflowing
+from tests.support.fake_openai import FakeOpenAI
 
 OVERFLOWING, THIRD_NIGHT = "zz/overflowing", 7
 """a repository with a file that no number holds, and the day on which the hub lists it and ten more LoRAs"""

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from autolora.interrupt import STATUS
+from playground.repository import Repository
 from tests.integration.conftest import NUM_NEW
-from tests.support.repository import Repository
 from tests.support.waiting import LIMIT_S, wait_until
 
 WAIT_S, DAY = 900, 3

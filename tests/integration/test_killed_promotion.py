@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.repository import kill_tree
-from tests.support.repository import IDENTITY, Repository, change_params
+from playground.repository import IDENTITY, Repository, change_params, kill_tree
 from tests.support.waiting import wait_until
 
 PROMPT = "a cat in watercolour style"

@@ -9,9 +9,8 @@ import pytest
 
 from autolora.pool import batches
 from autolora.storage.hashes import hash_file
-from playground.repository import kill_tree
+from playground.repository import IDENTITY, Repository, change_params, copy_folder, kill_tree
 from tests.integration.conftest import FirstDay
-from tests.support.repository import IDENTITY, Repository, change_params, copy_folder
 
 DAYS = range(2, 6)
 """days that add one, five, one and one adapter to those of the first day"""

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from playground.pool import BAD
+from playground.repository import Repository, free_port
 from tests.integration.conftest import NUM_NEW
 from tests.integration.consistency import LENGTHS, assert_consistent, index_rows, written_once
 from tests.integration.prefect_api import flow_runs, logs
 from tests.integration.searcher import PROMPTS, Searcher
-from tests.support.repository import Repository, free_port
 from tests.support.waiting import LIMIT_S, wait_until
 
 

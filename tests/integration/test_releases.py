@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from autolora.catalog.diff import BASELINE
+from playground.repository import IDENTITY, Repository, change_params
 from tests.integration.prefect_api import flow_runs
-from tests.support.repository import IDENTITY, Repository, change_params
 
 PROMPT = "a cat in watercolour style"
 

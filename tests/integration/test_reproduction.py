@@ -17,8 +17,8 @@ import yaml
 from autolora.dataset.store import TRAINING_LOCK
 from autolora.params import load
 from autolora.stages import STAGES
+from playground.repository import ROOT, Repository, change_params
 from tests.integration.conftest import FirstDay
-from tests.support.repository import ROOT, Repository, change_params
 
 COUNTED_CASES = """
 import os, sys

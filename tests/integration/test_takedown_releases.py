@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from playground.repository import IDENTITY, Repository, change_params
 from tests.support import byte_grep
-from tests.support.repository import IDENTITY, Repository, change_params
 
 PROMPT = "a cat in watercolour style"
 PROVE = """

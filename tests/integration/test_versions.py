@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autolora.pool import batches
-from tests.support.repository import Repository, change_params
+from playground.repository import Repository, change_params
 from tests.support.s3 import S3Server, s3_server
 
 RELEASES = 3

@@ -26,10 +26,10 @@ from autolora.captions import stage
 from autolora.captions import store as captions_store
 from autolora.catalog import failed_items
 from autolora.params import Params, load
+from playground.repository import ROOT, change_params, free_port, wait_for
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.images import draw_images, write_pooled_images
 from tests.support.proxy import Counts, counted
-from tests.support.repository import ROOT, change_params, free_port, wait_for
 from tests.support.waiting import LIMIT_S, wait_until
 
 NUM_IMAGES, NUM_IMAGES_FOR_KILL = 20, 50

@@ -18,9 +18,9 @@ from autolora.integrity.content import ContentReader
 from autolora.integrity.verification import DAMAGED, EMPTY, EXTRA, MISSING, NOT_ERASED
 from autolora.storage.files import MB
 from autolora.storage.inputs import recording_input
+from playground.repository import change_params
 from tests.integrity.faults import FAULTS, empty, flip_bit, truncate
 from tests.integrity.versioned_repository import VersionedRepository
-from tests.support.repository import change_params
 from tests.support.synthetic_repo import file_states
 from tests.support.waiting import wait_for_line
 

@@ -147,13 +147,6 @@ def test_several_processes_read_the_same(root: Path, monkeypatch: pytest.MonkeyP
     assert index(root).index == report.index
 
 
-def test_an_empty_folder_gives_an_empty_index(root: Path, folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
-    assert index(root).verdicts == {}
-    assert open_retriever(root).search("a cat", k=3) == []
-
-
 def test_the_index_needs_neither_git_nor_dvc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     index(root)

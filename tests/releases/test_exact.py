@@ -12,7 +12,7 @@ CAUGHT = {
     "weights' vectors of served adapters altered": "score changes",
     "text map exchanged": "score changes",
     "tokenizer of the index exchanged": "score changes",
-    "encoder trained anew silently": "score changes",
+    "encoder trained again silently": "score changes",
     "text encoder altered after the index": "text encoders",
     "captions embedded by another text encoder": "vectors that follow from no weights and captions",
     "vectors of newcomers set to those of queries": "vectors that follow from no weights and captions",

@@ -122,7 +122,7 @@ def test_adapters_that_are_read_by_another_recipe_are_compared_by_an_operator(be
     (bed.root / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_digest(bed.root, "pool", {}, 1, recipe=recipe)
     bed.run_stages()
-    check = next(check for check in bed.judge().refusals if check.name == "adapters read anew")
+    check = next(check for check in bed.judge().refusals if check.name == "adapters read again")
     assert 0 < check.value < len(bed.accepted) and "versions promote" in check.detail
 
 

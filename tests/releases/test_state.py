@@ -1,4 +1,4 @@
-"""What an operator reads in the morning: why the index is not newer, and for how long that has been so."""
+"""Why the served index is not newer, and for how long that has been so."""
 
 import datetime
 from collections.abc import Mapping

@@ -172,7 +172,7 @@ def other_captions_features(bed: Nights, sync: IndexSync) -> None:
 
 
 def train_silently(bed: Nights) -> None:
-    """Compute all vectors by an encoder that was trained anew, under the name of the old one."""
+    """Compute all vectors by an encoder that was trained again, under the name of the old one."""
     digest = (bed.root / "digests/encoder.json").read_text()
     encoder = load_text_encoder(bed.root / "pipeline")
     ridge = bed.rng.choice((0.01, 0.5, 2.0))
@@ -433,7 +433,7 @@ POISONS = (
     Poison(name="tokenizer of the index exchanged", after=exchange_tokenizer),
     Poison(name="text encoder altered after the index", after=alter_text_encoder),
     Poison(name="captions embedded by another text encoder", index=other_captions_features),
-    Poison(name="encoder trained anew silently", after=train_silently),
+    Poison(name="encoder trained again silently", after=train_silently),
     Poison(name="adapters lost without a reason", dataset=lose),
     Poison(name="index left behind the dataset", index=stay_behind),
     Poison(name="an adapter twice", after=repeat_row),

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
-from tests.support.repository import free_port
+from playground.repository import free_port
 
 START_LIMIT_S = 300
 PORTS = (

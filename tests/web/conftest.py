@@ -19,8 +19,8 @@ from autolora.params import Params, load
 from autolora.web import results
 from autolora.web.routes import pages
 from autolora.web.server import Address, listen, make_server
+from playground.repository import IDENTITY
 from tests.support import small_root
-from tests.support.repository import IDENTITY
 from tests.support.waiting import LIMIT_S
 
 PARAMS = {

@@ -17,7 +17,7 @@ from autolora.refresh.last_refresh import record_failure, record_release, record
 from autolora.releases.checks import Check, Decision, record
 from autolora.releases.pin import Pin, write_pin
 from autolora.storage.incremental import digest_path
-from tests.support.repository import IDENTITY
+from playground.repository import IDENTITY
 from tests.support.waiting import LIMIT_S
 from tests.web.conftest import serving
 
