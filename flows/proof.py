@@ -26,7 +26,7 @@ from autolora.catalog.takedowns import Takedown
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.integrity.dvc_records import LOADER
 from autolora.releases.tags import PREFIX
-from autolora.storage.byte_search import MIN_BYTES, ByteSearch
+from autolora.storage.byte_search import ByteSearch
 from autolora.storage.git import list_tags, read_revisions
 from autolora.storage.hashes import canonical_json
 from autolora.storage.tables import read_texts
@@ -41,6 +41,8 @@ CAPTIONS, IMAGE = "data/captions/captions.jsonl", b'"image":"'
 CAPTION_FILES = ("data/captions/", "data/dataset/captions.lance/", "data/dataset/prompts.lance/")
 """files in which a row with the hash of an image has its caption"""
 LOCK = "data/training.jsonl"
+MIN_BYTES = 8
+"""of a name or caption that is searched for: shorter ones occur by chance"""
 LANCE = b"LANC"
 """end of a data file of a table"""
 REWRITE = (

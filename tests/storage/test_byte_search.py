@@ -50,8 +50,3 @@ def test_tensors_and_pixels_are_not_read_and_what_surrounds_them_is() -> None:
     assert found(stream.getvalue() + WORD) == {HASH, WORD}
     pixels = b"\x89PNG\r\n\x1a\n" + len(HASH).to_bytes(4, "big") + b"IDAT" + HASH + b"\0" * 4
     assert found(pixels) == set() and found(pixels[:-4]) == {HASH}, "of a damaged PNG all is read"
-
-
-def test_a_short_pattern_is_an_error() -> None:
-    with pytest.raises(ValueError, match="fewer than 8 bytes"):
-        ByteSearch([b"short"])
