@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from importlib.machinery import ExtensionFileLoader
+from types import FrameType
 
 STATUS = 128 + signal.SIGINT
 GRACE_S = 10.0
@@ -11,7 +13,11 @@ GRACE_S = 10.0
 WAKE_S = 0.1
 """so often a main thread that does not notice Ctrl-C is woken"""
 
-_interrupted = threading.Event()
+LOADING = (ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__)
+"""code that runs while a library in C++ is loaded: some, such as torch, abort the process or go on at an exception"""
+
+_interrupted, _left = threading.Event(), threading.Event()
+"""Ctrl-C has come; SystemExit has been raised"""
 
 
 def exit_on_interrupt(message: str) -> None:
@@ -21,7 +27,7 @@ def exit_on_interrupt(message: str) -> None:
     Prefect prints a traceback of it. Call it before slow imports: Ctrl-C may come during one.
     """
 
-    def stop(signum: int, frame: object) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
         _interrupted.set()
         signal.signal(signal.SIGINT, _abandon)
         os.write(2, f"\n{message}\n".encode())  # sys.stderr raises if the signal comes while it writes
@@ -29,7 +35,7 @@ def exit_on_interrupt(message: str) -> None:
         watchdog = threading.Timer(GRACE_S, _abandon)
         watchdog.daemon = True
         watchdog.start()
-        raise SystemExit(STATUS)
+        _leave(signum, frame)
 
     signal.signal(signal.SIGINT, stop)
     _wake_on_interrupt()
@@ -41,8 +47,20 @@ def raise_if_interrupted() -> None:
         raise SystemExit(STATUS)
 
 
+def _leave(signum: int, frame: FrameType | None) -> None:
+    """Raise SystemExit(STATUS) after Ctrl-C, unless a library in C++ is being loaded; the next SIGURG tries again."""
+    if not _interrupted.is_set() or _left.is_set():
+        return
+    while frame:
+        if frame.f_code in LOADING:
+            return
+        frame = frame.f_back
+    _left.set()
+    raise SystemExit(STATUS)
+
+
 def _wake_on_interrupt() -> None:
-    """Start a thread that sends SIGURG to the main thread after SIGINT, until the handler of SIGINT has run.
+    """Start a thread that sends SIGURG to the main thread after SIGINT, until SystemExit has been raised there.
 
     Python runs handlers in the main thread between two instructions. If SIGINT comes after the last check before a
     blocking call, such as the wait for a lock, that call does not notice it, and would block for as long as it takes.
@@ -50,13 +68,13 @@ def _wake_on_interrupt() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # gets each signal's number, in any thread
-    signal.signal(signal.SIGURG, lambda *_: None)  # a signal without a handler interrupts no call
+    signal.signal(signal.SIGURG, _leave)  # a signal without a handler interrupts no call
     main = threading.get_ident()
 
     def wake() -> None:
         while signal.SIGINT not in os.read(reader, 1):
             pass
-        while not _interrupted.wait(WAKE_S):
+        while not _left.wait(WAKE_S):
             signal.pthread_kill(main, signal.SIGURG)
 
     threading.Thread(target=wake, name="wake on interrupt", daemon=True).start()

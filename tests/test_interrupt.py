@@ -140,6 +140,23 @@ def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (STATUS, "\ninterrupted\n")
 
 
+@pytest.mark.slow
+def test_ctrl_c_while_a_library_in_c_is_loaded_waits_for_the_end_of_that(tmp_path: Path) -> None:
+    """torch imports numpy while it is loaded, and goes on if that raises, or aborts the process."""
+    code = (
+        "import autolora.interrupt, os, signal, sys\n"
+        f"autolora.interrupt.GRACE_S = {10 * LIMIT_S}\n"
+        "once = iter([signal.SIGINT])\n"
+        "def send(event, arguments):\n"
+        "    if event == 'import' and arguments[0] == 'numpy':\n"
+        "        os.kill(os.getpid(), next(once, 0))\n"
+        "print('ready'); sys.addaudithook(send); import torch, time; print('goes on'); " + WAIT
+    )
+    process = start_python(code, tmp_path)
+    output, errors = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, output, errors) == (STATUS, "", "\ninterrupted\n")
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """Return a folder with the two files that make it a repository."""
