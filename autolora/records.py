@@ -75,7 +75,7 @@ class Permissions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """One line of data/catalog.jsonl: a file of an adapter as its hub describes it; the description is not verified."""
+    """One line of the catalog: a file of an adapter as its hub describes it; the description is not verified."""
 
     hub: str
     id: str

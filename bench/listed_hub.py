@@ -106,7 +106,7 @@ def _crawl(root: Path, client: Client, rules: CrawlParams, today: date) -> None:
 
 def _result(root: Path, requests: int, seconds: float) -> CrawlResult:
     statuses = [row.status for row in catalog.read_all(root)]
-    size = catalog.catalog_path(root).stat().st_size
+    size = sum(path.stat().st_size for path in catalog.catalog_files(root))
     return CrawlResult(requests, seconds, statuses.count("listed"), statuses.count("queued"), size / 1e6)
 
 

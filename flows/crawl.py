@@ -5,7 +5,7 @@ import datetime
 import os
 import time
 
-from autolora.catalog.store import catalog_path
+from autolora.catalog import store as catalog
 from autolora.clock import today
 from autolora.crawl import stage
 from autolora.crawl.plan import CatalogPlan
@@ -14,7 +14,6 @@ from autolora.errors import HubError
 from autolora.hubs.registry import open_hub, tokens_from_environment
 from autolora.params import Params
 from autolora.refresh import crawl_summary as summary
-from autolora.storage.hashes import hash_file
 from flows.stage import ROOT, flow, params, print_and_log, report, run, task
 
 
@@ -44,16 +43,16 @@ def write_catalog() -> None:
     plan = scan_and_plan(values, day)
     stage.write(ROOT, plan)
     summary.keep_problems(ROOT, plan)
-    report(**summary.changed_files(plan), digest=hash_file(catalog_path(ROOT)))
+    report(**summary.changed_files(plan), digest=catalog.digest(ROOT))
     print_line(summary.catalog_line(plan, time.perf_counter() - started))
     report_problems(plan, values)
 
 
 def print_downloads() -> None:
     """Print what the stage `pool` would download after a crawl; write nothing."""
-    from autolora.pool.forecast import forecast, would_restore_catalog
+    from autolora.pool.forecast import forecast
 
-    if would_restore_catalog(ROOT):
+    if catalog.restorable(ROOT):
         print_line(summary.WOULD_RESTORE)
         return
     values, day = params(), today()

@@ -53,7 +53,7 @@ APPLY = "`autolora takedown --apply`"
 NEEDED = "stays: DVC can pull older releases only while it lists the emptied files"
 ADVICE = (
     ("data/takedowns.jsonl", "name", "stays: the list keeps it out"),
-    ("data/catalog.jsonl", "name", "stays: the record of the withdrawal"),
+    ("data/catalog", "name", "stays: the record of the withdrawal"),
     ("data/gate.jsonl", "name", "stays: the history of the gate"),
     ("data/training.jsonl", "name", "leaves the lock once `dataset.train_until` moves"),
     ("data/encoder", "derived", "trained on it: trained without it once `dataset.train_until` moves"),
@@ -139,8 +139,8 @@ class Wanted:
             own = {json.dumps(text, ensure_ascii=False)[1:-1].encode(): text.encode() for text in found}
             texts |= {escaped: text for escaped, text in own.items() if len(text) >= MIN_BYTES}
             shared |= ByteSearch(texts).in_bytes(b"\n".join(lines[False]))
-        path = catalog.catalog_path(ROOT)
-        shared |= ByteSearch(texts).in_bytes(path.read_bytes() if path.exists() else b"")
+        for path in catalog.catalog_files(ROOT):
+            shared |= ByteSearch(texts).in_bytes(path.read_bytes())
         own_texts = [(escaped, text) for escaped, text in texts.items() if escaped not in shared]
         self.captions = {form for forms in own_texts for form in forms}
 

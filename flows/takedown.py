@@ -29,6 +29,7 @@ from autolora.clock import today
 from autolora.crawl import day_start
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import num_left_out, open_index
+from autolora.integrity.dvc_records import folder_md5
 from autolora.pool import batches
 from autolora.pool import store as pool
 from autolora.pool.takedown import Scope, find_scope
@@ -37,7 +38,6 @@ from autolora.releases.checks import GATE, record
 from autolora.releases.gate import judge_former
 from autolora.report import page
 from autolora.storage.files import MB, write_atomic
-from autolora.storage.hashes import canonical_json
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import FOLDER as WEB_IMAGES
 from autolora.wording import counted
@@ -48,8 +48,8 @@ from flows.stage import ROOT, reason_of, run
 T = TypeVar("T")
 KINDS = {"weights": "weights", "rendering": "renderings"}
 """kind of a takedown -> kind of files in a batch"""
-COMMITTED = "data/takedowns.jsonl data/catalog.jsonl data/pool dvc.lock"
-"""what a takedown changes in git"""
+COMMITTED = "data/takedowns.jsonl 'data/catalog*.jsonl' data/pool dvc.lock"
+"""what a takedown changes in git, as pathspecs for a shell"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,24 +183,26 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
 
 def _record_catalog(listings: Iterable[Listing]) -> None:
     """Record the next catalog in dvc.lock as the output of `crawl`, if the lock records the current one."""
-    lock, path = ROOT / "dvc.lock", catalog.catalog_path(ROOT)
+    lock = ROOT / "dvc.lock"
     if not lock.exists():
         return
     text = lock.read_text()
     stages: Mapping[str, Mapping[str, list[dict[str, str]]]] = yaml.safe_load(text).get("stages", {})
     recorded = {out["path"]: out["md5"] for out in stages.get("crawl", {}).get("outs", ())}
-    former = _md5(path.read_bytes())
-    if recorded.get(str(path.relative_to(ROOT))) != former:
+    former = _folder_md5({path.name: path.read_bytes() for path in catalog.catalog_files(ROOT)})
+    if recorded.get(catalog.FOLDER) != former:
         return
-    content = "".join(canonical_json(listing.to_row()) + "\n" for listing in listings).encode()
+    files = {Path(name).name: content.encode() for name, content in catalog.contents(listings).items()}
     start = text.index("\n  crawl:\n")
-    recorded_new = rf"md5: {_md5(content)}\n\g<1>size: {len(content)}"
-    replaced = re.sub(rf"md5: {former}\n( +)size: \d+", recorded_new, text[start:], count=1)
+    recorded_new = rf"md5: {_folder_md5(files)}\n\g<1>size: {sum(map(len, files.values()))}"
+    replaced = re.sub(rf"md5: {re.escape(former)}\n( +)size: \d+", recorded_new, text[start:], count=1)
     write_atomic(lock, text[:start] + replaced)
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _folder_md5(files: Mapping[str, bytes]) -> str:
+    """Return the md5 that DVC records of a folder, given the content of each of its files."""
+    md5s = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in files.items()}
+    return folder_md5(md5s)
 
 
 def _print(line: str) -> None:

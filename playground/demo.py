@@ -60,7 +60,7 @@ def main() -> None:
             stack.enter_context(hub(endpoint))
             api = stack.enter_context(prefect_server())
         with clock.step(f"refresh of day 1, {DATES[1]}: all stages"):
-            if (ROOT / "data" / "catalog.jsonl").exists():
+            if (ROOT / "data" / "catalog").exists():
                 console.print(
                     "The repository contains the state after day 2. On day 1 the hub has fewer adapters, so this "
                     "refresh withdraws some, and the next one activates them again."

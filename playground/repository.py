@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import yaml
 
+from autolora.catalog import store as catalog
 from autolora.pool import batches
 from autolora.storage.hashes import hash_file
 
@@ -121,8 +122,8 @@ class Repository:
 
     def listing(self) -> list[dict[str, Any]]:
         """Return the catalog's rows, without tombstones."""
-        lines = (self.root / "data/catalog.jsonl").read_text().splitlines()
-        return [row for row in map(json.loads, lines) if row["status"] != "withdrawn"]
+        listings = catalog.read_all(self.root)
+        return [listing.to_row() for listing in listings if listing.status != "withdrawn"]
 
     def pool_files(self) -> dict[str, str]:
         """Return path -> sha256 of each file in a batch of the pool."""

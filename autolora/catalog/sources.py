@@ -80,7 +80,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """All occurrences of one image in listings: at least one, the hub of highest precedence first."""
+    """All occurrences of one image in listings: at least one, in the order of the catalog."""
 
     occurrences: tuple[tuple[Listing, ListedRendering], ...]
     """each listing with its own metadata of the image"""

@@ -1,63 +1,137 @@
-"""Reader and writer of data/catalog.jsonl, one records.Listing per line.
+"""Reader and writer of the catalog: data/catalog, 16 files with one records.Listing per line.
 
-The crawl writes the catalog. Later stages read only the catalog and do not query a hub's list.
+A listing is in the file that the first hex digit of the sha256 of `hub:id` names: all listings of one model are in one
+file. The crawl writes the catalog. Later stages read only the catalog and do not query a hub's list.
 """
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.records import Listing
-from autolora.storage.files import write_rows
-from autolora.storage.git import restore_committed
+from autolora.storage.files import remove_leftovers, write_atomic
+from autolora.storage.git import committed_blobs, restore_committed
+from autolora.storage.hashes import canonical_json
+
+FOLDER = "data/catalog"
+FILES = tuple(f"{FOLDER}/{digit}.jsonl" for digit in "0123456789abcdef")
+FORMER = "data/catalog.jsonl"
+"""the catalog of a project that an earlier version has written: the next write replaces it by the folder"""
 
 
-def catalog_path(root: Path) -> Path:
-    """Return the path of the catalog."""
-    return root / "data" / "catalog.jsonl"
+def file_of(hub: str, id: str) -> str:
+    """Return the path, relative to the root, of the file that has the listings of a model."""
+    return FILES[hashlib.sha256(f"{hub}:{id}".encode()).digest()[0] >> 4]
+
+
+def position(listing: Listing) -> tuple[str, ...]:
+    """Return the sort key of the catalog: hub, id, file, version and URL."""
+    return listing.hub, listing.id, listing.file, listing.version, listing.url
+
+
+def catalog_files(root: Path) -> list[Path]:
+    """Return the files of the catalog; none before the first crawl.
+
+    FORMER is the catalog as long as it exists, because it is removed last. Without it the last of FILES shows that all
+    were written. Raises MissingArtifact if another one is missing.
+    """
+    if (root / FORMER).exists():
+        return [root / FORMER]
+    files = [root / name for name in FILES]
+    if not files[-1].exists():
+        return []
+    for path in files:
+        if not path.exists():
+            raise MissingArtifact(f"{path} is missing: restore it with `git checkout HEAD -- {FOLDER}`")
+    return files
 
 
 def read_active(root: Path) -> list[Listing]:
-    """Return the active listings in the catalog's order: by hub precedence, then by id and file.
+    """Return the active listings, ordered by `position`.
 
-    Raises MissingArtifact if the catalog does not exist or a line is not a valid listing; the message names the line.
+    Raises MissingArtifact if the catalog does not exist, a file of it is missing, or a line is not a valid listing; the
+    message names the line.
     """
     return [listing for listing in read_all(root) if listing.is_active]
 
 
 def read_all(root: Path) -> list[Listing]:
-    """Return all listings, including queued and withdrawn ones. Raises MissingArtifact as `read_active` does."""
-    path = catalog_path(root)
-    if not path.exists():
+    """Return all listings, including queued and withdrawn ones, ordered by `position`.
+
+    Raises MissingArtifact as `read_active` does.
+    """
+    files = catalog_files(root)
+    if not files:
         raise MissingArtifact(
-            f"{path} does not exist: the hubs have not been crawled yet; run `dvc repro crawl`"
+            f"{root / FOLDER} does not exist: the hubs have not been crawled yet; run `dvc repro crawl`"
         )
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return [_read_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line]
+    return sorted((listing for path in files for listing in _read_file(path)), key=position)
 
 
 def read_all_or_empty(root: Path) -> list[Listing]:
-    """Return all listings, or an empty list if the catalog does not exist.
+    """Return all listings as `read_all` does, or an empty list if the catalog does not exist.
 
-    Raises MissingArtifact if a line is not a valid listing.
+    Raises MissingArtifact if a file of the catalog is missing, or a line is not a valid listing.
     """
-    return read_all(root) if catalog_path(root).exists() else []
+    return read_all(root) if catalog_files(root) else []
+
+
+def contents(listings: Iterable[Listing]) -> dict[str, str]:
+    """Return the text of each of FILES by its path, in the order in which `write` writes them."""
+    lines: dict[str, list[str]] = {name: [] for name in FILES}
+    for listing in sorted(listings, key=position):
+        lines[file_of(listing.hub, listing.id)].append(canonical_json(listing.to_row()) + "\n")
+    return {name: "".join(texts) for name, texts in lines.items()}
 
 
 def write(root: Path, listings: Iterable[Listing]) -> None:
-    """Write the catalog atomically in the given order; leave the file untouched if its content would not change."""
-    write_rows(catalog_path(root), (listing.to_row() for listing in listings))
+    """Write the catalog, each file atomically; leave a file untouched if its content would not change.
+
+    If the process is killed in between, each listing is as before or as given, since only one file can have it.
+    """
+    for name, text in contents(listings).items():
+        remove_leftovers(root / name)
+        write_atomic(root / name, text)
+    (root / FORMER).unlink(missing_ok=True)
+
+
+def digest(root: Path) -> str:
+    """Return the sha256 (64 hex digits) of the bytes of all files. Raises MissingArtifact if one is missing."""
+    hashed = hashlib.sha256()
+    for path in catalog_files(root):
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()
+
+
+def restorable(root: Path) -> list[str]:
+    """Return the paths, relative to the root, of the missing files that the last commit has: FILES, else FORMER."""
+    missing = [] if (root / FORMER).exists() else [name for name in FILES if not (root / name).exists()]
+    if not missing or shutil.which("git") is None:
+        return []
+    committed = committed_blobs(root, FOLDER, FORMER)
+    if FILES[-1] in missing and FILES[-1] not in committed:
+        return [FORMER] if FORMER in committed else []
+    return [name for name in missing if name in committed]
 
 
 def restore(root: Path) -> bool:
-    """Restore a missing catalog from the last commit; return whether the catalog was restored.
+    """Restore missing files of the catalog from the last commit; return whether there were some.
 
-    As a dependency lock file does, it fixes what the pool contains: `rm -rf data; dvc repro` reproduces the
-    committed pool. A crawl queries the hubs
-    only if the file exists, or if git has no committed catalog.
+    As a dependency lock file does, the catalog fixes what the pool contains: `rm -rf data; dvc repro` reproduces the
+    committed pool. A crawl queries the hubs only if the catalog is complete, or if git has no committed one.
     """
-    return restore_committed(root, str(catalog_path(root).relative_to(root)))
+    missing = restorable(root)
+    for name in missing:
+        restore_committed(root, name)
+    return bool(missing)
+
+
+def _read_file(path: Path) -> list[Listing]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [_read_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line]
 
 
 def _read_line(path: Path, number: int, line: str) -> Listing:
@@ -65,6 +139,6 @@ def _read_line(path: Path, number: int, line: str) -> Listing:
         return Listing.from_row(json.loads(line))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingArtifact(
-            f"{path}, line {number} is not a valid listing ({type(error).__name__}: {error}); "
-            "restore the file with `git checkout data/catalog.jsonl`"
+            f"{path}, line {number} is not a valid listing ({type(error).__name__}: {error}); restore it with "
+            f"`git checkout HEAD -- {FORMER if path.name == Path(FORMER).name else FOLDER}`"
         ) from error

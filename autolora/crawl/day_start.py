@@ -2,7 +2,8 @@
 
 A daily budget is measured against it, however often the hubs are crawled: a second crawl of the day has no budget of
 its own, and a deferred new version is replaced by the version of this catalog. The file is a cache: if it is lost, or
-if the current catalog is neither the input nor the output of the day's last crawl, the current catalog takes its place.
+if a file of the current catalog is neither as in the input nor as in the output of the day's last crawl, the current
+catalog takes its place. A crawl that is killed while it writes the catalog leaves files of both.
 """
 
 import logging
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
+from autolora.catalog.store import contents
 from autolora.errors import MissingArtifact
 from autolora.records import Listing
 from autolora.storage.files import read_rows, write_rows
@@ -32,7 +34,7 @@ def read(root: Path, current: Sequence[Listing], today: date) -> Sequence[Listin
         return current
     try:
         header, *rows = read_rows(path(root))
-        if header["day"] == today.isoformat() and digest(current) in header["catalogs"]:
+        if header["day"] == today.isoformat() and digests(current) <= {*header["files"]}:
             return [Listing.from_row(row) for row in rows]
     except (MissingArtifact, KeyError, TypeError, ValueError) as error:
         logger.info("%s cannot be read (%r): the day starts with the current catalog", path(root), error)
@@ -43,10 +45,11 @@ def write(
     root: Path, catalog_at_day_start: Sequence[Listing], catalogs: Iterable[Sequence[Listing]], today: date
 ) -> None:
     """Write the catalog at the start of today, which is valid for these catalogs: a crawl's input and its output."""
-    header = {"day": today.isoformat(), "catalogs": [digest(listings) for listings in catalogs]}
+    files = set().union(*map(digests, catalogs))
+    header = {"day": today.isoformat(), "files": sorted(files)}
     write_rows(path(root), [header, *(listing.to_row() for listing in catalog_at_day_start)])
 
 
-def digest(listings: Iterable[Listing]) -> str:
-    """Return the sha256 of a catalog."""
-    return hash_value([listing.to_row() for listing in listings])
+def digests(listings: Iterable[Listing]) -> set[str]:
+    """Return the sha256 of the text of each file of a catalog."""
+    return {hash_value(text) for text in contents(listings).values()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.store import position
 from autolora.catalog.takedowns import TAKEN_DOWN, Takedown, Takedowns
 from autolora.crawl.budget import Admission, Request, admit
 from autolora.crawl.deferral import defer_failed, restore_images
@@ -79,7 +80,7 @@ def make_plan(
         left_out[scan.hub].update(scan.left_out)
     dated = _with_first_seen(allowed, before)
     available, deferred = defer_failed(dated, catalog_at_day_start, failed, today)
-    available.sort(key=lambda listing: _position(listing, rules))
+    available.sort(key=position)
     admission = admit(
         available,
         before,
@@ -89,7 +90,7 @@ def make_plan(
         request=request,
     )
     rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, available)]
-    complete = sorted([*admission.listings, *rejected], key=lambda listing: _position(listing, rules))
+    complete = sorted([*admission.listings, *rejected], key=position)
     return CatalogPlan(
         today=today,
         catalog_at_day_start=catalog_at_day_start,
@@ -148,10 +149,3 @@ def _with_first_seen(listings: Iterable[Listing], before: Iterable[Listing]) -> 
 
 def _dated(listing: Listing, day: date) -> Listing:
     return listing if day == listing.first_seen else replace(listing, first_seen=day)
-
-
-def _position(listing: Listing, rules: CrawlParams) -> tuple[object, ...]:
-    """Return the sort key of the catalog: hubs in their order of precedence, then id and file."""
-    hubs = rules.hubs
-    precedence = hubs.index(listing.hub) if listing.hub in hubs else len(hubs)
-    return precedence, listing.hub, listing.id, listing.file, listing.version, listing.url

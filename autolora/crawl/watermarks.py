@@ -13,11 +13,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from autolora.catalog.store import catalog_path
+from autolora.catalog import store as catalog
 from autolora.params import CrawlParams
 from autolora.storage.files import write_atomic
 from autolora.storage.git import restore_committed
-from autolora.storage.hashes import hash_file, hash_value
+from autolora.storage.hashes import hash_value
 
 logger = logging.getLogger(__name__)
 PATH = "data/watermarks.json"
@@ -38,9 +38,12 @@ class Watermark:
 
 
 def read(root: Path) -> dict[str, Watermark]:
-    """Return the watermarks by hub; none if the file is missing, damaged, or belongs to another catalog."""
+    """Return the watermarks by hub; none if the file is missing, damaged, or belongs to another catalog.
+
+    Raises MissingArtifact if a file of the catalog is missing.
+    """
     path = root / PATH
-    if not path.exists() or not catalog_path(root).exists():
+    if not path.exists() or not catalog.catalog_files(root):
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +52,7 @@ def read(root: Path) -> dict[str, Watermark]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("%s cannot be read (%r): the whole lists are read again", path, error)
         return {}
-    if catalog_hash != hash_file(catalog_path(root)):
+    if catalog_hash != catalog.digest(root):
         logger.warning("%s belongs to another catalog: the whole lists are read again", path)
         return {}
     return marks
@@ -58,7 +61,7 @@ def read(root: Path) -> dict[str, Watermark]:
 def write(root: Path, marks: Mapping[str, Watermark]) -> None:
     """Write the watermarks of the current catalog atomically."""
     rows = {hub: asdict(mark) | _texts(mark) for hub, mark in marks.items()}
-    content = {"catalog": hash_file(catalog_path(root)), "hubs": rows}
+    content = {"catalog": catalog.digest(root), "hubs": rows}
     write_atomic(root / PATH, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from autolora.errors import MissingArtifact
 from autolora.index.served import commit_of, copies_folder, former_digest, served_path
 from autolora.integrity.content import ContentReader
-from autolora.integrity.dvc_records import FOLDER_SUFFIX, Output, write_list
+from autolora.integrity.dvc_records import Output, folder_md5
 from autolora.integrity.index_sources import working_digest
 from autolora.integrity.verification import EXTRA, MISSING, RECORDS, Finding
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.stages import STAGES
 from autolora.storage.git import read_committed
+from autolora.storage.hashes import hash_files
 
 TRAININGS = ("encoder", "fusion", "experiments")
 SERVE_WORKING = "searches read the working index then, until a refresh releases one"
@@ -132,10 +133,7 @@ class _Adviser:
 
     def _is_intact(self, output: Output) -> bool:
         """Return whether the folder of an output has the files that DVC has recorded."""
-        folder = self._root / output.path
-        paths = [path for path in folder.rglob("*") if path.is_file()]
-        content = write_list({str(path.relative_to(folder)): self._reader.md5(path) for path in paths})
-        return hashlib.md5(content, usedforsecurity=False).hexdigest() + FOLDER_SUFFIX == output.md5
+        return folder_md5(hash_files(self._root / output.path, self._reader.md5)) == output.md5
 
     def _copy_again(self, folder: str) -> tuple[str, str]:
         """Return the command after which a copy of the index is intact or not needed, and the reason."""

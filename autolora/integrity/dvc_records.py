@@ -119,6 +119,11 @@ def write_list(files: Mapping[str, str]) -> bytes:
     return json.dumps([{"md5": files[path], "relpath": path} for path in sorted(files)]).encode()
 
 
+def folder_md5(files: Mapping[str, str]) -> str:
+    """Return the md5 that DVC records of a folder, given path -> md5 of its files."""
+    return hashlib.md5(write_list(files), usedforsecurity=False).hexdigest() + FOLDER_SUFFIX
+
+
 def object_path(root: Path, md5: str) -> Path:
     """Return the path of an object in DVC's cache."""
     return cache_folder(root) / "files" / "md5" / md5[:2] / md5[2:]

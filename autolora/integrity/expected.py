@@ -1,5 +1,6 @@
 """Which files should be on disk, and the hash of each: pool, outputs of stages, DVC's cache, copies of the index."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,9 +10,11 @@ from autolora.catalog.takedowns import takedowns_path
 from autolora.errors import MissingArtifact
 from autolora.index.copies import HASHES, read_hashes
 from autolora.index.served import copies_folder, copy_path, readable_revisions, served_digest, served_path
+from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import (
     Output,
     Records,
+    folder_md5,
     object_path,
     read_list,
     read_records,
@@ -19,6 +22,8 @@ from autolora.integrity.dvc_records import (
 from autolora.integrity.index_sources import working_digest
 from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
+from autolora.storage.git import committed_blobs, read_committed
+from autolora.storage.hashes import hash_files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -163,12 +168,12 @@ def _expect_packs(root: Path, records: Records) -> Expectation:
 
 
 def _expect_output(root: Path, output: Output) -> Expectation:
-    """Return the files of one output of a stage; none of a folder that git stores."""
+    """Return the files of one output of a stage."""
     assert output.stage is not None
     if not output.is_folder:
         return Expectation(files=[_file_of(root, output.stage, output)])
     if not output.in_cache:
-        return Expectation()
+        return _expect_git_folder(root, output.stage, output)
     listed = _list_of(root, output)
     expectation = Expectation(files=_list_files(root, output))
     if listed is not None:
@@ -184,6 +189,28 @@ def _expect_output(root: Path, output: Output) -> Expectation:
             for name, md5 in listed.items()
         )
     return expectation
+
+
+def _expect_git_folder(root: Path, stage: str, output: Output) -> Expectation:
+    """Return the files of a folder that git stores, as in the last commit if that has what DVC has recorded.
+
+    Otherwise nothing tells the hash of each file, and a folder with another hash is damaged as a whole.
+    """
+    folder, names = root / output.path, committed_blobs(root, output.path)
+    committed = {
+        str(Path(name).relative_to(output.path)): hashlib.md5(
+            read_committed(root, "HEAD", name).encode(), usedforsecurity=False
+        ).hexdigest()
+        for name in names
+    }
+    if folder_md5(committed) != output.md5:
+        is_intact = folder_md5(hash_files(folder, ContentReader().md5)) == output.md5
+        return Expectation(unreadable={} if is_intact else {output.path: "damaged"})
+    files = [
+        ExpectedFile(kind=stage, path=folder / name, md5=md5, output=output)
+        for name, md5 in committed.items()
+    ]
+    return Expectation(files=files, folders=[ExpectedFolder(stage, folder, frozenset(committed))])
 
 
 def _expect_copies(root: Path) -> Expectation:

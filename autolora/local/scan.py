@@ -27,7 +27,7 @@ class FolderScan:
     """The result of a scan; the catalog holds its listings."""
 
     listings: tuple[Listing, ...]
-    """those of the last scan first, in its order, then the new ones by id and file"""
+    """in the order of the catalog"""
     problems: tuple[str, ...]
     """one message per file, sidecar or image that cannot be used"""
     rejected: Mapping[str, int]
@@ -41,9 +41,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     bounds: of the headers, in which trigger words are looked for.
     Raises HubError if the folder does not exist, MissingArtifact if it has no LoRA file: then the catalog stays.
     """
-    former = catalog.read_all_or_empty(root)
-    first_seen = _first_days(former)
-    ranks = {listing.key: rank for rank, listing in reversed(list(enumerate(former)))}
+    first_seen = _first_days(catalog.read_all_or_empty(root))
     with cached_hashes(root / HASHES) as hash_file:
         hub = Folder(folder, hash_file)
         with Progress("index", noun="files found"):
@@ -67,8 +65,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
         seen = first_seen.get(listing.key, listing.first_seen)
         row = replace(limit_images(listing, rules), first_seen=seen)
         rows.append(replace(row, status="rejected") if rule else row)
-    # what was there first stays first: of near-duplicates of one day, the first is the original
-    rows.sort(key=lambda row: (ranks.get(row.key, len(ranks)), row.id, row.file))
+    rows.sort(key=catalog.position)
     catalog.write(root, rows)
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
 

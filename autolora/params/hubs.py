@@ -68,7 +68,7 @@ class CrawlParams:
         Bound("a list of at least one hub", bool),
         Bound("a list without repetitions", lambda hubs: len(set(hubs)) == len(hubs)),
     ]
-    """in order of precedence: the first one names an adapter that several hubs list"""
+    """their order decides nothing: of hubs that list a file first on the same day, the alphabetically first names it"""
     filters: tuple[str, ...]
     """tags that an adapter must carry (huggingface)"""
     searches: tuple[str, ...]

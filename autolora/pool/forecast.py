@@ -6,15 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from autolora.catalog.sources import ImageSource, group_sources, image_sources
-from autolora.catalog.store import catalog_path
 from autolora.crawl.budget import Cost, cost
-from autolora.errors import MissingArtifact
 from autolora.params import CrawlParams
 from autolora.pool.batches import present_files
 from autolora.pool.near_duplicates import should_be_stored
 from autolora.pool.tables import PoolTables
 from autolora.records import Adapter, Listing
-from autolora.storage.git import read_committed
 
 
 def forecast(root: Path, rows: Iterable[Listing], rules: CrawlParams) -> dict[str, Cost]:
@@ -32,21 +29,6 @@ def forecast(root: Path, rows: Iterable[Listing], rules: CrawlParams) -> dict[st
     for image in _missing_images(tables, active):
         costs[image.hub] += Cost(renderings=1)
     return dict(costs)
-
-
-def would_restore_catalog(root: Path) -> bool:
-    """Return whether a crawl would restore the catalog from HEAD instead of requesting the hubs.
-
-    That is so if the catalog is missing from the working tree, but committed.
-    """
-    path = catalog_path(root)
-    if path.exists():
-        return False
-    try:
-        read_committed(root, "HEAD", str(path.relative_to(root)))
-    except MissingArtifact:
-        return False
-    return True
 
 
 def _needs_download(listing: Listing, row: Adapter | None, weights: Container[str]) -> bool:

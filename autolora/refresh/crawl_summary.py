@@ -22,10 +22,10 @@ TABLE_WIDTH = 120
 STALE = " was not scanned, its listings are stale"
 MAX_LINES = 10
 """lines of one kind that are printed; the others are counted"""
-RESTORED = "data/catalog.jsonl was missing and was restored from the last commit; no hub was scanned"
+RESTORED = "data/catalog was not complete and was restored from the last commit; no hub was scanned"
 WOULD_RESTORE = (
-    "data/catalog.jsonl is missing: a crawl would restore it from the last commit and scan no hub; only the next crawl "
-    "would. To preview that one: `git checkout data/catalog.jsonl data/watermarks.json`, then --dry-run again"
+    "data/catalog is not complete: a crawl would restore it from the last commit and scan no hub; only the next crawl "
+    "would. To preview that one: `git checkout data/catalog data/watermarks.json`, then --dry-run again"
 )
 
 

@@ -86,7 +86,7 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
     if not matches:
         suggestion = adapter_names.suggest(name)
         raise MissingArtifact(
-            f"no adapter '{name}' in data/catalog.jsonl{suggestion}: name {EXPECTED}, e.g. author/name"
+            f"no adapter '{name}' in data/catalog{suggestion}: name {EXPECTED}, e.g. author/name"
         )
     if len(matches) > 1:
         names = ", ".join(qualified_name(listing) for found in matches.values() for listing in found)

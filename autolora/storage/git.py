@@ -103,7 +103,7 @@ def read_revisions(root: Path, revisions: Sequence[str], path: str) -> dict[str,
 
 
 def revisions_with_any(root: Path, revisions: Sequence[str], path: str, texts: Sequence[str]) -> set[str]:
-    """Return the commits in which `path` (relative to `root`) contains one of the texts."""
+    """Return the commits in which a file that matches `path`, a pathspec from `root`, contains one of the texts."""
     if not (revisions and texts):
         return set()
     patterns = [argument for text in texts for argument in ("-e", text)]

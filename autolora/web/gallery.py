@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from autolora.catalog.store import catalog_path
+from autolora.catalog.store import FOLDER, catalog_files
 from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
 from autolora.records import NSFW_LEVELS
@@ -68,16 +68,16 @@ def read_gallery(root: Path) -> Gallery:
 
 def _unsafe_images(root: Path, adapters: pa.Table, renderings: pa.Table) -> frozenset[str]:
     """Return the images that a hub marks, and those that only adapters show that are marked themselves."""
-    path = catalog_path(root)
     try:
         marked = {
             rendering["url"]
+            for path in catalog_files(root)
             for listing in read_rows(path)
             for rendering in listing["renderings"]
             if rendering.get("nsfw_level") in UNSAFE_LEVELS
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise MissingArtifact(f"{path} is damaged ({error!r}): {RESTORE}") from error
+        raise MissingArtifact(f"{root / FOLDER} is damaged ({error!r}): {RESTORE}") from error
     pairs = zip(renderings.column("image").to_pylist(), renderings.column("url").to_pylist(), strict=True)
     by_url = {image for image, url in pairs if url in marked}
     shown: dict[bool, set[str]] = {True: set(), False: set()}

@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
+from autolora.catalog import store as catalog
 from autolora.errors import exit_on_error
 from autolora.releases.checks import Check, read_decisions
 from bench.nights import diary, page, site
@@ -81,7 +82,7 @@ def live(running: Site, number: int) -> Entry:
         requests=sum(sum(running.hub.counts.kinds(hub).values()) for hub in HUBS),
         new=len(set(rows) - former.keys()),
         adapters=len(rows),
-        catalog_lines=len((root / "data/catalog.jsonl").read_text().splitlines()),
+        catalog_lines=len(catalog.read_all(root)),
         served=index.digest,
         tags=tuple(
             tag for tag in running.tags() if tag not in {tag for entry in earlier for tag in entry.tags}

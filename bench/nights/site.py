@@ -66,7 +66,7 @@ if "flows.index" in sys.orig_argv:
     stage.IndexSync.plan, stage.embed = everything, altered
 """
 """a sitecustomize.py: the stage `index` embeds all adapters again, and mixes neighbouring numbers of each vector"""
-RESTORED = ("data/catalog.jsonl", "data/watermarks.json", "dvc.lock", "digests", "metrics")
+RESTORED = ("data/catalog", "data/watermarks.json", "dvc.lock", "digests", "metrics")
 """what an operator takes from the last commit if what a refused run has built is wrong"""
 
 
@@ -170,7 +170,7 @@ def act(site: Site, action: str, day: int) -> None:
             row = open_index(site.root).rows[TAKEN_DOWN]
             name = f"{row['hub']}:{row['id']}"
             site.command("python", "-m", "autolora", "takedown", name, *reason, "--apply", day=day)
-            files = ("data/takedowns.jsonl", "data/catalog.jsonl", "data/pool", "dvc.lock")
+            files = ("data/takedowns.jsonl", "data/catalog", "data/pool", "dvc.lock")
             site.command("git", "add", *files, day=day)
             site.command("git", "commit", "-q", "-m", f"Take down {name}", day=day)
         case "roll back":

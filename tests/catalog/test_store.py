@@ -1,8 +1,13 @@
-"""The catalog file: missing, damaged, and with arbitrary damage to a line."""
+"""The catalog: its files, missing ones, that of an earlier version, and arbitrary damage to a line."""
 
+import hashlib
 import json
+import os
 import random
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,125 @@ from autolora.catalog import store as catalog
 from autolora.crawl import stage as crawl
 from autolora.errors import MissingArtifact
 from autolora.records import Listing
+from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
 from tests.support.two_hubs import DAYS, RULES, TwoHubs
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def git(root: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@t")
+    subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def write_former(root: Path, listings: list[Listing]) -> None:
+    """Write the catalog as an earlier version did: one file, the hubs in another order."""
+    write_rows(root / catalog.FORMER, [listing.to_row() for listing in reversed(listings)])
+
+
+def test_all_listings_of_a_model_are_in_the_file_that_its_hash_names(
+    listings: list[Listing], tmp_path: Path
+) -> None:
+    second = [replace(listing, file="another.safetensors") for listing in listings]
+    catalog.write(tmp_path, [*second, *reversed(listings)])
+    assert len(list((tmp_path / "data/catalog").iterdir())) == 16
+    for digit in "0123456789abcdef":
+        rows = list(map(json.loads, (tmp_path / f"data/catalog/{digit}.jsonl").read_text().splitlines()))
+        names = [f"{row['hub']}:{row['id']}" for row in rows]
+        assert {hashlib.sha256(name.encode()).hexdigest()[0] for name in names} <= {digit}
+        assert names == sorted(names)
+    read = catalog.read_all(tmp_path)
+    assert read == sorted([*listings, *second], key=lambda row: (row.hub, row.id, row.file))
+
+
+def test_only_the_file_of_a_changed_listing_is_written(listings: list[Listing], tmp_path: Path) -> None:
+    catalog.write(tmp_path, listings)
+    files = catalog.catalog_files(tmp_path)
+    before = {path: path.stat().st_ino for path in files}
+    catalog.write(tmp_path, [replace(listings[0], license="new"), *listings[1:]])
+    (changed,) = (path for path in files if path.stat().st_ino != before[path])
+    assert changed == tmp_path / catalog.file_of(listings[0].hub, listings[0].id)
+
+
+def test_a_missing_file_is_an_error_and_restored_from_the_last_commit(
+    listings: list[Listing], tmp_path: Path
+) -> None:
+    assert catalog.restorable(tmp_path) == []
+    catalog.write(tmp_path, listings)
+    (tmp_path / catalog.FILES[3]).rename(tmp_path / "moved")
+    assert catalog.restorable(tmp_path) == []
+    for read in (catalog.read_all, catalog.read_all_or_empty, catalog.digest):
+        with pytest.raises(
+            MissingArtifact, match=r"3\.jsonl is missing: restore it with `git checkout HEAD -- data"
+        ):
+            read(tmp_path)
+    (tmp_path / "moved").rename(tmp_path / catalog.FILES[3])
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "data/catalog")
+    git(tmp_path, "commit", "-qm", "crawl")
+    assert not catalog.restore(tmp_path)
+    for lost in (catalog.FILES[3:4], catalog.FILES[-1:], catalog.FILES):
+        for name in lost:
+            (tmp_path / name).unlink()
+        assert catalog.restorable(tmp_path) == [*lost]
+        assert catalog.restore(tmp_path) and catalog.read_all(tmp_path) == listings
+
+
+def test_a_first_write_that_was_killed_leaves_no_catalog(listings: list[Listing], tmp_path: Path) -> None:
+    kill_write(tmp_path, listings, point=15)
+    assert catalog.read_all_or_empty(tmp_path) == []
+    catalog.write(tmp_path, listings)
+    assert catalog.read_all(tmp_path) == listings
+
+
+@pytest.mark.parametrize("point", range(17))
+def test_the_former_file_counts_until_the_folder_replaces_it(
+    listings: list[Listing], tmp_path: Path, point: int
+) -> None:
+    write_former(tmp_path, listings)
+    assert catalog.read_all(tmp_path) == listings
+    assert catalog.digest(tmp_path) == hashlib.sha256((tmp_path / catalog.FORMER).read_bytes()).hexdigest()
+    changed = [replace(listing, license="new") for listing in listings]
+    kill_write(tmp_path, changed, point)
+    assert catalog.read_all(tmp_path) == listings
+    catalog.write(tmp_path, changed)
+    assert catalog.read_all(tmp_path) == changed and not (tmp_path / catalog.FORMER).exists()
+
+
+def test_the_former_file_is_restored_if_the_last_commit_has_no_folder(
+    listings: list[Listing], tmp_path: Path
+) -> None:
+    write_former(tmp_path, listings)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "data")
+    git(tmp_path, "commit", "-qm", "crawl")
+    catalog.write(tmp_path, listings)
+    assert catalog.restorable(tmp_path) == []
+    (tmp_path / catalog.FILES[-1]).unlink()
+    assert catalog.restore(tmp_path) and catalog.read_all(tmp_path) == listings
+
+
+def kill_write(root: Path, listings: list[Listing], point: int) -> None:
+    """Write a catalog and end the process before the file at `point`, or, at 16, before the former file is removed."""
+    numbers, original = count(), os.replace
+
+    def replacing(*paths: Any) -> None:
+        if next(numbers) == point:
+            raise Killed
+        original(*paths)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path == root / catalog.FORMER:
+            raise Killed
+        os.unlink(path)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, "replace", replacing)
+        patch.setattr(Path, "unlink", unlink)
+        catalog.write(root, listings)
 
 
 def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
@@ -27,10 +149,11 @@ def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_error_names_the_damaged_line(tmp_path: Path, line: str) -> None:
     TwoHubs(tmp_path).crawl(0)
-    path = catalog.catalog_path(tmp_path)
+    path = next(path for path in catalog.catalog_files(tmp_path) if path.read_text())
     lines = path.read_text().split("\n")
     path.write_text("\n".join([lines[0], line, *lines[1:]]))
-    with pytest.raises(MissingArtifact, match="line 2 is not a valid listing"):
+    message = rf"{path.name}, line 2 is not a valid listing .* `git checkout HEAD -- data/catalog`"
+    with pytest.raises(MissingArtifact, match=message):
         catalog.read_active(tmp_path)
 
 
@@ -41,7 +164,8 @@ def listings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Listing]
     hubs.huggingface.put(
         "a/b", 9, nsfw=True, nsfw_level="explicit", person=True, minor=False, trigger_words=("x", "é")
     )
-    yield list(hubs.crawl(0).values())
+    hubs.crawl(0)
+    yield catalog.read_all(hubs.root)
 
 
 @pytest.mark.slow
@@ -52,9 +176,8 @@ def test_any_damage_to_a_line_is_an_error_or_harmless(
     rng = random.Random(seed)
     row = rng.choice(listings).to_row()
     line = damage_values(row, rng) if rng.random() < 0.7 else damage_bytes(json.dumps(row), rng)
-    path = catalog.catalog_path(tmp_path)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(line)
+    catalog.write(tmp_path, [])
+    (tmp_path / catalog.FILES[0]).write_bytes(line)
     try:
         damaged = catalog.read_all(tmp_path)
     except MissingArtifact:

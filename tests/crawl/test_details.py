@@ -79,7 +79,7 @@ def test_the_queue_ends_with_the_catalog_of_an_unlimited_crawl(
         assert hub.requests["availability"] == 0
         assert asked == min(6 * day + 7, 35)  # the first that does not fit is asked for its size
     crawl_one(tmp_path / "all", hub, 0, INCREMENTAL)
-    read = [catalog.catalog_path(tmp_path / name).read_bytes() for name in ("queue", "all")]
+    read = [catalog.read_all(tmp_path / name) for name in ("queue", "all")]
     assert read[0] == read[1] and asked == 35
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autolora.catalog import store as catalog
 from flows import git
 from tests.support.waiting import wait_until
 
@@ -17,8 +18,9 @@ def test_commit_holds_the_refresh_and_nothing_else_that_is_staged(
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "t")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "t@t")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/catalog.jsonl").write_text("{}\n")
+    (tmp_path / "data/catalog").mkdir(parents=True)
+    (tmp_path / "data/catalog/0.jsonl").write_text("{}\n")
+    (tmp_path / "data/catalog/.0.jsonl.left_by_a_kill").write_text("{")
     (tmp_path / "mine.txt").write_text("half done")
     for arguments in (["init", "-q"], ["add", "mine.txt"]):
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
@@ -27,7 +29,24 @@ def test_commit_holds_the_refresh_and_nothing_else_that_is_staged(
     log = subprocess.run(
         ["git", "log", "--format=%b", "--name-only"], cwd=tmp_path, text=True, capture_output=True
     )
-    assert log.stdout.split() == ["1", "added", "data/catalog.jsonl"]
+    assert log.stdout.split() == ["1", "added", "data/catalog/0.jsonl"]
+
+
+def test_commit_removes_the_catalog_of_an_earlier_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "ROOT", tmp_path)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "t@t")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / catalog.FORMER).touch()
+    git.commit("file")
+    catalog.write(tmp_path, [])
+    git.commit("folder")
+    listed = subprocess.run(["git", "ls-files"], cwd=tmp_path, text=True, capture_output=True).stdout
+    assert listed.split() == [*catalog.FILES]
 
 
 def test_locks_of_a_killed_git_process_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from autolora import models
+from autolora.catalog import store as catalog
 from autolora.errors import MissingArtifact
 from autolora.lora.slots import slots
 from autolora.params import load
@@ -112,7 +113,7 @@ def test_time_limit(bare: Repository) -> None:
         change_params(bare.root / "params.yaml", changes | {"refresh": {"timeout_h": TIME_LIMIT_H}})
         assert "did not finish within" in error_of(bare, "python", "-m", "flows.crawl")
         assert "did not finish within" in error_of(bare, "autolora", "refresh")
-    assert not (bare.root / "data/catalog.jsonl").exists()
+    assert not (bare.root / "data/catalog").exists()
     assert "refresh did not finish within" in bare.run("autolora", "status", check=False).stdout
 
 
@@ -146,7 +147,7 @@ def put_one_rendering(root: Path, endpoint: str) -> None:
         key=weights, sha256=weights, size=1, recipe="r", verdict=ACCEPTED, reason="", layout="peft", num_slots=1,
         rank_max=1, norm=1.0, dtype="BF16", keys_used=2, keys_seen=2, ignored_keys=(),
     )  # fmt: skip
-    write_rows(root / "data/catalog.jsonl", [listing.to_row()])
+    catalog.write(root, [listing])
     write_rows(root / "data/pool/adapters.jsonl", [adapter.to_row()])
     write_rows(
         root / "data/pool/renderings.jsonl", [{"key": image, "sha256": image, "width": 64, "height": 64}]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
 
+from autolora.catalog.store import FILES
 from autolora.local.project import set_values
 from autolora.storage.hashes import hash_file, hash_folder
 from playground.repository import (
@@ -176,7 +177,7 @@ def test_git_tracks_no_output_of_dvc_and_nothing_is_left_to_commit(
     assert not [name for name in tracked(clone) if name.split("/")[1] in outputs]
     kept = {name for name in tracked(clone) if not name.endswith(".dvc")}
     assert kept == {
-        "data/catalog.jsonl", "data/gate.jsonl", "data/pool/batches.jsonl", "data/refresh.json", "data/training.jsonl",
+        *FILES, "data/gate.jsonl", "data/pool/batches.jsonl", "data/refresh.json", "data/training.jsonl",
         "data/watermarks.json",
     }  # fmt: skip
     assert not clone.run("git", "status", "--porcelain").stdout

@@ -107,7 +107,7 @@ def captions_of(root: Path, images: set[str]) -> set[str]:
     """Return the captions of images that nothing else in the captions or the catalog contains."""
     lines = rows(root / "data/captions/captions.jsonl")
     others = "\n".join(row["text"] for row in lines if row["image"] not in images)
-    others += (root / "data/catalog.jsonl").read_text()
+    others += "".join(path.read_text() for path in (root / "data/catalog").iterdir())
     texts = {row["text"] for row in lines if row["image"] in images}
     return {text for text in texts if text not in others and len(text) >= 8}
 

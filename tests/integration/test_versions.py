@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.pool import batches
 from playground.repository import Repository, change_params
 from tests.support.s3 import S3Server, s3_server
@@ -89,14 +90,13 @@ def test_an_older_catalog_and_a_stricter_rule_lose_no_byte(
     repository: Repository, releases: list[dict[str, Any]]
 ) -> None:
     """The catalog of the first release, then a stricter license rule, then back: nothing is downloaded again."""
-    catalog = repository.root / "data/catalog.jsonl"
-    newest, before = catalog.read_bytes(), state(repository)
+    newest, before = catalog.read_all(repository.root), state(repository)
     repository.requests()
-    catalog.write_text(repository.run("git", "show", f"{releases[0]['commit']}:data/catalog.jsonl").stdout)
+    repository.run("git", "restore", "--source", releases[0]["commit"], "data/catalog")
     repository.run("dvc", "commit", "--force", "crawl")
     repository.run("dvc", "repro", "pool")
     assert repository.pool_files() == before["files"]
-    catalog.write_bytes(newest)
+    catalog.write(repository.root, newest)
     repository.run("dvc", "commit", "--force", "crawl")
     licenses = sorted({row["license"] for row in repository.listing()})
     change_params(repository.root / "params.yaml", {"crawl": {"licenses": licenses[:1]}})

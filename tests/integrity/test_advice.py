@@ -1,6 +1,5 @@
 """The commands that a repair prints for what DVC does not have, and that they restore it."""
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.index.served import open_index
 from autolora.index.store import content_digest
 from autolora.integrity.repair import commands
@@ -27,11 +27,16 @@ FILES = {
     "data/dataset/*/data/*": "dataset",
     "data/encoder/model.safetensors": "encoder",
     "data/index/meta.json": "index",
-    "data/catalog.jsonl": "git",
+    "data/catalog/*.jsonl": "git",
     "data/pool/batches.jsonl": "git",
     "digests/index.json": "git",
 }
 """files that neither DVC's cache nor a remote has, and what restores them: a stage, or git"""
+
+
+def remove_listing(root: Path, sha256: str) -> None:
+    """Remove the listings of a file from the catalog."""
+    catalog.write(root, [listing for listing in catalog.read_all(root) if listing.sha256 != sha256])
 
 
 def mender_of(command: str) -> str:
@@ -192,9 +197,7 @@ def test_tables_of_an_interrupted_stage_stay(repository: VersionedRepository) ->
 
 def test_weights_that_no_hub_lists_any_more_stay_missing(repository: VersionedRepository) -> None:
     path = repository.file(WEIGHTS)
-    catalog = repository.root / "data/catalog.jsonl"
-    rows = [json.loads(line) for line in catalog.read_text().splitlines()]
-    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows if row["sha256"] != path.stem))
+    remove_listing(repository.root, path.stem)
     repository.run("dvc", "commit", "-f", "-q", "pool")
     empty(path)
     planned = repository.plan()
@@ -208,9 +211,7 @@ def test_a_sketch_pack_is_written_without_weights_that_were_taken_down(
 ) -> None:
     pack, weights = repository.file(PACK), repository.file(WEIGHTS)
     assert weights.stem in read_adapters(pack) and len(read_adapters(pack)) > 1
-    catalog = repository.root / "data/catalog.jsonl"
-    rows = [json.loads(line) for line in catalog.read_text().splitlines()]
-    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows if row["sha256"] != weights.stem))
+    remove_listing(repository.root, weights.stem)
     repository.list_takedown(weights)
     empty(weights)
     repository.run("dvc", "commit", "-f", "-q", "pool")

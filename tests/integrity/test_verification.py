@@ -5,16 +5,19 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from autolora import progress
+from autolora.catalog import store as catalog
 from autolora.cli import app
 from autolora.errors import MissingArtifact
 from autolora.index.served import open_index
 from autolora.integrity.content import ContentReader
+from autolora.integrity.repair import commands
 from autolora.integrity.verification import DAMAGED, EMPTY, EXTRA, MISSING, NOT_ERASED
 from autolora.storage.files import MB
 from autolora.storage.inputs import recording_input
@@ -32,7 +35,7 @@ FILES = {
     "data/pool/sketches/*.safetensors": "sketches",
     "data/pool/adapters.jsonl": "pool",
     "data/pool/batches.jsonl": "pool",
-    "data/catalog.jsonl": "pool",
+    "data/catalog/*.jsonl": "pool",
     "data/captions/*": "captions",
     "data/dataset/*/data/*": "dataset",
     "data/dataset/*/_versions/*": "dataset",
@@ -182,6 +185,19 @@ def test_extra_files_are_found(repository: VersionedRepository) -> None:
     findings = repository.verify().findings
     assert {repository.root / finding.path for finding in findings} == extra
     assert {finding.problem for finding in findings} == {EXTRA}
+
+
+def test_a_catalog_that_is_newer_than_the_last_commit_is_checked_as_a_whole(
+    repository: VersionedRepository,
+) -> None:
+    listings = catalog.read_all(repository.root)
+    catalog.write(repository.root, [replace(listing, license="new") for listing in listings])
+    repository.run("dvc", "commit", "-f", "-q", "pool")
+    assert repository.verify().findings == ()
+    flip_bit(repository.file("data/catalog/*.jsonl"))
+    (finding,) = repository.verify().findings
+    assert (finding.path, finding.problem) == ("data/catalog", DAMAGED)
+    assert commands(repository.plan()) == ["git checkout HEAD -- data/catalog"]
 
 
 @pytest.mark.parametrize("content", ["", "outs:\n- md5: 12", "{", None])

@@ -102,8 +102,8 @@ class VersionedRepository:
         shutil.rmtree(self.root / ".dvc/cache")
 
     def file(self, pattern: str) -> Path:
-        """Return the first file that matches a pattern, in the order of paths."""
-        return sorted(path for path in self.root.glob(pattern) if path.is_file())[0]
+        """Return the first file with content that matches a pattern, in the order of paths."""
+        return sorted(path for path in self.root.glob(pattern) if path.is_file() and path.stat().st_size)[0]
 
     def contents(self) -> dict[str, str]:
         """Return path -> sha256 of all files in data, digests, cache/index and DVC's cache."""
@@ -218,7 +218,7 @@ def _write_settings(root: Path, endpoint: str) -> None:
         "outs": [
             *({f"data/pool/{name}.jsonl": {"persist": True}} for name in TABLES),
             {"data/pool/batches.jsonl": {"cache": False, "persist": True}},
-            {"data/catalog.jsonl": {"cache": False, "persist": True}},
+            {"data/catalog": {"cache": False, "persist": True}},
             {"digests/pool.json": {"cache": False, "persist": True}},
         ],
     }

@@ -1,15 +1,14 @@
 """The forecast of downloads: exactly the files and images that are missing from the pool."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from autolora.catalog.store import catalog_path, read_all
+from autolora.catalog.store import read_all
 from autolora.crawl.budget import Cost
 from autolora.pool import store as pool
-from autolora.pool.forecast import forecast, would_restore_catalog
+from autolora.pool.forecast import forecast
 from autolora.storage.files import read_rows, write_rows
 from tests.support.synthetic_repo import make_adapter, write_repository, write_weights
 from tests.support.tiny_pool import RULES
@@ -71,19 +70,3 @@ def test_a_file_on_two_hubs_counts_once_and_an_unknown_size_as_the_maximum(root:
     new = replace(make_adapter("pixel", 3).listing, size=None, renderings=())
     costs = forecast(root, [new, replace(new, hub="civitai")], RULES)
     assert costs == {"huggingface": Cost(files=1, size=int(RULES.max_file_mb * 1_000_000))}
-
-
-def test_only_a_missing_committed_catalog_is_restored(root: Path) -> None:
-    catalog_path(root).rename(root / "moved")
-    assert not would_restore_catalog(root)
-    (root / "moved").rename(catalog_path(root))
-    author = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    for command in (
-        ["init", "-q"],
-        ["add", "data/catalog.jsonl"],
-        [*author, "commit", "-q", "-m", "refresh"],
-    ):
-        subprocess.run(["git", *command], cwd=root, check=True)
-    assert not would_restore_catalog(root)
-    catalog_path(root).unlink()
-    assert would_restore_catalog(root)

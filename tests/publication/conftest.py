@@ -2,16 +2,16 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from autolora.catalog import store as catalog
 from autolora.params import load
 from autolora.pool.store import weights_path
 from autolora.publication.folder import write_published_index
-from autolora.storage.files import read_rows, write_rows
 from playground.hubs.repos import Repo, describe, make_commit
 from playground.hubs.server import running
 from playground.hubs.state import Hub
@@ -39,12 +39,13 @@ def add_repo(hub: Hub, name: str, files: dict[str, Path]) -> None:
 
 def list_on_hub(root: Path, hub: Hub, endpoint: str) -> None:
     """Make the catalog list the adapters where the hub offers them."""
-    rows = list(read_rows(root / "data/catalog.jsonl"))
-    for row in rows:
-        path = weights_path(root, row["sha256"])
-        add_repo(hub, row["id"], {"lora.safetensors": path})
-        row |= {"url": f"{endpoint}/{row['id']}/resolve/main/lora.safetensors", "size": path.stat().st_size}
-    write_rows(root / "data/catalog.jsonl", rows)
+    listings = []
+    for listing in catalog.read_all(root):
+        path = weights_path(root, listing.sha256 or "")
+        add_repo(hub, listing.id, {"lora.safetensors": path})
+        url = f"{endpoint}/{listing.id}/resolve/main/lora.safetensors"
+        listings.append(replace(listing, url=url, size=path.stat().st_size))
+    catalog.write(root, listings)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import autolora
+from autolora.catalog import store as catalog
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
 from autolora.extras import LIBRARIES
 from autolora.generation.collection import Collection
@@ -113,8 +114,7 @@ def test_adapters_that_no_hub_offers_are_counted(
 ) -> None:
     assert "| adapters whose weights no hub offers | 0 |" in (site.published / "README.md").read_text()
     root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
-    rows = list(read_rows(root / "data/catalog.jsonl"))
-    write_rows(root / "data/catalog.jsonl", [row for row in rows if row["id"] != rows[0]["id"]])
+    catalog.write(root, catalog.read_all(root)[1:])
     write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
     assert "no hub offers the weights of 1 of 12 adapters: others find them" in caplog.text
     card = (tmp_path / "published/README.md").read_text()

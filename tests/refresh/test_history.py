@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.errors import MismatchError
 from autolora.records import Listing
 from autolora.refresh.history import (
@@ -31,9 +32,19 @@ def evaluation(adapters: int, **methods: Any) -> dict[str, Any]:
     return {"indexed_adapters": adapters, "levels": {"theme": {"methods": methods}}}
 
 
-def commit(root: Path, listings: list[Listing], adapters: int, measured: dict[str, Any], *tags: str) -> None:
-    """Commit a catalog, a digest of an index and its evaluation."""
-    write_rows(root / "data/catalog.jsonl", [listing.to_row() for listing in listings])
+def commit(
+    root: Path,
+    listings: list[Listing],
+    adapters: int,
+    measured: dict[str, Any],
+    *tags: str,
+    former: bool = False,
+) -> None:
+    """Commit a catalog, a digest of an index and its evaluation. former: as an earlier version wrote the catalog."""
+    if former:
+        write_rows(root / catalog.FORMER, [listing.to_row() for listing in listings])
+    else:
+        catalog.write(root, listings)
     content = f"{adapters:064x}"
     write_digest(root, "index", {str(n): "0" * 64 for n in range(adapters)}, 4, content=content)
     (root / "metrics").mkdir(exist_ok=True)
@@ -93,6 +104,13 @@ def test_releases_of_another_pool_are_left_out(tmp_path: Path) -> None:
     own = replace(BASE, id='own "pool"', hub="folder", sha256="2" * 64)
     commit(tmp_path, [own], 2, {})
     assert [release.adapters for release in releases(tmp_path)] == [2]
+
+
+def test_releases_with_the_catalog_of_an_earlier_version_count(tmp_path: Path) -> None:
+    commit(tmp_path, [BASE], 1, {}, former=True)
+    commit(tmp_path, [BASE], 2, {})
+    assert not (tmp_path / catalog.FORMER).exists()
+    assert [release.adapters for release in releases(tmp_path)] == [1, 2]
 
 
 def test_recall_is_by_adapter_if_no_theme_is_judged() -> None:

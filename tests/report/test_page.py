@@ -10,13 +10,13 @@ import pytest
 from markupsafe import escape
 
 from autolora.catalog import failed_items
+from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.errors import MissingArtifact
 from autolora.lora.remedies import REMEDIES
 from autolora.refresh.history import read_refresh, write_refresh
 from autolora.report import newest
 from autolora.report.page import assemble
-from autolora.storage.files import read_rows, write_rows
 from autolora.storage.incremental import write_digest
 from tests.report.parsed_page import Page, read_page
 from tests.support.report_root import DAY, HOSTILE, write_pool, write_report_parts
@@ -127,9 +127,8 @@ def test_problems_failures_and_disagreeing_captions_need_attention(root: Path) -
         for n in range(7)
     ]  # fmt: skip
     failed_items.record(root, "pool", items, {item.key for item in items}, DAY)
-    path = root / "data" / "catalog.jsonl"
-    first, *rows = read_rows(path)
-    write_rows(path, [first | {"status": "queued"}, *rows])
+    first, *others = catalog.read_all(root)
+    catalog.write(root, [replace(first, status="queued"), *others])
     attention = section(assemble(root).read_text(), "attention")
     sentences = re.sub(r"<[^>]+>", "", attention)
     assert "stale: 3 listings of civitai" in sentences and "**" not in sentences

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
 from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem, record
 from autolora.catalog.takedowns import Takedown, Takedowns
@@ -19,7 +20,6 @@ from autolora.show.facts import (
     facts,
 )
 from autolora.show.lookup import lookup
-from autolora.storage.files import write_rows
 from tests.support.synthetic_repo import DAY, make_adapter, write_repository
 from tests.support.tiny_pool import RULES
 from tests.support.two_sources import ADAPTER, HUGGINGFACE, write_two_sources
@@ -50,7 +50,7 @@ def test_any_name_finds_the_adapter_with_all_sources(root: Path, name: str) -> N
 
 def test_the_beginning_of_a_hub_is_not_a_name(root: Path) -> None:
     listing = replace(make_adapter("neon", 7).listing, sha256=None, status="queued")
-    write_rows(root / "data/catalog.jsonl", [listing.to_row()])
+    catalog.write(root, [listing])
     assert listing.key.startswith("huggingface:")
     with pytest.raises(MissingArtifact, match="no adapter 'hugging'"):
         lookup(root, "hugging", RULES)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.records import Permissions
 from autolora.show.facts import describe_split
 from autolora.show.lookup import lookup
 from autolora.show.record_json import record_json
-from autolora.storage.files import write_rows
 from tests.support.synthetic_repo import (
     DATASET,
     DAY,
@@ -48,7 +48,7 @@ def test_keys_are_the_same_whatever_is_known(root: Path) -> None:
     known = record_json(lookup(root, KNOWN.listing.id, RULES))
     write_repository(root, [])
     queued = replace(make_adapter("chalk", 2).listing, status="queued", sha256=None)
-    write_rows(root / "data/catalog.jsonl", [queued.to_row()])
+    catalog.write(root, [queued])
     unknown = record_json(lookup(root, queued.id, RULES))
     assert unknown.keys() == known.keys()
     assert (unknown["sha256"], unknown["verdict"], unknown["layout"], unknown["active"]) == (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autolora.catalog import store as catalog
 from autolora.pool import store as pool
 from autolora.records import ACCEPTED, Adapter, ListedRendering, Listing, PooledRendering
 from autolora.storage.files import write_atomic, write_rows
@@ -37,7 +38,7 @@ def write_pooled_images(
     images: adapter id -> its renderings as PNG bytes. refused: ids of adapters whose file was refused.
     """
     listings = [_listing(name, [_sha256(data) for data in group]) for name, group in sorted(images.items())]
-    write_rows(root / "data/catalog.jsonl", [listing.to_row() for listing in listings])
+    catalog.write(root, listings)
     write_pool(root, listings, {_sha256(data): data for group in images.values() for data in group}, refused)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from autolora.catalog import store as catalog
 from autolora.encoder.tags import TagTable, save_tags
 from autolora.evaluation import stage as evaluation
 from autolora.experiments import stage as experiments
@@ -65,7 +66,7 @@ def write_pool(root: Path, adapters: int = 12) -> list[str]:
         if number < 8:
             split = "test" if number % 2 == 0 else "train"
             lock.append({"sha256": sha256, "family": sha256, "split": split, "renderings": images})
-    write_rows(root / "data" / "catalog.jsonl", [listing.to_row() for listing in listings])
+    catalog.write(root, listings)
     write_rows(root / "data" / "pool" / "adapters.jsonl", [row.to_row() for row in rows])
     write_rows(root / "data" / "pool" / "renderings.jsonl", map(asdict, renderings))
     write_rows(root / "data" / "captions" / "captions.jsonl", map(asdict, captions))

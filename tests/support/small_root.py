@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from autolora import models
+from autolora.catalog import store as catalog
 from autolora.dataset import stage as dataset
 from autolora.encoder import stage as encoder
 from autolora.fusion import store as fusion
@@ -69,10 +70,9 @@ def build(root: Path, base: ModelsParams, authors: int = 3, nsfw: Collection[str
             name = f"author{author}/{theme}"
             listings.append(make_listing(sha256, name, images, late, name in nsfw))
             adapters.append(make_adapter(listings[-1].key, sha256))
-    listings.sort(key=lambda listing: listing.id)
     adapters.sort(key=lambda adapter: adapter.key)
     renderings.sort(key=lambda rendering: rendering.key)
-    write_rows(root / "data/catalog.jsonl", [listing.to_row() for listing in listings])
+    catalog.write(root, listings)
     write_rows(root / "data/pool/adapters.jsonl", map(asdict, adapters))
     write_rows(root / "data/pool/renderings.jsonl", map(asdict, renderings))
     write_rows(root / "data/captions/captions.jsonl", map(asdict, captions))

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from autolora.catalog import store as catalog
 from autolora.dataset import stage as dataset
 from autolora.encoder import stage as encoder
 from autolora.index import stage as index
@@ -164,10 +165,7 @@ def write_repository(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
 
 def write_tables(root: Path, adapters: Sequence[SyntheticAdapter]) -> None:
     """Write catalog, pool and captions of exactly these adapters, but no sketches."""
-    listings = sorted(
-        (adapter.listing for adapter in adapters), key=lambda listing: (listing.hub, listing.id, listing.file)
-    )
-    write_rows(root / "data" / "catalog.jsonl", [listing.to_row() for listing in listings])
+    catalog.write(root, [adapter.listing for adapter in adapters])
     records = {adapter.listing.key: pool_row(adapter) for adapter in adapters}
     write_rows(root / "data/pool/adapters.jsonl", [records[key].to_row() for key in sorted(records)])
     images = sorted(

@@ -84,7 +84,7 @@ def make_repository(root: Path, remote_url: str, **settings: str) -> Path:
     (root / "data/pool/.gitignore").write_text("/open\n/adding\n/*.jsonl\n!/batches.jsonl\n")
     (root / "data/pool/batches/.gitignore").write_text("/*/\n")
     (root / ".gitignore").write_text("/cache/\n/.dvc/config.local\n")
-    out = "{data/catalog.jsonl: {cache: false, persist: true}}"
+    out = "{data/catalog: {cache: false, persist: true}}"
     (root / "dvc.yaml").write_text(f"stages:\n  crawl:\n    cmd: 'false'\n    outs:\n    - {out}\n")
     run(root, "dvc", "commit", "-q", "--force", "crawl")
     run(root, "dvc", "add", "-q", f"data/pool/batches/{BATCH}")

@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def commit(root: Path, message: str) -> None:
     """Commit the digests and the catalog."""
-    for command in (["add", "digests", "data/catalog.jsonl"], ["commit", "-q", "-m", message]):
+    for command in (["add", "digests", "data/catalog"], ["commit", "-q", "-m", message]):
         subprocess.run(["git", *command], cwd=root, check=True, env=os.environ | IDENTITY)
 
 

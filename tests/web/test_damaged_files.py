@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autolora.catalog.store import FILES, catalog_files
 from autolora.errors import AutoLoraError
 from autolora.index.served import copy_path, served_digest
 from autolora.params import load
@@ -91,7 +92,7 @@ def test_with_a_damaged_catalog_the_page_searches_without_images(
     own_root: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    path = own_root / "data/catalog.jsonl"
+    path = catalog_files(own_root)[3]
     whole = path.read_bytes()
     path.write_bytes(content + whole)
     site = site_of(own_root)
@@ -100,18 +101,18 @@ def test_with_a_damaged_catalog_the_page_searches_without_images(
     assert [record.message for record in caplog.records] == [
         f"the images cannot be read: {site.gallery_problem}"
     ]
-    assert "catalog.jsonl" in site.gallery_problem and "git checkout" in site.gallery_problem
+    assert "data/catalog" in site.gallery_problem and "git checkout" in site.gallery_problem
     path.write_bytes(whole)
     site.follow()
     assert site.gallery.positions and not site.gallery_problem
 
 
-@pytest.mark.parametrize("name", ["data/catalog.jsonl", "data/refresh.json", "digests/index.json"])
+@pytest.mark.parametrize("name", [FILES[3], "data/refresh.json", "digests/index.json"])
 def test_a_report_of_damaged_files_is_an_error_that_names_the_file(own_root: Path, name: str) -> None:
     params, path = own_root / "params.yaml", own_root / name
     params.write_text(params.read_text().replace("themes: playground/themes.json", "themes: null"))
     assemble(own_root)
     for content in NO_JSON[1:] if name.endswith(".jsonl") else NO_JSON:
         path.write_bytes(content + b"\n")
-        with pytest.raises(AutoLoraError, match=Path(name).stem):
+        with pytest.raises(AutoLoraError, match=name.removesuffix(".json")):
             assemble(own_root)

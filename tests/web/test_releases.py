@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from autolora.catalog import store as catalog
 from autolora.index.served import Revision, release, served_digest
 from autolora.params import load
 from autolora.refresh.history import RefreshRecord, releases, write_refresh
@@ -230,10 +231,8 @@ def test_refused_files_are_named(own_root: Path) -> None:
     path = own_root / "data/pool/adapters.jsonl"
     row, *others = read_rows(path)
     write_rows(path, [row | {"verdict": "dora", "reason": "the file is a DoRA"}, *others])
-    listing = next(
-        row_ for row_ in read_rows(own_root / "data/catalog.jsonl") if row_["sha256"] == row["key"]
-    )
+    listing = next(item for item in catalog.read_all(own_root) if item.sha256 == row["key"])
     with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         page = client.get("/pool").text
-        name = f"{listing['hub']}:{listing['id']}/{listing['file']}"
+        name = f"{listing.hub}:{listing.id}/{listing.file}"
         assert f"<bdi>{name}</bdi></strong> <bdi>the file is a DoRA</bdi>." in page

@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from autolora.catalog.store import file_of
 from flows import dvc_objects, proof, takedown
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import BATCH, CAT, DOG, INK, OTHER, OWN, SHARED
 
 FULL = len(repo.content(INK))
 ERASED = {INK: 0, OWN: 0, **dict.fromkeys((CAT, DOG, OTHER, SHARED), FULL)}
-CHANGED = ("data/takedowns.jsonl", "data/catalog.jsonl", f"data/pool/batches/{BATCH}.dvc", "dvc.lock")
+CHANGED = (
+    "data/takedowns.jsonl",
+    file_of("civitai", "7"),
+    f"data/pool/batches/{BATCH}.dvc",
+    "dvc.lock",
+    file_of("huggingface", "ann/ink"),
+)
 
 
 def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

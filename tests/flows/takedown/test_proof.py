@@ -44,7 +44,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     catalog.write(root, listings)
     (root / "dvc.yaml").write_text(
         "stages:\n"
-        "  crawl:\n    cmd: 'false'\n    outs:\n    - data/catalog.jsonl: {cache: false, persist: true}\n"
+        "  crawl:\n    cmd: 'false'\n    outs:\n    - data/catalog: {cache: false, persist: true}\n"
         "  captions:\n    cmd: 'false'\n    outs:\n    - data/captions: {persist: true}\n"
         "  dataset:\n    cmd: 'false'\n    outs:\n    - data/dataset: {persist: true}\n"
         f"    - {TRAINING}: {{cache: false, persist: true}}\n"
@@ -191,7 +191,7 @@ def test_content_that_is_gone_ends_well_and_problems_do_not(
     repo.commit(root, "takedown")
     takedown.prove([], [])
     output = capsys.readouterr().out
-    assert "name in git's history, data/catalog.jsonl" in output and "content in" not in output
+    assert "name in git's history, data/catalog (" in output and "content in" not in output
     assert "not searched for, because other adapters have it too: the file name lora.safetensors" in output
     with pytest.raises(MissingArtifact, match="has no 'bob/cat'"):
         takedown.prove(["bob/cat"], [])
