@@ -296,3 +296,5 @@ class Hit:
     """digest of the index that was searched"""
     strength: float = 1.0
     """factor of the adapter's update in generation"""
+    exact: str | None = None
+    """what of the adapter the prompt names, e.g. `trigger word enxq`: such adapters come first in a search"""

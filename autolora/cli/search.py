@@ -196,7 +196,8 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
     for hit in hits:
         words = ", ".join(hit.trigger_words) or "–"
         relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
-        row = (f"{hit.score:.3f}", relevance, hit.id, hit.license or "unknown", words, hit.sha256[:8])
+        name = f"{hit.id}\n({hit.exact})" if hit.exact else hit.id
+        row = (f"{hit.score:.3f}", relevance, name, hit.license or "unknown", words, hit.sha256[:8])
         table.add_row(*map(escape, row))
     print_table(table)
 

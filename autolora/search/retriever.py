@@ -14,6 +14,7 @@ import numpy as np
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
+from autolora.index.exact import find_named
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
@@ -78,8 +79,9 @@ class Retriever:
         return self.index.uses_captions
 
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
-        """Return the k adapters with the highest cosine to the prompt, best first (Eq. 5), well fitting or not.
+        """Return k adapters: those that the prompt names, then those with the highest cosine, well fitting or not.
 
+        A prompt names adapters by a name or author alone, or by a trigger word that few have. Cosines: Eq. 4 and 5.
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
         all hold, e.g. "license = 'mit' and not nsfw"; adapters that do not pass are left out before the ranking.
         Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
@@ -87,7 +89,14 @@ class Retriever:
         """
         count = self.settings.retrieval.k if k is None else check_count(k)
         mask = None if where is None else self.passing(where)
-        return self._hits(*self.index.nearest(self.embed(prompt), count, mask))
+        named = find_named(check_prompt(prompt), self.index.rows.columns)
+        exact = {position: text for position, text in named.items() if mask is None or mask[position]}
+        positions, cosines = self.index.nearest(self.embed(prompt), count, mask)
+        if not exact:
+            return self._hits(positions, cosines)
+        first = list(dict.fromkeys([*exact, *positions.tolist()]))[:count]
+        hits = zip(first, self.judge(prompt, first), strict=True)
+        return [replace(hit, exact=exact.get(position)) for position, hit in hits]
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.

@@ -169,7 +169,9 @@ def make_card(
     level, words = None, ""
     if hit is not None:
         score = hit.score
-        if hit.relevance is not None:
+        if hit.exact is not None:
+            level, words = MATCHES[0][1], hit.exact
+        elif hit.relevance is not None:
             level, words = match(hit.relevance, params.retrieval.min_relevance)
     elif score is not None:
         level, words = resemblance(score)

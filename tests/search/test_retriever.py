@@ -79,6 +79,21 @@ def test_hits_are_of_the_prompts_theme_and_sorted_by_score(
         assert (hits[0].file, hits[0].license) == (listing.file, listing.license)
 
 
+def test_adapters_that_the_prompt_names_come_first_if_they_pass_the_filter(
+    root: Path, text_encoder: ClipTextEncoder
+) -> None:
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS)
+    last = retriever.search("mosaic", k=12)[-1]
+    prompt, condition = last.id, f"sha256 != '{last.sha256}'"
+    hits = retriever.search(prompt, k=3)
+    assert [hit.exact for hit in hits] == ["name", None, None]
+    assert [hit.rank for hit in hits] == [1, 2, 3] and len({hit.sha256 for hit in hits}) == 3
+    assert hits[0] == replace(
+        retriever.judge(prompt, [retriever.names.find_one(last.sha256)])[0], exact=hits[0].exact
+    )
+    assert all(hit.exact is None for hit in retriever.search(prompt, k=3, where=condition))
+
+
 def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTextEncoder) -> None:
     index = open_index(root)
     scores = Retriever(index, text_encoder, SETTINGS).scores("a neon drawing")
