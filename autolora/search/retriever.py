@@ -4,6 +4,8 @@ Users of Python open a collection (autolora.generation.collection), which has a 
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
 """
 
+import string
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -11,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
-from autolora.index.exact import find_named
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.matching.selection import Candidates, select
+from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
@@ -35,6 +39,11 @@ MAX_CANDIDATES = 1000
 """nearest adapters among which each step of a selection chooses the most relevant"""
 MAX_PROMPTS, MAX_FILTERS = 64, 16
 """prompts whose vectors are kept, and filters whose rows are"""
+MAX_SHARING = 5
+"""adapters that have a trigger word which names them: `anime` or `TOK` names none"""
+MAX_TRIGGER_WORDS, MIN_TRIGGER_CHARACTERS = 8, 3
+"""of a trigger word, which may be a phrase"""
+PUNCTUATION = string.punctuation + string.whitespace
 
 
 class SearchSettings(Protocol):
@@ -89,13 +98,14 @@ class Retriever:
         """
         count = self.settings.retrieval.k if k is None else check_count(k)
         mask = None if where is None else self.passing(where)
-        named = find_named(check_prompt(prompt), self.index.rows.columns)
+        vector = self.embed(prompt)
+        positions, cosines = self.index.nearest(vector, count, mask)
+        named = find_named(prompt, self.index.rows.columns)
         exact = {position: text for position, text in named.items() if mask is None or mask[position]}
-        positions, cosines = self.index.nearest(self.embed(prompt), count, mask)
-        if not exact:
-            return self._hits(positions, cosines)
-        first = list(dict.fromkeys([*exact, *positions.tolist()]))[:count]
-        hits = zip(first, self.judge(prompt, first), strict=True)
+        if exact:
+            positions = np.array(list(dict.fromkeys([*exact, *positions.tolist()]))[:count], np.int64)
+            cosines = self.index.vectors[positions] @ vector
+        hits = zip(positions.tolist(), self._hits(positions, cosines), strict=True)
         return [replace(hit, exact=exact.get(position)) for position, hit in hits]
 
     def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
@@ -279,3 +289,67 @@ def strengthen(hit: Hit, strength: float) -> Hit:
     """
     factor = check_strength(hit.id, strength)
     return replace(hit, strength=factor, trigger_words=hit.trigger_words if factor > 0 else ())
+
+
+def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:
+    """Return position -> what of an adapter the prompt contains, e.g. `trigger word enxq`: names before trigger words.
+
+    A name of the adapter, its file or its author counts if it is the whole prompt, a trigger word also among other
+    words. The case of letters does not count. columns: `hub`, `id`, `file` and `trigger_words` of N adapters.
+    """
+    trigger_words = _find_trigger_words(prompt, columns)
+    return _find_names(prompt.strip().lower(), columns) | {
+        position: f"trigger word {word}"
+        for word, positions in trigger_words.items()
+        for position in positions
+    }
+
+
+def _find_names(name: str, columns: pa.Table) -> dict[int, str]:
+    """Return the adapters of this name, or, if there is none, of the author of this name."""
+    ids, files = (pc.utf8_lower(columns.column(column).combine_chunks()) for column in ("id", "file"))
+    file_names = _without(r"^.*/", files)
+    forms = (
+        pc.binary_join_element_wise(columns.column("hub").combine_chunks(), ids, ":"),
+        ids,
+        _without(r"^.*/", ids),
+        file_names,
+        _without(r"\.[a-z]+$", file_names),
+    )
+    named = {position for form in forms for position in _equal(form, name)}
+    if named:
+        return dict.fromkeys(sorted(named), "name")
+    has_author = pc.match_substring(ids, "/")
+    authors = pc.if_else(has_author, _without(r"/.*$", ids), pa.scalar(None, pa.string()))
+    return dict.fromkeys(_equal(authors, name), f"author {name}")
+
+
+def _find_trigger_words(prompt: str, columns: pa.Table) -> dict[str, list[int]]:
+    """Return trigger word -> the adapters that have it, for those in the prompt that few adapters have."""
+    words = [word for text in prompt.lower().split() if (word := text.strip(PUNCTUATION))]
+    runs = {
+        " ".join(words[first:last])
+        for first in range(len(words))
+        for last in range(first + 1, min(first + MAX_TRIGGER_WORDS, len(words)) + 1)
+    }
+    runs = {run for run in runs - STOP_WORDS if len(run) >= MIN_TRIGGER_CHARACTERS}
+    lists = columns.column("trigger_words").combine_chunks()
+    texts = pc.utf8_trim(pc.utf8_lower(pc.list_flatten(lists)), PUNCTUATION)
+    found = pc.is_in(texts, value_set=pa.array(sorted(runs), pa.string()))
+    adapters = defaultdict[str, set[int]](set)
+    pairs = zip(
+        texts.filter(found).to_pylist(), pc.list_parent_indices(lists).filter(found).to_pylist(), strict=True
+    )
+    for word, position in pairs:
+        adapters[word].add(position)
+    rare = sorted(adapters, key=lambda word: (len(adapters[word]), word))
+    return {word: sorted(adapters[word]) for word in rare if len(adapters[word]) <= MAX_SHARING}
+
+
+def _without(pattern: str, texts: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(texts, pattern, "")
+
+
+def _equal(texts: pa.Array, text: str) -> list[int]:
+    positions: list[int] = pc.indices_nonzero(pc.equal(texts, text).fill_null(False)).to_pylist()
+    return positions

@@ -22,6 +22,8 @@ from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.support.tiny_pool import RULES, make_pool, make_repo
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime.date(2026, 1, 5)
 FOREVER = 10**6
 NUM_REPOS = 18

@@ -36,6 +36,8 @@ from tests.support.synthetic_repo import (
     write_repository,
 )
 
+pytestmark = pytest.mark.slow
+
 RELEASES, KEEP = 4, 2
 FIRST = date(2026, 1, 5)
 TODAY = FIRST + timedelta(days=40)

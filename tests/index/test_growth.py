@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from autolora.dataset import store as dataset
 from autolora.index import store as index
@@ -15,6 +16,8 @@ from autolora.storage.incremental import read_digest
 from autolora.storage.tables import MAX_SMALL, ROWS_PER_WRITE, sync_table
 from tests.index.versions import reindex
 from tests.support.synthetic_repo import DAY, SyntheticAdapter, file_states, make_adapter
+
+pytestmark = pytest.mark.slow
 
 NIGHTS = 30
 FILES = 2 * MAX_SMALL + 12

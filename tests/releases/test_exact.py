@@ -7,6 +7,8 @@ from tests.support.healthy import HEALTHY
 from tests.support.nights import Nights
 from tests.support.poisons import POISONS
 
+pytestmark = pytest.mark.slow
+
 CAUGHT = {
     "vectors of served adapters altered": "score changes",
     "weights' vectors of served adapters altered": "score changes",

@@ -21,6 +21,8 @@ from tests.support.healthy import HEALTHY, finish
 from tests.support.nights import QUERIES, Delivery, Nights
 from tests.support.poisons import POISONS, withdraw_all
 
+pytestmark = pytest.mark.slow
+
 ROWS = "data/pool/adapters.jsonl"
 QUIET = Delivery(size=6, withdrawn=0)
 

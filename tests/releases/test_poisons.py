@@ -9,6 +9,8 @@ from tests.support.healthy import HEALTHY
 from tests.support.nights import NIGHTS_BEFORE, Nights, live
 from tests.support.poisons import POISONS
 
+pytestmark = pytest.mark.slow
+
 BEDS, FIRST = 5, 200
 """operators of the long tests, and the seed of the first; the limits were chosen on others"""
 

@@ -24,6 +24,8 @@ from tests.support import byte_grep
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import INK, OTHER, OWN
 
+pytestmark = pytest.mark.slow
+
 ID, FILE = "ann/marker-ink-4711", "marker_ink_4711.safetensors"
 TEXTS = ("a »marker heron« over an ink sea", "the marker heron")
 TRAINING = "data/training.jsonl"

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from autolora.index.exact import MAX_SHARING, find_named
+from autolora.search.retriever import MAX_SHARING, find_named
 
 ROWS = [
     ("huggingface", "Ann/Neon-Cat", "weights/neon_cat.safetensors", ["enxq", "a NEON cat,"]),
