@@ -66,9 +66,15 @@ def refused_error(decision: Decision, branch: str | None) -> PromotionRefused:
     """Return the error of a refused refresh: why, what is served, and what to do."""
     reasons = "; ".join(map(str, decision.refusals))
     kept = f" The run is kept as branch {branch}." if branch else ""
+    is_candidate = {check.name for check in decision.refusals} == {"trainings"}
+    advice = (
+        "Go back to the former training (docs/howto/versions.md), or serve the new one"
+        if is_candidate
+        else "Correct the cause and refresh again, or promote it as it is"
+    )
     return PromotionRefused(
-        f"the gate refused index {decision.index[:12]}: {reasons}. The index before is served on.{kept} Correct the "
-        "cause and refresh again, or promote it as it is: `autolora versions promote --reason WHY`"
+        f"the gate refused index {decision.index[:12]}: {reasons}. The index before is served on.{kept} {advice}: "
+        "`autolora versions promote --reason WHY`"
     )
 
 

@@ -51,6 +51,7 @@ REWRITE = (
 )
 APPLY = "`autolora takedown --apply`"
 NEEDED = "stays: DVC can pull older releases only while it lists the emptied files"
+REBUILD = "`rm -rf data/dataset data/index`, then `dvc repro --force --single-item dataset index`"
 ADVICE = (
     ("data/takedowns.jsonl", "name", "stays: the list keeps it out"),
     ("data/catalog", "name", "stays: the record of the withdrawal"),
@@ -70,10 +71,11 @@ ADVICE = (
     (
         "data/index",
         "derived",
-        "`autolora refresh` takes out its row; former versions of the table: `autolora prune`",
+        f"`autolora refresh` takes out its row; files of the table keep it until {REBUILD}",
     ),
     ("cache/index", "derived", "left out whenever it is opened; the copy: `autolora prune`"),
-    ("data", "name", "`autolora refresh` takes it out; former versions of tables: `autolora prune`"),
+    ("data/dataset", "name", f"`autolora refresh` takes it out; files of the table keep it until {REBUILD}"),
+    ("data", "name", "`autolora refresh` takes it out"),
     ("digests", "name", "`autolora refresh` takes it out"),
     ("metrics", "name", "`autolora refresh` takes it out"),
     ("reports", "name", "`autolora refresh` writes it again"),

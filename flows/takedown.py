@@ -32,7 +32,7 @@ from autolora.index.served import num_left_out, open_index
 from autolora.integrity.dvc_records import folder_md5
 from autolora.pool import batches
 from autolora.pool import store as pool
-from autolora.pool.takedown import Scope, find_scope
+from autolora.pool.takedown import Scope, find_scope, orphaned_images
 from autolora.records import Listing
 from autolora.releases.checks import GATE, record
 from autolora.releases.gate import judge_former
@@ -148,10 +148,10 @@ def describe(scope: Scope) -> Iterator[str]:
         names[row.kind, row.sha256 or "not downloaded"].append(shown if row.hub else "not in the catalog")
     for (kind, sha256), listings in names.items():
         yield f"{kind} {sha256}: {', '.join(dict.fromkeys(listings))}"
-    for sha256 in scope.kept_images:
-        yield f"kept: rendering {sha256}, which other files show too"
-    for sha256 in scope.near_duplicates:
-        yield f"kept: weights {sha256}, which are nearly the same; take them down too if the reason applies to them"
+    for sha256, names_of_others in scope.kept_images.items():
+        yield f"kept: rendering {sha256}, which {names_of_others} shows too"
+    for sha256, own in scope.near_duplicates.items():
+        yield f"kept: weights {sha256} ({own}), which are nearly the same; take them down too if the reason applies"
 
 
 def summarize(copies: Iterable[Copy], verb: str) -> Iterator[str]:
@@ -213,10 +213,11 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
     """Print what a takedown covers, and erase it if `is_applied`."""
     listed = takedowns.read(ROOT)
     if names:
-        scope = find_scope(ROOT, names, reason, today())
+        scope = find_scope(ROOT, names, reason, today(), listed)
         listed = listed.with_rows(scope.rows)
         for line in describe(scope):
             _print(line)
+    listed = listed.with_rows(orphaned_images(ROOT, listed, today()))
     erasure = Erasure(listed)
     if not is_applied:
         for line in (*summarize(erasure.copies(), "would be erased"), *erasure.problems):
@@ -273,7 +274,9 @@ def judge_served(reason: str) -> None:
 
 def prove(names: Sequence[str], folders: Sequence[Path]) -> None:
     """Print what is left of what was taken down; raises AutoLoraError if content is."""
-    made = proof.Proof(proof.choose(takedowns.read(ROOT).rows, names), folders)
+    listed = takedowns.read(ROOT)
+    complete = listed.with_rows(orphaned_images(ROOT, listed, today()))
+    made = proof.Proof(proof.choose(complete.rows, names), folders)
     findings = made.findings()
     for line in proof.describe(made, findings):
         _print(line)

@@ -102,12 +102,20 @@ def rollback(
 
 def lift() -> None:
     """Lift the pin: the next refresh promotes its index again."""
-    from autolora.releases.pin import lift_pin
+    from autolora.errors import MissingArtifact
+    from autolora.releases.pin import lift_pin, read_pin
 
     root, _ = enter_repository()
-    print(
-        "the pin is lifted: the next refresh promotes its index" if lift_pin(root) else "nothing was pinned"
-    )
+    try:
+        pin = read_pin(root)
+    except MissingArtifact:  # a damaged one can be lifted
+        pin = None
+    if not lift_pin(root):
+        print("nothing was pinned")
+        return
+    print("the pin is lifted: the next refresh promotes its index, with all that came meanwhile")
+    if pin:
+        print(f"    autolora versions diff {pin.release} HEAD")
 
 
 def promote(

@@ -3,14 +3,14 @@
 import datetime
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.catalog.diff import qualified_name
 from autolora.catalog.names import path_in_hub
 from autolora.catalog.store import read_all_or_empty
-from autolora.catalog.takedowns import Takedown
+from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
 from autolora.pool.batches import members
 from autolora.pool.tables import PoolTables
@@ -18,6 +18,8 @@ from autolora.records import ListedRendering, Listing
 from autolora.storage.suggestions import did_you_mean
 
 SHA256_PREFIX = re.compile(r"[0-9a-f]{6,64}", re.IGNORECASE)
+ONLY_SHOWN = "only files show it that were taken down"
+"""reason for the takedown of an image"""
 MAX_NAMES = 10
 """names of matches or suggestions in an error"""
 
@@ -28,16 +30,20 @@ class Scope:
 
     rows: tuple[Takedown, ...]
     """one per listing of each file, then one per listing of each image"""
-    kept_images: tuple[str, ...]
-    """sha256 of images of these files that other files show too"""
-    near_duplicates: tuple[str, ...]
-    """sha256 of stored files with nearly the same update, which a takedown of the original would make accepted"""
+    kept_images: Mapping[str, str]
+    """sha256 of images of these files that others show too -> names of these others"""
+    near_duplicates: Mapping[str, str]
+    """sha256 of stored files with nearly the same update, which a takedown of the original would make accepted, ->
+    their names"""
 
 
-def find_scope(root: Path, names: Sequence[str], reason: str, today: datetime.date) -> Scope:
+def find_scope(
+    root: Path, names: Sequence[str], reason: str, today: datetime.date, listed: Takedowns = Takedowns()
+) -> Scope:
     """Return what a takedown of files and images covers.
 
-    names: sha256 of a file or image (6 digits or more), hub:id, id, or either with /file.
+    names: sha256 of a file or image (6 digits or more), hub:id, id, or either with /file. listed: what was taken down
+    before, and keeps no image.
     Raises MissingArtifact if a name matches nothing, or several files.
     """
     contents = _Contents(root)
@@ -45,15 +51,28 @@ def find_scope(root: Path, names: Sequence[str], reason: str, today: datetime.da
     files = [key for kind, key in keys if kind == "weights"]
     images = [key for kind, key in keys if kind == "rendering"]
     own = {sha256 for key in files for sha256 in contents.images_of(key)}
-    kept = {sha256 for sha256 in own if contents.files_with(sha256) - set(files)} - set(images)
+    erased = {*files, *contents.erased_files(listed)}
+    shown = {sha256: contents.files_with(sha256) - erased for sha256 in own - set(images)}
+    kept = {sha256: contents.describe(files) for sha256, files in sorted(shown.items()) if files}
     rows = [row for key in files for row in contents.weights_rows(key, reason, today)]
-    for sha256 in dict.fromkeys((*images, *sorted(own - kept))):
+    for sha256 in dict.fromkeys((*images, *sorted(own - kept.keys()))):
         rows += contents.rendering_rows(sha256, reason, today)
     return Scope(
         rows=tuple(rows),
-        kept_images=tuple(sorted(kept)),
-        near_duplicates=tuple(sorted(contents.near_duplicates(files))),
+        kept_images=kept,
+        near_duplicates={key: contents.describe([key]) for key in sorted(contents.near_duplicates(files))},
     )
+
+
+def orphaned_images(root: Path, listed: Takedowns, today: datetime.date) -> list[Takedown]:
+    """Return takedowns of the images in the pool that only files show that were taken down."""
+    contents = _Contents(root)
+    known = {row.sha256 for row in listed.rows if row.kind == "rendering"}
+    return [
+        row
+        for sha256 in sorted(contents.images_shown_by(contents.erased_files(listed)) - known)
+        for row in contents.rendering_rows(sha256, ONLY_SHOWN, today)
+    ]
 
 
 class _Contents:
@@ -97,6 +116,19 @@ class _Contents:
             for rendering in _renderings(listing):
                 if row := self._tables.renderings.get(rendering.key):
                     yield row["sha256"]
+
+    def erased_files(self, listed: Takedowns) -> set[str]:
+        """Return the keys of the files that were taken down."""
+        return {
+            key
+            for key, listings in self._files.items()
+            if key in listed.weights or any(map(listed.of_listing, listings))
+        }
+
+    def images_shown_by(self, files: Collection[str]) -> set[str]:
+        """Return the images that are shown by these files alone."""
+        own = {sha256 for key in files for sha256 in self.images_of(key)}
+        return {sha256 for sha256 in own if self.files_with(sha256) <= {*files}}
 
     def files_with(self, image: str) -> set[str]:
         """Return the keys of all files whose listings show an image."""
@@ -143,6 +175,10 @@ class _Contents:
         if named or not SHA256_PREFIX.fullmatch(name):
             return named
         return sorted(key for key in self._files.keys() | self._stored_files if key.startswith(name.lower()))
+
+    def describe(self, files: Collection[str]) -> str:
+        """Return the names of files."""
+        return ", ".join(self._describe("weights", key) for key in sorted(files))
 
     def _describe(self, kind: str, key: str) -> str:
         listings = self._files.get(key, ()) if kind == "weights" else ()

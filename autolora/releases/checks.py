@@ -17,8 +17,8 @@ SHOWN_NIGHTS = 10
 ALL_HUBS = "all hubs"
 
 Severity = Literal["refuse", "warn"]
-Verdict = Literal["promoted", "refused", "pinned", "promoted by hand", "taken down"]
-SERVED = ("promoted", "promoted by hand")
+Verdict = Literal["promoted", "refused", "pinned", "promoted by hand", "rolled back", "taken down"]
+SERVED = ("promoted", "promoted by hand", "rolled back")
 """verdicts after which the index was served"""
 
 

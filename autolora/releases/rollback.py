@@ -1,5 +1,6 @@
 """Going back to a release, which stays served until its pin is lifted."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def roll_back(root: Path, rev: str, reason: str, today: date) -> Decision:
     """
     index = open_index(root, rev)
     decision = judge_former(root, index, f"rolled back to {rev}: {reason}", today)
-    record(root, decision)
+    record(root, decision if decision.refusals else replace(decision, verdict="rolled back"))
     if decision.refusals:
         raise MismatchError(
             f"the gate refuses the index of '{rev}': {'; '.join(map(str, decision.refusals))}; choose another release "

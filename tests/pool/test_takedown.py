@@ -12,7 +12,7 @@ from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
 from autolora.pool import store as pool
 from autolora.pool.tables import PoolTables
-from autolora.pool.takedown import Scope, find_scope
+from autolora.pool.takedown import Scope, find_scope, orphaned_images
 from autolora.pool.weights import load_lora
 from tests.pool.site import Site
 from tests.support.synthetic_repo import BOUNDS, SLOTS
@@ -43,14 +43,23 @@ def test_a_file_is_taken_down_on_all_hubs_with_the_images_that_only_it_shows(roo
         ("weights", INK, "huggingface:ann/ink"),
         ("rendering", OWN, "civitai:7"),
     ]
-    assert scope(root, name).kept_images == (SHARED,)
-    assert scope(root, name).near_duplicates == (CAT,)
+    assert scope(root, name).kept_images == {SHARED: "huggingface:bob/cat/lora.safetensors"}
+    assert scope(root, name).near_duplicates == {CAT: "huggingface:bob/cat/lora.safetensors"}
 
 
 def test_a_shared_image_goes_with_the_last_file_that_shows_it(root: Path) -> None:
     both = scope(root, INK, "bob/cat")
     assert {row.sha256 for row in both.rows} == {INK, CAT, OWN, SHARED}
-    assert both.kept_images == both.near_duplicates == ()
+    assert both.kept_images == both.near_duplicates == {}
+    first = Takedowns(scope(root, INK).rows)
+    second = find_scope(root, ["bob/cat"], "asked", DAY, first)
+    assert {row.sha256 for row in second.rows} == {CAT, SHARED} and not second.kept_images
+    assert orphaned_images(root, first, DAY) == []
+    separate = first.with_rows(scope(root, "bob/cat").rows)
+    assert names(tuple(orphaned_images(root, separate, DAY))) == [
+        ("rendering", SHARED, "civitai:7"),
+        ("rendering", SHARED, "huggingface:bob/cat"),
+    ]
 
 
 def test_an_image_is_taken_down_by_itself(root: Path) -> None:
