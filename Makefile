@@ -18,7 +18,7 @@ demo: .venv/installed        ## run the pipeline on the playground, refresh it a
 test: .venv/installed        ## run all tests, with real servers (30 minutes)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --ignore tests/studies
 
-fast: .venv/installed        ## run the quick unit tests only (1.5 minutes)
+fast: .venv/installed        ## run the quick unit tests only (2.5 minutes)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not integration and not slow" --ignore tests/studies
 
 studies: .venv/installed     ## run the tests of the studies, which repeat the paper's experiments (3 minutes)

@@ -80,7 +80,7 @@ def _facts(
     """Return labels and texts; an empty text does not apply. advice: which index is served, and what to do."""
     from autolora.refresh.last_refresh import to_words
     from autolora.refresh.outcomes import LABELS
-    from autolora.releases.state import gate_lines
+    from autolora.releases.state import gate_lines, history_lines
 
     changes, waiting = state["last_changes"] or {"day": "", "counts": {}}, state["waiting"]
     counts = ", ".join(f"{count} {LABELS[kind]}" for kind, count in changes["counts"].items())
@@ -91,6 +91,7 @@ def _facts(
         "what to do": advice,
         "gate": "\n".join(gate_lines(release)),
         "pinned": str(release.pin or ""),
+        "decisions": "\n".join(history_lines(release)),
         "in a row": counted(last.failures, "failure") if last.problem else "",
         "last success": to_words(last.succeeded) if last.succeeded else "",
         "last changes": changes["day"] and f"{changes['day']}: {counts or 'no file'}",

@@ -131,17 +131,14 @@ def promote(
 
 def _versions_table(rows: Sequence[Mapping[str, Any]], released: str | None) -> Table:
     """Return the table of `versions`."""
-    table = Table(
-        "release", "commit", "date", "adapters", "index", "at hand", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for column in (0, 4):
+    table = Table("release", "commit", "adapters", "index", "at hand", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in (0, 1, 3):
         table.columns[column].no_wrap = True
     for row in rows:
         mark = " served" if row["index"] == released else ""
         table.add_row(
-            escape(", ".join(row["tags"])),
+            escape(", ".join(row["tags"]) or f"(of {row['date'][:10]})"),
             row["sha"][:10],
-            row["date"][:10],
             str(row["rows"]),
             row["index"][:12] + mark,
             row["at_hand"] or "no",

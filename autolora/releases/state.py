@@ -15,6 +15,8 @@ from autolora.releases.pin import Pin, read_pin
 from autolora.wording import counted
 
 SECONDS_PER_HOUR = 3600
+SHOWN_DECISIONS = 7
+"""that `autolora status` prints"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +95,16 @@ def gate_lines(state: ReleaseState) -> list[str]:
     passed = len(decision.checks) - len(unmet)
     head = f"{decision.verdict} on {decision.day}, {passed} of {counted(len(decision.checks), 'check')} met"
     return [head, *(explain(state.decisions, decision, check) for check in unmet)]
+
+
+def history_lines(state: ReleaseState) -> list[str]:
+    """Return one line for each of the last decisions, the newest first: day, verdict, and why."""
+    lines = []
+    for decision in reversed(state.decisions[-SHOWN_DECISIONS:]):
+        checks = dict.fromkeys(check.name for check in decision.refusals)
+        why = decision.reason or ", ".join(checks)
+        lines.append(f"{decision.day} {decision.verdict}{f': {why}' if why else ''}")
+    return lines
 
 
 def _gate_json(decisions: Sequence[Decision], decision: Decision, is_kept_back: bool) -> dict[str, Any]:

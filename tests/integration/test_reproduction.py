@@ -121,7 +121,7 @@ def test_a_stage_declares_the_files_that_it_reads(
         and path not in declared
         and owner(path) != stage
         and f"digests/{owner(path)}.json" not in declared
-        and not any(path.startswith(f"{folder}/") for folder in models)
+        and not any(path.startswith(f"{folder}/") for folder in (*declared, *models))
         and not any(fnmatch(path, pattern) for pattern in exempt)
     ]  # fmt: skip
     assert not undeclared, f"add them to the stage {stage} in dvc.yaml"

@@ -16,7 +16,7 @@ from autolora.refresh.last_refresh import (
 )
 from autolora.releases.checks import SHOWN_NIGHTS, Check, Decision, Verdict, record
 from autolora.releases.pin import Pin, lift_pin, write_pin
-from autolora.releases.state import ReleaseState, attention, gate_lines, notice, read_state
+from autolora.releases.state import ReleaseState, attention, gate_lines, history_lines, notice, read_state
 from autolora.report.page import assemble
 from autolora.storage.files import write_atomic
 from autolora.storage.incremental import write_digest
@@ -122,6 +122,11 @@ def test_a_promotion_by_hand_ends_a_refusal(root: Path) -> None:
     last = read_last_refresh(root)
     assert last.problem is None and last.failures == 0
     assert not notice(root, state(root, 1), last) and not state(root, 1).is_kept_back
+    assert history_lines(state(root, 1)) == [
+        "2026-11-21 promoted by hand: files refused",
+        "2026-11-21 refused: files refused",
+        "2026-11-20 promoted",
+    ]
 
 
 def test_a_refusal_whose_cause_was_corrected_without_a_new_index_is_over(root: Path) -> None:
