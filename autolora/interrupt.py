@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 STATUS = 128 + signal.SIGINT
@@ -13,10 +12,11 @@ GRACE_S = 10.0
 WAKE_S = 0.1
 """so often a main thread that does not notice Ctrl-C is woken"""
 
-LOADING = (ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__)
-"""code that runs while a library in C++ is loaded: some, such as torch, abort the process or go on at an exception"""
+IMPORTING = "<frozen importlib._bootstrap>"
+"""file name of the code that is on the stack during an import. Libraries call C++ code while they are imported; if
+Python raises in it, torch aborts the process, or goes on"""
 
-_interrupted, _left = threading.Event(), threading.Event()
+_interrupted, _raised = threading.Event(), threading.Event()
 """Ctrl-C has come; SystemExit has been raised"""
 
 
@@ -48,14 +48,14 @@ def raise_if_interrupted() -> None:
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    """Raise SystemExit(STATUS) after Ctrl-C, unless a library in C++ is being loaded; the next SIGURG tries again."""
-    if not _interrupted.is_set() or _left.is_set():
+    """Raise SystemExit(STATUS) after Ctrl-C, unless an import runs: the next SIGURG tries again."""
+    if not _interrupted.is_set() or _raised.is_set():
         return
     while frame:
-        if frame.f_code in LOADING:
+        if frame.f_code.co_filename == IMPORTING:
             return
         frame = frame.f_back
-    _left.set()
+    _raised.set()
     raise SystemExit(STATUS)
 
 
@@ -74,7 +74,7 @@ def _wake_on_interrupt() -> None:
     def wake() -> None:
         while signal.SIGINT not in os.read(reader, 1):
             pass
-        while not _left.wait(WAKE_S):
+        while not _raised.wait(WAKE_S):
             signal.pthread_kill(main, signal.SIGURG)
 
     threading.Thread(target=wake, name="wake on interrupt", daemon=True).start()

@@ -217,7 +217,10 @@ def take_down(names: Sequence[str], reason: str, is_applied: bool) -> None:
         listed = listed.with_rows(scope.rows)
         for line in describe(scope):
             _print(line)
-    listed = listed.with_rows(orphaned_images(ROOT, listed, today()))
+    orphaned = orphaned_images(ROOT, listed, today())
+    for sha256, reason_of_image in {row.sha256: row.reason for row in orphaned}.items():
+        _print(f"rendering {sha256}: {reason_of_image}")
+    listed = listed.with_rows(orphaned)
     erasure = Erasure(listed)
     if not is_applied:
         for line in (*summarize(erasure.copies(), "would be erased"), *erasure.problems):

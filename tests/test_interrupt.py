@@ -141,8 +141,8 @@ def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_a_library_in_c_is_loaded_waits_for_the_end_of_that(tmp_path: Path) -> None:
-    """torch imports numpy while it is loaded, and goes on if that raises, or aborts the process."""
+def test_ctrl_c_during_an_import_waits_for_its_end(tmp_path: Path) -> None:
+    """torch calls C++ code while it is imported; if Python raises there, it goes on or aborts the process."""
     code = (
         "import autolora.interrupt, os, signal, sys\n"
         f"autolora.interrupt.GRACE_S = {10 * LIMIT_S}\n"
@@ -150,7 +150,7 @@ def test_ctrl_c_while_a_library_in_c_is_loaded_waits_for_the_end_of_that(tmp_pat
         "def send(event, arguments):\n"
         "    if event == 'import' and arguments[0] == 'numpy':\n"
         "        os.kill(os.getpid(), next(once, 0))\n"
-        "print('ready'); sys.addaudithook(send); import torch, time; print('goes on'); " + WAIT
+        f"print('ready'); sys.addaudithook(send); import torch, time; {WAIT}; print('goes on')"
     )
     process = start_python(code, tmp_path)
     output, errors = process.communicate(timeout=LIMIT_S)

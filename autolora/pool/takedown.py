@@ -18,7 +18,7 @@ from autolora.records import ListedRendering, Listing
 from autolora.storage.suggestions import did_you_mean
 
 SHA256_PREFIX = re.compile(r"[0-9a-f]{6,64}", re.IGNORECASE)
-ONLY_SHOWN = "only files show it that were taken down"
+ORPHANED = "all files that show it were taken down"
 """reason for the takedown of an image"""
 MAX_NAMES = 10
 """names of matches or suggestions in an error"""
@@ -53,7 +53,7 @@ def find_scope(
     own = {sha256 for key in files for sha256 in contents.images_of(key)}
     erased = {*files, *contents.erased_files(listed)}
     shown = {sha256: contents.files_with(sha256) - erased for sha256 in own - set(images)}
-    kept = {sha256: contents.describe(files) for sha256, files in sorted(shown.items()) if files}
+    kept = {sha256: contents.describe(others) for sha256, others in sorted(shown.items()) if others}
     rows = [row for key in files for row in contents.weights_rows(key, reason, today)]
     for sha256 in dict.fromkeys((*images, *sorted(own - kept.keys()))):
         rows += contents.rendering_rows(sha256, reason, today)
@@ -65,13 +65,13 @@ def find_scope(
 
 
 def orphaned_images(root: Path, listed: Takedowns, today: datetime.date) -> list[Takedown]:
-    """Return takedowns of the images in the pool that only files show that were taken down."""
+    """Return takedowns of the images in the pool whose files were all taken down, and that are not listed."""
     contents = _Contents(root)
     known = {row.sha256 for row in listed.rows if row.kind == "rendering"}
     return [
         row
         for sha256 in sorted(contents.images_shown_by(contents.erased_files(listed)) - known)
-        for row in contents.rendering_rows(sha256, ONLY_SHOWN, today)
+        for row in contents.rendering_rows(sha256, ORPHANED, today)
     ]
 
 

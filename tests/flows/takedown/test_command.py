@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from autolora.catalog import diff
+from autolora.errors import AutoLoraError
+from autolora.pool.takedown import ORPHANED, find_scope
 from autolora.refresh.summary import refresh_summary
 from flows import takedown
 from tests.flows.takedown.erasure import CHANGED, FULL, take_down
@@ -38,6 +40,30 @@ def test_the_command_reports_and_is_repeated_without_effect(
         take_down(*names)
         assert "nothing to erase" in capsys.readouterr().out
     assert [(root / name).read_bytes() for name in CHANGED] == after
+
+
+def test_an_image_goes_with_the_last_of_its_files_if_these_go_one_after_the_other(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_down("civitai:7")
+    assert repo.contents(root)[SHARED] == FULL and f"kept: rendering {SHARED}" in capsys.readouterr().out
+    take_down("bob/cat")
+    assert repo.contents(root)[SHARED] == 0 and "kept: rendering" not in capsys.readouterr().out
+
+
+def test_a_list_that_lacks_such_an_image_is_proven_incomplete_and_completed(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as former:
+        former.setattr(takedown, "orphaned_images", lambda *arguments: [])
+        former.setattr(takedown, "find_scope", lambda *arguments: find_scope(*arguments[:-1]))
+        take_down("civitai:7")
+        take_down("bob/cat")
+    assert repo.contents(root)[SHARED] == FULL
+    with pytest.raises(AutoLoraError, match="content is left"):
+        takedown.prove([], [])
+    take_down()
+    assert repo.contents(root)[SHARED] == 0 and ORPHANED in capsys.readouterr().out
 
 
 def test_a_name_needs_a_reason(root: Path) -> None:
