@@ -5,7 +5,7 @@ its commit is the newest and the remote has its objects. A refused run stays in 
 refresh continues, and is kept as a branch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -24,6 +24,7 @@ from autolora.releases.pin import read_pin
 from autolora.releases.tags import INDEX, PREFIX, REFUSED, free_name, release_tags
 from autolora.stages import AFTER_RELEASE
 from autolora.storage.git import branches, list_tags, read_revisions
+from autolora.wording import counted
 from flows import dvc, git
 from flows.stage import ROOT, PromotionRefused, params, print_and_log
 
@@ -155,20 +156,35 @@ def _locked_stages() -> dict[str, Any]:
 
 
 def verify_remote() -> None:
-    """Raise AutoLoraError unless the default remote has all objects of this state, each with its size.
+    """Send the objects of this state again that the default remote lacks, or has with another size.
 
-    `dvc push` has ended without an error and without a large file (iterative/dvc #10448).
+    `dvc push` leaves an object alone that the remote has by name. If it is killed, it leaves empty ones in a folder
+    whose file system has no reflinks; it has also ended without an error and without a large file (iterative/dvc
+    #10448). Raises AutoLoraError if the remote is still not whole.
     """
     expected = _objects()
-    found = sizes_in_remote(ROOT, expected)
-    wrong = [md5 for md5, size in expected.items() if found.get(md5) != size]
+    wrong = _wrong_in_remote(expected)
+    if wrong:
+        print_and_log(
+            f"[refresh] sending again what the remote lacks or has damaged: {counted(len(wrong), 'object')}"
+        )
+        from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
+
+        send_objects(wrong)
+        wrong = _wrong_in_remote(expected)
     if wrong:
         (ROOT / dvc.PUSHED).unlink(missing_ok=True)
         raise AutoLoraError(
-            f"the remote lacks {len(wrong)} of {len(expected)} objects after `dvc push` said that it has all, or has "
-            f"them with another size, e.g. {', '.join(wrong[:MAX_NAMED])}: the release is served here, and "
-            "tagged once the remote has them; the next refresh pushes again"
+            f"the remote lacks {len(wrong)} of {len(expected)} objects after they were sent, or has them with another "
+            f"size, e.g. {', '.join(wrong[:MAX_NAMED])}: the release is served here, and tagged once the remote has "
+            "them; the next refresh pushes again"
         )
+
+
+def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
+    """Return the md5 of the objects that the default remote lacks, or has with another size. expected: md5 -> bytes."""
+    found = sizes_in_remote(ROOT, expected)
+    return [md5 for md5, size in expected.items() if found.get(md5) != size]
 
 
 def _objects() -> dict[str, int]:

@@ -18,7 +18,7 @@ from autolora.lora.sketch import Sketch
 from autolora.pool import batches, sketch_packs
 from autolora.storage.files import append_rows
 from autolora.storage.incremental import write_digest
-from flows import dvc, dvc_process
+from flows import dvc, dvc_objects, dvc_process, promotion
 from playground.repository import kill_tree
 
 pytestmark = pytest.mark.slow
@@ -128,6 +128,32 @@ def test_another_remote_receives_everything(root: Path, tmp_path: Path) -> None:
         )
         assert dvc.push() == 2
     assert files(tmp_path / "first") == files(tmp_path / "second") != set()
+
+
+def test_objects_that_a_killed_push_left_empty_are_sent_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC itself takes an object for present that has the right name."""
+    for module in (promotion, dvc_objects):
+        monkeypatch.setattr(module, "ROOT", root)
+    store = tmp_path / "store"
+    subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
+    dvc.add_batches()
+    dvc.push()
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    empty, missing, *_ = sorted(path for path in before if path.suffix != ".dir")
+    dvc_objects.empty_file(empty)
+    missing.unlink()
+    (root / dvc.PUSHED).unlink()
+    dvc.push()
+    assert not empty.stat().st_size and not missing.exists(), "DVC sends them itself: verify_remote may go"
+    promotion.verify_remote()
+    assert {path: path.read_bytes() for path in before} == before
+
+    dvc_objects.empty_file(empty)
+    monkeypatch.setattr(dvc_objects, "send_objects", lambda oids: None)
+    with pytest.raises(AutoLoraError, match=r"lacks 1 of \d+ objects after they were sent"):
+        promotion.verify_remote()
 
 
 def test_a_push_that_fails_says_so_and_is_repeated(root: Path, tmp_path: Path) -> None:
