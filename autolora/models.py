@@ -180,9 +180,9 @@ def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
 
     check_device(params)
     folders = (component(params, "text_encoder"), component(params, "tokenizer"))
-    with _loading(folders[0]):
+    with loading(folders[0]):
         model = CLIPTextModel.from_pretrained(folders[0], dtype=torch.float32)
-    with _loading(folders[1]):
+    with loading(folders[1]):
         tokenizer = CLIPTokenizer.from_pretrained(folders[1])
     return ClipTextEncoder(model.to(params.device).eval().requires_grad_(False), tokenizer, folders)
 
@@ -213,7 +213,7 @@ def load_pipeline(params: ModelsParams) -> Any:
             "enough for searches at most. To generate images, set models.pipeline and models.pipeline_revision in "
             "params.yaml to a FluxPipeline with the same text encoder"
         )
-    with _loading(folder):
+    with loading(folder):
         pipeline: Any = flux_pipeline.from_pretrained(folder, dtype=dtype(params))
     pipeline.set_progress_bar_config(disable=True)
     for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
@@ -222,7 +222,7 @@ def load_pipeline(params: ModelsParams) -> Any:
 
 
 @contextmanager
-def _loading(folder: Path) -> Iterator[None]:
+def loading(folder: Path) -> Iterator[None]:
     """Disable progress bars, and turn the errors of a loading library into MissingArtifact with the folder's name."""
     modules = [sys.modules[name] for name in LOGGING_MODULES if name in sys.modules]
     enabled = [module for module in modules if module.is_progress_bar_enabled()]

@@ -1,1 +1,1 @@
-"""The CLIP text encoder in NumPy, for searches: importing torch alone takes longer than a whole search."""
+"""Text encoders in NumPy, for searches: importing torch alone takes longer than a whole search."""

@@ -17,7 +17,8 @@ from autolora import models
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.params import ModelsParams, load
 from autolora.text_encoder import clip
-from autolora.text_encoder.clip import NumpyTextEncoder, gelu, load_numpy_text_encoder, quick_gelu
+from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
+from autolora.text_encoder.layers import gelu, quick_gelu
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = load(ROOT / "params.yaml").models
